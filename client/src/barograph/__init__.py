@@ -1,0 +1,1 @@
+"""The client of Barograph: contract, events, publisher."""
