@@ -19,6 +19,14 @@ SketchKind = Literal["kll", "req"]
 SECONDS_PER_HOUR = 3600
 
 
+def _to_float(struct: msgspec.Struct, *names: str) -> None:
+    """Make floats of whole numbers, so that contracts that are equal have the same id."""
+    for name in names:
+        value = getattr(struct, name)
+        if value is not None and type(value) is not float:
+            msgspec.structs.force_setattr(struct, name, float(value))
+
+
 class Window(msgspec.Struct, frozen=True, order=True):
     """A rolling union of panes: half-open [start, end), ends at multiples of the hop since the Unix epoch."""
 
@@ -53,6 +61,9 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     """REQ where the tail is read (latency, token counts), KLL otherwise."""
     pii: Literal["keep", "hash", "drop", "truncate"] = "keep"
 
+    def __post_init__(self) -> None:
+        _to_float(self, "low", "high", "weight")
+
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
     """A dimension by which predictions are cut into slices named `NAME=value`."""
@@ -73,12 +84,18 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
     major: float = 0.2
     clear: float = 0.15
 
+    def __post_init__(self) -> None:
+        _to_float(self, "minor", "major", "clear")
+
 
 class RateLines(msgspec.Struct, frozen=True, kw_only=True):
     """Where the levels of a rate's change begin, as shares (0.05 is five points)."""
 
     minor: float = 0.01
     major: float = 0.05
+
+    def __post_init__(self) -> None:
+        _to_float(self, "minor", "major")
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +112,9 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float | None = None
     latency_share: float | None = None
     error_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        _to_float(self, "latency_ms", "latency_share", "error_rate")
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +142,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     slo: Slo = Slo()
     ignored: dict[str, str] = msgspec.field(default_factory=dict)
     """Members of `features` that are known and not watched, each with the reason."""
+
+    def __post_init__(self) -> None:
+        _to_float(self, "raw_share")
 
     @property
     def id(self) -> str:
@@ -154,5 +177,7 @@ def parse_duration(text: str) -> int:
     sizes = dict(_UNITS)
     number, unit = text[:-1], text[-1:]
     if not number.isdecimal() or unit not in sizes or int(number) == 0:
-        raise ValueError(f"{text!r} is no duration: write a whole number and a unit, such as 90s, 15m, 1h or 7d")
+        raise ValueError(
+            f"{text!r} is no duration: write a whole number and a unit, such as 90s, 15m, 1h or 7d"
+        )
     return int(number) * sizes[unit]
