@@ -1,0 +1,92 @@
+"""A batch of consumed messages and what may come out of it: columns of events, dead letters, marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, MARK_HEADER, Reason
+from numpy.typing import NDArray
+
+from streams.columns import EventColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """One event put aside: why, where it stood, its original bytes."""
+
+    reason: Reason
+    partition: int
+    offset: int
+    index: int
+    value: bytes
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class MessageBatch:
+    """The values of n messages of one kind with their positions."""
+
+    values: list[bytes | None]
+    partition: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    received_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def dead(self, position: int, reason: Reason, detail: str = "", *, index: int = 0) -> Dead:
+        """Put the message at a position of this batch aside, whole."""
+        value = self.values[position]
+        at = int(self.partition[position]), int(self.offset[position])
+        return Dead(reason, *at, index, value or b"", detail)
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What the decoders found in a batch."""
+
+    events: list[EventColumns] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SortedMessages:
+    """A batch of consumed messages by encoding, and the partitions in which an `end` mark was read."""
+
+    json: MessageBatch
+    arrow: MessageBatch
+    end_marks: set[int]
+
+
+def sort_messages(messages: Sequence[Any]) -> SortedMessages:
+    """Split consumed messages (confluent_kafka.Message without errors) by their encoding."""
+    plain: list[Any] = []
+    arrow: list[Any] = []
+    marks: set[int] = set()
+    for message in messages:
+        headers = message.headers()
+        if headers is None:
+            plain.append(message)
+            continue
+        named = dict(headers)
+        if MARK_HEADER in named:
+            if named[MARK_HEADER] == b"end":
+                marks.add(message.partition())
+        elif named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
+            arrow.append(message)
+        else:
+            plain.append(message)
+    return SortedMessages(_batch(plain), _batch(arrow), marks)
+
+
+def _batch(messages: list[Any]) -> MessageBatch:
+    n = len(messages)
+    return MessageBatch(
+        [message.value() for message in messages],
+        np.fromiter((message.partition() for message in messages), dtype=np.int32, count=n),
+        np.fromiter((message.offset() for message in messages), dtype=np.int64, count=n),
+        np.fromiter((message.timestamp()[1] for message in messages), dtype=np.int64, count=n),
+    )

@@ -1,0 +1,327 @@
+"""JSON messages → columns: a typed decode in C where a chunk is well formed, one by one where it is not.
+
+Each model's events have a struct type of their own, made from its contract; the union of these, told apart by the
+member `model`, is what a chunk is decoded into. Whatever does not fit (a number as a string, NaN, no object at all)
+makes its chunk take the tolerant way, which puts the event aside with a reason or marks the field invalid. Both ways
+end in the same structs, so their results are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import attrgetter, or_
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from barograph.events import Reason
+from numpy.typing import NDArray
+
+from streams.batch import Decoded, MessageBatch
+from streams.columns import INVALID_TEXT, EventColumns, encode_versions
+from streams.registry import Registry
+from streams.times import FUTURE_MS, RETENTION_MS, parse_time_ms, times_ms
+from streams.wanted import Wanted, wanted
+
+CHUNK = 2_000
+"""Messages decoded in one go: one bad message costs the tolerant way for this many."""
+INVALID = math.inf
+_GROUPS = ("features", "metrics", "context")
+_TOP = ("score", "class", "latency_ms", "arm")
+
+
+class _Rejected(Exception):
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+class _ModelType:
+    """The struct type of one model's events, and how its columns are read out of them."""
+
+    def __init__(self, want: Wanted) -> None:
+        self.want = want
+        kinds: dict[str, Any] = dict.fromkeys(want.numbers, float | None)
+        kinds |= dict.fromkeys(want.flags, bool | int | None)
+        kinds |= dict.fromkeys(want.times, str | int | float | None)
+        kinds |= dict.fromkeys(want.texts, str | None)
+        self.groups: dict[str, list[str]] = {group: [] for group in _GROUPS}
+        self.group_types: dict[str, Any] = {}
+        members: list[Any] = [("version", str), ("id", str), ("at", int | str), ("error", str | None, None)]
+        rename = {}
+        self.paths: dict[str, tuple[str, str]] = {}
+        for source in kinds:
+            group, _, name = source.partition(".")
+            if name:
+                self.groups[group].append(source)
+        for group, sources in self.groups.items():
+            if not sources:
+                continue
+            names = {f"m{i}": source.partition(".")[2] for i, source in enumerate(sources)}
+            fields = [(f"m{i}", kinds[source], None) for i, source in enumerate(sources)]
+            kind = msgspec.defstruct(f"{group}_", fields, rename=names, gc=False)
+            self.group_types[group] = kind
+            members.append((group, kind | None, None))
+            for i, source in enumerate(sources):
+                self.paths[source] = (group, f"m{i}")
+        for source in _TOP:
+            if source in kinds:
+                kind = str | bool | int | None if source == "class" else kinds[source]
+                members.append((f"top_{source}", kind, None))
+                rename[f"top_{source}"] = source
+                self.paths[source] = ("", f"top_{source}")
+        self.type: Any = msgspec.defstruct(
+            "event_", members, rename=rename, gc=False, tag_field="model", tag=want.model
+        )
+        self.empty = {group: kind() for group, kind in self.group_types.items()}
+
+    def columns(self, events: Sequence[Any], batch: MessageBatch, position: NDArray[np.int64]) -> Decoded:
+        at_ms, unreadable = times_ms([event.at for event in events])
+        versions, code = encode_versions([event.version for event in events])
+        groups: dict[str, Sequence[Any]] = {"": events}
+        for group, empty in self.empty.items():
+            groups[group] = [member or empty for member in map(attrgetter(group), events)]
+
+        def read(source: str) -> list[Any]:
+            group, name = self.paths[source]
+            return list(map(attrgetter(name), groups[group]))
+
+        numbers = {source: np.array(read(source), dtype=np.float64) for source in self.want.numbers}
+        for source in self.want.flags:
+            flags = np.array(read(source), dtype=np.float64)
+            flags[(flags != 0) & (flags != 1) & ~np.isnan(flags)] = INVALID
+            numbers[source] = flags
+        for source in self.want.times:
+            numbers[source] = np.array([_time(value) for value in read(source)], dtype=np.float64)
+        texts = {}
+        for source in self.want.texts:
+            values = read(source)
+            if source == "class" and not set(map(type, values)) <= {str, type(None)}:
+                values = [_text(value) for value in values]
+            texts[source] = pa.array(values, pa.string())
+        columns = EventColumns(
+            self.want.model,
+            at_ms,
+            batch.received_ms[position],
+            batch.partition[position],
+            batch.offset[position],
+            np.zeros(len(events), dtype=np.int32),
+            versions,
+            code,
+            np.array([bool(event.error) for event in events], dtype=bool),
+            numbers,
+            texts,
+        )
+        return _check_times(columns, unreadable, batch, position)
+
+    def normalise(self, raw: dict[str, Any]) -> Any:
+        """Make the struct of an event that the typed decode refused, invalid fields marked."""
+        want = self.want
+        values: dict[str, Any] = {}
+        for required, missing in (("version", Reason.MISSING_VERSION), ("id", Reason.MISSING_ID)):
+            value = raw.get(required)
+            if value is None or value == "":
+                raise _Rejected(missing)
+            if not isinstance(value, str):
+                raise _Rejected(Reason.WRONG_TYPE, f"{required} must be a string, not {type(value).__name__}")
+            values[required] = _clean(value)
+        if raw.get("at") is None:
+            raise _Rejected(Reason.MISSING_TIME)
+        at = parse_time_ms(raw["at"])
+        if at is None:
+            raise _Rejected(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
+        values["at"] = at
+        error = raw.get("error")
+        values["error"] = _clean(error) if isinstance(error, str) else ("error" if error else None)
+        members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
+        for group in self.groups:
+            held = raw.get(group)
+            if held is None:
+                held = {}
+            if not isinstance(held, dict):
+                raise _Rejected(Reason.WRONG_TYPE, f"{group} must be an object, not {type(held).__name__}")
+            for source in self.groups[group]:
+                name = source.partition(".")[2]
+                members[group][self.paths[source][1]] = self._value(source, held.get(name), want)
+        for group, kind in self.group_types.items():
+            values[group] = kind(**members[group])
+        for source, (group, name) in self.paths.items():
+            if not group:
+                values[name] = self._value(source, raw.get(source), want)
+        return self.type(**values)
+
+    def _value(self, source: str, value: Any, want: Wanted) -> Any:
+        if value is None:
+            return None
+        if source in want.texts:
+            if isinstance(value, str):
+                return _clean(value)
+            if source in ("class", "arm") or source.startswith("context."):
+                return _text(value)
+            return INVALID_TEXT
+        if source in want.flags:
+            return float(value) if value in (0, 1) and isinstance(value, bool | int) else INVALID
+        if source in want.times:
+            return _time(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return INVALID
+        try:
+            number = float(value)
+        except OverflowError:
+            return INVALID
+        return number if math.isfinite(number) else INVALID
+
+
+class JsonDecoder:
+    """Decodes the JSON predictions of all models of a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._models = {model: _ModelType(wanted(registry, model)) for model in registry.contracts}
+        self._by_type = {kind.type: kind for kind in self._models.values()}
+        union = reduce(or_, (kind.type for kind in self._models.values())) if self._models else None
+        self._decoder = msgspec.json.Decoder(union) if union is not None else None
+
+    def decode(self, batch: MessageBatch) -> Decoded:
+        """Turn a batch into columns per model and dead letters; every message ends in one of the two."""
+        decoded = Decoded()
+        events: list[Any] = []
+        position: list[int] = []
+        for start in range(0, len(batch), CHUNK):
+            values = batch.values[start : start + CHUNK]
+            fast = self._decode_all(values)
+            if fast is not None:
+                events += fast
+                position += range(start, start + len(values))
+                continue
+            for i, value in enumerate(values, start):
+                try:
+                    events.append(self._decode_one(value))
+                    position.append(i)
+                except _Rejected as rejected:
+                    decoded.dead.append(batch.dead(i, rejected.reason, rejected.detail))
+        for kind, chosen, where in _by_type(events, position):
+            part = self._by_type[kind].columns(chosen, batch, where)
+            decoded.events += part.events
+            decoded.dead += part.dead
+        return decoded
+
+    def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
+        if self._decoder is None:
+            return None
+        decode = self._decoder.decode
+        try:
+            return [_identified(decode(value)) for value in values]  # type: ignore[arg-type]
+        except (msgspec.DecodeError, RecursionError, TypeError, _Rejected):
+            return None
+
+    def _decode_one(self, value: bytes | None) -> Any:
+        if not value:
+            raise _Rejected(Reason.EMPTY)
+        if self._decoder is not None:
+            try:
+                return _identified(self._decoder.decode(value))
+            except (msgspec.DecodeError, RecursionError, _Rejected):
+                pass
+        raw = _parse(value)
+        if not isinstance(raw, dict):
+            raise _Rejected(Reason.NOT_AN_OBJECT, f"the message is {type(raw).__name__}")
+        model = raw.get("model")
+        if model is None or model == "":
+            raise _Rejected(Reason.MISSING_MODEL)
+        kind = self._models.get(model) if isinstance(model, str) else None
+        if kind is None:
+            raise _Rejected(Reason.UNKNOWN_MODEL, str(model)[:200])
+        return kind.normalise(raw)
+
+
+def _identified(event: Any) -> Any:
+    if not event.id or not event.version:
+        raise _Rejected(Reason.MISSING_ID)
+    return event
+
+
+def _by_type(events: list[Any], position: list[int]) -> Iterable[tuple[Any, list[Any], NDArray[np.int64]]]:
+    kinds = set(map(type, events))
+    where = np.array(position, dtype=np.int64)
+    if len(kinds) == 1:
+        yield next(iter(kinds)), events, where
+        return
+    for kind in kinds:
+        own = [i for i, event in enumerate(events) if type(event) is kind]
+        yield kind, [events[i] for i in own], where[own]
+
+
+def _parse(value: bytes) -> Any:
+    """Parse strictly, else as Python does, which lets NaN, Infinity and lone surrogates through."""
+    try:
+        return msgspec.json.decode(value)
+    except RecursionError:
+        raise _Rejected(Reason.TOO_DEEP) from None
+    except msgspec.DecodeError:
+        pass
+    try:
+        return json.loads(value.decode())
+    except RecursionError:
+        raise _Rejected(Reason.TOO_DEEP) from None
+    except ValueError as error:
+        raise _Rejected(Reason.NOT_JSON, str(error)[:200]) from None
+
+
+def _check_times(
+    columns: EventColumns,
+    unreadable: NDArray[np.bool_] | None,
+    batch: MessageBatch,
+    position: NDArray[np.int64],
+) -> Decoded:
+    refused = refuse_times(columns.at_ms, columns.received_ms, unreadable)
+    if refused is None:
+        return Decoded([columns], [])
+    keep = refused == ""
+    dead = [
+        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}")
+        for i in np.flatnonzero(~keep)
+    ]
+    return Decoded([columns.take(keep)] if keep.any() else [], dead)
+
+
+def refuse_times(
+    at_ms: NDArray[np.int64], received_ms: NDArray[np.int64], unreadable: NDArray[np.bool_] | None
+) -> NDArray[np.str_] | None:
+    """Name the reason each event's time is refused for ('' where it is not); None where none is.
+
+    Times are held against the moment Kafka received the event, so that reading it again decides the same.
+    """
+    future = at_ms > received_ms + FUTURE_MS
+    old = at_ms < received_ms - RETENTION_MS
+    bad = unreadable if unreadable is not None else np.zeros(len(at_ms), dtype=bool)
+    if not (future.any() or old.any() or bad.any()):
+        return None
+    return np.select([bad, future, old], [Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD], "")
+
+
+def _time(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    parsed = parse_time_ms(value)
+    return INVALID if parsed is None else float(parsed)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and math.isfinite(value):
+        return json.dumps(value)
+    return INVALID_TEXT
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which no UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,45 @@
+"""Names of the Kafka topics, and which partition of `parts` belongs to which model."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The project's topics under one prefix (empty in production, one per test in tests)."""
+
+    prefix: str = ""
+
+    @property
+    def predictions(self) -> str:
+        return f"{self.prefix}predictions"
+
+    @property
+    def labels(self) -> str:
+        return f"{self.prefix}labels"
+
+    @property
+    def parts(self) -> str:
+        return f"{self.prefix}parts"
+
+    @property
+    def predictions_dead(self) -> str:
+        return f"{self.prefix}predictions.dead"
+
+    @property
+    def labels_dead(self) -> str:
+        return f"{self.prefix}labels.dead"
+
+    @property
+    def parts_dead(self) -> str:
+        return f"{self.prefix}parts.dead"
+
+
+def parts_partition(model: str, n_partitions: int) -> int:
+    """Find the partition of `parts` that holds all of a model.
+
+    Computed by us, never by a client library's partitioner, so that every writer and reader agrees for good.
+    """
+    return zlib.crc32(model.encode()) % n_partitions

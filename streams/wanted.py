@@ -1,0 +1,45 @@
+"""Which members of a model's events the summaries need: its fields and the sources of its slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from barograph.contract import Contract
+from streams.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Sources (`features.temp`, `score`, …) by the type they are read as."""
+
+    model: str
+    numbers: tuple[str, ...]
+    flags: tuple[str, ...]
+    """Booleans: true, false, 0 or 1."""
+    times: tuple[str, ...]
+    """Timestamps, read as Unix milliseconds."""
+    texts: tuple[str, ...]
+
+
+def wanted(registry: Registry, model: str) -> Wanted:
+    """Collect the sources that a model's contract and baselines name."""
+    contract = registry.contracts[model]
+    kinds: dict[str, str] = {}
+    for field in contract.fields:
+        kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
+    for source in slice_sources(registry, contract):
+        kinds.setdefault(source, "text")
+
+    def of(kind: str) -> tuple[str, ...]:
+        return tuple(sorted(source for source, k in kinds.items() if k == kind))
+
+    return Wanted(model, of("number"), of("flag"), of("time"), of("text"))
+
+
+def slice_sources(registry: Registry, contract: Contract) -> set[str]:
+    """The sources of a model's slices, in its contract and in every baseline of it."""
+    sources = {dimension.source for dimension in contract.slices}
+    for history in registry.baselines.get(contract.model, {}).values():
+        for entry in history:
+            sources |= {dimension.source for dimension in entry.baseline.dimensions}
+    return sources
