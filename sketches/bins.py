@@ -1,0 +1,277 @@
+"""Which counts of a pane or window feed which PSI bin and which rate, compiled once per baseline.
+
+`sketches.layout.Layout` says where each exact count lies; PSI is taken over fewer, coarser bins: a category
+whose share of the baseline is under 0.5 % joins `other`, and `null` is a bin of every field. Rates are read
+from single columns. Both mappings are index arrays, so that a stack of windows is judged by a `take` and an
+`add.reduceat`.
+
+A *group* is what gets one verdict: one field in one slice (for rates also one kind). A field without training
+rows in a slice forms none: there is nothing to judge it against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sketches.baseline import ALL, FieldBaseline, SliceCounts
+from sketches.layout import EVENTS, IntArray, Layout
+
+FloatArray = NDArray[np.float64]
+
+RateKind = Literal["null", "invalid", "below", "above", "unseen"]
+RATE_KINDS: tuple[RateKind, ...] = get_args(RateKind)
+
+OTHER_BIN, NULL_BIN = "other", "null"
+
+RARE_DIVISOR = 200
+"""A category belongs to `other` when its baseline count times this is under m: its share is under 0.5 %."""
+
+
+class PsiBins:
+    """The PSI bins of all groups of one baseline, end to end.
+
+    Attributes:
+        slice_index: Row of the layout of each group, shape (G,).
+        field_index: Field of the layout of each group, shape (G,).
+        starts: First bin of each group, ascending from 0, shape (G,): ready for `np.add.reduceat`.
+        base_bins: Training counts per bin, shape (nb,); each group's sum is at least 1.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        slice_index: list[int] = []
+        field_index: list[int] = []
+        starts: list[int] = []
+        base: list[IntArray] = []
+        columns: list[IntArray] = []
+        firsts: list[IntArray] = []
+        n_bins = n_columns = 0
+        for row, column, field, counts in _trained(layout):
+            cells = np.array(counts.cells, dtype=np.int64)
+            if not cells.any():
+                continue
+            order, sizes = _bins_of(field, cells)
+            bounds = np.cumsum(sizes) - sizes
+            slice_index.append(row)
+            field_index.append(column)
+            starts.append(n_bins)
+            columns.append(row * layout.width + layout.starts[column] + order)
+            firsts.append(n_columns + bounds)
+            base.append(np.add.reduceat(cells[order], bounds))
+            n_bins += len(sizes)
+            n_columns += len(order)
+        self.slice_index: IntArray = np.array(slice_index, dtype=np.int64)
+        self.field_index: IntArray = np.array(field_index, dtype=np.int64)
+        self.starts: IntArray = np.array(starts, dtype=np.int64)
+        self.base_bins: IntArray = _joined(base)
+        self._columns = _joined(columns)
+        self._firsts = _joined(firsts)
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.starts)
+
+    @property
+    def n_bins(self) -> int:
+        return len(self.base_bins)
+
+    def window_bins(self, counts: IntArray) -> IntArray:
+        """Sum the counts of windows into PSI bins.
+
+        Args:
+            counts: Shape (W, n_slices, width), as `Layout` lays them; W may be 0.
+
+        Returns:
+            Counts per bin, shape (W, nb).
+        """
+        if self.n_bins == 0:
+            return np.zeros((len(counts), 0), dtype=np.int64)
+        taken = _flat(counts).take(self._columns, axis=1)
+        summed: IntArray = np.add.reduceat(taken, self._firsts, axis=1, dtype=np.int64)
+        return summed
+
+    def phi(self, window: str) -> FloatArray:
+        """Give every group's overdispersion at one window length, shape (G,); 1 where it is not known."""
+        return _phi(self.layout, self.slice_index, self.field_index, window)
+
+    @cached_property
+    def sizes(self) -> IntArray:
+        """Bins of each group, shape (G,)."""
+        return np.diff(self.starts, append=self.n_bins)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What people call each bin, shape (nb,): `< 54.5`, `[54.5, 61.2)`, `DE`, `other`, `null`."""
+        labels: list[str] = []
+        for group in range(self.n_groups):
+            labels += self.group_labels(group)
+        return tuple(labels)
+
+    def group_labels(self, group: int) -> list[str]:
+        """Name the bins of one group, in their order."""
+        field = self.layout.fields[self.field_index[group]]
+        if field.kind == "numeric":
+            return [*bin_labels(field.edges, integer=field.integer), NULL_BIN]
+        first = self._firsts[self.starts[group]]
+        # Kept categories come first, one column each; then `other` and `null`.
+        kept = self._columns[first : first + self.sizes[group] - 2]
+        offset = self.slice_index[group] * self.layout.width + self.layout.starts[self.field_index[group]]
+        return [*(_category_label(field.categories[i]) for i in kept - offset), OTHER_BIN, NULL_BIN]
+
+    @cached_property
+    def group_of(self) -> dict[tuple[int, int], int]:
+        """Find a group by (slice index, field index)."""
+        pairs = zip(self.slice_index.tolist(), self.field_index.tolist(), strict=True)
+        return {pair: group for group, pair in enumerate(pairs)}
+
+
+class RateCells:
+    """The rates of all groups of one baseline: shares of events that are null, invalid, out of range, unseen.
+
+    A numeric field has `below` and `above` where it has that limit; a category field has `unseen`, expected
+    at (rows of categories that are not kept + f₁) / m, where f₁ counts the categories that training held once
+    (Good–Turing).
+
+    Attributes:
+        slice_index: Row of the layout of each group, shape (G,).
+        field_index: Field of the layout of each group, shape (G,).
+        kind_index: Index into `RATE_KINDS` of each group, shape (G,).
+        base_k: Training rows that count, shape (G,).
+        base_n: All training rows of the slice, shape (G,); at least 1.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        rows: list[tuple[int, int, int, int, int, int]] = []
+        baseline, judged = layout.baseline, judged_against(layout)
+        for row, column, field, counts in _trained(layout):
+            n = baseline.slice_rows[judged[row]]
+            tail = int(layout.starts[column]) + field.n_cells
+            found: list[tuple[RateKind, int, int]] = [
+                ("null", tail - 1, counts.cells[-1]),
+                ("invalid", tail, counts.invalid),
+            ]
+            if field.kind == "category":
+                found.append(("unseen", tail - 2, min(n, counts.cells[-2] + counts.singletons)))
+            else:
+                if field.low is not None:
+                    found.append(("below", tail + 1, counts.below))
+                if field.high is not None:
+                    found.append(("above", tail + 2, counts.above))
+            for kind, cell, k in found:
+                rows.append((row, column, RATE_KINDS.index(kind), row * layout.width + cell, k, n))
+        table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+        self.slice_index: IntArray = table[0]
+        self.field_index: IntArray = table[1]
+        self.kind_index: IntArray = table[2]
+        self._columns: IntArray = table[3]
+        self.base_k: IntArray = table[4]
+        self.base_n: IntArray = table[5]
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.slice_index)
+
+    def k(self, counts: IntArray) -> IntArray:
+        """Read how many events count, shape (W, G), from counts of shape (W, n_slices, width)."""
+        taken: IntArray = _flat(counts).take(self._columns, axis=1)
+        return taken
+
+    def n(self, counts: IntArray) -> IntArray:
+        """Read all events of each group's slice, shape (W, G), from counts of shape (W, n_slices, width)."""
+        taken: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
+        return taken
+
+    def phi(self, window: str) -> FloatArray:
+        """Give every group's overdispersion at one window length, shape (G,); 1 where it is not known."""
+        return _phi(self.layout, self.slice_index, self.field_index, window)
+
+
+def judged_against(layout: Layout) -> tuple[str, ...]:
+    """Name, for each slice of the layout, the slice whose training counts judge it.
+
+    That is the slice itself, or `all` where training lacks its dimension (an arm, a request's context).
+    """
+    names = list(layout.slices)
+    for start, dimension in zip(layout.dimension_starts, layout.baseline.dimensions, strict=True):
+        if not dimension.trained:
+            end = start + len(dimension.values) + 1
+            names[start:end] = [ALL] * (end - start)
+    return tuple(names)
+
+
+def bin_labels(edges: tuple[float, ...], *, integer: bool) -> list[str]:
+    """Name the bins between ascending edges, shape (len(edges) + 1,); the outer ones are open.
+
+    Bins of whole numbers are named by the numbers they hold: `≤ 2`, `3`, `4–9`, `≥ 10`. A bin alone is
+    `any value`.
+    """
+    if not edges:
+        return ["any value"]
+    if integer and all(abs(edge) < 2**53 for edge in edges):
+        # The least whole number at or above each edge.
+        firsts = [int(np.ceil(edge)) for edge in edges]
+        inner = [_span(first, following - 1) for first, following in pairwise(firsts)]
+        return [f"≤ {firsts[0] - 1}", *inner, f"≥ {firsts[-1]}"]
+    texts = [f"{edge:.6g}" for edge in edges]
+    if len({float(text) for text in texts}) < len(texts):
+        texts = [repr(float(edge)) for edge in edges]
+    return [f"< {texts[0]}", *(f"[{low}, {high})" for low, high in pairwise(texts)), f"≥ {texts[-1]}"]
+
+
+def _span(first: int, last: int) -> str:
+    if first == last:
+        return str(first)
+    return f"{first}–{last}" if first >= 0 else f"{first} to {last}"
+
+
+def _trained(layout: Layout) -> Iterator[tuple[int, int, FieldBaseline, SliceCounts]]:
+    """Walk the (slice row, field) pairs that training holds, each with the counts it is judged against."""
+    for row, name in enumerate(judged_against(layout)):
+        if layout.baseline.slice_rows.get(name, 0) == 0:
+            continue
+        for column, field in enumerate(layout.fields):
+            counts = field.slices.get(name)
+            if counts is not None:
+                yield row, column, field, counts
+
+
+def _bins_of(field: FieldBaseline, cells: IntArray) -> tuple[IntArray, IntArray]:
+    """Order a field's cells by PSI bin, with the number of cells of each bin."""
+    everything = np.arange(len(cells), dtype=np.int64)
+    if field.kind == "numeric":
+        return everything, np.ones(len(cells), dtype=np.int64)
+    rare = cells[:-2] * RARE_DIVISOR < cells.sum()
+    kept, others = np.flatnonzero(~rare), np.flatnonzero(rare)
+    order = np.concatenate((kept, others, everything[-2:]))
+    sizes = np.concatenate((np.ones(len(kept), dtype=np.int64), [len(others) + 1, 1]))
+    return order, sizes
+
+
+def _phi(layout: Layout, slice_index: IntArray, field_index: IntArray, window: str) -> FloatArray:
+    phi = np.ones(len(slice_index))
+    judged = judged_against(layout)
+    for group, (row, column) in enumerate(zip(slice_index.tolist(), field_index.tolist(), strict=True)):
+        learned = layout.fields[column].slices[judged[row]].phi.get(window)
+        if learned is not None:
+            phi[group] = learned.value
+    return phi
+
+
+def _category_label(category: str) -> str:
+    return f'"{category}"' if category in (OTHER_BIN, NULL_BIN) else category
+
+
+def _flat(counts: IntArray) -> IntArray:
+    """View (W, n_slices, width) as (W, n_slices * width), also where W is 0."""
+    return counts.reshape(len(counts), counts.shape[1] * counts.shape[2])
+
+
+def _joined(arrays: list[IntArray]) -> IntArray:
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)

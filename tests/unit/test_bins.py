@@ -1,0 +1,218 @@
+"""PSI bins and rates of a window stack equal a plain loop over named slices, fields and categories."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sketches.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from sketches.bins import RATE_KINDS, PsiBins, RateCells, bin_labels
+from sketches.layout import EVENTS, IntArray, Layout
+
+SEED = 20_261_101
+
+
+def counts_of(rng: np.random.Generator, n_cells: int, phi: float) -> SliceCounts:
+    return SliceCounts(
+        cells=tuple(int(value) for value in rng.integers(0, 4000, n_cells)),
+        invalid=int(rng.integers(0, 9)),
+        below=int(rng.integers(0, 9)),
+        above=int(rng.integers(0, 9)),
+        singletons=int(rng.integers(1, 9)),
+        phi={"1d": Phi(value=phi, windows=30, flag="ok")},
+    )
+
+
+@pytest.fixture
+def baseline() -> Baseline:
+    rng = np.random.default_rng(SEED)
+    slices = ["all", "country=DE", "country=FR", "country=other"]
+    trained = ["all", "country=DE", "country=FR"]  # nothing fell into country=other
+    common = [40_000, 199, 200, 201, 0, 0, 41, 3]  # m = 40,644: the line of 0.5 % is at 203.2
+    carriers = {name: counts_of(rng, 8, 2.0 + i) for i, name in enumerate(trained)}
+    carriers["all"] = SliceCounts(cells=tuple(common), singletons=5, phi={})
+    return Baseline(
+        model="m",
+        version="1",
+        rows=40_644,
+        slice_rows={"all": 40_644, "country=DE": 30_000, "country=FR": 10_644, slices[3]: 0},
+        dimensions=(
+            SliceValues(name="country", source="features.country", values=("DE", "FR"), trained=True),
+            SliceValues(name="arm", source="arm", values=("a", "b"), trained=False),
+        ),
+        fields=(
+            FieldBaseline(
+                name="temp",
+                kind="numeric",
+                edges=(54.5, 61.25, 80.1),
+                low=40.0,
+                high=99.0,
+                slices={name: counts_of(rng, 5, 3.0 + i) for i, name in enumerate(trained)},
+            ),
+            FieldBaseline(
+                name="carrier",
+                kind="category",
+                categories=("AA", "other", "BB", "CC", "DD", "EE"),
+                slices=carriers,
+            ),
+            FieldBaseline(
+                name="empty",
+                kind="numeric",
+                low=None,
+                high=None,
+                slices={name: SliceCounts(cells=(0, 40_000)) for name in trained},
+            ),
+            FieldBaseline(
+                name="only-invalid",
+                kind="numeric",
+                slices={name: SliceCounts(cells=(0, 0), invalid=17) for name in trained},
+            ),
+        ),
+    )
+
+
+def windows_of(layout: Layout, n: int) -> IntArray:
+    counts = np.random.default_rng(SEED + 1).integers(0, 1000, (n, layout.n_slices, layout.width))
+    return counts.astype(np.int64)
+
+
+def judging_slice(name: str) -> str:
+    return "all" if name.startswith("arm=") else name
+
+
+def reference(layout: Layout, counts: IntArray) -> dict[tuple[int, int], tuple[list[int], list[list[int]]]]:
+    """Baseline bins and window bins of each (slice, field), by loops alone."""
+    out = {}
+    for row, name in enumerate(layout.slices):
+        for column, field in enumerate(layout.fields):
+            trained = field.slices.get(judging_slice(name))
+            if trained is None or sum(trained.cells) == 0:
+                continue
+            m = sum(trained.cells)
+            base: list[int] = []
+            windows: list[list[int]] = [[] for _ in counts]
+            start = int(layout.starts[column])
+            cells = counts[:, row, start : start + field.n_cells].tolist()
+            if field.kind == "numeric":
+                base = list(trained.cells)
+                windows = cells
+            else:
+                rare = [cell / m < 0.005 for cell in trained.cells[:-2]]
+                for source, target in [(trained.cells, base), *zip(cells, windows, strict=True)]:
+                    target += [cell for cell, is_rare in zip(source, rare, strict=False) if not is_rare]
+                    target.append(sum(c for c, r in zip(source, rare, strict=False) if r) + source[-2])
+                    target.append(source[-1])
+            out[row, column] = (base, windows)
+    return out
+
+
+@pytest.mark.parametrize("n_windows", [0, 1, 7])
+def test_bins_equal_a_plain_loop(baseline: Baseline, n_windows: int) -> None:
+    layout = Layout(baseline)
+    counts = windows_of(layout, n_windows)
+    bins = PsiBins(layout)
+    expected = reference(layout, counts)
+    window_bins = bins.window_bins(counts)
+    assert window_bins.shape == (n_windows, bins.n_bins)
+    assert set(bins.group_of) == set(expected)
+    for pair, group in bins.group_of.items():
+        part = slice(bins.starts[group], bins.starts[group] + bins.sizes[group])
+        assert bins.base_bins[part].tolist() == expected[pair][0]
+        assert window_bins[:, part].tolist() == expected[pair][1]
+
+
+def test_what_training_does_not_hold_forms_no_group(baseline: Baseline) -> None:
+    layout = Layout(baseline)
+    bins = PsiBins(layout)
+    judged = {(layout.slices[s], layout.fields[f].name) for s, f in bins.group_of}
+    assert ("country=other", "temp") not in judged
+    assert ("all", "only-invalid") not in judged
+    assert ("arm=b", "temp") in judged
+    assert ("arm=other", "carrier") in judged
+
+
+def test_labels_name_every_bin(baseline: Baseline) -> None:
+    layout = Layout(baseline)
+    bins = PsiBins(layout)
+    assert len(bins.labels) == bins.n_bins
+    temp = bins.group_of[0, layout.field_index["temp"]]
+    assert bins.group_labels(temp) == ["< 54.5", "[54.5, 61.25)", "[61.25, 80.1)", "≥ 80.1", "null"]
+    # Of the categories of `all` only AA reaches 0.5 % of 40,444 rows.
+    carrier = bins.group_of[0, layout.field_index["carrier"]]
+    assert bins.group_labels(carrier) == ["AA", "other", "null"]
+    in_germany = bins.group_of[1, layout.field_index["carrier"]]
+    assert '"other"' in bins.group_labels(in_germany)
+    assert bins.group_labels(in_germany)[-2:] == ["other", "null"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "integer", "labels"),
+    [
+        ((), False, ["any value"]),
+        ((0.5,), True, ["≤ 0", "≥ 1"]),
+        ((0.5, 1.5, 4.5), True, ["≤ 0", "1", "2–4", "≥ 5"]),
+        ((-3.5, -1.5), True, ["≤ -4", "-3 to -2", "≥ -1"]),
+        ((1.0000001, 1.0000002), False, ["< 1.0000001", "[1.0000001, 1.0000002)", "≥ 1.0000002"]),
+        ((2.0**60,), True, ["< 1.15292e+18", "≥ 1.15292e+18"]),
+    ],
+)
+def test_labels_of_edges(edges: tuple[float, ...], integer: bool, labels: list[str]) -> None:
+    assert bin_labels(edges, integer=integer) == labels
+
+
+def test_phi_is_that_of_the_judging_slice(baseline: Baseline) -> None:
+    layout = Layout(baseline)
+    bins = PsiBins(layout)
+    temp = layout.field_index["temp"]
+    phi = bins.phi("1d")
+    assert phi[bins.group_of[0, temp]] == 3.0
+    assert phi[bins.group_of[1, temp]] == 4.0
+    assert phi[bins.group_of[layout.slices.index("arm=a"), temp]] == 3.0
+    assert (bins.phi("7d") == 1.0).all()
+
+
+def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
+    layout = Layout(baseline)
+    counts = windows_of(layout, 5)
+    rates = RateCells(layout)
+    k, n = rates.k(counts), rates.n(counts)
+    assert k.shape == n.shape == (5, rates.n_groups)
+    seen = set()
+    for group in range(rates.n_groups):
+        row, column = int(rates.slice_index[group]), int(rates.field_index[group])
+        kind, field = RATE_KINDS[rates.kind_index[group]], layout.fields[column]
+        name = judging_slice(layout.slices[row])
+        trained = field.slices[name]
+        start = int(layout.starts[column])
+        position = {
+            "null": field.n_cells - 1,
+            "unseen": field.n_cells - 2,
+            "invalid": field.n_cells,
+            "below": field.n_cells + 1,
+            "above": field.n_cells + 2,
+        }[kind]
+        assert k[:, group].tolist() == counts[:, row, start + position].tolist()
+        assert n[:, group].tolist() == counts[:, row, EVENTS].tolist()
+        expected = {
+            "null": trained.cells[-1],
+            "unseen": trained.cells[-2] + trained.singletons,
+            "invalid": trained.invalid,
+            "below": trained.below,
+            "above": trained.above,
+        }[kind]
+        assert rates.base_k[group] == expected
+        assert rates.base_n[group] == baseline.slice_rows[name]
+        seen.add((layout.slices[row], field.name, kind))
+    assert ("all", "temp", "below") in seen
+    assert ("all", "carrier", "unseen") in seen
+    assert ("arm=a", "temp", "null") in seen
+    assert ("all", "only-invalid", "invalid") in seen
+    assert not {kind for _, name, kind in seen if name == "empty"} & {"below", "above", "unseen"}
+    assert not {s for s, _, _ in seen} & {"country=other"}
+
+
+def test_a_baseline_without_fields_has_no_groups() -> None:
+    layout = Layout(Baseline(model="m", version="1", rows=3, slice_rows={"all": 3}, fields=()))
+    counts = np.ones((2, layout.n_slices, layout.width), dtype=np.int64)
+    assert PsiBins(layout).window_bins(counts).shape == (2, 0)
+    assert RateCells(layout).k(counts).shape == (2, 0)
