@@ -1,0 +1,237 @@
+"""The one client path to ClickHouse: clickhouse-connect over HTTP, with the settings that state needs.
+
+Everything that is inserted through it may be inserted again, so nothing here retries: whoever holds the batch
+decides when (`WarehouseBusy`) or stops (`WarehouseError`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver import exceptions
+
+from warehouse.errors import WarehouseBusy, WarehouseError, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Address", "Client", "WarehouseBusy", "WarehouseError", "connect"]
+
+CONNECT_TIMEOUT_S = 5
+DEFAULT_TIMEOUT_S = 60
+"""Bound of one request. It lies below the 5 minutes in which Kafka expects a consumer to poll again."""
+
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+SETTINGS: dict[str, str | int] = {
+    # An insert is answered when its rows are in a part: offsets are acknowledged on the strength of that answer.
+    "async_insert": 0,
+    "insert_quorum": "auto",
+    "distributed_foreground_insert": 1,
+    # Our keys replace repeats. The engine's own memory of inserted blocks would swallow a batch that is written
+    # again after its rows were deleted (`rebuild`).
+    "insert_deduplicate": 0,
+    # A replay of half a year touches seven monthly partitions, a backfill any number of weekly ones.
+    "max_partitions_per_insert_block": 0,
+    # A null in a column without nulls is a mistake of ours, not a zero.
+    "input_format_null_as_default": 0,
+    # The status line of the answer then tells of errors that come up half-way.
+    "wait_end_of_query": 1,
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where ClickHouse's HTTP interface listens, and as whom to speak to it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8123
+    database: str = "barograph"
+    username: str = "default"
+    password: str = field(default="", repr=False)
+    secure: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Client:
+    """A connection to one database; errors of the driver come out as `WarehouseBusy` or `WarehouseError`.
+
+    One client serves one thread at a time.
+    """
+
+    def __init__(self, driver: Any, where: str) -> None:
+        """Wrap a client of clickhouse-connect whose database exists.
+
+        Args:
+            driver: what `clickhouse_connect.get_client` returned.
+            where: the server, as messages call it.
+        """
+        self._driver = driver
+        self.where = where
+
+    @property
+    def database(self) -> str:
+        """The database that unqualified names mean."""
+        return str(self._driver.database)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a query and return its rows; times are aware datetimes in UTC.
+
+        Args:
+            sql: the query, with parameters as `{name:Type}`.
+            parameters: values, bound by the server; never format them into the SQL.
+
+        Raises:
+            WarehouseBusy: ClickHouse cannot answer now.
+            WarehouseError: the query is refused.
+        """
+        with self._translated("answer a query"):
+            return [tuple(row) for row in self._driver.query(sql, parameters=_bound(parameters)).result_rows]
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run a query and return its columns; `DateTime` columns come as unsigned epoch seconds.
+
+        Raises:
+            WarehouseBusy: ClickHouse cannot answer now.
+            WarehouseError: the query is refused.
+        """
+        with self._translated("answer a query"):
+            return self._driver.query_arrow(sql, parameters=_bound(parameters), use_strings=True)
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns no rows.
+
+        Raises:
+            WarehouseBusy: ClickHouse cannot do it now.
+            WarehouseError: the statement is refused.
+        """
+        with self._translated("run a statement"):
+            self._driver.command(sql, parameters=_bound(parameters))
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Insert the columns that `rows` holds, by name; other columns get their defaults. No rows: no request.
+
+        Raises:
+            WarehouseBusy: ClickHouse cannot take them now: insert the same again.
+            WarehouseError: they do not fit the table.
+        """
+        if rows.num_rows == 0:
+            return
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        with self._translated(f"write {rows.num_rows} rows to {table}"):
+            self._driver.raw_insert(
+                identifier(table), rows.schema.names, sink.getvalue().to_pybytes(), fmt="ArrowStream"
+            )
+
+    def close(self) -> None:
+        """Close the connections; the client is of no use afterwards."""
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except exceptions.ClickHouseError as error:
+            raise translate(error, action, self.where) from error
+
+
+def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: bool = False) -> Client:
+    """Connect to ClickHouse's HTTP interface.
+
+    Args:
+        address: the server and the database.
+        timeout_s: bound of one request, in seconds.
+        create: whether to create the database where it is missing.
+
+    Raises:
+        WarehouseBusy: nothing answers there, or not now.
+        WarehouseError: the server refuses, or the database is missing and `create` is false.
+    """
+    database = identifier(address.database)
+    # The driver warns of each failed request; here it becomes an exception with a sentence, once.
+    logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
+    try:
+        driver = clickhouse_connect.get_client(
+            host=address.host,
+            port=address.port,
+            username=address.username,
+            password=address.password,
+            interface="https" if address.secure else "http",
+            settings=dict(SETTINGS),
+            connect_timeout=CONNECT_TIMEOUT_S,
+            send_receive_timeout=timeout_s,
+            query_retries=0,
+            tz_mode="aware",
+            # A session would make the server refuse a second query while a timed-out one still runs.
+            autogenerate_session_id=False,
+            dedicated_pool=True,
+            client_name="barograph",
+        )
+    except exceptions.ClickHouseError as error:
+        raise translate(error, "open a connection", str(address)) from error
+    driver.http_retries = 0
+    return select_database(Client(driver, str(address)), database, create=create)
+
+
+def select_database(client: Client, database: str, *, create: bool) -> Client:
+    """Make a database the one that unqualified names mean, and return the client.
+
+    Raises:
+        WarehouseError: it is missing and `create` is false.
+    """
+    # Asked first, because CREATE … IF NOT EXISTS needs a right that a plain user may lack.
+    name = identifier(database)
+    found = client.rows("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": name})
+    if not found and not create:
+        client.close()
+        raise WarehouseError(
+            f"ClickHouse at {client.where} has no database {name!r}. Run `barograph apply`, which creates it, "
+            "or name another database in the settings.",
+            81,
+        )
+    if not found:
+        client.command(f"CREATE DATABASE IF NOT EXISTS {name}")
+    client._driver.database = name
+    return client
+
+
+def identifier(name: str) -> str:
+    """Return a name that may stand in SQL as it is.
+
+    Raises:
+        WarehouseError: it is no plain identifier.
+    """
+    if not IDENTIFIER.fullmatch(name):
+        raise WarehouseError(
+            f"{name!r} is no name for a table or database here: use ASCII letters, digits and underscores, "
+            "not beginning with a digit."
+        )
+    return name
+
+
+def _bound(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Parameters as the driver takes them: sequences as lists, which it renders as arrays."""
+    if parameters is None:
+        return None
+    return {name: list(value) if _is_sequence(value) else value for name, value in parameters.items()}
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -1,0 +1,329 @@
+"""Column-wise inserts: the Arrow schema of each table that processors write, and how columns become one insert.
+
+Arrow goes over the wire as it lies in memory, so an insert costs no Python per row. A batch may be inserted again
+after `WarehouseBusy`: rows of one key replace each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from warehouse.client import Client, WarehouseError
+
+TEXT = pa.string()
+MILLIS = pa.timestamp("ms", tz="UTC")
+SECONDS = pa.timestamp("s", tz="UTC")
+U16, U32, U64 = pa.uint16(), pa.uint32(), pa.uint64()
+NUMBER = pa.float64()
+TEXT_MAP = pa.map_(TEXT, TEXT)
+NUMBER_MAP = pa.map_(TEXT, NUMBER)
+
+_PANES = pa.schema(
+    {
+        "parts_partition": U16,
+        "model": TEXT,
+        "version": TEXT,
+        "baseline_id": TEXT,
+        "slice": TEXT,
+        "field": TEXT,
+        "pane_start": SECONDS,
+        "pane_s": U32,
+        "n": U64,
+        "nulls": U64,
+        "invalid": U64,
+        "below": U64,
+        "above": U64,
+        "unseen": U64,
+        "counts": pa.large_list(U64),
+        "shift_sum": NUMBER,
+        "shift_square_sum": NUMBER,
+        "minimum": NUMBER,
+        "maximum": NUMBER,
+        "sketch": pa.binary(),
+        "sealed": pa.bool_(),
+        "pos": U64,
+    }
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "predictions": pa.schema(
+        {
+            "partition": U16,
+            "offset": U64,
+            "idx": U32,
+            "epoch": U16,
+            "model": TEXT,
+            "version": TEXT,
+            "id": TEXT,
+            "at": MILLIS,
+            "received_at": MILLIS,
+            "arm": TEXT,
+            "context": TEXT_MAP,
+            "numbers": NUMBER_MAP,
+            "strings": TEXT_MAP,
+            "nulls": pa.list_(TEXT),
+            "score": NUMBER,
+            "class": TEXT,
+            "scores": NUMBER_MAP,
+            "metrics": NUMBER_MAP,
+            "latency_ms": NUMBER,
+            "status": TEXT,
+            "error": TEXT,
+            "producer": TEXT,
+            "seq": pa.int64(),
+            "unknown": U16,
+        }
+    ),
+    "labels": pa.schema(
+        {
+            "partition": U16,
+            "offset": U64,
+            "idx": U32,
+            "epoch": U16,
+            "model": TEXT,
+            "id": TEXT,
+            "label": TEXT,
+            "label_type": TEXT,
+            "at": MILLIS,
+            "received_at": MILLIS,
+        }
+    ),
+    "panes": _PANES,
+    "rollups": _PANES,
+    "volume": pa.schema(
+        {
+            "parts_partition": U16,
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "slice": TEXT,
+            "pane_start": SECONDS,
+            "pane_s": U32,
+            "n": U64,
+            "errors": U64,
+            "late": U64,
+            "sealed": pa.bool_(),
+            "unregistered": pa.bool_(),
+            "pos": U64,
+        }
+    ),
+    "drift": pa.schema(
+        {
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "slice": TEXT,
+            "field": TEXT,
+            "window": TEXT,
+            "window_start": SECONDS,
+            "window_end": SECONDS,
+            "n": U64,
+            "psi": NUMBER,
+            "psi_low": NUMBER,
+            "psi_high": NUMBER,
+            "p_value": NUMBER,
+            "df": U16,
+            "phi": NUMBER,
+            "level": TEXT,
+            "line_minor": NUMBER,
+            "line_major": NUMBER,
+            "top_bin": TEXT,
+            "top_bin_index": pa.int32(),
+            "expected_share": NUMBER,
+            "actual_share": NUMBER,
+            "visible_shift": NUMBER,
+            "completeness": NUMBER,
+            "judged_at": MILLIS,
+            "pos": U64,
+        }
+    ),
+    "rates": pa.schema(
+        {
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "slice": TEXT,
+            "field": TEXT,
+            "kind": TEXT,
+            "window": TEXT,
+            "window_start": SECONDS,
+            "window_end": SECONDS,
+            "n": U64,
+            "k": U64,
+            "rate": NUMBER,
+            "baseline_rate": NUMBER,
+            "delta": NUMBER,
+            "delta_low": NUMBER,
+            "delta_high": NUMBER,
+            "p_value": NUMBER,
+            "phi": NUMBER,
+            "level": TEXT,
+            "line_minor": NUMBER,
+            "line_major": NUMBER,
+            "completeness": NUMBER,
+            "judged_at": MILLIS,
+            "pos": U64,
+        }
+    ),
+    "baselines": pa.schema(
+        {
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "effective_from": SECONDS,
+            "body": TEXT,
+            "reason": TEXT,
+            "accepted_at": MILLIS,
+        }
+    ),
+    "contracts": pa.schema({"model": TEXT, "contract_id": TEXT, "yaml": TEXT, "applied_at": MILLIS}),
+    "chain": pa.schema(
+        {
+            "parts_partition": U16,
+            "source_partition": U16,
+            "end_offset": U64,
+            "watermarks": pa.map_(TEXT, pa.int64()),
+            "last_event_at": MILLIS,
+            "partitions": U16,
+            "counted_at": MILLIS,
+            "source_topic_id": TEXT,
+            "parts_topic_id": TEXT,
+            "epoch": U16,
+            "pos": U64,
+        }
+    ),
+    "progress": pa.schema(
+        {
+            "parts_partition": U16,
+            "model": TEXT,
+            "watermark": MILLIS,
+            "sealed_until": MILLIS,
+            "updated_at": MILLIS,
+            "pos": U64,
+        }
+    ),
+    "losses": pa.schema(
+        {
+            "parts_partition": U16,
+            "source_partition": U16,
+            "start_offset": U64,
+            "end_offset": U64,
+            "from_time": MILLIS,
+            "to_time": MILLIS,
+            "reason": TEXT,
+            "recorded_at": MILLIS,
+            "pos": U64,
+        }
+    ),
+    "processors": pa.schema(
+        {
+            "kind": TEXT,
+            "instance": TEXT,
+            "at": MILLIS,
+            "host": TEXT,
+            "pid": U32,
+            "started_at": MILLIS,
+            "lag": pa.int64(),
+            "events": U64,
+            "rate": NUMBER,
+            "retries": U64,
+            "dead_letters": U64,
+            "last_commit_at": MILLIS,
+            "details": pa.map_(TEXT, NUMBER),
+        }
+    ),
+    "topics": pa.schema({"name": TEXT, "topic_id": TEXT, "partitions": U16, "recorded_at": MILLIS}),
+}
+"""Per table its columns, in order, with the Arrow type that they are sent as.
+
+Times are timestamps in UTC: whole seconds for `DateTime`, milliseconds for `DateTime64(3)`. Wherever a type is
+`string`, a dictionary-encoded column is taken as well and sent as it is.
+"""
+
+
+def insert_arrow(client: Client, table: str, rows: pa.Table) -> None:
+    """Insert an Arrow table that holds every column of the table's schema; others are refused.
+
+    Columns are cast where they differ in type and no value is lost by it, such as int64 to uint16. Dictionary-encoded
+    text is sent as it is.
+
+    Raises:
+        WarehouseError: columns are missing or unknown, or a value does not fit.
+        WarehouseBusy: ClickHouse cannot take them now: insert the same again.
+    """
+    insert_columns(client, table, dict(zip(rows.schema.names, rows.columns, strict=True)))
+
+
+def insert_columns(client: Client, table: str, columns: Mapping[str, Any]) -> None:
+    """Insert columns of equal length: numpy arrays, lists or Arrow arrays.
+
+    Args:
+        client: where to.
+        table: a key of `SCHEMAS`.
+        columns: every column of its schema. Times may be integers (epoch seconds or milliseconds, as the schema
+            says), `datetime64` or aware datetimes; arrays of counts come from `ragged`.
+
+    Raises:
+        WarehouseError: columns are missing, unknown or of unequal length, or a value does not fit.
+        WarehouseBusy: ClickHouse cannot take them now: insert the same again.
+    """
+    client.insert(table, table_of(table, columns))
+
+
+def insert_rows(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert a few rows given as mappings; for many rows build columns instead. Raises as `insert_columns`."""
+    if rows:
+        insert_columns(client, table, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def table_of(table: str, columns: Mapping[str, Any]) -> pa.Table:
+    """Give columns the table's types. Raises WarehouseError as `insert_columns`."""
+    schema = SCHEMAS[table]
+    missing, unknown = set(schema.names) - set(columns), set(columns) - set(schema.names)
+    if missing or unknown:
+        raise WarehouseError(
+            f"An insert into {table} needs each of its columns once: missing {sorted(missing)}, "
+            f"unknown {sorted(unknown)}."
+        )
+    fields, arrays = [], []
+    for field in schema:
+        try:
+            array = _array(columns[field.name], field.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+            raise WarehouseError(
+                f"A value for column {field.name} of {table} does not fit {field.type}: {error}"
+            ) from error
+        fields.append(pa.field(field.name, array.type))
+        arrays.append(array)
+    lengths = {len(array) for array in arrays}
+    if len(lengths) > 1:
+        by_name = {field.name: len(array) for field, array in zip(fields, arrays, strict=True)}
+        raise WarehouseError(f"The columns for {table} differ in length: {by_name}.")
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def ragged(values: NDArray[np.int64 | np.uint64], offsets: NDArray[np.int64]) -> pa.LargeListArray:
+    """Build a column of arrays without copying: row i is `values[offsets[i]:offsets[i + 1]]`.
+
+    Args:
+        values: shape (total,), never negative.
+        offsets: shape (rows + 1,), ascending, from 0 to total.
+    """
+    return pa.LargeListArray.from_arrays(
+        pa.array(offsets, type=pa.int64()), pa.array(values.view(np.uint64), type=U64)
+    )
+
+
+def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        if values.type == kind or (pa.types.is_dictionary(values.type) and kind == TEXT):
+            return values
+        return values.cast(kind)
+    if pa.types.is_timestamp(kind) and isinstance(values, np.ndarray):
+        return pa.array(values.astype(f"datetime64[{kind.unit}]").astype(np.int64)).cast(kind)
+    return pa.array(values, type=kind)
