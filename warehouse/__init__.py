@@ -1,1 +1,1 @@
-"""ClickHouse: connection, numbered migrations, writes, and the named queries of processors, dashboards and rules."""
+"""ClickHouse: connection, numbered migrations, writes, and named queries."""

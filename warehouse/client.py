@@ -31,12 +31,12 @@ DEFAULT_TIMEOUT_S = 60
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 SETTINGS: dict[str, str | int] = {
-    # An insert is answered when its rows are in a part: offsets are acknowledged on the strength of that answer.
+    # An insert is answered when its rows are in a part: offsets are acknowledged on the strength of it.
     "async_insert": 0,
     "insert_quorum": "auto",
     "distributed_foreground_insert": 1,
-    # Our keys replace repeats. The engine's own memory of inserted blocks would swallow a batch that is written
-    # again after its rows were deleted (`rebuild`).
+    # Our keys replace repeats. The engine's own memory of inserted blocks would swallow a batch that is
+    # written again after its rows were deleted (`rebuild`).
     "insert_deduplicate": 0,
     # A replay of half a year touches seven monthly partitions, a backfill any number of weekly ones.
     "max_partitions_per_insert_block": 0,
@@ -118,7 +118,7 @@ class Client:
             self._driver.command(sql, parameters=_bound(parameters))
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Insert the columns that `rows` holds, by name; other columns get their defaults. No rows: no request.
+        """Insert the columns that `rows` holds, by name; others get their defaults. No rows: no request.
 
         Raises:
             WarehouseBusy: ClickHouse cannot take them now: insert the same again.
@@ -202,8 +202,8 @@ def select_database(client: Client, database: str, *, create: bool) -> Client:
     if not found and not create:
         client.close()
         raise WarehouseError(
-            f"ClickHouse at {client.where} has no database {name!r}. Run `barograph apply`, which creates it, "
-            "or name another database in the settings.",
+            f"ClickHouse at {client.where} has no database {name!r}. Run `barograph apply`, which "
+            "creates it, or name another database in the settings.",
             81,
         )
     if not found:

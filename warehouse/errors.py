@@ -56,11 +56,11 @@ class WarehouseError(Exception):
         self.code = code
 
 
-class WarehouseBusy(Exception):  # noqa: N818 - named by the condition to act on
+class WarehouseBusy(Exception):
     """ClickHouse cannot do this now: keep the batch, wait, and try the same again.
 
-    Every insert of this package may be repeated: rows replace their equals. `code` is the numeric error code of
-    ClickHouse, None where it could not be reached.
+    Every insert of this package may be repeated: rows replace their equals. `code` is the numeric error code
+    of ClickHouse, None where it could not be reached.
     """
 
     def __init__(self, message: str, code: int | None = None) -> None:
@@ -105,5 +105,5 @@ def _is_transport(error: exceptions.ClickHouseError) -> bool:
 def _server_words(text: str) -> str:
     """Strip what the driver and the server put around the message itself."""
     text = text.split(" (for url ", 1)[0]
-    text = text.split("DB::Exception: ", 1)[-1]
+    text = text.rsplit("DB::Exception: ", 1)[-1]
     return text.split(" (version ", 1)[0].strip()

@@ -1,9 +1,9 @@
 """Numbered migrations: forward only, each recorded, each statement safe to run again.
 
-A file `NNNN_name.sql` holds statements that end with `;` at the end of a line. Running is recorded in the table
-`migrations` as in-progress, then completed; a file that was interrupted is run again from its first statement, so
-statements must be repeatable (`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`, `ADD COLUMN IF NOT EXISTS`). A completed
-file is never changed: its checksum is compared at every run.
+A file `NNNN_name.sql` holds statements that end with `;` at the end of a line. Running is recorded in the
+table `migrations` as in-progress, then completed; a file that was interrupted is run again from its first
+statement, so statements must be repeatable (`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`, `ADD COLUMN IF NOT
+EXISTS`). A completed file is never changed: its checksum is compared at every run.
 """
 
 from __future__ import annotations
@@ -77,9 +77,7 @@ def parse(file_name: str, text: str) -> Migration:
             statements.append("\n".join(lines))
     if not statements or not text.rstrip().endswith(";"):
         raise ValueError(f"{file_name}: end each statement with `;` at the end of a line")
-    return Migration(
-        int(match[1]), match[2], tuple(statements), hashlib.sha256(text.encode()).hexdigest()
-    )
+    return Migration(int(match[1]), match[2], tuple(statements), hashlib.sha256(text.encode()).hexdigest())
 
 
 def load() -> tuple[Migration, ...]:
@@ -127,8 +125,9 @@ def states(client: Client, migrations: Sequence[Migration] | None = None) -> dic
         recorded = {number: (name, checksum, state) for number, name, checksum, state in rows}
     for number in sorted(recorded.keys() - {migration.number for migration in known}):
         raise WarehouseError(
-            f"The database {client.database} at {client.where} has migration {number:04d}_{recorded[number][0]}, "
-            f"which this program does not know (its last is {len(known):04d}): update the program."
+            f"The database {client.database} at {client.where} has migration "
+            f"{number:04d}_{recorded[number][0]}, which this program does not know (its last is "
+            f"{len(known):04d}): update the program."
         )
     result = {}
     for migration in known:
@@ -163,7 +162,8 @@ def apply(client: Client, migrations: Sequence[Migration] | None = None) -> list
                 client.command(statement)
             except WarehouseError as error:
                 raise WarehouseError(
-                    f"Statement {i} of migration {migration} failed; it will be run again from its start. {error}",
+                    f"Statement {i} of migration {migration} failed; the migration will be run again from its "
+                    f"start. {error}",
                     error.code,
                 ) from error
         _record(client, migration, State.COMPLETED, 2)

@@ -1,7 +1,7 @@
-"""Column-wise inserts: the Arrow schema of each table that processors write, and how columns become one insert.
+"""Column-wise inserts: the Arrow schema of each table, and how columns become one insert.
 
-Arrow goes over the wire as it lies in memory, so an insert costs no Python per row. A batch may be inserted again
-after `WarehouseBusy`: rows of one key replace each other.
+Arrow goes over the wire as it lies in memory, so an insert costs no Python per row. A batch may be inserted
+again after `WarehouseBusy`: rows of one key replace each other.
 """
 
 from __future__ import annotations
@@ -241,16 +241,16 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 """Per table its columns, in order, with the Arrow type that they are sent as.
 
-Times are timestamps in UTC: whole seconds for `DateTime`, milliseconds for `DateTime64(3)`. Wherever a type is
-`string`, a dictionary-encoded column is taken as well and sent as it is.
+Times are timestamps in UTC: whole seconds for `DateTime`, milliseconds for `DateTime64(3)`. Wherever a type
+is `string`, a dictionary-encoded column is taken as well and sent as it is.
 """
 
 
 def insert_arrow(client: Client, table: str, rows: pa.Table) -> None:
     """Insert an Arrow table that holds every column of the table's schema; others are refused.
 
-    Columns are cast where they differ in type and no value is lost by it, such as int64 to uint16. Dictionary-encoded
-    text is sent as it is.
+    Columns are cast where they differ in type and no value is lost by it, such as int64 to uint16.
+    Dictionary-encoded text is sent as it is.
 
     Raises:
         WarehouseError: columns are missing or unknown, or a value does not fit.
@@ -265,8 +265,8 @@ def insert_columns(client: Client, table: str, columns: Mapping[str, Any]) -> No
     Args:
         client: where to.
         table: a key of `SCHEMAS`.
-        columns: every column of its schema. Times may be integers (epoch seconds or milliseconds, as the schema
-            says), `datetime64` or aware datetimes; arrays of counts come from `ragged`.
+        columns: every column of its schema. Times may be integers (epoch seconds or milliseconds, as the
+            schema says), `datetime64` or aware datetimes; arrays of counts come from `ragged`.
 
     Raises:
         WarehouseError: columns are missing, unknown or of unequal length, or a value does not fit.
@@ -276,7 +276,7 @@ def insert_columns(client: Client, table: str, columns: Mapping[str, Any]) -> No
 
 
 def insert_rows(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert a few rows given as mappings; for many rows build columns instead. Raises as `insert_columns`."""
+    """Insert a few rows given as mappings (many are better built as columns); raises as `insert_columns`."""
     if rows:
         insert_columns(client, table, {name: [row[name] for row in rows] for name in rows[0]})
 
@@ -324,6 +324,11 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
         if values.type == kind or (pa.types.is_dictionary(values.type) and kind == TEXT):
             return values
         return values.cast(kind)
-    if pa.types.is_timestamp(kind) and isinstance(values, np.ndarray):
-        return pa.array(values.astype(f"datetime64[{kind.unit}]").astype(np.int64)).cast(kind)
+    if pa.types.is_timestamp(kind):
+        if not isinstance(values, np.ndarray) and all(
+            isinstance(value, int | np.integer) for value in values
+        ):
+            values = np.asarray(values, dtype=np.int64)
+        if isinstance(values, np.ndarray):
+            return pa.array(values.astype(f"datetime64[{kind.unit}]").astype(np.int64)).cast(kind)
     return pa.array(values, type=kind)

@@ -1,0 +1,325 @@
+"""Columns of events → the summaries of a flush: exact counts, moments and sketches per pane.
+
+One pass over whole arrays: which pane, slice and cell each value belongs to becomes one number, and one `bincount`
+per field and slice dimension counts them all. No Python runs per value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.contract import Contract
+from numpy.typing import NDArray
+from sketches.categorical import UnseenCategories
+from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from sketches.layout import ERRORS, EVENTS, TAIL, IntArray, Layout
+from sketches.numeric import NumericSketch, numeric_sketch
+
+from streams.columns import INVALID_TEXT, EventColumns
+from streams.registry import Registry
+
+MAX_PANES_AT_ONCE = 512
+"""Panes counted in one array; more are done in turns, so that a replay's memory stays bounded."""
+
+
+class PaneKey(NamedTuple):
+    """What a part is about."""
+
+    model: str
+    version: str
+    baseline_id: str
+    pane_start_s: int
+
+
+@dataclass(slots=True)
+class PaneSummary:
+    """The counts, moments and sketches of one pane."""
+
+    layout: Layout
+    pane_s: int
+    unregistered: bool
+    counts: IntArray
+    """Shape (n_slices, width)."""
+    moments: NDArray[np.float64]
+    """Shape (n_fields, N_MOMENTS), of the slice `all`."""
+    sketches: list[NumericSketch | UnseenCategories | None]
+    """Of the slice `all`, one per field; None where nothing was seen."""
+
+
+class _Series:
+    """One model's layout made ready for arrays."""
+
+    def __init__(self, layout: Layout, contract: Contract) -> None:
+        self.layout = layout
+        self.cells = [FieldCells(field) for field in layout.fields]
+        declared = {field.name: field for field in contract.fields}
+        self.sources = [declared[field.name].source if field.name in declared else "" for field in layout.fields]
+        self.types = [declared[field.name].type if field.name in declared else "" for field in layout.fields]
+        self.kinds = [declared[field.name].sketch if field.name in declared else "kll" for field in layout.fields]
+        self.dimensions = [
+            (dimension.source, pa.array(dimension.values, pa.string()), start)
+            for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
+        ]
+
+
+class FlushSummaries:
+    """Gathers the events of one flush."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._series: dict[str, _Series] = {}
+        self.panes: dict[PaneKey, PaneSummary] = {}
+        self.unwatched = 0
+        """Events of models that have a contract and no baseline yet: kept raw, not summarised."""
+
+    def add(self, events: EventColumns) -> None:
+        """Summarise events of one model."""
+        contract = self._registry.contracts[events.model]
+        pane_ms = contract.pane_s * 1000
+        pane = events.at_ms // pane_ms
+        for code, version in enumerate(events.versions):
+            chosen = events.version_code == code if len(events.versions) > 1 else None
+            for ids, mask in self._by_baseline(events.model, version, pane, contract.pane_s, chosen):
+                if ids is None:
+                    self.unwatched += len(events) if mask is None else int(mask.sum())
+                    continue
+                part = events if mask is None else events.take(mask)
+                self._add_series(part, contract, version, *ids)
+
+    def _by_baseline(
+        self, model: str, version: str, pane: IntArray, pane_s: int, chosen: NDArray[np.bool_] | None
+    ) -> Iterator[tuple[tuple[str, bool] | None, NDArray[np.bool_] | None]]:
+        """Split a version's events by the baseline that holds for their pane; None is the mask of all."""
+        history, unregistered = self._registry.effective(model, version)
+        if not history:
+            yield None, chosen
+            return
+        if len(history) == 1:
+            yield (history[0].baseline_id, unregistered), chosen
+            return
+        starts = np.array([entry.effective_from_s for entry in history[1:]])
+        which = np.searchsorted(starts, pane * pane_s, side="right")
+        for i, entry in enumerate(history):
+            mask = which == i if chosen is None else (which == i) & chosen
+            if mask.any():
+                yield (entry.baseline_id, unregistered), mask
+
+    def _add_series(
+        self, events: EventColumns, contract: Contract, version: str, baseline_id: str, unregistered: bool
+    ) -> None:
+        series = self._series.get(baseline_id)
+        if series is None:
+            series = self._series[baseline_id] = _Series(self._registry.layouts[baseline_id], contract)
+        pane = events.at_ms // (contract.pane_s * 1000)
+        distinct, group = np.unique(pane, return_inverse=True)
+        if len(distinct) > 1:
+            order = np.argsort(group, kind="stable")
+            events, group = _reorder(events, order), group[order]
+        for first in range(0, len(distinct), MAX_PANES_AT_ONCE):
+            last = min(first + MAX_PANES_AT_ONCE, len(distinct))
+            lo, hi = np.searchsorted(group, [first, last])
+            some = events if hi - lo == len(events) else _reorder(events, np.arange(lo, hi))
+            counts, moments, sketches = _summarise(some, series, group[lo:hi] - first, last - first)
+            for i in range(last - first):
+                key = PaneKey(events.model, version, baseline_id, int(distinct[first + i]) * contract.pane_s)
+                self._merge(key, contract.pane_s, unregistered, series, counts[i], moments[i], sketches[i])
+
+    def _merge(
+        self,
+        key: PaneKey,
+        pane_s: int,
+        unregistered: bool,
+        series: _Series,
+        counts: IntArray,
+        moments: NDArray[np.float64],
+        sketches: list[NumericSketch | UnseenCategories | None],
+    ) -> None:
+        held = self.panes.get(key)
+        if held is None:
+            self.panes[key] = PaneSummary(series.layout, pane_s, unregistered, counts, moments, sketches)
+            return
+        held.counts += counts
+        merge_moments(held.moments, moments)
+        for i, sketch in enumerate(sketches):
+            held.sketches[i] = merge_sketch(held.sketches[i], sketch)
+
+
+def merge_moments(into: NDArray[np.float64], other: NDArray[np.float64]) -> None:
+    """Add moments of shape (n_fields, N_MOMENTS) in place."""
+    into[:, :2] += other[:, :2]
+    np.minimum(into[:, 2], other[:, 2], out=into[:, 2])
+    np.maximum(into[:, 3], other[:, 3], out=into[:, 3])
+
+
+def merge_sketch(
+    into: NumericSketch | UnseenCategories | None, other: NumericSketch | UnseenCategories | None
+) -> NumericSketch | UnseenCategories | None:
+    """Merge two sketches of one field, either of which may be missing."""
+    if into is None or other is None:
+        return other if into is None else into
+    into.merge(other)  # type: ignore[arg-type]
+    return into
+
+
+def _reorder(events: EventColumns, order: NDArray[np.int64]) -> EventColumns:
+    taken = pa.array(order)
+    return EventColumns(
+        events.model,
+        events.at_ms[order],
+        events.received_ms[order],
+        events.partition[order],
+        events.offset[order],
+        events.index[order],
+        events.versions,
+        events.version_code[order],
+        events.errors[order],
+        {source: values[order] for source, values in events.numbers.items()},
+        {source: values.take(taken) for source, values in events.texts.items()},
+    )
+
+
+def _summarise(
+    events: EventColumns, series: _Series, pane: NDArray[np.int64], n_panes: int
+) -> tuple[IntArray, NDArray[np.float64], list[list[NumericSketch | UnseenCategories | None]]]:
+    """Count events that are ordered by pane; `pane` of shape (n,) numbers the panes from 0."""
+    layout = series.layout
+    counts = np.zeros((n_panes, layout.n_slices, layout.width), dtype=np.int64)
+    moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
+    sketches: list[list[NumericSketch | UnseenCategories | None]] = [
+        [None] * layout.n_fields for _ in range(n_panes)
+    ]
+    groups: list[tuple[int, int, NDArray[np.int64]]] = [(0, 1, pane)]
+    for source, values, start in series.dimensions:
+        n_values = len(values) + 1
+        groups.append((start, n_values, pane * n_values + _slice_codes(events, source, values)))
+    bounds = np.searchsorted(pane, np.arange(n_panes + 1))
+    for start, n_values, group in groups:
+        span = slice(start, start + n_values)
+        size = n_panes * n_values
+        counts[:, span, EVENTS] = np.bincount(group, minlength=size).reshape(n_panes, n_values)
+        if events.errors.any():
+            failed = np.bincount(group[events.errors], minlength=size)
+            counts[:, span, ERRORS] = failed.reshape(n_panes, n_values)
+    for i, field in enumerate(layout.fields):
+        columns = slice(int(layout.starts[i]), int(layout.starts[i]) + field.n_cells + TAIL)
+        cells = series.cells[i]
+        if field.kind == "numeric":
+            values = field_numbers(events, series.sources[i], series.types[i])
+            found = numeric_cells(cells, values, np.isnan(values))
+            for start, n_values, group in groups:
+                block = count_numeric(cells, found, group, n_panes * n_values)
+                counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
+            _numeric_sketches(i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches)
+        else:
+            texts = events.texts.get(series.sources[i])
+            if texts is None:
+                texts = pa.nulls(len(events), pa.string())
+            cell, invalid = _category_cells(cells, texts)
+            for start, n_values, group in groups:
+                valid = cell if invalid is None else cell[~invalid]
+                block = count_categories(cells, valid, group if invalid is None else group[~invalid], n_panes * n_values)
+                if invalid is not None:
+                    block[:, field.n_cells] = np.bincount(group[invalid], minlength=n_panes * n_values)
+                counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
+            _unseen_sketches(i, cells, texts, cell, bounds, sketches)
+    return counts, moments, sketches
+
+
+def field_numbers(events: EventColumns, source: str, field_type: str) -> NDArray[np.float64]:
+    """Read a numeric field's values; a timestamp becomes its age in seconds, an absent field null."""
+    values = events.numbers.get(source)
+    if values is None:
+        return np.full(len(events), np.nan)
+    return (events.at_ms - values) / 1000 if field_type == "timestamp" else values
+
+
+def _category_cells(cells: FieldCells, texts: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.bool_] | None]:
+    cell = category_cells(cells, texts)
+    unseen = len(cells.field.categories)
+    if not (cell == unseen).any():
+        return cell, None
+    invalid = pc.fill_null(pc.equal(_plain(texts), INVALID_TEXT), False).to_numpy(zero_copy_only=False)
+    if not invalid.any():
+        return cell, None
+    cell[invalid] = cells.invalid
+    return cell, invalid
+
+
+def _plain(texts: pa.Array) -> pa.Array:
+    return texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
+
+
+def _slice_codes(events: EventColumns, source: str, values: pa.Array) -> NDArray[np.int64]:
+    """Number the slice of each event along one dimension; the last number is `other`."""
+    texts = events.texts.get(source)
+    if texts is None and source in events.numbers:
+        texts = number_texts(events.numbers[source])
+    if texts is None:
+        return np.full(len(events), len(values), dtype=np.int64)
+    found = pc.fill_null(pc.index_in(_plain(texts), value_set=values, skip_nulls=True), len(values))
+    codes: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def number_texts(values: NDArray[np.float64]) -> pa.Array:
+    """Write numbers as slice values are named: `3` for 3.0, `0.5`, null for null and invalid."""
+    distinct, code = np.unique(values, return_inverse=True)
+    names = [
+        None if not np.isfinite(value) else str(int(value)) if value.is_integer() else repr(value)
+        for value in distinct.tolist()
+    ]
+    return pa.array(names, pa.string()).take(pa.array(code))
+
+
+def _numeric_sketches(
+    i: int,
+    integer: bool,
+    kind: str,
+    mean: float,
+    values: NDArray[np.float64],
+    bounds: NDArray[np.int64],
+    moments: NDArray[np.float64],
+    sketches: list[list[NumericSketch | UnseenCategories | None]],
+) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        values = values[finite]
+        kept = np.concatenate(([0], np.cumsum(finite)))
+        bounds = kept[bounds]
+    full = np.flatnonzero(bounds[1:] > bounds[:-1])
+    if not len(full):
+        return
+    starts = bounds[:-1][full]
+    shifted = values - mean
+    moments[full, i, 0] = np.add.reduceat(shifted, starts)
+    moments[full, i, 1] = np.add.reduceat(shifted * shifted, starts)
+    moments[full, i, 2] = np.minimum.reduceat(values, starts)
+    moments[full, i, 3] = np.maximum.reduceat(values, starts)
+    for p in full.tolist():
+        sketch = numeric_sketch(integer, kind)  # type: ignore[arg-type]
+        sketch.update(values[bounds[p] : bounds[p + 1]])
+        sketches[p][i] = sketch
+
+
+def _unseen_sketches(
+    i: int,
+    cells: FieldCells,
+    texts: pa.Array,
+    cell: NDArray[np.int32],
+    bounds: NDArray[np.int64],
+    sketches: list[list[NumericSketch | UnseenCategories | None]],
+) -> None:
+    unseen = cell == len(cells.field.categories)
+    if not unseen.any():
+        return
+    for p in range(len(bounds) - 1):
+        mask = unseen[bounds[p] : bounds[p + 1]]
+        if mask.any():
+            sketch = UnseenCategories()
+            sketch.update_array(_plain(texts.slice(bounds[p], bounds[p + 1] - bounds[p])).filter(pa.array(mask)))
+            sketches[p][i] = sketch
