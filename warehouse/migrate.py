@@ -162,8 +162,8 @@ def apply(client: Client, migrations: Sequence[Migration] | None = None) -> list
                 client.command(statement)
             except WarehouseError as error:
                 raise WarehouseError(
-                    f"Statement {i} of migration {migration} failed; the migration will be run again from its "
-                    f"start. {error}",
+                    f"Statement {i} of migration {migration} failed; the next run begins with its "
+                    f"first statement. {error}",
                     error.code,
                 ) from error
         _record(client, migration, State.COMPLETED, 2)
