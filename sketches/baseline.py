@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
-from barograph.contract import content_hash
+from barograph.contract import Contract, Field, Slice, content_hash
 
 FORMAT = 1
 ALL = "all"
@@ -101,3 +106,210 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """The hash of the content: 16 hexadecimal digits."""
         return content_hash(self)
+
+
+class BaselineError(ValueError):
+    """A baseline is not what its file should hold, or does not agree with itself."""
+
+
+class _Header(msgspec.Struct):
+    """What is read before anything else, because another format may hold anything else."""
+
+    format: int
+
+
+class _AnyFormat(msgspec.Struct):
+    baseline: _Header
+
+
+class _BaselineFile(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    baseline: Baseline
+
+
+def dump_baseline(baseline: Baseline) -> bytes:
+    """Write a baseline as JSON that people can read and compare: one member a line, each row of numbers on one line.
+
+    Raises:
+        BaselineError: the baseline does not agree with itself, or holds values that JSON would change (NaN, a whole
+            number where a float belongs), so that it could not be read again with the same id.
+    """
+    _refuse(baseline_problems(baseline), f"the baseline of {baseline.model} {baseline.version}")
+    data = msgspec.json.encode({"id": baseline.id, "baseline": baseline}, order="deterministic")
+    try:
+        same = msgspec.json.decode(data, type=_BaselineFile).baseline.id == baseline.id
+    except msgspec.ValidationError as error:
+        raise BaselineError(
+            f"the baseline of {baseline.model} {baseline.version} cannot be written: {error}"
+        ) from None
+    if not same:
+        raise BaselineError(
+            f"the baseline of {baseline.model} {baseline.version} changes its id when it is written and read: a "
+            "whole number stands where a float belongs; make it one"
+        )
+    return _NUMBER_ROW.sub(_on_one_line, msgspec.json.format(data, indent=2)) + b"\n"
+
+
+def load_baseline(data: bytes, name: str) -> Baseline:
+    """Read what `dump_baseline` wrote.
+
+    Args:
+        data: the bytes.
+        name: where they came from, for messages.
+
+    Raises:
+        BaselineError: the bytes are no baseline, of another format, changed since they were written, or do not
+            agree with themselves.
+    """
+    try:
+        found = msgspec.json.decode(data, type=_AnyFormat).baseline.format
+        if found != FORMAT:
+            raise BaselineError(
+                f"{name}: the baseline is of format {found}, this version of Barograph reads format {FORMAT}; run "
+                "`barograph infer` again, or upgrade"
+            )
+        file = msgspec.json.decode(data, type=_BaselineFile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BaselineError(f"{name}: this is no baseline file: {error}") from None
+    _refuse(baseline_problems(file.baseline), name)
+    if file.id != file.baseline.id:
+        raise BaselineError(
+            f"{name}: the file says id {file.id}, its content has {file.baseline.id}: it was changed by hand. "
+            "Baselines are frozen: make a new one with `barograph infer` or `barograph baseline`"
+        )
+    return file.baseline
+
+
+_NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
+"""An array of numbers over several lines. It matches nothing within a string: JSON escapes line ends there."""
+
+
+def _on_one_line(match: re.Match[bytes]) -> bytes:
+    return b"[" + b", ".join(match.group()[1:-1].replace(b",", b" ").split()) + b"]"
+
+
+def _refuse(problems: list[str], name: str) -> None:
+    if problems:
+        shown = "; ".join(problems[:5])
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise BaselineError(f"{name}: the baseline does not agree with itself: {shown}{more}")
+
+
+def baseline_problems(baseline: Baseline) -> list[str]:
+    """Name everything in which a baseline does not agree with itself; empty where it does."""
+    problems = [f"{member} is empty" for member in ("model", "version") if not getattr(baseline, member)]
+    if baseline.slice_rows.get(ALL) != baseline.rows:
+        problems.append(f"slice_rows must hold `{ALL}` with all {baseline.rows} rows")
+    problems += [f"slice {name} has {rows} rows" for name, rows in baseline.slice_rows.items() if rows < 0]
+    problems += [f"dimension {name} comes twice" for name in _repeated(d.name for d in baseline.dimensions)]
+    known = {ALL}
+    for dimension in baseline.dimensions:
+        # A value called `other` would share the name of the slice that gathers the rest.
+        values = (*dimension.values, OTHER)
+        problems += [
+            f"dimension {dimension.name}: value {value!r} comes twice" for value in _repeated(values)
+        ]
+        known.update(f"{dimension.name}={value}" for value in values)
+    problems += [f"slice {name} belongs to no dimension" for name in baseline.slice_rows if name not in known]
+    problems += [f"field {name} comes twice" for name in _repeated(field.name for field in baseline.fields)]
+    for field in baseline.fields:
+        problems += [
+            f"field {field.name}: {problem}" for problem in _field_problems(field, baseline.slice_rows)
+        ]
+    return problems
+
+
+def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
+    """Name every field and slice in which a contract does not fit its baseline; empty where it fits."""
+    problems = []
+    if contract.model != baseline.model:
+        problems.append(f"the contract is for model {contract.model}, the baseline for {baseline.model}")
+    frozen = {field.name: field for field in baseline.fields}
+    for field in contract.fields:
+        if field.name in frozen:
+            problems += [f"field {field.name}: {text}" for text in _field_misfits(field, frozen[field.name])]
+        else:
+            problems.append(f"field {field.name}: the baseline does not hold it")
+    watched = {field.name for field in contract.fields}
+    problems += [f"field {name}: the contract does not hold it" for name in frozen if name not in watched]
+    dimensions = {dimension.name: dimension for dimension in baseline.dimensions}
+    for cut in contract.slices:
+        if cut.name in dimensions:
+            problems += [f"slice {cut.name}: {text}" for text in _slice_misfits(cut, dimensions[cut.name])]
+        else:
+            problems.append(f"slice {cut.name}: the baseline does not hold it")
+    wanted = {cut.name for cut in contract.slices}
+    problems += [f"slice {name}: the contract does not hold it" for name in dimensions if name not in wanted]
+    return problems
+
+
+def _field_problems(field: FieldBaseline, slice_rows: dict[str, int]) -> Iterator[str]:
+    numbers = (*field.edges, *field.quantiles, field.mean, field.std, field.low or 0.0, field.high or 0.0)
+    if not all(math.isfinite(number) for number in numbers):
+        yield "an edge, quantile, limit or moment is not finite"
+    if any(left >= right for left, right in pairwise(field.edges)):
+        yield "edges must ascend, each larger than the one before"
+    if any(left > right for left, right in pairwise(field.quantiles)):
+        yield "quantiles must ascend"
+    if len(field.quantiles) not in (0, QUANTILE_RANKS):
+        yield f"{len(field.quantiles)} quantiles, there must be {QUANTILE_RANKS} or none"
+    if field.kind == "category" and (field.edges or field.quantiles):
+        yield "a category field has neither edges nor quantiles"
+    if field.kind == "numeric" and field.categories:
+        yield "a numeric field has no categories"
+    for category in _repeated(field.categories):
+        yield f"category {category!r} comes twice"
+    if field.low is not None and field.high is not None and field.low > field.high:
+        yield f"low {field.low} is above high {field.high}"
+    if field.std < 0:
+        yield f"std is {field.std}"
+    if ALL not in field.slices:
+        yield f"the slice `{ALL}` is missing"
+    for name, counts in field.slices.items():
+        if name not in slice_rows:
+            yield f"slice {name} has no rows in slice_rows"
+            continue
+        for problem in _count_problems(field, counts, slice_rows[name]):
+            yield f"slice {name}: {problem}"
+
+
+def _count_problems(field: FieldBaseline, counts: SliceCounts, rows: int) -> Iterator[str]:
+    if len(counts.cells) != field.n_cells:
+        yield f"{len(counts.cells)} cells, its edges or categories make {field.n_cells}"
+        return
+    named = {name: getattr(counts, name) for name in ("invalid", "below", "above", "singletons")}
+    if min(*counts.cells, *named.values()) < 0:
+        yield "a count is negative"
+    if sum(counts.cells) + counts.invalid != rows:
+        yield f"cells and invalid add up to {sum(counts.cells) + counts.invalid}, the slice has {rows} rows"
+    valid = sum(counts.cells[:-1])
+    for name in ("below", "above", "singletons"):
+        if named[name] > valid:
+            yield f"{name} is {named[name]}, only {valid} rows hold a valid value"
+    for window, phi in counts.phi.items():
+        if not (math.isfinite(phi.value) and phi.value >= 1 and phi.windows >= 0):
+            yield f"φ of window {window} is {phi.value} from {phi.windows} windows; φ is at least 1"
+
+
+def _field_misfits(field: Field, frozen: FieldBaseline) -> Iterator[str]:
+    kind = "category" if field.type == "category" else "numeric"
+    if frozen.kind != kind:
+        yield f"type {field.type} needs a {kind} baseline, it is {frozen.kind}"
+    for name in ("low", "high"):
+        limit, counted = getattr(field, name), getattr(frozen, name)
+        if limit is not None and limit != counted:
+            yield f"{name} is {limit} in the contract, the baseline counted with {counted}"
+
+
+def _slice_misfits(cut: Slice, frozen: SliceValues) -> Iterator[str]:
+    if cut.source != frozen.source:
+        yield f"source is {cut.source} in the contract, {frozen.source} in the baseline"
+    if cut.values and set(cut.values) != set(frozen.values):
+        differing = ", ".join(sorted(set(cut.values) ^ set(frozen.values)))
+        yield f"contract and baseline have different values: {differing}"
+    if not cut.values and len(frozen.values) > cut.top:
+        yield f"the contract keeps the top {cut.top} values, the baseline {len(frozen.values)}"
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]

@@ -6,7 +6,7 @@ after them, at index `n_cells`, `invalid`. So one `bincount` gives a field's col
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,19 @@ from numpy.typing import NDArray
 
 from sketches.baseline import FieldBaseline
 from sketches.layout import TAIL, IntArray
+from sketches.quantiles import exact_quantiles, freeze_edges
+
+__all__ = [
+    "FieldCells",
+    "NumericCells",
+    "category_cells",
+    "count_categories",
+    "count_cells",
+    "count_numeric",
+    "exact_quantiles",
+    "freeze_edges",
+    "numeric_cells",
+]
 
 CellArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
@@ -55,7 +68,7 @@ class FieldCells:
 
 
 def numeric_cells(
-    field: FieldBaseline | FieldCells, values: NDArray[np.floating], null: BoolArray | None = None
+    field: FieldBaseline | FieldCells, values: NDArray[np.floating[Any]], null: BoolArray | None = None
 ) -> NumericCells:
     """Assign numbers to cells: bin i holds edges[i-1] <= x < edges[i], the outer bins are open.
 
@@ -109,7 +122,9 @@ def category_cells(field: FieldBaseline | FieldCells, values: pa.Array | pa.Chun
     return found
 
 
-def count_cells(cell: CellArray, width: int, group: NDArray[np.integer] | None = None, n_groups: int = 1) -> IntArray:
+def count_cells(
+    cell: CellArray, width: int, group: NDArray[np.integer[Any]] | None = None, n_groups: int = 1
+) -> IntArray:
     """Count cells, per group where groups are given.
 
     Args:
@@ -134,7 +149,7 @@ def count_cells(cell: CellArray, width: int, group: NDArray[np.integer] | None =
 def count_numeric(
     field: FieldBaseline | FieldCells,
     cells: NumericCells,
-    group: NDArray[np.integer] | None = None,
+    group: NDArray[np.integer[Any]] | None = None,
     n_groups: int = 1,
 ) -> IntArray:
     """Count a numeric field's columns of the layout: its cells, then `invalid`, `below`, `above`.
@@ -160,7 +175,10 @@ def count_numeric(
 
 
 def count_categories(
-    field: FieldBaseline | FieldCells, cell: CellArray, group: NDArray[np.integer] | None = None, n_groups: int = 1
+    field: FieldBaseline | FieldCells,
+    cell: CellArray,
+    group: NDArray[np.integer[Any]] | None = None,
+    n_groups: int = 1,
 ) -> IntArray:
     """Count a category field's columns of the layout: its cells, then zeros for `invalid`, `below`, `above`.
 
@@ -176,7 +194,9 @@ def count_categories(
 def _ready(field: FieldBaseline | FieldCells, kind: str) -> FieldCells:
     ready = field if isinstance(field, FieldCells) else FieldCells(field)
     if ready.field.kind != kind:
-        raise ValueError(f"field {ready.field.name} is a {ready.field.kind} field, its values were given as {kind}")
+        raise ValueError(
+            f"field {ready.field.name} is a {ready.field.kind} field, its values were given as {kind}"
+        )
     return ready
 
 

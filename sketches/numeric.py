@@ -244,14 +244,20 @@ def _check_preamble(engine: _Engine, sketch_type: SketchType, payload: bytes) ->
     doubled. KLL keeps the smallest k ever merged (min_k) at byte 16 of a long preamble.
     """
     if len(payload) < _PREAMBLE.size:
-        raise EnvelopeError(f"a {sketch_type.name} payload of {len(payload)} bytes is too short to be a sketch")
+        raise EnvelopeError(
+            f"a {sketch_type.name} payload of {len(payload)} bytes is too short to be a sketch"
+        )
     words, _, family, flags, k = _PREAMBLE.unpack_from(payload)
     if family != engine.family:
-        raise MixedSketches(f"the payload is of sketch family {family}, {sketch_type.name} is {engine.family}")
+        raise MixedSketches(
+            f"the payload is of sketch family {family}, {sketch_type.name} is {engine.family}"
+        )
     least_k = k
     if sketch_type is not SketchType.REQ_FLOATS and words == _KLL_LONG_PREAMBLE:
         if len(payload) < _KLL_MIN_K_AT + _KLL_MIN_K.size:
-            raise EnvelopeError(f"a {sketch_type.name} payload of {len(payload)} bytes ends within its preamble")
+            raise EnvelopeError(
+                f"a {sketch_type.name} payload of {len(payload)} bytes ends within its preamble"
+            )
         (least_k,) = _KLL_MIN_K.unpack_from(payload, _KLL_MIN_K_AT)
     if k != engine.k or least_k != engine.k:
         raise MixedSketches(

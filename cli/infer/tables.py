@@ -1,0 +1,239 @@
+"""Training tables, read one column at a time in batches of bounded size.
+
+Parquet is read where it lies. CSV and Arrow files cannot be read by the column, so they are first streamed into a
+temporary Parquet file, batch by batch.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+BATCH_ROWS = 1 << 18
+"""Rows held as an Arrow array at a time: 2 MB of doubles."""
+CSV_BLOCK_BYTES = 8 << 20
+
+_PARQUET_MAGIC = b"PAR1"
+_ARROW_FILE_MAGIC = b"ARROW1"
+_ARROW_STREAM_MARK = b"\xff\xff\xff\xff"
+"""An Arrow stream's first message begins with this continuation mark."""
+_CSV_ENDINGS = {".csv", ".tsv", ".txt"}
+
+_WIDER = {
+    "null": "int64",
+    "int64": "double",
+    "double": "timestamp[ns]",
+    "date32[day]": "timestamp[ns]",
+    "time32[s]": "string",
+    "timestamp[s]": "timestamp[ns]",
+    "timestamp[ns]": "string",
+    "bool": "string",
+}
+"""What to read a CSV column as when a later row does not fit the type that the first rows suggested."""
+_CSV_TYPES = {
+    "int64": pa.int64(),
+    "double": pa.float64(),
+    "timestamp[ns]": pa.timestamp("ns"),
+    "string": pa.string(),
+}
+_CSV_MISFIT = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to ([^:]+):")
+
+
+class TableError(ValueError):
+    """A table cannot be read; the text says why and what to do."""
+
+
+class Table:
+    """A table whose columns are read one by one.
+
+    Attributes:
+        name: The file's name, without its folder.
+        rows: How many rows there are.
+        columns: Type of each column that can be read, in the file's order.
+        unreadable: Columns of a type that no column reader knows, each with its type in words.
+    """
+
+    def __init__(self, name: str, parquet: pq.ParquetFile, unreadable: Mapping[str, str]) -> None:
+        self.name = name
+        self.rows: int = parquet.metadata.num_rows
+        self.columns: dict[str, pa.DataType] = {
+            field.name: field.type for field in parquet.schema_arrow if field.name not in unreadable
+        }
+        self.unreadable = dict(unreadable)
+        self._parquet = parquet
+
+    def batches(self, column: str) -> Iterator[pa.Array]:
+        """Read one column from the first row to the last, at most `BATCH_ROWS` rows at a time.
+
+        Raises:
+            TableError: the file is damaged.
+        """
+        try:
+            # A name with a dot in it selects columns of that path too, so the batch may hold more than one.
+            for batch in self._parquet.iter_batches(batch_size=BATCH_ROWS, columns=[column]):
+                yield batch.column(batch.schema.get_field_index(column))
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(
+                f"{self.name}: the column {column!r} cannot be read ({_first_line(error)}); write the file again"
+            ) from error
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[Table]:
+    """Open a Parquet, CSV (also tab-separated) or Arrow IPC file; the content decides, then the ending.
+
+    Raises:
+        TableError: there is no such file, it is no table, it has no rows, or two columns share a name.
+    """
+    kind = _kind(path)
+    with tempfile.TemporaryDirectory(prefix="barograph-infer-") as folder:
+        unreadable: dict[str, str] = {}
+        source = path
+        if kind != "parquet":
+            source = Path(folder) / "table.parquet"
+            try:
+                if kind == "csv":
+                    _csv_to_parquet(path, source)
+                else:
+                    _arrow_to_parquet(path, source, unreadable)
+            except pa.ArrowException as error:
+                what = {"csv": "a CSV table", "arrow": "an Arrow table"}[kind]
+                raise TableError(
+                    f"{path} cannot be read as {what}: {_first_line(error)}. Mend it, or write it as Parquet."
+                ) from error
+        try:
+            parquet = pq.ParquetFile(source, memory_map=True)
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(
+                f"{path} cannot be read as Parquet: {_first_line(error)}. Write the file again."
+            ) from error
+        with parquet:
+            _check_names(parquet.schema_arrow.names, path)
+            unreadable |= {f.name: str(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
+            if parquet.metadata.num_rows == 0:
+                raise TableError(f"{path} has no rows; give a table of training data")
+            yield Table(path.name, parquet, unreadable)
+
+
+def is_readable(kind: pa.DataType) -> bool:
+    """Whether values of a type are numbers, texts, moments or spans; nested and binary ones are not."""
+    kind = plain_type(kind)
+    return (
+        is_number(kind)
+        or is_text(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_temporal(kind)
+    ) and not pa.types.is_interval(kind)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values themselves: without dictionary and extension."""
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        else:
+            return kind
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _kind(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise TableError(f"{path} cannot be read: {reason}; give the path of a table") from error
+    if not head:
+        raise TableError(f"{path} is empty; give a table of training data")
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    if head.startswith((_ARROW_FILE_MAGIC, _ARROW_STREAM_MARK)):
+        return "arrow"
+    if path.suffix.lower() in _CSV_ENDINGS:
+        return "csv"
+    raise TableError(f"{path} is no table that is known here; give a Parquet, CSV or Arrow file")
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise TableError(f"{path} has the column {twice[0]!r} more than once; rename one of them")
+
+
+def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> None:
+    with pa.memory_map(str(path)) as file:
+        if file.read(len(_ARROW_FILE_MAGIC)) == _ARROW_FILE_MAGIC:
+            reader = pa.ipc.open_file(file)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+        else:
+            file.seek(0)
+            reader = pa.ipc.open_stream(file)
+            batches = iter(reader)
+        schema = reader.schema
+        _check_names(schema.names, path)
+        unreadable |= {field.name: str(field.type) for field in schema if not is_readable(field.type)}
+        kept = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
+        with pq.ParquetWriter(target, kept, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch.select(kept.names).replace_schema_metadata(None))
+
+
+def _csv_to_parquet(path: Path, target: Path) -> None:
+    """Stream a CSV file, its column types widened and the file read again where a later row asks for it."""
+    types: dict[str, pa.DataType] = {}
+    while True:
+        try:
+            _csv_once(path, target, types)
+        except pa.ArrowInvalid as error:
+            misfit = _CSV_MISFIT.match(str(error))
+            wider = misfit and _WIDER.get(misfit[2])
+            if not misfit or wider is None:
+                raise
+            names = _csv_reader(path, {}).schema.names
+            types[names[int(misfit[1])]] = _CSV_TYPES[wider]
+        else:
+            return
+
+
+def _csv_once(path: Path, target: Path, types: Mapping[str, pa.DataType]) -> None:
+    with _csv_reader(path, types) as reader:
+        _check_names(reader.schema.names, path)
+        with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+
+
+def _csv_reader(path: Path, types: Mapping[str, pa.DataType]) -> pa_csv.CSVStreamingReader:
+    return pa_csv.open_csv(
+        path,
+        read_options=pa_csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(
+            delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
+        ),
+        # As pandas reads it: an empty cell and NA are nulls in text columns too; "NA" in quotes is text.
+        convert_options=pa_csv.ConvertOptions(
+            column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,72 @@
+"""One row per flight as it is known at its scheduled departure: the model's features, and the label that lands later.
+
+`dep_delay` is no feature: at schedule nobody knows it. Month and year are none either, since a model that is trained
+on a summer has never seen an autumn's. Nulls are the source's own: weather stations fail, and a sixth of the flights
+have a tail number that the register of planes lacks.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+YEAR = 2013
+LATE_MIN = 15
+"""A flight is late when it arrives more than this many minutes after its schedule."""
+
+WEATHER = ("temp", "dewp", "humid", "visib", "wind_speed", "wind_gust", "pressure", "wind_dir", "precip")
+SCHEDULE = ("time_of_day", "day_of_week", "block_min", "distance")
+PLANE = ("age", "seats", "engines", "engine", "manufacturer")
+ROUTE = ("carrier", "origin", "dest")
+FEATURES = WEATHER + SCHEDULE + PLANE + ROUTE
+
+
+def flight_rows(flights: pa.Table) -> pa.Table:
+    """Turn the flights of `data.read_flights` into the rows that predictions are made from.
+
+    Returns:
+        One row per flight, in order of `at`, then `id`:
+
+        - `id`: `CARRIER-FLIGHT-YYYYMMDD-ORIGIN`, unique in the year;
+        - `at`: the scheduled departure; `landed_at`: null without a label;
+        - `original_date`: the local date of departure, `YYYY-MM-DD`;
+        - `label`: whether the flight arrived late; null where cancelled or diverted;
+        - the weather at the origin in the scheduled hour: `temp`, `dewp` (°F), `humid` (%), `visib` (miles),
+          `wind_speed`, `wind_gust` (mph), `pressure` (mbar), `wind_dir` (degrees), `precip` (inches);
+        - `time_of_day` (local minute, 0–1439), `day_of_week` (1 Monday – 7 Sunday, local), `block_min` (minutes
+          from scheduled departure to scheduled arrival), `distance` (miles);
+        - `age` (years), `seats`, `engines`, `engine`, `manufacturer` of the plane; `carrier`, `origin`, `dest`.
+    """
+    dates = pa.array(
+        [date(YEAR, m, d) for m, d in zip(flights["month"].to_pylist(), flights["day"].to_pylist(), strict=True)]
+    )
+    original_date = pc.strftime(dates, format="%Y-%m-%d")
+    name = pc.binary_join_element_wise(
+        flights["carrier"],
+        flights["flight"].cast(pa.string()),
+        pc.strftime(dates, format="%Y%m%d"),
+        flights["origin"],
+        "-",
+    )
+    departure_ms, arrival_ms = (
+        flights[column].cast(pa.int64()) for column in ("scheduled_at", "scheduled_arrival_at")
+    )
+    derived = {
+        "time_of_day": pc.add(pc.multiply(flights["hour"], 60), flights["minute"]),
+        "day_of_week": pc.day_of_week(dates, count_from_zero=False),
+        "block_min": pc.divide(pc.subtract(arrival_ms, departure_ms), 60_000),
+        "age": pc.subtract(YEAR, flights["plane_year"]),
+    }
+    rows = pa.table(
+        {
+            "id": name,
+            "at": flights["scheduled_at"],
+            "landed_at": flights["landed_at"],
+            "original_date": original_date,
+            "label": pc.greater(flights["arr_delay"], LATE_MIN),
+        }
+        | {feature: derived.get(feature, flights[feature] if feature in flights.column_names else None) for feature in FEATURES}
+    )
+    return rows.sort_by([("at", "ascending"), ("id", "ascending")])

@@ -1,0 +1,143 @@
+"""confluent-kafka as every processor uses it: configuration, topic facts, errors as sentences."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.process import ProcessorError
+from streams.settings import ProcessorSettings
+
+TIMEOUT_S = 30.0
+
+_quiet = logging.getLogger("barograph.librdkafka")
+
+
+def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
+    """Configuration of a consumer that commits by hand and never starts at a place nobody chose.
+
+    `read_committed` makes fetching the committed offsets wait for pending transactions; the eager assignor makes
+    every rebalance start a new generation for all.
+    """
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "group.id": f"{settings.topics.prefix}{group}",
+        "client.id": f"barograph-{group}-{settings.instance}",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": int(settings.session_timeout_s * 1000),
+        "heartbeat.interval.ms": max(300, int(settings.session_timeout_s * 1000 / 5)),
+        "max.poll.interval.ms": max(300_000, int(settings.session_timeout_s * 1000)),
+        "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh_s * 1000),
+        "fetch.wait.max.ms": 100,
+        "queued.min.messages": 100_000,
+        "queued.max.messages.kbytes": 65_536,
+        "log_level": 3,
+        **settings.kafka,
+    }
+
+
+def transactional_producer(settings: ProcessorSettings, name: str) -> Producer:
+    """Make a producer that fences its predecessor of the same instance and aborts what that left open."""
+    return Producer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "client.id": f"barograph-{name}-{settings.instance}",
+            "transactional.id": f"{settings.topics.prefix}{name}-{settings.instance}",
+            "transaction.timeout.ms": int(settings.transaction_timeout_s * 1000),
+            "linger.ms": 5,
+            "message.max.bytes": 2_000_000,
+            "log_level": 3,
+            **settings.kafka,
+        }
+    )
+
+
+def make_consumer(settings: ProcessorSettings, group: str) -> Consumer:
+    """Make a consumer of a processor's group."""
+    return Consumer(consumer_config(settings, group))
+
+
+class TopicFacts:
+    """Asks the broker for the id and the number of partitions of topics."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._admin = AdminClient(
+            {"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka}
+        )
+
+    def describe(self, topic: str) -> tuple[str, int]:
+        """Return a topic's id and how many partitions it has now.
+
+        Raises:
+            ProcessorError: the topic does not exist, or no broker answers.
+        """
+        from confluent_kafka import TopicCollection
+
+        try:
+            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic].result()
+        except KafkaException as error:
+            raise explain(error, f"ask for topic {topic}") from error
+        return str(found.topic_id), len(found.partitions)
+
+
+def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Find where reading goes on: the committed offset, or the log's start where none was ever committed.
+
+    Raises:
+        ProcessorError: the broker does not tell.
+    """
+    last: KafkaException | None = None
+    for _ in range(10):
+        try:
+            found = consumer.committed(partitions, timeout=TIMEOUT_S)
+            failed = [tp.error for tp in found if tp.error is not None]
+            if failed:
+                raise KafkaException(failed[0])
+            break
+        except KafkaException as error:
+            last = error
+            if not (error.args[0].retriable() or error.args[0].code() in _WAIT):
+                raise explain(error, "fetch committed offsets") from error
+    else:
+        raise explain(last, "fetch committed offsets")
+    starts = []
+    for tp in found:
+        offset = tp.offset
+        if offset < 0:
+            offset = consumer.get_watermark_offsets(tp, timeout=TIMEOUT_S, cached=False)[0]
+        starts.append(TopicPartition(tp.topic, tp.partition, offset))
+    return starts
+
+
+_WAIT = (
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError._TIMED_OUT,
+)
+
+
+def explain(error: KafkaException | None, action: str) -> ProcessorError:
+    """Say what failed and what to do."""
+    cause = error.args[0] if error is not None and error.args else None
+    if not isinstance(cause, KafkaError):
+        return ProcessorError(f"Kafka failed to {action}: {cause}.")
+    advice = {
+        KafkaError.UNKNOWN_TOPIC_OR_PART: "Run `barograph apply`, which creates the topics",
+        KafkaError._UNKNOWN_TOPIC: "Run `barograph apply`, which creates the topics",
+        KafkaError._ALL_BROKERS_DOWN: "Check bootstrap_servers and that the broker runs",
+        KafkaError._TRANSPORT: "Check bootstrap_servers and that the broker runs",
+        KafkaError._TIMED_OUT: "Check bootstrap_servers and that the broker runs",
+        KafkaError._FENCED: "Another processor runs under this instance name: give each its own --instance",
+        KafkaError.PRODUCER_FENCED: "Another processor runs under this instance name: give each its own --instance",
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: "Grant this user the right that docs/security.md lists",
+    }.get(cause.code(), "Look at the broker's log")
+    return ProcessorError(f"Kafka failed to {action}: {cause.str()} ({cause.name()}). {advice}.")

@@ -1,0 +1,44 @@
+"""What a processor is told at its start: addresses, clock, paces. Parsed once at the edge, passed explicitly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from warehouse.client import Address
+
+from streams.topics import Topics
+
+Clock = Literal["live", "replay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorSettings:
+    """The settings of one processor."""
+
+    instance: str
+    """Stable over restarts and unique among live processors of its kind: it makes the transactional id."""
+    bootstrap_servers: str
+    warehouse: Address
+    topics: Topics = Topics()
+    clock: Clock = "live"
+    """`live`: idle partitions count as read up to now. `replay`: only events and `end` marks move time."""
+    flush_s: float = 15.0
+    """A flush of the sketcher lasts at most this long."""
+    flush_events: int = 1_000_000
+    """… and holds at most about this many events,"""
+    flush_panes: int = 2_048
+    """… and this many panes: what bounds its memory."""
+    write_s: float = 10.0
+    """The monitor writes unsealed panes this often."""
+    revise_s: float = 60.0
+    """The monitor revises a window at most this often when late events arrive."""
+    registry_poll_s: float = 10.0
+    report_s: float = 10.0
+    session_timeout_s: float = 45.0
+    transaction_timeout_s: float = 60.0
+    metadata_refresh_s: float = 30.0
+    """How soon a new partition is seen."""
+    kafka: Mapping[str, str] = field(default_factory=dict)
+    """Further librdkafka properties: security, sockets."""

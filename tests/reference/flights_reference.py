@@ -1,0 +1,281 @@
+"""The oracle of the tests on flights: bins, counts, PSI and rates recomputed in plain numpy from source columns.
+
+It uses none of the project's code and is written to be read beside the definitions, not to be fast: frozen bins at
+the deciles, PSI with its smoothing terms, the χ² null distribution, the stretched interval, the level, φ from
+disjoint training windows, and Newcombe's interval for rates.
+
+Source: Yurdakul (2018), Western Michigan University dissertation 3208; Newcombe (1998), Statistics in Medicine 17.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import chi2, ncx2, norm
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Level = Literal["stable", "minor", "major", "insufficient"]
+
+DAY_S = 86_400
+WEEK_S = 7 * DAY_S
+MAX_INTEGER_BINS = 20
+RARE_CATEGORY = 0.005
+FLOOR = 1e-4
+
+
+@dataclass(frozen=True)
+class ReferenceBins:
+    """The frozen bins of one column.
+
+    Counts have one entry per bin and then `null` for numbers, one per category and then `other` and `null` for
+    strings. `categories` are those with a training share of at least 0.5 %, sorted.
+    """
+
+    edges: FloatArray | None
+    categories: tuple[str, ...] = ()
+
+    def cells(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
+        """The index into `counts` of every row, shape (n,)."""
+        if self.edges is not None:
+            values = as_floats(column)
+            cells = np.searchsorted(self.edges, values, side="right")
+            return np.where(np.isnan(values), len(self.edges) + 1, cells)
+        rank = {category: i for i, category in enumerate(self.categories)}
+        other, null = len(rank), len(rank) + 1
+        return np.array([null if v is None else rank.get(v, other) for v in column.to_pylist()], dtype=np.int64)
+
+    @property
+    def n_cells(self) -> int:
+        """Numbers have one bin more than edges, and `null`; strings have `other` and `null`."""
+        return len(self.categories if self.edges is None else self.edges) + 2
+
+    def counts(self, column: pa.Array | pa.ChunkedArray) -> IntArray:
+        """Rows per cell, shape (n_cells,)."""
+        return np.bincount(self.cells(column), minlength=self.n_cells)
+
+
+def as_floats(column: pa.Array | pa.ChunkedArray) -> FloatArray:
+    """A numeric column as doubles, nulls as NaN."""
+    values: FloatArray = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    return values
+
+
+def reference_bins(column: pa.Array | pa.ChunkedArray) -> ReferenceBins:
+    """Freeze the bins of a training column of numbers without NaN and infinities, or of strings."""
+    if pa.types.is_string(column.type):
+        shares = pc.value_counts(column.drop_null()).to_pylist()
+        least = RARE_CATEGORY * len(column)
+        return ReferenceBins(None, tuple(sorted(s["values"] for s in shares if s["counts"] >= least)))
+    integer = pa.types.is_integer(column.type)
+    values = as_floats(column.drop_null())
+    # Floats may be served in 32 bits: values that these cannot tell apart are one value.
+    distinct, counts = np.unique(values if integer else values.astype(np.float32), return_counts=True)
+    between = (distinct[:-1].astype(np.float64) + distinct[1:].astype(np.float64)) / 2
+    if integer and len(distinct) <= MAX_INTEGER_BINS:
+        return ReferenceBins(between)
+    below = np.cumsum(counts)[:-1]  # rows under each possible edge
+    cuts = {int(np.argmin(np.abs(10 * below - decile * len(values)))) for decile in range(1, 10)}
+    for heavy in np.flatnonzero(10 * counts >= len(values)):
+        cuts |= {int(cut) for cut in (heavy - 1, heavy) if 0 <= cut < len(between)}
+    return ReferenceBins(between[sorted(cuts)])
+
+
+@dataclass(frozen=True)
+class ReferencePsi:
+    """The judgement of one window."""
+
+    n: int
+    psi: float
+    df: int
+    p_value: float
+    low: float
+    high: float
+    level: Level
+    top_cell: int
+    n_effective: float
+    """n·m/(n + m)/φ."""
+
+
+def reference_psi(
+    base_counts: IntArray, window_counts: IntArray, phi: float = 1.0, minor: float = 0.1, major: float = 0.2
+) -> ReferencePsi:
+    """Judge a window of at least one row against the baseline, both as counts per cell."""
+    b, c = np.asarray(base_counts, np.float64), np.asarray(window_counts, np.float64)
+    p, q, p_floored, q_floored = _shares(b, c)
+    terms = (q - p) * np.log(q / p)
+    psi = float(terms.sum())
+    m, n = b.sum(), c.sum()
+    df = _df(b, c, p)
+    n_h = n * m / (n + m) / phi
+    low_0, high_0 = _interval(n_h * psi, df)
+    d = max(0.0, psi - df / n_h)
+
+    g = np.where(q_floored, 0.0, np.log(q / p) + 1 - p / q)
+    h = np.where(p_floored, 0.0, np.log(p / q) + 1 - q / p)
+    variance = phi * (_variance(q, g) / n + _variance(p, h) / m)
+    r = max(1.0, n_h * variance / (4 * psi)) if psi > 0 else 1.0
+    low = max(0.0, d - np.sqrt(r) * (d - low_0 / n_h))
+    high = d + np.sqrt(r) * (high_0 / n_h - d)
+
+    level: Level
+    if n_h >= enough(df, minor, major):
+        level = "major" if psi > major else "minor" if psi > minor else "stable"
+    else:
+        level = "major" if psi > major and low > minor else "insufficient"
+    p_value = float(chi2.sf(n_h * psi, df))
+    return ReferencePsi(int(n), psi, df, p_value, float(low), float(high), level, int(terms.argmax()), float(n_h))
+
+
+def _shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
+    raw_p = (b + 0.5) / (b.sum() + len(b) / 2)
+    p = np.maximum(FLOOR, raw_p)
+    a = np.minimum(0.5, c.sum() * p)
+    raw_q = (c + a) / (c.sum() + a.sum())
+    return p, np.maximum(FLOOR, raw_q), raw_p < FLOOR, raw_q < FLOOR
+
+
+def _df(b: FloatArray, c: FloatArray, p: FloatArray) -> int:
+    return max(1, int(np.sum((b / b.sum() >= FLOOR) & (c.sum() * p >= 0.5))) - 1)
+
+
+def _variance(weights: FloatArray, values: FloatArray) -> float:
+    shares = weights / weights.sum()
+    mean = float((shares * values).sum())
+    return float((shares * (values - mean) ** 2).sum())
+
+
+def _interval(t: float, df: int) -> tuple[float, float]:
+    """The non-centralities at which T is the 97.5 % point, and max(T, median) the 2.5 % point; 0 where none."""
+
+    def solve(observed: float, share: float) -> float:
+        if chi2.cdf(observed, df) <= share:
+            return 0.0
+        upper = 10.0 + 2 * observed
+        while ncx2.cdf(observed, df, upper) > share:
+            upper *= 2
+        return float(brentq(lambda nc: ncx2.cdf(observed, df, nc) - share, 1e-12, upper, xtol=1e-12, rtol=1e-13))
+
+    return solve(t, 0.975), solve(max(t, float(chi2.median(df))), 0.025)
+
+
+_ENOUGH: dict[tuple[int, float, float], float] = {}
+
+
+def enough(df: int, minor: float = 0.1, major: float = 0.2) -> float:
+    """n*: the effective n from which a true PSI at the minor line is called major at most 2.5 % of the time."""
+    key = (df, minor, major)
+    if key not in _ENOUGH:
+        _ENOUGH[key] = float(brentq(lambda n: ncx2.sf(major * n, df, minor * n) - 0.025, 10, 1e5, xtol=1e-9))
+    return _ENOUGH[key]
+
+
+def tumbling_windows(at_s: IntArray, length_s: int) -> Iterator[BoolArray]:
+    """The rows of each disjoint window at multiples of its length that lies wholly within the training times."""
+    first, last = int(at_s.min()), int(at_s.max())
+    for start in range(-(-first // length_s) * length_s, last - length_s + 1, length_s):
+        yield (at_s >= start) & (at_s < start + length_s)
+
+
+def reference_phi(cells: IntArray, n_cells: int, at_s: IntArray, length_s: int) -> tuple[float, int]:
+    """φ of one window length before the shorter length's is considered, and how many windows it was learned from.
+
+    The median of T over the median of χ², window by window, since df may differ between them.
+    """
+    base = np.bincount(cells, minlength=n_cells)
+    ratios = []
+    for rows in tumbling_windows(at_s, length_s):
+        judged = reference_psi(base, np.bincount(cells[rows], minlength=n_cells))
+        ratios.append(judged.n_effective * judged.psi / chi2.median(judged.df))
+    return (max(1.0, float(np.median(ratios))) if ratios else 1.0), len(ratios)
+
+
+@dataclass(frozen=True)
+class ReferenceRate:
+    """The judgement of one rate of a window."""
+
+    rate: float
+    delta: float
+    low: float
+    high: float
+    level: Level
+
+
+def wilson(k: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval; k and n need not be whole."""
+    z = float(norm.ppf(0.975))
+    centre, half = k + z * z / 2, z * np.sqrt(k * (n - k) / n + z * z / 4)
+    return float((centre - half) / (n + z * z)), float((centre + half) / (n + z * z))
+
+
+def reference_rate(
+    base_k: int, base_n: int, k: int, n: int, phi: float = 1.0, minor: float = 0.01, major: float = 0.05
+) -> ReferenceRate:
+    """Judge how far a rate is from the baseline's, by Newcombe's interval; the window counts as n/φ events."""
+    rate, base = k / n, base_k / base_n
+    l1, u1 = wilson(k / phi, n / phi)
+    l2, u2 = wilson(base_k, base_n)
+    delta = rate - base
+    low = float(delta - np.hypot(rate - l1, u2 - base))
+    high = float(delta + np.hypot(u1 - rate, base - l2))
+    level: Level
+    if wilson(0, n / phi)[1] < minor:
+        level = "major" if delta > major and low > minor else "minor" if delta > minor and low > 0 else "stable"
+    else:
+        level = "major" if low > major else "insufficient"
+    return ReferenceRate(rate, delta, low, high, level)
+
+
+@dataclass(frozen=True)
+class ReferenceField:
+    """Bins, baseline counts and φ by window length of one training column."""
+
+    name: str
+    bins: ReferenceBins
+    base_counts: IntArray
+    phi: dict[int, float]
+    phi_windows: dict[int, int]
+
+
+def reference_field(
+    name: str, train: pa.Table, at_s: IntArray, lengths_s: tuple[int, ...] = (DAY_S, WEEK_S)
+) -> ReferenceField:
+    """Learn one field; φ of a length with fewer than 20 windows is not below the shorter one's, under 5 it is that."""
+    bins = reference_bins(train[name])
+    cells = bins.cells(train[name])
+    phi: dict[int, float] = {}
+    windows: dict[int, int] = {}
+    shorter = 1.0
+    for length_s in lengths_s:
+        learned, windows[length_s] = reference_phi(cells, bins.n_cells, at_s, length_s)
+        if windows[length_s] < 5:
+            learned = shorter
+        elif windows[length_s] < 20:
+            learned = max(learned, shorter)
+        phi[length_s] = shorter = learned
+    return ReferenceField(name, bins, np.bincount(cells, minlength=bins.n_cells), phi, windows)
+
+
+def window_counts(
+    field: ReferenceField, column: Any, at_s: IntArray, length_s: int, hop_s: int
+) -> Iterator[tuple[int, IntArray]]:
+    """End (seconds since the epoch, a multiple of the hop) and counts of every non-empty window of a column."""
+    cells = field.bins.cells(column)
+    hop_of = at_s // hop_s
+    first, per_window = int(hop_of.min()), length_s // hop_s
+    # Rows per hop and cell; a window is the sum of its hops.
+    n_hops = int(hop_of.max()) - first + 1
+    flat = (hop_of - first) * field.bins.n_cells + cells
+    by_hop = np.bincount(flat, minlength=n_hops * field.bins.n_cells).reshape(n_hops, field.bins.n_cells)
+    for end in range(1, n_hops + per_window):
+        counts = by_hop[max(0, end - per_window) : end].sum(axis=0)
+        if counts.sum() > 0:
+            yield (first + end) * hop_s, counts
