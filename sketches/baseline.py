@@ -1,4 +1,6 @@
-"""The frozen summary of the training data that windows are judged against; its id is the hash of its content."""
+"""The frozen summary of the training data that windows are judged against; its id is the hash of its
+content.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ from itertools import pairwise
 from typing import Literal
 
 import msgspec
-
 from barograph.contract import Contract, Field, Slice, content_hash
 
 FORMAT = 1
@@ -36,8 +37,8 @@ class Phi(msgspec.Struct, frozen=True):
 class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     """What training held of one field in one slice.
 
-    `cells` has the layout of `FieldBaseline.n_cells`: numeric fields one count per bin, then `null`; category fields
-    one count per category, then `unseen` (rows of categories that are not kept), then `null`.
+    `cells` has the layout of `FieldBaseline.n_cells`: numeric fields one count per bin, then `null`; category
+    fields one count per category, then `unseen` (rows of categories that are not kept), then `null`.
     """
 
     cells: tuple[int, ...]
@@ -61,7 +62,8 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """Numeric: ascending inner edges, bin i holds edges[i-1] <= x < edges[i]; the outer bins are open."""
     categories: tuple[str, ...] = ()
     low: float | None = None
-    """Values under it count as `below` (in the outer bin too): the contract's limit, else training's minimum."""
+    """Values under it count as `below` (in the outer bin too): the contract's limit, else training's
+    minimum."""
     high: float | None = None
     mean: float = 0.0
     """Of valid training values; the shift of the moments kept per pane."""
@@ -128,11 +130,12 @@ class _BaselineFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def dump_baseline(baseline: Baseline) -> bytes:
-    """Write a baseline as JSON that people can read and compare: one member a line, each row of numbers on one line.
+    """Write a baseline as JSON that people can read and compare: one member a line, each row of numbers on
+    one line.
 
     Raises:
-        BaselineError: the baseline does not agree with itself, or holds values that JSON would change (NaN, a whole
-            number where a float belongs), so that it could not be read again with the same id.
+        BaselineError: the baseline does not agree with itself, or holds values that JSON would change (NaN, a
+            whole number where a float belongs), so that it could not be read again with the same id.
     """
     _refuse(baseline_problems(baseline), f"the baseline of {baseline.model} {baseline.version}")
     data = msgspec.json.encode({"id": baseline.id, "baseline": baseline}, order="deterministic")
@@ -144,8 +147,8 @@ def dump_baseline(baseline: Baseline) -> bytes:
         ) from None
     if not same:
         raise BaselineError(
-            f"the baseline of {baseline.model} {baseline.version} changes its id when it is written and read: a "
-            "whole number stands where a float belongs; make it one"
+            f"the baseline of {baseline.model} {baseline.version} changes its id when it is written and read: "
+            "a whole number stands where a float belongs; make it one"
         )
     return _NUMBER_ROW.sub(_on_one_line, msgspec.json.format(data, indent=2)) + b"\n"
 
@@ -158,15 +161,15 @@ def load_baseline(data: bytes, name: str) -> Baseline:
         name: where they came from, for messages.
 
     Raises:
-        BaselineError: the bytes are no baseline, of another format, changed since they were written, or do not
-            agree with themselves.
+        BaselineError: the bytes are no baseline, of another format, changed since they were written, or do
+            not agree with themselves.
     """
     try:
         found = msgspec.json.decode(data, type=_AnyFormat).baseline.format
         if found != FORMAT:
             raise BaselineError(
-                f"{name}: the baseline is of format {found}, this version of Barograph reads format {FORMAT}; run "
-                "`barograph infer` again, or upgrade"
+                f"{name}: the baseline is of format {found}, this version of Barograph reads format {FORMAT}; "
+                "run `barograph infer` again, or upgrade"
             )
         file = msgspec.json.decode(data, type=_BaselineFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -174,14 +177,15 @@ def load_baseline(data: bytes, name: str) -> Baseline:
     _refuse(baseline_problems(file.baseline), name)
     if file.id != file.baseline.id:
         raise BaselineError(
-            f"{name}: the file says id {file.id}, its content has {file.baseline.id}: it was changed by hand. "
-            "Baselines are frozen: make a new one with `barograph infer` or `barograph baseline`"
+            f"{name}: the file says id {file.id}, its content has {file.baseline.id}: it was changed by "
+            "hand. Baselines are frozen: make a new one with `barograph infer` or `barograph baseline`"
         )
     return file.baseline
 
 
 _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
-"""An array of numbers over several lines. It matches nothing within a string: JSON escapes line ends there."""
+"""An array of numbers over several lines. It matches nothing within a string: JSON escapes line ends
+there."""
 
 
 def _on_one_line(match: re.Match[bytes]) -> bytes:

@@ -1,12 +1,14 @@
 """The most frequent of the categories that training did not keep.
 
-Guarantee: each count lies within its lower and upper bound, always; the bounds are at most 1.4 % of all unseen
-occurrences apart (ε = 3.5 / 256), however many distinct values there are and whatever was merged. A value with more
-than that share is therefore always found. While at most 192 distinct values came, counts are exact.
+Guarantee: each count lies within its lower and upper bound, always; the bounds are at most 1.4 % of all
+    unseen
+occurrences apart (ε = 3.5 / 256), however many distinct values there are and whatever was merged. A value
+with more than that share is therefore always found. While at most 192 distinct values came, counts are exact.
 
-Source: Anderson, Bevin, Lang, Liberty, Rhodes, Thaler, "A High-Performance Algorithm for Identifying Frequent Items
-in Data Streams", IMC 2017 (arXiv 1705.07001). Categories of the baseline are counted exactly elsewhere: this sketch
-only explains what the `unseen` count is made of.
+Source: Anderson, Bevin, Lang, Liberty, Rhodes, Thaler, "A High-Performance Algorithm for Identifying Frequent
+    Items
+in Data Streams", IMC 2017 (arXiv 1705.07001). Categories of the baseline are counted exactly elsewhere: this
+sketch only explains what the `unseen` count is made of.
 """
 
 from __future__ import annotations
@@ -110,7 +112,9 @@ class UnseenCategories:
         return twin
 
     def top(self, n: int) -> list[FrequentValue]:
-        """Return the `n` values with the largest estimates, the largest first, ties by value; empty where empty."""
+        """Return the `n` values with the largest estimates, the largest first, ties by value; empty where
+        empty.
+        """
         items = self._sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES)
         found = [FrequentValue(value, lower, estimate, upper) for value, estimate, lower, upper in items]
         return sorted(found, key=lambda item: (-item.estimate, item.value))[:n]
@@ -137,7 +141,8 @@ class UnseenCategories:
             _, _, family, lg_max_k = _PREAMBLE.unpack_from(payload)
             if family != _FAMILY or lg_max_k != LG_MAX_K:
                 raise MixedSketches(
-                    f"the payload is of sketch family {family} and size 2^{lg_max_k}, expected {_FAMILY} and 2^{LG_MAX_K}"
+                    f"the payload is of sketch family {family} and size 2^{lg_max_k}, expected are family "
+                    f"{_FAMILY} and size 2^{LG_MAX_K}"
                 )
             sketch._sketch = ds.frequent_strings_sketch.deserialize(payload)
         return sketch

@@ -1,7 +1,8 @@
 """Which cell of the baseline each value belongs to, for whole arrays at a time.
 
-Cells of a field are numbered as its columns lie in `sketches.layout`: bins (or categories and `unseen`), `null`, and
-after them, at index `n_cells`, `invalid`. So one `bincount` gives a field's columns up to `invalid`.
+Cells of a field are numbered as its columns lie in `sketches.layout`: bins (or categories and `unseen`),
+`null`, and after them, at index `n_cells`, `invalid`. So one `bincount` gives a field's columns up to
+`invalid`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
 _FEW_EDGES = 64
-"""Up to here one comparison per edge over the whole array (0.2 ns a value) beats a binary search (23 ns a value)."""
+"""Up to here one comparison per edge over the whole array (0.2 ns a value) beats a binary search (23 ns a
+value)."""
 
 
 class NumericCells(NamedTuple):
@@ -72,8 +74,9 @@ def numeric_cells(
 ) -> NumericCells:
     """Assign numbers to cells: bin i holds edges[i-1] <= x < edges[i], the outer bins are open.
 
-    NaN and infinities that are not null are invalid: they are in no bin and neither `below` nor `above`. A value
-    outside the baseline's limits is in an outer bin *and* `below` or `above`. What stands under a null is ignored.
+    NaN and infinities that are not null are invalid: they are in no bin and neither `below` nor `above`. A
+    value outside the baseline's limits is in an outer bin *and* `below` or `above`. What stands under a null
+    is ignored.
 
     Args:
         field: the field's baseline, or that made ready.
@@ -203,8 +206,9 @@ def _ready(field: FieldBaseline | FieldCells, kind: str) -> FieldCells:
 def _limits(field: FieldBaseline) -> tuple[float, float]:
     """Return the limits of `below` and `above`, the same verdict for a value and its 32-bit rounding.
 
-    Rounding keeps order, so a value within [low, high] rounds into [round(low), round(high)]: the wider of the two
-    is taken. Without this, training's own maximum would count as `above` when it is served as a 32-bit float.
+    Rounding keeps order, so a value within [low, high] rounds into [round(low), round(high)]: the wider of
+    the two is taken. Without this, training's own maximum would count as `above` when it is served as a
+    32-bit float.
     """
     low = -np.inf if field.low is None else field.low
     high = np.inf if field.high is None else field.high

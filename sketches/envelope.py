@@ -1,17 +1,17 @@
 """Sketch bytes travel in an envelope that is checked before anything opens them.
 
-datasketches trusts its input: three random mutations of a serialised sketch are enough to end the process with a
-segmentation fault. So the bytes of a sketch are stored and sent as
+datasketches trusts its input: three random mutations of a serialised sketch are enough to end the process
+with a segmentation fault. So the bytes of a sketch are stored and sent as
 
     magic 2 | format version 1 | sketch type 1 | payload length 4 | CRC-32 4 | payload        (little-endian)
 
-where the checksum covers everything but itself. It finds every error burst of up to 32 bits, every change of one or
-two bits, and lets one in 2³² other corruptions pass. What a checksum cannot find, a sound payload of another sketch
-type or size parameter, is refused by its preamble (`numeric`, `categorical`).
+where the checksum covers everything but itself. It finds every error burst of up to 32 bits, every change of
+one or two bits, and lets one in 2³² other corruptions pass. What a checksum cannot find, a sound payload of
+another sketch type or size parameter, is refused by its preamble (`numeric`, `categorical`).
 
-The polynomial is zlib's (ISO 3309, at 4 GB/s in the standard library): CRC-32C would find three-bit errors in longer
-payloads too, but in Python it comes only with a further dependency, and Kafka and ClickHouse guard the same bytes
-with checksums of their own.
+The polynomial is zlib's (ISO 3309, at 4 GB/s in the standard library): CRC-32C would find three-bit errors in
+longer payloads too, but in Python it comes only with a further dependency, and Kafka and ClickHouse guard the
+same bytes with checksums of their own.
 
 An empty sketch has no envelope at all: it is `b""`.
 """
@@ -70,7 +70,8 @@ def unseal(data: bytes) -> tuple[SketchType, bytes]:
     """
     if len(data) < HEADER_BYTES:
         raise EnvelopeError(
-            f"a sketch envelope has at least {HEADER_BYTES} bytes, this one {len(data)}: it was cut or is no sketch"
+            f"a sketch envelope has at least {HEADER_BYTES} bytes, this one {len(data)}: it was cut, or is no "
+            "sketch"
         )
     magic, version, number, length = _PREFIX.unpack_from(data)
     if magic != MAGIC:
@@ -110,7 +111,7 @@ def unseal_as(sketch_type: SketchType, data: bytes) -> bytes:
     found, payload = unseal(data)
     if found is not sketch_type:
         raise MixedSketches(
-            f"expected a {sketch_type.name} sketch and found {found.name}: the field's sketch kind changed without "
-            "a new baseline, or the bytes belong to another field"
+            f"expected a {sketch_type.name} sketch and found {found.name}: the field's sketch kind changed "
+            "without a new baseline, or the bytes belong to another field"
         )
     return payload

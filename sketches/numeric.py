@@ -2,19 +2,20 @@
 
 Guarantees, each with 99 % confidence, for any order of the values and any tree of merges:
 
-- KLL, k = 200: a rank is off by at most 1.33 % of n, the share of an interval by at most 1.65 %; 2–5 KB of bytes.
+- KLL, k = 200: a rank is off by at most 1.33 % of n, the share of an interval by at most 1.65 %; 2–5 KB of
+  bytes.
   Source: Karnin, Lang, Liberty, "Optimal Quantile Approximation in Streams", FOCS 2016 (arXiv 1603.05346).
 - REQ, k = 12, accurate at high ranks: the error shrinks with the distance from the top, 2.1 % at the bottom,
   1.6 % at the median, 0.03 % at rank 0.99, 0.003 % at 0.999; 6 KB. For what is read at p99 and beyond.
   Source: Cormode, Karnin, Liberty, Thaler, Veselý, "Relative Error Streaming Quantiles", PODS 2021
   (arXiv 2004.01668).
 
-A rank is the share of values ≤ x throughout. Minimum, maximum and n are exact. Both algorithms flip coins that
-cannot be seeded: two sketches of the same values agree within their error, not in their bytes.
+A rank is the share of values ≤ x throughout. Minimum, maximum and n are exact. Both algorithms flip coins
+that cannot be seeded: two sketches of the same values agree within their error, not in their bytes.
 
-A value passes through a 32-bit float (relative rounding 6·10⁻⁸, values beyond ±3.4·10³⁸ become ±3.4·10³⁸) except in
-KLL_DOUBLES, which is for fields of whole or large numbers: 32-bit floats merge neighbouring integers from 2²⁴ on.
-REQ exists in 32 bits only; tails are read to a few digits.
+A value passes through a 32-bit float (relative rounding 6·10⁻⁸, values beyond ±3.4·10³⁸ become ±3.4·10³⁸)
+except in KLL_DOUBLES, which is for fields of whole or large numbers: 32-bit floats merge neighbouring
+integers from 2²⁴ on. REQ exists in 32 bits only; tails are read to a few digits.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from typing import Any, NamedTuple
 
 import datasketches as ds
 import numpy as np
+from barograph.contract import SketchKind
 from numpy.typing import ArrayLike, NDArray
 
-from barograph.contract import SketchKind
 from sketches.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
 
 FloatArray = NDArray[np.float64]
@@ -119,8 +120,8 @@ class NumericSketch:
         """Add values, shape (n,), in any order; the argument is left as it is.
 
         Raises:
-            ValueError: a value is NaN or infinite; nothing was added. Such values are counted as `invalid` before
-                a sketch sees them.
+            ValueError: a value is NaN or infinite; nothing was added. Such values are counted as `invalid`
+                before a sketch sees them.
         """
         if values.size == 0:
             return
@@ -155,8 +156,8 @@ class NumericSketch:
             ranks: shape (r,), each in [0, 1]; 0 gives the exact minimum, 1 the exact maximum.
 
         Returns:
-            Shape (r,); all NaN where the sketch is empty. The true rank of a value is within `rank_error_at` of
-            the rank asked for.
+            Shape (r,); all NaN where the sketch is empty. The true rank of a value is within `rank_error_at`
+            of the rank asked for.
 
         Raises:
             ValueError: a rank is not in [0, 1].
@@ -189,13 +190,16 @@ class NumericSketch:
             raise ValueError("a rank is asked for a number, not for NaN")
         if self.is_empty or wanted.size == 0:
             return np.full(wanted.shape, np.nan)
-        # Points are rounded as values were, so a point equal to a value counts it; and rounding can make two equal.
+        # Points are rounded as values were, so a point equal to a value counts it; and rounding can make two
+        # equal.
         distinct, where = np.unique(self._narrow(wanted), return_inverse=True)
         return np.array(self._sketch.get_cdf(distinct, True), dtype=np.float64)[where]
 
     @property
     def rank_error(self) -> float:
-        """The largest error of any rank, as a share, with 99 % confidence; 0 while every value is still kept."""
+        """The largest error of any rank, as a share, with 99 % confidence; 0 while every value is still
+        kept.
+        """
         return self.rank_error_at(0.0)
 
     def rank_error_at(self, rank: float) -> float:

@@ -20,18 +20,20 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 def freeze_edges(sorted_values: FloatArray, integer: bool) -> tuple[float, ...]:
     """Choose the inner edges of a field's bins from all its valid training values.
 
-    Edges stand at the deciles and on both sides of every value that holds at least a tenth of the rows; a decile
-    within a run of equal values moves to the nearer end of the run. At most 20 distinct whole numbers get one bin
-    each. Each edge is midway between two neighbouring distinct values.
+    Edges stand at the deciles and on both sides of every value that holds at least a tenth of the rows; a
+    decile within a run of equal values moves to the nearer end of the run. At most 20 distinct whole numbers
+    get one bin each. Each edge is midway between two neighbouring distinct values.
 
-    A field of 32-bit precision (`integer` false) may be trained on doubles and served as floats, or the other way
-    round, and a training value must fall in the same bin in both forms. So values that a 32-bit float cannot tell
-    apart count as one value, which no edge divides; and where the midpoint is so close to a value that rounding
-    would carry it across, the edge moves to midway between the outermost forms of the two neighbours.
+    A field of 32-bit precision (`integer` false) may be trained on doubles and served as floats, or the other
+    way round, and a training value must fall in the same bin in both forms. So values that a 32-bit float
+    cannot tell apart count as one value, which no edge divides; and where the midpoint is so close to a value
+    that rounding would carry it across, the edge moves to midway between the outermost forms of the two
+    neighbours.
 
-    A constant field has no neighbours, and with one bin other values would pass unseen. It gets three: an edge on
-    either side of the constant, half a unit away for whole numbers, else one and a half steps of the 32-bit float,
-    so that a last digit computed otherwise is the same value and anything else is in an outer bin.
+    A constant field has no neighbours, and with one bin other values would pass unseen. It gets three: an
+    edge on either side of the constant, half a unit away for whole numbers, else one and a half steps of the
+    32-bit float, so that a last digit computed otherwise is the same value and anything else is in an outer
+    bin.
 
     Args:
         sorted_values: shape (n,), ascending and finite.
@@ -121,7 +123,9 @@ def _around(least: float, largest: float, *, integer: bool) -> tuple[float, ...]
 
 
 def _half_steps(value: np.float32) -> tuple[float, float]:
-    """Return the points one and a half steps of a 32-bit float below and above; infinite where they leave it."""
+    """Return the points one and a half steps of a 32-bit float below and above; infinite where they leave
+    it.
+    """
     points = []
     with np.errstate(over="ignore"):
         for direction in (np.float32(-np.inf), np.float32(np.inf)):

@@ -1,7 +1,7 @@
 """Training tables, read one column at a time in batches of bounded size.
 
-Parquet is read where it lies. CSV and Arrow files cannot be read by the column, so they are first streamed into a
-temporary Parquet file, batch by batch.
+Parquet is read where it lies. CSV and Arrow files cannot be read by the column, so they are first streamed
+into a temporary Parquet file, batch by batch.
 """
 
 from __future__ import annotations
@@ -28,22 +28,14 @@ _ARROW_STREAM_MARK = b"\xff\xff\xff\xff"
 _CSV_ENDINGS = {".csv", ".tsv", ".txt"}
 
 _WIDER = {
-    "null": "int64",
-    "int64": "double",
-    "double": "timestamp[ns]",
-    "date32[day]": "timestamp[ns]",
-    "time32[s]": "string",
-    "timestamp[s]": "timestamp[ns]",
-    "timestamp[ns]": "string",
-    "bool": "string",
+    "null": pa.int64(),
+    "int64": pa.float64(),
+    "double": pa.timestamp("ns"),
+    "date32[day]": pa.timestamp("ns"),
+    "timestamp[s]": pa.timestamp("ns"),
+    "string": pa.binary(),
 }
-"""What to read a CSV column as when a later row does not fit the type that the first rows suggested."""
-_CSV_TYPES = {
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "timestamp[ns]": pa.timestamp("ns"),
-    "string": pa.string(),
-}
+"""What to read a CSV column as when a later row does not fit its type so far; text where nothing is said."""
 _CSV_MISFIT = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to ([^:]+):")
 
 
@@ -81,9 +73,8 @@ class Table:
             for batch in self._parquet.iter_batches(batch_size=BATCH_ROWS, columns=[column]):
                 yield batch.column(batch.schema.get_field_index(column))
         except (pa.ArrowException, OSError) as error:
-            raise TableError(
-                f"{self.name}: the column {column!r} cannot be read ({_first_line(error)}); write the file again"
-            ) from error
+            what = f"{self.name}: the column {column!r} cannot be read"
+            raise TableError(f"{what}: {_first_line(error)}. Write the file again.") from error
 
 
 @contextmanager
@@ -204,11 +195,11 @@ def _csv_to_parquet(path: Path, target: Path) -> None:
             _csv_once(path, target, types)
         except pa.ArrowInvalid as error:
             misfit = _CSV_MISFIT.match(str(error))
-            wider = misfit and _WIDER.get(misfit[2])
-            if not misfit or wider is None:
+            if not misfit:
                 raise
-            names = _csv_reader(path, {}).schema.names
-            types[names[int(misfit[1])]] = _CSV_TYPES[wider]
+            with _csv_reader(path, {}) as reader:
+                name = reader.schema.names[int(misfit[1])]
+            types[name] = _WIDER.get(misfit[2], pa.string())
         else:
             return
 
@@ -236,4 +227,4 @@ def _csv_reader(path: Path, types: Mapping[str, pa.DataType]) -> pa_csv.CSVStrea
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return str(error).partition("\n")[0].rstrip(".")

@@ -1,0 +1,205 @@
+"""Columns of a training table as whole arrays: numbers as doubles, texts as codes.
+
+Each column is read into one array of its final size, so that beside it only a batch is held: 8 bytes a row for
+numbers, 4 for texts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cli.infer.tables import Table, TableError, plain_type
+
+FloatArray = NDArray[np.float64]
+CodeArray = NDArray[np.int32]
+
+NULL_CODE = -1
+MAX_TEXTS = 50_000
+"""Distinct texts of a column up to which it is a category; with more it is left out."""
+MAX_SLICE_TEXTS = 1_000_000
+"""Distinct texts of a slice column: only the most frequent get a slice, but all must be counted to know them."""
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_EPOCH_UNITS = ((10**11, "s", 1000.0), (10**14, "ms", 1.0), (10**17, "us", 1e-3), (10**20, "ns", 1e-6))
+"""Whole-number times by magnitude: up to 10¹¹ seconds (the year 5138), up to 10¹⁴ milliseconds, and so on."""
+
+
+class TooManyTexts(Exception):
+    """A text column has more distinct values than can be held; `rows_read` says after how many rows."""
+
+    def __init__(self, limit: int, rows_read: int) -> None:
+        super().__init__(f"more than {limit:,} distinct values within the first {rows_read:,} rows")
+        self.limit, self.rows_read = limit, rows_read
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A text column of n rows."""
+
+    codes: CodeArray
+    """Shape (n,): index into `values`, `NULL_CODE` for null."""
+    values: tuple[str, ...]
+    """Distinct texts, in the order in which they first occur."""
+
+    def counts(self) -> NDArray[np.int64]:
+        """Count the rows of each value, shape (len(values),)."""
+        found = np.bincount(self.codes + 1, minlength=len(self.values) + 1)
+        return found[1:].astype(np.int64)
+
+    def by_frequency(self) -> list[int]:
+        """Order the codes by rows, most frequent first; equals by name."""
+        counts = self.counts().tolist()
+        return sorted(range(len(self.values)), key=lambda code: (-counts[code], self.values[code]))
+
+
+def read_numbers(table: Table, column: str) -> FloatArray:
+    """Read numbers, booleans (1 and 0), moments (Unix milliseconds) or spans and times of day (seconds).
+
+    Returns:
+        Shape (n,): NaN for null, an infinity for *invalid* (NaN or infinite in the file).
+    """
+    values = np.empty(table.rows)
+    row = 0
+    for batch in table.batches(column):
+        values[row : row + len(batch)] = _numbers(batch)
+        row += len(batch)
+    return values
+
+
+def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
+    """Read texts; booleans and numbers become the text that JSON has for them.
+
+    Raises:
+        TooManyTexts: there are more distinct values than `limit`.
+    """
+    codes = np.full(table.rows, NULL_CODE, dtype=np.int32)
+    known: dict[str, int] = {}
+    row = 0
+    for batch in table.batches(column):
+        found = _dictionary(batch)
+        if found is not None:
+            indices, texts = found
+            # An entry after the last stands for null; entries that no row uses are not taken up.
+            lookup = np.full(len(texts) + 1, NULL_CODE, dtype=np.int32)
+            for index in np.flatnonzero(np.bincount(indices, minlength=len(texts))[: len(texts)]).tolist():
+                text = texts[index]
+                if text is not None:
+                    lookup[index] = known.setdefault(text, len(known))
+            codes[row : row + len(batch)] = lookup[indices]
+        row += len(batch)
+        if len(known) > limit:
+            raise TooManyTexts(limit, row)
+    return Texts(codes, tuple(known))
+
+
+def read_times_ms(table: Table, column: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
+    """Read event times.
+
+    Returns:
+        Unix milliseconds of shape (n,), which of them are null, and how the column was read, in words.
+
+    Raises:
+        TableError: the column holds no times.
+    """
+    kind = plain_type(table.columns[column])
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        times = read_numbers(table, column)
+        how = f"in {kind.tz}" if pa.types.is_timestamp(kind) and kind.tz else "without zone, taken as UTC"
+    elif pa.types.is_integer(kind):
+        times = read_numbers(table, column)
+        valid = times[np.isfinite(times)]
+        middle = abs(float(np.median(valid))) if valid.size else 0.0
+        unit, factor = next((u, f) for limit, u, f in _EPOCH_UNITS if middle < limit)
+        times = np.floor(times * factor)
+        how = f"whole numbers, taken as {unit} since 1970"
+    else:
+        raise TableError(
+            f"the column {column!r} holds {kind}, which is no event time; "
+            "write it as timestamps or as whole milliseconds since 1970"
+        )
+    null = ~np.isfinite(times)
+    if null.all():
+        raise TableError(f"the column {column!r} holds no time at all; name another one, or leave --time out")
+    times[null] = 0
+    return times.astype(np.int64), null, how
+
+
+def read_distinct_integers(table: Table, column: str) -> int:
+    """Count the distinct whole numbers of a column of 64-bit integers, which doubles cannot tell apart."""
+    values = np.empty(table.rows, dtype=np.int64)
+    row = 0
+    for batch in table.batches(column):
+        kept = batch.drop_null()
+        # The same bits for the same number, signed or not: enough to tell numbers apart.
+        whole = _plain(kept)
+        if pa.types.is_uint64(whole.type):
+            whole = whole.view(pa.int64())
+        values[row : row + len(kept)] = whole.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        row += len(kept)
+    values = values[:row]
+    values.sort()
+    return count_distinct(values)
+
+
+def count_distinct(ordered: NDArray[np.float64] | NDArray[np.int64]) -> int:
+    """Count distinct values of a sorted array."""
+    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
+
+
+def _numbers(batch: pa.Array) -> FloatArray:
+    batch = _plain(batch)
+    kind = batch.type
+    if pa.types.is_null(kind):
+        return np.full(len(batch), np.nan)
+    if pa.types.is_date(kind):
+        batch, kind = batch.cast(pa.timestamp("ms")), pa.timestamp("ms")
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind):
+        whole = batch.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
+        values = _as_doubles(whole)
+        if pa.types.is_timestamp(kind):
+            # To whole milliseconds as events have them.
+            return values * 1000 if kind.unit == "s" else np.floor(values / (_PER_SECOND[kind.unit] // 1000))
+        return values / _PER_SECOND[kind.unit]
+    values = _as_doubles(batch)
+    if pa.types.is_floating(kind):
+        strange = np.isnan(values)
+        if batch.null_count:
+            strange &= ~batch.is_null().to_numpy(zero_copy_only=False)
+        values[strange] = np.inf
+    return values
+
+
+def _as_doubles(batch: pa.Array) -> FloatArray:
+    doubles: FloatArray = np.array(pc.cast(batch, pa.float64(), safe=False), dtype=np.float64)
+    return doubles
+
+
+def _dictionary(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] | None:
+    """Split a batch into indices (len(texts) for null) and texts; None where all is null."""
+    if isinstance(batch, pa.ExtensionArray):
+        batch = batch.storage
+    if pa.types.is_null(batch.type):
+        return None
+    if not pa.types.is_dictionary(batch.type):
+        if pa.types.is_string_view(batch.type):
+            batch = batch.cast(pa.large_string())
+        batch = batch.dictionary_encode()
+    texts = [None if value is None else _text(value) for value in batch.dictionary.to_pylist()]
+    indices = pc.fill_null(batch.indices.cast(pa.int64()), len(texts))
+    return indices.to_numpy(zero_copy_only=False), texts
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _plain(batch: pa.Array) -> pa.Array:
+    if isinstance(batch, pa.ExtensionArray):
+        batch = batch.storage
+    return batch.dictionary_decode() if pa.types.is_dictionary(batch.type) else batch

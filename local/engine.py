@@ -1,0 +1,327 @@
+"""The embedded ClickHouse engine (chDB) as the door uses it: requests in, encoded replies out.
+
+A request without a session runs on a connection of its own, so that no setting, database or temporary table
+of one can reach another; opening one takes a quarter of a millisecond. A session is a connection that stays.
+Connections of one process run side by side in the engine (a `select 1` takes 5 ms at most beside a query that
+fills both cores), so there is no lock here but each session's own.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
+
+from chdb.state.sqlitelike import Connection
+
+from local.statement import Statement, parse_statement
+
+# Codes of ClickHouse's own errors that this module raises.
+_SYNTAX_ERROR = 62
+_READONLY = 164
+_SESSION_NOT_FOUND = 372
+_SESSION_IS_LOCKED = 373
+
+_MIB = 2**20
+
+# Sized to sit beside a broker, the processors and a test run on 24 GiB and two cores; the engine's own
+# defaults allow 5 GiB for each cache and nine tenths of the machine for itself.
+ENGINE_OPTIONS: Mapping[str, int] = {
+    "max_server_memory_usage": 6 * 1024 * _MIB,
+    "max_memory_usage": 3 * 1024 * _MIB,
+    "mark_cache_size": 64 * _MIB,
+    "primary_index_cache_size": 64 * _MIB,
+    "index_mark_cache_size": 16 * _MIB,
+    "vector_similarity_index_cache_size": 16 * _MIB,
+    "text_index_tokens_cache_size": 16 * _MIB,
+    "text_index_header_cache_size": 16 * _MIB,
+    "text_index_postings_cache_size": 16 * _MIB,
+    "parquet_metadata_cache_size": 16 * _MIB,
+    "iceberg_metadata_files_cache_size": 16 * _MIB,
+    "query_condition_cache_size": 16 * _MIB,
+    "compiled_expression_cache_size": 32 * _MIB,
+    # What a server has and the embedded engine has not: a bare `1 + 1` is no query there.
+    "implicit_select": 0,
+    "allow_introspection_functions": 0,
+}
+
+_MESSAGE = re.compile(r"Code: (\d+)\. .*", re.DOTALL)
+_VERSION_NOTE = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)\s*$")
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class EngineError(Exception):
+    """The engine refused or failed a request.
+
+    Attributes:
+        code: ClickHouse's numeric code, 1002 (UNKNOWN_EXCEPTION) when the engine named none.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @classmethod
+    def from_engine(cls, error: Exception) -> EngineError:
+        """Take code and message out of what the embedded engine raised."""
+        found = _MESSAGE.search(str(error))
+        if found is None:
+            return cls(f"Code: 1002. DB::Exception: {error}. (UNKNOWN_EXCEPTION)", 1002)
+        return cls(_VERSION_NOTE.sub("", found.group()).strip(), int(found.group(1)))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of ClickHouse's HTTP interface, decoded.
+
+    Attributes:
+        body: Statement, and its data if it is an INSERT.
+        database: The database that unqualified names are looked up in; None for the session's own.
+        settings: Engine settings for this request.
+        parameters: Values of `{name:Type}` placeholders, escaped as in a TSV field.
+        default_format: Format of the reply when the statement names none.
+        read_only: Whether a statement that writes is refused.
+        session_id: The session to run in; empty for none.
+        session_timeout_s: How long an unused session lives on.
+        session_check: Whether a session that does not exist is an error.
+    """
+
+    body: bytes
+    database: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    default_format: str = "TabSeparated"
+    read_only: bool = False
+    session_id: str = ""
+    session_timeout_s: float = 60
+    session_check: bool = False
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the engine answered.
+
+    Attributes:
+        body: The encoded rows.
+        format: Their format; None when the statement yields no rows.
+        summary: Rows and bytes read and written, as `X-ClickHouse-Summary` has them.
+    """
+
+    body: bytes
+    format: str | None
+    summary: Mapping[str, str]
+
+
+class _Session:
+    """One engine connection and what is set on it; used by one request at a time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._own_database = "default"
+        self._database = "default"
+        # Settings that came with a request rather than by SET, with the values that they replaced.
+        self._replaced: dict[str, str] = {}
+        self.lock = threading.Lock()
+        self.expires_at = 0.0
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def execute(self, request: Request) -> Reply:
+        statement = parse_statement(request.body)
+        if statement.has_another:
+            raise EngineError(
+                f"Code: {_SYNTAX_ERROR}. DB::Exception: Syntax error (Multi-statements are not allowed). "
+                "(SYNTAX_ERROR)",
+                _SYNTAX_ERROR,
+            )
+        if request.read_only and statement.writes:
+            raise EngineError(
+                f"Code: {_READONLY}. DB::Exception: Cannot execute query in readonly mode. For queries over "
+                "HTTP, method GET implies readonly. You should use method POST for modifying queries. (READONLY)",
+                _READONLY,
+            )
+        try:
+            self._apply(request)
+            if statement.insert_text is not None:
+                return self._insert(statement, request)
+            return self._query(statement, request)
+        except EngineError:
+            raise
+        except Exception as error:
+            # The binding raises RuntimeError, its own ChdbError and others for one and the same thing.
+            raise EngineError.from_engine(error) from error
+
+    def _apply(self, request: Request) -> None:
+        """Bring the connection to the request's database and settings, undoing the last request's."""
+        database = request.database or self._own_database
+        if database != self._database:
+            self._run(f"USE {_identifier(database)}")
+            self._database = database
+        for name in [name for name in self._replaced if name not in request.settings]:
+            self._set(name, self._replaced.pop(name))
+        for name, value in request.settings.items():
+            if not _SETTING_NAME.fullmatch(name):
+                raise EngineError(f"Code: 115. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)", 115)
+            if name not in self._replaced:
+                before = self._run(f"SELECT value FROM system.settings WHERE name = '{name}' FORMAT RawBLOB")
+                # A setting that the engine does not know is refused by the SET, and nothing is to be undone.
+                self._set(name, value)
+                self._replaced[name] = before.bytes().decode()
+            else:
+                self._set(name, value)
+
+    def _set(self, name: str, value: str) -> None:
+        self._run(f"SET {name} = {_string(value)}")
+
+    def _run(self, text: str) -> Any:
+        return self._connection.query(text, "TabSeparated")
+
+    def _query(self, statement: Statement, request: Request) -> Reply:
+        result = self._connection.query(request.body, request.default_format, params=dict(request.parameters))
+        if statement.verb == "USE":
+            self._database = self._own_database = self._run("SELECT currentDatabase()").bytes().decode().strip()
+        body = result.bytes() or b""
+        reply_format = statement.reply_format or request.default_format
+        return Reply(
+            body=body,
+            format=reply_format if body or statement.has_result else None,
+            summary=_summary(
+                read_rows=result.rows_read(),
+                read_bytes=result.bytes_read(),
+                written_rows=result.rows_written(),
+                written_bytes=result.bytes_written(),
+                elapsed_s=result.elapsed(),
+            ),
+        )
+
+    def _insert(self, statement: Statement, request: Request) -> Reply:
+        for name, value in request.parameters.items():
+            self._set(f"param_{name}", value)
+        inserter = self._connection.send_insert(statement.insert_text, statement.insert_format)
+        try:
+            inserter.append(request.body[statement.data_start :])
+            result = inserter.finish()
+        except Exception:
+            inserter.cancel()
+            raise
+        return Reply(
+            body=b"",
+            format=None,
+            summary=_summary(
+                read_rows=result.rows_written,
+                read_bytes=result.bytes_written,
+                written_rows=result.rows_written,
+                written_bytes=result.bytes_written,
+                elapsed_s=result.elapsed,
+            ),
+        )
+
+
+class Engine:
+    """The engine on one folder, for any number of threads; one process can open a folder at a time."""
+
+    def __init__(self, path: Path, options: Mapping[str, int] = ENGINE_OPTIONS) -> None:
+        """Open the engine, making the folder when it is missing.
+
+        Raises:
+            EngineError: Another process has it open, or its files are damaged.
+        """
+        self._address = f"{path}?{urlencode(options)}"
+        self._sessions: dict[str, _Session] = {}
+        self._sessions_lock = threading.Lock()
+        try:
+            # Kept open, since the engine closes with its last connection.
+            self._anchor = Connection(self._address)
+            self.version = self._anchor.query("SELECT version()", "TabSeparated").bytes().decode().strip()
+        except Exception as error:
+            raise EngineError.from_engine(error) from error
+
+    def execute(self, request: Request) -> Reply:
+        """Run one request.
+
+        Raises:
+            EngineError: With the engine's code and message.
+        """
+        if not request.session_id:
+            session = _Session(Connection(self._address))
+            try:
+                return session.execute(request)
+            finally:
+                session.close()
+        session = self._enter(request)
+        try:
+            return session.execute(request)
+        finally:
+            session.expires_at = time.monotonic() + request.session_timeout_s
+            session.lock.release()
+
+    def close(self) -> None:
+        """Close every connection, and with the last the engine; no request may run."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+        self._anchor.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enter(self, request: Request) -> _Session:
+        """Find or make the request's session and lock it; close those that nobody has used for long."""
+        name = request.session_id
+        with self._sessions_lock:
+            self._close_expired(besides=name)
+            session = self._sessions.get(name)
+            if session is None:
+                if request.session_check:
+                    raise EngineError(
+                        f"Code: {_SESSION_NOT_FOUND}. DB::Exception: Session {name} not found. "
+                        "(SESSION_NOT_FOUND)",
+                        _SESSION_NOT_FOUND,
+                    )
+                session = self._sessions[name] = _Session(Connection(self._address))
+            if not session.lock.acquire(blocking=False):
+                raise EngineError(
+                    f"Code: {_SESSION_IS_LOCKED}. DB::Exception: Session {name} is locked by a concurrent "
+                    "client. (SESSION_IS_LOCKED)",
+                    _SESSION_IS_LOCKED,
+                )
+            return session
+
+    def _close_expired(self, besides: str) -> None:
+        now = time.monotonic()
+        for name, session in list(self._sessions.items()):
+            if name != besides and session.expires_at < now and session.lock.acquire(blocking=False):
+                del self._sessions[name]
+                session.close()
+
+
+def _summary(
+    *, read_rows: int, read_bytes: int, written_rows: int, written_bytes: int, elapsed_s: float
+) -> dict[str, str]:
+    return {
+        "read_rows": str(read_rows),
+        "read_bytes": str(read_bytes),
+        "written_rows": str(written_rows),
+        "written_bytes": str(written_bytes),
+        "elapsed_ns": str(int(elapsed_s * 1e9)),
+    }
+
+
+def _identifier(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _string(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,24 @@
+"""Events that were put aside, as messages: reason and position in the headers, the original bytes as value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.batch import Dead
+
+MAX_DETAIL_CHARS = 300
+
+
+def dead_message(dead: Dead, source_topic: str) -> dict[str, Any]:
+    """Keyword arguments of `Producer.produce` for a dead letter."""
+    return {
+        "value": dead.value,
+        "headers": [
+            ("reason", dead.reason.encode()),
+            ("source-topic", source_topic.encode()),
+            ("source-partition", str(dead.partition).encode()),
+            ("source-offset", str(dead.offset).encode()),
+            ("index", str(dead.index).encode()),
+            ("detail", dead.detail[:MAX_DETAIL_CHARS].encode("utf-8", "replace")),
+        ],
+    }

@@ -1,0 +1,251 @@
+"""Arrow batches → columns: no Python per value, and a bad row never costs its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.events import Reason
+from numpy.typing import NDArray
+
+from streams.batch import Dead, Decoded, MessageBatch
+from streams.columns import INVALID_TEXT, EventColumns
+from streams.decode_json import refuse_times
+from streams.registry import Registry
+from streams.wanted import Wanted, wanted
+
+_REQUIRED = (
+    ("model", Reason.MISSING_MODEL),
+    ("version", Reason.MISSING_VERSION),
+    ("id", Reason.MISSING_ID),
+)
+
+
+class ArrowDecoder:
+    """Decodes the Arrow predictions of all models of a registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._wanted = {model: wanted(registry, model) for model in registry.contracts}
+
+    def decode(self, batch: MessageBatch) -> Decoded:
+        """Turn a batch of messages into columns per model and dead letters; every row ends in one of the two."""
+        decoded = Decoded()
+        tables: dict[Any, list[tuple[int, pa.Table]]] = {}
+        for i, value in enumerate(batch.values):
+            try:
+                table = open_table(value)
+            except ValueError as error:
+                decoded.dead.append(batch.dead(i, Reason.NOT_ARROW if value else Reason.EMPTY, str(error)[:200]))
+                continue
+            tables.setdefault(table.schema.remove_metadata(), []).append((i, table))
+        for found in tables.values():
+            self._decode_tables(batch, found, decoded)
+        return decoded
+
+    def _decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
+        lengths = [table.num_rows for _, table in found]
+        message = np.repeat([i for i, _ in found], lengths).astype(np.int64)
+        index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32) if found else np.empty(0, np.int32)
+        table = pa.concat_tables([table for _, table in found], promote_options="none").unify_dictionaries()
+        reasons = np.full(len(message), "", dtype="U20")
+        details: dict[str, str] = {}
+        texts: dict[str, pa.Array] = {}
+        for name, reason in _REQUIRED:
+            column = as_text(table, name)
+            texts[name] = column
+            missing = pc.or_kleene(pc.is_null(column), pc.fill_null(pc.equal(column, ""), True))
+            _refuse(reasons, missing.to_numpy(zero_copy_only=False), reason)
+        at_ms, no_time, bad_time = _times(table)
+        _refuse(reasons, no_time, Reason.MISSING_TIME)
+        _refuse(reasons, bad_time, Reason.BAD_TIME)
+        received = batch.received_ms[message]
+        refused = refuse_times(at_ms, received, None)
+        if refused is not None:
+            for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
+                _refuse(reasons, refused == reason, reason)
+        good = reasons == ""
+        for model in pc.unique(texts["model"].filter(pa.array(good))).to_pylist():
+            own = pc.fill_null(pc.equal(texts["model"], model), False).to_numpy(zero_copy_only=False) & good
+            want = self._wanted.get(model)
+            if want is None:
+                reasons[own] = Reason.UNKNOWN_MODEL
+                details[Reason.UNKNOWN_MODEL] = model[:200]
+                continue
+            where = np.flatnonzero(own)
+            part = table if len(where) == len(message) else table.take(pa.array(where))
+            version = texts["version"].take(pa.array(where)).dictionary_encode()
+            decoded.events.append(
+                EventColumns(
+                    model,
+                    at_ms[where],
+                    received[where],
+                    batch.partition[message[where]],
+                    batch.offset[message[where]],
+                    index[where],
+                    tuple(version.dictionary.to_pylist()),
+                    version.indices.to_numpy(zero_copy_only=False).astype(np.int32),
+                    _errors(part),
+                    *_columns(part, want),
+                )
+            )
+        for i in np.flatnonzero(reasons != "").tolist():
+            reason = Reason(str(reasons[i]))
+            row = table.slice(i, 1)
+            place = int(message[i])
+            decoded.dead.append(
+                Dead(
+                    reason,
+                    int(batch.partition[place]),
+                    int(batch.offset[place]),
+                    int(index[i]),
+                    one_row(row),
+                    details.get(reason, ""),
+                )
+            )
+
+
+def open_table(value: bytes | None) -> pa.Table:
+    """Read an Arrow IPC stream whole, its buffers checked.
+
+    Raises:
+        ValueError: the bytes are no such stream, or damaged.
+    """
+    if not value:
+        raise ValueError("the message is empty")
+    try:
+        with pa.ipc.open_stream(value) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise ValueError(f"{error}") from error
+    if len(set(table.column_names)) != table.num_columns:
+        raise ValueError("column names repeat")
+    return table
+
+
+def one_row(row: pa.Table) -> bytes:
+    """Write one row as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, row.schema) as writer:
+        writer.write_table(row)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def as_text(table: pa.Table, name: str) -> pa.Array:
+    """A column as strings; null where it is absent or holds no text."""
+    if name not in table.column_names:
+        return pa.nulls(table.num_rows, pa.string())
+    return _text(table.column(name).combine_chunks())
+
+
+def _text(column: Any) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_string(kind):
+        return column
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return column.cast(pa.string())
+    if pa.types.is_null(kind):
+        return pa.nulls(len(column), pa.string())
+    return pc.if_else(pc.is_valid(column), pa.scalar(INVALID_TEXT), pa.scalar(None, pa.string()))
+
+
+def _refuse(reasons: NDArray[np.str_], where: NDArray[np.bool_], reason: Reason) -> None:
+    reasons[where & (reasons == "")] = str(reason)
+
+
+def _times(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Read `at`: Unix ms, where it is missing, where it cannot be read."""
+    n = table.num_rows
+    none = np.zeros(n, dtype=bool)
+    if "at" not in table.column_names:
+        return np.zeros(n, dtype=np.int64), ~none, none
+    column = table.column("at").combine_chunks()
+    missing = pc.is_null(column).to_numpy(zero_copy_only=False)
+    milliseconds = _to_ms(column)
+    if milliseconds is None:
+        return np.zeros(n, dtype=np.int64), missing, ~missing
+    at: NDArray[np.int64] = pc.fill_null(milliseconds, 0).to_numpy(zero_copy_only=False)
+    return at, missing, none
+
+
+def _to_ms(column: Any) -> pa.Array | None:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64(), safe=False)
+    return None
+
+
+def _errors(table: pa.Table) -> NDArray[np.bool_]:
+    text = as_text(table, "error")
+    failed: NDArray[np.bool_] = pc.fill_null(pc.not_equal(text, ""), False).to_numpy(zero_copy_only=False)
+    return failed
+
+
+def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
+    held = set(table.column_names)
+    numbers = {}
+    for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants)):
+        for source in _held(sources, held):
+            numbers[source] = read(table.column(source).combine_chunks())
+    texts = {}
+    for source in _held(want.texts, held):
+        column = table.column(source).combine_chunks()
+        texts[source] = _class_text(column) if source == "class" else _text(column)
+    return numbers, texts
+
+
+def _held(sources: Iterable[str], held: set[str]) -> list[str]:
+    return [source for source in sources if source in held]
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    """Read numbers: NaN for null, an infinity for what is none."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    null = pc.is_null(column).to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
+        values[np.isnan(values)] = np.inf
+    else:
+        values = np.full(len(column), np.inf)
+    values[null] = np.nan
+    found: NDArray[np.float64] = values
+    return found
+
+
+def _flags(column: Any) -> NDArray[np.float64]:
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    values = _numbers(column)
+    values[(values != 0) & (values != 1) & ~np.isnan(values)] = np.inf
+    return values
+
+
+def _instants(column: Any) -> NDArray[np.float64]:
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("ms"))
+    milliseconds = _to_ms(column) if pa.types.is_timestamp(column.type) else None
+    return _numbers(column if milliseconds is None else milliseconds)
+
+
+def _class_text(column: Any) -> pa.Array:
+    if pa.types.is_boolean(column.type):
+        return pc.if_else(column, "true", "false")
+    if pa.types.is_integer(column.type):
+        return column.cast(pa.string())
+    return _text(column)

@@ -1,0 +1,409 @@
+"""The sketcher: predictions in, parts and progress out, in one Kafka transaction with the input's offsets.
+
+It keeps nothing between flushes. A flush captures the group's metadata before its first poll, reads, summarises, and
+then opens a transaction: parts of every pane, dead letters, one progress record for each partition of `parts`, the
+offsets of all its partitions (an idle flush too: that is what fences a stale one), commit. Whatever goes wrong before
+the commit leaves nothing behind, and reading restarts at the committed offsets.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from streams.batch import Dead, Decoded, sort_messages
+from streams.columns import EventColumns
+from streams.dead_letters import dead_message
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
+from streams.flush import part_messages
+from streams.kafka import (
+    TIMEOUT_S,
+    TopicFacts,
+    committed_or_start,
+    explain,
+    make_consumer,
+    transactional_producer,
+)
+from streams.process import ProcessorError
+from streams.records import PartitionProgress, Progress, Range, encode
+from streams.registry import Registry
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from streams.summarise import FlushSummaries
+from streams.topics import parts_partition
+
+GROUP = "sketcher"
+POLL_MESSAGES = 20_000
+POLL_S = 0.1
+PROBE_S = 1.0
+"""How often an open flush asks the broker where its partitions end."""
+MIN_FLUSH_S = 0.2
+"""Boundaries of many models' panes do not make flushes shorter than this."""
+
+
+class _Rebalanced(Exception):
+    """The group started a new generation: the open flush is void."""
+
+
+@dataclass(slots=True)
+class _Flush:
+    """What one flush has read."""
+
+    start: dict[int, int]
+    metadata: Any
+    summaries: FlushSummaries
+    opened_s: float
+    boundary_ms: float
+    fetched: set[int] = field(default_factory=set)
+    newest_ms: dict[tuple[int, str], int] = field(default_factory=dict)
+    oldest_ms: dict[int, int] = field(default_factory=dict)
+    end_marks: set[int] = field(default_factory=set)
+    dead: list[Dead] = field(default_factory=list)
+    events: int = 0
+    probes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    caught_up_ms: dict[int, int] = field(default_factory=dict)
+    must_end: bool = False
+
+
+class Sketcher:
+    """One sketcher process."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        registry: Callable[[], Registry],
+        report: Report,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._report = report
+        self._clock = clock
+        self._log = structlog.get_logger().bind(processor="sketcher", instance=settings.instance)
+        self._topic = settings.topics.predictions
+        self._consumer = make_consumer(settings, GROUP)
+        self._producer = transactional_producer(settings, GROUP)
+        self._facts = TopicFacts(settings)
+        self._topic_id, self._source_partitions = self._facts.describe(self._topic)
+        _, self._parts_partitions = self._facts.describe(settings.topics.parts)
+        self._generation = 0
+        self._assigned: list[int] = []
+        self._position: dict[int, int] = {}
+        self._decoders: tuple[Registry, JsonDecoder, ArrowDecoder] | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Flush after flush until `stop` is set.
+
+        Raises:
+            ProcessorError: something that neither waiting nor putting an event aside mends.
+        """
+        try:
+            self._producer.init_transactions(TIMEOUT_S * 2)
+        except KafkaException as error:
+            raise explain(error, "start transactions") from error
+        self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
+        try:
+            while not stop.is_set():
+                try:
+                    self.flush_once(stop)
+                except _Rebalanced:
+                    self._restart()
+        finally:
+            self._consumer.close()
+
+    # ------------------------------------------------------------------------------------------ the group
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._assigned = sorted(tp.partition for tp in partitions)
+        self._assign()
+        self._log.info("assigned", partitions=self._assigned)
+
+    def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._assigned, self._position = [], {}
+        consumer.unassign()
+
+    def _assign(self) -> None:
+        """Read on from the committed offsets."""
+        topic_partitions = [TopicPartition(self._topic, p) for p in self._assigned]
+        starts = committed_or_start(self._consumer, topic_partitions) if topic_partitions else []
+        self._consumer.assign(starts)
+        self._position = {tp.partition: tp.offset for tp in starts}
+
+    def _restart(self) -> None:
+        """Drop what was read and go back to the committed offsets."""
+        if self._assigned:
+            self._assign()
+
+    # ------------------------------------------------------------------------------------------ one flush
+
+    def flush_once(self, stop: threading.Event) -> bool:
+        """Read and commit one flush; return whether anything was committed.
+
+        Raises:
+            _Rebalanced: the flush is void.
+        """
+        generation = self._generation
+        metadata = self._consumer.consumer_group_metadata()
+        flush = self._open(metadata)
+        while not self._due(flush, stop):
+            messages = self._consumer.consume(POLL_MESSAGES, POLL_S)
+            if self._generation != generation:
+                raise _Rebalanced
+            self._take(flush, messages)
+            self._probe(flush)
+        if not self._assigned or (stop.is_set() and not flush.events and not flush.dead):
+            return False
+        self._probe_reached(flush)
+        # The count is read after the flush's last fetch: a partition this flush did not see is then counted.
+        topic_id, self._source_partitions = self._facts.describe(self._topic)
+        if topic_id != self._topic_id:
+            raise ProcessorError(
+                f"Topic {self._topic} was deleted and made anew while this sketcher read it. Start it again: it "
+                "then reads the new one from its start."
+            )
+        self._commit(flush, self._now_ms())
+        return True
+
+    def _open(self, metadata: Any) -> _Flush:
+        registry = self._registry()
+        if self._decoders is None or self._decoders[0] is not registry:
+            self._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
+        return _Flush(
+            dict(self._position), metadata, FlushSummaries(registry), time.monotonic(), self._next_boundary(registry)
+        )
+
+    def _next_boundary(self, registry: Registry) -> float:
+        """The next moment of event time at which some pane ends or can be sealed; none on the replay clock."""
+        if self._settings.clock == "replay":
+            return float("inf")
+        now_s = self._clock()
+        boundary = float("inf")
+        for pane_s, after_s in {
+            (contract.pane_s, after)
+            for contract in registry.contracts.values()
+            for after in (0, contract.lateness_s + contract.out_of_order_s)
+        }:
+            boundary = min(boundary, ((now_s - after_s) // pane_s + 1) * pane_s + after_s)
+        return boundary * 1000
+
+    def _due(self, flush: _Flush, stop: threading.Event) -> bool:
+        if stop.is_set() or flush.must_end:
+            return True
+        age_s = time.monotonic() - flush.opened_s
+        if flush.events >= self._settings.flush_events or len(flush.summaries.panes) >= self._settings.flush_panes:
+            return True
+        if age_s >= self._settings.flush_s:
+            return True
+        if age_s < MIN_FLUSH_S or not self._assigned:
+            return False
+        if self._settings.clock == "replay":
+            return bool(flush.end_marks) and self._all_reached(flush)
+        return self._now_ms() >= flush.boundary_ms
+
+    def _all_reached(self, flush: _Flush) -> bool:
+        return all(p in flush.caught_up_ms for p in self._assigned)
+
+    def _take(self, flush: _Flush, messages: list[Any]) -> None:
+        good = []
+        for message in messages:
+            error = message.error()
+            partition = message.partition()
+            if error is not None:
+                self._on_error(flush, error, partition)
+                continue
+            offset = message.offset()
+            if partition not in self._position or flush.must_end:
+                continue
+            good.append(message)
+            flush.fetched.add(partition)
+            self._position[partition] = offset + 1
+        if good:
+            self._decode(flush, good)
+
+    def _on_error(self, flush: _Flush, error: KafkaError, partition: int) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._out_of_range(flush, partition)
+        elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
+            return
+        elif error.fatal() or error.code() in _NO_WAY_ON:
+            raise explain(KafkaException(error), f"read {self._topic}")
+        else:
+            self._report.retries += 1
+            self._log.warning("kafka", error=error.str())
+
+    def _out_of_range(self, flush: _Flush, partition: int) -> None:
+        """Retention overtook this consumer: what is gone shows as a gap between one flush's end and the next's start."""
+        if partition < 0:
+            raise _Rebalanced
+        if partition in flush.fetched:
+            flush.must_end = True
+            return
+        low, _ = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=TIMEOUT_S, cached=False
+        )
+        self._log.warning(
+            "offsets lost to retention", partition=partition, start=self._position.get(partition), end=low
+        )
+        self._position[partition] = flush.start[partition] = low
+        self._consumer.seek(TopicPartition(self._topic, partition, low))
+
+    def _decode(self, flush: _Flush, messages: list[Any]) -> None:
+        assert self._decoders is not None
+        _, from_json, from_arrow = self._decoders
+        batch = sort_messages(messages)
+        flush.end_marks |= batch.end_marks
+        for decoded in (
+            from_json.decode(batch.json) if len(batch.json) else Decoded(),
+            from_arrow.decode(batch.arrow) if len(batch.arrow) else Decoded(),
+        ):
+            flush.dead += decoded.dead
+            for events in decoded.events:
+                flush.summaries.add(events)
+                flush.events += len(events)
+                _note_times(flush, events)
+
+    def _probe(self, flush: _Flush) -> None:
+        """Learn when each partition was read to its end, without ever calling a lagging one idle."""
+        now_ms = self._now_ms()
+        for p in self._assigned:
+            asked = flush.probes.get(p)
+            if asked is not None and self._position[p] >= asked[1]:
+                flush.caught_up_ms[p] = asked[0]
+                asked = None
+                del flush.probes[p]
+            if asked is None and now_ms - flush.caught_up_ms.get(p, 0) >= PROBE_S * 1000:
+                self._ask_end(flush, p)
+
+    def _ask_end(self, flush: _Flush, partition: int) -> None:
+        asked_ms = self._now_ms()
+        try:
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=TIMEOUT_S, cached=False
+            )
+        except KafkaException as error:
+            self._report.retries += 1
+            self._log.warning("kafka", error=str(error))
+            return
+        flush.probes[partition] = (asked_ms, end)
+        self._report.set_lag(partition, max(0, end - self._position[partition]))
+
+    def _probe_reached(self, flush: _Flush) -> None:
+        for p in self._assigned:
+            if p not in flush.probes:
+                self._ask_end(flush, p)
+        for p, (asked_ms, end) in flush.probes.items():
+            if self._position.get(p, -1) >= end:
+                flush.caught_up_ms[p] = asked_ms
+                self._report.set_lag(p, 0)
+
+    # ------------------------------------------------------------------------------------------ the transaction
+
+    def _commit(self, flush: _Flush, counted_ms: int) -> None:
+        ranges = [Range(p, flush.start[p], self._position[p]) for p in self._assigned]
+        covered = [r for r in ranges if r.end > r.start]
+        try:
+            self._producer.begin_transaction()
+            self._produce(flush, ranges, covered, counted_ms)
+            offsets = [TopicPartition(self._topic, p, self._position[p]) for p in self._assigned]
+            self._producer.send_offsets_to_transaction(offsets, flush.metadata, TIMEOUT_S)
+            self._commit_transaction()
+        except KafkaException as error:
+            self._abort(error)
+            raise _Rebalanced from error
+        self._report.committed(flush.events, len(flush.dead), time.monotonic() - flush.opened_s)
+
+    def _produce(self, flush: _Flush, ranges: list[Range], covered: list[Range], counted_ms: int) -> None:
+        topics = self._settings.topics
+        for key, pane in flush.summaries.panes.items():
+            partition = parts_partition(key.model, self._parts_partitions)
+            for data in part_messages(key, pane, self._topic_id, covered):
+                self._send(topics.parts, value=data, partition=partition)
+        for dead in flush.dead:
+            self._send(topics.predictions_dead, **dead_message(dead, self._topic))
+        for partition in range(self._parts_partitions):
+            progress = Progress(
+                source_topic_id=self._topic_id,
+                source_partitions=self._source_partitions,
+                counted_at_ms=counted_ms,
+                ranges=[self._progress(flush, r, partition) for r in ranges],
+                instance=self._settings.instance,
+            )
+            self._send(topics.parts, value=encode(progress), partition=partition)
+
+    def _progress(self, flush: _Flush, read: Range, partition: int) -> PartitionProgress:
+        return PartitionProgress(
+            partition=read.partition,
+            start=read.start,
+            end=read.end,
+            newest_ms={
+                model: at
+                for (p, model), at in flush.newest_ms.items()
+                if p == read.partition and parts_partition(model, self._parts_partitions) == partition
+            },
+            oldest_ms=flush.oldest_ms.get(read.partition),
+            end_mark=read.partition in flush.end_marks,
+            caught_up_at_ms=flush.caught_up_ms.get(read.partition),
+        )
+
+    def _send(self, topic: str, **message: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, **message)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _commit_transaction(self) -> None:
+        for attempt in range(5):
+            try:
+                self._producer.commit_transaction(TIMEOUT_S)
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable() or attempt == 4:
+                    raise
+                self._report.retries += 1
+
+    def _abort(self, error: KafkaException) -> None:
+        cause = error.args[0]
+        if cause.fatal():
+            raise explain(error, "commit a flush") from error
+        self._report.retries += 1
+        self._log.warning("flush dropped", error=cause.str())
+        try:
+            self._producer.abort_transaction(TIMEOUT_S)
+        except KafkaException as failed:
+            raise explain(failed, "abort a transaction") from failed
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+_NO_WAY_ON = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+)
+
+
+def _note_times(flush: _Flush, events: EventColumns) -> None:
+    """Keep the newest event time per partition and model, each clipped to its receipt, and the oldest."""
+    clipped = np.minimum(events.at_ms, events.received_ms)
+    for p in np.unique(events.partition).tolist():
+        mine = events.partition == p
+        newest, oldest = int(clipped[mine].max()), int(events.at_ms[mine].min())
+        key = (p, events.model)
+        flush.newest_ms[key] = max(flush.newest_ms.get(key, newest), newest)
+        flush.oldest_ms[p] = min(flush.oldest_ms.get(p, oldest), oldest)
