@@ -10,8 +10,8 @@ one or two bits, and lets one in 2³² other corruptions pass. What a checksum c
 another sketch type or size parameter, is refused by its preamble (`numeric`, `categorical`).
 
 The polynomial is zlib's (ISO 3309, at 4 GB/s in the standard library): CRC-32C would find three-bit errors in
-longer payloads too, but in Python it comes only with a further dependency, and Kafka and ClickHouse guard the
-same bytes with checksums of their own.
+longer payloads too, but in Python it is a further dependency or an inner part of a Kafka client, and Kafka
+and ClickHouse guard the same bytes with checksums of their own.
 
 An empty sketch has no envelope at all: it is `b""`.
 """
@@ -70,8 +70,8 @@ def unseal(data: bytes) -> tuple[SketchType, bytes]:
     """
     if len(data) < HEADER_BYTES:
         raise EnvelopeError(
-            f"a sketch envelope has at least {HEADER_BYTES} bytes, this one {len(data)}: it was cut, or is no "
-            "sketch"
+            f"a sketch envelope has at least {HEADER_BYTES} bytes, this one {len(data)}: it was cut or is "
+            "no sketch"
         )
     magic, version, number, length = _PREFIX.unpack_from(data)
     if magic != MAGIC:
