@@ -112,9 +112,7 @@ class UnseenCategories:
         return twin
 
     def top(self, n: int) -> list[FrequentValue]:
-        """Return the `n` values with the largest estimates, the largest first, ties by value; empty where
-        empty.
-        """
+        """Return the `n` values with the largest estimates, the largest first, ties by value."""
         items = self._sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES)
         found = [FrequentValue(value, lower, estimate, upper) for value, estimate, lower, upper in items]
         return sorted(found, key=lambda item: (-item.estimate, item.value))[:n]

@@ -167,7 +167,11 @@ class NumericSketch:
             raise ValueError(f"ranks lie in [0, 1], not {wanted.tolist()}")
         if self.is_empty:
             return np.full(wanted.shape, np.nan)
-        return np.array(self._sketch.get_quantiles(wanted, True), dtype=np.float64)
+        found = np.array(self._sketch.get_quantiles(wanted, True), dtype=np.float64)
+        # A sketch keeps its extremes apart; its lowest and highest quantile are of what survived compaction.
+        found[wanted == 0] = self._sketch.get_min_value()
+        found[wanted == 1] = self._sketch.get_max_value()
+        return found
 
     def rank(self, value: float) -> float:
         """Return the share of values ≤ `value`, within `rank_error_at`; NaN where the sketch is empty."""
@@ -197,9 +201,7 @@ class NumericSketch:
 
     @property
     def rank_error(self) -> float:
-        """The largest error of any rank, as a share, with 99 % confidence; 0 while every value is still
-        kept.
-        """
+        """The largest error of any rank, as a share, with 99 % confidence; 0 while all values are kept."""
         return self.rank_error_at(0.0)
 
     def rank_error_at(self, rank: float) -> float:
