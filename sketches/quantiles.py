@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -118,14 +120,12 @@ def _around(least: float, largest: float, *, integer: bool) -> tuple[float, ...]
             return below, above
     # Where half a unit is lost in rounding, a bin that starts at the constant and ends at the next double.
     low = min(least, least - 0.5)
-    high = largest + 0.5 if largest + 0.5 > largest else float(np.nextafter(largest, np.inf))
-    return (low, high) if np.isfinite(high) else (low,)
+    high = largest + 0.5 if largest + 0.5 > largest else math.nextafter(largest, math.inf)
+    return (low, high) if math.isfinite(high) else (low,)
 
 
 def _half_steps(value: np.float32) -> tuple[float, float]:
-    """Return the points one and a half steps of a 32-bit float below and above; infinite where they leave
-    it.
-    """
+    """Return the points one and a half 32-bit steps below and above; infinite beyond the range."""
     points = []
     with np.errstate(over="ignore"):
         for direction in (np.float32(-np.inf), np.float32(np.inf)):
