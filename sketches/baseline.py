@@ -1,5 +1,6 @@
-"""The frozen summary of the training data that windows are judged against; its id is the hash of its
-content.
+"""The frozen summary of the training data that windows are judged against.
+
+Its id is the hash of its content, so a baseline never changes: another content is another baseline.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """Numeric: ascending inner edges, bin i holds edges[i-1] <= x < edges[i]; the outer bins are open."""
     categories: tuple[str, ...] = ()
     low: float | None = None
-    """Values under it count as `below` (in the outer bin too): the contract's limit, else training's
-    minimum."""
+    """Values under it count as `below` (in the outer bin too): the contract's, else training's minimum."""
     high: float | None = None
     mean: float = 0.0
     """Of valid training values; the shift of the moments kept per pane."""
@@ -130,8 +130,9 @@ class _BaselineFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def dump_baseline(baseline: Baseline) -> bytes:
-    """Write a baseline as JSON that people can read and compare: one member a line, each row of numbers on
-    one line.
+    """Write a baseline as JSON that people can read and compare.
+
+    One member stands on a line, and so does each row of numbers.
 
     Raises:
         BaselineError: the baseline does not agree with itself, or holds values that JSON would change (NaN, a
@@ -147,8 +148,8 @@ def dump_baseline(baseline: Baseline) -> bytes:
         ) from None
     if not same:
         raise BaselineError(
-            f"the baseline of {baseline.model} {baseline.version} changes its id when it is written and read: "
-            "a whole number stands where a float belongs; make it one"
+            f"the baseline of {baseline.model} {baseline.version} changes its id when written and read: a "
+            "whole number stands where a float belongs; make it one"
         )
     return _NUMBER_ROW.sub(_on_one_line, msgspec.json.format(data, indent=2)) + b"\n"
 
@@ -168,8 +169,8 @@ def load_baseline(data: bytes, name: str) -> Baseline:
         found = msgspec.json.decode(data, type=_AnyFormat).baseline.format
         if found != FORMAT:
             raise BaselineError(
-                f"{name}: the baseline is of format {found}, this version of Barograph reads format {FORMAT}; "
-                "run `barograph infer` again, or upgrade"
+                f"{name}: the baseline is of format {found}, this Barograph reads format {FORMAT}; run "
+                "`barograph infer` again, or upgrade"
             )
         file = msgspec.json.decode(data, type=_BaselineFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
