@@ -1,8 +1,8 @@
-"""Rates (null, invalid, below, above, unseen, errors): how far a window's rate moved from its baseline, and its level.
+"""Rates (null, invalid, below, above, unseen, errors): change against the baseline, and level.
 
 δ = window rate − baseline rate, with Newcombe's 95 % interval and Fisher's exact p. Overdispersion φ divides the
-window's counts, never its rates; the baseline is unscaled. The level asks for both size and certainty: p alone would
-page on one null in 1,000 against 0 of 10⁵.
+window's counts, never its rates; the baseline is unscaled. The level asks for both size and certainty: p alone
+would page on one null in 1,000 against 0 of 10⁵.
 
 Source: Wilson (1927); Newcombe (1998), Statistics in Medicine 17, 873–890, method 10.
 """
@@ -27,8 +27,8 @@ CONFIDENCE = 0.95
 class RateVerdicts:
     """Verdicts of rates; every array has the shape that the arguments broadcast to.
 
-    Where window or baseline holds no rows nothing is known of the change: delta 0, interval [−1, 1], p 1, level
-    `insufficient`; a rate of no rows is 0. Nothing is ever NaN.
+    Where window or baseline holds no rows nothing is known of the change: delta 0, interval [−1, 1], p 1,
+    level `insufficient`; a rate of no rows is 0. Nothing is ever NaN.
     """
 
     rate: FloatArray
@@ -90,9 +90,9 @@ def rate_verdicts(
 ) -> RateVerdicts:
     """Judge rates against their baseline.
 
-    With [l, u] the interval of δ and enough data (Wilson's upper end of 0 of n/φ under the minor line): `major` where
-    δ > major and l > minor, `minor` where δ > minor and l > 0, else `stable`. Without: `major` where l > major, else
-    `insufficient`.
+    With [l, u] the interval of δ and enough data (Wilson's upper end of 0 of n/φ under the minor line):
+    `major` where δ > major and l > minor, `minor` where δ > minor and l > 0, else `stable`. Without: `major`
+    where l > major, else `insufficient`.
 
     Args:
         k: the window's events that count, 0 ≤ k ≤ n.
@@ -116,11 +116,12 @@ def rate_verdicts(
     if not np.all((minors > 0.0) & (minors < majors)):
         raise ValueError("the minor line of a rate must be above 0 and below its major line")
 
-    n_phi = rows / phis
-    k_phi = hits / phis
-    delta, low, high = newcombe(k_phi, n_phi, base_hits, base_rows)
+    k_phi, n_phi = hits / phis, rows / phis
+    _, low, high = newcombe(k_phi, n_phi, base_hits, base_rows)
+    rate, baseline_rate = _rate(hits, rows), _rate(base_hits, base_rows)
     z2 = _z(CONFIDENCE) ** 2
     known = (rows > 0.0) & (base_rows > 0.0)
+    delta = np.where(known, rate - baseline_rate, 0.0)
     enough = known & (n_phi * minors > z2 * (1.0 - minors))
     level = np.full(delta.shape, Level.insufficient, np.int8)
     level[enough] = Level.stable
@@ -128,8 +129,8 @@ def rate_verdicts(
     level[enough & (delta > majors) & (low > minors)] = Level.major
     level[known & ~enough & (low > majors)] = Level.major
     return RateVerdicts(
-        rate=_rate(hits, rows),
-        baseline_rate=_rate(base_hits, base_rows),
+        rate=rate,
+        baseline_rate=baseline_rate,
         delta=delta,
         low=low,
         high=high,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from sketches.layout import HEADER, N_MOMENTS, TAIL, Layout
 
+from sketches.layout import HEADER, N_MOMENTS, TAIL, Layout
 from streams.records import MAX_RECORD_BYTES, Part, Range, encode
 from streams.summarise import PaneKey, PaneSummary
 
@@ -57,7 +57,9 @@ def span(layout: Layout, field_from: int, field_to: int) -> slice:
 
 def rectangles(layout: Layout, sketch_bytes: Sequence[int]) -> list[tuple[int, int, int, int]]:
     """Cut slices × fields into rectangles (slice from, to, field from, to) that fit into one record each."""
-    whole = layout.n_slices * layout.width * _COUNT_BYTES + sum(sketch_bytes) + layout.n_fields * N_MOMENTS * 8
+    whole = (
+        layout.n_slices * layout.width * _COUNT_BYTES + sum(sketch_bytes) + layout.n_fields * N_MOMENTS * 8
+    )
     if whole <= _BUDGET_BYTES:
         return [(0, layout.n_slices, 0, layout.n_fields)]
     widths = (layout.n_cells + TAIL) * _COUNT_BYTES
@@ -82,4 +84,3 @@ def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
             start, total = i, 0
         total += size
     return [*found, (start, len(sizes))]
-

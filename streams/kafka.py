@@ -81,7 +81,9 @@ class TopicFacts:
         from confluent_kafka import TopicCollection
 
         try:
-            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic].result()
+            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[
+                topic
+            ].result()
         except KafkaException as error:
             raise explain(error, f"ask for topic {topic}") from error
         return str(found.topic_id), len(found.partitions)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from barograph.contract import Contract
+
 from sketches.baseline import Baseline
 from sketches.layout import Layout
 

@@ -8,6 +8,7 @@ import threading
 import time
 
 import structlog
+
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.tables import insert_rows

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from warehouse.client import Address
-
 from streams.topics import Topics
+from warehouse.client import Address
 
 Clock = Literal["live", "replay"]
 

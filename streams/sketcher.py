@@ -180,7 +180,11 @@ class Sketcher:
         if self._decoders is None or self._decoders[0] is not registry:
             self._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
         return _Flush(
-            dict(self._position), metadata, FlushSummaries(registry), time.monotonic(), self._next_boundary(registry)
+            dict(self._position),
+            metadata,
+            FlushSummaries(registry),
+            time.monotonic(),
+            self._next_boundary(registry),
         )
 
     def _next_boundary(self, registry: Registry) -> float:
@@ -201,7 +205,10 @@ class Sketcher:
         if stop.is_set() or flush.must_end:
             return True
         age_s = time.monotonic() - flush.opened_s
-        if flush.events >= self._settings.flush_events or len(flush.summaries.panes) >= self._settings.flush_panes:
+        if (
+            flush.events >= self._settings.flush_events
+            or len(flush.summaries.panes) >= self._settings.flush_panes
+        ):
             return True
         if age_s >= self._settings.flush_s:
             return True

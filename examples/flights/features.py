@@ -1,8 +1,8 @@
-"""One row per flight as it is known at its scheduled departure: the model's features, and the label that lands later.
+"""One row per flight as known at its scheduled departure: the model's features, and the label that lands later.
 
-`dep_delay` is no feature: at schedule nobody knows it. Month and year are none either, since a model that is trained
-on a summer has never seen an autumn's. Nulls are the source's own: weather stations fail, and a sixth of the flights
-have a tail number that the register of planes lacks.
+`dep_delay` is no feature: at schedule nobody knows it. Nor is the month, which a model trained on one summer has never
+seen change, nor the day of the week: a window of a day holds one or two of its seven values, whatever the traffic does.
+Nulls are the source's own: weather stations fail, and a sixth of the flights have no row in the register of planes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LATE_MIN = 15
 """A flight is late when it arrives more than this many minutes after its schedule."""
 
 WEATHER = ("temp", "dewp", "humid", "visib", "wind_speed", "wind_gust", "pressure", "wind_dir", "precip")
-SCHEDULE = ("time_of_day", "day_of_week", "block_min", "distance")
+SCHEDULE = ("time_of_day", "block_min", "distance")
 PLANE = ("age", "seats", "engines", "engine", "manufacturer")
 ROUTE = ("carrier", "origin", "dest")
 FEATURES = WEATHER + SCHEDULE + PLANE + ROUTE
@@ -35,38 +35,35 @@ def flight_rows(flights: pa.Table) -> pa.Table:
         - `label`: whether the flight arrived late; null where cancelled or diverted;
         - the weather at the origin in the scheduled hour: `temp`, `dewp` (°F), `humid` (%), `visib` (miles),
           `wind_speed`, `wind_gust` (mph), `pressure` (mbar), `wind_dir` (degrees), `precip` (inches);
-        - `time_of_day` (local minute, 0–1439), `day_of_week` (1 Monday – 7 Sunday, local), `block_min` (minutes
-          from scheduled departure to scheduled arrival), `distance` (miles);
+        - `time_of_day` (local minute, 0–1439), `block_min` (minutes from scheduled departure to scheduled arrival),
+          `distance` (miles);
         - `age` (years), `seats`, `engines`, `engine`, `manufacturer` of the plane; `carrier`, `origin`, `dest`.
     """
     dates = pa.array(
         [date(YEAR, m, d) for m, d in zip(flights["month"].to_pylist(), flights["day"].to_pylist(), strict=True)]
     )
     original_date = pc.strftime(dates, format="%Y-%m-%d")
-    name = pc.binary_join_element_wise(
+    ids = pc.binary_join_element_wise(
         flights["carrier"],
         flights["flight"].cast(pa.string()),
         pc.strftime(dates, format="%Y%m%d"),
         flights["origin"],
         "-",
     )
-    departure_ms, arrival_ms = (
-        flights[column].cast(pa.int64()) for column in ("scheduled_at", "scheduled_arrival_at")
-    )
+    departure_ms, arrival_ms = (flights[column].cast(pa.int64()) for column in ("scheduled_at", "scheduled_arrival_at"))
     derived = {
         "time_of_day": pc.add(pc.multiply(flights["hour"], 60), flights["minute"]),
-        "day_of_week": pc.day_of_week(dates, count_from_zero=False),
         "block_min": pc.divide(pc.subtract(arrival_ms, departure_ms), 60_000),
         "age": pc.subtract(YEAR, flights["plane_year"]),
     }
     rows = pa.table(
         {
-            "id": name,
+            "id": ids,
             "at": flights["scheduled_at"],
             "landed_at": flights["landed_at"],
             "original_date": original_date,
             "label": pc.greater(flights["arr_delay"], LATE_MIN),
         }
-        | {feature: derived.get(feature, flights[feature] if feature in flights.column_names else None) for feature in FEATURES}
+        | {name: derived[name] if name in derived else flights[name] for name in FEATURES}
     )
     return rows.sort_by([("at", "ascending"), ("id", "ascending")])

@@ -177,7 +177,5 @@ def parse_duration(text: str) -> int:
     sizes = dict(_UNITS)
     number, unit = text[:-1], text[-1:]
     if not number.isdecimal() or unit not in sizes or int(number) == 0:
-        raise ValueError(
-            f"{text!r} is no duration: write a whole number and a unit, such as 90s, 15m, 1h or 7d"
-        )
+        raise ValueError(f"{text!r} is no duration: write a whole number and a unit, such as 90s, 15m, 1h or 7d")
     return int(number) * sizes[unit]

@@ -106,9 +106,7 @@ def _times(contract: Contract) -> Iterator[Finding]:
         return
     pane = format_duration(pane_s)
     if SECONDS_PER_HOUR % pane_s and pane_s % SECONDS_PER_HOUR:
-        yield Finding(
-            pane_path, f"{pane} neither divides an hour nor is a multiple of one; write 1m, 5m or 1h"
-        )
+        yield Finding(pane_path, f"{pane} neither divides an hour nor is a multiple of one; write 1m, 5m or 1h")
     for key, value_s in (("lateness", contract.lateness_s), ("out_of_order", contract.out_of_order_s)):
         if value_s < 0:
             yield Finding((key,), "is negative; write 0s or more")
@@ -166,14 +164,10 @@ def _source(field: Field, path: Path) -> Iterator[Finding]:
         return
     if field.source in OUTPUT_TYPES:
         if field.name != field.source:
-            yield Finding(
-                path, f"{field.source} is the source of the field {field.source}; rename this field so"
-            )
+            yield Finding(path, f"{field.source} is the source of the field {field.source}; rename this field so")
         elif field.type not in OUTPUT_TYPES[field.source]:
             types = " or ".join(OUTPUT_TYPES[field.source])
-            yield Finding(
-                type_path, f"the output {field.name} is no {field.type}; write {types}", (type_path,)
-            )
+            yield Finding(type_path, f"the output {field.name} is no {field.type}; write {types}", (type_path,))
         return
     room, _, member = field.source.partition(".")
     if room not in ("features", "context", "metrics") or not member:
@@ -197,9 +191,7 @@ def _settings(field: Field, path: Path) -> Iterator[Finding]:
         message = f"a {field.type} has no range; leave it out"
         yield Finding((*path, "range"), message, (kind, (*path, "range")))
     elif field.low is not None and field.high is not None and field.low > field.high:
-        yield Finding(
-            (*path, "range"), f"{field.low:g} is above {field.high:g}; write the smaller limit first"
-        )
+        yield Finding((*path, "range"), f"{field.low:g} is above {field.high:g}; write the smaller limit first")
     if field.sketch == "req" and field.type not in _NUMERIC:
         yield Finding((*path, "sketch"), f"req is for numbers, not {field.type}; leave it out", (kind,))
     if field.weight <= 0:
@@ -272,13 +264,9 @@ def _lines(contract: Contract) -> Iterator[Finding]:
     major: Path = ("thresholds", "psi", "major")
     clear: Path = ("thresholds", "psi", "clear")
     if psi.minor > psi.major:
-        yield Finding(
-            minor, f"{psi.minor:g} is above major ({psi.major:g}); write the smaller one", (minor, major)
-        )
+        yield Finding(minor, f"{psi.minor:g} is above major ({psi.major:g}); write the smaller one", (minor, major))
     if psi.clear > psi.major:
-        message = (
-            f"{psi.clear:g} is above major ({psi.major:g}), so an alert would clear as it fires; write less"
-        )
+        message = f"{psi.clear:g} is above major ({psi.major:g}), so an alert would clear as it fires; write less"
         yield Finding(clear, message, (clear, major))
     minor, major = ("thresholds", "rates", "minor"), ("thresholds", "rates", "major")
     if rates.minor > rates.major:

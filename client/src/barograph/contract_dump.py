@@ -43,8 +43,7 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         lines.append(f"{key}: {_duration(value_s)}")
     lines.append("windows:")
     lines += [
-        f"  - {{length: {_duration(window.length_s)}, hop: {_duration(window.hop_s)}}}"
-        for window in contract.windows
+        f"  - {{length: {_duration(window.length_s)}, hop: {_duration(window.hop_s)}}}" for window in contract.windows
     ]
     lines.append(f"raw: {_raw(contract.raw_share)}")
     lines += _block("fields", {field.name: _field_settings(field) for field in contract.fields})
@@ -154,9 +153,7 @@ def _number(value: float | None) -> str:
 _PLAIN = re.compile(r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*")
 """Text that needs no quotes anywhere: it begins with a letter, and none of it means anything to YAML."""
 _WORDS = re.compile(r"null|true|false|yes|no|on|off|y|n", re.IGNORECASE)
-_UNPRINTABLE = re.compile(
-    "[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def _text(text: str) -> str:

@@ -132,9 +132,7 @@ FIELD = Record(
             default="[null, null]",
         ),
         Key("critical", Flag(), "Whether a major verdict pages; else it is a ticket.", default="false"),
-        Key(
-            "nulls", Choice(("allow", "refuse")), "Whether nulls are part of normal traffic.", default="allow"
-        ),
+        Key("nulls", Choice(("allow", "refuse")), "Whether nulls are part of normal traffic.", default="allow"),
         Key(
             "weight",
             Number(0.0, 1000.0, above=True),
@@ -170,15 +168,13 @@ SLICE = Record(
         Key(
             "top",
             Integer(1, 1000),
-            "How many values, the most frequent of training, get a slice of their own; the rest is "
-            "`NAME=other`.",
+            "How many values, the most frequent of training, get a slice of their own; the rest is `NAME=other`.",
             default="20",
         ),
         Key(
             "values",
             ListOf(Value(), at_least=1, distinct=True),
-            "The values that get a slice, where training data does not hold this dimension (arms, request "
-            "context).",
+            "The values that get a slice, where training data does not hold this dimension (arms, request context).",
             default="[]",
         ),
     )
@@ -193,9 +189,7 @@ WINDOW = Record(
             default="15m",
             required=True,
         ),
-        Key(
-            "hop", Duration(), "How often a window ends, a multiple of the pane.", default="1m", required=True
-        ),
+        Key("hop", Duration(), "How often a window ends, a multiple of the pane.", default="1m", required=True),
     )
 )
 
@@ -234,12 +228,8 @@ THRESHOLDS = Record(
             "rates",
             Record(
                 (
-                    Key(
-                        "minor", Number(0.0, 1.0, above=True), "Change from which a verdict is minor.", "0.01"
-                    ),
-                    Key(
-                        "major", Number(0.0, 1.0, above=True), "Change from which a verdict is major.", "0.05"
-                    ),
+                    Key("minor", Number(0.0, 1.0, above=True), "Change from which a verdict is minor.", "0.01"),
+                    Key("major", Number(0.0, 1.0, above=True), "Change from which a verdict is major.", "0.05"),
                 )
             ),
             "Where the levels of a rate's change begin, as shares: 0.05 is five points.",
@@ -277,9 +267,7 @@ CONTRACT = Record(
         Key("route", Text(), "Where its alerts go: a contact point or channel.", default='""'),
         Key("timezone", Name("a time zone such as Europe/Berlin"), "In which people read its days.", "UTC"),
         Key("pane", Duration(), "The length of a pane: it divides an hour or is a multiple of one.", "1m"),
-        Key(
-            "lateness", Duration(zero=True), "How long after its end a pane waits before it is sealed.", "2m"
-        ),
+        Key("lateness", Duration(zero=True), "How long after its end a pane waits before it is sealed.", "2m"),
         Key("out_of_order", Duration(zero=True), "How far event times may run behind the newest one.", "1m"),
         Key(
             "windows",
@@ -297,8 +285,7 @@ CONTRACT = Record(
         Key(
             "slices",
             Slices(),
-            "The dimensions by which predictions are cut into slices `NAME=value`: a map, or a list of "
-            "names.",
+            "The dimensions by which predictions are cut into slices `NAME=value`: a map, or a list of names.",
             default="[]",
         ),
         Key(

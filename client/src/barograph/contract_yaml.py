@@ -33,9 +33,7 @@ def load_contract(path: str | os.PathLike[str]) -> Contract:
             data = file.read(MAX_TEXT_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ContractError(
-            [Problem(name, 0, f"cannot be read: {reason}; give the path of a contract")]
-        ) from error
+        raise ContractError([Problem(name, 0, f"cannot be read: {reason}; give the path of a contract")]) from error
     return parse_contract(data, name)
 
 
@@ -102,9 +100,7 @@ def _build(read: Mapping[str, Any]) -> Contract:
         if key in read:
             given[f"{key}_s"] = read[key]
     if "windows" in read:
-        given["windows"] = tuple(
-            Window(window.get("length", 0), window.get("hop", 0)) for window in read["windows"]
-        )
+        given["windows"] = tuple(Window(window.get("length", 0), window.get("hop", 0)) for window in read["windows"])
     if "raw" in read:
         given["raw_share"] = read["raw"]
     fields = tuple(_field(name, values) for name, values in read.get("fields", {}).items())

@@ -30,10 +30,12 @@ END_MARK = b"end"
 
 MAX_MESSAGE_BYTES = 1 << 20
 """The largest message; `max.message.bytes` of both topics."""
+MAX_EVENT_BYTES = 1_000_000
+"""The largest event that the publisher sends: the limit less room for headers and the record's own frame."""
 BATCH_ROWS = 1_000
 """Rows per Arrow message: enough that the schema (about 2 KB) costs little, few enough to decode at once."""
 BATCH_BYTES = 900_000
-"""The largest Arrow message that the publisher makes, below the limit with room for headers."""
+"""Above this an Arrow message is split in two."""
 MAX_MEMBERS = 10_000
 """Members of one map (features, context, scores, metrics) that the publisher sends."""
 MAX_AHEAD_S = 300
@@ -112,7 +114,7 @@ class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"clas
 
 
 class Label(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The ground truth of one prediction. It is identified by (model, id); the one with the largest `at` holds."""
+    """The ground truth of one prediction. It is identified by (model, id); the one of the largest `at` holds."""
 
     model: str
     id: str
@@ -127,7 +129,10 @@ def label_key(model: str, event_id: str) -> bytes:
 
 
 def encode_json(event: Prediction | Label) -> bytes:
-    """Write an event as JSON. Floats that are not finite become null; `barograph.values` makes text of them."""
+    """Write an event as JSON, its values as they are: floats that are not finite become null.
+
+    The publisher cleans values first (`barograph.values`), so that these are text and not taken for missing.
+    """
     return _ENCODER.encode(event)
 
 
@@ -149,14 +154,14 @@ def decode_label(data: bytes) -> Label:
 def encode_predictions(table: Any) -> bytes:
     """Write a pyarrow Table or RecordBatch as one Arrow IPC stream, its columns as they are.
 
-    The columns must have the names of the Arrow batch (docs/events.md); nothing is checked here. An empty table
-    gives a stream without rows.
+    The columns must have the names of the Arrow batch (docs/events.md); nothing is checked here. An empty
+    table gives a stream without rows.
     """
     return _encode_stream(table)
 
 
 def encode_labels(table: Any) -> bytes:
-    """Write a pyarrow Table or RecordBatch of labels (`model`, `id`, `label`, `at`) as one Arrow IPC stream."""
+    """Write a pyarrow Table or RecordBatch of labels (model, id, label, at) as one Arrow IPC stream."""
     return _encode_stream(table)
 
 

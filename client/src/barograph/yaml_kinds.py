@@ -210,11 +210,7 @@ class Number(msgspec.Struct, frozen=True):
         if not scalar.plain or _NUMBER.fullmatch(scalar.text) is None:
             raise Unreadable(f"{quoted(scalar.text)} is no number; write {self.wanted}, such as 0.5 or 120")
         value = float(scalar.text)
-        if (
-            not math.isfinite(value)
-            or not self.low <= value <= self.high
-            or (self.above and value == self.low)
-        ):
+        if not math.isfinite(value) or not self.low <= value <= self.high or (self.above and value == self.low):
             raise Unreadable(f"{scalar.text} is out of range; write {self.wanted}")
         return value
 
@@ -254,9 +250,7 @@ class Duration(msgspec.Struct, frozen=True):
     def read(self, node: Node, path: Path, reader: Reader) -> int:
         text = _scalar(node, "a duration such as 90s, 15m, 1h or 7d").text
         if re.fullmatch(r"\d{1,9}[smhd]", text, re.ASCII) is None:
-            raise Unreadable(
-                f"{quoted(text)} is no duration; write a whole number and a unit: 90s, 15m, 1h or 7d"
-            )
+            raise Unreadable(f"{quoted(text)} is no duration; write a whole number and a unit: 90s, 15m, 1h or 7d")
         if int(text[:-1]) == 0:
             if self.zero:
                 return 0
@@ -352,9 +346,7 @@ class Record(msgspec.Struct, frozen=True):
             written.add(key.text)
             if key.text not in known:
                 hint = nearest(key.text, known)
-                reader.fail(
-                    (*path, key.text), key.line, f"the key {quoted(key.text)} is not known here; {hint}"
-                )
+                reader.fail((*path, key.text), key.line, f"the key {quoted(key.text)} is not known here; {hint}")
                 continue
             found: list[Any] = []
             reader.child(known[key.text].kind, value, (*path, key.text), found)
@@ -362,9 +354,7 @@ class Record(msgspec.Struct, frozen=True):
                 values[key.text] = found[0]
         for required in (key for key in self.keys if key.required and key.name not in written):
             line = reader.lines.get(path, node.line)
-            reader.fail(
-                (*path, required.name), line, f"is missing; write {required.name}: {required.default}"
-            )
+            reader.fail((*path, required.name), line, f"is missing; write {required.name}: {required.default}")
         return values
 
     def schema(self) -> dict[str, Any]:

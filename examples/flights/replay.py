@@ -1,0 +1,131 @@
+"""Write what the demo replays: the training table, the predictions of August to December, and their labels.
+
+Training keeps its own times. Predictions and labels move forward by the same whole number of weeks, so that the last
+flight has just landed and every event keeps its hour of the week.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from examples.flights.data import UTC_MS, read_flights
+from examples.flights.features import FEATURES, flight_rows
+from examples.flights.model import Quality, classes, out_of_fold_scores, quality, train
+
+TRAINING_DATES = ("2013-06-01", "2013-07-31")
+REPLAY_DATES = ("2013-08-01", "2013-12-31")
+WEEK_MS = 7 * 86_400_000
+ROW_GROUP_ROWS = 20_000
+"""Small enough that reading by row groups is a stream for a table of this size too."""
+
+
+@dataclass(frozen=True)
+class FlightsTables:
+    """The demo's data and what is to be said about them."""
+
+    train: pa.Table
+    """Features under their own names, `score` (out of fold), `class`, `label`, `at`; rows in order of `at`."""
+    predictions: pa.Table
+    """`id`, `at`, `context.original_date`, `features.NAME`, `score`, `class`; rows in order of `at`."""
+    labels: pa.Table
+    """`id`, `label`, `at` (the landing); rows in order of `at`."""
+    shift_weeks: int
+    in_sample: Quality
+    out_of_fold: Quality
+    held_out: Quality
+    """Of the replayed months, which the model has never seen."""
+
+
+@dataclass(frozen=True)
+class FlightsFiles:
+    """Where the tables were written."""
+
+    train: Path
+    predictions: Path
+    labels: Path
+    tables: FlightsTables
+
+    @property
+    def contents(self) -> tuple[tuple[Path, pa.Table], ...]:
+        """Each file with its table."""
+        tables = self.tables
+        return (self.train, tables.train), (self.predictions, tables.predictions), (self.labels, tables.labels)
+
+
+def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
+    """Train the model, replay its months, and write `train`, `predictions` and `labels` as Parquet files.
+
+    Args:
+        out_dir: created where missing; files in it are replaced.
+        now: with a time zone; no event is later.
+
+    Raises:
+        DemoDataMissingError: the data set is not installed.
+        ValueError: `now` has no time zone.
+    """
+    tables = build(flight_rows(read_flights()), now)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    files = FlightsFiles(
+        train=out_dir / "train.parquet",
+        predictions=out_dir / "predictions.parquet",
+        labels=out_dir / "labels.parquet",
+        tables=tables,
+    )
+    for path, table in files.contents:
+        pq.write_table(table, path, row_group_size=ROW_GROUP_ROWS)
+    return files
+
+
+def build(rows: pa.Table, now: datetime) -> FlightsTables:
+    """Make the demo's tables from the rows of `features.flight_rows`.
+
+    Raises:
+        ValueError: `now` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"now={now.isoformat()} has no time zone; pass one, such as datetime.now(UTC).")
+    training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
+    model = train(training)
+    baseline_scores, replayed_scores = out_of_fold_scores(training), model.scores(replayed)
+    landed = replayed.filter(replayed["label"].is_valid()).sort_by([("landed_at", "ascending"), ("id", "ascending")])
+
+    last_ms = max(pc.max(times.cast(pa.int64())).as_py() for times in (replayed["at"], landed["landed_at"]))
+    shift_weeks = (round(now.timestamp() * 1000) - last_ms) // WEEK_MS
+    return FlightsTables(
+        train=pa.table(
+            {name: training[name] for name in ("at", *FEATURES)}
+            | {"score": baseline_scores, "class": classes(baseline_scores), "label": training["label"]}
+        ),
+        predictions=pa.table(
+            {
+                "id": replayed["id"],
+                "at": _shifted(replayed["at"], shift_weeks),
+                "context.original_date": replayed["original_date"],
+            }
+            | {f"features.{name}": replayed[name] for name in FEATURES}
+            | {"score": replayed_scores, "class": classes(replayed_scores)}
+        ),
+        labels=pa.table(
+            {"id": landed["id"], "label": landed["label"], "at": _shifted(landed["landed_at"], shift_weeks)}
+        ),
+        shift_weeks=shift_weeks,
+        in_sample=quality(training, model.scores(training)),
+        out_of_fold=quality(training, baseline_scores),
+        held_out=quality(replayed, replayed_scores),
+    )
+
+
+def between(rows: pa.Table, first_date: str, last_date: str) -> pa.Table:
+    """The flights of these local dates, both included."""
+    date = rows["original_date"]
+    return rows.filter(pc.and_(pc.greater_equal(date, first_date), pc.less_equal(date, last_date)))
+
+
+def _shifted(times: pa.ChunkedArray, weeks: int) -> pa.ChunkedArray:
+    return pc.add(times.cast(pa.int64()), weeks * WEEK_MS).cast(UTC_MS)

@@ -1,0 +1,206 @@
+"""What the `status` command and the end of the demo ask: how fresh, how complete, and what was judged last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from warehouse.queries import rows_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    from warehouse.client import Client
+
+RECENT_DAYS = 8
+"""How far before the end of a model's sealed time its last verdicts are looked for: a week and a hop of a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreshnessRow:
+    """How fresh one version of a model is; see the view `model_freshness`."""
+
+    model: str
+    version: str
+    last_traffic_at: datetime
+    last_counted_at: datetime
+    watermark: datetime
+    sealed_until: datetime
+    traffic_age_s: int
+    sealed_age_s: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorRow:
+    """The last report of one processor; see the view `pipeline`."""
+
+    kind: str
+    instance: str
+    at: datetime
+    silent_s: int
+    host: str
+    pid: int
+    started_at: datetime
+    lag: int
+    events: int
+    rate: float
+    retries: int
+    dead_letters: int
+    last_commit_at: datetime
+    details: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """A range of source offsets whose events are in no pane; see the view `lost_ranges`."""
+
+    source_partition: int
+    start_offset: int
+    end_offset: int
+    offsets: int
+    from_time: datetime
+    to_time: datetime
+    reason: str
+    recorded_at: datetime
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRow:
+    """The last revision of one drift verdict; see the view `latest_drift`."""
+
+    model: str
+    version: str
+    baseline_id: str
+    slice: str
+    field: str
+    window: str
+    window_start: datetime
+    window_end: datetime
+    n: int
+    psi: float
+    psi_low: float
+    psi_high: float
+    p_value: float
+    df: int
+    phi: float
+    level: str
+    line_minor: float
+    line_major: float
+    top_bin: str
+    top_bin_index: int
+    expected_share: float
+    actual_share: float
+    visible_shift: float
+    completeness: float
+    judged_at: datetime
+    revisions: int
+    pos: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateRow:
+    """The last revision of one verdict on a rate; see the view `latest_rates`."""
+
+    model: str
+    version: str
+    baseline_id: str
+    slice: str
+    field: str
+    kind: str
+    window: str
+    window_start: datetime
+    window_end: datetime
+    n: int
+    k: int
+    rate: float
+    baseline_rate: float
+    delta: float
+    delta_low: float
+    delta_high: float
+    p_value: float
+    phi: float
+    level: str
+    line_minor: float
+    line_major: float
+    completeness: float
+    judged_at: datetime
+    revisions: int
+    pos: int
+
+
+def freshness(client: Client) -> list[FreshnessRow]:
+    """Read how fresh each version of each model is, by model and version."""
+    return rows_of(client, FreshnessRow, "FROM model_freshness ORDER BY model, version")
+
+
+def processors(client: Client) -> list[ProcessorRow]:
+    """Read the last report of each processor of the last 30 days, by kind and instance."""
+    return rows_of(client, ProcessorRow, "FROM pipeline ORDER BY kind, instance")
+
+
+def lost_ranges(client: Client) -> list[LostRange]:
+    """Read what was lost, the latest first."""
+    return rows_of(client, LostRange, "FROM lost_ranges ORDER BY recorded_at DESC, source_partition, start_offset")
+
+
+def last_drift(client: Client, model: str, slice_name: str = "all") -> list[DriftRow]:
+    """Read the newest drift verdict of each version, field and window of a model, by these.
+
+    Verdicts that end more than `RECENT_DAYS` before the model's sealed time are left out.
+    """
+    return rows_of(
+        client,
+        DriftRow,
+        f"FROM latest_drift {_RECENT} ORDER BY version, field, window, window_end DESC, judged_at DESC "
+        "LIMIT 1 BY version, field, window",
+        {"model": model, "slice": slice_name, "days": RECENT_DAYS},
+    )
+
+
+def last_rates(client: Client, model: str, slice_name: str = "all") -> list[RateRow]:
+    """Read the newest verdict of each version, field, kind and window of a model, by these, as `last_drift`."""
+    return rows_of(
+        client,
+        RateRow,
+        f"FROM latest_rates {_RECENT} ORDER BY version, field, kind, window, window_end DESC, judged_at DESC "
+        "LIMIT 1 BY version, field, kind, window",
+        {"model": model, "slice": slice_name, "days": RECENT_DAYS},
+    )
+
+
+def first_major_drift(client: Client, model: str, window: str, slice_name: str = "all") -> list[DriftRow]:
+    """Read the earliest window that is `major` of each version and field, the earliest first.
+
+    Fields that never were major are not among them.
+    """
+    return rows_of(
+        client,
+        DriftRow,
+        "FROM latest_drift WHERE model = {model:String} AND slice = {slice:String} AND window = {window:String} "
+        "AND level = 'major' ORDER BY window_end, version, field LIMIT 1 BY version, field",
+        {"model": model, "slice": slice_name, "window": window},
+    )
+
+
+def drift_timeline(client: Client, model: str, window: str, slice_name: str = "all") -> pa.Table:
+    """Read every last verdict of a model's window length, by version, field and time.
+
+    Returns:
+        Columns version, field, window_end (unsigned epoch seconds), n, psi, psi_low, psi_high, level.
+    """
+    return client.arrow(
+        "SELECT version, field, window_end, n, psi, psi_low, psi_high, level FROM latest_drift "
+        "WHERE model = {model:String} AND slice = {slice:String} AND window = {window:String} "
+        "ORDER BY version, field, window_end",
+        {"model": model, "slice": slice_name, "window": window},
+    )
+
+
+_RECENT = (
+    "WHERE model = {model:String} AND slice = {slice:String} AND window_end > "
+    "(SELECT max(sealed_until) FROM progress WHERE model = {model:String}) - toIntervalDay({days:UInt16})"
+)
