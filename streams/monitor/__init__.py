@@ -1,0 +1,1 @@
+"""The monitor: merges parts into panes, seals panes, rolls them into windows and judges these."""

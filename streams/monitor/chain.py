@@ -1,0 +1,141 @@
+"""The durable chain: per source partition, what was covered, how far event time has come, what was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streams.records import PartitionProgress, Progress
+
+EVERY_MODEL = ""
+"""Key of the watermark that holds for all models: a partition read to its end, or an `end` mark."""
+ENDED_MS = 1 << 61
+"""The watermark of a partition whose replay has ended."""
+POS_EPOCH_BITS = 48
+
+
+def make_pos(epoch: int, offset: int) -> int:
+    """Order records over incarnations of `parts`: epoch · 2⁴⁸ + offset."""
+    return (epoch << POS_EPOCH_BITS) + offset
+
+
+@dataclass(slots=True)
+class ChainRow:
+    """What is known of one source partition."""
+
+    source_topic_id: str
+    end: int = 0
+    watermarks: dict[str, int] = field(default_factory=dict)
+    """Model → Unix ms, before `out_of_order_s` is taken off; `EVERY_MODEL` for all."""
+    last_event_ms: int = 0
+    pos: int = -1
+    dirty: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Offsets [start, end) of a source partition that no flush covered."""
+
+    source_partition: int
+    start: int
+    end: int
+    from_ms: int
+    """Event time of the last event before the gap; 0 where none is known."""
+    to_ms: int
+    """Event time of the first event after it."""
+    reason: str
+    pos: int
+
+    @property
+    def offsets(self) -> int:
+        return self.end - self.start
+
+    def overlaps(self, start_ms: int, end_ms: int, out_of_order_ms: int) -> bool:
+        """Whether events of the gap can belong to [start, end) of event time."""
+        return self.from_ms - out_of_order_ms < end_ms and self.to_ms >= start_ms
+
+
+@dataclass
+class Chain:
+    """The chain of one partition of `parts`."""
+
+    rows: dict[int, ChainRow] = field(default_factory=dict)
+    losses: list[Loss] = field(default_factory=list)
+    partitions: int = 0
+    """The largest count of source partitions ever read."""
+    counted_ms: int = 0
+    new_losses: list[Loss] = field(default_factory=list)
+
+    def resketched(self, partition: int, start: int, topic_id: str, pos: int) -> bool:
+        """Whether a record covers again what the chain has: an operator reset offsets."""
+        row = self.rows.get(partition)
+        return row is not None and row.source_topic_id == topic_id and pos > row.pos and start < row.end
+
+    def lose_from_resketch(self, progress: Progress, pos: int) -> None:
+        """Record as loss what was new in a progress record that is not followed."""
+        for read in progress.ranges:
+            row = self.rows.get(read.partition)
+            if row is None or pos <= row.pos or read.end <= row.end:
+                continue
+            self._lose(read.partition, row, row.end, read.end, read, "re-sketch", pos)
+            row.end, row.pos, row.dirty = read.end, pos, True
+
+    def follow(self, progress: Progress, pos: int, *, live: bool) -> None:
+        """Take a progress record in; a redelivered one changes nothing."""
+        for read in progress.ranges:
+            row = self.rows.get(read.partition)
+            if row is None:
+                row = self.rows[read.partition] = ChainRow(progress.source_topic_id, end=read.start)
+            elif pos <= row.pos:
+                continue
+            if row.source_topic_id != progress.source_topic_id:
+                row.source_topic_id, row.end = progress.source_topic_id, read.start
+            if read.start > row.end:
+                self._lose(read.partition, row, row.end, read.start, read, "gap", pos)
+            row.end, row.pos, row.dirty = read.end, pos, True
+            for model, newest_ms in read.newest_ms.items():
+                _raise(row, model, newest_ms)
+                row.last_event_ms = max(row.last_event_ms, newest_ms)
+            if live and read.caught_up_at_ms is not None:
+                _raise(row, EVERY_MODEL, read.caught_up_at_ms)
+            if read.end_mark:
+                _raise(row, EVERY_MODEL, ENDED_MS)
+        if progress.source_partitions > self.partitions:
+            self.partitions = progress.source_partitions
+            for row in self.rows.values():
+                row.dirty = True
+        self.counted_ms = max(self.counted_ms, progress.counted_at_ms)
+
+    def watermark_ms(self, model: str, out_of_order_ms: int) -> int | None:
+        """Event time before which nothing of a model is expected; None while a source partition has none."""
+        marks = []
+        for partition in range(self.partitions):
+            row = self.rows.get(partition)
+            if row is None:
+                return None
+            known = [row.watermarks[key] for key in (model, EVERY_MODEL) if key in row.watermarks]
+            if not known:
+                return None
+            marks.append(max(known))
+        if not marks:
+            return None
+        mark = min(marks)
+        return mark if mark >= ENDED_MS else mark - out_of_order_ms
+
+    def lost_offsets(self, start_ms: int, end_ms: int, out_of_order_ms: int) -> int:
+        """How many lost offsets may have held events of [start, end)."""
+        return sum(loss.offsets for loss in self.losses if loss.overlaps(start_ms, end_ms, out_of_order_ms))
+
+    def _lose(
+        self, partition: int, row: ChainRow, start: int, end: int, read: PartitionProgress, reason: str, pos: int
+    ) -> None:
+        after = read.oldest_ms
+        if after is None:
+            after = read.caught_up_at_ms if read.caught_up_at_ms is not None else ENDED_MS
+        loss = Loss(partition, start, end, row.last_event_ms, max(after, row.last_event_ms), reason, pos)
+        if not any((h.source_partition, h.start, h.end) == (partition, start, end) for h in self.losses):
+            self.losses.append(loss)
+        self.new_losses.append(loss)
+
+
+def _raise(row: ChainRow, model: str, mark_ms: int) -> None:
+    row.watermarks[model] = max(row.watermarks.get(model, mark_ms), mark_ms)
