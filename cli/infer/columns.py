@@ -177,10 +177,8 @@ def _numbers(batch: pa.Array) -> FloatArray:
 def _milliseconds(whole: pa.Array, unit: str) -> FloatArray:
     """Turn counts of a unit since 1970 into whole milliseconds, as events have them, rounded down."""
     counts = pc.fill_null(whole, 0).to_numpy(zero_copy_only=False)
-    if unit == "s":
-        values = counts * 1000.0
-    else:
-        values = (counts // (_PER_SECOND[unit] // 1000)).astype(np.float64)
+    scaled = counts * 1000 if unit == "s" else counts // (_PER_SECOND[unit] // 1000)
+    values: FloatArray = scaled.astype(np.float64)
     if whole.null_count:
         values[whole.is_null().to_numpy(zero_copy_only=False)] = np.nan
     return values

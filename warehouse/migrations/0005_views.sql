@@ -5,7 +5,7 @@
 
 CREATE VIEW IF NOT EXISTS latest_drift
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline that the window is judged against',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
@@ -68,7 +68,7 @@ COMMENT 'Verdicts on the distribution of each field per window: the last revisio
 
 CREATE VIEW IF NOT EXISTS latest_rates
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline that the window is judged against',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
@@ -127,13 +127,14 @@ COMMENT 'Verdicts on the rates of nulls, invalid, outlying and unseen values and
 
 CREATE VIEW IF NOT EXISTS all_panes
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline whose bins the counts are on',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
     field LowCardinality(String) COMMENT 'Observed series: a feature, the score, the class, latency, a metric',
     pane_start DateTime('UTC') COMMENT 'Start of the pane in event time, inclusive',
     pane_end DateTime('UTC') COMMENT 'End of the pane in event time, exclusive',
+    pane_s UInt32 COMMENT 'Length of the pane in seconds',
     n UInt64 COMMENT 'Events with a valid or null value; invalid ones are not among them',
     nulls UInt64 COMMENT 'Events whose value is null or missing',
     invalid UInt64 COMMENT 'Events whose value is not of the type that the contract says',
@@ -156,6 +157,7 @@ SELECT
     field,
     pane_start,
     pane_start + pane_s AS pane_end,
+    pane_s,
     n,
     nulls,
     invalid,
@@ -178,13 +180,14 @@ COMMENT 'Counts and moments of each field per slice and pane, one row of each.';
 
 CREATE VIEW IF NOT EXISTS hours
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline whose bins the counts are on',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
     field LowCardinality(String) COMMENT 'Observed series: a feature, the score, the class, latency, a metric',
     pane_start DateTime('UTC') COMMENT 'Start of the pane in event time, inclusive',
     pane_end DateTime('UTC') COMMENT 'End of the pane in event time, exclusive',
+    pane_s UInt32 COMMENT 'Length of the pane in seconds',
     n UInt64 COMMENT 'Events with a valid or null value; invalid ones are not among them',
     nulls UInt64 COMMENT 'Events whose value is null or missing',
     invalid UInt64 COMMENT 'Events whose value is not of the type that the contract says',
@@ -207,6 +210,7 @@ SELECT
     field,
     pane_start,
     pane_start + pane_s AS pane_end,
+    pane_s,
     n,
     nulls,
     invalid,
@@ -234,6 +238,7 @@ SELECT
     field,
     pane_start,
     pane_start + pane_s AS pane_end,
+    pane_s,
     n,
     nulls,
     invalid,
@@ -257,12 +262,13 @@ COMMENT 'Counts and moments of each field per slice and hour: hourly roll-ups, a
 
 CREATE VIEW IF NOT EXISTS all_volume
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline in force for the pane',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
     pane_start DateTime('UTC') COMMENT 'Start of the pane in event time, inclusive',
     pane_end DateTime('UTC') COMMENT 'End of the pane in event time, exclusive',
+    pane_s UInt32 COMMENT 'Length of the pane in seconds',
     n UInt64 COMMENT 'Predictions, failed ones included; 0 is silence and has a row',
     errors UInt64 COMMENT 'Predictions that failed',
     error_rate Float64 COMMENT 'errors / n, NaN where n is 0',
@@ -278,6 +284,7 @@ SELECT
     slice,
     pane_start,
     pane_start + pane_s AS pane_end,
+    pane_s,
     n,
     errors,
     errors / n AS error_rate,
@@ -289,7 +296,7 @@ COMMENT 'Predictions and failures per slice and pane, one row of each, silence i
 
 CREATE VIEW IF NOT EXISTS all_predictions
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     id String COMMENT 'Identifier of the prediction: (model, version, id) is one prediction',
     at DateTime64(3, 'UTC') COMMENT 'Event time: when the prediction was made',
@@ -362,7 +369,7 @@ COMMENT 'The label that counts of each prediction: the one with the latest time,
 
 CREATE VIEW IF NOT EXISTS predictions_labelled
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model',
     id String COMMENT 'Identifier of the prediction: (model, version, id) is one prediction',
     at DateTime64(3, 'UTC') COMMENT 'Event time: when the prediction was made',
@@ -413,7 +420,7 @@ COMMENT 'Predictions with the label that counts, also those that have none yet. 
 
 CREATE VIEW IF NOT EXISTS model_freshness
 (
-    model LowCardinality(String) COMMENT 'Model',
+    model LowCardinality(String) COMMENT 'Name of the model',
     version LowCardinality(String) COMMENT 'Version of the model; empty where no prediction has been counted',
     last_traffic_at DateTime('UTC') COMMENT 'End of the last pane in which the version made predictions; 1970 where there is none',
     last_counted_at DateTime('UTC') COMMENT 'End of the last pane that was counted, silent ones included',

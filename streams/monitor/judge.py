@@ -1,0 +1,259 @@
+"""Windows of one series → rows of `drift` and `rates`: all fields and slices of many windows at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from barograph.contract import Window
+from numpy.typing import NDArray
+from sketches.bins import RATE_KINDS
+from sketches.layout import ERRORS, EVENTS, IntArray
+from sketches.levels import LEVEL_NAMES
+from sketches.psi import psi_verdicts
+from sketches.rates import rate_verdicts
+
+from streams.monitor.series import Series
+from streams.monitor.windows import step_s
+
+Columns = dict[str, Any]
+WINDOWS_AT_ONCE = 64
+ERROR_KIND = "error"
+ERROR_FIELD = "events"
+"""What stands for a field where a rate is of the events themselves."""
+_LEVELS = pa.array(LEVEL_NAMES)
+
+
+def window_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray:
+    """Sum windows, shape (len(ends_s), n_slices, width); `ends_s` ascends."""
+    step = step_s(series.contract, window)
+    first = ends_s[0] - window.length_s
+    steps = series.stack(first, ends_s[-1], step)
+    total = np.zeros((len(steps) + 1, *steps.shape[1:]), dtype=np.int64)
+    np.cumsum(steps, axis=0, out=total[1:])
+    last = (np.array(ends_s) - first) // step
+    summed: IntArray = total[last] - total[last - window.length_s // step]
+    return summed
+
+
+def judge(
+    series: Series,
+    window: Window,
+    ends_s: list[int],
+    completeness: NDArray[np.float64],
+    pos: int,
+    judged_ms: int,
+    *,
+    always: bool,
+) -> tuple[Columns | None, Columns | None]:
+    """Judge windows of one length.
+
+    Args:
+        series: whose panes are in memory for all of the windows.
+        window: length and hop.
+        ends_s: ends of the windows, ascending.
+        completeness: lost offsets per window, shape (len(ends_s),): turned into a share here.
+        pos: of the progress record that gave rise to the verdicts.
+        judged_ms: the wall clock.
+        always: whether windows without any event get verdicts too.
+
+    Returns:
+        Columns of `drift` and of `rates`; None where there is no row.
+    """
+    drift: list[Columns] = []
+    rates: list[Columns] = []
+    for first in range(0, len(ends_s), WINDOWS_AT_ONCE):
+        some = ends_s[first : first + WINDOWS_AT_ONCE]
+        counts = window_counts(series, window, some)
+        lost = completeness[first : first + WINDOWS_AT_ONCE]
+        if not always:
+            seen = counts[:, 0, EVENTS] > 0
+            if not seen.any():
+                continue
+            some = [end for end, keep in zip(some, seen.tolist(), strict=True) if keep]
+            counts, lost = counts[seen], lost[seen]
+        batch = _Batch(series, window, np.array(some), counts, lost, pos, judged_ms)
+        drift.append(batch.drift())
+        rates.append(batch.rates())
+        rates.append(batch.error_rates())
+    return _joined(drift), _joined(rates)
+
+
+class _Batch:
+    """Some windows of one series with their counts."""
+
+    def __init__(
+        self,
+        series: Series,
+        window: Window,
+        ends_s: IntArray,
+        counts: IntArray,
+        lost: NDArray[np.float64],
+        pos: int,
+        judged_ms: int,
+    ) -> None:
+        self.series, self.window, self.ends_s, self.counts = series, window, ends_s, counts
+        self.pos, self.judged_ms = pos, judged_ms
+        events = counts[:, 0, EVENTS]
+        self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
+
+    def wanted(self, slice_index: IntArray) -> NDArray[np.bool_]:
+        """Shape (W, G): slice `all` always, other slices from the contract's least n on."""
+        least = np.maximum(self.series.contract.slice_min_n, 1)
+        events = self.counts[:, :, EVENTS].take(slice_index, axis=1)
+        return (slice_index == 0)[None, :] | (events >= least)
+
+    def common(self, where: tuple[IntArray, IntArray], slice_index: IntArray, field_names: pa.Array) -> Columns:
+        """The columns that both tables have; `where` are the (window, group) pairs that become rows."""
+        w, g = where
+        n = len(w)
+        layout = self.series.layout
+        end = self.ends_s[w]
+
+        def constant(value: str) -> pa.Array:
+            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([value]))
+
+        return {
+            "model": constant(self.series.contract.model),
+            "version": constant(self.series.version),
+            "baseline_id": constant(self.series.baseline_id),
+            "slice": pa.DictionaryArray.from_arrays(
+                pa.array(slice_index[g].astype(np.int32)), pa.array(layout.slices)
+            ),
+            "field": field_names.take(pa.array(g)),
+            "window": constant(self.window.name),
+            "window_start": end - self.window.length_s,
+            "window_end": end,
+            "completeness": self.completeness[w],
+            "judged_at": np.full(n, self.judged_ms, dtype=np.int64),
+            "pos": np.full(n, self.pos, dtype=np.uint64),
+        }
+
+    def field_names(self, field_index: IntArray) -> pa.Array:
+        names = pa.array([field.name for field in self.series.layout.fields], pa.string())
+        return names.take(pa.array(field_index))
+
+    def drift(self) -> Columns:
+        bins = self.series.compiled.bins
+        lines = self.series.contract.lines
+        phi = bins.phi(self.window.name)
+        window_bins = bins.window_bins(self.counts)
+        if not bins.n_groups:
+            return {}
+        wanted = self.wanted(bins.slice_index)
+        found = psi_verdicts(
+            bins.base_bins, window_bins, bins.starts, phi=phi, minor=lines.minor, major=lines.major
+        )
+        where = np.nonzero(wanted)
+        w, g = where
+        top = found.top_bin[where]
+        top_flat = bins.starts[g] + np.maximum(top, 0)
+        m = np.add.reduceat(bins.base_bins, bins.starts)[g]
+        n = found.n[where]
+        labels = pa.array(np.array(bins.labels, dtype=object), pa.string()).take(pa.array(top_flat))
+        columns = self.common(where, bins.slice_index, self.field_names(bins.field_index))
+        columns |= {
+            "n": n,
+            "psi": found.psi[where],
+            "psi_low": found.low[where],
+            "psi_high": found.high[where],
+            "p_value": found.p_value[where],
+            "df": found.df[where].astype(np.int32),
+            "phi": phi[g],
+            "level": _LEVELS.take(pa.array(found.level[where].astype(np.int32))),
+            "line_minor": np.full(len(w), lines.minor),
+            "line_major": np.full(len(w), lines.major),
+            "top_bin": pa.array(labels).fill_null("") if (top >= 0).all() else _blank(labels, top < 0),
+            "top_bin_index": top.astype(np.int32),
+            "expected_share": bins.base_bins[top_flat] / m,
+            "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
+            "visible_shift": found.visible_shift[where],
+        }
+        return columns
+
+    def rates(self) -> Columns:
+        cells = self.series.compiled.rates
+        if not cells.n_groups:
+            return {}
+        k, n = cells.k(self.counts), cells.n(self.counts)
+        # A kind that neither training nor the window has seen says nothing in a slice; `all` has its row always.
+        chosen = self.wanted(cells.slice_index) & ((cells.slice_index == 0)[None, :] | (k > 0) | (cells.base_k > 0))
+        where = np.nonzero(chosen)
+        kinds = pa.array(RATE_KINDS).take(pa.array(cells.kind_index[where[1]]))
+        names = self.field_names(cells.field_index)
+        phi = cells.phi(self.window.name)
+        return self._rate_columns(
+            where, cells.slice_index, names, kinds, k[where], n[where], cells.base_k, cells.base_n, phi
+        )
+
+    def error_rates(self) -> Columns:
+        """Failed predictions, against none: training has no requests that fail."""
+        layout = self.series.layout
+        slice_index = np.arange(layout.n_slices)
+        where = np.nonzero(self.wanted(slice_index))
+        k, n = self.counts[:, :, ERRORS], self.counts[:, :, EVENTS]
+        names = pa.array([ERROR_FIELD] * layout.n_slices)
+        kinds = pa.array([ERROR_KIND] * len(where[0]), pa.string())
+        rows = np.full(layout.n_slices, max(layout.baseline.rows, 1), dtype=np.int64)
+        zeros = np.zeros(layout.n_slices, dtype=np.int64)
+        phi = np.ones(layout.n_slices)
+        return self._rate_columns(where, slice_index, names, kinds, k[where], n[where], zeros, rows, phi)
+
+    def _rate_columns(
+        self,
+        where: tuple[Any, ...],
+        slice_index: IntArray,
+        names: pa.Array,
+        kinds: pa.Array,
+        k: IntArray,
+        n: IntArray,
+        base_k: IntArray,
+        base_n: IntArray,
+        phi: NDArray[np.float64],
+    ) -> Columns:
+        g = where[1]
+        lines = self.series.contract.rate_lines
+        found = rate_verdicts(k, n, base_k[g], base_n[g], phi=phi[g], minor=lines.minor, major=lines.major)
+        columns = self.common((where[0], g), slice_index, names)
+        columns |= {
+            "kind": kinds,
+            "n": n,
+            "k": k,
+            "rate": found.rate,
+            "baseline_rate": found.baseline_rate,
+            "delta": found.delta,
+            "delta_low": found.low,
+            "delta_high": found.high,
+            "p_value": found.p_value,
+            "phi": phi[g],
+            "level": _LEVELS.take(pa.array(found.level.astype(np.int32))),
+            "line_minor": np.full(len(g), lines.minor),
+            "line_major": np.full(len(g), lines.major),
+        }
+        return columns
+
+
+def _blank(labels: pa.Array, where: NDArray[np.bool_]) -> pa.Array:
+    return pa.array(np.where(where, "", labels.to_numpy(zero_copy_only=False)), pa.string())
+
+
+def _joined(parts: list[Columns]) -> Columns | None:
+    return join_columns([part for part in parts if part and len(part["pos"])])
+
+
+def join_columns(parts: list[Columns]) -> Columns | None:
+    """Put columns of the same table end to end; None where there are none."""
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    joined: Columns = {}
+    for name, first in parts[0].items():
+        if isinstance(first, pa.Array):
+            joined[name] = pa.chunked_array([part[name] for part in parts]).unify_dictionaries().combine_chunks()
+        else:
+            joined[name] = np.concatenate([part[name] for part in parts])
+    return joined
+
+

@@ -1,0 +1,169 @@
+"""The monitor's state → columns of `panes`, `rollups`, `volume`, `chain`, `losses`, `progress`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sketches.layout import ERRORS, EVENTS, IntArray
+from warehouse.tables import ragged
+
+from streams.monitor.chain import Chain, Loss
+from streams.monitor.series import Pane, Series
+
+Columns = dict[str, Any]
+
+
+def pane_columns(
+    series: Series, panes: list[Pane], parts_partition: int, pane_s: int, sealed: NDArray[np.bool_]
+) -> Columns:
+    """Rows of `panes` (or of `rollups`): one per pane, slice and field in which anything was seen.
+
+    The slice `all` has its rows always, so that a pane that is held is found again.
+    """
+    layout = series.layout
+    n_slices, n_fields = layout.n_slices, layout.n_fields
+    counts = np.stack([pane.counts for pane in panes])
+    starts, n_cells = layout.starts, layout.n_cells
+    nulls = counts[:, :, starts + n_cells - 1]
+    invalid = counts[:, :, starts + n_cells]
+    below, above = counts[:, :, starts + n_cells + 1], counts[:, :, starts + n_cells + 2]
+    category = np.array([field.kind == "category" for field in layout.fields])
+    unseen = np.where(category, counts[:, :, starts + n_cells - 2], 0)
+    cells = counts[:, :, series.compiled.row_cells]
+    firsts = np.concatenate(([0], np.cumsum(n_cells)))[:-1]
+    n = np.add.reduceat(cells, firsts, axis=2)
+    chosen = (n + invalid) > 0
+    chosen[:, 0, :] = True
+    p, s, f = np.nonzero(chosen)
+    kept = cells[np.repeat(chosen, n_cells, axis=2)]
+    offsets = np.concatenate(([0], np.cumsum(n_cells[f])))
+    moments = np.zeros((len(panes), n_slices, n_fields, 4))
+    moments[:, 0] = np.stack([pane.moments for pane in panes])
+    seen = np.isfinite(moments[..., 2])
+    moments[~seen] = 0.0
+    sketches = [panes[i].sketches[k] if j == 0 else b"" for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
+    pos = np.stack([pane.pos[:, 1:] for pane in panes])
+    return {
+        **_common(series, parts_partition, len(p)),
+        "slice": _coded(s, layout.slices),
+        "field": _coded(f, [field.name for field in layout.fields]),
+        "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
+        "pane_s": np.full(len(p), pane_s, dtype=np.int64),
+        "n": n[p, s, f],
+        "nulls": nulls[p, s, f],
+        "invalid": invalid[p, s, f],
+        "below": below[p, s, f],
+        "above": above[p, s, f],
+        "unseen": unseen[p, s, f],
+        "counts": ragged(np.ascontiguousarray(kept), offsets),
+        "shift_sum": moments[p, s, f, 0],
+        "shift_square_sum": moments[p, s, f, 1],
+        "minimum": moments[p, s, f, 2],
+        "maximum": moments[p, s, f, 3],
+        "sketch": pa.array(sketches, pa.binary()),
+        "sealed": sealed[p],
+        "pos": np.maximum(pos[p, s, f], 0),
+    }
+
+
+def volume_columns(
+    series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]
+) -> Columns:
+    """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
+    layout = series.layout
+    counts = np.stack([pane.counts[:, : ERRORS + 1] for pane in panes])
+    chosen = counts[:, :, EVENTS] > 0
+    chosen[:, 0] = True
+    p, s = np.nonzero(chosen)
+    late = np.stack([pane.late for pane in panes])
+    pos = np.stack([pane.pos[:, 0] for pane in panes])
+    return {
+        **_common(series, parts_partition, len(p)),
+        "slice": _coded(s, layout.slices),
+        "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
+        "pane_s": np.full(len(p), series.contract.pane_s, dtype=np.int64),
+        "n": counts[p, s, EVENTS],
+        "errors": counts[p, s, ERRORS],
+        "late": late[p, s],
+        "sealed": sealed[p],
+        "unregistered": np.full(len(p), series.unregistered),
+        "pos": np.maximum(pos[p, s], 0),
+    }
+
+
+def silent_columns(series: Series, starts_s: list[int], parts_partition: int, pos: int) -> Columns:
+    """Rows of `volume` of sealed panes in which nothing came: silence is a result."""
+    n = len(starts_s)
+    zeros = np.zeros(n, dtype=np.int64)
+    return {
+        **_common(series, parts_partition, n),
+        "slice": _coded(zeros, series.layout.slices[:1]),
+        "pane_start": np.array(starts_s, dtype=np.int64),
+        "pane_s": np.full(n, series.contract.pane_s, dtype=np.int64),
+        "n": zeros,
+        "errors": zeros,
+        "late": zeros,
+        "sealed": np.ones(n, dtype=bool),
+        "unregistered": np.zeros(n, dtype=bool),
+        "pos": np.full(n, pos, dtype=np.int64),
+    }
+
+
+def chain_rows(chain: Chain, parts_partition: int, parts_topic_id: str, epoch: int) -> list[dict[str, Any]]:
+    """Rows of `chain` that changed."""
+    return [
+        {
+            "parts_partition": parts_partition,
+            "source_partition": partition,
+            "end_offset": row.end,
+            "watermarks": list(row.watermarks.items()),
+            "last_event_at": row.last_event_ms,
+            "partitions": chain.partitions,
+            "counted_at": chain.counted_ms,
+            "source_topic_id": row.source_topic_id,
+            "parts_topic_id": parts_topic_id,
+            "epoch": epoch,
+            "pos": max(row.pos, 0),
+        }
+        for partition, row in sorted(chain.rows.items())
+        if row.dirty
+    ]
+
+
+MAX_MS = 4_102_444_800_000
+"""2100: what stands in a table for `from now on` and for the end of a replay."""
+
+
+def loss_rows(losses: list[Loss], parts_partition: int, now_ms: int) -> list[dict[str, Any]]:
+    """Rows of `losses`."""
+    return [
+        {
+            "parts_partition": parts_partition,
+            "source_partition": loss.source_partition,
+            "start_offset": loss.start,
+            "end_offset": loss.end,
+            "from_time": loss.from_ms,
+            "to_time": min(loss.to_ms, MAX_MS),
+            "reason": loss.reason,
+            "recorded_at": now_ms,
+            "pos": loss.pos,
+        }
+        for loss in losses
+    ]
+
+
+def _common(series: Series, parts_partition: int, n: int) -> Columns:
+    zeros: IntArray = np.zeros(n, dtype=np.int64)
+    return {
+        "parts_partition": np.full(n, parts_partition, dtype=np.int64),
+        "model": _coded(zeros, [series.contract.model]),
+        "version": _coded(zeros, [series.version]),
+        "baseline_id": _coded(zeros, [series.baseline_id]),
+    }
+
+
+def _coded(codes: NDArray[np.integer[Any]], values: Any) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(values), pa.string()))

@@ -1,0 +1,343 @@
+"""One contract that every sketch keeps, and the accuracy that the numeric ones state.
+
+The sketches flip coins that cannot be seeded. So a single answer is held to twice its stated 99 % bound (5
+standard deviations), and the bound itself is tested as a frequency, with a limit that chance passes once in
+10⁵ runs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import datasketches as ds
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sketches.categorical import UnseenCategories
+from sketches.envelope import EnvelopeError, MixedSketches, SketchType, seal
+from sketches.numeric import FloatArray, NumericSketch
+
+Sketch = TypeVar("Sketch", NumericSketch, UnseenCategories)
+
+SIZES = (1, 2, 10, 150, 1_000, 30_000)
+RANKS = (0.0, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
+
+GENERATORS: dict[str, Callable[[np.random.Generator, int], FloatArray]] = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "ascending": lambda rng, n: np.arange(n, dtype=np.float64),
+    "descending": lambda rng, n: -np.arange(n, dtype=np.float64),
+    "zoom in": lambda rng, n: np.where(np.arange(n) % 2, 1.0, -1.0) * (n - np.arange(n)),
+    "lognormal": lambda rng, n: rng.lognormal(3, 2, size=n),
+    "pareto": lambda rng, n: rng.pareto(0.5, size=n),
+    "constant": lambda rng, n: np.full(n, 7.25),
+    "few values": lambda rng, n: rng.integers(0, 4, size=n).astype(np.float64),
+    "mostly zero": lambda rng, n: np.where(rng.random(n) < 0.9, 0.0, rng.exponential(size=n)),
+}
+
+
+class SketchContract(ABC, Generic[Sketch]):
+    """What holds for every sketch, whatever it summarises."""
+
+    @abstractmethod
+    def empty(self) -> Sketch: ...
+
+    @abstractmethod
+    def fill(self, sketch: Sketch, n: int, seed: int) -> None:
+        """Add n items."""
+
+    @abstractmethod
+    def open(self, data: bytes) -> Sketch: ...
+
+    @abstractmethod
+    def answers(self, sketch: Sketch) -> list[Any]:
+        """All that the sketch says."""
+
+    def filled(self, n: int, seed: int = 1) -> Sketch:
+        sketch = self.empty()
+        self.fill(sketch, n, seed)
+        return sketch
+
+    def test_an_empty_sketch_is_no_bytes_and_comes_back(self) -> None:
+        sketch = self.empty()
+        assert sketch.is_empty
+        assert sketch.n == 0
+        assert sketch.to_bytes() == b""
+        assert self.open(b"").is_empty
+
+    @pytest.mark.parametrize("n", SIZES)
+    def test_bytes_keep_all_that_the_sketch_says(self, n: int) -> None:
+        sketch = self.filled(n)
+        twin = self.open(sketch.to_bytes())
+        assert twin.n == sketch.n == n
+        assert self.answers(twin) == self.answers(sketch)
+        twin.merge(sketch)
+        assert twin.n == 2 * n
+
+    def test_merging_an_empty_sketch_changes_nothing(self) -> None:
+        sketch = self.filled(5_000)
+        before = self.answers(sketch)
+        sketch.merge(self.empty())
+        assert self.answers(sketch) == before
+        fresh = self.empty()
+        fresh.merge(sketch)
+        assert fresh.n == 5_000
+
+    def test_merging_leaves_the_argument_unchanged(self) -> None:
+        sketch, other = self.filled(5_000), self.filled(3_000, seed=2)
+        before = other.to_bytes()
+        sketch.merge(other)
+        assert sketch.n == 8_000
+        assert other.to_bytes() == before
+        self.fill(sketch, 100, seed=3)
+        assert other.to_bytes() == before
+
+    def test_a_sketch_can_be_merged_into_itself(self) -> None:
+        sketch = self.filled(5_000)
+        sketch.merge(sketch)
+        assert sketch.n == 10_000
+
+    def test_a_copy_is_independent(self) -> None:
+        sketch = self.filled(5_000)
+        before = sketch.to_bytes()
+        twin = sketch.copy()
+        assert self.answers(twin) == self.answers(sketch)
+        self.fill(twin, 5_000, seed=2)
+        assert twin.n == 10_000
+        assert sketch.to_bytes() == before
+
+    def test_corrupt_bytes_are_refused_before_they_are_opened(self) -> None:
+        # Opened, a few such changes end the process: the test would not fail but vanish.
+        data = self.filled(5_000).to_bytes()
+        rng = np.random.default_rng(4)
+        for _ in range(300):
+            changed = bytearray(data)
+            changed[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+            with pytest.raises(EnvelopeError):
+                self.open(bytes(changed))
+        for length in rng.integers(1, len(data), size=100):
+            with pytest.raises(EnvelopeError):
+                self.open(data[:length])
+
+    def test_the_bytes_of_every_other_sketch_type_are_refused(self) -> None:
+        mine = self.filled(100).to_bytes()
+        for sketch_type in SketchType:
+            if sketch_type is SketchType.FREQUENT_STRINGS:
+                unseen = UnseenCategories()
+                unseen.update(["x"])
+                foreign = unseen.to_bytes()
+            else:
+                numeric = NumericSketch(sketch_type)
+                numeric.update(np.arange(100.0))
+                foreign = numeric.to_bytes()
+            if foreign[:4] != mine[:4]:
+                with pytest.raises(MixedSketches, match=r"expected a .* sketch and found"):
+                    self.open(foreign)
+
+    @abstractmethod
+    def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
+        """Sound payloads of this sketch's type with another size parameter."""
+
+    def test_another_size_parameter_is_refused(self) -> None:
+        payloads = self.foreign_payloads()
+        assert payloads
+        for sketch_type, payload in payloads:
+            with pytest.raises(MixedSketches):
+                self.open(seal(sketch_type, payload))
+
+    @pytest.mark.parametrize("payload", [b"", b"\x02", b"\x05\x01\x0f\x00\xc8", b"\x05\x01\x0f\x00\xc8\x00\x08\x00"])
+    def test_a_payload_too_short_for_its_preamble_is_refused(self, payload: bytes) -> None:
+        sketch_type, _ = self.foreign_payloads()[0]
+        with pytest.raises((EnvelopeError, MixedSketches)):
+            self.open(seal(sketch_type, payload))
+
+
+class NumericContract(SketchContract[NumericSketch]):
+    """What holds for every quantile sketch."""
+
+    sketch_type: SketchType
+    dtype: type[np.floating[Any]]
+
+    def empty(self) -> NumericSketch:
+        return NumericSketch(self.sketch_type)
+
+    def fill(self, sketch: NumericSketch, n: int, seed: int) -> None:
+        sketch.update(np.random.default_rng(seed).normal(size=n))
+
+    def open(self, data: bytes) -> NumericSketch:
+        return NumericSketch.from_bytes(self.sketch_type, data)
+
+    def answers(self, sketch: NumericSketch) -> list[Any]:
+        points = np.linspace(-4, 4, 50)
+        return [sketch.n, sketch.quantiles(RANKS).tolist(), sketch.cdf(points).tolist(), sketch.rank_error]
+
+    def check(self, sketch: NumericSketch, values: NDArray[np.floating[Any]]) -> None:
+        """Hold every answer against the exact one."""
+        exact = np.sort(values.astype(self.dtype)).astype(np.float64)
+        assert sketch.n == exact.size
+        found = sketch.quantiles(RANKS)
+        assert found[0] == exact[0]
+        assert found[-1] == exact[-1]
+        assert np.isin(found, exact).all()
+        for rank, value in zip(RANKS, found.tolist(), strict=True):
+            allowed = 2 * sketch.rank_error_at(rank) + 1 / exact.size
+            # Equal values share a range of ranks: that of the value found has to reach the rank asked for.
+            first = np.searchsorted(exact, value, side="left") / exact.size
+            last = np.searchsorted(exact, value, side="right") / exact.size
+            assert first - allowed <= rank <= last + allowed, (rank, value, first, last)
+        points = np.unique(exact[:: max(1, exact.size // 40)])
+        true = np.searchsorted(exact, points, side="right") / exact.size
+        allowances = np.array([2 * sketch.rank_error_at(rank) + 1e-9 for rank in true])
+        assert (np.abs(sketch.cdf(points) - true) <= allowances).all()
+
+    @pytest.mark.parametrize("name", GENERATORS)
+    @pytest.mark.parametrize("n", SIZES)
+    def test_answers_are_within_the_stated_error(self, name: str, n: int) -> None:
+        values = GENERATORS[name](np.random.default_rng(7), n)
+        sketch = self.empty()
+        sketch.update(values)
+        self.check(sketch, values)
+
+    @pytest.mark.parametrize("name", GENERATORS)
+    def test_merges_keep_the_stated_error(self, name: str) -> None:
+        rng = np.random.default_rng(8)
+        values = GENERATORS[name](rng, 40_000)
+        pieces = np.split(values, np.sort(rng.integers(0, values.size, size=60)))
+        sketch = self.empty()
+        for piece in pieces:
+            part = self.empty()
+            part.update(piece)
+            sketch.merge(self.open(part.to_bytes()))
+        self.check(sketch, values)
+
+    def test_the_stated_error_holds_in_99_of_100_sketches(self) -> None:
+        values = np.arange(20_000.0)
+        misses = 0
+        for _ in range(200):
+            sketch = self.empty()
+            sketch.update(values)
+            misses += abs(sketch.rank(9_999.0) - 0.5) > sketch.rank_error_at(0.5)
+        # Binomial(200, 0.01) exceeds 10 with probability 10⁻⁵.
+        assert misses <= 10
+
+    def test_small_sketches_are_exact_and_say_so(self) -> None:
+        values = np.random.default_rng(9).normal(size=60)
+        sketch = self.empty()
+        sketch.update(values)
+        assert sketch.rank_error == 0
+        exact = np.sort(values.astype(self.dtype)).astype(np.float64)
+        assert sketch.quantiles(np.arange(1, 61) / 60).tolist() == exact.tolist()
+
+    def test_an_empty_sketch_answers_nan(self) -> None:
+        sketch = self.empty()
+        assert np.isnan(sketch.quantiles(RANKS)).all()
+        assert np.isnan(sketch.cdf([0.0, 1.0])).all()
+        assert np.isnan(sketch.rank(0.0))
+        assert sketch.quantiles([]).shape == (0,)
+        assert sketch.rank_error == 0
+
+    @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.integers(0, 60))
+    def test_merging_commutes_where_nothing_is_compacted(self, values: list[float], cut: int) -> None:
+        left, right = self.empty(), self.empty()
+        left.update(np.array(values[:cut]))
+        right.update(np.array(values[cut:]))
+        one, other = left.copy(), right.copy()
+        one.merge(right)
+        other.merge(left)
+        ranks = np.linspace(0, 1, 21)
+        assert one.quantiles(ranks).tolist() == other.quantiles(ranks).tolist()
+        assert one.n == other.n == len(values)
+
+
+class TestKllFloats(NumericContract):
+    sketch_type = SketchType.KLL_FLOATS
+    dtype = np.float32
+
+    def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
+        return [(self.sketch_type, payload) for payload in _kll_payloads(ds.kll_floats_sketch)]
+
+
+class TestKllDoubles(NumericContract):
+    sketch_type = SketchType.KLL_DOUBLES
+    dtype = np.float64
+
+    def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
+        return [(self.sketch_type, payload) for payload in _kll_payloads(ds.kll_doubles_sketch)]
+
+
+class TestReqFloats(NumericContract):
+    sketch_type = SketchType.REQ_FLOATS
+    dtype = np.float32
+
+    def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
+        payloads = []
+        for k, high in ((24, True), (12, False)):
+            for n in (1, 30, 5_000):
+                sketch = ds.req_floats_sketch(k, high)
+                sketch.update(np.arange(float(n)))
+                payloads.append((self.sketch_type, sketch.serialize()))
+        return payloads
+
+
+class TestUnseenCategories(SketchContract[UnseenCategories]):
+    def empty(self) -> UnseenCategories:
+        return UnseenCategories()
+
+    def fill(self, sketch: UnseenCategories, n: int, seed: int) -> None:
+        sketch.update(_zipf_words(n, seed))
+
+    def open(self, data: bytes) -> UnseenCategories:
+        return UnseenCategories.from_bytes(data)
+
+    def answers(self, sketch: UnseenCategories) -> list[Any]:
+        return [sketch.n, sketch.top(300)]
+
+    def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
+        sketch = ds.frequent_strings_sketch(6)
+        sketch.update("x")
+        other_family = TestKllFloats().filled(1_000).to_bytes()[12:]
+        return [(SketchType.FREQUENT_STRINGS, payload) for payload in (sketch.serialize(), other_family)]
+
+    @pytest.mark.parametrize("n", [100, 5_000, 50_000])
+    def test_bounds_hold_and_every_frequent_value_is_found(self, n: int) -> None:
+        words = _zipf_words(n, seed=5)
+        pieces = [words[i::7] for i in range(7)]
+        sketch = self.empty()
+        for piece in pieces:
+            part = self.empty()
+            part.update(piece)
+            sketch.merge(self.open(part.to_bytes()))
+        true = dict(zip(*np.unique(words, return_counts=True), strict=True))
+        assert sketch.n == n
+        found = sketch.top(1_000)
+        for item in found:
+            assert item.lower <= true[item.value] <= item.upper
+            assert item.lower <= item.estimate <= item.upper
+            assert item.upper - item.lower <= sketch.error
+        assert {word for word, count in true.items() if count > sketch.error} <= {item.value for item in found}
+        if n == 100:
+            assert {item.value: item.estimate for item in found} == true
+
+
+def _kll_payloads(make: Any) -> list[bytes]:
+    """Sketches of k = 100, and one of k = 200 that has swallowed one and still calls itself 200."""
+    payloads = []
+    for n in (1, 50, 5_000):
+        small = make(100)
+        small.update(np.arange(float(n)))
+        payloads.append(small.serialize())
+    mixed = make(200)
+    mixed.update(np.arange(5_000.0))
+    mixed.merge(small)
+    assert mixed.k == 200
+    payloads.append(mixed.serialize())
+    return payloads
+
+
+def _zipf_words(n: int, seed: int) -> list[str]:
+    ranks = np.random.default_rng(seed).zipf(1.3, size=n) % 10_000
+    return [f"word {rank}" for rank in ranks.tolist()]

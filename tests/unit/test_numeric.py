@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from barograph.contract import SketchKind
+
+from sketches.envelope import MixedSketches, SketchType
+from sketches.numeric import NumericSketch, numeric_sketch, numeric_sketch_type
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("integer", "kind", "expected"),
+    [
+        (False, "kll", SketchType.KLL_FLOATS),
+        (True, "kll", SketchType.KLL_DOUBLES),
+        (False, "req", SketchType.REQ_FLOATS),
+        (True, "req", SketchType.REQ_FLOATS),
+    ],
+)
+def test_the_contract_and_the_baseline_choose_the_sketch(integer: bool, kind: SketchKind, expected: SketchType) -> None:
+    assert numeric_sketch_type(integer, kind) is expected
+    sketch = numeric_sketch(integer, kind)
+    assert sketch.sketch_type is expected
+    sketch.update(np.array([1.0, 2.0]))
+    assert numeric_sketch(integer, kind, sketch.to_bytes()).n == 2
+
+
+def test_a_sketch_type_for_strings_is_no_numeric_sketch() -> None:
+    with pytest.raises(ValueError, match="FREQUENT_STRINGS is no numeric sketch type"):
+        NumericSketch(SketchType.FREQUENT_STRINGS)
+
+
+def test_sketches_of_different_types_are_not_merged() -> None:
+    floats, doubles = numeric_sketch(False, "kll"), numeric_sketch(True, "kll")
+    floats.update(np.array([1.0]))
+    doubles.update(np.array([2.0]))
+    with pytest.raises(MixedSketches, match="KLL_DOUBLES cannot be merged into KLL_FLOATS"):
+        floats.merge(doubles)
+    assert floats.n == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_and_none_is_added(bad: float) -> None:
+    sketch = numeric_sketch(False, "kll")
+    with pytest.raises(ValueError, match="finite values only"):
+        sketch.update(np.array([1.0, bad, 2.0]))
+    assert sketch.is_empty
+
+
+@pytest.mark.parametrize("rank", [-0.1, 1.1, np.nan])
+def test_a_rank_outside_0_and_1_is_refused(rank: float) -> None:
+    sketch = numeric_sketch(False, "kll")
+    with pytest.raises(ValueError, match="ranks lie in"):
+        sketch.quantiles([0.5, rank])
+
+
+def test_nan_has_no_rank() -> None:
+    with pytest.raises(ValueError, match="not for NaN"):
+        numeric_sketch(False, "kll").cdf([np.nan])
+
+
+def test_an_update_leaves_its_argument_in_order() -> None:
+    values = np.array([3.0, 1.0, 2.0])
+    sketch = numeric_sketch(True, "kll")
+    sketch.update(values)
+    sketch.update(np.array([]))
+    assert values.tolist() == [3.0, 1.0, 2.0]
+    assert sketch.n == 3
+
+
+def test_a_cdf_takes_points_in_any_order_with_repeats_and_infinities() -> None:
+    sketch = numeric_sketch(False, "kll")
+    sketch.update(np.array([1.0, 2.0, 3.0, 4.0]))
+    points = [3.0, -np.inf, 1.0, np.inf, 3.0, 0.5, 2.5]
+    assert sketch.cdf(points).tolist() == [0.75, 0, 0.25, 1, 0.75, 0, 0.5]
+    assert sketch.rank(2.0) == 0.5
+
+
+def test_a_point_counts_the_value_it_equals_although_both_are_rounded() -> None:
+    sketch = numeric_sketch(False, "kll")
+    sketch.update(np.array([0.1, 0.2, 0.3]))
+    assert sketch.cdf([0.1, 0.1 + 1e-12]).tolist() == [1 / 3, 1 / 3]
+
+
+def test_doubles_tell_neighbouring_large_integers_apart() -> None:
+    large = 2.0**53
+    sketch = numeric_sketch(True, "kll")
+    sketch.update(np.array([large - 1, large]))
+    assert sketch.quantiles([0.0, 1.0]).tolist() == [large - 1, large]
+    assert sketch.rank(large - 1) == 0.5
+
+
+@pytest.mark.parametrize("kind", ["kll", "req"])
+def test_floats_beyond_their_range_become_their_largest_number(kind: SketchKind) -> None:
+    sketch = numeric_sketch(False, kind)
+    sketch.update(np.array([-1e300, 0.0, 1e300]))
+    assert sketch.quantiles([0.0, 0.5, 1.0]).tolist() == [-FLOAT32_MAX, 0, FLOAT32_MAX]
+    assert sketch.cdf([1e200, 1e301]).tolist() == [1, 1]
+
+
+def test_req_reads_the_tail_more_closely_than_kll() -> None:
+    values = np.random.default_rng(3).lognormal(size=100_000)
+    exact = np.sort(values)
+    misses = {}
+    kinds: tuple[SketchKind, ...] = ("kll", "req")
+    for kind in kinds:
+        sketch = numeric_sketch(False, kind)
+        sketch.update(values)
+        p99 = sketch.quantiles([0.99])[0]
+        misses[kind] = abs(np.searchsorted(exact, p99) / exact.size - 0.99)
+        assert sketch.rank_error_at(0.99) == pytest.approx({"kll": 0.0133, "req": 0.000327}[kind], rel=0.01)
+    assert misses["req"] < 0.001

@@ -1,0 +1,74 @@
+"""Errors of the driver become one of two, by what the caller can do."""
+
+from __future__ import annotations
+
+import pytest
+from clickhouse_connect.driver import exceptions
+
+from warehouse.client import Address, identifier
+from warehouse.errors import BUSY_CODES, WarehouseBusy, WarehouseError, translate
+
+
+def driver_error(code: int, text: str) -> exceptions.DatabaseError:
+    return exceptions.DatabaseError(
+        f"Received ClickHouse exception, code: {code}, server response: Code: {code}. DB::Exception: {text} "
+        "(version 26.9.2.1 (official build)) (for url http://127.0.0.1:8123)",
+        code=code,
+    )
+
+
+@pytest.mark.parametrize("code", sorted(BUSY_CODES))
+def test_what_passes_by_itself_is_busy(code: int) -> None:
+    error = translate(driver_error(code, "No."), "write 20 rows to panes", "127.0.0.1:8123")
+    assert isinstance(error, WarehouseBusy)
+    assert error.code == code
+    assert str(error) == (
+        f"ClickHouse at 127.0.0.1:8123 could not write 20 rows to panes now: {BUSY_CODES[code]} (code {code}: "
+        "No.). It may be tried again as it is; if it stays so, look at the server's log."
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.OperationalError("Error Connection refused executing HTTP request attempt 1"),
+        exceptions.StreamFailureError("cut off"),
+        exceptions.DatabaseError("HTTP driver received HTTP status 502, server response: Bad Gateway"),
+    ],
+)
+def test_what_fails_on_its_way_is_busy(error: exceptions.Error) -> None:
+    busy = translate(error, "answer a query", "db:8123")
+    assert isinstance(busy, WarehouseBusy)
+    assert busy.code is None
+    assert "could not be reached to answer a query" in str(busy)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(60, "barograph apply"), (81, "barograph apply"), (16, "barograph apply"), (516, "password"), (62, "")],
+)
+def test_anything_else_keeps_its_code_and_says_what_to_do(code: int, advice: str) -> None:
+    error = translate(driver_error(code, "Something is wrong."), "run a statement", "db:8123")
+    assert isinstance(error, WarehouseError)
+    assert error.code == code
+    assert str(error).startswith(
+        f"ClickHouse at db:8123 refused to run a statement: Something is wrong (code {code})."
+    )
+    assert advice in str(error)
+    assert "official build" not in str(error)
+
+
+def test_a_mistake_found_by_the_driver_is_an_error_without_a_code() -> None:
+    error = translate(exceptions.ProgrammingError("no such setting"), "run a statement", "db:8123")
+    assert isinstance(error, WarehouseError)
+    assert error.code is None
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a-b", "a.b", "a b", "ä", "a`; DROP DATABASE b"])
+def test_a_name_that_would_need_quotes_is_refused(name: str) -> None:
+    with pytest.raises(WarehouseError, match="ASCII letters"):
+        identifier(name)
+
+
+def test_an_address_does_not_show_its_password() -> None:
+    assert "secret" not in repr(Address(password="secret"))

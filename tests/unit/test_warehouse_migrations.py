@@ -1,0 +1,50 @@
+"""Migration files: naming, order, and how a file falls into statements."""
+
+from __future__ import annotations
+
+import pytest
+
+from warehouse import migrate
+
+
+def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
+    text = "-- What it does; and why.\n\nSELECT 1\n  , ';'\n;\n-- more\nSELECT 2;  \n"
+    found = migrate.parse("0007_two_things.sql", text)
+    assert (found.number, found.name, str(found)) == (7, "two_things", "0007_two_things")
+    assert found.statements == ("SELECT 1\n  , ';'", "SELECT 2")
+
+
+@pytest.mark.parametrize("name", ["1_x.sql", "0001_X.sql", "0001.sql", "0001_x.sql.bak"])
+def test_a_file_with_another_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="NNNN_words"):
+        migrate.parse(name, "SELECT 1;")
+
+
+@pytest.mark.parametrize("text", ["", "-- only a comment\n", "SELECT 1", "SELECT 1;\nSELECT 2\n"])
+def test_a_statement_without_an_end_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="end each statement"):
+        migrate.parse("0001_x.sql", text)
+
+
+def test_any_change_of_the_text_changes_the_checksum() -> None:
+    one, other = (migrate.parse("0001_x.sql", text) for text in ("SELECT 1;", "SELECT 1 ;"))
+    assert one.checksum != other.checksum
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (1, 1, 2), (2,)])
+def test_numbers_without_gap_or_repeat(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="without gap or repeat"):
+        migrate.in_order(migrate.parse(f"{number:04d}_x.sql", "SELECT 1;") for number in numbers)
+
+
+def test_every_statement_of_ours_may_be_run_again() -> None:
+    repeatable = (
+        "CREATE TABLE IF NOT EXISTS ",
+        "CREATE VIEW IF NOT EXISTS ",
+        "CREATE OR REPLACE VIEW ",
+        "ALTER TABLE ",
+    )
+    statements = [statement for migration in migrate.load() for statement in migration.statements]
+    assert [s for s in statements if not s.startswith(repeatable)] == []
+    alters = [s for s in statements if s.startswith("ALTER TABLE ")]
+    assert [s for s in alters if "IF NOT EXISTS" not in s and "IF EXISTS" not in s] == []

@@ -1,0 +1,91 @@
+"""Columns become Arrow tables with the types of the database, or are refused with a sentence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from warehouse.client import WarehouseError
+from warehouse.tables import SCHEMAS, ragged, table_of
+
+
+def topics(**changes: Any) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "name": ["parts", "labels"],
+        "topic_id": ["a", "b"],
+        "partitions": [8, 4],
+        "recorded_at": [0, 1],
+    }
+    return columns | changes
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [1_700_000_000_123, 0],
+        [np.int64(1_700_000_000_123), np.int64(0)],
+        np.array([1_700_000_000_123, 0]),
+        np.array([1_700_000_000_123, 0], dtype="datetime64[ms]"),
+        np.array([1_700_000_000_123_000_000, 0], dtype="datetime64[ns]"),
+        [datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC), datetime(1970, 1, 1, tzinfo=UTC)],
+        pa.array([1_700_000_000_123, 0], pa.timestamp("ms", tz="UTC")),
+    ],
+    ids=lambda times: type(times).__name__,
+)
+def test_times_in_any_form(times: Any) -> None:
+    column = table_of("topics", topics(recorded_at=times))["recorded_at"]
+    assert column.type == pa.timestamp("ms", tz="UTC")
+    assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123, 0]
+
+
+def test_columns_come_in_the_order_of_the_schema_whatever_the_order_of_the_mapping() -> None:
+    table = table_of("topics", dict(reversed(topics().items())))
+    assert table.schema == SCHEMAS["topics"]
+
+
+def test_dictionary_encoded_text_stays_so() -> None:
+    names = pa.array(["parts", "parts"]).dictionary_encode()
+    assert table_of("topics", topics(name=names))["name"].type == names.type
+
+
+def test_maps_may_be_mappings_or_pairs() -> None:
+    row = dict.fromkeys(SCHEMAS["chain"].names, [0])
+    row |= {"source_topic_id": ["s"], "parts_topic_id": ["p"]}
+    for marks in ({"m": 5}, [("m", 5)]):
+        assert table_of("chain", row | {"watermarks": [marks]})["watermarks"].to_pylist() == [[("m", 5)]]
+
+
+def test_counts_are_cut_by_offsets_without_copying() -> None:
+    values = np.arange(5)
+    column = ragged(values, np.array([0, 2, 2, 5]))
+    assert column.to_pylist() == [[0, 1], [], [2, 3, 4]]
+    assert column.values.buffers()[1].address == values.ctypes.data
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"partitions": [8, 70_000]}, "partitions of topics does not fit uint16"),
+        ({"partitions": [8, -1]}, "partitions of topics does not fit uint16"),
+        ({"partitions": np.array([8, 70_000])}, "partitions of topics does not fit uint16"),
+        ({"partitions": pa.array([8, 70_000])}, "partitions of topics does not fit uint16"),
+        ({"name": ["parts", 3]}, "name of topics does not fit string"),
+        ({"name": ["parts", "\ud800"]}, "name of topics does not fit string"),
+        ({"name": ["parts"]}, "differ in length"),
+        ({"extra": [1, 2]}, r"unknown \['extra'\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused(columns: dict[str, Any], says: str) -> None:
+    with pytest.raises(WarehouseError, match=says):
+        table_of("topics", topics(**columns))
+
+
+def test_a_missing_column_is_refused() -> None:
+    columns = topics()
+    del columns["topic_id"]
+    with pytest.raises(WarehouseError, match=r"missing \['topic_id'\]"):
+        table_of("topics", columns)
