@@ -1,5 +1,4 @@
-"""Overdispersion φ: by how much traffic that repeats itself makes windows differ more than independent events
-would.
+"""Overdispersion φ: how much more than independent events the windows of traffic that repeats itself differ.
 
 φ̂ = max(1, median(T)/median(χ²_df)) over disjoint known-good windows of one length, each judged against the
 whole baseline, itself included. The median, not the mean: with 10 % drifted windows among the good ones the
