@@ -295,7 +295,7 @@ def table_of(table: str, columns: Mapping[str, Any]) -> pa.Table:
     for field in schema:
         try:
             array = _array(columns[field.name], field.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             raise WarehouseError(
                 f"A value for column {field.name} of {table} does not fit {field.type}: {error}"
             ) from error

@@ -51,9 +51,7 @@ def test_anything_else_keeps_its_code_and_says_what_to_do(code: int, advice: str
     error = translate(driver_error(code, "Something is wrong."), "run a statement", "db:8123")
     assert isinstance(error, WarehouseError)
     assert error.code == code
-    assert str(error).startswith(
-        f"ClickHouse at db:8123 refused to run a statement: Something is wrong (code {code})."
-    )
+    assert str(error).startswith(f"ClickHouse at db:8123 refused to run a statement: Something is wrong (code {code}).")
     assert advice in str(error)
     assert "official build" not in str(error)
 

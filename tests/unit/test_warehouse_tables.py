@@ -53,7 +53,7 @@ def test_dictionary_encoded_text_stays_so() -> None:
 
 
 def test_maps_may_be_mappings_or_pairs() -> None:
-    row = dict.fromkeys(SCHEMAS["chain"].names, [0])
+    row: dict[str, Any] = {name: [0] for name in SCHEMAS["chain"].names}
     row |= {"source_topic_id": ["s"], "parts_topic_id": ["p"]}
     for marks in ({"m": 5}, [("m", 5)]):
         assert table_of("chain", row | {"watermarks": [marks]})["watermarks"].to_pylist() == [[("m", 5)]]
