@@ -216,7 +216,10 @@ class NumericSketch:
         return float(self._sketch.normalized_rank_error(False))
 
     def to_bytes(self) -> bytes:
-        """Serialise in an envelope; the empty sketch gives `b""`."""
+        """Serialise in an envelope; the empty sketch gives `b""`.
+
+        Asking a sketch sorts it within, so equal sketches may differ in the order of their bytes.
+        """
         return b"" if self.is_empty else seal(self.sketch_type, self._sketch.serialize())
 
     @classmethod
@@ -250,20 +253,14 @@ def _check_preamble(engine: _Engine, sketch_type: SketchType, payload: bytes) ->
     doubled. KLL keeps the smallest k ever merged (min_k) at byte 16 of a long preamble.
     """
     if len(payload) < _PREAMBLE.size:
-        raise EnvelopeError(
-            f"a {sketch_type.name} payload of {len(payload)} bytes is too short to be a sketch"
-        )
+        raise EnvelopeError(f"a {sketch_type.name} payload of {len(payload)} bytes is too short to be a sketch")
     words, _, family, flags, k = _PREAMBLE.unpack_from(payload)
     if family != engine.family:
-        raise MixedSketches(
-            f"the payload is of sketch family {family}, {sketch_type.name} is {engine.family}"
-        )
+        raise MixedSketches(f"the payload is of sketch family {family}, {sketch_type.name} is {engine.family}")
     least_k = k
     if sketch_type is not SketchType.REQ_FLOATS and words == _KLL_LONG_PREAMBLE:
         if len(payload) < _KLL_MIN_K_AT + _KLL_MIN_K.size:
-            raise EnvelopeError(
-                f"a {sketch_type.name} payload of {len(payload)} bytes ends within its preamble"
-            )
+            raise EnvelopeError(f"a {sketch_type.name} payload of {len(payload)} bytes ends within its preamble")
         (least_k,) = _KLL_MIN_K.unpack_from(payload, _KLL_MIN_K_AT)
     if k != engine.k or least_k != engine.k:
         raise MixedSketches(
