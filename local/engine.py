@@ -8,6 +8,7 @@ fills both cores), so there is no lock here but each session's own.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -24,6 +25,7 @@ from local.statement import Statement, parse_statement
 
 # Codes of ClickHouse's own errors that this module raises.
 _SYNTAX_ERROR = 62
+_UNKNOWN_SETTING = 115
 _READONLY = 164
 _SESSION_NOT_FOUND = 372
 _SESSION_IS_LOCKED = 373
@@ -53,7 +55,7 @@ ENGINE_OPTIONS: Mapping[str, int] = {
 
 _MESSAGE = re.compile(r"Code: (\d+)\. .*", re.DOTALL)
 _VERSION_NOTE = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)\s*$")
-_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class EngineError(Exception):
@@ -125,7 +127,7 @@ class _Session:
         self._connection = connection
         self._own_database = "default"
         self._database = "default"
-        # Settings that came with a request rather than by SET, with the values that they replaced.
+        # Settings that came with a request rather than by SET, with what to SET them to afterwards.
         self._replaced: dict[str, str] = {}
         self.lock = threading.Lock()
         self.expires_at = 0.0
@@ -144,7 +146,8 @@ class _Session:
         if request.read_only and statement.writes:
             raise EngineError(
                 f"Code: {_READONLY}. DB::Exception: Cannot execute query in readonly mode. For queries over "
-                "HTTP, method GET implies readonly. You should use method POST for modifying queries. (READONLY)",
+                "HTTP, method GET implies readonly. You should use method POST for modifying queries. "
+                "(READONLY)",
                 _READONLY,
             )
         try:
@@ -165,20 +168,19 @@ class _Session:
             self._run(f"USE {_identifier(database)}")
             self._database = database
         for name in [name for name in self._replaced if name not in request.settings]:
-            self._set(name, self._replaced.pop(name))
+            self._run(f"SET {name} = {self._replaced.pop(name)}")
         for name, value in request.settings.items():
-            if not _SETTING_NAME.fullmatch(name):
-                raise EngineError(f"Code: 115. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)", 115)
-            if name not in self._replaced:
-                before = self._run(f"SELECT value FROM system.settings WHERE name = '{name}' FORMAT RawBLOB")
-                # A setting that the engine does not know is refused by the SET, and nothing is to be undone.
-                self._set(name, value)
-                self._replaced[name] = before.bytes().decode()
-            else:
-                self._set(name, value)
+            before = self._replaced.get(_checked(name)) or self._current(name)
+            self._run(f"SET {name} = {_string(value)}")
+            self._replaced[name] = before
 
-    def _set(self, name: str, value: str) -> None:
-        self._run(f"SET {name} = {_string(value)}")
+    def _current(self, name: str) -> str:
+        """The right-hand side of the SET that brings a setting back to what it is now."""
+        row = self._run(
+            f"SELECT changed, value FROM system.settings WHERE name = '{_checked(name)}' FORMAT JSONCompactEachRow"
+        )
+        changed, value = json.loads(row.bytes() or b"[0, null]")
+        return _string(value) if changed else "DEFAULT"
 
     def _run(self, text: str) -> Any:
         return self._connection.query(text, "TabSeparated")
@@ -203,7 +205,7 @@ class _Session:
 
     def _insert(self, statement: Statement, request: Request) -> Reply:
         for name, value in request.parameters.items():
-            self._set(f"param_{name}", value)
+            self._run(f"SET param_{_checked(name)} = {_string(value)}")
         inserter = self._connection.send_insert(statement.insert_text, statement.insert_format)
         try:
             inserter.append(request.body[statement.data_start :])
@@ -286,8 +288,7 @@ class Engine:
             if session is None:
                 if request.session_check:
                     raise EngineError(
-                        f"Code: {_SESSION_NOT_FOUND}. DB::Exception: Session {name} not found. "
-                        "(SESSION_NOT_FOUND)",
+                        f"Code: {_SESSION_NOT_FOUND}. DB::Exception: Session {name} not found. (SESSION_NOT_FOUND)",
                         _SESSION_NOT_FOUND,
                     )
                 session = self._sessions[name] = _Session(Connection(self._address))
@@ -317,6 +318,20 @@ def _summary(
         "written_bytes": str(written_bytes),
         "elapsed_ns": str(int(elapsed_s * 1e9)),
     }
+
+
+def _checked(name: str) -> str:
+    """Return a setting's or parameter's name, which goes into a SET unquoted.
+
+    Raises:
+        EngineError: It is no identifier.
+    """
+    if not _NAME.fullmatch(name):
+        raise EngineError(
+            f"Code: {_UNKNOWN_SETTING}. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)",
+            _UNKNOWN_SETTING,
+        )
+    return name
 
 
 def _identifier(name: str) -> str:

@@ -204,9 +204,7 @@ class LocalKafka:
             return False
         state = self._state()
         self._port = int(state.get("port", 0))
-        if self._port_wanted in (None, 0, self._port) and answers(
-            self.bootstrap_servers, state["cluster_id"]
-        ):
+        if self._port_wanted in (None, 0, self._port) and answers(self.bootstrap_servers, state["cluster_id"]):
             return True
         self._child.terminate(30)
         return False
@@ -215,8 +213,7 @@ class LocalKafka:
         state = self._state()
         if self._port_wanted and not port_is_free(self._port_wanted):
             raise LocalStackError(
-                f"Port {self._port_wanted} is taken, so the local Kafka cannot listen on it. "
-                "Free it or choose another."
+                f"Port {self._port_wanted} is taken, so the local Kafka cannot listen on it. Free it or choose another."
             )
         self._classpath = ":".join(map(str, kafka_jars()))
         if "cluster_id" not in state:
@@ -233,9 +230,7 @@ class LocalKafka:
             try:
                 self._child.wait_ready(ready, _START_TIMEOUT_S)
             except LocalStackError:
-                lost_a_port = not self._child.is_running and (
-                    port_answers(self._port) or port_answers(controller_port)
-                )
+                lost_a_port = not self._child.is_running and (port_answers(self._port) or port_answers(controller_port))
                 if not (lost_a_port and tries_left and not self._port_wanted):
                     raise
             else:

@@ -253,9 +253,7 @@ class ChildProcess:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise LocalStackError(
-                    f"{self.name} cannot be started: {argv[0]}: {error.strerror}."
-                ) from error
+                raise LocalStackError(f"{self.name} cannot be started: {argv[0]}: {error.strerror}.") from error
         start = started_at(process.pid)
         self._process = process
         # A child that is gone already has no start time; wait_ready reports it with its last words.

@@ -28,10 +28,34 @@ _TOKEN = re.compile(
 _SPACE_BEFORE_DATA = re.compile(rb"[ \t\f]*(?:\r?\n)?")
 
 _WRITES = frozenset(
-    b"ALTER ATTACH BACKUP CREATE DELETE DETACH DROP EXCHANGE GRANT INSERT KILL MOVE OPTIMIZE RENAME REPLACE RESTORE "
-    b"REVOKE SYSTEM TRUNCATE UNDROP UPDATE".split()
+    [
+        "ALTER",
+        "ATTACH",
+        "BACKUP",
+        "CREATE",
+        "DELETE",
+        "DETACH",
+        "DROP",
+        "EXCHANGE",
+        "GRANT",
+        "INSERT",
+        "KILL",
+        "MOVE",
+        "OPTIMIZE",
+        "RENAME",
+        "REPLACE",
+        "RESTORE",
+        "REVOKE",
+        "SYSTEM",
+        "TRUNCATE",
+        "UNDROP",
+        "UPDATE",
+    ]
 )
-_SESSION_STATE = frozenset({b"SET", b"USE"})
+_SESSION_STATE = frozenset({"SET", "USE"})
+
+# The engine parses inline values and queries itself, and what follows VALUES is data.
+_INSERT_TAKES_OVER = frozenset({b"VALUES", b"SELECT", b"WITH"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +63,7 @@ class Statement:
     """One statement as the door sees it.
 
     Attributes:
-        verb: Its first word in upper case; empty for an empty text, and `(` is passed over.
+        verb: Its first word in upper case, brackets before it passed over; empty when there is none.
         reply_format: The format after its last FORMAT; None when there is none, and for INSERT.
         insert_text: For an INSERT with a FORMAT: the text before that word. None otherwise.
         insert_format: The format of its data.
@@ -57,60 +81,60 @@ class Statement:
     @property
     def writes(self) -> bool:
         """Whether it may change data or schema."""
-        return self.verb.encode() in _WRITES
+        return self.verb in _WRITES
 
     @property
     def has_result(self) -> bool:
         """Whether it yields rows, be it none."""
-        return bool(self.verb) and not self.writes and self.verb.encode() not in _SESSION_STATE
+        return bool(self.verb) and not self.writes and self.verb not in _SESSION_STATE
 
 
 def parse_statement(body: bytes) -> Statement:
     """Read the first statement of `body`; what is broken is left for the engine to report."""
-    verb: bytes | None = None
+    verb = b""
     depth = 0
     ended = False
-    after_format = False
+    format_word: re.Match[bytes] | None = None
     reply_format: str | None = None
-    format_start = 0
+    in_settings = False
     for token in _TOKEN.finditer(body):
-        kind = token.lastgroup if token.lastgroup != "tag" else "quoted"
+        kind = "quoted" if token.group("quoted") else token.lastgroup
         if kind == "comment":
             continue
-        if ended:
-            return Statement(_text(verb or b""), reply_format, has_another=kind != "end")
+        if ended and kind != "end":
+            return Statement(_text(verb), reply_format, has_another=True)
         if kind == "open":
             depth += 1
         elif kind == "close":
             depth -= 1
         elif kind == "end":
-            ended = depth <= 0
-        elif kind == "word":
+            ended = True
+        elif kind == "word" and not verb:
+            verb = token.group().upper()
+        elif kind == "word" and depth <= 0 and not in_settings:
             word = token.group().upper()
-            if verb is None:
-                verb = word
-            elif depth > 0:
-                continue
-            elif after_format:
-                reply_format = _text(token.group())
+            # `format` is a good name for a column or a function too: the clause is the word, blanks, a name.
+            if format_word and not body[format_word.end() : token.start()].strip():
                 if verb == b"INSERT":
-                    return _insert(body, format_start, reply_format, token.end())
-                after_format = False
-            elif word == b"FORMAT":
-                after_format, format_start = True, token.start()
-            elif verb == b"INSERT" and word in (b"VALUES", b"SELECT", b"WITH"):
-                # The engine parses inline values and queries itself, and what follows VALUES is data.
+                    return _insert(body, format_word.start(), token)
+                format_word, reply_format = None, _text(token.group())
+            elif word == b"SETTINGS":
+                in_settings = verb != b"INSERT"
+            elif verb == b"INSERT" and word in _INSERT_TAKES_OVER:
                 return Statement("INSERT")
-    return Statement(_text(verb or b""), reply_format)
+            else:
+                # Nothing but SETTINGS follows a FORMAT clause, so what was found was none.
+                format_word, reply_format = (token if word == b"FORMAT" else None), None
+    return Statement(_text(verb), reply_format)
 
 
-def _insert(body: bytes, text_end: int, insert_format: str, position: int) -> Statement:
-    space = _SPACE_BEFORE_DATA.match(body, position)
+def _insert(body: bytes, text_end: int, name: re.Match[bytes]) -> Statement:
+    space = _SPACE_BEFORE_DATA.match(body, name.end())
     assert space is not None
     return Statement(
         "INSERT",
         insert_text=_text(body[:text_end]),
-        insert_format=insert_format,
+        insert_format=_text(name.group()),
         data_start=space.end(),
     )
 

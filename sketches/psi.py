@@ -5,17 +5,20 @@
     df = max(1, #{i : bᵢ/m ≥ 10⁻⁴ and n·pᵢ ≥ ½} − 1)
 
 with B bins, baseline counts bᵢ of sum m and window counts cᵢ of sum n. A plain ½ on bins that are always
-empty, or a floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift T =
-n_h·PSI/φ follows χ²_df, where n_h = nm/(n + m) and φ is the overdispersion of the field's traffic; under
-drift it is nearly χ²_df(λ) with λ/(n_h/φ) the true PSI, which gives the interval. False alarms at α = 0.05
-are at most 5 %, far fewer in sparse windows; the worst cell known is 9 % (ten equal bins and three of 3·10⁻⁴,
-m = 10⁶, n = 1,000). The interval covers 92 to 97 %; 78 to 91 % where a rare bin vanishes at n ≤ 500.
+empty, or a floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift
+T = n_h·PSI/φ follows χ²_df, where n_h = nm/(n + m) and φ is the overdispersion of the field's traffic; under
+drift it is nearly χ²_df(λ) with λ/(n_h/φ) the true PSI, which gives the interval.
+
+What simulation shows: p < 0.05 without drift in at most 5 % of windows (0.3 % for twenty bins at n = 50) unless
+bins expect between 0.1 and 0.5 events; then in up to 8 % for integers with a long tail, and 9 % in the worst
+cell known (ten equal bins and three of 3·10⁻⁴, m = 10⁶, n = 1,000). The level is hardly touched: `major`
+without drift in at most 4 windows of 10,000. The interval covers 92 to 97 % of true values, 78 to 91 % where
+drift leaves a bin that held more with three expected events or fewer.
 
 Groups (one field in one slice) are runs of bins laid end to end. Results do not depend on what else is in the
 batch: a window judged alone, or a group alone, gives the same bits.
 
-Source: Yurdakul (2018), Western Michigan University dissertation 3208; arXiv 2307.11878 for the non-central
-form.
+Source: Yurdakul (2018), Western Michigan University dissertation 3208; the non-central form: arXiv 2307.11878.
 """
 
 from __future__ import annotations

@@ -38,25 +38,17 @@ class ArrowDecoder:
             try:
                 table = open_table(value)
             except ValueError as error:
-                decoded.dead.append(
-                    batch.dead(i, Reason.NOT_ARROW if value else Reason.EMPTY, str(error)[:200])
-                )
+                decoded.dead.append(batch.dead(i, Reason.NOT_ARROW if value else Reason.EMPTY, str(error)[:200]))
                 continue
             tables.setdefault(table.schema.remove_metadata(), []).append((i, table))
         for found in tables.values():
             self._decode_tables(batch, found, decoded)
         return decoded
 
-    def _decode_tables(
-        self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded
-    ) -> None:
+    def _decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
         lengths = [table.num_rows for _, table in found]
         message = np.repeat([i for i, _ in found], lengths).astype(np.int64)
-        index = (
-            np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)
-            if found
-            else np.empty(0, np.int32)
-        )
+        index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32) if found else np.empty(0, np.int32)
         table = pa.concat_tables([table for _, table in found], promote_options="none").unify_dictionaries()
         reasons = np.full(len(message), "", dtype="U20")
         details: dict[str, str] = {}

@@ -282,8 +282,7 @@ def _check_times(
         return Decoded([columns], [])
     keep = refused == ""
     dead = [
-        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}")
-        for i in np.flatnonzero(~keep)
+        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}") for i in np.flatnonzero(~keep)
     ]
     return Decoded([columns.take(keep)] if keep.any() else [], dead)
 

@@ -15,9 +15,7 @@ _BUDGET_BYTES = MAX_RECORD_BYTES * 3 // 4
 _COUNT_BYTES = 4
 
 
-def part_messages(
-    key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[Range]
-) -> Iterator[bytes]:
+def part_messages(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[Range]) -> Iterator[bytes]:
     """Encode one pane's summary, as one part or split into rectangles of slices × fields."""
     layout = pane.layout
     sketches = [b"" if sketch is None else sketch.to_bytes() for sketch in pane.sketches]
@@ -57,9 +55,7 @@ def span(layout: Layout, field_from: int, field_to: int) -> slice:
 
 def rectangles(layout: Layout, sketch_bytes: Sequence[int]) -> list[tuple[int, int, int, int]]:
     """Cut slices × fields into rectangles (slice from, to, field from, to) that fit into one record each."""
-    whole = (
-        layout.n_slices * layout.width * _COUNT_BYTES + sum(sketch_bytes) + layout.n_fields * N_MOMENTS * 8
-    )
+    whole = layout.n_slices * layout.width * _COUNT_BYTES + sum(sketch_bytes) + layout.n_fields * N_MOMENTS * 8
     if whole <= _BUDGET_BYTES:
         return [(0, layout.n_slices, 0, layout.n_fields)]
     widths = (layout.n_cells + TAIL) * _COUNT_BYTES

@@ -68,9 +68,7 @@ class TopicFacts:
     """Asks the broker for the id and the number of partitions of topics."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
-        self._admin = AdminClient(
-            {"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka}
-        )
+        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka})
 
     def describe(self, topic: str) -> tuple[str, int]:
         """Return a topic's id and how many partitions it has now.
@@ -81,9 +79,7 @@ class TopicFacts:
         from confluent_kafka import TopicCollection
 
         try:
-            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[
-                topic
-            ].result()
+            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic].result()
         except KafkaException as error:
             raise explain(error, f"ask for topic {topic}") from error
         return str(found.topic_id), len(found.partitions)

@@ -146,9 +146,7 @@ def decode(data: bytes | None) -> Part | Progress:
     if kind not in (_PART, _PROGRESS):
         raise RecordError(f"the record's first byte is {kind!r}, not P (part) or G (progress)")
     if version != FORMAT:
-        raise RecordError(
-            f"the record has format {version}; this monitor reads format {FORMAT}: upgrade it first"
-        )
+        raise RecordError(f"the record has format {version}; this monitor reads format {FORMAT}: upgrade it first")
     if zlib.crc32(data[6:]) != checksum:
         raise RecordError("the record's checksum does not match: its bytes were damaged")
     size = int.from_bytes(data[6:10], "big")

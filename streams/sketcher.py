@@ -205,10 +205,7 @@ class Sketcher:
         if stop.is_set() or flush.must_end:
             return True
         age_s = time.monotonic() - flush.opened_s
-        if (
-            flush.events >= self._settings.flush_events
-            or len(flush.summaries.panes) >= self._settings.flush_panes
-        ):
+        if flush.events >= self._settings.flush_events or len(flush.summaries.panes) >= self._settings.flush_panes:
             return True
         if age_s >= self._settings.flush_s:
             return True

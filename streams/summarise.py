@@ -58,13 +58,9 @@ class _Series:
         self.layout = layout
         self.cells = [FieldCells(field) for field in layout.fields]
         declared = {field.name: field for field in contract.fields}
-        self.sources = [
-            declared[field.name].source if field.name in declared else "" for field in layout.fields
-        ]
+        self.sources = [declared[field.name].source if field.name in declared else "" for field in layout.fields]
         self.types = [declared[field.name].type if field.name in declared else "" for field in layout.fields]
-        self.kinds = [
-            declared[field.name].sketch if field.name in declared else "kll" for field in layout.fields
-        ]
+        self.kinds = [declared[field.name].sketch if field.name in declared else "kll" for field in layout.fields]
         self.dimensions = [
             (dimension.source, pa.array(dimension.values, pa.string()), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
@@ -194,9 +190,7 @@ def _summarise(
     layout = series.layout
     counts = np.zeros((n_panes, layout.n_slices, layout.width), dtype=np.int64)
     moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
-    sketches: list[list[NumericSketch | UnseenCategories | None]] = [
-        [None] * layout.n_fields for _ in range(n_panes)
-    ]
+    sketches: list[list[NumericSketch | UnseenCategories | None]] = [[None] * layout.n_fields for _ in range(n_panes)]
     groups: list[tuple[int, int, NDArray[np.int64]]] = [(0, 1, pane)]
     for source, values, start in series.dimensions:
         n_values = len(values) + 1
@@ -218,9 +212,7 @@ def _summarise(
             for start, n_values, group in groups:
                 block = count_numeric(cells, found, group, n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
-            _numeric_sketches(
-                i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches
-            )
+            _numeric_sketches(i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches)
         else:
             texts = events.texts.get(series.sources[i])
             if texts is None:
@@ -329,7 +321,5 @@ def _unseen_sketches(
         mask = unseen[bounds[p] : bounds[p + 1]]
         if mask.any():
             sketch = UnseenCategories()
-            sketch.update_array(
-                _plain(texts.slice(bounds[p], bounds[p + 1] - bounds[p])).filter(pa.array(mask))
-            )
+            sketch.update_array(_plain(texts.slice(bounds[p], bounds[p + 1] - bounds[p])).filter(pa.array(mask)))
             sketches[p][i] = sketch

@@ -27,9 +27,7 @@ def wanted(registry: Registry, model: str) -> Wanted:
     contract = registry.contracts[model]
     kinds: dict[str, str] = {}
     for field in contract.fields:
-        kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(
-            field.type, "number"
-        )
+        kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
     for source in slice_sources(registry, contract):
         kinds.setdefault(source, "text")
 

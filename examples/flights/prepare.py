@@ -17,7 +17,7 @@ def main(
     out: Annotated[Path, typer.Option(help="The folder that the three Parquet files go to.")],
     now: Annotated[
         datetime | None,
-        typer.Option(help="The time, in UTC, just after which no event lies; by default the present."),
+        typer.Option(help="No event is later than this time in UTC; by default the present."),
     ] = None,
 ) -> None:
     """Train the delay model and write train.parquet, predictions.parquet and labels.parquet."""

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Window
 from numpy.typing import NDArray
+
 from sketches.bins import RATE_KINDS
 from sketches.layout import ERRORS, EVENTS, IntArray
 from sketches.levels import LEVEL_NAMES
 from sketches.psi import psi_verdicts
 from sketches.rates import rate_verdicts
-
 from streams.monitor.series import Series
 from streams.monitor.windows import step_s
 
@@ -118,9 +118,7 @@ class _Batch:
             "model": constant(self.series.contract.model),
             "version": constant(self.series.version),
             "baseline_id": constant(self.series.baseline_id),
-            "slice": pa.DictionaryArray.from_arrays(
-                pa.array(slice_index[g].astype(np.int32)), pa.array(layout.slices)
-            ),
+            "slice": pa.DictionaryArray.from_arrays(pa.array(slice_index[g].astype(np.int32)), pa.array(layout.slices)),
             "field": field_names.take(pa.array(g)),
             "window": constant(self.window.name),
             "window_start": end - self.window.length_s,
@@ -142,9 +140,7 @@ class _Batch:
         if not bins.n_groups:
             return {}
         wanted = self.wanted(bins.slice_index)
-        found = psi_verdicts(
-            bins.base_bins, window_bins, bins.starts, phi=phi, minor=lines.minor, major=lines.major
-        )
+        found = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=lines.minor, major=lines.major)
         where = np.nonzero(wanted)
         w, g = where
         top = found.top_bin[where]
@@ -255,5 +251,3 @@ def join_columns(parts: list[Columns]) -> Columns | None:
         else:
             joined[name] = np.concatenate([part[name] for part in parts])
     return joined
-
-

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sketches.layout import ERRORS, EVENTS, IntArray
-from warehouse.tables import ragged
 
+from sketches.layout import ERRORS, EVENTS, IntArray
 from streams.monitor.chain import Chain, Loss
 from streams.monitor.series import Pane, Series
+from warehouse.tables import ragged
 
 Columns = dict[str, Any]
 
@@ -44,7 +44,9 @@ def pane_columns(
     moments[:, 0] = np.stack([pane.moments for pane in panes])
     seen = np.isfinite(moments[..., 2])
     moments[~seen] = 0.0
-    sketches = [panes[i].sketches[k] if j == 0 else b"" for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
+    sketches = [
+        panes[i].sketches[k] if j == 0 else b"" for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)
+    ]
     pos = np.stack([pane.pos[:, 1:] for pane in panes])
     return {
         **_common(series, parts_partition, len(p)),
@@ -69,9 +71,7 @@ def pane_columns(
     }
 
 
-def volume_columns(
-    series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]
-) -> Columns:
+def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:
     """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
     layout = series.layout
     counts = np.stack([pane.counts[:, : ERRORS + 1] for pane in panes])

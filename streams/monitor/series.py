@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from barograph.contract import Contract
 from numpy.typing import NDArray
+
 from sketches.bins import PsiBins, RateCells
 from sketches.categorical import UnseenCategories
 from sketches.envelope import EnvelopeError
 from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
-
 from streams.flush import span
 from streams.records import Part, RecordError
 from streams.summarise import merge_moments, merge_sketch

@@ -22,6 +22,8 @@ from barograph.events import Prediction
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _INT64_MAX = 2**63 - 1
+_NAT = -(2**63)
+"""How NumPy stores that there is no time."""
 _MISSING = ("NAType", "NaTType")
 """pandas' own kinds of nothing, told by name: pandas is not imported here."""
 
@@ -39,31 +41,31 @@ def plain(value: Any) -> Any:
             return kind(value)
     if isinstance(value, datetime):
         return datetime.isoformat(value)
-    item = getattr(value, "item", None)
-    if item is not None:
-        try:
-            found = item()
-        except (TypeError, ValueError, RuntimeError):
-            found = None  # an array of many values
-        if isinstance(found, bool | int | float | str) and not hasattr(value, "astype"):
-            return found
-        if isinstance(found, bool | int | float | str | datetime | date):
-            return _numpy_scalar(value, found)
+    try:
+        found = _scalar(value)
+    except Exception:  # an array of many values, or no array at all
+        found = value
+    if found is None or type(found) in (bool, int, float, str):
+        return found
     return {"invalid": type(value).__name__}
 
 
-def _numpy_scalar(value: Any, found: Any) -> Any:
-    """NumPy's times must be asked for milliseconds: of nanoseconds they make a bare number."""
-    if getattr(getattr(value, "dtype", None), "kind", "") == "M":
-        return int(value.astype("datetime64[ms]").astype("int64"))
-    return found
+def _scalar(value: Any) -> Any:
+    """Take the one value out of a NumPy scalar, a tensor or an array of one."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "m":
+        return value
+    if kind == "M":  # of nanoseconds item() makes a bare number
+        epoch = int(value.astype("datetime64[ms]").astype("int64"))
+        return None if epoch == _NAT else epoch
+    return value.item()
 
 
 ENCODER = msgspec.json.Encoder(enc_hook=plain, decimal_format="number")
 
 
 def encode_event(event: Prediction) -> bytes:
-    """Write a prediction as strict JSON of at most as many steps as its values need.
+    """Write a prediction as strict JSON; the event's own values are cleaned only where they need it.
 
     Raises:
         InvalidEvent: no cleaning helps, such as lists nested without end.

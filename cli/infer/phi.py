@@ -1,0 +1,147 @@
+"""Overdispersion φ of each field and slice, from the windows that training data itself consists of.
+
+For each window length of the contract the training period is cut into disjoint windows aligned to multiples of the
+length since 1970; only windows wholly inside the period count. Each is judged against the whole baseline, on the
+same bins as live windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+from barograph.contract import Window, format_duration
+from numpy.typing import NDArray
+
+from cli.infer.slices import Dimension
+from cli.infer.summarise import CellArray, Summary
+from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
+from sketches.bins import PsiBins
+from sketches.cells import count_cells
+from sketches.layout import IntArray, Layout
+from sketches.overdispersion import Overdispersion, learn_phi
+from sketches.psi import psi_values
+
+CHUNK_ROWS = 1 << 21
+CHUNK_COUNTS = 1 << 22
+"""Counts held at a time, of all windows and slices of a chunk: 32 MB."""
+
+
+class TrainingWindows:
+    """Training rows in order of time, cut into windows of each length.
+
+    Args:
+        at_ms: Event times, Unix milliseconds, shape (n,).
+        null: Which rows have none, shape (n,); they are in no window.
+        dimensions: Slices whose φ is learned apart.
+        windows: The contract's windows.
+        slice_rows: Training rows per slice name.
+    """
+
+    def __init__(
+        self,
+        at_ms: IntArray,
+        null: NDArray[np.bool_],
+        dimensions: Sequence[Dimension],
+        windows: Sequence[Window],
+        slice_rows: dict[str, int],
+    ) -> None:
+        self._order: IntArray | None = None
+        if null.any() or (at_ms[1:] < at_ms[:-1]).any():
+            timed = np.flatnonzero(~null)
+            self._order = timed[np.argsort(at_ms[timed], kind="stable")]
+            at_ms = at_ms[self._order]
+        self.first_ms, self.last_ms = int(at_ms[0]), int(at_ms[-1])
+        self._dimensions = [(len(d.slice_names), self._sorted(d.codes)) for d in dimensions]
+        self._values = tuple(dimension.values for dimension in dimensions)
+        self._slice_rows = slice_rows
+        self._bounds: dict[int, IntArray] = {}
+        for length_s in sorted({window.length_s for window in windows}):
+            self._bounds[length_s] = _bounds(at_ms, length_s * 1000)
+
+    def count(self, length_s: int) -> int:
+        """How many windows of a length hold rows and lie wholly inside the training period."""
+        return len(self._bounds[length_s]) - 1
+
+    def mean_events(self, length_s: int) -> float:
+        """Mean events of a window of a length; where none fits, what the training period's rate makes of it."""
+        bounds = self._bounds[length_s]
+        if len(bounds) > 1:
+            return float(bounds[-1] - bounds[0]) / (len(bounds) - 1)
+        return self._slice_rows[ALL] * length_s * 1000 / max(1, self.last_ms - self.first_ms)
+
+    def learn(self, summary: Summary) -> FieldBaseline:
+        """Return the field's baseline with φ per slice and window length."""
+        field = summary.baseline
+        alone = Baseline(
+            model="",
+            version="",
+            rows=self._slice_rows[ALL],
+            slice_rows=self._slice_rows,
+            dimensions=self._values,
+            fields=(field,),
+        )
+        layout = Layout(alone)
+        bins = PsiBins(layout)
+        if bins.n_groups == 0:
+            return field
+        cells = self._sorted(summary.cells)
+        shorter: Overdispersion | None = None
+        learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
+        for length_s, bounds in self._bounds.items():
+            scores = [
+                psi_values(bins.base_bins, bins.window_bins(counts), bins.starts)
+                for counts in self._counts(layout, cells, bounds)
+            ]
+            empty = np.zeros((0, bins.n_groups))
+            t, df, n = (np.concatenate([empty, *(score[i] for score in scores)]) for i in (2, 1, 3))
+            shorter = learn_phi(t, df.astype(np.int64), n, shorter)
+            for group, row in enumerate(bins.slice_index.tolist()):
+                learned[layout.slices[row]][format_duration(length_s)] = shorter.of(group)
+        slices = {
+            name: msgspec.structs.replace(counts, phi=learned.get(name, {})) for name, counts in field.slices.items()
+        }
+        return msgspec.structs.replace(field, slices=slices)
+
+    def _counts(self, layout: Layout, cells: CellArray, bounds: IntArray) -> Iterator[IntArray]:
+        """Count windows on the layout, some at a time: arrays of shape (W, n_slices, width)."""
+        n_cells, start = layout.fields[0].n_cells, int(layout.starts[0])
+        most = max(1, CHUNK_COUNTS // (layout.n_slices * layout.width))
+        first, last = 0, len(bounds) - 1
+        while first < last:
+            enough = int(np.searchsorted(bounds, bounds[first] + CHUNK_ROWS, side="right")) - 1
+            end = min(last, first + most, max(first + 1, enough))
+            sizes = np.diff(bounds[first : end + 1])
+            rows = slice(int(bounds[first]), int(bounds[end]))
+            window = np.repeat(np.arange(end - first), sizes)
+            counts = np.zeros((end - first, layout.n_slices, layout.width), dtype=np.int64)
+            cell = cells[rows].astype(np.int32)
+            # One cell more than PSI counts: the invalid.
+            found = count_cells(cell, n_cells + 1, window, end - first)
+            counts[:, 0, start : start + n_cells + 1] = found
+            for row, (n_values, codes) in zip(layout.dimension_starts, self._dimensions, strict=True):
+                group = window * n_values + codes[rows]
+                found = count_cells(cell, n_cells + 1, group, (end - first) * n_values)
+                found = found.reshape(end - first, n_values, -1)
+                counts[:, row : row + n_values, start : start + n_cells + 1] = found
+            yield counts
+            first = end
+
+    def _sorted(self, values: CellArray) -> CellArray:
+        return values if self._order is None else values[self._order]
+
+
+def _bounds(at_ms: IntArray, length_ms: int) -> IntArray:
+    """Find the rows at which windows begin, and where the last one ends, among ascending times.
+
+    Windows without rows are passed over: they hold nothing to judge.
+    """
+    first, last = int(at_ms[0]), int(at_ms[-1])
+    inside = np.searchsorted(at_ms, (-(-first // length_ms) * length_ms, last // length_ms * length_ms))
+    window = at_ms[inside[0] : inside[1]] // length_ms
+    if window.size == 0:
+        return np.zeros(1, dtype=np.int64)
+    begins = np.flatnonzero(window[1:] != window[:-1]) + 1
+    bounds: IntArray = np.concatenate(([0], begins, [window.size])) + inside[0]
+    return bounds

@@ -1,0 +1,482 @@
+"""The monitor's work on one partition of `parts`: merge, seal, judge, and say what to write and how far to acknowledge.
+
+No Kafka and no Faust here: records come in with their offsets, rows go out. Everything that is decided follows from the
+records and the rows, so that a crash anywhere leads to the same rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import structlog
+from barograph.contract import SECONDS_PER_HOUR, Contract, Window
+
+from streams.monitor.chain import ENDED_MS, make_pos
+from streams.monitor.judge import judge
+from streams.monitor.rows import (
+    MAX_MS,
+    chain_rows,
+    loss_rows,
+    pane_columns,
+    silent_columns,
+    volume_columns,
+)
+from streams.monitor.series import Compiled, Pane, Series
+from streams.monitor.store import Store, Writes, restore_panes, restore_volume
+from streams.monitor.windows import all_ends, ends_covering, largest_hop_s, reach_s, step_s, uses_hours
+from streams.records import Part, Progress, RecordError
+from streams.registry import Registry
+from streams.summarise import merge_moments, merge_sketch
+from streams.topics import parts_partition
+
+log = structlog.get_logger()
+
+SeriesKey = tuple[str, str]
+WindowKey = tuple[SeriesKey, Window, int]
+
+
+@dataclass
+class ModelState:
+    """What is held of one model."""
+
+    contract: Contract
+    series: dict[SeriesKey, Series] = field(default_factory=dict)
+    sealed_until_s: int | None = None
+    loaded_from_s: int = 0
+    """Panes that start at or after it are in memory, or do not exist."""
+    awaiting: dict[WindowKey, int] = field(default_factory=dict)
+    """Windows that late records touched, with the offset of the first."""
+    revised_s: dict[WindowKey, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A record that is put aside, and why."""
+
+    offset: int
+    reason: str
+
+
+class PartitionState:
+    """The state of one partition of `parts`; made when it is assigned, thrown away when it is revoked."""
+
+    def __init__(
+        self,
+        partition: int,
+        n_partitions: int,
+        parts_topic_id: str,
+        store: Store,
+        registry: Callable[[], Registry],
+        *,
+        live: bool,
+        write_s: float = 10.0,
+        revise_s: float = 60.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._partition, self._n_partitions = partition, n_partitions
+        self._parts_topic_id = parts_topic_id
+        self._store, self._registry = store, registry
+        self._live, self._write_s, self._revise_s, self._clock = live, write_s, revise_s, clock
+        self._models: dict[str, ModelState] = {}
+        self._compiled: dict[str, Compiled] = {}
+        # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
+        self._chain, self._epoch = store.load_chain(partition, parts_topic_id)
+        self._written_s = clock()
+        self.late_events = 0
+
+    # ---------------------------------------------------------------------------------------------- records
+
+    def part(self, part: Part, offset: int) -> Dead | None:
+        """Merge a part; return it as dead where it cannot be."""
+        pos = make_pos(self._epoch, offset)
+        if any(self._chain.resketched(r.partition, r.start, part.source_topic_id, pos) for r in part.ranges):
+            return Dead(offset, "covers offsets that were sketched before: offsets of the sketcher were reset")
+        state = self._model(part.model)
+        series = state and self._series(state, part.version, part.baseline_id)
+        if state is None or series is None:
+            what = f"contract of model {part.model}" if state is None else f"baseline {part.baseline_id}"
+            return Dead(offset, f"no {what} is applied")
+        end_s = part.pane_start_s + part.pane_s
+        late = state.sealed_until_s is not None and end_s <= state.sealed_until_s
+        try:
+            series.check(part)
+            pane = self._pane(state, series, part.pane_start_s)
+            changed = series.merge(pane, part, pos, late=late)
+        except RecordError as error:
+            return Dead(offset, str(error))
+        if late:
+            if changed and part.slice_from == 0 and part.field_from == 0:
+                self.late_events += int(part.counts[0, 0])
+            # Also what was merged before marks its windows: the verdicts may not have been written then.
+            self._touch(state, series, part.pane_start_s, offset)
+        return None
+
+    def progress(self, progress: Progress, offset: int) -> tuple[Writes | None, int]:
+        """Follow a progress record: seal, judge, revise.
+
+        Returns:
+            What to write (None: nothing yet), and the offset up to which (exclusive) records may be acknowledged
+            once it is written.
+        """
+        pos = make_pos(self._epoch, offset)
+        if any(self._chain.resketched(r.partition, r.start, progress.source_topic_id, pos) for r in progress.ranges):
+            self._chain.lose_from_resketch(progress, pos)
+            log.error("re-sketch", partition=self._partition, offset=offset, instance=progress.instance)
+        else:
+            self._chain.follow(progress, pos, live=self._live)
+        writes = Writes()
+        judged = False
+        for model in self._known_models():
+            state = self._model(model)
+            if state is not None:
+                judged |= self._seal(state, pos, writes)
+                judged |= self._revise(state, pos, writes)
+        now = self._clock()
+        if not judged and now - self._written_s < self._write_s:
+            return None, self._acknowledged(offset)
+        self._written_s = now
+        self._collect(writes, pos)
+        return writes, self._acknowledged(offset)
+
+    def _acknowledged(self, offset: int) -> int:
+        awaiting = [first for state in self._models.values() for first in state.awaiting.values()]
+        return min([offset + 1, *awaiting])
+
+    # ---------------------------------------------------------------------------------------------- models
+
+    def _known_models(self) -> list[str]:
+        registered = [
+            model
+            for model in self._registry().contracts
+            if parts_partition(model, self._n_partitions) == self._partition
+        ]
+        return sorted({*registered, *self._models})
+
+    def _model(self, model: str) -> ModelState | None:
+        contract = self._registry().contracts.get(model)
+        state = self._models.get(model)
+        if state is not None:
+            if contract is not None and contract is not state.contract and contract.pane_s == state.contract.pane_s:
+                state.contract = contract
+                for series in state.series.values():
+                    series.contract = contract
+            return state
+        if contract is None:
+            return None
+        state = self._models[model] = ModelState(contract)
+        self._load(model, state)
+        return state
+
+    def _load(self, model: str, state: ModelState) -> None:
+        contract = state.contract
+        state.sealed_until_s = self._store.sealed_until_s(model)
+        if state.sealed_until_s is None:
+            state.loaded_from_s = 0
+        else:
+            reach = reach_s(contract, hours=False)
+            first = (state.sealed_until_s - reach) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+            state.loaded_from_s = max(0, first)
+        self._restore(model, state, state.loaded_from_s, 1 << 32)
+
+    def _restore(self, model: str, state: ModelState, start_s: int, end_s: int) -> None:
+        """Load panes that start in [start, end) and are not held."""
+        volume = None
+        for found in self._store.load_panes(model, start_s, end_s):
+            series = self._series(state, found.version, found.baseline_id)
+            if series is None:
+                continue
+            fresh: dict[int, Pane] = dict(series.panes)
+            restore_panes(series, found.table, fresh)
+            new = {at: pane for at, pane in fresh.items() if at not in series.panes}
+            if volume is None:
+                volume = self._store.load_volume(model, start_s, end_s)
+            restore_volume(series, volume, new)
+            series.panes.update(new)
+
+    def _series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
+        key = (version, baseline_id)
+        series = state.series.get(key)
+        if series is None:
+            layout = self._registry().layouts.get(baseline_id)
+            if layout is None:
+                return None
+            compiled = self._compiled.get(baseline_id)
+            if compiled is None:
+                compiled = self._compiled[baseline_id] = Compiled.of(layout)
+            series = state.series[key] = Series(version, baseline_id, compiled, state.contract)
+        return series
+
+    def _pane(self, state: ModelState, series: Series, start_s: int) -> Pane:
+        pane = series.panes.get(start_s)
+        if pane is None and start_s < state.loaded_from_s:
+            self._restore(state.contract.model, state, start_s, start_s + 1)
+            pane = series.panes.get(start_s)
+        if pane is None:
+            pane = series.panes[start_s] = series.empty_pane(start_s)
+        return pane
+
+    # ---------------------------------------------------------------------------------------------- sealing
+
+    def _seal(self, state: ModelState, pos: int, writes: Writes) -> bool:
+        contract = state.contract
+        before = state.sealed_until_s
+        until = self._sealable_s(state)
+        if before is None:
+            before = self._first_s(state)
+        if until is None or before is None or until <= before:
+            return False
+        state.sealed_until_s = until
+        silent = range(before, until, contract.pane_s)
+        for key, series in self._judged_series(state):
+            for start_s in silent:
+                pane = series.panes.get(start_s)
+                if pane is not None:
+                    pane.sealed = pane.dirty = True
+                    pane.pos[:, :] = np.where(pane.pos >= 0, np.maximum(pane.pos, pos), pane.pos)
+            if self._is_current(contract.model, key):
+                empty = [start_s for start_s in silent if start_s not in series.panes]
+                if empty:
+                    writes.volume.append(silent_columns(series, empty, self._partition, pos))
+        if uses_hours(contract):
+            self._close_hours(state, before, until)
+        for window, ends in all_ends(contract, before, until):
+            for key, series in self._judged_series(state):
+                self._judge(
+                    state, series, window, list(ends), pos, writes, always=self._is_current(contract.model, key)
+                )
+        return True
+
+    def _sealable_s(self, state: ModelState) -> int | None:
+        contract = state.contract
+        mark = self._chain.watermark_ms(contract.model, contract.out_of_order_s * 1000)
+        if mark is None:
+            return None
+        if mark >= ENDED_MS:
+            # History has ended: all that came is judged, up to the end of every window that holds some of it.
+            starts = [start for series in state.series.values() for start in series.panes]
+            if not starts:
+                return state.sealed_until_s
+            last = max(starts) + contract.pane_s
+            hop = largest_hop_s(contract)
+            return max(-(-last // hop) * hop, state.sealed_until_s or 0)
+        return int((mark / 1000 - contract.lateness_s) // contract.pane_s) * contract.pane_s
+
+    def _first_s(self, state: ModelState) -> int | None:
+        """Where a model's record begins: its first event, or on the live clock when it was applied, if earlier."""
+        pane_s = state.contract.pane_s
+        starts = [start for series in state.series.values() for start in series.panes]
+        if self._live:
+            applied_ms = self._registry().applied_at_ms.get(state.contract.model)
+            if applied_ms is not None:
+                starts.append(applied_ms // 1000 // pane_s * pane_s)
+        return min(starts) if starts else None
+
+    def _judged_series(self, state: ModelState) -> list[tuple[SeriesKey, Series]]:
+        """Every series with panes, and the registered versions' present ones, seen or not."""
+        registry = self._registry()
+        for version in registry.baselines.get(state.contract.model, {}):
+            history, _ = registry.effective(state.contract.model, version)
+            for entry in history:
+                self._series(state, version, entry.baseline_id)
+        return sorted(state.series.items())
+
+    def _is_current(self, model: str, key: SeriesKey) -> bool:
+        version, baseline_id = key
+        history, unregistered = self._registry().effective(model, version)
+        return not unregistered and bool(history) and history[-1].baseline_id == baseline_id
+
+    # ---------------------------------------------------------------------------------------------- judging
+
+    def _judge(
+        self,
+        state: ModelState,
+        series: Series,
+        window: Window,
+        ends_s: list[int],
+        pos: int,
+        writes: Writes,
+        *,
+        always: bool,
+    ) -> None:
+        contract = state.contract
+        if step_s(contract, window) > contract.pane_s:
+            self._ensure_hours(state, ends_s[0] - window.length_s, ends_s[-1])
+        else:
+            self._ensure_panes(state, ends_s[0] - window.length_s)
+        out_of_order_ms = contract.out_of_order_s * 1000
+        lost = np.array(
+            [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
+            dtype=np.float64,
+        )
+        drift, rates = judge(series, window, ends_s, lost, pos, int(self._clock() * 1000), always=always)
+        if drift is not None:
+            writes.drift.append(drift)
+        if rates is not None:
+            writes.rates.append(rates)
+
+    def _touch(self, state: ModelState, series: Series, pane_start_s: int, offset: int) -> None:
+        contract = state.contract
+        until = state.sealed_until_s or 0
+        for window in contract.windows:
+            for end in ends_covering(window, pane_start_s, contract.pane_s, until):
+                state.awaiting.setdefault(((series.version, series.baseline_id), window, end), offset)
+
+    def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
+        now = self._clock()
+        due: dict[tuple[SeriesKey, Window], list[int]] = {}
+        for key in sorted(state.awaiting, key=lambda k: (k[0], k[1], k[2])):
+            series_key, window, end = key
+            if now - state.revised_s.get(key, -np.inf) >= self._revise_s:
+                due.setdefault((series_key, window), []).append(end)
+                state.revised_s[key] = now
+                del state.awaiting[key]
+        for (series_key, window), ends in due.items():
+            for run in _runs(ends, window):
+                self._judge(state, state.series[series_key], window, run, pos, writes, always=False)
+        if len(state.revised_s) > 10_000:
+            state.revised_s = {k: at for k, at in state.revised_s.items() if now - at < self._revise_s}
+        return bool(due)
+
+    # ---------------------------------------------------------------------------------------------- hours
+
+    def _ensure_panes(self, state: ModelState, start_s: int) -> None:
+        """Have in memory all panes from a moment on: a late event revises a window that begins before them."""
+        if start_s < state.loaded_from_s:
+            self._restore(state.contract.model, state, max(0, start_s), state.loaded_from_s)
+            state.loaded_from_s = max(0, start_s)
+
+    def _ensure_hours(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Have the sums of all hours of [start, end), from panes in memory or in the warehouse."""
+        for start in range(start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, end_s, SECONDS_PER_HOUR):
+            if all(start in series.hours for series in state.series.values()):
+                continue
+            if start < state.loaded_from_s:
+                self._restore(state.contract.model, state, start, start + SECONDS_PER_HOUR)
+            for series in state.series.values():
+                if start not in series.hours:
+                    series.hours[start] = self._hour(series, start)
+
+    def _hour(self, series: Series, start_s: int) -> Any:
+        total = series.layout.empty_counts()
+        for at in range(start_s, start_s + SECONDS_PER_HOUR, series.contract.pane_s):
+            pane = series.panes.get(at)
+            if pane is not None:
+                total += pane.counts
+        return total
+
+    def _close_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
+        first = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        last = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        for series in state.series.values():
+            for start in range(first, last, SECONDS_PER_HOUR):
+                series.hours[start] = self._hour(series, start)
+                series.dirty_hours.add(start)
+
+    # ---------------------------------------------------------------------------------------------- writing
+
+    def _collect(self, writes: Writes, pos: int) -> None:
+        now_ms = int(self._clock() * 1000)
+        for state in self._models.values():
+            for series in state.series.values():
+                self._collect_series(state, series, writes)
+            self._forget(state)
+            self._collect_progress(state, writes, pos, now_ms)
+        writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
+        writes.chain = chain_rows(self._chain, self._partition, self._parts_topic_id, self._epoch)
+        self._chain.new_losses = []
+        for row in self._chain.rows.values():
+            row.dirty = False
+
+    def _collect_series(self, state: ModelState, series: Series, writes: Writes) -> None:
+        dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
+        until = state.sealed_until_s or 0
+        pane_s = state.contract.pane_s
+        for first in range(0, len(dirty), PANES_PER_INSERT):
+            some = dirty[first : first + PANES_PER_INSERT]
+            sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
+            writes.panes.append(pane_columns(series, some, self._partition, pane_s, sealed))
+            writes.volume.append(volume_columns(series, some, self._partition, sealed))
+        for pane in dirty:
+            pane.dirty = False
+        closed = sorted(hour for hour in series.dirty_hours if hour + SECONDS_PER_HOUR <= until)
+        rolled = [pane for pane in (self._rollup(state, series, hour) for hour in closed) if pane is not None]
+        if rolled:
+            ones = np.ones(len(rolled), dtype=bool)
+            writes.rollups.append(pane_columns(series, rolled, self._partition, SECONDS_PER_HOUR, ones))
+        series.dirty_hours.difference_update(closed)
+
+    def _rollup(self, state: ModelState, series: Series, start_s: int) -> Pane | None:
+        """The merge of an hour's panes, as a pane; None where nothing came."""
+        if start_s < state.loaded_from_s:
+            self._restore(state.contract.model, state, start_s, start_s + SECONDS_PER_HOUR)
+        panes = [
+            series.panes[at]
+            for at in range(start_s, start_s + SECONDS_PER_HOUR, state.contract.pane_s)
+            if at in series.panes
+        ]
+        if not panes:
+            return None
+        merged = series.empty_pane(start_s)
+        for pane in panes:
+            merged.counts += pane.counts
+            merged.late += pane.late
+            merge_moments(merged.moments, pane.moments)
+            np.maximum(merged.pos, pane.pos, out=merged.pos)
+        for i in range(series.layout.n_fields):
+            sketch = None
+            for pane in panes:
+                if pane.sketches[i]:
+                    sketch = merge_sketch(sketch, series.open_sketch(i, pane.sketches[i]))
+            merged.sketches[i] = b"" if sketch is None else sketch.to_bytes()
+        return merged
+
+    def _forget(self, state: ModelState) -> None:
+        """Drop written panes and hours that no window ahead needs."""
+        if state.sealed_until_s is None:
+            return
+        contract = state.contract
+        keep = (state.sealed_until_s - reach_s(contract, hours=False)) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        keep_hours = state.sealed_until_s - reach_s(contract, hours=True)
+        if keep <= state.loaded_from_s and not state.awaiting:
+            keep = max(keep, state.loaded_from_s)
+        for series in state.series.values():
+            for start in [at for at, pane in series.panes.items() if at < keep and not pane.dirty]:
+                del series.panes[start]
+            for start in [at for at in series.hours if at < keep_hours and at not in series.dirty_hours]:
+                del series.hours[start]
+        state.loaded_from_s = max(state.loaded_from_s, keep)
+
+    def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
+        contract = state.contract
+        mark = self._chain.watermark_ms(contract.model, contract.out_of_order_s * 1000)
+        if mark is None or state.sealed_until_s is None:
+            return
+        writes.progress.append(
+            {
+                "parts_partition": self._partition,
+                "model": contract.model,
+                "watermark": max(0, min(mark, MAX_MS)),
+                "sealed_until": state.sealed_until_s * 1000,
+                "updated_at": now_ms,
+                "pos": pos,
+            }
+        )
+
+
+PANES_PER_INSERT = 256
+"""Panes whose rows go into one insert: bounds the arrays of a replay."""
+
+
+def _runs(ends_s: list[int], window: Window) -> list[list[int]]:
+    """Cut ascending ends where a gap would make summing them together wasteful."""
+    runs: list[list[int]] = []
+    for end in ends_s:
+        if runs and end - runs[-1][-1] <= max(window.length_s, window.hop_s):
+            runs[-1].append(end)
+        else:
+            runs.append([end])
+    return runs

@@ -1,0 +1,100 @@
+"""Verdicts and intervals worked out by hand once, to every printed digit.
+
+The last entries of some rows are special bins (null, `other`); they are bins like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sketches.levels import LEVEL_NAMES
+from sketches.power import n_star, visible_shift
+from sketches.psi import psi_verdicts
+from sketches.rates import newcombe, wilson
+
+
+@dataclass(frozen=True)
+class Row:
+    base: list[int]
+    window: list[int]
+    psi: float
+    df: int
+    low: float
+    high: float
+    level: str
+    p_value: float | None = None
+    phi: float = 1.0
+
+
+TEN = [1000] * 10
+SKEWED = [130, 120, 110, 105, 100, 95, 95, 90, 80, 75]
+ROWS = {
+    "same": Row([100] * 10, [100] * 10, 0, 9, 0, 0.025810, "stable"),
+    "skewed": Row(TEN, SKEWED, 0.025676, 9, 0.002402, 0.040264, "stable", 0.005472),
+    "forty events": Row(TEN, [10, 8, 6, 4, 3, 3, 2, 2, 1, 1], 0.395748, 9, 0, 0.641645, "insufficient", 0.071913),
+    "four bins": Row(
+        [5000, 3000, 1500, 500], [400, 350, 200, 50], 0.044515, 3, 0.019475, 0.073663, "stable", 8.4799e-9
+    ),
+    "an empty bin": Row([10_000] * 10, [0, 500, *[1000] * 6, 1500, 2000], 0.814210, 9, 0.776665, 0.850840, "major"),
+    "skewed, φ 2": Row(TEN, SKEWED, 0.025676, 9, 0, 0.041222, "stable", 0.232496, phi=2.0),
+    "special bins, empty": Row([*[10_000] * 10, 0, 0, 0], [*[10] * 10, 0, 0, 0], 0, 9, 0, 0.129178, "insufficient"),
+    "special bins, one stray": Row(
+        [*[10_000] * 10, 0, 0, 0], [*[100] * 9, 99, 1, 0, 0], 0.002389, 9, 0, 0.014512, "stable", 0.984281
+    ),
+    "5 % in a bin that was empty": Row([*[10_000] * 10, 0], [*[95] * 10, 50], 0.311545, 9, 0.211411, 0.407409, "major"),
+    "3 % in a bin that was empty": Row([*[10_000] * 10, 0], [*[97] * 10, 30], 0.171100, 9, 0.098258, 0.239380, "minor"),
+    "two bins": Row([9800, 200], [180, 20], 0.140454, 1, 0.050780, 0.271990, "insufficient"),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_psi_verdict(row: Row) -> None:
+    verdict = psi_verdicts(row.base, row.window, [0], phi=row.phi)
+    assert verdict.psi.item() == pytest.approx(row.psi, abs=5e-7)
+    assert verdict.df.item() == row.df
+    assert verdict.low.item() == pytest.approx(row.low, abs=5e-7)
+    assert verdict.high.item() == pytest.approx(row.high, abs=5e-7)
+    assert LEVEL_NAMES[verdict.level.item()] == row.level
+    if row.p_value is not None:
+        assert verdict.p_value.item() == pytest.approx(row.p_value, abs=5e-7, rel=5e-5 if row.p_value < 1e-6 else 0)
+
+
+def test_all_rows_judged_in_one_call() -> None:
+    rows = list(ROWS.values())
+    starts = np.cumsum([0, *(len(row.base) for row in rows[:-1])])
+    base = np.concatenate([row.base for row in rows])
+    window = np.concatenate([row.window for row in rows])
+    verdict = psi_verdicts(base, window, starts, phi=[row.phi for row in rows])
+    assert verdict.psi[0] == pytest.approx([row.psi for row in rows], abs=5e-7)
+    assert verdict.low[0] == pytest.approx([row.low for row in rows], abs=5e-7)
+    assert verdict.high[0] == pytest.approx([row.high for row in rows], abs=5e-7)
+    assert [LEVEL_NAMES[level] for level in verdict.level[0]] == [row.level for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("df", "expected"), [(1, 223.90), (3, 262.90), (9, 367.99), (12, 416.65), (19, 524.45), (49, 943.00)]
+)
+def test_enough_data(df: int, expected: float) -> None:
+    assert n_star(df).item() == pytest.approx(expected, abs=0.005)
+
+
+def test_enough_data_for_other_lines() -> None:
+    assert n_star(9, 0.1, 0.25).item() == pytest.approx(208.31, abs=0.005)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(100, 0.551), (1_000, 0.173), (10_000, 0.055)])
+def test_visible_shift_of_ten_bins(n: int, expected: float) -> None:
+    assert visible_shift(np.array([9]), np.array([float(n)])).item() == pytest.approx(expected, abs=0.0005)
+
+
+def test_wilson() -> None:
+    low, high = wilson(50, 1000)
+    assert (low.item(), high.item()) == pytest.approx((0.038130, 0.065314), abs=5e-7)
+
+
+def test_newcombe() -> None:
+    delta, low, high = newcombe(20, 1000, 0, 100_000)
+    assert (delta.item(), low.item(), high.item()) == pytest.approx((0.020000, 0.012984, 0.030690), abs=5e-7)
