@@ -197,9 +197,7 @@ def count_categories(
 def _ready(field: FieldBaseline | FieldCells, kind: str) -> FieldCells:
     ready = field if isinstance(field, FieldCells) else FieldCells(field)
     if ready.field.kind != kind:
-        raise ValueError(
-            f"field {ready.field.name} is a {ready.field.kind} field, its values were given as {kind}"
-        )
+        raise ValueError(f"field {ready.field.name} is a {ready.field.kind} field, its values were given as {kind}")
     return ready
 
 
@@ -214,9 +212,16 @@ def _limits(field: FieldBaseline) -> tuple[float, float]:
     high = np.inf if field.high is None else field.high
     if field.integer:
         return low, high
+    return min(low, _rounded(low)), max(high, _rounded(high))
+
+
+def _rounded(limit: float) -> float:
+    """Return the 32-bit form of a limit; one beyond their range stays as it is, for no 32-bit value meets
+    it.
+    """
     with np.errstate(over="ignore"):
-        rounded_low, rounded_high = float(np.float32(low)), float(np.float32(high))
-    return min(low, rounded_low), max(high, rounded_high)
+        rounded = float(np.float32(limit))
+    return rounded if np.isfinite(rounded) else limit
 
 
 def _bins(edges: FloatArray, x: FloatArray) -> CellArray:

@@ -63,9 +63,9 @@ class _ModelType:
                 continue
             names = {f"m{i}": source.partition(".")[2] for i, source in enumerate(sources)}
             fields = [(f"m{i}", kinds[source], None) for i, source in enumerate(sources)]
-            kind = msgspec.defstruct(f"{group}_", fields, rename=names, gc=False)
-            self.group_types[group] = kind
-            members.append((group, kind | None, None))
+            member_type: Any = msgspec.defstruct(f"{group}_", fields, rename=names, gc=False)
+            self.group_types[group] = member_type
+            members.append((group, member_type | None, None))
             for i, source in enumerate(sources):
                 self.paths[source] = (group, f"m{i}")
         for source in _TOP:

@@ -64,9 +64,8 @@ def rectangles(layout: Layout, sketch_bytes: Sequence[int]) -> list[tuple[int, i
     row = int(widths.sum())
     if row <= _BUDGET_BYTES:
         step = _BUDGET_BYTES // row
-        for s0 in range(1, layout.n_slices, step):
-            found.append((s0, min(s0 + step, layout.n_slices), 0, layout.n_fields))
-        return found
+        starts = range(1, layout.n_slices, step)
+        return found + [(s0, min(s0 + step, layout.n_slices), 0, layout.n_fields) for s0 in starts]
     runs = _runs([int(width) for width in widths])
     return found + [(s, s + 1, f0, f1) for s in range(1, layout.n_slices) for f0, f1 in runs]
 

@@ -20,7 +20,7 @@ class ProcessorSettings:
     """Stable over restarts and unique among live processors of its kind: it makes the transactional id."""
     bootstrap_servers: str
     warehouse: Address
-    topics: Topics = Topics()
+    topics: Topics = field(default_factory=Topics)
     clock: Clock = "live"
     """`live`: idle partitions count as read up to now. `replay`: only events and `end` marks move time."""
     flush_s: float = 15.0

@@ -247,7 +247,7 @@ class Sketcher:
             self._log.warning("kafka", error=error.str())
 
     def _out_of_range(self, flush: _Flush, partition: int) -> None:
-        """Retention overtook this consumer: what is gone shows as a gap between one flush's end and the next's start."""
+        """Retention overtook this consumer: what is gone shows in the chain as a gap before this flush's start."""
         if partition < 0:
             raise _Rebalanced
         if partition in flush.fetched:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cli.infer.tables import Table, TableError, plain_type
+from cli.infer.errors import OptionError
+from cli.infer.tables import Table, plain_type
 
 FloatArray = NDArray[np.float64]
 CodeArray = NDArray[np.int32]
@@ -105,7 +106,7 @@ def read_times_ms(table: Table, column: str) -> tuple[NDArray[np.int64], NDArray
         Unix milliseconds of shape (n,), which of them are null, and how the column was read, in words.
 
     Raises:
-        TableError: the column holds no times.
+        OptionError: the column holds no times.
     """
     kind = plain_type(table.columns[column])
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -119,13 +120,13 @@ def read_times_ms(table: Table, column: str) -> tuple[NDArray[np.int64], NDArray
         times = np.floor(times * factor)
         how = f"whole numbers, taken as {unit} since 1970"
     else:
-        raise TableError(
-            f"the column {column!r} holds {kind}, which is no event time; "
+        raise OptionError(
+            f"--time {column}: the column holds {kind}, which is no event time; "
             "write it as timestamps or as whole milliseconds since 1970"
         )
     null = ~np.isfinite(times)
     if null.all():
-        raise TableError(f"the column {column!r} holds no time at all; name another one, or leave --time out")
+        raise OptionError(f"--time {column}: the column is all null; name another one, or leave --time out")
     times[null] = 0
     return times.astype(np.int64), null, how
 

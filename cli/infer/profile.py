@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from barograph.contract import FieldType, SketchKind
+from barograph.contract import Field, FieldType, SketchKind
 from barograph.contract_check import OUTPUT_TYPES
 from barograph.yaml_kinds import name_fault
 
-from cli.infer.tables import Table, TableError, is_number, is_text, plain_type
+from cli.infer.errors import OptionError
+from cli.infer.tables import Table, is_number, is_text, plain_type
 
 _CLOSE = 0.6
 
@@ -62,6 +63,18 @@ class FieldPlan:
     note: str = ""
     """How its values are read, where that is not plain."""
 
+    @property
+    def declared(self) -> Field:
+        """The field as the contract has it."""
+        return Field(
+            name=self.name,
+            type=self.type,
+            source=self.source,
+            unit=self.unit,
+            critical=self.critical,
+            sketch=self.sketch,
+        )
+
 
 @dataclass(slots=True)
 class Plan:
@@ -76,34 +89,34 @@ def check_roles(table: Table, roles: Roles) -> None:
     """Check that the columns that options name exist, can be read, and have one role each.
 
     Raises:
-        TableError: one does not; the text names columns that were probably meant.
+        OptionError: one does not; the text names columns that were probably meant.
     """
     taken: dict[str, str] = {}
     for option, column in roles.named():
         if column in table.unreadable:
-            raise TableError(f"{option} {column}: the column holds {table.unreadable[column]}; name another one")
+            raise OptionError(f"{option} {column}: the column holds {table.unreadable[column]}; name another one")
         if column not in table.columns:
-            raise TableError(f"{option} {column}: {table.name} has no such column; {_meant(column, table.columns)}")
+            raise OptionError(f"{option} {column}: {table.name} has no such column; {_meant(column, table.columns)}")
         if option in ("--slice", "--critical"):
             continue
         if column in taken:
-            raise TableError(f"{option} {column}: the column is given as {taken[column]} already; name another one")
+            raise OptionError(f"{option} {column}: the column is given as {taken[column]} already; name another one")
         taken[column] = option
     for option, columns in (("--slice", roles.slices), ("--critical", tuple(roles.critical))):
         for column in columns:
             if taken.get(column) in ("--time", "--label"):
-                raise TableError(f"{option} {column}: the column is no field, it is given as {taken[column]}")
+                raise OptionError(f"{option} {column}: the column is no field, it is given as {taken[column]}")
             if option == "--slice" and column in taken:
-                raise TableError(f"--slice {column}: the column is given as {taken[column]}; slice by a feature")
+                raise OptionError(f"--slice {column}: the column is given as {taken[column]}; slice by a feature")
             if columns.count(column) > 1:
-                raise TableError(f"--slice {column} is given twice; leave one out")
+                raise OptionError(f"--slice {column} is given twice; leave one out")
 
 
 def plan_columns(table: Table, roles: Roles) -> Plan:
     """Decide what becomes of every column, in the table's order, outputs last.
 
     Raises:
-        TableError: a column that an option names cannot play its role.
+        OptionError: a column that an option names cannot play its role.
     """
     plan = Plan()
     for column, kind in table.unreadable.items():
@@ -180,7 +193,7 @@ def _outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
             fits = is_number(kind) or pa.types.is_null(kind)
             type_, wanted = ("int" if pa.types.is_integer(kind) else "float"), "numbers"
         if not fits:
-            raise TableError(f"{option} {column}: the column holds {kind}, and a {name} holds {wanted}")
+            raise OptionError(f"{option} {column}: the column holds {kind}, and a {name} holds {wanted}")
         yield FieldPlan(
             column=column,
             name=name,

@@ -11,7 +11,8 @@ from barograph.yaml_kinds import name_fault
 from numpy.typing import NDArray
 
 from cli.infer.columns import MAX_SLICE_TEXTS, NULL_CODE, TooManyTexts, read_texts
-from cli.infer.tables import Table, TableError, is_text, plain_type
+from cli.infer.errors import OptionError
+from cli.infer.tables import Table, is_text, plain_type
 from sketches.baseline import OTHER, SliceValues
 
 TOP = 20
@@ -42,19 +43,19 @@ def read_dimension(table: Table, column: str) -> Dimension:
     """Read a slice column: its most frequent values get a slice each, everything else and null is `other`.
 
     Raises:
-        TableError: the column is no text, boolean or whole number, or has too many distinct values.
+        OptionError: the column is no text, boolean or whole number, or has too many distinct values.
     """
     kind = plain_type(table.columns[column])
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise TableError(f"--slice {column}: the column holds {kind}; slice by texts, booleans or whole numbers")
+        raise OptionError(f"--slice {column}: the column holds {kind}; slice by texts, booleans or whole numbers")
     name = column.replace("=", "_")
     fault = name_fault(name)
     if fault is not None:
-        raise TableError(f"--slice {column!r}: the name {fault}")
+        raise OptionError(f"--slice {column!r}: the name {fault}")
     try:
         texts = read_texts(table, column, MAX_SLICE_TEXTS)
     except TooManyTexts as error:
-        raise TableError(f"--slice {column}: {error}; slice by a column with fewer values") from error
+        raise OptionError(f"--slice {column}: {error}; slice by a column with fewer values") from error
     named = [_FLAGS[text] if pa.types.is_boolean(kind) else text for text in texts.values]
     # A value that no slice can be called by belongs to `other`.
     ranked = [code for code in texts.by_frequency() if named[code] != OTHER and name_fault(named[code]) is None]

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from cli.infer.errors import TableError
+
 BATCH_ROWS = 1 << 18
 """Rows held as an Arrow array at a time: 2 MB of doubles."""
 CSV_BLOCK_BYTES = 8 << 20
@@ -37,10 +39,6 @@ _WIDER = {
 }
 """What to read a CSV column as when a later row does not fit its type so far; text where nothing is said."""
 _CSV_MISFIT = re.compile(r"In CSV column #(\d+): .*?CSV conversion error to ([^:]+):")
-
-
-class TableError(ValueError):
-    """A table cannot be read; the text says why and what to do."""
 
 
 class Table:

@@ -102,9 +102,10 @@ class _Batch:
         """Shape (W, G): slice `all` always, other slices from the contract's least n on."""
         least = np.maximum(self.series.contract.slice_min_n, 1)
         events = self.counts[:, :, EVENTS].take(slice_index, axis=1)
-        return (slice_index == 0)[None, :] | (events >= least)
+        chosen: NDArray[np.bool_] = (slice_index == 0)[None, :] | (events >= least)
+        return chosen
 
-    def common(self, where: tuple[IntArray, IntArray], slice_index: IntArray, field_names: pa.Array) -> Columns:
+    def common(self, where: tuple[Any, ...], slice_index: IntArray, field_names: pa.Array) -> Columns:
         """The columns that both tables have; `where` are the (window, group) pairs that become rows."""
         w, g = where
         n = len(w)

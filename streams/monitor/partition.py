@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
-from streams.monitor.chain import ENDED_MS, make_pos
+from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
 from streams.monitor.judge import judge
 from streams.monitor.rows import (
     MAX_MS,
@@ -96,10 +96,11 @@ class PartitionState:
         if any(self._chain.resketched(r.partition, r.start, part.source_topic_id, pos) for r in part.ranges):
             return Dead(offset, "covers offsets that were sketched before: offsets of the sketcher were reset")
         state = self._model(part.model)
-        series = state and self._series(state, part.version, part.baseline_id)
-        if state is None or series is None:
-            what = f"contract of model {part.model}" if state is None else f"baseline {part.baseline_id}"
-            return Dead(offset, f"no {what} is applied")
+        if state is None:
+            return Dead(offset, f"no contract of model {part.model} is applied")
+        series = self._series(state, part.version, part.baseline_id)
+        if series is None:
+            return Dead(offset, f"no baseline {part.baseline_id} is applied")
         end_s = part.pane_start_s + part.pane_s
         late = state.sealed_until_s is not None and end_s <= state.sealed_until_s
         try:
@@ -120,7 +121,7 @@ class PartitionState:
 
         Returns:
             What to write (None: nothing yet), and the offset up to which (exclusive) records may be acknowledged
-            once it is written.
+            once that is written; without anything to write nothing may be.
         """
         pos = make_pos(self._epoch, offset)
         if any(self._chain.resketched(r.partition, r.start, progress.source_topic_id, pos) for r in progress.ranges):
@@ -137,7 +138,7 @@ class PartitionState:
                 judged |= self._revise(state, pos, writes)
         now = self._clock()
         if not judged and now - self._written_s < self._write_s:
-            return None, self._acknowledged(offset)
+            return None, 0
         self._written_s = now
         self._collect(writes, pos)
         return writes, self._acknowledged(offset)
@@ -225,8 +226,8 @@ class PartitionState:
         contract = state.contract
         before = state.sealed_until_s
         until = self._sealable_s(state)
-        if before is None:
-            before = self._first_s(state)
+        if before is None and until is not None:
+            before = self._begin(state, until, pos)
         if until is None or before is None or until <= before:
             return False
         state.sealed_until_s = until
@@ -265,8 +266,25 @@ class PartitionState:
             return max(-(-last // hop) * hop, state.sealed_until_s or 0)
         return int((mark / 1000 - contract.lateness_s) // contract.pane_s) * contract.pane_s
 
+    def _begin(self, state: ModelState, until_s: int, pos: int) -> int | None:
+        """Where a model's record begins; what is older than any window of now counts as late.
+
+        One stray event from last year must not have every minute since then judged.
+        """
+        first = self._first_s(state)
+        if first is None or not self._live:
+            return first
+        reach = max((window.length_s for window in state.contract.windows), default=state.contract.pane_s)
+        before = max(first, until_s - reach)
+        state.sealed_until_s = until_s
+        for series in state.series.values():
+            for start_s in series.panes:
+                if start_s < before:
+                    self._touch(state, series, start_s, pos & ((1 << POS_EPOCH_BITS) - 1))
+        return before
+
     def _first_s(self, state: ModelState) -> int | None:
-        """Where a model's record begins: its first event, or on the live clock when it was applied, if earlier."""
+        """The first event, or on the live clock when the model was applied, if earlier."""
         pane_s = state.contract.pane_s
         starts = [start for series in state.series.values() for start in series.panes]
         if self._live:

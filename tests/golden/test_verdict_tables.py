@@ -59,7 +59,8 @@ def test_psi_verdict(row: Row) -> None:
     assert verdict.high.item() == pytest.approx(row.high, abs=5e-7)
     assert LEVEL_NAMES[verdict.level.item()] == row.level
     if row.p_value is not None:
-        assert verdict.p_value.item() == pytest.approx(row.p_value, abs=5e-7, rel=5e-5 if row.p_value < 1e-6 else 0)
+        rel, absolute = (1e-5, 0.0) if row.p_value < 1e-6 else (0.0, 5e-7)
+        assert verdict.p_value.item() == pytest.approx(row.p_value, rel=rel, abs=absolute)
 
 
 def test_all_rows_judged_in_one_call() -> None:

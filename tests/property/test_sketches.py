@@ -1,8 +1,9 @@
 """One contract that every sketch keeps, and the accuracy that the numeric ones state.
 
-The sketches flip coins that cannot be seeded. So a single answer is held to twice its stated 99 % bound (5
-standard deviations), and the bound itself is tested as a frequency, with a limit that chance passes once in
-10⁵ runs.
+The sketches flip coins that cannot be seeded. So a single answer is held to `MARGIN` times its stated 99 %
+bound: among 3,000 sketches the largest error was 0.96 times the bound. The bound itself is tested as a
+    frequency, with a
+limit that chance passes once in 10⁵ runs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sketches.numeric import FloatArray, NumericSketch
 
 Sketch = TypeVar("Sketch", NumericSketch, UnseenCategories)
 
+MARGIN = 1.5
 SIZES = (1, 2, 10, 150, 1_000, 30_000)
 RANKS = (0.0, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
 
@@ -184,14 +186,14 @@ class NumericContract(SketchContract[NumericSketch]):
         assert found[-1] == exact[-1]
         assert np.isin(found, exact).all()
         for rank, value in zip(RANKS, found.tolist(), strict=True):
-            allowed = 2 * sketch.rank_error_at(rank) + 1 / exact.size
+            allowed = MARGIN * sketch.rank_error_at(rank) + 1 / exact.size
             # Equal values share a range of ranks: that of the value found has to reach the rank asked for.
             first = np.searchsorted(exact, value, side="left") / exact.size
             last = np.searchsorted(exact, value, side="right") / exact.size
             assert first - allowed <= rank <= last + allowed, (rank, value, first, last)
         points = np.unique(exact[:: max(1, exact.size // 40)])
         true = np.searchsorted(exact, points, side="right") / exact.size
-        allowances = np.array([2 * sketch.rank_error_at(rank) + 1e-9 for rank in true])
+        allowances = np.array([MARGIN * sketch.rank_error_at(rank) + 1e-9 for rank in true])
         assert (np.abs(sketch.cdf(points) - true) <= allowances).all()
 
     @pytest.mark.parametrize("name", GENERATORS)
@@ -347,7 +349,7 @@ def test_any_order_of_merging_keeps_the_stated_error(sketch_type: SketchType) ->
         while len(rest) > 1:
             other = rest.pop(int(rng.integers(len(rest))))
             rest[int(rng.integers(len(rest)))].merge(other)
-        allowed = 2 * rest[0].rank_error_at(0.5) + 1 / values.size
+        allowed = MARGIN * rest[0].rank_error_at(0.5) + 1 / values.size
         assert rest[0].n == values.size
         assert abs(rest[0].quantiles([0.5])[0] / values.size - 0.5) <= allowed
 

@@ -7,14 +7,16 @@ imported but pyarrow. Rows without id or time are left out and counted.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from barograph.contract import Contract
-from barograph.events import MAPS
+from barograph.events import MAPS, label_key
 from barograph.pii import Pii
 from barograph.values import InvalidEvent, epoch_ms
 
@@ -183,6 +185,16 @@ def constant(text: str, n_rows: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
 
 
+def by_partition(rows: pa.RecordBatch, model: str, n_partitions: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut rows of labels by the partition their key belongs to: crc32(key) modulo the number of partitions."""
+    begun = zlib.crc32(label_key(model, ""))
+    chosen: dict[int, list[int]] = {}
+    for position, event_id in enumerate(rows.column("id").to_pylist()):
+        chosen.setdefault(zlib.crc32(event_id.encode(), begun) % n_partitions, []).append(position)
+    for partition, positions in sorted(chosen.items()):
+        yield partition, rows.take(pa.array(positions, pa.int64()))
+
+
 def _slices(table: pa.Table) -> Iterator[pa.RecordBatch]:
     for start in range(0, table.num_rows, BLOCK_ROWS):
         yield from table.slice(start, BLOCK_ROWS).combine_chunks().to_batches()
@@ -242,7 +254,7 @@ def _is_label(kind: pa.DataType) -> bool:
 
 
 def _timestamps(values: pa.Array) -> pa.Array:
-    """Bring times to UTC milliseconds (rounded down); those without a zone are UTC already."""
+    """Bring times to UTC milliseconds (cut, not rounded); those without a zone are UTC already."""
     if pa.types.is_date(values.type):
         values = values.cast(pa.timestamp("s"))
     zone = getattr(values.type, "tz", None)
@@ -262,8 +274,18 @@ def _times(values: pa.Array | None, n_rows: int, now_ms: int) -> pa.Array:
         return _timestamps(values)
     if pa.types.is_null(kind):
         return values.cast(TIME)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return pa.array([_epoch_ms(value) for value in values.to_pylist()], pa.int64()).cast(TIME)
+    if pa.types.is_floating(kind):  # pandas makes floats of whole numbers beside nulls
+        values = pc.if_else(pc.less(pc.abs(values), 2.0**53), pc.floor(values), None)
+        return values.cast(pa.int64()).cast(TIME)
+    if pa.types.is_integer(kind):
+        return values.cast(pa.int64()).cast(TIME)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _parsed(values.cast(pa.string()))
+        return pa.array([_parsed(text) for text in values.to_pylist()], pa.int64()).cast(TIME)
     raise InvalidEvent(f"the column at has the type {kind}; make it timestamps or epoch milliseconds")
+
+
+def _parsed(text: str | None) -> int | None:
+    try:
+        return None if text is None else epoch_ms(datetime.fromisoformat(text))
+    except ValueError:
+        return None

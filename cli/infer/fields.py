@@ -1,0 +1,179 @@
+"""One column of a training table → the field it becomes, or why it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cli.infer.columns import (
+    FloatArray,
+    Texts,
+    TooManyTexts,
+    count_distinct,
+    read_distinct_integers,
+    read_numbers,
+    read_texts,
+)
+from cli.infer.profile import FieldPlan
+from cli.infer.slices import Dimension
+from cli.infer.summarise import (
+    MAX_CATEGORIES,
+    Summary,
+    is_whole,
+    needs_doubles,
+    summarise_numbers,
+    summarise_texts,
+)
+from cli.infer.tables import Table
+from sketches.baseline import ALL, FieldBaseline
+from sketches.bins import RARE_DIVISOR
+from sketches.layout import IntArray
+from sketches.quantiles import FEW_INTEGERS, POINT_MASS
+
+ID_MIN_ROWS = 100
+"""With fewer valid rows, values that are all different say nothing."""
+_ID_PERCENT = 99
+"""A whole number or text that differs in so many of a hundred valid rows is an id."""
+_EXACT_LIMIT = 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A column is not watched."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A column became a field."""
+
+    plan: FieldPlan
+    summary: Summary
+    why: str
+
+
+class FieldReader:
+    """Reads columns of one table, for the same slices and event times.
+
+    Args:
+        table: The training table.
+        dimensions: Slices to count apart.
+        at_ms: Event times, Unix milliseconds, shape (n,); None where there are none.
+        untimed: Which rows have none, shape (n,).
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        dimensions: Sequence[Dimension],
+        at_ms: IntArray | None,
+        untimed: NDArray[np.bool_] | None,
+    ) -> None:
+        self._table, self._dimensions = table, dimensions
+        self._at_ms, self._untimed = at_ms, untimed
+
+    def read(self, plan: FieldPlan) -> Found | LeftOut:
+        """Read a column and summarise it, if its values can be watched.
+
+        Raises:
+            TableError: the file is damaged.
+        """
+        return self._category(plan) if plan.type == "category" else self._numeric(plan)
+
+    def _numeric(self, plan: FieldPlan) -> Found | LeftOut:
+        values = read_numbers(self._table, plan.column)
+        if plan.type == "timestamp":
+            if self._at_ms is None or self._untimed is None:
+                return LeftOut("a moment is judged by its age, and --time names no event time")
+            values = (self._at_ms - values) / 1000
+            values[self._untimed] = np.nan
+        ordered = np.sort(values[np.isfinite(values)])
+        distinct = count_distinct(ordered)
+        if plan.type == "int" and not plan.wanted:
+            if ordered.size and max(-ordered[0], ordered[-1]) >= _EXACT_LIMIT:
+                distinct = read_distinct_integers(self._table, plan.column)
+            if _is_id(distinct, ordered.size):
+                return LeftOut(_id_reason(distinct, ordered.size))
+        whole = plan.type in ("int", "bool") or is_whole(ordered)
+        summary = summarise_numbers(
+            plan.name,
+            values,
+            ordered,
+            self._dimensions,
+            integer=whole or needs_doubles(ordered),
+            boolean=plan.type == "bool",
+        )
+        why = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
+        return Found(plan, summary, why)
+
+    def _category(self, plan: FieldPlan) -> Found | LeftOut:
+        try:
+            texts = read_texts(self._table, plan.column)
+        except TooManyTexts as error:
+            return LeftOut(f"high cardinality: {error}")
+        distinct = len(texts.values)
+        valid = int(np.count_nonzero(texts.codes >= 0))
+        if not plan.wanted and _is_id(distinct, valid):
+            return LeftOut(_id_reason(distinct, valid))
+        summary = summarise_texts(plan.name, texts, self._dimensions)
+        return Found(plan, summary, _category_reason(plan, texts, summary.baseline))
+
+
+def _is_id(distinct: int, valid: int) -> bool:
+    return valid >= ID_MIN_ROWS and distinct * 100 >= _ID_PERCENT * valid
+
+
+def _id_reason(distinct: int, valid: int) -> str:
+    return f"looks like an id: {distinct:,} distinct values in {valid:,} rows"
+
+
+def _numeric_reason(
+    plan: FieldPlan, values: FloatArray, ordered: FloatArray, distinct: int, field: FieldBaseline, *, whole: bool
+) -> str:
+    notes = [plan.note] if plan.note else []
+    invalid = int(np.count_nonzero(np.isinf(values)))
+    if invalid:
+        notes.append(f"{invalid:,} NaN or infinite values count as invalid")
+    if ordered.size == 0:
+        return "; ".join([*notes, "no valid value: any value will be drift"])
+    if plan.type == "bool":
+        return "; ".join([*notes, "true or false"])
+    if distinct == 1:
+        notes.append(f"constant, always {ordered[0]:.6g}: any other value will be drift")
+    elif whole and distinct <= FEW_INTEGERS:
+        notes.append(f"{distinct} whole numbers, one bin each")
+    else:
+        masses = _masses(field, ordered.size)
+        notes.append("deciles" + (f"; point mass at {', '.join(masses)}" if masses else ""))
+    return "; ".join(notes)
+
+
+def _masses(field: FieldBaseline, valid: int) -> list[str]:
+    """Write values that hold at least a tenth of the rows, as the quantiles show them."""
+    values, counts = np.unique(np.array(field.quantiles), return_counts=True)
+    heavy = counts * POINT_MASS >= len(field.quantiles)
+    return [f"{value:.6g}" for value in values[heavy & (valid >= POINT_MASS)].tolist()]
+
+
+def _category_reason(plan: FieldPlan, texts: Texts, field: FieldBaseline) -> str:
+    notes = [plan.note] if plan.note else []
+    distinct = len(texts.values)
+    if distinct == 0:
+        return "; ".join([*notes, "no value: any value will be drift"])
+    if distinct == 1:
+        return "; ".join([*notes, f"constant, always {field.categories[0]!r}"])
+    counts = field.slices[ALL].cells
+    kept = sum(count * RARE_DIVISOR >= sum(counts) for count in counts[:-2])
+    if kept == 0:
+        notes.append(f"{distinct:,} values, none in 0.5 % of the rows: only unseen and null values can show")
+    elif kept < distinct:
+        notes.append(f"{distinct:,} values, {distinct - kept:,} rare ones judged as `other`")
+    else:
+        notes.append(f"{distinct:,} values")
+    if distinct > MAX_CATEGORIES:
+        notes.append(f"the {MAX_CATEGORIES:,} most frequent counted one by one")
+    return "; ".join(notes)

@@ -1,0 +1,127 @@
+"""The only module that knows Faust: it brings records of `parts` to the worker and acknowledges what is durable.
+
+Facts that shaped it, each pinned by a test: only `noack().events()` with acknowledgements in order survives an
+exception; under `at_least_once` Faust reads uncommitted records unless its consumer is told otherwise; with
+`stream_wait_empty` a rebalance waits for acknowledgements that are withheld on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+import structlog
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from mode.supervisors import CrashingSupervisor
+
+from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
+from streams.settings import ProcessorSettings
+
+GROUP = "monitor"
+log = structlog.get_logger()
+
+
+class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """A consumer thread that never sees the parts of aborted transactions."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        # Faust decides the isolation level by this flag alone while it builds the consumer.
+        before = self.consumer.in_transaction
+        self.consumer.in_transaction = True
+        try:
+            return super()._create_worker_consumer(transport)
+        finally:
+            self.consumer.in_transaction = before
+
+
+class CommittedOnlyConsumer(Consumer):  # type: ignore[misc]
+    """A consumer on such a thread."""
+
+    def _new_consumer_thread(self) -> Any:
+        return CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class CommittedOnlyTransport(Transport):  # type: ignore[misc]
+    """A transport with such consumers."""
+
+    Consumer = CommittedOnlyConsumer
+
+
+def make_app(settings: ProcessorSettings, worker: Worker) -> Any:
+    """Build the Faust app of a monitor."""
+    app = faust.App(
+        f"{settings.topics.prefix}{GROUP}",
+        broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
+        datadir=tempfile.mkdtemp(prefix="barograph-monitor-"),
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        broker_commit_interval=1.0,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=max(0.3, settings.session_timeout_s / 5),
+        broker_request_timeout=max(90.0, settings.session_timeout_s * 2),
+        broker_max_poll_interval=1000.0,
+        consumer_auto_offset_reset="earliest",
+        table_standby_replicas=0,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        agent_supervisor=CrashingSupervisor,
+        logging_config={"version": 1, "disable_existing_loggers": False},
+    )
+    app.transport = CommittedOnlyTransport(app.conf.broker_consumer, app)
+    topic = app.topic(settings.topics.parts, value_serializer="raw", key_serializer="raw", value_type=bytes)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="monitor")
+    pending: dict[int, deque[Any]] = {}
+
+    @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
+    async def on_revoked(_app: Any, revoked: Any, **_: Any) -> None:
+        pending.clear()
+        worker.supersede(app.consumer_generation_id + 1)
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+    async def on_assigned(_app: Any, assigned: Any, **_: Any) -> None:
+        pending.clear()
+        log.info(
+            "assigned",
+            processor="monitor",
+            instance=settings.instance,
+            partitions=sorted(t.partition for t in assigned),
+        )
+
+    @app.agent(topic, concurrency=1)  # type: ignore[untyped-decorator]
+    async def parts(stream: Any) -> None:
+        loop = asyncio.get_running_loop()
+        async for event in stream.noack().events():
+            message = event.message
+            record = Incoming(message.partition, message.offset, message.value, message.generation_id)
+            if record.generation != app.consumer_generation_id:
+                continue
+            waiting = pending.setdefault(record.partition, deque())
+            waiting.append(event)
+            try:
+                durable = await loop.run_in_executor(thread, worker.handle, record)
+            except Superseded:
+                continue
+            if durable == NOTHING or record.generation != app.consumer_generation_id:
+                continue
+            while waiting and waiting[0].message.offset < durable:
+                waiting.popleft().ack()
+
+    return app
+
+
+def run_app(settings: ProcessorSettings, worker: Worker) -> int:
+    """Run until SIGTERM, SIGINT or an error; return the exit code (0 asked to, 1 otherwise)."""
+    app = make_app(settings, worker)
+    try:
+        faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        worker.stop()
+    return 0

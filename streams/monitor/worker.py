@@ -1,0 +1,175 @@
+"""Records of `parts` → the warehouse, one after another on one thread; Faust only brings the records."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from confluent_kafka import Producer
+
+from streams.monitor.partition import PartitionState
+from streams.monitor.store import Store, Writes
+from streams.records import Part, Progress, RecordError, decode
+from streams.registry import Registry
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from warehouse.errors import WarehouseBusy
+
+T = TypeVar("T")
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
+NOTHING = -1
+"""No record may be acknowledged yet."""
+
+
+class Superseded(Exception):
+    """The partitions were given to another generation while this one's records were at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One record as Kafka holds it, and the generation of the group that it was read in."""
+
+    partition: int
+    offset: int
+    value: bytes | None
+    generation: int
+
+
+class Worker:
+    """Holds the state of the assigned partitions; used by one thread, but for `supersede`."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        store: Store,
+        registry: Callable[[], Registry],
+        refresh: Callable[[], None],
+        parts_topic: tuple[str, int],
+        report: Report,
+    ) -> None:
+        self._settings, self._store, self._registry, self._refresh = settings, store, registry, refresh
+        self._parts_topic_id, self._n_partitions = parts_topic
+        self._report = report
+        self._states: dict[int, PartitionState] = {}
+        self._generation = -1
+        self._current = -1
+        self._stop = threading.Event()
+        self._dead = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "enable.idempotence": True,
+                "log_level": 3,
+                **settings.kafka,
+            }
+        )
+        self._log = structlog.get_logger().bind(processor="monitor", instance=settings.instance)
+
+    def supersede(self, generation: int) -> None:
+        """Tell, from any thread, that a new generation began: records and state of older ones are void."""
+        self._current = max(self._current, generation)
+
+    def stop(self) -> None:
+        """End waiting for a busy warehouse, from any thread."""
+        self._stop.set()
+
+    def handle(self, record: Incoming) -> int:
+        """Work on one record.
+
+        Returns:
+            The offset up to which (exclusive) records of its partition are durable; NOTHING where that did not move.
+
+        Raises:
+            Superseded: the record belongs to an older generation.
+            WarehouseError: the warehouse refuses for good.
+        """
+        if record.generation < max(self._generation, self._current):
+            raise Superseded
+        if record.generation > self._generation:
+            self._states, self._generation = {}, record.generation
+        state = self._states.get(record.partition)
+        if state is None:
+            state = self._patiently(lambda: self._load(record.partition), "load state")
+            self._states[record.partition] = state
+        began = time.monotonic()
+        try:
+            found = decode(record.value)
+        except RecordError as error:
+            self._bury(record, str(error))
+            return NOTHING
+        if isinstance(found, Part):
+            self._part(state, found, record)
+            self._report.details["part_seconds"] = time.monotonic() - began
+            return NOTHING
+        return self._progress(state, found, record)
+
+    def _part(self, state: PartitionState, part: Part, record: Incoming) -> None:
+        registry = self._registry()
+        if part.model not in registry.contracts or part.baseline_id not in registry.layouts:
+            self._refresh()
+        dead = self._patiently(lambda: state.part(part, record.offset), "load panes")
+        if dead is not None:
+            self._bury(record, dead.reason)
+        else:
+            self._report.events += int(part.counts[0, 0]) if part.slice_from == 0 and part.field_from == 0 else 0
+
+    def _progress(self, state: PartitionState, progress: Progress, record: Incoming) -> int:
+        writes, durable = self._patiently(lambda: state.progress(progress, record.offset), "load panes")
+        if writes is None:
+            return NOTHING
+        began = time.monotonic()
+        self._patiently(lambda: self._write(writes), "write")
+        self._report.details["write_seconds"] = time.monotonic() - began
+        self._report.details["late_events"] = float(sum(s.late_events for s in self._states.values()))
+        self._report.committed(0)
+        return durable
+
+    def _write(self, writes: Writes) -> None:
+        self._dead.flush()
+        self._store.write(writes)
+
+    def _load(self, partition: int) -> PartitionState:
+        return PartitionState(
+            partition,
+            self._n_partitions,
+            self._parts_topic_id,
+            self._store,
+            self._registry,
+            live=self._settings.clock == "live",
+            write_s=self._settings.write_s,
+            revise_s=self._settings.revise_s,
+        )
+
+    def _bury(self, record: Incoming, reason: str) -> None:
+        self._report.dead_letters += 1
+        self._log.error("record put aside", partition=record.partition, offset=record.offset, reason=reason)
+        topics = self._settings.topics
+        self._dead.produce(
+            topics.parts_dead,
+            value=record.value,
+            headers=[
+                ("reason", reason.encode()[:1000]),
+                ("source-topic", topics.parts.encode()),
+                ("source-partition", str(record.partition).encode()),
+                ("source-offset", str(record.offset).encode()),
+            ],
+        )
+
+    def _patiently(self, work: Callable[[], T], action: str) -> T:
+        """Do what needs the warehouse, waiting while it is busy; nothing is dropped meanwhile."""
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                return work()
+            except WarehouseBusy as error:
+                self._report.retries += 1
+                self._log.warning("warehouse busy", action=action, error=str(error), wait_s=round(wait_s, 1))
+            if self._current > self._generation or self._stop.wait(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+                self._states.clear()
+                raise Superseded
+            wait_s = min(wait_s * 2, LAST_RETRY_S)

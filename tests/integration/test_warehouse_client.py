@@ -1,0 +1,171 @@
+"""The client against the real engine, against servers that misbehave, and against none."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pyarrow as pa
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from warehouse import migrate, queries
+from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+ODD_NAMES = [
+    "",
+    "it's",
+    'say "no"',
+    "back\\slash",
+    "tab\tand\nnewline",
+    "\\N",
+    "`; DROP TABLE topics",
+    "{name:String}",
+    "%s %(name)s",
+    "Größe · 尺寸 · 📈",
+    "' OR '1' = '1",
+    "a\u0000b",
+]
+
+
+@pytest.fixture
+def client(engine: LocalClickHouse, database: str) -> Iterator[Client]:
+    with connect(Address(engine.host, engine.port, database), create=True) as client:
+        migrate.apply(client)
+        yield client
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[Address]:
+    """A server that gives one answer to whatever is posted."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield Address("127.0.0.1", server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def refusing(status: int, code: int | None, text: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        if code is not None:
+            handler.send_header("X-ClickHouse-Exception-Code", str(code))
+        handler.send_header("Content-Length", str(len(text)))
+        handler.end_headers()
+        handler.wfile.write(text.encode())
+
+    return answer
+
+
+def test_a_refused_connection_is_busy() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        address = Address("127.0.0.1", held.getsockname()[1])
+        with pytest.raises(WarehouseBusy, match=rf"ClickHouse at {address} could not be reached"):
+            connect(address)
+
+
+def test_a_silent_server_is_busy_after_the_time_out() -> None:
+    released = threading.Event()
+    with answering(lambda _: (released.wait(30), None)[1]) as address:
+        with pytest.raises(WarehouseBusy, match="could not be reached"):
+            connect(address, timeout_s=1)
+        released.set()
+
+
+def test_a_connection_cut_half_way_is_busy() -> None:
+    with (
+        answering(lambda handler: handler.connection.close()) as address,
+        pytest.raises(WarehouseBusy, match="could not be reached"),
+    ):
+        connect(address)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, None), (502, None), (429, None), (500, 241), (500, 252)])
+def test_a_server_with_too_much_to_do_is_busy(status: int, code: int | None) -> None:
+    with answering(refusing(status, code, "no")) as address, pytest.raises(WarehouseBusy) as caught:
+        connect(address)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, 516), (404, 81), (400, None)])
+def test_a_server_that_refuses_is_an_error(status: int, code: int | None) -> None:
+    with answering(refusing(status, code, "no")) as address, pytest.raises(WarehouseError) as caught:
+        connect(address)
+    assert caught.value.code == code
+
+
+def test_a_statement_that_the_engine_refuses_keeps_its_code(client: Client) -> None:
+    with pytest.raises(WarehouseError, match=r"Unknown table .*\(code 60\)\. Run `barograph apply`") as caught:
+        client.rows("SELECT 1 FROM no_such_table")
+    assert caught.value.code == 60
+    with pytest.raises(WarehouseError) as caught:
+        client.command("CREATE NONSENSE")
+    assert caught.value.code == 62
+
+
+def test_the_settings_of_every_request_are_those_that_state_needs(client: Client) -> None:
+    sql = "SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}"
+    wanted = {
+        "async_insert": "0",
+        "insert_quorum": "auto",
+        "distributed_foreground_insert": "1",
+        "insert_deduplicate": "0",
+        "max_partitions_per_insert_block": "0",
+        "input_format_null_as_default": "0",
+    }
+    assert dict(client.rows(sql, {"names": list(wanted)})) == wanted
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_values_are_bound_whatever_they_hold(client: Client, name: str) -> None:
+    assert client.rows("SELECT {name:String}, {names:Array(String)}", {"name": name, "names": (name, name)}) == [
+        (name, [name, name])
+    ]
+    row = {"topic_id": name, "partitions": 1, "recorded_at": datetime(2026, 1, 2, tzinfo=UTC)}
+    insert_rows(client, "topics", [{"name": name, **row}, {"name": f"not {name}", **row}])
+    assert client.rows("SELECT name, topic_id FROM topics WHERE name = {name:String}", {"name": name}) == [
+        (name, name)
+    ]
+    assert [found.name for found in queries.topics(client)] == sorted([name, f"not {name}"])
+
+
+def test_times_come_back_in_utc(client: Client) -> None:
+    at = datetime(2026, 3, 29, 1, 30, 0, 250_000, tzinfo=UTC)
+    insert_rows(client, "topics", [{"name": "a", "topic_id": "b", "partitions": 1, "recorded_at": at}])
+    [found] = queries.topics(client)
+    assert found.recorded_at == at
+    assert found.recorded_at.utcoffset() == at.utcoffset()
+    table = client.arrow("SELECT recorded_at, toDateTime(recorded_at) AS seconds FROM topics")
+    assert table["recorded_at"].type == pa.timestamp("ms", tz="UTC")
+    assert table["seconds"].to_pylist() == [int(at.timestamp())]
+
+
+def test_a_null_is_refused_not_turned_into_nothing(client: Client) -> None:
+    with pytest.raises(WarehouseError, match="NULL"):
+        client.insert("topics", pa.table({"name": pa.array(["a", None])}))
+    assert client.rows("SELECT count() FROM topics") == [(0,)]
+
+
+def test_no_rows_are_no_request(client: Client) -> None:
+    client.insert("no_such_table", pa.table({"name": pa.array([], pa.string())}))
+    insert_rows(client, "no_such_table", [])

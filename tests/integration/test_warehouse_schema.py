@@ -1,0 +1,172 @@
+"""Migrations on the real engine: run all twice, interrupted, at once; and the page that describes their outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from warehouse import describe, migrate
+from warehouse.client import Address, Client, WarehouseError, connect
+from warehouse.migrate import State
+from warehouse.tables import SCHEMAS
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def address(engine: LocalClickHouse, database: str) -> Address:
+    return Address(engine.host, engine.port, database)
+
+
+@pytest.fixture
+def empty(address: Address) -> Iterator[Client]:
+    with connect(address, create=True) as client:
+        yield client
+
+
+@pytest.fixture
+def client(empty: Client) -> Client:
+    migrate.apply(empty)
+    return empty
+
+
+def made_of(*statements: str) -> list[migrate.Migration]:
+    """Migrations 1, 2, … of one file each."""
+    return [migrate.parse(f"{i:04d}_step.sql", text) for i, text in enumerate(statements, start=1)]
+
+
+def tables(client: Client) -> set[str]:
+    sql = "SELECT name FROM system.tables WHERE database = {database:String}"
+    return {name for (name,) in client.rows(sql, {"database": client.database})}
+
+
+def test_all_run_once_and_a_second_time_none(empty: Client) -> None:
+    known = list(migrate.load())
+    assert migrate.pending(empty) == known
+    assert tables(empty) == set()
+    assert migrate.apply(empty) == known
+    before = tables(empty)
+    assert SCHEMAS.keys() | {"latest_drift", "pipeline", "migrations"} <= before
+    assert migrate.pending(empty) == []
+    assert migrate.apply(empty) == []
+    assert tables(empty) == before
+    assert set(migrate.states(empty).values()) == {State.COMPLETED}
+
+
+def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(empty: Client) -> None:
+    one, broken = made_of(
+        "CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;",
+        "CREATE TABLE IF NOT EXISTS b (x UInt8) ENGINE = Memory;\nCREATE TABLE IF NOT EXISTS c (x Nonsense)\n"
+        "ENGINE = Memory;",
+    )
+    with pytest.raises(WarehouseError, match="Statement 2 of migration 0002_step failed") as caught:
+        migrate.apply(empty, [one, broken])
+    assert caught.value.code == 50  # UNKNOWN_TYPE
+    assert migrate.states(empty, [one, broken]) == {one: State.COMPLETED, broken: State.IN_PROGRESS}
+    assert {"a", "b"} <= tables(empty)
+
+    _, mended = made_of("SELECT 1;", "\n".join(broken.statements).replace("Nonsense", "UInt8") + ";")
+    mended = migrate.parse(
+        "0002_step.sql", ";\n".join(broken.statements).replace("Nonsense", "UInt8") + ";\n"
+    )
+    assert migrate.pending(empty, [one, mended]) == [mended]
+    assert migrate.apply(empty, [one, mended]) == [mended]
+    assert "c" in tables(empty)
+    assert migrate.states(empty, [one, mended])[mended] is State.COMPLETED
+
+
+def test_a_changed_one_is_refused_once_it_has_run(empty: Client) -> None:
+    migrate.apply(empty, made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;"))
+    changed = made_of("CREATE TABLE IF NOT EXISTS a (x UInt16) ENGINE = Memory;")
+    with pytest.raises(WarehouseError, match="0001_step was changed after it had run"):
+        migrate.apply(empty, changed)
+
+
+def test_a_database_of_a_newer_program_is_refused(empty: Client) -> None:
+    both = made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;") * 2
+    newer = [both[0], migrate.parse("0002_future.sql", "CREATE TABLE IF NOT EXISTS b (x UInt8) ENGINE = Log;")]
+    migrate.apply(empty, newer)
+    with pytest.raises(WarehouseError, match=r"has migration 0002_future, .* update the program"):
+        migrate.pending(empty, both[:1])
+
+
+def test_runs_at_the_same_time_all_succeed(address: Address, empty: Client) -> None:
+    barrier, failures = threading.Barrier(4), []
+
+    def run() -> None:
+        with connect(address) as own:
+            barrier.wait()
+            try:
+                migrate.apply(own)
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert migrate.pending(empty) == []
+
+
+def test_a_slow_run_does_not_undo_completed(empty: Client) -> None:
+    [only] = made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;")
+    migrate.apply(empty, [only])
+    migrate._record(empty, only, State.IN_PROGRESS, 1)
+    assert migrate.pending(empty, [only]) == []
+
+
+def test_every_table_view_and_column_is_described(client: Client) -> None:
+    sql = (
+        "SELECT table || '.' || name FROM system.columns WHERE database = {database:String} AND comment = '' "
+        "UNION ALL SELECT name FROM system.tables WHERE database = {database:String} AND comment = ''"
+    )
+    assert client.rows(sql, {"database": client.database}) == []
+
+
+def test_the_page_of_tables_says_what_the_schema_says(client: Client) -> None:
+    assert describe.compare(describe.render(client)) == 0
+
+
+def test_what_is_sent_has_the_types_of_the_tables(client: Client) -> None:
+    """Arrow's names of the engine's types, and every column that has to be written is in the schema."""
+    names = {
+        "LowCardinality(String)": pa.string(),
+        "String": pa.string(),
+        "UInt16": pa.uint16(),
+        "UInt32": pa.uint32(),
+        "UInt64": pa.uint64(),
+        "Int32": pa.int32(),
+        "Int64": pa.int64(),
+        "Float64": pa.float64(),
+        "Bool": pa.bool_(),
+        "DateTime('UTC')": pa.timestamp("s", tz="UTC"),
+        "DateTime64(3, 'UTC')": pa.timestamp("ms", tz="UTC"),
+        "Array(UInt64)": pa.large_list(pa.uint64()),
+        "Array(LowCardinality(String))": pa.list_(pa.string()),
+        "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
+        "Map(LowCardinality(String), Nullable(Float64))": pa.map_(pa.string(), pa.float64()),
+        "Map(String, Float64)": pa.map_(pa.string(), pa.float64()),
+        "Map(String, Int64)": pa.map_(pa.string(), pa.int64()),
+    }
+    for table, schema in SCHEMAS.items():
+        columns = client.rows(
+            "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} "
+            "AND default_kind = '' ORDER BY position",
+            {"database": client.database, "table": table},
+        )
+        sent = dict(zip(schema.names, schema.types, strict=True))
+        if "sketch" in sent:
+            assert sent.pop("sketch") == pa.binary()
+        expected = {name: names[kind] for name, kind in columns if name != "sketch"}
+        assert list(sent.items()) == list(expected.items()), table
+
+
+def test_a_missing_database_is_said_before_anything_else(address: Address) -> None:
+    with pytest.raises(WarehouseError, match=r"has no database .* Run `barograph apply`"):
+        connect(address)

@@ -1,0 +1,236 @@
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from barograph.contract import Contract, Field, Slice
+
+from sketches.baseline import (
+    ALL,
+    FORMAT,
+    QUANTILE_RANKS,
+    Baseline,
+    BaselineError,
+    FieldBaseline,
+    Phi,
+    SliceCounts,
+    SliceValues,
+    baseline_problems,
+    dump_baseline,
+    fit_problems,
+    load_baseline,
+)
+
+AGE = FieldBaseline(
+    name="age",
+    kind="numeric",
+    edges=(0.1, 20.0, 1e-310 + 40),
+    low=0.0,
+    high=120.0,
+    mean=31.5,
+    std=12.25,
+    quantiles=tuple(np.linspace(0, 120, QUANTILE_RANKS).tolist()),
+    slices={
+        ALL: SliceCounts(cells=(1, 2, 3, 4, 0), invalid=2, below=1, above=1, phi={"7d": Phi(2.5, 8, "rough")}),
+        "country=DE": SliceCounts(cells=(1, 2, 0, 0, 0), invalid=1),
+        "country=other": SliceCounts(cells=(0, 0, 3, 4, 0), invalid=1),
+    },
+)
+COLOUR = FieldBaseline(
+    name="colour",
+    kind="category",
+    categories=('["red",\n 1]', "", "grün"),
+    slices={ALL: SliceCounts(cells=(4, 3, 2, 1, 2), singletons=1)},
+)
+BASELINE = Baseline(
+    model="m",
+    version="3",
+    rows=12,
+    slice_rows={ALL: 12, "country=DE": 4, "country=other": 8},
+    dimensions=(SliceValues(name="country", source="context.country", values=("DE",), trained=True),),
+    fields=(AGE, COLOUR),
+    source="train.parquet",
+)
+CONTRACT = Contract(
+    model="m",
+    fields=(
+        Field(name="age", type="float", source="features.age", low=0.0, high=120.0),
+        Field(name="colour", type="category", source="features.colour"),
+    ),
+    slices=(Slice(name="country", source="context.country", top=1),),
+)
+
+
+def but(field: FieldBaseline | None = None, **changes: Any) -> Baseline:
+    """Return the baseline with something changed: of `field` where it is given."""
+    if field is None:
+        return msgspec.structs.replace(BASELINE, **changes)
+    fields = tuple(msgspec.structs.replace(f, **changes) if f is field else f for f in BASELINE.fields)
+    return msgspec.structs.replace(BASELINE, fields=fields)
+
+
+def counts_but(**changes: Any) -> Baseline:
+    whole = msgspec.structs.replace(AGE.slices[ALL], **changes)
+    return but(AGE, slices={**AGE.slices, ALL: whole})
+
+
+def test_a_baseline_comes_back_with_its_id() -> None:
+    assert baseline_problems(BASELINE) == []
+    data = dump_baseline(BASELINE)
+    found = load_baseline(data, "b.json")
+    assert found == BASELINE
+    assert found.id == BASELINE.id
+    assert dump_baseline(found) == data
+
+
+def test_the_file_can_be_read_by_people() -> None:
+    text = dump_baseline(BASELINE).decode()
+    lines = text.splitlines()
+    assert json.loads(text)["baseline"]["fields"][1]["categories"] == list(COLOUR.categories)
+    assert f'  "id": "{BASELINE.id}",' in lines
+    # A row of numbers is one line, not a thousand.
+    assert any(line.strip().startswith('"cells": [1, 2, 3, 4, 0]') for line in lines)
+    assert len(lines) < 120
+
+
+def test_the_id_changes_with_the_content_and_not_with_the_order_of_slices() -> None:
+    assert but(source="other.parquet").id != BASELINE.id
+    assert counts_but(cells=(2, 1, 3, 4, 0)).id != BASELINE.id
+    assert but(slice_rows=dict(reversed(BASELINE.slice_rows.items()))).id == BASELINE.id
+
+
+def test_a_file_changed_by_hand_is_refused() -> None:
+    data = dump_baseline(BASELINE).replace(b'"mean": 31.5', b'"mean": 32.5')
+    with pytest.raises(BaselineError, match=r"b\.json: the file says id .*, its content has .*changed by hand"):
+        load_baseline(data, "b.json")
+
+
+def test_another_format_is_refused_by_its_number() -> None:
+    data = dump_baseline(BASELINE).replace(f'"format": {FORMAT}'.encode(), b'"format": 9')
+    with pytest.raises(BaselineError, match=r"b\.json: the baseline is of format 9"):
+        load_baseline(data, "b.json")
+    # Whatever else that format holds.
+    with pytest.raises(BaselineError, match="format 9"):
+        load_baseline(b'{"baseline": {"format": 9, "anything": []}}', "b.json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"baseline": 1}', b'{"id": "x", "baseline": {"format": 1}}'],
+)
+def test_what_is_no_baseline_is_refused(data: bytes) -> None:
+    with pytest.raises(BaselineError, match=r"b\.json: this is no baseline file"):
+        load_baseline(data, "b.json")
+
+
+def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
+    wrong = but(COLOUR, categories=("red", "red", "blue"))
+    with pytest.raises(BaselineError, match="field colour: category 'red' comes twice"):
+        dump_baseline(wrong)
+    data = msgspec.json.encode({"id": wrong.id, "baseline": wrong})
+    with pytest.raises(BaselineError, match=r"b\.json: .*field colour: category 'red' comes twice"):
+        load_baseline(data, "b.json")
+
+
+def test_many_problems_are_cut_short() -> None:
+    with pytest.raises(BaselineError, match="and 1 more"):
+        dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
+
+
+def test_a_whole_number_in_place_of_a_float_is_not_written() -> None:
+    # JSON would bring 5 back as 5.0, under another id.
+    with pytest.raises(BaselineError, match="a whole number stands where a float belongs"):
+        dump_baseline(but(AGE, mean=31))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (but(model=""), "model is empty"),
+        (but(version=""), "version is empty"),
+        (but(rows=13), "slice_rows must hold `all` with all 13 rows"),
+        (but(slice_rows={**BASELINE.slice_rows, "country=DE": -1}), "slice country=DE has -1 rows"),
+        (but(slice_rows={**BASELINE.slice_rows, "sex=f": 1}), "slice sex=f belongs to no dimension"),
+        (but(dimensions=BASELINE.dimensions * 2), "dimension country comes twice"),
+        (
+            but(dimensions=(msgspec.structs.replace(BASELINE.dimensions[0], values=("DE", "other")),)),
+            "dimension country: value 'other' comes twice",
+        ),
+        (but(fields=(AGE, COLOUR, COLOUR)), "field colour comes twice"),
+        (but(AGE, edges=(20.0, 0.1, 40.0)), "field age: edges must ascend"),
+        (but(AGE, edges=(0.1, 0.1, 40.0)), "field age: edges must ascend"),
+        (but(AGE, edges=(0.1, 20.0, float("inf"))), "field age: an edge, quantile, limit or moment is not finite"),
+        (but(AGE, mean=float("nan")), "field age: an edge, quantile, limit or moment is not finite"),
+        (but(AGE, edges=(0.1, 20.0)), "field age: slice all: 5 cells, its edges or categories make 4"),
+        (but(AGE, quantiles=AGE.quantiles[:-1]), "field age: 1000 quantiles, there must be 1001 or none"),
+        (but(AGE, quantiles=AGE.quantiles[::-1]), "field age: quantiles must ascend"),
+        (but(AGE, categories=("a",)), "field age: a numeric field has no categories"),
+        (but(AGE, low=130.0), "field age: low 130.0 is above high 120.0"),
+        (but(AGE, std=-1.0), "field age: std is -1.0"),
+        (but(AGE, slices={}), "field age: the slice `all` is missing"),
+        (
+            but(AGE, slices={**AGE.slices, "sex=f": SliceCounts(cells=(0,) * 5)}),
+            "field age: slice sex=f has no rows in slice_rows",
+        ),
+        (counts_but(cells=(1, 2, 3, 5, -1)), "field age: slice all: a count is negative"),
+        (counts_but(invalid=3), "field age: slice all: cells and invalid add up to 13, the slice has 12 rows"),
+        (counts_but(above=11), "field age: slice all: above is 11, only 10 rows hold a valid value"),
+        (counts_but(phi={"7d": Phi(0.5, 8, "ok")}), "field age: slice all: φ of window 7d is 0.5 from 8 windows"),
+        (but(COLOUR, edges=(1.0,)), "field colour: a category field has neither edges nor quantiles"),
+        (but(COLOUR, categories=("red",)), "field colour: slice all: 5 cells, its edges or categories make 3"),
+    ],
+)
+def test_every_disagreement_is_named(wrong: Baseline, problem: str) -> None:
+    assert any(found.startswith(problem) for found in baseline_problems(wrong)), baseline_problems(wrong)
+
+
+def test_a_field_without_valid_values_is_sound() -> None:
+    empty = FieldBaseline(name="gone", kind="numeric", slices={ALL: SliceCounts(cells=(0, 12))})
+    assert load_baseline(dump_baseline(but(fields=(empty,))), "b.json").fields == (empty,)
+
+
+def test_a_contract_fits_its_baseline() -> None:
+    assert fit_problems(CONTRACT, BASELINE) == []
+    # Limits that the contract leaves open are training's own.
+    loose = tuple(msgspec.structs.replace(field, low=None, high=None) for field in CONTRACT.fields)
+    assert fit_problems(msgspec.structs.replace(CONTRACT, fields=loose), BASELINE) == []
+
+
+def test_every_misfit_is_named() -> None:
+    age, colour = CONTRACT.fields
+    contract = Contract(
+        model="n",
+        fields=(
+            msgspec.structs.replace(age, type="category", low=1.0, high=99.0),
+            Field(name="height", type="float", source="features.height"),
+        ),
+        slices=(
+            Slice(name="country", source="features.country", values=("DE", "FR")),
+            Slice(name="arm", source="arm"),
+        ),
+    )
+    sex = SliceValues(name="sex", source="context.sex", values=(), trained=True)
+    assert fit_problems(contract, but(dimensions=(*BASELINE.dimensions, sex))) == [
+        "the contract is for model n, the baseline for m",
+        "field age: type category needs a category baseline, it is numeric",
+        "field age: low is 1.0 in the contract, the baseline counted with 0.0",
+        "field age: high is 99.0 in the contract, the baseline counted with 120.0",
+        "field height: the baseline does not hold it",
+        "field colour: the contract does not hold it",
+        "slice country: source is features.country in the contract, context.country in the baseline",
+        "slice country: contract and baseline have different values: FR",
+        "slice arm: the baseline does not hold it",
+        "slice sex: the contract does not hold it",
+    ]
+    assert fit_problems(
+        msgspec.structs.replace(
+            CONTRACT, fields=(age, msgspec.structs.replace(colour, type="bool")), slices=CONTRACT.slices
+        ),
+        BASELINE,
+    ) == ["field colour: type bool needs a numeric baseline, it is category"]
+
+
+def test_more_slice_values_than_the_contract_keeps_are_a_misfit() -> None:
+    two = but(dimensions=(msgspec.structs.replace(BASELINE.dimensions[0], values=("DE", "FR")),))
+    assert fit_problems(CONTRACT, two) == ["slice country: the contract keeps the top 1 values, the baseline 2"]

@@ -1,0 +1,230 @@
+"""PSI against its definition, the rule of levels, and what happens at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import chdtri, chndtrinc
+
+from sketches.levels import Level
+from sketches.power import n_star, visible_shift
+from sketches.psi import psi_values, psi_verdicts
+
+TEN = [1_000_000] * 10
+
+
+def test_value_and_interval_follow_the_definition_on_ragged_groups() -> None:
+    rng = np.random.default_rng(20)
+    sizes = rng.integers(1, 40, 30)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    base = np.concatenate([rng.multinomial(20_000, rng.dirichlet(np.full(size, 0.3))) for size in sizes])
+    window = np.stack(
+        [
+            np.concatenate([rng.multinomial(n, rng.dirichlet(np.full(size, 0.5))) for size in sizes])
+            for n in (1, 30, 1_000, 70_000)
+        ]
+    )
+    phi = rng.uniform(1.0, 3.0, 30)
+    verdicts = psi_verdicts(base, window, starts, phi=phi)
+    for g, start in enumerate(starts):
+        cells = slice(start, start + sizes[g])
+        for w in range(len(window)):
+            psi, df, low, high, top = plain_verdict(base[cells], window[w, cells], phi[g])
+            assert verdicts.psi[w, g] == pytest.approx(psi, rel=1e-12, abs=1e-15)
+            assert verdicts.df[w, g] == df
+            assert verdicts.low[w, g] == pytest.approx(low, rel=1e-7, abs=1e-7)
+            assert verdicts.high[w, g] == pytest.approx(high, rel=1e-7, abs=1e-7)
+            assert verdicts.top_bin[w, g] == top
+
+
+def plain_verdict(b: np.ndarray, c: np.ndarray, phi: float) -> tuple[float, int, float, float, int]:
+    """One verdict, formula by formula, with scipy's own inversion."""
+    m, n = b.sum(), c.sum()
+    p_plain = (b + 0.5) / (m + len(b) / 2)
+    p = np.maximum(1e-4, p_plain)
+    a = np.minimum(0.5, n * p)
+    q_plain = (c + a) / (n + a.sum())
+    q = np.maximum(1e-4, q_plain)
+    part = (q - p) * np.log(q / p)
+    psi = float(part.sum())
+    df = max(1, int(((b / m >= 1e-4) & (n * p >= 0.5)).sum()) - 1)
+    n_h = n * m / (n + m) / phi
+    t = n_h * psi
+    low0 = chndtrinc(t, df, 0.975) / n_h if t > chdtri(df, 0.025) else 0.0
+    high0 = chndtrinc(max(t, chdtri(df, 0.5)), df, 0.025) / n_h
+    d = max(0.0, psi - df / n_h)
+    g = np.where(q_plain < 1e-4, 0.0, np.log(q / p) + 1 - p / q)
+    h = np.where(p_plain < 1e-4, 0.0, np.log(p / q) + 1 - q / p)
+    v = phi * (((q * g**2).sum() - (q * g).sum() ** 2) / n + ((p * h**2).sum() - (p * h).sum() ** 2) / m)
+    r = max(1.0, n_h * v / (4 * psi)) if psi > 1e-20 else 1.0
+    low = max(0.0, d - np.sqrt(r) * (d - low0))
+    return psi, df, float(low), float(d + np.sqrt(r) * (high0 - d)), int(part.argmax())
+
+
+def test_values_alone_agree_with_verdicts() -> None:
+    rng = np.random.default_rng(21)
+    base, window = rng.integers(0, 5_000, 60), rng.integers(0, 40, (50, 60))
+    starts = [0, 10, 13, 40]
+    psi, df, t, n = psi_values(base, window, starts)
+    verdicts = psi_verdicts(base, window, starts)
+    assert np.array_equal(psi, verdicts.psi)
+    assert np.array_equal(df, verdicts.df)
+    assert np.array_equal(n, verdicts.n)
+    m = np.add.reduceat(base, starts)
+    assert t == pytest.approx(psi * n * m / (n + m), rel=1e-12)
+
+
+def scaled(rest: int, first: int) -> list[int]:
+    return [first, *[rest] * 9]
+
+
+@pytest.mark.parametrize(
+    ("window", "level"),
+    [
+        (scaled(1_000, 1_000), Level.stable),
+        (scaled(890, 1_990), Level.stable),  # PSI 0.080
+        (scaled(870, 2_170), Level.minor),  # 0.107
+        (scaled(800, 2_800), Level.major),  # 0.225
+        (scaled(4, 4), Level.insufficient),
+        (scaled(3, 13), Level.insufficient),  # PSI 0.27 of 40 events: the interval reaches down to 0
+        (scaled(2, 82), Level.major),  # far beyond doubt with 100 events
+    ],
+)
+def test_level(window: list[int], level: Level) -> None:
+    assert psi_verdicts(TEN, window, [0]).level.item() == level
+
+
+def test_level_is_the_line_alone_where_there_is_enough_data() -> None:
+    rng = np.random.default_rng(22)
+    shares = np.stack([rng.dirichlet(np.full(10, alpha)) for alpha in np.geomspace(2, 200, 300)])
+    window = np.stack([rng.multinomial(5_000, share) for share in shares])
+    verdicts = psi_verdicts(TEN, window, [0], minor=0.07, major=0.3)
+    assert verdicts.enough.all()
+    assert set(np.unique(verdicts.level)) == {Level.stable, Level.minor, Level.major}
+    expected = np.where(verdicts.psi > 0.3, Level.major, np.where(verdicts.psi > 0.07, Level.minor, Level.stable))
+    assert np.array_equal(verdicts.level, expected)
+
+
+def test_without_enough_data_the_interval_must_clear_the_minor_line() -> None:
+    rng = np.random.default_rng(23)
+    window = np.stack([rng.multinomial(150, rng.dirichlet(np.full(10, 4.0))) for _ in range(400)])
+    verdicts = psi_verdicts(TEN, window, [0])
+    assert not verdicts.enough.any()
+    major = (verdicts.psi > 0.2) & (verdicts.low > 0.1)
+    assert 0 < major.sum() < (verdicts.psi > 0.2).sum(), "the sample must hold both kinds"
+    assert np.array_equal(verdicts.level, np.where(major, Level.major, Level.insufficient))
+
+
+def test_enough_data_begins_at_n_star() -> None:
+    m = 10**9
+    needed = n_star(9).item()
+    n = np.array([10 * int(needed * m / (m - needed) / 10), 10 * (int(needed / 10) + 1)])
+    window = np.repeat(n[:, None] // 10, 10, axis=1)
+    assert psi_verdicts([m // 10] * 10, window, [0]).enough[:, 0].tolist() == [False, True]
+
+
+def test_lines_and_phi_are_each_groups_own() -> None:
+    window = scaled(870, 2_170) * 3
+    verdicts = psi_verdicts(
+        TEN * 3, window, [0, 10, 20], phi=[1, 1, 500], minor=[0.1, 0.05, 0.1], major=[0.2, 0.1, 0.2]
+    )
+    assert verdicts.level[0].tolist() == [Level.minor, Level.major, Level.insufficient]
+    per_window = psi_verdicts(TEN, np.stack([window[:10]] * 2), [0], phi=[[1.0], [500.0]])
+    assert per_window.level[:, 0].tolist() == [Level.minor, Level.insufficient]
+
+
+def test_overdispersion_divides_the_sample_size_everywhere() -> None:
+    window = np.array(scaled(870, 2_170))
+    plain, phi = psi_verdicts(TEN, window, [0]), psi_verdicts(TEN, window, [0], phi=10.0)
+    assert phi.psi == plain.psi
+    assert phi.low < plain.low
+    assert phi.high > plain.high
+    assert phi.p_value > plain.p_value
+    assert phi.visible_shift == pytest.approx(np.sqrt(10) * plain.visible_shift, rel=0.01)
+
+
+@pytest.mark.parametrize(("base", "window"), [(TEN, [0] * 10), ([0] * 10, [5] * 10), ([0] * 10, [0] * 10)])
+def test_where_one_side_is_empty_nothing_is_known(base: list[int], window: list[int]) -> None:
+    verdicts = psi_verdicts([*base, 50, 50], [*window, 100, 100], [0, 10])
+    assert verdicts.n[0].tolist() == [sum(window), 200]
+    for name, expected in [("psi", 0), ("low", 0), ("high", np.inf), ("p_value", 1), ("df", 1), ("top_bin", -1)]:
+        assert getattr(verdicts, name)[0, 0] == expected
+    assert verdicts.level[0, 0] == Level.insufficient
+    assert not verdicts.enough[0, 0]
+    assert verdicts.visible_shift[0, 0] == np.inf
+    assert verdicts.level[0, 1] == psi_verdicts([50, 50], [100, 100], [0]).level.item()
+    assert psi_values(base, window, [0])[2].item() == 0.0
+
+
+def test_a_single_bin_never_drifts() -> None:
+    verdicts = psi_verdicts([7, 1000], [900, 20], [0, 1])
+    assert verdicts.psi[0].tolist() == [0.0, 0.0]
+    assert verdicts.df[0].tolist() == [1, 1]
+
+
+def test_the_first_of_equal_contributions_is_named() -> None:
+    # halving a bin's share contributes more than adding a half to it
+    assert psi_verdicts([100] * 4, [100, 300, 100, 300], [0]).top_bin.item() == 0
+    assert psi_verdicts([100] * 4, [300, 100, 300, 100], [0]).top_bin.item() == 1
+
+
+def test_no_window_gives_no_verdict() -> None:
+    verdicts = psi_verdicts([1, 2, 3], np.empty((0, 3), np.int64), [0, 2])
+    assert verdicts.level.shape == verdicts.high.shape == verdicts.top_bin.shape == (0, 2)
+
+
+def test_a_stray_value_in_a_bin_that_was_always_empty_is_no_alarm() -> None:
+    base = [100_000] * 10 + [0] * 5
+    for n in (50, 1_000, 100_000):
+        window = [n // 10] * 9 + [n // 10 - 1, 1, 0, 0, 0, 0]
+        verdicts = psi_verdicts(base, window, [0])
+        assert verdicts.p_value.item() > 0.5
+        assert verdicts.level.item() in (Level.stable, Level.insufficient)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"base": [1, 2], "window": [1, 2, 3], "starts": [0]}, "do not fit"),
+        ({"base": [[1, 2]], "window": [1, 2], "starts": [0]}, "one-dimensional"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [1]}, "ascend from 0"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0, 0]}, "ascend from 0"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0, 2]}, "ascend from 0"),
+        ({"base": [1, 2], "window": [1, 2], "starts": []}, "ascend from 0"),
+        ({"base": [1, -2], "window": [1, 2], "starts": [0]}, "baseline count is negative"),
+        ({"base": [1, 2], "window": [1, -2], "starts": [0]}, "window count is negative"),
+        ({"base": [1, 2], "window": [1.5, 2], "starts": [0]}, "whole numbers"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0], "phi": 0.5}, "at least 1"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0], "phi": float("nan")}, "at least 1"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": 0.2}, "below its major line"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": [0.1, 0.1]}, "one line for all"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        psi_verdicts(**arguments)  # type: ignore[arg-type]
+
+
+def test_n_star_solves_its_equation() -> None:
+    from scipy.stats import ncx2
+
+    df, minor, major = np.array([[1], [9], [150]]), np.array([0.0, 0.1, 0.02]), np.array([0.1, 0.2, 0.021])
+    needed = n_star(df, minor, major)
+    assert needed.shape == (3, 3)
+    assert ncx2.sf(major * needed, df, minor * needed) == pytest.approx(np.full((3, 3), 0.025), rel=1e-6)
+
+
+def test_visible_shift_is_seen_with_80_percent_power() -> None:
+    """A normal field in ten bins, shifted by what is said to be visible: four in five windows have p < 0.001."""
+    from scipy.special import ndtr, ndtri
+
+    n = 1_000
+    shift = visible_shift(np.array([9]), np.array([float(n)])).item()
+    shares = np.diff(ndtr(ndtri(np.linspace(0, 1, 11)) - shift))
+    window = np.random.default_rng(24).multinomial(n, shares, size=4_000)
+    seen = (psi_verdicts(TEN, window, [0]).p_value < 0.001).mean()
+    assert seen == pytest.approx(0.8, abs=0.03)
+
+
+def test_no_shift_is_visible_to_a_handful_of_events() -> None:
+    assert visible_shift(np.array([9, 9]), np.array([0.0, 1.0])).tolist() == [np.inf, np.inf]
