@@ -176,10 +176,8 @@ class _Session:
 
     def _current(self, name: str) -> str:
         """The right-hand side of the SET that brings a setting back to what it is now."""
-        row = self._run(
-            "SELECT changed, value FROM system.settings WHERE name = "
-            f"{_string(_checked(name))} FORMAT JSONCompactEachRow"
-        )
+        text = "SELECT changed, value FROM system.settings WHERE name = {name:String} FORMAT JSONCompactEachRow"
+        row = self._connection.query(text, "TabSeparated", params={"name": name})
         changed, value = json.loads(row.bytes() or b"[0, null]")
         return _string(value) if changed else "DEFAULT"
 

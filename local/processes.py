@@ -46,6 +46,10 @@ class LocalStackError(Exception):
     """The local stack cannot do what was asked; the message says what to do about it."""
 
 
+class PartMissingError(LocalStackError):
+    """A part that the local stack is made of is neither on this machine nor to be had."""
+
+
 def started_at(pid: int) -> str | None:
     """Tell when process `pid` was started, as an opaque string; None when there is no such process.
 

@@ -1,0 +1,83 @@
+"""What all tests share: one broker and one engine per run, and the order in which tests run."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import clickhouse_connect
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from local.processes import PartMissingError
+
+# Quick tests first, so that a slip shows before a broker is started.
+_FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
+
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        for name in ("broker", "engine"):
+            if name in fixtures:
+                item.add_marker(name)
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    folder = item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
+    rank = _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
+    return rank, item.get_closest_marker("slow") is not None
+
+
+def _missing(error: PartMissingError) -> NoReturn:
+    """A machine without a part skips, and says so at the end of the run (-ra); in CI that is an error."""
+    if os.environ.get("CI"):
+        raise error
+    pytest.skip(f"NOT TESTED, a part of the local stack is missing: {error}")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    """Apache Kafka, started once per run."""
+    kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
+    try:
+        kafka.start()
+    except PartMissingError as error:
+        _missing(error)
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+    """The ClickHouse engine behind its HTTP interface, started once per run."""
+    clickhouse = LocalClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0)
+    try:
+        clickhouse.start()
+    except PartMissingError as error:
+        _missing(error)
+    yield clickhouse
+    clickhouse.stop()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """What a test begins its topics', groups' and transactional ids' names with, so that no two meet."""
+    return f"t{uuid.uuid4().hex[:10]}-"
+
+
+@pytest.fixture
+def database(engine: LocalClickHouse) -> Iterator[str]:
+    """The name of an empty database on the engine, dropped after the test."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    with clickhouse_connect.get_client(host=engine.host, port=engine.port) as client:
+        client.command(f"CREATE DATABASE {name}")
+        yield name
+        client.command(f"DROP DATABASE {name}")
