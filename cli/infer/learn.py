@@ -23,7 +23,7 @@ from cli.infer.slices import Dimension, read_dimension
 from cli.infer.tables import Table, is_text, open_table, plain_type
 from sketches.baseline import ALL, Baseline, FieldBaseline
 from sketches.layout import IntArray
-from sketches.overdispersion import FINDING
+from sketches.overdispersion import FINDING, ROUGH_WINDOWS
 
 MANY_NULLS = 0.5
 ROWS_PER_EVENT = 10
@@ -39,7 +39,7 @@ class InferOptions:
     table: Path
     model: str
     version: str
-    roles: Roles = Roles()
+    roles: Roles = field(default_factory=Roles)
     pane_s: int = DEFAULTS.pane_s
     windows: tuple[Window, ...] = DEFAULTS.windows
     timezone: str = DEFAULTS.timezone
@@ -250,9 +250,12 @@ def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows |
                 f"{ROWS_PER_EVENT} times as many, so that training's own noise counts. Train on a longer period, or "
                 "watch shorter windows."
             )
-        for window in sorted(contract.windows):
-            if windows.count(window.length_s) < 1:
-                warnings.append(f"No window of {window.name} lies wholly in the training period: φ is a shorter one's.")
+        lacking = [w.name for w in sorted(contract.windows) if windows.count(w.length_s) < ROUGH_WINDOWS]
+        if lacking:
+            warnings.append(
+                f"Training holds under {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ is that of "
+                "the next shorter length, or not known."
+            )
     for frozen in baseline.fields:
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         if nulls > MANY_NULLS:

@@ -60,6 +60,7 @@ class Worker:
         self._generation = -1
         self._current = -1
         self._stop = threading.Event()
+        self.waiting = False
         self._dead = Producer(
             {
                 "bootstrap.servers": settings.bootstrap_servers,
@@ -165,8 +166,11 @@ class Worker:
         wait_s = FIRST_RETRY_S
         while True:
             try:
-                return work()
+                found = work()
+                self.waiting = False
+                return found
             except WarehouseBusy as error:
+                self.waiting = True
                 self._report.retries += 1
                 self._log.warning("warehouse busy", action=action, error=str(error), wait_s=round(wait_s, 1))
             if self._current > self._generation or self._stop.wait(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter

@@ -31,6 +31,7 @@ POLL_INTERVAL_S = 0.1
 LOG_INTERVAL_S = 60.0
 ROOM_WAIT_S = 0.05
 METADATA_TIMEOUT_S = 10.0
+LEARN_AGAIN_S = 5.0
 METADATA_AGE_S = 300.0
 """When a topic's partitions are counted again; as often as librdkafka does."""
 _TIMEOUT_MS = {"drop": 300_000, "wait": 120_000}
@@ -98,6 +99,7 @@ class Outbox:
         self._logged: dict[str, tuple[float, int]] = {}
         self._partitions: dict[str, tuple[int, float]] = {}
         self._wanted: set[str] = set()
+        self._learn_next_s = 0.0
 
     def _start(self) -> Any:
         with self._lock:
@@ -311,13 +313,14 @@ class Outbox:
         old.poll(0)
 
     def _learn(self) -> None:
-        while self._wanted:
-            topic = self._wanted.pop()
-            try:
-                self.partitions(topic, timeout_s=1.0)
-            except PublishError:
-                self._wanted.add(topic)
-                return
+        if not self._wanted or time.monotonic() < self._learn_next_s:
+            return
+        topic = self._wanted.pop()
+        try:
+            self.partitions(topic, timeout_s=1.0)
+        except PublishError:
+            self._wanted.add(topic)
+            self._learn_next_s = time.monotonic() + LEARN_AGAIN_S
 
     def _report(self) -> None:
         """Log what was lost: once when it begins, then at most once a minute per cause."""

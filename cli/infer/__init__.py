@@ -1,0 +1,22 @@
+"""`barograph infer`: contract and baseline from a training table."""
+
+from __future__ import annotations
+
+from cli.infer.errors import ExistsError, InferError, OptionError, TableError
+from cli.infer.files import Written, write_result
+from cli.infer.learn import Decision, InferOptions, InferResult, infer
+from cli.infer.profile import Roles
+
+__all__ = [
+    "Decision",
+    "ExistsError",
+    "InferError",
+    "InferOptions",
+    "InferResult",
+    "OptionError",
+    "Roles",
+    "TableError",
+    "Written",
+    "infer",
+    "write_result",
+]

@@ -1,0 +1,113 @@
+"""The command line of `barograph infer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from barograph.contract import Window, parse_duration
+from rich.console import Console
+
+from cli.infer.errors import InferError, OptionError
+from cli.infer.files import write_result
+from cli.infer.learn import DEFAULTS, InferOptions, infer
+from cli.infer.profile import Roles
+from cli.infer.report import print_report
+
+BAD_INPUT = 2
+"""The exit code where the table or an option is at fault, and nothing was written."""
+
+_DEFAULT_WINDOWS = ", ".join(f"{w.name}:{Window(w.hop_s, w.hop_s).name}" for w in DEFAULTS.windows)
+
+
+def infer_command(
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Training table: Parquet, CSV or Arrow.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
+    version: Annotated[str, typer.Option(help="Version of the model that was trained on it.", show_default=False)],
+    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event times; with them φ is learned.")] = None,
+    score: Annotated[str | None, typer.Option(metavar="COLUMN", help="The model's score.")] = None,
+    class_: Annotated[
+        str | None, typer.Option("--class", metavar="COLUMN", help="The class that the model chose.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
+    latency: Annotated[str | None, typer.Option(metavar="COLUMN", help="Milliseconds that a prediction took.")] = None,
+    slices: Annotated[
+        list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Judge its values apart; repeatable.")
+    ] = None,
+    critical: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A field whose drift pages; repeatable.")
+    ] = None,
+    pane: Annotated[str | None, typer.Option(help="Length of a pane, such as 1m or 1h.")] = None,
+    windows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--window",
+            metavar="LENGTH:HOP",
+            help=f"A window and its hop, such as 1d:1h; repeatable. By default {_DEFAULT_WINDOWS}.",
+        ),
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files are written.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace files of another content.")] = False,
+) -> None:
+    """Infer contract and baseline from training data, and say what was decided and why.
+
+    Writes DIR/MODEL.yaml and DIR/MODEL.VERSION.baseline.json. Exits with 2 where the table or an option is at
+    fault.
+
+    Examples:
+        barograph infer train.parquet --model flight-delay --version 3 --time at --score p --label late
+        barograph infer train.csv --model churn --version 1 --slice country --pane 1h --window 1d:1h
+    """
+    console, errors = Console(), Console(stderr=True)
+    try:
+        options = InferOptions(
+            table=train,
+            model=model,
+            version=version,
+            roles=Roles(
+                time=time,
+                score=score,
+                class_=class_,
+                label=label,
+                latency=latency,
+                slices=tuple(slices or ()),
+                critical=frozenset(critical or ()),
+            ),
+            pane_s=_duration("--pane", pane) if pane is not None else DEFAULTS.pane_s,
+            windows=tuple(map(parse_window, windows)) if windows else DEFAULTS.windows,
+            timezone=timezone,
+        )
+        with errors.status("reading") as status:
+            result = infer(options, lambda column: status.update(f"reading {column}"))
+        written = write_result(result, out, force=force)
+    except InferError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(BAD_INPUT) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        errors.print(f"{error.filename or out}: {reason}", style="red", markup=False, highlight=False)
+        raise typer.Exit(BAD_INPUT) from None
+    print_report(result, written, console)
+
+
+def parse_window(text: str) -> Window:
+    """Read a window such as `1d:1h`.
+
+    Raises:
+        OptionError: it is not LENGTH:HOP.
+    """
+    length, colon, hop = text.partition(":")
+    if not colon:
+        raise OptionError(f"--window {text}: write the length and the hop, such as 1d:1h")
+    return Window(_duration(f"--window {text}", length), _duration(f"--window {text}", hop))
+
+
+def _duration(option: str, text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise OptionError(f"{option}: {error}") from None

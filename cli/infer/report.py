@@ -1,0 +1,93 @@
+"""What `barograph infer` prints: what it decided about each column and why, φ, and what to know."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from cli.infer.files import Written
+from cli.infer.learn import InferResult
+from sketches.baseline import ALL, Phi
+
+_FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
+
+
+def print_report(result: InferResult, written: Written, console: Console) -> None:
+    """Print the decisions, one line per column, the warnings, and where the files are."""
+    baseline = result.baseline
+    console.print(
+        Text(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
+        + Text(baseline.model, style="bold")
+        + Text(f", version {baseline.version}")
+    )
+    console.print(_columns(result))
+    if result.windows:
+        lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
+        console.print(
+            Text(
+                f"φ from {lengths}. rough: from 5 to 19 windows; ←: that of the next shorter length; ?: not known.",
+                style="dim",
+            )
+        )
+    for dimension in baseline.dimensions:
+        values = ", ".join(dimension.values[:8]) + (", …" if len(dimension.values) > 8 else "")
+        others = baseline.slice_rows[f"{dimension.name}=other"]
+        console.print(
+            Text(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")
+        )
+    for warning in result.warnings:
+        console.print(Text("! ", style="bold yellow") + Text(warning))
+    for path, what in ((written.contract, "contract"), (written.baseline, f"baseline {baseline.id}")):
+        state = "as it was" if path in written.unchanged else "written"
+        console.print(Text(f"{what}: {path} ({state})"))
+
+
+def _period(result: InferResult) -> str:
+    if result.period_ms is None:
+        return ""
+    first, last = (_moment(at_ms) for at_ms in result.period_ms)
+    return f", {first} to {last} UTC"
+
+
+def _moment(at_ms: int) -> str:
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"
+
+
+def _columns(result: InferResult) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="bold")
+    for heading in ("column", "field", "type"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("bins", "null"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in result.windows:
+        table.add_column(f"φ {name}", justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold", ratio=1)
+    learned = {frozen.name: frozen.slices[ALL].phi for frozen in result.baseline.fields}
+    for decision in result.decisions:
+        phis = [_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
+        cells = [
+            decision.column,
+            "same" if decision.field == decision.column else decision.field or "—",
+            decision.type,
+            f"{decision.bins:,}" if decision.field else "",
+            "" if math.isnan(decision.nulls) else _share(decision.nulls),
+            *phis,
+            decision.why,
+        ]
+        table.add_row(*map(Text, cells), style="" if decision.field else "dim")
+    return table
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if 0 < share < 1 else f"{share:.0%}"
+
+
+def _phi(phi: Phi | None) -> str:
+    return "" if phi is None else f"{phi.value:.3g}{_FLAGS[phi.flag]}"

@@ -1,0 +1,315 @@
+"""The flights example on its real data: times, features, model, files, and the drift that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from examples.flights.data import read_flights
+from examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER, flight_rows
+from examples.flights.model import out_of_fold_scores, train
+from examples.flights.replay import FlightsFiles, between, prepare
+from tests.reference.flights_reference import (
+    DAY_S,
+    WEEK_S,
+    ReferenceField,
+    ReferencePsi,
+    reference_field,
+    reference_psi,
+    reference_rate,
+    window_counts,
+)
+
+IntArray = NDArray[np.int64]
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+REPLAY_START = datetime(2013, 8, 1, tzinfo=UTC)
+REPLAY_END = datetime(2014, 1, 2, tzinfo=UTC)
+"""The first midnight after the last flight; later windows hold an evening only."""
+
+
+class Tables(NamedTuple):
+    flights: pa.Table
+    rows: pa.Table
+    files: FlightsFiles
+    train: pa.Table
+    predictions: pa.Table
+    labels: pa.Table
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    files = prepare(tmp_path_factory.mktemp("flights") / "new", NOW)
+    flights = read_flights()
+    read = (pq.read_table(path) for path in (files.train, files.predictions, files.labels))
+    return Tables(flights, flight_rows(flights), files, *read)
+
+
+def _seconds(times: Any) -> IntArray:
+    seconds: IntArray = times.cast(pa.int64()).to_numpy() // 1000
+    return seconds
+
+
+def _minutes(flights: pa.Table, later: str, earlier: str) -> NDArray[np.float64]:
+    milliseconds = pc.subtract(*(flights[name].cast(pa.int64()) for name in (later, earlier)))
+    minutes: NDArray[np.float64] = milliseconds.cast(pa.float64()).to_numpy() / 60_000
+    return minutes
+
+
+def test_every_landing_agrees_with_the_delay_on_arrival(tables: Tables) -> None:
+    delay = tables.flights["arr_delay"].cast(pa.float64()).to_numpy()
+    landed = ~np.isnan(delay)
+    assert (tables.flights.num_rows, landed.sum()) == (336_776, 327_346)
+    late_by = _minutes(tables.flights, "landed_at", "scheduled_arrival_at")
+    np.testing.assert_array_equal(late_by, delay)  # NaN, where there is no label, included
+
+
+def test_every_landing_leaves_time_to_fly_and_taxi(tables: Tables) -> None:
+    # A wrong time zone shifts schedule and landing alike, so the delays would not show it; the air time does.
+    gate_to_gate = _minutes(tables.flights, "landed_at", "scheduled_at") - _float(tables.flights["dep_delay"])
+    taxi = gate_to_gate - _float(tables.flights["air_time"])
+    assert 5 <= np.nanmin(taxi) <= np.nanmax(taxi) < 240
+    dest = tables.flights["dest"].to_numpy()
+    for airport in ("BQN", "PSE", "SJU", "STT", "HNL", "PHX", "ANC", "DEN", "LAX"):
+        assert 20 < np.nanmedian(taxi[dest == airport]) < 40, airport
+
+
+def _float(column: Any) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    return values
+
+
+def test_labels_lag_as_landings_do(tables: Tables) -> None:
+    lag_h = _minutes(tables.rows, "landed_at", "at") / 60
+    assert np.nanmin(lag_h) > 0
+    assert np.nanmax(lag_h) == pytest.approx(32.7, abs=0.05)
+
+
+def test_rows_are_what_the_source_says_of_one_flight(tables: Tables) -> None:
+    row = tables.rows.filter(pc.equal(tables.rows["id"], "UA-1545-20130101-EWR")).to_pylist()
+    assert row == [
+        {
+            "id": "UA-1545-20130101-EWR",
+            "at": datetime(2013, 1, 1, 10, 15, tzinfo=UTC),
+            "landed_at": datetime(2013, 1, 1, 13, 30, tzinfo=UTC),
+            "original_date": "2013-01-01",
+            "label": False,  # 11 minutes after its schedule
+            "temp": 39.02,
+            "dewp": 28.04,
+            "humid": 64.43,
+            "visib": 10.0,
+            "wind_speed": 12.65858,
+            "wind_gust": None,
+            "pressure": 1011.9,
+            "wind_dir": 260,
+            "precip": 0.0,
+            "time_of_day": 5 * 60 + 15,
+            "block_min": 3 * 60 + 4,
+            "distance": 1400,
+            "age": 14,
+            "seats": 149,
+            "engines": 2,
+            "engine": "Turbo-fan",
+            "manufacturer": "BOEING",
+            "carrier": "UA",
+            "origin": "EWR",
+            "dest": "IAH",
+        }
+    ]
+
+
+def test_ids_are_unique_and_rows_are_in_order(tables: Tables) -> None:
+    assert pc.count_distinct(tables.rows["id"]).as_py() == tables.rows.num_rows == 336_776
+    for table in (tables.train, tables.predictions, tables.labels):
+        assert (np.diff(_seconds(table["at"])) >= 0).all()
+
+
+def test_files_hold_the_months_they_should(tables: Tables) -> None:
+    assert tables.train.num_rows == 57_668
+    assert tables.train["label"].null_count > 0  # cancelled flights are predicted too
+    assert tables.train.column_names == ["at", *FEATURES, "score", "class", "label"]
+    assert tables.predictions.num_rows == 141_193
+    assert tables.predictions.column_names == [
+        *("id", "at", "context.original_date"),
+        *(f"features.{name}" for name in FEATURES),
+        *("score", "class"),
+    ]
+    assert (tables.labels.num_rows, tables.labels["label"].null_count) == (138_375, 0)
+    assert pc.is_in(tables.labels["id"], value_set=tables.predictions["id"].combine_chunks()).to_numpy().all()
+    assert pq.ParquetFile(tables.files.predictions).num_row_groups > 1
+
+
+def test_nulls_and_types_are_the_sources(tables: Tables) -> None:
+    schema = tables.predictions.schema
+    for name in ("time_of_day", "block_min", "distance", "age", "seats", "engines", "wind_dir"):
+        assert schema.field(f"features.{name}").type == pa.int64(), name
+    for name in ("carrier", "origin", "dest", "engine", "manufacturer"):
+        assert schema.field(f"features.{name}").type == pa.string(), name
+    shares = {name: tables.train[name].null_count / tables.train.num_rows for name in FEATURES}
+    assert shares["wind_gust"] == pytest.approx(0.795, abs=0.005)
+    assert shares["seats"] == pytest.approx(0.157, abs=0.005)
+    assert {name for name, share in shares.items() if share == 0} == {*SCHEDULE, *ROUTE}
+    for name in FEATURES:
+        if pa.types.is_floating(tables.train[name].type):
+            assert pc.all(pc.is_finite(tables.train[name])).as_py(), name
+
+
+def test_times_move_by_whole_weeks_to_just_before_now(tables: Tables) -> None:
+    replayed = between(tables.rows, "2013-08-01", "2013-12-31")
+    shift = timedelta(weeks=tables.files.tables.shift_weeks)
+    for moved, original in (
+        (tables.predictions.select(["id", "at"]), replayed.select(["id", "at"])),
+        (tables.labels.select(["id", "at"]), replayed.select(["id", "landed_at"]).rename_columns(["id", "at"])),
+    ):
+        both = moved.join(original, "id", right_suffix=".original")
+        assert both.num_rows == moved.num_rows
+        assert pc.unique(pc.subtract(both["at"], both["at.original"])).to_pylist() == [shift]
+    newest = max(pc.max(table["at"]).as_py() for table in (tables.predictions, tables.labels))
+    assert NOW - timedelta(weeks=1) < newest <= NOW
+
+
+def test_training_scores_are_the_honest_ones(tables: Tables) -> None:
+    training = between(tables.rows, "2013-06-01", "2013-07-31")
+    scores = tables.train["score"].to_numpy()
+    np.testing.assert_array_equal(out_of_fold_scores(training), scores)  # the same again, to the bit
+    # No model saw the week that it scored: the first week is scored by a model of the others in other folds.
+    week = (training["original_date"].to_numpy().astype("datetime64[D]") - np.datetime64("2013-06-01")).astype(int) // 7
+    without_first_fold = train(training.filter(pa.array(week % 5 != 0)))
+    first = week == 0
+    np.testing.assert_array_equal(without_first_fold.scores(training.filter(pa.array(first))), scores[first])
+
+
+def test_the_model_is_worth_watching(tables: Tables) -> None:
+    told = tables.files.tables
+    assert told.in_sample.auc > told.out_of_fold.auc > told.held_out.auc
+    assert told.out_of_fold.auc == pytest.approx(0.762, abs=0.02)
+    assert told.held_out.auc == pytest.approx(0.682, abs=0.02)
+    assert told.out_of_fold.mean_score == pytest.approx(told.out_of_fold.late_share, abs=0.01)
+    # Calibrated by tenths of the score, where a tenth holds enough flights.
+    labelled = tables.train.filter(tables.train["label"].is_valid())
+    late, score = labelled["label"].to_numpy(zero_copy_only=False), labelled["score"].to_numpy()
+    for tenth in range(9):
+        inside = (score >= tenth / 10) & (score < (tenth + 1) / 10)
+        if inside.sum() > 500:
+            assert late[inside].mean() == pytest.approx(score[inside].mean(), abs=0.07), tenth
+
+
+# ---- the drift in the data, by the definitions alone ----
+
+
+class Judged(NamedTuple):
+    end: datetime
+    verdict: ReferencePsi
+
+
+class Drift:
+    """Verdicts of the replayed months on original time, for windows that the replay covers."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._train_at_s = _seconds(tables.train["at"])
+        self.at_s = _seconds(tables.predictions["at"]) - tables.files.tables.shift_weeks * WEEK_S
+        self._fields: dict[str, ReferenceField] = {}
+
+    def field(self, name: str) -> ReferenceField:
+        if name not in self._fields:
+            self._fields[name] = reference_field(name, self._tables.train, self._train_at_s)
+        return self._fields[name]
+
+    def column(self, name: str) -> Any:
+        return self._tables.predictions[f"features.{name}"]
+
+    def verdicts(self, name: str, length_s: int, hop_s: int) -> Iterator[Judged]:
+        field = self.field(name)
+        for end_s, counts in window_counts(field, self.column(name), self.at_s, length_s, hop_s):
+            end = datetime.fromtimestamp(end_s, UTC)
+            if end - timedelta(seconds=length_s) >= REPLAY_START and end <= REPLAY_END:
+                yield Judged(end, reference_psi(field.base_counts, counts, field.phi[length_s]))
+
+    def majors(self, name: str, length_s: int, hop_s: int) -> list[datetime]:
+        return [end for end, verdict in self.verdicts(name, length_s, hop_s) if verdict.level == "major"]
+
+
+@pytest.fixture(scope="module")
+def drift(tables: Tables) -> Drift:
+    return Drift(tables)
+
+
+def test_phi_is_learned_from_eight_weeks(drift: Drift) -> None:
+    for name in FEATURES:
+        assert drift.field(name).phi_windows == {DAY_S: 60, WEEK_S: 8}, name
+    assert 150 < drift.field("temp").phi[DAY_S] < 300
+    assert 600 < drift.field("temp").phi[WEEK_S] < 1_000
+    assert 1_000 < drift.field("dewp").phi[WEEK_S] < 1_400
+    for name in ("distance", "time_of_day", "age", "seats", "carrier", "origin", "dest"):
+        assert drift.field(name).phi[WEEK_S] < 1.5, name
+
+
+@pytest.mark.parametrize("name", ["temp", "dewp"])
+def test_autumn_is_found_in_the_second_half_of_september(drift: Drift, name: str) -> None:
+    majors = drift.majors(name, WEEK_S, DAY_S)
+    assert datetime(2013, 9, 15, tzinfo=UTC) <= majors[0] <= datetime(2013, 9, 25, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", SCHEDULE + PLANE + ROUTE)
+def test_schedule_planes_and_routes_do_not_drift(drift: Drift, name: str) -> None:
+    assert {verdict.level for _, verdict in drift.verdicts(name, WEEK_S, DAY_S)} == {"stable"}
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("humid", (9, 2)),
+        ("visib", (9, 11)),
+        ("wind_speed", (8, 18)),
+        ("wind_gust", (8, 22)),
+        ("precip", (10, 27)),
+    ],
+)
+def test_other_weather_drifts_when_it_did(drift: Drift, name: str, first: tuple[int, int]) -> None:
+    expected = datetime(2013, *first, tzinfo=UTC)
+    assert abs(drift.majors(name, WEEK_S, DAY_S)[0] - expected) <= timedelta(days=2)
+
+
+def test_without_phi_every_weather_field_cries_on_the_first_day(drift: Drift) -> None:
+    for name in WEATHER:
+        field = drift.field(name)
+        end_s, counts = next(
+            (end_s, counts)
+            for end_s, counts in window_counts(field, drift.column(name), drift.at_s, DAY_S, 3_600)
+            if end_s == int(REPLAY_START.timestamp()) + 28 * 3_600  # the first local day, whole
+        )
+        assert reference_psi(field.base_counts, counts).level == "major", (name, end_s)
+
+
+def test_a_day_of_temperature_decides_nothing(drift: Drift) -> None:
+    assert {verdict.level for _, verdict in drift.verdicts("temp", DAY_S, 3_600)} == {"insufficient"}
+
+
+def test_time_of_day_shows_the_clocks_change(drift: Drift) -> None:
+    november = [end for end in drift.majors("time_of_day", DAY_S, 3_600) if end.month == 11 and end.day < 10]
+    assert november
+    assert {end.date() for end in november} == {datetime(2013, 11, 3, tzinfo=UTC).date()}
+
+
+def test_missing_weather_of_the_last_day_is_a_null_rate(drift: Drift) -> None:
+    start_s = int(datetime(2013, 12, 31, 5, tzinfo=UTC).timestamp())  # midnight in New York
+    inside = (drift.at_s >= start_s) & (drift.at_s < start_s + DAY_S)
+    assert inside.sum() == 776
+    levels = {}
+    for name in FEATURES:
+        field = drift.field(name)
+        nulls = drift.column(name).filter(pa.array(inside)).null_count
+        base = field.base_counts
+        levels[name] = reference_rate(int(base[-1]), int(base.sum()), nulls, 776, field.phi[DAY_S]).level
+    # Four in five summer flights have no gust either, so its absence says nothing.
+    assert {name for name, level in levels.items() if level == "major"} == set(WEATHER) - {"wind_gust"}
