@@ -49,7 +49,7 @@ RARE: dict[str, FloatArray] = {
     "ten and three of 0.03 %": np.array([*TEN, 3e-4, 3e-4, 3e-4]) / 1.0009,
     "twenty and three of 0.03 %": np.array([*[0.05] * 20, 3e-4, 3e-4, 3e-4]) / 1.0009,
     "integers, poisson tail": np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.float64),
-    "integers, geometric tail": 0.5 ** np.arange(1, 18) / (1.0 - 0.5**17),
+    "integers, geometric tail": np.asarray(0.5 ** np.arange(1, 18) / (1.0 - 0.5**17), np.float64),
 }
 """The exceptions: bins that expect 0.1 to 0.5 events add to T without counting in df."""
 
