@@ -139,13 +139,11 @@ def dump_baseline(baseline: Baseline) -> bytes:
             whole number where a float belongs), so that it could not be read again with the same id.
     """
     _refuse(baseline_problems(baseline), f"the baseline of {baseline.model} {baseline.version}")
-    data = msgspec.json.encode({"id": baseline.id, "baseline": baseline}, order="deterministic")
+    data = msgspec.json.encode(_BaselineFile(baseline.id, baseline), order="deterministic")
     try:
         same = msgspec.json.decode(data, type=_BaselineFile).baseline.id == baseline.id
     except msgspec.ValidationError as error:
-        raise BaselineError(
-            f"the baseline of {baseline.model} {baseline.version} cannot be written: {error}"
-        ) from None
+        raise BaselineError(f"the baseline of {baseline.model} {baseline.version} cannot be written: {error}") from None
     if not same:
         raise BaselineError(
             f"the baseline of {baseline.model} {baseline.version} changes its id when written and read: a "
@@ -211,16 +209,12 @@ def baseline_problems(baseline: Baseline) -> list[str]:
     for dimension in baseline.dimensions:
         # A value called `other` would share the name of the slice that gathers the rest.
         values = (*dimension.values, OTHER)
-        problems += [
-            f"dimension {dimension.name}: value {value!r} comes twice" for value in _repeated(values)
-        ]
+        problems += [f"dimension {dimension.name}: value {value!r} comes twice" for value in _repeated(values)]
         known.update(f"{dimension.name}={value}" for value in values)
     problems += [f"slice {name} belongs to no dimension" for name in baseline.slice_rows if name not in known]
     problems += [f"field {name} comes twice" for name in _repeated(field.name for field in baseline.fields)]
     for field in baseline.fields:
-        problems += [
-            f"field {field.name}: {problem}" for problem in _field_problems(field, baseline.slice_rows)
-        ]
+        problems += [f"field {field.name}: {problem}" for problem in _field_problems(field, baseline.slice_rows)]
     return problems
 
 

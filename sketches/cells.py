@@ -216,9 +216,7 @@ def _limits(field: FieldBaseline) -> tuple[float, float]:
 
 
 def _rounded(limit: float) -> float:
-    """Return the 32-bit form of a limit; one beyond their range stays as it is, for no 32-bit value meets
-    it.
-    """
+    """Return the 32-bit form of a limit; one beyond the range of 32 bits stays as it is."""
     with np.errstate(over="ignore"):
         rounded = float(np.float32(limit))
     return rounded if np.isfinite(rounded) else limit

@@ -1,6 +1,7 @@
 """Cells against a plain reference that looks at one value at a time."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,7 @@ def test_frozen_edges_divide_training_alike_in_both_precisions(values: list[floa
     array = np.sort(np.array(values, dtype=np.float64))
     edges = freeze_edges(array, integer)
     assert np.isfinite(edges).all()
-    assert all(left < right for left, right in zip(edges, edges[1:], strict=False))
+    assert all(left < right for left, right in pairwise(edges))
     field = numeric_field(list(edges), None, None, integer)
     cells = numeric_cells(field, array).cell
     assert (np.diff(cells) >= 0).all()
@@ -89,12 +90,14 @@ def test_frozen_edges_divide_training_alike_in_both_precisions(values: list[floa
         assert numeric_cells(field, wide[within]).cell.tolist() == cells[within].tolist()
 
 
-words = st.one_of(st.none(), st.sampled_from(["a", "b", "", "é", "new"]), st.text(max_size=3))
+# Arrow strings cannot hold surrogates.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=2)
+words = st.one_of(st.none(), st.sampled_from(["a", "b", "", "é", "new"]), texts)
 
 
 @given(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=2), max_size=8, unique=True),
-    st.lists(words.filter(lambda word: word is None or word.isascii() or word == "é"), max_size=40),
+    st.lists(texts, max_size=8, unique=True),
+    st.lists(words, max_size=40),
     st.booleans(),
 )
 def test_category_cells(categories: list[str], values: list[str | None], encoded: bool) -> None:

@@ -134,7 +134,7 @@ def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
 
 
 def test_many_problems_are_cut_short() -> None:
-    with pytest.raises(BaselineError, match="and 1 more"):
+    with pytest.raises(BaselineError, match=r"; and \d more$"):
         dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
 
 
