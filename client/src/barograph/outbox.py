@@ -112,6 +112,11 @@ class Outbox:
                 lifetime.close_at_end(self)
             return self._kafka
 
+    def _producer(self) -> Any:
+        # Never `kafka or …`: a producer is false while its queue is empty.
+        kafka = self._kafka
+        return self._start() if kafka is None else kafka
+
     def _make(self) -> Any:
         events = {"on_delivery": partial(self._on_delivery, 1), "error_cb": self._on_error}
         try:
@@ -137,7 +142,7 @@ class Outbox:
         if self._wait:
             return self._send_waiting(topic, value, events, where)
         try:
-            (self._kafka or self._start()).produce(topic, value, **where)
+            self._producer().produce(topic, value, **where)
         except BufferError:
             self.poll()
             return self.drop("queue-full", events)
@@ -152,7 +157,7 @@ class Outbox:
         while True:
             self._raise_failure()
             try:
-                (self._kafka or self._start()).produce(topic, value, **where)
+                self._producer().produce(topic, value, **where)
             except BufferError:
                 self._kafka.poll(ROOM_WAIT_S)
                 continue
@@ -246,7 +251,7 @@ class Outbox:
         """
         servers = self._settings.get("bootstrap.servers")
         try:
-            found = (self._kafka or self._start()).list_topics(topic, timeout=timeout_s).topics[topic]
+            found = self._producer().list_topics(topic, timeout=timeout_s).topics[topic]
         except KafkaException as error:
             raise PublishError(
                 f"no broker answers at {servers} within {timeout_s:g} s ({error.args[0].str()}); start Kafka or "
@@ -271,7 +276,7 @@ class Outbox:
             PublishError: not all were delivered in time.
         """
         reports: list[KafkaError | None] = []
-        kafka = self._kafka or self._start()
+        kafka = self._producer()
         try:
             for topic, partition in targets:
                 kafka.produce(

@@ -173,7 +173,7 @@ class Publisher:
                 features, context, metrics = self._without_pii(
                     features or _NO_MAP, context or _NO_MAP, metrics or _NO_MAP
                 )
-            if context:
+            if context and not all(type(text) is str for text in context.values()):
                 context = text_map(context)
             if class_ is not None and type(class_) is not str:
                 class_ = text_of(class_)

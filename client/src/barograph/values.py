@@ -34,9 +34,11 @@ class InvalidEvent(ValueError):
 
 def plain(value: Any) -> Any:
     """Make a value of Python's own types of one that msgspec does not know (its `enc_hook`)."""
+    if isinstance(value, float):  # NumPy's float64 above all
+        return float(value)
     if type(value).__name__ in _MISSING:
         return None
-    for kind in (bool, int, float, str):
+    for kind in (int, str):
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, datetime):
@@ -76,9 +78,20 @@ def encode_event(event: Prediction) -> bytes:
         raise InvalidEvent("a value is nested too deep") from None
     except Exception:  # a key that is no text, half a surrogate pair, a value whose own conversion fails
         return _encode_cleaned(event)
-    if b"null" in data or b"NaN" in data or b"Infinity" in data:
+    if b"null" in data and _hides_floats(event):
         return _encode_cleaned(event)
     return data
+
+
+def _hides_floats(event: Prediction) -> bool:
+    """Whether some null of the JSON is a float that is not finite; msgspec writes those so."""
+    rooms = (event.features, event.scores, event.metrics, {"": event.score, " ": event.latency_ms})
+    for members in rooms:
+        for value in members.values() if members else ():
+            # Only what is not finite leaves something when it is taken from itself: inf - inf is NaN.
+            if isinstance(value, float) and value - value != 0.0:
+                return True
+    return False
 
 
 def _encode_cleaned(event: Prediction) -> bytes:
