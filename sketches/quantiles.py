@@ -28,9 +28,9 @@ def freeze_edges(sorted_values: FloatArray, integer: bool) -> tuple[float, ...]:
 
     A field of 32-bit precision (`integer` false) may be trained on doubles and served as floats, or the other
     way round, and a training value must fall in the same bin in both forms. So values that a 32-bit float
-    cannot tell apart count as one value, which no edge divides; and where the midpoint is so close to a value
-    that rounding would carry it across, the edge moves to midway between the outermost forms of the two
-    neighbours.
+    cannot tell apart count as one value, which no edge divides; and where rounding would carry a neighbour
+    across the midpoint (at powers of two), the edge is midway between the larger form of the left neighbour
+    and the smaller form of the right one.
 
     A constant field has no neighbours, and with one bin other values would pass unseen. It gets three: an
     edge on either side of the constant, half a unit away for whole numbers, else one and a half steps of the

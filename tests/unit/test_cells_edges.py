@@ -77,6 +77,14 @@ def test_large_whole_numbers_are_told_apart() -> None:
     assert frozen([2.0**24, 2.0**24 + 1], integer=True) == (2.0**24 + 0.5,)
 
 
+def test_an_edge_moves_off_a_midpoint_that_rounding_would_cross() -> None:
+    # At a power of two the step of 32-bit floats doubles: the right neighbour rounds down past the midpoint.
+    left, right = 1 - 2.0**-25 - 2.0**-40, 1 + 2.0**-24
+    assert np.float32(left) < np.float32(right) == 1 < (left + right) / 2
+    (edge,) = frozen([left, right])
+    assert left < edge <= 1
+
+
 def test_nothing_valid_means_no_edge() -> None:
     assert frozen([]) == ()
     assert exact_quantiles(np.array([]), [0.0, 0.5, 1.0]).shape == (0,)
