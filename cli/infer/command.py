@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from barograph.contract import Window, parse_duration
 from rich.console import Console
+from rich.text import Text
 
 from cli.infer.errors import InferError, OptionError
 from cli.infer.files import write_result
@@ -82,7 +83,7 @@ def infer_command(
             timezone=timezone,
         )
         with errors.status("reading") as status:
-            result = infer(options, lambda column: status.update(f"reading {column}"))
+            result = infer(options, lambda column: status.update(Text(f"reading {column}")))
         written = write_result(result, out, force=force)
     except InferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)

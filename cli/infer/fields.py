@@ -38,6 +38,7 @@ ID_MIN_ROWS = 100
 _ID_PERCENT = 99
 """A whole number or text that differs in so many of a hundred valid rows is an id."""
 _EXACT_LIMIT = 2.0**53
+ID_REASON, MANY_TEXTS_REASON = "looks like an id", "high cardinality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class FieldReader:
         try:
             texts = read_texts(self._table, plan.column)
         except TooManyTexts as error:
-            return LeftOut(f"high cardinality: {error}")
+            return LeftOut(f"{MANY_TEXTS_REASON}: {error}")
         distinct = len(texts.values)
         valid = int(np.count_nonzero(texts.codes >= 0))
         if not plan.wanted and _is_id(distinct, valid):
@@ -128,7 +129,7 @@ def _is_id(distinct: int, valid: int) -> bool:
 
 
 def _id_reason(distinct: int, valid: int) -> str:
-    return f"looks like an id: {distinct:,} distinct values in {valid:,} rows"
+    return f"{ID_REASON}: {distinct:,} distinct values in {valid:,} rows"
 
 
 def _numeric_reason(
@@ -141,8 +142,8 @@ def _numeric_reason(
     if ordered.size == 0:
         return "; ".join([*notes, "no valid value: any value will be drift"])
     if plan.type == "bool":
-        return "; ".join([*notes, "true or false"])
-    if distinct == 1:
+        notes.append("true and false" if distinct == 2 else f"constant, always {'true' if ordered[0] else 'false'}")
+    elif distinct == 1:
         notes.append(f"constant, always {ordered[0]:.6g}: any other value will be drift")
     elif whole and distinct <= FEW_INTEGERS:
         notes.append(f"{distinct} whole numbers, one bin each")

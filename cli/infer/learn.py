@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import read_numbers, read_times_ms
 from cli.infer.errors import OptionError, TableError
-from cli.infer.fields import FieldReader, Found
+from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, Found
 from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns
 from cli.infer.slices import Dimension, read_dimension
@@ -139,7 +139,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             contract=contract,
             baseline=baseline,
             decisions=_decisions(table, plan, roles, found, baseline, clock.how, label_why),
-            warnings=tuple(_warnings(contract, baseline, windows, clock)),
+            warnings=tuple(_warnings(contract, baseline, windows, clock) + _left_out(plan)),
             windows={w.name: windows.count(w.length_s) for w in options.windows} if windows else {},
             period_ms=(windows.first_ms, windows.last_ms) if windows else None,
         )
@@ -229,6 +229,17 @@ def _decisions(
         decisions.append(Decision(roles.label, "", "label", 0, nan, label_why))
     decisions += [Decision(name, "", "-", 0, nan, f"left out: {why}") for name, why in plan.left_out.items()]
     return tuple(decisions)
+
+
+def _left_out(plan: Plan) -> list[str]:
+    """Name columns that were left out for what they hold, which may have been meant to be watched."""
+    names = [name for name, why in plan.left_out.items() if why.startswith((ID_REASON, MANY_TEXTS_REASON))]
+    if not names:
+        return []
+    return [
+        f"Left out as ids or for too many values: {', '.join(names)}. A whole number named in --critical is "
+        "watched all the same."
+    ]
 
 
 def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows | None, clock: _Clock) -> list[str]:

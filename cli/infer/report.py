@@ -10,9 +10,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from cli.infer.files import Written
-from cli.infer.learn import InferResult
+from cli.infer.learn import Decision, InferResult
 from sketches.baseline import ALL, Phi
 
+NAME_CHARS = 40
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 
 
@@ -73,8 +74,8 @@ def _columns(result: InferResult) -> RichTable:
     for decision in result.decisions:
         phis = [_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
         cells = [
-            decision.column,
-            "same" if decision.field == decision.column else decision.field or "—",
+            shortened(decision.column),
+            _field(decision),
             decision.type,
             f"{decision.bins:,}" if decision.field else "",
             "" if math.isnan(decision.nulls) else _share(decision.nulls),
@@ -83,6 +84,18 @@ def _columns(result: InferResult) -> RichTable:
         ]
         table.add_row(*map(Text, cells), style="" if decision.field else "dim")
     return table
+
+
+def _field(decision: Decision) -> str:
+    if not decision.field:
+        return "—"
+    return "same" if decision.field == decision.column else shortened(decision.field)
+
+
+def shortened(name: str) -> str:
+    """Cut a name to what a column of a table can show, control characters escaped."""
+    name = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
+    return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
 
 
 def _share(share: float) -> str:
