@@ -133,9 +133,7 @@ class UnseenCategories:
         if data:
             payload = unseal_as(SketchType.FREQUENT_STRINGS, data)
             if len(payload) < _PREAMBLE.size:
-                raise EnvelopeError(
-                    f"a payload of {len(payload)} bytes is too short to be a frequent-strings sketch"
-                )
+                raise EnvelopeError(f"a payload of {len(payload)} bytes is too short to be a frequent-strings sketch")
             _, _, family, lg_max_k = _PREAMBLE.unpack_from(payload)
             if family != _FAMILY or lg_max_k != LG_MAX_K:
                 raise MixedSketches(

@@ -70,14 +70,11 @@ def unseal(data: bytes) -> tuple[SketchType, bytes]:
     """
     if len(data) < HEADER_BYTES:
         raise EnvelopeError(
-            f"a sketch envelope has at least {HEADER_BYTES} bytes, this one {len(data)}: it was cut or is "
-            "no sketch"
+            f"a sketch envelope has at least {HEADER_BYTES} bytes, this one {len(data)}: it was cut or is no sketch"
         )
     magic, version, number, length = _PREFIX.unpack_from(data)
     if magic != MAGIC:
-        raise EnvelopeError(
-            f"a sketch envelope begins with {MAGIC!r}, this one with {magic!r}: it is no sketch"
-        )
+        raise EnvelopeError(f"a sketch envelope begins with {MAGIC!r}, this one with {magic!r}: it is no sketch")
     if version != FORMAT:
         raise EnvelopeError(
             f"the sketch envelope is of format {version}, this version of Barograph reads format {FORMAT}: "
@@ -90,9 +87,7 @@ def unseal(data: bytes) -> tuple[SketchType, bytes]:
     payload = data[HEADER_BYTES:]
     (checksum,) = _CHECKSUM.unpack_from(data, _PREFIX.size)
     if zlib.crc32(payload, zlib.crc32(data[: _PREFIX.size])) != checksum:
-        raise EnvelopeError(
-            "the sketch's checksum does not match its bytes: they are corrupt and were not opened"
-        )
+        raise EnvelopeError("the sketch's checksum does not match its bytes: they are corrupt and were not opened")
     try:
         return SketchType(number), payload
     except ValueError:

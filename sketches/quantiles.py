@@ -53,8 +53,7 @@ def freeze_edges(sorted_values: FloatArray, integer: bool) -> tuple[float, ...]:
         return _around(float(sorted_values[0]), float(sorted_values[-1]), integer=integer)
     cuts = starts if integer and starts.size < FEW_INTEGERS else _cuts(starts, n)
     return tuple(
-        _midway(float(sorted_values[cut - 1]), float(sorted_values[cut]), integer=integer)
-        for cut in cuts.tolist()
+        _midway(float(sorted_values[cut - 1]), float(sorted_values[cut]), integer=integer) for cut in cuts.tolist()
     )
 
 
