@@ -1,0 +1,124 @@
+"""φ from known-good windows: the estimate, and which window length's is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import chdtri
+
+from sketches.baseline import Phi
+from sketches.overdispersion import Overdispersion, learn_phi
+from sketches.psi import psi_values, psi_verdicts
+
+
+def windows(phi: float, count: int, df: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """T, df and n of `count` windows of one group whose φ̂ is exactly `phi`."""
+    t = phi * float(chdtri(df, 0.5)) * np.linspace(0.5, 1.5, count)[:, None]
+    return t, np.full((count, 1), df), np.full((count, 1), 1_000)
+
+
+def learned(phi: float, count: int, shorter: Overdispersion | None = None) -> tuple[float, int, str]:
+    return parts(learn_phi(*windows(phi, count), shorter).of(0))
+
+
+def parts(phi: Phi) -> tuple[float, int, str]:
+    return round(phi.value, 9), phi.windows, phi.flag
+
+
+@pytest.mark.parametrize("count", [20, 21, 100])
+def test_many_windows_decide_alone(count: int) -> None:
+    shorter = learn_phi(*windows(8.0, 400))
+    assert learned(3.0, count, shorter) == (3.0, count, "ok")
+    assert learned(0.4, count) == (1.0, count, "ok")
+
+
+@pytest.mark.parametrize("count", [5, 19])
+def test_some_windows_are_rough_and_never_below_the_shorter_length(count: int) -> None:
+    shorter = learn_phi(*windows(8.0, 400))
+    assert learned(3.0, count, shorter) == (8.0, count, "rough")
+    assert learned(11.0, count, shorter) == (11.0, count, "rough")
+    assert learned(3.0, count) == (3.0, count, "rough")
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_few_windows_take_the_shorter_lengths(count: int) -> None:
+    shorter = learn_phi(*windows(8.0, 400))
+    assert learned(30.0, count, shorter) == (8.0, count, "shorter")
+    assert learned(30.0, count) == (1.0, count, "unknown")
+    assert learned(30.0, count, learn_phi(*windows(9.0, 2))) == (1.0, count, "unknown")
+    twice = learn_phi(*windows(9.0, 2), shorter)
+    assert learned(30.0, count, twice) == (8.0, count, "shorter")
+
+
+def test_windows_without_events_are_left_out() -> None:
+    t, df, n = windows(3.0, 41)
+    empty = np.zeros((60, 1))
+    found = learn_phi(np.vstack([t, empty]), np.vstack([df, empty + 1]), np.vstack([n, empty]))
+    assert parts(found.of(0)) == (3.0, 41, "ok")
+
+
+def test_each_group_is_learned_by_itself() -> None:
+    t, df, n = (np.hstack(parts) for parts in zip(windows(3.0, 40), windows(6.0, 40, df=1), strict=True))
+    n[:38, 1] = 0
+    found = learn_phi(
+        t, df, n, Overdispersion(np.array([1.0, 2.5]), np.array([90, 90]), np.array(["ok", "rough"], object))
+    )
+    assert found.value == pytest.approx([3.0, 2.5])
+    assert found.windows.tolist() == [40, 2]
+    assert found.flag.tolist() == ["ok", "shorter"]
+
+
+@pytest.mark.parametrize("count", [20, 21])
+def test_the_median_is_numpys(count: int) -> None:
+    rng = np.random.default_rng(60)
+    t = rng.gamma(5.0, 10.0, (count, 6))
+    found = learn_phi(t, np.full(t.shape, 4), np.ones(t.shape))
+    assert found.value == pytest.approx(np.median(t, axis=0) / chdtri(4, 0.5), rel=1e-12)
+
+
+def test_windows_of_different_df_are_put_on_one_scale() -> None:
+    rng = np.random.default_rng(61)
+    df = rng.integers(1, 30, (4_000, 1))
+    assert learn_phi(2.5 * rng.chisquare(df), df, np.ones(df.shape)).value.item() == pytest.approx(2.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("df", "spread"), [(9, 0.06), (1, 0.24)])
+def test_spread_of_the_estimate_from_100_windows(df: int, spread: float) -> None:
+    t = 4.0 * np.random.default_rng(62).chisquare(df, (100, 4_000))
+    found = learn_phi(t, np.full(t.shape, df), np.ones(t.shape)).value
+    assert found.std() / found.mean() == pytest.approx(spread, abs=0.03)
+
+
+def test_drifted_windows_among_the_good_ones_hardly_move_it() -> None:
+    """A tenth of the windows drifted: the mean would read 4.8 instead of 2."""
+    rng = np.random.default_rng(63)
+    t = 2.0 * rng.chisquare(9, (200, 500))
+    t[:20] += 9 * 28.0
+    found = learn_phi(t, np.full(t.shape, 9), np.ones(t.shape)).value
+    assert t.mean() / 9 == pytest.approx(4.8, abs=0.1)
+    assert found.mean() == pytest.approx(2.15, abs=0.05)
+
+
+def test_traffic_that_repeats_itself_is_judged_rightly_with_its_phi() -> None:
+    """Every reading comes four times: without φ most windows raise an alarm, with it as few as promised."""
+    rng = np.random.default_rng(64)
+    base = 4 * rng.multinomial(100_000, np.full(10, 0.1))
+    history = 4 * rng.multinomial(400, np.full(10, 0.1), size=300)
+    psi, df, t, n = psi_values(base, history, [0])
+    phi = learn_phi(t, df, n)
+    assert phi.value.item() == pytest.approx(4.0, rel=0.12)
+    assert psi.shape == (300, 1)
+    later = 4 * rng.multinomial(400, np.full(10, 0.1), size=2_000)
+    assert (psi_verdicts(base, later, [0]).p_value < 0.05).mean() > 0.8
+    assert (psi_verdicts(base, later, [0], phi=phi.value).p_value < 0.05).mean() == pytest.approx(0.05, abs=0.025)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    t, df, n = windows(1.0, 3)
+    with pytest.raises(ValueError, match="alike"):
+        learn_phi(t, df[:2], n)
+    with pytest.raises(ValueError, match="alike"):
+        learn_phi(t[:, 0], df[:, 0], n[:, 0])
+    two = Overdispersion(np.ones(2), np.ones(2, np.int64), np.array(["ok", "ok"], object))
+    with pytest.raises(ValueError, match="2 groups"):
+        learn_phi(t, df, n, two)

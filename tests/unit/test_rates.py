@@ -1,0 +1,174 @@
+"""Rates: intervals, the rule of levels, overdispersion, and rates of nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from sketches.levels import Level
+from sketches.rates import newcombe, rate_verdicts, wilson
+
+ROWS = 100_000
+"""Of the baselines."""
+
+
+def level(k: float, n: float, base_k: float = 0, base_n: float = ROWS, **options: float) -> Level:
+    return Level(rate_verdicts(k, n, base_k, base_n, **options).level.item())
+
+
+def test_wilson_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(40)
+    n = rng.integers(1, 5_000, 60)
+    k = rng.binomial(n, rng.uniform(0.0, 1.0, 60))
+    k[:10], k[10:20] = 0, n[10:20]
+    for confidence in (0.95, 0.99):
+        low, high = wilson(k, n, confidence)
+        for i in range(60):
+            found = binomtest(int(k[i]), int(n[i])).proportion_ci(confidence, method="wilson")
+            assert (low[i], high[i]) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+def test_intervals_stay_within_their_range_and_of_nothing_know_nothing() -> None:
+    assert [end.item() for end in wilson(0, 0)] == [0.0, 1.0]
+    lowest, _ = wilson(0, 20)
+    _, highest = wilson(20, 20)
+    assert (lowest.item(), highest.item()) == (0.0, 1.0)
+    for arguments in ((0, 0, 5, 10), (5, 10, 0, 0), (0, 0, 0, 0)):
+        assert [part.item() for part in newcombe(*arguments)] == [0.0, -1.0, 1.0]
+    delta, low, high = newcombe(10, 10, 0, 10)
+    assert (delta.item(), high.item()) == (1.0, 1.0)
+    assert 0.0 < low.item() < 1.0
+
+
+def test_newcombe_is_antisymmetric() -> None:
+    one, two = newcombe(56, 70, 48, 80), newcombe(48, 80, 56, 70)
+    assert [part.item() for part in one] == pytest.approx([-two[0].item(), -two[2].item(), -two[1].item()])
+
+
+def test_newcombe_covers_the_true_difference() -> None:
+    rng = np.random.default_rng(41)
+    draws = 20_000
+    _, low, high = newcombe(rng.binomial(500, 0.04, draws), 500, rng.binomial(5_000, 0.01, draws), 5_000)
+    assert ((low <= 0.03) & (high >= 0.03)).mean() == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "expected"),
+    [
+        (0, 1_000, Level.stable),
+        (1, 1_000, Level.stable),  # p = 0.01, and no more than one null in 1,000
+        (9, 1_000, Level.stable),
+        (11, 1_000, Level.minor),
+        (50, 1_000, Level.minor),  # five points are not more than five points
+        (51, 1_000, Level.major),
+        (1_000, 1_000, Level.major),
+        (0, 380, Level.insufficient),
+        (0, 381, Level.stable),
+        (20, 380, Level.insufficient),  # 5.3 %, down to 3.4 %
+        (20, 200, Level.major),  # 10 %, down to 6.5 %
+        (3, 10, Level.major),
+        (1, 10, Level.insufficient),
+    ],
+)
+def test_level(k: int, n: int, expected: Level) -> None:
+    assert level(k, n) == expected
+
+
+def test_a_rise_that_may_be_chance_is_not_enough() -> None:
+    """3.0 % against 1.5 % of a baseline of 200: over the minor line, but the interval reaches below 0."""
+    verdict = rate_verdicts(30, 1_000, 3, 200)
+    assert verdict.delta.item() == pytest.approx(0.015)
+    assert verdict.low.item() < 0.0
+    assert verdict.level.item() == Level.stable
+    verdict = rate_verdicts(93, 1_000, 6, 150)
+    assert verdict.delta.item() > 0.05
+    assert 0.0 < verdict.low.item() < 0.01, "major needs more than one point for sure"
+    assert verdict.level.item() == Level.minor
+
+
+def test_a_rate_that_fell_is_stable() -> None:
+    verdict = rate_verdicts(0, 1_000, 50_000, ROWS)
+    assert verdict.delta.item() == -0.5
+    assert verdict.level.item() == Level.stable
+    assert verdict.p_value.item() < 1e-100
+
+
+def test_lines_are_the_users() -> None:
+    assert level(20, 1_000, minor=0.03) == Level.stable
+    assert level(20, 1_000, minor=0.005, major=0.015) == Level.major
+    # Wilson's upper end of 0 of n passes under 0.1 % at n = 3,838
+    assert level(0, 3_837, minor=0.001) == Level.insufficient
+    assert level(0, 3_838, minor=0.001) == Level.stable
+
+
+def test_overdispersion_divides_the_windows_counts_and_not_its_rate() -> None:
+    plain, phi = rate_verdicts(40, 1_000, 500, ROWS), rate_verdicts(40, 1_000, 500, ROWS, phi=2.0)
+    same = rate_verdicts(20, 500, 500, ROWS)
+    assert phi.rate == plain.rate == 0.04
+    for name in ("delta", "low", "high", "p_value", "level", "enough"):
+        assert getattr(phi, name) == getattr(same, name)
+    assert phi.low < plain.low
+    assert rate_verdicts(40, 1_000, 500, ROWS, phi=3.0).level.item() == Level.insufficient
+
+
+def test_scaled_counts_are_rounded_for_fisher_alone() -> None:
+    verdict = rate_verdicts(50, 1_000, 10, ROWS, phi=1.7)
+    assert verdict.p_value == rate_verdicts(29, 588, 10, ROWS).p_value
+    assert verdict.low == newcombe(50 / 1.7, 1_000 / 1.7, 10, ROWS)[1]
+
+
+def test_unseen_is_measured_against_the_categories_seen_once() -> None:
+    """A Zipf field always brings a few new values: 300 of 100,000 rows were the only ones of theirs."""
+    assert level(8, 1_000, base_k=300) == Level.stable
+    assert level(60, 1_000, base_k=300) == Level.major
+
+
+def test_rates_of_nothing() -> None:
+    verdicts = rate_verdicts([0, 5, 0], [0, 10, 0], [5, 0, 0], [10, 0, 0])
+    assert verdicts.rate.tolist() == [0.0, 0.5, 0.0]
+    assert verdicts.baseline_rate.tolist() == [0.5, 0.0, 0.0]
+    assert verdicts.delta.tolist() == [0.0, 0.0, 0.0]
+    assert verdicts.low.tolist() == [-1.0, -1.0, -1.0]
+    assert verdicts.high.tolist() == [1.0, 1.0, 1.0]
+    assert verdicts.p_value.tolist() == [1.0, 1.0, 1.0]
+    assert verdicts.level.tolist() == [Level.insufficient] * 3
+    assert verdicts.enough.tolist() == [False] * 3
+
+
+def test_shapes_broadcast_and_a_rate_alone_gets_the_same_bits() -> None:
+    rng = np.random.default_rng(42)
+    n = rng.integers(0, 3_000, (40, 7))
+    k = rng.binomial(n, rng.uniform(0, 0.1, 7))
+    base_k, phi = rng.integers(0, 2_000, 7), rng.uniform(1.0, 4.0, 7)
+    together = rate_verdicts(k, n, base_k, ROWS, phi=phi)
+    assert together.level.shape == (40, 7)
+    for w, g in ((0, 0), (13, 2), (39, 6)):
+        alone = rate_verdicts(k[w, g], n[w, g], base_k[g], ROWS, phi=phi[g])
+        for name in ("rate", "baseline_rate", "delta", "low", "high", "p_value", "level", "enough"):
+            assert getattr(together, name)[w, g] == getattr(alone, name)
+    assert rate_verdicts(np.empty((0, 7)), np.empty((0, 7)), base_k, ROWS).level.shape == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((-1, 10, 0, 10), {}, "window count"),
+        ((11, 10, 0, 10), {}, "window count"),
+        ((1, 10, 11, 10), {}, "baseline count"),
+        ((float("nan"), 10, 0, 10), {}, "window count"),
+        ((1, 10, 0, 10), {"phi": 0.9}, "at least 1"),
+        ((1, 10, 0, 10), {"minor": 0.0}, "above 0"),
+        ((1, 10, 0, 10), {"minor": 0.05}, "below its major line"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    arguments: tuple[float, float, float, float], options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        rate_verdicts(*arguments, **options)
+
+
+def test_a_confidence_is_a_share() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        wilson(1, 2, 95)
