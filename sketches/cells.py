@@ -16,19 +16,6 @@ from numpy.typing import NDArray
 
 from sketches.baseline import FieldBaseline
 from sketches.layout import TAIL, IntArray
-from sketches.quantiles import exact_quantiles, freeze_edges
-
-__all__ = [
-    "FieldCells",
-    "NumericCells",
-    "category_cells",
-    "count_categories",
-    "count_cells",
-    "count_numeric",
-    "exact_quantiles",
-    "freeze_edges",
-    "numeric_cells",
-]
 
 CellArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sketches.baseline import ALL, FieldBaseline, SliceCounts
-from sketches.cells import category_cells, count_cells, count_numeric, freeze_edges, numeric_cells
+from sketches.cells import category_cells, count_cells, count_numeric, numeric_cells
+from sketches.quantiles import freeze_edges
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 numbers = st.one_of(

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from sketches.baseline import QUANTILE_RANKS
-from sketches.cells import exact_quantiles, freeze_edges
-from sketches.quantiles import FloatArray
+from sketches.quantiles import FloatArray, exact_quantiles, freeze_edges
 
 
 def bin_counts(edges: tuple[float, ...], values: FloatArray) -> list[int]:
