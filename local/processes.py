@@ -109,8 +109,8 @@ def port_answers(port: int) -> bool:
         return False
 
 
-def choose_port(preferred: Sequence[int | None] = ()) -> int:
-    """Return the first free port of `preferred` (None and 0 are passed over), else any that the system gives.
+def choose_port(*preferred: int) -> int:
+    """Return the first free port of `preferred` (zeros are passed over), else any that the system gives.
 
     Nothing holds the port until its server listens, so whoever uses it must be ready to choose again.
     """

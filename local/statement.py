@@ -118,8 +118,8 @@ def parse_statement(body: bytes) -> Statement:
                 if verb == b"INSERT":
                     return _insert(body, format_word.start(), token)
                 format_word, reply_format = None, _text(token.group())
-            elif word == b"SETTINGS":
-                in_settings = verb != b"INSERT"
+            elif word == b"SETTINGS" and reply_format:
+                in_settings = True
             elif verb == b"INSERT" and word in _INSERT_TAKES_OVER:
                 return Statement("INSERT")
             else:

@@ -15,6 +15,8 @@ from enum import Enum
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from warehouse.client import Client, WarehouseError
 
 if TYPE_CHECKING:
@@ -171,14 +173,11 @@ def apply(client: Client, migrations: Sequence[Migration] | None = None) -> list
 
 
 def _record(client: Client, migration: Migration, state: State, step: int) -> None:
-    client.command(
-        "INSERT INTO migrations (number, name, checksum, state, step) "
-        "SELECT {number:UInt32}, {name:String}, {checksum:String}, {state:String}, {step:UInt8}",
-        {
-            "number": migration.number,
-            "name": migration.name,
-            "checksum": migration.checksum,
-            "state": state.value,
-            "step": step,
-        },
-    )
+    row = {
+        "number": pa.array([migration.number], pa.uint32()),
+        "name": [migration.name],
+        "checksum": [migration.checksum],
+        "state": [state.value],
+        "step": pa.array([step], pa.uint8()),
+    }
+    client.insert("migrations", pa.table(row))

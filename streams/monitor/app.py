@@ -71,7 +71,12 @@ def make_app(settings: ProcessorSettings, worker: Worker) -> Any:
         web_enabled=False,
         worker_redirect_stdouts=False,
         agent_supervisor=CrashingSupervisor,
-        logging_config={"version": 1, "disable_existing_loggers": False},
+        logging_config={
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"console": {"class": "logging.StreamHandler", "level": "WARNING"}},
+            "root": {"handlers": ["console"], "level": "WARNING"},
+        },
     )
     app.transport = CommittedOnlyTransport(app.conf.broker_consumer, app)
     topic = app.topic(settings.topics.parts, value_serializer="raw", key_serializer="raw", value_type=bytes)
@@ -107,6 +112,9 @@ def make_app(settings: ProcessorSettings, worker: Worker) -> Any:
                 durable = await loop.run_in_executor(thread, worker.handle, record)
             except Superseded:
                 continue
+            except Exception as error:
+                log.exception("stopping", processor="monitor", reason=f"{type(error).__name__}: {error}")
+                raise
             if durable == NOTHING or record.generation != app.consumer_generation_id:
                 continue
             while waiting and waiting[0].message.offset < durable:

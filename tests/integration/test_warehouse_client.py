@@ -123,19 +123,6 @@ def test_a_statement_that_the_engine_refuses_keeps_its_code(client: Client) -> N
     assert caught.value.code == 62
 
 
-def test_the_settings_of_every_request_are_those_that_state_needs(client: Client) -> None:
-    sql = "SELECT name, value FROM system.settings WHERE name IN {names:Array(String)}"
-    wanted = {
-        "async_insert": "0",
-        "insert_quorum": "auto",
-        "distributed_foreground_insert": "1",
-        "insert_deduplicate": "0",
-        "max_partitions_per_insert_block": "0",
-        "input_format_null_as_default": "0",
-    }
-    assert dict(client.rows(sql, {"names": list(wanted)})) == wanted
-
-
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_values_are_bound_whatever_they_hold(client: Client, name: str) -> None:
     assert client.rows("SELECT {name:String}, {names:Array(String)}", {"name": name, "names": (name, name)}) == [

@@ -20,11 +20,11 @@ SECONDS_PER_HOUR = 3600
 
 
 def _to_float(struct: msgspec.Struct, *names: str) -> None:
-    """Make floats of whole numbers, so that contracts that are equal have the same id."""
+    """Make floats of whole numbers and 0 of -0, so that contracts that are equal have the same id."""
     for name in names:
         value = getattr(struct, name)
-        if value is not None and type(value) is not float:
-            msgspec.structs.force_setattr(struct, name, float(value))
+        if value is not None:
+            msgspec.structs.force_setattr(struct, name, value + 0.0)
 
 
 class Window(msgspec.Struct, frozen=True, order=True):

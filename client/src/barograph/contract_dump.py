@@ -27,7 +27,7 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         ContractError: the contract is not valid, so that it could not be read back.
     """
     check_contract(contract)
-    lines = [f"# {line}".rstrip() for line in comments.splitlines()]
+    lines = [f"# {_UNPRINTABLE.sub(_escape, line)}".rstrip() for line in comments.splitlines()]
     lines.append(f"contract: {FORMAT_VERSION}")
     lines.append(f"model: {_text(contract.model)}")
     prose = {"description": contract.description, "team": contract.team, "route": contract.route}

@@ -84,7 +84,9 @@ class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"clas
     """One prediction: what it was made from and what came out. It is identified by (model, version, id)."""
 
     model: str
+    """The model's name, as its contract has it."""
     version: str
+    """The model's version, as people write it: `3`, `2024-06-a`."""
     id: str
     """The request's id; versions and shadows of one request share it."""
     at: int | str
@@ -94,6 +96,7 @@ class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"clas
     context: dict[str, str | None] | None = None
     """What is known of the request and is no feature."""
     features: dict[str, Value] | None = None
+    """What the model saw, by name; null is a missing value. Numbers that are not finite are text, as in `score`."""
     score: float | str | None = None
     """The model's number. Text only where it is not finite: `NaN`, `Infinity`, `-Infinity`."""
     class_: str | bool | int | None = None
@@ -103,6 +106,7 @@ class Prediction(msgspec.Struct, kw_only=True, omit_defaults=True, rename={"clas
     metrics: dict[str, float | str | None] | None = None
     """Further numbers of this prediction: tokens, cost, time to first token."""
     latency_ms: float | str | None = None
+    """How long the prediction took, in milliseconds."""
     status: str | None = None
     """How the request ended, in the serving system's own words."""
     error: str | None = None
@@ -117,8 +121,11 @@ class Label(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The ground truth of one prediction. It is identified by (model, id); the one of the largest `at` holds."""
 
     model: str
+    """The model's name."""
     id: str
+    """The prediction's id; the label is that of every version that answered the request."""
     label: bool | float | int | str
+    """The truth: a flag, a class or a number, as the contract's `label` says."""
     at: int | str
     """When the truth was known: epoch milliseconds, or RFC 3339 with an offset."""
 

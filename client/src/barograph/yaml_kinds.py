@@ -45,6 +45,10 @@ class Reader:
     def fail(self, path: Path, line: int, message: str) -> None:
         """Note a problem; whatever depends on the value at `path` is not judged."""
         self.failed.add(path)
+        self.note(path, line, message)
+
+    def note(self, path: Path, line: int, message: str) -> None:
+        """Note a problem that leaves the value at `path` as good as it is."""
         where = describe_path(path)
         self.problems.append(Problem(self.file, line, f"{where}: {message}" if where else message))
 
@@ -384,7 +388,7 @@ def named_pairs(node: Node, path: Path, reader: Reader) -> list[tuple[Scalar, No
     for key, value in node.pairs:
         if key.text in first:
             message = f"stands here twice (first in line {first[key.text].line}); leave one out"
-            reader.fail((*path, key.text), key.line, message)
+            reader.note((*path, key.text), key.line, message)
         else:
             first[key.text] = key
             reader.lines[(*path, key.text)] = key.line

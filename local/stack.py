@@ -1,0 +1,161 @@
+"""The local stack: Apache Kafka and the ClickHouse engine in one folder, started and found together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from local.clickhouse import LocalClickHouse, door_pid
+from local.kafka import DEV_OPTIONS, LocalKafka, broker_answers
+from local.processes import LOOPBACK, LocalStackError, OwnerLock
+
+_RECORD = "stack.json"
+
+
+@dataclass(frozen=True)
+class StackAddresses:
+    """Where a running stack is reached.
+
+    Attributes:
+        bootstrap_servers: Kafka's address for its clients.
+        clickhouse_port: The port of ClickHouse's HTTP interface.
+        clickhouse_host: Its host.
+    """
+
+    bootstrap_servers: str
+    clickhouse_port: int
+    clickhouse_host: str = LOOPBACK
+
+    @property
+    def clickhouse_url(self) -> str:
+        """ClickHouse's HTTP interface as a URL."""
+        return f"http://{self.clickhouse_host}:{self.clickhouse_port}"
+
+
+def default_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the local stack: `BAROGRAPH_HOME`, else `.barograph` in the current folder."""
+    return Path(environ.get("BAROGRAPH_HOME") or ".barograph").expanduser().absolute()
+
+
+def find_stack(root: Path | None = None) -> StackAddresses | None:
+    """Find the stack that runs in `root` (by default `default_root()`); None unless both servers answer."""
+    try:
+        record = json.loads((_root(root) / _RECORD).read_text(encoding="utf-8"))
+        addresses = StackAddresses(**record)
+    except (OSError, ValueError, TypeError):
+        # No record, one that is being written, or one of another version: no stack that we could name.
+        return None
+    if door_pid(addresses.clickhouse_port) is None or not broker_answers(addresses.bootstrap_servers):
+        return None
+    return addresses
+
+
+class LocalStack:
+    """Both servers, their data in `root`; also a context manager that starts and stops them.
+
+    Attributes:
+        root: The folder of everything: `kafka/`, `clickhouse/`, `logs/`, `stack.json` while it runs.
+        kafka: The broker.
+        clickhouse: The engine.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        kafka_port: int | None = None,
+        clickhouse_port: int | None = None,
+        jvm_options: Sequence[str] = DEV_OPTIONS,
+    ) -> None:
+        """Describe the stack; nothing is started.
+
+        Args:
+            root: Its folder, made when it is missing; by default `default_root()`.
+            kafka_port: As `LocalKafka` has it.
+            clickhouse_port: As `LocalClickHouse` has it.
+            jvm_options: Options of the broker's Java virtual machine.
+        """
+        self.root = _root(root)
+        self.kafka = LocalKafka(self.root / "kafka", port=kafka_port, log_dir=self.log_dir, jvm_options=jvm_options)
+        self.clickhouse = LocalClickHouse(self.root / "clickhouse", port=clickhouse_port, log_dir=self.log_dir)
+        self._lock = OwnerLock(self.root / "owner.lock", "The local stack")
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of all logs; processors put theirs there too."""
+        return self.root / "logs"
+
+    @property
+    def addresses(self) -> StackAddresses:
+        """Where it is reached.
+
+        Raises:
+            LocalStackError: It was not started yet.
+        """
+        return StackAddresses(self.kafka.bootstrap_servers, self.clickhouse.port)
+
+    def start(self) -> None:
+        """Start both servers side by side, and record where they are.
+
+        Raises:
+            LocalStackError: One of them did not start (neither runs then), or another process runs the stack.
+        """
+        self._lock.acquire()
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                starts = [pool.submit(server.start) for server in (self.kafka, self.clickhouse)]
+            for start in starts:
+                start.result()
+        except BaseException:
+            self.stop()
+            raise
+        scratch = self.root / f"{_RECORD}.new"
+        scratch.write_text(json.dumps(asdict(self.addresses)), encoding="utf-8")
+        scratch.replace(self.root / _RECORD)
+
+    def stop(self, timeout_s: float = 30) -> None:
+        """End both in order; kill one that takes longer than `timeout_s`."""
+        if not self._lock.is_held:
+            return
+        (self.root / _RECORD).unlink(missing_ok=True)
+        with ThreadPoolExecutor(2) as pool:
+            stops = [pool.submit(server.stop, timeout_s) for server in (self.kafka, self.clickhouse)]
+        self._lock.release()
+        for stop in stops:
+            stop.result()
+
+    def reset(self) -> None:
+        """Delete all data; logs stay.
+
+        Raises:
+            LocalStackError: The stack runs, here or under another process.
+        """
+        if self._lock.is_held:
+            raise LocalStackError(f"The local stack in {self.root} runs; stop it before its data is deleted.")
+        self._lock.acquire()
+        try:
+            (self.root / _RECORD).unlink(missing_ok=True)
+            for server in (self.kafka, self.clickhouse):
+                server.end_leftover()
+                shutil.rmtree(server.data_dir, ignore_errors=True)
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> LocalStack:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _root(root: Path | None) -> Path:
+    return root.absolute() if root else default_root()

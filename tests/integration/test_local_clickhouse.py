@@ -1,0 +1,361 @@
+"""The door as its clients see it: clickhouse-connect, plain HTTP, several processes, crashes."""
+
+import datetime
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import clickhouse_connect
+import pandas as pd
+import pyarrow as pa
+import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from local.clickhouse import LocalClickHouse
+from local.processes import LocalStackError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def client(engine: LocalClickHouse, database: str) -> Iterator[Any]:
+    with clickhouse_connect.get_client(host=engine.host, port=engine.port, database=database) as client:
+        client.command("CREATE TABLE t (id UInt64, s String, m Map(String, Float64)) ENGINE = MergeTree ORDER BY id")
+        yield client
+
+
+def http_request(
+    engine: LocalClickHouse,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, "http.client.HTTPMessage", bytes]:
+    connection = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
+    try:
+        connection.request(method, path, body, headers or {})
+        reply = connection.getresponse()
+        return reply.status, reply.headers, reply.read()
+    finally:
+        connection.close()
+
+
+# --- clickhouse-connect ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compress", [False, "lz4", "zstd", "gzip"])
+def test_rows_come_back_as_they_went_in(engine: LocalClickHouse, client: Any, database: str, compress: Any) -> None:
+    rows = [[1, "it's; FORMAT CSV\n\t\\ ü \x00", {"a": 1.5}], [2, "", {}]]
+    table = pa.table({"id": pa.array([3], pa.uint64()), "s": ["arrow"]})
+    with clickhouse_connect.get_client(
+        host=engine.host, port=engine.port, database=database, compress=compress
+    ) as other:
+        assert other.insert("t", rows, column_names=["id", "s", "m"]).written_rows == 2
+        assert other.insert_arrow("t", table).written_rows == 1
+        other.insert_df("t", pd.DataFrame({"id": [4], "s": ["frame"]}))
+        assert other.raw_insert("t", ["id", "s"], b"5,raw\n", fmt="CSV").written_rows == 1
+        expected = [*map(tuple, rows), (3, "arrow", {}), (4, "frame", {}), (5, "raw", {})]
+        assert other.query("SELECT * FROM t ORDER BY id").result_rows == expected
+        assert other.query_arrow("SELECT id, s FROM t WHERE id = 3").to_pylist() == [{"id": 3, "s": b"arrow"}]
+        assert other.query_df("SELECT count() AS n FROM t")["n"].tolist() == [5]
+        with other.query_row_block_stream("SELECT id FROM t ORDER BY id") as stream:
+            assert [row for block in stream for row in block] == [(1,), (2,), (3,), (4,), (5,)]
+
+
+def test_parameters_are_bound_by_the_engine(client: Any) -> None:
+    values = {
+        "s": "a'b\"c\\d\n\t;",
+        "day": datetime.date(2026, 1, 2),
+        "n": 2**63,
+        "list": ["x", "y'z"],
+        "nothing": None,
+    }
+    sql = (
+        "SELECT {s:String}, {day:Date}, {n:UInt64}, {list:Array(String)}, {nothing:Nullable(String)} "
+        "FROM {table:Identifier} LIMIT 1"
+    )
+    client.command("INSERT INTO t VALUES (1, 'x', {})")
+    assert client.query(sql, parameters={**values, "table": "t"}).result_rows == [tuple(values.values())]
+
+
+def test_a_query_too_long_for_a_url_goes_as_a_form(client: Any) -> None:
+    ids = list(range(60_000))
+    found = client.query("SELECT length({ids:Array(UInt64)})", parameters={"ids": ids}).result_rows
+    assert found == [(60_000,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "name"),
+    [
+        ("SELECT * FROM missing", 60, "UNKNOWN_TABLE"),
+        ("SELECT missing FROM t", 47, "UNKNOWN_IDENTIFIER"),
+        ("SELEC 1", 62, "SYNTAX_ERROR"),
+        ("1 + 1", 62, "SYNTAX_ERROR"),
+        ("SELECT 1; DROP TABLE t", 62, "SYNTAX_ERROR"),
+        ("SELECT {x:String}", 456, "UNKNOWN_QUERY_PARAMETER"),
+        ("INSERT INTO t FORMAT CSV\nx,y,z", 27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED"),
+        ("INSERT INTO missing FORMAT CSV\n1", 60, "UNKNOWN_TABLE"),
+        ("SELECT throwIf(number = 5) FROM numbers(10)", 395, "FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"),
+        ("SELECT 1 SETTINGS no_such_setting = 1", 115, "UNKNOWN_SETTING"),
+        ("CREATE TABLE t (a Int8) ENGINE = Memory", 57, "TABLE_ALREADY_EXISTS"),
+    ],
+)
+def test_errors_keep_the_engines_code(client: Any, sql: str, code: int, name: str) -> None:
+    with pytest.raises(DatabaseError) as raised:
+        client.command(sql)
+    assert (raised.value.code, raised.value.name) == (code, name)
+    assert client.command("SELECT count() FROM t") == 0, "the session must go on"
+
+
+def test_a_failed_insert_leaves_no_row(client: Any) -> None:
+    with pytest.raises(DatabaseError, match="row 3"):
+        client.raw_insert("t", ["id", "s"], b"1,a\n2,b\nx,c\n", fmt="CSV")
+    assert client.command("SELECT count() FROM t") == 0
+
+
+def test_settings_of_a_request_end_with_it(engine: LocalClickHouse, client: Any) -> None:
+    sql = "SELECT getSetting('max_threads'), getSetting('max_block_size'), getSetting('max_memory_usage')"
+    before = client.query(sql).result_rows
+    changed = client.query(sql, settings={"max_threads": 7, "max_block_size": 123, "max_memory_usage": 10**9})
+    assert changed.result_rows == [(7, 123, 10**9)]
+    assert client.query(sql, settings={"max_threads": 5}).result_rows == [(5, *before[0][1:])]
+    assert client.query(sql).result_rows == before
+    client.command("SET max_threads = 3")
+    assert client.query(sql).result_rows[0][0] == 3, "what a session sets stays"
+    with clickhouse_connect.get_client(host=engine.host, port=engine.port) as other:
+        assert other.query(sql).result_rows == before, "and stays in it"
+
+
+def test_sessions_keep_what_is_theirs(engine: LocalClickHouse, client: Any, database: str) -> None:
+    client.command("CREATE TEMPORARY TABLE mine (a Int8)")
+    client.command("INSERT INTO mine VALUES (1)")
+    assert client.command("SELECT a FROM mine") == 1
+    with clickhouse_connect.get_client(
+        host=engine.host, port=engine.port, database=database, autogenerate_session_id=False
+    ) as other:
+        with pytest.raises(DatabaseError, match="mine"):
+            other.command("SELECT a FROM mine")
+        assert other.command("SELECT currentDatabase()") == database
+
+
+def test_a_database_of_a_request_ends_with_it(engine: LocalClickHouse, database: str) -> None:
+    def current(**arguments: str) -> bytes:
+        arguments["session_id"] = f"s-{database}"
+        return http_request(engine, "POST", f"/?{urlencode(arguments)}", b"SELECT currentDatabase()")[2]
+
+    assert current() == b"default\n"
+    assert current(database=database) == f"{database}\n".encode()
+    assert current() == b"default\n"
+    used = http_request(engine, "POST", f"/?session_id=s-{database}", f"USE {database}".encode())
+    assert used[0] == 200
+    assert current() == f"{database}\n".encode()
+    assert current(database="system") == b"system\n"
+    assert current() == f"{database}\n".encode()
+
+
+# --- plain HTTP --------------------------------------------------------------------------------------------
+
+
+def test_curl_gets_an_answer(engine: LocalClickHouse) -> None:
+    status, headers, body = http_request(engine, "GET", "/?query=select%201")
+    assert (status, body) == (200, b"1\n")
+    assert headers["Content-Type"].startswith("text/tab-separated-values")
+    assert headers["X-ClickHouse-Format"] == "TabSeparated"
+    assert http_request(engine, "GET", "/")[2] == b"Ok.\n"
+    assert http_request(engine, "GET", "/ping")[2] == b"Ok.\n"
+    assert http_request(engine, "GET", "/play")[0] == 404
+    assert http_request(engine, "HEAD", "/?query=select%201")[2] == b""
+
+
+def test_the_reply_is_in_the_format_asked_for(engine: LocalClickHouse) -> None:
+    _, headers, body = http_request(engine, "POST", "/?default_format=JSONCompact", b"SELECT 5 AS five")
+    assert json.loads(body)["data"] == [[5]]
+    assert headers["Content-Type"] == "application/json; charset=UTF-8"
+    _, headers, body = http_request(engine, "POST", "/?default_format=JSON", b"SELECT 5 AS five FORMAT CSV")
+    assert (body, headers["X-ClickHouse-Format"]) == (b"5\n", "CSV")
+    _, _, body = http_request(engine, "POST", "/", b"SELECT 5 AS five", {"X-ClickHouse-Format": "JSONEachRow"})
+    assert json.loads(body) == {"five": 5}
+    _, headers, body = http_request(engine, "POST", "/", b"SELECT 1 WHERE 0")
+    assert (body, headers["X-ClickHouse-Format"]) == (b"", "TabSeparated")
+
+
+def test_a_statement_without_rows_names_no_format(engine: LocalClickHouse, database: str) -> None:
+    sql = f"CREATE TABLE {database}.x (a Int8) ENGINE = Memory".encode()
+    status, headers, body = http_request(engine, "POST", "/", sql)
+    assert (status, body, headers["X-ClickHouse-Format"]) == (200, b"", None)
+
+
+def test_an_inserts_text_may_come_in_the_url_and_its_data_in_chunks(engine: LocalClickHouse, database: str) -> None:
+    http_request(engine, "POST", "/", f"CREATE TABLE {database}.x (a Int8) ENGINE = Memory".encode())
+    path = "/?query=" + quote(f"INSERT INTO {database}.x FORMAT CSV")
+    connection = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
+    connection.request("POST", path, iter([b"1\n2", b"\n3\n"]), encode_chunked=True)
+    reply = connection.getresponse()
+    assert reply.status == 200
+    assert json.loads(reply.headers["X-ClickHouse-Summary"])["written_rows"] == "3"
+    reply.read()
+    connection.request("POST", f"/?database={database}", b"SELECT groupArray(a) FROM x")
+    assert connection.getresponse().read() == b"[1,2,3]\n"
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status", "code"),
+    [
+        ("POST", "/", b"SELECT * FROM missing", {}, 404, "60"),
+        ("POST", "/", b"SELEC", {}, 400, "62"),
+        ("POST", "/", b"", {}, 400, "62"),
+        ("GET", "/?query=create%20database%20x", None, {}, 403, "164"),
+        ("POST", "/?no_such_setting=1", b"SELECT 1", {}, 404, "115"),
+        ("POST", "/?a%20b=1", b"SELECT 1", {}, 404, "115"),
+        ("POST", "/?session_id=none&session_check=1", b"SELECT 1", {}, 404, "372"),
+        ("POST", "/?session_timeout=x", b"SELECT 1", {}, 400, None),
+        ("POST", "/", b"SELECT 1", {"Content-Encoding": "br"}, 400, None),
+        ("POST", "/", b"SELECT 1", {"Content-Length": "x"}, 400, None),
+        ("POST", "/", b"zz\r\n", {"Transfer-Encoding": "chunked"}, 400, None),
+    ],
+)
+def test_a_bad_request_gets_a_status_and_a_reason(
+    engine: LocalClickHouse,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    status: int,
+    code: str | None,
+) -> None:
+    found, reply_headers, text = http_request(engine, method, path, body, headers)
+    assert found == status, text
+    assert reply_headers["X-ClickHouse-Exception-Code"] == code
+    assert text.strip()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://elsewhere.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "elsewhere.example"},
+        {"Host": "elsewhere.example:80"},
+    ],
+)
+def test_pages_of_a_browser_are_kept_out(engine: LocalClickHouse, headers: dict[str, str]) -> None:
+    assert http_request(engine, "GET", "/?query=select%201", headers=headers)[0] == 403
+
+
+def test_the_door_is_on_loopback_only(engine: LocalClickHouse) -> None:
+    sockets = Path("/proc/net/tcp").read_text().splitlines() if Path("/proc/net/tcp").exists() else []
+    listening = [line.split()[1] for line in sockets[1:] if line.split()[3] == "0A"]
+    mine = [address for address in listening if int(address.partition(":")[2], 16) == engine.port]
+    assert mine in ([], [f"0100007F:{engine.port:04X}"])
+    assert (engine.host, socket.gethostbyname("localhost")) == ("127.0.0.1", "127.0.0.1")
+
+
+# --- side by side ------------------------------------------------------------------------------------------
+
+
+def test_a_slow_query_holds_back_neither_inserts_nor_queries(engine: LocalClickHouse, client: Any) -> None:
+    def wait_in_the_engine() -> None:
+        http_request(engine, "POST", "/", b"SELECT sleepEachRow(0.1) FROM numbers(25) SETTINGS max_block_size = 1")
+
+    slow = threading.Thread(target=wait_in_the_engine)
+    slow.start()
+    for number in range(5):
+        client.insert("t", [[number, "x", {}]])
+    assert client.command("SELECT count() FROM t") == 5
+    assert slow.is_alive()
+    slow.join()
+
+
+def test_a_session_refuses_a_second_request_at_once(engine: LocalClickHouse, database: str) -> None:
+    path = f"/?session_id=busy-{database}"
+    replies = []
+
+    def ask() -> None:
+        replies.append(http_request(engine, "POST", path, b"SELECT sleep(1)"))
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(status for status, _, _ in replies) == [200, 500]
+    assert {headers["X-ClickHouse-Exception-Code"] for _, headers, _ in replies} == {None, "373"}
+
+
+_WORKER = """
+import sys
+import clickhouse_connect
+host, port, database, worker = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+client = clickhouse_connect.get_client(host=host, port=port, database=database)
+before = 0
+for number in range(30):
+    client.insert("t", [[worker * 1_000_000 + number * 100 + i, "x" * 50, {"a": 1.0}] for i in range(100)])
+    mine, total = client.query(
+        "SELECT countIf(intDiv(id, 1000000) = {worker:UInt8}), count() FROM t", parameters={"worker": worker}
+    ).result_rows[0]
+    assert mine == (number + 1) * 100, (mine, number)
+    assert total >= before, (total, before)
+    before = total
+"""
+
+
+def test_processes_write_and_read_side_by_side(engine: LocalClickHouse, client: Any, database: str) -> None:
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WORKER, engine.host, str(engine.port), database, str(number)],
+            cwd=REPOSITORY,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate()
+        assert worker.returncode == 0, errors
+    assert client.query("SELECT count(), uniqExact(id) FROM t").result_rows == [(9000, 9000)]
+
+
+# --- life and death ----------------------------------------------------------------------------------------
+
+
+def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
+    server = LocalClickHouse(tmp_path, port=0)
+    server.start()
+    with clickhouse_connect.get_client(host=server.host, port=server.port) as client:
+        client.command("CREATE DATABASE d")
+        client.command("CREATE TABLE d.t (id UInt64) ENGINE = MergeTree ORDER BY id")
+        for number in range(20):
+            client.insert("d.t", [[number]])
+        client.insert_arrow("d.t", pa.table({"id": pa.array(range(20, 100_020), pa.uint64())}))
+    server.kill()
+    assert not server.is_running
+    with server, clickhouse_connect.get_client(host=server.host, port=server.port) as client:
+        assert client.query("SELECT count(), sum(id) FROM d.t").result_rows == [(100_020, 100_020 * 100_019 // 2)]
+    assert not server.is_running
+    assert server.log_path.read_text().rstrip().endswith("closed")
+
+
+def test_a_folder_has_one_owner_and_a_taken_port_is_said(tmp_path: Path) -> None:
+    with LocalClickHouse(tmp_path, port=0) as server:
+        with pytest.raises(LocalStackError, match="The local ClickHouse in .* is run by another process"):
+            LocalClickHouse(tmp_path, port=0).start()
+        with pytest.raises(LocalStackError, match=f"Port {server.port} is taken"):
+            LocalClickHouse(tmp_path / "other", port=server.port).start()
+        server.start()
+        assert server.is_running
+
+
+def test_a_folder_that_cannot_be_opened_is_said_with_the_log(tmp_path: Path) -> None:
+    (tmp_path / "engine").write_text("not a folder")
+    with pytest.raises(LocalStackError) as raised:
+        LocalClickHouse(tmp_path, port=0).start()
+    assert "clickhouse ended with exit code 1" in str(raised.value)
+    assert "the engine cannot open" in str(raised.value)

@@ -1,0 +1,300 @@
+"""A whole pipeline for one test: topics, contract, baseline, processors as separate processes, and waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from barograph.contract import Contract, Field, Slice, Window
+from barograph.contract_yaml import dump_contract
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
+from streams.topics import Topics
+from warehouse import migrate
+from warehouse.client import Address, Client, connect
+from warehouse.tables import insert_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 120.0
+
+
+def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Wait until a condition is true and return what it gave; fail with a sentence after `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience_s:.0f} s for {what}; last seen: {found!r}")
+        time.sleep(0.1)
+
+
+@dataclass
+class Pipeline:
+    """Topics under a prefix, a migrated database, and processors started by name."""
+
+    bootstrap: str
+    address: Address
+    prefix: str
+    log_dir: Path
+    clock: str = "replay"
+    parts_partitions: int = 2
+    settings: dict[str, Any] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.prefix)
+
+    @property
+    def client(self) -> Client:
+        return connect(self.address, create=True)
+
+    def create(self, source_partitions: int = 1) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
+        wanted = [
+            NewTopic(self.topics.predictions, source_partitions, 1, config=source),
+            NewTopic(self.topics.labels, source_partitions, 1, config=source),
+            NewTopic(self.topics.parts, self.parts_partitions, 1),
+            NewTopic(self.topics.predictions_dead, 1, 1),
+            NewTopic(self.topics.labels_dead, 1, 1),
+            NewTopic(self.topics.parts_dead, 1, 1),
+        ]
+        for future in admin.create_topics(wanted).values():
+            future.result(30)
+        with self.client as client:
+            migrate.apply(client)
+
+    def register(self, contract: Contract, baselines: Iterable[Baseline]) -> None:
+        now = int(time.time() * 1000)
+        with self.client as client:
+            insert_rows(
+                client,
+                "contracts",
+                [
+                    {
+                        "model": contract.model,
+                        "contract_id": contract.id,
+                        "yaml": dump_contract(contract),
+                        "applied_at": now,
+                    }
+                ],
+            )
+            insert_rows(
+                client,
+                "baselines",
+                [
+                    {
+                        "model": baseline.model,
+                        "version": baseline.version,
+                        "baseline_id": baseline.id,
+                        "effective_from": 0,
+                        "body": dump_baseline(baseline).decode(),
+                        "reason": "test",
+                        "accepted_at": now + i,
+                    }
+                    for i, baseline in enumerate(baselines)
+                ],
+            )
+
+    def start(self, kind: str, instance: str | None = None, **settings: Any) -> subprocess.Popen[bytes]:
+        """Start a processor in a process of its own."""
+        name = instance or f"{kind}-0"
+        told = {
+            "instance": name,
+            "bootstrap_servers": self.bootstrap,
+            "host": self.address.host,
+            "port": self.address.port,
+            "database": self.address.database,
+            "prefix": self.prefix,
+            "clock": self.clock,
+            "flush_s": 0.5,
+            "write_s": 1.0,
+            "revise_s": 0.5,
+            "report_s": 2.0,
+            "registry_poll_s": 1.0,
+            "session_timeout_s": 6.0,
+            "transaction_timeout_s": 10.0,
+            "metadata_refresh_s": 1.0,
+            **self.settings,
+            **settings,
+        }
+        log = (self.log_dir / f"{name}.log").open("ab")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.processor", kind, json.dumps(told)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        log.close()
+        self.processes[name] = process
+        return process
+
+    def kill(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGKILL)
+        self.processes.pop(name).wait(30)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for name, process in self.processes.items():
+            try:
+                code = process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise AssertionError(f"{name} did not stop within 30 s of SIGTERM:\n{self.log(name)}") from None
+            assert code in (0, -signal.SIGTERM), f"{name} ended with {code}:\n{self.log(name)}"
+        self.processes.clear()
+
+    def log(self, name: str) -> str:
+        return (self.log_dir / f"{name}.log").read_text()[-3000:]
+
+    def alive(self) -> None:
+        for name, process in self.processes.items():
+            code = process.poll()
+            assert code is None, f"{name} ended with {code}:\n{self.log(name)}"
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with self.client as client:
+            return client.rows(sql, parameters)
+
+    def wait_rows(self, sql: str, what: str, patience_s: float = PATIENCE_S) -> list[tuple[Any, ...]]:
+        """Wait until a query returns a row whose first column is true, while all processors live."""
+
+        def look() -> list[tuple[Any, ...]]:
+            self.alive()
+            found = self.rows(sql)
+            return found if found and found[0][0] else []
+
+        try:
+            return wait_for(look, what, patience_s)
+        except AssertionError as error:
+            logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self.processes)
+            raise AssertionError(f"{error}\n{logs}") from None
+
+    def produce(self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]]) -> None:
+        """Write messages (partition, value, headers) to `predictions`."""
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
+        )
+        for i, (partition, value, headers) in enumerate(messages):
+            producer.produce(self.topics.predictions, value, partition=partition, headers=headers)
+            if i % 10_000 == 0:
+                producer.poll(0)
+        assert producer.flush(60) == 0
+
+    def end(self, partitions: int) -> None:
+        self.produce((p, b"", [("barograph-mark", b"end")]) for p in range(partitions))
+
+    def read_all(self, topic: str) -> list[Any]:
+        """Every committed message of a topic."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "reader",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+        found, ended = [], 0
+        while ended < len(partitions):
+            message = consumer.poll(10)
+            assert message is not None, f"{topic} could not be read"
+            if message.error():
+                ended += 1
+            else:
+                found.append(message)
+        consumer.close()
+        return found
+
+
+def simple_contract(**changes: Any) -> Contract:
+    """Two numbers, a flag and a category; hourly panes, windows of 3 h and a day."""
+    contract = Contract(
+        model="toy",
+        pane_s=3600,
+        lateness_s=600,
+        out_of_order_s=600,
+        windows=(Window(3 * 3600, 3600), Window(86400, 3 * 3600)),
+        slice_min_n=1,
+        fields=(
+            Field(name="x", type="float", source="features.x"),
+            Field(name="k", type="int", source="features.k"),
+            Field(name="flag", type="bool", source="features.flag"),
+            Field(name="colour", type="category", source="features.colour"),
+        ),
+        slices=(Slice(name="region", source="context.region"),),
+    )
+    return msgspec.structs.replace(contract, **changes)
+
+
+def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
+    """A baseline of `simple_contract`, counted here by plain numpy."""
+    rng = np.random.default_rng(seed)
+    regions = np.array(["north", "south"])[rng.integers(0, 2, rows)]
+    x = rng.normal(size=rows)
+    k = rng.integers(0, 5, rows).astype(float)
+    flag = rng.integers(0, 2, rows).astype(float)
+    colour = rng.choice(["red", "green", "blue"], rows, p=[0.5, 0.3, 0.2])
+    masks = {
+        "all": np.ones(rows, bool),
+        "region=north": regions == "north",
+        "region=south": regions == "south",
+        "region=other": np.zeros(rows, bool),
+    }
+    edges = {"x": tuple(np.quantile(x, np.arange(1, 10) / 10).tolist()), "k": (0.5, 1.5, 2.5, 3.5), "flag": (0.5,)}
+
+    def numeric(name: str, values: np.ndarray) -> FieldBaseline:
+        cells = np.searchsorted(edges[name], values, side="right")
+        n = len(edges[name]) + 2
+        return FieldBaseline(
+            name=name,
+            kind="numeric",
+            integer=name != "x",
+            edges=edges[name],
+            low=float(values.min()),
+            high=float(values.max()),
+            mean=float(values.mean()),
+            std=float(values.std()),
+            slices={s: SliceCounts(cells=tuple(np.bincount(cells[m], minlength=n).tolist())) for s, m in masks.items()},
+        )
+
+    kept = ("red", "green", "blue")
+    codes = np.array([kept.index(c) for c in colour])
+    return Baseline(
+        model="toy",
+        version="1",
+        rows=rows,
+        slice_rows={s: int(m.sum()) for s, m in masks.items()},
+        dimensions=(SliceValues(name="region", source="context.region", values=("north", "south"), trained=True),),
+        fields=(
+            numeric("x", x),
+            numeric("k", k),
+            numeric("flag", flag),
+            FieldBaseline(
+                name="colour",
+                kind="category",
+                categories=kept,
+                slices={
+                    s: SliceCounts(cells=tuple(np.bincount(codes[m], minlength=5).tolist())) for s, m in masks.items()
+                },
+            ),
+        ),
+    )

@@ -1,0 +1,165 @@
+"""Writing contracts: what is written is read back as the same contract, and is easy to read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import yaml
+from barograph import Contract, ContractError, dump_contract, parse_contract
+from barograph.contract import Field, Label, Lines, RateLines, Slice, Slo, Window
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=30)
+ODD = st.sampled_from(
+    ["NO", "null", "~", "1", "1e3", "<<", "- a", "a: b", "# x", "'", '"', "\\", "@", "%", " ", "{", "é", "💥"]
+)
+PROSE = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def fields(draw: st.DrawFn) -> Field:
+    name = draw(NAMES | ODD)
+    kind = draw(st.sampled_from(["float", "int", "bool", "category", "timestamp"]))
+    numeric = kind in ("float", "int", "timestamp")
+    low, high = sorted(draw(st.tuples(NUMBERS, NUMBERS))) if numeric and draw(st.booleans()) else (None, None)
+    if name in ("score", "class", "latency_ms"):
+        name += "_"
+    return Field(
+        name=name,
+        type=kind,
+        source=draw(st.just(f"features.{name}") | NAMES.map(lambda member: f"features.{member}")),
+        description=draw(PROSE),
+        unit=draw(PROSE),
+        critical=draw(st.booleans()),
+        low=low,
+        high=high if draw(st.booleans()) else None,
+        nulls=draw(st.sampled_from(["allow", "refuse"])),
+        weight=draw(st.floats(0.001, 1000)),
+        sketch=draw(st.sampled_from(["kll", "req"])) if numeric else "kll",
+        pii=draw(st.sampled_from(["keep", "drop"])),
+    )
+
+
+@st.composite
+def contracts(draw: st.DrawFn) -> Contract:
+    watched = draw(st.lists(fields(), max_size=4, unique_by=(lambda f: f.name, lambda f: f.source)))
+    taken = {field.source for field in watched}
+    dimensions = draw(st.lists((NAMES | ODD).filter(lambda name: "=" not in name), max_size=3, unique=True))
+    slices = tuple(
+        Slice(
+            name=name,
+            source=draw(st.sampled_from(["arm", "context.x", f"context.{name}"])),
+            top=draw(st.integers(1, 1000)),
+            values=tuple(draw(st.lists((NAMES | ODD).filter(lambda v: v != "other"), max_size=3, unique=True))),
+        )
+        for name in dimensions
+    )
+    minor, clear, major = sorted(draw(st.tuples(*[st.floats(0.001, 1)] * 3)))
+    ignored = draw(st.dictionaries(NAMES | ODD, PROSE.filter(str.strip), max_size=3))
+    return Contract(
+        model=draw(NAMES | ODD),
+        description=draw(PROSE),
+        team=draw(PROSE),
+        owners=tuple(draw(st.lists(NAMES, max_size=2, unique=True))),
+        route=draw(PROSE),
+        timezone=draw(st.sampled_from(["UTC", "America/New_York", "Etc/GMT+3"])),
+        pane_s=300,
+        lateness_s=draw(st.integers(0, 10**6)),
+        out_of_order_s=draw(st.integers(0, 10**6)),
+        windows=(Window(3600, 300), Window(7200, 7200)),
+        raw_share=draw(st.floats(0, 1)),
+        fields=tuple(watched),
+        slices=slices,
+        slice_min_n=draw(st.integers(0, 10**9)),
+        label=draw(st.sampled_from([None, Label(type="bool", positive=True), Label(type="bool", positive="true")])),
+        lines=Lines(minor=minor, major=major, clear=clear),
+        rate_lines=RateLines(minor=minor / 2, major=major),
+        slo=draw(st.sampled_from([Slo(), Slo(latency_ms=1e-9, latency_share=0.999, error_rate=0.0)])),
+        ignored={name: why for name, why in ignored.items() if f"features.{name}" not in taken},
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(contracts(), PROSE)
+def test_what_is_written_is_read_back(contract: Contract, comments: str) -> None:
+    text = dump_contract(contract, comments)
+    again = parse_contract(text)
+    assert again == contract
+    assert again.id == contract.id
+    assert dump_contract(again, comments) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(contracts())
+def test_other_readers_of_yaml_see_the_same_names_and_numbers(contract: Contract) -> None:
+    read: dict[str, Any] = yaml.safe_load(dump_contract(contract))
+    assert read["model"] == contract.model
+    assert list(read.get("fields", {})) == [field.name for field in contract.fields]
+    for field in contract.fields:
+        given_range = read["fields"][field.name].get("range", [None, None])
+        assert given_range == [field.low, field.high]
+        assert all(limit is None or math.isfinite(limit) for limit in given_range)
+
+
+def test_a_contract_is_easy_to_read() -> None:
+    contract = Contract(
+        model="flight-delay",
+        owners=("ana",),
+        fields=(
+            Field(name="temp", type="float", source="features.temp", low=-40, high=130, critical=True),
+            Field(name="score", type="float", source="score"),
+            Field(
+                name="NO",
+                type="category",
+                source="context.NO",
+                description="a text that is so long that all of the settings together do not fit on one line",
+            ),
+        ),
+        slices=(Slice(name="carrier", source="context.carrier"), Slice(name="arm", source="arm")),
+        label=Label(type="bool", positive=True),
+    )
+    assert dump_contract(contract, "Made from flights.parquet.\n\n1,000 rows.") == (
+        "# Made from flights.parquet.\n"
+        "#\n"
+        "# 1,000 rows.\n"
+        "contract: 1\n"
+        "model: flight-delay\n"
+        "owners: [ana]\n"
+        "timezone: UTC\n"
+        "pane: 1m\n"
+        "lateness: 2m\n"
+        "out_of_order: 1m\n"
+        "windows:\n"
+        "  - {length: 15m, hop: 1m}\n"
+        "  - {length: 1h, hop: 5m}\n"
+        "  - {length: 1d, hop: 1h}\n"
+        "raw: all\n"
+        "fields:\n"
+        "  temp: {type: float, range: [-40, 130], critical: true}\n"
+        "  score: {type: float}\n"
+        '  "NO":\n'
+        "    type: category\n"
+        "    from: context.NO\n"
+        "    description: a text that is so long that all of the settings together do not fit on one line\n"
+        "slices: [carrier, arm]\n"
+        "slice_min_n: 500\n"
+        "label: {type: bool, positive: true}\n"
+        "thresholds:\n"
+        "  psi: {minor: 0.1, major: 0.2, clear: 0.15}\n"
+        "  rates: {minor: 0.01, major: 0.05}\n"
+    )
+
+
+def test_whole_numbers_and_floats_give_one_id() -> None:
+    whole = Field(name="x", type="int", source="features.x", low=0, high=1)
+    parts = Field(name="x", type="int", source="features.x", low=0.0, high=1.0)
+    assert Contract(model="m", fields=(whole,)).id == Contract(model="m", fields=(parts,)).id
+
+
+def test_an_invalid_contract_is_not_written() -> None:
+    with pytest.raises(ContractError, match=r"contract 'm': pane: 7s neither divides an hour"):
+        dump_contract(Contract(model="m", pane_s=7))

@@ -1,0 +1,168 @@
+"""The published JSON Schemas and docs/contract.md say what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from barograph import ContractError, dump_contract, load_contract, parse_contract
+from barograph.contract_keys import CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
+from barograph.schemas import FOLDER, event_schema, files, member_docs
+from barograph.schemas.__main__ import main
+from barograph.events import Label, Prediction
+from barograph.yaml_kinds import Record
+
+DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLE = FOLDER / "examples" / "contract.yaml"
+
+
+def faults(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
+    """Check a value against the keywords of JSON Schema that the published schemas use."""
+    names = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    if "anyOf" in schema and all(faults(value, option) for option in schema["anyOf"]):
+        return [f"{where}: fits no option"]
+    found: list[str] = []
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = any(
+        number and (kind == "number" or isinstance(value, int))
+        if kind in ("number", "integer")
+        else isinstance(value, names[kind])
+        for kind in kinds
+    )
+    if kinds and not fits:
+        return [f"{where}: is no {kinds}"]
+    if "enum" in schema and value not in schema["enum"] or "const" in schema and value != schema["const"]:
+        found.append(f"{where}: is another value")
+    if number:
+        low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+        if (
+            (low is not None and value < low)
+            or (above is not None and value <= above)
+            or (high is not None and value > high)
+        ):
+            found.append(f"{where}: is out of range")
+    if isinstance(value, str):
+        short, long = schema.get("minLength", 0), schema.get("maxLength", 10**9)
+        if not short <= len(value) <= long or not re.search(schema.get("pattern", ""), value):
+            found.append(f"{where}: is no such text")
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9):
+            found.append(f"{where}: has a wrong length")
+        if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) < len(value):
+            found.append(f"{where}: repeats itself")
+        for position, item in enumerate(value):
+            found += faults(item, schema.get("items", {}), f"{where}[{position}]")
+    if isinstance(value, dict):
+        found += [f"{where}: {key} is missing" for key in schema.get("required", []) if key not in value]
+        for key, member in value.items():
+            found += faults(key, schema.get("propertyNames", {}), f"{where} key")
+            inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
+            if inner is False:
+                found.append(f"{where}: {key} is not known")
+            else:
+                found += faults(member, inner, f"{where}.{key}")
+    return found
+
+
+def test_the_published_files_are_as_the_code_has_them() -> None:
+    assert main(["--check"]) == 0
+
+
+def test_a_stale_file_is_told_and_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("barograph.schemas.FOLDER", tmp_path)
+    assert main(["--check"]) == 1
+    assert "prediction.schema.json differs from the code" in capsys.readouterr().err
+    assert main(["--write"]) == 0
+    assert main(["--check"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files())
+
+
+def test_the_example_contract_shows_every_key_and_fits_its_schema() -> None:
+    written = yaml.safe_load(EXAMPLE.read_text("utf-8"))
+    assert faults(written, json_schema()) == []
+    assert set(written) == {key.name for key in CONTRACT.keys}
+    assert set().union(*written["fields"].values()) >= {key.name for key in FIELD.keys}
+    assert parse_contract(dump_contract(load_contract(EXAMPLE))) == load_contract(EXAMPLE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": ""},
+        {"pane": "1 minute"},
+        {"pane": "0m"},
+        {"raw": "some"},
+        {"raw": {"share": 2}},
+        {"windows": []},
+        {"windows": [{"length": "1h"}]},
+        {"fields": {"x": {"type": "text"}}},
+        {"fields": {"x": {"type": "int", "weight": 0}}},
+        {"fields": {"x": {"type": "int", "range": [1]}}},
+        {"fields": {"": {"type": "int"}}},
+        {"slices": {"x": {"top": 0}}},
+        {"slices": ["x", "x"]},
+        {"slo": {"latency_share": 1.5}},
+        {"unknown": 1},
+        {"contract": 2},
+    ],
+)
+def test_editor_and_reader_refuse_the_same(change: dict[str, Any]) -> None:
+    written = {"contract": 1, "model": "m", **change}
+    assert faults(written, json_schema())
+    with pytest.raises(ContractError):
+        parse_contract(yaml.safe_dump(written))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("examples/*.json")), ids=lambda path: path.stem)
+def test_example_payloads_fit_their_schema(path: Path) -> None:
+    struct = Prediction if path.name.startswith("prediction") else Label
+    assert faults(json.loads(path.read_text("utf-8")), event_schema(struct)) == []
+
+
+def test_an_event_schema_tells_wrong_types_and_tolerates_unknown_members() -> None:
+    schema = event_schema(Prediction)
+    event = {"model": "m", "version": "1", "id": "a", "at": 1, "later": {}}
+    assert faults(event, schema) == []
+    assert faults({**event, "features": [1]}, schema)
+    assert faults({**event, "features": {"x": [1]}}, schema)
+    assert faults({**event, "version": 1}, schema)
+    assert faults({key: value for key, value in event.items() if key != "id"}, schema)
+
+
+def table(record: Record) -> str:
+    """The table of a record's keys as docs/contract.md has it."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for key in record.keys:
+        default = (
+            "required"
+            if key.required
+            else key.default
+            if " " in key.default and key.default[0] not in "{["
+            else f"`{key.default}`"
+        )
+        rows.append(f"| `{key.name}` | {default} | {key.meaning} |")
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [CONTRACT, FIELD, SLICE, WINDOW, LABEL, THRESHOLDS, SLO],
+    ids="contract field slice window label thresholds slo".split(),
+)
+def test_docs_have_every_key_with_default_and_meaning(record: Record) -> None:
+    assert table(record) in (DOCS / "contract.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("struct", [Prediction, Label])
+def test_docs_have_every_member_of_an_event(struct: type[Prediction] | type[Label]) -> None:
+    text = (DOCS / "events.md").read_text("utf-8")
+    for member, told in member_docs(struct).items():
+        assert re.search(rf"^\| `{member.rstrip('_')}` \| [^|]+ \| {re.escape(told)} \|$", text, re.MULTILINE), member

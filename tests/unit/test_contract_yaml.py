@@ -1,0 +1,303 @@
+"""Reading contract files: what they mean, and what is said about those that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from barograph import Contract, ContractError, load_contract, parse_contract, yaml_tree
+from barograph.contract import Field, Label, Lines, RateLines, Slice, Slo, Window
+
+HEAD = "contract: 1\nmodel: m\n"
+
+
+@pytest.fixture(params=["libyaml", "python"], autouse=True)
+def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds with and without libyaml."""
+    chosen = yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
+    monkeypatch.setattr(yaml_tree, "_LOADER", chosen)
+
+
+def problems(text: str | bytes) -> list[str]:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text, "c.yaml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def field(line: str) -> Field:
+    return parse_contract(f"{HEAD}fields:\n  x: {line}\n").fields[0]
+
+
+def test_the_shortest_contract_has_every_default() -> None:
+    assert parse_contract(HEAD) == Contract(model="m")
+
+
+def test_every_key_is_read() -> None:
+    contract = parse_contract(
+        """
+contract: 1
+model: "a $model with 'quotes'"
+description: d
+team: t
+owners: [ana, ben]
+route: r
+timezone: Europe/Berlin
+pane: 5m
+lateness: 0s
+out_of_order: 90s
+windows:
+  - {length: 1h, hop: 15m}
+raw: {share: 0.1}
+fields:
+  temp: {type: float, range: [null, 120], critical: true, nulls: refuse, weight: 2.5, unit: °F}
+  tokens: {type: int, from: metrics.total.tokens, range: [1e0, +2.5E+3], sketch: req}
+  city: {type: category, from: context.city, pii: truncate, description: "where: from"}
+  score: {type: float}
+slices:
+  city: {top: 3}
+  arm: {values: [a, NO, 7, "null"]}
+  device: {}
+slice_min_n: 0
+label: {type: bool, positive: true}
+thresholds:
+  psi: {minor: 0.05, clear: 0.1}
+  rates: {major: 0.1}
+slo: {latency_ms: 50, latency_share: 0.99, error_rate: 0}
+ignored:
+  tail: an id
+"""
+    )
+    assert contract == Contract(
+        model="a $model with 'quotes'",
+        description="d",
+        team="t",
+        owners=("ana", "ben"),
+        route="r",
+        timezone="Europe/Berlin",
+        pane_s=300,
+        lateness_s=0,
+        out_of_order_s=90,
+        windows=(Window(3600, 900),),
+        raw_share=0.1,
+        fields=(
+            Field(
+                name="temp",
+                type="float",
+                source="features.temp",
+                high=120.0,
+                critical=True,
+                nulls="refuse",
+                weight=2.5,
+                unit="°F",
+            ),
+            Field(name="tokens", type="int", source="metrics.total.tokens", low=1.0, high=2500.0, sketch="req"),
+            Field(
+                name="city",
+                type="category",
+                source="context.city",
+                pii="truncate",
+                description="where: from",
+            ),
+            Field(name="score", type="float", source="score"),
+        ),
+        slices=(
+            Slice(name="city", source="context.city", top=3),
+            Slice(name="arm", source="arm", values=("a", "NO", "7", "null")),
+            Slice(name="device", source="context.device"),
+        ),
+        slice_min_n=0,
+        label=Label(type="bool", positive=True),
+        lines=Lines(minor=0.05, clear=0.1),
+        rate_lines=RateLines(major=0.1),
+        slo=Slo(latency_ms=50.0, latency_share=0.99, error_rate=0.0),
+        ignored={"tail": "an id"},
+    )
+
+
+@pytest.mark.parametrize(("written", "share"), [("all", 1.0), ("none", 0.0), ("{share: 0.25}", 0.25)])
+def test_raw_is_a_word_or_a_share(written: str, share: float) -> None:
+    assert parse_contract(f"{HEAD}raw: {written}\n").raw_share == share
+
+
+def test_slices_may_be_a_list_whose_sources_are_found() -> None:
+    text = f"{HEAD}fields:\n  a: {{type: category}}\n  b: {{type: category, from: context.c}}\nslices: [a, b, arm, d]\n"
+    sources = {cut.name: cut.source for cut in parse_contract(text).slices}
+    assert sources == {"a": "features.a", "b": "context.c", "arm": "arm", "d": "context.d"}
+
+
+@pytest.mark.parametrize("name", ["NO", "yes", "1", "1.0", "null", "~", "2024-01-01", "a b", "$x", "ß'\"\\", "<<x"])
+def test_names_mean_what_is_written(name: str) -> None:
+    key = "'" + name.replace("'", "''") + "'" if name in ("~", "ß'\"\\") else name
+    assert parse_contract(f"{HEAD}fields:\n  {key}: {{type: int}}\n").fields[0].name == name
+
+
+def test_a_file_is_read_with_or_without_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + (HEAD + "description: größer\n").replace("\n", "\r\n").encode())
+    assert load_contract(path).description == "größer"
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"no\.yaml: cannot be read: no such file or directory; give the path"):
+        load_contract(tmp_path / "no.yaml")
+
+
+def test_all_problems_are_reported_at_once_in_order_of_lines() -> None:
+    told = problems(
+        """contract: 1
+modell: m
+timezone: Mars/Olympus
+pane: 7m
+windows:
+  - {length: 16m, hop: 3m}
+  - {length: 1h}
+fields:
+  x: {type: flaot, critcal: yes}
+  y: {type: category, range: [0, 1]}
+  y: {type: int}
+"""
+    )
+    assert told == [
+        "c.yaml:1: model: is missing; write model: flight-delay",
+        "c.yaml:2: modell: the key 'modell' is not known here; did you mean model?",
+        "c.yaml:3: timezone: 'Mars/Olympus' is no time zone; write an IANA name such as America/New_York",
+        "c.yaml:4: pane: 7m neither divides an hour nor is a multiple of one; write 1m, 5m or 1h",
+        "c.yaml:6: windows[0].length: 16m is no multiple of the hop 3m; change one of them",
+        "c.yaml:7: windows[1].hop: is missing; write hop: 1m",
+        "c.yaml:9: fields.x.type: 'flaot' is not known here; did you mean float?",
+        "c.yaml:9: fields.x.critcal: the key 'critcal' is not known here; did you mean critical?",
+        "c.yaml:10: fields.y.range: a category has no range; leave it out",
+        "c.yaml:11: fields.y: stands here twice (first in line 10); leave one out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("colour: red", "colour: the key 'colour' is not known here; write one of contract, model"),
+        ("pane: 60", "pane: '60' is no duration; write a whole number and a unit"),
+        ("pane: 0m", "pane: '0m' has no length; write a duration"),
+        ("pane: ٣m", "pane: '٣m' is no duration"),
+        ("lateness: -1m", "lateness: '-1m' is no duration"),
+        ("pane: [1m]", "pane: a list stands here; write a duration"),
+        ("team:", "team: nothing stands here; write text, or leave the key out"),
+        ("raw: some", "raw: write all, none or {share: 0.1}"),
+        ("raw: {share: 1.5}", "raw.share: 1.5 is out of range; write a number from 0 up to 1"),
+        ("raw: {}", "raw.share: is missing; write share: 0.1"),
+        ("owners: ana", "owners: write a list, such as [a, b]"),
+        ("owners: [ana, ana]", "owners[1]: 'ana' stands here twice; leave one out"),
+        ("windows: []", "windows: the list is empty; write an entry"),
+        ("windows: [{length: 1h, hop: 5m}, {length: 60m, hop: 1m}]", "windows[1].length: windows[0] is 1h long"),
+        ("slice_min_n: many", "slice_min_n: 'many' does not fit; write a whole number"),
+        ("slice_min_n: 99999999999999999999999999", "does not fit; write a whole number"),
+        ("fields: [a]", "fields: write a map of `key: value` lines"),
+        ("fields: {x: float}", "fields.x: write a map of `key: value` lines"),
+        ("fields: {x: {}}", "fields.x.type: is missing; write type: float"),
+        ("fields: {'': {type: int}}", "fields['']: the name is empty; write a name"),
+        ('fields: {"a\\tb": {type: int}}', "fields['a\\tb']: the name 'a\\tb' holds a control character"),
+        ('fields: {"a\\u2028b": {type: int}}', "holds a control character or a line break"),
+        (f"fields: {{{'a' * 201}: {{type: int}}}}", "the name has 201 characters; write at most 200"),
+        ("fields: {x: {type: int, from: features}}", "fields.x.from: 'features' is no source; write features.NAME"),
+        ("fields: {x: {type: int, from: labels.x}}", "fields.x.from: 'labels.x' is no source"),
+        ("fields: {x: {type: int, from: context.x}}", "fields.x.type: request context is text, not int"),
+        ("fields: {x: {type: bool, from: metrics.x}}", "fields.x.type: metrics are numbers, not bool"),
+        ("fields: {x: {type: int, from: score}}", "fields.x.from: score is the source of the field score"),
+        ("fields: {score: {type: category}}", "fields.score.type: the output score is no category; write float"),
+        ("fields: {score: {type: int, from: features.score}}", "give this field another name, such as feature_score"),
+        ("fields: {class: {type: float}}", "fields.class.type: the output class is no float; write category"),
+        ("fields: {x: {type: int}, y: {type: int, from: features.x}}", "the field 'x' reads features.x already"),
+        ("fields: {x: {type: int, range: [2, 1]}}", "fields.x.range: 2 is above 1; write the smaller limit first"),
+        ("fields: {x: {type: int, range: [0]}}", "fields.x.range: write two limits"),
+        ("fields: {x: {type: int, range: [.nan, 1]}}", "fields.x.range: '.nan' is no number"),
+        ("fields: {x: {type: int, range: [-.inf, 1]}}", "fields.x.range: '-.inf' is no number"),
+        ("fields: {x: {type: int, range: [1e999, null]}}", "fields.x.range: 1e999 is out of range"),
+        ("fields: {x: {type: int, weight: 0}}", "fields.x.weight: 0 is out of range; write a number above 0"),
+        ("fields: {x: {type: int, weight: '1'}}", "fields.x.weight: '1' is no number"),
+        ("fields: {x: {type: int, critical: 'true'}}", "fields.x.critical: 'true' is no flag; write true or false"),
+        ("fields: {x: {type: category, sketch: req}}", "fields.x.sketch: req is for numbers, not category"),
+        ("fields: {x: {type: int, pii: hash}}", "fields.x.pii: hash makes text of a int; write type category"),
+        ("fields: {score: {type: float, pii: drop}}", "fields.score.pii: the output score cannot be judged"),
+        ("slices: 3", "slices: write a list of names, or a map"),
+        ("slices: [a, a]", "slices[1]: 'a' stands here twice"),
+        ("slices: {a=b: {}}", "a slice is called NAME=value, so NAME holds no ="),
+        ("slices: {a: {from: metrics.a}}", "slices.a.from: 'metrics.a' is no source of a slice"),
+        ("slices: {a: {top: 0}}", "slices.a.top: '0' does not fit; write a whole number from 1 to 1000"),
+        ("slices: {a: {values: [x, other]}}", "slices.a.values[1]: other is the name of the rest"),
+        ("slices: {a: {values: []}}", "slices.a.values: the list is empty"),
+        ("fields: {x: {type: float}}\nslices: [x]", "slices.x: the field 'x' is a float; slice by a category"),
+        ("fields: {x: {type: int, pii: drop}}\nslices: [x]", "slices.x: the field 'x' is dropped by its pii"),
+        (
+            "fields: {x: {type: category, pii: hash}}\nslices: {x: {values: [a]}}",
+            "slices.x.values: the field 'x' is hashed, so no event holds these",
+        ),
+        ("label: {type: float, positive: 1}", "label.positive: a label that is a number has no positive class"),
+        ("label: {type: category, positive: true}", 'label.positive: a category is text; write "true" in quotes'),
+        ("thresholds: {psi: {minor: 0.3}}", "thresholds.psi.minor: 0.3 is above major (0.2)"),
+        ("thresholds: {psi: {clear: 0.3}}", "thresholds.psi.clear: 0.3 is above major (0.2), so an alert would clear"),
+        ("thresholds: {rates: {minor: 0.3}}", "thresholds.rates.minor: 0.3 is above major (0.05)"),
+        ("slo: {latency_share: 0.9}", "slo.latency_share: a share of what? write latency_ms too"),
+        ("ignored: {x: ''}", "ignored.x: has no reason; write why it is not watched"),
+        ("fields: {x: {type: int}}\nignored: {x: id}", "ignored.x: the field 'x' watches features.x"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line_and_its_remedy(line: str, told: str) -> None:
+    found = problems(f"{HEAD}{line}\n")
+    assert len(found) == 1, found
+    last = 3 + line.count("\n")
+    assert found[0].startswith(f"c.yaml:{last}: "), found
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "c.yaml:1: this is no contract; begin with contract: 1"),
+        ("- a\n", "c.yaml:1: this is no contract"),
+        ("contract: 2\nfuture: x\n", "c.yaml:1: contract: the format 2 is not known here; write 1"),
+        ("model: m\n", "c.yaml:1: contract: is missing; write contract: 1"),
+        ("contract: 1\nmodel: m\nfields: [\n", "this is no YAML"),
+        (f"{HEAD}team: &a x\n", "c.yaml:3: &a is an anchor; write the value where it is needed"),
+        (f"{HEAD}team: *a\n", "c.yaml:3: *a is an alias; write the value itself"),
+        (f"{HEAD}team: !!python/object:os.system x\n", "c.yaml:3: the tag"),
+        (f"{HEAD}---\n{HEAD}", "a second document begins; write one contract per file"),
+        (f"{HEAD}? [a]\n: b\n", "c.yaml:3: a key is a list or a map; write a name"),
+        (f"{HEAD}team: {'[' * 50}\n", "c.yaml:3: lists and maps are nested more than 12 deep"),
+        (HEAD.encode() + b"team: \xff\n", "c.yaml:3: byte 27 is not UTF-8"),
+        (f"{HEAD}team: \x07\n", "c.yaml:3: this is no YAML"),
+        (f"{HEAD}team: \ud800\n", "c.yaml:3: "),
+        (f"{HEAD}description: {'x' * 10_001}\n", "the text has 10,001 characters; write at most 10,000"),
+        (b"#" * (4 * 2**20 + 1), "c.yaml:1: the file has 4,194,305 bytes; write at most 4,194,304"),
+    ],
+)
+def test_what_is_no_contract_at_all_is_refused(text: str | bytes, told: str) -> None:
+    assert any(told in line for line in problems(text)), problems(text)
+
+
+def test_aliases_cannot_blow_a_small_file_up() -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]\n" for i in range(1, 10))
+    assert any("is an anchor" in line for line in problems(f"{HEAD}{bomb}"))
+
+
+def test_one_mistake_gives_one_message() -> None:
+    """What depends on a value that could not be read is not judged by a default in its place."""
+    assert len(problems(f"{HEAD}pane: 1x\nwindows: [{{length: 90s, hop: 90s}}]\n")) == 1
+    assert len(problems(f"{HEAD}fields: {{x: {{type: txt, range: [0, 1], pii: hash}}}}\n")) == 1
+
+
+def test_a_range_open_on_both_sides_is_no_range() -> None:
+    assert field("{type: float, range: [null, ~]}") == field("{type: float}")
+
+
+def test_without_a_time_zone_database_serving_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import zoneinfo
+
+    zoneinfo.ZoneInfo.clear_cache()
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", _no_zones)
+    assert parse_contract(f"{HEAD}timezone: Europe/Berlin\n").timezone == "Europe/Berlin"
+
+
+def _no_zones(key: str) -> None:
+    import zoneinfo
+
+    raise zoneinfo.ZoneInfoNotFoundError(key)

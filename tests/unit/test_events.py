@@ -1,0 +1,273 @@
+"""Events and their values: what Python, NumPy and pandas give becomes strict JSON that readers understand."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import uuid
+import zlib
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from barograph.events import (
+    ARROW_CONTENT_TYPE,
+    Label,
+    Prediction,
+    Reason,
+    decode_label,
+    decode_prediction,
+    encode_json,
+    encode_labels,
+    encode_predictions,
+    label_key,
+)
+from barograph.values import (
+    InvalidEvent,
+    clean,
+    encode_event,
+    epoch_ms,
+    event_id,
+    label_value,
+    text_map,
+    text_of,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Text(str):
+    """A subclass, as libraries make them."""
+
+
+def written(**members: Any) -> dict[str, Any]:
+    """What an event's JSON holds, read strictly: `NaN` and the like are no JSON."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    data = encode_event(Prediction(model="m", version="1", id="a", at=1, **members))
+    decode_prediction(data) if not any("invalid" in str(v) for v in members.values()) else None
+    read: dict[str, Any] = json.loads(data, parse_constant=refuse)
+    return read
+
+
+def feature(value: Any) -> Any:
+    return written(features={"x": value})["features"]["x"]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1.5, 1.5),
+        (7, 7),
+        (True, True),
+        ("a", "a"),
+        (None, None),
+        (math.nan, "NaN"),
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
+        (np.float64(1.5), 1.5),
+        (np.float64("nan"), "NaN"),
+        (np.float32(0.5), 0.5),
+        (np.float32("inf"), "Infinity"),
+        (np.int64(7), 7),
+        (np.uint8(7), 7),
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.array(1.5), 1.5),
+        (np.array([7]), 7),
+        (np.datetime64("2024-01-01T00:00:00.123456789"), 1704067200123),
+        (np.datetime64("NaT"), None),
+        (pd.NA, None),
+        (pd.NaT, None),
+        (pd.Timestamp("2024-01-01", tz="UTC"), "2024-01-01T00:00:00+00:00"),
+        (datetime(2024, 1, 1, tzinfo=UTC), "2024-01-01T00:00:00Z"),
+        (date(2024, 1, 1), "2024-01-01"),
+        (Decimal("1.25"), 1.25),
+        (Colour.RED, "red"),
+        (Text("a"), "a"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (2**63 - 1, 2**63 - 1),
+    ],
+)
+def test_a_value_is_told_as_json_has_it(value: Any, told: Any) -> None:
+    assert feature(value) == told
+    assert type(feature(value)) is type(told)
+
+
+@pytest.mark.parametrize("value", [object(), np.array([1, 2]), np.timedelta64(3, "s"), 1 + 2j])
+def test_what_no_event_can_hold_is_told_by_its_type_alone(value: Any) -> None:
+    assert feature(value) == {"invalid": type(value).__name__}
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
+    assert written(features={"x\ud800": "a\udfff"}, class_="\ud800")["features"] == {"x?": "a?"}
+
+
+def test_keys_that_are_no_text_become_text() -> None:
+    assert written(scores={True: 0.5, None: 0.25, np.int64(3): 0.25})["scores"] == {"true": 0.5, "": 0.25, "3": 0.25}
+
+
+def test_numbers_outside_features_are_cleaned_too() -> None:
+    event = written(score=math.nan, latency_ms=-math.inf, scores={"a": math.inf}, metrics={"t": math.nan})
+    assert (event["score"], event["latency_ms"]) == ("NaN", "-Infinity")
+    assert (event["scores"], event["metrics"]) == ({"a": "Infinity"}, {"t": "NaN"})
+
+
+def test_an_integer_too_large_for_readers_becomes_a_float() -> None:
+    assert written(features={"x": 2**70, "y": math.nan})["features"] == {"x": float(2**70), "y": "NaN"}
+
+
+def test_cleaning_leaves_the_callers_map_alone() -> None:
+    features = {"x": math.nan}
+    encode_event(Prediction(model="m", version="1", id="a", at=1, features=features))
+    assert math.isnan(features["x"])
+
+
+def test_lists_without_end_are_refused() -> None:
+    endless: list[Any] = []
+    for _ in range(100_000):
+        endless = [endless]
+    with pytest.raises(InvalidEvent, match="nested too deep"):
+        feature(endless)
+
+
+def test_members_that_are_not_given_are_not_written() -> None:
+    assert written() == {"model": "m", "version": "1", "id": "a", "at": 1}
+    assert written(class_="late")["class"] == "late"
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), max_size=5
+    )
+)
+def test_any_features_make_strict_json(features: dict[str, Any]) -> None:
+    told = written(features=features)["features"]
+    assert len(told) == len(features)
+    for name, value in features.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            assert told[name] in ("NaN", "Infinity", "-Infinity")
+        elif not isinstance(value, int):
+            assert told[name] == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        (True, "true"),
+        (7, "7"),
+        (0.5, "0.5"),
+        (1.0, "1.0"),
+        (None, None),
+        (np.int64(7), "7"),
+        (Colour.RED, "red"),
+    ],
+)
+def test_text_of_a_value_is_its_json(value: Any, text: str | None) -> None:
+    assert text_of(value) == text
+    assert text_map({"k": value}) == {"k": text}
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        1704067200123,
+        1704067200123.0,
+        np.int64(1704067200123),
+        datetime(2024, 1, 1, 0, 0, 0, 123_999, tzinfo=UTC),
+        datetime(2024, 1, 1, 2, 0, 0, 123_000, tzinfo=timezone(timedelta(hours=2))),
+        pd.Timestamp("2024-01-01T00:00:00.123456789", tz="UTC"),
+        np.datetime64("2024-01-01T00:00:00.123456789"),
+    ],
+)
+def test_a_time_is_epoch_milliseconds(at: Any) -> None:
+    assert epoch_ms(at) == 1704067200123
+
+
+@pytest.mark.parametrize("at", [datetime(2024, 1, 1), "2024-01-01", True, 1.5, math.nan, 2**64, pd.NaT, object()])  # noqa: DTZ001
+def test_what_is_no_time_is_refused(at: Any) -> None:
+    with pytest.raises(InvalidEvent, match="pass an aware datetime or epoch milliseconds"):
+        epoch_ms(at)
+
+
+def test_times_before_the_epoch_are_rounded_down() -> None:
+    assert epoch_ms(datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)) == -1
+
+
+@pytest.mark.parametrize(("value", "text"), [("a", "a"), (7, "7"), (uuid.UUID(int=1), str(uuid.UUID(int=1)))])
+def test_an_id_is_text(value: Any, text: str) -> None:
+    assert event_id(value) == text
+
+
+@pytest.mark.parametrize("value", [None, "", pd.NA])
+def test_an_event_needs_an_id(value: Any) -> None:
+    with pytest.raises(InvalidEvent, match="id is missing or empty"):
+        event_id(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"), [(True, True), ("late", "late"), (0.5, 0.5), (np.bool_(True), True), (Colour.RED, "red")]
+)
+def test_a_label_is_a_flag_a_number_or_text(value: Any, label: Any) -> None:
+    assert label_value(value) == label
+    assert type(label_value(value)) is type(label)
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, [1], object(), np.array([1, 2])])
+def test_what_is_no_label_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidEvent):
+        label_value(value)
+
+
+def test_clean_does_not_show_what_it_refuses() -> None:
+    assert clean(["secret"]) == {"invalid": "list"}
+    assert clean(b"secret") == {"invalid": "bytes"}
+
+
+def test_labels_of_an_id_share_a_partition_that_any_language_can_compute() -> None:
+    assert label_key("größe", "7") == "größe\x007".encode()
+    assert zlib.crc32(label_key("flight-delay", "0f8a61c2")) == 0x9A4D3E2D
+
+
+def test_labels_are_read_back() -> None:
+    for truth in (True, 0.5, 3, "late"):
+        label = Label(model="m", id="a", label=truth, at=1)
+        again = decode_label(encode_json(label))
+        assert again == label
+        assert type(again.label) is type(truth)
+
+
+def test_strict_readers_refuse_what_is_missing() -> None:
+    with pytest.raises(msgspec.ValidationError, match="`id`"):
+        decode_prediction(b'{"model": "m", "version": "1", "at": 1}')
+    with pytest.raises(msgspec.DecodeError):
+        decode_label(b'{"model": ')
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+@pytest.mark.parametrize("encode", [encode_predictions, encode_labels])
+def test_tables_travel_as_arrow_streams(rows: int, encode: Any) -> None:
+    table = pa.table({"id": pa.array([str(i) for i in range(rows)], pa.string()), "features.x": pa.array([1.0] * rows)})
+    assert pa.ipc.open_stream(encode(table)).read_all() == table
+    assert ARROW_CONTENT_TYPE == b"application/vnd.apache.arrow.stream"
+
+
+def test_reason_codes_are_a_closed_set() -> None:
+    """Dashboards, dead letters and docs name them: a new one is a change of the format."""
+    assert sorted(Reason) == sorted(
+        "empty not-json not-an-object too-deep too-large not-arrow missing-model unknown-model missing-version "
+        "missing-id missing-time bad-time future-time too-old wrong-type".split()
+    )

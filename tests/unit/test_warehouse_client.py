@@ -1,0 +1,41 @@
+"""What one insert sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from warehouse.client import Client
+
+
+class Driver:
+    """Takes down what clickhouse-connect was asked to insert."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def raw_insert(self, *arguments: Any, **options: Any) -> None:
+        self.sent.append((arguments, options))
+
+
+def test_an_insert_sends_arrow_and_waits_for_the_disk() -> None:
+    driver, rows = Driver(), pa.table({"name": ["parts"], "partitions": [8]})
+    Client(driver, "db:8123").insert("topics", rows)
+    [((table, columns, body), options)] = driver.sent
+    assert (table, columns, options["fmt"]) == ("topics", ["name", "partitions"], "ArrowStream")
+    assert pa.ipc.open_stream(body).read_all() == rows
+    assert options["settings"] == {
+        "async_insert": 0,
+        "insert_quorum": "auto",
+        "distributed_foreground_insert": 1,
+        "insert_deduplicate": 0,
+        "max_partitions_per_insert_block": 0,
+        "input_format_null_as_default": 0,
+    }
+
+
+def test_no_rows_are_no_request() -> None:
+    driver = Driver()
+    Client(driver, "db:8123").insert("topics", pa.table({"name": pa.array([], pa.string())}))
+    assert driver.sent == []
