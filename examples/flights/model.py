@@ -121,7 +121,7 @@ def _one_thread() -> AbstractContextManager[object]:
     """Keep the trees to one thread.
 
     OpenMP's threads spin while they wait for one another. On two idle cores two threads fit this model in 0.4 s, one in
-    0.65 s; beside two other busy processes, as a broker and a warehouse are, two took 1.6 to 5.3 s and one 0.9 to 1.1 s.
+    0.65 s; beside two other busy processes, say broker and warehouse, two took 1.6 to 5.3 s and one 0.9 to 1.1 s.
     """
     limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="openmp")
     return limits
