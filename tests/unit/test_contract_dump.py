@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from barograph import Contract, ContractError, dump_contract, parse_contract
-from barograph.contract import Field, Label, Lines, RateLines, Slice, Slo, Window
+from barograph.contract import Field, FieldType, Label, Lines, RateLines, Slice, Slo, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-NAMES = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=30)
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
 ODD = st.sampled_from(
     ["NO", "null", "~", "1", "1e3", "<<", "- a", "a: b", "# x", "'", '"', "\\", "@", "%", " ", "{", "é", "💥"]
 )
-PROSE = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+PROSE = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @st.composite
 def fields(draw: st.DrawFn) -> Field:
     name = draw(NAMES | ODD)
-    kind = draw(st.sampled_from(["float", "int", "bool", "category", "timestamp"]))
+    kind: FieldType = draw(st.sampled_from(get_args(FieldType)))
     numeric = kind in ("float", "int", "timestamp")
     low, high = sorted(draw(st.tuples(NUMBERS, NUMBERS))) if numeric and draw(st.booleans()) else (None, None)
     if name in ("score", "class", "latency_ms"):

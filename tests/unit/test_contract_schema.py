@@ -11,9 +11,9 @@ import pytest
 import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
 from barograph.contract_keys import CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
+from barograph.events import Label, Prediction
 from barograph.schemas import FOLDER, event_schema, files, member_docs
 from barograph.schemas.__main__ import main
-from barograph.events import Label, Prediction
 from barograph.yaml_kinds import Record
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -37,7 +37,7 @@ def faults(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
     )
     if kinds and not fits:
         return [f"{where}: is no {kinds}"]
-    if "enum" in schema and value not in schema["enum"] or "const" in schema and value != schema["const"]:
+    if ("enum" in schema and value not in schema["enum"]) or ("const" in schema and value != schema["const"]):
         found.append(f"{where}: is another value")
     if number:
         low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
@@ -155,7 +155,7 @@ def table(record: Record) -> str:
 @pytest.mark.parametrize(
     "record",
     [CONTRACT, FIELD, SLICE, WINDOW, LABEL, THRESHOLDS, SLO],
-    ids="contract field slice window label thresholds slo".split(),
+    ids=["contract", "field", "slice", "window", "label", "thresholds", "slo"],
 )
 def test_docs_have_every_key_with_default_and_meaning(record: Record) -> None:
     assert table(record) in (DOCS / "contract.md").read_text("utf-8")

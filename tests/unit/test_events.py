@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]  # it has no stubs here
 import pyarrow as pa
 import pytest
 from barograph.events import (
@@ -21,6 +21,7 @@ from barograph.events import (
     Label,
     Prediction,
     Reason,
+    Value,
     decode_label,
     decode_prediction,
     encode_json,
@@ -57,7 +58,6 @@ def written(**members: Any) -> dict[str, Any]:
         raise AssertionError(f"{name} is no JSON")
 
     data = encode_event(Prediction(model="m", version="1", id="a", at=1, **members))
-    decode_prediction(data) if not any("invalid" in str(v) for v in members.values()) else None
     read: dict[str, Any] = json.loads(data, parse_constant=refuse)
     return read
 
@@ -130,17 +130,29 @@ def test_an_integer_too_large_for_readers_becomes_a_float() -> None:
 
 
 def test_cleaning_leaves_the_callers_map_alone() -> None:
-    features = {"x": math.nan}
+    features: dict[str, Value] = {"x": math.inf}
     encode_event(Prediction(model="m", version="1", id="a", at=1, features=features))
-    assert math.isnan(features["x"])
+    assert features == {"x": math.inf}
 
 
-def test_lists_without_end_are_refused() -> None:
+def test_lists_travel_and_those_without_end_do_not() -> None:
     endless: list[Any] = []
     for _ in range(100_000):
         endless = [endless]
-    with pytest.raises(InvalidEvent, match="nested too deep"):
-        feature(endless)
+    assert feature([1]) == [1]
+    assert feature(endless) == {"invalid": "list"}
+    while endless:  # taken apart by hand: freeing it at once would overflow the stack
+        endless = endless.pop()
+
+
+def test_an_event_whose_parts_cannot_be_asked_is_refused() -> None:
+    class Broken(dict[str, Any]):
+        def items(self) -> Any:
+            raise RuntimeError("secret")
+
+    with pytest.raises(InvalidEvent, match="a value cannot be written") as caught:
+        written(features=Broken(x=math.nan))
+    assert "secret" not in str(caught.value)
 
 
 def test_members_that_are_not_given_are_not_written() -> None:
@@ -212,9 +224,9 @@ def test_an_id_is_text(value: Any, text: str) -> None:
     assert event_id(value) == text
 
 
-@pytest.mark.parametrize("value", [None, "", pd.NA])
+@pytest.mark.parametrize("value", [None, "", pd.NA, object(), ["a"]])
 def test_an_event_needs_an_id(value: Any) -> None:
-    with pytest.raises(InvalidEvent, match="id is missing or empty"):
+    with pytest.raises(InvalidEvent, match="id is "):
         event_id(value)
 
 
@@ -239,7 +251,7 @@ def test_clean_does_not_show_what_it_refuses() -> None:
 
 def test_labels_of_an_id_share_a_partition_that_any_language_can_compute() -> None:
     assert label_key("größe", "7") == "größe\x007".encode()
-    assert zlib.crc32(label_key("flight-delay", "0f8a61c2")) == 0x9A4D3E2D
+    assert zlib.crc32(label_key("flight-delay", "0f8a61c2")) == 0x16AC1426
 
 
 def test_labels_are_read_back() -> None:
@@ -267,7 +279,8 @@ def test_tables_travel_as_arrow_streams(rows: int, encode: Any) -> None:
 
 def test_reason_codes_are_a_closed_set() -> None:
     """Dashboards, dead letters and docs name them: a new one is a change of the format."""
-    assert sorted(Reason) == sorted(
-        "empty not-json not-an-object too-deep too-large not-arrow missing-model unknown-model missing-version "
-        "missing-id missing-time bad-time future-time too-old wrong-type".split()
-    )
+    assert set(Reason) == {
+        *("empty", "not-json", "not-an-object", "not-arrow", "too-deep", "too-large"),
+        *("missing-model", "unknown-model", "missing-version", "missing-id", "missing-time"),
+        *("bad-time", "future-time", "too-old", "wrong-type"),
+    }

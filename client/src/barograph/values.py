@@ -1,8 +1,8 @@
 """Values as events hold them: what Python, NumPy and pandas give becomes strict JSON, in one way everywhere.
 
 Floats that are not finite become the texts `NaN`, `Infinity` and `-Infinity`, which readers count as invalid and
-do not take for missing. Whatever no event can hold becomes an object `{"invalid": "TypeName"}`, which is invalid in
-every field: its type is told, its content never leaves the process.
+do not take for missing. An object that JSON does not know becomes `{"invalid": "TypeName"}`, which is invalid in
+every field: its type is told, its content is not. Lists and maps are invalid too, and travel as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -70,13 +71,11 @@ def encode_event(event: Prediction) -> bytes:
     """Write a prediction as strict JSON; the event's own values are cleaned only where they need it.
 
     Raises:
-        InvalidEvent: no cleaning helps, such as lists nested without end.
+        InvalidEvent: no cleaning helps.
     """
     try:
         data = ENCODER.encode(event)
-    except RecursionError:
-        raise InvalidEvent("a value is nested too deep") from None
-    except Exception:  # a key that is no text, half a surrogate pair, a value whose own conversion fails
+    except Exception:  # a key that is no text, half a surrogate pair, lists without end, a failing conversion
         return _encode_cleaned(event)
     if b"null" in data and _hides_floats(event):
         return _encode_cleaned(event)
@@ -85,12 +84,15 @@ def encode_event(event: Prediction) -> bytes:
 
 def _hides_floats(event: Prediction) -> bool:
     """Whether some null of the JSON is a float that is not finite; msgspec writes those so."""
-    rooms = (event.features, event.scores, event.metrics, {"": event.score, " ": event.latency_ms})
+    rooms: tuple[Any, ...] = (event.features, event.scores, event.metrics, {"": event.score, " ": event.latency_ms})
     for members in rooms:
         for value in members.values() if members else ():
-            # Only what is not finite leaves something when it is taken from itself: inf - inf is NaN.
-            if isinstance(value, float) and value - value != 0.0:
-                return True
+            kind = type(value)
+            if kind is float:
+                if not math.isfinite(value):
+                    return True
+            elif value is not None and kind is not str and kind is not int and kind is not bool:
+                return True  # NumPy's floats, or whatever may hide more of them
     return False
 
 
@@ -122,8 +124,12 @@ def clean(value: Any) -> Any:
         return clean(value.value)
     if isinstance(value, Decimal):
         return clean(float(value))
-    if isinstance(value, datetime | date | list | tuple | dict | set | frozenset | bytes):
-        return value if kind in (datetime, date) else {"invalid": kind.__name__}
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if kind is datetime or kind is date:
+        return value
+    if isinstance(value, list | tuple | dict | set | frozenset | bytes):
+        return {"invalid": kind.__name__}
     simple = plain(value)
     return simple if type(simple) is dict else clean(simple)
 
@@ -172,7 +178,7 @@ def epoch_ms(at: Any) -> int:
         if at.tzinfo is None or type(at).__name__ in _MISSING:
             raise InvalidEvent("at has no time zone; pass an aware datetime or epoch milliseconds")
         return (at - _EPOCH) // _MILLISECOND
-    simple = at if type(at) in (int, float) else plain(at)
+    simple = at if type(at) in (bool, int, float) else plain(at)
     whole = type(simple) is int or (type(simple) is float and simple.is_integer())
     if not whole or not -_INT64_MAX <= simple <= _INT64_MAX:
         raise InvalidEvent("at is no time; pass an aware datetime or epoch milliseconds")
@@ -185,6 +191,8 @@ def event_id(value: Any) -> str:
     Raises:
         InvalidEvent: it is missing or empty.
     """
+    if type(clean(value)) is dict:
+        raise InvalidEvent(f"id is {type(value).__name__}; pass text")
     text = text_of(value)
     if not text:
         raise InvalidEvent("id is missing or empty; pass the request's id")
