@@ -54,6 +54,7 @@ ENGINE_OPTIONS: Mapping[str, int] = {
 }
 
 _MESSAGE = re.compile(r"Code: (\d+)\. .*", re.DOTALL)
+_STACK_TRACE = re.compile(r",? Stack trace .*?(?=\s*\([A-Z_]+\)\s*$|\Z)", re.DOTALL)
 _VERSION_NOTE = re.compile(r"\s*\(version [^()]*(?:\([^()]*\))?\)\s*$")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -75,7 +76,8 @@ class EngineError(Exception):
         found = _MESSAGE.search(str(error))
         if found is None:
             return cls(f"Code: 1002. DB::Exception: {error}. (UNKNOWN_EXCEPTION)", 1002)
-        return cls(_VERSION_NOTE.sub("", found.group()).strip(), int(found.group(1)))
+        message = _STACK_TRACE.sub("", _VERSION_NOTE.sub("", found.group()))
+        return cls(message.strip(), int(found.group(1)))
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ class _Session:
 
     def execute(self, request: Request) -> Reply:
         statement = parse_statement(request.body)
+        if not request.body.strip():
+            raise EngineError(f"Code: {_SYNTAX_ERROR}. DB::Exception: Empty query. (SYNTAX_ERROR)", _SYNTAX_ERROR)
         if statement.has_another:
             raise EngineError(
                 f"Code: {_SYNTAX_ERROR}. DB::Exception: Syntax error (Multi-statements are not allowed). "

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import clickhouse_connect
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
@@ -63,7 +63,7 @@ def test_rows_come_back_as_they_went_in(engine: LocalClickHouse, client: Any, da
         assert other.raw_insert("t", ["id", "s"], b"5,raw\n", fmt="CSV").written_rows == 1
         expected = [*map(tuple, rows), (3, "arrow", {}), (4, "frame", {}), (5, "raw", {})]
         assert other.query("SELECT * FROM t ORDER BY id").result_rows == expected
-        assert other.query_arrow("SELECT id, s FROM t WHERE id = 3").to_pylist() == [{"id": 3, "s": b"arrow"}]
+        assert other.query_arrow("SELECT id, s FROM t WHERE id = 3").to_pylist() == [{"id": 3, "s": "arrow"}]
         assert other.query_df("SELECT count() AS n FROM t")["n"].tolist() == [5]
         with other.query_row_block_stream("SELECT id FROM t ORDER BY id") as stream:
             assert [row for block in stream for row in block] == [(1,), (2,), (3,), (4,), (5,)]
@@ -345,7 +345,7 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
 
 def test_a_folder_has_one_owner_and_a_taken_port_is_said(tmp_path: Path) -> None:
     with LocalClickHouse(tmp_path, port=0) as server:
-        with pytest.raises(LocalStackError, match="The local ClickHouse in .* is run by another process"):
+        with pytest.raises(LocalStackError, match=r"The local ClickHouse in .* is run by another process"):
             LocalClickHouse(tmp_path, port=0).start()
         with pytest.raises(LocalStackError, match=f"Port {server.port} is taken"):
             LocalClickHouse(tmp_path / "other", port=server.port).start()
