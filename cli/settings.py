@@ -284,12 +284,10 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     variables = {_variable(key): key for key in (*KEYS, PASSWORD)}
     values: dict[str, Any] = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or name.endswith("_COMPLETE"):
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
             continue
         if name.startswith(f"{PREFIX}KAFKA_"):
             key = "kafka." + name.removeprefix(f"{PREFIX}KAFKA_").lower().replace("_", ".")
-        elif name == "_BAROGRAPH_COMPLETE":
-            continue
         else:
             key = variables.get(name, name)
         readers = {**KEYS, PASSWORD: _text}

@@ -7,6 +7,7 @@ for numbers, 4 for texts.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,15 +48,19 @@ class Texts:
     """Shape (n,): index into `values`, `NULL_CODE` for null."""
     values: tuple[str, ...]
     """Distinct texts, in the order in which they first occur."""
+    counts: NDArray[np.int64]
+    """Rows of each value, shape (len(values),)."""
 
-    def counts(self) -> NDArray[np.int64]:
-        """Count the rows of each value, shape (len(values),)."""
-        found = np.bincount(self.codes + 1, minlength=len(self.values) + 1)
-        return found[1:].astype(np.int64)
+    @classmethod
+    def of(cls, codes: CodeArray, values: Iterable[str]) -> Texts:
+        """Make the column of its codes and values, and count."""
+        distinct = tuple(values)
+        found = np.bincount(codes + 1, minlength=len(distinct) + 1)
+        return cls(codes, distinct, found[1:].astype(np.int64))
 
     def by_frequency(self) -> list[int]:
         """Order the codes by rows, most frequent first; equals by name."""
-        counts = self.counts().tolist()
+        counts = self.counts.tolist()
         return sorted(range(len(self.values)), key=lambda code: (-counts[code], self.values[code]))
 
 
@@ -96,7 +101,7 @@ def read_texts(table: Table, column: str, limit: int = MAX_TEXTS) -> Texts:
         row += len(batch)
         if len(known) > limit:
             raise TooManyTexts(limit, row)
-    return Texts(codes, tuple(known))
+    return Texts.of(codes, known)
 
 
 def read_times_ms(table: Table, column: str) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:

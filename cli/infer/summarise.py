@@ -103,7 +103,7 @@ def summarise_texts(name: str, texts: Texts, dimensions: Sequence[Dimension]) ->
         return partial(count_categories, ready, cells[rows].astype(np.int32))
 
     counted = _count_slices(cells.size, dimensions, assign)
-    once = np.append(texts.counts() == 1, False)[texts.codes]
+    once = np.append(texts.counts == 1, False)[texts.codes]
     singletons = {ALL: int(np.count_nonzero(once))}
     for dimension in dimensions:
         names = dimension.slice_names

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sketches.bins import RATE_KINDS
 from sketches.layout import ERRORS, EVENTS, IntArray
-from sketches.levels import LEVEL_NAMES
+from sketches.levels import LEVEL_NAMES, Level
 from sketches.psi import psi_verdicts
 from sketches.rates import rate_verdicts
 from streams.monitor.series import Series
@@ -41,7 +41,8 @@ def judge(
     series: Series,
     window: Window,
     ends_s: list[int],
-    completeness: NDArray[np.float64],
+    lost: NDArray[np.float64],
+    whole: NDArray[np.bool_],
     pos: int,
     judged_ms: int,
     *,
@@ -53,7 +54,9 @@ def judge(
         series: whose panes are in memory for all of the windows.
         window: length and hop.
         ends_s: ends of the windows, ascending.
-        completeness: lost offsets per window, shape (len(ends_s),): turned into a share here.
+        lost: lost offsets per window, shape (len(ends_s),): they make the completeness.
+        whole: whether the record of this series covers all of the window, shape (len(ends_s),). A day of which
+            only the morning was recorded is no day: its level is `insufficient`, whatever its PSI.
         pos: of the progress record that gave rise to the verdicts.
         judged_ms: the wall clock.
         always: whether windows without any event get verdicts too.
@@ -66,14 +69,15 @@ def judge(
     for first in range(0, len(ends_s), WINDOWS_AT_ONCE):
         some = ends_s[first : first + WINDOWS_AT_ONCE]
         counts = window_counts(series, window, some)
-        lost = completeness[first : first + WINDOWS_AT_ONCE]
+        chosen = slice(first, first + WINDOWS_AT_ONCE)
+        some_lost, some_whole = lost[chosen], whole[chosen]
         if not always:
             seen = counts[:, 0, EVENTS] > 0
             if not seen.any():
                 continue
             some = [end for end, keep in zip(some, seen.tolist(), strict=True) if keep]
-            counts, lost = counts[seen], lost[seen]
-        batch = _Batch(series, window, np.array(some), counts, lost, pos, judged_ms)
+            counts, some_lost, some_whole = counts[seen], some_lost[seen], some_whole[seen]
+        batch = _Batch(series, window, np.array(some), counts, some_lost, some_whole, pos, judged_ms)
         drift.append(batch.drift())
         rates.append(batch.rates())
         rates.append(batch.error_rates())
@@ -90,11 +94,12 @@ class _Batch:
         ends_s: IntArray,
         counts: IntArray,
         lost: NDArray[np.float64],
+        whole: NDArray[np.bool_],
         pos: int,
         judged_ms: int,
     ) -> None:
         self.series, self.window, self.ends_s, self.counts = series, window, ends_s, counts
-        self.pos, self.judged_ms = pos, judged_ms
+        self.pos, self.judged_ms, self.whole = pos, judged_ms, whole
         events = counts[:, 0, EVENTS]
         self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
 
@@ -129,6 +134,11 @@ class _Batch:
             "pos": np.full(n, self.pos, dtype=np.uint64),
         }
 
+    def levels(self, level: NDArray[np.int8], w: IntArray) -> pa.Array:
+        """Name levels, shape (n,); `w` says which window each is of."""
+        found = np.where(self.whole[w], level, Level.insufficient)
+        return _LEVELS.take(pa.array(found.astype(np.int32)))
+
     def field_names(self, field_index: IntArray) -> pa.Array:
         names = pa.array([field.name for field in self.series.layout.fields], pa.string())
         return names.take(pa.array(field_index))
@@ -158,7 +168,7 @@ class _Batch:
             "p_value": found.p_value[where],
             "df": found.df[where].astype(np.int32),
             "phi": phi[g],
-            "level": _LEVELS.take(pa.array(found.level[where].astype(np.int32))),
+            "level": self.levels(found.level[where], w),
             "line_minor": np.full(len(w), lines.minor),
             "line_major": np.full(len(w), lines.major),
             "top_bin": pa.array(labels).fill_null("") if (top >= 0).all() else _blank(labels, top < 0),
@@ -224,7 +234,7 @@ class _Batch:
             "delta_high": found.high,
             "p_value": found.p_value,
             "phi": phi[g],
-            "level": _LEVELS.take(pa.array(found.level.astype(np.int32))),
+            "level": self.levels(found.level, where[0]),
             "line_minor": np.full(len(g), lines.minor),
             "line_major": np.full(len(g), lines.major),
         }

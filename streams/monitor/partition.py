@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import structlog
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
+from numpy.typing import NDArray
 
 from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
 from streams.monitor.judge import judge
@@ -181,6 +182,10 @@ class PartitionState:
             reach = reach_s(contract, hours=False)
             first = (state.sealed_until_s - reach) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
             state.loaded_from_s = max(0, first)
+        for (version, baseline_id), first_s in self._store.first_panes_s(model).items():
+            series = self._series(state, version, baseline_id)
+            if series is not None:
+                series.first_s = first_s
         self._restore(model, state, state.loaded_from_s, 1 << 32)
 
     def _restore(self, model: str, state: ModelState, start_s: int, end_s: int) -> None:
@@ -330,11 +335,24 @@ class PartitionState:
             [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
             dtype=np.float64,
         )
-        drift, rates = judge(series, window, ends_s, lost, pos, int(self._clock() * 1000), always=always)
+        whole = self._whole(state, series, window, np.array(ends_s))
+        drift, rates = judge(series, window, ends_s, lost, whole, pos, int(self._clock() * 1000), always=always)
         if drift is not None:
             writes.drift.append(drift)
         if rates is not None:
             writes.rates.append(rates)
+
+    def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which windows lie within the record: not before its first event, not beyond the end of a replay."""
+        if series.first_s is None:
+            return np.zeros(len(ends_s), dtype=bool)
+        whole: NDArray[np.bool_] = ends_s - window.length_s >= series.first_s
+        mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
+        if mark is not None and mark >= ENDED_MS:
+            last_s = max((start for held in state.series.values() for start in held.panes), default=None)
+            if last_s is not None:
+                whole &= ends_s <= last_s + state.contract.pane_s
+        return whole
 
     def _touch(self, state: ModelState, series: Series, pane_start_s: int, offset: int) -> None:
         contract = state.contract

@@ -75,6 +75,8 @@ class Series:
     hours: dict[int, IntArray] = field(default_factory=dict)
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
+    first_s: int | None = None
+    """Start of the first pane in which anything came: where the record of this series begins."""
 
     @property
     def layout(self) -> Layout:
@@ -140,6 +142,7 @@ class Series:
             pane.pos[s0:s1, 0] = np.where(header, pos, pane.pos[s0:s1, 0])
         pane.dirty = True
         self.unregistered = part.unregistered
+        self.first_s = pane.start_s if self.first_s is None else min(self.first_s, pane.start_s)
         return True
 
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:

@@ -60,6 +60,9 @@ class Store(Protocol):
     def sealed_until_s(self, model: str) -> int | None:
         """The end of the last sealed pane; None where none is."""
 
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+        """Start of the first pane with events, by (version, baseline)."""
+
     def write(self, writes: Writes) -> None:
         """Write a commit; raises WarehouseBusy where the same is to be tried again."""
 
@@ -111,6 +114,14 @@ class WarehouseStore:
             {"model": model},
         )
         return int(found[0][0]) or None
+
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+        found = self._client.rows(
+            "SELECT version, baseline_id, min(toUnixTimestamp(pane_start)) FROM volume FINAL "
+            "WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id",
+            {"model": model},
+        )
+        return {(str(version), str(baseline_id)): int(first) for version, baseline_id, first in found}
 
     def write(self, writes: Writes) -> None:
         client = self._client

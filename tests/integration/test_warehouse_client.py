@@ -130,9 +130,7 @@ def test_values_are_bound_whatever_they_hold(client: Client, name: str) -> None:
     ]
     row = {"topic_id": name, "partitions": 1, "recorded_at": datetime(2026, 1, 2, tzinfo=UTC)}
     insert_rows(client, "topics", [{"name": name, **row}, {"name": f"not {name}", **row}])
-    assert client.rows("SELECT name, topic_id FROM topics WHERE name = {name:String}", {"name": name}) == [
-        (name, name)
-    ]
+    assert client.rows("SELECT name, topic_id FROM topics WHERE name = {name:String}", {"name": name}) == [(name, name)]
     assert [found.name for found in queries.topics(client)] == sorted([name, f"not {name}"])
 
 

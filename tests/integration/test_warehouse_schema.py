@@ -70,9 +70,7 @@ def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(emp
     assert {"a", "b"} <= tables(empty)
 
     _, mended = made_of("SELECT 1;", "\n".join(broken.statements).replace("Nonsense", "UInt8") + ";")
-    mended = migrate.parse(
-        "0002_step.sql", ";\n".join(broken.statements).replace("Nonsense", "UInt8") + ";\n"
-    )
+    mended = migrate.parse("0002_step.sql", ";\n".join(broken.statements).replace("Nonsense", "UInt8") + ";\n")
     assert migrate.pending(empty, [one, mended]) == [mended]
     assert migrate.apply(empty, [one, mended]) == [mended]
     assert "c" in tables(empty)

@@ -32,6 +32,7 @@ def test_an_insert_sends_arrow_and_waits_for_the_disk() -> None:
         "insert_deduplicate": 0,
         "max_partitions_per_insert_block": 0,
         "input_format_null_as_default": 0,
+        "optimize_on_insert": 0,
     }
 
 

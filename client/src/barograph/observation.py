@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
 
 from barograph.outbox import PublishError
 
@@ -34,11 +34,11 @@ class Observation:
         self.arm = arm
         self.context = context
         self.at = at
-        self.score: float | None = None
+        self.score: SupportsFloat | None = None
         self.class_: str | bool | int | None = None
-        self.scores: Mapping[str, float] | None = None
-        self.metrics: Mapping[str, float] | None = None
-        self.latency_ms: float | None = None
+        self.scores: Mapping[str, SupportsFloat] | None = None
+        self.metrics: Mapping[str, SupportsFloat] | None = None
+        self.latency_ms: SupportsFloat | None = None
         """Set it to tell another latency than that of the block."""
         self.status: str | None = None
         self.error: str | None = None

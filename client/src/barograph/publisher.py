@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, SupportsFloat
 
 import pyarrow as pa
 
@@ -124,11 +124,11 @@ class Publisher:
         *,
         id: str,
         features: Mapping[str, Any] | None = None,
-        score: float | None = None,
+        score: SupportsFloat | None = None,
         class_: str | bool | int | None = None,
-        scores: Mapping[str, float] | None = None,
-        metrics: Mapping[str, float] | None = None,
-        latency_ms: float | None = None,
+        scores: Mapping[str, SupportsFloat] | None = None,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        latency_ms: SupportsFloat | None = None,
         arm: str | None = None,
         context: Mapping[str, str | None] | None = None,
         status: str | None = None,
@@ -196,11 +196,11 @@ class Publisher:
                     arm=arm,
                     context=context,  # type: ignore[arg-type]  # a dict by now
                     features=features,  # type: ignore[arg-type]
-                    score=score,
+                    score=score,  # type: ignore[arg-type]  # encode_event makes numbers of numbers
                     class_=class_,
                     scores=scores,
                     metrics=metrics,
-                    latency_ms=latency_ms,
+                    latency_ms=latency_ms,  # type: ignore[arg-type]
                     status=status,
                     error=error,
                     producer=outbox.producer,

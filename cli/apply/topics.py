@@ -1,0 +1,183 @@
+"""The Kafka topics as `apply` wants them: what is missing, too small or set otherwise, and its mending."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from barograph.events import MAX_MESSAGE_BYTES
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from cli.errors import ApplyError
+from cli.settings import Settings
+from streams.kafka import explain
+
+TIMEOUT_S = 30.0
+REACH_S = 10.0
+"""How long the first answer of a broker is awaited."""
+
+_DAY_MS = 86_400_000
+# A dead letter holds the whole message and why it was put aside; a part its own frame.
+_ROOMY_BYTES = 2 * MAX_MESSAGE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic as it should be."""
+
+    name: str
+    partitions: int
+    fixed: Mapping[str, str]
+    """Settings that the rest relies on: set again where they differ."""
+    initial: Mapping[str, str]
+    """Settings given at creation; whoever runs the broker may change them."""
+    growth: bool = False
+    """Whether partitions may be added; of `labels` and `parts` each has its keys for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """One topic as it is."""
+
+    topic_id: str
+    partitions: int
+    config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChange:
+    """What is to be done to one topic; the members that are empty are not."""
+
+    spec: TopicSpec
+    create: bool = False
+    grow_from: int | None = None
+    settings: Mapping[str, tuple[str, str]] | None = None
+    """Setting → value now, value wanted."""
+
+
+def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
+    """The topics that the settings ask for."""
+    topics = settings.topics
+    source = {
+        # Windows rest on when Kafka took an event, so no producer may say so itself.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "cleanup.policy": "delete",
+    }
+    inner = {"max.message.bytes": str(_ROOMY_BYTES), "cleanup.policy": "delete"}
+    week, month = {"retention.ms": str(7 * _DAY_MS)}, {"retention.ms": str(30 * _DAY_MS)}
+    return (
+        TopicSpec(topics.predictions, settings.predictions_partitions, source, week, growth=True),
+        TopicSpec(topics.labels, settings.labels_partitions, source, month),
+        TopicSpec(topics.parts, settings.parts_partitions, inner, week),
+        TopicSpec(topics.predictions_dead, 1, inner, month),
+        TopicSpec(topics.labels_dead, 1, inner, month),
+        TopicSpec(topics.parts_dead, 1, inner, month),
+    )
+
+
+def compare(spec: TopicSpec, state: TopicState | None) -> TopicChange | None:
+    """Find what is to be done to one topic; None where nothing is."""
+    if state is None:
+        return TopicChange(spec, create=True)
+    grow_from = state.partitions if spec.growth and state.partitions < spec.partitions else None
+    differing = {
+        key: (state.config.get(key, ""), value)
+        for key, value in spec.fixed.items()
+        if state.config.get(key) != value
+    }
+    if grow_from is None and not differing:
+        return None
+    return TopicChange(spec, grow_from=grow_from, settings=differing or None)
+
+
+class TopicAdmin:
+    """Reads and changes topics; every error is a `ProcessorError` with a sentence."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._where = settings.bootstrap_servers
+        # The library's own log would say the same beside the sentence.
+        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, **settings.kafka})
+
+    def read(self, names: Sequence[str]) -> dict[str, TopicState]:
+        """Read those of the topics that exist."""
+        try:
+            known = self._admin.list_topics(timeout=REACH_S).topics
+            present = [name for name in names if name in known]
+            described = {name: self._describe(name) for name in present}
+            configs = self._configs(present)
+        except KafkaException as error:
+            raise explain(error, f"answer at {self._where}") from error
+        return {name: TopicState(*described[name], configs[name]) for name in present}
+
+    def create(self, spec: TopicSpec) -> None:
+        """Create a topic with the broker's own replication factor; nothing where it exists by now."""
+        new = NewTopic(
+            spec.name, num_partitions=spec.partitions, replication_factor=-1, config={**spec.fixed, **spec.initial}
+        )
+        try:
+            self._admin.create_topics([new], request_timeout=TIMEOUT_S)[spec.name].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise explain(error, f"create topic {spec.name}") from error
+
+    def grow(self, name: str, partitions: int) -> None:
+        """Add partitions up to a number."""
+        try:
+            self._admin.create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT_S)[name].result()
+        except KafkaException as error:
+            raise explain(error, f"add partitions to topic {name}") from error
+
+    def configure(self, name: str, values: Mapping[str, str]) -> None:
+        """Set settings of a topic; the others stay."""
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        try:
+            self._admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+        except KafkaException as error:
+            raise explain(error, f"change the settings of topic {name}") from error
+
+    def wait(self, specs: Sequence[TopicSpec]) -> dict[str, TopicState]:
+        """Read the topics when every broker's metadata may still be on its way.
+
+        Raises:
+            ApplyError: one is still missing after half a minute.
+        """
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            found = self.read([spec.name for spec in specs])
+            missing = [spec.name for spec in specs if spec.name not in found]
+            if not missing:
+                return found
+            if time.monotonic() > deadline:
+                raise ApplyError(
+                    f"Kafka at {self._where} does not show {', '.join(missing)} {TIMEOUT_S:.0f} s after creating it: "
+                    "look at the broker's log, then run `barograph apply` again."
+                )
+            time.sleep(0.05)
+
+    def _describe(self, name: str) -> tuple[str, int]:
+        found = self._admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result()
+        return str(found.topic_id), len(found.partitions)
+
+    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._admin.describe_configs(resources, request_timeout=TIMEOUT_S)
+        return {
+            resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
+            for resource, answer in answers.items()
+        }

@@ -1,0 +1,91 @@
+"""A replayed month of flights: every count and every PSI equals what the source data says, whatever is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, messages, oracle
+from tests.support.pipeline import Pipeline
+from warehouse.client import Address
+
+MONTH = "2013-10"
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Flights:
+    return make_flights(tmp_path_factory.mktemp("flights"))
+
+
+@pytest.fixture(scope="module")
+def expected(flights: Flights) -> Expected:
+    return oracle(flights, flights.month(MONTH))
+
+
+@pytest.fixture
+def pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Pipeline]:
+    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    made.settings = {"flush_events": 4_000}
+    yield made
+    made.stop()
+
+
+def wait_until_judged(pipeline: Pipeline, n: int) -> None:
+    pipeline.wait_rows(
+        f"SELECT sum(n) = {n} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "all events in sealed panes"
+    )
+    pipeline.wait_rows(
+        "SELECT (SELECT sum(n) FROM volume FINAL WHERE slice = 'all') = (SELECT sum(n) FROM latest_drift WHERE "
+        "slice = 'all' AND field = 'origin' AND window = '7d' AND toUnixTimestamp(window_end) % 604800 = "
+        "(SELECT max(toUnixTimestamp(window_end)) % 604800 FROM latest_drift WHERE window = '7d'))",
+        "verdicts over all events",
+    )
+
+
+def check(pipeline: Pipeline, expected: Expected) -> None:
+    found = {
+        (slice_, field, at): (n, nulls, tuple(counts))
+        for slice_, field, at, n, nulls, counts in pipeline.rows(
+            "SELECT slice, field, toUnixTimestamp(pane_start), n, nulls, counts FROM panes FINAL WHERE n > 0"
+        )
+    }
+    assert len(found) == len(expected.panes)
+    wrong = [key for key, value in expected.panes.items() if found.get(key) != value]
+    assert not wrong, (
+        f"{len(wrong)} panes differ, such as {wrong[0]}: {found.get(wrong[0])} for {expected.panes[wrong[0]]}"
+    )
+    verdicts = {
+        (slice_, field, window, end): (n, psi)
+        for slice_, field, window, end, n, psi in pipeline.rows(
+            "SELECT slice, field, window, toUnixTimestamp(window_end), n, psi FROM latest_drift WHERE n > 0"
+        )
+    }
+    assert set(verdicts) == set(expected.psi)
+    keys = list(expected.psi)
+    assert [verdicts[key][0] for key in keys] == [expected.psi[key][0] for key in keys]
+    np.testing.assert_allclose([verdicts[k][1] for k in keys], [expected.psi[k][1] for k in keys], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+@pytest.mark.parametrize("order", ["in order", "delayed"])
+def test_a_month_of_flights_is_counted_and_judged_exactly(
+    pipeline: Pipeline, flights: Flights, expected: Expected, partitions: int, order: str
+) -> None:
+    pipeline.create(partitions)
+    pipeline.register(flights.contract, [flights.baseline])
+    events = as_events(flights.month(MONTH))
+    arriving = events if order == "in order" else delayed(events, seed=7)
+    for i in range(2 if partitions > 1 else 1):
+        pipeline.start("sketcher", f"sketcher-{i}")
+    pipeline.start("monitor")
+    pipeline.produce(messages(arriving, partitions))
+    pipeline.end(partitions)
+    wait_until_judged(pipeline, len(events))
+    check(pipeline, expected)

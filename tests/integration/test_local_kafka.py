@@ -1,0 +1,196 @@
+"""The broker as its clients see it: transactions, groups, crashes."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from local.kafka import LocalKafka, broker_answers
+from local.processes import LocalStackError, port_is_free, started_at, wait_until
+
+# Enough for a group to settle on a machine with other work.
+PATIENCE_S = 30
+
+
+def make_topics(servers: str, *topics: str, partitions: int = 3) -> None:
+    admin = AdminClient({"bootstrap.servers": servers})
+    for future in admin.create_topics([NewTopic(topic, partitions) for topic in topics]).values():
+        future.result()
+
+
+def produce(servers: str, topic: str, values: range) -> None:
+    producer = Producer({"bootstrap.servers": servers})
+    for value in values:
+        producer.produce(topic, str(value))
+    assert producer.flush(PATIENCE_S) == 0
+
+
+def make_consumer(servers: str, group: str, topic: str) -> Consumer:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            # The eager protocol, and a dead member noticed within a second.
+            "partition.assignment.strategy": "roundrobin",
+            "session.timeout.ms": 1000,
+            "heartbeat.interval.ms": 300,
+        }
+    )
+    consumer.subscribe([topic])
+    return consumer
+
+
+def read(consumer: Consumer, count: int) -> list[Any]:
+    messages: list[Any] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while len(messages) < count and time.monotonic() < deadline:
+        messages += [m for m in consumer.consume(count - len(messages), 0.2) if m.error() is None]
+    return messages
+
+
+def read_all(servers: str, group: str, topic: str, count: int) -> list[int]:
+    """All committed values of a topic; one more than `count` is waited for only as long as a poll takes."""
+    consumer = make_consumer(servers, group, topic)
+    try:
+        values = [int(message.value()) for message in read(consumer, count)]
+        return sorted(values + [int(message.value()) for message in consumer.consume(10, 1.0)])
+    finally:
+        consumer.close()
+
+
+def copy_in_transactions(
+    servers: str, prefix: str, count: int, *, fail_after: int | None = None, batch: int = 100
+) -> None:
+    """Copy `in` to `out`, offsets in the transactions, until `count` are done or one is aborted."""
+    producer = Producer({"bootstrap.servers": servers, "transactional.id": f"{prefix}copier"})
+    producer.init_transactions(PATIENCE_S)
+    consumer = make_consumer(servers, f"{prefix}copiers", f"{prefix}in")
+    done = 0
+    while done < count:
+        messages = read(consumer, min(batch, count - done))
+        assert messages
+        producer.begin_transaction()
+        for message in messages:
+            producer.produce(f"{prefix}out", message.value())
+        offsets = consumer.position(consumer.assignment())
+        producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), PATIENCE_S)
+        if fail_after is not None and done >= fail_after:
+            producer.abort_transaction(PATIENCE_S)
+            break
+        producer.commit_transaction(PATIENCE_S)
+        done += len(messages)
+    consumer.close()
+
+
+def test_transactions_carry_offsets_exactly_once(broker: LocalKafka, topic_prefix: str) -> None:
+    servers = broker.bootstrap_servers
+    make_topics(servers, f"{topic_prefix}in", f"{topic_prefix}out")
+    produce(servers, f"{topic_prefix}in", range(1000))
+    copy_in_transactions(servers, topic_prefix, 1000, fail_after=300)
+    copy_in_transactions(servers, topic_prefix, 700)
+    assert read_all(servers, f"{topic_prefix}check", f"{topic_prefix}out", 1000) == list(range(1000))
+
+
+def test_a_dead_members_partitions_move_within_its_session(broker: LocalKafka, topic_prefix: str) -> None:
+    servers, topic = broker.bootstrap_servers, f"{topic_prefix}in"
+    make_topics(servers, topic, partitions=2)
+    first = make_consumer(servers, f"{topic_prefix}g", topic)
+    assert wait_until(lambda: first.poll(0.1) is None and len(first.assignment()) == 2, PATIENCE_S)
+    second = make_consumer(servers, f"{topic_prefix}g", topic)
+
+    def shared() -> bool:
+        for consumer in (first, second):
+            consumer.poll(0.1)
+        return len(first.assignment()) == len(second.assignment()) == 1
+
+    assert wait_until(shared, PATIENCE_S)
+    first.close()
+    assert wait_until(lambda: second.poll(0.1) is None and len(second.assignment()) == 2, PATIENCE_S)
+    second.close()
+
+
+def test_topics_are_made_on_purpose_only(broker: LocalKafka, topic_prefix: str) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    metadata = admin.list_topics(f"{topic_prefix}never-made", timeout=PATIENCE_S)
+    assert metadata.topics[f"{topic_prefix}never-made"].error is not None
+    assert f"{topic_prefix}never-made" not in admin.list_topics(timeout=PATIENCE_S).topics
+
+
+def test_the_broker_is_set_as_described(broker: LocalKafka) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    resource = ConfigResource(ResourceType.BROKER, "1")
+    values = {name: entry.value for name, entry in admin.describe_configs([resource])[resource].result().items()}
+    assert values["listeners"].startswith(f"BROKER://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:")
+    assert values["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
+    assert values["group.min.session.timeout.ms"] == "1000"
+    assert values["offsets.topic.num.partitions"] == values["transaction.state.log.num.partitions"] == "4"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[LocalKafka]:
+    """A broker that the test may hurt."""
+    kafka = LocalKafka(tmp_path / "kafka", port=0, log_dir=tmp_path / "logs")
+    yield kafka
+    kafka.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
+    own.start()
+    first_pid = own.pid
+    make_topics(own.bootstrap_servers, "in", "out")
+    produce(own.bootstrap_servers, "in", range(200))
+    copy_in_transactions(own.bootstrap_servers, "", 100)
+    own.stop()
+    assert first_pid is not None
+    assert started_at(first_pid) is None
+
+    own.start()
+    assert own.pid != first_pid
+    assert broker_answers(own.bootstrap_servers)
+    copy_in_transactions(own.bootstrap_servers, "", 50)
+    own.kill()
+    assert not own.is_running
+    assert not broker_answers(own.bootstrap_servers)
+
+    own.start()
+    copy_in_transactions(own.bootstrap_servers, "", 50)
+    assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
+    consumer = make_consumer(own.bootstrap_servers, "copiers", "in")
+    committed = consumer.committed([TopicPartition("in", number) for number in range(3)], timeout=PATIENCE_S)
+    assert sum(partition.offset for partition in committed) == 200
+    consumer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_broker_keeps_its_port_and_has_one_owner(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path, port=0) as kafka:
+        port, pid = kafka.port, kafka.pid
+        with pytest.raises(LocalStackError, match=r"The local Kafka in .* is run by another process"):
+            LocalKafka(tmp_path).start()
+        with pytest.raises(LocalStackError, match=f"Port {port} is taken"):
+            LocalKafka(tmp_path / "other", port=port).start()
+        kafka.start()
+        assert kafka.pid == pid
+    assert port_is_free(port)
+    with LocalKafka(tmp_path) as kafka:
+        assert kafka.port == port
+
+
+@pytest.mark.broker
+def test_a_setting_that_the_broker_refuses_is_said(tmp_path: Path) -> None:
+    kafka = LocalKafka(tmp_path, port=0, properties={"num.network.threads": "many"})
+    with pytest.raises(LocalStackError, match=r"could not be laid out:\n(.*\n)*.*num\.network\.threads"):
+        kafka.start()
+    assert not kafka.is_running
+    with pytest.raises(KafkaException):
+        AdminClient({"bootstrap.servers": "127.0.0.1:9", "log_level": 0}).list_topics(timeout=0.1)

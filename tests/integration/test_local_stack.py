@@ -1,0 +1,84 @@
+"""The stack as commands see it: started together, found, taken over, wiped."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import clickhouse_connect
+import pytest
+
+from local.processes import LocalStackError, started_at, wait_until
+from local.stack import LocalStack, find_stack
+
+REPOSITORY = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.engine]
+
+_OWNER = """
+import sys, time
+from pathlib import Path
+from local.stack import LocalStack
+stack = LocalStack(Path(sys.argv[1]), kafka_port=0, clickhouse_port=0)
+stack.start()
+servers = (stack.kafka, stack.clickhouse)
+print(*(server.pid for server in servers), *(server._child._guard.pid for server in servers), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_stack_is_started_found_and_wiped(tmp_path: Path) -> None:
+    root = tmp_path / "stack"
+    assert find_stack(root) is None
+    with LocalStack(root, kafka_port=0, clickhouse_port=0) as stack:
+        assert find_stack(root) == stack.addresses
+        with clickhouse_connect.get_client(host=stack.clickhouse.host, port=stack.clickhouse.port) as client:
+            client.command("CREATE DATABASE kept")
+        with pytest.raises(LocalStackError, match="stop it before its data is deleted"):
+            stack.reset()
+        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
+            LocalStack(root).reset()
+        with pytest.raises(LocalStackError, match=r"The local stack in .* is run by another process"):
+            LocalStack(root).start()
+        assert find_stack(root) == stack.addresses, "a refused start must not touch the running stack"
+        assert {path.name for path in stack.log_dir.iterdir()} == {"kafka.log", "clickhouse.log"}
+        stack.kafka.kill()
+        assert find_stack(root) is None
+    assert not (root / "stack.json").exists()
+
+    stack = LocalStack(root)
+    stack.reset()
+    assert not (root / "kafka").exists()
+    assert not (root / "clickhouse").exists()
+
+
+def test_servers_that_outlived_their_owner_are_taken_over(tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
+    assert owner.stdout is not None
+    kafka_pid, clickhouse_pid, *guard_pids = map(int, owner.stdout.readline().split())
+    before = find_stack(tmp_path)
+    assert before
+    for pid in guard_pids:
+        os.kill(pid, signal.SIGKILL)
+    owner.kill()
+    owner.communicate()
+    assert find_stack(tmp_path) == before
+
+    with LocalStack(tmp_path) as stack:
+        assert (stack.kafka.pid, stack.clickhouse.pid) == (kafka_pid, clickhouse_pid)
+        assert stack.addresses == before
+    assert wait_until(lambda: started_at(kafka_pid) is None and started_at(clickhouse_pid) is None, 10)
+
+
+def test_when_one_server_cannot_start_neither_runs(tmp_path: Path) -> None:
+    (tmp_path / "clickhouse").mkdir()
+    (tmp_path / "clickhouse" / "engine").write_text("not a folder")
+    stack = LocalStack(tmp_path, kafka_port=0, clickhouse_port=0)
+    with pytest.raises(LocalStackError, match="the engine cannot open"):
+        stack.start()
+    assert not stack.kafka.is_running
+    assert not stack.clickhouse.is_running
+    assert find_stack(tmp_path) is None

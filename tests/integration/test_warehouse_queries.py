@@ -1,0 +1,257 @@
+"""The named queries of processors and of `status`, on the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from warehouse import migrate, queries, status
+from warehouse.client import Address, Client, connect
+from warehouse.tables import SCHEMAS, TEXT, insert_rows
+
+pytestmark = pytest.mark.engine
+
+ODD = "it's “Größe” \\ 📈"
+NOW = datetime.now(UTC).replace(microsecond=0)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def client(engine: LocalClickHouse, database: str) -> Iterator[Client]:
+    with connect(Address(engine.host, engine.port, database), create=True) as client:
+        migrate.apply(client)
+        yield client
+
+
+def row(table: str, **values: Any) -> dict[str, Any]:
+    """A row of a table in which what is not given is 0 or empty."""
+    empty: dict[str, Any] = {}
+    for field in SCHEMAS[table]:
+        kind = str(field.type)
+        is_list = kind.startswith(("list", "large_list", "map"))
+        empty[field.name] = [] if is_list else "" if field.type == TEXT else {"binary": b"", "bool": False}.get(kind, 0)
+    return empty | values
+
+
+def test_the_contract_in_force_is_the_last_applied(client: Client) -> None:
+    for model, contract_id, hours in ((ODD, "a", 1), (ODD, "b", 2), (ODD, "a", 3), ("m", "c", 1)):
+        values = {"model": model, "contract_id": contract_id, "yaml": f"{contract_id} at {hours}"}
+        insert_rows(client, "contracts", [row("contracts", **values, applied_at=NOW + hours * HOUR)])
+    assert queries.contracts(client) == [
+        queries.ContractRow(ODD, "a", "a at 3", NOW + 3 * HOUR),
+        queries.ContractRow("m", "c", "c at 1", NOW + HOUR),
+    ]
+
+
+def test_baselines_come_in_the_order_in_which_they_take_effect(client: Client) -> None:
+    first = datetime(1970, 1, 1, tzinfo=UTC)
+    applied = [
+        ("m", "1", "a", first, 1),
+        ("m", "1", "b", NOW, 2),
+        ("m", "1", "a", NOW + HOUR, 3),
+        ("m", "1", "c", NOW, 4),
+        ("m", "2", "d", first, 1),
+        (ODD, "1", "e", first, 1),
+    ]
+    for model, version, baseline_id, since, order in reversed(applied):
+        values = {"model": model, "version": version, "baseline_id": baseline_id, "effective_from": since}
+        insert_rows(client, "baselines", [row("baselines", **values, body="{}", accepted_at=NOW + order * HOUR)])
+    found = [(b.version, b.baseline_id, b.effective_from) for b in queries.baselines(client, "m")]
+    assert found == [
+        ("1", "a", first),
+        ("1", "b", NOW),
+        ("1", "c", NOW),
+        ("1", "a", NOW + HOUR),
+        ("2", "d", first),
+    ]
+    assert [b.baseline_id for b in queries.baselines(client, ODD)] == ["e"]
+    assert len(queries.baselines(client)) == len(applied)
+
+
+def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: Client) -> None:
+    stamps = [queries.catalogue_stamp(client)]
+    contract = row("contracts", model="m", contract_id="a", applied_at=NOW)
+    insert_rows(client, "contracts", [contract])
+    stamps.append(queries.catalogue_stamp(client))
+    # From a machine whose clock is behind.
+    insert_rows(client, "baselines", [row("baselines", model="m", version="1", accepted_at=NOW)])
+    stamps.append(queries.catalogue_stamp(client))
+    insert_rows(client, "baselines", [row("baselines", model="m", version="2", accepted_at=NOW - HOUR)])
+    stamps.append(queries.catalogue_stamp(client))
+    assert len(set(stamps)) == 4
+    insert_rows(client, "contracts", [contract])
+    assert queries.catalogue_stamp(client) == stamps[-1]
+
+
+def test_state_of_a_parts_partition(client: Client) -> None:
+    chain = queries.ChainRow(3, 0, 2**63, {ODD: -5, "m": 2**40}, NOW, 8, NOW, "source", "parts", 1, 2**48 + 7)
+    for pos, end in ((6, 10), (7, 2**63)):
+        values = {"watermarks": chain.watermarks, "last_event_at": NOW, "counted_at": NOW, "partitions": 8}
+        values |= {"source_topic_id": "source", "parts_topic_id": "parts", "epoch": 1, "end_offset": end}
+        for parts_partition in (3, 4):
+            key = {"parts_partition": parts_partition, "source_partition": 0, "pos": 2**48 + pos}
+            insert_rows(client, "chain", [row("chain", **values | key)])
+    assert queries.chain(client, 3) == [chain]
+    assert queries.chain(client, 5) == []
+
+    progress = row("progress", parts_partition=3, model=ODD, watermark=NOW, sealed_until=NOW, updated_at=NOW, pos=1)
+    insert_rows(client, "progress", [progress])
+    assert queries.progress(client, 3) == [queries.ProgressRow(3, ODD, NOW, NOW, NOW, 1)]
+
+    values = {"parts_partition": 3, "source_partition": 1, "start_offset": 5, "end_offset": 9, "from_time": NOW}
+    values |= {"to_time": NOW + HOUR, "reason": ODD, "recorded_at": NOW}
+    for pos in (2**48 + 1, 2**48 + 1, 2**48 + 3, 2 * 2**48):
+        insert_rows(client, "losses", [row("losses", **values, pos=pos)])
+    assert [(loss.epoch, loss.pos) for loss in queries.losses(client, 3)] == [(1, 2**48 + 3), (2, 2 * 2**48)]
+    assert queries.losses(client, 3)[0].reason == ODD
+    insert_rows(client, "losses", [row("losses", **values | {"parts_partition": 4}, pos=2**48)])
+    assert [(lost.epoch, lost.offsets) for lost in status.lost_ranges(client)] == [(1, 4), (2, 4)]
+
+
+def test_topics_are_as_apply_fixed_them_last(client: Client) -> None:
+    for hours, partitions in ((2, 8), (1, 4)):
+        values = {"name": "parts", "topic_id": ODD, "partitions": partitions, "recorded_at": NOW + hours * HOUR}
+        insert_rows(client, "topics", [values])
+    assert queries.topics(client) == [queries.TopicRow("parts", ODD, 8, NOW + 2 * HOUR)]
+
+
+def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> None:
+    start_s = int(NOW.timestamp()) // 3600 * 3600
+    for table, read in (("panes", queries.panes), ("rollups", queries.rollups)):
+        rows = [
+            row(table, model=model, version=version, baseline_id=baseline_id, pane_start=start_s + 60 * i, pane_s=60)
+            | {"n": i, "counts": list(range(i)), "sketch": bytes([255, 0, i]), "pos": 1}
+            for model in (ODD, "m")
+            for version, baseline_id in (("1", "a"), ("1", ODD), (ODD, "a"))
+            for i in range(4)
+        ]
+        insert_rows(client, table, rows)
+        found = read(client, ODD, start_s + 60, start_s + 180, version="1", baseline_id=ODD).sort_by("n")
+        assert found.schema.names == SCHEMAS[table].names
+        assert found["n"].to_pylist() == [1, 2]
+        assert found["pane_start"].to_pylist() == [start_s + 60, start_s + 120]
+        assert found["counts"].to_pylist() == [[0], [0, 1]]
+        assert found["sketch"].to_pylist() == [b"\xff\x00\x01", b"\xff\x00\x02"]
+        assert found["sketch"].type == pa.binary()
+        assert read(client, ODD, start_s, start_s + 240).num_rows == 12
+        assert read(client, ODD, start_s, start_s + 240, version=ODD).num_rows == 4
+        assert "sketch" not in read(client, "m", start_s, start_s + 240, sketches=False).schema.names
+        nothing = read(client, "none", start_s, start_s + 240)
+        assert (nothing.num_rows, nothing.schema.names) == (0, SCHEMAS[table].names)
+
+
+def test_volume_is_read_by_model_and_range(client: Client) -> None:
+    start_s = int(NOW.timestamp()) // 3600 * 3600
+    rows = [
+        row("volume", model=model, version=ODD, pane_start=start_s + 60 * i, pane_s=60, n=i, pos=pos)
+        for model in (ODD, "m")
+        for i in range(3)
+        for pos in (1, 2)
+    ]
+    insert_rows(client, "volume", rows)
+    found = queries.volume(client, ODD, start_s, start_s + 120, version=ODD).sort_by("n")
+    assert found.select(["n", "pos"]).to_pylist() == [{"n": 0, "pos": 2}, {"n": 1, "pos": 2}]
+
+
+def test_freshness_is_asked_not_inferred(client: Client) -> None:
+    start = NOW.replace(minute=0, second=0) - 3 * HOUR
+    panes = [("1", 0, 5), ("1", 1, 0), ("1", 2, 0), ("2", 0, 0)]
+    for version, hours, n in panes:
+        values = {"model": "m", "version": version, "slice": "all", "pane_s": 3600, "n": n, "pos": 1}
+        insert_rows(client, "volume", [row("volume", **values, pane_start=start + hours * HOUR)])
+    for pos, hours in ((1, 1), (2, 3)):
+        values = {"model": "m", "watermark": start, "sealed_until": start + hours * HOUR, "updated_at": NOW}
+        insert_rows(client, "progress", [row("progress", **values, pos=pos)])
+    insert_rows(client, "progress", [row("progress", model="quiet", pos=1)])
+    one, two, quiet = status.freshness(client)
+    assert (one.model, one.version, one.last_traffic_at) == ("m", "1", start + HOUR)
+    assert (one.last_counted_at, one.sealed_until) == (start + 3 * HOUR, start + 3 * HOUR)
+    age_s = (datetime.now(UTC) - start).total_seconds()
+    assert one.traffic_age_s == pytest.approx(age_s - 3600, abs=60)
+    assert one.sealed_age_s == pytest.approx(age_s - 3 * 3600, abs=60)
+    assert (two.version, two.last_traffic_at.year, two.last_counted_at) == ("2", 1970, start + HOUR)
+    assert (quiet.model, quiet.version) == ("quiet", "")
+
+
+def test_the_last_report_of_each_processor(client: Client) -> None:
+    for instance, ago_s, events in (("a", 100, 5), ("a", 10, 7), ("b", 40, 1)):
+        values = {"kind": "sketcher", "instance": instance, "events": events, "details": {"flush_s": 0.5}}
+        at = datetime.now(UTC) - timedelta(seconds=ago_s)
+        insert_rows(client, "processors", [row("processors", **values, at=at)])
+    a, b = status.processors(client)
+    assert (a.instance, a.events, a.details, b.instance, b.events) == ("a", 7, {"flush_s": 0.5}, "b", 1)
+    assert 9 <= a.silent_s < b.silent_s < 100
+
+
+@pytest.mark.parametrize(("table", "read"), [("drift", status.last_drift), ("rates", status.last_rates)])
+def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str, read: Any) -> None:
+    end = NOW.replace(minute=0, second=0)
+    key = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all"}
+    judged = [
+        ("x", "1h", 0, 1, "stable"),
+        ("x", "1h", 1, 2, "minor"),
+        ("x", "1h", 1, 3, "major"),
+        ("x", "1d", 0, 1, "stable"),
+        ("y", "1h", 0, 1, "insufficient"),
+        ("long ago", "1h", -24 * 30, 1, "major"),
+    ]
+    for field, window, hours, pos, level in judged:
+        times = {"window_start": end + (hours - 1) * HOUR, "window_end": end + hours * HOUR}
+        values = {"field": field, "window": window, "pos": pos, "level": level}
+        insert_rows(client, table, [row(table, **key, **values, **times)])
+    insert_rows(client, "progress", [row("progress", model=ODD, sealed_until=end + HOUR, pos=1)])
+    found = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
+    assert found == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]
+    assert read(client, "m") == []
+    assert read(client, ODD, "country=DE") == []
+
+
+def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -> None:
+    end = NOW.replace(minute=0, second=0)
+    levels = {"a": ["stable", "major", "major"], "b": ["major", "stable", "major"], "c": ["minor", "minor", "minor"]}
+    key = {"model": "m", "version": "1", "slice": "all", "window": "1h", "pos": 1}
+    insert_rows(
+        client,
+        "drift",
+        [
+            row("drift", **key, field=field, level=level, psi=0.1 * i, window_end=end + i * HOUR)
+            for field, all_levels in levels.items()
+            for i, level in enumerate(all_levels)
+        ],
+    )
+    found = [(v.field, v.window_end) for v in status.first_major_drift(client, "m", "1h")]
+    assert found == [("b", end), ("a", end + HOUR)]
+    timeline = status.drift_timeline(client, "m", "1h")
+    assert timeline["level"].to_pylist() == [level for field in "abc" for level in levels[field]]
+    assert timeline["window_end"].to_pylist()[:2] == [int(end.timestamp()), int(end.timestamp()) + 3600]
+
+
+def test_replicas_are_synced_only_where_there_are_some(client: Client) -> None:
+    queries.sync_replicas(client, "chain", "panes")
+
+
+def test_replicated_tables_are_synced() -> None:
+    said: list[str] = []
+
+    class Cluster(Client):
+        def __init__(self) -> None:
+            super().__init__(None, "cluster")
+
+        @property
+        def database(self) -> str:
+            return "barograph"
+
+        def rows(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+            assert parameters["names"] == ("chain", "panes")
+            return [("chain",), ("panes",)]
+
+        def command(self, sql: str, parameters: Any = None) -> None:
+            said.append(sql)
+
+    queries.sync_replicas(Cluster(), "chain", "panes")
+    assert said == ["SYSTEM SYNC REPLICA chain LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]

@@ -1,0 +1,259 @@
+"""What the tables keep and what the views show, on the real engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from warehouse import migrate, queries, status
+from warehouse.client import Address, Client, connect
+from warehouse.tables import SCHEMAS, TEXT, insert_columns, insert_rows, ragged
+
+pytestmark = pytest.mark.engine
+
+HOUR_S = 3600
+# TTLs count from the wall clock, so times are taken from it; a Monday keeps weeks and days whole.
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+MONDAY = (NOW - timedelta(days=NOW.weekday() + 14)).replace(hour=0)
+START_S = int(MONDAY.timestamp())
+EPOCH = 1 << 48
+
+
+@pytest.fixture
+def client(engine: LocalClickHouse, database: str) -> Iterator[Client]:
+    with connect(Address(engine.host, engine.port, database), create=True) as client:
+        migrate.apply(client)
+        yield client
+
+
+def row(table: str, **values: Any) -> dict[str, Any]:
+    """A row of a table in which what is not given is 0, empty or NaN."""
+    empty: dict[str, Any] = {}
+    for field in SCHEMAS[table]:
+        kind = str(field.type)
+        if field.type == TEXT:
+            empty[field.name] = ""
+        elif kind.startswith(("list", "large_list", "map")):
+            empty[field.name] = []
+        else:
+            empty[field.name] = {"double": math.nan, "bool": False, "binary": b""}.get(kind, 0)
+    unknown = values.keys() - empty.keys()
+    assert not unknown
+    return empty | values
+
+
+def pane(pos: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": "x"}
+    return row("panes", **known | values, pos=pos, pane_start=pane_start, pane_s=pane_s)
+
+
+def verdict(table: str, pos: int, hours: int, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "1h"}
+    end_s = START_S + hours * HOUR_S
+    return row(table, **known | values, pos=pos, window_start=end_s - HOUR_S, window_end=end_s)
+
+
+def prediction(offset: int, received: datetime, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "at": int(received.timestamp() * 1000), "epoch": 1}
+    return row("predictions", **known | values, offset=offset, received_at=int(received.timestamp() * 1000))
+
+
+def write(client: Client, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert each row on its own, so that only merges and FINAL can replace one by another."""
+    for one in rows:
+        insert_rows(client, table, [one])
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_the_row_with_the_greatest_pos_replaces_the_others(
+    client: Client, order: tuple[int, ...], merged: bool
+) -> None:
+    states = [pane(EPOCH + 9, n=1), pane(EPOCH + 10, n=2), pane(2 * EPOCH, n=3, sealed=True)]
+    write(client, "panes", [states[i] for i in order])
+    if merged:
+        client.command("OPTIMIZE TABLE panes FINAL")
+        assert client.rows("SELECT count() FROM panes") == [(1,)]
+    assert client.rows("SELECT n, sealed, pos FROM panes FINAL") == [(3, True, 2 * EPOCH)]
+    assert client.rows("SELECT n, sealed FROM all_panes") == [(3, True)]
+    assert queries.panes(client, "m", START_S, START_S + 60)["n"].to_pylist() == [3]
+
+
+@pytest.mark.parametrize("in_one_batch", [False, True])
+def test_of_two_rows_with_one_pos_the_last_written_stays(client: Client, in_one_batch: bool) -> None:
+    both = [pane(7, n=1, sketch=b"first"), pane(7, n=1, sketch=b"second")]
+    if in_one_batch:
+        insert_rows(client, "panes", both)
+    else:
+        write(client, "panes", both)
+    assert client.rows("SELECT sketch FROM panes FINAL") == [("second",)]
+    client.command("OPTIMIZE TABLE panes FINAL")
+    assert client.rows("SELECT sketch FROM panes") == [("second",)]
+
+
+def test_panes_of_another_length_baseline_or_slice_are_other_rows(client: Client) -> None:
+    others = [{}, {"pane_s": 3600}, {"baseline_id": "c"}, {"slice": "country=DE"}, {"version": "2"}]
+    write(client, "panes", [pane(1, n=1, **values) for values in others])
+    client.command("OPTIMIZE TABLE panes FINAL")
+    assert client.rows("SELECT count() FROM all_panes") == [(len(others),)]
+
+
+@pytest.mark.parametrize("table", ["drift", "rates"])
+def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client: Client, table: str) -> None:
+    first, second = (verdict(table, pos, 1, level=level) for pos, level in ((5, "major"), (6, "stable")))
+    repeated = verdict(table, 5, 1, level="minor")
+    other_window = verdict(table, 4, 2, level="insufficient")
+    write(client, table, [second, first, other_window, repeated])
+    for _ in range(2):
+        assert client.rows(f"SELECT pos, level FROM {table} FINAL ORDER BY pos") == [
+            (4, "insufficient"),
+            (5, "minor"),
+            (6, "stable"),
+        ]
+        assert client.rows(
+            f"SELECT toUnixTimestamp(window_end), level, revisions, pos FROM latest_{table} ORDER BY window_end"
+        ) == [(START_S + HOUR_S, "stable", 2, 6), (START_S + 2 * HOUR_S, "insufficient", 1, 4)]
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert client.rows(f"SELECT count() FROM latest_{table} WHERE level = 'major'") == [(0,)]
+
+
+def test_a_filter_on_a_verdict_does_not_bring_back_an_older_revision(client: Client) -> None:
+    write(client, "drift", [verdict("drift", 5, 1, level="major"), verdict("drift", 6, 1, level="stable")])
+    assert client.rows("SELECT count() FROM latest_drift WHERE level = 'major'") == [(0,)]
+    assert status.first_major_drift(client, "m", "1h") == []
+
+
+@pytest.mark.parametrize("table", ["predictions", "labels"])
+def test_a_replay_replaces_raw_rows(client: Client, table: str) -> None:
+    at = int(MONDAY.timestamp() * 1000)
+    rows = [
+        row(table, model="m", id=f"i{i}", offset=i // 2, idx=i % 2, epoch=epoch, at=at, received_at=at)
+        for i in range(6)
+        for epoch in (1, 2)
+    ]
+    for _ in range(3):
+        insert_rows(client, table, rows)
+    assert client.rows(f"SELECT count() FROM {table} FINAL") == [(12,)]
+    client.command(f"OPTIMIZE TABLE {table} FINAL")
+    assert client.rows(f"SELECT count() FROM {table}") == [(12,)]
+
+
+def test_a_replay_over_many_weeks_of_receipt_is_one_insert(client: Client) -> None:
+    weeks = [prediction(i, NOW - timedelta(weeks=i)) for i in range(12)]
+    insert_rows(client, "predictions", weeks)
+    insert_rows(client, "predictions", weeks[:3])
+    assert client.rows("SELECT count(), uniqExact(received_at) FROM all_predictions") == [(12, 12)]
+    sql = "SELECT uniqExact(partition) FROM system.parts WHERE database = {d:String} AND table = 'predictions'"
+    assert client.rows(sql, {"d": client.database}) == [(12,)]
+
+
+def test_an_insert_may_touch_more_partitions_than_the_engine_allows_by_default(client: Client) -> None:
+    """Ahead of now, where no TTL reaches."""
+    insert_rows(client, "predictions", [prediction(i, NOW + timedelta(weeks=i)) for i in range(120)])
+    assert client.rows("SELECT count() FROM all_predictions") == [(120,)]
+
+
+def test_six_months_of_panes_are_one_insert(client: Client) -> None:
+    hours = 183 * 24
+    starts = START_S - HOUR_S * np.arange(hours)
+    columns: dict[str, Any] = {name: [value] * hours for name, value in pane(1, pane_s=HOUR_S).items()}
+    columns["pane_start"] = starts
+    columns["n"] = np.arange(hours)
+    columns["counts"] = ragged(np.arange(3 * hours), 3 * np.arange(hours + 1))
+    insert_columns(client, "panes", columns)
+    read = queries.panes(client, "m", int(starts[-1]), START_S + 1).sort_by("n")
+    assert read["pane_start"].to_pylist() == starts.tolist()
+    assert read["counts"].to_pylist()[-1] == [3 * hours - 3, 3 * hours - 2, 3 * hours - 1]
+    assert client.rows("SELECT count() FROM hours WHERE model = 'm'") == [(hours,)]
+
+
+def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) -> None:
+    values = np.array([12.0, 9.5, 30.0, 11.25])
+    body = '{"fields": [{"name": "x", "mean": 10.5}, {"name": "y", "mean": -1}]}'
+    insert_rows(
+        client,
+        "baselines",
+        [row("baselines", model="m", version="1", baseline_id="b", body=body, accepted_at=at) for at in (1, 2)],
+    )
+    shift = values - 10.5
+    moments = {"shift_sum": shift.sum(), "shift_square_sum": (shift**2).sum()}
+    extremes = {"minimum": values.min(), "maximum": values.max()}
+    insert_rows(
+        client,
+        "panes",
+        [
+            pane(1, n=6, nulls=2, **moments, **extremes),
+            pane(1, pane_start=START_S + 60, n=2, nulls=2, minimum=math.inf, maximum=-math.inf),
+            pane(1, slice="country=DE", n=2),
+        ],
+    )
+    [full, empty] = client.rows(
+        "SELECT mean, stddev, minimum, maximum FROM all_panes WHERE slice = 'all' ORDER BY pane_start"
+    )
+    assert full == pytest.approx((values.mean(), values.std(ddof=1), 9.5, 30.0))
+    assert np.isnan(empty).all()
+    [no_moments] = client.rows("SELECT mean, stddev, minimum, maximum FROM all_panes WHERE slice != 'all'")
+    assert np.isnan(no_moments).all()
+
+
+def test_hours_join_rollups_with_panes_of_an_hour_and_more(client: Client) -> None:
+    insert_rows(client, "rollups", [pane(1, pane_s=HOUR_S, n=60), pane(2, pane_s=HOUR_S, n=61)])
+    insert_rows(
+        client,
+        "panes",
+        [
+            pane(1, pane_s=60, n=1),
+            pane(1, pane_s=HOUR_S, n=5, field="y"),
+            pane(1, pane_s=2 * HOUR_S, n=7, field="z"),
+        ],
+    )
+    found = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM hours ORDER BY field")
+    assert found == [("x", 61, START_S + HOUR_S), ("y", 5, START_S + HOUR_S), ("z", 7, START_S + 2 * HOUR_S)]
+
+
+def test_features_that_an_event_does_not_hold_are_null_not_zero(client: Client) -> None:
+    numbers = [("age", 0.0), ("wind", math.nan)]
+    insert_rows(client, "predictions", [prediction(1, NOW, numbers=numbers, nulls=["temp"])])
+    [(age, wind, temp, cost)] = client.rows(
+        "SELECT numbers['age'], numbers['wind'], numbers['temp'], metrics['cost'] FROM all_predictions"
+    )
+    assert (age, temp, cost) == (0.0, None, None)
+    assert math.isnan(wind)
+
+
+def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> None:
+    at, received = int(MONDAY.timestamp() * 1000), int(NOW.timestamp() * 1000)
+
+    def label(id_: str, value: str, offset: int, later_ms: int, model: str = "m") -> dict[str, Any]:
+        given = {"label": value, "label_type": "string", "received_at": received}
+        return row("labels", model=model, id=id_, offset=offset, at=at + later_ms, **given)
+
+    insert_rows(
+        client,
+        "labels",
+        [
+            label("a", "later time", 1, 5),
+            label("a", "later offset", 2, 0),
+            label("b", "first", 3, 0),
+            label("b", "second", 4, 0),
+            label("c", "of another model", 5, 0, model="other"),
+        ],
+    )
+    made = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")]
+    insert_rows(
+        client, "predictions", [prediction(i, NOW, id=id_, version=version) for i, (id_, version) in enumerate(made)]
+    )
+    found = client.rows("SELECT id, version, labelled, label FROM predictions_labelled ORDER BY id, version")
+    assert found == [
+        ("a", "1", True, "later time"),
+        ("a", "2", True, "later time"),
+        ("b", "1", True, "second"),
+        ("c", "1", False, ""),
+    ]
+    assert client.rows("SELECT given FROM last_labels WHERE model = 'm' ORDER BY id") == [(2,), (2,)]

@@ -1,0 +1,183 @@
+"""A replayed month of flights: contract and baseline by `infer`, events as JSON, and the oracle that counts them.
+
+The oracle reads the source tables and takes from this project only the frozen edges and categories of the baseline
+file; everything else (cells, slices, windows, PSI) is done here in plain numpy.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from barograph.contract import Contract, Window
+from barograph.contract_yaml import load_contract
+from numpy.typing import NDArray
+from sketches.baseline import Baseline, load_baseline
+
+from cli.infer.learn import InferOptions, infer
+from cli.infer.files import write_result
+from cli.infer.profile import Roles
+from examples.flights.replay import prepare
+
+WINDOWS = (Window(86_400, 3 * 3600), Window(7 * 86_400, 86_400))
+MODEL, VERSION = "flight-delay", "1"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Flights:
+    """The tables, and what `infer` made of the training table."""
+
+    train: pa.Table
+    predictions: pa.Table
+    contract: Contract
+    baseline: Baseline
+
+    def month(self, prefix: str) -> pa.Table:
+        """The predictions of one original month, such as `2013-10`."""
+        dates = self.predictions["context.original_date"]
+        return self.predictions.filter(pc.starts_with(dates, prefix))
+
+
+def make_flights(folder: Path) -> Flights:
+    """Prepare data, contract and baseline under a folder."""
+    files = prepare(folder, datetime.now(UTC))
+    options = InferOptions(
+        table=files.train,
+        model=MODEL,
+        version=VERSION,
+        roles=Roles(
+            time="at",
+            score="score",
+            class_="class",
+            label="label",
+            latency=None,
+            slices=("origin", "carrier"),
+            critical=frozenset({"temp", "dewp"}),
+        ),
+        pane_s=3600,
+        windows=WINDOWS,
+        timezone="America/New_York",
+    )
+    result = infer(options)
+    write_result(result, folder, force=True)
+    contract = load_contract(folder / f"{MODEL}.yaml")
+    baseline = load_baseline((folder / f"{MODEL}.{VERSION}.baseline.json").read_bytes(), "flights")
+    contract = msgspec.structs.replace(contract, slice_min_n=1, lateness_s=600, out_of_order_s=600)
+    return Flights(pq.read_table(files.train), pq.read_table(files.predictions), contract, baseline)
+
+
+def as_events(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows as JSON predictions."""
+    features = [name for name in table.column_names if name.startswith("features.")]
+    columns = {name: table[name].to_pylist() for name in table.column_names if name != "at"}
+    at = table["at"].cast(pa.int64()).to_pylist()
+    return [
+        {
+            "model": MODEL,
+            "version": VERSION,
+            "id": columns["id"][i],
+            "at": at[i],
+            "score": columns["score"][i],
+            "class": columns["class"][i],
+            "features": {name.removeprefix("features."): columns[name][i] for name in features},
+        }
+        for i in range(table.num_rows)
+    ]
+
+
+def delayed(events: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """The order of arrival where a tenth of the events comes up to three hours late."""
+    rng = random.Random(seed)
+    arrival = [event["at"] + (rng.randrange(3 * 3_600_000) if rng.random() < 0.1 else 0) for event in events]
+    return [events[i] for i in np.argsort(arrival, kind="stable").tolist()]
+
+
+def messages(events: list[dict[str, Any]], partitions: int) -> list[tuple[int, bytes, None]]:
+    """The events on partitions in turn."""
+    return [(i % partitions, json.dumps(event).encode(), None) for i, event in enumerate(events)]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the source says: counts and PSI, by slice and field."""
+
+    panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]]
+    """(slice, field, pane start) → n, nulls, cells."""
+    psi: dict[tuple[str, str, str, int], tuple[int, float]]
+    """(slice, field, window name, window end) → n, PSI."""
+
+
+def oracle(flights: Flights, table: pa.Table) -> Expected:
+    """Count and judge everything again."""
+    at_s = table["at"].cast(pa.int64()).to_numpy() // 1000
+    pane = at_s // 3600 * 3600
+    first, last = int(pane.min()), int(pane.max()) + 3600
+    ends = {
+        window.name: np.arange(
+            -(-(first + 1) // window.hop_s) * window.hop_s, -(-last // 86_400) * 86_400 + 1, window.hop_s
+        )
+        for window in WINDOWS
+    }
+    trained = {f"{d.name}": list(d.values) for d in flights.baseline.dimensions}
+    masks = {"all": (np.ones(len(at_s), bool), np.ones(flights.train.num_rows, bool))}
+    for name, values in trained.items():
+        served, training = table[f"features.{name}"].to_pylist(), flights.train[name].to_pylist()
+        for value in [*values, "other"]:
+            hit = lambda v, value=value, values=values: v == value if value != "other" else v not in values
+            masks[f"{name}={value}"] = np.array([hit(v) for v in served]), np.array([hit(v) for v in training])
+    panes, psi = {}, {}
+    distinct, at_pane = np.unique(pane, return_inverse=True)
+    for field in flights.baseline.fields:
+        served_name = field.name if field.name in ("score", "class") else f"features.{field.name}"
+        cells = _cells(field, table[served_name])
+        base_cells = _cells(field, flights.train[field.name])
+        width = field.n_cells
+        for name, (mask, base_mask) in masks.items():
+            counts = np.zeros((len(distinct), width), dtype=np.int64)
+            np.add.at(counts, (at_pane[mask], cells[mask]), 1)
+            for start, row in zip(distinct.tolist(), counts.tolist(), strict=True):
+                if sum(row):
+                    panes[name, field.name, start] = sum(row), row[-1], tuple(row)
+            base = np.bincount(base_cells[base_mask], minlength=width)
+            if not base.sum():
+                continue
+            for window in WINDOWS:
+                for end in ends[window.name].tolist():
+                    inside = (distinct >= end - window.length_s) & (distinct < end)
+                    c = counts[inside].sum(axis=0)
+                    if c.sum():
+                        psi[name, field.name, window.name, end] = int(c.sum()), _psi(field.kind, base, c)
+    return Expected(panes, psi)
+
+
+def _cells(field: Any, column: pa.ChunkedArray) -> Array:
+    if field.kind == "category":
+        index = {value: i for i, value in enumerate(field.categories)}
+        unseen, null = len(index), len(index) + 1
+        return np.array([null if v is None else index.get(v, unseen) for v in column.to_pylist()])
+    values = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
+    return np.where(np.isnan(values), len(field.edges) + 1, np.searchsorted(field.edges, values, "right"))
+
+
+def _psi(kind: str, base: Array, window: Array) -> float:
+    """PSI as the definition has it: rare categories pooled, smoothed shares, floors of 10⁻⁴."""
+    if kind == "category":
+        rare = base[:-2] / base.sum() < 0.005
+        base, window = (
+            np.array([*c[:-2][~rare], c[:-2][rare].sum() + c[-2], c[-1]], dtype=float) for c in (base, window)
+        )
+    m, n, bins = base.sum(), window.sum(), len(base)
+    p = np.maximum(1e-4, (base + 0.5) / (m + bins / 2))
+    a = np.minimum(0.5, n * p)
+    q = np.maximum(1e-4, (window + a) / (n + a.sum()))
+    return float(((q - p) * np.log(q / p)).sum())

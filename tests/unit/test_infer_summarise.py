@@ -1,0 +1,110 @@
+"""Columns summarised by `infer`: moments, categories, counts per slice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cli.infer import summarise
+from cli.infer.columns import Texts
+from cli.infer.slices import Dimension
+from cli.infer.summarise import is_whole, mean_and_std, needs_doubles, summarise_numbers, summarise_texts
+from sketches.baseline import SliceValues
+
+LARGEST = float(np.finfo(np.float64).max)
+
+
+def dimension(codes: list[int]) -> Dimension:
+    values = SliceValues(name="d", source="features.d", values=("a", "b"), trained=True)
+    return Dimension("d", values, np.array(codes, dtype=np.int16))
+
+
+def texts(values: list[str | None]) -> Texts:
+    known = list(dict.fromkeys(value for value in values if value is not None))
+    codes = np.array([-1 if value is None else known.index(value) for value in values], dtype=np.int32)
+    return Texts.of(codes, known)
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "std"),
+    [
+        ([], 0.0, 0.0),
+        ([0.0, 0.0], 0.0, 0.0),
+        ([0.1] * 7, 0.1, 0.0),
+        ([1.0, 2.0, 3.0, 6.0], 3.0, 3.5**0.5),
+        ([-LARGEST, LARGEST], 0.0, LARGEST),
+        ([LARGEST, LARGEST], LARGEST, 0.0),
+        ([5e-324, 5e-324], 5e-324, 0.0),
+    ],
+)
+def test_moments_neither_overflow_nor_vanish(values: list[float], mean: float, std: float) -> None:
+    assert mean_and_std(np.array(values)) == pytest.approx((mean, std), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("values", "whole"),
+    [([], False), ([1.0, 2.0], True), ([-3.0], True), ([1.0, 2.5], False), ([2.0**53], False)],
+)
+def test_whole_numbers_are_those_that_doubles_hold(values: list[float], whole: bool) -> None:
+    assert is_whole(np.array(values)) is whole
+
+
+def test_doubles_are_needed_where_32_bits_blur_the_values() -> None:
+    ten_minutes = np.linspace(1.7e9, 1.7e9 + 600, 1000)
+    assert needs_doubles(ten_minutes)
+    assert needs_doubles(np.array([0.0, 1e39]))
+    assert not needs_doubles(np.linspace(1.7e9, 1.8e9, 1000))
+    assert not needs_doubles(np.linspace(-1, 1, 1000))
+    assert not needs_doubles(np.full(9, 0.1))
+    assert not needs_doubles(np.empty(0))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_numbers_are_counted_per_slice_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(summarise, "CHUNK_ROWS", chunk)
+    values = np.array([1.0, 2.0, np.nan, np.inf, 2.0, 3.0])
+    found = summarise_numbers(
+        "x", values, np.array([1.0, 2.0, 2.0, 3.0]), [dimension([0, 0, 1, 0, 2, 2])], integer=True
+    )
+    field = found.baseline
+    assert field.edges == (1.5, 2.5)
+    assert found.cells.tolist() == [0, 1, 3, 4, 1, 2]
+    assert {name: (counts.cells, counts.invalid) for name, counts in field.slices.items()} == {
+        "all": ((1, 2, 1, 1), 1),
+        "d=a": ((1, 1, 0, 0), 1),
+        "d=b": ((0, 0, 0, 1), 0),
+        "d=other": ((0, 1, 1, 0), 0),
+    }
+    assert (field.low, field.high, field.mean) == (1.0, 3.0, 2.0)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1.0], [0.0, 0.0, 1.0], [np.nan] * 3])
+def test_booleans_have_two_bins_whatever_training_held(values: list[float]) -> None:
+    array = np.array(values)
+    ordered = np.sort(array[np.isfinite(array)])
+    field = summarise_numbers("b", array, ordered, [], integer=True, boolean=True).baseline
+    assert field.edges == (0.5,)
+    assert (field.low, field.high) == (None, None)
+
+
+def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summarise, "MAX_CATEGORIES", 3)
+    column = texts(["z", "b", "b", "a", None, "c", "z", "d"])
+    found = summarise_texts("t", column, [dimension([0, 0, 1, 1, 0, 2, 2, 0])])
+    field = found.baseline
+    assert field.categories == ("b", "z", "a")
+    assert field.slices["all"].cells == (2, 2, 1, 2, 1)
+    # Seen once in all of training: a, c and d, of which each slice has its own.
+    assert {name: counts.singletons for name, counts in field.slices.items()} == {
+        "all": 3,
+        "d=a": 1,
+        "d=b": 1,
+        "d=other": 1,
+    }
+    assert found.cells.tolist() == [1, 0, 0, 2, 4, 3, 1, 3]
+
+
+def test_a_text_column_of_nulls_has_no_categories() -> None:
+    field = summarise_texts("t", texts([None, None]), []).baseline
+    assert field.categories == ()
+    assert field.slices["all"].cells == (0, 2)
