@@ -308,15 +308,15 @@ def test_a_row_too_large_for_kafka_is_dropped_alone(sent: Sent) -> None:
 
 
 def test_labels_go_one_by_one_until_the_partitions_are_known(sent: Sent) -> None:
-    (rows,) = labels(id=["a", "b"], label=[True, False], at=[1, 2])[0].to_batches()
-    assert send_labels(sent.outbox, "t", "m", rows) == 2
-    assert [where for _, _, where in sent.messages] == [{"key": b"m\x00a"}, {"key": b"m\x00b"}]
+    (rows,) = labels(id=["a", "b", "c"], label=[True, False, True], at=[1, 2, 3])[0].to_batches()
+    assert send_labels(sent.outbox, "t", "m", rows) == 3
+    assert [where for _, _, where in sent.messages] == [{"key": f"m\0{i}".encode()} for i in "abc"]
     assert sent.messages[0][1] == b'{"model":"m","id":"a","label":true,"at":1}'
     sent.messages.clear()
-    sent.outbox._partitions["t"] = (2, 1e18)
-    assert send_labels(sent.outbox, "t", "m", rows) == 2
-    assert sorted(where["partition"] for _, _, where in sent.messages) == [0, 1]
-    assert sent.rows() == [1, 1]
+    sent.outbox._partitions["t"] = (3, 1e18)
+    assert send_labels(sent.outbox, "t", "m", rows) == 3
+    assert sorted(where["partition"] for _, _, where in sent.messages) == [0, 2]
+    assert sorted(sent.rows()) == [1, 2]
 
 
 def test_a_table_that_cannot_be_read_is_counted_by_its_rows(sent: Sent) -> None:

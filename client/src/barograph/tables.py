@@ -221,9 +221,18 @@ def _filled(texts: pa.Array) -> pa.Array:
     return pc.not_equal(texts, "").fill_null(False)
 
 
+def _decoded(values: pa.Array) -> pa.Array:
+    """Write a dictionary-encoded column out: every message would carry the whole dictionary."""
+    if not isinstance(values.type, pa.DictionaryType):
+        return values
+    dictionary = values.dictionary
+    if pa.types.is_string_view(dictionary.type):  # polars' categories; Arrow takes nothing from views
+        dictionary = dictionary.cast(pa.string())
+    return dictionary.take(values.indices)
+
+
 def _text(name: str, values: pa.Array) -> pa.Array:
-    if isinstance(values.type, pa.DictionaryType):
-        values = values.cast(values.type.value_type)
+    values = _decoded(values)
     if values.type == pa.string():
         return values
     try:
@@ -234,9 +243,8 @@ def _text(name: str, values: pa.Array) -> pa.Array:
 
 def _value(values: pa.Array) -> pa.Array:
     """Bring a feature or number into one of few types; what no event can hold stays, and is invalid to readers."""
+    values = _decoded(values)
     kind = values.type
-    if isinstance(kind, pa.DictionaryType):
-        return _value(values.cast(kind.value_type))
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return values.cast(pa.string())
     if pa.types.is_decimal(kind):
@@ -267,8 +275,7 @@ def _times(values: pa.Array | None, n_rows: int, now_ms: int) -> pa.Array:
     """Bring event times to UTC milliseconds: timestamps, epoch milliseconds, or RFC 3339 text with an offset."""
     if values is None:
         return pa.repeat(pa.scalar(now_ms, TIME), n_rows)
-    if isinstance(values.type, pa.DictionaryType):
-        values = values.cast(values.type.value_type)
+    values = _decoded(values)
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _timestamps(values)
