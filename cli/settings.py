@@ -119,9 +119,7 @@ def load_settings(
                 f"No {name} is named: set {key} in {DEFAULT_FILE} or {_variable(key)}, or start a local stack in "
                 "this folder with `barograph dev`."
             )
-    address = {
-        key.removeprefix("clickhouse."): value for key, value in values.items() if key.startswith("clickhouse.")
-    }
+    address = {key.removeprefix("clickhouse."): value for key, value in values.items() if key.startswith("clickhouse.")}
     paces = {key.removeprefix("processors."): value for key, value in values.items() if key.startswith("processors.")}
     plain = {key: value for key, value in values.items() if "." not in key}
     return Settings(warehouse=Address(**address), kafka=kafka, paces=paces, **plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -269,7 +270,7 @@ ODD_TABLES: dict[str, Generator] = {
     )
 }
 
-ROLES: dict[str, dict[str, str | tuple[str, ...]]] = {
+ROLES: dict[str, dict[str, Any]] = {
     "moments": {"time": "at", "slices": ("weekday",)},
     "outputs": {
         "time": "at",

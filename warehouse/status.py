@@ -144,7 +144,9 @@ def processors(client: Client) -> list[ProcessorRow]:
 
 def lost_ranges(client: Client) -> list[LostRange]:
     """Read what was lost, the latest first."""
-    return rows_of(client, LostRange, "FROM lost_ranges ORDER BY recorded_at DESC, source_partition, start_offset")
+    return rows_of(
+        client, LostRange, "FROM lost_ranges ORDER BY recorded_at DESC, epoch, source_partition, start_offset"
+    )
 
 
 def last_drift(client: Client, model: str, slice_name: str = "all") -> list[DriftRow]:

@@ -92,9 +92,7 @@ def compare(spec: TopicSpec, state: TopicState | None) -> TopicChange | None:
         return TopicChange(spec, create=True)
     grow_from = state.partitions if spec.growth and state.partitions < spec.partitions else None
     differing = {
-        key: (state.config.get(key, ""), value)
-        for key, value in spec.fixed.items()
-        if state.config.get(key) != value
+        key: (state.config.get(key, ""), value) for key, value in spec.fixed.items() if state.config.get(key) != value
     }
     if grow_from is None and not differing:
         return None
@@ -158,12 +156,12 @@ class TopicAdmin:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             found = self.read([spec.name for spec in specs])
-            missing = [spec.name for spec in specs if spec.name not in found]
+            missing = [spec.name for spec in specs if not _is_there(spec, found.get(spec.name))]
             if not missing:
                 return found
             if time.monotonic() > deadline:
                 raise ApplyError(
-                    f"Kafka at {self._where} does not show {', '.join(missing)} {TIMEOUT_S:.0f} s after creating it: "
+                    f"Kafka at {self._where} does not show {', '.join(missing)} as asked for after {TIMEOUT_S:.0f} s: "
                     "look at the broker's log, then run `barograph apply` again."
                 )
             time.sleep(0.05)
@@ -181,3 +179,7 @@ class TopicAdmin:
             resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
             for resource, answer in answers.items()
         }
+
+
+def _is_there(spec: TopicSpec, state: TopicState | None) -> bool:
+    return state is not None and not (spec.growth and state.partitions < spec.partitions)

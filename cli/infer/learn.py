@@ -56,8 +56,8 @@ class Decision:
     """The field's type; `time`, `label` or `-` for other columns."""
     bins: int
     """Bins or categories that are counted, without `unseen` and `null`; 0 where it is no field."""
-    nulls: float
-    """The share of nulls, NaN where it was not read."""
+    nulls: float | None
+    """The share of nulls; None where it is no field."""
     why: str
 
 
@@ -222,12 +222,11 @@ def _decisions(
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         bins = frozen.n_cells - (1 if frozen.kind == "numeric" else 2)
         decisions.append(Decision(planned.column, planned.name, planned.type, bins, nulls, why))
-    nan = float("nan")
     if roles.time is not None:
-        decisions.append(Decision(roles.time, "", "time", 0, nan, f"event time, {time_how}"))
+        decisions.append(Decision(roles.time, "", "time", 0, None, f"event time, {time_how}"))
     if roles.label is not None:
-        decisions.append(Decision(roles.label, "", "label", 0, nan, label_why))
-    decisions += [Decision(name, "", "-", 0, nan, f"left out: {why}") for name, why in plan.left_out.items()]
+        decisions.append(Decision(roles.label, "", "label", 0, None, label_why))
+    decisions += [Decision(name, "", "-", 0, None, f"left out: {why}") for name, why in plan.left_out.items()]
     return tuple(decisions)
 
 

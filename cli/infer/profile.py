@@ -120,7 +120,7 @@ def plan_columns(table: Table, roles: Roles) -> Plan:
     """
     plan = Plan()
     for column, kind in table.unreadable.items():
-        plan.left_out[column] = f"holds {_shortened(kind)}, which is no number, text, boolean or moment"
+        plan.left_out[column] = f"holds {kind}; only numbers, texts, booleans and moments are watched"
     outputs = {roles.score, roles.class_, roles.latency}
     taken = set(OUTPUT_TYPES)
     for column in table.columns:
@@ -216,7 +216,3 @@ def _meant(column: str, known: Sequence[str] | Iterable[str]) -> str:
         return f"did you mean {' or '.join(close)}?"
     some = ", ".join(names[:12])
     return f"it has {some}{' and more' if len(names) > 12 else ''}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:59]}…"

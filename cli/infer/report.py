@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -78,7 +77,7 @@ def _columns(result: InferResult) -> RichTable:
             _field(decision),
             decision.type,
             f"{decision.bins:,}" if decision.field else "",
-            "" if math.isnan(decision.nulls) else _share(decision.nulls),
+            "" if decision.nulls is None else _share(decision.nulls),
             *phis,
             decision.why,
         ]

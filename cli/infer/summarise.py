@@ -6,6 +6,7 @@ events, so that training counted again gives the same counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -132,7 +133,11 @@ def needs_doubles(ordered: FloatArray) -> bool:
 
 
 def mean_and_std(values: FloatArray) -> tuple[float, float]:
-    """Mean and standard deviation (of all values, not of a sample); finite for finite values; 0, 0 for none."""
+    """Mean and standard deviation (of all values, not of a sample) of sorted values; 0, 0 for none.
+
+    Both are finite where the values are, and rounded to a 10⁻¹¹th of the largest magnitude or less: sums differ in
+    their last bits between machines, and the baseline's id must not.
+    """
     if values.size == 0:
         return 0.0, 0.0
     scale = max(abs(float(values[0])), abs(float(values[-1])))
@@ -142,7 +147,10 @@ def mean_and_std(values: FloatArray) -> tuple[float, float]:
     starts = range(0, values.size, CHUNK_ROWS)
     mean = sum(float((values[i : i + CHUNK_ROWS] / scale).sum()) for i in starts) / values.size
     squares = sum(float(((values[i : i + CHUNK_ROWS] / scale - mean) ** 2).sum()) for i in starts)
-    return mean * scale, float(np.sqrt(squares / values.size)) * scale
+    std = math.sqrt(squares / values.size)
+    digits = 12 - math.ceil(math.log10(scale))
+    # No mean is above the largest magnitude, though its rounding may be.
+    return round(max(-1.0, min(1.0, mean)) * scale, digits), round(min(1.0, std) * scale, digits)
 
 
 def _count_slices(

@@ -106,7 +106,7 @@ def open_table(path: Path) -> Iterator[Table]:
             ) from error
         with parquet:
             _check_names(parquet.schema_arrow.names, path)
-            unreadable |= {f.name: str(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
+            unreadable |= {f.name: _in_words(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
             if parquet.metadata.num_rows == 0:
                 raise TableError(f"{path} has no rows; give a table of training data")
             yield Table(path.name, parquet, unreadable)
@@ -141,6 +141,18 @@ def is_number(kind: pa.DataType) -> bool:
 
 def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _in_words(kind: pa.DataType) -> str:
+    """Call an unreadable type by what it holds; the same word whatever file it comes from."""
+    kind = plain_type(kind)
+    if pa.types.is_struct(kind):
+        return "structs"
+    if pa.types.is_map(kind):
+        return "maps"
+    if pa.types.is_nested(kind):
+        return "unions" if pa.types.is_union(kind) else "lists"
+    return "bytes" if "binary" in str(kind) else str(kind)
 
 
 def _kind(path: Path) -> str:
@@ -178,7 +190,7 @@ def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> N
             batches = iter(reader)
         schema = reader.schema
         _check_names(schema.names, path)
-        unreadable |= {field.name: str(field.type) for field in schema if not is_readable(field.type)}
+        unreadable |= {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
         kept = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
         with pq.ParquetWriter(target, kept, compression="zstd") as writer:
             for batch in batches:

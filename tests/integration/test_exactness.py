@@ -89,3 +89,34 @@ def test_a_month_of_flights_is_counted_and_judged_exactly(
     pipeline.end(partitions)
     wait_until_judged(pipeline, len(events))
     check(pipeline, expected)
+
+
+def test_each_processor_killed_in_the_middle_leads_to_the_same_rows(
+    pipeline: Pipeline, flights: Flights, expected: Expected
+) -> None:
+    partitions = 3
+    pipeline.create(partitions)
+    pipeline.register(flights.contract, [flights.baseline])
+    events = as_events(flights.month(MONTH))
+    arriving = messages(delayed(events, seed=7), partitions)
+    for name in ("sketcher-0", "sketcher-1"):
+        pipeline.start("sketcher", name)
+    pipeline.start("monitor")
+    fifth = len(arriving) // 5
+    victims = [
+        ("sketcher", "sketcher-0"),
+        ("monitor", "monitor-0"),
+        ("sketcher", "sketcher-1"),
+        ("monitor", "monitor-0"),
+    ]
+    for i, (kind, name) in enumerate(victims):
+        pipeline.produce(arriving[i * fifth : (i + 1) * fifth])
+        pipeline.wait_rows(
+            f"SELECT sum(n) > {i * fifth} FROM volume FINAL WHERE slice = 'all'", f"work in progress before kill {i}"
+        )
+        pipeline.kill(name)
+        pipeline.start(kind, name)
+    pipeline.produce(arriving[4 * fifth :])
+    pipeline.end(partitions)
+    wait_until_judged(pipeline, len(events))
+    check(pipeline, expected)

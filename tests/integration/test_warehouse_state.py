@@ -98,7 +98,13 @@ def test_of_two_rows_with_one_pos_the_last_written_stays(client: Client, in_one_
 
 
 def test_panes_of_another_length_baseline_or_slice_are_other_rows(client: Client) -> None:
-    others = [{}, {"pane_s": 3600}, {"baseline_id": "c"}, {"slice": "country=DE"}, {"version": "2"}]
+    others: list[dict[str, Any]] = [
+        {},
+        {"pane_s": 3600},
+        {"baseline_id": "c"},
+        {"slice": "country=DE"},
+        {"version": "2"},
+    ]
     write(client, "panes", [pane(1, n=1, **values) for values in others])
     client.command("OPTIMIZE TABLE panes FINAL")
     assert client.rows("SELECT count() FROM all_panes") == [(len(others),)]

@@ -118,7 +118,7 @@ def test_independent_events_have_phi_near_one_however_few(per_window: int) -> No
 
 def test_values_that_repeat_within_windows_of_few_events_are_found() -> None:
     rng = np.random.default_rng(SEED)
-    hours = np.repeat(np.arange(400), 12)
+    hours = np.repeat(np.arange(400), 40)
     at_ms = 1_371_000_000_000 + hours * HOUR_S * 1000
     values = rng.normal(size=400)[hours]
     found = learned(windows_of(at_ms, (Window(HOUR_S, HOUR_S),)), summary(values))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -309,6 +311,19 @@ def test_a_fatal_error_gives_a_new_producer_which_goes_on(bench: Bench) -> None:
     _until(lambda: len(bench.made) == 2)
     bench.publisher.prediction(id="b")
     assert [event["id"] for event in bench.events()] == ["b"]
+
+
+def test_after_a_fork_the_parents_producer_is_left_alone_and_never_freed(bench: Bench) -> None:
+    bench.publisher.prediction(id="a")
+    inherited, name = weakref.ref(bench.kafka), bench.outbox.producer
+    bench.made.clear()
+    bench.outbox.after_fork()
+    gc.collect()
+    assert inherited() is not None
+    assert (bench.made, bench.stats.waiting) == ([], 0)
+    bench.publisher.prediction(id="b")
+    (event,) = bench.events()
+    assert (event["id"], event["seq"], event["producer"] == name) == ("b", 0, False)
 
 
 def test_losses_are_logged_once_and_without_values(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

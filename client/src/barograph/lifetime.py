@@ -50,8 +50,8 @@ def close_at_end(publisher: Watched) -> None:
 def never_free(inherited: object) -> None:
     """Keep a producer that a fork left without its threads until the process ends.
 
-    librdkafka would wait for those threads for ever if it were freed, at the interpreter's end too; so it gets a
-    reference that nobody gives back.
+    Freeing it, at the interpreter's end too, would have librdkafka take locks that another thread may have held at
+    the fork, and join threads that do not exist here; so it gets a reference that nobody gives back.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 

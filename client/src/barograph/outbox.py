@@ -380,11 +380,7 @@ class Outbox:
         return left
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's producer alone and begin anew at the next event.
-
-        The parent's threads do not exist here, and librdkafka would wait for them for ever if the producer were
-        freed; so it is kept until the process ends, by a reference that nobody gives back.
-        """
+        """In a forked child: leave the parent's producer alone and begin anew at the next event."""
         if self._kafka is not None:
             lifetime.never_free(self._kafka)
         self._begin()

@@ -1,0 +1,8 @@
+"""`barograph plan` and `barograph apply`: tables, topics, contracts and baselines as they should be."""
+
+from __future__ import annotations
+
+from cli.apply.plan import Plan, apply_all, plan_all
+from cli.errors import ApplyError
+
+__all__ = ["ApplyError", "Plan", "apply_all", "plan_all"]

@@ -1,0 +1,132 @@
+"""The command lines of `barograph plan` and `barograph apply`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cli.errors import EXIT_CHANGES, ApplyError
+from cli.options import ConfigOption
+
+if TYPE_CHECKING:
+    from barograph.contract import Contract
+
+    from sketches.baseline import Baseline
+
+_CONTRACTS = typer.Argument(metavar="CONTRACT", help="Contract files.", show_default=False)
+_BASELINE = typer.Option(
+    "--baseline",
+    metavar="FILE",
+    help="A baseline; repeatable. By default every MODEL.VERSION.baseline.json next to the contracts.",
+    show_default=False,
+)
+_EFFECTIVE = typer.Option(
+    "--effective",
+    metavar="TIME",
+    help="Event time from which another baseline of a version holds, such as 2026-03-01T00:00:00Z: the start of a "
+    "pane. By default the first pane that begins in a minute or later. A version's first baseline holds for all times.",
+    show_default=False,
+)
+
+
+def plan_command(
+    contracts: Annotated[list[Path], _CONTRACTS],
+    baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    effective: Annotated[str | None, _EFFECTIVE] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show what `apply` would change, and change nothing.
+
+    Exits with 0 where there is nothing to do and with 3 where `apply` would change something.
+
+    Examples:
+        barograph plan contracts/flight-delay.yaml
+        barograph plan contracts/*.yaml --config production.toml
+    """
+    from cli.apply.plan import plan_all
+    from cli.settings import load_settings
+
+    pairs, baselines = _read(contracts, baseline)
+    settings = load_settings(config)
+    plan = plan_all(settings, pairs, baselines, effective_s=parse_effective(effective))
+    from cli.apply.show import plan_lines
+
+    _print(plan_lines(plan))
+    if plan.is_empty:
+        _print(["Nothing to do: everything is as it should be."])
+        return
+    _print(["Nothing was changed. `barograph apply` with the same arguments does it."])
+    raise typer.Exit(EXIT_CHANGES)
+
+
+def apply_command(
+    contracts: Annotated[list[Path], _CONTRACTS],
+    baseline: Annotated[list[Path] | None, _BASELINE] = None,
+    effective: Annotated[str | None, _EFFECTIVE] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why, for whoever reads the table of baselines later.")
+    ] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Create or change tables, topics, contracts and baselines; a second run has nothing to do.
+
+    Examples:
+        barograph apply contracts/flight-delay.yaml
+        barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
+    """
+    from cli.apply.plan import apply_all
+    from cli.settings import load_settings
+
+    pairs, baselines = _read(contracts, baseline)
+    settings = load_settings(config)
+    done = apply_all(settings, pairs, baselines, effective_s=parse_effective(effective), reason=reason)
+    from cli.apply.show import plan_lines
+
+    _print(plan_lines(done))
+    if done.is_empty:
+        _print(["Nothing to do: everything is as it should be."])
+    elif done.contracts or done.baselines:
+        _print(["Applied. Running processors take it up within 10 seconds."])
+    else:
+        _print(["Applied."])
+
+
+def parse_effective(text: str | None) -> int | None:
+    """Read a time with an offset as Unix seconds.
+
+    Raises:
+        ApplyError: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.microsecond:
+        raise ApplyError(
+            f"--effective {text} is no time: write date, time in whole seconds and offset, such as "
+            "2026-03-01T00:00:00Z."
+        )
+    return int(moment.timestamp())
+
+
+def _read(contracts: list[Path], baselines: list[Path] | None) -> tuple[list[tuple[Contract, str]], list[Baseline]]:
+    from cli.apply.files import baselines_beside, read_baselines, read_contracts
+
+    pairs = read_contracts(contracts)
+    if not baselines:
+        baselines = baselines_beside([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
+    return pairs, read_baselines(baselines)
+
+
+def _print(lines: list[str]) -> None:
+    console = Console()
+    styles = {"+": "green", "~": "yellow", "!": "bold yellow", "-": "red"}
+    for line in lines:
+        console.print(Text(line, style=styles.get(line.lstrip()[:1], "")), soft_wrap=True)

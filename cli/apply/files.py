@@ -1,0 +1,55 @@
+"""The files that `plan` and `apply` are given: contracts, and the baselines next to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from barograph.contract import Contract
+from barograph.contract_yaml import load_contract
+
+from cli.errors import ApplyError
+from sketches.baseline import Baseline, load_baseline
+
+BASELINE_ENDING = ".baseline.json"
+
+
+def read_contracts(paths: Sequence[Path]) -> list[tuple[Contract, str]]:
+    """Read contract files, each with its text.
+
+    Raises:
+        ContractError: one cannot be read or is no contract.
+    """
+    return [(load_contract(path), path.read_text(encoding="utf-8")) for path in paths]
+
+
+def read_baselines(paths: Sequence[Path]) -> list[Baseline]:
+    """Read baseline files.
+
+    Raises:
+        ApplyError: one cannot be read.
+        BaselineError: one is no baseline.
+    """
+    found = []
+    for path in paths:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ApplyError(f"The baseline {path} cannot be read: {reason}.") from error
+        found.append(load_baseline(data, str(path)))
+    return found
+
+
+def baselines_beside(contracts: Sequence[tuple[Path, Contract]]) -> list[Path]:
+    """Find the files `MODEL.VERSION.baseline.json` next to each contract that hold baselines of its model.
+
+    `MODEL` is the model's name or that of the contract's file.
+    """
+    found: dict[Path, None] = {}
+    for path, contract in contracts:
+        for candidate in sorted(path.parent.glob(f"*{BASELINE_ENDING}")):
+            named_for = candidate.name.startswith((f"{contract.model}.", f"{path.stem}."))
+            if named_for and load_baseline(candidate.read_bytes(), str(candidate)).model == contract.model:
+                found[candidate] = None
+    return list(found)

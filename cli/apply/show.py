@@ -1,0 +1,71 @@
+"""A plan in words: what is or would be done, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange, iso
+from cli.apply.plan import Plan
+from cli.apply.topics import TopicChange
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Describe a plan; `+` is created, `~` changed, `!` is worth knowing. Empty for an empty plan without notes."""
+    lines = []
+    if plan.database:
+        lines.append(f"+ database {plan.database}")
+    lines += [f"+ tables: migration {migration}" for migration in plan.migrations]
+    for topic in plan.topics:
+        lines += _topic_lines(topic)
+    touched = {change.spec.name for change in plan.topics}
+    lines += [f"~ topic {name}: recorded with its id and partitions" for name in plan.records if name not in touched]
+    lines += [_baseline_line(change) for change in plan.baselines]
+    for contract in plan.contracts:
+        lines += _contract_lines(contract)
+    return lines + [f"! {note}" for note in plan.notes]
+
+
+def _topic_lines(change: TopicChange) -> Iterator[str]:
+    spec = change.spec
+    if change.create:
+        settings = ", ".join(_setting_words({**spec.fixed, **spec.initial}))
+        yield f"+ topic {spec.name}: {_partitions(spec.partitions)}, {settings}"
+        return
+    if change.grow_from is not None:
+        yield f"~ topic {spec.name}: {change.grow_from} → {_partitions(spec.partitions)}"
+    for key, (old, new) in (change.settings or {}).items():
+        yield f"~ topic {spec.name}: {key} {old or 'not set'} → {new}"
+
+
+def _partitions(count: int) -> str:
+    return f"{count} partition{'s' if count != 1 else ''}"
+
+
+def _setting_words(settings: Mapping[str, str]) -> Iterator[str]:
+    for key, value in settings.items():
+        if key == "message.timestamp.type":
+            yield "times by the broker"
+        elif key == "retention.ms":
+            yield f"kept for {int(value) // 86_400_000} days"
+        elif key == "max.message.bytes":
+            yield f"messages up to {int(value) >> 20} MiB"
+
+
+def _baseline_line(change: BaselineChange) -> str:
+    baseline = change.baseline
+    what = f"baseline {change.baseline_id} of {baseline.model} version {baseline.version}"
+    rows = f"{baseline.rows:,} rows, {len(baseline.fields)} fields"
+    if change.effective_from_s == ALWAYS_S:
+        return f"+ {what}: {rows}; the version's first, so it holds for all event times"
+    when = iso(change.effective_from_s)
+    return f"~ {what}: {rows}; holds from event time {when} on, until then {change.replaces}"
+
+
+def _contract_lines(change: ContractChange) -> Iterator[str]:
+    contract = change.contract
+    if change.difference is None:
+        fields, slices = len(contract.fields), len(contract.slices)
+        yield f"+ contract of {contract.model}: {fields} fields, {slices} slice dimensions"
+        return
+    yield f"~ contract of {contract.model}"
+    yield from (f"    {line}" for line in change.difference)

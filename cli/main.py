@@ -1,0 +1,119 @@
+"""The `barograph` command: assembles the commands, each loaded when it is called, and turns errors into sentences."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED
+
+DEBUG = "--debug"
+
+
+class _Entry(NamedTuple):
+    """Where a command lives, and the first line of its help, so that listing it loads nothing."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS: dict[str, _Entry] = {
+    "infer": _Entry(
+        "cli.infer.command",
+        "infer_command",
+        "Infer contract and baseline from training data, and say what was decided and why.",
+    ),
+    "plan": _Entry("cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
+    "apply": _Entry(
+        "cli.apply.command",
+        "apply_command",
+        "Create or change tables, topics, contracts and baselines; a second run has nothing to do.",
+    ),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Commands that are imported when they are called; the help lists them from the table."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, entry in COMMANDS.items():
+            # Asked of the module's room: finding a module inside it would import it.
+            if importlib.util.find_spec(".".join(entry.module.split(".")[:2])) is not None:
+                self.add_command(TyperCommand(name, help=entry.summary), name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Load the command that is called."""
+        if args and args[0] in self.commands:
+            entry = COMMANDS[args[0]]
+            function = getattr(importlib.import_module(entry.module), entry.function)
+            alone = typer.Typer(add_completion=False)
+            alone.command(args[0], help=_help(function))(function)
+            self.add_command(typer.main.get_command(alone), args[0])
+        return super().resolve_command(ctx, args)
+
+
+def _help(function: Any) -> str:
+    """The docstring, with its examples marked to be kept line by line."""
+    text = inspect.getdoc(function) or ""
+    return text.replace("Examples:\n", "\b\nExamples:\n")
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def barograph(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error; works anywhere.")] = False,
+) -> None:
+    """Watch machine-learning models in production: drift with honest statistics, from Kafka to ClickHouse."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; always ends with SystemExit.
+
+    Exit codes: 0 done, 1 failed with a sentence, 2 a wrong command line, 3 `plan` found changes, 130 Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in words
+    try:
+        app(args=[word for word in words if word != DEBUG], prog_name="barograph")
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        print(sentence(error), file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+def sentence(error: Exception) -> str:
+    """Say an error in words: our own errors are sentences already, those of the system become one."""
+    own = ("barograph", "cli", "local", "sketches", "streams", "warehouse", "examples")
+    if type(error).__module__.partition(".")[0] in own:
+        return str(error)
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{reason[:1].lower() + reason[1:] if where else reason}."
+    if type(error).__module__.partition(".")[0] == "confluent_kafka" or type(error).__name__ == "KafkaException":
+        from streams.kafka import explain
+
+        return str(explain(error, "do what was asked"))
+    text = " ".join(str(error).split())
+    return (
+        f"This is a mistake in Barograph, not of yours: {type(error).__name__}: {text}. "
+        "Run the same again with --debug and report what it shows."
+    )
+
+
+if __name__ == "__main__":
+    main()

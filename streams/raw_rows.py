@@ -1,0 +1,102 @@
+"""Which events of a model are recorded, and what a raw row is put together from.
+
+A prediction is recorded when the sketcher counts it: the same decoders judge both. Of these the contract's
+`raw` share is kept, chosen by a hash of the id, so that every version and shadow of a request shares its fate and
+reading again decides the same. Labels are always kept.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from streams.batch import MessageBatch
+from streams.raw_values import MAX_UNKNOWN
+from streams.registry import Registry
+from streams.wanted import slice_sources
+from warehouse.tables import MILLIS, SCHEMAS
+
+FEATURES = "features."
+
+
+@dataclass(frozen=True, slots=True)
+class RawModel:
+    """What recording a model's predictions depends on."""
+
+    model: str
+    share: float
+    features: frozenset[str]
+    """Features that the contract knows: watched, sliced by, or ignored for a reason."""
+    numeric: frozenset[str]
+    """Those whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
+
+    def keep(self, ids: Sequence[str]) -> NDArray[np.bool_] | None:
+        """Choose the predictions to keep by their ids, as a mask of shape (n,); None where all are."""
+        if self.share >= 1:
+            return None
+        line = self.share * 2**32
+        return np.fromiter((zlib.crc32(each.encode()) < line for each in ids), dtype=bool, count=len(ids))
+
+
+def raw_models(registry: Registry) -> dict[str, RawModel]:
+    """Gather what recording depends on for every model that has a contract."""
+    found = {}
+    for model, contract in registry.contracts.items():
+        sources = {field.source for field in contract.fields} | slice_sources(registry, contract)
+        numeric = {field.source for field in contract.fields if field.type != "category"}
+        found[model] = RawModel(
+            model, contract.raw_share, frozenset(_features(sources) | set(contract.ignored)), frozenset(_features(numeric))
+        )
+    return found
+
+
+def _features(sources: set[str]) -> set[str]:
+    return {source.removeprefix(FEATURES) for source in sources if source.startswith(FEATURES)}
+
+
+def positions(batch: MessageBatch, chosen: NDArray[np.int64], index: NDArray[np.int32] | None = None) -> dict[str, Any]:
+    """The columns that say where the events of some messages stood.
+
+    Args:
+        batch: the messages.
+        chosen: each event's message, as a position in the batch.
+        index: each event's place in its message; 0 by default.
+    """
+    return {
+        "partition": pa.array(batch.partition[chosen].astype(np.uint16)),
+        "offset": pa.array(batch.offset[chosen].astype(np.uint64)),
+        "idx": pa.array(np.zeros(len(chosen), np.uint32) if index is None else index.astype(np.uint32)),
+        "received_at": times(batch.received_ms[chosen]),
+    }
+
+
+def times(unix_ms: NDArray[np.int64]) -> pa.Array:
+    """Unix milliseconds as a column of times."""
+    return pa.array(unix_ms).cast(MILLIS)
+
+
+def unknown(n: int, *counts: NDArray[np.int64] | None) -> pa.Array:
+    """Add up how many members of each event were not known; None counts nothing."""
+    total = np.zeros(n, dtype=np.int64)
+    for count in counts:
+        if count is not None:
+            total += count
+    return pa.array(np.minimum(total, MAX_UNKNOWN).astype(np.uint16))
+
+
+def rows_of(table: str, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Put rows of a raw table together; the epoch is added when they are written."""
+    return pa.table([columns[name] for name in RAW_SCHEMAS[table].names], schema=RAW_SCHEMAS[table])
+
+
+def _without_epoch(schema: pa.Schema) -> pa.Schema:
+    return schema.remove(schema.get_field_index("epoch"))
+
+
+RAW_SCHEMAS = {name: _without_epoch(SCHEMAS[name]) for name in ("predictions", "labels")}

@@ -1,0 +1,345 @@
+"""Contract and baseline of odd tables: they validate, and training counted again is no drift."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from barograph.contract_yaml import load_contract
+from numpy.typing import NDArray
+
+from cli.infer import InferOptions, InferResult, Roles, columns, infer, phi, summarise, tables, write_result
+from sketches.baseline import fit_problems, load_baseline
+from sketches.bins import PsiBins, RateCells
+from sketches.cells import count_numeric, numeric_cells
+from sketches.layout import EVENTS, TAIL, IntArray, Layout
+from sketches.levels import Level
+from sketches.psi import psi_verdicts
+from tests.odd_tables import ODD_TABLES, ROLES, odd_table
+
+OTHER = "other"
+
+
+def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_size: int | None = None) -> Path:
+    path = folder / name
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def inferred(path: Path, name: str) -> InferResult:
+    return infer(InferOptions(table=path, model=name, version="1", roles=Roles(**ROLES.get(name, {}))))
+
+
+def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | None) -> list[Any]:
+    """A column as events would hold it, by Python's own means."""
+    column = column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        divisor = {"date32[day]": 1, "date64[ms]": 1}.get(str(column.type)) or {"ms": 1, "us": 10**3, "ns": 10**6}[
+            column.type.unit
+        ]
+        if pa.types.is_date32(column.type):
+            moments = [None if v is None else v * 86_400_000 for v in column.cast(pa.int32()).to_pylist()]
+        else:
+            moments = [None if v is None else v // divisor for v in column.cast(pa.int64()).to_pylist()]
+        assert at_ms is not None
+        return [None if v is None else (t - v) / 1000 for t, v in zip(at_ms.tolist(), moments, strict=True)]
+    if pa.types.is_duration(column.type):
+        return [v / 10**6 for v in column.cast(pa.int64()).to_pylist()]
+    if pa.types.is_time32(column.type):
+        return [float(v) for v in column.cast(pa.int32()).to_pylist()]
+    values: list[Any] = column.to_pylist()
+    if field_type == "category":
+        return values
+    return [None if value is None else float(value) for value in values]
+
+
+def slice_values(column: Any) -> list[str | None]:
+    return [None if v is None else str(int(v)) if isinstance(v, bool) else str(v) for v in column.to_pylist()]
+
+
+def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntArray:
+    """Count a table on the layout of its baseline, row by row; shape (n_slices, width)."""
+    layout = Layout(result.baseline)
+    counts = layout.empty_counts()
+    rows_of: list[set[int]] = [{0} for _ in range(table.num_rows)]
+    for column, dimension, start in zip(roles.slices, result.baseline.dimensions, layout.dimension_starts, strict=True):
+        for rows, value in zip(rows_of, slice_values(table[column]), strict=True):
+            place = dimension.values.index(value) if value in dimension.values else len(dimension.values)
+            rows.add(start + place)
+    for rows in rows_of:
+        for row in rows:
+            counts[row, EVENTS] += 1
+    at_ms = None
+    if roles.time is not None:
+        at_ms = table[roles.time].cast(pa.int64()).to_numpy() * (1000.0 if roles.time == "at_s" else 1.0)
+    column_of = {decision.field: decision.column for decision in result.decisions if decision.field}
+    for declared, field, start in zip(result.contract.fields, layout.fields, layout.starts.tolist(), strict=True):
+        values = python_values(table[column_of[field.name]], declared.type, at_ms)
+        place_of = {category: i for i, category in enumerate(field.categories)}
+        for rows, value in zip(rows_of, values, strict=True):
+            extra: list[int] = []
+            if value is None:
+                cell = field.n_cells - 1
+            elif field.kind == "category":
+                cell = place_of.get(value, field.n_cells - 2)
+            elif not np.isfinite(value):
+                cell = field.n_cells
+            else:
+                cell = bisect_right(field.edges, value)
+                extra = [field.n_cells + 1] * (field.low is not None and value < field.low)
+                extra += [field.n_cells + 2] * (field.high is not None and value > field.high)
+            for row in rows:
+                for place in (cell, *extra):
+                    counts[row, start + place] += 1
+    return counts
+
+
+@pytest.mark.parametrize("name", ODD_TABLES)
+def test_an_odd_table_gives_a_valid_contract_and_training_counted_again_is_no_drift(tmp_path: Path, name: str) -> None:
+    table = odd_table(name)
+    result = inferred(write(table, tmp_path), name)
+    written = write_result(result, tmp_path / "out")
+    assert load_contract(written.contract) == result.contract
+    assert load_baseline(written.baseline.read_bytes(), "it") == result.baseline
+    assert fit_problems(result.contract, result.baseline) == []
+    columns_told = {decision.column for decision in result.decisions}
+    assert columns_told == set(table.column_names)
+
+    layout = Layout(result.baseline)
+    counts = counted_by_hand(table, result, Roles(**ROLES.get(name, {})))
+    for row, slice_name in enumerate(layout.slices):
+        for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
+            trained = field.slices[slice_name]
+            expected = [*trained.cells, trained.invalid, trained.below, trained.above]
+            assert counts[row, start : start + field.n_cells + TAIL].tolist() == expected, (slice_name, field.name)
+    assert counts[:, EVENTS].tolist() == [result.baseline.slice_rows[s] for s in layout.slices]
+
+    bins = PsiBins(layout)
+    verdicts = psi_verdicts(bins.base_bins, bins.window_bins(counts[None]), bins.starts)
+    # Of a hundred rows the smoothing of empty bins alone is more than that.
+    assert (verdicts.psi[verdicts.n >= 100] < 0.01).all()
+    assert not (verdicts.level == Level.major).any()
+    rates = RateCells(layout)
+    share, trained_share = rates.k(counts[None])[0] / rates.n(counts[None])[0], rates.base_k / rates.base_n
+    # The expected share of unseen values is that of values seen once, so it alone is above its window's.
+    assert (share <= trained_share).all()
+
+
+@pytest.mark.parametrize("name", ["plain_numbers", "point_masses", "constants", "strange_numbers"])
+def test_training_served_in_32_bits_is_no_drift(tmp_path: Path, name: str) -> None:
+    table = odd_table(name)
+    result = inferred(write(table, tmp_path), name)
+    layout = Layout(result.baseline)
+    counts = layout.empty_counts()
+    beyond_32_bits = {"huge", "neighbours"}  # 10³⁰⁰, and values 10⁻¹⁵ apart
+    for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
+        if field.kind == "numeric" and not pa.types.is_decimal(table[field.name].type):
+            with np.errstate(over="ignore"):
+                values = table[field.name].cast(pa.float64()).to_numpy().astype(np.float32)
+            null = table[field.name].is_null().to_numpy()
+            block = count_numeric(field, numeric_cells(field, values, null))
+            counts[0, start : start + field.n_cells + TAIL] = block[0]
+            assert block[0, -2:].tolist() == [0, 0] or field.name in beyond_32_bits
+    bins = PsiBins(layout)
+    psi = psi_verdicts(bins.base_bins, bins.window_bins(counts[None]), bins.starts).psi[0]
+    for group, column in enumerate(bins.field_index.tolist()):
+        assert psi[group] < 0.01 or layout.fields[column].name in beyond_32_bits
+
+
+@pytest.mark.parametrize("name", ODD_TABLES)
+def test_the_same_rows_give_the_same_result_however_they_are_cut(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = odd_table(name, rows=700)
+    whole = inferred(write(table, tmp_path), name)
+    assert inferred(tmp_path / "train.parquet", name) == whole
+    for module, setting, value in (
+        (tables, "BATCH_ROWS", 64),
+        (summarise, "CHUNK_ROWS", 100),
+        (phi, "CHUNK_ROWS", 90),
+        (phi, "CHUNK_COUNTS", 5000),
+    ):
+        monkeypatch.setattr(module, setting, value)
+    cut = inferred(write(table, tmp_path, row_group_size=37), name)
+    assert cut.baseline.id == whole.baseline.id
+    assert cut == whole
+
+
+def test_columns_are_read_one_by_one_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, int]] = []
+    original = tables.Table.batches
+
+    def spy(self: tables.Table, column: str) -> Any:
+        for batch in original(self, column):
+            read.append((column, len(batch)))
+            yield batch
+
+    monkeypatch.setattr(tables.Table, "batches", spy)
+    monkeypatch.setattr(tables, "BATCH_ROWS", 128)
+    table = odd_table("outputs")
+    inferred(write(table, tmp_path, row_group_size=1000), "outputs")
+    assert max(rows for _, rows in read) <= 128
+    order = list(dict.fromkeys(column for column, _ in read))
+    for column in order:
+        rows = sum(n for name, n in read if name == column)
+        # A slice column is read once for its slices and once as a field.
+        assert rows == table.num_rows * (2 if column in ("country", "store", "mobile") else 1)
+    changes = sum(before[0] != after[0] for before, after in pairwise(read))
+    assert changes == len(order) + 3 - 1
+
+
+def arrow_file(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=500)
+
+
+def arrow_stream(table: pa.Table, path: Path) -> None:
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=500)
+
+
+@pytest.mark.parametrize("write_arrow", [arrow_file, arrow_stream])
+@pytest.mark.parametrize("name", ["outputs", "nested", "texts", "moments", "nulls"])
+def test_arrow_files_give_what_parquet_gives(
+    tmp_path: Path, name: str, write_arrow: Callable[[pa.Table, Path], None]
+) -> None:
+    table = odd_table(name, rows=1500)
+    write_arrow(table, tmp_path / "train.arrow")
+    (tmp_path / "parquet").mkdir()
+    expected = inferred(write(table, tmp_path / "parquet", "train.arrow"), name)
+    found = inferred(tmp_path / "train.arrow", name)
+    assert found.baseline == expected.baseline
+    assert found.contract == expected.contract
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_csv_gives_what_parquet_gives(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 2000)
+    table = odd_table("outputs")
+    delimiter = "\t" if ending == "tsv" else ","
+    pa_csv.write_csv(table, tmp_path / f"train.{ending}", pa_csv.WriteOptions(delimiter=delimiter))
+    (tmp_path / "parquet").mkdir()
+    expected = inferred(write(table, tmp_path / "parquet", f"train.{ending}"), "outputs")
+    found = inferred(tmp_path / f"train.{ending}", "outputs")
+    assert found.baseline.slice_rows == expected.baseline.slice_rows
+    assert [field.type for field in found.contract.fields] == [field.type for field in expected.contract.fields]
+    for one, other in zip(found.baseline.fields, expected.baseline.fields, strict=True):
+        assert one.slices == other.slices
+
+
+def test_csv_columns_widen_where_later_rows_ask_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "CSV_BLOCK_BYTES", 64)
+    path = tmp_path / "train.csv"
+    head = "whole,empty,day,flag,word,region\n"
+    early = "1,,2020-01-01,true,7,NA\n" * 20
+    late = 'NaN,3,2020-01-02 10:00:00,maybe,x,"NA"\n2.5,4,2020-01-03,false,inf,US\n'
+    path.write_text(head + early + late)
+    result = infer(InferOptions(table=path, model="m", version="1"))
+    types = {decision.column: decision.type for decision in result.decisions}
+    assert types == {
+        "whole": "float",
+        "empty": "int",
+        "day": "-",  # a moment, and there is no event time to judge its age by
+        "flag": "category",
+        "word": "category",
+        "region": "category",
+    }
+    fields = {field.name: field.slices["all"] for field in result.baseline.fields}
+    assert fields["whole"].cells[-1] == 1
+    assert fields["empty"].cells[-1] == 20
+    # NA in quotes is a region.
+    assert fields["region"].cells == (1, 1, 0, 20)
+
+
+def test_slices_are_the_most_frequent_values_and_the_rest_is_other(tmp_path: Path) -> None:
+    table = odd_table("outputs")
+    baseline = inferred(write(table, tmp_path), "outputs").baseline
+    country, store, mobile = baseline.dimensions
+    named = [value for value in table["country"].to_pylist() if value not in ("other", "")]
+    assert country.values == tuple(sorted(set(named), key=lambda v: (-named.count(v), v)))
+    assert len(store.values) == 20
+    assert set(mobile.values) == {"0", "1"}
+    assert baseline.slice_rows["country=other"] == 4000 - len(named)
+    assert baseline.slice_rows["mobile=1"] == sum(table["mobile"].to_pylist())
+    for dimension in baseline.dimensions:
+        rows = [baseline.slice_rows[f"{dimension.name}={value}"] for value in (*dimension.values, OTHER)]
+        assert sum(rows) == 4000
+
+
+def test_ids_are_left_out_unless_the_user_wants_them(tmp_path: Path) -> None:
+    path = write(odd_table("ids"), tmp_path)
+    result = infer(InferOptions(table=path, model="m", version="1"))
+    assert set(result.contract.ignored) == {"counter", "snowflake", "hash", "uuid"}
+    assert any("counter, snowflake, hash, uuid" in warning for warning in result.warnings)
+    roles = Roles(critical=frozenset({"counter"}), slices=("snowflake",))
+    wanted = infer(InferOptions(table=path, model="m", version="1", roles=roles))
+    assert set(wanted.contract.ignored) == {"hash", "uuid"}
+    assert {field.name for field in wanted.contract.fields if field.critical} == {"counter"}
+
+
+def test_a_column_of_more_texts_than_can_be_held_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = columns.read_texts
+
+    def read_few(table: tables.Table, column: str) -> columns.Texts:
+        return read(table, column, limit=300)
+
+    monkeypatch.setattr("cli.infer.fields.read_texts", read_few)
+    result = inferred(write(odd_table("texts"), tmp_path), "texts")
+    assert result.contract.ignored.keys() == {"zipf", "often_different"}
+    assert "more than 300 distinct values" in result.contract.ignored["zipf"]
+
+
+def test_outputs_have_their_own_names_and_features_never_take_them(tmp_path: Path) -> None:
+    contract = inferred(write(odd_table("outputs"), tmp_path), "outputs").contract
+    assert {field.name: field.source for field in contract.fields} == {
+        "x": "features.x",
+        "country": "features.country",
+        "store": "features.store",
+        "mobile": "features.mobile",
+        "score": "score",
+        "class": "class",
+        "latency_ms": "latency_ms",
+    }
+    assert contract.label is not None
+    assert (contract.label.type, contract.label.positive) == ("bool", True)
+    names = inferred(write(odd_table("odd_names"), tmp_path), "odd_names").contract
+    sources = {field.name: field.source for field in names.fields}
+    assert sources["features.score"] == "features.score"
+    assert sources["features.features.score"] == "features.features.score"
+    assert "score" not in sources
+
+
+def test_moments_need_event_times(tmp_path: Path) -> None:
+    path = write(odd_table("moments"), tmp_path)
+    timed = inferred(path, "moments")
+    assert {f.name for f in timed.contract.fields if f.type == "timestamp"} == {"booked", "local", "born", "day"}
+    untimed = infer(InferOptions(table=path, model="m", version="1"))
+    assert set(untimed.contract.ignored) == {"at", "booked", "local", "born", "day"}
+    assert any("--time" in warning for warning in untimed.warnings)
+
+
+def test_warnings_name_what_should_be_known(tmp_path: Path) -> None:
+    table = odd_table("moments")
+    result = inferred(write(table, tmp_path), "moments")
+    # The weekday is the same all day, so its φ is a finding; no column is mostly null.
+    assert any(warning.startswith("φ over 5") and "weekday" in warning for warning in result.warnings)
+    assert not any("of the rows are null" in warning for warning in result.warnings)
+    nulls = inferred(write(odd_table("nulls"), tmp_path), "nulls")
+    assert any(warning.startswith("text: 9") or warning.startswith("text: 8") for warning in nulls.warnings)
+    short = write(table.slice(0, 800), tmp_path)
+    few = inferred(short, "moments")
+    assert any("under 10 times as many" in warning for warning in few.warnings)
+    assert any(
+        "whole windows of 1d" in warning
+        for warning in inferred(write(table.slice(0, 300), tmp_path), "moments").warnings
+    )

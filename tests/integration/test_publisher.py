@@ -1,0 +1,282 @@
+"""The publisher on Apache Kafka: order, partitions, marks, forks, ends of processes, brokers that are away."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import zlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pytest
+from barograph import Contract, Publisher, PublishError, dump_contract
+from barograph.contract import Field
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, MARK_HEADER, label_key
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
+PARTITIONS = 3
+
+
+class Broker(Protocol):
+    bootstrap_servers: str
+
+
+@pytest.fixture
+def topics(broker: Broker, topic_prefix: str) -> Iterator[str]:
+    """The prefix of two topics that exist, with three partitions each."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    names = [f"{topic_prefix}predictions", f"{topic_prefix}labels"]
+    for future in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
+        future.result(timeout=30)
+    yield topic_prefix
+    for future in admin.delete_topics(names).values():
+        future.result(timeout=30)
+
+
+def read(broker: Broker, topic: str) -> list[Message]:
+    """All messages of a topic, by partition and offset."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": topic, "enable.auto.commit": False})
+    try:
+        partitions = [TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)]
+        ends = {p.partition: consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
+        consumer.assign(partitions)
+        found: list[Message] = []
+        deadline_s = time.monotonic() + 60
+        while len(found) < sum(ends.values()):
+            assert time.monotonic() < deadline_s, f"{len(found)} of {sum(ends.values())} messages were read"
+            found += consumer.consume(10_000, timeout=1.0)
+    finally:
+        consumer.close()
+    return sorted(found, key=lambda message: (message.partition(), message.offset()))
+
+
+def events(messages: list[Message]) -> list[dict[str, Any]]:
+    """The events in messages of either encoding."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        headers = dict(message.headers() or [])
+        if MARK_HEADER in headers:
+            continue
+        if headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
+            found += pa.ipc.open_stream(message.value()).read_all().to_pylist()
+        else:
+            found.append(json.loads(message.value()))
+    return found
+
+
+def test_events_one_by_one_and_in_tables_arrive_once_each(broker: Broker, topics: str) -> None:
+    with Publisher.from_contract(
+        CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, topic_prefix=topics
+    ) as publisher:
+        for i in range(5_000):
+            publisher.prediction(id=str(i), features={"x": i / 2})
+        n = 7_000
+        assert publisher.predictions(pa.table({"id": [f"t{i}" for i in range(n)], "x": [0.5] * n})) == n
+        assert publisher.flush(30) == 0
+        stats = publisher.stats
+        assert (stats.published, stats.dropped, stats.failed, stats.waiting) == (12_000, {}, 0, 0)
+    found = events(read(broker, f"{topics}predictions"))
+    assert sorted(event["seq"] for event in found) == list(range(12_000))
+    assert len({event["id"] for event in found}) == 12_000
+    assert {event["producer"] for event in found} == {found[0]["producer"]}
+
+
+def test_all_labels_of_an_id_share_a_partition_however_they_were_published(broker: Broker, topics: str) -> None:
+    ids = [f"größe-{i}" for i in range(500)]
+    table = pa.table({"id": ids, "label": [True] * len(ids)})
+    with Publisher.from_contract(
+        CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, topic_prefix=topics, on_full="wait"
+    ) as publisher:
+        for event_id in ids:
+            publisher.label(id=event_id, label=False)
+        assert publisher.labels(table) == len(ids)
+    messages = read(broker, f"{topics}labels")
+    assert len(messages) > len(ids), "the table travelled as well"
+    assert len(messages) <= len(ids) + PARTITIONS, "and as Arrow"
+    for message in messages:
+        for event in events([message]):
+            assert message.partition() == zlib.crc32(label_key("m", event["id"])) % PARTITIONS
+    labels = [(event["id"], event["label"]) for event in events(messages)]
+    assert sorted(labels) == sorted((event_id, truth) for event_id in ids for truth in (False, True))
+
+
+def test_the_end_mark_follows_everything_in_every_partition(broker: Broker, topics: str) -> None:
+    publisher = Publisher.from_contract(
+        CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, topic_prefix=topics, on_full="wait"
+    )
+    for i in range(3_000):
+        publisher.prediction(id=str(i), at=i)
+        publisher.label(id=str(i), label=True, at=i)
+    publisher.mark("end")
+    for topic in ("predictions", "labels"):
+        messages = read(broker, f"{topics}{topic}")
+        assert len(events(messages)) == 3_000
+        for partition in range(PARTITIONS):
+            last = [message for message in messages if message.partition() == partition][-1]
+            assert last.headers() == [(MARK_HEADER, END_MARK)]
+            assert not last.value()
+    assert publisher.stats.published == 6_000, "marks are no events"
+    publisher.close()
+
+
+def test_a_queue_of_few_loses_nothing_when_it_waits(broker: Broker, topics: str) -> None:
+    with Publisher.from_contract(
+        CONTRACT,
+        version="3",
+        bootstrap_servers=broker.bootstrap_servers,
+        topic_prefix=topics,
+        on_full="wait",
+        max_queued=100,
+    ) as publisher:
+        for i in range(2_000):
+            publisher.prediction(id=str(i))
+    assert {event["id"] for event in events(read(broker, f"{topics}predictions"))} == set(map(str, range(2_000)))
+
+
+def test_a_broker_that_is_away_neither_blocks_nor_breaks_serving() -> None:
+    publisher = Publisher.from_contract(
+        CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", max_queued=100, max_queued_bytes=1 << 20
+    )
+    slowest_s = 0.0
+    for i in range(1_000):
+        begun_s = time.perf_counter()
+        publisher.prediction(id=str(i), features={"x": 1.0})
+        slowest_s = max(slowest_s, time.perf_counter() - begun_s)
+    assert slowest_s < 1.0
+    assert publisher.stats.dropped == {"queue-full": 900}
+    assert publisher.stats.waiting == 100
+    assert publisher.labels(pa.table({"id": ["a"], "label": [True]})) == 0, "not even for the number of partitions"
+    assert publisher.flush(0.1) == 100
+    assert publisher.close(0.1) == 100
+
+
+def test_whoever_waits_is_told_that_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barograph.outbox.Outbox.partitions.__defaults__", (0.2,))
+    with pytest.raises(PublishError, match=r"no broker answers at 127\.0\.0\.1:9 within 0\.2 s .*start Kafka"):
+        Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", on_full="wait")
+
+
+def test_whoever_waits_is_told_that_topics_are_missing(broker: Broker, topic_prefix: str) -> None:
+    with pytest.raises(PublishError, match=f"the topic {topic_prefix}predictions does not exist at .*barograph apply"):
+        Publisher.from_contract(
+            CONTRACT,
+            version="3",
+            bootstrap_servers=broker.bootstrap_servers,
+            topic_prefix=topic_prefix,
+            on_full="wait",
+        )
+
+
+def test_settings_that_kafka_refuses_are_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"Kafka's client refuses its settings: .*no\.such.*; correct"):
+        Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", kafka={"no.such": 1})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"version": ""}, "version is empty; write a name"),
+        ({"version": 3}, "version is int; write it as text"),
+        ({"version": "a\nb"}, "holds a control character"),
+        ({"version": "3", "on_full": "block"}, "on_full is 'block'; write drop"),
+    ],
+)
+def test_wrong_arguments_are_told_at_once(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Publisher.from_contract(CONTRACT, bootstrap_servers="127.0.0.1:9", **arguments)
+
+
+def run(script: str, broker: Broker, topics: str, tmp_path: Any) -> None:
+    """Run a script in a process of its own that has a publisher `publisher`; it must end well and soon."""
+    contract = tmp_path / "m.yaml"
+    contract.write_text(dump_contract(CONTRACT))
+    head = (
+        "import os, sys, time\n"
+        "from barograph import Publisher\n"
+        f"publisher = Publisher.from_contract({str(contract)!r}, version='3', topic_prefix={topics!r}, "
+        f"bootstrap_servers={broker.bootstrap_servers!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", head + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_that_just_ends_delivers_what_it_holds(broker: Broker, topics: str, tmp_path: Any) -> None:
+    run("for i in range(100): publisher.prediction(id=str(i))", broker, topics, tmp_path)
+    assert len(events(read(broker, f"{topics}predictions"))) == 100
+
+
+def test_a_forked_child_is_a_producer_of_its_own(broker: Broker, topics: str, tmp_path: Any) -> None:
+    """Both ends deliver; the child neither sends the parent's events again nor hangs on its threads."""
+    run(
+        """
+        for i in range(100): publisher.prediction(id=f"parent-{i}")
+        child = os.fork()
+        for i in range(50): publisher.prediction(id=f"{'child' if child == 0 else 'later'}-{i}")
+        if child == 0:
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
+        assert publisher.stats.dropped == {}, publisher.stats
+        """,
+        broker,
+        topics,
+        tmp_path,
+    )
+    found = events(read(broker, f"{topics}predictions"))
+    numbers: dict[str, list[int]] = {}
+    for event in found:
+        numbers.setdefault(event["producer"], []).append(event["seq"])
+    assert sorted(sorted(seqs) == list(range(len(seqs))) for seqs in numbers.values()) == [True, True]
+    assert sorted(map(len, numbers.values())) == [50, 150]
+    assert len({event["id"] for event in found}) == 200
+
+
+def test_a_worker_of_multiprocessing_delivers_what_it_holds(broker: Broker, topics: str, tmp_path: Any) -> None:
+    run(
+        """
+        import multiprocessing
+        def serve(worker):
+            for i in range(50): publisher.prediction(id=f"{worker}-{i}")
+        context = multiprocessing.get_context("fork")
+        workers = [context.Process(target=serve, args=(worker,)) for worker in range(2)]
+        for worker in workers: worker.start()
+        for worker in workers: worker.join()
+        assert [worker.exitcode for worker in workers] == [0, 0]
+        """,
+        broker,
+        topics,
+        tmp_path,
+    )
+    assert len({event["id"] for event in events(read(broker, f"{topics}predictions"))}) == 100
+
+
+def test_a_closed_publisher_does_not_hang_a_forked_child(broker: Broker, topics: str, tmp_path: Any) -> None:
+    run(
+        """
+        publisher.prediction(id="a")
+        publisher.close()
+        child = os.fork()
+        if child == 0:
+            publisher.prediction(id="b")
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        broker,
+        topics,
+        tmp_path,
+    )
+    assert [event["id"] for event in events(read(broker, f"{topics}predictions"))] == ["a"]
