@@ -317,6 +317,7 @@ def test_after_a_fork_the_parents_producer_is_left_alone_and_never_freed(bench: 
     bench.publisher.prediction(id="a")
     inherited, name = weakref.ref(bench.kafka), bench.outbox.producer
     bench.made.clear()
+    bench.outbox._stop.set()  # in a child the thread is not there
     bench.outbox.after_fork()
     gc.collect()
     assert inherited() is not None
