@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
-from warehouse import migrate, queries, status
-from warehouse.client import Address, Client, connect
-from warehouse.tables import SCHEMAS, TEXT, insert_rows
+from tests.support.warehouse import emptied, migrated, row
+from warehouse import queries, status
+from warehouse.client import Client
+from warehouse.tables import SCHEMAS, insert_rows
 
 pytestmark = pytest.mark.engine
 
@@ -21,21 +22,15 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def client(engine: LocalClickHouse, database: str) -> Iterator[Client]:
-    with connect(Address(engine.host, engine.port, database), create=True) as client:
-        migrate.apply(client)
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
         yield client
 
 
-def row(table: str, **values: Any) -> dict[str, Any]:
-    """A row of a table in which what is not given is 0 or empty."""
-    empty: dict[str, Any] = {}
-    for field in SCHEMAS[table]:
-        kind = str(field.type)
-        is_list = kind.startswith(("list", "large_list", "map"))
-        empty[field.name] = [] if is_list else "" if field.type == TEXT else {"binary": b"", "bool": False}.get(kind, 0)
-    return empty | values
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
 
 
 def test_the_contract_in_force_is_the_last_applied(client: Client) -> None:

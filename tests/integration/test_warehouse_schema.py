@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import migrated
 from warehouse import describe, migrate
 from warehouse.client import Address, Client, WarehouseError, connect
 from warehouse.migrate import State
@@ -28,10 +29,10 @@ def empty(address: Address) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def client(empty: Client) -> Client:
-    migrate.apply(empty)
-    return empty
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
 
 
 def made_of(*statements: str) -> list[migrate.Migration]:
@@ -69,7 +70,6 @@ def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(emp
     assert migrate.states(empty, [one, broken]) == {one: State.COMPLETED, broken: State.IN_PROGRESS}
     assert {"a", "b"} <= tables(empty)
 
-    _, mended = made_of("SELECT 1;", "\n".join(broken.statements).replace("Nonsense", "UInt8") + ";")
     mended = migrate.parse("0002_step.sql", ";\n".join(broken.statements).replace("Nonsense", "UInt8") + ";\n")
     assert migrate.pending(empty, [one, mended]) == [mended]
     assert migrate.apply(empty, [one, mended]) == [mended]
@@ -165,6 +165,7 @@ def test_what_is_sent_has_the_types_of_the_tables(client: Client) -> None:
         assert list(sent.items()) == list(expected.items()), table
 
 
-def test_a_missing_database_is_said_before_anything_else(address: Address) -> None:
+def test_a_missing_database_is_said_before_anything_else(engine: LocalClickHouse) -> None:
+    address = Address(engine.host, engine.port, "no_such_database")
     with pytest.raises(WarehouseError, match=r"has no database .* Run `barograph apply`"):
         connect(address)

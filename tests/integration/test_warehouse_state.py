@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from local.clickhouse import LocalClickHouse
-from warehouse import migrate, queries, status
-from warehouse.client import Address, Client, connect
-from warehouse.tables import SCHEMAS, TEXT, insert_columns, insert_rows, ragged
+from tests.support.warehouse import emptied, migrated, row
+from warehouse import queries, status
+from warehouse.client import Client
+from warehouse.tables import insert_columns, insert_rows, ragged
 
 pytestmark = pytest.mark.engine
 
@@ -25,27 +26,15 @@ START_S = int(MONDAY.timestamp())
 EPOCH = 1 << 48
 
 
-@pytest.fixture
-def client(engine: LocalClickHouse, database: str) -> Iterator[Client]:
-    with connect(Address(engine.host, engine.port, database), create=True) as client:
-        migrate.apply(client)
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
         yield client
 
 
-def row(table: str, **values: Any) -> dict[str, Any]:
-    """A row of a table in which what is not given is 0, empty or NaN."""
-    empty: dict[str, Any] = {}
-    for field in SCHEMAS[table]:
-        kind = str(field.type)
-        if field.type == TEXT:
-            empty[field.name] = ""
-        elif kind.startswith(("list", "large_list", "map")):
-            empty[field.name] = []
-        else:
-            empty[field.name] = {"double": math.nan, "bool": False, "binary": b""}.get(kind, 0)
-    unknown = values.keys() - empty.keys()
-    assert not unknown
-    return empty | values
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
 
 
 def pane(pos: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:

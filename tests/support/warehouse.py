@@ -1,0 +1,51 @@
+"""Migrated databases for tests, and rows of which only what matters is given."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from local.clickhouse import LocalClickHouse
+from warehouse import migrate
+from warehouse.client import Address, Client, connect
+from warehouse.tables import SCHEMAS, TEXT
+
+
+@contextmanager
+def migrated(engine: LocalClickHouse) -> Iterator[Client]:
+    """A client of a database of its own with all tables and views; dropped afterwards."""
+    address = Address(engine.host, engine.port, f"t{uuid.uuid4().hex[:10]}")
+    with connect(address, create=True) as client:
+        migrate.apply(client)
+        yield client
+        client.command(f"DROP DATABASE {address.database}")
+
+
+def emptied(client: Client) -> Client:
+    """The same client, its tables without rows: laying them out anew for each test would take longer."""
+    filled = client.rows(
+        "SELECT name FROM system.tables WHERE database = {database:String} AND total_rows > 0 AND name != 'migrations'",
+        {"database": client.database},
+    )
+    for (name,) in filled:
+        client.command(f"TRUNCATE TABLE {name}")
+    return client
+
+
+def row(table: str, **values: Any) -> dict[str, Any]:
+    """A row of a table in which what is not given is 0, empty or NaN."""
+    empty: dict[str, Any] = {}
+    for field in SCHEMAS[table]:
+        kind = str(field.type)
+        if field.type == TEXT:
+            empty[field.name] = ""
+        elif kind.startswith(("list", "large_list", "map")):
+            empty[field.name] = []
+        else:
+            empty[field.name] = {"double": math.nan, "bool": False, "binary": b""}.get(kind, 0)
+    unknown = values.keys() - empty.keys()
+    assert not unknown, unknown
+    return empty | values
