@@ -23,7 +23,7 @@ from cli.settings import Settings
 from streams.kafka import explain
 
 TIMEOUT_S = 30.0
-REACH_S = 10.0
+REACH_S = 5.0
 """How long the first answer of a broker is awaited."""
 
 _DAY_MS = 86_400_000

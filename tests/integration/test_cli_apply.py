@@ -1,0 +1,281 @@
+"""`plan` and `apply` against a real broker and a real engine."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from barograph.contract import Contract
+from barograph.contract_yaml import dump_contract
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from cli.apply import ApplyError, Plan, apply_all, plan_all
+from cli.apply.catalogue import NOTICE_S, iso
+from cli.apply.show import plan_lines
+from cli.apply.topics import TopicAdmin
+from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
+from cli.main import main
+from cli.settings import Settings
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from local.processes import choose_port
+from sketches.baseline import Baseline, dump_baseline
+from streams.process import ProcessorError
+from tests.support.pipeline import simple_baseline, simple_contract, wait_for
+from warehouse import queries
+from warehouse.client import Address, WarehouseBusy, connect
+
+PANE_S = 3600
+NOW_S = 1_767_225_600.0 + PANE_S / 2
+"""Half an hour into a pane of an hour."""
+NEXT_PANE_S = int(NOW_S + PANE_S / 2)
+
+
+@pytest.fixture
+def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
+    """Settings of an empty pipeline: neither topics nor a database exist."""
+    address = Address(host=engine.host, port=engine.port, database=topic_prefix.rstrip("-"))
+    yield Settings(
+        bootstrap_servers=broker.bootstrap_servers,
+        warehouse=address,
+        topic_prefix=topic_prefix,
+        predictions_partitions=2,
+        labels_partitions=3,
+        parts_partitions=2,
+    )
+    with connect(dataclasses.replace(address, database="default")) as client:
+        client.command(f"DROP DATABASE IF EXISTS {address.database}")
+
+
+CONTRACT = simple_contract()
+BASELINE = simple_baseline(rows=1_000)
+
+
+def apply(
+    settings: Settings, contract: Contract = CONTRACT, *baselines: Baseline, effective_s: int | None = None
+) -> Plan:
+    given = [(contract, dump_contract(contract))]
+    return apply_all(settings, given, baselines, effective_s=effective_s, reason="a test", clock=lambda: NOW_S)
+
+
+def other_baseline(source: str = "retrained") -> Baseline:
+    return msgspec.structs.replace(BASELINE, source=source)
+
+
+def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Settings) -> None:
+    done = apply(settings, CONTRACT, BASELINE)
+    assert done.database == settings.warehouse.database
+    assert len(done.topics) == 6
+    assert apply(settings, CONTRACT, BASELINE).is_empty
+    states = TopicAdmin(settings).read(
+        [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "parts")]
+    )
+    predictions, labels, parts = (
+        states[f"{settings.topic_prefix}{name}"] for name in ("predictions", "labels", "parts")
+    )
+    assert [state.partitions for state in (predictions, labels, parts)] == [2, 3, 2]
+    for source in (predictions, labels):
+        assert source.config["message.timestamp.type"] == "LogAppendTime"
+        assert source.config["max.message.bytes"] == str(1 << 20)
+    with connect(settings.warehouse) as client:
+        (row,) = queries.contracts(client)
+        assert (row.model, row.contract_id, row.yaml) == (CONTRACT.model, CONTRACT.id, dump_contract(CONTRACT))
+        (baseline,) = queries.baselines(client)
+        assert baseline.baseline_id == BASELINE.id
+        assert baseline.effective_from.timestamp() == 0
+        assert baseline.reason == "a test"
+        recorded = {topic.name: (topic.topic_id, topic.partitions) for topic in queries.topics(client)}
+        assert len(recorded) == 6
+        assert recorded[settings.topics.parts] == (parts.topic_id, 2)
+
+
+def test_a_plan_tells_what_apply_would_do_and_does_nothing(settings: Settings) -> None:
+    given = [(CONTRACT, dump_contract(CONTRACT))]
+    first = plan_all(settings, given, [BASELINE])
+    lines = plan_lines(first)
+    assert f"+ database {settings.warehouse.database}" in lines
+    assert any(
+        line.startswith(f"+ topic {settings.topics.predictions}: 2 partitions, times by the broker") for line in lines
+    )
+    assert any("holds for all event times" in line for line in lines)
+    assert plan_all(settings, given, [BASELINE]) == first
+    assert not TopicAdmin(settings).read([settings.topics.predictions])
+    apply(settings, CONTRACT, BASELINE)
+    assert plan_all(settings, given, [BASELINE]).is_empty
+
+
+def test_a_run_that_broke_off_is_finished_by_the_next(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    with connect(settings.warehouse) as client:
+        client.command("TRUNCATE TABLE topics")
+        client.command("TRUNCATE TABLE contracts")
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.delete_topics([settings.topics.labels_dead])[settings.topics.labels_dead].result()
+    done = apply(settings, CONTRACT, BASELINE)
+    assert [change.spec.name for change in done.topics] == [settings.topics.labels_dead]
+    assert len(done.records) == 5
+    assert not done.baselines
+    assert apply(settings, CONTRACT, BASELINE).is_empty
+
+
+def test_another_baseline_holds_from_a_pane_to_come(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    (change,) = apply(settings, CONTRACT, other_baseline()).baselines
+    assert change.replaces == BASELINE.id
+    assert change.effective_from_s == NEXT_PANE_S
+    assert apply(settings, CONTRACT, other_baseline()).is_empty
+    # Back to the first: a change again, from a pane to come.
+    (back,) = apply(settings, CONTRACT, BASELINE, effective_s=NEXT_PANE_S + PANE_S).baselines
+    assert back.replaces == other_baseline().id
+    with connect(settings.warehouse) as client:
+        ids = [row.baseline_id for row in queries.baselines(client, CONTRACT.model)]
+    assert ids == [BASELINE.id, other_baseline().id, BASELINE.id]
+
+
+@pytest.mark.parametrize(
+    ("effective_s", "advice"),
+    [
+        (NEXT_PANE_S + PANE_S + 1, f"is no start of a pane of toy.*take {iso(NEXT_PANE_S + 2 * PANE_S)}"),
+        (NEXT_PANE_S - PANE_S, f"is past, or too near.*take {iso(NEXT_PANE_S)} or later"),
+    ],
+)
+def test_a_time_that_splits_a_pane_or_is_past_is_refused(settings: Settings, effective_s: int, advice: str) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    with pytest.raises(ApplyError, match=advice):
+        apply(settings, CONTRACT, other_baseline(), effective_s=effective_s)
+
+
+def test_a_pane_that_begins_at_once_is_too_near_for_every_processor_to_know(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    given = [(CONTRACT, dump_contract(CONTRACT))]
+    (change,) = plan_all(settings, given, [other_baseline()], clock=lambda: NEXT_PANE_S - NOTICE_S + 1).baselines
+    assert change.effective_from_s == NEXT_PANE_S + PANE_S
+
+
+def test_a_changed_contract_is_told_key_by_key(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    changed = msgspec.structs.replace(CONTRACT, lateness_s=300, owners=("ada",))
+    lines = plan_lines(apply(settings, changed, BASELINE))
+    assert lines == ["~ contract of toy", '    ~ owners: [] → ["ada"]', "    ~ lateness: 10m → 5m"]
+    with connect(settings.warehouse) as client:
+        (row,) = queries.contracts(client)
+    assert row.contract_id == changed.id
+
+
+def test_panes_of_another_length_are_refused(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    longer = msgspec.structs.replace(CONTRACT, pane_s=CONTRACT.pane_s // 2)
+    with pytest.raises(ApplyError, match=r"the length cannot change.*give the model another name"):
+        apply(settings, longer, BASELINE)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_made(settings: Settings) -> None:
+    misfit = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
+    with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not hold it"):
+        apply(settings, CONTRACT, misfit)
+    assert not TopicAdmin(settings).read([settings.topics.parts])
+
+
+def test_a_contract_that_no_longer_fits_its_stored_baseline_is_refused(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
+    with pytest.raises(ApplyError, match="does not fit the baseline of version"):
+        apply(settings, shorter)
+    assert any(
+        "kept raw and not judged" in note
+        for note in plan_all(settings, [(msgspec.structs.replace(CONTRACT, model="another"), "")]).notes
+    )
+
+
+def test_the_partition_count_of_parts_stays(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    with pytest.raises(ApplyError, match="set parts_partitions to 2"):
+        apply(dataclasses.replace(settings, parts_partitions=3), CONTRACT, BASELINE)
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.create_partitions([NewPartitions(settings.topics.parts, 3)])[settings.topics.parts].result()
+    with pytest.raises(ApplyError, match="has 3 partitions in Kafka and was applied with 2"):
+        wait_for(lambda: apply(settings, CONTRACT, BASELINE) and None, "the broker to show the third partition")
+
+
+def test_predictions_grow_and_labels_keep_their_partitions(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    wider = dataclasses.replace(settings, predictions_partitions=5, labels_partitions=5)
+    done = apply(wider, CONTRACT, BASELINE)
+    assert plan_lines(done)[0] == f"~ topic {settings.topics.predictions}: 2 → 5 partitions"
+    assert any("labels has 3 partitions and keeps them" in note for note in done.notes)
+    assert apply(wider, CONTRACT, BASELINE).is_empty
+    with connect(settings.warehouse) as client:
+        assert {row.name: row.partitions for row in queries.topics(client)}[settings.topics.predictions] == 5
+    fewer = apply(settings, CONTRACT, BASELINE)
+    assert fewer.is_empty
+    assert any("Kafka cannot take any away" in note for note in fewer.notes)
+
+
+def test_a_topic_set_otherwise_is_set_right(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    admin = TopicAdmin(settings)
+    admin.configure(settings.topics.predictions, {"message.timestamp.type": "CreateTime", "retention.ms": "1000000"})
+    done = apply(settings, CONTRACT, BASELINE)
+    line = f"~ topic {settings.topics.predictions}: message.timestamp.type CreateTime → LogAppendTime"
+    assert plan_lines(done) == [line]
+    config = admin.read([settings.topics.predictions])[settings.topics.predictions].config
+    assert (config["message.timestamp.type"], config["retention.ms"]) == ("LogAppendTime", "1000000")
+
+
+def test_an_unreachable_server_is_a_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.apply.topics.REACH_S", 1.0)
+    port = choose_port()
+    nowhere = dataclasses.replace(settings, warehouse=dataclasses.replace(settings.warehouse, port=port))
+    with pytest.raises(WarehouseBusy, match="check that the server runs"):
+        apply(nowhere, CONTRACT, BASELINE)
+    nowhere = dataclasses.replace(settings, bootstrap_servers=f"127.0.0.1:{port}")
+    with pytest.raises(ProcessorError, match="Check bootstrap_servers and that the broker runs"):
+        apply(nowhere, CONTRACT, BASELINE)
+
+
+@pytest.fixture
+def folder(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder with settings, a contract and the baseline next to it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "barograph.toml").write_text(
+        f"""
+        bootstrap_servers = "{settings.bootstrap_servers}"
+        topic_prefix = "{settings.topic_prefix}"
+        [clickhouse]
+        host = "{settings.warehouse.host}"
+        port = {settings.warehouse.port}
+        database = "{settings.warehouse.database}"
+        """
+    )
+    (tmp_path / "toy.yaml").write_text(dump_contract(CONTRACT))
+    (tmp_path / "toy.1.baseline.json").write_bytes(dump_baseline(BASELINE))
+    other_model = msgspec.structs.replace(BASELINE, model="toy.2")
+    (tmp_path / "toy.2.1.baseline.json").write_bytes(dump_baseline(other_model))
+    return tmp_path
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    return int(end.value.code or 0)
+
+
+def test_the_commands_plan_apply_and_plan_again(
+    folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("plan", "toy.yaml") == EXIT_CHANGES
+    assert "Nothing was changed." in capsys.readouterr().out
+    assert run("apply", "toy.yaml", "--reason", "first") == EXIT_OK
+    assert f"+ baseline {BASELINE.id} of toy version 1" in capsys.readouterr().out
+    assert run("plan", "toy.yaml") == EXIT_OK
+    assert "Nothing to do" in capsys.readouterr().out
+    with connect(settings.warehouse) as client:
+        assert [(row.model, row.reason) for row in queries.baselines(client)] == [("toy", "first")]
+    (folder / "toy.1.baseline.json").write_bytes(dump_baseline(other_baseline()))
+    assert run("apply", "toy.yaml", "--effective", "2026-01-01T00:30:00Z") == EXIT_FAILED
+    assert "is no start of a pane of toy" in capsys.readouterr().err
+    assert run("apply", "toy.yaml", "--effective", "noon") == EXIT_FAILED
+    assert "write date, time in whole seconds and offset" in capsys.readouterr().err
+    assert run("apply", "toy.yaml", "--baseline", "nix.json") == EXIT_FAILED
+    assert capsys.readouterr().err == "The baseline nix.json cannot be read: no such file or directory.\n"
