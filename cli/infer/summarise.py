@@ -135,7 +135,7 @@ def needs_doubles(ordered: FloatArray) -> bool:
 def mean_and_std(values: FloatArray) -> tuple[float, float]:
     """Mean and standard deviation (of all values, not of a sample) of sorted values; 0, 0 for none.
 
-    Both are finite where the values are, and rounded to a 10⁻¹¹th of the largest magnitude or less: sums differ in
+    Both are finite where the values are, and rounded to 10⁻¹² of the largest magnitude (10⁻¹¹ at most): sums differ in
     their last bits between machines, and the baseline's id must not.
     """
     if values.size == 0:

@@ -1,0 +1,193 @@
+"""`barograph infer` as it is called: files, messages, exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+from barograph.contract_yaml import load_contract
+from typer.testing import CliRunner, Result
+
+from cli.infer.command import infer_command
+from sketches.baseline import load_baseline
+from tests.odd_tables import odd_table
+
+app = typer.Typer()
+app.command()(infer_command)
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "400"})
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    path = tmp_path / "train.parquet"
+    pq.write_table(odd_table("outputs", rows=1000), path)
+    return path
+
+
+def test_it_writes_both_files_and_says_what_was_decided(train: Path, tmp_path: Path) -> None:
+    result = call(
+        *(train, "--model", "late", "--version", "3", "--time", "at", "--score", "p", "--class", "decision"),
+        *("--label", "late", "--latency", "ms", "--slice", "country", "--slice", "store", "--critical", "x"),
+        *("--pane", "1h", "--window", "1d:1h", "--window", "7d:1d", "--timezone", "Europe/Berlin"),
+        *("--out", tmp_path / "out"),
+    )
+    assert result.exit_code == 0, result.output
+    contract = load_contract(tmp_path / "out" / "late.yaml")
+    baseline = load_baseline((tmp_path / "out" / "late.3.baseline.json").read_bytes(), "it")
+    assert (contract.pane_s, [window.name for window in contract.windows]) == (3600, ["1d", "7d"])
+    assert contract.timezone == "Europe/Berlin"
+    assert [field.name for field in contract.fields if field.critical] == ["x"]
+    assert [cut.name for cut in contract.slices] == ["country", "store"]
+    assert baseline.id in result.stdout
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert "latency_ms" in lines["ms"]
+    assert "event time, whole numbers, taken as s since 1970" in lines["at"]
+    assert "deciles; point mass at 1, 2" in lines["store"]
+    assert "φ from" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--time", "att"], "--time att: train.parquet has no such column; did you mean at?"),
+        (["--score", "P"], "--score P: train.parquet has no such column; did you mean p?"),
+        (["--critical", "zzz"], "it has at, x, country, store, mobile, p, decision, ms, late"),
+        (["--slice", "x"], "--slice x: the column holds double; slice by texts, booleans or whole numbers"),
+        (["--slice", "store", "--slice", "store"], "--slice store is given twice"),
+        (["--score", "country"], "--score country: the column holds string, and a score holds numbers"),
+        (["--class", "x"], "--class x: the column holds double, and a class holds texts"),
+        (["--time", "country"], "--time country: the column holds string, which is no event time"),
+        (["--score", "p", "--label", "p"], "--label p: the column is given as --score already"),
+        (["--label", "late", "--slice", "late"], "the column is no field, it is given as --label"),
+        (["--score", "p", "--slice", "p"], "slice by a feature"),
+        (["--window", "1d"], "--window 1d: write the length and the hop"),
+        (["--pane", "soon"], "--pane: 'soon' is no duration"),
+        (["--pane", "7m"], "7m neither divides an hour nor is a multiple of one"),
+        (["--timezone", "Mars"], "'Mars' is no time zone"),
+        (["--version", ""], "--version is empty"),
+        (["--model", ""], "model: is empty"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_told_in_a_sentence(
+    train: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    result = call(train, "--model", "m", "--version", "1", "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_table_is_told_in_a_sentence(tmp_path: Path) -> None:
+    def said(name: str, content: bytes | None) -> str:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        result = call(path, "--model", "m", "--version", "1", "--out", tmp_path / "out")
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output
+        return result.stderr
+
+    assert "cannot be read: no such file or directory" in said("missing.parquet", None)
+    assert "is empty; give a table" in said("empty.csv", b"")
+    assert "has no rows" in said("head.csv", b"a,b\n")
+    assert "is no table that is known here" in said("notes.doc", b"hello")
+    assert "cannot be read as Parquet" in said("broken.parquet", b"PAR1broken")
+    assert "cannot be read as an Arrow table" in said("broken.arrow", b"ARROW1\x00\x00broken")
+    assert "cannot be read as a CSV table" in said("ragged.csv", b"a,b\n1,2\n1\n")
+    assert "has the column 'a' more than once" in said("twice.csv", b"a,a\n1,2\n")
+    (tmp_path / "folder").mkdir()
+    assert "is a directory" in said("folder", None)
+
+
+def test_a_damaged_column_is_told_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"x": [float(i) for i in range(5000)]}), path, compression="zstd", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[200:2000] = bytes(1800)
+    path.write_bytes(data)
+    result = call(path, "--model", "m", "--version", "1", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "the column 'x' cannot be read" in result.stderr
+
+
+def test_duplicate_names_in_parquet_and_nothing_to_watch_are_told(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array([1, 2]), pa.array([3, 4])], names=["a", "a"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    result = call(tmp_path / "twice.parquet", "--model", "m", "--version", "1", "--out", tmp_path)
+    assert (result.exit_code, "more than once" in result.stderr) == (2, True)
+    pq.write_table(pa.table({"id": range(500)}), tmp_path / "ids.parquet")
+    result = call(tmp_path / "ids.parquet", "--model", "m", "--version", "1", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "no column that can be watched: 'id' looks like an id" in result.stderr
+
+
+def test_a_critical_column_is_watched_or_an_error(tmp_path: Path) -> None:
+    pq.write_table(odd_table("ids", rows=500), tmp_path / "ids.parquet")
+    arguments = ("--model", "m", "--version", "1", "--critical", "uuid", "--out", tmp_path)
+    assert call(tmp_path / "ids.parquet", *arguments).exit_code == 0
+    assert [field.name for field in load_contract(tmp_path / "m.yaml").fields if field.critical] == ["uuid"]
+    pq.write_table(odd_table("moments", rows=500), tmp_path / "moments.parquet")
+    arguments = ("--model", "m2", "--version", "1", "--critical", "born", "--out", tmp_path)
+    result = call(tmp_path / "moments.parquet", *arguments)
+    assert result.exit_code == 2
+    assert "--critical born: the column cannot be watched: a moment is judged by its age" in result.stderr
+
+
+def test_a_column_that_is_left_out_can_still_be_sliced_by(tmp_path: Path) -> None:
+    pq.write_table(odd_table("ids", rows=500), tmp_path / "ids.parquet")
+    arguments = ("--model", "m", "--version", "1", "--slice", "uuid", "--out", tmp_path)
+    assert call(tmp_path / "ids.parquet", *arguments).exit_code == 0
+    contract = load_contract(tmp_path / "m.yaml")
+    assert [cut.source for cut in contract.slices] == ["features.uuid"]
+    assert "uuid" in contract.ignored
+
+
+def test_files_of_another_content_are_kept_unless_forced(train: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (train, "--model", "a/b.c", "--version", "1.0", "--out", out)
+    assert call(*arguments).exit_code == 0
+    contract, baseline = out / "a%2Fb%2Ec.yaml", out / "a%2Fb%2Ec.1.0.baseline.json"
+    assert sorted(out.iterdir()) == sorted([contract, baseline])
+    again = call(*arguments)
+    assert again.exit_code == 0
+    assert again.stdout.count("as it was") == 2
+
+    # Comments are the user's own and change nothing.
+    contract.write_text("# kept\n" + contract.read_text())
+    assert call(*arguments).exit_code == 0
+    assert contract.read_text().startswith("# kept\n")
+
+    edited = contract.read_text().replace("slice_min_n: 500", "slice_min_n: 900")
+    contract.write_text(edited)
+    before = baseline.read_bytes()
+    refused = call(*arguments, "--slice", "country")
+    assert refused.exit_code == 2
+    assert "exists and differs" in refused.stderr
+    assert contract.read_text() == edited
+    assert baseline.read_bytes() == before
+
+    assert call(*arguments, "--slice", "country", "--force").exit_code == 0
+    assert load_contract(contract).slice_min_n == 500
+    assert baseline.read_bytes() != before
+
+
+def test_a_folder_that_cannot_be_made_is_told(train: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = call(train, "--model", "m", "--version", "1", "--out", tmp_path / "file" / "out")
+    assert result.exit_code == 2
+    assert "not a directory" in result.stderr
+
+
+def test_odd_names_are_printed_as_they_are(tmp_path: Path) -> None:
+    pq.write_table(odd_table("odd_names", rows=300), tmp_path / "train.parquet")
+    result = call(tmp_path / "train.parquet", "--model", "m", "--version", "1", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "[bold]red[/bold]" in result.stdout
+    assert "left out: its name is empty" in result.stdout

@@ -1,0 +1,66 @@
+"""Options, file names and labels of `infer`."""
+
+from __future__ import annotations
+
+import pytest
+from barograph.contract import Window
+
+from cli.infer import OptionError
+from cli.infer.command import parse_window
+from cli.infer.files import file_part
+from cli.infer.report import NAME_CHARS, shortened
+
+
+def test_a_window_is_length_and_hop() -> None:
+    assert parse_window("1d:1h") == Window(86_400, 3600)
+    assert parse_window("90s:30s") == Window(90, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1d", "write the length and the hop, such as 1d:1h"),
+        ("1d:", "is no duration"),
+        (":1h", "is no duration"),
+        ("1x:1h", "'1x' is no duration"),
+        ("0d:1h", "is no duration"),
+    ],
+)
+def test_what_is_no_window_is_told(text: str, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        parse_window(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("flight-delay", "flight-delay"),
+        ("1.2.0", "1.2.0"),
+        ("a/b", "a%2Fb"),
+        ("a%2Fb", "a%252Fb"),
+        ("..", ".."),
+        ("модель", "модель"),
+        ('q"<>|:*?\\', "q%22%3C%3E%7C%3A%2A%3F%5C"),
+        ("a\u200bb", "a%E2%80%8Bb"),
+    ],
+)
+def test_names_are_safe_in_file_names(name: str, part: str) -> None:
+    assert file_part(name) == part
+
+
+def test_a_model_and_a_version_with_dots_cannot_be_taken_for_another() -> None:
+    first = f"{file_part('a', dots=False)}.{file_part('b.c')}"
+    second = f"{file_part('a.b', dots=False)}.{file_part('c')}"
+    assert first != second
+
+
+def test_long_names_stay_apart_and_short_enough() -> None:
+    names = ["日" * 200, "日" * 199 + "本", "日" * 199, "x" * 200, "x" * 199]
+    parts = [file_part(name) for name in names]
+    assert len(set(parts)) == len(names)
+    assert max(len(part.encode()) for part in parts) <= 110
+
+
+def test_names_are_shown_on_one_line() -> None:
+    assert shortened("a\nb") == "a\\nb"
+    assert len(shortened("x" * 300)) == NAME_CHARS
