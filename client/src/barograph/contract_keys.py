@@ -200,7 +200,7 @@ LABEL = Record(
             "positive",
             Positive(),
             "The class that the score is the probability of (binary models): true or false, or a class.",
-            default="none",
+            default="no such class",
         ),
     )
 )
@@ -240,14 +240,14 @@ THRESHOLDS = Record(
 
 SLO = Record(
     (
-        Key("latency_ms", Number(0.0, above=True), "The latency that is promised, in milliseconds.", "none"),
+        Key("latency_ms", Number(0.0, above=True), "The latency that is promised, in milliseconds.", "no promise"),
         Key(
             "latency_share",
             Number(0.0, 1.0, above=True),
             "The share of predictions that keep it: 0.99 is the 99th percentile.",
-            "none",
+            "no promise",
         ),
-        Key("error_rate", Number(0.0, 1.0), "The share of predictions that may fail.", "none"),
+        Key("error_rate", Number(0.0, 1.0), "The share of predictions that may fail.", "no promise"),
     )
 )
 
@@ -265,7 +265,7 @@ CONTRACT = Record(
         Key("team", Text(), "Who runs it.", default='""'),
         Key("owners", ListOf(Name(), distinct=True), "Who may change its contract.", default="[]"),
         Key("route", Text(), "Where its alerts go: a contact point or channel.", default='""'),
-        Key("timezone", Name("a time zone such as Europe/Berlin"), "In which people read its days.", "UTC"),
+        Key("timezone", Name("a time zone such as Europe/Berlin"), "The time zone in which people read its days.", "UTC"),
         Key("pane", Duration(), "The length of a pane: it divides an hour or is a multiple of one.", "1m"),
         Key("lateness", Duration(zero=True), "How long after its end a pane waits before it is sealed.", "2m"),
         Key("out_of_order", Duration(zero=True), "How far event times may run behind the newest one.", "1m"),
@@ -294,9 +294,9 @@ CONTRACT = Record(
             "Slice verdicts are written only for windows of at least this many events.",
             default="500",
         ),
-        Key("label", LABEL, "The ground truth that arrives later.", default="none"),
+        Key("label", LABEL, "The ground truth that arrives later.", default="no labels"),
         Key("thresholds", THRESHOLDS, "Where the levels begin.", default="those of psi and rates"),
-        Key("slo", SLO, "What the model promises.", default="nothing"),
+        Key("slo", SLO, "What the model promises.", default="no promise"),
         Key(
             "ignored",
             MapOf(Text()),

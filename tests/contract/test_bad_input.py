@@ -1,0 +1,174 @@
+"""docs/events.md says what becomes of bad input; here each line of its table is held to the sketcher's decoders."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph import Contract, Reason
+from barograph.contract import Field
+from barograph.events import encode_predictions
+
+from streams.batch import Decoded, MessageBatch
+from streams.columns import INVALID_TEXT
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
+from streams.registry import Registry
+
+DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
+NOW_MS = 1_700_000_000_000
+DAY_MS = 86_400_000
+REGISTRY = Registry(
+    contracts={
+        "m": Contract(
+            model="m",
+            fields=(
+                Field(name="x", type="float", source="features.x"),
+                Field(name="c", type="category", source="features.c"),
+                Field(name="tokens", type="int", source="metrics.tokens"),
+            ),
+        )
+    }
+)
+GOOD: dict[str, Any] = {"model": "m", "version": "1", "id": "a", "at": NOW_MS, "features": {"x": 1.5, "c": "red"}}
+COUNTED, NULL, INVALID_X, INVALID_C = "counted", "null", "invalid x", "invalid c"
+
+
+def event(**members: Any) -> bytes:
+    return json.dumps({**GOOD, **members}).encode()
+
+
+def without(member: str) -> bytes:
+    return json.dumps({name: value for name, value in GOOD.items() if name != member}).encode()
+
+
+def with_x(text: str) -> bytes:
+    return json.dumps({**GOOD, "features": {"x": "X", "c": "red"}}).replace('"X"', text).encode()
+
+
+CASES: list[tuple[str, bytes | None, str]] = [
+    ("no value, or no bytes (and no mark)", None, Reason.EMPTY),
+    ("no value, or no bytes (and no mark)", b"", Reason.EMPTY),
+    ("not JSON, or cut off", b"hello", Reason.NOT_JSON),
+    ("not JSON, or cut off", event()[:-1], Reason.NOT_JSON),
+    ("not JSON, or cut off", event() + b"{}", Reason.NOT_JSON),
+    ("bytes that are not UTF-8", event(id="@").replace(b"@", b"\xff"), Reason.NOT_JSON),
+    ("a list, a text, a number or null instead of an object", b"[" + event() + b"]", Reason.NOT_AN_OBJECT),
+    ("a list, a text, a number or null instead of an object", b'"text"', Reason.NOT_AN_OBJECT),
+    ("a list, a text, a number or null instead of an object", b"7", Reason.NOT_AN_OBJECT),
+    ("a list, a text, a number or null instead of an object", b"null", Reason.NOT_AN_OBJECT),
+    ("nested deeper than a reader's stack allows", b"[" * 100_000 + b"]" * 100_000, Reason.TOO_DEEP),
+    ("`model` missing, null or empty", without("model"), Reason.MISSING_MODEL),
+    ("`model` missing, null or empty", event(model=None), Reason.MISSING_MODEL),
+    ("`model` missing, null or empty", event(model=""), Reason.MISSING_MODEL),
+    ("a `model` without contract", event(model="other"), Reason.UNKNOWN_MODEL),
+    ("a `model` without contract", event(model=7), Reason.UNKNOWN_MODEL),
+    ("`version` missing, null or empty", without("version"), Reason.MISSING_VERSION),
+    ("`version` missing, null or empty", event(version=None), Reason.MISSING_VERSION),
+    ("`version` missing, null or empty", event(version=""), Reason.MISSING_VERSION),
+    ("an unknown `version` of a known model", event(version="none such"), COUNTED),
+    ("`id` missing, null or empty", without("id"), Reason.MISSING_ID),
+    ("`id` missing, null or empty", event(id=""), Reason.MISSING_ID),
+    ("`version` or `id` that is no text", event(version=3), Reason.WRONG_TYPE),
+    ("`version` or `id` that is no text", event(id=["a"]), Reason.WRONG_TYPE),
+    (
+        "`features`, `context` or `metrics` that the contract reads and that is no object",
+        event(features=[1]),
+        "wrong-type",
+    ),
+    (
+        "`features`, `context` or `metrics` that the contract reads and that is no object",
+        event(metrics="x"),
+        "wrong-type",
+    ),
+    ("`at` missing or null", without("at"), Reason.MISSING_TIME),
+    ("`at` missing or null", event(at=None), Reason.MISSING_TIME),
+    ("`at` that is no time, or has no offset", event(at="yesterday"), Reason.BAD_TIME),
+    ("`at` that is no time, or has no offset", event(at="2023-11-14T22:13:20"), Reason.BAD_TIME),
+    ("`at` that is no time, or has no offset", event(at=True), Reason.BAD_TIME),
+    ("`at` that is no time, or has no offset", event(at=10**30), Reason.BAD_TIME),
+    ("`at` a year ahead, or more than 5 minutes ahead", event(at=NOW_MS + 365 * DAY_MS), Reason.FUTURE_TIME),
+    ("`at` a year ahead, or more than 5 minutes ahead", event(at=NOW_MS + 300_001), Reason.FUTURE_TIME),
+    ("`at` longer ago than panes are kept (400 days", event(at=NOW_MS - 400 * DAY_MS - 1), Reason.TOO_OLD),
+    ("a number as text", with_x('"71.6"'), INVALID_X),
+    ("`NaN` and infinities, bare or as text", with_x("NaN"), INVALID_X),
+    ("`NaN` and infinities, bare or as text", with_x("-Infinity"), INVALID_X),
+    ("`NaN` and infinities, bare or as text", with_x('"NaN"'), INVALID_X),
+    ("a number, flag, list or map in a field that is a category", event(features={"c": 7}), INVALID_C),
+    ("a number, flag, list or map in a field that is a category", event(features={"c": True}), INVALID_C),
+    ("a number, flag, list or map in a field that is a category", event(features={"c": ["red"]}), INVALID_C),
+    ("a whole number beyond the floats", with_x("1" + "0" * 400), INVALID_X),
+    ("a list or map in a numeric field", with_x("[1]"), INVALID_X),
+    ("a list or map in a numeric field", with_x('{"a": 1}'), INVALID_X),
+    ("null, or the member is missing", with_x("null"), NULL),
+    ("null, or the member is missing", without("features"), NULL),
+    ("text of 1 MB", event(features={"x": 1.5, "c": "y" * 1_000_000}), COUNTED),
+    ("a map of 10,000 members", event(features={"x": 1.5, **{f"f{i}": i for i in range(10_000)}}), COUNTED),
+    ("unknown members", event(later={"a": [1]}), COUNTED),
+    ("half of a surrogate pair", event(id="\ud800"), COUNTED),
+    ("half of a surrogate pair", event(features={"x": 1.5, "c": "\ud800"}), COUNTED),
+]
+
+
+def batch(values: list[bytes | None]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+
+
+def outcome_of(line: str) -> str:
+    """What the documentation says of an input."""
+    found = re.search(rf"^\| {re.escape(line)}[^|]*\| ([^|]*) \|$", DOCS, re.MULTILINE)
+    assert found, f"docs/events.md has no line {line!r}"
+    return found[1]
+
+
+@pytest.mark.parametrize(("line", "value", "expected"), CASES, ids=lambda value: str(value)[:40])
+def test_what_the_documentation_says_happens(line: str, value: bytes | None, expected: str) -> None:
+    told = outcome_of(line)
+    decoded = JsonDecoder(REGISTRY).decode(batch([event(), value, event()]))
+    assert sum(map(len, decoded.events)) + len(decoded.dead) == 3, "every message ends in one of the two"
+    if expected in set(Reason):
+        assert told == f"dead letter `{expected}`"
+        assert [(dead.reason, dead.offset, dead.value) for dead in decoded.dead] == [(expected, 1, value or b"")]
+    else:
+        assert told.startswith("counted")
+        assert decoded.dead == []
+        assert _state(decoded) == expected
+        assert ("invalid" in told, "is null" in told) == ("invalid" in expected, expected == NULL)
+
+
+def _state(decoded: Decoded) -> str:
+    (events,) = decoded.events
+    x, c = events.numbers["features.x"][1], events.texts["features.c"][1].as_py()
+    if c == INVALID_TEXT:
+        return INVALID_C
+    if np.isinf(x):
+        return INVALID_X
+    return NULL if np.isnan(x) else COUNTED
+
+
+def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
+    good = encode_predictions(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
+    decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
+    assert outcome_of("Arrow by its header, and no Arrow stream") == "dead letter `not-arrow`"
+    assert outcome_of("damaged Arrow") == "dead letter `not-arrow`"
+    assert [(dead.reason, dead.offset) for dead in decoded.dead] == [("not-arrow", 1), ("not-arrow", 2), ("empty", 3)]
+    assert sum(map(len, decoded.events)) == 1
+
+
+def test_a_bad_row_is_a_dead_letter_alone() -> None:
+    rows = pa.table({"model": ["m", "m", None], "version": ["1", "1", "1"], "id": ["a", None, "c"], "at": [NOW_MS] * 3})
+    decoded = ArrowDecoder(REGISTRY).decode(batch([encode_predictions(rows)]))
+    assert outcome_of("an Arrow batch with one bad row").startswith("the row is a dead letter of its reason")
+    assert [(dead.reason, dead.index) for dead in decoded.dead] == [("missing-id", 1), ("missing-model", 2)]
+    assert pa.ipc.open_stream(decoded.dead[0].value).read_all().to_pylist() == rows.slice(1, 1).to_pylist()
+    assert sum(map(len, decoded.events)) == 1
+
+
+def test_every_reason_is_in_the_documentation() -> None:
+    assert [reason for reason in Reason if f"`{reason}`" not in DOCS] == []

@@ -1,0 +1,168 @@
+"""Old and new programs read one another's events, labels and contracts; the payloads of each format are kept.
+
+`golden/` holds what the first format wrote. Those files never change; a new format adds files of its own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from barograph import Contract, Label, Prediction, dump_contract, load_contract
+from barograph.events import decode_label, decode_prediction, encode_json
+from barograph.schemas import event_schema
+from barograph.values import encode_event
+
+GOLDEN = Path(__file__).parent / "golden"
+
+PREDICTION = Prediction(
+    model="flight-delay",
+    version="3",
+    id="0f8a61c2",
+    at=1377172800000,
+    arm="b",
+    context={"origin": "JFK", "channel": None},
+    features={"temp": 71.6, "dewp": "NaN", "seats": 189, "carrier": "B6", "weekend": False, "wind": None},
+    score=0.73,
+    class_="late",
+    scores={"late": 0.73, "on time": 0.27},
+    metrics={"trees": 120},
+    latency_ms=12.3,
+    status="served",
+    error="TimeoutError",
+    producer="serving-7f3a-4711-9c0e12ab",
+    seq=1042,
+)
+LABEL = Label(model="flight-delay", id="0f8a61c2", label=True, at=1377187200000)
+
+
+class PredictionV1(msgspec.Struct, rename={"class_": "class"}):
+    """What the first readers knew of a prediction; it stays as it is."""
+
+    model: str
+    version: str
+    id: str
+    at: int | str
+    arm: str | None = None
+    context: dict[str, str | None] | None = None
+    features: dict[str, float | int | str | bool | None] | None = None
+    score: float | str | None = None
+    class_: str | bool | int | None = None
+    scores: dict[str, float | str | None] | None = None
+    metrics: dict[str, float | str | None] | None = None
+    latency_ms: float | str | None = None
+    status: str | None = None
+    error: str | None = None
+    producer: str | None = None
+    seq: int | None = None
+
+
+class LabelV1(msgspec.Struct):
+    """What the first readers knew of a label; it stays as it is."""
+
+    model: str
+    id: str
+    label: bool | float | int | str
+    at: int | str
+
+
+class LaterPrediction(Prediction, kw_only=True):
+    """A prediction as some later format may have it."""
+
+    region: str | None = None
+    explanations: dict[str, list[float]] | None = None
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / name).read_bytes().rstrip(b"\n")
+
+
+def test_new_readers_read_old_events() -> None:
+    assert decode_prediction(golden("prediction-v1.json")) == PREDICTION
+    assert decode_label(golden("label-v1.json")) == LABEL
+
+
+def test_old_readers_read_new_events() -> None:
+    old = msgspec.json.decode(encode_event(PREDICTION), type=PredictionV1)
+    for name in PredictionV1.__struct_fields__:
+        assert getattr(old, name) == getattr(PREDICTION, name), name
+    label = msgspec.json.decode(encode_json(LABEL), type=LabelV1)
+    assert (label.model, label.id, label.label, label.at) == ("flight-delay", "0f8a61c2", True, 1377187200000)
+
+
+@pytest.mark.parametrize("reader", [Prediction, PredictionV1])
+def test_members_that_a_reader_does_not_know_are_tolerated(reader: type[Any]) -> None:
+    given = msgspec.structs.asdict(PREDICTION)
+    later = LaterPrediction(**given, region="eu", explanations={"temp": [0.1, 0.2]})
+    read = msgspec.json.decode(encode_json(later), type=reader)
+    assert {name: getattr(read, name) for name in given} == given
+
+
+def test_later_readers_read_events_without_their_new_members() -> None:
+    read = msgspec.json.decode(golden("prediction-v1.json"), type=LaterPrediction)
+    assert (read.id, read.region) == ("0f8a61c2", None)
+
+
+def test_the_writer_still_writes_what_the_first_format_was() -> None:
+    assert encode_event(PREDICTION) == golden("prediction-v1.json")
+    assert encode_json(LABEL) == golden("label-v1.json")
+
+
+@pytest.mark.parametrize("struct", [Prediction, Label])
+def test_no_member_was_taken_away_or_changed_its_type(struct: type[Prediction] | type[Label]) -> None:
+    old = json.loads(golden(f"{struct.__name__.lower()}-v1.schema.json"))
+    new = event_schema(struct)
+    assert set(new["required"]) <= set(old["required"]), "a new member must be optional"
+    for name, member in old["properties"].items():
+        assert name in new["properties"], f"{name} was taken away"
+        assert _kinds(member) <= _kinds(new["properties"][name]), f"{name} no longer reads what it read"
+
+
+def _kinds(schema: dict[str, Any]) -> set[str]:
+    kinds = schema["type"]
+    found = {kinds} if isinstance(kinds, str) else set(kinds)
+    if "additionalProperties" in schema:
+        found |= {f"of {kind}" for kind in _kinds(schema["additionalProperties"])}
+    return found
+
+
+def test_old_arrow_batches_are_read() -> None:
+    predictions = pa.ipc.open_stream(io.BytesIO(GOLDEN.joinpath("predictions-v1.arrow").read_bytes())).read_all()
+    assert predictions.num_rows == 2
+    first, second = predictions.to_pylist()
+    assert first["features.seats"] == 189
+    assert first["features.weekend"] is False
+    assert (first["class"], second["error"], second["seq"]) == ("late", "TimeoutError", 1)
+    kinds = {field.name: str(field.type) for field in predictions.schema}
+    assert kinds == {
+        "model": "dictionary<values=string, indices=int8, ordered=0>",
+        "version": "dictionary<values=string, indices=int8, ordered=0>",
+        "id": "string",
+        "at": "timestamp[ms, tz=UTC]",
+        **dict.fromkeys(("arm", "class", "status", "error", "features.carrier", "context.origin"), "string"),
+        **dict.fromkeys(("score", "latency_ms", "features.temp", "scores.late"), "double"),
+        **dict.fromkeys(("features.seats", "metrics.trees", "seq"), "int64"),
+        "features.weekend": "bool",
+        "producer": "dictionary<values=string, indices=int8, ordered=0>",
+    }
+    labels = pa.ipc.open_stream(io.BytesIO(GOLDEN.joinpath("labels-v1.arrow").read_bytes())).read_all()
+    assert [(row["id"], row["label"]) for row in labels.to_pylist()] == [("a", True), ("b", False)]
+
+
+def test_old_contracts_are_read_from_file_and_from_the_warehouse() -> None:
+    """The id is part of the format: where it changes, every model is taken for one with a new contract."""
+    from_file = load_contract(GOLDEN / "contract-v1.yaml")
+    stored = msgspec.json.decode(golden("contract-v1.json"), type=Contract)
+    assert from_file == stored
+    assert from_file.id == stored.id == "6825955808b6b1b7"
+    assert dump_contract(from_file) == GOLDEN.joinpath("contract-v1.yaml").read_text("utf-8")
+
+
+def test_a_contract_of_a_later_format_is_read_from_the_warehouse_by_old_programs() -> None:
+    later = {**json.loads(golden("contract-v1.json")), "shadow": "a member of a later format"}
+    assert msgspec.json.decode(json.dumps(later), type=Contract).model == "flight-delay"

@@ -1,0 +1,143 @@
+"""What the publisher writes is what the sketcher reads, in JSON and Arrow alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph import Contract, Publisher
+from barograph.contract import Field, Slice
+from barograph.outbox import Outbox
+
+from streams.batch import Decoded, MessageBatch
+from streams.columns import INVALID_TEXT
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
+from streams.registry import Registry
+
+CONTRACT = Contract(
+    model="m",
+    fields=(
+        Field(name="temp", type="float", source="features.temp"),
+        Field(name="seats", type="int", source="features.seats"),
+        Field(name="weekend", type="bool", source="features.weekend"),
+        Field(name="carrier", type="category", source="features.carrier"),
+        Field(name="booked_at", type="timestamp", source="features.booked_at"),
+        Field(name="tokens", type="int", source="metrics.tokens"),
+        Field(name="score", type="float", source="score"),
+        Field(name="class", type="category", source="class"),
+    ),
+    slices=(Slice(name="origin", source="context.origin"), Slice(name="arm", source="arm")),
+)
+REGISTRY = Registry(contracts={"m": CONTRACT})
+NOW_MS = 1_700_000_000_000
+BOOKED = datetime(2023, 11, 1, tzinfo=UTC)
+COLUMNS: dict[str, list[Any]] = {
+    "id": ["a", "b", "c", "d"],
+    "at": [NOW_MS, NOW_MS - 1, NOW_MS - 2, NOW_MS - 3],
+    "features.temp": [71.5, None, math.nan, -math.inf],
+    "features.seats": [189, None, 0, -1],
+    "features.weekend": [True, None, False, False],
+    "features.carrier": ["B6", None, "größe", ""],
+    "features.booked_at": [BOOKED, None, BOOKED, BOOKED],
+    "metrics.tokens": [3, None, 4, 5],
+    "score": [0.25, None, math.inf, 1.0],
+    "class": ["late", None, "on time", "late"],
+    "context.origin": ["JFK", None, "LGA", "EWR"],
+    "arm": ["a", None, "b", "a"],
+    "error": [None, "TimeoutError", None, None],
+}
+
+
+class Kept:
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.values: list[bytes | None] = []
+        self.publisher = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: self))
+
+    def produce(self, _topic: str, value: bytes, **_where: Any) -> None:
+        self.values.append(value)
+
+    def poll(self, _timeout_s: float) -> int:
+        return 0
+
+    def flush(self, _timeout_s: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return 0
+
+    def batch(self) -> MessageBatch:
+        n = len(self.values)
+        return MessageBatch(self.values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    made = Kept()
+    yield made
+    made.publisher.close(0)
+
+
+def one_by_one(kept: Kept) -> Decoded:
+    for i in range(len(COLUMNS["id"])):
+        row = {name: values[i] for name, values in COLUMNS.items()}
+        members: dict[str, Any] = {"features": {}, "context": {}, "metrics": {}}
+        for name, value in row.items():
+            room, dot, member = name.partition(".")
+            if dot:
+                members[room][member] = value
+            else:
+                members["class_" if name == "class" else name] = value
+        kept.publisher.prediction(**members)
+    return JsonDecoder(REGISTRY).decode(kept.batch())
+
+
+def as_table(kept: Kept) -> Decoded:
+    assert kept.publisher.predictions(pa.table(COLUMNS)) == 4
+    return ArrowDecoder(REGISTRY).decode(kept.batch())
+
+
+@pytest.mark.parametrize("publish", [one_by_one, as_table])
+def test_every_value_arrives(publish: Any, kept: Kept) -> None:
+    decoded = publish(kept)
+    assert decoded.dead == []
+    (events,) = decoded.events
+    nan, invalid = math.nan, math.inf
+    booked_ms = BOOKED.timestamp() * 1000
+    expected = {
+        "features.temp": [71.5, nan, invalid, invalid],
+        "features.seats": [189, nan, 0, -1],
+        "features.weekend": [1, nan, 0, 0],
+        "features.booked_at": [booked_ms, nan, booked_ms, booked_ms],
+        "metrics.tokens": [3, nan, 4, 5],
+        "score": [0.25, nan, invalid, 1.0],
+    }
+    assert set(events.numbers) == set(expected)
+    for source, values in expected.items():
+        np.testing.assert_array_equal(np.abs(events.numbers[source]), np.abs(values), err_msg=source)
+    assert {source: column.to_pylist() for source, column in events.texts.items()} == {
+        source: COLUMNS[source] for source in ("features.carrier", "class", "context.origin", "arm")
+    }
+    assert events.at_ms.tolist() == COLUMNS["at"]
+    assert events.errors.tolist() == [False, True, False, False]
+    assert (events.versions, events.version_code.tolist()) == (("3",), [0, 0, 0, 0])
+
+
+def test_what_no_event_can_hold_is_an_invalid_field_and_no_dead_letter(kept: Kept) -> None:
+    kept.publisher.prediction(id="a", at=NOW_MS, features={"temp": object(), "carrier": [1], "weekend": "yes"})
+    decoded = JsonDecoder(REGISTRY).decode(kept.batch())
+    assert decoded.dead == []
+    (events,) = decoded.events
+    assert math.isinf(events.numbers["features.temp"][0])
+    assert math.isinf(events.numbers["features.weekend"][0])
+    assert events.texts["features.carrier"].to_pylist() == [INVALID_TEXT]
