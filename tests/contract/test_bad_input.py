@@ -25,6 +25,7 @@ NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
 REGISTRY = Registry(
     contracts={
+        "another": Contract(model="another"),
         "m": Contract(
             model="m",
             fields=(
@@ -32,10 +33,11 @@ REGISTRY = Registry(
                 Field(name="c", type="category", source="features.c"),
                 Field(name="tokens", type="int", source="metrics.tokens"),
             ),
-        )
+        ),
     }
 )
 GOOD: dict[str, Any] = {"model": "m", "version": "1", "id": "a", "at": NOW_MS, "features": {"x": 1.5, "c": "red"}}
+NO_OBJECT = "`features`, `context` or `metrics` that the contract reads and that is no object"
 COUNTED, NULL, INVALID_X, INVALID_C = "counted", "null", "invalid x", "invalid c"
 
 
@@ -76,16 +78,8 @@ CASES: list[tuple[str, bytes | None, str]] = [
     ("`id` missing, null or empty", event(id=""), Reason.MISSING_ID),
     ("`version` or `id` that is no text", event(version=3), Reason.WRONG_TYPE),
     ("`version` or `id` that is no text", event(id=["a"]), Reason.WRONG_TYPE),
-    (
-        "`features`, `context` or `metrics` that the contract reads and that is no object",
-        event(features=[1]),
-        "wrong-type",
-    ),
-    (
-        "`features`, `context` or `metrics` that the contract reads and that is no object",
-        event(metrics="x"),
-        "wrong-type",
-    ),
+    (NO_OBJECT, event(features=[1]), Reason.WRONG_TYPE),
+    (NO_OBJECT, event(metrics="x"), Reason.WRONG_TYPE),
     ("`at` missing or null", without("at"), Reason.MISSING_TIME),
     ("`at` missing or null", event(at=None), Reason.MISSING_TIME),
     ("`at` that is no time, or has no offset", event(at="yesterday"), Reason.BAD_TIME),
