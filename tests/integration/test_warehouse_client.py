@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import emptied, migrated
-from warehouse import queries
+from warehouse import migrate, queries
 from warehouse.client import Address, Client, WarehouseBusy, WarehouseError, connect
 from warehouse.tables import insert_rows
 
@@ -117,6 +118,21 @@ def test_a_server_that_refuses_is_an_error(status: int, code: int | None) -> Non
     with answering(refusing(status, code, "no")) as address, pytest.raises(WarehouseError) as caught:
         connect(address)
     assert caught.value.code == code
+
+
+@pytest.mark.slow
+def test_a_killed_engine_is_busy_and_keeps_what_it_took(tmp_path: Path) -> None:
+    """The same client goes on when the engine is back."""
+    values = {"topic_id": "a", "partitions": 1, "recorded_at": 0}
+    with LocalClickHouse(tmp_path) as own, connect(Address(own.host, own.port), create=True) as client:
+        migrate.apply(client)
+        insert_rows(client, "topics", [{"name": "before", **values}])
+        own.kill()
+        with pytest.raises(WarehouseBusy, match="to write 1 rows to topics"):
+            insert_rows(client, "topics", [{"name": "after", **values}])
+        own.start()
+        insert_rows(client, "topics", [{"name": "after", **values}])
+        assert [found.name for found in queries.topics(client)] == ["after", "before"]
 
 
 def test_a_statement_that_the_engine_refuses_keeps_its_code(client: Client) -> None:

@@ -163,7 +163,9 @@ def test_freshness_is_asked_not_inferred(client: Client) -> None:
         values = {"model": "m", "watermark": start, "sealed_until": start + hours * HOUR, "updated_at": NOW}
         insert_rows(client, "progress", [row("progress", **values, pos=pos)])
     insert_rows(client, "progress", [row("progress", model="quiet", pos=1)])
-    one, two, quiet = status.freshness(client)
+    insert_rows(client, "contracts", [row("contracts", model="applied"), row("contracts", model="m")])
+    applied, one, two, quiet = status.freshness(client)
+    assert (applied.model, applied.version, applied.sealed_until.year) == ("applied", "", 1970)
     assert (one.model, one.version, one.last_traffic_at) == ("m", "1", start + HOUR)
     assert (one.last_counted_at, one.sealed_until) == (start + 3 * HOUR, start + 3 * HOUR)
     age_s = (datetime.now(UTC) - start).total_seconds()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
+from streams.times import RETENTION_MS
 from tests.support.warehouse import migrated
 from warehouse import describe, migrate
 from warehouse.client import Address, Client, WarehouseError, connect
@@ -129,6 +132,15 @@ def test_every_table_view_and_column_is_described(client: Client) -> None:
 
 def test_the_page_of_tables_says_what_the_schema_says(client: Client) -> None:
     assert describe.compare(describe.render(client)) == 0
+
+
+@pytest.mark.parametrize("table", ["panes", "rollups", "volume", "drift", "rates"])
+def test_results_are_kept_for_longer_than_an_event_may_be_old(client: Client, table: str) -> None:
+    sql = "SELECT create_table_query FROM system.tables WHERE database = {d:String} AND name = {table:String}"
+    [(statement,)] = client.rows(sql, {"d": client.database, "table": table})
+    kept = re.search(r" TTL \w+ \+ toIntervalDay\((\d+)\) ", statement)
+    assert kept is not None, statement
+    assert timedelta(days=int(kept[1])) > timedelta(milliseconds=RETENTION_MS)
 
 
 def test_what_is_sent_has_the_types_of_the_tables(client: Client) -> None:

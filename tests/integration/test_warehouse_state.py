@@ -186,15 +186,20 @@ def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) 
             pane(1, n=6, nulls=2, **moments, **extremes),
             pane(1, pane_start=START_S + 60, n=2, nulls=2, minimum=math.inf, maximum=-math.inf),
             pane(1, slice="country=DE", n=2),
+            pane(1, baseline_id="unknown", n=6, nulls=2, **moments, **extremes),
         ],
     )
     [full, empty] = client.rows(
-        "SELECT mean, stddev, minimum, maximum FROM all_panes WHERE slice = 'all' ORDER BY pane_start"
+        "SELECT mean, stddev, minimum, maximum FROM all_panes "
+        "WHERE slice = 'all' AND baseline_id = 'b' ORDER BY pane_start"
     )
     assert full == pytest.approx((values.mean(), values.std(ddof=1), 9.5, 30.0))
     assert np.isnan(empty).all()
     [no_moments] = client.rows("SELECT mean, stddev, minimum, maximum FROM all_panes WHERE slice != 'all'")
     assert np.isnan(no_moments).all()
+    [(mean, stddev)] = client.rows("SELECT mean, stddev FROM all_panes WHERE baseline_id = 'unknown'")
+    assert math.isnan(mean)
+    assert stddev == pytest.approx(values.std(ddof=1))
 
 
 def test_hours_join_rollups_with_panes_of_an_hour_and_more(client: Client) -> None:
@@ -252,3 +257,32 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
         ("c", "1", False, ""),
     ]
     assert client.rows("SELECT given FROM last_labels WHERE model = 'm' ORDER BY id") == [(2,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("view", "conditions", "keys"),
+    [
+        ("latest_drift", "field = 'x' AND window = '1h' AND window_end > {time}", "model field window window_end"),
+        ("latest_rates", "field = 'x' AND kind = 'null' AND window_end > {time}", "model field kind window_end"),
+        ("all_panes", "field = 'x' AND pane_start > {time}", "model field pane_start"),
+        ("hours", "field = 'x' AND pane_start > {time}", "model field pane_s pane_start"),
+        ("all_volume", "slice = 'all' AND pane_start > {time}", "model slice pane_start"),
+        ("all_predictions", "at > {time}", "model toStartOfHour(at)"),
+        ("predictions_labelled", "at > {time}", "model toStartOfHour(at)"),
+        ("last_labels", "id = 'a'", "model id"),
+    ],
+)
+def test_conditions_reach_the_index_through_the_views(client: Client, view: str, conditions: str, keys: str) -> None:
+    insert_rows(client, "drift", [verdict("drift", 1, 1)])
+    insert_rows(client, "rates", [verdict("rates", 1, 1, kind="null")])
+    insert_rows(client, "panes", [pane(1, pane_s=HOUR_S)])
+    insert_rows(client, "volume", [row("volume", model="m", slice="all", pane_start=START_S, pos=1)])
+    insert_rows(client, "predictions", [prediction(1, NOW, id="a")])
+    received = int(NOW.timestamp() * 1000)
+    insert_rows(client, "labels", [row("labels", model="m", id="a", at=received, received_at=received)])
+    where = conditions.format(time=f"toDateTime({START_S - 1}, 'UTC')")
+    plan = client.rows(f"EXPLAIN indexes = 1 SELECT * FROM {view} WHERE model = 'm' AND {where}")
+    # The plan is drawn as a tree: what is left without its lines are the words.
+    words = " ".join(line for (line,) in plan).replace("│", " ").split()
+    assert f"PrimaryKey Keys: {keys} Condition:" in " ".join(words)
+    assert client.rows(f"SELECT count() FROM {view} WHERE model = 'm' AND {where}") == [(1,)]

@@ -3,6 +3,8 @@
 -- Every row carries pos, the place in the parts topic of the last record that changed it, and the row with the
 -- greatest pos replaces the others of its key. All of it is written synchronously to disk (fsync), because offsets are
 -- acknowledged to Kafka on the strength of it.
+--
+-- Events of up to 400 days ago are taken, so panes are kept for longer than that.
 
 CREATE TABLE IF NOT EXISTS panes
 (
@@ -30,11 +32,11 @@ CREATE TABLE IF NOT EXISTS panes
     pos UInt64 COMMENT 'Place in the parts topic of the last record that changed the row: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(pos)
-PARTITION BY (toYYYYMM(pane_start), pane_s < 3600)
+PARTITION BY toYYYYMM(pane_start)
 ORDER BY (model, version, baseline_id, slice, field, pane_s, pane_start)
-TTL pane_start + toIntervalDay(if(pane_s < 3600, 90, 750))
+TTL pane_start + INTERVAL 430 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Counts of each field per slice and pane; kept for 90 days of event time where panes are shorter than an hour, else for 750. Older states of a row can linger until the next merge: read the view all_panes.';
+COMMENT 'Counts of each field per slice and pane; kept for 430 days of event time. Older states of a row can linger until the next merge: read the view all_panes.';
 
 CREATE TABLE IF NOT EXISTS rollups
 (

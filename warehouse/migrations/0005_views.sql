@@ -142,7 +142,7 @@ CREATE VIEW IF NOT EXISTS all_panes
     above UInt64 COMMENT 'Valid values over the upper limit',
     unseen UInt64 COMMENT 'Values of categories that the baseline does not keep',
     counts Array(UInt64) COMMENT 'Events per cell of the baseline: one per bin (numbers) or per category and then unseen (categories), and null last',
-    mean Float64 COMMENT 'Mean of the valid numbers, NaN where there is none or moments are not kept',
+    mean Float64 COMMENT 'Mean of the valid numbers, NaN where there is none, moments are not kept or the baseline is not known',
     stddev Float64 COMMENT 'Sample standard deviation of the valid numbers, NaN under two of them or where moments are not kept',
     minimum Float64 COMMENT 'Least valid number, NaN where there is none or it is not kept',
     maximum Float64 COMMENT 'Greatest valid number, NaN where there is none or it is not kept',
@@ -165,7 +165,7 @@ SELECT
     above,
     unseen,
     counts,
-    if(isFinite(stored.minimum) AND n > nulls, means[field] + shift_sum / (n - nulls), nan) AS mean,
+    if(isFinite(stored.minimum) AND n > nulls AND mapContains(means, field), means[field] + shift_sum / (n - nulls), nan) AS mean,
     if(
         isFinite(stored.minimum) AND n > nulls + 1,
         sqrt(greatest(shift_square_sum - shift_sum * shift_sum / (n - nulls), 0) / (n - nulls - 1)),
@@ -195,7 +195,7 @@ CREATE VIEW IF NOT EXISTS hours
     above UInt64 COMMENT 'Valid values over the upper limit',
     unseen UInt64 COMMENT 'Values of categories that the baseline does not keep',
     counts Array(UInt64) COMMENT 'Events per cell of the baseline: one per bin (numbers) or per category and then unseen (categories), and null last',
-    mean Float64 COMMENT 'Mean of the valid numbers, NaN where there is none or moments are not kept',
+    mean Float64 COMMENT 'Mean of the valid numbers, NaN where there is none, moments are not kept or the baseline is not known',
     stddev Float64 COMMENT 'Sample standard deviation of the valid numbers, NaN under two of them or where moments are not kept',
     minimum Float64 COMMENT 'Least valid number, NaN where there is none or it is not kept',
     maximum Float64 COMMENT 'Greatest valid number, NaN where there is none or it is not kept',
@@ -218,7 +218,7 @@ SELECT
     above,
     unseen,
     counts,
-    if(isFinite(stored.minimum) AND n > nulls, means[field] + shift_sum / (n - nulls), nan) AS mean,
+    if(isFinite(stored.minimum) AND n > nulls AND mapContains(means, field), means[field] + shift_sum / (n - nulls), nan) AS mean,
     if(
         isFinite(stored.minimum) AND n > nulls + 1,
         sqrt(greatest(shift_square_sum - shift_sum * shift_sum / (n - nulls), 0) / (n - nulls - 1)),
@@ -246,7 +246,7 @@ SELECT
     above,
     unseen,
     counts,
-    if(isFinite(stored.minimum) AND n > nulls, means[field] + shift_sum / (n - nulls), nan) AS mean,
+    if(isFinite(stored.minimum) AND n > nulls AND mapContains(means, field), means[field] + shift_sum / (n - nulls), nan) AS mean,
     if(
         isFinite(stored.minimum) AND n > nulls + 1,
         sqrt(greatest(shift_square_sum - shift_sum * shift_sum / (n - nulls), 0) / (n - nulls - 1)),
@@ -443,6 +443,12 @@ SELECT
     read.updated_at AS updated_at
 FROM
 (
+    SELECT model FROM contracts
+    UNION DISTINCT
+    SELECT model FROM progress
+) AS known
+LEFT JOIN
+(
     SELECT
         model,
         argMax(state.watermark, state.pos) AS watermark,
@@ -450,7 +456,7 @@ FROM
         argMax(state.updated_at, state.pos) AS updated_at
     FROM progress AS state FINAL
     GROUP BY model
-) AS read
+) AS read USING (model)
 LEFT JOIN
 (
     SELECT model, version, maxIf(pane_start + pane_s, n > 0) AS last_traffic_at, max(pane_start + pane_s) AS last_counted_at
@@ -458,7 +464,7 @@ LEFT JOIN
     WHERE slice = 'all'
     GROUP BY model, version
 ) AS counted USING (model)
-COMMENT 'How fresh each model is: queried, never inferred from rows that are missing.';
+COMMENT 'How fresh each model is that was applied or read: times are 1970 where nothing has come yet.';
 
 CREATE VIEW IF NOT EXISTS pipeline
 (
