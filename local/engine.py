@@ -125,8 +125,10 @@ class Reply:
 class _Session:
     """One engine connection and what is set on it; used by one request at a time."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, address: str, *, is_kept: bool) -> None:
+        self._connection = Connection(address)
+        # What is not kept needs no undoing, and finding out what to undo takes 4 ms a setting.
+        self._is_kept = is_kept
         self._own_database = "default"
         self._database = "default"
         # Settings that came with a request rather than by SET, with what to SET them to afterwards.
@@ -174,7 +176,7 @@ class _Session:
         for name in [name for name in self._replaced if name not in request.settings]:
             self._run(f"SET {name} = {self._replaced.pop(name)}")
         for name, value in request.settings.items():
-            before = self._replaced.get(_checked(name)) or self._current(name)
+            before = self._replaced.get(_checked(name)) or (self._current(name) if self._is_kept else "")
             self._run(f"SET {name} = {_string(value)}")
             self._replaced[name] = before
 
@@ -255,7 +257,7 @@ class Engine:
             EngineError: With the engine's code and message.
         """
         if not request.session_id:
-            session = _Session(Connection(self._address))
+            session = _Session(self._address, is_kept=False)
             try:
                 return session.execute(request)
             finally:
@@ -294,7 +296,7 @@ class Engine:
                         f"Code: {_SESSION_NOT_FOUND}. DB::Exception: Session {name} not found. (SESSION_NOT_FOUND)",
                         _SESSION_NOT_FOUND,
                     )
-                session = self._sessions[name] = _Session(Connection(self._address))
+                session = self._sessions[name] = _Session(self._address, is_kept=True)
             if not session.lock.acquire(blocking=False):
                 raise EngineError(
                     f"Code: {_SESSION_IS_LOCKED}. DB::Exception: Session {name} is locked by a concurrent "

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import attrgetter, or_
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -30,8 +30,16 @@ from streams.wanted import Wanted, wanted
 CHUNK = 2_000
 """Messages decoded in one go: one bad message costs the tolerant way for this many."""
 INVALID = math.inf
+_REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
+"""What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
 _GROUPS = ("features", "metrics", "context")
 _TOP = ("score", "class", "latency_ms", "arm")
+
+
+class _Nobody(msgspec.Struct, tag_field="model", tag="\x00nobody"):
+    """Makes a union of even a single model's type: outside a union msgspec does not ask for the tag."""
+
+    never: Literal["\x00never"]
 
 
 class _Rejected(Exception):
@@ -182,8 +190,8 @@ class JsonDecoder:
     def __init__(self, registry: Registry) -> None:
         self._models = {model: _ModelType(wanted(registry, model)) for model in registry.contracts}
         self._by_type = {kind.type: kind for kind in self._models.values()}
-        union = reduce(or_, (kind.type for kind in self._models.values())) if self._models else None
-        self._decoder = msgspec.json.Decoder(union) if union is not None else None
+        union = reduce(or_, (kind.type for kind in self._models.values()), _Nobody)
+        self._decoder = msgspec.json.Decoder(union)
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Turn a batch into columns per model and dead letters; every message ends in one of the two."""
@@ -210,22 +218,19 @@ class JsonDecoder:
         return decoded
 
     def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
-        if self._decoder is None:
-            return None
         decode = self._decoder.decode
         try:
             return [_identified(decode(value)) for value in values]  # type: ignore[arg-type]
-        except (msgspec.DecodeError, RecursionError, TypeError, _Rejected):
+        except (*_REFUSALS, TypeError, _Rejected):
             return None
 
     def _decode_one(self, value: bytes | None) -> Any:
         if not value:
             raise _Rejected(Reason.EMPTY)
-        if self._decoder is not None:
-            try:
-                return _identified(self._decoder.decode(value))
-            except (msgspec.DecodeError, RecursionError, _Rejected):
-                pass
+        try:
+            return _identified(self._decoder.decode(value))
+        except (*_REFUSALS, _Rejected):
+            pass
         raw = _parse(value)
         if not isinstance(raw, dict):
             raise _Rejected(Reason.NOT_AN_OBJECT, f"the message is {type(raw).__name__}")
@@ -261,7 +266,7 @@ def _parse(value: bytes) -> Any:
         return msgspec.json.decode(value)
     except RecursionError:
         raise _Rejected(Reason.TOO_DEEP) from None
-    except msgspec.DecodeError:
+    except _REFUSALS:
         pass
     try:
         return json.loads(value.decode())

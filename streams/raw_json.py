@@ -1,15 +1,19 @@
 """JSON predictions → raw rows: a typed decode in C, then whole columns.
 
-An event that fits the format exactly is taken as it is: whatever fits is an event to the sketcher too. About every
-other event the sketcher's own decoder decides, so that raw rows and counted events are the same.
+Three ways, each for what the one before refuses, and all end in the same rows:
+
+1. *exact*: the event holds every feature of the contract and no member that is unknown: features become columns.
+2. *free*: the event fits the format; its features are laid end to end and sorted by key and kind.
+3. *judged*: it does not fit, and the sketcher's own decoder says whether it is counted.
+
+Whatever fits the format is an event to the sketcher as well, so raw rows and counted events are the same.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any
 
 import msgspec
@@ -20,30 +24,50 @@ from numpy.typing import NDArray
 from streams import raw_maps as maps
 from streams.batch import MessageBatch
 from streams.decode_json import JsonDecoder, refuse_times
+from streams.raw_columns import FeatureColumns
+from streams.raw_parse import parse_counted
 from streams.raw_rows import RawModel, positions, raw_models, rows_of, times, unknown
-from streams.raw_values import clean, integer_column, number_column, text_column
+from streams.raw_values import integer_column, number_column, text_column
 from streams.registry import Registry
 from streams.times import times_ms
+
+CHUNK = 2_000
+"""Messages decoded in one go: what they hold stays in the processor's cache."""
+TRIES = 50
+"""Events of a chunk that are tried the exact way in vain before the rest is not."""
 
 _MAPS = ("context", "features", "scores", "metrics")
 _TEXTS = ("arm", "class", "status", "error", "producer")
 _NUMBERS = ("score", "latency_ms")
-_OPTIONAL = (*_MAPS, *_TEXTS, *_NUMBERS, "seq")
-_REQUIRED = ("version", "id", "at")
-_NAMES = (*_REQUIRED, *_OPTIONAL)
-_N_MEMBERS = len(_NAMES) + 1  # and the model
+_PLAIN = (*_TEXTS, *_NUMBERS, "seq")
+_NAMES = ("version", "id", "at", *_MAPS, *_PLAIN)
+_KNOWN = frozenset((*_NAMES, "model"))
+_RENAME = {f"{name}_": name for name in _PLAIN}
+_ATTRIBUTES = {name: f"{name}_" if name in _PLAIN else name for name in _NAMES}
 _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OFF_FORMAT = (ValueError, RecursionError, TypeError)
+"""What msgspec raises; its own errors are ValueErrors, as is that of text which is no UTF-8."""
 
 
-def _event_type(model: str, *, strict: bool) -> Any:
+def _event_type(model: RawModel, *, exact: bool = False, strict: bool = True) -> Any:
     """The struct of one model's events; a strict one refuses unknown members."""
-    members: list[Any] = [("version", str), ("id", str), ("at", int | str)]
-    members += [(name, dict[str, Any] | None, None) for name in _MAPS]
-    members += [(f"{name}_", Any, None) for name in _OPTIONAL if name not in _MAPS]
-    rename = {f"{name}_": name for name in _OPTIONAL if name not in _MAPS}
+    some_map = dict[str, Any] | None
+    members: list[Any] = [("version", str), ("id", str), ("at", int | str), ("context", some_map, None)]
+    members.append(("features", _features_type(model)) if exact else ("features", some_map, None))
+    members += [(name, some_map, None) for name in ("scores", "metrics")]
+    members += [(f"{name}_", Any, None) for name in _PLAIN]
     return msgspec.defstruct(
-        "event_", members, rename=rename, gc=False, tag_field="model", tag=model, forbid_unknown_fields=strict
+        "event_", members, rename=_RENAME, gc=False, tag_field="model", tag=model.model, forbid_unknown_fields=strict
     )
+
+
+def _features_type(model: RawModel) -> Any:
+    """The struct of features: all that are watched, and no unknown one."""
+    members: list[Any] = [(f"m{i}", Any) for i in range(len(model.watched))]
+    members += [(f"o{i}", Any, msgspec.UNSET) for i in range(len(model.ignored))]
+    names = {f"m{i}": name for i, name in enumerate(model.watched)}
+    names |= {f"o{i}": name for i, name in enumerate(model.ignored)}
+    return msgspec.defstruct("features_", members, rename=names, gc=False, forbid_unknown_fields=True)
 
 
 class RawJson:
@@ -52,115 +76,136 @@ class RawJson:
     def __init__(self, registry: Registry) -> None:
         self._models = raw_models(registry)
         self._judge = JsonDecoder(registry)
-        self._types = {model: _event_type(model, strict=False) for model in self._models}
-        strict = {model: _event_type(model, strict=True) for model in self._models}
-        self._model_of = {kind: model for kinds in (self._types, strict) for model, kind in kinds.items()}
-        self._strict, self._lenient = _decoder(strict.values()), _decoder(self._types.values())
+        exact = {model: _event_type(facts, exact=True) for model, facts in self._models.items()}
+        strict = {model: _event_type(facts) for model, facts in self._models.items()}
+        self._types = {model: _event_type(facts, strict=False) for model, facts in self._models.items()}
+        self._exact, self._strict, self._lenient = map(_decoder, (exact, strict, self._types))
+        self._models_of_exact = {kind: self._models[model] for model, kind in exact.items()}
+        self._models_of_free = {kind: self._models[m] for kinds in (strict, self._types) for m, kind in kinds.items()}
 
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
-        """Make rows of a batch, one table per model; events that the sketcher puts aside give none."""
-        events: list[Any] = []
-        position: list[int] = []
-        extra: dict[int, int] = {}
-        refused: list[int] = []
-        for i, value in enumerate(batch.values):
-            try:
-                event = self._strict(value)
-            except (msgspec.DecodeError, RecursionError, TypeError):
-                try:
-                    event = self._lenient(value)
-                    extra[i] = _unknown_members(_RAW_MAP.decode(value))  # type: ignore[arg-type]
-                except (msgspec.DecodeError, RecursionError, TypeError):
-                    refused.append(i)
-                    continue
-            if not event.id or not event.version:
-                continue
-            events.append(event)
-            position.append(i)
-        if refused:
-            self._add_judged(batch, refused, events, position, extra)
+        """Make rows of a batch, in some order; events that the sketcher puts aside give none."""
         found = []
-        where = np.array(position, dtype=np.int64)
-        for kinds, model in self._present(events):
-            own = events if kinds is None else [event for event in events if type(event) in kinds]
-            places = where if kinds is None else where[[type(event) in kinds for event in events]]
-            found += self._rows(self._models[model], own, places, extra, batch)
+        for start in range(0, len(batch), CHUNK):
+            found += self._chunk(_part(batch, slice(start, start + CHUNK)))
         return found
 
-    def _present(self, events: list[Any]) -> Iterable[tuple[set[Any] | None, str]]:
-        """The models that events are of, with their types; None where all are of one model."""
-        kinds = set(map(type, events))
-        models = {self._model_of[kind] for kind in kinds}
-        if len(models) == 1:
-            yield None, models.pop()
-            return
-        for model in sorted(models):
-            yield {kind for kind in kinds if self._model_of[kind] == model}, model
+    def _chunk(self, batch: MessageBatch) -> list[pa.Table]:
+        exact, free = _Events(), _Events()
+        refused = []
+        for i, value in enumerate(batch.values):
+            if exact.events or i < TRIES:
+                try:
+                    exact.take(self._exact(value), i)
+                    continue
+                except _OFF_FORMAT:
+                    pass
+            try:
+                free.take(self._strict(value), i)
+            except _OFF_FORMAT:
+                try:
+                    event = self._lenient(value)
+                    free.extra[i] = _unknown_members(_RAW_MAP.decode(value))  # type: ignore[arg-type]
+                    free.take(event, i)
+                except _OFF_FORMAT:
+                    refused.append(i)
+        if refused:
+            self._add_judged(batch, refused, free)
+        found = []
+        for events, models in ((exact, self._models_of_exact), (free, self._models_of_free)):
+            for model, own in events.by_model(models):
+                found += _rows(model, own, batch, exact=events is exact)
+        return found
 
-    def _add_judged(
-        self, batch: MessageBatch, refused: list[int], events: list[Any], position: list[int], extra: dict[int, int]
-    ) -> None:
+    def _add_judged(self, batch: MessageBatch, refused: list[int], free: _Events) -> None:
         """Add those of the events off the format that the sketcher counts."""
-        part = batch.take(np.array(refused))
-        place = {key: i for key, i in zip(zip(part.partition.tolist(), part.offset.tolist(), strict=True), refused, strict=True)}
+        part = _part(batch, refused)
+        place = dict(zip(zip(part.partition.tolist(), part.offset.tolist(), strict=True), refused, strict=True))
         for counted in self._judge.decode(part).events:
-            kind = self._types[counted.model]
             for i, code in enumerate(counted.version_code.tolist()):
                 at = place[int(counted.partition[i]), int(counted.offset[i])]
-                raw = _parse(batch.values[at])
-                held = {name: raw.get(name) for name in _MAPS}
-                extra[at] = _unknown_members(raw) + sum(
-                    not isinstance(value, dict) for value in held.values() if value is not None
+                raw = parse_counted(batch.values[at])
+                held = [raw.get(name) for name in _MAPS]
+                event = self._types[counted.model](
+                    counted.versions[code],
+                    raw["id"],
+                    int(counted.at_ms[i]),
+                    *(each if isinstance(each, dict) else None for each in held),
+                    *(raw.get(name) for name in _PLAIN),
                 )
-                events.append(
-                    kind(
-                        counted.versions[code],
-                        clean(raw["id"]),
-                        int(counted.at_ms[i]),
-                        *(value if isinstance(value, dict) else None for value in held.values()),
-                        *(raw.get(name) for name in _OPTIONAL if name not in _MAPS),
-                    )
-                )
-                position.append(at)
+                free.extra[at] = _unknown_members(raw) + sum(not isinstance(each, dict | None) for each in held)
+                free.take(event, at)
 
-    def _rows(
-        self, model: RawModel, events: list[Any], where: NDArray[np.int64], extra: dict[int, int], batch: MessageBatch
-    ) -> list[pa.Table]:
-        columns = dict(zip(_NAMES, zip(*map(msgspec.structs.astuple, events), strict=True), strict=True))
-        at_ms, unreadable = times_ms(columns["at"])
-        refused = refuse_times(at_ms, batch.received_ms[where], unreadable)
-        keep = model.keep(columns["id"])
-        if refused is not None:
-            keep = refused == "" if keep is None else keep & (refused == "")
-        if keep is not None and not keep.all():
-            if not keep.any():
-                return []
-            chosen = np.flatnonzero(keep).tolist()
-            columns = {name: [values[i] for i in chosen] for name, values in columns.items()}
-            at_ms, where = at_ms[keep], where[keep]
-        added = np.array([extra.get(i, 0) for i in where.tolist()]) if extra else None
-        return [_table(model, columns, at_ms, added, positions(batch, where))]
+
+class _Events:
+    """Decoded events, and each one's message as a position in the batch."""
+
+    __slots__ = ("events", "extra", "where")
+
+    def __init__(self, events: list[Any] | None = None, where: list[int] | None = None) -> None:
+        self.events = events or []
+        self.where = where or []
+        self.extra: dict[int, int] = {}
+        """Unknown members beside the features."""
+
+    def take(self, event: Any, position: int) -> None:
+        """Add an event, unless it has no id or no version."""
+        if event.id and event.version:
+            self.events.append(event)
+            self.where.append(position)
+
+    def by_model(self, models: dict[Any, RawModel]) -> Iterable[tuple[RawModel, _Events]]:
+        """Split the events by their model."""
+        present = {models[kind].model: models[kind] for kind in set(map(type, self.events))}
+        for model in present.values():
+            own = self
+            if len(present) > 1:
+                chosen = [i for i, event in enumerate(self.events) if models[type(event)] is model]
+                own = _Events([self.events[i] for i in chosen], [self.where[i] for i in chosen])
+                own.extra = self.extra
+            yield model, own
+
+
+def _part(batch: MessageBatch, chosen: slice | list[int]) -> MessageBatch:
+    values = batch.values[chosen] if isinstance(chosen, slice) else [batch.values[i] for i in chosen]
+    return MessageBatch(values, batch.partition[chosen], batch.offset[chosen], batch.received_ms[chosen])
+
+
+def _rows(model: RawModel, own: _Events, batch: MessageBatch, *, exact: bool) -> list[pa.Table]:
+    events, where = own.events, np.array(own.where)
+    at_ms, unreadable = times_ms([event.at for event in events])
+    refused = refuse_times(at_ms, batch.received_ms[where], unreadable)
+    keep = model.keep([event.id for event in events])
+    if refused is not None:
+        keep = refused == "" if keep is None else keep & (refused == "")
+    if keep is not None:
+        events = [event for event, kept in zip(events, keep.tolist(), strict=True) if kept]
+        at_ms, where = at_ms[keep], where[keep]
+    if not events:
+        return []
+    columns = {name: list(map(attrgetter(attribute), events)) for name, attribute in _ATTRIBUTES.items()}
+    made = positions(batch, where) | {"at": times(at_ms)}
+    unread = [np.array([own.extra.get(i, 0) for i in where.tolist()])] if own.extra else []
+    if exact:
+        _exact_features(model, columns["features"], made)
+    else:
+        unread.append(_free_features(model, columns["features"], made))
+    return [_table(model, columns, made, unread)]
 
 
 def _table(
-    model: RawModel,
-    columns: dict[str, Sequence[Any]],
-    at_ms: NDArray[np.int64],
-    added: NDArray[np.int64] | None,
-    made: dict[str, pa.Array],
+    model: RawModel, columns: dict[str, list[Any]], made: dict[str, pa.Array], unread: list[NDArray[np.int64]]
 ) -> pa.Table:
-    n = len(at_ms)
-    made |= {"model": pa.repeat(model.model, n), "at": times(at_ms)}
+    n = len(columns["id"])
+    made["model"] = pa.repeat(model.model, n)
     made |= {name: pa.array(columns[name], pa.string()) for name in ("version", "id")}
     made |= {name: text_column(columns[name]) for name in _TEXTS}
     made["error"] = _errors(columns["error"], made["error"])
-    unread: list[NDArray[np.int64] | None] = [added]
     for name in _NUMBERS:
         values, other = number_column(columns[name])
         made[name] = pa.array(values)
         unread.append(other)
     made["seq"] = pa.array(integer_column(columns["seq"]))
-    unread.append(_features(model, columns["features"], made))
     for name in ("scores", "metrics"):
         found = maps.members(columns[name])
         maps.spelled_numbers(found, found.kinds == maps.TEXT)
@@ -168,13 +213,24 @@ def _table(
         made[name] = found.numbers(numbers)
         unread.append(found.count(~numbers & (found.kinds != maps.NULL)))
     context = maps.members(columns["context"])
-    maps.as_texts(context)
+    maps.as_texts(context, context.kinds != maps.NULL)
     made["context"] = context.texts(context.kinds == maps.TEXT)
-    made["unknown"] = unknown(n, *unread)
+    made["unknown"] = unknown(n, unread)
     return rows_of("predictions", made)
 
 
-def _features(model: RawModel, features: Sequence[dict[str, Any] | None], made: dict[str, pa.Array]) -> Any:
+def _exact_features(model: RawModel, features: Sequence[Any], made: dict[str, pa.Array]) -> None:
+    """Sort features into `numbers`, `strings` and `nulls`, column by column."""
+    found = FeatureColumns(len(features))
+    for prefix, names in (("m", model.watched), ("o", model.ignored)):
+        for i, name in enumerate(names):
+            found.add(name, list(map(attrgetter(f"{prefix}{i}"), features)), numeric=name in model.numeric)
+    found.into(made)
+
+
+def _free_features(
+    model: RawModel, features: Sequence[dict[str, Any] | None], made: dict[str, pa.Array]
+) -> NDArray[np.int64]:
     """Sort features into `numbers`, `strings` and `nulls`; count those that the contract does not know."""
     found = maps.members(features)
     names = found.names.to_pylist()
@@ -185,8 +241,8 @@ def _features(model: RawModel, features: Sequence[dict[str, Any] | None], made: 
     made["numbers"] = found.numbers(found.kinds <= maps.FLAG)
     made["strings"] = found.texts(found.kinds == maps.TEXT)
     made["nulls"] = found.keys(found.kinds == maps.NULL)
-    foreign = np.array([name not in model.features for name in names], dtype=bool)
-    return found.count(foreign[found.code]) if foreign.any() else None
+    foreign = np.array([not model.knows(name) for name in names], dtype=bool)
+    return found.count(foreign[found.code])
 
 
 def _errors(values: Sequence[Any], texts: pa.Array) -> pa.Array:
@@ -196,8 +252,8 @@ def _errors(values: Sequence[Any], texts: pa.Array) -> pa.Array:
     return pa.array([text if value else "" for value, text in zip(values, texts.to_pylist(), strict=True)], pa.string())
 
 
-def _decoder(types: Iterable[Any]) -> Any:
-    kinds = list(types)
+def _decoder(types: dict[str, Any]) -> Any:
+    kinds = list(types.values())
     return msgspec.json.Decoder(reduce(or_, kinds)).decode if kinds else _refuse
 
 
@@ -207,24 +263,3 @@ def _refuse(_value: bytes | None) -> Any:
 
 def _unknown_members(event: dict[str, Any]) -> int:
     return sum(name not in _KNOWN for name in event)
-
-
-def _parse(value: bytes | None) -> Any:
-    """Parse an event that the sketcher's decoder took."""
-    assert value is not None
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        return _cleaned(json.loads(value.decode()))
-
-
-def _cleaned(value: Any) -> Any:
-    """Replace lone surrogates in every text of a JSON value."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict):
-        return {clean(key): _cleaned(member) for key, member in value.items()}
-    return [_cleaned(member) for member in value] if isinstance(value, list) else value
-
-
-_KNOWN = frozenset((*_NAMES, "model"))

@@ -6,7 +6,7 @@ values, one for their kinds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -71,12 +71,12 @@ def offsets(lengths: NDArray[np.int64]) -> pa.Array:
     return pa.array(ends)
 
 
-def members(maps: Sequence[Mapping[str, Any] | None]) -> Members:
+def members(maps: Sequence[dict[str, Any] | None]) -> Members:
     """Lay the members of maps end to end; None is a map of none."""
     held = [each or _EMPTY for each in maps]
     lengths = np.fromiter(map(len, held), dtype=np.int64, count=len(held))
     total = int(lengths.sum())
-    flat = list(chain.from_iterable([each.values() for each in held]))
+    flat = list(chain.from_iterable(map(dict.values, held)))
     values = np.fromiter(flat, dtype=object, count=total)
     kinds = np.fromiter(map(_KINDS.__getitem__, map(type, flat)), dtype=np.int8, count=total)
     keys = pa.array(list(chain.from_iterable(held)), pa.string()).dictionary_encode()
@@ -84,9 +84,9 @@ def members(maps: Sequence[Mapping[str, Any] | None]) -> Members:
     return Members(len(held), np.repeat(np.arange(len(held)), lengths), keys.dictionary, code, values, kinds)
 
 
-def as_texts(found: Members) -> None:
-    """Write every member that is not null as text, in place."""
-    for i in np.flatnonzero((found.kinds != TEXT) & (found.kinds != NULL)).tolist():
+def as_texts(found: Members, chosen: NDArray[np.bool_]) -> None:
+    """Write the chosen members as text, in place."""
+    for i in np.flatnonzero((found.kinds != TEXT) & chosen).tolist():
         found.values[i] = text_of(found.values[i])
         found.kinds[i] = TEXT
 

@@ -8,7 +8,7 @@ reading again decides the same. Labels are always kept.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,16 @@ class RawModel:
 
     model: str
     share: float
-    features: frozenset[str]
-    """Features that the contract knows: watched, sliced by, or ignored for a reason."""
+    watched: tuple[str, ...]
+    """Features that the contract watches or slices by."""
+    ignored: tuple[str, ...]
+    """Features that it ignores for a reason; every other one is unknown."""
     numeric: frozenset[str]
     """Those whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
+
+    def knows(self, feature: str) -> bool:
+        """Whether the contract says anything of a feature."""
+        return feature in self.watched or feature in self.ignored
 
     def keep(self, ids: Sequence[str]) -> NDArray[np.bool_] | None:
         """Choose the predictions to keep by their ids, as a mask of shape (n,); None where all are."""
@@ -50,8 +56,10 @@ def raw_models(registry: Registry) -> dict[str, RawModel]:
     for model, contract in registry.contracts.items():
         sources = {field.source for field in contract.fields} | slice_sources(registry, contract)
         numeric = {field.source for field in contract.fields if field.type != "category"}
+        watched = _features(sources)
+        ignored = sorted(set(contract.ignored) - watched)
         found[model] = RawModel(
-            model, contract.raw_share, frozenset(_features(sources) | set(contract.ignored)), frozenset(_features(numeric))
+            model, contract.raw_share, tuple(sorted(watched)), tuple(ignored), frozenset(_features(numeric))
         )
     return found
 
@@ -81,12 +89,11 @@ def times(unix_ms: NDArray[np.int64]) -> pa.Array:
     return pa.array(unix_ms).cast(MILLIS)
 
 
-def unknown(n: int, *counts: NDArray[np.int64] | None) -> pa.Array:
-    """Add up how many members of each event were not known; None counts nothing."""
+def unknown(n: int, counts: Iterable[NDArray[np.int64]]) -> pa.Array:
+    """Add up how many members of each event, n of them, were passed over."""
     total = np.zeros(n, dtype=np.int64)
     for count in counts:
-        if count is not None:
-            total += count
+        total += count
     return pa.array(np.minimum(total, MAX_UNKNOWN).astype(np.uint16))
 
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """How JSON events spell numbers that are not finite."""
+UNWRITABLE = "…"
+"""Stands for a value that was read and cannot be written as text."""
 MAX_UNKNOWN = 65_535
 """What the column `unknown` holds at most."""
 _INT64_MAX = 2**63 - 1
@@ -29,7 +31,10 @@ def text_of(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return clean(value)
-    return clean(json.dumps(value, default=str, ensure_ascii=False))
+    try:
+        return clean(json.dumps(value, default=str, ensure_ascii=False))
+    except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
+        return UNWRITABLE
 
 
 def number_of(value: Any) -> float | None:
@@ -59,17 +64,17 @@ def text_column(values: Sequence[Any]) -> pa.Array:
     return pc.fill_null(pa.array(values, pa.string()), "")
 
 
-def number_column(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+def number_column(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Read values as numbers.
 
     Returns:
-        Shape (n,), NaN where there is none; and per value whether it was something else (None where none was).
+        Shape (n,), NaN where there is none; and 1 for each value that is something else, else 0.
     """
     if set(map(type, values)) <= {float, type(None)}:
-        return np.array(values, dtype=np.float64), None
+        return np.array(values, dtype=np.float64), np.zeros(len(values), dtype=np.int64)
     read = [None if value is None else number_of(value) for value in values]
     other = [found is None and value is not None for found, value in zip(read, values, strict=True)]
-    return np.array(read, dtype=np.float64), np.array(other, dtype=np.int64) if any(other) else None
+    return np.array(read, dtype=np.float64), np.array(other, dtype=np.int64)
 
 
 def integer_column(values: Sequence[Any]) -> NDArray[np.int64]:

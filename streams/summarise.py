@@ -246,8 +246,7 @@ def _category_cells(cells: FieldCells, texts: pa.Array) -> tuple[NDArray[np.int3
     invalid = pc.fill_null(pc.equal(_plain(texts), INVALID_TEXT), False).to_numpy(zero_copy_only=False)
     if not invalid.any():
         return cell, None
-    cell[invalid] = cells.invalid
-    return cell, invalid
+    return np.where(invalid, np.int32(cells.invalid), cell), invalid
 
 
 def _plain(texts: pa.Array) -> pa.Array:

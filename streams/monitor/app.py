@@ -127,7 +127,7 @@ def run_app(settings: ProcessorSettings, worker: Worker) -> int:
     """Run until SIGTERM, SIGINT or an error; return the exit code (0 asked to, 1 otherwise)."""
     app = make_app(settings, worker)
     try:
-        faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+        faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:

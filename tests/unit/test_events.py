@@ -31,6 +31,7 @@ from barograph.events import (
 )
 from barograph.values import (
     InvalidEvent,
+    QuickPrediction,
     clean,
     encode_event,
     epoch_ms,
@@ -153,6 +154,16 @@ def test_an_event_whose_parts_cannot_be_asked_is_refused() -> None:
     with pytest.raises(InvalidEvent, match="a value cannot be written") as caught:
         written(features=Broken(x=math.nan))
     assert "secret" not in str(caught.value)
+
+
+def test_quick_predictions_are_written_as_plain_ones() -> None:
+    members = [field.name for field in msgspec.structs.fields(Prediction)]
+    assert members == [field.name for field in msgspec.structs.fields(QuickPrediction)]
+    given = {name: f"<{name}>" for name in members}
+    assert encode_event(QuickPrediction(*given.values())) == encode_event(Prediction(**given))  # type: ignore[arg-type]
+    assert encode_event(QuickPrediction("m", "1", "a", 1)) == encode_event(
+        Prediction(model="m", version="1", id="a", at=1)
+    )
 
 
 def test_members_that_are_not_given_are_not_written() -> None:

@@ -265,7 +265,9 @@ CONTRACT = Record(
         Key("team", Text(), "Who runs it.", default='""'),
         Key("owners", ListOf(Name(), distinct=True), "Who may change its contract.", default="[]"),
         Key("route", Text(), "Where its alerts go: a contact point or channel.", default='""'),
-        Key("timezone", Name("a time zone such as Europe/Berlin"), "The time zone in which people read its days.", "UTC"),
+        Key(
+            "timezone", Name("a time zone such as Europe/Berlin"), "The time zone in which people read its days.", "UTC"
+        ),
         Key("pane", Duration(), "The length of a pane: it divides an hour or is a multiple of one.", "1m"),
         Key("lateness", Duration(zero=True), "How long after its end a pane waits before it is sealed.", "2m"),
         Key("out_of_order", Duration(zero=True), "How far event times may run behind the newest one.", "1m"),

@@ -153,6 +153,20 @@ class Outbox:
             self._bytes += len(value)
         return True
 
+    def send_event(self, topic: str, value: bytes) -> bool:
+        """Queue one event without key: `send` for the path that serving takes, at half the cost."""
+        kafka = self._kafka
+        if kafka is None or self._wait:
+            return self.send(topic, value)
+        try:
+            kafka.produce(topic, value)
+        except Exception:
+            return self.send(topic, value)  # it tells why
+        with self._lock:
+            self._accepted += 1
+            self._bytes += len(value)
+        return True
+
     def _send_waiting(self, topic: str, value: bytes, events: int, where: dict[str, Any]) -> bool:
         while True:
             self._raise_failure()

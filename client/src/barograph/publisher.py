@@ -27,13 +27,21 @@ from barograph.events import (
     MAX_MEMBERS,
     PREDICTIONS_TOPIC,
     Label,
-    Prediction,
 )
 from barograph.observation import Observation
 from barograph.outbox import Outbox, PublishError, Stats, kafka_settings
 from barograph.pii import Pii, read_key
 from barograph.tables import LabelTables, PredictionTables, as_table
-from barograph.values import InvalidEvent, encode_event, epoch_ms, event_id, label_value, text_map, text_of
+from barograph.values import (
+    InvalidEvent,
+    QuickPrediction,
+    encode_event,
+    epoch_ms,
+    event_id,
+    label_value,
+    text_map,
+    text_of,
+)
 from barograph.yaml_kinds import name_fault
 
 OnFull = Literal["drop", "wait"]
@@ -188,23 +196,23 @@ class Publisher:
             if metrics is not None:
                 metrics = _checked("metrics", metrics)
             data = encode_event(
-                Prediction(
-                    model=self._model,
-                    version=self._version,
-                    id=id,
-                    at=at,
-                    arm=arm,
-                    context=context,  # type: ignore[arg-type]  # a dict by now
-                    features=features,  # type: ignore[arg-type]
-                    score=score,  # type: ignore[arg-type]  # encode_event makes numbers of numbers
-                    class_=class_,
-                    scores=scores,
-                    metrics=metrics,
-                    latency_ms=latency_ms,  # type: ignore[arg-type]
-                    status=status,
-                    error=error,
-                    producer=outbox.producer,
-                    seq=seq,
+                QuickPrediction(
+                    self._model,
+                    self._version,
+                    id,
+                    at,
+                    arm,
+                    context,
+                    features,
+                    score,
+                    class_,
+                    scores,
+                    metrics,
+                    latency_ms,
+                    status,
+                    error,
+                    outbox.producer,
+                    seq,
                 )
             )
         except Exception as problem:
@@ -213,7 +221,7 @@ class Publisher:
         if len(data) > MAX_EVENT_BYTES:
             outbox.drop("too-large", 1, f"an event has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are sent")
             return
-        outbox.send(self._predictions_topic, data)
+        outbox.send_event(self._predictions_topic, data)
         if not seq % _POLL_EVERY:
             outbox.poll()
 

@@ -11,7 +11,7 @@ import enum
 import json
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -64,11 +64,20 @@ def _scalar(value: Any) -> Any:
     return value.item()
 
 
+QuickPrediction: Any = msgspec.defstruct(
+    "QuickPrediction",
+    [(f.name, Any) if f.required else (f.name, Any, None) for f in msgspec.structs.fields(Prediction)],
+    omit_defaults=True,
+    rename={"class_": "class"},
+    gc=False,
+)
+"""A `Prediction` for writing: its members are given in order, which takes a tenth of the time of naming them."""
+
 ENCODER = msgspec.json.Encoder(enc_hook=plain, decimal_format="number")
 
 
-def encode_event(event: Prediction) -> bytes:
-    """Write a prediction as strict JSON; the event's own values are cleaned only where they need it.
+def encode_event(event: Any) -> bytes:
+    """Write a prediction (plain or quick) as strict JSON; its values are cleaned only where they need it.
 
     Raises:
         InvalidEvent: no cleaning helps.
@@ -77,26 +86,34 @@ def encode_event(event: Prediction) -> bytes:
         data = ENCODER.encode(event)
     except Exception:  # a key that is no text, half a surrogate pair, lists without end, a failing conversion
         return _encode_cleaned(event)
-    if b"null" in data and _hides_floats(event):
+    if data.find(b"null") >= 0 and _hides_floats(event):
         return _encode_cleaned(event)
     return data
 
 
-def _hides_floats(event: Prediction) -> bool:
+def _hides_floats(event: Any) -> bool:
     """Whether some null of the JSON is a float that is not finite; msgspec writes those so."""
-    rooms: tuple[Any, ...] = (event.features, event.scores, event.metrics, {"": event.score, " ": event.latency_ms})
-    for members in rooms:
-        for value in members.values() if members else ():
-            kind = type(value)
-            if kind is float:
-                if not math.isfinite(value):
-                    return True
-            elif value is not None and kind is not str and kind is not int and kind is not bool:
-                return True  # NumPy's floats, or whatever may hide more of them
+    rooms = (event.features, event.scores, event.metrics)
+    return any(_may_hide(members.values()) for members in rooms if members) or _may_hide(
+        (event.score, event.latency_ms)
+    )
+
+
+def _may_hide(values: Iterable[Any]) -> bool:
+    isfinite = math.isfinite
+    for value in values:
+        if value is None:
+            continue
+        kind = type(value)
+        if kind is float:
+            if not isfinite(value):
+                return True
+        elif kind is not str and kind is not int and kind is not bool:
+            return True  # NumPy's floats, or whatever may hide more of them
     return False
 
 
-def _encode_cleaned(event: Prediction) -> bytes:
+def _encode_cleaned(event: Any) -> bytes:
     try:
         for name in ("features", "scores", "metrics", "context"):
             members = getattr(event, name)

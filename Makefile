@@ -1,0 +1,59 @@
+# What is done to this repository, by name; `make help` lists it. A fresh machine needs git, make and a Python 3.11 to
+# 3.13: tools/uv brings uv where it is missing, the lock file says the rest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+RUN := ./tools/uv run --no-sync
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: sync
+sync: ## Install exactly what uv.lock says into .venv
+	@./tools/uv sync --locked --quiet
+
+.PHONY: demo
+demo: sync ## Replay real flights and find their drift; EXIT=1 ends it afterwards, else Ctrl-C does
+	$(RUN) barograph demo $(if $(EXIT),--exit)
+
+.PHONY: test
+test: sync ## Run all tests, on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" chooses
+	$(RUN) pytest $(ARGS)
+
+.PHONY: lint
+lint: sync ## Check style and layout
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+.PHONY: format
+format: sync ## Mend what lint can mend by itself
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+.PHONY: types
+types: sync ## Check types, of the tests too
+	$(RUN) mypy
+	$(RUN) mypy tests
+
+.PHONY: bench
+bench: sync ## Measure rates, memory and latency; the figures of docs/performance.md
+	$(RUN) python -m benchmarks
+
+.PHONY: generate
+generate: sync ## Write generated files anew: JSON Schemas, docs/tables.md
+	$(RUN) python -m barograph.schemas --write
+	$(RUN) python -m warehouse.describe
+
+.PHONY: check-generated
+check-generated: sync ## Fail where a generated file is not what the code says
+	$(RUN) python -m barograph.schemas --check
+	$(RUN) python -m warehouse.describe --check
+
+.PHONY: compose-validator
+compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.yml that a test runs (needs Go 1.24)
+
+.cache/go/bin/cmd: Makefile
+	GOBIN=$(CURDIR)/.cache/go/bin go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+	@touch $@

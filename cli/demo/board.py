@@ -1,0 +1,87 @@
+"""Shows how far the stages are: bars on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from cli.demo.counts import StageCount
+
+LINE_EVERY_S = 5.0
+
+
+class Board:
+    """The stages of a replay; a context manager."""
+
+    def __init__(
+        self, console: Console, totals: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Make a board.
+
+        Args:
+            console: where it is shown.
+            totals: the events that each stage will have, by its name, in the order of the path.
+            clock: seconds.
+        """
+        self._console, self._totals, self._clock = console, dict(totals), clock
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._before: dict[str, tuple[float, int]] = {}
+        self._line_s = -LINE_EVERY_S
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bars = Progress(
+                TextColumn("  {task.description:<10}"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.completed:>9,.0f} / {task.total:<9,.0f}"),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+            )
+            for stage, total in self._totals.items():
+                self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, counts: Mapping[str, StageCount], *, last: bool = False) -> None:
+        """Show the counts; without a terminal only now and then, and the last in any case."""
+        now_s = self._clock()
+        rates = {stage: self._rate(stage, count, now_s) for stage, count in counts.items()}
+        if self._bars is not None:
+            for stage, count in counts.items():
+                self._bars.update(self._tasks[stage], completed=count.done, note=_note(rates[stage], count.lag))
+        elif last or now_s - self._line_s >= LINE_EVERY_S:
+            self._line_s = now_s
+            stages = [
+                f"{stage} {count.done:,}"
+                + (f" of {self._totals[stage]:,}" if count.done < self._totals[stage] else "")
+                + (f" ({note})" if (note := _note(rates[stage], count.lag)) else "")
+                for stage, count in counts.items()
+            ]
+            self._console.print("  " + ", ".join(stages), soft_wrap=True, highlight=False)
+
+    def _rate(self, stage: str, count: StageCount, now_s: float) -> float:
+        """What its processor says, else what came since the last look."""
+        then_s, before = self._before.get(stage, (now_s, count.done))
+        self._before[stage] = (now_s, count.done)
+        if count.rate is not None:
+            return count.rate
+        return (count.done - before) / (now_s - then_s) if now_s > then_s else 0.0
+
+
+def _note(rate: float, lag: int | None) -> str:
+    parts = [f"{rate:,.0f}/s"] if rate >= 1 else []
+    if lag:
+        parts.append(f"{lag:,} messages behind")
+    return ", ".join(parts)

@@ -1,0 +1,60 @@
+"""Months of predictions and labels through the publisher, in the order in which they happened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+DAY_MS = 86_400_000
+
+
+class Sink(Protocol):
+    """What the replay needs of a publisher."""
+
+    def predictions(self, table: pa.Table) -> int:
+        """Publish predictions."""
+
+    def labels(self, table: pa.Table) -> int:
+        """Publish labels."""
+
+    def mark(self) -> None:
+        """Write an `end` mark to every partition of predictions and labels, after all that went before."""
+
+
+def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, stop: threading.Event) -> None:
+    """Publish day by day: the day's predictions, then the labels of the flights that landed on it, then the mark.
+
+    Args:
+        predictions: rows in order of `at`.
+        labels: the same; labels come up to 33 hours after their predictions.
+        sink: the publisher.
+        stop: ends the replay between two days, without a mark.
+    """
+    for made, landed in days(predictions, labels):
+        if stop.is_set():
+            return
+        if made.num_rows:
+            sink.predictions(made)
+        if landed.num_rows:
+            sink.labels(landed)
+    sink.mark()
+
+
+def days(*tables: pa.Table) -> Iterator[tuple[pa.Table, ...]]:
+    """Cut tables that are in order of `at` into the days (UTC) from the first event of any to the last."""
+    of_row: list[NDArray[np.int64]] = [table["at"].cast(pa.int64()).to_numpy() // DAY_MS for table in tables]
+    filled = [numbers for numbers in of_row if len(numbers)]
+    if not filled:
+        return
+    first, last = min(int(n[0]) for n in filled), max(int(n[-1]) for n in filled)
+    bounds = [np.searchsorted(numbers, np.arange(first, last + 2)).tolist() for numbers in of_row]
+    for day in range(last - first + 1):
+        yield tuple(
+            table.slice(starts[day], starts[day + 1] - starts[day])
+            for table, starts in zip(tables, bounds, strict=True)
+        )

@@ -1,0 +1,77 @@
+"""A thousand malformed events among a hundred thousand good ones: each is accounted for, nothing else stops."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.poison import KINDS
+from warehouse.client import Address
+
+HOUR_MS = 3_600_000
+GOOD, BAD = 100_000, 1_000
+SPACING = GOOD // BAD
+LARGE = {"megabyte string": 5, "deep": 5, "ten thousand keys": 10}
+"""Kinds that weigh a megabyte come fewer times."""
+
+
+@pytest.fixture
+def pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Pipeline]:
+    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    yield made
+    made.stop()
+
+
+def event(name: str, at: int) -> dict[str, Any]:
+    features = {"x": 0.5, "k": 3, "flag": True, "colour": "red"}
+    return {"model": "toy", "version": "1", "id": name, "at": at, "features": features, "context": {"region": "north"}}
+
+
+def test_every_malformed_event_is_accounted_for(pipeline: Pipeline) -> None:
+    pipeline.create(1)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    start = 1_790_000_000_000 // HOUR_MS * HOUR_MS
+    kinds = [kind for kind in KINDS for _ in range(LARGE.get(kind.name, BAD // (len(KINDS) - len(LARGE)) + 1))]
+    assert len(kinds) >= BAD
+    assert len({kind.name for kind in kinds}) >= 15
+    sent: list[tuple[int, bytes | None, list[tuple[str, bytes]] | None]] = []
+    counted, reasons, invalid = 0, Counter[str](), Counter[str]()
+    originals: dict[int, bytes] = {}
+    for i in range(GOOD):
+        sent.append((0, json.dumps(event(f"g{i}", start + i)).encode(), None))
+        counted += 1
+        if i % SPACING == 0 and i // SPACING < len(kinds):
+            for kind in kinds[i // SPACING :: GOOD // SPACING]:
+                value = kind.make(event(f"b{i}", start + i))
+                if kind.reason is not None:
+                    reasons[kind.reason] += 1
+                    originals[len(sent)] = value or b""
+                counted += kind.good_rows + (kind.reason is None)
+                invalid.update(kind.invalid)
+                sent.append((0, value, kind.headers))
+    pipeline.start("sketcher")
+    pipeline.start("monitor")
+    pipeline.produce(sent)
+    pipeline.end(1)
+    pipeline.wait_rows(f"SELECT sum(n) = {counted} FROM volume FINAL WHERE slice = 'all'", f"{counted} events counted")
+    dead = pipeline.read_all(pipeline.topics.predictions_dead)
+    headers = [{name: value.decode() for name, value in message.headers()} for message in dead]
+    assert Counter(h["reason"] for h in headers) == reasons
+    assert {int(h["source-offset"]) for h in headers} == set(originals)
+    assert all(h["source-topic"] == pipeline.topics.predictions and h["source-partition"] == "0" for h in headers)
+    for message, held in zip(dead, headers, strict=True):
+        if held["reason"] != "missing-id" or held["index"] == "0":
+            assert (message.value() or b"") == originals[int(held["source-offset"])]
+    assert dict(pipeline.rows("SELECT field, sum(invalid) FROM panes FINAL WHERE slice = 'all' GROUP BY field")) == {
+        name: invalid[name] for name in ("x", "k", "flag", "colour")
+    }
