@@ -37,6 +37,12 @@ COMMANDS: dict[str, _Entry] = {
         "apply_command",
         "Create or change tables, topics, contracts and baselines; a second run has nothing to do.",
     ),
+    "run": _Entry("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
+    "dev": _Entry(
+        "cli.dev.command",
+        "dev_command",
+        "Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.",
+    ),
 }
 
 

@@ -125,18 +125,6 @@ def load_settings(
     return Settings(warehouse=Address(**address), kafka=kafka, paces=paces, **plain)
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """What a child process must find in its environment to have the same servers and topics."""
-    address = settings.warehouse
-    return {
-        _variable("bootstrap_servers"): settings.bootstrap_servers,
-        _variable("topic_prefix"): settings.topic_prefix,
-        _variable("clickhouse.host"): address.host,
-        _variable("clickhouse.port"): str(address.port),
-        _variable("clickhouse.database"): address.database,
-    }
-
-
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("text")

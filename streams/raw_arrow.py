@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streams.batch import MessageBatch
 from streams.columns import EventColumns
-from streams.decode_arrow import ArrowDecoder, as_text, open_table
+from streams.decode_arrow import ArrowDecoder, open_table
 from streams.raw_columns import Entries, FeatureColumns
 from streams.raw_rows import FEATURES, RawModel, positions, raw_models, rows_of, times, unknown
 from streams.raw_values import text_of
@@ -45,7 +45,7 @@ class RawArrow:
     def _rows(self, events: EventColumns, tables: _Tables, batch: MessageBatch) -> list[pa.Table]:
         model = self._models[events.model]
         table, message = tables.take(events)
-        ids = as_text(table, "id")
+        ids = as_texts(plain(table.column("id")))
         keep = model.keep(ids.to_pylist()) if model.share < 1 else None
         if keep is not None:
             if not keep.any():
@@ -102,10 +102,10 @@ def _members(model: RawModel, table: pa.Table, made: dict[str, pa.Array]) -> pa.
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
         if name in _MEMBERS:
             continue
-        column = _plain(table.column(name))
+        column = plain(table.column(name))
         held = pc.is_valid(column).to_numpy(zero_copy_only=False)
         key = name.removeprefix(prefix)
-        if not prefix or (prefix == FEATURES and not model.knows(key)):
+        if not prefix or (prefix == FEATURES and key not in model.known):
             passed_over += held
         if prefix == FEATURES:
             features.nulls.add(key, None, ~held)
@@ -136,15 +136,24 @@ def _members(model: RawModel, table: pa.Table, made: dict[str, pa.Array]) -> pa.
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
-    return _plain(table.column(name)) if name in table.column_names else pa.nulls(table.num_rows, pa.string())
+    return plain(table.column(name)) if name in table.column_names else pa.nulls(table.num_rows, pa.string())
 
 
-def _plain(column: pa.ChunkedArray) -> pa.Array:
-    """One array, not dictionary encoded."""
+def plain(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, not dictionary encoded."""
     whole = column.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = pa.concat_arrays(whole.chunks)
-    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
+    if not pa.types.is_dictionary(whole.type):
+        return whole
+    values = whole.dictionary
+    # Arrow takes nothing from views of strings.
+    return (as_texts(values) if is_text(values.type) else values).take(whole.indices)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_number(kind: pa.DataType, *, flags: bool = False) -> bool:
@@ -170,7 +179,7 @@ def as_numbers(column: pa.Array) -> NDArray[np.float64]:
 def as_texts(column: pa.Array) -> pa.Array:
     """Read a column as text: flags and whole numbers as JSON has them, what is no scalar as its JSON."""
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         return column.cast(pa.string())
     if pa.types.is_null(kind):
         return pa.nulls(len(column), pa.string())

@@ -36,7 +36,7 @@ CHUNK = 2_000
 TRIES = 50
 """Events of a chunk that are tried the exact way in vain before the rest is not."""
 
-_MAPS = ("context", "features", "scores", "metrics")
+_MAPS = ("features", "context", "scores", "metrics")
 _TEXTS = ("arm", "class", "status", "error", "producer")
 _NUMBERS = ("score", "latency_ms")
 _PLAIN = (*_TEXTS, *_NUMBERS, "seq")
@@ -52,9 +52,9 @@ _OFF_FORMAT = (ValueError, RecursionError, TypeError)
 def _event_type(model: RawModel, *, exact: bool = False, strict: bool = True) -> Any:
     """The struct of one model's events; a strict one refuses unknown members."""
     some_map = dict[str, Any] | None
-    members: list[Any] = [("version", str), ("id", str), ("at", int | str), ("context", some_map, None)]
+    members: list[Any] = [("version", str), ("id", str), ("at", int | str)]
     members.append(("features", _features_type(model)) if exact else ("features", some_map, None))
-    members += [(name, some_map, None) for name in ("scores", "metrics")]
+    members += [(name, some_map, None) for name in _MAPS[1:]]
     members += [(f"{name}_", Any, None) for name in _PLAIN]
     return msgspec.defstruct(
         "event_", members, rename=_RENAME, gc=False, tag_field="model", tag=model.model, forbid_unknown_fields=strict
@@ -241,7 +241,7 @@ def _free_features(
     made["numbers"] = found.numbers(found.kinds <= maps.FLAG)
     made["strings"] = found.texts(found.kinds == maps.TEXT)
     made["nulls"] = found.keys(found.kinds == maps.NULL)
-    foreign = np.array([not model.knows(name) for name in names], dtype=bool)
+    foreign = np.array([name not in model.known for name in names], dtype=bool)
     return found.count(foreign[found.code])
 
 

@@ -34,13 +34,11 @@ class RawModel:
     watched: tuple[str, ...]
     """Features that the contract watches or slices by."""
     ignored: tuple[str, ...]
-    """Features that it ignores for a reason; every other one is unknown."""
+    """Features that it ignores for a reason."""
+    known: frozenset[str]
+    """Both: every other feature is recorded too, and counted as unknown."""
     numeric: frozenset[str]
     """Those whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
-
-    def knows(self, feature: str) -> bool:
-        """Whether the contract says anything of a feature."""
-        return feature in self.watched or feature in self.ignored
 
     def keep(self, ids: Sequence[str]) -> NDArray[np.bool_] | None:
         """Choose the predictions to keep by their ids, as a mask of shape (n,); None where all are."""
@@ -57,9 +55,14 @@ def raw_models(registry: Registry) -> dict[str, RawModel]:
         sources = {field.source for field in contract.fields} | slice_sources(registry, contract)
         numeric = {field.source for field in contract.fields if field.type != "category"}
         watched = _features(sources)
-        ignored = sorted(set(contract.ignored) - watched)
+        ignored = set(contract.ignored) - watched
         found[model] = RawModel(
-            model, contract.raw_share, tuple(sorted(watched)), tuple(ignored), frozenset(_features(numeric))
+            model,
+            contract.raw_share,
+            tuple(sorted(watched)),
+            tuple(sorted(ignored)),
+            frozenset(watched | ignored),
+            frozenset(_features(numeric)),
         )
     return found
 

@@ -26,7 +26,7 @@ class Sink(Protocol):
         """Write an `end` mark to every partition of predictions and labels, after all that went before."""
 
 
-def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, stop: threading.Event) -> None:
+def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, stop: threading.Event) -> tuple[int, int]:
     """Publish day by day: the day's predictions, then the labels of the flights that landed on it, then the mark.
 
     Args:
@@ -34,15 +34,18 @@ def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, stop: threading.
         labels: the same; labels come up to 33 hours after their predictions.
         sink: the publisher.
         stop: ends the replay between two days, without a mark.
+
+    Returns:
+        How many predictions and how many labels the publisher accepted; after the mark Kafka has all of them.
     """
+    n_predictions = n_labels = 0
     for made, landed in days(predictions, labels):
         if stop.is_set():
-            return
-        if made.num_rows:
-            sink.predictions(made)
-        if landed.num_rows:
-            sink.labels(landed)
+            return n_predictions, n_labels
+        n_predictions += sink.predictions(made)
+        n_labels += sink.labels(landed)
     sink.mark()
+    return n_predictions, n_labels
 
 
 def days(*tables: pa.Table) -> Iterator[tuple[pa.Table, ...]]:

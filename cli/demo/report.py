@@ -126,7 +126,9 @@ class Reporter:
             return
         row = major[0]
         end = calendar.original(row.window_end)
-        self.heading(f"An outage upstream: the day that ends on {_date(end)} {end.year} at {end:%H:%M} UTC has no weather")
+        self.heading(
+            f"An outage upstream: the day that ends on {_date(end)} {end.year} at {end:%H:%M} UTC has no weather"
+        )
         self.paragraph(
             f"{', '.join(r.field for r in major)}: major as null rates. {row.field} is null in {row.rate:.0%} of "
             f"{row.n:,} flights, in training in {row.baseline_rate:.1%}: {row.delta * 100:+.0f} points, 95 % interval "

@@ -36,6 +36,11 @@ from streams.topics import parts_partition
 
 log = structlog.get_logger()
 
+PANES_PER_INSERT = 256
+"""Panes whose rows go into one insert: bounds the arrays of a replay."""
+PANE_BUDGET_BYTES = 512 * 1024 * 1024
+"""How much the panes of one partition of `parts` may take in memory once they are written."""
+
 SeriesKey = tuple[str, str]
 WindowKey = tuple[SeriesKey, Window, int]
 
@@ -49,6 +54,8 @@ class ModelState:
     sealed_until_s: int | None = None
     loaded_from_s: int = 0
     """Panes that start at or after it are in memory, or do not exist."""
+    set_down: set[int] = field(default_factory=set)
+    """Starts of panes that were written and dropped before their time, because there were too many."""
     awaiting: dict[WindowKey, int] = field(default_factory=dict)
     """Windows that late records touched, with the offset of the first."""
     revised_s: dict[WindowKey, float] = field(default_factory=dict)
@@ -76,12 +83,14 @@ class PartitionState:
         live: bool,
         write_s: float = 10.0,
         revise_s: float = 60.0,
+        budget_bytes: int = PANE_BUDGET_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._partition, self._n_partitions = partition, n_partitions
         self._parts_topic_id = parts_topic_id
         self._store, self._registry = store, registry
         self._live, self._write_s, self._revise_s, self._clock = live, write_s, revise_s, clock
+        self._budget_bytes = budget_bytes
         self._models: dict[str, ModelState] = {}
         self._compiled: dict[str, Compiled] = {}
         # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
@@ -202,6 +211,7 @@ class PartitionState:
                 volume = self._store.load_volume(model, start_s, end_s)
             restore_volume(series, volume, new)
             series.panes.update(new)
+        state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
 
     def _series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
         key = (version, baseline_id)
@@ -218,7 +228,7 @@ class PartitionState:
 
     def _pane(self, state: ModelState, series: Series, start_s: int) -> Pane:
         pane = series.panes.get(start_s)
-        if pane is None and start_s < state.loaded_from_s:
+        if pane is None and (start_s < state.loaded_from_s or start_s in state.set_down):
             self._restore(state.contract.model, state, start_s, start_s + 1)
             pane = series.panes.get(start_s)
         if pane is None:
@@ -236,6 +246,7 @@ class PartitionState:
         if until is None or before is None or until <= before:
             return False
         state.sealed_until_s = until
+        self._pick_up(state, before, until)
         silent = range(before, until, contract.pane_s)
         for key, series in self._judged_series(state):
             for start_s in silent:
@@ -330,6 +341,7 @@ class PartitionState:
             self._ensure_hours(state, ends_s[0] - window.length_s, ends_s[-1])
         else:
             self._ensure_panes(state, ends_s[0] - window.length_s)
+            self._pick_up(state, ends_s[0] - window.length_s, ends_s[-1])
         out_of_order_ms = contract.out_of_order_s * 1000
         lost = np.array(
             [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
@@ -385,6 +397,12 @@ class PartitionState:
             self._restore(state.contract.model, state, max(0, start_s), state.loaded_from_s)
             state.loaded_from_s = max(0, start_s)
 
+    def _pick_up(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Have in memory again what was set down of [start, end)."""
+        some = [at for at in state.set_down if start_s <= at < end_s]
+        if some:
+            self._restore(state.contract.model, state, min(some), max(some) + 1)
+
     def _ensure_hours(self, state: ModelState, start_s: int, end_s: int) -> None:
         """Have the sums of all hours of [start, end), from panes in memory or in the warehouse."""
         for start in range(start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, end_s, SECONDS_PER_HOUR):
@@ -392,6 +410,7 @@ class PartitionState:
                 continue
             if start < state.loaded_from_s:
                 self._restore(state.contract.model, state, start, start + SECONDS_PER_HOUR)
+            self._pick_up(state, start, start + SECONDS_PER_HOUR)
             for series in state.series.values():
                 if start not in series.hours:
                     series.hours[start] = self._hour(series, start)
@@ -407,6 +426,7 @@ class PartitionState:
     def _close_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
         first = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         last = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        self._pick_up(state, first, last)
         for series in state.series.values():
             for start in range(first, last, SECONDS_PER_HOUR):
                 series.hours[start] = self._hour(series, start)
@@ -421,6 +441,7 @@ class PartitionState:
                 self._collect_series(state, series, writes)
             self._forget(state)
             self._collect_progress(state, writes, pos, now_ms)
+        self._set_down()
         writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
         writes.chain = chain_rows(self._chain, self._partition, self._parts_topic_id, self._epoch)
         self._chain.new_losses = []
@@ -449,6 +470,7 @@ class PartitionState:
         """The merge of an hour's panes, as a pane; None where nothing came."""
         if start_s < state.loaded_from_s:
             self._restore(state.contract.model, state, start_s, start_s + SECONDS_PER_HOUR)
+        self._pick_up(state, start_s, start_s + SECONDS_PER_HOUR)
         panes = [
             series.panes[at]
             for at in range(start_s, start_s + SECONDS_PER_HOUR, state.contract.pane_s)
@@ -486,6 +508,22 @@ class PartitionState:
                 del series.hours[start]
         state.loaded_from_s = max(state.loaded_from_s, keep)
 
+    def _set_down(self) -> None:
+        """Drop written panes beyond the budget, those furthest ahead first: they are needed last."""
+        held = [
+            (start, state, series)
+            for state in self._models.values()
+            for series in state.series.values()
+            for start, pane in series.panes.items()
+            if not pane.dirty
+        ]
+        total = sum(series.panes[start].n_bytes for start, _, series in held)
+        held.sort(key=lambda entry: entry[0])
+        while held and total > self._budget_bytes:
+            start, state, series = held.pop()
+            total -= series.panes.pop(start).n_bytes
+            state.set_down.add(start)
+
     def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
         contract = state.contract
         mark = self._chain.watermark_ms(contract.model, contract.out_of_order_s * 1000)
@@ -501,10 +539,6 @@ class PartitionState:
                 "pos": pos,
             }
         )
-
-
-PANES_PER_INSERT = 256
-"""Panes whose rows go into one insert: bounds the arrays of a replay."""
 
 
 def _runs(ends_s: list[int], window: Window) -> list[list[int]]:

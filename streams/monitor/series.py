@@ -42,6 +42,11 @@ class Pane:
     def n_events(self) -> int:
         return int(self.counts[0, EVENTS])
 
+    @property
+    def n_bytes(self) -> int:
+        """What the pane takes in memory, about."""
+        return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches))
+
 
 @dataclass
 class Compiled:

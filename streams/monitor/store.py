@@ -183,6 +183,7 @@ def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> N
         pane.counts[s, EVENTS], pane.counts[s, ERRORS] = row["n"], row["errors"]
         pane.late[s], pane.pos[s, 0] = row["late"], row["pos"]
         pane.sealed = pane.sealed or bool(row["sealed"])
+        series.unregistered = series.unregistered or bool(row["unregistered"])
 
 
 def _by_series(table: pa.Table) -> Iterator[SeriesPanes]:
