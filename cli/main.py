@@ -43,6 +43,9 @@ COMMANDS: dict[str, _Entry] = {
         "dev_command",
         "Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.",
     ),
+    "demo": _Entry(
+        "cli.demo.command", "demo_command", "Replay five months of real flights on this machine, and find their drift."
+    ),
 }
 
 
