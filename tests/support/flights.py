@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from barograph.contract import Contract, Window
 from barograph.contract_yaml import load_contract
 from numpy.typing import NDArray
-from sketches.baseline import Baseline, load_baseline
 
-from cli.infer.learn import InferOptions, infer
 from cli.infer.files import write_result
+from cli.infer.learn import InferOptions, infer
 from cli.infer.profile import Roles
 from examples.flights.replay import prepare
+from sketches.baseline import Baseline, load_baseline
 
 WINDOWS = (Window(86_400, 3 * 3600), Window(7 * 86_400, 86_400))
 MODEL, VERSION = "flight-delay", "1"
@@ -133,8 +133,8 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
     for name, values in trained.items():
         served, training = table[f"features.{name}"].to_pylist(), flights.train[name].to_pylist()
         for value in [*values, "other"]:
-            hit = lambda v, value=value, values=values: v == value if value != "other" else v not in values
-            masks[f"{name}={value}"] = np.array([hit(v) for v in served]), np.array([hit(v) for v in training])
+            kept = set(values) if value == "other" else {value}
+            masks[f"{name}={value}"] = _among(served, kept, value), _among(training, kept, value)
     panes, psi = {}, {}
     distinct, at_pane = np.unique(pane, return_inverse=True)
     for field in flights.baseline.fields:
@@ -158,6 +158,11 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
                     if c.sum():
                         psi[name, field.name, window.name, end] = int(c.sum()), _psi(field.kind, base, c)
     return Expected(panes, psi)
+
+
+def _among(found: list[Any], kept: set[str], value: str) -> Array:
+    """Where a dimension has a value; `other` is what none of the kept ones is."""
+    return np.array([(v in kept) != (value == "other") for v in found])
 
 
 def _cells(field: Any, column: pa.ChunkedArray) -> Array:

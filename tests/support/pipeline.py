@@ -19,6 +19,7 @@ from barograph.contract import Contract, Field, Slice, Window
 from barograph.contract_yaml import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
 from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
 from streams.topics import Topics
 from warehouse import migrate
@@ -181,7 +182,8 @@ class Pipeline:
             return found if found and found[0][0] else []
 
         try:
-            return wait_for(look, what, patience_s)
+            found: list[tuple[Any, ...]] = wait_for(look, what, patience_s)
+            return found
         except AssertionError as error:
             logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self.processes)
             raise AssertionError(f"{error}\n{logs}") from None

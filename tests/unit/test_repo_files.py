@@ -1,0 +1,142 @@
+"""What no committed file may hold, and what every page must keep true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Put together from pieces, so that this file passes its own test.
+REGISTRY_HOSTS = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("maven", "org"),
+        ("npmjs", "org"),
+        ("crates", "io"),
+        ("golang", "org"),
+        ("debian", "org"),
+        ("docker", "io"),
+        ("ghcr", "io"),
+        ("quay", "io"),
+    )
+]
+FOLDERS_OF_ONE_MACHINE = ["/" + name + "/" for name in ("root", "work", "home/[a-z]+", "Users/[A-Za-z]+")]
+
+DECISION_PARTS = ("Context", "Options", "Evidence", "Decision", "Revisit when")
+
+
+def committed() -> dict[str, str]:
+    """The text of every file that is or would be committed, by its path."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    found = {}
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if path.is_file():
+            data = path.read_bytes()
+            if b"\0" not in data[:4096]:
+                found[name] = data.decode("utf-8")
+    return found
+
+
+FILES = committed()
+PAGES = {name: text for name, text in FILES.items() if name.endswith(".md")}
+
+
+def lines_with(pattern: str, files: dict[str, str]) -> list[str]:
+    compiled = re.compile(pattern)
+    return [
+        f"{name}:{number}: {line.strip()[:120]}"
+        for name, text in files.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if compiled.search(line)
+    ]
+
+
+def test_no_file_names_a_registry() -> None:
+    files = {name: text for name, text in FILES.items() if name != "uv.lock"}
+    assert not lines_with("|".join(map(re.escape, REGISTRY_HOSTS)), files)
+
+
+def test_no_file_names_a_folder_of_one_machine() -> None:
+    # The image's own folder is no machine's; everything else would be a path of whoever wrote it.
+    files = {name: text for name, text in FILES.items() if name not in ("uv.lock", "Dockerfile")}
+    assert not lines_with(r"(?<![\w.}\])])(" + "|".join(FOLDERS_OF_ONE_MACHINE) + ")", files)
+
+
+def test_commands_in_pages_and_messages_exist() -> None:
+    sources = {name: text for name, text in FILES.items() if name.endswith((".md", ".py", ".yml", ".yaml", ".toml"))}
+    wrong = []
+    for name, text in sources.items():
+        # In running text a command stands in backticks, in a block of shell lines at a line's start.
+        for found in re.finditer(r"(?:`|^\$ |^)barograph ([a-z][a-z-]*)(?=[ `\n])", text, re.MULTILINE):
+            if found[1] not in COMMANDS:
+                wrong.append(f"{name}:{text.count(chr(10), 0, found.start()) + 1}: barograph {found[1]}")
+    assert not wrong
+
+
+def test_targets_in_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", FILES["Makefile"], re.MULTILINE))
+    wrong = [
+        f"{name}: make {target}"
+        for name, text in FILES.items()
+        if name.endswith((".md", ".py", ".yml")) or name == ".ci/run"
+        for target in re.findall(r"(?:`|^|step [a-z]+ )make ([a-z-]+)(?=[ `\n])", text, re.MULTILINE)
+        if target not in targets
+    ]
+    assert not wrong
+
+
+def test_links_lead_somewhere() -> None:
+    wrong = []
+    for name, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if not re.match(r"[a-z]+:", target) and not (ROOT / name).parent.joinpath(target).exists():
+                wrong.append(f"{name}: {target}")
+    assert not wrong
+
+
+def test_pages_that_are_named_exist() -> None:
+    wrong = []
+    for name, text in FILES.items():
+        for page in re.findall(r"\bdocs/[\w/-]+\.md", text):
+            if page not in FILES:
+                wrong.append(f"{name}: {page}")
+        for number in re.findall(r"\bdocs/decisions/(\d{4})", text):
+            if not any(other.startswith(f"docs/decisions/{number}-") for other in FILES):
+                wrong.append(f"{name}: decision {number}")
+    assert not wrong
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = sorted(
+        int(Path(name).name[:4]) for name in FILES if re.match(r"docs/decisions/\d{4}-[a-z0-9-]+\.md$", name)
+    )
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if name.startswith("docs/decisions/")))
+def test_a_decision_says_all_that_is_needed_to_revisit_it(name: str) -> None:
+    assert re.findall(r"^## (.+)$", FILES[name], re.MULTILINE) == list(DECISION_PARTS)
+
+
+@pytest.mark.parametrize("name", [".ci/run", "tools/uv"])
+def test_shell_scripts_are_sound(name: str) -> None:
+    path = ROOT / name
+    assert path.stat().st_mode & 0o100
+    assert "set -euo pipefail" in FILES[name]
+    done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
