@@ -19,8 +19,7 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.batch import Dead, MessageBatch
-from streams.columns import INVALID_TEXT
-from streams.decode_arrow import as_text, one_row, open_table
+from streams.decode_arrow import one_row, open_table
 from streams.decode_json import refuse_times
 from streams.raw_arrow import as_numbers, as_texts, is_number, is_text, plain
 from streams.raw_rows import positions, rows_of, times
@@ -63,20 +62,10 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
     where: list[int] = []
     for i, value in enumerate(batch.values):
         try:
-            label = _decode(value)  # type: ignore[arg-type]
-            if not label.id or label.model not in models:
-                label = _tolerant(value, models)
-        except (ValueError, RecursionError, TypeError):
-            try:
-                label = _tolerant(value, models)
-            except _Refused as refused:
-                decoded.dead.append(batch.dead(i, refused.reason, refused.detail))
-                continue
+            labels.append(_read(value, models))
+            where.append(i)
         except _Refused as refused:
             decoded.dead.append(batch.dead(i, refused.reason, refused.detail))
-            continue
-        labels.append(label)
-        where.append(i)
     if not labels:
         return decoded
     place = np.array(where)
@@ -114,6 +103,16 @@ def _type_of(value: bool | int | float | str) -> str:
     if isinstance(value, bool):
         return _FLAG
     return _TEXT if isinstance(value, str) else _NUMBER
+
+
+def _read(value: bytes | None, models: frozenset[str]) -> _Label:
+    try:
+        label = _decode(value)  # type: ignore[arg-type]
+        if label.id and label.model in models:
+            return label
+    except (ValueError, RecursionError, TypeError):
+        pass
+    return _tolerant(value, models)
 
 
 def _tolerant(value: bytes | None, models: frozenset[str]) -> _Label:
@@ -185,10 +184,12 @@ def _add_table(
             details[reason] = detail
 
     def texts(name: str, missing: Reason) -> pa.Array:
-        column = as_text(table, name)
-        refuse(_mask(pc.fill_null(pc.equal(column, ""), True)), missing)
-        refuse(_mask(pc.fill_null(pc.equal(column, INVALID_TEXT), False)), Reason.WRONG_TYPE, f"{name} must be text")
-        return column
+        column = plain(table.column(name)) if name in table.column_names else pa.nulls(n, pa.string())
+        given = as_texts(column)
+        refuse(_mask(pc.fill_null(pc.equal(given, ""), True)), missing)
+        if not (is_text(column.type) or pa.types.is_null(column.type)):
+            refuse(np.ones(n, dtype=bool), Reason.WRONG_TYPE, f"{name} must be text, not {column.type}")
+        return given
 
     model = texts("model", Reason.MISSING_MODEL)
     refuse(~_mask(pc.is_in(model, value_set=pa.array(sorted(models), pa.string()))), Reason.UNKNOWN_MODEL)
@@ -241,7 +242,7 @@ def arrow_times(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_], 
 
 
 def _arrow_labels(table: pa.Table) -> tuple[pa.Array, str, str]:
-    """Read the column `label`: texts that are null where there is no label, their type, and what is wrong with those."""
+    """Read the column `label`: texts, null where there is no label; their type; what is wrong with the nulls."""
     missing = "label is missing or not finite"
     if "label" not in table.column_names:
         return pa.nulls(table.num_rows, pa.string()), _TEXT, missing

@@ -136,6 +136,6 @@ def explain(error: KafkaException | None, action: str) -> ProcessorError:
         KafkaError._TIMED_OUT: "Check bootstrap_servers and that the broker runs",
         KafkaError._FENCED: "Another processor runs under this instance name: give each its own --instance",
         KafkaError.PRODUCER_FENCED: "Another processor runs under this instance name: give each its own --instance",
-        KafkaError.TOPIC_AUTHORIZATION_FAILED: "Grant this user the right that docs/security.md lists",
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: "Grant this user the right to read and write the topic",
     }.get(cause.code(), "Look at the broker's log")
     return ProcessorError(f"Kafka failed to {action}: {cause.str()} ({cause.name()}). {advice}.")

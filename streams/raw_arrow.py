@@ -18,7 +18,7 @@ from streams.columns import EventColumns
 from streams.decode_arrow import ArrowDecoder, open_table
 from streams.raw_columns import Entries, FeatureColumns
 from streams.raw_rows import FEATURES, RawModel, positions, raw_models, rows_of, times, unknown
-from streams.raw_values import text_of
+from streams.raw_values import UNWRITABLE, text_of
 from streams.registry import Registry
 
 _TEXTS = ("arm", "class", "status", "error", "producer")
@@ -187,7 +187,11 @@ def as_texts(column: pa.Array) -> pa.Array:
         return pc.if_else(column, "true", "false")
     if pa.types.is_integer(kind):
         return column.cast(pa.string())
-    return pa.array([None if value is None else text_of(value) for value in column.to_pylist()], pa.string())
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError):  # times beyond Python's
+        return pc.if_else(pc.is_valid(column), UNWRITABLE, pa.scalar(None, pa.string()))
+    return pa.array([None if value is None else text_of(value) for value in values], pa.string())
 
 
 def _seqs(column: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import attrgetter, or_
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -44,6 +44,7 @@ _NAMES = ("version", "id", "at", *_MAPS, *_PLAIN)
 _KNOWN = frozenset((*_NAMES, "model"))
 _RENAME = {f"{name}_": name for name in _PLAIN}
 _ATTRIBUTES = {name: f"{name}_" if name in _PLAIN else name for name in _NAMES}
+_NULL = msgspec.Raw(b"null")
 _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OFF_FORMAT = (ValueError, RecursionError, TypeError)
 """What msgspec raises; its own errors are ValueErrors, as is that of text which is no UTF-8."""
@@ -242,7 +243,7 @@ def _free_features(
     made["strings"] = found.texts(found.kinds == maps.TEXT)
     made["nulls"] = found.keys(found.kinds == maps.NULL)
     foreign = np.array([name not in model.known for name in names], dtype=bool)
-    return found.count(foreign[found.code])
+    return found.count(foreign[found.code] & (found.kinds != maps.NULL))
 
 
 def _errors(values: Sequence[Any], texts: pa.Array) -> pa.Array:
@@ -252,14 +253,16 @@ def _errors(values: Sequence[Any], texts: pa.Array) -> pa.Array:
     return pa.array([text if value else "" for value, text in zip(values, texts.to_pylist(), strict=True)], pa.string())
 
 
+class _Nobody(msgspec.Struct, tag_field="model", tag="\x00nobody"):
+    """Makes a union of even a single model's type: outside a union msgspec does not ask for the tag."""
+
+    never: Literal["\x00never"]
+
+
 def _decoder(types: dict[str, Any]) -> Any:
-    kinds = list(types.values())
-    return msgspec.json.Decoder(reduce(or_, kinds)).decode if kinds else _refuse
-
-
-def _refuse(_value: bytes | None) -> Any:
-    raise msgspec.DecodeError("no model is known")
+    return msgspec.json.Decoder(reduce(or_, types.values(), _Nobody)).decode
 
 
 def _unknown_members(event: dict[str, Any]) -> int:
-    return sum(name not in _KNOWN for name in event)
+    """Count the members that the format does not have and that are not null."""
+    return sum(name not in _KNOWN and value is not None and value != _NULL for name, value in event.items())

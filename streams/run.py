@@ -10,6 +10,7 @@ from streams.monitor.app import run_app
 from streams.monitor.store import WarehouseStore
 from streams.monitor.worker import Worker
 from streams.process import EXIT_STOPPED, ProcessorError, configure_logging, run_until_signal
+from streams.recorder import Recorder
 from streams.registry_source import RegistrySource
 from streams.report import Report, Reporter
 from streams.settings import ProcessorSettings
@@ -36,6 +37,26 @@ def run_sketcher(settings: ProcessorSettings) -> int:
             reporter.stop()
 
     return run_until_signal("sketcher", settings.instance, work)
+
+
+def run_recorder(settings: ProcessorSettings) -> int:
+    """Run a recorder until SIGTERM or SIGINT; return the exit code."""
+    configure_logging()
+
+    def work(stop: threading.Event) -> None:
+        report = Report("recorder", settings.instance)
+        source = RegistrySource(settings.warehouse, settings.registry_poll_s)
+        source.start()
+        reporter = Reporter(report, settings.warehouse, settings.report_s)
+        recorder = Recorder(settings, source.current, report)
+        reporter.start()
+        try:
+            recorder.run(stop)
+        finally:
+            source.stop()
+            reporter.stop()
+
+    return run_until_signal("recorder", settings.instance, work)
 
 
 def run_monitor(settings: ProcessorSettings) -> int:

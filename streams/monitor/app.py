@@ -127,7 +127,9 @@ def run_app(settings: ProcessorSettings, worker: Worker) -> int:
     """Run until SIGTERM, SIGINT or an error; return the exit code (0 asked to, 1 otherwise)."""
     app = make_app(settings, worker)
     try:
-        faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
+        process = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+        process.spinner = None  # It would write terminal codes into the log.
+        process.execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:

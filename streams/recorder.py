@@ -1,0 +1,399 @@
+"""The recorder: predictions and labels in, raw rows in ClickHouse out.
+
+At least once, and repeats converge: rows are inserted, then the offsets are committed, and a batch that is read again
+gives rows of the same sorting key (epoch, partition, offset, index), which replace the first ones. What the sketcher
+puts aside of `predictions` is no row here either; the dead letters of `labels` are the recorder's own, and they go
+into the Kafka transaction that commits the offsets, so each is written once.
+
+A busy warehouse never loses a batch: the partitions are paused, the group is still polled, and the same rows are
+tried again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from streams.batch import Dead, sort_messages
+from streams.dead_letters import dead_message
+from streams.decode_labels import decode_arrow_labels, decode_json_labels
+from streams.kafka import (
+    TIMEOUT_S,
+    TopicFacts,
+    committed_or_start,
+    explain,
+    make_consumer,
+    transactional_producer,
+)
+from streams.process import ProcessorError
+from streams.raw_arrow import RawArrow
+from streams.raw_epochs import epoch_of
+from streams.raw_json import RawJson
+from streams.registry import Registry
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from warehouse.client import Address, Client, connect
+from warehouse.errors import WarehouseBusy, WarehouseError
+from warehouse.tables import insert_arrow
+
+GROUP = "recorder"
+POLL_MESSAGES = 10_000
+POLL_S = 0.1
+BATCH_S = 1.0
+"""A batch is written after this long, so that each table takes about one insert per second."""
+BATCH_ROWS = 50_000
+BATCH_BYTES = 64 << 20
+"""… or as soon as it holds this many rows or bytes of columns."""
+RETRY_S, MAX_RETRY_S = 0.5, 15.0
+"""How long the first and the last waits for a busy warehouse are at most; each is shortened at random."""
+WRITE_TIMEOUT_S = 30
+LAG_S = 2.0
+"""How often the broker is asked where the partitions end."""
+
+Place = tuple[str, int]
+"""A topic and a partition."""
+
+
+class _Rebalanced(Exception):
+    """The group started a new generation: the batch is void."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was read since the last commit."""
+
+    metadata: Any
+    generation: int
+    opened_s: float
+    tables: dict[str, list[pa.Table]] = field(default_factory=lambda: {"predictions": [], "labels": []})
+    written: set[str] = field(default_factory=set)
+    dead: list[Dead] = field(default_factory=list)
+    messages: int = 0
+    rows: int = 0
+    payload_bytes: int = 0
+
+    def add(self, table: str, rows: list[pa.Table]) -> None:
+        """Keep rows to be written."""
+        self.tables[table] += rows
+        self.rows += sum(part.num_rows for part in rows)
+        self.payload_bytes += sum(part.nbytes for part in rows)
+
+
+class Recorder:
+    """One recorder process."""
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        registry: Callable[[], Registry],
+        report: Report,
+        *,
+        connect_to: Callable[[Address], Client] = lambda address: connect(address, timeout_s=WRITE_TIMEOUT_S),
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._report = report
+        self._connect = connect_to
+        self._client: Client | None = None
+        self._log = structlog.get_logger().bind(processor="recorder", instance=settings.instance)
+        self._topics = {settings.topics.predictions: "predictions", settings.topics.labels: "labels"}
+        """Topic → table."""
+        self._consumer = make_consumer(settings, GROUP)
+        self._producer = transactional_producer(settings, GROUP)
+        self._facts = TopicFacts(settings)
+        self._topic_ids = {topic: self._facts.describe(topic)[0] for topic in self._topics}
+        self._epochs: dict[str, int] = {}
+        self._generation = 0
+        self._position: dict[Place, int] = {}
+        """Of every assigned partition, the next offset to read."""
+        self._committed: dict[Place, int] = {}
+        self._early: list[Any] = []
+        """Messages that came although their partition was paused."""
+        self._lag_asked_s = 0.0
+        self._decoders: tuple[Registry, RawJson, RawArrow] | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Record batch after batch until `stop` is set; the last one is written and committed then.
+
+        Raises:
+            ProcessorError: something that neither waiting nor putting an event aside mends.
+        """
+        try:
+            self._producer.init_transactions(TIMEOUT_S * 2)
+        except KafkaException as error:
+            raise explain(error, "start transactions") from error
+        self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
+        try:
+            while not stop.is_set():
+                try:
+                    self.record_once(stop)
+                except _Rebalanced:
+                    self._assign(list(self._position))
+        finally:
+            self._consumer.close()
+            self._disconnect()
+
+    # ------------------------------------------------------------------------------------------ the group
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._assign([(tp.topic, tp.partition) for tp in partitions])
+        self._log.info("assigned", partitions=sorted(f"{topic}:{partition}" for topic, partition in self._position))
+
+    def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._position, self._committed, self._early = {}, {}, []
+        self._report.forget_lag()
+        self._report.details = {name: n for name, n in self._report.details.items() if not name.startswith("lag ")}
+        consumer.unassign()
+
+    def _assign(self, places: list[Place]) -> None:
+        """Read on from the committed offsets."""
+        self._early = []
+        starts = committed_or_start(self._consumer, [TopicPartition(*place) for place in places]) if places else []
+        self._position = {(tp.topic, tp.partition): tp.offset for tp in starts}
+        self._committed = dict(self._position)
+        self._consumer.assign(starts)
+        self._consumer.resume(starts)
+
+    # ------------------------------------------------------------------------------------------ one batch
+
+    def record_once(self, stop: threading.Event) -> bool:
+        """Read, write and commit one batch; return whether anything was committed.
+
+        Raises:
+            _Rebalanced: the batch is void.
+        """
+        # Captured before the batch's first poll: a stale batch must not commit under a fresh generation.
+        batch = _Batch(self._consumer.consumer_group_metadata(), self._generation, time.monotonic())
+        while not self._due(batch, stop):
+            messages = self._early + self._consumer.consume(POLL_MESSAGES, POLL_S)
+            self._check(batch)
+            self._early = []
+            self._take(batch, messages)
+            self._measure_lag()
+        if self._position == self._committed or not self._write(batch, stop):
+            return False
+        self._commit(batch)
+        return True
+
+    def _check(self, batch: _Batch) -> None:
+        if self._generation != batch.generation:
+            raise _Rebalanced
+
+    def _due(self, batch: _Batch, stop: threading.Event) -> bool:
+        if stop.is_set() or batch.rows >= BATCH_ROWS or batch.payload_bytes >= BATCH_BYTES:
+            return True
+        return time.monotonic() - batch.opened_s >= BATCH_S
+
+    def _take(self, batch: _Batch, messages: list[Any]) -> None:
+        good: dict[str, list[Any]] = {topic: [] for topic in self._topics}
+        for message in messages:
+            error = message.error()
+            place = message.topic(), message.partition()
+            if error is not None:
+                self._on_error(error, place)
+            elif place in self._position:
+                good[place[0]].append(message)
+                self._position[place] = message.offset() + 1
+        for topic, chosen in good.items():
+            if chosen:
+                self._decode(batch, self._topics[topic], chosen)
+
+    def _decode(self, batch: _Batch, table: str, messages: list[Any]) -> None:
+        registry = self._registry()
+        if self._decoders is None or self._decoders[0] is not registry:
+            self._decoders = registry, RawJson(registry), RawArrow(registry)
+        _, from_json, from_arrow = self._decoders
+        found = sort_messages(messages)
+        batch.messages += len(messages)
+        if table == "predictions":
+            batch.add(table, from_json.rows(found.json) if len(found.json) else [])
+            batch.add(table, from_arrow.rows(found.arrow) if len(found.arrow) else [])
+            return
+        models = frozenset(registry.contracts)
+        for labels in (decode_json_labels(found.json, models), decode_arrow_labels(found.arrow, models)):
+            batch.add(table, labels.rows)
+            batch.dead += labels.dead
+
+    def _on_error(self, error: KafkaError, place: Place) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._out_of_range(place)
+        elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
+            return
+        elif error.fatal() or error.code() in _NO_WAY_ON:
+            raise explain(KafkaException(error), f"read {' and '.join(self._topics)}")
+        else:
+            self._report.retries += 1
+            self._log.warning("kafka", error=error.str())
+
+    def _out_of_range(self, place: Place) -> None:
+        """Retention overtook this consumer: go on at the log's start, and say what is missing."""
+        if place not in self._position:
+            raise _Rebalanced
+        was = self._position[place]
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=TIMEOUT_S, cached=False)
+        self._log.warning("offsets lost to retention", topic=place[0], partition=place[1], start=was, end=low)
+        self._count("offsets_lost", max(0, low - was))
+        self._position[place] = low
+        self._consumer.seek(TopicPartition(*place, low))
+
+    # ------------------------------------------------------------------------------------------ the warehouse
+
+    def _write(self, batch: _Batch, stop: threading.Event) -> bool:
+        """Insert a batch, however long the warehouse is busy; return whether it is written.
+
+        It is not when `stop` is set while the warehouse is busy: nothing is committed then, and the next start reads
+        the same again.
+        """
+        longest_s, waited = RETRY_S, False
+        while True:
+            try:
+                self._insert(batch)
+                break
+            except WarehouseBusy as error:
+                self._disconnect()
+                self._report.retries += 1
+                if not waited:
+                    self._log.warning("warehouse busy: reading is paused", error=str(error), rows=batch.rows)
+                    self._consumer.pause(self._assigned())
+                waited = True
+            except WarehouseError as error:
+                raise ProcessorError(str(error)) from error
+            if not self._wait(batch, random.uniform(longest_s / 2, longest_s), stop):  # noqa: S311 - jitter
+                return False
+            longest_s = min(2 * longest_s, MAX_RETRY_S)
+        if waited:
+            self._consumer.resume(self._assigned())
+            self._log.info("warehouse writes again")
+        return True
+
+    def _insert(self, batch: _Batch) -> None:
+        if not batch.rows:
+            return
+        self._client = client = self._client or self._connect(self._settings.warehouse)
+        for topic, table in self._topics.items():
+            if table in batch.written or not batch.tables[table]:
+                continue
+            rows = pa.concat_tables(batch.tables[table]).combine_chunks()
+            epoch = pa.repeat(pa.scalar(self._epoch(client, topic), pa.uint16()), len(rows))
+            insert_arrow(client, table, rows.append_column("epoch", epoch))
+            batch.written.add(table)
+
+    def _epoch(self, client: Client, topic: str) -> int:
+        """The incarnation of a topic, asked after the batch was read from it."""
+        topic_id, partitions = self._facts.describe(topic)
+        if topic_id != self._topic_ids[topic]:
+            raise ProcessorError(
+                f"Topic {topic} was deleted and made anew while this recorder read it. Start it again: it then "
+                "reads the new one from its start."
+            )
+        if topic not in self._epochs:
+            self._epochs[topic] = epoch_of(client, topic, topic_id, partitions, int(time.time() * 1000))
+        return self._epochs[topic]
+
+    def _wait(self, batch: _Batch, wait_s: float, stop: threading.Event) -> bool:
+        """Wait, but keep polling, so that the group does not take the partitions away; return False to stop."""
+        deadline = time.monotonic() + wait_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            if stop.is_set():
+                return False
+            self._early += self._consumer.consume(POLL_MESSAGES, min(left_s, 5 * POLL_S))
+            self._check(batch)
+            self._measure_lag()
+        return True
+
+    def _assigned(self) -> list[TopicPartition]:
+        return [TopicPartition(*place) for place in self._position]
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    # ------------------------------------------------------------------------------------------ the transaction
+
+    def _commit(self, batch: _Batch) -> None:
+        """Commit the offsets and the dead letters of labels, both or neither."""
+        topics = self._settings.topics
+        offsets = [TopicPartition(*place, offset) for place, offset in self._position.items()]
+        try:
+            self._producer.begin_transaction()
+            for dead in batch.dead:
+                self._send(topics.labels_dead, **dead_message(dead, topics.labels))
+            self._producer.send_offsets_to_transaction(offsets, batch.metadata, TIMEOUT_S)
+            self._commit_transaction()
+        except KafkaException as error:
+            self._abort(error)
+            raise _Rebalanced from error
+        self._committed = dict(self._position)
+        self._report.committed(batch.rows, len(batch.dead), time.monotonic() - batch.opened_s)
+        for table, parts in batch.tables.items():
+            self._count(table, sum(part.num_rows for part in parts))
+
+    def _send(self, topic: str, **message: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, **message)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _commit_transaction(self) -> None:
+        for attempt in range(5):
+            try:
+                self._producer.commit_transaction(TIMEOUT_S)
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable() or attempt == 4:
+                    raise
+                self._report.retries += 1
+
+    def _abort(self, error: KafkaException) -> None:
+        cause = error.args[0]
+        if cause.fatal():
+            raise explain(error, "commit a batch") from error
+        self._report.retries += 1
+        self._log.warning("batch read again", error=cause.str())
+        try:
+            self._producer.abort_transaction(TIMEOUT_S)
+        except KafkaException as failed:
+            raise explain(failed, "abort a transaction") from failed
+
+    # ------------------------------------------------------------------------------------------ the report
+
+    def _count(self, name: str, n: int) -> None:
+        self._report.details[name] = self._report.details.get(name, 0) + n
+
+    def _measure_lag(self) -> None:
+        """Ask the broker now and then how far each partition's end is from what was committed."""
+        if time.monotonic() - self._lag_asked_s < LAG_S:
+            return
+        for i, place in enumerate(sorted(self._committed)):
+            try:
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=POLL_S * 50, cached=False)
+            except KafkaException as error:
+                self._report.retries += 1
+                self._log.warning("kafka", error=str(error))
+                break
+            lag = max(0, end - self._committed[place])
+            self._report.set_lag(i, lag)
+            self._report.details[f"lag {self._topics[place[0]]} {place[1]}"] = lag
+        self._lag_asked_s = time.monotonic()
+
+
+_NO_WAY_ON = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+)
