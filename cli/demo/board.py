@@ -57,19 +57,32 @@ class Board:
     def show(self, counts: Mapping[str, StageCount], *, last: bool = False) -> None:
         """Show the counts; without a terminal only now and then, and the last in any case."""
         now_s = self._clock()
-        rates = {stage: self._rate(stage, count, now_s) for stage, count in counts.items()}
+        notes = {stage: self._note(stage, count, now_s) for stage, count in counts.items()}
         if self._bars is not None:
             for stage, count in counts.items():
-                self._bars.update(self._tasks[stage], completed=count.done, note=_note(rates[stage], count.lag))
+                self._bars.update(self._tasks[stage], completed=count.done, note=notes[stage])
         elif last or now_s - self._line_s >= LINE_EVERY_S:
             self._line_s = now_s
             stages = [
                 f"{stage} {count.done:,}"
-                + (f" of {self._totals[stage]:,}" if count.done < self._totals[stage] else "")
-                + (f" ({note})" if (note := _note(rates[stage], count.lag)) else "")
+                + (f" of {self._totals[stage]:,}" if self._is_open(stage, count) else "")
+                + (f" ({notes[stage]})" if notes[stage] else "")
                 for stage, count in counts.items()
             ]
             self._console.print("  " + ", ".join(stages), soft_wrap=True, highlight=False)
+
+    def _is_open(self, stage: str, count: StageCount) -> bool:
+        return count.done < self._totals[stage]
+
+    def _note(self, stage: str, count: StageCount, now_s: float) -> str:
+        """Rate and lag of a stage that has work left."""
+        rate = self._rate(stage, count, now_s)
+        if not self._is_open(stage, count):
+            return ""
+        parts = [f"{rate:,.0f}/s"] if rate >= 1 else []
+        if count.lag:
+            parts.append(f"{count.lag:,} messages behind")
+        return ", ".join(parts)
 
     def _rate(self, stage: str, count: StageCount, now_s: float) -> float:
         """What its processor says, else what came since the last look."""
@@ -78,10 +91,3 @@ class Board:
         if count.rate is not None:
             return count.rate
         return (count.done - before) / (now_s - then_s) if now_s > then_s else 0.0
-
-
-def _note(rate: float, lag: int | None) -> str:
-    parts = [f"{rate:,.0f}/s"] if rate >= 1 else []
-    if lag:
-        parts.append(f"{lag:,} messages behind")
-    return ", ".join(parts)

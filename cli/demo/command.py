@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from contextlib import ExitStack
 from types import FrameType
 from typing import Annotated
@@ -19,12 +18,12 @@ def demo_command(
         bool, typer.Option("--exit", help="End by itself; without it everything stays up until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Replay five months of real flights, and find their drift: the whole path on this machine, nothing to set up.
+    """Replay five months of real flights on this machine, and find their drift.
 
     Starts a local stack in .barograph (or BAROGRAPH_HOME), trains a classifier of late flights, infers contract and
-    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse. Everything goes
-    to a database and topics of its own; the next run replaces them. Exits with 1 where the flights do not show what
-    they must.
+    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse. All of it has a
+    database and topics of its own, which the next run replaces. Exits with 1 where the flights do not show what they
+    must.
 
     Examples:
         barograph demo
@@ -33,20 +32,22 @@ def demo_command(
     # What it stands on is loaded here, so that `--help` is quick.
     from cli.demo.run import Demo
 
-    stop = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
+    for number in _SIGNALS:
+        signal.signal(number, _end)
     with ExitStack() as stack:
         demo = Demo(None, Console(), stack)
         held = demo.run()
         if not exit_:
-            try:
-                demo.stay(stop)
-            except KeyboardInterrupt:
-                pass
+            demo.stay()
     if not held:
         raise typer.Exit(EXIT_FAILED)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End in order, once: a Ctrl-C may arrive twice, from the terminal and from what started this process."""
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt

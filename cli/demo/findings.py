@@ -44,9 +44,8 @@ class Findings:
 
     @property
     def first_critical(self) -> Sequence[DriftRow]:
-        """Those of critical fields that came first: more than one where they came together."""
-        critical = [row for row in self.first_major if row.field in CRITICAL]
-        return [row for row in critical if row.window_end == critical[0].window_end]
+        """Those of critical fields, the earliest first."""
+        return [row for row in self.first_major if row.field in CRITICAL]
 
 
 def read_findings(

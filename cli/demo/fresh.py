@@ -14,6 +14,8 @@ from warehouse.client import Address, connect
 DATABASE = "barograph_demo"
 """Apart from the database of `barograph dev`, which shares the stack."""
 TOPIC_PREFIX = "demo-"
+PACES = {"flush_s": 1.0, "write_s": 2.0, "report_s": 1.0}
+"""A replay is over in a minute: every second verdicts, and what the board shows."""
 TIMEOUT_S = 30.0
 
 
@@ -28,6 +30,7 @@ def fresh_settings(addresses: StackAddresses) -> Settings:
         labels_partitions=2,
         parts_partitions=1,
         clock="replay",
+        paces=PACES,
     )
 
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from cli.demo.expectations import Expectation
 from cli.demo.findings import Findings
-from cli.demo.flights import CRITICAL, DAY, MODEL, WEEK, Calendar
+from cli.demo.flights import CRITICAL, MODEL, WEEK, Calendar
 from cli.demo.fresh import DATABASE
+from cli.demo.sql import drift_sql, outage_sql
 from cli.demo.timeline import SIGNS, STYLES, Timeline, make_timeline
 from cli.infer import InferResult
 from sketches.baseline import ALL, FieldBaseline
 from warehouse.status import DriftRow, RateRow
+
+if TYPE_CHECKING:
+    from cli.apply import Plan
+    from cli.settings import Settings
+    from examples.flights.replay import FlightsTables
+    from local.stack import StackAddresses
 
 COMMAND = "uv run barograph"
 MARGIN = 2
@@ -47,6 +56,14 @@ class Reporter:
 
     # ------------------------------------------------------------------------------------------ before
 
+    def model(self, tables: FlightsTables, record_end: datetime) -> None:
+        """Say what was trained, and where in time it is replayed."""
+        self.paragraph(
+            f"A classifier of late arrivals learned from June and July 2013: AUC {tables.out_of_fold.auc:.3f} on weeks "
+            f"that it had not seen, {tables.held_out.auc:.3f} on August to December. These are replayed "
+            f"{tables.shift_weeks} weeks later, so that the last flight left on {_date(record_end)} {record_end.year}."
+        )
+
     def decisions(self, result: InferResult) -> None:
         """Say in a few lines what `infer` decided."""
         baseline = result.baseline
@@ -67,6 +84,14 @@ class Reporter:
         for row in range(n_rows):
             self.line(" " * MARGIN + "".join(cell.ljust(width) for cell in cells[row::n_rows]).rstrip())
 
+    def applied(self, plan: Plan, settings: Settings) -> None:
+        """Say what was made."""
+        baseline = plan.baselines[0].baseline_id
+        self.paragraph(
+            f"Database {settings.warehouse.database} with {len(plan.migrations)} migrations, {len(plan.topics)} topics "
+            f"{settings.topic_prefix}…, the contract of {MODEL}, its baseline {baseline}."
+        )
+
     # ------------------------------------------------------------------------------------------ after
 
     def findings(self, findings: Findings, calendar: Calendar) -> None:
@@ -83,8 +108,14 @@ class Reporter:
         timeline = make_timeline(findings.weeks, max(20, min(width, 160)))
         if timeline is not None:
             self._timeline(timeline)
-        for row in findings.first_critical:
-            self._first_major(row, calendar)
+        critical = findings.first_critical
+        if critical:
+            self._first_major(critical[0], calendar)
+        if len(critical) > 1:
+            others = ", ".join(
+                f"{row.field} (week to {_date(calendar.original(row.window_end))})" for row in critical[1:]
+            )
+            self.paragraph(f"Critical fields that followed: {others}.")
         self._outage(findings.outage, calendar)
 
     def _timeline(self, timeline: Timeline) -> None:
@@ -103,6 +134,10 @@ class Reporter:
         days = timeline.days_per_cell
         per_cell = "one window" if days == 1 else f"{days} windows, the gravest shown"
         self.line(" " * MARGIN + f"{legend}   (a sign is {per_cell}; * critical)")
+        self.paragraph(
+            "insufficient: the week holds too few independent readings to tell drift from chance. Without φ every "
+            "weather field would be major on the first day."
+        )
 
     def _first_major(self, row: DriftRow, calendar: Calendar) -> None:
         start, end = (calendar.original(at) for at in (row.window_start, row.window_end))
@@ -112,13 +147,7 @@ class Reporter:
             f"{row.line_major:g}; {row.n:,} flights, of which φ = {row.phi:,.0f} count as one reading. Most of it "
             f"comes from {row.top_bin}: {row.expected_share:.1%} in training, {row.actual_share:.1%} in this week."
         )
-        self.query(
-            f"SELECT window_end - INTERVAL {calendar.shift_weeks} WEEK AS ends_2013, level, round(psi, 3) AS psi, "
-            "round(psi_low, 3) AS low, round(psi_high, 3) AS high, n, round(phi) AS phi, top_bin "
-            f"FROM {DATABASE}.latest_drift WHERE model = '{MODEL}' AND slice = 'all' AND field = '{row.field}' "
-            f"AND window = '{WEEK.name}' AND window_end BETWEEN '{_sql(row.window_end)}' - INTERVAL 5 DAY "
-            f"AND '{_sql(row.window_end)}' + INTERVAL 2 DAY ORDER BY window_end"
-        )
+        self.query(drift_sql(row, calendar))
 
     def _outage(self, outage: Sequence[RateRow], calendar: Calendar) -> None:
         major = [row for row in outage if row.level == "major"]
@@ -134,12 +163,7 @@ class Reporter:
             f"{row.n:,} flights, in training in {row.baseline_rate:.1%}: {row.delta * 100:+.0f} points, 95 % interval "
             f"{row.delta_low * 100:+.0f} to {row.delta_high * 100:+.0f}. The weather data end on 30 December."
         )
-        self.query(
-            "SELECT field, level, n, k, round(rate, 3) AS rate, round(baseline_rate, 4) AS baseline_rate, "
-            f"round(delta_low, 3) AS low, round(delta_high, 3) AS high FROM {DATABASE}.latest_rates "
-            f"WHERE model = '{MODEL}' AND slice = 'all' AND kind = 'null' AND window = '{DAY.name}' "
-            f"AND window_end = '{_sql(row.window_end)}' AND level = 'major' ORDER BY field"
-        )
+        self.query(outage_sql(row))
 
     def query(self, sql: str) -> None:
         """Print a command that shows what was just said."""
@@ -161,14 +185,16 @@ class Reporter:
         self.heading("Time")
         self.paragraph(", ".join(f"{name} {seconds:.1f} s" for name, seconds in times_s.items()))
 
-    def next_steps(self, contract: str, train: str) -> None:
-        """Say what can be done with a stack that runs."""
-        self.heading("Next, in another terminal while this one runs")
+    def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path) -> None:
+        """Say what can be done with everything up."""
+        self.heading("Next, in another terminal")
         self.line(f"  BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND} status")
         self.line(f'  {COMMAND} query "SHOW TABLES FROM {DATABASE}"')
-        self.line(f"  less {contract}    # the contract that was inferred")
-        self.line(
-            f"  {COMMAND} infer {train} --model mine --version 1 --time at --out mine    # or a table of your own"
+        self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # of a table of your own")
+        self.line(f"  cat {_shown(folder / MODEL)}.yaml    # the contract, yours to edit and `apply`")
+        self.heading(
+            f"Everything stays up: Kafka on {addresses.bootstrap_servers}, ClickHouse on {addresses.clickhouse_url}, "
+            f"logs in {_shown(log_dir)}. Ctrl-C ends it; the data stay."
         )
 
 
@@ -185,5 +211,6 @@ def _date(at: datetime) -> str:
     return f"{at.day} {at:%B}"
 
 
-def _sql(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}"
+def _shown(path: Path) -> Path:
+    """The path as it can be typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

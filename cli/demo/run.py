@@ -24,26 +24,28 @@ from cli.demo.expectations import expectations
 from cli.demo.findings import read_findings
 from cli.demo.flights import VERSION, Calendar, infer_options, last_pane_end, prepare_flights
 from cli.demo.fresh import fresh_settings, wipe
-from cli.demo.processes import Processors
 from cli.demo.replay import replay
 from cli.demo.report import Reporter
+from cli.dev.processors import KINDS, Processor, write_settings
+from cli.dev.supervisor import Supervisor
 from cli.infer import Written, infer, write_result
-from cli.settings import Settings, environment
+from cli.settings import Settings
 from local.stack import LocalStack
 from warehouse.client import connect
 
 if TYPE_CHECKING:
     from examples.flights.replay import FlightsFiles
 
-PACES = {"BAROGRAPH_PROCESSORS_FLUSH_S": "1", "BAROGRAPH_PROCESSORS_WRITE_S": "2", "BAROGRAPH_CLOCK": "replay"}
-"""A replay is over in a minute: verdicts every second, and the counts of the board with them."""
+STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
+"""What is timed, in the order of the path; the first two run side by side, and so do the stages."""
 LOOK_S = 0.5
 STUCK_S = 120.0
 """How long no stage may move before the demo gives up: a busy machine needs seconds."""
+STOP_S = 30.0
 
 
 class Demo:
-    """One run; what it starts ends with `stack`, which the caller closes."""
+    """One run."""
 
     def __init__(self, root: Path | None, console: Console, stack: ExitStack) -> None:
         """Describe a run; nothing is started.
@@ -51,69 +53,61 @@ class Demo:
         Args:
             root: the folder of the local stack, by default that of `barograph dev`.
             console: where it tells what it does.
-            stack: takes what must be ended.
+            stack: takes what must be ended; whoever owns it closes it.
         """
         self._local = LocalStack(root)
         self._folder = self._local.root / "demo"
         self._console, self._stack = console, stack
         self._say = Reporter(console)
         self._times_s: dict[str, float] = {}
-        self._processors: Processors | None = None
+        self._supervisor: Supervisor | None = None
 
     def run(self) -> bool:
-        """Do all of it; return whether the flights showed what they must."""
+        """Do all of it; return whether the flights showed what they must.
+
+        Raises:
+            DemoError: it stands still.
+            LocalStackError: Kafka or ClickHouse does not start.
+            DemoDataMissingError: the flights are not installed.
+        """
         began_s = time.monotonic()
-        self._say.heading("Apache Kafka and the ClickHouse engine start, and a model learns")
-        with ThreadPoolExecutor(1) as pool:
+        self._say.heading("Apache Kafka and the ClickHouse engine start (the first time fetched), and a model learns")
+        with self._console.status("about 10 s"), ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self._start_stack)
-            try:
-                files = self._prepare()
-            finally:
-                settings = starting.result()
-        tables = files.tables
-        self._say.paragraph(
-            f"A classifier of late arrivals learned from June and July 2013: AUC {tables.out_of_fold.auc:.3f} on weeks "
-            f"it had not seen, {tables.held_out.auc:.3f} on August to December, which are replayed "
-            f"{tables.shift_weeks} weeks later, the last flight just now. Kafka: {settings.bootstrap_servers}, "
-            f"ClickHouse: {self._local.addresses.clickhouse_url}."
-        )
+            files = self._prepare()
+            settings = starting.result()
+        calendar = Calendar(files.tables.shift_weeks)
+        predictions, labels = pq.read_table(files.predictions), pq.read_table(files.labels)
+        record_end = last_pane_end(predictions)
+        self._say.model(files.tables, record_end)
         self._say.heading("barograph infer: contract and baseline from the training table")
         written = self._infer(files.train)
         self._say.heading("barograph apply: topics, tables, contract and baseline")
         self._apply(settings, written)
-
-        predictions, labels = pq.read_table(files.predictions), pq.read_table(files.labels)
-        calendar = Calendar(tables.shift_weeks)
         self._say.heading(
             f"Replay: {predictions.num_rows:,} predictions and {labels.num_rows:,} labels of August to December 2013"
         )
         self._start_processors(settings)
         published = self._replay(settings, written, predictions, labels)
         with self._timed("queries"), connect(settings.warehouse) as client:
-            findings = read_findings(client, calendar, last_pane_end(predictions), *published)
+            findings = read_findings(client, calendar, record_end, *published)
         held = expectations(findings)
         self._say.findings(findings, calendar)
         self._say.expectations(held)
-        self._say.times({**self._times_s, "in all": time.monotonic() - began_s})
+        times_s = {step: self._times_s[step] for step in STEPS} | {"in all": time.monotonic() - began_s}
+        self._say.times(times_s)
         return all(each.held for each in held)
 
-    def stay(self, stop: threading.Event) -> None:
-        """Keep everything up until `stop` is set.
-
-        Raises:
-            DemoError: a processor has ended.
-        """
-        assert self._processors is not None
-        addresses = self._local.addresses
-        self._say.next_steps(
-            str(_shown(self._folder / "flight-delay.yaml")), str(_shown(self._folder / "train.parquet"))
-        )
-        self._say.heading(
-            f"Everything stays up: Kafka on {addresses.bootstrap_servers}, ClickHouse on {addresses.clickhouse_url}, "
-            f"logs in {_shown(self._local.log_dir)}. Ctrl-C ends it; the data stay."
-        )
-        while not stop.wait(LOOK_S):
-            self._processors.check()
+    def stay(self) -> None:
+        """Keep everything up until a signal, and say how it is used."""
+        assert self._supervisor is not None
+        self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir)
+        try:
+            while True:
+                self._supervisor.look()
+                time.sleep(LOOK_S)
+        except KeyboardInterrupt:
+            self._say.line("Ending the processors, Kafka and ClickHouse.")
 
     # ------------------------------------------------------------------------------------------ steps
 
@@ -144,18 +138,20 @@ class Demo:
 
     def _apply(self, settings: Settings, written: Written) -> None:
         with self._timed("apply"):
-            plan = apply_all(
-                settings, read_contracts([written.contract]), read_baselines([written.baseline]), reason="the demo"
-            )
-        self._say.paragraph(
-            f"database {settings.warehouse.database}, {len(plan.migrations)} migrations, {len(plan.topics)} topics "
-            f"{settings.topic_prefix}…, {len(plan.contracts)} contract, {len(plan.baselines)} baseline"
-        )
+            contracts, baselines = read_contracts([written.contract]), read_baselines([written.baseline])
+            plan = apply_all(settings, contracts, baselines, reason="the demo")
+        self._say.applied(plan, settings)
 
     def _start_processors(self, settings: Settings) -> None:
-        self._processors = Processors(self._folder, self._local.log_dir, {**environment(settings), **PACES})
-        self._stack.callback(self._processors.stop)
-        self._processors.start()
+        settings_path = self._folder / "processors.toml"
+        write_settings(settings_path, settings)
+        run_dir = self._local.root / "run"
+        children = [Processor(kind, settings_path, run_dir=run_dir, log_dir=self._local.log_dir) for kind in KINDS]
+        self._supervisor = Supervisor(children, self._say.line)
+        self._stack.callback(self._supervisor.stop, STOP_S)
+        self._supervisor.start()
+
+    # ------------------------------------------------------------------------------------------ replay
 
     def _replay(self, settings: Settings, written: Written, predictions: pa.Table, labels: pa.Table) -> tuple[int, int]:
         """Publish, and follow the events until all are judged and recorded; return what was published."""
@@ -166,61 +162,45 @@ class Demo:
             on_full="wait",
             topic_prefix=settings.topic_prefix,
         )
+        n_predictions, n_labels = predictions.num_rows, labels.num_rows
+        both = n_predictions + n_labels
+        totals = {"published": both, "sketched": n_predictions, "recorded": both, "judged": n_predictions}
         stop = threading.Event()
         with publisher, ThreadPoolExecutor(1) as pool:
             publishing = pool.submit(replay, predictions, labels, publisher, stop)
             try:
-                self._follow(settings, publisher, publishing, predictions.num_rows, labels.num_rows)
+                self._follow(settings, publisher, publishing, totals)
             finally:
                 stop.set()
             return publishing.result()
 
     def _follow(
-        self,
-        settings: Settings,
-        publisher: Publisher,
-        publishing: Future[tuple[int, int]],
-        n_predictions: int,
-        n_labels: int,
+        self, settings: Settings, publisher: Publisher, publishing: Future[tuple[int, int]], totals: dict[str, int]
     ) -> None:
-        assert self._processors is not None
-        both = n_predictions + n_labels
-        totals = dict(zip(STAGES, (both, n_predictions, both, n_predictions), strict=True))
-        import os  # TMP
-        if os.environ.get("NO_RECORDER"):  # TMP
-            totals["recorded"] = 0  # TMP
+        assert self._supervisor is not None
         began_s = moved_s = time.monotonic()
         before: dict[str, int] = {}
         with connect(settings.warehouse) as client, Board(self._console, totals) as board:
             while True:
-                self._processors.check()
+                self._supervisor.look()
                 if publishing.done():
                     publishing.result()
                 counts = stage_counts(client, publisher.stats.published)
                 done = {stage: count.done for stage, count in counts.items()}
                 now_s = time.monotonic()
-                for stage in STAGES:
-                    if done[stage] >= totals[stage]:
-                        self._times_s.setdefault(stage, now_s - began_s)
-                ended = publishing.done() and all(done[stage] >= totals[stage] for stage in STAGES)
+                through = [stage for stage in totals if done[stage] >= totals[stage]]
+                for stage in through:
+                    self._times_s.setdefault(stage, now_s - began_s)
+                ended = publishing.done() and len(through) == len(totals)
                 board.show(counts, last=ended)
                 if ended:
                     return
                 if done != before:
                     before, moved_s = done, now_s
                 elif now_s - moved_s > STUCK_S:
-                    raise DemoError(_stuck(done, totals, self._local.log_dir))
+                    behind = ", ".join(f"{s} {done[s]:,} of {totals[s]:,}" for s in totals if s not in through)
+                    raise DemoError(
+                        f"The replay has stood still for {STUCK_S:.0f} s: {behind}. The logs in "
+                        f"{self._local.log_dir} say what the processors wait for."
+                    )
                 time.sleep(LOOK_S)
-
-
-def _stuck(done: dict[str, int], totals: dict[str, int], log_dir: Path) -> str:
-    behind = [f"{stage} {done[stage]:,} of {totals[stage]:,}" for stage in STAGES if done[stage] < totals[stage]]
-    return (
-        f"The replay has stood still for {STUCK_S:.0f} s: {', '.join(behind)}. The logs in {log_dir} say what the "
-        "processors wait for."
-    )
-
-
-def _shown(path: Path) -> Path:
-    """The path as it can be typed here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

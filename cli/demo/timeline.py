@@ -21,8 +21,6 @@ class FieldLine:
     """Per cell the gravest level of its windows, None where there is none."""
     first_major: date | None
     """The day at which the earliest window that is major ends."""
-    major_share: float
-    """The share of its windows that are major."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +74,4 @@ def _line(field: str, rows: Sequence[tuple[date, str]], first: date, per_cell: i
         if found is None or _RANK[level] > _RANK[found]:
             levels[cell] = level
     major = [day for day, level in rows if level == "major"]
-    return FieldLine(field, tuple(levels), min(major, default=None), len(major) / max(len(rows), 1))
+    return FieldLine(field, tuple(levels), min(major, default=None))
