@@ -31,6 +31,9 @@ COMMANDS: dict[str, _Entry] = {
         "infer_command",
         "Infer contract and baseline from training data, and say what was decided and why.",
     ),
+    "load": _Entry(
+        "cli.load.command", "load_command", "Load history and nightly labels from files, through the publisher."
+    ),
     "plan": _Entry("cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
     "apply": _Entry(
         "cli.apply.command",
@@ -43,6 +46,12 @@ COMMANDS: dict[str, _Entry] = {
         "dev_command",
         "Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.",
     ),
+    "status": _Entry(
+        "cli.status.command",
+        "status_command",
+        "Show how the models and the pipeline are, from ClickHouse alone.",
+    ),
+    "query": _Entry("cli.query", "query_command", "Ask ClickHouse; nothing can be changed."),
     "demo": _Entry(
         "cli.demo.command", "demo_command", "Replay five months of real flights on this machine, and find their drift."
     ),
@@ -71,9 +80,10 @@ class LazyGroup(TyperGroup):
 
 
 def _help(function: Any) -> str:
-    """The docstring, with its examples marked to be kept line by line."""
-    text = inspect.getdoc(function) or ""
-    return text.replace("Examples:\n", "\b\nExamples:\n")
+    """The docstring: paragraphs flow, the examples at its end are kept line by line."""
+    prose, _, examples = (inspect.getdoc(function) or "").partition("Examples:\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
+    return "\n\n".join(filter(None, [*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]))
 
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)

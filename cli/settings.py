@@ -10,7 +10,7 @@ import difflib
 import os
 import socket
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -83,7 +83,7 @@ PACES: dict[str, Callable[[float], float]] = {
 def load_settings(
     config: Path | None = None,
     *,
-    needs: Collection[Server] = BOTH,
+    needs: Sequence[Server] = BOTH,
     environ: Mapping[str, str] = os.environ,
     folder: Path | None = None,
     find: Callable[[], StackAddresses | None] = find_stack,

@@ -1,0 +1,1 @@
+"""`barograph load`: history and nightly labels from files, through the publisher."""

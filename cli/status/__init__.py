@@ -1,0 +1,1 @@
+"""`barograph status`: how the models and the pipeline are, from ClickHouse alone."""
