@@ -1,0 +1,65 @@
+"""On the live clock silence is a result: panes go on being sealed, with n = 0, and what came is in them exactly."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from barograph.contract import Window
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from warehouse.client import Address
+
+
+@pytest.fixture
+def pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Pipeline]:
+    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    made.clock = "live"
+    yield made
+    made.stop()
+
+
+def test_silence_is_sealed_with_nothing_in_it(pipeline: Pipeline) -> None:
+    pipeline.create(2)
+    contract = simple_contract(pane_s=2, lateness_s=1, out_of_order_s=1, windows=(Window(10, 2),))
+    pipeline.register(contract, [simple_baseline()])
+    pipeline.start("sketcher")
+    pipeline.start("monitor")
+    # Before any event: a registered model that nobody asks is sealed as silent.
+    pipeline.wait_rows("SELECT count() >= 2 FROM volume FINAL WHERE n = 0 AND sealed", "silence before the first event")
+    for i in range(50):
+        event = {
+            "model": "toy",
+            "version": "1",
+            "id": f"e{i}",
+            "at": int(time.time() * 1000),
+            "features": {"x": 0.1, "k": 1, "flag": True, "colour": "red"},
+        }
+        # One partition only: the other is idle and must not hold the first one back.
+        pipeline.produce([(0, json.dumps(event).encode(), None)])
+    last_s = event["at"] // 1000
+    pipeline.wait_rows(
+        "SELECT sum(n) = 50 AND min(sealed) FROM volume FINAL WHERE slice = 'all' AND n > 0", "50 events"
+    )
+    pipeline.wait_rows(
+        "SELECT count() >= 3 FROM volume FINAL WHERE n = 0 AND sealed AND slice = 'all' "
+        f"AND pane_start > fromUnixTimestamp({last_s})",
+        "silence after the last event",
+    )
+    gaps = pipeline.rows(
+        "SELECT (max(toUnixTimestamp(pane_start)) - min(toUnixTimestamp(pane_start))) / 2 + 1 - count() "
+        "FROM volume FINAL WHERE slice = 'all'"
+    )
+    assert gaps == [(0,)], "a pane without a row"
+    assert pipeline.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
+    # A window in which nothing came is never healthy.
+    assert pipeline.rows("SELECT countIf(level = 'stable') FROM latest_drift WHERE n = 0") == [(0,)]
+    traffic_age_s, sealed_age_s = pipeline.rows("SELECT traffic_age_s, sealed_age_s FROM model_freshness")[0]
+    assert traffic_age_s > sealed_age_s
