@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -94,10 +95,32 @@ def test_a_processor_is_healthy_while_it_reports(engine: LocalClickHouse, databa
             report(kind, instance, now_ms - 120_000),
         ):
             insert_rows(client, "processors", [wrong])
-            with pytest.raises(WarehouseError, match=re.escape("throwIf")):
+            with pytest.raises(WarehouseError, match="throwIf"):
                 client.rows(statement)
         insert_rows(client, "processors", [report(kind, instance, now_ms)])
         assert client.rows(statement) == [(0,)]
+
+
+def test_the_health_check_tells_by_its_exit_code(engine: LocalClickHouse, database: str) -> None:
+    servers = {
+        "BAROGRAPH_CLICKHOUSE_HOST": engine.host,
+        "BAROGRAPH_CLICKHOUSE_PORT": str(engine.port),
+        "BAROGRAPH_CLICKHOUSE_DATABASE": database,
+    }
+    command = [sys.executable, "-m", "cli.main", *SERVICES["monitor"]["healthcheck"]["test"][2:]]
+
+    def check() -> subprocess.CompletedProcess[str]:
+        environ = {**os.environ, **servers}
+        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+    with connect(Address(engine.host, engine.port, database)) as client:
+        migrate.apply(client)
+        silent = check()
+        assert silent.returncode == 1
+        assert "Traceback" not in silent.stderr
+        insert_rows(client, "processors", [report("monitor", "monitor-1", int(time.time() * 1000))])
+        done = check()
+        assert done.returncode == 0, done.stderr
 
 
 def report(kind: str, instance: str, at_ms: int) -> dict[str, object]:
