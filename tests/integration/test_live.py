@@ -34,17 +34,16 @@ def test_silence_is_sealed_with_nothing_in_it(pipeline: Pipeline) -> None:
     pipeline.start("monitor")
     # Before any event: a registered model that nobody asks is sealed as silent.
     pipeline.wait_rows("SELECT count() >= 2 FROM volume FINAL WHERE n = 0 AND sealed", "silence before the first event")
-    for i in range(50):
-        event = {
-            "model": "toy",
-            "version": "1",
-            "id": f"e{i}",
-            "at": int(time.time() * 1000),
-            "features": {"x": 0.1, "k": 1, "flag": True, "colour": "red"},
-        }
+    for batch in range(5):
+        now_ms = int(time.time() * 1000)
+        features = {"x": 0.1, "k": 1, "flag": True, "colour": "red"}
+        events = [
+            {"model": "toy", "version": "1", "id": f"e{batch}-{i}", "at": now_ms, "features": features}
+            for i in range(10)
+        ]
         # One partition only: the other is idle and must not hold the first one back.
-        pipeline.produce([(0, json.dumps(event).encode(), None)])
-    last_s = event["at"] // 1000
+        pipeline.produce((0, json.dumps(event).encode(), None) for event in events)
+    last_s = now_ms // 1000
     pipeline.wait_rows(
         "SELECT sum(n) = 50 AND min(sealed) FROM volume FINAL WHERE slice = 'all' AND n > 0", "50 events"
     )
