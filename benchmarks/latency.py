@@ -1,0 +1,157 @@
+"""From the end of a pane to its verdict in ClickHouse, with publisher, sketcher and monitor on the live clock."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from barograph.contract import Window
+
+from benchmarks.figures import Figures, quantile
+from benchmarks.workload import Workload, make_workload
+from benchmarks.world import Child, World, start
+from streams import run
+from streams.settings import ProcessorSettings
+from streams.topics import Topics
+from warehouse.client import Address, Client
+
+LATENCY = "From the last event of a pane to its verdict"
+DATABASE, PREFIX = "live", "live-"
+PANE_S, LATENESS_S, OUT_OF_ORDER_S = 5, 2, 1
+WINDOWS = (Window(PANE_S, PANE_S), Window(60, PANE_S))
+PER_S = 2_000
+NUMBERS = 18
+LOOK_S = 0.05
+"""How often ClickHouse is asked for verdicts: the error of what is seen."""
+
+
+def measure_latency(world: World, figures: Figures, *, seconds: int) -> None:
+    """Publish evenly, and see when the verdict of each pane's window can be read."""
+    workload = live_workload(world)
+    world.create_topics(PREFIX)
+    world.register(DATABASE, workload)
+    told = {
+        "bootstrap_servers": world.bootstrap_servers,
+        "instance": "live",
+        "host": world.address(DATABASE).host,
+        "port": world.address(DATABASE).port,
+    }
+    log = world.folder / "live.log"
+    processes = [start("benchmarks.latency", kind, json.dumps(told), log=log) for kind in ("sketcher", "monitor")]
+    try:
+        with world.client(DATABASE) as client:
+            _wait_started(client, processes)
+            load = world.start_child(
+                "steady",
+                prefix=PREFIX,
+                numbers=NUMBERS,
+                per_s=PER_S,
+                seconds=seconds,
+                pane_s=PANE_S,
+                windows=[[w.length_s, w.hop_s] for w in WINDOWS],
+            )
+            seen_s = _watch(client, seconds + 20, load)
+            sent = load.finish()
+            judged = {int(end): float(at) for end, at in client.rows(_JUDGED, {"name": WINDOWS[0].name})}
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(60)
+    _show(figures, seen_s, judged, f"{PER_S:,} events/s for {seconds} s, {sent['dropped']} dropped")
+
+
+def live_workload(world: World) -> Workload:
+    """The model of the rates, with panes of seconds."""
+    return make_workload(
+        world.folder,
+        numbers=NUMBERS,
+        pane_s=PANE_S,
+        windows=WINDOWS,
+        lateness_s=LATENESS_S,
+        out_of_order_s=OUT_OF_ORDER_S,
+    )
+
+
+_SEEN = (
+    "SELECT DISTINCT toUnixTimestamp(window_end) FROM drift "
+    "WHERE slice = 'all' AND window = {name:String} AND n > 0 AND window_end > toDateTime({after:UInt32})"
+)
+_JUDGED = (
+    "SELECT toUnixTimestamp(window_end), min(toUnixTimestamp64Milli(judged_at)) / 1000 FROM drift "
+    "WHERE slice = 'all' AND window = {name:String} AND n > 0 GROUP BY window_end"
+)
+
+
+def _watch(client: Client, patience_s: float, load: Child) -> dict[int, float]:
+    """When the verdict of each window's end was first seen; ends when the load is over and all is judged."""
+    seen: dict[int, float] = {}
+    deadline = time.monotonic() + patience_s
+    ended_at = None
+    after = 0
+    while time.monotonic() < deadline:
+        rows = client.rows(_SEEN, {"name": WINDOWS[0].name, "after": after})
+        now = time.time()
+        for (end,) in rows:
+            seen.setdefault(int(end), now)
+        after = max([after, *seen])
+        if ended_at is None and load.process.poll() is not None:
+            ended_at = now
+        if ended_at is not None and after >= ended_at:
+            break
+        time.sleep(LOOK_S)
+    return seen
+
+
+def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until the monitor has sealed a pane: the group has settled and every process works."""
+    deadline = time.monotonic() + 90
+    while not int(client.rows("SELECT count() FROM progress")[0][0]):
+        dead = [process.args for process in processes if process.poll() is not None]
+        if dead or time.monotonic() > deadline:
+            raise RuntimeError(f"sketcher and monitor did not start (ended: {dead}); see live.log")
+        time.sleep(0.2)
+
+
+def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float], note: str) -> None:
+    # The first and the last window hold parts of a pane only.
+    ends = sorted(seen_s)[1:-1]
+    if not ends:
+        raise RuntimeError("no verdict was seen: the run was too short")
+    wait_s = LATENESS_S + OUT_OF_ORDER_S
+    figures.about["latency"] = (
+        f"panes of {PANE_S} s, lateness {LATENESS_S} s, out of order {OUT_OF_ORDER_S} s; {note}; all processes on this "
+        "machine"
+    )
+    for name, found in (
+        ("verdict judged", [judged_s[end] - end for end in ends if end in judged_s]),
+        ("row can be read in ClickHouse", [seen_s[end] - end for end in ends]),
+    ):
+        figures.add(LATENCY, f"{name}, median", median(found), "s", f"{len(found)} panes; {wait_s} s are asked for")
+        figures.add(LATENCY, f"{name}, p99", quantile(found, 0.99), "s", f"the greatest is {max(found):.2f} s")
+        beyond = [spent - wait_s for spent in found]
+        figures.add(LATENCY, f"{name}, beyond lateness, median", median(beyond), "s")
+
+
+def main() -> int:
+    """Run a processor on the live clock: `python -m benchmarks.latency KIND SETTINGS`."""
+    kind, told = sys.argv[1], json.loads(sys.argv[2])
+    address = Address(told["host"], told["port"], DATABASE)
+    settings = ProcessorSettings(
+        instance=told["instance"],
+        bootstrap_servers=told["bootstrap_servers"],
+        warehouse=address,
+        topics=Topics(PREFIX),
+    )
+    work: Any = {"sketcher": run.run_sketcher, "monitor": run.run_monitor}[kind]
+    return int(work(replace(settings, clock="live")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""On what it was measured: machine, load, versions, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PACKAGES = (
+    "confluent-kafka",
+    "faust-streaming",
+    "aiokafka",
+    "msgspec",
+    "numpy",
+    "pyarrow",
+    "datasketches",
+    "clickhouse-connect",
+    "chdb",
+)
+
+
+def describe_machine() -> dict[str, str]:
+    """Return what a reader must know to compare figures, by name."""
+    return {
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _commit(),
+        "cpu": f"{_cpu()}, {os.cpu_count()} seen by the system",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "load before the start": f"{os.getloadavg()[0]:.1f} over the last minute",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "broker": f"Apache Kafka {_kafka()}, on the same machine, compiler and collector as the JVM chooses them",
+        "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _kafka() -> str:
+    for line in (_ROOT / "local" / "kafka-jars.txt").read_text(encoding="utf-8").splitlines():
+        for word in line.split():
+            if "kafka_2.13" in word:
+                return word.rstrip(".jar").rpartition(":" if ":" in word else "-")[2]
+    return "unknown"
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(_ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + changed

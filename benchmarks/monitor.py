@@ -1,0 +1,120 @@
+"""What a part costs the monitor, and what sealing and judging a pane costs, without Kafka and ClickHouse."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from benchmarks.figures import Figures, quantile
+from benchmarks.workload import MODEL, Workload, event_columns, make_workload
+from streams.flush import part_messages
+from streams.monitor.chain import Chain
+from streams.monitor.partition import PartitionState
+from streams.monitor.store import SeriesPanes, Writes
+from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
+from streams.summarise import FlushSummaries
+
+MONITOR = "The monitor, without Kafka and ClickHouse"
+EVENTS_PER_PANE = 5_000
+FLUSHES_PER_PANE = 4
+"""A flush lasts at most 15 s, a pane a minute."""
+TOPIC_ID = "benchmark"
+FIRST_S = 1_700_000_400
+"""A full hour and more: where the panes begin."""
+
+
+class _NoStore:
+    """A warehouse that holds nothing and forgets what it is given."""
+
+    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
+        return Chain(), 0
+
+    def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return []
+
+    def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
+        return pa.table({})
+
+    def sealed_until_s(self, model: str) -> int | None:
+        return None
+
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+        return {}
+
+    def write(self, writes: Writes) -> None:
+        pass
+
+
+def measure_monitor(folder: Path, figures: Figures, *, panes: int) -> None:
+    """Feed real parts of a narrow and of a wide model to a monitor's state."""
+    for numbers, texts in ((18, 2), (17, 3), (197, 3)):
+        workload = make_workload(folder, numbers=numbers, texts=texts)
+        _measure(workload, figures, f"{numbers + texts} features × {texts} slice dimensions", panes)
+
+
+def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> None:
+    flushes = list(_flushes(workload, panes))
+    registry = workload.registry()
+    state = PartitionState(0, 1, TOPIC_ID, _NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
+    part_ms, seal_ms, sizes, offset = [], [], [], 0
+    for parts, progress in flushes:
+        for data in parts:
+            began = time.perf_counter()
+            part = decode(data)
+            assert isinstance(part, Part)
+            dead = state.part(part, offset)
+            part_ms.append((time.perf_counter() - began) * 1000)
+            if dead is not None:
+                raise RuntimeError(f"a part was refused: {dead.reason}")
+            sizes.append(len(data))
+            offset += 1
+        began = time.perf_counter()
+        found = decode(progress)
+        assert isinstance(found, Progress)
+        writes, _ = state.progress(found, offset)
+        if writes is not None and writes.drift:
+            seal_ms.append((time.perf_counter() - began) * 1000)
+        offset += 1
+    slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions) + 1
+    fields = len(workload.baseline.fields)
+    per_flush = len(sizes) / len(flushes)
+    figures.add(
+        MONITOR,
+        f"{title}: a part, median",
+        quantile(part_ms, 0.5),
+        "ms",
+        f"p99 {quantile(part_ms, 0.99):.3g} ms; {fields} fields × {slices} slices, "
+        f"{sum(sizes) / len(sizes) / 1024:.0f} KiB, {per_flush:.2g} parts per flush",
+    )
+    figures.add(
+        MONITOR,
+        f"{title}: sealing and judging a pane, median",
+        quantile(seal_ms, 0.5),
+        "ms",
+        f"p99 {quantile(seal_ms, 0.99):.3g} ms; {len(seal_ms)} panes of a minute, windows of 15 m, 1 h and 1 d",
+    )
+
+
+def _flushes(workload: Workload, panes: int) -> list[tuple[list[bytes], bytes]]:
+    """The records of flushes that cover one minute after the other."""
+    found, read = [], 0
+    n = EVENTS_PER_PANE // FLUSHES_PER_PANE
+    step_ms = 60_000 // FLUSHES_PER_PANE
+    registry = workload.registry()
+    for i in range(panes * FLUSHES_PER_PANE):
+        first_ms = FIRST_S * 1000 + i * step_ms
+        summaries = FlushSummaries(registry)
+        summaries.add(event_columns(workload, n, first_ms, first_ms + step_ms - 1, stream=100 + i % 40))
+        covered = [Range(0, read, read + n)]
+        parts = [data for key, pane in summaries.panes.items() for data in part_messages(key, pane, TOPIC_ID, covered)]
+        progress = PartitionProgress(
+            partition=0, start=read, end=read + n, newest_ms={MODEL: first_ms + step_ms - 1}, oldest_ms=first_ms
+        )
+        record = Progress(
+            source_topic_id=TOPIC_ID, source_partitions=1, counted_at_ms=first_ms + step_ms, ranges=[progress]
+        )
+        found.append((parts, encode(record)))
+        read += n
+    return found

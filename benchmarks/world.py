@@ -1,0 +1,186 @@
+"""The stack that is measured on: broker and engine in a folder of their own, topics, registered models, children."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from barograph.contract_yaml import dump_contract
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks.workload import Workload
+from local.stack import LocalStack
+from sketches.baseline import dump_baseline
+from streams.topics import Topics
+from warehouse import migrate
+from warehouse.client import Address, Client, connect
+from warehouse.tables import insert_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+CHILD_PATIENCE_S = 600.0
+
+
+class World:
+    """A running stack and what is done with it between measurements."""
+
+    def __init__(self, stack: LocalStack, folder: Path) -> None:
+        self.folder = folder
+        self.bootstrap_servers = stack.addresses.bootstrap_servers
+        self._host, self._port = stack.addresses.clickhouse_host, stack.addresses.clickhouse_port
+        self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        self._children = 0
+
+    def address(self, database: str) -> Address:
+        """Where a database is."""
+        return Address(self._host, self._port, database)
+
+    def client(self, database: str) -> Client:
+        """A client of a database."""
+        return connect(self.address(database), create=True)
+
+    def create_topics(self, prefix: str) -> Topics:
+        """Make the topics of one prefix, a partition each, as `barograph apply` sets them up."""
+        topics = Topics(prefix)
+        source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
+        wanted = [NewTopic(name, 1, 1, config=source) for name in (topics.predictions, topics.labels)]
+        wanted += [
+            NewTopic(name, 1, 1)
+            for name in (topics.parts, topics.predictions_dead, topics.labels_dead, topics.parts_dead)
+        ]
+        for future in self._admin.create_topics(wanted).values():
+            future.result(30)
+        return topics
+
+    def register(self, database: str, workload: Workload) -> None:
+        """Lay out a database and put contract and baseline of a model into it."""
+        now = int(time.time() * 1000)
+        contract, baseline = workload.contract, workload.baseline
+        with self.client(database) as client:
+            migrate.apply(client)
+            insert_rows(
+                client,
+                "contracts",
+                [
+                    {
+                        "model": contract.model,
+                        "contract_id": contract.id,
+                        "yaml": dump_contract(contract),
+                        "applied_at": now,
+                    }
+                ],
+            )
+            insert_rows(
+                client,
+                "baselines",
+                [
+                    {
+                        "model": baseline.model,
+                        "version": baseline.version,
+                        "baseline_id": baseline.id,
+                        "effective_from": 0,
+                        "body": dump_baseline(baseline).decode(),
+                        "reason": "benchmark",
+                        "accepted_at": now,
+                    }
+                ],
+            )
+
+    def fill(
+        self, topic: str, messages: Iterable[bytes], headers: list[tuple[str, bytes]] | None = None
+    ) -> tuple[int, int]:
+        """Write messages as the publisher does (lz4, 50 ms batches); return how many, and their bytes."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "compression.type": "lz4",
+                "linger.ms": 50,
+                "batch.num.messages": 10_000,
+                "queue.buffering.max.messages": 200_000,
+            }
+        )
+        n = size = 0
+        for message in messages:
+            while True:
+                try:
+                    producer.produce(topic, message, partition=0, headers=headers)
+                    break
+                except BufferError:
+                    producer.poll(0.1)
+            n, size = n + 1, size + len(message)
+            if n % 1000 == 0:
+                producer.poll(0)
+        if left := producer.flush(120):
+            raise RuntimeError(f"{left} messages could not be written to {topic}")
+        return n, size
+
+    def forget_group(self, group: str) -> None:
+        """Delete a group's offsets, so that the next of it reads from the start."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                for future in self._admin.delete_consumer_groups([group]).values():
+                    future.result(30)
+                return
+            except KafkaException as error:
+                if error.args[0].name() == "GROUP_ID_NOT_FOUND":
+                    return
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def run_child(self, name: str, **told: Any) -> dict[str, Any]:
+        """Run a measured process to its end and return what it found."""
+        return self.start_child(name, **told).finish()
+
+    def start_child(self, name: str, **told: Any) -> Child:
+        """Start a measured process."""
+        self._children += 1
+        out = self.folder / f"{self._children:03d}-{name}.json"
+        known = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "host": self._host,
+            "port": self._port,
+            "folder": str(self.folder),
+            "out": str(out),
+        }
+        log = out.with_suffix(".log")
+        return Child(name, start("benchmarks.children", name, json.dumps({**known, **told}), log=log), out, log)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A measured process under way."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    out: Path
+    log: Path
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for its end and return what it found.
+
+        Raises:
+            RuntimeError: it failed; with the end of what it said.
+        """
+        try:
+            code = self.process.wait(CHILD_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        if code or not self.out.exists():
+            raise RuntimeError(f"{self.name} ended with {code}:\n{self.log.read_text(encoding='utf-8')[-3000:]}")
+        found: dict[str, Any] = json.loads(self.out.read_text(encoding="utf-8"))
+        return found
+
+
+def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start a module of this repository in a process of its own."""
+    with log.open("ab") as out:
+        return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out)
