@@ -38,7 +38,7 @@ def _flat(contract: Contract) -> dict[str, str | None]:
             found[name.removesuffix("_s")] = format_duration(value) if value else "0s"
         elif isinstance(value, dict):
             found |= {f"{name}: {key}": _words(inner) for key, inner in value.items()}
-        else:
+        elif value is not None:
             found[name] = _words(value)
     return found
 

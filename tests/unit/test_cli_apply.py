@@ -1,0 +1,103 @@
+"""What `plan` and `apply` decide without any server: differences, times, topics."""
+
+import msgspec
+import pytest
+from barograph.contract import Contract, Field, Label, Slice, Window
+
+from cli.apply.command import parse_effective
+from cli.apply.difference import contract_difference
+from cli.apply.topics import TopicSpec, TopicState, compare, topic_specs
+from cli.errors import ApplyError
+from cli.settings import Settings
+
+OLD = Contract(
+    model="m",
+    fields=(
+        Field(name="x", type="float", source="features.x"),
+        Field(name="gone", type="category", source="features.gone"),
+    ),
+    slices=(Slice(name="region", source="context.region"),),
+    ignored={"request_id": "an id"},
+)
+
+
+def test_equal_contracts_do_not_differ() -> None:
+    assert contract_difference(OLD, OLD) == []
+
+
+def test_a_difference_names_each_key_with_old_and_new_value() -> None:
+    new = msgspec.structs.replace(
+        OLD,
+        description="late flights",
+        lateness_s=3600,
+        windows=(Window(900, 60),),
+        lines=msgspec.structs.replace(OLD.lines, major=0.25),
+        fields=(
+            Field(name="x", type="float", source="features.x", critical=True, high=10.0),
+            Field(name="added", type="int", source="features.added", critical=True),
+        ),
+        slices=(),
+        label=Label(type="bool"),
+        ignored={},
+    )
+    assert set(contract_difference(OLD, new)) == {
+        "- field gone",
+        "- slice region",
+        "- ignored: request_id",
+        "+ field added",
+        "~ field x: critical: false → true",
+        "~ field x: high: null → 10.0",
+        '~ description: "" → late flights',
+        "~ lateness: 2m → 1h",
+        "~ windows: 15m hop 1m, 1h hop 5m, 1d hop 1h → 15m hop 1m",
+        "~ lines: major: 0.2 → 0.25",
+        "+ label: type: bool",
+        "+ label: positive: null",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2026-03-01T00:00:00Z", 1772323200), ("2026-03-01T01:00+01:00", 1772323200)]
+)
+def test_a_time_is_read_with_its_offset(text: str, seconds: int) -> None:
+    assert parse_effective(text) == seconds
+    assert parse_effective(None) is None
+
+
+@pytest.mark.parametrize("text", ["2026-03-01", "2026-03-01T00:00:00", "tomorrow", "2026-03-01T00:00:00.5Z", ""])
+def test_a_time_without_offset_or_with_a_fraction_is_refused(text: str) -> None:
+    with pytest.raises(ApplyError, match="write date, time in whole seconds and offset"):
+        parse_effective(text)
+
+
+SPEC = TopicSpec("t", 4, {"cleanup.policy": "delete"}, {"retention.ms": "1"}, growth=True)
+
+
+def test_a_topic_is_created_grown_or_set_right_and_else_left_alone() -> None:
+    assert compare(SPEC, None) is not None
+    right = {"cleanup.policy": "delete", "retention.ms": "5"}
+    assert compare(SPEC, TopicState("id", 4, right)) is None
+    assert compare(SPEC, TopicState("id", 9, right)) is None
+    grown = compare(SPEC, TopicState("id", 3, right))
+    assert grown is not None
+    assert (grown.grow_from, grown.create, grown.settings) == (3, False, None)
+    otherwise = compare(SPEC, TopicState("id", 4, {"cleanup.policy": "compact"}))
+    assert otherwise is not None
+    assert otherwise.settings == {"cleanup.policy": ("compact", "delete")}
+    keyed = TopicSpec("l", 4, {}, {})
+    assert compare(keyed, TopicState("id", 3, {})) is None
+
+
+def test_the_sources_have_the_brokers_times_and_every_topic_its_prefix() -> None:
+    specs = topic_specs(Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, parts_partitions=3))
+    by_name = {spec.name: spec for spec in specs}
+    assert {name: spec.partitions for name, spec in by_name.items()} == {
+        "eu-predictions": 6,
+        "eu-labels": 5,
+        "eu-parts": 3,
+        "eu-predictions.dead": 1,
+        "eu-labels.dead": 1,
+        "eu-parts.dead": 1,
+    }
+    timed = {name for name, spec in by_name.items() if spec.fixed.get("message.timestamp.type") == "LogAppendTime"}
+    assert timed == {"eu-predictions", "eu-labels"}

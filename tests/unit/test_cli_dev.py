@@ -1,0 +1,113 @@
+"""The supervisor of `barograph dev`, its clock moved by hand, and what it tells its processors."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from cli.dev.processors import write_settings
+from cli.dev.supervisor import HEALTHY_S, LONGEST_PAUSE_S, Supervisor, last_reason
+from cli.settings import Settings, load_settings
+from warehouse.client import Address
+
+
+class Child:
+    def __init__(self, name: str = "sketcher", *, obeys: bool = True) -> None:
+        self.name = name
+        self.is_running = False
+        self.starts = 0
+        self._obeys = obeys
+
+    def start(self) -> None:
+        assert not self.is_running
+        self.is_running = True
+        self.starts += 1
+
+    def describe_end(self) -> str:
+        return "ended with exit code 1."
+
+    def terminate(self, timeout_s: float) -> bool:
+        assert timeout_s > 0
+        self.is_running = False
+        return self._obeys
+
+
+class Bench:
+    """A supervisor of two children and a clock."""
+
+    def __init__(self) -> None:
+        self.child, self.other = Child(), Child("monitor")
+        self.now_s = 1000.0
+        self.said: list[str] = []
+        self.supervisor = Supervisor([self.child, self.other], self.said.append, clock=lambda: self.now_s)
+        self.supervisor.start()
+
+    def fail_and_count_pause(self) -> float:
+        """End the child and look every quarter of a second until it was started again."""
+        self.child.is_running = False
+        begun_s = self.now_s
+        self.supervisor.look()
+        assert not self.child.is_running
+        while not self.child.is_running:
+            self.now_s += 0.25
+            self.supervisor.look()
+        return self.now_s - begun_s
+
+
+def test_children_are_started_once_and_left_alone_while_they_live() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.supervisor.look()
+    assert (bench.child.starts, bench.other.starts, bench.said) == (1, 1, [])
+
+
+def test_a_child_that_ends_is_started_again_later_and_later_up_to_a_bound() -> None:
+    bench = Bench()
+    pauses = [bench.fail_and_count_pause() for _ in range(7)]
+    assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    assert bench.said[:2] == [
+        "sketcher ended with exit code 1. It is started again in 1 s.",
+        "sketcher was started again.",
+    ]
+    assert bench.other.starts == 1
+
+
+def test_one_that_ran_long_begins_with_the_first_pause_again() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.fail_and_count_pause()
+    bench.now_s += HEALTHY_S
+    assert bench.fail_and_count_pause() == 1
+
+
+def test_all_are_ended_and_one_that_does_not_obey_is_named() -> None:
+    child, stubborn = Child(), Child("monitor", obeys=False)
+    said: list[str] = []
+    supervisor = Supervisor([child, stubborn], said.append)
+    supervisor.start()
+    supervisor.stop(5)
+    assert not child.is_running
+    assert said == ["monitor did not end within 5 s and was killed."]
+
+
+def test_the_reason_of_an_end_is_the_last_word_of_the_log() -> None:
+    stopped = json.dumps({"event": "stopped", "reason": "no topic parts. Run apply."})
+    started = json.dumps({"event": "started"})
+    assert last_reason([started, "%4|noise", stopped, "%4|noise"]) == "no topic parts. Run apply."
+    assert last_reason([started, " TypeError: x "]) == "TypeError: x"
+    assert last_reason([]) == ""
+
+
+def test_processors_read_back_what_the_command_was_told(tmp_path: Path) -> None:
+    settings = Settings(
+        bootstrap_servers="127.0.0.1:1",
+        warehouse=Address(port=2, database="d"),
+        topic_prefix='a"\\ü-',
+        predictions_partitions=3,
+        clock="replay",
+        paces={"flush_s": 0.5, "flush_events": 10},
+    )
+    write_settings(tmp_path / "p.toml", settings)
+    assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == settings
+    plain = dataclasses.replace(settings, paces={})
+    write_settings(tmp_path / "p.toml", plain)
+    assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == plain

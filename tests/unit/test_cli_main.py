@@ -1,0 +1,97 @@
+"""The command as a whole: what it lists, what it loads, how it says errors."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+from barograph import ContractError
+from barograph.problems import Problem
+from confluent_kafka import KafkaError, KafkaException
+
+from cli import main as command
+from cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
+from cli.main import COMMANDS, main, sentence
+from warehouse.client import WarehouseBusy
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    return int(end.value.code or 0)
+
+
+def test_each_command_of_the_list_is_there_with_the_first_line_of_its_help_and_examples() -> None:
+    closed = "infer load check skew baseline plan apply run dev status demo query distribution simulate backtest"
+    assert set(COMMANDS) <= {*closed.split(), "doctor", "dead-letters", "rebuild"}
+    for name, entry in COMMANDS.items():
+        text = inspect.getdoc(getattr(importlib.import_module(entry.module), entry.function))
+        assert text is not None
+        assert text.splitlines()[0] == entry.summary, name
+        assert f"Examples:\n    barograph {name}" in text, name
+
+
+def test_the_help_lists_every_command_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'scipy', 'pyarrow', 'confluent_kafka', 'clickhouse_connect', 'faust', 'msgspec', 'chdb'}\n"
+        "print('loaded', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+    for name in COMMANDS:
+        assert f" {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_each_command_keeps_its_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"    barograph {name}" in shown.replace("│", "")
+
+
+def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("aply") == EXIT_USAGE
+    assert "Did you mean 'apply'?" in capsys.readouterr().err
+    assert run("run", "juggler") == EXIT_USAGE
+    assert run("query") == EXIT_USAGE
+
+
+KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (CommandError("Do this."), "Do this."),
+        (WarehouseBusy("ClickHouse is away."), "ClickHouse is away."),
+        (
+            ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]),
+            "a.yaml:3: wrong\na.yaml:4: also",
+        ),
+        (FileNotFoundError(2, "No such file or directory", "x.csv"), "x.csv: no such file or directory."),
+        (OSError(28, "No space left on device"), "No space left on device."),
+        (KAFKA, "Check bootstrap_servers and that the broker runs."),
+        (TypeError("a\n b"), "a mistake in Barograph, not of yours: TypeError: a b. Run the same again with --debug"),
+    ],
+)
+def test_an_error_is_said_in_words(error: Exception, said: str) -> None:
+    assert said in sentence(error)
+    assert sentence(error).endswith((".", "also", "shows."))
+
+
+def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: list[str], prog_name: str) -> None:
+        assert args == ["status"]
+        raise CommandError("Do this.")
+
+    monkeypatch.setattr(command, "app", fail)
+    assert run("status") == EXIT_FAILED
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "Do this.\n")
+    with pytest.raises(CommandError):
+        main(["status", "--debug"])

@@ -1,0 +1,149 @@
+"""Settings from file, environment and a local stack."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.errors import SettingsError
+from cli.settings import Settings, load_settings
+from local.stack import StackAddresses
+from warehouse.client import Address
+
+STACK = StackAddresses("127.0.0.1:29092", 28123)
+
+
+def load(folder: Path, text: str = "", name: str = "barograph.toml", **environ: str) -> Settings:
+    (folder / name).write_text(text)
+    config = folder / name if name != "barograph.toml" else None
+    return load_settings(config, environ=environ, folder=folder, find=lambda: None)
+
+
+FULL = """
+bootstrap_servers = "kafka-1:9092,kafka-2:9092"
+topic_prefix = "eu-"
+parts_partitions = 8
+clock = "replay"
+[kafka]
+security.protocol = "SASL_SSL"
+"socket.keepalive.enable" = true
+[clickhouse]
+host = "clickhouse"
+database = "watch"
+secure = true
+[processors]
+flush_s = 5
+flush_events = 1000
+"""
+
+
+def test_a_file_sets_what_it_names_and_defaults_hold_for_the_rest(tmp_path: Path) -> None:
+    settings = load(tmp_path, FULL)
+    assert settings == Settings(
+        bootstrap_servers="kafka-1:9092,kafka-2:9092",
+        kafka={"security.protocol": "SASL_SSL", "socket.keepalive.enable": "true"},
+        warehouse=Address(host="clickhouse", database="watch", secure=True),
+        topic_prefix="eu-",
+        parts_partitions=8,
+        clock="replay",
+        paces={"flush_s": 5.0, "flush_events": 1000},
+    )
+    assert (settings.predictions_partitions, settings.warehouse.port) == (4, 8123)
+
+
+def test_yaml_says_the_same(tmp_path: Path) -> None:
+    text = (
+        "bootstrap_servers: k:9092\nkafka: {security.protocol: SSL}\nclickhouse:\n  host: c\n  port: 9000\n"
+        "processors: {revise_s: 2.5}\n"
+    )
+    settings = load(tmp_path, text, "other.yaml")
+    assert settings.kafka == {"security.protocol": "SSL"}
+    assert settings.warehouse == Address(host="c", port=9000)
+    assert settings.paces == {"revise_s": 2.5}
+
+
+def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        FULL,
+        BAROGRAPH_CLICKHOUSE_HOST="elsewhere",
+        BAROGRAPH_CLICKHOUSE_PORT="9443",
+        BAROGRAPH_CLICKHOUSE_SECURE="false",
+        BAROGRAPH_CLICKHOUSE_PASSWORD="swordfish",
+        BAROGRAPH_KAFKA_SASL_PASSWORD="xyzzy",
+        BAROGRAPH_KAFKA_SECURITY_PROTOCOL="SSL",
+        BAROGRAPH_PROCESSORS_FLUSH_S="2",
+        BAROGRAPH_HOME="/elsewhere",
+        PATH="/bin",
+    )
+    assert settings.warehouse == Address("elsewhere", 9443, "watch", "default", "swordfish", secure=False)
+    assert settings.kafka["sasl.password"] == "xyzzy"
+    assert settings.kafka["security.protocol"] == "SSL"
+    assert settings.paces["flush_s"] == 2.0
+    assert "xyzzy" not in repr(settings)
+    assert "swordfish" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("bootstrap_server = 'k:1'", "bootstrap_server is no setting; did you mean bootstrap_servers?"),
+        ("[clickhouse]\nhots = 'c'", "clickhouse.hots is no setting; did you mean clickhouse.host?"),
+        ("[cassandra]\nhost = 'c'", "cassandra.host is no setting"),
+        ("parts_partitions = 0", "parts_partitions is 0; write a whole number from 1 to 10000."),
+        ("parts_partitions = true", "parts_partitions is True; write a whole number from 1 to 10000."),
+        ("clock = 'sun'", "clock is 'sun'; write live or replay."),
+        ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure is 'perhaps'; write true or false."),
+        ("[clickhouse]\nsecure = 1", "clickhouse.secure is 1; write true or false."),
+        ("[processors]\nflush_s = -1", "processors.flush_s is -1; write a number of seconds above 0."),
+        ("[processors]\nflush_s = nan", "processors.flush_s is nan; write a number of seconds above 0."),
+        ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment."),
+        ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment."),
+        ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers on its own"),
+        ("bootstrap_servers = ", "cannot be read"),
+    ],
+)
+def test_what_a_file_cannot_say_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as told:
+        load(tmp_path, text)
+    assert sentence in str(told.value)
+    assert "barograph.toml" in str(told.value)
+    assert "swordfish" not in str(told.value)
+    assert "xyzzy" not in str(told.value)
+
+
+def test_an_unknown_variable_is_told_with_its_near_name(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match="BAROGRAPH_TOPIC_PREFFIX is no setting; did you mean BAROGRAPH_TOPIC_PREFIX"
+    ):
+        load(tmp_path, "", BAROGRAPH_TOPIC_PREFFIX="x")
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere.toml cannot be read: No such file or directory"):
+        load_settings(tmp_path / "nowhere.toml", environ={}, find=lambda: None)
+    with pytest.raises(SettingsError, match=r"gone.toml cannot be read"):
+        load_settings(environ={"BAROGRAPH_CONFIG": str(tmp_path / "gone.toml")}, find=lambda: None)
+
+
+def test_a_local_stack_is_found_only_where_no_server_is_named(tmp_path: Path) -> None:
+    settings = load_settings(environ={}, folder=tmp_path, find=lambda: STACK)
+    assert settings.bootstrap_servers == "127.0.0.1:29092"
+    assert settings.warehouse == Address("127.0.0.1", 28123)
+    environ = {"BAROGRAPH_BOOTSTRAP_SERVERS": "k:9092"}
+    with pytest.raises(SettingsError, match=r"No ClickHouse is named: set clickhouse.host in barograph.toml"):
+        load_settings(environ=environ, folder=tmp_path, find=lambda: STACK)
+    assert load_settings(environ=environ, needs=("kafka",), folder=tmp_path, find=lambda: STACK)
+    with pytest.raises(SettingsError, match=r"No Kafka is named.*barograph dev"):
+        load_settings(environ={}, folder=tmp_path, find=lambda: None)
+
+
+def test_a_processor_is_told_what_the_settings_and_its_command_say() -> None:
+    settings = Settings(
+        bootstrap_servers="k:1", topic_prefix="p-", instance="one", kafka={"a": "b"}, paces={"flush_events": 7.0}
+    )
+    told = settings.processor()
+    assert (told.instance, told.clock, told.topics.parts, told.flush_events) == ("one", "live", "p-parts", 7)
+    assert isinstance(told.flush_events, int)
+    other = settings.processor(instance="two", clock="replay")
+    assert (other.instance, other.clock, other.kafka) == ("two", "replay", {"a": "b"})
+    assert Settings(bootstrap_servers="k:1").processor().instance
