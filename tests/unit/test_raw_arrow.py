@@ -1,0 +1,194 @@
+"""Arrow predictions → raw rows: every type of column, and the same rows as JSON gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract, Field
+from barograph.events import encode_predictions
+
+from streams.batch import MessageBatch
+from streams.decode_arrow import ArrowDecoder
+from streams.raw_arrow import RawArrow
+from streams.raw_json import RawJson
+from streams.registry import build_registry
+from tests.support.poison import ARROW_HEADERS, KINDS
+
+NOW_MS = 1_790_000_000_000
+CONTRACT = Contract(
+    model="toy",
+    fields=(
+        Field(name="x", type="float", source="features.x"),
+        Field(name="colour", type="category", source="features.colour"),
+    ),
+    ignored={"note": "free text"},
+)
+REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
+
+
+def batch(values: list[bytes | None]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(values, np.full(n, 3, np.int32), np.arange(100, 100 + n), np.full(n, NOW_MS))
+
+
+def rows(*tables: pa.Table | bytes, registry: Any = REGISTRY) -> list[dict[str, Any]]:
+    values: list[bytes | None] = [each if isinstance(each, bytes) else encode_predictions(each) for each in tables]
+    found = RawArrow(registry).rows(batch(values))
+    return sorted(pa.concat_tables(found).to_pylist(), key=lambda r: (r["offset"], r["idx"])) if found else []
+
+
+def table(n: int = 2, /, **columns: Any) -> pa.Table:
+    base = {
+        "model": pa.array(["toy"] * n, pa.string()).dictionary_encode(),
+        "version": pa.array(["1"] * n),
+        "id": [f"e{i}" for i in range(n)],
+        "at": pa.array([NOW_MS] * n, pa.timestamp("ms", "UTC")),
+    }
+    return pa.table(base | {name.replace("__", "."): column for name, column in columns.items()})
+
+
+FEATURES: dict[str, tuple[pa.Array, Any]] = {
+    "float": (pa.array([1.5, None]), 1.5),
+    "half": (pa.array(np.array([1.5, 2], np.float16)), 1.5),
+    "NaN": (pa.array([math.nan, None]), math.nan),
+    "infinity": (pa.array([-math.inf, None], pa.float32()), -math.inf),
+    "int": (pa.array([7, None], pa.uint64()), 7.0),
+    "decimal": (pa.array([Decimal("1.25"), None]), 1.25),
+    "flag": (pa.array([True, None]), 1.0),
+    "time": (pa.array([1_500, None], pa.timestamp("us", "UTC")), 1.0),
+    "date": (pa.array([date(1970, 1, 2), None]), 86_400_000.0),
+    "text": (pa.array(["red", None]), "red"),
+    "spelled": (pa.array(["NaN", None]), "NaN"),
+    "large text": (pa.array(["red", None], pa.large_string()), "red"),
+    "view": (pa.array(["red", None], pa.string_view()), "red"),
+    "dictionary": (pa.array(["red", None]).dictionary_encode(), "red"),
+    "dictionary of numbers": (pa.array([5, None]).dictionary_encode(), 5.0),
+    "list": (pa.array([[1, 2], None]), "[1, 2]"),
+    "struct": (pa.array([{"a": 1}, None]), '{"a": 1}'),
+    "bytes": (pa.array([b"a", None]), "\"b'a'\""),
+    "seconds": (pa.array([3, None], pa.duration("s")), '"0:00:03"'),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_of_each_type(name: str) -> None:
+    column, expected = FEATURES[name]
+    first, second = rows(table(features__x=column, features__note=pa.nulls(2)))
+    found = dict(first["strings" if isinstance(expected, str) else "numbers"])
+    assert repr(found) == repr({"x": expected})
+    assert first["nulls"] == ["note"]
+    if name != "half":
+        assert (second["numbers"], second["strings"], set(second["nulls"])) == ([], [], {"x", "note"})
+
+
+def test_rows_equal_those_of_json() -> None:
+    events = [
+        {
+            **{
+                "model": model,
+                "version": version,
+                "id": f"e{i}",
+                "at": NOW_MS + i,
+                "arm": arm,
+                "producer": "p",
+                "seq": i,
+            },
+            "features": {"x": x, "colour": colour, "more": True},
+            "context": {"region": "north"},
+            "scores": {"late": 0.5},
+            "metrics": {"cost": 0.25},
+            **{"score": score, "class": "late", "latency_ms": 3.5, "status": "ok", "error": error},
+        }
+        for i, (model, version, arm, x, colour, score, error) in enumerate(
+            [
+                ("toy", "1", "a", 1.5, "red", 0.5, None),
+                ("other", "1", None, 2.0, None, None, "Timeout"),
+                ("toy", "2", "b", None, "blue", 1.0, None),
+                ("nobody's", "2", "b", None, "blue", 1.0, None),
+                ("toy", "2", "b", 0.0, "", 1.0, ""),
+            ]
+        )
+    ]
+    columns: dict[str, list[Any]] = {}
+    for event in events:
+        for name, value in event.items():
+            members = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+            for column, each in members.items():
+                columns.setdefault(column, []).append(each)
+    found = rows(encode_predictions(pa.table(columns)))
+    values: list[bytes | None] = [json.dumps(event).encode() for event in events]
+    from_json = pa.concat_tables(RawJson(REGISTRY).rows(batch(values))).to_pylist()
+    expected = sorted(from_json, key=lambda row: row["offset"])
+    assert len(found) == len(expected) == 4
+
+    def comparable(row: dict[str, Any], index: int) -> str:
+        return repr(
+            {k: sorted(v) if isinstance(v, list) else v for k, v in row.items() if k not in ("offset", "idx")}
+            | {"index": index}
+        )
+
+    assert [comparable(row, row["idx"]) for row in found] == [comparable(row, row["offset"] - 100) for row in expected]
+
+
+def test_positions_over_messages_of_several_schemas() -> None:
+    bad = table(3, features__x=[0.0, 1.0, 2.0])
+    bad = bad.set_column(bad.column_names.index("id"), "id", pa.array(["a", None, "c"]))
+    found = rows(table(1, features__x=[9.0]), table(2), b"no Arrow", bad, table(0), table(2, features__x=[3.0, 4.0]))
+    assert [
+        (row["partition"], row["offset"], row["idx"], row["id"], dict(row["numbers"]).get("x")) for row in found
+    ] == [
+        (3, 100, 0, "e0", 9.0),
+        (3, 101, 0, "e0", None),
+        (3, 101, 1, "e1", None),
+        (3, 103, 0, "a", 0.0),
+        (3, 103, 2, "c", 2.0),
+        (3, 105, 0, "e0", 3.0),
+        (3, 105, 1, "e1", 4.0),
+    ]
+
+
+def test_members_that_are_passed_over_are_counted() -> None:
+    first, second = rows(
+        table(
+            features__more=[1.0, None],
+            features__note=["n", "n"],
+            surprise=["s", None],
+            metrics__cost=["dear", None],
+            metrics__tokens=[3, None],
+            scores__late=[True, None],
+            score=["high", None],
+            latency_ms=[12, None],
+            seq=[5, None],
+        )
+    )
+    # more, surprise, cost, late, score; and nothing of the second row
+    assert (first["unknown"], second["unknown"]) == (5, 0)
+    assert dict(first["metrics"]) == {"tokens": 3.0}
+    assert first["scores"] == second["metrics"] == []
+    assert (math.isnan(first["score"]), first["latency_ms"], first["seq"]) == (True, 12.0, 5)
+    assert (math.isnan(second["latency_ms"]), second["seq"]) == (True, -1)
+
+
+def test_texts_of_other_types() -> None:
+    first, second = rows(
+        table(
+            **{"class": [3, None]}, arm=[True, None], status=[1.5, None], error=["Timeout", None], context__q=[7, None]
+        )
+    )
+    assert (first["class"], first["arm"], first["status"], first["error"]) == ("3", "true", "1.5", "Timeout")
+    assert (second["class"], second["arm"], second["status"], second["error"]) == ("", "", "", "")
+    assert (first["context"], second["context"]) == ([("q", "7")], [])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.headers == ARROW_HEADERS], ids=lambda kind: kind.name)
+def test_what_the_sketcher_puts_aside_is_no_row(kind: Any) -> None:
+    value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})
+    counted = ArrowDecoder(REGISTRY).decode(batch([value])).events
+    assert len(rows(value)) == sum(map(len, counted)) == kind.good_rows

@@ -1,0 +1,232 @@
+"""JSON predictions → raw rows, against a reference of one event at a time in plain Python."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract, Field, Slice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.batch import MessageBatch
+from streams.decode_json import JsonDecoder
+from streams.raw_json import TRIES, RawJson
+from streams.registry import build_registry
+from tests.support.poison import KINDS
+
+NOW_MS = 1_790_000_000_000
+CONTRACT = Contract(
+    model="toy",
+    fields=(
+        Field(name="x", type="float", source="features.x"),
+        Field(name="flag", type="bool", source="features.flag"),
+        Field(name="colour", type="category", source="features.colour"),
+        Field(name="score", type="float", source="score"),
+        Field(name="cost", type="float", source="metrics.cost"),
+    ),
+    slices=(Slice(name="region", source="context.region"), Slice(name="kind", source="features.kind")),
+    ignored={"note": "free text"},
+)
+REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
+RAW = RawJson(REGISTRY)
+KNOWN = {
+    *("model", "version", "id", "at", "arm", "context", "features", "score", "class", "scores", "metrics"),
+    *("latency_ms", "status", "error", "producer", "seq"),
+}
+SPELLED = ("NaN", "Infinity", "-Infinity")
+
+
+def batch(values: list[bytes | None]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(values, np.full(n, 3, np.int32), np.arange(100, 100 + n), np.full(n, NOW_MS))
+
+
+def rows(values: list[bytes | None], raw: RawJson = RAW) -> list[dict[str, Any]]:
+    found = raw.rows(batch(values))
+    return sorted(pa.concat_tables(found).to_pylist(), key=lambda row: row["offset"]) if found else []
+
+
+def text(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    return float(value) if isinstance(value, int | float) or value in SPELLED else None
+
+
+def reference(event: dict[str, Any], offset: int) -> dict[str, Any]:
+    numbers, strings, nulls = {}, {}, []
+    known = ("x", "flag", "colour", "kind", "note") if event["model"] == "toy" else ()
+    numeric = ("x", "flag") if event["model"] == "toy" else ()
+    unknown = sum(name not in KNOWN and value is not None for name, value in event.items())
+    for name, value in (event.get("features") or {}).items():
+        unknown += name not in known and value is not None
+        if value is None:
+            nulls.append(name)
+        elif isinstance(value, bool | int | float) or (value in SPELLED and name in numeric):
+            numbers[name] = float(value)
+        else:
+            strings[name] = text(value)
+    maps = {}
+    for room in ("scores", "metrics"):
+        members = {key: value for key, value in (event.get(room) or {}).items() if value is not None}
+        maps[room] = {key: number(value) for key, value in members.items() if number(value) is not None}
+        unknown += len(members) - len(maps[room])
+    plain = {}
+    for name in ("score", "latency_ms"):
+        value = event.get(name)
+        unknown += value is not None and number(value) is None
+        plain[name] = math.nan if number(value) is None else number(value)
+    seq = event.get("seq")
+    return {
+        "partition": 3,
+        "offset": offset,
+        "idx": 0,
+        "received_at": NOW_MS,
+        "model": event["model"],
+        "version": event["version"],
+        "id": event["id"],
+        "at": event["at"],
+        "arm": text(event.get("arm")),
+        "class": text(event.get("class")),
+        "status": text(event.get("status")),
+        "producer": text(event.get("producer")),
+        "error": text(event["error"]) if event.get("error") else "",
+        "context": {key: text(value) for key, value in (event.get("context") or {}).items() if value is not None},
+        "numbers": numbers,
+        "strings": strings,
+        "nulls": set(nulls),
+        "seq": seq if type(seq) is int and 0 <= seq < 2**63 else -1,
+        "unknown": unknown,
+        **maps,
+        **plain,
+    }
+
+
+def comparable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with maps as dicts, times as Unix ms and NaN as text, so that rows may be compared."""
+    found = dict(row)
+    for name in ("context", "numbers", "strings", "scores", "metrics"):
+        found[name] = {key: repr(value) for key, value in dict(found[name]).items()}
+    for name in ("at", "received_at"):
+        if not isinstance(found[name], int):
+            found[name] = round(found[name].timestamp() * 1000)
+    for name in ("score", "latency_ms"):
+        found[name] = repr(found[name])
+    found["nulls"] = set(found["nulls"])
+    return found
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**70), 2**70)
+    | st.text(max_size=5)
+    | st.sampled_from(SPELLED)
+)
+values = scalars | st.lists(st.integers(), max_size=2) | st.dictionaries(st.text(max_size=2), st.integers(), max_size=1)
+whole = st.fixed_dictionaries(
+    {"x": scalars, "flag": st.booleans(), "colour": scalars, "kind": values}, optional={"note": values}
+)
+partial = st.dictionaries(st.sampled_from(["x", "flag", "colour", "kind", "note", "more", "é"]), values, max_size=7)
+events = st.fixed_dictionaries(
+    {
+        "model": st.sampled_from(["toy", "toy", "other"]),
+        "version": st.sampled_from(["1", "2"]),
+        "id": st.text(min_size=1, max_size=4),
+        "at": st.integers(NOW_MS - 1000, NOW_MS + 1000),
+    },
+    optional={
+        "features": whole | partial | st.none(),
+        "context": st.none() | st.dictionaries(st.sampled_from(["region", "b"]), values),
+        "metrics": st.none() | st.dictionaries(st.sampled_from(["cost", "tokens"]), values),
+        "scores": st.none() | st.dictionaries(st.sampled_from(["late", "early"]), values),
+        "seq": st.integers(-2, 2**70) | values,
+        "extra": values,
+        **{name: values for name in ("arm", "class", "status", "error", "producer", "score", "latency_ms")},
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(events, min_size=1, max_size=6))
+def test_rows_are_the_events_as_they_came(given_events: list[dict[str, Any]]) -> None:
+    found = rows([json.dumps(event).encode() for event in given_events])
+    expected = [reference(event, 100 + i) for i, event in enumerate(given_events)]
+    assert [comparable(row) for row in found] == [comparable(row) for row in expected]
+
+
+def test_more_events_than_one_chunk_and_than_are_tried() -> None:
+    plain = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
+    exact = plain | {"features": {"x": 1.5, "flag": True, "colour": None, "kind": "k"}}
+    late_exact = [plain] * (TRIES + 1) + [exact]
+    mixed = [exact, plain] * 1500
+    for sent in (late_exact, mixed):
+        found = rows([json.dumps(event).encode() for event in sent])
+        expected = [reference(event, 100 + i) for i, event in enumerate(sent)]
+        assert [comparable(row) for row in found] == [comparable(row) for row in expected]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.headers is None], ids=lambda kind: kind.name)
+def test_what_the_sketcher_puts_aside_is_no_row(kind: Any) -> None:
+    event = {
+        **{"model": "toy", "version": "1", "id": "a", "at": NOW_MS},
+        "features": {"x": 0.5, "k": 3, "flag": True, "colour": "red"},
+        "context": {"region": "north"},
+    }
+    value = kind.make(json.loads(json.dumps(event)))
+    good = json.dumps(event).encode()
+    counted = JsonDecoder(REGISTRY).decode(batch([good, value])).events
+    found = rows([good, value])
+    assert len(found) == sum(map(len, counted)) == (2 if kind.reason is None else 1)
+
+
+ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "bytes that are no UTF-8 in a member that no field needs": (b'"context":{"q":"\xff"}', {"context": {"q": "�"}}),
+    "a key that is no UTF-8": (b'"m\xff":1', {"unknown": 1}),
+    "half a surrogate pair": (b'"status":"\\ud800"', {"status": "?"}),
+    "half a surrogate pair in a key": (b'"context":{"\\ud800":"x"}', {"context": {"?": "x"}}),
+    "half a surrogate pair in a list": (
+        b'"features":{"more":["\\ud800"]}',
+        {"strings": {"more": '["?"]'}, "unknown": 1},
+    ),
+    "a number of thousands of digits": (
+        b'"features":{"x":1,"more":' + b"1" * 5000 + b"}",
+        {"numbers": {"x": 1.0}, "strings": {"more": "1" * 5000}, "unknown": 1},
+    ),
+    "a number beyond the floats": (b'"features":{"more":1e999}', {"numbers": {"more": math.inf}, "unknown": 1}),
+    "a bare NaN": (b'"features":{"more":NaN}', {"numbers": {"more": math.nan}, "unknown": 1}),
+    "a map that is none, where no field needs it": (b'"scores":[1]', {"scores": {}, "unknown": 1}),
+    "deep nesting in a member that no field needs": (b'"status":' + b"[" * 900 + b"]" * 900, {}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_bytes_that_are_counted_are_recorded(name: str) -> None:
+    member, expected = ODD[name]
+    value = b'{"model":"toy","version":"1","id":"a","at":%d,%s}' % (NOW_MS, member)
+    counted = JsonDecoder(REGISTRY).decode(batch([value])).events
+    (row,) = rows([value])
+    assert sum(map(len, counted)) == 1
+    found = {key: dict(row[key]) if isinstance(row[key], list) else row[key] for key in expected}
+    assert repr(found) == repr(expected)
+
+
+def test_refused_times_are_no_rows() -> None:
+    plain = {"model": "toy", "version": "1", "id": "a"}
+    ats = [NOW_MS, NOW_MS + 301_000, NOW_MS - 401 * 86_400_000, "2026-09-21T14:13:20+00:00", "2026-09-21T14:13:20"]
+    found = rows([json.dumps(plain | {"at": at}).encode() for at in ats])
+    assert [row["offset"] for row in found] == [100, 103]
+
+
+def test_no_model_no_rows() -> None:
+    raw = RawJson(build_registry([], []))
+    assert rows([b'{"model":"toy","version":"1","id":"a","at":1}', b"", None], raw) == []

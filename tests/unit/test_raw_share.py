@@ -1,0 +1,47 @@
+"""The share of raw predictions that a contract keeps: by the id alone, in JSON and Arrow alike."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract
+from barograph.events import encode_predictions
+
+from streams.batch import MessageBatch
+from streams.raw_arrow import RawArrow
+from streams.raw_json import RawJson
+from streams.registry import build_registry
+
+NOW_MS = 1_790_000_000_000
+IDS = [f"é{i}" for i in range(2000)]
+
+
+def kept(share: float, *, arrow: bool) -> list[str]:
+    registry = build_registry([(Contract(model="toy", raw_share=share), 1)], [])
+    values: list[bytes | None]
+    if arrow:
+        n = len(IDS)
+        rows = pa.table({"model": ["toy"] * n, "version": ["1"] * n, "id": IDS, "at": [NOW_MS] * n})
+        values = [encode_predictions(rows)]
+    else:
+        events: list[Any] = [{"model": "toy", "version": "1", "id": each, "at": NOW_MS} for each in IDS]
+        values = [json.dumps(event).encode() for event in events]
+    n = len(values)
+    batch = MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+    found = (RawArrow if arrow else RawJson)(registry).rows(batch)
+    return [each for table in found for each in table.column("id").to_pylist()]
+
+
+@pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
+def test_the_share_is_chosen_by_the_hash_of_the_id(arrow: bool) -> None:
+    assert kept(1.0, arrow=arrow) == IDS
+    assert kept(0.0, arrow=arrow) == []
+    some = kept(0.25, arrow=arrow)
+    assert some == [each for each in IDS if zlib.crc32(each.encode()) < 2**30]
+    assert 0.2 < len(some) / len(IDS) < 0.3
+    assert set(some) < set(kept(0.5, arrow=arrow))
