@@ -1,0 +1,165 @@
+"""Labels → rows or dead letters, in JSON and in Arrow."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.events import encode_labels
+
+from streams.batch import MessageBatch
+from streams.decode_labels import DecodedLabels, decode_arrow_labels, decode_json_labels, label_text
+
+NOW_MS = 1_790_000_000_000
+DAY_MS = 86_400_000
+MODELS = frozenset(["toy"])
+LABEL: dict[str, Any] = {"model": "toy", "id": "a", "label": True, "at": NOW_MS}
+
+
+def batch(values: list[bytes | None]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(values, np.full(n, 3, np.int32), np.arange(100, 100 + n), np.full(n, NOW_MS))
+
+
+def from_json(*values: Any) -> DecodedLabels:
+    encoded = [each if isinstance(each, bytes) or each is None else json.dumps(each).encode() for each in values]
+    return decode_json_labels(batch(encoded), MODELS)
+
+
+def from_arrow(**columns: Any) -> DecodedLabels:
+    return decode_arrow_labels(batch([encode_labels(pa.table(columns))]), MODELS)
+
+
+def rows(decoded: DecodedLabels) -> list[dict[str, Any]]:
+    return [row for table in decoded.rows for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "kind"),
+    [
+        (True, "true", "bool"),
+        (False, "false", "bool"),
+        (1, "1", "number"),
+        (1.0, "1", "number"),
+        (-0.25, "-0.25", "number"),
+        (1e300, "1e+300", "number"),
+        (2**62, "4611686018427387904", "number"),
+        ("late", "late", "string"),
+        ("true", "true", "string"),
+        ("", "", "string"),
+    ],
+)
+def test_a_label_of_each_type_is_the_same_in_json_and_arrow(label: Any, text: str, kind: str) -> None:
+    for found in (
+        rows(from_json({**LABEL, "label": label})),
+        rows(from_arrow(model=["toy"], id=["a"], label=[label], at=[NOW_MS])),
+    ):
+        (row,) = found
+        assert (row["label"], row["label_type"], row["model"], row["id"]) == (text, kind, "toy", "a")
+        assert round(row["at"].timestamp() * 1000) == round(row["received_at"].timestamp() * 1000) == NOW_MS
+        assert (row["partition"], row["offset"], row["idx"]) == (3, 100, 0)
+
+
+def test_numbers_are_written_so_that_they_are_read_back() -> None:
+    for number in (0.1, 1 / 3, 2.0**53, 2.0**70, 5e-324):
+        assert float(label_text(number)) == number
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "empty": (b"", "empty"),
+    "null": (None, "empty"),
+    "no JSON": (b"{nope", "not-json"),
+    "no UTF-8": (b'{"model":"toy","id":"\xff","label":1,"at":1}', "not-json"),
+    "a list": ([1], "not-an-object"),
+    "deep": (b'{"model":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too-deep"),
+    "no model": ({**LABEL, "model": None}, "missing-model"),
+    "a model that is no text": ({**LABEL, "model": 5}, "wrong-type"),
+    "unknown model": ({**LABEL, "model": "nobody's"}, "unknown-model"),
+    "no id": ({**LABEL, "id": ""}, "missing-id"),
+    "an id that is no text": ({**LABEL, "id": 5}, "wrong-type"),
+    "no time": ({**LABEL, "at": None}, "missing-time"),
+    "a bad time": ({**LABEL, "at": "today"}, "bad-time"),
+    "a time without zone": ({**LABEL, "at": "2026-09-21T14:13:20"}, "bad-time"),
+    "the future": ({**LABEL, "at": NOW_MS + 301_000}, "future-time"),
+    "too old": ({**LABEL, "at": NOW_MS - 401 * DAY_MS}, "too-old"),
+    "no label": ({"model": "toy", "id": "a", "at": NOW_MS}, "wrong-type"),
+    "a label that is null": ({**LABEL, "label": None}, "wrong-type"),
+    "a label that is a list": ({**LABEL, "label": [1]}, "wrong-type"),
+    "a label that is NaN": ({**LABEL, "label": math.nan}, "wrong-type"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_label_is_a_dead_letter(name: str) -> None:
+    value, reason = BAD[name]
+    decoded = from_json(LABEL, value, LABEL)
+    assert [row["offset"] for row in rows(decoded)] == [100, 102]
+    (dead,) = decoded.dead
+    original = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
+    assert (dead.reason, dead.partition, dead.offset, dead.index, dead.value) == (reason, 3, 101, 0, original)
+
+
+def test_labels_off_the_format_that_can_be_read() -> None:
+    decoded = from_json(
+        b'{"model":"toy","id":"a\\ud800","label":"b\\ud800","at":%d,"more":NaN}' % NOW_MS,
+        {**LABEL, "at": "2026-09-21T14:13:20Z", "more": 1},
+    )
+    assert [(row["id"], row["label"]) for row in rows(decoded)] == [("a?", "b?"), ("a", "true")]
+    assert decoded.dead == []
+
+
+def test_a_bad_row_does_not_cost_its_batch() -> None:
+    decoded = from_arrow(
+        model=pa.array(["toy", "nobody's", None, "toy", "toy", "toy", "toy", "toy"]).dictionary_encode(),
+        id=["a", "b", "c", "", "e", "f", "g", "h"],
+        label=[1.0, 1.0, 1.0, 1.0, math.nan, None, 1.0, 1.0],
+        at=pa.array([NOW_MS] * 6 + [None, NOW_MS + DAY_MS], pa.timestamp("ms", "UTC")),
+    )
+    assert [(row["idx"], row["id"]) for row in rows(decoded)] == [(0, "a")]
+    reasons = {dead.index: str(dead.reason) for dead in decoded.dead}
+    assert reasons == {
+        **{1: "unknown-model", 2: "missing-model", 3: "missing-id", 4: "wrong-type", 5: "wrong-type"},
+        **{6: "missing-time", 7: "future-time"},
+    }
+    for dead in decoded.dead:
+        with pa.ipc.open_stream(dead.value) as reader:
+            assert reader.read_all().num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"id": [5]}, "wrong-type"),
+        ({"label": [[1]]}, "wrong-type"),
+        ({"label": pa.array([1], pa.timestamp("s"))}, "wrong-type"),
+        ({"label": pa.nulls(1)}, "wrong-type"),
+        ({"at": ["now"]}, "bad-time"),
+    ],
+)
+def test_columns_of_other_types(columns: dict[str, Any], reason: str) -> None:
+    good = {"model": ["toy"], "id": ["a"], "label": [1], "at": [NOW_MS]}
+    decoded = from_arrow(**{**good, **columns})
+    assert [str(dead.reason) for dead in decoded.dead] == [reason]
+    assert decoded.rows == []
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string_view())], ids=str
+)
+def test_texts_of_every_kind(kind: pa.DataType) -> None:
+    texts = pa.array(["toy"], pa.string())
+    if pa.types.is_dictionary(kind):
+        column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), texts.cast(pa.string_view()))
+    else:
+        column = texts.cast(kind)
+    (row,) = rows(from_arrow(model=column, id=column, label=column, at=[NOW_MS]))
+    assert (row["model"], row["id"], row["label"]) == ("toy", "toy", "toy")
+
+
+def test_messages_that_are_no_arrow() -> None:
+    decoded = decode_arrow_labels(batch([b"nope", b"", None]), MODELS)
+    assert [str(dead.reason) for dead in decoded.dead] == ["not-arrow", "empty", "empty"]
