@@ -196,17 +196,20 @@ class Recorder:
 
     def _take(self, batch: _Batch, messages: list[Any]) -> None:
         good: dict[str, list[Any]] = {topic: [] for topic in self._topics}
+        errors = []
         for message in messages:
             error = message.error()
             place = message.topic(), message.partition()
             if error is not None:
-                self._on_error(error, place)
+                errors.append((error, place))
             elif place in self._position:
                 good[place[0]].append(message)
                 self._position[place] = message.offset() + 1
         for topic, chosen in good.items():
             if chosen:
                 self._decode(batch, self._topics[topic], chosen)
+        for error, place in errors:
+            self._on_error(error, place)
 
     def _decode(self, batch: _Batch, table: str, messages: list[Any]) -> None:
         registry = self._registry()
@@ -244,7 +247,8 @@ class Recorder:
         self._log.warning("offsets lost to retention", topic=place[0], partition=place[1], start=was, end=low)
         self._count("offsets_lost", max(0, low - was))
         self._position[place] = low
-        self._consumer.seek(TopicPartition(*place, low))
+        # A partition in this state cannot be sought: all are assigned anew, each where it is.
+        self._consumer.assign([TopicPartition(*each, offset) for each, offset in self._position.items()])
 
     # ------------------------------------------------------------------------------------------ the warehouse
 

@@ -188,13 +188,15 @@ class Pipeline:
             logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self.processes)
             raise AssertionError(f"{error}\n{logs}") from None
 
-    def produce(self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]]) -> None:
-        """Write messages (partition, value, headers) to `predictions`."""
+    def produce(
+        self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]], topic: str | None = None
+    ) -> None:
+        """Write messages (partition, value, headers) to `predictions`, or to another topic."""
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
         )
         for i, (partition, value, headers) in enumerate(messages):
-            producer.produce(self.topics.predictions, value, partition=partition, headers=headers)
+            producer.produce(topic or self.topics.predictions, value, partition=partition, headers=headers)
             if i % 10_000 == 0:
                 producer.poll(0)
         assert producer.flush(60) == 0

@@ -1,0 +1,319 @@
+"""The recorder on Apache Kafka and the engine: every event once, whatever is killed, busy, lost or made anew."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_labels, encode_predictions
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from streams.recorder import Recorder
+from streams.registry import Registry, build_registry
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.poison import KINDS
+from warehouse.client import Address, Client, connect
+
+NOW_MS = int(time.time() * 1000) - 1_000_000
+ARROW = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
+END = [("barograph-mark", b"end")]
+Message = tuple[int, bytes | None, list[tuple[str, bytes]] | None]
+
+
+@pytest.fixture
+def pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Pipeline]:
+    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    yield made
+    made.stop()
+
+
+def prediction(i: int) -> dict[str, Any]:
+    features = {"x": i / 8, "k": i % 5, "flag": i % 2 == 0, "colour": None if i % 7 == 0 else "red"}
+    plain = {"model": "toy", "version": "1", "id": f"e{i}", "at": NOW_MS + i}
+    return plain | {"features": features, "context": {"region": "north"}, "seq": i}
+
+
+def json_events(numbers: Iterable[int], partitions: int = 1) -> Iterator[Message]:
+    return ((i % partitions, json.dumps(prediction(i)).encode(), None) for i in numbers)
+
+
+def arrow_events(numbers: range, partition: int) -> Message:
+    columns: dict[str, list[Any]] = {}
+    for i in numbers:
+        for name, value in prediction(i).items():
+            members = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
+            for column, each in members.items():
+                columns.setdefault(column, []).append(each)
+    return partition, encode_predictions(pa.table(columns)), ARROW
+
+
+def label(i: int) -> dict[str, Any]:
+    return {"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}
+
+
+def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline) -> None:
+    pipeline.create(source_partitions=3)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    n_json, n = 120_000, 140_000
+    pipeline.produce(json_events(range(n_json), partitions=3))
+    pipeline.produce(arrow_events(range(start, start + 1000), start % 3) for start in range(n_json, n, 1000))
+    pipeline.produce(((i % 3, json.dumps(label(i)).encode(), None) for i in range(30_000)), pipeline.topics.labels)
+    for topic in (pipeline.topics.predictions, pipeline.topics.labels):
+        pipeline.produce(((p, b"", END) for p in range(3)), topic)
+    pipeline.start("recorder", "recorder-0")
+    pipeline.start("recorder", "recorder-1")
+    pipeline.wait_rows("SELECT count() > 0 FROM predictions", "first rows")
+    pipeline.kill("recorder-0")
+    pipeline.start("recorder", "recorder-0")
+    pipeline.wait_rows(f"SELECT uniqExact(id) = {n} FROM predictions", "all predictions")
+    pipeline.wait_rows("SELECT uniqExact(id) = 30000 FROM labels", "all labels")
+    pipeline.stop()
+    assert pipeline.rows("SELECT count() FROM predictions FINAL") == [(n,)]
+    assert pipeline.rows("SELECT count() FROM all_predictions") == [(n,)]
+    assert pipeline.rows("SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL") == [
+        (30_000, 30_000, 10_000)
+    ]
+    found = pipeline.rows(
+        "SELECT seq, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], numbers['flag'], strings['colour'], "
+        "nulls, context['region'], unknown, epoch FROM predictions FINAL"
+    )
+    assert {row[0]: row[1:] for row in found} == {
+        i: (
+            f"e{i}",
+            NOW_MS + i,
+            i / 8,
+            i % 5,
+            float(i % 2 == 0),
+            "" if i % 7 == 0 else "red",
+            ["colour"] if i % 7 == 0 else [],
+            "north",
+            0,
+            0,
+        )
+        for i in range(n)
+    }
+
+
+class CrashAfterInsert(Exception):
+    """Stands for a kill between the insert and the commit."""
+
+
+class CrashingClient:
+    """Writes, then dies."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        self._client.insert(table, rows)
+        if table == "labels":
+            raise CrashAfterInsert
+
+
+def make_recorder(pipeline: Pipeline, registry: Registry, **changes: Any) -> tuple[Recorder, Report]:
+    settings = ProcessorSettings(
+        instance="recorder-0",
+        bootstrap_servers=pipeline.bootstrap,
+        warehouse=pipeline.address,
+        topics=pipeline.topics,
+        session_timeout_s=6,
+    )
+    report = Report("recorder", "recorder-0")
+    return Recorder(settings, lambda: registry, report, **changes), report
+
+
+def test_a_batch_inserted_and_not_committed_is_read_again_and_converges(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.produce(json_events(range(500)))
+    sent = [json.dumps(label(i)).encode() for i in range(300)] + [b"bad"] * 3
+    pipeline.produce(((0, value, None) for value in sent), pipeline.topics.labels)
+    registry = build_registry([(simple_contract(), 1)], [])
+    crashing: Any = lambda address: CrashingClient(connect(address))  # noqa: E731
+    recorder, report = make_recorder(pipeline, registry, connect_to=crashing)
+    with pytest.raises(CrashAfterInsert):
+        recorder.run(threading.Event())
+    assert report.events == 0
+    assert pipeline.read_all(pipeline.topics.labels_dead) == []
+    recorder, report = make_recorder(pipeline, registry)
+    stop = threading.Event()
+    thread = threading.Thread(target=recorder.run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(lambda: report.events == 800, "all events")
+    finally:
+        stop.set()
+        thread.join(30)
+    assert pipeline.rows("SELECT count() FROM predictions FINAL") == [(500,)]
+    assert pipeline.rows("SELECT count() FROM labels FINAL") == [(300,)]
+    assert len(pipeline.read_all(pipeline.topics.labels_dead)) == report.dead_letters == 3
+
+
+def test_bad_labels_are_dead_letters_and_bad_predictions_are_left_to_the_sketcher(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.register(simple_contract(), [simple_baseline()])
+    predictions: list[Message] = []
+    rows = 0
+    for i, kind in enumerate(KINDS):
+        value = kind.make(prediction(i))
+        predictions.append((0, value, kind.headers))
+        rows += kind.good_rows + (kind.reason is None)
+    pipeline.produce(predictions)
+    bad = pa.table({"model": ["toy", "nobody's"], "id": ["a", "b"], "label": [0.5, 0.5], "at": pa.array([NOW_MS] * 2)})
+    labels: list[Message] = [
+        (0, json.dumps(label(0)).encode(), None),
+        (0, b"{", None),
+        (0, b"", None),
+        (0, json.dumps(label(1) | {"label": None}).encode(), None),
+        (0, json.dumps(label(1) | {"model": "nobody's"}).encode(), None),
+        (0, encode_labels(bad), ARROW),
+        (0, b"nope", ARROW),
+        (0, b"", END),
+    ]
+    pipeline.produce(labels, pipeline.topics.labels)
+    pipeline.start("recorder")
+    pipeline.wait_rows(f"SELECT count() = {rows} FROM predictions FINAL", f"{rows} predictions")
+    pipeline.wait_rows("SELECT count() = 2 FROM labels FINAL", "labels")
+    pipeline.wait_rows("SELECT max(dead_letters) = 6 FROM processors WHERE kind = 'recorder'", "dead letters reported")
+    pipeline.stop()
+    assert pipeline.rows("SELECT id, label, label_type, offset, idx FROM labels FINAL ORDER BY id") == [
+        ("a", "0.5", "number", 5, 0),
+        ("e0", "true", "bool", 0, 0),
+    ]
+    dead = {}
+    for message in pipeline.read_all(pipeline.topics.labels_dead):
+        headers = {name: value.decode() for name, value in message.headers()}
+        assert (headers["source-topic"], headers["source-partition"]) == (pipeline.topics.labels, "0")
+        dead[int(headers["source-offset"])] = (headers["reason"], headers["index"], message.value() or b"")
+    assert {offset: found[:2] for offset, found in dead.items()} == {
+        1: ("not-json", "0"),
+        2: ("empty", "0"),
+        3: ("wrong-type", "0"),
+        4: ("unknown-model", "0"),
+        5: ("unknown-model", "1"),
+        6: ("not-arrow", "0"),
+    }
+    assert [dead[offset][2] for offset in (1, 3, 6)] == [labels[offset][1] for offset in (1, 3, 6)]
+    with pa.ipc.open_stream(dead[5][2]) as reader:
+        assert reader.read_all().to_pylist() == bad.slice(1, 1).to_pylist()
+    assert pipeline.read_all(pipeline.topics.predictions_dead) == []
+
+
+def test_a_share_of_predictions_is_kept_and_every_label(pipeline: Pipeline) -> None:
+    pipeline.create()
+    half, none = msgspec.structs.replace(simple_contract(), raw_share=0.5), simple_contract(model="none", raw_share=0.0)
+    pipeline.register(half, [simple_baseline()])
+    pipeline.register(none, [])
+    pipeline.produce(json_events(range(2000)))
+    pipeline.produce((0, json.dumps(prediction(i) | {"model": "none"}).encode(), None) for i in range(100))
+    pipeline.produce(((0, json.dumps(label(i)).encode(), None) for i in range(2000)), pipeline.topics.labels)
+    pipeline.start("recorder")
+    pipeline.wait_rows("SELECT count() = 2000 FROM labels FINAL", "labels")
+    ids = "(SELECT arrayJoin(range(2000)) AS i, concat('e', toString(i)) AS id)"
+    (kept,) = pipeline.wait_rows(
+        f"SELECT countIf(CRC32(id) < pow(2, 31)) AS n, n = (SELECT count() FROM predictions FINAL) FROM {ids} "
+        "HAVING n = (SELECT count() FROM predictions FINAL)",
+        "half of the predictions",
+    )
+    assert 900 < kept[0] < 1100
+    assert pipeline.rows("SELECT DISTINCT model FROM predictions") == [("toy",)]
+
+
+def test_a_busy_warehouse_costs_nothing(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
+    with LocalClickHouse(tmp_path / "engine", port=0) as engine:
+        port = engine.port
+        address = Address(engine.host, port, "busy")
+        pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path)
+        pipeline.create()
+        pipeline.register(simple_contract(), [simple_baseline()])
+        pipeline.produce(json_events(range(100)))
+        pipeline.start("recorder")
+        pipeline.wait_rows("SELECT count() = 100 FROM predictions FINAL", "first rows")
+    try:
+        pipeline.produce(json_events(range(100, 5000)))
+        wait_for(lambda: "warehouse busy" in pipeline.log("recorder-0"), "a busy warehouse")
+        pipeline.produce(json_events(range(5000, 9000)))
+        with LocalClickHouse(tmp_path / "engine", port=port):
+            pipeline.wait_rows("SELECT count() = 9000 FROM predictions FINAL", "every row")
+            pipeline.wait_rows("SELECT max(retries) > 0 FROM processors WHERE kind = 'recorder'", "retries reported")
+            pipeline.stop()
+            log = (tmp_path / "recorder-0.log").read_text()
+            assert log.count('"event": "warehouse writes again"') == 1
+            assert log.count('"event": "assigned"') == 1
+    finally:
+        pipeline.stop()
+
+
+def test_offsets_that_retention_took_are_reported_and_reading_goes_on(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.register(simple_contract(), [simple_baseline()])
+    pipeline.produce(json_events(range(100)))
+    pipeline.start("recorder")
+    pipeline.wait_rows("SELECT max(events) = 100 FROM processors WHERE kind = 'recorder'", "a commit")
+    pipeline.stop()
+    pipeline.produce(json_events(range(100, 200)))
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    for future in admin.delete_records([TopicPartition(pipeline.topics.predictions, 0, 150)]).values():
+        future.result(30)
+    pipeline.start("recorder")
+    pipeline.wait_rows(
+        "SELECT argMax(details, at) AS last, last['offsets_lost'] = 50 AND last['lag predictions 0'] = 0 "
+        "AND last['predictions'] = 50 AS told FROM processors WHERE kind = 'recorder' HAVING told",
+        "lost offsets reported",
+    )
+    pipeline.wait_rows("SELECT count() = 150 FROM predictions FINAL", "the rest")
+    assert Counter(offset for (offset,) in pipeline.rows("SELECT offset FROM predictions FINAL")) == Counter(
+        [*range(100), *range(150, 200)]
+    )
+
+
+def test_a_topic_made_anew_is_another_epoch(pipeline: Pipeline) -> None:
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    names = [pipeline.topics.predictions, pipeline.topics.labels, pipeline.topics.parts]
+    names += [pipeline.topics.predictions_dead, pipeline.topics.labels_dead, pipeline.topics.parts_dead]
+    for done in (10, 20):
+        pipeline.create()
+        pipeline.register(simple_contract(), [simple_baseline()])
+        pipeline.produce(json_events(range(10)))
+        pipeline.produce(((0, json.dumps(label(i)).encode(), None) for i in range(10)), pipeline.topics.labels)
+        pipeline.start("recorder")
+        for table in ("predictions", "labels"):
+            pipeline.wait_rows(f"SELECT count() = {done} FROM {table} FINAL", f"{done} {table}")
+        pipeline.stop()
+        for future in admin.delete_topics(names, operation_timeout=30).values():
+            future.result(30)
+        wait_for(lambda: not set(names) & set(admin.list_topics(timeout=10).topics), "topics gone")
+    for table in ("predictions", "labels"):
+        assert pipeline.rows(f"SELECT epoch, count() FROM {table} FINAL GROUP BY epoch ORDER BY epoch") == [
+            (0, 10),
+            (1, 10),
+        ]
+
+
+def test_a_missing_table_stops_it_with_advice(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.register(simple_contract(), [simple_baseline()])
+    with pipeline.client as client:
+        client.command("DROP TABLE predictions")
+    pipeline.produce(json_events(range(3)))
+    process = pipeline.start("recorder")
+    assert process.wait(60) == 1
+    assert "Run `barograph apply`, which creates the tables" in pipeline.log("recorder-0")
+    pipeline.processes.clear()

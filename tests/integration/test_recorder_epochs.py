@@ -1,0 +1,30 @@
+"""Which incarnation of a topic is read: counted in the warehouse, once for all readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from streams.raw_epochs import epoch_of
+from tests.support.warehouse import migrated
+from warehouse.client import Client
+
+NOW_MS = 1_790_000_000_000
+
+
+@pytest.fixture
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+def test_each_incarnation_has_its_number_for_good(client: Client) -> None:
+    assert epoch_of(client, "labels", "id-z", 3, NOW_MS) == 0
+    assert epoch_of(client, "labels", "id-a", 3, NOW_MS + 5) == 1
+    # A clock that runs behind changes no order, and each topic counts for itself.
+    assert epoch_of(client, "labels", "id-m", 3, NOW_MS - 5000) == 2
+    assert epoch_of(client, "t-labels", "id-x", 3, NOW_MS) == 0
+    client.command("OPTIMIZE TABLE topics FINAL")
+    assert [epoch_of(client, "labels", each, 3, NOW_MS) for each in ("id-z", "id-a", "id-m")] == [0, 1, 2]
