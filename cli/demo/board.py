@@ -79,6 +79,8 @@ class Board:
         rate = self._rate(stage, count, now_s)
         if not self._is_open(stage, count):
             return ""
+        if not count.done and count.rate is None:
+            return "starting"
         parts = [f"{rate:,.0f}/s"] if rate >= 1 else []
         if count.lag:
             parts.append(f"{count.lag:,} messages behind")

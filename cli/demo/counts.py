@@ -31,9 +31,12 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         published: events that Kafka has acknowledged, as the publisher counts them.
     """
     reports = {row.kind: row for row in processors(client)}
-    recorded, judged = client.rows(
+    recorded, judged, sketched = client.rows(
         "SELECT (SELECT count() FROM predictions) + (SELECT count() FROM labels), "
-        "(SELECT sum(n) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' AND sealed)",
+        "(SELECT sum(n) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' AND sealed), "
+        # Each process counts from its own start.
+        "(SELECT sum(most) FROM (SELECT max(events) AS most FROM processors WHERE kind = 'sketcher' "
+        "GROUP BY instance, started_at))",
         {"model": MODEL},
     )[0]
 
@@ -41,10 +44,10 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         row = reports.get(kind)
         return StageCount(done) if row is None else StageCount(done, row.rate, max(0, row.lag))
 
-    sketcher = reports.get("sketcher")
     return {
         "published": StageCount(published),
-        "sketched": count("sketcher", 0 if sketcher is None else sketcher.events),
+        # What is judged was sketched, also where the sketcher ended before it could say so.
+        "sketched": count("sketcher", max(int(sketched), int(judged))),
         "recorded": count("recorder", int(recorded)),
         "judged": count("monitor", int(judged)),
     }

@@ -26,21 +26,53 @@ class Sink(Protocol):
         """Write an `end` mark to every partition of predictions and labels, after all that went before."""
 
 
-def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, stop: threading.Event) -> tuple[int, int]:
+class Pace:
+    """Keeps a replay from running away from its readers; one thread publishes, another one tells how far they are."""
+
+    def __init__(self, ahead: int) -> None:
+        """Begin.
+
+        Args:
+            ahead: how many predictions may be published and not yet read.
+        """
+        self._ahead = ahead
+        self._read, self._stopped = 0, False
+        self._changed = threading.Condition()
+
+    def note(self, read: int) -> None:
+        """Tell how many predictions have been read."""
+        with self._changed:
+            self._read = read
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End the replay before its next day."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def wait(self, published: int) -> bool:
+        """Wait until more may be published; return whether it is to go on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or published - self._read < self._ahead)
+            return not self._stopped
+
+
+def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> tuple[int, int]:
     """Publish day by day: the day's predictions, then the labels of the flights that landed on it, then the mark.
 
     Args:
         predictions: rows in order of `at`.
         labels: the same; labels come up to 33 hours after their predictions.
         sink: the publisher.
-        stop: ends the replay between two days, without a mark.
+        pace: is asked before each day; a replay that it stops ends without a mark.
 
     Returns:
         How many predictions and how many labels the publisher accepted; after the mark Kafka has all of them.
     """
     n_predictions = n_labels = 0
     for made, landed in days(predictions, labels):
-        if stop.is_set():
+        if not pace.wait(n_predictions):
             return n_predictions, n_labels
         n_predictions += sink.predictions(made)
         n_labels += sink.labels(landed)

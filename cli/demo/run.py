@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph import Publisher
+from barograph.contract import Lines
 from rich.console import Console
 
 from cli.apply import apply_all
@@ -21,10 +21,11 @@ from cli.demo.board import Board
 from cli.demo.counts import STAGES, stage_counts
 from cli.demo.errors import DemoError
 from cli.demo.expectations import expectations
-from cli.demo.findings import read_findings
-from cli.demo.flights import VERSION, Calendar, infer_options, last_pane_end, prepare_flights
+from cli.demo.findings import read_curve, read_findings
+from cli.demo.flights import CRITICAL, VERSION, Calendar, infer_options, last_pane_end, prepare_flights
 from cli.demo.fresh import fresh_settings, wipe
-from cli.demo.replay import replay
+from cli.demo.picture import draw
+from cli.demo.replay import Pace, replay
 from cli.demo.report import Reporter
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
@@ -39,9 +40,13 @@ if TYPE_CHECKING:
 STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
 """What is timed, in the order of the path; the first two run side by side, and so do the stages."""
 LOOK_S = 0.5
+CURVE_FIELD = "temp"
+"""Whose PSI the picture draws."""
 STUCK_S = 120.0
 """How long no stage may move before the demo gives up: a busy machine needs seconds."""
 STOP_S = 30.0
+AHEAD = 40_000
+"""Predictions that may wait for the sketcher: six weeks of flights. More at once would only fill memory."""
 
 
 class Demo:
@@ -62,8 +67,11 @@ class Demo:
         self._times_s: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
 
-    def run(self) -> bool:
+    def run(self, picture: Path | None = None) -> bool:
         """Do all of it; return whether the flights showed what they must.
+
+        Args:
+            picture: an SVG file that the verdicts are drawn into; None draws none.
 
         Raises:
             DemoError: it stands still.
@@ -91,6 +99,10 @@ class Demo:
         published = self._replay(settings, written, predictions, labels)
         with self._timed("queries"), connect(settings.warehouse) as client:
             findings = read_findings(client, calendar, record_end, *published)
+            if picture is not None:
+                curve = read_curve(client, calendar, CURVE_FIELD)
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                picture.write_text(draw(findings.weeks, CRITICAL, CURVE_FIELD, curve, Lines().major))
         held = expectations(findings)
         self._say.findings(findings, calendar)
         self._say.expectations(held)
@@ -165,17 +177,22 @@ class Demo:
         n_predictions, n_labels = predictions.num_rows, labels.num_rows
         both = n_predictions + n_labels
         totals = {"published": both, "sketched": n_predictions, "recorded": both, "judged": n_predictions}
-        stop = threading.Event()
+        pace = Pace(AHEAD)
         with publisher, ThreadPoolExecutor(1) as pool:
-            publishing = pool.submit(replay, predictions, labels, publisher, stop)
+            publishing = pool.submit(replay, predictions, labels, publisher, pace)
             try:
-                self._follow(settings, publisher, publishing, totals)
+                self._follow(settings, publisher, publishing, pace, totals)
             finally:
-                stop.set()
+                pace.stop()
             return publishing.result()
 
     def _follow(
-        self, settings: Settings, publisher: Publisher, publishing: Future[tuple[int, int]], totals: dict[str, int]
+        self,
+        settings: Settings,
+        publisher: Publisher,
+        publishing: Future[tuple[int, int]],
+        pace: Pace,
+        totals: dict[str, int],
     ) -> None:
         assert self._supervisor is not None
         began_s = moved_s = time.monotonic()
@@ -187,6 +204,7 @@ class Demo:
                     publishing.result()
                 counts = stage_counts(client, publisher.stats.published)
                 done = {stage: count.done for stage, count in counts.items()}
+                pace.note(done["sketched"])
                 now_s = time.monotonic()
                 through = [stage for stage in totals if done[stage] >= totals[stage]]
                 for stage in through:

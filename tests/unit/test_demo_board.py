@@ -32,7 +32,7 @@ def test_lines_come_every_five_seconds_and_at_the_end() -> None:
         board.show(counts(510, 1000))
         board.show(counts(1000, 2000), last=True)
     assert out.getvalue().splitlines() == [
-        "  published 0 of 1,000, sketched 0 of 2,000 (1,234/s, 7 messages behind)",
+        "  published 0 of 1,000 (starting), sketched 0 of 2,000 (1,234/s, 7 messages behind)",
         "  published 510 of 1,000 (100/s), sketched 1,000 of 2,000 (1,234/s, 7 messages behind)",
         "  published 1,000, sketched 2,000",
     ]

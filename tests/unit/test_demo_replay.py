@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 
-from cli.demo.replay import DAY_MS, days, replay
+from cli.demo.replay import DAY_MS, Pace, days, replay
+from tests.support.pipeline import wait_for
 
 TIMES = pa.timestamp("ms", "UTC")
 
@@ -38,7 +39,7 @@ def test_labels_are_published_on_the_day_on_which_they_came() -> None:
     sink = Recorder()
     made = table(1, DAY_MS - 1, DAY_MS, 3 * DAY_MS)
     landed = table(DAY_MS - 1, DAY_MS + 5, 3 * DAY_MS + 7, 4 * DAY_MS)
-    assert replay(made, landed, sink, threading.Event()) == (4, 4)
+    assert replay(made, landed, sink, Pace(100)) == (4, 4)
     told = [(kind, [int(at) for at in ids]) for kind, ids in sink.calls[:-1] if ids]
     assert told == [
         ("predictions", [1, DAY_MS - 1]),
@@ -53,16 +54,28 @@ def test_labels_are_published_on_the_day_on_which_they_came() -> None:
 
 
 def test_a_replay_that_is_stopped_writes_no_mark() -> None:
-    stop, sink = threading.Event(), Recorder()
+    pace = Pace(100)
 
     class Stopper(Recorder):
         def predictions(self, rows: pa.Table) -> int:
-            stop.set()
+            pace.stop()
             return super().predictions(rows)
 
     sink = Stopper()
-    assert replay(table(1, DAY_MS), table(2, DAY_MS + 1), sink, stop) == (1, 1)
+    assert replay(table(1, DAY_MS), table(2, DAY_MS + 1), sink, pace) == (1, 1)
     assert [kind for kind, _ in sink.calls] == ["predictions", "labels"]
+
+
+def test_a_replay_waits_for_its_readers() -> None:
+    pace, sink = Pace(2), Recorder()
+    made = table(1, 2, DAY_MS, DAY_MS + 1, 2 * DAY_MS)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(replay, made, table(), sink, pace)
+        wait_for(lambda: len(sink.calls) == 2, "the first day")
+        pace.note(1)
+        wait_for(lambda: len(sink.calls) == 4, "the second day, once one of the first was read")
+        pace.stop()
+        assert running.result(30) == (4, 0)
 
 
 def test_no_events_are_no_days() -> None:
