@@ -58,7 +58,7 @@ class Store(Protocol):
         """Volume rows of panes that start in [start, end)."""
 
     def sealed_until_s(self, model: str) -> int | None:
-        """The end of the last sealed pane; None where none is."""
+        """Up to where panes are sealed and everything that follows from it was written; None where none is."""
 
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
         """Start of the first pane with events, by (version, baseline)."""
@@ -74,7 +74,7 @@ class WarehouseStore:
         self._client = client
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        queries.sync_replicas(self._client, "chain", "panes", "volume", "losses")
+        queries.sync_replicas(self._client, "chain", "panes", "volume", "losses", "progress")
         chain, epoch, newest_epoch = Chain(), None, -1
         for row in queries.chain(self._client, parts_partition):
             newest_epoch = max(newest_epoch, row.epoch)
@@ -108,12 +108,11 @@ class WarehouseStore:
         return queries.volume(self._client, model, max(0, start_s), min(end_s, FAR_S))
 
     def sealed_until_s(self, model: str) -> int | None:
+        # `progress` is written last: after a crash in the middle of a commit all of it is done again.
         found = self._client.rows(
-            "SELECT max(toUnixTimestamp(pane_start) + pane_s) FROM volume FINAL "
-            "WHERE model = {model:String} AND slice = 'all' AND sealed",
-            {"model": model},
+            "SELECT sealed_until FROM progress FINAL WHERE model = {model:String}", {"model": model}
         )
-        return int(found[0][0]) or None
+        return max((_ms(sealed_until) // 1000 for (sealed_until,) in found), default=None)
 
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
         found = self._client.rows(
