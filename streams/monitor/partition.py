@@ -28,7 +28,7 @@ from streams.monitor.rows import (
 )
 from streams.monitor.series import Compiled, Pane, Series
 from streams.monitor.store import Store, Writes, restore_panes, restore_volume
-from streams.monitor.windows import all_ends, ends_covering, largest_hop_s, reach_s, step_s, uses_hours
+from streams.monitor.windows import all_ends, ends_covering, last_end_s, reach_s, step_s, uses_hours
 from streams.records import Part, Progress, RecordError
 from streams.registry import Registry
 from streams.summarise import merge_moments, merge_sketch
@@ -59,6 +59,10 @@ class ModelState:
     awaiting: dict[WindowKey, int] = field(default_factory=dict)
     """Windows that late records touched, with the offset of the first."""
     revised_s: dict[WindowKey, float] = field(default_factory=dict)
+
+    def pane_starts(self) -> set[int]:
+        """Starts of the panes that wait to be sealed or are still needed, those that were set down included."""
+        return self.set_down.union(*(series.panes for series in self.series.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +277,12 @@ class PartitionState:
         if mark is None:
             return None
         if mark >= ENDED_MS:
-            # History has ended: all that came is judged, up to the end of every window that holds some of it.
-            starts = [start for series in state.series.values() for start in series.panes]
+            # History has ended: all that came is judged, up to the next end of every length of window.
+            starts = state.pane_starts()
             if not starts:
                 return state.sealed_until_s
             last = max(starts) + contract.pane_s
-            hop = largest_hop_s(contract)
-            return max(-(-last // hop) * hop, state.sealed_until_s or 0)
+            return max(last_end_s(contract, last), state.sealed_until_s or 0)
         return int((mark / 1000 - contract.lateness_s) // contract.pane_s) * contract.pane_s
 
     def _begin(self, state: ModelState, until_s: int, pos: int) -> int | None:
@@ -302,11 +305,11 @@ class PartitionState:
     def _first_s(self, state: ModelState) -> int | None:
         """The first event, or on the live clock when the model was applied, if earlier."""
         pane_s = state.contract.pane_s
-        starts = [start for series in state.series.values() for start in series.panes]
+        starts = state.pane_starts()
         if self._live:
             applied_ms = self._registry().applied_at_ms.get(state.contract.model)
             if applied_ms is not None:
-                starts.append(applied_ms // 1000 // pane_s * pane_s)
+                starts.add(applied_ms // 1000 // pane_s * pane_s)
         return min(starts) if starts else None
 
     def _judged_series(self, state: ModelState) -> list[tuple[SeriesKey, Series]]:
@@ -361,7 +364,7 @@ class PartitionState:
         whole: NDArray[np.bool_] = ends_s - window.length_s >= series.first_s
         mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
         if mark is not None and mark >= ENDED_MS:
-            last_s = max((start for held in state.series.values() for start in held.panes), default=None)
+            last_s = max(state.pane_starts(), default=None)
             if last_s is not None:
                 whole &= ends_s <= last_s + state.contract.pane_s
         return whole
@@ -372,6 +375,9 @@ class PartitionState:
         for window in contract.windows:
             for end in ends_covering(window, pane_start_s, contract.pane_s, until):
                 state.awaiting.setdefault(((series.version, series.baseline_id), window, end), offset)
+        if uses_hours(contract):
+            # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
+            series.dirty_hours.add(pane_start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR)
 
     def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
         now = self._clock()

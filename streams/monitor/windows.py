@@ -38,9 +38,9 @@ def reach_s(contract: Contract, *, hours: bool) -> int:
     return max([*lengths, 0 if hours else SECONDS_PER_HOUR])
 
 
-def largest_hop_s(contract: Contract) -> int:
-    """The largest hop: history that ends is judged up to its next multiple."""
-    return max((window.hop_s for window in contract.windows), default=contract.pane_s)
+def last_end_s(contract: Contract, last_s: int) -> int:
+    """Up to where history that ends at a moment is judged: every length of window has its next end by then."""
+    return max((-(-last_s // window.hop_s) * window.hop_s for window in contract.windows), default=last_s)
 
 
 def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[Window, range]]:
