@@ -1,0 +1,80 @@
+"""The monitor under random schedules of crashes, stale processes and late writes: always the same rows."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from streams import flush
+from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
+from tests.support.monitor_schedule import (
+    Run,
+    expected_verdicts,
+    expected_volume,
+    make_history,
+    verdict_events,
+)
+
+SCHEDULES = 120
+GROUP = 10
+UNORDERED = ("pos", "judged_at", "recorded_at", "updated_at", "counted_at", "sketch")
+"""Columns that tell when or how often something was done, not what came out."""
+
+
+def differing(found: dict[Key, Row], wanted: dict[Key, Row], but: tuple[str, ...] = UNORDERED) -> list[str]:
+    """Rows that differ, as sentences."""
+    left, right = without(found, but), without(wanted, but)
+    told = [f"missing {key}" for key in right.keys() - left.keys()]
+    told += [f"not wanted {key}" for key in left.keys() - right.keys()]
+    for key in left.keys() & right.keys():
+        one, other = left[key], right[key]
+        told += [f"{key}: {n} is {one[n]!r}, not {other[n]!r}" for n in one if not _same(one[n], other[n])]
+    return sorted(told)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other or (one != one and other != other))
+
+
+def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
+    """Hold panes and last verdicts to counts made event by event."""
+    volume: Counter[Any] = Counter()
+    for row in warehouse.tables["volume"].values():
+        assert row["sealed"], f"volume is not sealed: {row}"
+        volume[row["model"], row["version"], row["slice"], row["pane_start"]] += row["n"]
+    assert not counted_wrong(volume, expected_volume(run.history)), "volume"
+    verdicts = verdict_events(warehouse.last("rates"))
+    wrong = counted_wrong(verdicts, expected_verdicts(run.history))
+    assert not wrong, f"verdicts: {wrong}"
+    lost = {key[1:] for key in warehouse.tables["losses"]}
+    assert sum(end - start for _, start, end in lost) == run.history.lost
+
+
+def counted_wrong(found: Counter[Any], wanted: Counter[Any]) -> list[str]:
+    """Keys whose counts differ, as sentences."""
+    keys = sorted(found.keys() | wanted.keys())
+    return [f"{key}: {found[key]}, not {wanted[key]}" for key in keys if found[key] != wanted[key]]
+
+
+@pytest.mark.parametrize("first", range(0, SCHEDULES, GROUP))
+def test_whatever_crashes_the_rows_are_the_same(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(first, first + GROUP):
+        rng = random.Random(seed)
+        monkeypatch.setattr(flush, "_BUDGET_BYTES", rng.choice([150, 400, 400_000]))
+        history = make_history(seed)
+        calm = Run(history, random.Random(seed))
+        wanted = calm.to_the_end()
+        wild = Run(history, rng, crashes=rng.choice([0.02, 0.1]), budget_bytes=rng.choice([0, 1 << 30]))
+        found = wild.to_the_end()
+        try:
+            check_against_events(wanted, calm)
+            check_against_events(found, wild)
+            for table in ("panes", "volume", "rollups", "losses", "chain", "progress"):
+                assert not differing(found.tables[table], wanted.tables[table]), table
+            for table in ("drift", "rates"):
+                assert not differing(found.last(table), wanted.last(table)), table
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, {dict(wild.mishaps)}: {error}") from None

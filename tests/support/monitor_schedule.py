@@ -1,0 +1,454 @@
+"""Random histories of the `parts` topic, and a monitor that reads them while it crashes and is superseded.
+
+What the sketcher does is done by its own code (`FlushSummaries`, `part_messages`); what is random is the events, how
+they fall into flushes, what is lost, and when the monitor's process dies or another one takes over.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from barograph.contract import Contract, Field, Slice, Window
+
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from streams.columns import EventColumns, encode_versions
+from streams.flush import part_messages
+from streams.monitor.partition import PANE_BUDGET_BYTES, PartitionState
+from streams.monitor.store import WarehouseStore
+from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
+from streams.registry import RegisteredBaseline, Registry, build_registry
+from streams.summarise import FlushSummaries
+from tests.support.memory_warehouse import MemoryWarehouse
+
+T0_S = 1_789_992_000
+"""A multiple of an hour, of three hours and of half a day."""
+TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
+COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One prediction at its place in the source topic."""
+
+    model: str
+    version: str
+    at_ms: int
+    received_ms: int
+    x: float | None
+    colour: str | None
+    region: str
+    failed: bool
+
+
+@dataclass
+class History:
+    """What the sketchers wrote, and what it was made from."""
+
+    registry: Registry
+    live: bool
+    records: list[tuple[int, Part | Progress]] = field(default_factory=list)
+    counted: list[Event] = field(default_factory=list)
+    lost: int = 0
+
+
+def contract(model: str, pane_s: int) -> Contract:
+    windows: tuple[Window, ...] = (Window(3 * 3600, 3600), Window(6 * 3600, 3 * 3600))
+    if pane_s < 3600:
+        windows = (Window(2 * pane_s, pane_s), Window(2 * 3600, 3600), Window(4 * 3600, 2 * 3600))
+    return Contract(
+        model=model,
+        pane_s=pane_s,
+        lateness_s=600,
+        out_of_order_s=600,
+        windows=windows,
+        slice_min_n=1,
+        fields=(
+            Field(name="x", type="float", source="features.x"),
+            Field(name="colour", type="category", source="features.colour"),
+        ),
+        slices=(Slice(name="region", source="context.region"),),
+    )
+
+
+def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
+    def counts(*cells: int) -> dict[str, SliceCounts]:
+        north = tuple(c // 2 for c in cells)
+        south = tuple(c - n for c, n in zip(cells, north, strict=True))
+        return {
+            "all": SliceCounts(cells=cells),
+            "region=north": SliceCounts(cells=north),
+            "region=other": SliceCounts(cells=south),
+        }
+
+    return Baseline(
+        model=model,
+        version=version,
+        rows=1000,
+        slice_rows={"all": 1000, "region=north": 500, "region=other": 500},
+        dimensions=(SliceValues(name="region", source="context.region", values=("north",), trained=True),),
+        fields=(
+            FieldBaseline(
+                name="x",
+                kind="numeric",
+                edges=(-0.5 + shift, 0.5 + shift),
+                low=-3.0,
+                high=3.0,
+                mean=0.25,
+                std=1.0,
+                slices=counts(300, 360, 240, 100),
+            ),
+            FieldBaseline(name="colour", kind="category", categories=COLOURS[:2], slices=counts(500, 400, 60, 40)),
+        ),
+    )
+
+
+def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registry:
+    entries = []
+    for model in models:
+        first = baseline(model, "1")
+        entries.append(RegisteredBaseline(first, first.id, 0, 1))
+        if rng.random() < 0.4:
+            later = baseline(model, "1", shift=0.25)
+            entries.append(RegisteredBaseline(later, later.id, T0_S + rng.randrange(2, 6) * 3600, 2))
+    applied_ms = (T0_S + rng.choice([-7200, 0, 5000])) * 1000
+    return build_registry([(contract(model, pane_s), applied_ms) for model in models], entries)
+
+
+def make_history(seed: int) -> History:
+    """A history that ends so that everything that came can be sealed and revised."""
+    rng = random.Random(seed)
+    live = rng.random() < 0.5
+    models = ["a", "b"][: rng.choice([1, 1, 2])]
+    registry = make_registry(rng, models, rng.choice([3600, 1200]))
+    return _Writer(rng, registry, models, live).write()
+
+
+class _Writer:
+    """Makes events and flushes."""
+
+    def __init__(self, rng: random.Random, registry: Registry, models: list[str], live: bool) -> None:
+        self.rng, self.registry, self.models = rng, registry, models
+        self.history = History(registry, live)
+        self.n_partitions = rng.choice([1, 2, 3])
+        self.log: list[list[Event]] = [[] for _ in range(self.n_partitions)]
+        self.start = [0] * self.n_partitions
+        self.begun: set[int] = set()
+        self.now_s = T0_S
+        self.offset = 0
+        self.loses = rng.random() < 0.3
+        self.grows = live and rng.random() < 0.3
+        self.max_delay_s = rng.choice([0, 900, 7200, 8 * 3600])
+
+    def write(self) -> History:
+        rng = self.rng
+        hours = rng.choice([2, 6, 9])
+        pace_s = hours * 3600 / rng.choice([10, 30, 60])
+        idle = rng.choice([None, 0])
+        while self.now_s < T0_S + hours * 3600:
+            for _ in range(rng.choice([0, 1, 3, 6])):
+                p = rng.randrange(self.n_partitions)
+                if p != idle or rng.random() < 0.1:
+                    self.log[p].append(self.event())
+            self.now_s += round(pace_s * rng.choice([0, 0.5, 1, 1, 2, 8 if rng.random() < 0.1 else 1]))
+            if self.grows and self.n_partitions < 4 and rng.random() < 0.05:
+                self.n_partitions += 1
+                self.log.append([])
+                self.start.append(0)
+            if rng.random() < 0.6:
+                self.flush(rng.sample(range(self.n_partitions), rng.randint(1, self.n_partitions)))
+        for i in range(5):
+            self.now_s += 12 * 3600
+            self.flush(list(range(self.n_partitions)), last=i == 0)
+        return self.history
+
+    def event(self) -> Event:
+        rng = self.rng
+        delay_s = rng.randrange(self.max_delay_s + 1) if rng.random() < 0.25 else rng.randrange(60)
+        return Event(
+            rng.choice(self.models),
+            "1" if rng.random() < 0.9 else "unheard-of",
+            (self.now_s - delay_s) * 1000 + rng.randrange(1000),
+            self.now_s * 1000 + 999 if self.history.live else (T0_S + 90 * 86_400) * 1000,
+            None if rng.random() < 0.1 else rng.gauss(0.3, 1.0),
+            rng.choice([*COLOURS, None]),
+            rng.choice(["north", "south"]),
+            rng.random() < 0.1,
+        )
+
+    def flush(self, partitions: list[int], *, last: bool = False) -> None:
+        rng = self.rng
+        summaries = FlushSummaries(self.registry)
+        ranges, reads = [], []
+        for p in sorted(partitions):
+            # What was gone before a partition's first range lies before its chain, and is no loss.
+            if self.loses and p in self.begun and self.start[p] < len(self.log[p]) and rng.random() < 0.1:
+                gone = rng.randint(1, len(self.log[p]) - self.start[p])
+                self.start[p] += gone
+                self.history.lost += gone
+            self.begun.add(p)
+            whole = last or rng.random() < 0.7
+            start, end = self.start[p], len(self.log[p])
+            if not whole:
+                end = rng.randint(start, end)
+            events = self.log[p][start:end]
+            self.start[p] = end
+            self.history.counted += events
+            for model in self.models:
+                own = [(start + i, event) for i, event in enumerate(events) if event.model == model]
+                if own:
+                    summaries.add(_columns(model, p, own))
+            newest: dict[str, int] = {}
+            for event in events:
+                clipped = min(event.at_ms, event.received_ms)
+                newest[event.model] = max(newest.get(event.model, clipped), clipped)
+            ended = not self.history.live and last
+            ranges.append(Range(p, start, end))
+            reads.append(
+                PartitionProgress(
+                    partition=p,
+                    start=start,
+                    end=end,
+                    newest_ms=newest,
+                    oldest_ms=min((event.at_ms for event in events), default=None),
+                    end_mark=ended,
+                    caught_up_at_ms=self.now_s * 1000 if end == len(self.log[p]) and rng.random() < 0.9 else None,
+                )
+            )
+        covered = [r for r in ranges if r.end > r.start]
+        for key, pane in summaries.panes.items():
+            for data in part_messages(key, pane, TOPIC, covered):
+                self.append(data)
+        progress = Progress(
+            source_topic_id=TOPIC,
+            source_partitions=self.n_partitions,
+            counted_at_ms=self.now_s * 1000,
+            ranges=reads,
+        )
+        self.append(encode(progress))
+        self.offset += 1  # the transaction's marker
+
+    def append(self, data: bytes) -> None:
+        self.history.records.append((self.offset, decode(data)))
+        self.offset += 1
+
+
+def _columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
+    found = [event for _, event in events]
+    versions, code = encode_versions([event.version for event in found])
+    n = len(found)
+    return EventColumns(
+        model,
+        np.array([event.at_ms for event in found], dtype=np.int64),
+        np.array([event.received_ms for event in found], dtype=np.int64),
+        np.full(n, partition, dtype=np.int32),
+        np.array([offset for offset, _ in events], dtype=np.int64),
+        np.zeros(n, dtype=np.int32),
+        versions,
+        code,
+        np.array([event.failed for event in found], dtype=bool),
+        {"features.x": np.array([np.nan if event.x is None else event.x for event in found])},
+        {
+            "features.colour": pa.array([event.colour for event in found], pa.string()),
+            "context.region": pa.array([event.region for event in found], pa.string()),
+        },
+    )
+
+
+# ------------------------------------------------------------------------------------------------- the monitor
+
+
+class Crash(Exception):
+    """The process died here."""
+
+
+class Connection:
+    """A process's connection: its inserts land at once, or later, or the process dies at one of them."""
+
+    def __init__(self, warehouse: MemoryWarehouse) -> None:
+        self.warehouse = warehouse
+        self.database = warehouse.database
+        self.rows, self.arrow = warehouse.rows, warehouse.arrow
+        self.inserts_left: int | None = None
+        self.late: deque[tuple[str, pa.Table]] | None = None
+        self.undecided: tuple[str, pa.Table] | None = None
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        if self.inserts_left is not None:
+            if self.inserts_left == 0:
+                self.undecided = table, rows
+                raise Crash
+            self.inserts_left -= 1
+        if self.late is not None:
+            self.late.append((table, rows))
+        else:
+            self.warehouse.insert(table, rows)
+
+
+class Process:
+    """One monitor process: it reads on from what was acknowledged when it was given the partition."""
+
+    def __init__(self, run: Run) -> None:
+        self.connection = Connection(run.warehouse)
+        self.next = run.acknowledged
+        self.state = PartitionState(
+            0,
+            1,
+            PARTS_TOPIC,
+            WarehouseStore(self.connection),  # type: ignore[arg-type]
+            lambda: run.history.registry,
+            live=run.history.live,
+            budget_bytes=run.budget_bytes,
+            clock=lambda: run.now_s,
+        )
+        self.store = WarehouseStore(self.connection)  # type: ignore[arg-type]
+
+    def step(self, run: Run) -> int | None:
+        """Work on the next record; return up to where it may be acknowledged."""
+        offset, record = run.history.records[self.next]
+        self.next += 1
+        if isinstance(record, Part):
+            dead = self.state.part(record, offset)
+            assert dead is None, dead
+            return None
+        writes, durable = self.state.progress(record, offset)
+        if writes is None:
+            return None
+        self.store.write(writes)
+        return durable
+
+
+@dataclass
+class Run:
+    """Reads a history to its end."""
+
+    history: History
+    rng: random.Random
+    crashes: float = 0.0
+    """The probability of a mishap at each step."""
+    budget_bytes: int = PANE_BUDGET_BYTES
+    warehouse: MemoryWarehouse = field(default_factory=MemoryWarehouse)
+    acknowledged: int = 0
+    """Index of the first record that is not acknowledged."""
+    now_s: float = 2_000_000_000.0
+    mishaps: Counter[str] = field(default_factory=Counter)
+
+    def to_the_end(self) -> MemoryWarehouse:
+        owner, zombies = Process(self), list[Process]()
+        floating: list[tuple[str, pa.Table]] = []
+        while owner.next < len(self.history.records):
+            self.now_s += self.rng.choice([0.1, 1, 5, 30])
+            if self.next_is_final(owner):
+                self.now_s += 100
+            elif self.rng.random() < self.crashes:
+                owner = self.mishap(owner, zombies, floating)
+                continue
+            self.meanwhile(zombies, floating)
+            try:
+                durable = owner.step(self)
+            except Crash:
+                self.mishaps["crash while writing"] += 1
+                assert owner.connection.undecided is not None
+                if self.rng.random() < 0.5:
+                    floating.append(owner.connection.undecided)
+                owner = Process(self)
+                continue
+            if durable is not None:
+                self.acknowledge(durable)
+        for zombie in zombies:
+            self.land(zombie, all_of_it=True)
+        for table, rows in floating:
+            self.warehouse.insert(table, rows)
+        return self.warehouse
+
+    def next_is_final(self, owner: Process) -> bool:
+        return owner.next >= len(self.history.records) - 4
+
+    def acknowledge(self, durable: int) -> None:
+        records = self.history.records
+        while self.acknowledged < len(records) and records[self.acknowledged][0] < durable:
+            self.acknowledged += 1
+
+    def mishap(self, owner: Process, zombies: list[Process], floating: list[tuple[str, pa.Table]]) -> Process:
+        kind = self.rng.choice(["die", "die while writing", "die while writing", "superseded", "superseded"])
+        if kind == "die while writing":
+            owner.connection.inserts_left = self.rng.randrange(12)
+            return owner
+        self.mishaps[kind] += 1
+        if kind == "superseded":
+            owner.connection.late = deque()
+            zombies.append(owner)
+        return Process(self)
+
+    def meanwhile(self, zombies: list[Process], floating: list[tuple[str, pa.Table]]) -> None:
+        """Processes that do not know yet that they were superseded work on, and their writes land some time."""
+        for zombie in list(zombies):
+            # A process works on only when its last insert was answered.
+            if not zombie.connection.late and zombie.next < len(self.history.records) and self.rng.random() < 0.4:
+                zombie.connection.inserts_left = None
+                zombie.step(self)
+            if self.rng.random() < 0.5:
+                self.land(zombie)
+            if self.rng.random() < 0.1:
+                zombies.remove(zombie)
+        if floating and self.rng.random() < 0.2:
+            self.warehouse.insert(*floating.pop())
+
+    def land(self, zombie: Process, *, all_of_it: bool = False) -> None:
+        queue = zombie.connection.late
+        assert queue is not None
+        for _ in range(len(queue) if all_of_it else min(len(queue), self.rng.randint(1, 3))):
+            self.warehouse.insert(*queue.popleft())
+
+
+# ------------------------------------------------------------------------------------------------- the truth
+
+
+def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Events by (model, version, slice, pane start), counted one by one."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for event in history.counted:
+        pane_s = history.registry.contracts[event.model].pane_s
+        pane = event.at_ms // 1000 // pane_s * pane_s
+        for name in ("all", "region=north" if event.region == "north" else "region=other"):
+            found[event.model, event.version, name, pane] += 1
+    return found
+
+
+def windows_of(history: History, model: str, pane_start_s: int) -> Iterator[tuple[str, int]]:
+    """Name and end of every window that holds a pane."""
+    for window in history.registry.contracts[model].windows:
+        for end in range(T0_S - 48 * 3600, T0_S + 100 * 3600, window.hop_s):
+            if end - window.length_s <= pane_start_s < end:
+                yield window.name, end
+
+
+def judged_until_s(history: History, model: str) -> int:
+    """The last moment up to which windows are judged: ended history up to the next end of every window length."""
+    pane_s = history.registry.contracts[model].pane_s
+    last = max(event.at_ms // 1000 // pane_s * pane_s + pane_s for event in history.counted if event.model == model)
+    return max(-(-last // window.hop_s) * window.hop_s for window in history.registry.contracts[model].windows)
+
+
+def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int]]:
+    """Events by (model, version, slice, window, window end), counted one by one."""
+    found: Counter[tuple[str, str, str, str, int]] = Counter()
+    for (model, version, name, pane), n in expected_volume(history).items():
+        for window, end in windows_of(history, model, pane):
+            if history.live or end <= judged_until_s(history, model):
+                found[model, version, name, window, end] += n
+    return found
+
+
+def verdict_events(rows: dict[Any, dict[str, Any]]) -> Counter[tuple[str, str, str, str, int]]:
+    """The same from rows of `rates`: its `n` of the kind `error` counts events."""
+    found: Counter[tuple[str, str, str, str, int]] = Counter()
+    for row in rows.values():
+        if row["kind"] == "error" and row["n"]:
+            found[row["model"], row["version"], row["slice"], row["window"], row["window_end"]] += row["n"]
+    return found
