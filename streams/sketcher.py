@@ -45,6 +45,8 @@ POLL_MESSAGES = 20_000
 POLL_S = 0.1
 PROBE_S = 1.0
 """How often an open flush asks the broker where its partitions end."""
+BOUNDARY_S = 1.0
+"""How long after a pane's end an open flush goes on to read what came until then."""
 MIN_FLUSH_S = 0.2
 """Boundaries of many models' panes do not make flushes shorter than this."""
 
@@ -221,7 +223,19 @@ class Sketcher:
             return False
         if self._settings.clock == "replay":
             return bool(flush.end_marks) and self._all_reached(flush)
-        return self._now_ms() >= flush.boundary_ms
+        return self._boundary_passed(flush)
+
+    def _boundary_passed(self, flush: _Flush) -> bool:
+        """Whether a pane ended or can be sealed, and everything up to then has been read.
+
+        A flush that ended at the boundary itself would not know yet that nothing older comes: the pane would be
+        sealed by the flush after it only, up to `flush_s` later. Who lags waits no longer than `BOUNDARY_S`.
+        """
+        now_ms = self._now_ms()
+        if now_ms < flush.boundary_ms:
+            return False
+        read = all(flush.caught_up_ms.get(p, 0) >= flush.boundary_ms for p in self._assigned)
+        return read or now_ms >= flush.boundary_ms + BOUNDARY_S * 1000
 
     def _all_reached(self, flush: _Flush) -> bool:
         return all(p in flush.caught_up_ms for p in self._assigned)
@@ -294,7 +308,9 @@ class Sketcher:
                 flush.caught_up_ms[p] = asked[0]
                 asked = None
                 del flush.probes[p]
-            if asked is None and now_ms - flush.caught_up_ms.get(p, 0) >= PROBE_S * 1000:
+            caught_up_ms = flush.caught_up_ms.get(p, 0)
+            due = now_ms - caught_up_ms >= PROBE_S * 1000 or caught_up_ms < flush.boundary_ms <= now_ms
+            if asked is None and due:
                 self._ask_end(flush, p)
 
     def _hold_back(self, flush: _Flush) -> None:
