@@ -15,6 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from streams.batch import MessageBatch
+from streams.decode_json import JsonDecoder
+from streams.registry import Registry
+from streams.summarise import FlushSummaries
 from streams.topics import Topics
 from warehouse.client import Address
 
@@ -136,6 +142,7 @@ def sketcher(told: Told) -> Told:
     reporter = Reporter(report, settings.warehouse, settings.report_s)
     reporter.start()
     process = Sketcher(settings, source.current, report)
+    _warm_up(source.current(), told["warm"].encode())
     clock = _Clock()
     if told.get("profile"):
         _profiled(lambda: process.run(stop), Path(told["profile"]))
@@ -146,6 +153,15 @@ def sketcher(told: Told) -> Told:
     if report.dead_letters:
         raise RuntimeError(f"{report.dead_letters} events became dead letters: the figures would mean nothing")
     return {**samples[-1], "samples": samples}
+
+
+def _warm_up(registry: Registry, event: bytes) -> None:
+    """Summarise one event, so that what libraries import at their first use (pandas, by pyarrow) is not measured."""
+    now_ms = np.array([time.time_ns() // 1_000_000])
+    batch = MessageBatch([event], np.zeros(1, np.int32), np.zeros(1, np.int64), now_ms)
+    summaries = FlushSummaries(registry)
+    for columns in JsonDecoder(registry).decode(batch).events:
+        summaries.add(columns)
 
 
 def _profiled(work: Callable[[], None], path: Path) -> None:

@@ -60,7 +60,7 @@ def measure_rates(
     for _ in range(runs):
         found["consume"].append(_rate(world.run_child("consume", topic=topics.predictions, messages=events)))
         found["decode"].append(_bare_decode(workload, sample))
-        found["sketcher"].append(_rate(run_sketcher(world, "rate-", events)))
+        found["sketcher"].append(_rate(run_sketcher(world, workload, "rate-", events)))
         found["faust"].append(
             _rate(
                 world.run_child(
@@ -96,7 +96,7 @@ def measure_rates(
 def _measure_arrow(world: World, workload: Workload, figures: Figures, events: int, runs: int) -> None:
     topics = world.create_topics("arrow-")
     world.fill(topics.predictions, arrow_messages(workload, events, *_span()), ARROW_HEADERS)
-    rates = [_rate(run_sketcher(world, "arrow-", events)) for _ in range(runs)]
+    rates = [_rate(run_sketcher(world, workload, "arrow-", events)) for _ in range(runs)]
     name = f"sketcher, Arrow batches of {ARROW_ROWS:,} ({events:,} events)"
     figures.add(RATES, name, median(rates), "events", spread(rates))
 
@@ -105,7 +105,7 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
     """Follow one sketcher with its default settings over many events."""
     topics = world.create_topics("memory-")
     world.fill(topics.predictions, json_events(workload, events, *_span()))
-    found = run_sketcher(world, "memory-", events, flush_s=15.0)
+    found = run_sketcher(world, workload, "memory-", events, flush_s=15.0)
     samples = found["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
         sample = next(s for s in samples if s["events"] >= target)
@@ -116,7 +116,7 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
 
 
 def run_sketcher(
-    world: World, prefix: str, events: int, *, flush_s: float = FLUSH_S, profile: Path | None = None
+    world: World, workload: Workload, prefix: str, events: int, *, flush_s: float = FLUSH_S, profile: Path | None = None
 ) -> dict[str, Any]:
     """Let a new sketcher read a topic from its start."""
     world.forget_group(f"{prefix}{GROUP}")
@@ -126,6 +126,7 @@ def run_sketcher(
         database=DATABASE,
         events=events,
         flush_s=flush_s,
+        warm=next(json_events(workload, 1, *_span())).decode(),
         profile=str(profile) if profile else "",
     )
 

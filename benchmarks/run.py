@@ -105,7 +105,7 @@ def _profile(world: World, profile: Profile, path: Path) -> None:
     topics = world.create_topics("profile-")
     now_ms = int(time.time() * 1000)
     world.fill(topics.predictions, json_events(workload, profile.rate_events, now_ms - 600_000, now_ms))
-    run_sketcher(world, "profile-", profile.rate_events, profile=path)
+    run_sketcher(world, workload, "profile-", profile.rate_events, profile=path)
     print(path.read_text(encoding="utf-8"))
 
 
