@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -17,6 +18,9 @@ def demo_command(
     exit_: Annotated[
         bool, typer.Option("--exit", help="End by itself; without it everything stays up until Ctrl-C.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the verdicts into this SVG file too.", show_default=False)
+    ] = None,
 ) -> None:
     """Replay five months of real flights on this machine, and find their drift.
 
@@ -28,6 +32,7 @@ def demo_command(
     Examples:
         barograph demo
         barograph demo --exit
+        barograph demo --exit --picture flights.svg
     """
     # What it stands on is loaded here, so that `--help` is quick.
     from cli.demo.run import Demo
@@ -36,8 +41,10 @@ def demo_command(
         signal.signal(number, _end)
     with ExitStack() as stack:
         demo = Demo(None, Console(), stack)
-        held = demo.run()
-        if not exit_:
+        held = demo.run(picture)
+        if exit_:
+            demo.leave()
+        else:
             demo.stay()
     if not held:
         raise typer.Exit(EXIT_FAILED)

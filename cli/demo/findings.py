@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from cli.demo.flights import CRITICAL, DAY, MODEL, WEATHER, WEEK, Calendar
+from cli.demo.picture import PsiPoint
 from warehouse.client import Client
 from warehouse.queries import rows_of
 from warehouse.status import DriftRow, RateRow, first_major_drift
@@ -80,6 +81,16 @@ def read_findings(
         first_major_drift(client, MODEL, WEEK.name),
         outage,
     )
+
+
+def read_curve(client: Client, calendar: Calendar, field: str) -> list[PsiPoint]:
+    """The PSI of a field's week windows, ascending."""
+    rows = client.rows(
+        "SELECT window_end, psi, psi_low, psi_high FROM latest_drift WHERE model = {model:String} AND slice = 'all' "
+        "AND field = {field:String} AND window = {window:String} AND n > 0 ORDER BY window_end",
+        {"model": MODEL, "field": field, "window": WEEK.name},
+    )
+    return [PsiPoint(calendar.end_date(end), psi, low, high) for end, psi, low, high in rows]
 
 
 def _counts(client: Client, published: int, labels_published: int) -> Counts:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from local.stack import StackAddresses
 
 COMMAND = "uv run barograph"
+ON_DEMO = f"BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND}"
+"""A command that looks at the demo's database and not at that of `barograph dev`."""
 MARGIN = 2
 END_COLUMNS = 17
 """Room for what stands right of the chart."""
@@ -167,7 +169,7 @@ class Reporter:
 
     def query(self, sql: str) -> None:
         """Print a command that shows what was just said."""
-        self.line(f'{"":{MARGIN}}{COMMAND} query "{sql}"', "cyan")
+        self.line(f'{"":{MARGIN}}{ON_DEMO} query "{sql}"', "cyan")
 
     def expectations(self, found: Sequence[Expectation]) -> None:
         """Say what had to hold, and whether it did."""
@@ -185,11 +187,15 @@ class Reporter:
         self.heading("Time")
         self.paragraph(", ".join(f"{name} {seconds:.1f} s" for name, seconds in times_s.items()))
 
+    def ended(self) -> None:
+        """Say how to come back to what was found."""
+        self.heading("All of it ends now. `make demo` keeps it up, so that the queries above can be run and changed.")
+
     def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path) -> None:
         """Say what can be done with everything up."""
         self.heading("Next, in another terminal")
-        self.line(f"  BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND} status")
-        self.line(f'  {COMMAND} query "SHOW TABLES FROM {DATABASE}"')
+        self.line(f"  {ON_DEMO} status")
+        self.line(f'  {ON_DEMO} query "SHOW TABLES"')
         self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # of a table of your own")
         self.line(f"  cat {_shown(folder / MODEL)}.yaml    # the contract, yours to edit and `apply`")
         self.heading(

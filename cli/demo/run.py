@@ -121,6 +121,10 @@ class Demo:
         except KeyboardInterrupt:
             self._say.line("Ending the processors, Kafka and ClickHouse.")
 
+    def leave(self) -> None:
+        """Say that everything ends, which the owner of the stack sees to."""
+        self._say.ended()
+
     # ------------------------------------------------------------------------------------------ steps
 
     @contextmanager

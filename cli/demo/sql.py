@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from cli.demo.flights import DAY, MODEL, WEEK, Calendar
-from cli.demo.fresh import DATABASE
 from warehouse.status import DriftRow, RateRow
 
 # Nothing here comes from anyone's input: names of fields are those of the demo's own table.
@@ -17,7 +16,7 @@ def drift_sql(row: DriftRow, calendar: Calendar) -> str:
     return (
         f"SELECT window_end - INTERVAL {calendar.shift_weeks} WEEK AS ends_2013, level, round(psi, 3) AS psi, "  # noqa: S608
         "round(psi_low, 3) AS low, round(psi_high, 3) AS high, n, round(phi) AS phi, top_bin "
-        f"FROM {DATABASE}.latest_drift WHERE model = '{MODEL}' AND slice = 'all' AND field = '{row.field}' "
+        f"FROM latest_drift WHERE model = '{MODEL}' AND slice = 'all' AND field = '{row.field}' "
         f"AND window = '{WEEK.name}' AND window_end >= toDateTime('{end}', 'UTC') - INTERVAL 5 DAY "
         f"AND window_end <= toDateTime('{end}', 'UTC') + INTERVAL 2 DAY ORDER BY window_end"
     )
@@ -27,7 +26,7 @@ def outage_sql(row: RateRow) -> str:
     """The null rates of the weather that are major in the day of a verdict."""
     return (
         "SELECT field, level, n, k, round(rate, 3) AS rate, round(baseline_rate, 4) AS baseline_rate, "  # noqa: S608
-        f"round(delta_low, 3) AS low, round(delta_high, 3) AS high FROM {DATABASE}.latest_rates "
+        "round(delta_low, 3) AS low, round(delta_high, 3) AS high FROM latest_rates "
         f"WHERE model = '{MODEL}' AND slice = 'all' AND kind = 'null' AND window = '{DAY.name}' "
         f"AND window_end = toDateTime('{_moment(row.window_end)}', 'UTC') AND level = 'major' ORDER BY field"
     )
