@@ -4,8 +4,10 @@ import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 from barograph import ContractError
 from barograph.problems import Problem
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from cli import main as command
 from cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from cli.main import COMMANDS, main, sentence
+from cli.settings import KEYS
 from warehouse.client import WarehouseBusy
 
 
@@ -95,3 +98,19 @@ def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
     assert (told.out, told.err) == ("", "Do this.\n")
     with pytest.raises(CommandError):
         main(["status", "--debug"])
+
+
+def test_the_page_of_commands_names_every_option_and_setting() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    sections = {part.split("\n", 1)[0]: part for part in page.split("\n## ")}
+    for name, entry in COMMANDS.items():
+        (text,) = [part for title, part in sections.items() if name in title.split()]
+        alone = typer.Typer()
+        alone.command()(getattr(importlib.import_module(entry.module), entry.function))
+        for parameter in typer.main.get_command(alone).params:
+            options = [word for word in parameter.opts if word.startswith("--")]
+            if set(options) & {"--config", "--install-completion", "--show-completion"}:
+                continue
+            assert all(f"`{option}" in text or f" {option}" in text for option in options), (name, options)
+    for key in KEYS:
+        assert f"| `{key}` | `BAROGRAPH_{key.upper().replace('.', '_')}` |" in page, key
