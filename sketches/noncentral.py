@@ -167,9 +167,7 @@ def _invert_large(x: FloatArray, df: int, probability: float) -> FloatArray:
     for _ in range(_NEWTON_STEPS):
         above, below = root - s[:, None], -root - s[:, None]
         value = ((ndtr(above) - ndtr(below)) * weight).sum(axis=1)
-        slope = ((np.exp(-0.5 * below**2) - np.exp(-0.5 * above**2)) * weight).sum(axis=1) / np.sqrt(
-            2.0 * np.pi
-        )
+        slope = ((np.exp(-0.5 * below**2) - np.exp(-0.5 * above**2)) * weight).sum(axis=1) / np.sqrt(2.0 * np.pi)
         step = (value - probability) / slope
         s = s - step
         if np.abs(step).max(initial=0.0) < 1e-12:

@@ -47,10 +47,7 @@ def n_star(df: ArrayLike, minor: ArrayLike = 0.1, major: ArrayLike = 0.2) -> Flo
     def solve(keys: IntArray) -> FloatArray:
         lines = pairs[keys % len(pairs)]
         return np.array(
-            [
-                _n_star(*args)
-                for args in zip((keys // len(pairs)).tolist(), lines.real, lines.imag, strict=True)
-            ]
+            [_n_star(*args) for args in zip((keys // len(pairs)).tolist(), lines.real, lines.imag, strict=True)]
         )
 
     return by_df(key, solve)

@@ -140,9 +140,7 @@ def psi_values(
     return scores.psi, scores.df, scores.n_h * scores.psi, scores.n
 
 
-def _interval(
-    psi: FloatArray, df: IntArray, n_h: FloatArray, stretch: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, stretch: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The non-central interval around d = max(0, PSI − df/n_h), widened by √r for drift in rare bins."""
     t = n_h * psi
     centre = np.maximum(0.0, psi - df / n_h)
@@ -170,9 +168,7 @@ class _Expected:
     def of(cls, base: ArrayLike, starts: ArrayLike) -> _Expected:
         b, first = np.asarray(base), np.asarray(starts, np.int64)
         if b.ndim != 1 or first.ndim != 1:
-            raise ValueError(
-                f"baseline counts and group starts are one-dimensional, not {b.shape} and {first.shape}"
-            )
+            raise ValueError(f"baseline counts and group starts are one-dimensional, not {b.shape} and {first.shape}")
         if first.size == 0 or first[0] != 0 or first[-1] >= b.size or np.any(np.diff(first) < 1):
             raise ValueError(f"group starts must ascend from 0 and stay under the {b.size} bins")
         if b.min() < 0:
@@ -277,9 +273,7 @@ def _first_largest(part: FloatArray, starts: IntArray, group: IntArray) -> IntAr
 def _window_counts(window: ArrayLike, expected: _Expected) -> IntArray:
     counts = np.atleast_2d(np.asarray(window))
     if counts.ndim != 2 or counts.shape[1] != len(expected.p):
-        raise ValueError(
-            f"window counts of shape {counts.shape} do not fit a baseline of {len(expected.p)} bins"
-        )
+        raise ValueError(f"window counts of shape {counts.shape} do not fit a baseline of {len(expected.p)} bins")
     if counts.dtype.kind not in "iu":
         raise ValueError(f"window counts must be whole numbers, not {counts.dtype}")
     if counts.size and counts.min() < 0:
@@ -297,7 +291,5 @@ def _overdispersion(phi: ArrayLike, shape: tuple[int, int]) -> FloatArray:
 def _per_group(what: str, values: ArrayLike, expected: _Expected) -> FloatArray:
     array = np.asarray(values, np.float64)
     if array.ndim > 1 or array.size not in (1, len(expected.starts)):
-        raise ValueError(
-            f"one {what} for all groups or one for each of {len(expected.starts)}, not {array.shape}"
-        )
+        raise ValueError(f"one {what} for all groups or one for each of {len(expected.starts)}, not {array.shape}")
     return array
