@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+import pyarrow as pa
 import structlog
 from confluent_kafka import Producer
 
+from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import Store, Writes
+from streams.monitor.store import SeriesPanes, Store, Writes
 from streams.records import Part, Progress, RecordError, decode
 from streams.registry import Registry
 from streams.report import Report
@@ -41,6 +43,42 @@ class Incoming:
     generation: int
 
 
+class Patience(Protocol):
+    """Does what needs the warehouse, and waits while that is busy."""
+
+    def __call__(self, work: Callable[[], T], action: str) -> T:
+        """Do it; the action's name is for the log."""
+
+
+class _PatientStore:
+    """A store that waits while the warehouse is busy.
+
+    The waiting is here, around single calls, because a state that was left in the middle of its work could not begin
+    it again.
+    """
+
+    def __init__(self, store: Store, patiently: Patience) -> None:
+        self._store, self._patiently = store, patiently
+
+    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
+        return self._patiently(lambda: self._store.load_chain(parts_partition, parts_topic_id), "load the chain")
+
+    def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return self._patiently(lambda: self._store.load_panes(model, start_s, end_s), "load panes")
+
+    def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
+        return self._patiently(lambda: self._store.load_volume(model, start_s, end_s), "load volume")
+
+    def sealed_until_s(self, model: str) -> int | None:
+        return self._patiently(lambda: self._store.sealed_until_s(model), "load progress")
+
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+        return self._patiently(lambda: self._store.first_panes_s(model), "load first panes")
+
+    def write(self, writes: Writes) -> None:
+        self._patiently(lambda: self._store.write(writes), "write")
+
+
 class Worker:
     """Holds the state of the assigned partitions; used by one thread, but for `supersede`."""
 
@@ -53,7 +91,8 @@ class Worker:
         parts_topic: tuple[str, int],
         report: Report,
     ) -> None:
-        self._settings, self._store, self._registry, self._refresh = settings, store, registry, refresh
+        self._settings, self._registry, self._refresh = settings, registry, refresh
+        self._store = _PatientStore(store, self._patiently)
         self._parts_topic_id, self._n_partitions = parts_topic
         self._report = report
         self._states: dict[int, PartitionState] = {}
@@ -95,8 +134,7 @@ class Worker:
             self._states, self._generation = {}, record.generation
         state = self._states.get(record.partition)
         if state is None:
-            state = self._patiently(lambda: self._load(record.partition), "load state")
-            self._states[record.partition] = state
+            state = self._states[record.partition] = self._load(record.partition)
         began = time.monotonic()
         try:
             found = decode(record.value)
@@ -112,27 +150,24 @@ class Worker:
     def _part(self, state: PartitionState, part: Part, record: Incoming) -> None:
         registry = self._registry()
         if part.model not in registry.contracts or part.baseline_id not in registry.layouts:
-            self._refresh()
-        dead = self._patiently(lambda: state.part(part, record.offset), "load panes")
+            self._patiently(self._refresh, "read contracts and baselines")
+        dead = state.part(part, record.offset)
         if dead is not None:
             self._bury(record, dead.reason)
         else:
             self._report.events += int(part.counts[0, 0]) if part.slice_from == 0 and part.field_from == 0 else 0
 
     def _progress(self, state: PartitionState, progress: Progress, record: Incoming) -> int:
-        writes, durable = self._patiently(lambda: state.progress(progress, record.offset), "load panes")
+        writes, durable = state.progress(progress, record.offset)
         if writes is None:
             return NOTHING
         began = time.monotonic()
-        self._patiently(lambda: self._write(writes), "write")
+        self._dead.flush()
+        self._store.write(writes)
         self._report.details["write_seconds"] = time.monotonic() - began
         self._report.details["late_events"] = float(sum(s.late_events for s in self._states.values()))
         self._report.committed(0)
         return durable
-
-    def _write(self, writes: Writes) -> None:
-        self._dead.flush()
-        self._store.write(writes)
 
     def _load(self, partition: int) -> PartitionState:
         return PartitionState(
