@@ -256,8 +256,7 @@ class PartitionState:
             for start_s in silent:
                 pane = series.panes.get(start_s)
                 if pane is not None:
-                    pane.sealed = pane.dirty = True
-                    pane.pos[:, :] = np.where(pane.pos >= 0, np.maximum(pane.pos, pos), pane.pos)
+                    pane.seal(pos)
             if self._is_current(contract.model, key):
                 empty = [start_s for start_s in silent if start_s not in series.panes]
                 if empty:
@@ -296,9 +295,11 @@ class PartitionState:
         reach = max((window.length_s for window in state.contract.windows), default=state.contract.pane_s)
         before = max(first, until_s - reach)
         state.sealed_until_s = until_s
+        self._pick_up(state, first, before)
         for series in state.series.values():
-            for start_s in series.panes:
+            for start_s, pane in series.panes.items():
                 if start_s < before:
+                    pane.seal(pos)
                     self._touch(state, series, start_s, pos & ((1 << POS_EPOCH_BITS) - 1))
         return before
 

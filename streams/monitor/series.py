@@ -47,6 +47,11 @@ class Pane:
         """What the pane takes in memory, about."""
         return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches))
 
+    def seal(self, pos: int) -> None:
+        """Note that no event is expected any more, by the record at `pos`."""
+        self.sealed = self.dirty = True
+        self.pos[:, :] = np.where(self.pos >= 0, np.maximum(self.pos, pos), self.pos)
+
 
 @dataclass
 class Compiled:

@@ -28,8 +28,8 @@ class Writes:
 
     drift: list[Columns] = field(default_factory=list)
     rates: list[Columns] = field(default_factory=list)
-    panes: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
+    panes: list[Columns] = field(default_factory=list)
     rollups: list[Columns] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     chain: list[dict[str, Any]] = field(default_factory=list)
@@ -124,7 +124,8 @@ class WarehouseStore:
 
     def write(self, writes: Writes) -> None:
         client = self._client
-        for table in ("drift", "rates", "panes", "volume", "rollups"):
+        # Volume before panes: whoever loads between the two must not find more values in a pane than events.
+        for table in ("drift", "rates", "volume", "panes", "rollups"):
             for columns in getattr(writes, table):
                 insert_columns(client, table, columns)
         for table in ("losses", "chain", "progress"):
