@@ -167,13 +167,7 @@ def fit_notes(changes: Iterable[ContractChange], given: Sequence[Baseline], stor
                 f"Model {model} has no baseline yet: its predictions are kept raw and not judged. Make one with "
                 "`barograph infer` and apply it."
             )
-        misfits = {}
-        for version, entry in kept.items():
-            problems = fit_problems(
-                change.contract, load_baseline(entry.body.encode(), f"baseline {entry.baseline_id}")
-            )
-            if problems:
-                misfits[version] = problems
+        misfits = {version: problems for version, entry in kept.items() if (problems := _misfits(change, entry))}
         if misfits and not renewed and len(misfits) == len(kept):
             version, problems = next(reversed(misfits.items()))
             raise ApplyError(
@@ -181,11 +175,26 @@ def fit_notes(changes: Iterable[ContractChange], given: Sequence[Baseline], stor
                 "together with a baseline that fits (`barograph infer`), or take the change back."
             )
         notes += [
-            f"Model {model}, version {version}: its baseline does not fit the contract ({_first(problems)}); what is "
-            "not in both is not judged for this version."
+            f"Model {model}, version {version}: its baseline does not fit the contract ({_first(problems)}). "
+            f"{_MEANWHILE}"
             for version, problems in misfits.items()
         ]
+        for version in sorted(renewed):
+            before = stored.last(model, version)
+            if before is not None and (problems := _misfits(change, before)):
+                notes.append(
+                    f"Model {model}, version {version}: until its new baseline holds, the one before does not fit the "
+                    f"contract ({_first(problems)}). {_MEANWHILE}"
+                )
     return notes
+
+
+_MEANWHILE = "What the contract lacks counts as null for it, and what the baseline lacks is not judged."
+
+
+def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:
+    baseline = load_baseline(stored.body.encode(), f"baseline {stored.baseline_id}")
+    return fit_problems(change.contract, baseline)
 
 
 def iso(seconds: float) -> str:

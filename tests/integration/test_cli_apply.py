@@ -188,6 +188,17 @@ def test_a_contract_that_no_longer_fits_its_stored_baseline_is_refused(settings:
     )
 
 
+def test_a_contract_that_fits_only_the_baseline_to_come_is_applied_and_told(settings: Settings) -> None:
+    apply(settings, CONTRACT, BASELINE)
+    shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
+    fitting = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
+    done = apply(settings, shorter, fitting)
+    assert (len(done.contracts), len(done.baselines)) == (1, 1)
+    (note,) = done.notes
+    assert "until its new baseline holds, the one before does not fit the contract (field colour:" in note
+    assert apply(settings, shorter, fitting).is_empty
+
+
 def test_the_partition_count_of_parts_stays(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
     with pytest.raises(ApplyError, match="set parts_partitions to 2"):
