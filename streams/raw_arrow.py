@@ -46,8 +46,8 @@ class RawArrow:
         model = self._models[events.model]
         table, message = tables.take(events)
         ids = as_texts(plain(table.column("id")))
-        keep = model.keep(ids.to_pylist()) if model.share < 1 else None
-        if keep is not None:
+        if model.share < 1:
+            keep = model.keep(ids.to_pylist())
             if not keep.any():
                 return []
             events, table, message = events.take(keep), table.filter(pa.array(keep)), message[keep]

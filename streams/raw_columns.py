@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,29 +67,36 @@ class FeatureColumns:
     strings: Entries = field(default_factory=Entries)
     nulls: Entries = field(default_factory=Entries)
 
+    def add_numbers(self, name: str, values: NDArray[np.float64]) -> None:
+        """Add a feature's numbers; NaN is null, for JSON has no other."""
+        self._add(name, self.numbers, values, np.isnan(values))
+
+    def add_texts(self, name: str, values: pa.Array) -> None:
+        """Add a feature's texts."""
+        self._add(name, self.strings, values, pc.is_null(values).to_numpy(zero_copy_only=False))
+
     def add(self, name: str, values: Sequence[Any], *, numeric: bool) -> None:
         """Sort a feature's values, as JSON gives them; what is of no JSON type means that the feature is absent.
 
         Args:
             name: the feature.
-            values: one per event; no float among them is NaN, for JSON has none.
+            values: one per event.
             numeric: whether the texts of numbers that are not finite stand for these.
         """
         kinds = set(map(type, values))
         if kinds <= {*_NUMERIC, _NOTHING}:
-            column = _floats(values)
-            null = np.isnan(column) if _NOTHING in kinds else np.zeros(self.n, dtype=bool)
-            self.numbers.add(name, column, ~null)
+            self.add_numbers(name, _floats(values))
         elif kinds <= {str, _NOTHING} and not (numeric and not set(NOT_FINITE).isdisjoint(values)):
-            texts = pa.array(values, pa.string())
-            null = pc.is_null(texts).to_numpy(zero_copy_only=False)
-            self.strings.add(name, texts, ~null)
-        else:
-            null = self._add_mixed(name, values, numeric=numeric)
+            self.add_texts(name, pa.array(values, pa.string()))
+        elif kinds != {msgspec.UnsetType}:
+            self._add_mixed(name, values, numeric=numeric)
+
+    def _add(self, name: str, entries: Entries, values: Any, null: Mask) -> None:
+        entries.add(name, values, ~null)
         if null.any():
             self.nulls.add(name, None, null)
 
-    def _add_mixed(self, name: str, values: Sequence[Any], *, numeric: bool) -> Mask:
+    def _add_mixed(self, name: str, values: Sequence[Any], *, numeric: bool) -> None:
         numbers = [
             value if type(value) in _NUMERIC else number_of(value) if numeric and type(value) is str else None
             for value in values
@@ -99,7 +107,7 @@ class FeatureColumns:
         ]
         self.numbers.add(name, _floats(numbers), np.array([number is not None for number in numbers]))
         self.strings.add(name, pa.array(texts, pa.string()), np.array([text is not None for text in texts]))
-        return np.array([value is None for value in values])
+        self.nulls.add(name, None, np.array([value is None for value in values]))
 
     def into(self, made: dict[str, pa.Array]) -> None:
         """Make the columns of the table."""

@@ -2,7 +2,8 @@
 
 Three ways, each for what the one before refuses, and all end in the same rows:
 
-1. *exact*: the event holds every feature of the contract and no member that is unknown: features become columns.
+1. *exact*: the event holds every feature of the contract, each null or of its type, and no member that is unknown:
+   features become columns.
 2. *free*: the event fits the format; its features are laid end to end and sorted by key and kind.
 3. *judged*: it does not fit, and the sketcher's own decoder says whether it is counted.
 
@@ -11,7 +12,9 @@ Whatever fits the format is an event to the sketcher as well, so raw rows and co
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import attrgetter, or_
 from typing import Any, Literal
@@ -63,11 +66,13 @@ def _event_type(model: RawModel, *, exact: bool = False, strict: bool = True) ->
 
 
 def _features_type(model: RawModel) -> Any:
-    """The struct of features: all that are watched, and no unknown one."""
-    members: list[Any] = [(f"m{i}", Any) for i in range(len(model.watched))]
-    members += [(f"o{i}", Any, msgspec.UNSET) for i in range(len(model.ignored))]
-    names = {f"m{i}": name for i, name in enumerate(model.watched)}
-    names |= {f"o{i}": name for i, name in enumerate(model.ignored)}
+    """The struct of features: all that are watched, each of its type, and no unknown one."""
+    kinds: list[tuple[Any, ...]] = [(name, float | bool | None) for name in model.numbers]
+    kinds += [(name, str | None) for name in model.texts]
+    kinds += [(name, Any) for name in model.others]
+    kinds += [(name, Any, msgspec.UNSET) for name in model.ignored]
+    members = [(f"m{i}", *kind) for i, (_, *kind) in enumerate(kinds)]
+    names = {f"m{i}": name for i, (name, *_) in enumerate(kinds)}
     return msgspec.defstruct("features_", members, rename=names, gc=False, forbid_unknown_fields=True)
 
 
@@ -97,17 +102,18 @@ class RawJson:
         for i, value in enumerate(batch.values):
             if exact.events or i < TRIES:
                 try:
-                    exact.take(self._exact(value), i)
+                    exact.events.append(self._exact(value))
+                    exact.where.append(i)
                     continue
                 except _OFF_FORMAT:
                     pass
             try:
-                free.take(self._strict(value), i)
+                free.add(self._strict(value), i)
             except _OFF_FORMAT:
                 try:
                     event = self._lenient(value)
-                    free.extra[i] = _unknown_members(_RAW_MAP.decode(value))  # type: ignore[arg-type]
-                    free.take(event, i)
+                    unread = _unknown_members(_RAW_MAP.decode(value))  # type: ignore[arg-type]
+                    free.add(event, i, unread)
                 except _OFF_FORMAT:
                     refused.append(i)
         if refused:
@@ -134,26 +140,25 @@ class RawJson:
                     *(each if isinstance(each, dict) else None for each in held),
                     *(raw.get(name) for name in _PLAIN),
                 )
-                free.extra[at] = _unknown_members(raw) + sum(not isinstance(each, dict | None) for each in held)
-                free.take(event, at)
+                unread = _unknown_members(raw) + sum(not isinstance(each, dict | None) for each in held)
+                free.add(event, at, unread)
 
 
+@dataclass(slots=True)
 class _Events:
     """Decoded events, and each one's message as a position in the batch."""
 
-    __slots__ = ("events", "extra", "where")
+    events: list[Any] = field(default_factory=list)
+    where: list[int] = field(default_factory=list)
+    unread: dict[int, int] = field(default_factory=dict)
+    """By message: how many members, beside the features, are recorded nowhere."""
 
-    def __init__(self, events: list[Any] | None = None, where: list[int] | None = None) -> None:
-        self.events = events or []
-        self.where = where or []
-        self.extra: dict[int, int] = {}
-        """Unknown members beside the features."""
-
-    def take(self, event: Any, position: int) -> None:
-        """Add an event, unless it has no id or no version."""
-        if event.id and event.version:
-            self.events.append(event)
-            self.where.append(position)
+    def add(self, event: Any, position: int, unread: int = 0) -> None:
+        """Add an event."""
+        self.events.append(event)
+        self.where.append(position)
+        if unread:
+            self.unread[position] = unread
 
     def by_model(self, models: dict[Any, RawModel]) -> Iterable[tuple[RawModel, _Events]]:
         """Split the events by their model."""
@@ -162,8 +167,7 @@ class _Events:
             own = self
             if len(present) > 1:
                 chosen = [i for i, event in enumerate(self.events) if models[type(event)] is model]
-                own = _Events([self.events[i] for i in chosen], [self.where[i] for i in chosen])
-                own.extra = self.extra
+                own = _Events([self.events[i] for i in chosen], [self.where[i] for i in chosen], self.unread)
             yield model, own
 
 
@@ -176,17 +180,20 @@ def _rows(model: RawModel, own: _Events, batch: MessageBatch, *, exact: bool) ->
     events, where = own.events, np.array(own.where)
     at_ms, unreadable = times_ms([event.at for event in events])
     refused = refuse_times(at_ms, batch.received_ms[where], unreadable)
-    keep = model.keep([event.id for event in events])
+    ids, versions = [event.id for event in events], [event.version for event in events]
+    keep = model.keep(ids)
     if refused is not None:
-        keep = refused == "" if keep is None else keep & (refused == "")
-    if keep is not None:
+        keep &= refused == ""
+    if "" in ids or "" in versions:
+        keep &= np.array([bool(event.id and event.version) for event in events])
+    if not keep.all():
         events = [event for event, kept in zip(events, keep.tolist(), strict=True) if kept]
         at_ms, where = at_ms[keep], where[keep]
     if not events:
         return []
     columns = {name: list(map(attrgetter(attribute), events)) for name, attribute in _ATTRIBUTES.items()}
     made = positions(batch, where) | {"at": times(at_ms)}
-    unread = [np.array([own.extra.get(i, 0) for i in where.tolist()])] if own.extra else []
+    unread = [np.array([own.unread.get(i, 0) for i in where.tolist()])] if own.unread else []
     if exact:
         _exact_features(model, columns["features"], made)
     else:
@@ -222,10 +229,15 @@ def _table(
 
 def _exact_features(model: RawModel, features: Sequence[Any], made: dict[str, pa.Array]) -> None:
     """Sort features into `numbers`, `strings` and `nulls`, column by column."""
-    found = FeatureColumns(len(features))
-    for prefix, names in (("m", model.watched), ("o", model.ignored)):
-        for i, name in enumerate(names):
-            found.add(name, list(map(attrgetter(f"{prefix}{i}"), features)), numeric=name in model.numeric)
+    n = len(features)
+    found = FeatureColumns(n)
+    columns = (map(attrgetter(f"m{i}"), features) for i in itertools.count())
+    for name in model.numbers:
+        found.add_numbers(name, np.fromiter(next(columns), dtype=np.float64, count=n))
+    for name in model.texts:
+        found.add_texts(name, pa.array(list(next(columns)), pa.string()))
+    for name in (*model.others, *model.ignored):
+        found.add(name, list(next(columns)), numeric=name in model.numeric)
     found.into(made)
 
 

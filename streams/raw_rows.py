@@ -31,19 +31,23 @@ class RawModel:
 
     model: str
     share: float
-    watched: tuple[str, ...]
-    """Features that the contract watches or slices by."""
+    numbers: tuple[str, ...]
+    """Features that the contract watches as numbers or flags,"""
+    texts: tuple[str, ...]
+    """… as categories,"""
+    others: tuple[str, ...]
+    """… as times, or that it only slices by."""
     ignored: tuple[str, ...]
     """Features that it ignores for a reason."""
     known: frozenset[str]
-    """Both: every other feature is recorded too, and counted as unknown."""
+    """All of these: every other feature is recorded too, and counted as unknown."""
     numeric: frozenset[str]
-    """Those whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
+    """Features whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
 
-    def keep(self, ids: Sequence[str]) -> NDArray[np.bool_] | None:
-        """Choose the predictions to keep by their ids, as a mask of shape (n,); None where all are."""
+    def keep(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Choose the predictions to keep by their ids, as a mask of shape (n,)."""
         if self.share >= 1:
-            return None
+            return np.ones(len(ids), dtype=bool)
         line = self.share * 2**32
         return np.fromiter((zlib.crc32(each.encode()) < line for each in ids), dtype=bool, count=len(ids))
 
@@ -52,23 +56,27 @@ def raw_models(registry: Registry) -> dict[str, RawModel]:
     """Gather what recording depends on for every model that has a contract."""
     found = {}
     for model, contract in registry.contracts.items():
-        sources = {field.source for field in contract.fields} | slice_sources(registry, contract)
-        numeric = {field.source for field in contract.fields if field.type != "category"}
-        watched = _features(sources)
+        types = {feature_of(field.source): field.type for field in contract.fields if feature_of(field.source)}
+        watched = types.keys() | set(filter(None, map(feature_of, slice_sources(registry, contract))))
+        numbers = {name for name, kind in types.items() if kind in ("float", "int", "bool")}
+        texts = {name for name, kind in types.items() if kind == "category"}
         ignored = set(contract.ignored) - watched
         found[model] = RawModel(
             model,
             contract.raw_share,
-            tuple(sorted(watched)),
+            tuple(sorted(numbers)),
+            tuple(sorted(texts)),
+            tuple(sorted(watched - numbers - texts)),
             tuple(sorted(ignored)),
             frozenset(watched | ignored),
-            frozenset(_features(numeric)),
+            frozenset(types.keys() - texts),
         )
     return found
 
 
-def _features(sources: set[str]) -> set[str]:
-    return {source.removeprefix(FEATURES) for source in sources if source.startswith(FEATURES)}
+def feature_of(source: str) -> str:
+    """The feature that a source names; empty where it names none."""
+    return source.removeprefix(FEATURES) if source.startswith(FEATURES) else ""
 
 
 def positions(batch: MessageBatch, chosen: NDArray[np.int64], index: NDArray[np.int32] | None = None) -> dict[str, Any]:

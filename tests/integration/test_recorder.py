@@ -66,6 +66,7 @@ def label(i: int) -> dict[str, Any]:
     return {"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}
 
 
+@pytest.mark.slow
 def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=3)
     pipeline.register(simple_contract(), [simple_baseline()])
