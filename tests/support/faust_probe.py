@@ -1,0 +1,65 @@
+"""The monitor's Faust app around a worker that only notes what it is given: `python -m tests.support.faust_probe TOLD`.
+
+Each record is appended to the file `seen` as a line of JSON: partition, offset, text.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from faust.transport.drivers.aiokafka import Transport
+
+from streams.monitor import app
+from streams.monitor.worker import NOTHING, Incoming
+from streams.process import configure_logging
+from streams.settings import ProcessorSettings
+from streams.topics import Topics
+from warehouse.client import Address
+
+
+class NotingWorker:
+    """Stands for `Worker`: records up to `withhold_from` are durable, the one at `fail_at` raises once."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._seen = Path(told["seen"])
+        self._failed = self._seen.with_suffix(".failed")
+        self._fail_at, self._withhold_from = told.get("fail_at"), told.get("withhold_from")
+
+    def handle(self, record: Incoming) -> int:
+        with self._seen.open("a") as file:
+            text = (record.value or b"").decode()
+            file.write(json.dumps([record.partition, record.offset, text]) + "\n")
+        if record.offset == self._fail_at and not self._failed.exists():
+            self._failed.touch()
+            raise ValueError("this record cannot be worked on")
+        if self._withhold_from is not None and record.offset >= self._withhold_from:
+            return NOTHING
+        return record.offset + 1
+
+    def supersede(self, generation: int) -> None:
+        """Nothing is held that could be superseded."""
+
+    def stop(self) -> None:
+        """Nothing waits."""
+
+
+def main() -> int:
+    told = json.loads(sys.argv[1])
+    configure_logging()
+    if told.get("uncommitted_too"):
+        app.CommittedOnlyTransport = Transport  # type: ignore[misc]
+    settings = ProcessorSettings(
+        instance="probe",
+        bootstrap_servers=told["bootstrap"],
+        warehouse=Address("127.0.0.1", 1, "none"),
+        topics=Topics(told["prefix"]),
+        session_timeout_s=6.0,
+    )
+    return app.run_app(settings, NotingWorker(told))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
