@@ -177,7 +177,7 @@ def load_baseline(data: bytes, name: str) -> Baseline:
     if file.id != file.baseline.id:
         raise BaselineError(
             f"{name}: the file says id {file.id}, its content has {file.baseline.id}: it was changed by "
-            "hand. Baselines are frozen: make a new one with `barograph infer` or `barograph baseline`"
+            "hand. Baselines are frozen: make a new one with `barograph infer`"
         )
     return file.baseline
 

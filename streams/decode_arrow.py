@@ -42,8 +42,23 @@ class ArrowDecoder:
                 continue
             tables.setdefault(table.schema.remove_metadata(), []).append((i, table))
         for found in tables.values():
-            self._decode_tables(batch, found, decoded)
+            self._decode_patiently(batch, found, decoded)
         return decoded
+
+    def _decode_patiently(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
+        """Decode messages of one schema; what Arrow cannot compute on costs its own message only."""
+        part = Decoded()
+        try:
+            self._decode_tables(batch, found, part)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            if len(found) == 1:
+                decoded.dead.append(batch.dead(found[0][0], Reason.NOT_ARROW, str(error)[:200]))
+                return
+            for one in found:
+                self._decode_patiently(batch, [one], decoded)
+            return
+        decoded.events += part.events
+        decoded.dead += part.dead
 
     def _decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
         lengths = [table.num_rows for _, table in found]
@@ -58,6 +73,8 @@ class ArrowDecoder:
             texts[name] = column
             missing = pc.or_kleene(pc.is_null(column), pc.fill_null(pc.equal(column, ""), True))
             _refuse(reasons, missing.to_numpy(zero_copy_only=False), reason)
+            wrong = pc.fill_null(pc.equal(column, INVALID_TEXT), False)
+            _refuse(reasons, wrong.to_numpy(zero_copy_only=False), Reason.WRONG_TYPE)
         at_ms, no_time, bad_time = _times(table)
         _refuse(reasons, no_time, Reason.MISSING_TIME)
         _refuse(reasons, bad_time, Reason.BAD_TIME)

@@ -106,6 +106,7 @@ class Sketcher:
         self._assigned: list[int] = []
         self._position: dict[int, int] = {}
         self._paused: set[int] = set()
+        self._overtaken: set[int] = set()
         self._decoders: tuple[Registry, JsonDecoder, ArrowDecoder] | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -165,6 +166,9 @@ class Sketcher:
         generation = self._generation
         metadata = self._consumer.consumer_group_metadata()
         flush = self._open(metadata)
+        for partition in sorted(self._overtaken & set(self._assigned)):
+            self._out_of_range(flush, partition)
+        self._overtaken = set()
         while not self._due(flush, stop):
             messages = self._consumer.consume(POLL_MESSAGES, POLL_S)
             if self._generation != generation:
@@ -242,20 +246,24 @@ class Sketcher:
 
     def _take(self, flush: _Flush, messages: list[Any]) -> None:
         good = []
+        errors = []
         for message in messages:
             error = message.error()
             partition = message.partition()
             if error is not None:
-                self._on_error(flush, error, partition)
+                errors.append((error, partition))
                 continue
             offset = message.offset()
-            if partition not in self._position or flush.must_end:
+            if offset < self._position.get(partition, offset + 1):
                 continue
             good.append(message)
             flush.fetched.add(partition)
             self._position[partition] = offset + 1
         if good:
             self._decode(flush, good)
+        # After the messages, since mending one partition starts all of them again at their positions.
+        for error, partition in errors:
+            self._on_error(flush, error, partition)
 
     def _on_error(self, flush: _Flush, error: KafkaError, partition: int) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -273,7 +281,9 @@ class Sketcher:
         if partition < 0:
             raise _Rebalanced
         if partition in flush.fetched:
+            # One flush has one range per partition: this one ends here, the next begins at the log's start.
             flush.must_end = True
+            self._overtaken.add(partition)
             return
         low, _ = self._consumer.get_watermark_offsets(
             TopicPartition(self._topic, partition), timeout=TIMEOUT_S, cached=False
@@ -282,7 +292,9 @@ class Sketcher:
             "offsets lost to retention", partition=partition, start=self._position.get(partition), end=low
         )
         self._position[partition] = flush.start[partition] = low
-        self._consumer.seek(TopicPartition(self._topic, partition, low))
+        # Not by `seek`: after this error librdkafka 2.16 refuses it as an erroneous state.
+        self._consumer.assign([TopicPartition(self._topic, p, at) for p, at in sorted(self._position.items())])
+        self._paused = set()
 
     def _decode(self, flush: _Flush, messages: list[Any]) -> None:
         assert self._decoders is not None

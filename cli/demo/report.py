@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from examples.flights.replay import FlightsTables
     from local.stack import StackAddresses
 
-COMMAND = "uv run barograph"
+COMMAND = ".venv/bin/barograph"
 ON_DEMO = f"BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND}"
 """A command that looks at the demo's database and not at that of `barograph dev`."""
 MARGIN = 2

@@ -215,6 +215,9 @@ class PartitionState:
                 volume = self._store.load_volume(model, start_s, end_s)
             restore_volume(series, volume, new)
             series.panes.update(new)
+            for at in new:
+                # What is loaded may hold more than the sum did: another process may have written it meanwhile.
+                series.hours.pop(at // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
         state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
 
     def _series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:

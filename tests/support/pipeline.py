@@ -27,7 +27,7 @@ from warehouse.client import Address, Client, connect
 from warehouse.tables import insert_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 280.0
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:

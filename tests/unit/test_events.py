@@ -89,7 +89,7 @@ def feature(value: Any) -> Any:
         (np.array(1.5), 1.5),
         (np.array([7]), 7),
         (np.datetime64("2024-01-01T00:00:00.123456789"), 1704067200123),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "s"), None),
         (pd.NA, None),
         (pd.NaT, None),
         (pd.Timestamp("2024-01-01", tz="UTC"), "2024-01-01T00:00:00+00:00"),
