@@ -31,8 +31,8 @@ class LocalClickHouse(LocalServer):
 
         Args:
             data_dir: Its folder; made when it is missing.
-            port: The port to listen on; 0 for any free one; None for the one it had last, else 28123, else
-                any free one.
+            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else 28123
+                (not with 0), else any free one.
             log_dir: Where `clickhouse.log` is written; by default `data_dir`.
         """
         super().__init__(data_dir, port=port, log_dir=log_dir)

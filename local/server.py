@@ -13,7 +13,7 @@ from local.processes import LOOPBACK, ChildProcess, LocalStackError, OwnerLock, 
 
 # Both are up within seconds on an idle machine; broker starts of 18 s were seen with five others busy on its two
 # cores. Only a start that hangs waits for it, since one that fails is seen at once.
-_START_TIMEOUT_S = 120
+START_TIMEOUT_S = 120
 
 # A port may be taken between our choice and the server's bind.
 _PORT_TRIES = 3
@@ -37,8 +37,8 @@ class LocalServer(abc.ABC):
 
         Args:
             data_dir: Its folder; made when it is missing.
-            port: The port to listen on; 0 for any free one; None for the one it had last, else the usual one,
-                else any free one.
+            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else the
+                usual one (not with 0), else any free one.
             log_dir: Where its log is written; by default `data_dir`.
         """
         self.data_dir = data_dir.absolute()
@@ -153,29 +153,29 @@ class LocalServer(abc.ABC):
         return False
 
     def _start_anew(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
         if self._port_wanted and not port_is_free(self._port_wanted):
             raise LocalStackError(
-                f"Port {self._port_wanted} is taken, so {self._title} cannot listen on it; choose another."
+                f"Port {self._port_wanted} is taken, so {self._title} cannot listen on it. Free it or choose another."
             )
-        self.data_dir.mkdir(parents=True, exist_ok=True)
         state = self._state()
         self._prepare(state)
-        preferred: tuple[int, ...] = (self._port_wanted or 0,)
-        if self._port_wanted is None:
-            preferred = (int(state.get("port", 0)), self._preferred_port)
+        preferred = (int(state.get("port", 0)), self._preferred_port if self._port_wanted is None else 0)
         for tries_left in reversed(range(_PORT_TRIES)):
-            self._port = state["port"] = choose_port(*preferred)
+            self._port = self._port_wanted or choose_port(*preferred)
+            state["port"] = self._port
             argv, environ = self._command(state)
-            self._write_state(state)
             self._child.spawn(argv, environ=environ)
             try:
-                self._child.wait_ready(lambda: self._answers(state), _START_TIMEOUT_S)
+                self._child.wait_ready(lambda: self._answers(state), START_TIMEOUT_S)
             except LocalStackError:
                 ports = [value for name, value in state.items() if name.endswith("port")]
                 lost_a_port = not self._child.is_running and not all(map(port_is_free, ports))
                 if self._port_wanted or not lost_a_port or not tries_left:
                     raise
             else:
+                # Not before: a port where it never listened is none that it had.
+                self._write_state(state)
                 return
 
     def _state(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from local.kafka import LocalKafka, broker_answers
@@ -164,9 +164,36 @@ def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     own.start()
     copy_in_transactions(own.bootstrap_servers, "", 50)
     assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_transaction_committed_at_the_moment_of_a_crash_completes(own: LocalKafka) -> None:
+    own.start()
+    make_topics(own.bootstrap_servers, "in")
+    # The markers of so many partitions are still being written when the commit has returned.
+    make_topics(own.bootstrap_servers, "out", partitions=200)
+    produce(own.bootstrap_servers, "in", range(50))
+    producer = Producer({"bootstrap.servers": own.bootstrap_servers, "transactional.id": "crash"})
+    producer.init_transactions(PATIENCE_S)
     consumer = make_consumer(own.bootstrap_servers, "copiers", "in")
-    committed = consumer.committed([TopicPartition("in", number) for number in range(3)], timeout=PATIENCE_S)
-    assert sum(partition.offset for partition in committed) == 200
+    assert len(read(consumer, 50)) == 50
+    offsets = consumer.position(consumer.assignment())
+    producer.begin_transaction()
+    for partition in range(200):
+        producer.produce("out", str(partition), partition=partition)
+    producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), PATIENCE_S)
+    producer.commit_transaction(PATIENCE_S)
+    own.kill()
+    consumer.close()
+
+    own.start()
+    assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
+    consumer = make_consumer(own.bootstrap_servers, "copiers", "in")
+    # A consumer fetches its group's offsets before it fetches: they must not hang, and must be the new ones.
+    assert wait_until(lambda: consumer.poll(0.1) is None and len(consumer.assignment()) == 3, PATIENCE_S)
+    produce(own.bootstrap_servers, "in", range(50, 60))
+    assert sorted(int(message.value()) for message in read(consumer, 10)) == list(range(50, 60))
     consumer.close()
 
 
