@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -92,26 +93,33 @@ def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> 
         ProcessorError: the broker does not tell.
     """
     last: KafkaException | None = None
-    for _ in range(10):
+    for attempt in range(10):
         try:
-            found = consumer.committed(partitions, timeout=TIMEOUT_S)
-            failed = [tp.error for tp in found if tp.error is not None]
-            if failed:
-                raise KafkaException(failed[0])
-            break
+            if last is not None and last.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                # The group's leader knows of a partition that was just added; this member asks for it now.
+                consumer.list_topics(partitions[0].topic, timeout=TIMEOUT_S)
+            return [_start(consumer, tp) for tp in _committed(consumer, partitions)]
         except KafkaException as error:
             last = error
             if not (error.args[0].retriable() or error.args[0].code() in _WAIT):
                 raise explain(error, "fetch committed offsets") from error
-    else:
-        raise explain(last, "fetch committed offsets")
-    starts = []
-    for tp in found:
-        offset = tp.offset
-        if offset < 0:
-            offset = consumer.get_watermark_offsets(tp, timeout=TIMEOUT_S, cached=False)[0]
-        starts.append(TopicPartition(tp.topic, tp.partition, offset))
-    return starts
+        time.sleep(min(0.1 * 2**attempt, 2.0))
+    raise explain(last, "fetch committed offsets")
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    found: list[TopicPartition] = consumer.committed(partitions, timeout=TIMEOUT_S)
+    failed = [tp.error for tp in found if tp.error is not None]
+    if failed:
+        raise KafkaException(failed[0])
+    return found
+
+
+def _start(consumer: Consumer, committed: TopicPartition) -> TopicPartition:
+    offset = committed.offset
+    if offset < 0:
+        offset = consumer.get_watermark_offsets(committed, timeout=TIMEOUT_S, cached=False)[0]
+    return TopicPartition(committed.topic, committed.partition, offset)
 
 
 _WAIT = (
@@ -120,6 +128,7 @@ _WAIT = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError._TIMED_OUT,
+    KafkaError._UNKNOWN_PARTITION,
 )
 
 
