@@ -110,7 +110,9 @@ def test_no_personal_data_is_in_what_is_sent() -> None:
 
     outbox = Outbox({}, wait=False, factory=lambda _settings: Producer())
     publisher = Publisher(CONTRACT, "3", outbox, key=KEY)
-    publisher.prediction(id="a", features={"email": "ana@x", "age": 98765.4321}, context={"zip": "10997"}, metrics={"cost": 5})
+    publisher.prediction(
+        id="a", features={"email": "ana@x", "age": 98765.4321}, context={"zip": "10997"}, metrics={"cost": 5}
+    )
     publisher.predictions(pa.table({"id": ["a"], "email": ["ana@x"], "zip": ["10997"]}))
     publisher.close()
     assert len(sent) == 2
