@@ -151,7 +151,8 @@ class FlushSummaries:
 
 def merge_moments(into: NDArray[np.float64], other: NDArray[np.float64]) -> None:
     """Add moments of shape (n_fields, N_MOMENTS) in place."""
-    into[:, :2] += other[:, :2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        into[:, :2] += other[:, :2]
     np.minimum(into[:, 2], other[:, 2], out=into[:, 2])
     np.maximum(into[:, 3], other[:, 3], out=into[:, 3])
 
@@ -294,9 +295,11 @@ def _numeric_sketches(
     if not len(full):
         return
     starts = bounds[:-1][full]
-    shifted = values - mean
-    moments[full, i, 0] = np.add.reduceat(shifted, starts)
-    moments[full, i, 1] = np.add.reduceat(shifted * shifted, starts)
+    # Of numbers near the end of the range the sums are infinite: what is stored then says "out of range".
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = values - mean
+        moments[full, i, 0] = np.add.reduceat(shifted, starts)
+        moments[full, i, 1] = np.add.reduceat(shifted * shifted, starts)
     moments[full, i, 2] = np.minimum.reduceat(values, starts)
     moments[full, i, 3] = np.maximum.reduceat(values, starts)
     for p in full.tolist():
