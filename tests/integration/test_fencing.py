@@ -142,7 +142,7 @@ def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) 
         else:
             producer.commit_transaction(30)
             position += 50
-    pipeline.wait_rows("SELECT sum(n) >= 150 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed panes")
+    pipeline.wait_rows("SELECT sum(n) >= 150 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed panes", 60)
     found = pipeline.rows("SELECT toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0")
     assert dict(found) == {(START_MS + i * HOUR_MS) // 1000: 50 for i in (0, 2, 4)}
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]

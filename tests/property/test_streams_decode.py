@@ -1,0 +1,194 @@
+"""JSON the typed way, JSON the tolerant way and Arrow: the same events give the same columns and summaries."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from barograph.contract import Field
+from barograph.events import encode_predictions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.batch import Decoded, MessageBatch
+from streams.columns import EventColumns
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
+from streams.registry import RegisteredBaseline, Registry, build_registry
+from streams.summarise import FlushSummaries
+from tests.support.pipeline import simple_baseline, simple_contract
+
+RECEIVED_MS = 1_790_000_000_000
+
+
+def make_registry() -> Registry:
+    contract = simple_contract()
+    # `seen` and `kind` have no baseline: they are decoded all the same.
+    more = (
+        Field(name="seen", type="timestamp", source="features.seen"),
+        Field(name="kind", type="category", source="class"),
+        Field(name="score", type="float", source="score"),
+    )
+    contract = msgspec.structs.replace(contract, fields=(*contract.fields, *more))
+    baseline = simple_baseline(rows=500)
+    return build_registry([(contract, 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
+
+
+REGISTRY = make_registry()
+
+FLOATS = st.one_of(
+    st.floats(width=64),
+    st.sampled_from([0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308, 2.0**24 + 1, 2.0**53]),
+)
+INTEGERS = st.one_of(
+    st.integers(-5, 5), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**24 + 1, 2**53 + 1, -(2**53) - 1])
+)
+COLUMNS: dict[str, st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]] = {
+    "features.x": st.sampled_from(
+        [(pa.float64(), FLOATS), (pa.float32(), st.floats(width=32)), (pa.int64(), INTEGERS), (pa.null(), st.none())]
+    ),
+    "features.k": st.sampled_from(
+        [(pa.int64(), INTEGERS), (pa.int32(), st.integers(-(2**31), 2**31 - 1)), (pa.uint8(), st.integers(0, 255))]
+    ),
+    "features.flag": st.sampled_from([(pa.bool_(), st.booleans()), (pa.int8(), st.sampled_from([0, 1, 7]))]),
+    "features.colour": st.sampled_from(
+        [
+            (pa.string(), st.text(max_size=3) | st.sampled_from(["red", "green", "pink"])),
+            (pa.large_string(), st.sampled_from(["red", "", "é"])),
+            (pa.dictionary(pa.int32(), pa.string()), st.sampled_from(["red", "blue"])),
+            (pa.int64(), st.integers(0, 3)),
+        ]
+    ),
+    "features.seen": st.sampled_from([(pa.int64(), st.integers(0, 2**41)), (pa.float64(), st.floats(0, 1e12))]),
+    "context.region": st.sampled_from([(pa.string(), st.sampled_from(["north", "south", "west"]))]),
+    "class": st.sampled_from(
+        [(pa.string(), st.text(max_size=2)), (pa.bool_(), st.booleans()), (pa.int64(), st.integers(-3, 3))]
+    ),
+    "score": st.sampled_from([(pa.float64(), FLOATS)]),
+    "error": st.sampled_from([(pa.string(), st.sampled_from(["", "timeout"]))]),
+    "features.not_asked_for": st.sampled_from([(pa.string(), st.text(max_size=3))]),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """Predictions as a batch; every optional column may be missing, every value null."""
+    n = draw(st.integers(0, 6))
+    at = st.integers(RECEIVED_MS - 40 * 3_600_000, RECEIVED_MS)
+    columns: dict[str, Any] = {
+        "model": ["toy"] * n,
+        "version": draw(st.lists(st.sampled_from(["1", "2"]), min_size=n, max_size=n)),
+        "id": [f"e{i}" for i in range(n)],
+        "at": pa.array(draw(st.lists(at, min_size=n, max_size=n)), pa.int64()),
+    }
+    if draw(st.booleans()):
+        columns["at"] = columns["at"].cast(pa.timestamp("ms", "UTC"))
+    for name, kinds in COLUMNS.items():
+        if draw(st.integers(0, 4)):
+            kind, values = draw(kinds)
+            columns[name] = pa.array(draw(st.lists(st.none() | values, min_size=n, max_size=n)), kind)
+    schema = {name: getattr(values, "type", pa.string()) for name, values in columns.items()}
+    return pa.table(columns, schema=pa.schema(schema))
+
+
+def as_json(row: dict[str, Any], keep_nulls: bool) -> bytes:
+    """An event as the publisher writes it: JSON has no NaN, so that such floats are strings."""
+    told: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "at":
+            value = value if isinstance(value, int) else round(value.timestamp() * 1000)
+        if isinstance(value, float) and not math.isfinite(value):
+            value = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        if value is None and not keep_nulls:
+            continue
+        group, _, member = name.partition(".")
+        if member:
+            told.setdefault(group, {})[member] = value
+        else:
+            told[name] = value
+    return json.dumps(told).encode()
+
+
+def batch_of(values: list[bytes]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(
+        list(values), np.zeros(n, np.int32), np.arange(n, dtype=np.int64), np.full(n, RECEIVED_MS, dtype=np.int64)
+    )
+
+
+class Refusing:
+    """A typed decoder that refuses everything, so that the tolerant way is taken."""
+
+    def decode(self, value: bytes) -> Any:
+        raise msgspec.DecodeError("refused")
+
+
+def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
+    """All that columns hold, event by event."""
+    assert not decoded.dead
+    found = []
+    for events in decoded.events:
+        numbers = {source: values.tolist() for source, values in events.numbers.items()}
+        texts = {
+            source: (values.cast(pa.string()) if pa.types.is_dictionary(values.type) else values).to_pylist()
+            for source, values in events.texts.items()
+        }
+        for i in range(len(events)):
+            # Either infinity stands for an invalid value.
+            columns: dict[str, Any] = {
+                s: repr(v[i]) if math.isfinite(v[i]) else "invalid" for s, v in numbers.items() if not math.isnan(v[i])
+            }
+            columns |= {s: v[i] for s, v in texts.items() if v[i] is not None}
+            version = events.versions[events.version_code[i]]
+            found.append((version, int(events.at_ms[i]), bool(events.errors[i]), sorted(columns.items())))
+    return found
+
+
+def summaries(events: list[EventColumns]) -> dict[Any, Any]:
+    gathered = FlushSummaries(REGISTRY)
+    for columns in events:
+        gathered.add(columns)
+    return {
+        key: (
+            pane.counts.tolist(),
+            # Sums may differ in their last bits where the grouping of additions differs.
+            [f"{value:.9e}" for value in (pane.moments + 0.0).ravel().tolist()],
+            [sketch is not None for sketch in pane.sketches],
+        )
+        for key, pane in gathered.panes.items()
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables(), st.booleans())
+def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool) -> None:
+    values = [as_json(row, keep_nulls) for row in table.to_pylist()]
+    typed = JsonDecoder(REGISTRY).decode(batch_of(values))
+    tolerant_decoder = JsonDecoder(REGISTRY)
+    tolerant_decoder._decoder = Refusing()  # type: ignore[assignment]
+    tolerant = tolerant_decoder.decode(batch_of(values))
+    arrow = ArrowDecoder(REGISTRY).decode(batch_of([encode_predictions(table)]))
+    assert by_event(tolerant) == by_event(typed)
+    assert by_event(arrow) == by_event(typed)
+    assert sum(map(len, typed.events)) == table.num_rows
+    wanted = summaries(typed.events)
+    assert summaries(tolerant.events) == wanted
+    assert summaries(arrow.events) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables(), st.data())
+def test_how_events_fall_into_flushes_does_not_matter(table: pa.Table, data: st.DataObject) -> None:
+    values = [as_json(row, True) for row in table.to_pylist()]
+    cut = data.draw(st.integers(0, len(values)))
+    decoder = JsonDecoder(REGISTRY)
+    whole = summaries(decoder.decode(batch_of(values)).events)
+    parted = [*decoder.decode(batch_of(values[:cut])).events, *decoder.decode(batch_of(values[cut:])).events]
+    found = summaries(parted)
+    assert {key: (counts, seen) for key, (counts, _, seen) in found.items()} == {
+        key: (counts, seen) for key, (counts, _, seen) in whole.items()
+    }
