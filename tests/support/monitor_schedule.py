@@ -202,7 +202,7 @@ class _Writer:
             for model in self.models:
                 own = [(start + i, event) for i, event in enumerate(events) if event.model == model]
                 if own:
-                    summaries.add(_columns(model, p, own))
+                    summaries.add(columns(model, p, own))
             newest: dict[str, int] = {}
             for event in events:
                 clipped = min(event.at_ms, event.received_ms)
@@ -238,7 +238,7 @@ class _Writer:
         self.offset += 1
 
 
-def _columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
+def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
     found = [event for _, event in events]
     versions, code = encode_versions([event.version for event in found])
     n = len(found)

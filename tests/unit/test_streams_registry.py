@@ -1,0 +1,78 @@
+"""Which baseline a prediction is binned on: by version, by event time, and for versions that nobody registered."""
+
+from __future__ import annotations
+
+import random
+
+from streams.registry import RegisteredBaseline, Registry, build_registry
+from streams.summarise import FlushSummaries
+from tests.support.monitor_schedule import T0_S, Event, baseline, columns, contract
+
+HOUR_S = 3600
+
+
+def entry(version: str, shift: float, effective_s: int, accepted_ms: int) -> RegisteredBaseline:
+    made = baseline("m", version, shift)
+    return RegisteredBaseline(made, made.id, effective_s, accepted_ms)
+
+
+FIRST = entry("1", 0.0, 0, 10)
+LATER = entry("1", 0.1, T0_S + 2 * HOUR_S, 20)
+LAST = entry("1", 0.2, T0_S + 4 * HOUR_S, 30)
+SECOND = entry("2", 0.3, 0, 25)
+
+
+def registry(*entries: RegisteredBaseline, previous: Registry | None = None) -> Registry:
+    return build_registry([(contract("m", HOUR_S), 5)], entries, previous)
+
+
+def test_the_first_baseline_holds_for_all_times_before_the_second() -> None:
+    found = registry(LAST, FIRST, LATER)
+    resolved = [found.resolve("m", "1", T0_S + h * HOUR_S) for h in (-9999, 0, 1, 2, 3, 4, 99)]
+    ids = [one.baseline_id for one in resolved if one is not None]
+    assert ids == [e.baseline_id for e in (FIRST, FIRST, FIRST, LATER, LATER, LAST, LAST)]
+    assert not any(one.unregistered for one in resolved if one is not None)
+
+
+def test_an_unregistered_version_is_judged_by_the_newest_version() -> None:
+    found = registry(FIRST, SECOND, LATER, LAST)
+    resolved = found.resolve("m", "unheard-of", T0_S)
+    assert resolved is not None
+    # Newest is the version whose first baseline was accepted last, not the one with the newest baseline.
+    assert (resolved.baseline_id, resolved.unregistered) == (SECOND.baseline_id, True)
+
+
+def test_a_model_without_baselines_is_not_summarised() -> None:
+    found = registry()
+    assert found.effective("m", "1") == ((), True)
+    assert found.resolve("m", "1", T0_S) is None
+    assert found.resolve("nobody's", "1", T0_S) is None
+    summaries = FlushSummaries(found)
+    summaries.add(columns("m", 0, [(0, event(T0_S)), (1, event(T0_S + 1))]))
+    assert (summaries.unwatched, summaries.panes) == (2, {})
+
+
+def test_layouts_are_taken_over_from_the_reading_before() -> None:
+    before = registry(FIRST)
+    after = registry(FIRST, LATER, previous=before)
+    assert after.layouts[FIRST.baseline_id] is before.layouts[FIRST.baseline_id]
+    assert set(after.layouts) == {FIRST.baseline_id, LATER.baseline_id}
+
+
+def event(at_s: int, version: str = "1") -> Event:
+    return Event("m", version, at_s * 1000, at_s * 1000, 0.1, "red", "north", False)
+
+
+def test_each_pane_is_counted_on_the_baseline_that_holds_for_it() -> None:
+    found = registry(FIRST, LATER, LAST)
+    rng = random.Random(4)
+    events = [event(T0_S + rng.randrange(6 * HOUR_S), rng.choice(["1", "new"])) for _ in range(300)]
+    summaries = FlushSummaries(found)
+    summaries.add(columns("m", 0, list(enumerate(events))))
+    assert sum(int(pane.counts[0, 0]) for pane in summaries.panes.values()) == 300
+    assert len(summaries.panes) == 12
+    for key, pane in summaries.panes.items():
+        resolved = found.resolve(key.model, key.version, key.pane_start_s)
+        assert resolved is not None
+        assert key.baseline_id == resolved.baseline_id
+        assert pane.unregistered == (key.version == "new")
