@@ -293,7 +293,7 @@ class PartitionState:
         One stray event from last year must not have every minute since then judged.
         """
         first = self._first_s(state)
-        if first is None or not self._live:
+        if first is None or not self._live or until_s <= first:
             return first
         reach = max((window.length_s for window in state.contract.windows), default=state.contract.pane_s)
         before = max(first, until_s - reach)
