@@ -1,0 +1,174 @@
+"""The sketcher's decisions: when a flush ends, what time it has seen, when a partition counts as read to its end."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from streams.registry import Registry, build_registry
+from streams.report import Report
+from streams.settings import Clock, ProcessorSettings
+from streams.sketcher import BOUNDARY_S, PROBE_S, Sketcher, _Flush, _note_times
+from streams.summarise import FlushSummaries
+from tests.support.monitor_schedule import Event, columns, contract
+from warehouse.client import Address
+
+
+class FakeConsumer:
+    """Says where partitions end."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, int] = {}
+        self.away = False
+        self.asked = 0
+
+    def get_watermark_offsets(self, tp: Any, timeout: float, cached: bool) -> tuple[int, int]:
+        assert not cached, "a remembered end may be an old one"
+        self.asked += 1
+        if self.away:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return 0, self.ends[tp.partition]
+
+
+class Desk:
+    """A sketcher without a broker, and its clock."""
+
+    def __init__(self, clock: Clock = "live", partitions: int = 2) -> None:
+        self.now_s = 1000.0
+        self.consumer = FakeConsumer()
+        sketcher = Sketcher.__new__(Sketcher)
+        sketcher._settings = ProcessorSettings(
+            instance="s",
+            bootstrap_servers="b",
+            warehouse=Address("h", 1, "d"),
+            clock=clock,
+        )
+        sketcher._clock = lambda: self.now_s
+        sketcher._consumer = self.consumer
+        sketcher._topic = "predictions"
+        sketcher._report = Report("sketcher", "s")
+        sketcher._log = SimpleNamespace(warning=lambda *_, **__: None)
+        sketcher._assigned = list(range(partitions))
+        sketcher._position = dict.fromkeys(range(partitions), 0)
+        self.sketcher = sketcher
+        self.flush = _Flush({}, None, FlushSummaries(Registry()), 0.0, float("inf"))
+
+
+def boundary_s(now_s: float, *paces: tuple[int, int, int], clock: Clock = "live") -> float:
+    desk = Desk(clock)
+    desk.now_s = now_s
+    contracts = [
+        (msgspec.structs.replace(contract(f"m{i}", pane_s), lateness_s=late_s, out_of_order_s=ooo_s), 1)
+        for i, (pane_s, late_s, ooo_s) in enumerate(paces)
+    ]
+    return desk.sketcher._next_boundary(build_registry(contracts, [])) / 1000
+
+
+@pytest.mark.parametrize(
+    ("now_s", "wanted"),
+    [
+        # Panes end at multiples of 60; they can be sealed 20 + 5 s later.
+        (0.0, 25),
+        (24.999, 25),
+        (25.0, 60),
+        (59.0, 60),
+        (60.0, 85),
+        (90.0, 120),
+    ],
+)
+def test_a_flush_ends_where_a_pane_ends_or_can_be_sealed(now_s: float, wanted: float) -> None:
+    assert boundary_s(now_s, (60, 20, 5)) == wanted
+
+
+def test_the_next_boundary_of_all_models_counts() -> None:
+    assert boundary_s(100.0, (60, 20, 5), (3600, 600, 600)) == 120
+    assert boundary_s(100.0, (3600, 0, 0), (86_400, 101, 0)) == 101
+
+
+def test_without_models_and_on_the_replay_clock_there_is_none() -> None:
+    assert boundary_s(100.0) == float("inf")
+    assert boundary_s(100.0, (60, 20, 5), clock="replay") == float("inf")
+
+
+def test_a_partition_is_caught_up_as_of_the_moment_before_its_end_was_asked_for() -> None:
+    desk = Desk(partitions=1)
+    desk.consumer.ends = {0: 10}
+    desk.sketcher._probe(desk.flush)
+    desk.now_s += 5
+    # The log has grown since: what matters is the end of then.
+    desk.consumer.ends = {0: 99}
+    desk.sketcher._position[0] = 9
+    desk.sketcher._probe(desk.flush)
+    assert desk.flush.caught_up_ms == {}, "an offset is still unread"
+    desk.sketcher._position[0] = 10
+    desk.sketcher._probe(desk.flush)
+    assert desk.flush.caught_up_ms == {0: 1_000_000}
+
+
+def test_the_broker_is_not_asked_at_every_poll() -> None:
+    desk = Desk(partitions=1)
+    desk.consumer.ends = {0: 0}
+    for _ in range(50):
+        desk.sketcher._probe(desk.flush)
+    asked = desk.consumer.asked
+    assert asked <= 3
+    desk.now_s += PROBE_S + 0.1
+    desk.sketcher._probe(desk.flush)
+    desk.sketcher._probe(desk.flush)
+    assert desk.consumer.asked > asked
+    assert desk.flush.caught_up_ms[0] > 1_000_000
+
+
+def test_before_a_commit_partitions_that_were_never_asked_about_are_asked() -> None:
+    desk = Desk()
+    desk.consumer.ends = {0: 0, 1: 7}
+    desk.sketcher._probe_reached(desk.flush)
+    assert desk.flush.caught_up_ms == {0: 1_000_000}
+    assert desk.sketcher._report.row()["lag"] == 7
+
+
+def test_a_broker_that_does_not_answer_makes_nothing_caught_up() -> None:
+    desk = Desk()
+    desk.consumer.away = True
+    desk.sketcher._probe(desk.flush)
+    desk.sketcher._probe_reached(desk.flush)
+    assert desk.flush.caught_up_ms == {}
+    assert desk.sketcher._report.retries > 0
+
+
+def test_a_pane_that_ended_waits_until_everything_up_to_its_end_was_read() -> None:
+    desk = Desk()
+    desk.flush.boundary_ms = 1_000_500
+    desk.flush.caught_up_ms = {0: 1_000_600, 1: 1_000_600}
+    assert not desk.sketcher._boundary_passed(desk.flush)
+    desk.now_s = 1000.6
+    assert desk.sketcher._boundary_passed(desk.flush)
+    desk.flush.caught_up_ms[1] = 1_000_499
+    assert not desk.sketcher._boundary_passed(desk.flush)
+    # Who lags does not wait for ever.
+    desk.now_s = 1000.5 + BOUNDARY_S
+    assert desk.sketcher._boundary_passed(desk.flush)
+
+
+def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
+    flush = Desk().flush
+    first = columns("m", 3, [(0, Event("m", "1", 5000, 4000, None, None, "n", False))])
+    second = columns(
+        "m",
+        3,
+        [(i, Event("m", "1", at, 9000, None, None, "n", False)) for i, at in enumerate([2000, 3000])],
+    )
+    other = columns("b", 4, [(0, Event("b", "1", 7000, 9000, None, None, "n", False))])
+    for events in (first, second, other):
+        _note_times(flush, events)
+    assert flush.newest_ms == {(3, "m"): 4000, (4, "b"): 7000}
+    assert flush.oldest_ms == {3: 2000, 4: 7000}
+    both = columns("m", 3, [(5, Event("m", "1", 8000, 8500, None, None, "n", False))])
+    both.partition = np.array([4], dtype=np.int32)
+    _note_times(flush, both)
+    assert flush.newest_ms == {(3, "m"): 4000, (4, "b"): 7000, (4, "m"): 8000}
