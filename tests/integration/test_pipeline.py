@@ -62,6 +62,7 @@ def test_counts_of_every_pane_equal_the_source(pipeline: Pipeline) -> None:
     pipeline.start("sketcher")
     pipeline.start("monitor")
     pipeline.wait_rows("SELECT sum(n) = 6000 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_settled()
     expected: Counter[tuple[str, str, int]] = Counter()
     nulls: Counter[tuple[str, int]] = Counter()
     for event in events:

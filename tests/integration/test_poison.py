@@ -64,6 +64,7 @@ def test_every_malformed_event_is_accounted_for(pipeline: Pipeline) -> None:
     pipeline.produce(sent)
     pipeline.end(1)
     pipeline.wait_rows(f"SELECT sum(n) = {counted} FROM volume FINAL WHERE slice = 'all'", f"{counted} events counted")
+    pipeline.wait_settled()
     dead = pipeline.read_all(pipeline.topics.predictions_dead)
     headers = [{name: value.decode() for name, value in message.headers()} for message in dead]
     assert Counter(h["reason"] for h in headers) == reasons

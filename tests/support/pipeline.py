@@ -188,6 +188,15 @@ class Pipeline:
             logs = "\n".join(f"--- {name}\n{self.log(name)}" for name in self.processes)
             raise AssertionError(f"{error}\n{logs}") from None
 
+    def wait_settled(self) -> None:
+        """Wait until everything that the monitor had read is written, late revisions among it.
+
+        `progress` is what a commit writes last; a second commit after it has revised what waited at the first.
+        """
+        for _ in range(2):
+            before = self.rows("SELECT max(pos) FROM progress FINAL")[0][0]
+            self.wait_rows(f"SELECT max(pos) > {before} FROM progress FINAL", "another commit of the monitor")
+
     def produce(
         self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]], topic: str | None = None
     ) -> None:
