@@ -39,7 +39,7 @@ class Loss:
     start: int
     end: int
     from_ms: int
-    """Event time of the last event before the gap; 0 where none is known."""
+    """The last event before the gap, or the moment since when it can have come, if later; 0 where none is known."""
     to_ms: int
     """Event time of the first event after it."""
     reason: str
@@ -131,7 +131,12 @@ class Chain:
         after = read.oldest_ms
         if after is None:
             after = read.caught_up_at_ms if read.caught_up_at_ms is not None else ENDED_MS
-        loss = Loss(partition, start, end, row.last_event_ms, max(after, row.last_event_ms), reason, pos)
+        before = row.last_event_ms
+        read_to_end_ms = row.watermarks.get(EVERY_MODEL, 0)
+        if read_to_end_ms < ENDED_MS:
+            # What was lost came after the moment at which nothing was left; windows sealed by then cannot miss it.
+            before = max(before, read_to_end_ms)
+        loss = Loss(partition, start, end, before, max(after, before), reason, pos)
         if not any((h.source_partition, h.start, h.end) == (partition, start, end) for h in self.losses):
             self.losses.append(loss)
         self.new_losses.append(loss)

@@ -86,7 +86,10 @@ class Series:
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
     first_s: int | None = None
-    """Start of the first pane in which anything came: where the record of this series begins."""
+    """Start of the first pane in which anything came in time: where the record of this series begins.
+
+    Late events do not move it, since windows that were judged as partly before the record would then be whole.
+    """
 
     @property
     def layout(self) -> Layout:
@@ -152,7 +155,8 @@ class Series:
             pane.pos[s0:s1, 0] = np.where(header, pos, pane.pos[s0:s1, 0])
         pane.dirty = True
         self.unregistered = part.unregistered
-        self.first_s = pane.start_s if self.first_s is None else min(self.first_s, pane.start_s)
+        if not late:
+            self.first_s = pane.start_s if self.first_s is None else min(self.first_s, pane.start_s)
         return True
 
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:

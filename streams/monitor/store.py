@@ -61,7 +61,7 @@ class Store(Protocol):
         """Up to where panes are sealed and everything that follows from it was written; None where none is."""
 
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
-        """Start of the first pane with events, by (version, baseline)."""
+        """Start of the first pane with events that were not late, by (version, baseline)."""
 
     def write(self, writes: Writes) -> None:
         """Write a commit; raises WarehouseBusy where the same is to be tried again."""
@@ -117,7 +117,7 @@ class WarehouseStore:
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
         found = self._client.rows(
             "SELECT version, baseline_id, min(toUnixTimestamp(pane_start)) FROM volume FINAL "
-            "WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id",
+            "WHERE model = {model:String} AND slice = 'all' AND n > late GROUP BY version, baseline_id",
             {"model": model},
         )
         return {(str(version), str(baseline_id)): int(first) for version, baseline_id, first in found}

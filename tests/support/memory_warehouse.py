@@ -57,7 +57,7 @@ class MemoryWarehouse:
         if table[1] == "volume" and "min(" in sql:
             first: dict[Key, int] = {}
             for row in found:
-                if row["slice"] == "all" and row["n"] > 0:
+                if row["slice"] == "all" and row["n"] > row["late"]:
                     key = row["version"], row["baseline_id"]
                     first[key] = min(first.get(key, row["pane_start"]), row["pane_start"])
             return [(*key, at) for key, at in first.items()]

@@ -42,7 +42,7 @@ def test_a_gap_before_silence_reaches_to_when_nothing_was_left() -> None:
     chain.follow(progress(read(0, 0, 10, newest_ms={"m": 1000})), 1, live=True)
     chain.follow(progress(read(0, 15, 15, caught_up_at_ms=7000)), 2, live=True)
     chain.follow(progress(read(0, 20, 20)), 3, live=True)
-    assert [(loss.from_ms, loss.to_ms) for loss in chain.losses] == [(1000, 7000), (1000, ENDED_MS)]
+    assert [(loss.from_ms, loss.to_ms) for loss in chain.losses] == [(1000, 7000), (7000, ENDED_MS)]
 
 
 def test_a_record_that_comes_again_changes_nothing() -> None:
