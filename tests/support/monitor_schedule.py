@@ -141,14 +141,14 @@ class _Writer:
         self.begun: set[int] = set()
         self.now_s = T0_S
         self.offset = 0
-        self.loses = rng.random() < 0.3
+        self.loses = rng.random() < 0.5
         self.grows = live and rng.random() < 0.3
         self.max_delay_s = rng.choice([0, 900, 7200, 8 * 3600])
 
     def write(self) -> History:
         rng = self.rng
-        hours = rng.choice([2, 6, 9])
-        pace_s = hours * 3600 / rng.choice([10, 30, 60])
+        hours = rng.choice([2, 4, 7])
+        pace_s = hours * 3600 / rng.choice([10, 25, 45])
         idle = rng.choice([None, 0])
         while self.now_s < T0_S + hours * 3600:
             for _ in range(rng.choice([0, 1, 3, 6])):
@@ -187,7 +187,7 @@ class _Writer:
         ranges, reads = [], []
         for p in sorted(partitions):
             # What was gone before a partition's first range lies before its chain, and is no loss.
-            if self.loses and p in self.begun and self.start[p] < len(self.log[p]) and rng.random() < 0.1:
+            if self.loses and p in self.begun and self.start[p] < len(self.log[p]) and rng.random() < 0.2:
                 gone = rng.randint(1, len(self.log[p]) - self.start[p])
                 self.start[p] += gone
                 self.history.lost += gone
