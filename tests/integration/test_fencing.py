@@ -121,6 +121,7 @@ def flush_records(registry: Registry, topic_id: str, start: int, values: list[by
     return [*found, encode(progress)]
 
 
+@pytest.mark.slow
 def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) -> None:
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
@@ -297,6 +298,7 @@ MODELS = ("toy", "bat")
 """One in each of two partitions of `parts`."""
 
 
+@pytest.mark.slow
 def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pipeline) -> None:
     assert sorted(parts_partition(model, 2) for model in MODELS) == [0, 1]
     pipeline.settings = {"write_s": 0.5}
@@ -381,6 +383,7 @@ def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pip
 # ------------------------------------------------------------------------------- a partition is added
 
 
+@pytest.mark.slow
 def test_a_partition_added_while_running_is_counted_from_its_start(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
     pipeline.create(1)

@@ -18,9 +18,9 @@ from tests.support.monitor_schedule import (
     verdict_events,
 )
 
-SEEDS = (*range(32), 62)
+SEEDS = (0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 18, 20, 22, 25, 27, 30, 62)
 """Broken on purpose, each rule of the order of writes, of acknowledging and of sealing fails at one of these."""
-GROUP = 11
+GROUP = 10
 UNORDERED = ("pos", "judged_at", "recorded_at", "updated_at", "counted_at", "sketch")
 """Columns that tell when or how often something was done, not what came out."""
 

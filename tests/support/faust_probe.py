@@ -51,6 +51,7 @@ def main() -> int:
     configure_logging()
     if told.get("uncommitted_too"):
         app.CommittedOnlyTransport = Transport  # type: ignore[misc]
+    app.GROUP = told.get("group", app.GROUP)
     settings = ProcessorSettings(
         instance="probe",
         bootstrap_servers=told["bootstrap"],
