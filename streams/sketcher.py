@@ -51,6 +51,11 @@ MIN_FLUSH_S = 0.2
 """Boundaries of many models' panes do not make flushes shorter than this."""
 
 
+MAX_AHEAD_MS = 24 * 3600 * 1000
+"""On the replay clock a partition that is further ahead of the slowest than this waits for it: panes stay open until
+every partition has passed them."""
+
+
 class _Rebalanced(Exception):
     """The group started a new generation: the open flush is void."""
 
@@ -100,6 +105,7 @@ class Sketcher:
         self._generation = 0
         self._assigned: list[int] = []
         self._position: dict[int, int] = {}
+        self._paused: set[int] = set()
         self._overtaken: set[int] = set()
         self._decoders: tuple[Registry, JsonDecoder, ArrowDecoder] | None = None
 
@@ -142,6 +148,7 @@ class Sketcher:
         starts = committed_or_start(self._consumer, topic_partitions) if topic_partitions else []
         self._consumer.assign(starts)
         self._position = {tp.partition: tp.offset for tp in starts}
+        self._paused = set()
 
     def _restart(self) -> None:
         """Drop what was read and go back to the committed offsets."""
@@ -168,6 +175,7 @@ class Sketcher:
                 raise _Rebalanced
             self._take(flush, messages)
             self._probe(flush)
+            self._hold_back(flush)
         if not self._assigned or (stop.is_set() and not flush.events and not flush.dead):
             return False
         self._probe_reached(flush)
@@ -286,6 +294,7 @@ class Sketcher:
         self._position[partition] = flush.start[partition] = low
         # Not by `seek`: after this error librdkafka 2.16 refuses it as an erroneous state.
         self._consumer.assign([TopicPartition(self._topic, p, at) for p, at in sorted(self._position.items())])
+        self._paused = set()
 
     def _decode(self, flush: _Flush, messages: list[Any]) -> None:
         assert self._decoders is not None
@@ -315,6 +324,23 @@ class Sketcher:
             due = now_ms - caught_up_ms >= PROBE_S * 1000 or caught_up_ms < flush.boundary_ms <= now_ms
             if asked is None and due:
                 self._ask_end(flush, p)
+
+    def _hold_back(self, flush: _Flush) -> None:
+        """Pause partitions that are far ahead of the slowest one that still has something to read."""
+        if self._settings.clock != "replay" or len(self._assigned) < 2:
+            return
+        newest: dict[int, int] = {}
+        for (p, _), at in flush.newest_ms.items():
+            newest[p] = max(newest.get(p, at), at)
+        reading = [at for p, at in newest.items() if p not in flush.caught_up_ms]
+        ahead = {p for p, at in newest.items() if reading and at > min(reading) + MAX_AHEAD_MS}
+        for partitions, change in (
+            (ahead - self._paused, self._consumer.pause),
+            (self._paused - ahead, self._consumer.resume),
+        ):
+            if partitions:
+                change([TopicPartition(self._topic, p) for p in sorted(partitions)])
+        self._paused = ahead
 
     def _ask_end(self, flush: _Flush, partition: int) -> None:
         asked_ms = self._now_ms()
