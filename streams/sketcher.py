@@ -146,8 +146,13 @@ class Sketcher:
         """Read on from the committed offsets."""
         topic_partitions = [TopicPartition(self._topic, p) for p in self._assigned]
         starts = committed_or_start(self._consumer, topic_partitions) if topic_partitions else []
-        self._consumer.assign(starts)
+        self._start_at(starts)
         self._position = {tp.partition: tp.offset for tp in starts}
+
+    def _start_at(self, starts: list[TopicPartition]) -> None:
+        """Read from given offsets; librdkafka keeps a partition paused over `assign`, so all are resumed."""
+        self._consumer.assign(starts)
+        self._consumer.resume(starts)
         self._paused = set()
 
     def _restart(self) -> None:
@@ -293,8 +298,7 @@ class Sketcher:
         )
         self._position[partition] = flush.start[partition] = low
         # Not by `seek`: after this error librdkafka 2.16 refuses it as an erroneous state.
-        self._consumer.assign([TopicPartition(self._topic, p, at) for p, at in sorted(self._position.items())])
-        self._paused = set()
+        self._start_at([TopicPartition(self._topic, p, at) for p, at in sorted(self._position.items())])
 
     def _decode(self, flush: _Flush, messages: list[Any]) -> None:
         assert self._decoders is not None
