@@ -1,0 +1,77 @@
+"""Retention overtakes a stopped sketcher: what is gone is recorded as loss, with its offsets, and reading goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from warehouse.client import Address
+
+HOUR_MS = 3_600_000
+START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
+
+
+@pytest.fixture
+def pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
+) -> Iterator[Pipeline]:
+    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    yield made
+    made.stop()
+
+
+def send(pipeline: Pipeline, first: int, n: int) -> None:
+    """Events numbered from `first`, one a minute."""
+    features = {"x": 0.1, "k": 1, "flag": True, "colour": "red"}
+    pipeline.produce(
+        (
+            0,
+            json.dumps(
+                {"model": "toy", "version": "1", "id": f"e{i}", "at": START_MS + i * 60_000, "features": features}
+            ).encode(),
+            None,
+        )
+        for i in range(first, first + n)
+    )
+
+
+def test_what_retention_took_is_loss_with_its_offsets(pipeline: Pipeline) -> None:
+    pipeline.create(1)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    send(pipeline, 0, 300)
+    pipeline.start("monitor")
+    pipeline.start("sketcher")
+    pipeline.wait_rows("SELECT sum(n) = 300 FROM volume FINAL WHERE slice = 'all'", "300 events")
+    pipeline.kill("sketcher-0")
+    send(pipeline, 300, 300)
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    gone = TopicPartition(pipeline.topics.predictions, 0, 450)
+    for future in admin.delete_records([gone]).values():
+        future.result(30)
+    pipeline.start("sketcher")
+    pipeline.end(1)
+    pipeline.wait_rows("SELECT sum(n) = 450 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "the rest")
+    pipeline.wait_settled()
+    lost = pipeline.rows("SELECT source_partition, start_offset, end_offset, offsets FROM lost_ranges")
+    assert lost == [(0, 300, 450, 150)]
+    # Minutes 300 to 450 are hours 5 to 7; the windows around them say what they miss, the others are whole.
+    found = pipeline.rows(
+        "SELECT intDiv(toUnixTimestamp64Milli(toDateTime64(window_end, 3)) - {start:Int64}, 3600000) AS hour, "
+        "min(completeness), any(n) FROM latest_drift WHERE window = '3h' AND slice = 'all' AND n > 0 "
+        "GROUP BY hour ORDER BY hour",
+        {"start": START_MS},
+    )
+    completeness = {hour: share for hour, share, _ in found}
+    n = {hour: count for hour, _, count in found}
+    assert completeness[4] == 1.0
+    assert completeness[6] == pytest.approx(n[6] / (n[6] + 150))
+    assert completeness[8] == pytest.approx(n[8] / (n[8] + 150))
+    assert min(completeness.values()) < 1.0
