@@ -40,10 +40,10 @@ def pane_columns(
     p, s, f = np.nonzero(chosen)
     kept = cells[np.repeat(chosen, n_cells, axis=2)]
     offsets = np.concatenate(([0], np.cumsum(n_cells[f])))
-    moments = np.zeros((len(panes), n_slices, n_fields, 4))
+    # Moments are kept of the slice `all` alone, and only where there was a number; elsewhere they are no zeros.
+    moments = np.full((len(panes), n_slices, n_fields, 4), np.nan)
     moments[:, 0] = np.stack([pane.moments for pane in panes])
-    seen = np.isfinite(moments[..., 2])
-    moments[~seen] = 0.0
+    moments[~np.isfinite(moments[..., 2])] = np.nan
     sketches = [
         panes[i].sketches[k] if j == 0 else b"" for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)
     ]

@@ -10,6 +10,8 @@ import pytest
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from sketches.envelope import unseal
+from sketches.numeric import NumericSketch
 from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, messages, oracle
 from tests.support.pipeline import Pipeline
 from warehouse.client import Address
@@ -56,6 +58,7 @@ def check(pipeline: Pipeline, expected: Expected) -> None:
     assert not wrong, (
         f"{len(wrong)} panes differ, such as {wrong[0]}: {found.get(wrong[0])} for {expected.panes[wrong[0]]}"
     )
+    check_values(pipeline, expected)
     verdicts = {
         (slice_, field, window, end): (n, psi)
         for slice_, field, window, end, n, psi in pipeline.rows(
@@ -66,6 +69,36 @@ def check(pipeline: Pipeline, expected: Expected) -> None:
     keys = list(expected.psi)
     assert [verdicts[key][0] for key in keys] == [expected.psi[key][0] for key in keys]
     np.testing.assert_allclose([verdicts[k][1] for k in keys], [expected.psi[k][1] for k in keys], rtol=0, atol=1e-9)
+
+
+def check_values(pipeline: Pipeline, expected: Expected) -> None:
+    """Ranges to the bit, sums to rounding, quantiles within the sketch's stated error."""
+    rows = pipeline.rows(
+        "SELECT p.field, toUnixTimestamp(p.pane_start), a.minimum, a.maximum, a.mean, hex(p.sketch) "
+        "FROM panes AS p FINAL "
+        "INNER JOIN all_panes AS a USING (model, version, baseline_id, slice, field, pane_start, pane_s) "
+        "WHERE p.slice = 'all' AND p.n > p.nulls AND p.sketch != ''"
+    )
+    found = {(field, at): rest for field, at, *rest in rows if (field, at) in expected.values}
+    assert set(found) == set(expected.values)
+    # Moments are kept of the whole alone: a slice has none, rather than the training mean.
+    assert pipeline.rows("SELECT countIf(isFinite(mean) OR isFinite(minimum)) FROM all_panes WHERE slice != 'all'") == [
+        (0,)
+    ]
+    for (field, at), values in expected.values.items():
+        low, high, mean, sketch = found[field, at]
+        assert (low, high) == (values[0], values[-1]), (field, at)
+        assert mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-9), (field, at)
+        kind, _ = unseal(bytes.fromhex(sketch))
+        opened = NumericSketch.from_bytes(kind, bytes.fromhex(sketch))
+        assert opened.n == len(values), (field, at)
+        # Rounding to 32 bits can move a value over its equal: the rank may lie anywhere between the two.
+        median = float(opened.quantiles([0.5])[0])
+        near = abs(median) * 1e-6
+        below = np.searchsorted(values, median - near, side="left") / len(values)
+        upto = np.searchsorted(values, median + near, side="right") / len(values)
+        error = opened.rank_error + 1 / len(values)
+        assert below - error <= 0.5 <= upto + error, (field, at, median)
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -115,6 +115,8 @@ class Expected:
     """(slice, field, pane start) → n, nulls, cells."""
     psi: dict[tuple[str, str, str, int], tuple[int, float]]
     """(slice, field, window name, window end) → n, PSI."""
+    values: dict[tuple[str, int], Array]
+    """(numeric field, pane start) → its values in the slice `all`, ascending."""
 
 
 def oracle(flights: Flights, table: pa.Table) -> Expected:
@@ -135,11 +137,15 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
         for value in [*values, "other"]:
             kept = set(values) if value == "other" else {value}
             masks[f"{name}={value}"] = _among(served, kept, value), _among(training, kept, value)
-    panes, psi = {}, {}
+    panes: dict[tuple[str, str, int], tuple[int, int, tuple[int, ...]]] = {}
+    psi: dict[tuple[str, str, str, int], tuple[int, float]] = {}
+    ordered: dict[tuple[str, int], Array] = {}
     distinct, at_pane = np.unique(pane, return_inverse=True)
     for field in flights.baseline.fields:
         served_name = field.name if field.name in ("score", "class") else f"features.{field.name}"
         cells = _cells(field, table[served_name])
+        if field.kind == "numeric":
+            ordered |= _values_by_pane(field.name, table[served_name], distinct, at_pane)
         base_cells = _cells(field, flights.train[field.name])
         width = field.n_cells
         for name, (mask, base_mask) in masks.items():
@@ -157,7 +163,18 @@ def oracle(flights: Flights, table: pa.Table) -> Expected:
                     c = counts[inside].sum(axis=0)
                     if c.sum():
                         psi[name, field.name, window.name, end] = int(c.sum()), _psi(field.kind, base, c)
-    return Expected(panes, psi)
+    return Expected(panes, psi, ordered)
+
+
+def _values_by_pane(name: str, column: pa.ChunkedArray, panes: Array, at_pane: Array) -> dict[tuple[str, int], Array]:
+    numbers = np.array([np.nan if v is None else float(v) for v in column.to_pylist()])
+    found = {}
+    for i, start in enumerate(panes.tolist()):
+        mine = numbers[at_pane == i]
+        mine = np.sort(mine[~np.isnan(mine)])
+        if len(mine):
+            found[name, start] = mine
+    return found
 
 
 def _among(found: list[Any], kept: set[str], value: str) -> Array:

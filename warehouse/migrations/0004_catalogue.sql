@@ -20,8 +20,8 @@ CREATE TABLE IF NOT EXISTS baselines
     effective_from DateTime('UTC') COMMENT 'Event time from which panes are counted on its bins; 1970 for the first of a version',
     body String COMMENT 'The baseline as JSON' CODEC(ZSTD(3)),
     means Map(LowCardinality(String), Float64) MATERIALIZED mapFromArrays(
-        arrayMap(f -> JSONExtractString(f, 'name'), JSONExtractArrayRaw(body, 'fields')),
-        arrayMap(f -> JSONExtractFloat(f, 'mean'), JSONExtractArrayRaw(body, 'fields'))
+        arrayMap(f -> JSONExtractString(f, 'name'), JSONExtractArrayRaw(body, 'baseline', 'fields')),
+        arrayMap(f -> JSONExtractFloat(f, 'mean'), JSONExtractArrayRaw(body, 'baseline', 'fields'))
     ) COMMENT 'Training mean per field, read from body: the point that the moments of panes are taken around',
     reason String COMMENT 'Why it was applied, in the words of whoever did',
     accepted_at DateTime64(3, 'UTC') COMMENT 'When it was applied: of two with one effective_from the later one counts'
