@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import attrgetter, or_
@@ -36,6 +37,15 @@ _GROUPS = ("features", "metrics", "context")
 _TOP = ("score", "class", "latency_ms", "arm")
 
 
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
+"""What msgspec allows in no member's name, though JSON does, escaped."""
+
+
+def is_nameable(name: str) -> bool:
+    """Whether a struct type can have a member of this name in JSON."""
+    return _UNNAMEABLE.search(name) is None
+
+
 class _Nobody(msgspec.Struct, tag_field="model", tag="\x00nobody"):
     """Makes a union of even a single model's type: outside a union msgspec does not ask for the tag."""
 
@@ -53,6 +63,8 @@ class _ModelType:
 
     def __init__(self, want: Wanted) -> None:
         self.want = want
+        self.is_typed = True
+        """Whether events can be decoded into the type; if not they are made by `normalise`, each by itself."""
         kinds: dict[str, Any] = dict.fromkeys(want.numbers, float | None)
         kinds |= dict.fromkeys(want.flags, bool | int | None)
         kinds |= dict.fromkeys(want.times, str | int | float | None)
@@ -70,6 +82,8 @@ class _ModelType:
             if not sources:
                 continue
             names = {f"m{i}": source.partition(".")[2] for i, source in enumerate(sources)}
+            if not all(map(is_nameable, names.values())):
+                names, self.is_typed = {}, False
             fields = [(f"m{i}", kinds[source], None) for i, source in enumerate(sources)]
             member_type: Any = msgspec.defstruct(f"{group}_", fields, rename=names, gc=False)
             self.group_types[group] = member_type
@@ -194,7 +208,7 @@ class JsonDecoder:
     def __init__(self, registry: Registry) -> None:
         self._models = {model: _ModelType(wanted(registry, model)) for model in registry.contracts}
         self._by_type = {kind.type: kind for kind in self._models.values()}
-        union = reduce(or_, (kind.type for kind in self._models.values()), _Nobody)
+        union = reduce(or_, (kind.type for kind in self._models.values() if kind.is_typed), _Nobody)
         self._decoder = msgspec.json.Decoder(union)
 
     def decode(self, batch: MessageBatch) -> Decoded:

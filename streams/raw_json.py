@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from streams import raw_maps as maps
 from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder, refuse_times
+from streams.decode_json import JsonDecoder, is_nameable, refuse_times
 from streams.raw_columns import FeatureColumns
 from streams.raw_parse import parse_counted
 from streams.raw_rows import RawModel, positions, raw_models, rows_of, times, unknown
@@ -76,13 +76,21 @@ def _features_type(model: RawModel) -> Any:
     return msgspec.defstruct("features_", members, rename=names, gc=False, forbid_unknown_fields=True)
 
 
+def _features_names(model: RawModel) -> list[str]:
+    return [*model.numbers, *model.texts, *model.others, *model.ignored]
+
+
 class RawJson:
     """Makes raw rows of the JSON predictions of all models of a registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._models = raw_models(registry)
         self._judge = JsonDecoder(registry)
-        exact = {model: _event_type(facts, exact=True) for model, facts in self._models.items()}
+        exact = {
+            model: _event_type(facts, exact=True)
+            for model, facts in self._models.items()
+            if all(map(is_nameable, _features_names(facts)))
+        }
         strict = {model: _event_type(facts) for model, facts in self._models.items()}
         self._types = {model: _event_type(facts, strict=False) for model, facts in self._models.items()}
         self._exact, self._strict, self._lenient = map(_decoder, (exact, strict, self._types))

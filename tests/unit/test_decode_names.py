@@ -1,0 +1,64 @@
+"""Models and fields of any name are read: quotes, backslashes and control characters among them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from barograph.contract import Contract, Field
+
+from streams.batch import MessageBatch
+from streams.decode_json import JsonDecoder, is_nameable
+from streams.raw_json import RawJson
+from streams.registry import Registry, build_registry
+
+NAMES = ["plain", 'with "quotes"', "back\\slash", "日本", "a.b", "$x{}", "m0"]
+MODELS = ["simple", 'a "quoted" \\ model', "模型"]
+
+
+def registry(*models: str, fields: list[str]) -> Registry:
+    watched = tuple(Field(name=name, type="float", source=f"features.{name}") for name in fields)
+    return build_registry([(Contract(model=model, fields=watched), 0) for model in models], [])
+
+
+def batch(*events: dict[str, object]) -> MessageBatch:
+    n = len(events)
+    values: list[bytes | None] = [json.dumps(event).encode() for event in events]
+    at = np.full(n, 1_790_000_000_000)
+    return MessageBatch(values, np.zeros(n, np.int32), np.arange(n), at)
+
+
+def event(model: str, **features: float | str) -> dict[str, object]:
+    return {"model": model, "version": "1", "id": "a", "at": 1_790_000_000_000, "features": features}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_of_any_characters_is_read(model: str, name: str) -> None:
+    known = registry(model, fields=[name, "other"])
+    decoded = JsonDecoder(known).decode(batch(event(model, **{name: 1.5, "other": 2}), event(model, **{name: "x"})))
+    assert decoded.dead == []
+    (columns,) = decoded.events
+    assert columns.numbers[f"features.{name}"].tolist() == [1.5, np.inf]
+    assert columns.numbers["features.other"][0] == 2
+    assert np.isnan(columns.numbers["features.other"][1])
+    (rows,) = RawJson(known).rows(batch(event(model, **{name: 1.5})))
+    assert rows.column("numbers").to_pylist() == [[(name, 1.5)]]
+
+
+def test_a_model_with_such_a_field_does_not_keep_others_from_being_read() -> None:
+    watched = [Field(name=name, type="float", source=f"features.{name}") for name in ("x", 'y"')]
+    contracts = [(Contract(model="plain", fields=(watched[0],)), 0), (Contract(model="odd", fields=(watched[1],)), 0)]
+    decoded = JsonDecoder(build_registry(contracts, [])).decode(
+        batch(event("plain", x=1.0), event("odd", **{'y"': 2.0}), event("nobody", x=1.0))
+    )
+    found = {columns.model: columns.numbers for columns in decoded.events}
+    assert found["plain"]["features.x"].tolist() == [1.0]
+    assert found["odd"]['features.y"'].tolist() == [2.0]
+    assert [dead.reason for dead in decoded.dead] == ["unknown-model"]
+
+
+def test_which_names_a_struct_can_have() -> None:
+    assert [is_nameable(name) for name in NAMES] == [True, False, False, True, True, True, True]
+    assert not is_nameable("a\nb")
