@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from sketches.baseline import Baseline
 
-_CONTRACTS = typer.Argument(metavar="CONTRACT", help="Contract files.", show_default=False)
+_CONTRACTS = typer.Argument(
+    metavar="CONTRACT", help="Contract files; without any, tables and topics alone.", show_default=False
+)
 _BASELINE = typer.Option(
     "--baseline",
     metavar="FILE",
@@ -35,7 +37,7 @@ _EFFECTIVE = typer.Option(
 
 
 def plan_command(
-    contracts: Annotated[list[Path], _CONTRACTS],
+    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
     config: ConfigOption = None,
@@ -51,7 +53,7 @@ def plan_command(
     from cli.apply.plan import plan_all
     from cli.settings import load_settings
 
-    pairs, baselines = _read(contracts, baseline)
+    pairs, baselines = _read(contracts or [], baseline)
     settings = load_settings(config)
     plan = plan_all(settings, pairs, baselines, effective_s=parse_effective(effective))
     from cli.apply.show import plan_lines
@@ -65,7 +67,7 @@ def plan_command(
 
 
 def apply_command(
-    contracts: Annotated[list[Path], _CONTRACTS],
+    contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
     reason: Annotated[
@@ -76,13 +78,14 @@ def apply_command(
     """Create or change tables, topics, contracts and baselines; a second run has nothing to do.
 
     Examples:
+        barograph apply
         barograph apply contracts/flight-delay.yaml
         barograph apply contracts/churn.yaml --baseline churn.4.baseline.json --reason "retrained on spring"
     """
     from cli.apply.plan import apply_all
     from cli.settings import load_settings
 
-    pairs, baselines = _read(contracts, baseline)
+    pairs, baselines = _read(contracts or [], baseline)
     settings = load_settings(config)
     done = apply_all(settings, pairs, baselines, effective_s=parse_effective(effective), reason=reason)
     from cli.apply.show import plan_lines

@@ -133,8 +133,8 @@ CREATE TABLE IF NOT EXISTS losses
     start_offset UInt64 COMMENT 'First offset that was lost',
     end_offset UInt64 COMMENT 'First offset after it that was not lost',
     epoch UInt16 DEFAULT toUInt16(bitShiftRight(pos, 48)) COMMENT 'Incarnation of the parts topic, in the upper 16 bits of pos: offsets begin again with a new topic',
-    from_time DateTime64(3, 'UTC') COMMENT 'Least event time that may have been lost: the last one before the range less what may be out of order',
-    to_time DateTime64(3, 'UTC') COMMENT 'First event time after the range: windows that overlap [from_time, to_time] are incomplete',
+    from_time DateTime64(3, 'UTC') COMMENT 'Last event before the range, or when nothing was left to read if that is later: what is lost is no older, give or take what may be out of order',
+    to_time DateTime64(3, 'UTC') COMMENT 'First event time after the range: windows that overlap [from_time - out_of_order, to_time] are incomplete',
     reason LowCardinality(String) COMMENT 'Why: retention overtook the sketcher, offsets were reset, or as the monitor says',
     recorded_at DateTime64(3, 'UTC') COMMENT 'When the loss was recorded, by the clock of the monitor',
     pos UInt64 COMMENT 'Place in the parts topic of the record that showed the loss: epoch * 2^48 + offset'
