@@ -22,6 +22,7 @@ from sketches.layout import ERRORS, EVENTS, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from streams.columns import INVALID_TEXT, EventColumns
 from streams.registry import Registry
+from streams.wanted import field_of
 
 MAX_PANES_AT_ONCE = 512
 """Panes counted in one array; more are done in turns, so that a replay's memory stays bounded."""
@@ -58,9 +59,10 @@ class _Series:
         self.layout = layout
         self.cells = [FieldCells(field) for field in layout.fields]
         declared = {field.name: field for field in contract.fields}
-        self.sources = [declared[field.name].source if field.name in declared else "" for field in layout.fields]
-        self.types = [declared[field.name].type if field.name in declared else "" for field in layout.fields]
-        self.kinds = [declared[field.name].sketch if field.name in declared else "kll" for field in layout.fields]
+        fields = [declared.get(kept.name) or field_of(kept) for kept in layout.fields]
+        self.sources = [field.source for field in fields]
+        self.types = [field.type for field in fields]
+        self.kinds = [field.sketch for field in fields]
         self.dimensions = [
             (dimension.source, pa.array(dimension.values, pa.string()), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from barograph.contract import Contract
+from barograph.contract import Contract, Field, FieldType
 
+from sketches.baseline import FieldBaseline
 from streams.registry import Registry
 
 
@@ -26,7 +27,7 @@ def wanted(registry: Registry, model: str) -> Wanted:
     """Collect the sources that a model's contract and baselines name."""
     contract = registry.contracts[model]
     kinds: dict[str, str] = {}
-    for field in contract.fields:
+    for field in [*contract.fields, *undeclared(registry, contract)]:
         kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
     for source in slice_sources(registry, contract):
         kinds.setdefault(source, "text")
@@ -44,3 +45,33 @@ def slice_sources(registry: Registry, contract: Contract) -> set[str]:
         for entry in history:
             sources |= {dimension.source for dimension in entry.baseline.dimensions}
     return sources
+
+
+OUTPUTS = ("score", "class", "latency_ms")
+
+
+def undeclared(registry: Registry, contract: Contract) -> list[Field]:
+    """The fields of live baselines that the contract does not name, or names no more.
+
+    A contract changes at once, the baselines of versions that go on serving do not: what they count is read as it was,
+    not taken for null.
+    """
+    declared = {field.name for field in contract.fields}
+    found: dict[str, Field] = {}
+    for history in registry.baselines.get(contract.model, {}).values():
+        for entry in history:
+            for kept in entry.baseline.fields:
+                if kept.name not in declared:
+                    found.setdefault(kept.name, field_of(kept))
+    return list(found.values())
+
+
+def field_of(kept: FieldBaseline) -> Field:
+    """A field as its baseline alone tells of it."""
+    kind: FieldType = "float"
+    if kept.kind == "category":
+        kind = "category"
+    elif kept.edges == (0.5,) and kept.low is None:
+        kind = "bool"
+    is_source = kept.name in OUTPUTS or kept.name.partition(".")[0] in ("features", "metrics", "context")
+    return Field(name=kept.name, type=kind, source=kept.name if is_source else f"features.{kept.name}")

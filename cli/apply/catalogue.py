@@ -189,7 +189,7 @@ def fit_notes(changes: Iterable[ContractChange], given: Sequence[Baseline], stor
     return notes
 
 
-_MEANWHILE = "What the contract lacks counts as null for it, and what the baseline lacks is not judged."
+_MEANWHILE = "What the contract lacks is read as the baseline has it, and what the baseline lacks is not judged."
 
 
 def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:

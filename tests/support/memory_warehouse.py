@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ class MemoryWarehouse:
     def insert(self, table: str, rows: pa.Table) -> None:
         held = self.tables[table]
         for row in rows.to_pylist():
+            # One object for every NaN: rows are compared, and a NaN equals itself alone.
+            row.update({name: math.nan for name, value in row.items() if isinstance(value, float) and value != value})
             for name in ("pane_start", "window_start", "window_end"):
                 if isinstance(row.get(name), datetime):
                     row[name] = int(row[name].replace(tzinfo=UTC).timestamp())
