@@ -132,6 +132,16 @@ _WAIT = (
 )
 
 
+NO_WAY_ON = (
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+)
+"""What no waiting mends: a consumer that meets one of these stops."""
+
+
 def explain(error: KafkaException | None, action: str) -> ProcessorError:
     """Say what failed and what to do."""
     cause = error.args[0] if error is not None and error.args else None

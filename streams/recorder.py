@@ -26,12 +26,12 @@ from streams.batch import Dead, sort_messages
 from streams.dead_letters import dead_message
 from streams.decode_labels import decode_arrow_labels, decode_json_labels
 from streams.kafka import (
+    NO_WAY_ON,
     TIMEOUT_S,
     TopicFacts,
     committed_or_start,
     explain,
     make_consumer,
-    transactional_producer,
 )
 from streams.process import ProcessorError
 from streams.raw_arrow import RawArrow
@@ -40,6 +40,7 @@ from streams.raw_json import RawJson
 from streams.registry import Registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
+from streams.transactions import TransactionDropped, Transactions
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.tables import insert_arrow
@@ -107,7 +108,7 @@ class Recorder:
         self._topics = {settings.topics.predictions: "predictions", settings.topics.labels: "labels"}
         """Topic → table."""
         self._consumer = make_consumer(settings, GROUP)
-        self._producer = transactional_producer(settings, GROUP)
+        self._transactions = Transactions(settings, GROUP, report)
         self._facts = TopicFacts(settings)
         self._topic_ids = {topic: self._facts.describe(topic)[0] for topic in self._topics}
         self._epochs: dict[str, int] = {}
@@ -126,10 +127,7 @@ class Recorder:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
-        try:
-            self._producer.init_transactions(TIMEOUT_S * 2)
-        except KafkaException as error:
-            raise explain(error, "start transactions") from error
+        self._transactions.start()
         self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
             while not stop.is_set():
@@ -232,7 +230,7 @@ class Recorder:
             self._out_of_range(place)
         elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
             return
-        elif error.fatal() or error.code() in _NO_WAY_ON:
+        elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {' and '.join(self._topics)}")
         else:
             self._report.retries += 1
@@ -329,48 +327,16 @@ class Recorder:
         """Commit the offsets and the dead letters of labels, both or neither."""
         topics = self._settings.topics
         offsets = [TopicPartition(*place, offset) for place, offset in self._position.items()]
+        dead = ((topics.labels_dead, dead_message(each, topics.labels)) for each in batch.dead)
         try:
-            self._producer.begin_transaction()
-            for dead in batch.dead:
-                self._send(topics.labels_dead, **dead_message(dead, topics.labels))
-            self._producer.send_offsets_to_transaction(offsets, batch.metadata, TIMEOUT_S)
-            self._commit_transaction()
-        except KafkaException as error:
-            self._abort(error)
-            raise _Rebalanced from error
+            self._transactions.commit(dead, offsets, batch.metadata)
+        except TransactionDropped as dropped:
+            self._log.warning("batch read again", error=str(dropped))
+            raise _Rebalanced from dropped
         self._committed = dict(self._position)
         self._report.committed(batch.rows, len(batch.dead), time.monotonic() - batch.opened_s)
         for table, parts in batch.tables.items():
             self._count(table, sum(part.num_rows for part in parts))
-
-    def _send(self, topic: str, **message: Any) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, **message)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-
-    def _commit_transaction(self) -> None:
-        for attempt in range(5):
-            try:
-                self._producer.commit_transaction(TIMEOUT_S)
-                return
-            except KafkaException as error:
-                if not error.args[0].retriable() or attempt == 4:
-                    raise
-                self._report.retries += 1
-
-    def _abort(self, error: KafkaException) -> None:
-        cause = error.args[0]
-        if cause.fatal():
-            raise explain(error, "commit a batch") from error
-        self._report.retries += 1
-        self._log.warning("batch read again", error=cause.str())
-        try:
-            self._producer.abort_transaction(TIMEOUT_S)
-        except KafkaException as failed:
-            raise explain(failed, "abort a transaction") from failed
 
     # ------------------------------------------------------------------------------------------ the report
 
@@ -392,12 +358,3 @@ class Recorder:
             self._report.set_lag(i, lag)
             self._report.details[f"lag {self._topics[place[0]]} {place[1]}"] = lag
         self._lag_asked_s = time.monotonic()
-
-
-_NO_WAY_ON = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,12 +25,12 @@ from streams.decode_arrow import ArrowDecoder
 from streams.decode_json import JsonDecoder
 from streams.flush import part_messages
 from streams.kafka import (
+    NO_WAY_ON,
     TIMEOUT_S,
     TopicFacts,
     committed_or_start,
     explain,
     make_consumer,
-    transactional_producer,
 )
 from streams.process import ProcessorError
 from streams.records import PartitionProgress, Progress, Range, encode
@@ -39,6 +39,7 @@ from streams.report import Report
 from streams.settings import ProcessorSettings
 from streams.summarise import FlushSummaries
 from streams.topics import parts_partition
+from streams.transactions import Message, TransactionDropped, Transactions
 
 GROUP = "sketcher"
 POLL_MESSAGES = 20_000
@@ -98,7 +99,7 @@ class Sketcher:
         self._log = structlog.get_logger().bind(processor="sketcher", instance=settings.instance)
         self._topic = settings.topics.predictions
         self._consumer = make_consumer(settings, GROUP)
-        self._producer = transactional_producer(settings, GROUP)
+        self._transactions = Transactions(settings, GROUP, report)
         self._facts = TopicFacts(settings)
         self._topic_id, self._source_partitions = self._facts.describe(self._topic)
         _, self._parts_partitions = self._facts.describe(settings.topics.parts)
@@ -115,10 +116,7 @@ class Sketcher:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
-        try:
-            self._producer.init_transactions(TIMEOUT_S * 2)
-        except KafkaException as error:
-            raise explain(error, "start transactions") from error
+        self._transactions.start()
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
             while not stop.is_set():
@@ -275,7 +273,7 @@ class Sketcher:
             self._out_of_range(flush, partition)
         elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
             return
-        elif error.fatal() or error.code() in _NO_WAY_ON:
+        elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {self._topic}")
         else:
             self._report.retries += 1
@@ -373,25 +371,23 @@ class Sketcher:
     def _commit(self, flush: _Flush, counted_ms: int) -> None:
         ranges = [Range(p, flush.start[p], self._position[p]) for p in self._assigned]
         covered = [r for r in ranges if r.end > r.start]
+        offsets = [TopicPartition(self._topic, p, self._position[p]) for p in self._assigned]
         try:
-            self._producer.begin_transaction()
-            self._produce(flush, ranges, covered, counted_ms)
-            offsets = [TopicPartition(self._topic, p, self._position[p]) for p in self._assigned]
-            self._producer.send_offsets_to_transaction(offsets, flush.metadata, TIMEOUT_S)
-            self._commit_transaction()
-        except KafkaException as error:
-            self._abort(error)
-            raise _Rebalanced from error
+            self._transactions.commit(self._messages(flush, ranges, covered, counted_ms), offsets, flush.metadata)
+        except TransactionDropped as dropped:
+            self._log.warning("flush dropped", error=str(dropped))
+            raise _Rebalanced from dropped
         self._report.committed(flush.events, len(flush.dead), time.monotonic() - flush.opened_s)
 
-    def _produce(self, flush: _Flush, ranges: list[Range], covered: list[Range], counted_ms: int) -> None:
+    def _messages(self, flush: _Flush, ranges: list[Range], covered: list[Range], counted_ms: int) -> Iterator[Message]:
+        """Parts, dead letters, and after them one progress record for each partition of `parts`."""
         topics = self._settings.topics
         for key, pane in flush.summaries.panes.items():
             partition = parts_partition(key.model, self._parts_partitions)
             for data in part_messages(key, pane, self._topic_id, covered):
-                self._send(topics.parts, value=data, partition=partition)
+                yield topics.parts, {"value": data, "partition": partition}
         for dead in flush.dead:
-            self._send(topics.predictions_dead, **dead_message(dead, self._topic))
+            yield topics.predictions_dead, dead_message(dead, self._topic)
         for partition in range(self._parts_partitions):
             progress = Progress(
                 source_topic_id=self._topic_id,
@@ -400,7 +396,7 @@ class Sketcher:
                 ranges=[self._progress(flush, r, partition) for r in ranges],
                 instance=self._settings.instance,
             )
-            self._send(topics.parts, value=encode(progress), partition=partition)
+            yield topics.parts, {"value": encode(progress), "partition": partition}
 
     def _progress(self, flush: _Flush, read: Range, partition: int) -> PartitionProgress:
         return PartitionProgress(
@@ -417,46 +413,8 @@ class Sketcher:
             caught_up_at_ms=flush.caught_up_ms.get(read.partition),
         )
 
-    def _send(self, topic: str, **message: Any) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, **message)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-
-    def _commit_transaction(self) -> None:
-        for attempt in range(5):
-            try:
-                self._producer.commit_transaction(TIMEOUT_S)
-                return
-            except KafkaException as error:
-                if not error.args[0].retriable() or attempt == 4:
-                    raise
-                self._report.retries += 1
-
-    def _abort(self, error: KafkaException) -> None:
-        cause = error.args[0]
-        if cause.fatal():
-            raise explain(error, "commit a flush") from error
-        self._report.retries += 1
-        self._log.warning("flush dropped", error=cause.str())
-        try:
-            self._producer.abort_transaction(TIMEOUT_S)
-        except KafkaException as failed:
-            raise explain(failed, "abort a transaction") from failed
-
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
-
-
-_NO_WAY_ON = (
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-)
 
 
 def _note_times(flush: _Flush, events: EventColumns) -> None:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from sketches.envelope import unseal
 from sketches.numeric import NumericSketch
 from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, messages, oracle
 from tests.support.pipeline import Pipeline
-from warehouse.client import Address
 
 MONTH = "2013-10"
 
@@ -29,14 +23,9 @@ def expected(flights: Flights) -> Expected:
     return oracle(flights, flights.month(MONTH))
 
 
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    made.settings = {"flush_events": 4_000}
-    yield made
-    made.stop()
+@pytest.fixture(autouse=True)
+def short_flushes(pipeline: Pipeline) -> None:
+    pipeline.settings = {"flush_events": 4_000}
 
 
 def wait_until_judged(pipeline: Pipeline, n: int) -> None:

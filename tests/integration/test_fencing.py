@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,8 +15,6 @@ from barograph.contract import Window
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from streams import sketcher as sketcher_module
 from streams.batch import sort_messages
 from streams.decode_json import JsonDecoder
@@ -31,20 +28,10 @@ from streams.sketcher import Sketcher
 from streams.summarise import FlushSummaries
 from streams.topics import parts_partition
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-from warehouse.client import Address
 
 HOUR_MS = 3_600_000
 START_MS = (int(time.time() * 1000) // HOUR_MS - 72) * HOUR_MS
 """Three days ago."""
-
-
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 def event(i: int, at_ms: int, model: str = "toy") -> bytes:
@@ -160,7 +147,7 @@ class Driven:
         self.topic = pipeline.topics.predictions
         registry = toy_registry()
         self.sketcher = Sketcher(settings_of(pipeline, instance), lambda: registry, Report("sketcher", instance))
-        self.sketcher._producer.init_transactions(60)
+        self.sketcher._transactions.start()
         self.consumer = self.sketcher._consumer
         self.consumer.subscribe([self.topic], on_assign=self.sketcher._on_assign, on_revoke=self.sketcher._on_revoke)
 

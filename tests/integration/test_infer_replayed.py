@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,13 @@ from barograph import Publisher
 from barograph.contract import Contract, Window
 
 from cli.infer import InferOptions, Roles, infer
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from tests import odd_tables
 from tests.support.pipeline import Pipeline
-from warehouse.client import Address
 
 DAY_S = 86_400
 SPAN = Window(128 * DAY_S, 128 * DAY_S)
 # Early in a window of 128 days since the epoch, and recent enough for events to be taken.
 START_S = 161 * SPAN.length_s + 20 * DAY_S
-
-
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 def as_served(contract: Contract, table: pa.Table, roles: dict[str, Any]) -> pa.Table:

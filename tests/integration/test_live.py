@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from barograph.contract import Window
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-from warehouse.client import Address
-
-
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    made.clock = "live"
-    yield made
-    made.stop()
 
 
 def test_silence_is_sealed_with_nothing_in_it(pipeline: Pipeline) -> None:
+    pipeline.clock = "live"
     pipeline.create(2)
     contract = simple_contract(pane_s=2, lateness_s=1, out_of_order_s=1, windows=(Window(10, 2),))
     pipeline.register(contract, [simple_baseline()])

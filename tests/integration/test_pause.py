@@ -5,31 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
 
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from streams.records import Progress, decode
 from streams.registry import RegisteredBaseline, build_registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher import MAX_AHEAD_MS, Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
-from warehouse.client import Address
 
 START_MS = 1_790_000_000_000
-
-
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 @pytest.fixture
@@ -46,7 +33,7 @@ def sketcher(pipeline: Pipeline) -> Iterator[Sketcher]:
         flush_s=0.3,
     )
     made = Sketcher(settings, lambda: registry, Report("sketcher", "s"))
-    made._producer.init_transactions(30)
+    made._transactions.start()
     made._consumer.subscribe([made._topic], on_assign=made._on_assign, on_revoke=made._on_revoke)
     yield made
     made._consumer.close()

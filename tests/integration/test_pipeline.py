@@ -5,28 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
-from warehouse.client import Address
 
 HOUR_MS = 3_600_000
 START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS
-
-
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 def toy_events(n: int, hours: int, seed: int = 3) -> list[dict[str, Any]]:

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.poison import KINDS
-from warehouse.client import Address
 
 HOUR_MS = 3_600_000
 GOOD, BAD = 100_000, 1_000
 SPACING = GOOD // BAD
 LARGE = {"megabyte string": 5, "deep": 5, "ten thousand keys": 10}
 """Kinds that weigh a megabyte come fewer times."""
-
-
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 def event(name: str, at: int) -> dict[str, Any]:

@@ -33,15 +33,6 @@ END = [("barograph-mark", b"end")]
 Message = tuple[int, bytes | None, list[tuple[str, bytes]] | None]
 
 
-@pytest.fixture
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, database: str, topic_prefix: str, tmp_path: Path
-) -> Iterator[Pipeline]:
-    made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
-    yield made
-    made.stop()
-
-
 def prediction(i: int) -> dict[str, Any]:
     features = {"x": i / 8, "k": i % 5, "flag": i % 2 == 0, "colour": None if i % 7 == 0 else "red"}
     plain = {"model": "toy", "version": "1", "id": f"e{i}", "at": NOW_MS + i}

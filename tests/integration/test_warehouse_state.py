@@ -170,7 +170,7 @@ def test_six_months_of_panes_are_one_insert(client: Client) -> None:
 
 def test_panes_show_mean_and_deviation_around_the_training_mean(client: Client) -> None:
     values = np.array([12.0, 9.5, 30.0, 11.25])
-    body = '{"fields": [{"name": "x", "mean": 10.5}, {"name": "y", "mean": -1}]}'
+    body = '{"id": "b", "baseline": {"fields": [{"name": "x", "mean": 10.5}, {"name": "y", "mean": -1}]}}'
     insert_rows(
         client,
         "baselines",

@@ -1,0 +1,89 @@
+"""Messages and input offsets that are committed in one Kafka transaction, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from streams.kafka import TIMEOUT_S, explain, transactional_producer
+from streams.report import Report
+from streams.settings import ProcessorSettings
+
+COMMIT_ATTEMPTS = 5
+
+Message = tuple[str, dict[str, Any]]
+"""A topic, and keyword arguments of `Producer.produce`."""
+
+
+class TransactionDropped(Exception):
+    """Nothing of the transaction was committed: what it covered is to be read again."""
+
+
+class Transactions:
+    """The transactions of one processor under its stable name."""
+
+    def __init__(self, settings: ProcessorSettings, name: str, report: Report) -> None:
+        self._producer = transactional_producer(settings, name)
+        self._report = report
+
+    def start(self) -> None:
+        """Fence the predecessor of this instance, and abort what it left open.
+
+        Raises:
+            ProcessorError: the broker does not let it.
+        """
+        try:
+            self._producer.init_transactions(TIMEOUT_S * 2)
+        except KafkaException as error:
+            raise explain(error, "start transactions") from error
+
+    def commit(self, messages: Iterable[Message], offsets: list[TopicPartition], metadata: Any) -> None:
+        """Write messages and the consumer group's offsets together.
+
+        Args:
+            messages: written in their order.
+            offsets: of all partitions of the consumer, moved or not: that is what fences a stale one.
+            metadata: of the group, as it was before the first of what the offsets cover was read.
+
+        Raises:
+            TransactionDropped: nothing was committed.
+            ProcessorError: another processor took this one's name, or the transaction cannot be ended.
+        """
+        try:
+            self._producer.begin_transaction()
+            for topic, message in messages:
+                self._send(topic, message)
+            self._producer.send_offsets_to_transaction(offsets, metadata, TIMEOUT_S)
+            self._end()
+        except KafkaException as error:
+            self._abort(error)
+            raise TransactionDropped(error.args[0].str()) from error
+
+    def _send(self, topic: str, message: dict[str, Any]) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, **message)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _end(self) -> None:
+        for attempt in range(COMMIT_ATTEMPTS):
+            try:
+                self._producer.commit_transaction(TIMEOUT_S)
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable() or attempt == COMMIT_ATTEMPTS - 1:
+                    raise
+                self._report.retries += 1
+
+    def _abort(self, error: KafkaException) -> None:
+        if error.args[0].fatal():
+            raise explain(error, "commit a transaction") from error
+        self._report.retries += 1
+        try:
+            self._producer.abort_transaction(TIMEOUT_S)
+        except KafkaException as failed:
+            raise explain(failed, "abort a transaction") from failed
