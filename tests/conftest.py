@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import clickhouse_connect
 import pytest
+from hypothesis import settings
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -19,6 +20,10 @@ from local.processes import PartMissingError
 _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
 
 _TESTS = Path(__file__).parent
+
+# How long an example takes depends on the machine.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
