@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 import msgspec
-from barograph.contract import Contract, Field, Slice, content_hash
+from barograph.contract import CROSS, Contract, Field, Slice, content_hash
 
 FORMAT = 1
 ALL = "all"
@@ -88,6 +88,11 @@ class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
     """Values with a slice of their own; all others are `NAME=other`."""
     trained: bool
     """Whether training held the dimension; where not, its slices are judged against the slice `all`."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that are crossed; one where none are."""
+        return tuple(self.source.split(CROSS))
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,6 +311,10 @@ def _slice_misfits(cut: Slice, frozen: SliceValues) -> Iterator[str]:
     if cut.values and set(cut.values) != set(frozen.values):
         differing = ", ".join(sorted(set(cut.values) ^ set(frozen.values)))
         yield f"contract and baseline have different values: {differing}"
+    crosses = len(frozen.sources) - 1
+    strange = [value for value in frozen.values if crosses and value.count(CROSS) != crosses]
+    if strange:
+        yield f"the baseline's value {strange[0]!r} is no value of {frozen.source}"
     if not cut.values and len(frozen.values) > cut.top:
         yield f"the contract keeps the top {cut.top} values, the baseline {len(frozen.values)}"
 

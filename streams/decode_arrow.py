@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.contract_check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from streams.batch import Dead, Decoded, MessageBatch
 from streams.columns import INVALID_TEXT, EventColumns
 from streams.decode_json import refuse_times
 from streams.registry import Registry
-from streams.wanted import Wanted, wanted
+from streams.wanted import SCORES_OF, Wanted, wanted
 
 _REQUIRED = (
     ("model", Reason.MISSING_MODEL),
@@ -212,6 +213,11 @@ def _errors(table: pa.Table) -> NDArray[np.bool_]:
 def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
     held = set(table.column_names)
     numbers = {}
+    if CONFIDENCE in want.numbers:
+        held.discard(CONFIDENCE)
+        largest = _largest(table)
+        if largest is not None:
+            numbers[CONFIDENCE] = largest
     for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants)):
         for source in _held(sources, held):
             numbers[source] = read(table.column(source).combine_chunks())
@@ -220,6 +226,17 @@ def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float6
         column = table.column(source).combine_chunks()
         texts[source] = _class_text(column) if source == "class" else _text(column)
     return numbers, texts
+
+
+def _largest(table: pa.Table) -> NDArray[np.float64] | None:
+    """The largest of each row's scores: NaN where it has none, invalid where one is invalid; None without columns."""
+    largest: NDArray[np.float64] | None = None
+    for name in table.column_names:
+        if name.startswith(SCORES_OF):
+            values = _numbers(table.column(name).combine_chunks())
+            values[np.isinf(values)] = np.inf
+            largest = values if largest is None else np.fmax(largest, values)
+    return None if largest is None else largest + 0.0
 
 
 def _held(sources: Iterable[str], held: set[str]) -> list[str]:

@@ -13,27 +13,29 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
-from operator import attrgetter, or_
+from itertools import chain
+from operator import attrgetter, methodcaller, or_
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.events import Reason
+from barograph.contract_check import CONFIDENCE
+from barograph.events import SCORES, Reason
 from numpy.typing import NDArray
 
 from streams.batch import Decoded, MessageBatch
 from streams.columns import INVALID_TEXT, EventColumns, encode_versions
 from streams.registry import Registry
 from streams.times import FUTURE_MS, RETENTION_MS, parse_time_ms, times_ms
-from streams.wanted import Wanted, wanted
+from streams.wanted import SCORES_OF, Wanted, wanted
 
 CHUNK = 2_000
 """Messages decoded in one go: one bad message costs the tolerant way for this many."""
 INVALID = math.inf
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
-_GROUPS = ("features", "metrics", "context")
+_GROUPS = ("features", "metrics", "context", SCORES)
 _TOP = ("score", "class", "latency_ms", "arm")
 
 
@@ -78,8 +80,12 @@ class _ModelType:
             group, _, name = source.partition(".")
             if name:
                 self.groups[group].append(source)
+        self.all_scores = CONFIDENCE in kinds
+        if self.all_scores:
+            # The largest of all of them is asked for, whatever classes there are: a map instead of members.
+            members.append((SCORES, dict[str, float | None] | None, None))
         for group, sources in self.groups.items():
-            if not sources:
+            if not sources or (group == SCORES and self.all_scores):
                 continue
             names = {f"m{i}": source.partition(".")[2] for i, source in enumerate(sources)}
             if not all(map(is_nameable, names.values())):
@@ -107,12 +113,19 @@ class _ModelType:
         groups: dict[str, Sequence[Any]] = {"": events}
         for group, empty in self.empty.items():
             groups[group] = [member or empty for member in map(attrgetter(group), events)]
+        scores: list[dict[str, float | None]] = []
+        if self.all_scores:
+            scores = [member or {} for member in map(attrgetter(SCORES), events)]
 
         def read(source: str) -> Iterator[Any]:
+            if self.all_scores and source.startswith(SCORES_OF):
+                return map(methodcaller("get", source.removeprefix(SCORES_OF)), scores)
             group, name = self.paths[source]
             return map(attrgetter(name), groups[group])
 
         def read_numbers(source: str) -> NDArray[np.float64]:
+            if source == CONFIDENCE:
+                return _largest(scores)
             # Straight from the structs: a list between would cost a quarter more.
             return np.fromiter(read(source), dtype=np.float64, count=len(events))
 
@@ -164,13 +177,19 @@ class _ModelType:
         error = raw.get("error")
         values["error"] = _clean(error) if isinstance(error, str) else ("error" if error else None)
         members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
-        for group in self.groups:
+        for group, sources in self.groups.items():
+            whole = group == SCORES and self.all_scores
+            if not sources and not whole:
+                continue
             held = raw.get(group)
             if held is None:
                 held = {}
             if not isinstance(held, dict):
                 raise _Rejected(Reason.WRONG_TYPE, f"{group} must be an object, not {type(held).__name__}")
-            for source in self.groups[group]:
+            if whole:
+                values[SCORES] = {_clean(name): _number(value) for name, value in held.items()}
+                continue
+            for source in sources:
                 name = source.partition(".")[2]
                 members[group][self.paths[source][1]] = self._value(source, held.get(name), want)
         for group, kind in self.group_types.items():
@@ -193,13 +212,7 @@ class _ModelType:
             return float(value) if value in (0, 1) and isinstance(value, bool | int) else INVALID
         if source in want.times:
             return _time(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return INVALID
-        try:
-            number = float(value)
-        except OverflowError:
-            return INVALID
-        return number if math.isfinite(number) else INVALID
+        return _number(value)
 
 
 class JsonDecoder:
@@ -323,6 +336,32 @@ def refuse_times(
     if not (future.any() or old.any() or bad.any()):
         return None
     return np.select([bad, future, old], [Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD], "")
+
+
+def _largest(maps: Sequence[dict[str, float | None]]) -> NDArray[np.float64]:
+    """The largest value of each map, shape (n,): NaN where it holds none, invalid where it holds an invalid one."""
+    n_members = np.fromiter(map(len, maps), dtype=np.int64, count=len(maps))
+    every = chain.from_iterable(map(methodcaller("values"), maps))
+    values = np.fromiter(every, dtype=np.float64, count=int(n_members.sum()))
+    largest = np.full(len(maps), np.nan)
+    full = n_members > 0
+    if full.any():
+        starts = np.cumsum(n_members) - n_members
+        # Without -0, which would come or not by the order of the members.
+        largest[full] = np.fmax.reduceat(values, starts[full]) + 0.0
+    return largest
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return INVALID
+    try:
+        number = float(value)
+    except OverflowError:
+        return INVALID
+    return number if math.isfinite(number) else INVALID
 
 
 def _time(value: Any) -> float | None:

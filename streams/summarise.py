@@ -22,6 +22,7 @@ from sketches.layout import ERRORS, EVENTS, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from streams.columns import INVALID_TEXT, EventColumns
 from streams.registry import Registry
+from streams.slices import SliceCoder
 from streams.wanted import field_of
 
 MAX_PANES_AT_ONCE = 512
@@ -59,12 +60,12 @@ class _Series:
         self.layout = layout
         self.cells = [FieldCells(field) for field in layout.fields]
         declared = {field.name: field for field in contract.fields}
-        fields = [declared.get(kept.name) or field_of(kept) for kept in layout.fields]
+        fields = [declared.get(kept.name) or field_of(kept, contract) for kept in layout.fields]
         self.sources = [field.source for field in fields]
         self.types = [field.type for field in fields]
         self.kinds = [field.sketch for field in fields]
         self.dimensions = [
-            (dimension.source, pa.array(dimension.values, pa.string()), start)
+            (SliceCoder(dimension), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
         ]
 
@@ -195,9 +196,9 @@ def _summarise(
     moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
     sketches: list[list[NumericSketch | UnseenCategories | None]] = [[None] * layout.n_fields for _ in range(n_panes)]
     groups: list[tuple[int, int, NDArray[np.int64]]] = [(0, 1, pane)]
-    for source, values, start in series.dimensions:
-        n_values = len(values) + 1
-        groups.append((start, n_values, pane * n_values + _slice_codes(events, source, values)))
+    for coder, start in series.dimensions:
+        n_values = coder.n_values + 1
+        groups.append((start, n_values, pane * n_values + coder.codes(events)))
     bounds = np.searchsorted(pane, np.arange(n_panes + 1))
     for start, n_values, group in groups:
         span = slice(start, start + n_values)
@@ -254,28 +255,6 @@ def _category_cells(cells: FieldCells, texts: pa.Array) -> tuple[NDArray[np.int3
 
 def _plain(texts: pa.Array) -> pa.Array:
     return texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
-
-
-def _slice_codes(events: EventColumns, source: str, values: pa.Array) -> NDArray[np.int64]:
-    """Number the slice of each event along one dimension; the last number is `other`."""
-    texts = events.texts.get(source)
-    if texts is None and source in events.numbers:
-        texts = number_texts(events.numbers[source])
-    if texts is None:
-        return np.full(len(events), len(values), dtype=np.int64)
-    found = pc.fill_null(pc.index_in(_plain(texts), value_set=values, skip_nulls=True), len(values))
-    codes: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
-
-
-def number_texts(values: NDArray[np.float64]) -> pa.Array:
-    """Write numbers as slice values are named: `3` for 3.0, `0.5`, null for null and invalid."""
-    distinct, code = np.unique(values, return_inverse=True)
-    names = [
-        None if not np.isfinite(value) else str(int(value)) if value.is_integer() else repr(value)
-        for value in distinct.tolist()
-    ]
-    return pa.array(names, pa.string()).take(pa.array(code))
 
 
 def _numeric_sketches(

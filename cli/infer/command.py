@@ -35,8 +35,15 @@ def infer_command(
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
     latency: Annotated[str | None, typer.Option(metavar="COLUMN", help="Milliseconds that a prediction took.")] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="What columns of class probabilities begin with.", show_default="scores."),
+    ] = None,
     slices: Annotated[
-        list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Judge its values apart; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="COLUMN", help='Judge its values apart, or those of several ("a * b"); repeatable.'
+        ),
     ] = None,
     critical: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A field whose drift pages; repeatable.")
@@ -62,6 +69,7 @@ def infer_command(
     Examples:
         barograph infer train.parquet --model flight-delay --version 3 --time at --score p --label late
         barograph infer train.csv --model churn --version 1 --slice country --pane 1h --window 1d:1h
+        barograph infer train.csv --model churn --version 1 --slice country --slice "country * plan"
     """
     console, errors = Console(), Console(stderr=True)
     try:
@@ -75,6 +83,7 @@ def infer_command(
                 class_=class_,
                 label=label,
                 latency=latency,
+                scores=scores,
                 slices=tuple(slices or ()),
                 critical=frozenset(critical or ()),
             ),

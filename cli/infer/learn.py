@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from barograph.contract import Contract, FieldType, Label, Window
+from barograph.contract import Contract, FieldType, Window
 from barograph.contract_check import check_contract
 from barograph.problems import ContractError
 from barograph.yaml_kinds import name_fault
 from numpy.typing import NDArray
 
-from cli.infer.columns import read_numbers, read_times_ms
+from cli.infer.columns import read_times_ms
 from cli.infer.errors import OptionError, TableError
 from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, Found
+from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
-from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns
+from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns, score_columns
 from cli.infer.slices import Dimension, read_dimension
-from cli.infer.tables import Table, is_text, open_table, plain_type
+from cli.infer.tables import Table, open_table
 from sketches.baseline import ALL, Baseline, FieldBaseline
 from sketches.layout import IntArray
 from sketches.overdispersion import FINDING, ROUGH_WINDOWS
@@ -97,16 +97,17 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         check_roles(table, roles)
         plan = plan_columns(table, roles)
         clock = _Clock(table, roles.time)
-        dimensions = [read_dimension(table, column) for column in roles.slices]
+        dimensions = [read_dimension(table, cut) for cut in roles.slices]
         slice_rows = _slice_rows(table, dimensions)
         windows = None
         if clock.at_ms is not None and clock.untimed is not None:
             windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows)
-        reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed)
+        scores = score_columns(table, roles)
+        reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed, tuple(scores.values()))
         found: list[tuple[FieldPlan, str]] = []
         baselines: list[FieldBaseline] = []
         for planned in plan.fields:
-            on_column(planned.column)
+            on_column(planned.column or planned.name)
             outcome = reader.read(planned)
             if isinstance(outcome, Found):
                 baselines.append(windows.learn(outcome.summary) if windows else outcome.summary.baseline)
@@ -114,7 +115,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             else:
                 plan.left_out[planned.column] = outcome.reason
         _check_kept(table, plan, roles, found)
-        label, label_why = _label(table, roles)
+        label, label_why = infer_label(table, roles, tuple(scores))
         contract = Contract(
             model=draft.model,
             timezone=draft.timezone,
@@ -183,30 +184,6 @@ def _check_kept(table: Table, plan: Plan, roles: Roles, found: Sequence[tuple[Fi
         raise TableError(f"{table.name} has no column that can be watched" + (f": {reasons}" if reasons else ""))
 
 
-def _label(table: Table, roles: Roles) -> tuple[Label | None, str]:
-    """Decide the type of the labels, with the reason."""
-    if roles.label is None:
-        return None, ""
-    kind = plain_type(table.columns[roles.label])
-    positive = True if roles.score is not None else None
-    if pa.types.is_boolean(kind):
-        return Label(type="bool", positive=positive), "true or false"
-    if is_text(kind):
-        why = "classes"
-        if roles.score is not None:
-            why += "; write into the contract which one the score is the probability of (label: positive)"
-        return Label(type="category"), why
-    if pa.types.is_temporal(kind):
-        raise OptionError(f"--label {roles.label}: the column holds {kind}; a label is a class, a flag or a number")
-    values = read_numbers(table, roles.label)
-    valid = values[np.isfinite(values)]
-    if ((valid == 0) | (valid == 1)).all():
-        return Label(type="bool", positive=positive), "0 or 1"
-    if roles.class_ is not None and pa.types.is_integer(kind):
-        return Label(type="category"), "whole numbers, beside a class"
-    return Label(type="float"), "a number to predict"
-
-
 def _decisions(
     table: Table,
     plan: Plan,
@@ -221,7 +198,7 @@ def _decisions(
     for (planned, why), frozen in zip(found, baseline.fields, strict=True):
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         bins = frozen.n_cells - (1 if frozen.kind == "numeric" else 2)
-        decisions.append(Decision(planned.column, planned.name, planned.type, bins, nulls, why))
+        decisions.append(Decision(planned.column or "scores", planned.name, planned.type, bins, nulls, why))
     if roles.time is not None:
         decisions.append(Decision(roles.time, "", "time", 0, None, f"event time, {time_how}"))
     if roles.label is not None:

@@ -136,7 +136,8 @@ def csv_types(contract: Contract) -> dict[str, pa.DataType]:
     if contract.label is not None and contract.label.type == "category":
         types["label"] = pa.string()
     for cut in contract.slices:
-        types |= _named(cut.source, pa.string())
+        for source in cut.sources:
+            types |= _named(source, pa.string())
     for field in contract.fields:
         if field.type in _TYPES:
             types |= _named(field.source, _TYPES[field.type])

@@ -311,3 +311,20 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
             ),
         ),
     )
+
+
+def with_dimension(baseline: Baseline, dimension: SliceValues) -> Baseline:
+    """A baseline with one more slice dimension, which training did not hold: its slices have no rows."""
+    names = [f"{dimension.name}={value}" for value in (*dimension.values, "other")]
+    fields = tuple(
+        msgspec.structs.replace(
+            field, slices={**field.slices, **{name: SliceCounts(cells=(0,) * field.n_cells) for name in names}}
+        )
+        for field in baseline.fields
+    )
+    return msgspec.structs.replace(
+        baseline,
+        slice_rows={**baseline.slice_rows, **dict.fromkeys(names, 0)},
+        dimensions=(*baseline.dimensions, dimension),
+        fields=fields,
+    )
