@@ -78,7 +78,9 @@ def field_of(kept: FieldBaseline, contract: Contract) -> Field:
     elif kept.edges == (0.5,) and kept.low is None:
         kind = "bool"
     is_source = kept.name in OUTPUTS or kept.name.partition(".")[0] in MAPS
-    if kept.name == CONFIDENCE:
+    if kept.name.startswith(SCORES_OF):
+        is_source = kept.kind == "numeric"
+    elif kept.name == CONFIDENCE:
         # A feature may be called so too; in a model with scores it is theirs.
         is_source = any(field.source.startswith(SCORES_OF) for field in contract.fields)
     return Field(name=kept.name, type=kind, source=kept.name if is_source else f"features.{kept.name}")

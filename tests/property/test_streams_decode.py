@@ -29,7 +29,7 @@ RECEIVED_MS = 1_790_000_000_000
 def make_registry(*, confidence: bool, crossed: bool) -> Registry:
     contract = simple_contract()
     # `seen` and `kind` have no baseline: they are decoded all the same.
-    more = (
+    more: tuple[Field, ...] = (
         Field(name="seen", type="timestamp", source="features.seen"),
         Field(name="kind", type="category", source="class"),
         Field(name="score", type="float", source="score"),

@@ -15,7 +15,7 @@ from sketches.baseline import SliceValues
 from streams.columns import INVALID_TEXT, EventColumns
 from streams.slices import SliceCoder, number_of
 
-MEMBERS = {
+MEMBERS: dict[str, list[Any]] = {
     "context.a": ["x", "y", "z", None, "", "x * y", INVALID_TEXT],
     "context.b": ["x", "q", None],
     "features.k": [0.0, -0.0, 1.0, 2.5, -3.0, np.nan, np.inf, -np.inf, 1e22],
