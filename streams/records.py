@@ -59,6 +59,12 @@ class Part(msgspec.Struct, kw_only=True):
     """Shape (fields, 4); empty unless the rectangle holds the slice `all`."""
     sketches: list[bytes]
     """Of the slice `all`, one per field, enveloped; empty unless the rectangle holds the slice `all`."""
+    kept_at: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    """Slice and field of what is kept of other slices, shape (kept, 2), within the rectangle, each once."""
+    kept_moments: NDArray[np.float64] = msgspec.field(default_factory=lambda: np.empty((0, 4)))
+    """Shape (kept, 4)."""
+    kept_sketches: list[bytes] = msgspec.field(default_factory=list)
+    """One per row of `kept_at`, enveloped."""
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +108,9 @@ class _PartBody(msgspec.Struct, array_like=True):
     wide: bool
     moments: bytes
     sketches: list[bytes]
+    kept_at: bytes = b""
+    kept_moments: bytes = b""
+    kept_sketches: list[bytes] = []
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -130,6 +139,9 @@ def encode(record: Part | Progress) -> bytes:
         wide,
         record.moments.astype("<f8").tobytes(),
         record.sketches,
+        record.kept_at.astype("<i4").tobytes(),
+        record.kept_moments.astype("<f8").tobytes(),
+        record.kept_sketches,
     )
     return _pack(_PART, _ENCODER.encode(body))
 
@@ -169,6 +181,10 @@ def _open_part(body: _PartBody) -> Part:
         raise RecordError(f"the part holds {counts.size} counts for {s1 - s0} slices of {body.width} columns")
     if len(moments) not in (0, f1 - f0) or len(body.sketches) not in (0, f1 - f0):
         raise RecordError("the part's moments and sketches do not match its fields")
+    kept_at = np.frombuffer(body.kept_at, dtype="<i4").astype(np.int64).reshape(-1, 2)
+    kept_moments = np.frombuffer(body.kept_moments, dtype="<f8").reshape(-1, 4)
+    if not len(kept_at) == len(kept_moments) == len(body.kept_sketches):
+        raise RecordError("what the part keeps of slices does not match its places")
     return Part(
         model=body.model,
         version=body.version,
@@ -185,6 +201,9 @@ def _open_part(body: _PartBody) -> Part:
         counts=counts.reshape(s1 - s0, body.width),
         moments=moments,
         sketches=body.sketches,
+        kept_at=kept_at,
+        kept_moments=kept_moments,
+        kept_sketches=body.kept_sketches,
     )
 
 

@@ -6,6 +6,7 @@ per field and slice dimension counts them all. No Python runs per value.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Contract
+from barograph.contract import Contract, SketchKind
 from numpy.typing import NDArray
 
 from sketches.categorical import UnseenCategories
 from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
-from sketches.layout import ERRORS, EVENTS, TAIL, IntArray, Layout
+from sketches.layout import ERRORS, EVENTS, N_MOMENTS, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from streams.columns import INVALID_TEXT, EventColumns
 from streams.registry import Registry
@@ -39,6 +40,20 @@ class PaneKey(NamedTuple):
 
 
 @dataclass(slots=True)
+class Kept:
+    """Moments and sketch of a numeric field in one slice of a dimension that the contract keeps them for."""
+
+    moments: NDArray[np.float64]
+    """Shape (N_MOMENTS,)."""
+    sketch: NumericSketch
+
+    def merge(self, other: Kept) -> None:
+        """Add the values of another."""
+        merge_moments(self.moments[None], other.moments[None])
+        self.sketch.merge(other.sketch)
+
+
+@dataclass(slots=True)
 class PaneSummary:
     """The counts, moments and sketches of one pane."""
 
@@ -51,6 +66,8 @@ class PaneSummary:
     """Shape (n_fields, N_MOMENTS), of the slice `all`."""
     sketches: list[NumericSketch | UnseenCategories | None]
     """Of the slice `all`, one per field; None where nothing was seen."""
+    kept: dict[tuple[int, int], Kept] = dataclasses.field(default_factory=dict)
+    """By slice and field: what the contract has kept of other slices than `all`, where there was a value."""
 
 
 class _Series:
@@ -68,6 +85,12 @@ class _Series:
             (SliceCoder(dimension), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
         ]
+        asked = {cut.name: cut.sketches for cut in contract.slices}
+        self.kept = [
+            {layout.field_index[name] for name in asked.get(dimension.name, ()) if name in layout.field_index}
+            for dimension in layout.baseline.dimensions
+        ]
+        """Per dimension the fields whose moments and sketches are kept for each of its slices."""
 
 
 class FlushSummaries:
@@ -127,29 +150,28 @@ class FlushSummaries:
             last = min(first + MAX_PANES_AT_ONCE, len(distinct))
             lo, hi = np.searchsorted(group, [first, last])
             some = events if hi - lo == len(events) else _reorder(events, np.arange(lo, hi))
-            counts, moments, sketches = _summarise(some, series, group[lo:hi] - first, last - first)
+            counts, moments, sketches, kept = _summarise(some, series, group[lo:hi] - first, last - first)
             for i in range(last - first):
                 key = PaneKey(events.model, version, baseline_id, int(distinct[first + i]) * contract.pane_s)
-                self._merge(key, contract.pane_s, unregistered, series, counts[i], moments[i], sketches[i])
+                summary = PaneSummary(
+                    series.layout, contract.pane_s, unregistered, counts[i], moments[i], sketches[i], kept[i]
+                )
+                self._merge(key, summary)
 
-    def _merge(
-        self,
-        key: PaneKey,
-        pane_s: int,
-        unregistered: bool,
-        series: _Series,
-        counts: IntArray,
-        moments: NDArray[np.float64],
-        sketches: list[NumericSketch | UnseenCategories | None],
-    ) -> None:
+    def _merge(self, key: PaneKey, more: PaneSummary) -> None:
         held = self.panes.get(key)
         if held is None:
-            self.panes[key] = PaneSummary(series.layout, pane_s, unregistered, counts, moments, sketches)
+            self.panes[key] = more
             return
-        held.counts += counts
-        merge_moments(held.moments, moments)
-        for i, sketch in enumerate(sketches):
+        held.counts += more.counts
+        merge_moments(held.moments, more.moments)
+        for i, sketch in enumerate(more.sketches):
             held.sketches[i] = merge_sketch(held.sketches[i], sketch)
+        for place, kept in more.kept.items():
+            if place in held.kept:
+                held.kept[place].merge(kept)
+            else:
+                held.kept[place] = kept
 
 
 def merge_moments(into: NDArray[np.float64], other: NDArray[np.float64]) -> None:
@@ -189,12 +211,19 @@ def _reorder(events: EventColumns, order: NDArray[np.int64]) -> EventColumns:
 
 def _summarise(
     events: EventColumns, series: _Series, pane: NDArray[np.int64], n_panes: int
-) -> tuple[IntArray, NDArray[np.float64], list[list[NumericSketch | UnseenCategories | None]]]:
+) -> tuple[
+    IntArray,
+    NDArray[np.float64],
+    list[list[NumericSketch | UnseenCategories | None]],
+    list[dict[tuple[int, int], Kept]],
+]:
     """Count events that are ordered by pane; `pane` of shape (n,) numbers the panes from 0."""
     layout = series.layout
     counts = np.zeros((n_panes, layout.n_slices, layout.width), dtype=np.int64)
     moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
     sketches: list[list[NumericSketch | UnseenCategories | None]] = [[None] * layout.n_fields for _ in range(n_panes)]
+    kept: list[dict[tuple[int, int], Kept]] = [{} for _ in range(n_panes)]
+    orders: dict[int, NDArray[np.int64]] = {}
     groups: list[tuple[int, int, NDArray[np.int64]]] = [(0, 1, pane)]
     for coder, start in series.dimensions:
         n_values = coder.n_values + 1
@@ -216,7 +245,19 @@ def _summarise(
             for start, n_values, group in groups:
                 block = count_numeric(cells, found, group, n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
-            _numeric_sketches(i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches)
+            panes, found_moments, found_sketches = _by_group(field.integer, series.kinds[i], field.mean, values, bounds)
+            moments[panes, i] = found_moments
+            for p, sketch in zip(panes, found_sketches, strict=True):
+                sketches[p][i] = sketch
+            for (start, n_values, group), asked in zip(groups[1:], series.kept, strict=True):
+                if i in asked:
+                    order = orders.get(start)
+                    if order is None:
+                        order = orders[start] = np.argsort(group, kind="stable")
+                    ends = np.searchsorted(group[order], np.arange(n_panes * n_values + 1))
+                    places = _by_group(field.integer, series.kinds[i], field.mean, values[order], ends)
+                    for g, of_slice, sketch in zip(*places, strict=True):
+                        kept[g // n_values][start + g % n_values, i] = Kept(of_slice, sketch)
         else:
             texts = events.texts.get(series.sources[i])
             if texts is None:
@@ -231,7 +272,7 @@ def _summarise(
                     block[:, field.n_cells] = np.bincount(group[invalid], minlength=n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
-    return counts, moments, sketches
+    return counts, moments, sketches, kept
 
 
 def field_numbers(events: EventColumns, source: str, field_type: str) -> NDArray[np.float64]:
@@ -257,36 +298,37 @@ def _plain(texts: pa.Array) -> pa.Array:
     return texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
 
 
-def _numeric_sketches(
-    i: int,
-    integer: bool,
-    kind: str,
-    mean: float,
-    values: NDArray[np.float64],
-    bounds: NDArray[np.int64],
-    moments: NDArray[np.float64],
-    sketches: list[list[NumericSketch | UnseenCategories | None]],
-) -> None:
+def _by_group(
+    integer: bool, kind: SketchKind, mean: float, values: NDArray[np.float64], bounds: NDArray[np.int64]
+) -> tuple[list[int], NDArray[np.float64], list[NumericSketch]]:
+    """Summarise numbers per group: group g holds values[bounds[g]:bounds[g + 1]], of which the finite ones count.
+
+    Returns:
+        The groups with a finite value, their moments of shape (groups, N_MOMENTS), their sketches.
+    """
     finite = np.isfinite(values)
     if not finite.all():
         values = values[finite]
         kept = np.concatenate(([0], np.cumsum(finite)))
         bounds = kept[bounds]
     full = np.flatnonzero(bounds[1:] > bounds[:-1])
+    moments = np.empty((len(full), N_MOMENTS))
     if not len(full):
-        return
+        return [], moments, []
     starts = bounds[:-1][full]
     # Of numbers near the end of the range the sums are infinite: what is stored then says "out of range".
     with np.errstate(over="ignore", invalid="ignore"):
         shifted = values - mean
-        moments[full, i, 0] = np.add.reduceat(shifted, starts)
-        moments[full, i, 1] = np.add.reduceat(shifted * shifted, starts)
-    moments[full, i, 2] = np.minimum.reduceat(values, starts)
-    moments[full, i, 3] = np.maximum.reduceat(values, starts)
-    for p in full.tolist():
-        sketch = numeric_sketch(integer, kind)  # type: ignore[arg-type]
-        sketch.update(values[bounds[p] : bounds[p + 1]])
-        sketches[p][i] = sketch
+        moments[:, 0] = np.add.reduceat(shifted, starts)
+        moments[:, 1] = np.add.reduceat(shifted * shifted, starts)
+    moments[:, 2] = np.minimum.reduceat(values, starts)
+    moments[:, 3] = np.maximum.reduceat(values, starts)
+    sketches = []
+    for g in full.tolist():
+        sketch = numeric_sketch(integer, kind)
+        sketch.update(values[bounds[g] : bounds[g + 1]])
+        sketches.append(sketch)
+    return full.tolist(), moments, sketches
 
 
 def _unseen_sketches(

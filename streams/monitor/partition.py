@@ -31,7 +31,6 @@ from streams.monitor.store import Store, Writes, restore_panes, restore_volume
 from streams.monitor.windows import all_ends, ends_covering, last_end_s, reach_s, step_s, uses_hours
 from streams.records import Part, Progress, RecordError
 from streams.registry import Registry
-from streams.summarise import merge_moments, merge_sketch
 from streams.topics import parts_partition
 
 log = structlog.get_logger()
@@ -488,19 +487,7 @@ class PartitionState:
         ]
         if not panes:
             return None
-        merged = series.empty_pane(start_s)
-        for pane in panes:
-            merged.counts += pane.counts
-            merged.late += pane.late
-            merge_moments(merged.moments, pane.moments)
-            np.maximum(merged.pos, pane.pos, out=merged.pos)
-        for i in range(series.layout.n_fields):
-            sketch = None
-            for pane in panes:
-                if pane.sketches[i]:
-                    sketch = merge_sketch(sketch, series.open_sketch(i, pane.sketches[i]))
-            merged.sketches[i] = b"" if sketch is None else sketch.to_bytes()
-        return merged
+        return series.merged(start_s, panes)
 
     def _forget(self, state: ModelState) -> None:
         """Drop written panes and hours that no window ahead needs."""

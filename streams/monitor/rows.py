@@ -40,13 +40,15 @@ def pane_columns(
     p, s, f = np.nonzero(chosen)
     kept = cells[np.repeat(chosen, n_cells, axis=2)]
     offsets = np.concatenate(([0], np.cumsum(n_cells[f])))
-    # Moments are kept of the slice `all` alone, and only where there was a number; elsewhere they are no zeros.
+    # Moments are kept of the slice `all` and of those that the contract names, and only where there was a number;
+    # elsewhere they are no zeros.
     moments = np.full((len(panes), n_slices, n_fields, 4), np.nan)
     moments[:, 0] = np.stack([pane.moments for pane in panes])
+    for i, pane in enumerate(panes):
+        for (j, k), of_slice in pane.kept.items():
+            moments[i, j, k] = of_slice.moments
     moments[~np.isfinite(moments[..., 2])] = np.nan
-    sketches = [
-        panes[i].sketches[k] if j == 0 else b"" for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)
-    ]
+    sketches = [_sketch(panes[i], j, k) for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
     pos = np.stack([pane.pos[:, 1:] for pane in panes])
     return {
         **_common(series, parts_partition, len(p)),
@@ -69,6 +71,13 @@ def pane_columns(
         "sealed": sealed[p],
         "pos": np.maximum(pos[p, s, f], 0),
     }
+
+
+def _sketch(pane: Pane, slice_index: int, field_index: int) -> bytes:
+    if slice_index == 0:
+        return pane.sketches[field_index]
+    kept = pane.kept.get((slice_index, field_index))
+    return b"" if kept is None else kept.sketch
 
 
 def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from sketches.bins import PsiBins, RateCells
 from sketches.categorical import UnseenCategories
-from sketches.envelope import EnvelopeError
+from sketches.envelope import EnvelopeError, MixedSketches
 from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from streams.flush import span
@@ -18,6 +19,18 @@ from streams.records import Part, RecordError
 from streams.summarise import merge_moments, merge_sketch
 
 Sketch = NumericSketch | UnseenCategories
+KEPT_BYTES = 300
+"""What the objects around a kept sketch take, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBytes:
+    """Moments and sketch of a numeric field in one slice that the contract keeps them for."""
+
+    moments: NDArray[np.float64]
+    """Shape (N_MOMENTS,)."""
+    sketch: bytes
+    """Enveloped."""
 
 
 @dataclass(slots=True)
@@ -37,6 +50,8 @@ class Pane:
     """Shape (n_slices,): events that came after the pane was sealed."""
     sealed: bool = False
     dirty: bool = True
+    kept: dict[tuple[int, int], KeptBytes] = field(default_factory=dict)
+    """By slice and field, where it was kept of every value."""
 
     @property
     def n_events(self) -> int:
@@ -45,7 +60,8 @@ class Pane:
     @property
     def n_bytes(self) -> int:
         """What the pane takes in memory, about."""
-        return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches))
+        kept = sum(KEPT_BYTES + len(each.sketch) for each in self.kept.values())
+        return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches)) + kept
 
     def seal(self, pos: int) -> None:
         """Note that no event is expected any more, by the record at `pos`."""
@@ -121,6 +137,10 @@ class Series:
         columns = span(layout, part.field_from, part.field_to)
         if part.counts.shape[1] != HEADER + columns.stop - columns.start:
             raise RecordError(f"the part's counts do not have the width that baseline {self.baseline_id} asks for")
+        for s, f in part.kept_at.tolist():
+            inside = max(1, part.slice_from) <= s < part.slice_to and part.field_from <= f < part.field_to
+            if not inside or layout.fields[f].kind != "numeric":
+                raise RecordError(f"the part keeps values of slice {s} and field {f}, where it has none")
 
     def merge(self, pane: Pane, part: Part, pos: int, *, late: bool) -> bool:
         """Merge a part into the rows that have not had it yet; return whether any had not.
@@ -135,6 +155,7 @@ class Series:
         if not rows.any() and not header.any():
             return False
         sketches = self._merged_sketches(pane, part, rows) if part.sketches else None
+        kept = self._merged_kept(pane, part, rows)
         columns = span(layout, f0, f1)
         counts = part.counts[:, HEADER:]
         if not rows.all():
@@ -150,6 +171,11 @@ class Series:
             merged = pane.moments[f0:f1][fresh]
             merge_moments(merged, part.moments[fresh])
             pane.moments[f0 + fresh] = merged
+        for place, each in kept.items():
+            if each is None:
+                pane.kept.pop(place, None)
+            else:
+                pane.kept[place] = each
         pane.pos[s0:s1, 1 + f0 : 1 + f1] = np.where(rows, pos, pane.pos[s0:s1, 1 + f0 : 1 + f1])
         if f0 == 0:
             pane.pos[s0:s1, 0] = np.where(header, pos, pane.pos[s0:s1, 0])
@@ -181,6 +207,98 @@ class Series:
                 )
                 merged.append(b"" if sketch is None else sketch.to_bytes())
         return merged
+
+    def _merged_kept(self, pane: Pane, part: Part, rows: NDArray[np.bool_]) -> dict[tuple[int, int], KeptBytes | None]:
+        """What a part changes in what is kept of slices; None where it is kept no more.
+
+        A pane's moments and sketch of a slice are of all of its values or they are none: where a part has values
+        and did not keep them (the contract asked for it later, or asks no more), what others kept goes.
+        """
+        told = {
+            (s, f): KeptBytes(moments, sketch)
+            for (s, f), moments, sketch in zip(
+                part.kept_at.tolist(), part.kept_moments, part.kept_sketches, strict=True
+            )
+        }
+        s0, f0 = part.slice_from, part.field_from
+        changed: dict[tuple[int, int], KeptBytes | None] = {}
+        for s, f in {*told, *pane.kept}:
+            if not (s0 <= s < part.slice_to and f0 <= f < part.field_to and rows[s - s0, f - f0]):
+                continue
+            shift = HEADER + int(self.layout.starts[f] - self.layout.starts[f0])
+            added = part.counts[s - s0, shift : shift + int(self.layout.n_cells[f]) - 1].any()
+            if added:
+                changed[s, f] = self._both(pane, told.get((s, f)), s, f)
+        return changed
+
+    def _both(self, pane: Pane, more: KeptBytes | None, s: int, f: int) -> KeptBytes | None:
+        """What a pane and a part keep of one slice and field, together."""
+        if more is None:
+            return None
+        held = pane.kept.get((s, f))
+        if held is None:
+            self._open_kept(f, more.sketch)
+            return None if self.has_values(pane, s, f) else more
+        return self.merged_kept(f, [held, more])
+
+    def has_values(self, pane: Pane, slice_index: int, field_index: int) -> bool:
+        """Whether a pane holds valid values of a slice and field."""
+        start = int(self.layout.starts[field_index])
+        return bool(pane.counts[slice_index, start : start + int(self.layout.n_cells[field_index]) - 1].any())
+
+    def merged_kept(self, field_index: int, every: list[KeptBytes]) -> KeptBytes | None:
+        """Merge what is kept of one slice and field; None where sketches differ in kind.
+
+        Raises:
+            RecordError: the bytes of a sketch are damaged.
+        """
+        if len(every) == 1:
+            return every[0]
+        moments, sketch = every[0].moments.copy()[None], self._open_kept(field_index, every[0].sketch)
+        for each in every[1:]:
+            more = self._open_kept(field_index, each.sketch)
+            if sketch is None or more is None:
+                return None
+            merge_moments(moments, each.moments[None])
+            sketch.merge(more)
+        return None if sketch is None else KeptBytes(moments[0], sketch.to_bytes())
+
+    def _open_kept(self, field_index: int, data: bytes) -> NumericSketch | None:
+        """Open what is kept of a slice; None where the contract changed its kind meanwhile."""
+        kept = self.layout.fields[field_index]
+        declared = next((f for f in self.contract.fields if f.name == kept.name), None)
+        try:
+            return numeric_sketch(kept.integer, declared.sketch if declared else "kll", data)
+        except MixedSketches:
+            return None
+        except (EnvelopeError, ValueError) as error:
+            raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
+
+    def merged(self, start_s: int, panes: Sequence[Pane]) -> Pane:
+        """Merge panes (or hours) into one that begins at `start_s`.
+
+        Raises:
+            RecordError: a sketch is damaged.
+        """
+        total = self.empty_pane(start_s)
+        for pane in panes:
+            total.counts += pane.counts
+            total.late += pane.late
+            merge_moments(total.moments, pane.moments)
+            np.maximum(total.pos, pane.pos, out=total.pos)
+        for i in range(self.layout.n_fields):
+            sketch = None
+            for pane in panes:
+                if pane.sketches[i]:
+                    sketch = merge_sketch(sketch, self.open_sketch(i, pane.sketches[i]))
+            total.sketches[i] = b"" if sketch is None else sketch.to_bytes()
+        for s, f in sorted({place for pane in panes for place in pane.kept}):
+            with_values = [pane for pane in panes if self.has_values(pane, s, f)]
+            every = [pane.kept[s, f] for pane in with_values if (s, f) in pane.kept]
+            both = self.merged_kept(f, every) if every and len(every) == len(with_values) else None
+            if both is not None:
+                total.kept[s, f] = both
+        return total
 
     def open_sketch(self, field_index: int, data: bytes) -> Sketch:
         """Open a field's sketch.

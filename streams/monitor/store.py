@@ -13,7 +13,7 @@ import pyarrow as pa
 from sketches.layout import ERRORS, EVENTS, HEADER
 from streams.monitor.chain import ENDED_MS, Chain, ChainRow, Loss
 from streams.monitor.rows import MAX_MS
-from streams.monitor.series import Pane, Series
+from streams.monitor.series import KeptBytes, Pane, Series
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
@@ -164,10 +164,15 @@ def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> Non
         ]
         pane.pos[s, 1 + f] = pos[i]
         pane.sealed = pane.sealed or bool(columns["sealed"][i])
+        sketch = columns["sketch"][i] or b""
+        has_values = layout.fields[f].kind == "numeric" and numbers["n"][i] > numbers["nulls"][i]
+        moments = [numbers[name][i] for name in ("shift_sum", "shift_square_sum", "minimum", "maximum")]
         if s == 0:
-            pane.sketches[f] = columns["sketch"][i] or b""
-            if layout.fields[f].kind == "numeric" and numbers["n"][i] > numbers["nulls"][i]:
-                pane.moments[f] = [numbers[name][i] for name in ("shift_sum", "shift_square_sum", "minimum", "maximum")]
+            pane.sketches[f] = sketch
+            if has_values:
+                pane.moments[f] = moments
+        elif sketch and has_values:
+            pane.kept[s, f] = KeptBytes(np.array(moments), sketch)
     into.update(built)
 
 

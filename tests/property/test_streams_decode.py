@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Field
+from barograph.contract import Field, Slice
 from barograph.events import encode_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,10 +24,16 @@ from streams.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract, with_dimension
 
 RECEIVED_MS = 1_790_000_000_000
+ALL_OF_IT = "context.region * features.k * features.flag * features.colour"
 
 
 def make_registry(*, confidence: bool, crossed: bool) -> Registry:
-    contract = simple_contract()
+    contract = simple_contract(
+        slices=(
+            Slice(name="region", source="context.region", sketches=("x", "k")),
+            Slice(name="all of it", source=ALL_OF_IT, sketches=("flag", "score", "nobody")),
+        )
+    )
     # `seen` and `kind` have no baseline: they are decoded all the same.
     more: tuple[Field, ...] = (
         Field(name="seen", type="timestamp", source="features.seen"),
@@ -45,7 +51,7 @@ def make_registry(*, confidence: bool, crossed: bool) -> Registry:
             baseline,
             SliceValues(
                 name="all of it",
-                source="context.region * features.k * features.flag * features.colour",
+                source=ALL_OF_IT,
                 values=("north * 2 * 1 * red", "north * 2 * 1 * green", "south * -1 * 0 * red", "nonsense"),
                 trained=False,
             ),
@@ -185,7 +191,10 @@ def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict
             pane.counts.tolist(),
             # Sums may differ in their last bits where the grouping of additions differs.
             [f"{value:.9e}" for value in (pane.moments + 0.0).ravel().tolist()],
-            [sketch is not None for sketch in pane.sketches],
+            [
+                *(sketch is not None for sketch in pane.sketches),
+                *sorted((place, kept.sketch.n, kept.moments[2:].tolist()) for place, kept in pane.kept.items()),
+            ],
         )
         for key, pane in gathered.panes.items()
     }

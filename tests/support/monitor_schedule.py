@@ -72,7 +72,7 @@ def contract(model: str, pane_s: int) -> Contract:
             Field(name="x", type="float", source="features.x"),
             Field(name="colour", type="category", source="features.colour"),
         ),
-        slices=(Slice(name="region", source="context.region"),),
+        slices=(Slice(name="region", source="context.region", sketches=("x",)),),
     )
 
 
