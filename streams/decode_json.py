@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain
@@ -127,7 +128,10 @@ class _ModelType:
             if source == CONFIDENCE:
                 return _largest(scores)
             # Straight from the structs: a list between would cost a quarter more.
-            return np.fromiter(read(source), dtype=np.float64, count=len(events))
+            try:
+                return np.fromiter(read(source), dtype=np.float64, count=len(events))
+            except OverflowError:  # a flag may be a whole number of hundreds of digits
+                return np.array([_within_floats(value) for value in read(source)], dtype=np.float64)
 
         numbers = {source: read_numbers(source) for source in self.want.numbers}
         for source in self.want.flags:
@@ -371,6 +375,10 @@ def _time(value: Any) -> float | None:
         return value
     parsed = parse_time_ms(value)
     return INVALID if parsed is None else float(parsed)
+
+
+def _within_floats(value: Any) -> Any:
+    return INVALID if isinstance(value, int) and abs(value) > sys.float_info.max else value
 
 
 def _text(value: Any) -> str | None:
