@@ -33,6 +33,7 @@ COMMANDS: dict[str, _Entry] = {
     "load": _Entry(
         "cli.load.command", "load_command", "Load history and nightly labels from files, through the publisher."
     ),
+    "check": _Entry("cli.check.command", "check_command", "Hold training or serving data against the contract."),
     "plan": _Entry("cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
     "apply": _Entry(
         "cli.apply.command",

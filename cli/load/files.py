@@ -75,6 +75,11 @@ class EventFile:
             raise LoadError(f"{self.path} cannot be read further: {_first_line(error)}.") from error
 
     @property
+    def has_text_values(self) -> bool:
+        """Whether every value is written as text, as in CSV."""
+        return self._kind == "csv"
+
+    @property
     def _title(self) -> str:
         return {"parquet": "Parquet", "csv": "a CSV table", "file": "an Arrow file", "stream": "an Arrow stream"}[
             self._kind
