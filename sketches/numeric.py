@@ -238,12 +238,21 @@ class NumericSketch:
         return sketch
 
     def _narrow(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Cast to the sketch's width; what exceeds its range becomes its largest number, never infinite."""
-        bounds = np.finfo(self._engine.dtype)
-        low, high = float(bounds.min), float(bounds.max)
-        if values.size and (values.max() > high or values.min() < low):
-            values = np.clip(values, low, high)
-        return values.astype(self._engine.dtype, copy=False)
+        return _narrowed(self._engine, values)
+
+
+def as_sketched(sketch_type: SketchType, values: ArrayLike) -> FloatArray:
+    """Round values as a numeric sketch rounds what it is given, any shape; order is kept."""
+    return _narrowed(_ENGINES[sketch_type], np.asarray(values, dtype=np.float64)).astype(np.float64)
+
+
+def _narrowed(engine: _Engine, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Cast to the sketch's width; what exceeds its range becomes its largest number, never infinite."""
+    bounds = np.finfo(engine.dtype)
+    low, high = float(bounds.min), float(bounds.max)
+    if values.size and (values.max() > high or values.min() < low):
+        values = np.clip(values, low, high)
+    return values.astype(engine.dtype, copy=False)
 
 
 def _check_preamble(engine: _Engine, sketch_type: SketchType, payload: bytes) -> None:
