@@ -177,11 +177,12 @@ class NumericSketch:
         """Return the share of values ≤ `value`, within `rank_error_at`; NaN where the sketch is empty."""
         return float(self.cdf([value])[0])
 
-    def cdf(self, points: ArrayLike) -> FloatArray:
+    def cdf(self, points: ArrayLike, *, below: bool = False) -> FloatArray:
         """Return the share of values ≤ each point.
 
         Args:
             points: shape (p,), in any order, repeats and infinities allowed.
+            below: give the share of values < each point instead.
 
         Returns:
             Shape (p,), in [0, 1]; all NaN where the sketch is empty.
@@ -197,7 +198,7 @@ class NumericSketch:
         # Points are rounded as values were, so a point equal to a value counts it; and rounding can make two
         # equal.
         distinct, where = np.unique(self._narrow(wanted), return_inverse=True)
-        return np.array(self._sketch.get_cdf(distinct, True), dtype=np.float64)[where]
+        return np.array(self._sketch.get_cdf(distinct, not below), dtype=np.float64)[where]
 
     @property
     def rank_error(self) -> float:
