@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from barograph.contract import Window, parse_duration
+from barograph.contract import Arms, Window, parse_duration
 from rich.console import Console
 from rich.text import Text
 
@@ -58,6 +58,13 @@ def infer_command(
         ),
     ] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME=SHARE", help="An arm of an A/B test and its share; repeatable."),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(metavar="context.NAME", help="What is assigned to arms, such as context.user.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files are written.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files of another content.")] = False,
 ) -> None:
@@ -70,6 +77,7 @@ def infer_command(
         barograph infer train.parquet --model flight-delay --version 3 --time at --score p --label late
         barograph infer train.csv --model churn --version 1 --slice country --pane 1h --window 1d:1h
         barograph infer train.csv --model churn --version 1 --slice country --slice "country * plan"
+        barograph infer train.csv --model churn --version 2 --arm a=0.9 --arm b=0.1 --unit context.user
     """
     console, errors = Console(), Console(stderr=True)
     try:
@@ -90,6 +98,7 @@ def infer_command(
             pane_s=_duration("--pane", pane) if pane is not None else DEFAULTS.pane_s,
             windows=tuple(map(parse_window, windows)) if windows else DEFAULTS.windows,
             timezone=timezone,
+            arms=parse_arms(arms or [], unit),
         )
         with errors.status("reading") as status:
             result = infer(options, lambda column: status.update(Text(f"reading {column}")))
@@ -114,6 +123,28 @@ def parse_window(text: str) -> Window:
     if not colon:
         raise OptionError(f"--window {text}: write the length and the hop, such as 1d:1h")
     return Window(_duration(f"--window {text}", length), _duration(f"--window {text}", hop))
+
+
+def parse_arms(texts: list[str], unit: str | None) -> Arms | None:
+    """Read arms such as `a=0.9`; None where there are none.
+
+    Raises:
+        OptionError: one is not NAME=SHARE, or there is a unit and no arm. The contract's own rules come later.
+    """
+    if not texts:
+        if unit is not None:
+            raise OptionError("--unit: there is no arm; name each with --arm NAME=SHARE")
+        return None
+    shares: dict[str, float] = {}
+    for text in texts:
+        name, _, share = text.rpartition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            name = ""
+        if not name:
+            raise OptionError(f"--arm {text}: write the arm and its share, such as a=0.5")
+    return Arms(shares=shares, unit=unit or "")
 
 
 def _duration(option: str, text: str) -> int:

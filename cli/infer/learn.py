@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from barograph.contract import Contract, FieldType, Window
+from barograph.contract import Arms, Contract, FieldType, Window
 from barograph.contract_check import check_contract
 from barograph.problems import ContractError
 from barograph.yaml_kinds import name_fault
@@ -19,7 +19,7 @@ from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, Found
 from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns, score_columns
-from cli.infer.slices import Dimension, read_dimension
+from cli.infer.slices import Dimension, arm_slice, arm_values, read_dimension
 from cli.infer.tables import Table, open_table
 from sketches.baseline import ALL, Baseline, FieldBaseline
 from sketches.layout import IntArray
@@ -43,6 +43,8 @@ class InferOptions:
     pane_s: int = DEFAULTS.pane_s
     windows: tuple[Window, ...] = DEFAULTS.windows
     timezone: str = DEFAULTS.timezone
+    arms: Arms | None = None
+    """The arms of an A/B test, which training data does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,9 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             pane_s=draft.pane_s,
             windows=draft.windows,
             fields=tuple(planned.declared for planned, _ in found),
-            slices=tuple(dimension.declared for dimension in dimensions),
+            slices=(*(dimension.declared for dimension in dimensions), *arm_slice(options.arms, found)),
             label=label,
+            arms=options.arms,
             ignored={name: why for name, why in plan.left_out.items() if name_fault(name) is None},
         )
         _check(contract)
@@ -132,7 +135,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             version=options.version,
             rows=table.rows,
             slice_rows=slice_rows,
-            dimensions=tuple(dimension.values for dimension in dimensions),
+            dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
             fields=tuple(baselines),
             source=table.name,
         )

@@ -35,6 +35,11 @@ def print_report(result: InferResult, written: Written, console: Console) -> Non
         )
     for dimension in baseline.dimensions:
         values = ", ".join(dimension.values[:8]) + (", …" if len(dimension.values) > 8 else "")
+        if not dimension.trained:
+            console.print(
+                Text(f"Slices by {dimension.name}: {values}; training holds none, so they are judged by all.")
+            )
+            continue
         others = baseline.slice_rows[f"{dimension.name}=other"]
         console.print(
             Text(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")

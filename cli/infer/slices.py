@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import CROSS, Slice
+from barograph.contract import CROSS, Arms, Slice
 from barograph.yaml_kinds import name_fault
 from numpy.typing import NDArray
 
 from cli.infer.columns import MAX_SLICE_TEXTS, NULL_CODE, TooManyTexts, read_texts
 from cli.infer.errors import OptionError
+from cli.infer.profile import FieldPlan
 from cli.infer.tables import Table, is_text, plain_type
 from sketches.baseline import OTHER, SliceValues
 
@@ -77,6 +79,30 @@ def read_dimension(table: Table, cut: str) -> Dimension:
         trained=True,
     )
     return Dimension(cut, values, lookup[codes])
+
+
+ARM = "arm"
+SKETCHED = ("score", "latency_ms", "confidence")
+"""Outputs whose quantiles are kept per arm."""
+
+
+def arm_slice(arms: Arms | None, found: Iterable[tuple[FieldPlan, str]]) -> tuple[Slice, ...]:
+    """The dimension of the arms as the contract has it; none without arms.
+
+    Args:
+        arms: of the A/B test.
+        found: the fields that are watched, each with the reason.
+    """
+    if arms is None:
+        return ()
+    watched = {planned.name for planned, _ in found}
+    sketches = tuple(name for name in SKETCHED if name in watched)
+    return (Slice(name=ARM, source=ARM, values=tuple(arms.shares), sketches=sketches),)
+
+
+def arm_values(arms: Arms | None) -> tuple[SliceValues, ...]:
+    """The dimension of the arms as the baseline has it: training holds none, so arms are judged against `all`."""
+    return () if arms is None else (SliceValues(name=ARM, source=ARM, values=tuple(arms.shares), trained=False),)
 
 
 def _read_members(table: Table, column: str, *, crossed: bool) -> tuple[list[str], CodeArray]:
