@@ -78,7 +78,7 @@ class Kept:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: "object" if type(value) is object else repr(value))
 def test_wrong_is_invalid(kind: FieldType, value: Any) -> None:
     kept = Kept()
     publisher = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: kept))
