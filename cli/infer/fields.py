@@ -29,8 +29,7 @@ from cli.infer.summarise import (
     summarise_texts,
 )
 from cli.infer.tables import Table
-from sketches.baseline import ALL, FieldBaseline
-from sketches.bins import RARE_DIVISOR
+from sketches.baseline import ALL, RARE_DIVISOR, FieldBaseline
 from sketches.layout import IntArray
 from sketches.quantiles import FEW_INTEGERS, POINT_MASS
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sketches.bins import RATE_KINDS
 from sketches.layout import ERRORS, EVENTS, IntArray
 from sketches.levels import LEVEL_NAMES, Level
-from sketches.psi import psi_verdicts
+from sketches.psi import Expectation, psi_verdicts
 from sketches.rates import rate_verdicts
+from sketches.season import slot_unit_s, slots_of
 from streams.monitor.series import Series
 from streams.monitor.windows import step_s
 
@@ -35,6 +36,29 @@ def window_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray
     last = (np.array(ends_s) - first) // step
     summed: IntArray = total[last] - total[last - window.length_s // step]
     return summed
+
+
+def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> Expectation | None:
+    """What windows should hold by the hours of the week that they lie in; None where the whole week judges.
+
+    That takes a contract that asks for it and a baseline that holds the hours; `ends_s` ascends.
+    """
+    season = series.compiled.season
+    if season is None or not len(season.groups) or series.contract.season != "hour_of_week":
+        return None
+    step = step_s(series.contract, window)
+    first = ends_s[0] - window.length_s
+    cells = series.stack(first, ends_s[-1], step, n_slices=1)[:, 0, series.compiled.row_cells]
+    n_cells = series.layout.n_cells
+    events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
+    starts = first + np.arange(len(events)) * step
+    slot = slots_of(starts, slot_unit_s(series.contract.pane_s), season.timezone)
+    slots = np.unique(slot)
+    total = np.zeros((len(events) + 1, len(slots), len(season.fields)), dtype=np.int64)
+    total[1:] = np.where((slot[:, None] == slots)[:, :, None], events[:, None, :], 0)
+    np.cumsum(total, axis=0, out=total)
+    last = (np.array(ends_s) - first) // step
+    return season.expectation(slots.tolist(), total[last] - total[last - window.length_s // step])
 
 
 def judge(
@@ -151,12 +175,22 @@ class _Batch:
         if not bins.n_groups:
             return {}
         wanted = self.wanted(bins.slice_index)
-        found = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=lines.minor, major=lines.major)
+        expected = seasonal_expectation(self.series, self.window, self.ends_s.tolist())
+        found = psi_verdicts(
+            bins.base_bins,
+            window_bins,
+            bins.starts,
+            phi=phi,
+            minor=lines.minor,
+            major=lines.major,
+            expected=expected,
+        )
         where = np.nonzero(wanted)
         w, g = where
         top = found.top_bin[where]
         top_flat = bins.starts[g] + np.maximum(top, 0)
         m = np.add.reduceat(bins.base_bins, bins.starts)[g]
+        share = bins.base_bins[top_flat] / m if expected is None else expected.share[w, top_flat]
         n = found.n[where]
         labels = pa.array(np.array(bins.labels, dtype=object), pa.string()).take(pa.array(top_flat))
         columns = self.common(where, bins.slice_index, self.field_names(bins.field_index))
@@ -173,7 +207,7 @@ class _Batch:
             "line_major": np.full(len(w), lines.major),
             "top_bin": pa.array(labels).fill_null("") if (top >= 0).all() else _blank(labels, top < 0),
             "top_bin_index": top.astype(np.int32),
-            "expected_share": bins.base_bins[top_flat] / m,
+            "expected_share": share,
             "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
             "visible_shift": found.visible_shift[where],
         }

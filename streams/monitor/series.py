@@ -14,6 +14,7 @@ from sketches.categorical import UnseenCategories
 from sketches.envelope import EnvelopeError, MixedSketches
 from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
+from sketches.season import Season
 from streams.flush import span
 from streams.records import Part, RecordError
 from streams.summarise import merge_moments, merge_sketch
@@ -78,6 +79,8 @@ class Compiled:
     rates: RateCells
     row_cells: NDArray[np.bool_]
     """Shape (width,): the columns that are cells, in the order of the fields."""
+    season: Season | None = None
+    """The hours of the week, where the baseline holds any."""
 
     @classmethod
     def of(cls, layout: Layout) -> Compiled:
@@ -85,7 +88,9 @@ class Compiled:
         cells = np.zeros(layout.width, dtype=bool)
         for start, n in zip(layout.starts.tolist(), layout.n_cells.tolist(), strict=True):
             cells[start : start + n] = True
-        return cls(layout, PsiBins(layout), RateCells(layout), cells)
+        bins = PsiBins(layout)
+        season = Season(bins) if layout.baseline.timezone else None
+        return cls(layout, bins, RateCells(layout), cells, season)
 
 
 @dataclass
@@ -315,11 +320,14 @@ class Series:
         except (EnvelopeError, ValueError) as error:
             raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
 
-    def stack(self, start_s: int, end_s: int, step_s: int) -> IntArray:
-        """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero."""
+    def stack(self, start_s: int, end_s: int, step_s: int, n_slices: int | None = None) -> IntArray:
+        """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.
+
+        With `n_slices` only so many slices, the first ones: 1 is `all` alone.
+        """
         held = self.hours if step_s > self.contract.pane_s else None
         n = (end_s - start_s) // step_s
-        stacked = np.zeros((n, self.layout.n_slices, self.layout.width), dtype=np.int64)
+        stacked = np.zeros((n, n_slices or self.layout.n_slices, self.layout.width), dtype=np.int64)
         for i in range(n):
             at = start_s + i * step_s
             if held is not None:
@@ -328,5 +336,5 @@ class Series:
                 pane = self.panes.get(at)
                 counts = None if pane is None else pane.counts
             if counts is not None:
-                stacked[i] = counts
+                stacked[i] = counts[:n_slices]
         return stacked
