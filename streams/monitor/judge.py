@@ -51,14 +51,18 @@ def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> E
     cells = series.stack(first, ends_s[-1], step, n_slices=1)[:, 0, series.compiled.row_cells]
     n_cells = series.layout.n_cells
     events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
+    summed = np.zeros((len(events) + 1, len(season.fields)), dtype=np.int64)
+    np.cumsum(events, axis=0, out=summed[1:])
+    unit_s = slot_unit_s(series.contract.pane_s)
     starts = first + np.arange(len(events)) * step
-    slot = slots_of(starts, slot_unit_s(series.contract.pane_s), season.timezone)
-    slots = np.unique(slot)
-    total = np.zeros((len(events) + 1, len(slots), len(season.fields)), dtype=np.int64)
-    total[1:] = np.where((slot[:, None] == slots)[:, :, None], events[:, None, :], 0)
-    np.cumsum(total, axis=0, out=total)
-    last = (np.array(ends_s) - first) // step
-    return season.expectation(slots.tolist(), total[last] - total[last - window.length_s // step])
+    begins = np.flatnonzero(np.diff(starts // unit_s, prepend=-1))
+    slots, of_unit = np.unique(slots_of(starts[begins], unit_s, season.timezone), return_inverse=True)
+    end = (np.array(ends_s) - first) // step
+    start = end - window.length_s // step
+    n = np.zeros((len(ends_s), len(slots), len(season.fields)), dtype=np.int64)
+    for slot, begin, until in zip(of_unit.tolist(), begins.tolist(), [*begins[1:].tolist(), len(events)], strict=True):
+        n[:, slot] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
+    return season.expectation(slots.tolist(), n)
 
 
 def judge(
