@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import ClassVar, Literal
 
 import msgspec
@@ -91,19 +91,27 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
         """Cells counted for PSI: bins or categories and `unseen`, then `null`."""
         return len(self.edges) + 2 if self.kind == "numeric" else len(self.categories) + 2
 
-    def fold(self, cells: Sequence[int]) -> tuple[int, ...]:
-        """Sum counts on cells of the slice `all` into the bins that PSI is taken over.
+    def bin_of_cell(self) -> tuple[int, ...]:
+        """The bin of the slice `all` that each cell is counted in for PSI; `null`, the last cell, is the last bin.
 
         Numeric fields have a bin per cell; category fields one per category of 0.5 % of training and more, then
         `other`, then `null`.
         """
         if self.kind == "numeric":
-            return tuple(cells)
-        trained = self.slices[ALL].cells
-        kept = [count * RARE_DIVISOR >= sum(trained) for count in trained[:-2]]
-        bins = [count for count, alone in zip(cells, kept, strict=False) if alone]
-        others = sum(count for count, alone in zip(cells, kept, strict=False) if not alone)
-        return (*bins, others + cells[-2], cells[-1])
+            return tuple(range(self.n_cells))
+        cells = self.slices[ALL].cells
+        rows = sum(cells)
+        alone = [events * RARE_DIVISOR >= rows for events in cells[:-2]]
+        numbers, other = count(), sum(alone)
+        return (*(next(numbers) if own else other for own in alone), other, other + 1)
+
+    def fold(self, cells: Sequence[int]) -> tuple[int, ...]:
+        """Sum counts on cells of the slice `all` into the bins that PSI is taken over."""
+        of_cell = self.bin_of_cell()
+        bins = [0] * (of_cell[-1] + 1)
+        for place, events in zip(of_cell, cells, strict=True):
+            bins[place] += events
+        return tuple(bins)
 
 
 class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,10 +289,17 @@ def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
             problems.append(f"slice {cut.name}: the baseline does not hold it")
     wanted = {cut.name for cut in contract.slices}
     problems += [f"slice {name}: the contract does not hold it" for name in dimensions if name not in wanted]
-    if contract.season == "hour_of_week" and baseline.timezone != contract.timezone:
-        held = f"has the hours of {baseline.timezone}" if baseline.timezone else "does not hold any"
-        problems.append(f"season: the contract asks for hours of the week in {contract.timezone}, the baseline {held}")
-    return problems
+    return problems + _season_misfits(contract, baseline)
+
+
+def _season_misfits(contract: Contract, baseline: Baseline) -> list[str]:
+    """φ was learned with the hours or without: neither serves the other."""
+    if contract.season == "none":
+        return ["season: the baseline is of hours of the week, the contract is not"] if baseline.timezone else []
+    if baseline.timezone == contract.timezone:
+        return []
+    held = f"those of {baseline.timezone}" if baseline.timezone else "none"
+    return [f"season: the contract asks for hours of the week in {contract.timezone}, the baseline has {held}"]
 
 
 def _field_problems(field: FieldBaseline, slice_rows: dict[str, int]) -> Iterator[str]:

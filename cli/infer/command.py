@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cli.infer.errors import InferError, OptionError
 from cli.infer.files import write_result
-from cli.infer.learn import DEFAULTS, InferOptions, infer
+from cli.infer.learn import DEFAULTS, InferOptions, Season, infer
 from cli.infer.profile import Roles
 from cli.infer.report import print_report
 
@@ -65,6 +65,10 @@ def infer_command(
     unit: Annotated[
         str | None, typer.Option(metavar="context.NAME", help="What is assigned to arms, such as context.user.")
     ] = None,
+    season: Annotated[
+        Season,
+        typer.Option(help="What windows are judged by: the whole of training, or its same hours of the week."),
+    ] = DEFAULTS.season,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files are written.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files of another content.")] = False,
 ) -> None:
@@ -78,6 +82,7 @@ def infer_command(
         barograph infer train.csv --model churn --version 1 --slice country --pane 1h --window 1d:1h
         barograph infer train.csv --model churn --version 1 --slice country --slice "country * plan"
         barograph infer train.csv --model churn --version 2 --arm a=0.9 --arm b=0.1 --unit context.user
+        barograph infer train.csv --model shop --version 1 --time at --timezone Europe/Berlin --season hour_of_week
     """
     console, errors = Console(), Console(stderr=True)
     try:
@@ -99,6 +104,7 @@ def infer_command(
             windows=tuple(map(parse_window, windows)) if windows else DEFAULTS.windows,
             timezone=timezone,
             arms=parse_arms(arms or [], unit),
+            season=season,
         )
         with errors.status("reading") as status:
             result = infer(options, lambda column: status.update(Text(f"reading {column}")))

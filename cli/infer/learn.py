@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from barograph.contract import Arms, Contract, FieldType, Window
@@ -21,7 +22,7 @@ from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns, score_columns
 from cli.infer.slices import Dimension, arm_slice, arm_values, read_dimension
 from cli.infer.tables import Table, open_table
-from sketches.baseline import ALL, Baseline, FieldBaseline
+from sketches.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline
 from sketches.layout import IntArray
 from sketches.overdispersion import FINDING, ROUGH_WINDOWS
 
@@ -29,7 +30,12 @@ MANY_NULLS = 0.5
 ROWS_PER_EVENT = 10
 """Training should hold this many times the events of the largest window, else its own noise widens verdicts."""
 
+FEW_SLOT_ROWS = 500
+"""An hour of the week of fewer rows is hardly worth more than the whole: its windows will often be insufficient."""
+FEW_WEEKS = 4
+
 DEFAULTS = Contract(model="default")
+Season = Literal["none", "hour_of_week"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,7 @@ class InferOptions:
     timezone: str = DEFAULTS.timezone
     arms: Arms | None = None
     """The arms of an A/B test, which training data does not hold."""
+    season: Season = DEFAULTS.season
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +97,16 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         InferError: the table cannot be read or an option does not fit; the text is for people.
     """
     roles = options.roles
-    draft = Contract(model=options.model, timezone=options.timezone, pane_s=options.pane_s, windows=options.windows)
+    draft = Contract(
+        model=options.model,
+        timezone=options.timezone,
+        pane_s=options.pane_s,
+        windows=options.windows,
+        season=options.season,
+    )
     _check(draft)
+    if options.season != "none" and roles.time is None:
+        raise OptionError(f"--season {options.season} takes event times: name their column with --time")
     fault = name_fault(options.version)
     if fault is not None:
         raise OptionError(f"--version {fault}")
@@ -103,7 +118,8 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         slice_rows = _slice_rows(table, dimensions)
         windows = None
         if clock.at_ms is not None and clock.untimed is not None:
-            windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows)
+            season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
+            windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows, season)
         scores = score_columns(table, roles)
         reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed, tuple(scores.values()))
         found: list[tuple[FieldPlan, str]] = []
@@ -125,6 +141,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             windows=draft.windows,
             fields=tuple(planned.declared for planned, _ in found),
             slices=(*(dimension.declared for dimension in dimensions), *arm_slice(options.arms, found)),
+            season=options.season,
             label=label,
             arms=options.arms,
             ignored={name: why for name, why in plan.left_out.items() if name_fault(name) is None},
@@ -136,6 +153,7 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             rows=table.rows,
             slice_rows=slice_rows,
             dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
+            timezone=options.timezone if options.season == "hour_of_week" else "",
             fields=tuple(baselines),
             source=table.name,
         )
@@ -221,6 +239,28 @@ def _left_out(plan: Plan) -> list[str]:
     ]
 
 
+def _season_warnings(windows: TrainingWindows) -> list[str]:
+    if windows.hours is None:
+        return []
+    warnings = []
+    weeks = (windows.last_ms - windows.first_ms) / (7 * 86_400_000)
+    if weeks < FEW_WEEKS:
+        warnings.append(
+            f"Training covers {weeks:.1f} weeks, and each hour of the week about as often: under {FEW_WEEKS} times "
+            "chance and season are hard to tell apart. Train on a longer period."
+        )
+    rows = windows.hours.rows
+    few = rows < FEW_SLOT_ROWS
+    if few.any():
+        at = SLOT_NAMES[int(rows.argmin())]
+        warnings.append(
+            f"{int(few.sum())} of {len(rows)} hours of the week hold under {FEW_SLOT_ROWS} rows (the fewest {at}: "
+            f"{int(rows.min()):,}): what is expected of them is drawn to the whole week, and windows in them will "
+            "often be insufficient."
+        )
+    return warnings
+
+
 def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows | None, clock: _Clock) -> list[str]:
     warnings = []
     if windows is None:
@@ -246,6 +286,7 @@ def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows |
                 f"Training holds under {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ is that of "
                 "the next shorter length, or not known."
             )
+        warnings += _season_warnings(windows)
     for frozen in baseline.fields:
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         if nulls > MANY_NULLS:

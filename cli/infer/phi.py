@@ -2,7 +2,8 @@
 
 For each window length of the contract the training period is cut into disjoint windows aligned to multiples of the
 length since 1970; only windows wholly inside the period count. Each is judged against the whole baseline, on the
-same bins as live windows.
+same bins as live windows. Where windows are judged by the hours of the week, so are these, each against the hours
+without itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from barograph.contract import Window, format_duration
 from numpy.typing import NDArray
 
+from cli.infer.hours import TrainingHours
 from cli.infer.slices import Dimension
 from cli.infer.summarise import CellArray, Summary
 from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
@@ -23,6 +25,7 @@ from sketches.layout import IntArray, Layout
 from sketches.noncentral import chi2_median
 from sketches.overdispersion import Overdispersion, learn_phi
 from sketches.psi import psi_values
+from sketches.season import Season
 
 SPARSE_EVENTS = 200
 """With fewer events in a window T is no χ²: of independent events its median is up to nine times too large."""
@@ -43,6 +46,7 @@ class TrainingWindows:
         dimensions: Slices whose φ is learned apart.
         windows: The contract's windows.
         slice_rows: Training rows per slice name.
+        season: Time zone and pane in seconds, where windows are judged by the hours of the week.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class TrainingWindows:
         dimensions: Sequence[Dimension],
         windows: Sequence[Window],
         slice_rows: dict[str, int],
+        season: tuple[str, int] | None = None,
     ) -> None:
         self._order: IntArray | None = None
         if null.any() or (at_ms[1:] < at_ms[:-1]).any():
@@ -62,6 +67,8 @@ class TrainingWindows:
         self._dimensions = [(len(d.slice_names), self._sorted(d.codes)) for d in dimensions]
         self._values = tuple(dimension.values for dimension in dimensions)
         self._slice_rows = slice_rows
+        self._timezone = season[0] if season else ""
+        self.hours = TrainingHours(at_ms, *season) if season else None
         self._bounds: dict[int, IntArray] = {}
         for length_s in sorted({window.length_s for window in windows}):
             self._bounds[length_s] = _bounds(at_ms, length_s * 1000)
@@ -78,21 +85,25 @@ class TrainingWindows:
         return self._slice_rows[ALL] * length_s * 1000 / max(1, self.last_ms - self.first_ms)
 
     def learn(self, summary: Summary) -> FieldBaseline:
-        """Return the field's baseline with φ per slice and window length."""
+        """Return the field's baseline with φ per slice and window length, and its hours of the week if asked for."""
         field = summary.baseline
+        cells = self._sorted(summary.cells)
+        if self.hours is not None:
+            field = msgspec.structs.replace(field, slots=self.hours.slots(field, cells))
         alone = Baseline(
             model="",
             version="",
             rows=self._slice_rows[ALL],
             slice_rows=self._slice_rows,
             dimensions=self._values,
+            timezone=self._timezone,
             fields=(field,),
         )
         layout = Layout(alone)
         bins = PsiBins(layout)
         if bins.n_groups == 0:
             return field
-        cells = self._sorted(summary.cells)
+        season = Season(bins)
         shorter: Overdispersion | None = None
         learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
         for length_s, bounds in self._bounds.items():
@@ -102,6 +113,13 @@ class TrainingWindows:
             ]
             empty = np.zeros((0, bins.n_groups))
             t, df, n = (np.concatenate([empty, *(score[i] for score in scores)]) for i in (2, 1, 3))
+            if self.hours is not None and len(season.groups):
+                hourly = [
+                    season.values_left_out(counts, slots) for counts, slots in self.hours.windows(field, cells, bounds)
+                ]
+                nothing = np.zeros((0, len(season.groups)))
+                t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])
+                df[:, season.groups] = np.concatenate([nothing, *(values[1] for values in hourly)])
             t = t / _sparse_inflation(bins, n)
             shorter = learn_phi(t, df.astype(np.int64), n, shorter)
             for group, row in enumerate(bins.slice_index.tolist()):

@@ -182,9 +182,7 @@ def test_a_quiet_night_makes_up_no_season() -> None:
 
 def test_a_window_has_the_same_bits_alone_and_among_others() -> None:
     rng = np.random.default_rng(9)
-    _, season = compiled(
-        numeric("x", rng.multinomial(900, rng.dirichlet(np.full(9, 8.0)), 168) + SLOTS.repeat(3, 1))
-    )
+    _, season = compiled(numeric("x", rng.multinomial(900, rng.dirichlet(np.full(9, 8.0)), 168) + SLOTS.repeat(3, 1)))
     n = rng.integers(0, 50, (40, 168, 1)) * (rng.random((40, 168, 1)) < 0.2)
     together = season.expectation(list(range(168)), n)
     for w in (0, 17, 39):
