@@ -14,9 +14,9 @@ from sketches.layout import ERRORS, EVENTS, IntArray
 from sketches.levels import LEVEL_NAMES, Level
 from sketches.psi import Expectation, psi_verdicts
 from sketches.rates import rate_verdicts
-from sketches.season import slot_unit_s, slots_of
 from streams.monitor.series import Series
 from streams.monitor.windows import step_s
+from streams.slots import slot_unit_s, slots_of
 
 Columns = dict[str, Any]
 WINDOWS_AT_ONCE = 64

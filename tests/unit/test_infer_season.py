@@ -26,7 +26,8 @@ from sketches.bins import PsiBins
 from sketches.layout import Layout
 from sketches.noncentral import chi2_median
 from sketches.psi import psi_values
-from sketches.season import Season, slots_of
+from sketches.season import Season
+from streams.slots import slots_of
 
 ZONE = "America/New_York"
 HOUR_S, WEEK_S = 3_600, 7 * 86_400

@@ -24,7 +24,8 @@ from sketches.bins import PsiBins
 from sketches.layout import IntArray, Layout
 from sketches.levels import Level
 from sketches.psi import PsiVerdicts, psi_verdicts
-from sketches.season import Season, slots_of
+from sketches.season import Season
+from streams.slots import slots_of
 
 FloatArray = NDArray[np.float64]
 ZONE = "Europe/Berlin"

@@ -14,9 +14,10 @@ from barograph.contract import Contract, Field, Slice, Window
 from sketches.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
 from sketches.layout import EVENTS, Layout
 from sketches.psi import psi_verdicts
-from sketches.season import Season, slots_of
+from sketches.season import Season
 from streams.monitor.judge import Columns, judge
 from streams.monitor.series import Compiled, Series
+from streams.slots import slots_of
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400
