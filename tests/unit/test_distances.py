@@ -156,7 +156,7 @@ def test_false_alarms_of_ks_are_at_most_nominal(n: int, repetitions: int) -> Non
     if n == 10**6:
         # So can the test fail: taken as exact, the sketch's error is called drift.
         exact = ks_statistics(table, steps) > ks_threshold(n, table.m)
-        assert exact.mean() > 0.7
+        assert exact.mean() > 0.4
         assert not rejected.any()
     shifted = ks_statistics(table, as_float32(steps + 0.5)) > ks_threshold(n, table.m, error)
     assert shifted.mean() > (0.6 if n == 50 else 0.999)
