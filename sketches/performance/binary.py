@@ -20,7 +20,16 @@ from numpy.typing import ArrayLike, NDArray
 from sketches.performance.auc import auc_metric, class_rows
 from sketches.performance.bins import labelled, mean_scores
 from sketches.performance.calibration import calibration_error
-from sketches.performance.metric import ENOUGH, Metric, checked_phi, last_axis, mean, proportion, undefined
+from sketches.performance.metric import (
+    ENOUGH,
+    Metric,
+    checked_phi,
+    last_axis,
+    mean,
+    proportion,
+    undefined,
+    where_enough,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -60,7 +69,7 @@ def binary_metrics(
     counts = last_axis(confusion, 4, "a confusion (TP, FP, FN, TN)")
     phis = checked_phi(phi)
     enough = np.minimum(counts[..., 0] + counts[..., 2], counts[..., 1] + counts[..., 3]) / phis >= ENOUGH
-    metrics = {name: _where(metric, enough) for name, metric in confusion_metrics(counts, phis).items()}
+    metrics = {name: where_enough(metric, enough) for name, metric in confusion_metrics(counts, phis).items()}
     if hist is None:
         shape = counts.shape[:-1]
         scored = dict.fromkeys(("auc", "log_loss", "brier", "calibration_error"), undefined(shape))
@@ -72,8 +81,8 @@ def binary_metrics(
     return {
         **metrics,
         "auc": auc_metric(rows, phis),
-        "log_loss": _where(mean(log_loss, phis, least=0.0), enough),
-        "brier": _where(mean(brier, phis, least=0.0), enough),
+        "log_loss": where_enough(mean(log_loss, phis, least=0.0), enough),
+        "brier": where_enough(mean(brier, phis, least=0.0), enough),
         "calibration_error": calibration_error(rows, phis),
     }
 
@@ -99,10 +108,6 @@ def f1_metric(hits: ArrayLike, errors: ArrayLike, phi: ArrayLike = 1.0) -> Metri
     shared = proportion(right, right + np.asarray(errors, np.float64), phi)
     value, low, high = (2.0 * part / (1.0 + part) for part in (shared.value, shared.low, shared.high))
     return Metric(value, low, high, shared.enough)
-
-
-def _where(metric: Metric, enough: NDArray[np.bool_]) -> Metric:
-    return Metric(metric.value, metric.low, metric.high, metric.enough & enough)
 
 
 def _log_loss_sums(hist: FloatArray, edges: ArrayLike) -> FloatArray:

@@ -102,7 +102,7 @@ def calibration_error(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROU
     return Metric(
         value,
         np.minimum(np.maximum(plain - excess - half, 0.0), value),
-        np.minimum(plain + half, 1.0),
+        np.maximum(np.minimum(plain + half, 1.0), plain),
         class_rows(hist).min(axis=-1) / phis >= ENOUGH,
     )
 

@@ -25,7 +25,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.metric import Metric
+from sketches.performance.auc import auc_and_variance, auc_metric, class_rows
+from sketches.performance.binary import f1_metric
+from sketches.performance.bins import labelled
+from sketches.performance.calibration import calibration_error
+from sketches.performance.metric import (
+    ENOUGH,
+    Metric,
+    checked_phi,
+    mean,
+    on_logit,
+    proportion,
+    undefined,
+    where_enough,
+)
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -60,4 +73,100 @@ def class_metrics(
     Raises:
         ValueError: if shapes do not fit or φ is under 1.
     """
-    raise NotImplementedError
+    counts = np.asarray(confusion, np.float64)
+    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
+        raise ValueError(f"a confusion of classes is of shape (..., K, K), not {counts.shape}")
+    phis = checked_phi(phi)
+    by_class = np.broadcast_to(phis[..., None], (*phis.shape, counts.shape[-1]))
+    return {
+        **_of_confusion(counts, phis, by_class),
+        **_of_probabilities(counts, one_vs_rest, edges, phis, by_class),
+        "log_loss": _loss(counts, log_loss_sums, phis),
+        "brier": _loss(counts, brier_sums, phis),
+    }
+
+
+def _of_confusion(counts: FloatArray, phis: FloatArray, by_class: FloatArray) -> dict[str, Metric]:
+    rows = counts.sum(axis=(-2, -1))
+    true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    held = true + predicted > 0.0
+    sure_class = np.minimum(true, rows[..., None] - true) / by_class >= ENOUGH
+    sure_all = (held & ~sure_class).sum(axis=-1) == 0
+    accuracy = proportion(right.sum(axis=-1), rows, phis)
+    precision = proportion(right, predicted, by_class)
+    recall = proportion(right, true, by_class)
+    f1 = f1_metric(right, true + predicted - 2.0 * right, by_class)
+    return {
+        **dict.fromkeys(("accuracy", "precision_micro", "recall_micro", "f1_micro"), accuracy),
+        "precision_macro": where_enough(_independent_mean(precision, held), sure_all),
+        "recall_macro": where_enough(_independent_mean(recall, held), sure_all),
+        "f1_macro": where_enough(_f1_macro(counts, f1.value, held, phis), sure_all),
+        "precision": where_enough(precision, sure_class),
+        "recall": where_enough(recall, sure_class),
+        "f1": where_enough(f1, sure_class),
+    }
+
+
+def _of_probabilities(
+    counts: FloatArray, one_vs_rest: ArrayLike | None, edges: ArrayLike, phis: FloatArray, by_class: FloatArray
+) -> dict[str, Metric]:
+    if one_vs_rest is None:
+        overall = undefined(counts.shape[:-2])
+        return {"auc_macro": overall, "calibration_error": overall, "auc": undefined(counts.shape[:-1])}
+    hist = labelled(one_vs_rest, edges)
+    if hist.shape[:-2] != counts.shape[:-1]:
+        raise ValueError(f"histograms of {counts.shape[:-1]} windows and classes are wanted, not of {hist.shape[:-2]}")
+    value, variance = auc_and_variance(hist)
+    compared = ~np.isnan(value)
+    error = _mean(np.sqrt(variance), compared)
+    smallest = np.where(compared, class_rows(hist).min(axis=-1), np.inf).min(axis=-1)
+    smallest = np.where(np.isfinite(smallest), smallest, 0.0) / phis
+    classwise = calibration_error(hist, by_class)
+    known = ~np.isnan(classwise.value)
+    return {
+        "auc_macro": on_logit(_mean(value, compared), error**2 * phis, smallest, smallest >= ENOUGH),
+        "calibration_error": Metric(
+            _mean(classwise.value, known),
+            _mean(classwise.low, known),
+            _mean(classwise.high, known),
+            smallest >= ENOUGH,
+        ),
+        "auc": auc_metric(hist, by_class),
+    }
+
+
+def _loss(counts: FloatArray, sums: ArrayLike | None, phis: FloatArray) -> Metric:
+    return undefined(counts.shape[:-2]) if sums is None else mean(sums, phis, least=0.0)
+
+
+def _mean(values: FloatArray, used: BoolArray) -> FloatArray:
+    """The mean over classes that are used; NaN where none is."""
+    number = used.sum(axis=-1)
+    return np.asarray(np.where(used, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan))
+
+
+def _independent_mean(metric: Metric, held: BoolArray) -> Metric:
+    """The mean over the classes that are held, of proportions that are independent; undefined ones count 0."""
+    value, low, high = (np.nan_to_num(part) for part in (metric.value, metric.low, metric.high))
+    number = np.where(held.any(axis=-1), held.sum(axis=-1), np.nan)
+    middle = _mean(value, held)
+    below = np.sqrt(np.where(held, (value - low) ** 2, 0.0).sum(axis=-1)) / number
+    above = np.sqrt(np.where(held, (high - value) ** 2, 0.0).sum(axis=-1)) / number
+    return Metric(middle, np.maximum(middle - below, 0.0), np.minimum(middle + above, 1.0), ~np.isnan(middle))
+
+
+def _f1_macro(counts: FloatArray, f1: FloatArray, held: BoolArray, phis: FloatArray) -> Metric:
+    """The mean of f1 over classes; with s = r + c and t = f1/s, ∂F/∂C_ij = (2 δ_ij/s_i − t_i − t_j) / classes.
+
+    F does not change with the scale of C, so the mean of its gradient over rows is 0, and its variance the sum of
+    C_ij times the gradient's square, divided by no further term.
+    """
+    total = counts.sum(axis=-1) + counts.sum(axis=-2)
+    some = np.where(total > 0.0, total, 1.0)
+    tilt = np.where(held, f1, 0.0) / some
+    own = np.where(held, 2.0 / some, 0.0)
+    gradient = own[..., None] * np.eye(counts.shape[-1]) - tilt[..., :, None] - tilt[..., None, :]
+    number = np.where(held.any(axis=-1), held.sum(axis=-1), np.nan)
+    variance = (counts * gradient**2).sum(axis=(-2, -1)) / number**2
+    return on_logit(_mean(f1, held), variance * phis, counts.sum(axis=(-2, -1)) / phis, held.any(axis=-1))

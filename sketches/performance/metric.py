@@ -110,6 +110,11 @@ def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayL
     return Metric(np.array(figure, np.float64), low, high, sure & known)
 
 
+def where_enough(metric: Metric, enough: ArrayLike) -> Metric:
+    """The same figures, enough only where this holds as well."""
+    return Metric(metric.value, metric.low, metric.high, metric.enough & np.asarray(enough, np.bool_))
+
+
 def difference(a: Metric, b: Metric) -> Metric:
     """Take b from a: two arms, or a window and its reference at equal age, with interval (square and add).
 
