@@ -4,8 +4,8 @@ Bins are merged into at most ten groups of nearly equal numbers of rows (as equa
 calibration error is the mean over rows of |d_g|, where d_g is the rate of positives in a row's group less their mean
 score.
 
-Taken as it stands that figure is too large, the more so the fewer rows there are: a model without fault reads 0.05
-at 500 rows and 0.005 at 50,000, and windows of different size could not be compared. With σ_g the standard error of
+Taken as it stands that figure is too large, the more so the fewer rows there are: a model without fault reads 0.04
+at 500 rows and 0.004 at 50,000, and windows of different size could not be compared. With σ_g the standard error of
 d_g, |d_g| as measured has the mean of a folded normal,
 
     m(d, σ) = σ √(2/π) exp(−d²/2σ²) + d erf(d / σ√2),
