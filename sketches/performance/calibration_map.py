@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_solve_banded, cholesky_banded
 from scipy.optimize import isotonic_regression
 from scipy.special import expit, log_expit, logit
 
@@ -57,7 +58,7 @@ class CalibrationMap:
 
 
 def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
-    """Learn what scores mean from labelled reference windows; takes hundredths of a second.
+    """Learn what scores mean from labelled reference windows; takes some milliseconds.
 
     Args:
         hist: labelled rows, shape (..., n_bins, 3); all windows are added up.
@@ -77,49 +78,70 @@ def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
     n, positives = rows[:, 0], rows[:, 2]
     reach = REACH + 1.0
     odds = logit(np.clip(mean_scores(n, rows[:, 1], inner), expit(-reach), expit(reach)))
-    walk = _walk(odds)
-    likeliest = -np.inf
-    found, covariance = odds, walk
-    state = np.append(odds, 1.0)
-    for stiffness in _STIFFNESS:
-        state, precision = _fit(state, stiffness * walk, n, positives)
-        likelihood = _marginal(state, stiffness, walk, precision, n, positives)
-        if likelihood > likeliest:
-            likeliest, found, covariance = likelihood, state[:-1], np.asarray(np.linalg.inv(precision), np.float64)
-    # Bins without rows have a little weight too, so that they follow their neighbours.
-    rising = isotonic_regression(found, weights=n + 1.0).x
-    return CalibrationMap(inner, expit(rising), covariance[:-1, :-1])
-
-
-def _walk(odds: FloatArray) -> FloatArray:
-    """K with θ'Kθ = Σ (Δf − b Δx)²/Δx of θ = (f of each bin, b), shape (n_bins + 1, n_bins + 1)."""
     width = np.maximum(np.diff(odds), _NARROW)
-    steps = np.column_stack((np.eye(odds.size)[1:] - np.eye(odds.size)[:-1], -width))
-    return np.asarray(steps.T @ (steps / width[:, None]))
+    best = _Fit(odds, 1.0, -np.inf, np.zeros((odds.size, odds.size)))
+    start, slope = odds, 1.0
+    for stiffness in _STIFFNESS:
+        fit = _fit(start, slope, stiffness, width, n, positives)
+        start, slope = fit.odds, fit.slope
+        if fit.likelihood > best.likelihood:
+            best = fit
+    # Bins without rows have a little weight too, so that they follow their neighbours.
+    rising = isotonic_regression(best.odds, weights=n + 1.0).x
+    return CalibrationMap(inner, expit(rising), best.covariance)
 
 
-def _fit(state: FloatArray, penalty: FloatArray, n: FloatArray, positives: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The likeliest θ by Newton's method, b about 1 with variance 1, and minus the second derivatives there."""
-    precision = penalty
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The likeliest line and departure for one λ."""
+
+    odds: FloatArray
+    """f, the log-odds of each bin."""
+    slope: float
+    """b, about 1 with variance 1."""
+    likelihood: float
+    """The logarithm of the marginal likelihood of λ, up to a constant."""
+    covariance: FloatArray
+    """Of `odds`."""
+
+
+def _fit(
+    odds: FloatArray, slope: float, stiffness: float, width: FloatArray, n: FloatArray, positives: FloatArray
+) -> _Fit:
+    """Maximise by Newton's method the likelihood of f and b less λ/2 Σ (Δf − b Δx)²/Δx and (b − 1)²/2.
+
+    The second derivatives are tridiagonal in f, with b as one more row and column, which holds λ at the first bin,
+    −λ at the last and 1 + λ Σ Δx in the corner.
+    """
+    border = np.zeros(odds.size)
+    border[0], border[-1] = stiffness, -stiffness
+    corner = 1.0 + stiffness * float(width.sum())
+    bands = np.zeros((2, odds.size))
+    bands[1, :-1] = -stiffness / width
+    ties = np.zeros(odds.size)
+    ties[:-1] += stiffness / width
+    ties[1:] += stiffness / width
     for _ in range(_STEPS):
-        rate = expit(state[:-1])
-        precision = penalty + np.diag(np.append(n * rate * (1.0 - rate), 1.0))
-        ascent = np.append(positives - n * rate, 1.0 - state[-1]) - penalty @ state
-        step = np.linalg.solve(precision, ascent)
-        longest = float(np.abs(step).max())
+        rate = expit(odds)
+        bands[0] = ties + n * rate * (1.0 - rate)
+        factor = (cholesky_banded(bands, lower=True), True)
+        departure = np.diff(odds) / width - slope
+        ascent = positives - n * rate - stiffness * np.diff(-departure, prepend=0.0, append=0.0)
+        ascent_slope = 1.0 - slope + stiffness * float((departure * width).sum())
+        leaning = cho_solve_banded(factor, border)
+        rest = corner - float(border @ leaning)
+        step_slope = (ascent_slope - float(leaning @ ascent)) / rest
+        step = cho_solve_banded(factor, ascent) - leaning * step_slope
+        longest = max(float(np.abs(step).max()), abs(step_slope))
         # Newton may overshoot from a poor start; a step of at most one unit cannot.
-        state = state + step / max(1.0, longest)
+        odds = odds + step / max(1.0, longest)
+        slope = slope + step_slope / max(1.0, longest)
         if longest < _CLOSE:
             break
-    return state, precision
-
-
-def _marginal(
-    state: FloatArray, stiffness: float, walk: FloatArray, precision: FloatArray, n: FloatArray, positives: FloatArray
-) -> float:
-    """The logarithm of the likelihood of λ, up to a constant."""
-    odds, slope = state[:-1], state[-1]
-    fit = (positives * log_expit(odds) + (n - positives) * log_expit(-odds)).sum()
-    prior = stiffness * float(state @ walk @ state) + (slope - 1.0) ** 2
-    steps = odds.size - 1
-    return float(fit - prior / 2.0 + steps * np.log(stiffness) / 2.0 - np.linalg.slogdet(precision)[1] / 2.0)
+    departure = np.diff(odds) / width - slope
+    fit = float((positives * log_expit(odds) + (n - positives) * log_expit(-odds)).sum())
+    prior = stiffness * float((departure**2 * width).sum()) + (slope - 1.0) ** 2
+    determinant = 2.0 * float(np.log(factor[0][0]).sum()) + np.log(rest)
+    likelihood = fit + (width.size * np.log(stiffness) - prior - determinant) / 2.0
+    inverse = cho_solve_banded(factor, np.eye(odds.size))
+    return _Fit(odds, slope, float(likelihood), inverse + np.outer(leaning, leaning) / rest)
