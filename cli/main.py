@@ -34,6 +34,11 @@ COMMANDS: dict[str, _Entry] = {
         "cli.load.command", "load_command", "Load history and nightly labels from files, through the publisher."
     ),
     "check": _Entry("cli.check.command", "check_command", "Hold training or serving data against the contract."),
+    "skew": _Entry(
+        "cli.skew.command",
+        "skew_command",
+        "Compare what was served with what training computes, and name how they differ.",
+    ),
     "plan": _Entry("cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
     "apply": _Entry(
         "cli.apply.command",

@@ -24,8 +24,8 @@ from sketches.skew_values import value_rules
 
 TOLERANCE = 1e-6
 """Relative difference up to which two numbers are equal: 32-bit floats lie within 6·10⁻⁸."""
-EXACT = 1e-12
-"""The tolerance of whole numbers and times: what double arithmetic loses, and no more."""
+EXACT = 1e-13
+"""The tolerance of whole numbers and times: what double arithmetic loses, and less than a millisecond since 1970."""
 
 
 def compare_numbers(
