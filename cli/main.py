@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
@@ -12,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from cli.options import help_text
 
 DEBUG = "--debug"
 
@@ -45,6 +45,7 @@ COMMANDS: dict[str, _Entry] = {
         "apply_command",
         "Create or change tables, topics, contracts and baselines; a second run has nothing to do.",
     ),
+    "baseline": _Entry("cli.baseline.command", "baseline_app", "Show baselines, and make new ones from production."),
     "run": _Entry("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Entry(
         "cli.dev.command",
@@ -78,17 +79,13 @@ class LazyGroup(TyperGroup):
         if args and args[0] in self.commands:
             entry = COMMANDS[args[0]]
             function = getattr(importlib.import_module(entry.module), entry.function)
-            alone = typer.Typer(add_completion=False)
-            alone.command(args[0], help=_help(function))(function)
+            if isinstance(function, typer.Typer):
+                alone = function
+            else:
+                alone = typer.Typer(add_completion=False)
+                alone.command(args[0], help=help_text(function))(function)
             self.add_command(typer.main.get_command(alone), args[0])
         return super().resolve_command(ctx, args)
-
-
-def _help(function: Any) -> str:
-    """The docstring: paragraphs flow, the examples at its end are kept line by line."""
-    prose, _, examples = (inspect.getdoc(function) or "").partition("Examples:\n")
-    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
-    return "\n\n".join(filter(None, [*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]))
 
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -50,8 +50,10 @@ class Season:
         timezone: the zone whose hours they are.
         groups: which groups of the bins, ascending, shape (S,).
         fields: the field of each in the layout, shape (S,).
+        columns: the bins of those groups among all, end to end, shape (nb,).
+        starts: the first of each group among them, shape (S,).
         n0: so many rows of a slot count as much as the whole does, shape (S,).
-        counts: rows per slot and bin, the bins of those groups end to end, shape (168, nb).
+        counts: rows per slot and bin, shape (168, nb).
     """
 
     def __init__(self, bins: PsiBins) -> None:
@@ -62,14 +64,14 @@ class Season:
         slotted = [group for group, (row, field) in enumerate(pairs) if row == 0 and layout.fields[field].slots]
         self._choose(np.array(slotted, dtype=np.int64))
         self.counts = np.zeros((HOURS_OF_WEEK, len(self.columns)), dtype=np.int64)
-        for start, size, field in zip(self._starts.tolist(), self._sizes.tolist(), self.fields.tolist(), strict=True):
+        for start, size, field in zip(self.starts.tolist(), self._sizes.tolist(), self.fields.tolist(), strict=True):
             slots = layout.fields[field].slots
             rows = [slots.get(name) or (0,) * size for name in SLOT_NAMES]
             self.counts[:, start : start + size] = rows
         if not slotted:
             self.n0 = np.zeros(0)
             return
-        n0 = _n0(bins.base_bins[self.columns], self.counts, self._starts)
+        n0 = _n0(bins.base_bins[self.columns], self.counts, self.starts)
         seasonal = np.isfinite(n0)
         self.counts = self.counts[:, np.repeat(seasonal, self._sizes)]
         self._choose(self.groups[seasonal])
@@ -81,19 +83,19 @@ class Season:
         self.groups = groups
         self.fields: IntArray = self._bins.field_index[groups]
         sizes = self._sizes = self._bins.sizes[groups]
-        self._starts: IntArray = np.cumsum(sizes) - sizes
+        self.starts: IntArray = np.cumsum(sizes) - sizes
         self._of_bin: IntArray = np.repeat(np.arange(len(groups)), sizes)
         self.columns: IntArray = self._bins.starts[groups][self._of_bin] + (
-            np.arange(len(self._of_bin)) - self._starts[self._of_bin]
+            np.arange(len(self._of_bin)) - self.starts[self._of_bin]
         )
 
     def _compile(self) -> None:
         if not len(self.groups):
             return
         base = self._bins.base_bins[self.columns]
-        whole = smoothed_shares(base, self._starts)
+        whole = smoothed_shares(base, self.starts)
         self._share, self._p, self._noise, self._rest = self._shrink(
-            self.counts, base[None], whole[None], np.add.reduceat(base, self._starts)[None]
+            self.counts, base[None], whole[None], np.add.reduceat(base, self.starts)[None]
         )
 
     def _shrink(
@@ -110,12 +112,12 @@ class Season:
         Returns:
             Shares as counted and smoothed, (N, nb); w²/mₛ and 1 − w, (N, S).
         """
-        rows = np.add.reduceat(counts, self._starts, axis=1).astype(np.float64)
+        rows = np.add.reduceat(counts, self.starts, axis=1).astype(np.float64)
         w = rows / (rows + self.n0)
         own = w[:, self._of_bin]
         counted = counts / np.maximum(rows, 1.0)[:, self._of_bin]
         share = own * counted + (1.0 - own) * (base / np.maximum(m, 1)[:, self._of_bin])
-        p = own * window_shares(counts, whole, self._starts) + (1.0 - own) * whole
+        p = own * window_shares(counts, whole, self.starts) + (1.0 - own) * whole
         return share, p, w * w / np.maximum(rows, 1.0), 1.0 - w
 
     def expectation(self, slots: Sequence[int], n: IntArray) -> Expectation:
@@ -178,18 +180,18 @@ class Season:
         counts = _once_per_slot(counts, slots)
         whole = counts.sum(axis=1)
         base = self._bins.base_bins[self.columns] - whole
-        m = np.add.reduceat(base, self._starts, axis=1)
+        m = np.add.reduceat(base, self.starts, axis=1)
         each = np.repeat(np.arange(windows), hours)
         share, p, noise, rest = (
             values.reshape(windows, hours, -1)
             for values in self._shrink(
                 (self.counts[slots] - counts).reshape(-1, n_bins),
                 base[each],
-                smoothed_shares(base, self._starts)[each],
+                smoothed_shares(base, self.starts)[each],
                 m[each],
             )
         )
-        n = np.add.reduceat(counts, self._starts, axis=2)
+        n = np.add.reduceat(counts, self.starts, axis=2)
         part = n / np.maximum(n.sum(axis=1, keepdims=True), 1)
         of_bin = part[:, :, self._of_bin]
         worth = self._worth((part * part * noise).sum(axis=1), (part * rest).sum(axis=1), m)
@@ -197,7 +199,7 @@ class Season:
         # A group without events has no shares to expect and no verdict: any will do.
         empty = (n.sum(axis=1) == 0)[:, self._of_bin]
         np.copyto(expected.p, 1.0, where=empty)
-        return psi_values(self._bins.base_bins[self.columns], whole, self._starts, expected=expected)
+        return psi_values(self._bins.base_bins[self.columns], whole, self.starts, expected=expected)
 
 
 def _once_per_slot(counts: IntArray, slots: SlotArray) -> IntArray:

@@ -22,15 +22,9 @@ from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.bins import PsiBins
 from sketches.cells import count_cells
 from sketches.layout import IntArray, Layout
-from sketches.noncentral import chi2_median
-from sketches.overdispersion import Overdispersion, learn_phi
+from sketches.overdispersion import Overdispersion, learn_phi, sparse_inflation
 from sketches.psi import psi_values
 from sketches.season import Season
-
-SPARSE_EVENTS = 200
-"""With fewer events in a window T is no χ²: of independent events its median is up to nine times too large."""
-SIMULATED_WINDOWS = 256
-_SEED = 20_130_901
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22
@@ -120,7 +114,7 @@ class TrainingWindows:
                 nothing = np.zeros((0, len(season.groups)))
                 t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])
                 df[:, season.groups] = np.concatenate([nothing, *(values[1] for values in hourly)])
-            t = t / _sparse_inflation(bins, n)
+            t = t / sparse_inflation(bins, n)
             shorter = learn_phi(t, df.astype(np.int64), n, shorter)
             for group, row in enumerate(bins.slice_index.tolist()):
                 learned[layout.slices[row]][format_duration(length_s)] = shorter.of(group)
@@ -170,25 +164,3 @@ def _bounds(at_ms: IntArray, length_ms: int) -> IntArray:
     begins = np.flatnonzero(window[1:] != window[:-1]) + 1
     bounds: IntArray = np.concatenate(([0], begins, [window.size])) + inside[0]
     return bounds
-
-
-def _sparse_inflation(bins: PsiBins, n: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much T is too large only because windows hold few events, shape (G,), at least 1.
-
-    With n·p under ½ in most bins no degree of freedom is left and T jumps; taken as φ that would be a finding in
-    every low-traffic field (independent events on ten equal bins: 2.4 at n = 1, 4.5 at n = 5, 0.9 at n = 50; on a
-    Zipf field 9.3 at n = 5, 1.4 at n = 50). So the same median is taken of windows of the same sizes drawn from the
-    baseline, and divided out where it is above 1. From `SPARSE_EVENTS` events on it is 1 by definition.
-    """
-    inflation = np.ones(bins.n_groups)
-    for group, (start, size) in enumerate(zip(bins.starts.tolist(), bins.sizes.tolist(), strict=True)):
-        sizes = np.sort(n[n[:, group] > 0, group]).astype(np.int64)
-        if sizes.size == 0 or sizes[sizes.size // 2] >= SPARSE_EVENTS:
-            continue
-        # Evenly over the sorted sizes, so that few windows stand for all.
-        chosen = sizes[np.linspace(0, sizes.size - 1, SIMULATED_WINDOWS).round().astype(np.intp)]
-        base = bins.base_bins[start : start + size]
-        drawn = np.random.default_rng(_SEED).multinomial(chosen, base / base.sum())
-        _, df, t, _ = psi_values(base, drawn, [0])
-        inflation[group] = max(1.0, float(np.median(t / chi2_median(df))))
-    return inflation
