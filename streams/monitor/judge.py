@@ -74,7 +74,7 @@ def judge(
     pos: int,
     judged_ms: int,
     *,
-    always: bool,
+    always: NDArray[np.bool_],
 ) -> tuple[Columns | None, Columns | None]:
     """Judge windows of one length.
 
@@ -87,7 +87,7 @@ def judge(
             only the morning was recorded is no day: its level is `insufficient`, whatever its PSI.
         pos: of the progress record that gave rise to the verdicts.
         judged_ms: the wall clock.
-        always: whether windows without any event get verdicts too.
+        always: which windows get verdicts without any event too, shape (len(ends_s),).
 
     Returns:
         Columns of `drift` and of `rates`; None where there is no row.
@@ -99,8 +99,8 @@ def judge(
         counts = window_counts(series, window, some)
         chosen = slice(first, first + WINDOWS_AT_ONCE)
         some_lost, some_whole = lost[chosen], whole[chosen]
-        if not always:
-            seen = counts[:, 0, EVENTS] > 0
+        seen = (counts[:, 0, EVENTS] > 0) | always[chosen]
+        if not seen.all():
             if not seen.any():
                 continue
             some = [end for end, keep in zip(some, seen.tolist(), strict=True) if keep]

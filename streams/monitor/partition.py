@@ -259,17 +259,16 @@ class PartitionState:
                 pane = series.panes.get(start_s)
                 if pane is not None:
                     pane.seal(pos)
-            if self._is_current(contract.model, key):
-                empty = [start_s for start_s in silent if start_s not in series.panes]
-                if empty:
-                    writes.volume.append(silent_columns(series, empty, self._partition, pos))
+            holds = self._holds(contract.model, key, np.array(silent))
+            empty = [at for at, held in zip(silent, holds.tolist(), strict=True) if held and at not in series.panes]
+            if empty:
+                writes.volume.append(silent_columns(series, empty, self._partition, pos))
         if uses_hours(contract):
             self._close_hours(state, before, until)
         for window, ends in all_ends(contract, before, until):
             for key, series in self._judged_series(state):
-                self._judge(
-                    state, series, window, list(ends), pos, writes, always=self._is_current(contract.model, key)
-                )
+                always = self._holds(contract.model, key, np.array(ends) - contract.pane_s)
+                self._judge(state, series, window, list(ends), pos, writes, always=always)
         return True
 
     def _sealable_s(self, state: ModelState) -> int | None:
@@ -324,10 +323,15 @@ class PartitionState:
                 self._series(state, version, entry.baseline_id)
         return sorted(state.series.items())
 
-    def _is_current(self, model: str, key: SeriesKey) -> bool:
+    def _holds(self, model: str, key: SeriesKey, starts_s: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of which panes' silence a series has to tell: the version is registered, and its baseline then is this."""
         version, baseline_id = key
-        history, unregistered = self._registry().effective(model, version)
-        return not unregistered and bool(history) and history[-1].baseline_id == baseline_id
+        held = np.zeros(len(starts_s), dtype=bool)
+        registry = self._registry()
+        if not registry.effective(model, version)[1]:
+            for begin, end in registry.spans(model, version, baseline_id):
+                held |= (starts_s >= begin) & (starts_s < end)
+        return held
 
     # ---------------------------------------------------------------------------------------------- judging
 
@@ -340,7 +344,7 @@ class PartitionState:
         pos: int,
         writes: Writes,
         *,
-        always: bool,
+        always: NDArray[np.bool_] | None = None,
     ) -> None:
         contract = state.contract
         if step_s(contract, window) > contract.pane_s:
@@ -354,6 +358,8 @@ class PartitionState:
             dtype=np.float64,
         )
         whole = self._whole(state, series, window, np.array(ends_s))
+        if always is None:
+            always = np.zeros(len(ends_s), dtype=bool)
         drift, rates = judge(series, window, ends_s, lost, whole, pos, int(self._clock() * 1000), always=always)
         if drift is not None:
             writes.drift.append(drift)
@@ -361,10 +367,17 @@ class PartitionState:
             writes.rates.append(rates)
 
     def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which windows lie within the record: not before its first event, not beyond the end of a replay."""
+        """Which windows lie within the record.
+
+        That is not before its first event, not beyond the end of a replay, and not over the change to another baseline.
+        """
         if series.first_s is None:
             return np.zeros(len(ends_s), dtype=bool)
-        whole: NDArray[np.bool_] = ends_s - window.length_s >= series.first_s
+        starts_s = ends_s - window.length_s
+        whole: NDArray[np.bool_] = starts_s >= series.first_s
+        spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
+        if spans:
+            whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
         mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
         if mark is not None and mark >= ENDED_MS:
             last_s = max(state.pane_starts(), default=None)
@@ -393,7 +406,7 @@ class PartitionState:
                 del state.awaiting[key]
         for (series_key, window), ends in due.items():
             for run in _runs(ends, window):
-                self._judge(state, state.series[series_key], window, run, pos, writes, always=False)
+                self._judge(state, state.series[series_key], window, run, pos, writes)
         if len(state.revised_s) > 10_000:
             state.revised_s = {k: at for k, at in state.revised_s.items() if now - at < self._revise_s}
         return bool(due)

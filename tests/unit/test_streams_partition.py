@@ -300,6 +300,72 @@ def test_a_new_parts_topic_begins_a_new_epoch() -> None:
     assert max(row["epoch"] for row in desk.warehouse.tables["chain"].values()) == 1
 
 
+def with_another_baseline(effective_s: int) -> tuple[Registry, str, str]:
+    """The registry after another baseline was accepted, and the ids of both."""
+    first, second = baseline("m", "1"), baseline("m", "1", shift=1.0)
+    entries = [RegisteredBaseline(first, first.id, 0, 1), RegisteredBaseline(second, second.id, effective_s, 2)]
+    return build_registry([(contract("m", HOUR_S), T0_S * 1000)], entries), first.id, second.id
+
+
+def test_another_baseline_holds_from_its_pane_on_and_verdicts_before_stay() -> None:
+    desk = Desk(make_registry(), live=True)
+    desk.flush(*(T0_S + h * HOUR_S + 10 for h in range(6)), caught_up_s=T0_S + 6 * HOUR_S + 1200)
+    before = dict(desk.warehouse.tables["drift"])
+    assert {key[2] for key in before} == {baseline("m", "1").id}
+    # Accepted now, to hold in two hours; the processors read it one after the other, the monitor before a restart.
+    desk.registry, old, new = with_another_baseline(T0_S + 8 * HOUR_S)
+    desk.flush(*(T0_S + h * HOUR_S + 10 for h in (6, 7)), caught_up_s=T0_S + 8 * HOUR_S + 1200)
+    # Until then silence is told of the one that holds alone, and the other has no rows.
+    assert {row["baseline_id"] for row in desk.warehouse.tables["volume"].values()} == {old}
+    assert {key[2] for key in desk.warehouse.tables["drift"]} == {old}
+    desk.flush(*(T0_S + h * HOUR_S + 10 for h in range(8, 12)), caught_up_s=T0_S + 12 * HOUR_S + 1200)
+    assert before.items() <= desk.warehouse.tables["drift"].items(), "what was given stays to the bit"
+    found = {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): (row["n"], row["level"] == "insufficient")
+        for row in desk.warehouse.last("drift").values()
+        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h") and row["window_end"] > T0_S + 7 * HOUR_S
+    }
+    # Windows of three hours that reach over the change are in both, each with its own events.
+    assert {key: n for key, (n, _) in found.items()} == {
+        (old, 8): 3,
+        (old, 9): 2,
+        (new, 9): 1,
+        (old, 10): 1,
+        (new, 10): 2,
+        (new, 11): 3,
+        (new, 12): 3,
+    }
+    silent = T0_S + 14 * HOUR_S
+    desk.restart()
+    desk.flush(caught_up_s=silent + 1200)
+    after = {
+        (row["baseline_id"], row["n"])
+        for row in desk.warehouse.tables["volume"].values()
+        if row["pane_start"] >= T0_S + 12 * HOUR_S
+    }
+    assert after == {(new, 0)}
+
+
+def test_windows_over_the_change_of_a_baseline_are_insufficient() -> None:
+    registry, old, new = with_another_baseline(T0_S + 4 * HOUR_S)
+    desk = Desk(registry, live=True)
+    hours = [T0_S + h * HOUR_S + 1 + i for h in range(8) for i in range(600)]
+    desk.flush(*hours, caught_up_s=T0_S + 8 * HOUR_S + 1200)
+    levels = {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["level"]
+        for row in desk.warehouse.last("drift").values()
+        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
+    }
+    told = {key for key, level in levels.items() if level != "insufficient"}
+    assert told == {(old, 3), (old, 4), (new, 7), (new, 8)}
+    assert {key for key in levels if key not in told} == {(old, 1), (old, 2), (old, 5), (old, 6), (new, 5), (new, 6)}
+    # A late event revises a window of the old one by the old one.
+    desk.flush(T0_S + 2 * HOUR_S)
+    last = desk.warehouse.last("drift").values()
+    revised = [row for row in last if row["n"] == 1801 and row["field"] == "x" and row["slice"] == "all"]
+    assert {row["baseline_id"] for row in revised} == {old}
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_roll_ups_hold_what_the_panes_of_their_hour_hold(late: bool) -> None:
     registry = make_registry(pane_s=1200, windows=(Window(2 * HOUR_S, HOUR_S),))
