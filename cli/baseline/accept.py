@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 from barograph.contract import Contract, format_duration
 
 from cli.apply import catalogue
@@ -67,7 +68,7 @@ def accept(
         served = _served(client, request, history)
         completeness = _completeness(client, request, contract, served)
         entry = next(entry for entry in history if entry.baseline_id == served.baseline_id)
-        old = load_baseline(entry.body.encode(), f"baseline {entry.baseline_id}")
+        old = _read(entry)
         panes = PaneRange(request.model, request.version, entry.baseline_id, request.from_s, request.to_s)
         learned = learn(client, panes, old, contract, _source(request, entry), on_step)
         change = _change(client, request, contract, stored, learned.baseline, clock())
@@ -168,7 +169,13 @@ def _completeness(client: Client, request: Request, contract: Contract, served: 
 def _change(
     client: Client, request: Request, contract: Contract, stored: Stored, baseline: Baseline, now_s: float
 ) -> BaselineChange | None:
-    """When the baseline takes effect, by the same rules as `apply`, and after what is sealed or accepted already."""
+    """When the baseline takes effect, by the same rules as `apply`, and after what is sealed or accepted already.
+
+    None where it is the version's last already: sketches flip coins, so that quantiles alone differ between two runs.
+    """
+    last = stored.last(contract.model, request.version)
+    if last is not None and _but_quantiles(_read(last)) == _but_quantiles(baseline):
+        return None
     changes = catalogue.plan_baselines(
         [baseline], {contract.model: contract}, stored, effective_s=request.effective_s, now_s=now_s
     )
@@ -181,13 +188,21 @@ def _change(
             f"Panes are sealed until {iso(sealed_s)} already, and the baseline would hold from "
             f"{iso(change.effective_from_s)}: take --effective {iso(sealed_s)} or later."
         )
-    last = stored.last(contract.model, request.version)
     if last is not None and last.effective_from_s > change.effective_from_s:
         raise ApplyError(
             f"Baseline {last.baseline_id} holds from {iso(last.effective_from_s)} on, after this one would: take "
             f"--effective {iso(last.effective_from_s + contract.pane_s)} or later."
         )
     return change
+
+
+def _read(entry: StoredBaseline) -> Baseline:
+    return load_baseline(entry.body.encode(), f"baseline {entry.baseline_id}")
+
+
+def _but_quantiles(baseline: Baseline) -> Baseline:
+    fields = tuple(msgspec.structs.replace(field, quantiles=()) for field in baseline.fields)
+    return msgspec.structs.replace(baseline, fields=fields)
 
 
 def _source(request: Request, entry: StoredBaseline) -> str:

@@ -129,10 +129,12 @@ def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
         )
     lines += [f"! {note}" for note in learned.notes]
     if done.change is None:
-        return [*lines, f"Nothing to do: the version's last baseline is {baseline.id} already."]
+        return [*lines, "Nothing to do: it is the version's last baseline already."]
     from_s = done.change.effective_from_s
     when = f"from event time {iso(from_s)} on"
-    what = f"baseline {done.change.baseline_id} of {baseline.model} version {baseline.version}"
+    # Another run merges sketches by other coins, and quantiles are part of the id.
+    named = "" if dry_run else f" {done.change.baseline_id}"
+    what = f"baseline{named} of {baseline.model} version {baseline.version}"
     lines.append(f"~ {what}: {baseline.rows:,} rows; holds {when}, until then {done.change.replaces}")
     if dry_run:
         return [*lines, "Nothing was written. The same without --dry-run accepts it."]
