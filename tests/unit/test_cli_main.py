@@ -40,8 +40,8 @@ def test_each_command_of_the_list_is_there_with_the_first_line_of_its_help_and_e
     assert set(COMMANDS) <= {*closed.split(), "doctor", "dead-letters", "rebuild"}
     for name, entry in COMMANDS.items():
         found = getattr(importlib.import_module(entry.module), entry.function)
-        whole = found.registered_callback.callback if isinstance(found, typer.Typer) else found
-        summary = inspect.getdoc(whole)
+        group = found.registered_callback if isinstance(found, typer.Typer) else None
+        summary = inspect.getdoc(found if group is None else group.callback)
         assert summary is not None
         assert summary.splitlines()[0] == entry.summary, name
         for words, function in functions(name).items():
