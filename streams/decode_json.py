@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import chain
 from operator import attrgetter, methodcaller, or_
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from barograph.events import SCORES, Reason
 from numpy.typing import NDArray
 
 from streams.batch import Decoded, MessageBatch
-from streams.columns import INVALID_TEXT, EventColumns, encode_versions
+from streams.columns import INVALID_TEXT, EventColumns, arrivals, encode_names, encode_versions
 from streams.registry import Registry
 from streams.times import FUTURE_MS, RETENTION_MS, parse_time_ms, times_ms
 from streams.wanted import SCORES_OF, Wanted, wanted
@@ -34,10 +34,13 @@ from streams.wanted import SCORES_OF, Wanted, wanted
 CHUNK = 2_000
 """Messages decoded in one go: one bad message costs the tolerant way for this many."""
 INVALID = math.inf
+UNNAMED_ERROR = "error"
+"""The kind of an error that is no text."""
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
 _GROUPS = ("features", "metrics", "context", SCORES)
 _TOP = ("score", "class", "latency_ms", "arm")
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
@@ -59,6 +62,10 @@ class _Rejected(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+        self.model = ""
+        """Where it is known and has a contract."""
+        self.producer: str | None = None
+        self.seq = -1
 
 
 class _ModelType:
@@ -74,7 +81,8 @@ class _ModelType:
         kinds |= dict.fromkeys(want.texts, str | None)
         self.groups: dict[str, list[str]] = {group: [] for group in _GROUPS}
         self.group_types: dict[str, Any] = {}
-        members: list[Any] = [("version", str), ("id", str), ("at", int | str), ("error", str | None, None)]
+        members: list[Any] = [("version", str), ("id", str), ("at", int | str)]
+        members += [("error", str | None, None), ("producer", str | None, None), ("seq", _Seq | None, None)]
         rename = {}
         self.paths: dict[str, tuple[str, str]] = {}
         for source in kinds:
@@ -146,6 +154,7 @@ class _ModelType:
             if source == "class" and not set(map(type, values)) <= {str, type(None)}:
                 values = [_text(value) for value in values]
             texts[source] = pa.array(values, pa.string())
+        kinds = encode_names([event.error for event in events])
         columns = EventColumns(
             self.want.model,
             at_ms,
@@ -155,11 +164,18 @@ class _ModelType:
             np.zeros(len(events), dtype=np.int32),
             versions,
             code,
-            np.array([bool(event.error) for event in events], dtype=bool),
+            np.zeros(len(events), dtype=bool) if kinds is None else kinds.code >= 0,
             numbers,
             texts,
+            kinds,
         )
-        return _check_times(columns, unreadable, batch, position)
+        refused = refuse_times(at_ms, columns.received_ms, unreadable)
+        decoded = _split(columns, refused, batch, position)
+        seen_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
+        producer = encode_names([event.producer for event in events])
+        seq = np.array([-1 if event.seq is None else event.seq for event in events], dtype=np.int64)
+        decoded.arrivals += arrivals(self.want.model, seen_ms, producer, seq)
+        return decoded
 
     def normalise(self, raw: dict[str, Any]) -> Any:
         """Make the struct of an event that the typed decode refused, invalid fields marked."""
@@ -179,7 +195,9 @@ class _ModelType:
             raise _Rejected(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
         values["at"] = at
         error = raw.get("error")
-        values["error"] = _clean(error) if isinstance(error, str) else ("error" if error else None)
+        values["error"] = _clean(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
+        values["producer"], seq = _numbered(raw)
+        values["seq"] = None if seq < 0 else seq
         members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
         for group, sources in self.groups.items():
             whole = group == SCORES and self.all_scores
@@ -233,6 +251,7 @@ class JsonDecoder:
         decoded = Decoded()
         events: list[Any] = []
         position: list[int] = []
+        aside: dict[str, list[tuple[int, str | None, int]]] = {}
         for start in range(0, len(batch), CHUNK):
             values = batch.values[start : start + CHUNK]
             fast = self._decode_all(values)
@@ -245,11 +264,17 @@ class JsonDecoder:
                     events.append(self._decode_one(value))
                     position.append(i)
                 except _Rejected as rejected:
-                    decoded.dead.append(batch.dead(i, rejected.reason, rejected.detail))
+                    decoded.dead.append(batch.dead(i, rejected.reason, rejected.detail, model=rejected.model))
+                    aside.setdefault(rejected.model, []).append((i, rejected.producer, rejected.seq))
+        for model, rows in aside.items():
+            at, producers, seqs = zip(*rows, strict=True)
+            received_ms = batch.received_ms[list(at)]
+            decoded.arrivals += arrivals(model, received_ms, encode_names(producers), np.array(seqs, dtype=np.int64))
         for kind, chosen, where in _by_type(events, position):
             part = self._by_type[kind].columns(chosen, batch, where)
             decoded.events += part.events
             decoded.dead += part.dead
+            decoded.arrivals += part.arrivals
         return decoded
 
     def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
@@ -275,7 +300,12 @@ class JsonDecoder:
         kind = self._models.get(model) if isinstance(model, str) else None
         if kind is None:
             raise _Rejected(Reason.UNKNOWN_MODEL, str(model)[:200])
-        return kind.normalise(raw)
+        try:
+            return kind.normalise(raw)
+        except _Rejected as rejected:
+            rejected.model = kind.want.model
+            rejected.producer, rejected.seq = _numbered(raw)
+            raise
 
 
 def _identified(event: Any) -> Any:
@@ -311,18 +341,24 @@ def _parse(value: bytes) -> Any:
         raise _Rejected(Reason.NOT_JSON, str(error)[:200]) from None
 
 
-def _check_times(
-    columns: EventColumns,
-    unreadable: NDArray[np.bool_] | None,
-    batch: MessageBatch,
-    position: NDArray[np.int64],
+def _numbered(raw: dict[str, Any]) -> tuple[str | None, int]:
+    """The producer of an event and its number, −1 where it has none."""
+    producer, seq = raw.get("producer"), raw.get("seq")
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        seq = -1
+    return _clean(producer) if isinstance(producer, str) else None, seq
+
+
+def _split(
+    columns: EventColumns, refused: NDArray[np.str_] | None, batch: MessageBatch, position: NDArray[np.int64]
 ) -> Decoded:
-    refused = refuse_times(columns.at_ms, columns.received_ms, unreadable)
+    """Part the events whose time is refused from the others."""
     if refused is None:
         return Decoded([columns], [])
     keep = refused == ""
     dead = [
-        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}") for i in np.flatnonzero(~keep)
+        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
+        for i in np.flatnonzero(~keep)
     ]
     return Decoded([columns.take(keep)] if keep.any() else [], dead)
 

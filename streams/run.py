@@ -44,7 +44,11 @@ def run_recorder(settings: ProcessorSettings) -> int:
     """Run a recorder until SIGTERM or SIGINT; return the exit code."""
     from streams.recorder import Recorder
 
-    return _run("recorder", settings, lambda registry, report: Recorder(settings, registry, report))
+    def make(registry: Callable[[], Registry], report: Report) -> Runnable:
+        _parts_topic(settings)
+        return Recorder(settings, registry, report)
+
+    return _run("recorder", settings, make)
 
 
 def run_monitor(settings: ProcessorSettings) -> int:

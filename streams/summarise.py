@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 from sketches.categorical import UnseenCategories
 from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
-from sketches.layout import ERRORS, EVENTS, N_MOMENTS, TAIL, IntArray, Layout
+from sketches.layout import ERRORS, EVENTS, N_MOMENTS, SLOW, TAIL, TIMED, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
-from streams.columns import INVALID_TEXT, EventColumns
+from streams.columns import INVALID_TEXT, Arrivals, EventColumns
 from streams.registry import Registry
 from streams.slices import SliceCoder
-from streams.wanted import field_of
+from streams.tallies import ErrorSlices, FlushTallies
+from streams.wanted import LATENCY, field_of
 
+ARM = "arm"
+"""The source of the slices by which errors are counted by kind."""
 MAX_PANES_AT_ONCE = 512
 """Panes counted in one array; more are done in turns, so that a replay's memory stays bounded."""
 
@@ -81,6 +84,7 @@ class _Series:
         self.sources = [field.source for field in fields]
         self.types = [field.type for field in fields]
         self.kinds = [field.sketch for field in fields]
+        self.slow_ms = contract.slo.latency_ms
         self.dimensions = [
             (SliceCoder(dimension), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
@@ -100,6 +104,7 @@ class FlushSummaries:
         self._registry = registry
         self._series: dict[str, _Series] = {}
         self.panes: dict[PaneKey, PaneSummary] = {}
+        self.tallies = FlushTallies()
         self.unwatched = 0
         """Events of models that have a contract and no baseline yet: kept raw, not summarised."""
 
@@ -116,6 +121,10 @@ class FlushSummaries:
                     continue
                 part = events if mask is None else events.take(mask)
                 self._add_series(part, contract, version, *ids)
+
+    def add_arrivals(self, arrivals: Arrivals) -> None:
+        """Note which numbers of which producers came, whether or not their events are counted."""
+        self.tallies.add_arrivals(arrivals, self._registry.contracts[arrivals.model].pane_s)
 
     def _by_baseline(
         self, model: str, version: str, pane: IntArray, pane_s: int, chosen: NDArray[np.bool_] | None
@@ -141,6 +150,7 @@ class FlushSummaries:
         series = self._series.get(baseline_id)
         if series is None:
             series = self._series[baseline_id] = _Series(self._registry.layouts[baseline_id], contract)
+        self._add_errors(events, contract, version, baseline_id, series)
         pane = events.at_ms // (contract.pane_s * 1000)
         distinct, group = np.unique(pane, return_inverse=True)
         if len(distinct) > 1:
@@ -157,6 +167,21 @@ class FlushSummaries:
                     series.layout, contract.pane_s, unregistered, counts[i], moments[i], sketches[i], kept[i]
                 )
                 self._merge(key, summary)
+
+    def _add_errors(
+        self, events: EventColumns, contract: Contract, version: str, baseline_id: str, series: _Series
+    ) -> None:
+        if events.kinds is None or not events.errors.any():
+            return
+        failed = events.take(events.errors)
+        arms = [
+            ErrorSlices(series.layout.slices[start : start + coder.n_values + 1], coder.codes(failed))
+            for dimension, (coder, start) in zip(series.layout.baseline.dimensions, series.dimensions, strict=True)
+            if dimension.source == ARM
+        ]
+        key = (events.model, version, baseline_id)
+        assert failed.kinds is not None
+        self.tallies.add_errors(key, contract.pane_s, failed.at_ms, failed.kinds, arms)
 
     def _merge(self, key: PaneKey, more: PaneSummary) -> None:
         held = self.panes.get(key)
@@ -206,6 +231,7 @@ def _reorder(events: EventColumns, order: NDArray[np.int64]) -> EventColumns:
         events.errors[order],
         {source: values[order] for source, values in events.numbers.items()},
         {source: values.take(taken) for source, values in events.texts.items()},
+        None if events.kinds is None else events.kinds.take(order),
     )
 
 
@@ -229,13 +255,13 @@ def _summarise(
         n_values = coder.n_values + 1
         groups.append((start, n_values, pane * n_values + coder.codes(events)))
     bounds = np.searchsorted(pane, np.arange(n_panes + 1))
+    header = _header(events, series.slow_ms)
     for start, n_values, group in groups:
         span = slice(start, start + n_values)
         size = n_panes * n_values
         counts[:, span, EVENTS] = np.bincount(group, minlength=size).reshape(n_panes, n_values)
-        if events.errors.any():
-            failed = np.bincount(group[events.errors], minlength=size)
-            counts[:, span, ERRORS] = failed.reshape(n_panes, n_values)
+        for column, mask in header:
+            counts[:, span, column] = np.bincount(group[mask], minlength=size).reshape(n_panes, n_values)
     for i, field in enumerate(layout.fields):
         columns = slice(int(layout.starts[i]), int(layout.starts[i]) + field.n_cells + TAIL)
         cells = series.cells[i]
@@ -273,6 +299,18 @@ def _summarise(
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
     return counts, moments, sketches, kept
+
+
+def _header(events: EventColumns, slow_ms: float | None) -> list[tuple[int, NDArray[np.bool_]]]:
+    """The columns of the header beside EVENTS, each with the events that it counts; none that counts nothing."""
+    found = [(ERRORS, events.errors)]
+    latency = events.numbers.get(LATENCY)
+    if latency is not None:
+        timed = np.isfinite(latency)
+        found.append((TIMED, timed))
+        if slow_ms is not None:
+            found.append((SLOW, timed & (latency > slow_ms)))
+    return [(column, mask) for column, mask in found if mask.any()]
 
 
 def field_numbers(events: EventColumns, source: str, field_type: str) -> NDArray[np.float64]:

@@ -11,6 +11,9 @@ from barograph.events import MAPS, SCORES
 from sketches.baseline import FieldBaseline
 from streams.registry import Registry
 
+LATENCY = "latency_ms"
+"""The source that the promised latency is about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -31,6 +34,8 @@ def wanted(registry: Registry, model: str) -> Wanted:
     kinds: dict[str, str] = {}
     for field in [*contract.fields, *undeclared(registry, contract)]:
         kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
+    if contract.slo.latency_ms is not None:
+        kinds.setdefault(LATENCY, "number")
     for source in slice_sources(registry, contract):
         kinds.setdefault(source, "text")
 

@@ -106,9 +106,65 @@ SCHEMAS: dict[str, pa.Schema] = {
             "pane_s": U32,
             "n": U64,
             "errors": U64,
+            "timed": U64,
+            "slow": U64,
             "late": U64,
             "sealed": pa.bool_(),
             "unregistered": pa.bool_(),
+            "pos": U64,
+        }
+    ),
+    "errors": pa.schema(
+        {
+            "parts_partition": U16,
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "slice": TEXT,
+            "kind": TEXT,
+            "pane_start": SECONDS,
+            "pane_s": U32,
+            "n": U64,
+            "pos": U64,
+        }
+    ),
+    "producers": pa.schema(
+        {
+            "parts_partition": U16,
+            "model": TEXT,
+            "producer": TEXT,
+            "pane_start": SECONDS,
+            "pane_s": U32,
+            "n": U64,
+            "first_seq": pa.int64(),
+            "last_seq": pa.int64(),
+            "pos": U64,
+        }
+    ),
+    "dead_counts": pa.schema(
+        {
+            "parts_partition": U16,
+            "topic": TEXT,
+            "model": TEXT,
+            "reason": TEXT,
+            "hour": SECONDS,
+            "n": U64,
+            "pos": U64,
+        }
+    ),
+    "violations": pa.schema(
+        {
+            "parts_partition": U16,
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "field": TEXT,
+            "kind": TEXT,
+            "pane_start": SECONDS,
+            "pane_s": U32,
+            "n": U64,
+            "of": U64,
+            "policy": TEXT,
             "pos": U64,
         }
     ),

@@ -28,13 +28,16 @@ from streams.monitor.rows import (
 )
 from streams.monitor.series import Compiled, Pane, Series
 from streams.monitor.store import Store, Writes, restore_panes, restore_volume
+from streams.monitor.tallied import add_tallies
+from streams.monitor.violations import violation_columns
 from streams.monitor.windows import all_ends, ends_covering, last_end_s, reach_s, step_s, uses_hours
-from streams.records import Part, Progress, RecordError
+from streams.records import Part, Progress, RecordError, Tally
 from streams.registry import Registry
 from streams.topics import parts_partition
 
 log = structlog.get_logger()
 
+RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
 PANE_BUDGET_BYTES = 512 * 1024 * 1024
@@ -99,6 +102,8 @@ class PartitionState:
         # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
         self._chain, self._epoch = store.load_chain(partition, parts_topic_id)
         self._written_s = clock()
+        self._tallied: list[tuple[Tally, int]] = []
+        """What is not written yet, each with its `pos`."""
         self.late_events = 0
 
     # ---------------------------------------------------------------------------------------------- records
@@ -106,8 +111,8 @@ class PartitionState:
     def part(self, part: Part, offset: int) -> Dead | None:
         """Merge a part; return it as dead where it cannot be."""
         pos = make_pos(self._epoch, offset)
-        if any(self._chain.resketched(r.partition, r.start, part.source_topic_id, pos) for r in part.ranges):
-            return Dead(offset, "covers offsets that were sketched before: offsets of the sketcher were reset")
+        if self._resketched(part, pos):
+            return Dead(offset, RESKETCHED)
         state = self._model(part.model)
         if state is None:
             return Dead(offset, f"no contract of model {part.model} is applied")
@@ -128,6 +133,21 @@ class PartitionState:
             # Also what was merged before marks its windows: the verdicts may not have been written then.
             self._touch(state, series, part.pane_start_s, offset)
         return None
+
+    def tally(self, tally: Tally, offset: int) -> Dead | None:
+        """Take in what was counted beside the panes; return it as dead where it was counted before.
+
+        Nothing is added up here: its rows carry their `pos` in the key, so that a record which comes again replaces
+        its own rows.
+        """
+        pos = make_pos(self._epoch, offset)
+        if self._resketched(tally, pos):
+            return Dead(offset, RESKETCHED)
+        self._tallied.append((tally, pos))
+        return None
+
+    def _resketched(self, record: Part | Tally, pos: int) -> bool:
+        return any(self._chain.resketched(r.partition, r.start, record.source_topic_id, pos) for r in record.ranges)
 
     def progress(self, progress: Progress, offset: int) -> tuple[Writes | None, int]:
         """Follow a progress record: seal, judge, revise.
@@ -464,6 +484,8 @@ class PartitionState:
             self._forget(state)
             self._collect_progress(state, writes, pos, now_ms)
         self._set_down()
+        add_tallies(writes, self._tallied, self._partition)
+        self._tallied = []
         writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
         writes.chain = chain_rows(self._chain, self._partition, self._parts_topic_id, self._epoch)
         self._chain.new_losses = []
@@ -479,6 +501,9 @@ class PartitionState:
             sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
             writes.panes.append(pane_columns(series, some, self._partition, pane_s, sealed))
             writes.volume.append(volume_columns(series, some, self._partition, sealed))
+            broken = violation_columns(series, some, self._partition)
+            if broken is not None:
+                writes.violations.append(broken)
         for pane in dirty:
             pane.dirty = False
         closed = sorted(hour for hour in series.dirty_hours if hour + SECONDS_PER_HOUR <= until)

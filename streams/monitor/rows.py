@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.layout import ERRORS, EVENTS, IntArray
+from sketches.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED, IntArray
 from streams.monitor.chain import Chain, Loss
 from streams.monitor.series import Pane, Series
 from warehouse.tables import ragged
@@ -51,9 +51,9 @@ def pane_columns(
     sketches = [_sketch(panes[i], j, k) for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
     pos = np.stack([pane.pos[:, 1:] for pane in panes])
     return {
-        **_common(series, parts_partition, len(p)),
-        "slice": _coded(s, layout.slices),
-        "field": _coded(f, [field.name for field in layout.fields]),
+        **common_columns(series, parts_partition, len(p)),
+        "slice": coded(s, layout.slices),
+        "field": coded(f, [field.name for field in layout.fields]),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), pane_s, dtype=np.int64),
         "n": n[p, s, f],
@@ -83,19 +83,21 @@ def _sketch(pane: Pane, slice_index: int, field_index: int) -> bytes:
 def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:
     """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
     layout = series.layout
-    counts = np.stack([pane.counts[:, : ERRORS + 1] for pane in panes])
+    counts = np.stack([pane.counts[:, :HEADER] for pane in panes])
     chosen = counts[:, :, EVENTS] > 0
     chosen[:, 0] = True
     p, s = np.nonzero(chosen)
     late = np.stack([pane.late for pane in panes])
     pos = np.stack([pane.pos[:, 0] for pane in panes])
     return {
-        **_common(series, parts_partition, len(p)),
-        "slice": _coded(s, layout.slices),
+        **common_columns(series, parts_partition, len(p)),
+        "slice": coded(s, layout.slices),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), series.contract.pane_s, dtype=np.int64),
         "n": counts[p, s, EVENTS],
         "errors": counts[p, s, ERRORS],
+        "timed": counts[p, s, TIMED],
+        "slow": counts[p, s, SLOW],
         "late": late[p, s],
         "sealed": sealed[p],
         "unregistered": np.full(len(p), series.unregistered),
@@ -108,12 +110,14 @@ def silent_columns(series: Series, starts_s: list[int], parts_partition: int, po
     n = len(starts_s)
     zeros = np.zeros(n, dtype=np.int64)
     return {
-        **_common(series, parts_partition, n),
-        "slice": _coded(zeros, series.layout.slices[:1]),
+        **common_columns(series, parts_partition, n),
+        "slice": coded(zeros, series.layout.slices[:1]),
         "pane_start": np.array(starts_s, dtype=np.int64),
         "pane_s": np.full(n, series.contract.pane_s, dtype=np.int64),
         "n": zeros,
         "errors": zeros,
+        "timed": zeros,
+        "slow": zeros,
         "late": zeros,
         "sealed": np.ones(n, dtype=bool),
         "unregistered": np.zeros(n, dtype=bool),
@@ -164,15 +168,17 @@ def loss_rows(losses: list[Loss], parts_partition: int, now_ms: int) -> list[dic
     ]
 
 
-def _common(series: Series, parts_partition: int, n: int) -> Columns:
+def common_columns(series: Series, parts_partition: int, n: int) -> Columns:
+    """The columns that say which series n rows are of."""
     zeros: IntArray = np.zeros(n, dtype=np.int64)
     return {
         "parts_partition": np.full(n, parts_partition, dtype=np.int64),
-        "model": _coded(zeros, [series.contract.model]),
-        "version": _coded(zeros, [series.version]),
-        "baseline_id": _coded(zeros, [series.baseline_id]),
+        "model": coded(zeros, [series.contract.model]),
+        "version": coded(zeros, [series.version]),
+        "baseline_id": coded(zeros, [series.baseline_id]),
     }
 
 
-def _coded(codes: NDArray[np.integer[Any]], values: Any) -> pa.Array:
+def coded(codes: NDArray[np.integer[Any]], values: Any) -> pa.Array:
+    """A column of texts by their positions in `values`."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(values), pa.string()))

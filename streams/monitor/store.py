@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from sketches.layout import ERRORS, EVENTS, HEADER
+from sketches.layout import HEADER
 from streams.monitor.chain import ENDED_MS, Chain, ChainRow, Loss
 from streams.monitor.rows import MAX_MS
 from streams.monitor.series import KeptBytes, Pane, Series
@@ -20,6 +20,8 @@ from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
 FAR_S = 4_102_444_800
+_BY_COLUMN = ("drift", "rates", "volume", "panes", "violations", "rollups", "errors", "producers", "dead_counts")
+"""The tables that are written in columns, in the order of writing."""
 
 
 @dataclass
@@ -30,7 +32,11 @@ class Writes:
     rates: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
     panes: list[Columns] = field(default_factory=list)
+    violations: list[Columns] = field(default_factory=list)
     rollups: list[Columns] = field(default_factory=list)
+    errors: list[Columns] = field(default_factory=list)
+    producers: list[Columns] = field(default_factory=list)
+    dead_counts: list[Columns] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     chain: list[dict[str, Any]] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)
@@ -125,7 +131,7 @@ class WarehouseStore:
     def write(self, writes: Writes) -> None:
         client = self._client
         # Volume before panes: whoever loads between the two must not find more values in a pane than events.
-        for table in ("drift", "rates", "volume", "panes", "rollups"):
+        for table in _BY_COLUMN:
             for columns in getattr(writes, table):
                 insert_columns(client, table, columns)
         for table in ("losses", "chain", "progress"):
@@ -177,7 +183,7 @@ def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> Non
 
 
 def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> None:
-    """Put events, errors and late counts of rows of `volume` into panes that are held and not yet changed."""
+    """Put the header and late counts of rows of `volume` into panes that are held and not yet changed."""
     slice_index = {name: i for i, name in enumerate(series.layout.slices)}
     for row in table.to_pylist():
         if row["version"] != series.version or row["baseline_id"] != series.baseline_id:
@@ -185,7 +191,7 @@ def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> N
         pane, s = panes.get(int(row["pane_start"])), slice_index.get(row["slice"])
         if pane is None or s is None:
             continue
-        pane.counts[s, EVENTS], pane.counts[s, ERRORS] = row["n"], row["errors"]
+        pane.counts[s, :HEADER] = [row[name] for name in _HEADER_COLUMNS]
         pane.late[s], pane.pos[s, 0] = row["late"], row["pos"]
         pane.sealed = pane.sealed or bool(row["sealed"])
         series.unregistered = series.unregistered or bool(row["unregistered"])
@@ -207,4 +213,6 @@ def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-assert HEADER == ERRORS + 1  # `volume` keeps exactly the header columns of a pane
+_HEADER_COLUMNS = ("n", "errors", "timed", "slow")
+"""Columns of `volume` that hold the header of a pane's counts, in its order."""
+assert len(_HEADER_COLUMNS) == HEADER

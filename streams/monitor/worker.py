@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
 from streams.monitor.store import SeriesPanes, Store, Writes
-from streams.records import Part, Progress, RecordError, decode
+from streams.records import Part, Progress, RecordError, Tally, decode
 from streams.registry import Registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
@@ -144,6 +144,11 @@ class Worker:
         if isinstance(found, Part):
             self._part(state, found, record)
             self._report.details["part_seconds"] = time.monotonic() - began
+            return NOTHING
+        if isinstance(found, Tally):
+            dead = state.tally(found, record.offset)
+            if dead is not None:
+                self._bury(record, dead.reason)
             return NOTHING
         return self._progress(state, found, record)
 
