@@ -43,7 +43,7 @@ class _NoStore:
     def sealed_until_s(self, model: str) -> int | None:
         return None
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return {}
 
     def write(self, writes: Writes) -> None:

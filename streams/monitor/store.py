@@ -20,7 +20,7 @@ from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
 FAR_S = 4_102_444_800
-_BY_COLUMN = ("drift", "rates", "volume", "panes", "violations", "rollups", "errors", "producers", "dead_counts")
+_BY_COLUMN = ("drift", "rates", "volume", "violations", "panes", "rollups", "errors", "producers", "dead_counts")
 """The tables that are written in columns, in the order of writing."""
 
 
@@ -31,8 +31,8 @@ class Writes:
     drift: list[Columns] = field(default_factory=list)
     rates: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
-    panes: list[Columns] = field(default_factory=list)
     violations: list[Columns] = field(default_factory=list)
+    panes: list[Columns] = field(default_factory=list)
     rollups: list[Columns] = field(default_factory=list)
     errors: list[Columns] = field(default_factory=list)
     producers: list[Columns] = field(default_factory=list)
@@ -66,8 +66,8 @@ class Store(Protocol):
     def sealed_until_s(self, model: str) -> int | None:
         """Up to where panes are sealed and everything that follows from it was written; None where none is."""
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
-        """Start of the first pane with events that were not late, by (version, baseline)."""
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
+        """Start of the first pane with events that were not late, by (version, baseline); None where all were late."""
 
     def write(self, writes: Writes) -> None:
         """Write a commit; raises WarehouseBusy where the same is to be tried again."""
@@ -120,17 +120,20 @@ class WarehouseStore:
         )
         return max((_ms(sealed_until) // 1000 for (sealed_until,) in found), default=None)
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         found = self._client.rows(
-            "SELECT version, baseline_id, min(toUnixTimestamp(pane_start)) FROM volume FINAL "
-            "WHERE model = {model:String} AND slice = 'all' AND n > late GROUP BY version, baseline_id",
+            "SELECT version, baseline_id, countIf(n > late) > 0, minIf(toUnixTimestamp(pane_start), n > late) "
+            "FROM volume FINAL WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id",
             {"model": model},
         )
-        return {(str(version), str(baseline_id)): int(first) for version, baseline_id, first in found}
+        return {
+            (str(version), str(baseline)): int(first) if known else None for version, baseline, known, first in found
+        }
 
     def write(self, writes: Writes) -> None:
         client = self._client
-        # Volume before panes: whoever loads between the two must not find more values in a pane than events.
+        # Volume before panes: whoever loads between the two must not find more values in a pane than events. Violations
+        # too: a pane that is written is not dirty after a crash, and what follows from it would not be written again.
         for table in _BY_COLUMN:
             for columns in getattr(writes, table):
                 insert_columns(client, table, columns)

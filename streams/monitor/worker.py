@@ -72,7 +72,7 @@ class _PatientStore:
     def sealed_until_s(self, model: str) -> int | None:
         return self._patiently(lambda: self._store.sealed_until_s(model), "load progress")
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return self._patiently(lambda: self._store.first_panes_s(model), "load first panes")
 
     def write(self, writes: Writes) -> None:

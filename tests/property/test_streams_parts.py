@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.layout import TAIL, Layout
+from sketches.layout import HEADER, TAIL, Layout
 from sketches.numeric import numeric_sketch
-from streams import flush
+from streams import flush, tallies
 from streams.flush import part_messages, rectangles
 from streams.monitor.rows import pane_columns
 from streams.monitor.series import Compiled, Pane, Series
@@ -25,11 +25,16 @@ from streams.monitor.store import restore_panes
 from streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,
+    DeadCount,
+    ErrorCount,
     Part,
     PartitionProgress,
+    ProducerCount,
     Progress,
     Range,
+    Record,
     RecordError,
+    Tally,
     decode,
     encode,
 )
@@ -80,7 +85,7 @@ LAYOUTS = st.builds(
 
 @st.composite
 def parts(draw: st.DrawFn) -> Part:
-    rows, width, fields = draw(st.integers(0, 3)), draw(st.integers(2, 6)), draw(st.integers(0, 3))
+    rows, width, fields = draw(st.integers(0, 3)), draw(st.integers(HEADER, 8)), draw(st.integers(0, 3))
     first = draw(st.integers(0, 5))
     whole = draw(st.booleans())
     kept = draw(st.integers(0, min(rows, fields)))
@@ -132,9 +137,22 @@ PROGRESS = st.builds(
 )
 
 
-def plain(record: Part | Progress) -> Any:
+TALLIES = st.builds(
+    Tally,
+    model=NAMES,
+    topic=NAMES,
+    source_topic_id=NAMES,
+    ranges=RANGES,
+    pane_s=st.integers(0, 86_400),
+    errors=st.lists(st.builds(ErrorCount, NAMES, NAMES, NAMES, NAMES, st.integers(0, 2**33), COUNTS), max_size=3),
+    producers=st.lists(st.builds(ProducerCount, NAMES, st.integers(0, 2**33), COUNTS, INT64, INT64), max_size=3),
+    dead=st.lists(st.builds(DeadCount, NAMES, st.integers(0, 2**33), COUNTS), max_size=3),
+)
+
+
+def plain(record: Record) -> Any:
     """A record as what can be compared."""
-    if isinstance(record, Progress):
+    if not isinstance(record, Part):
         return record
     told = {name: getattr(record, name) for name in record.__struct_fields__}
     arrays = ("counts", "moments", "kept_at", "kept_moments")
@@ -142,8 +160,8 @@ def plain(record: Part | Progress) -> Any:
 
 
 @settings(max_examples=200)
-@given(parts() | PROGRESS)
-def test_what_is_written_is_read_again(record: Part | Progress) -> None:
+@given(parts() | TALLIES | PROGRESS)
+def test_what_is_written_is_read_again(record: Record) -> None:
     assert plain(decode(encode(record))) == plain(record)
 
 
@@ -162,8 +180,8 @@ def test_a_part_of_a_sketcher_that_kept_nothing_of_slices_is_read() -> None:
 
 
 @settings(max_examples=200)
-@given(parts() | PROGRESS, st.data())
-def test_damaged_records_are_refused(record: Part | Progress, data: st.DataObject) -> None:
+@given(parts() | TALLIES | PROGRESS, st.data())
+def test_damaged_records_are_refused(record: Record, data: st.DataObject) -> None:
     whole = encode(record)
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(RecordError):
@@ -177,17 +195,59 @@ def test_damaged_records_are_refused(record: Part | Progress, data: st.DataObjec
         decode(whole + b"\0")
 
 
-def with_checksum(kind: bytes, size: int, body: bytes) -> bytes:
+def with_checksum(kind: bytes, size: int, body: bytes, version: int) -> bytes:
     """A record whose checksum is right, whatever its body holds."""
     rest = size.to_bytes(4, "big") + body
-    return kind + b"\x01" + zlib.crc32(rest).to_bytes(4, "big") + rest
+    return kind + bytes([version]) + zlib.crc32(rest).to_bytes(4, "big") + rest
 
 
 @settings(max_examples=200)
-@given(st.sampled_from([b"P", b"G"]), st.integers(0, 2**32 - 1), st.binary(max_size=60))
-def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body: bytes) -> None:
+@given(st.sampled_from([b"P", b"T", b"G"]), st.integers(0, 2**32 - 1), st.binary(max_size=60), st.sampled_from([1, 2]))
+def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body: bytes, version: int) -> None:
     with pytest.raises(RecordError):
-        decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body))
+        decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body, version))
+
+
+def as_format_1(record: Part | Progress) -> bytes:
+    """A record as sketchers wrote it before: with two columns in the header, and its format in the second byte."""
+    if isinstance(record, Part):
+        header = record.counts[:, 2:HEADER]
+        assert not header.any()
+        record = msgspec.structs.replace(record, counts=np.delete(record.counts, [2, 3][: header.shape[1]], axis=1))
+    data = encode(record)
+    return data[:1] + b"\x01" + data[2:]
+
+
+@settings(max_examples=200)
+@given(parts() | PROGRESS)
+def test_records_of_the_format_before_are_read(record: Part | Progress) -> None:
+    if isinstance(record, Part):
+        record.counts[:, 2:HEADER] = 0
+    assert plain(decode(as_format_1(record))) == plain(record)
+
+
+@pytest.mark.parametrize("version", [0, 3, 255])
+def test_a_newer_format_is_refused_with_what_to_do(version: int) -> None:
+    data = encode(Tally(model="m", topic="predictions"))
+    with pytest.raises(RecordError, match=f"has format {version}; this monitor reads formats 1 to 2: upgrade it first"):
+        decode(data[:1] + bytes([version]) + data[2:])
+
+
+@settings(max_examples=50)
+@given(TALLIES, st.integers(100, 600))
+def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "MAX_RECORD_BYTES", limit)
+        written = list(tallies.split(tally))
+    found = [decode(data) for data in written]
+    for data, each in zip(written, found, strict=True):
+        assert isinstance(each, Tally)
+        assert len(data) <= limit or len(each.errors) + len(each.producers) + len(each.dead) <= 1
+        empty: list[Any] = []
+        told = msgspec.structs.replace(each, errors=empty, producers=empty, dead=empty)
+        assert told == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
+    for name in ("errors", "producers", "dead"):
+        assert [row for each in found for row in getattr(each, name)] == getattr(tally, name)
 
 
 @settings(max_examples=100)

@@ -16,6 +16,13 @@ KEYS: dict[str, tuple[str, ...]] = {
     "panes": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
     "rollups": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
     "volume": ("model", "version", "baseline_id", "slice", "pane_s", "pane_start"),
+    "violations": ("model", "version", "baseline_id", "field", "kind", "pane_s", "pane_start"),
+    "errors": (
+        *("model", "version", "baseline_id", "slice", "kind", "pane_s", "pane_start"),
+        *("parts_partition", "pos"),
+    ),
+    "producers": ("model", "producer", "pane_s", "pane_start", "parts_partition", "pos"),
+    "dead_counts": ("topic", "model", "reason", "hour", "parts_partition", "pos"),
     "chain": ("parts_partition", "source_partition"),
     "progress": ("parts_partition", "model"),
     "losses": ("parts_partition", "source_partition", "start_offset", "end_offset"),
@@ -39,7 +46,7 @@ class MemoryWarehouse:
         for row in rows.to_pylist():
             # One object for every NaN: rows are compared, and a NaN equals itself alone.
             row.update({name: math.nan for name, value in row.items() if isinstance(value, float) and value != value})
-            for name in ("pane_start", "window_start", "window_end"):
+            for name in ("pane_start", "window_start", "window_end", "hour"):
                 if isinstance(row.get(name), datetime):
                     row[name] = int(row[name].replace(tzinfo=UTC).timestamp())
             key = tuple(row[name] for name in KEYS[table])
@@ -57,13 +64,14 @@ class MemoryWarehouse:
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
         found = [row for row in self.tables[table[1]].values() if all(row.get(n, v) == v for n, v in told.items())]
-        if table[1] == "volume" and "min(" in sql:
-            first: dict[Key, int] = {}
+        if table[1] == "volume" and "minIf(" in sql:
+            starts: dict[Key, list[int]] = {}
             for row in found:
-                if row["slice"] == "all" and row["n"] > row["late"]:
-                    key = row["version"], row["baseline_id"]
-                    first[key] = min(first.get(key, row["pane_start"]), row["pane_start"])
-            return [(*key, at) for key, at in first.items()]
+                if row["slice"] == "all" and row["n"]:
+                    in_time = starts.setdefault((row["version"], row["baseline_id"]), [])
+                    if row["n"] > row["late"]:
+                        in_time.append(row["pane_start"])
+            return [(*key, bool(in_time), min(in_time, default=0)) for key, in_time in starts.items()]
         names = sql[len("SELECT ") : sql.index(" FROM ")].split(", ")
         given = []
         for row in found:

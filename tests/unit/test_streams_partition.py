@@ -28,6 +28,11 @@ def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
     return build_registry([(told, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
 
 
+def registered(model: str) -> RegisteredBaseline:
+    first = baseline(model, "1")
+    return RegisteredBaseline(first, first.id, 0, 1)
+
+
 class Desk:
     """One state with what it wrote, and flushes made by hand."""
 
@@ -162,6 +167,22 @@ def test_late_events_are_counted_as_late_and_revise_their_windows() -> None:
     late = {(k[-1] - T0_S) // HOUR_S: v["late"] for k, v in desk.warehouse.tables["volume"].items() if k[3] == "all"}
     assert late == {0: 1, 1: 1, 2: 0, 3: 0}
     assert len(desk.warehouse.tables["drift"]) > revisions, "what was known before stays"
+
+
+def test_a_version_of_which_all_was_late_is_judged_after_a_restart_as_without() -> None:
+    found = []
+    for restarts in (False, True):
+        desk = Desk(build_registry([(contract("m", 1200), T0_S * 1000)], [registered("m")]), live=True)
+        desk.flush(T0_S + 10, caught_up_s=T0_S + 2 * HOUR_S + 1200)
+        desk.flush(T0_S + 20, version="unheard-of")
+        if restarts:
+            desk.restart()
+        # Its one pane lies before what a window of panes reaches into, and within one of hours.
+        desk.flush(caught_up_s=T0_S + 4 * HOUR_S + 1200)
+        verdicts = desk.warehouse.last("drift")
+        found.append({key: row["n"] for key, row in verdicts.items() if "unheard-of" in key and "all" in key})
+    assert found[0] == found[1]
+    assert [n for key, n in found[0].items() if key[4:7] == ("x", "4h", T0_S + 4 * HOUR_S)] == [1]
 
 
 def test_acknowledgements_wait_for_the_windows_that_late_events_touched() -> None:
