@@ -37,6 +37,9 @@ class _NoStore:
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         return []
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return []
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         return pa.table({})
 

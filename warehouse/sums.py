@@ -123,14 +123,15 @@ def pane_sums(
 
 
 def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: int) -> list[tuple[str, int, bytes]]:
-    """Read the sketches of the slice `all` of `panes` or `rollups` that start in [start_s, end_s).
+    """Read the sketches of the slice `all` of `panes` or, by the hour, of `rollups` that start in [start_s, end_s).
 
     Returns:
         Field, start (Unix seconds) and bytes of each, by field and start.
     """
+    hourly = " AND pane_s = 3600" if table == "rollups" else ""
     found = client.arrow(
         f"SELECT field, toUnixTimestamp(pane_start) AS at, sketch FROM {identifier(table)} FINAL "  # noqa: S608
-        f"WHERE {_RANGE} AND slice = 'all' AND sketch != '' ORDER BY field, at",
+        f"WHERE {_RANGE} AND slice = 'all' AND sketch != ''{hourly} ORDER BY field, at",
         panes.parameters(start_s, end_s),
     )
     data = found.column("sketch").cast(pa.binary()).to_pylist()

@@ -95,6 +95,20 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "panes": _PANES,
     "rollups": _PANES,
+    "new_categories": pa.schema(
+        {
+            "model": TEXT,
+            "version": TEXT,
+            "baseline_id": TEXT,
+            "field": TEXT,
+            "category": TEXT,
+            "pane_start": SECONDS,
+            "pane_s": U32,
+            "n_low": U64,
+            "n_high": U64,
+            "pos": U64,
+        }
+    ),
     "volume": pa.schema(
         {
             "parts_partition": U16,

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
-from barograph.contract import SECONDS_PER_HOUR, Contract, Window
+from barograph.contract import SECONDS_PER_HOUR, Window
 from numpy.typing import NDArray
 
 from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
 from streams.monitor.judge import judge
+from streams.monitor.model import ModelState, SeriesKey
+from streams.monitor.rollups import Rollups, mark_sealed, touch
 from streams.monitor.rows import (
     MAX_MS,
     chain_rows,
@@ -42,29 +44,6 @@ PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
 PANE_BUDGET_BYTES = 512 * 1024 * 1024
 """How much the panes of one partition of `parts` may take in memory once they are written."""
-
-SeriesKey = tuple[str, str]
-WindowKey = tuple[SeriesKey, Window, int]
-
-
-@dataclass
-class ModelState:
-    """What is held of one model."""
-
-    contract: Contract
-    series: dict[SeriesKey, Series] = field(default_factory=dict)
-    sealed_until_s: int | None = None
-    loaded_from_s: int = 0
-    """Panes that start at or after it are in memory, or do not exist."""
-    set_down: set[int] = field(default_factory=set)
-    """Starts of panes that were written and dropped before their time, because there were too many."""
-    awaiting: dict[WindowKey, int] = field(default_factory=dict)
-    """Windows that late records touched, with the offset of the first."""
-    revised_s: dict[WindowKey, float] = field(default_factory=dict)
-
-    def pane_starts(self) -> set[int]:
-        """Starts of the panes that wait to be sealed or are still needed, those that were set down included."""
-        return self.set_down.union(*(series.panes for series in self.series.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +83,7 @@ class PartitionState:
         self._written_s = clock()
         self._tallied: list[tuple[Tally, int]] = []
         """What is not written yet, each with its `pos`."""
+        self._rollups = Rollups(partition, store, self._series, self._have, revise_s, clock)
         self.late_events = 0
 
     # ---------------------------------------------------------------------------------------------- records
@@ -178,7 +158,8 @@ class PartitionState:
 
     def _acknowledged(self, offset: int) -> int:
         awaiting = [first for state in self._models.values() for first in state.awaiting.values()]
-        return min([offset + 1, *awaiting])
+        days = [first for state in self._models.values() for first in state.dirty_days.values() if first is not None]
+        return min([offset + 1, *awaiting, *days])
 
     # ---------------------------------------------------------------------------------------------- models
 
@@ -283,8 +264,7 @@ class PartitionState:
             empty = [at for at, held in zip(silent, holds.tolist(), strict=True) if held and at not in series.panes]
             if empty:
                 writes.volume.append(silent_columns(series, empty, self._partition, pos))
-        if uses_hours(contract):
-            self._close_hours(state, before, until)
+        self._close_hours(state, before, until)
         for window, ends in all_ends(contract, before, until):
             for key, series in self._judged_series(state):
                 always = self._holds(contract.model, key, np.array(ends) - contract.pane_s)
@@ -398,8 +378,7 @@ class PartitionState:
         spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
         if spans:
             whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
-        mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
-        if mark is not None and mark >= ENDED_MS:
+        if self._has_ended(state):
             last_s = max(state.pane_starts(), default=None)
             if last_s is not None:
                 whole &= ends_s <= last_s + state.contract.pane_s
@@ -411,9 +390,8 @@ class PartitionState:
         for window in contract.windows:
             for end in ends_covering(window, pane_start_s, contract.pane_s, until):
                 state.awaiting.setdefault(((series.version, series.baseline_id), window, end), offset)
-        if uses_hours(contract):
-            # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
-            series.dirty_hours.add(pane_start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR)
+        # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
+        touch(state, series, pane_start_s, offset, ended=self._has_ended(state))
 
     def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
         now = self._clock()
@@ -457,6 +435,17 @@ class PartitionState:
                 if start not in series.hours:
                     series.hours[start] = self._hour(series, start)
 
+    def _have(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Have all panes of [start, end) in memory."""
+        if start_s < state.loaded_from_s:
+            self._restore(state.contract.model, state, start_s, end_s)
+        self._pick_up(state, start_s, end_s)
+
+    def _has_ended(self, state: ModelState) -> bool:
+        """Whether history has ended, so that no event is expected at all."""
+        mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
+        return mark is not None and mark >= ENDED_MS
+
     def _hour(self, series: Series, start_s: int) -> Any:
         total = series.layout.empty_counts()
         for at in range(start_s, start_s + SECONDS_PER_HOUR, series.contract.pane_s):
@@ -466,13 +455,15 @@ class PartitionState:
         return total
 
     def _close_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
+        mark_sealed(state, before_s, until_s)
+        if not uses_hours(state.contract):
+            return
         first = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         last = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         self._pick_up(state, first, last)
         for series in state.series.values():
             for start in range(first, last, SECONDS_PER_HOUR):
                 series.hours[start] = self._hour(series, start)
-                series.dirty_hours.add(start)
 
     # ---------------------------------------------------------------------------------------------- writing
 
@@ -481,6 +472,7 @@ class PartitionState:
         for state in self._models.values():
             for series in state.series.values():
                 self._collect_series(state, series, writes)
+            self._rollups.collect(state, writes, ended=self._has_ended(state))
             self._forget(state)
             self._collect_progress(state, writes, pos, now_ms)
         self._set_down()
@@ -504,28 +496,10 @@ class PartitionState:
             broken = violation_columns(series, some, self._partition)
             if broken is not None:
                 writes.violations.append(broken)
+        if self._live:
+            self._rollups.collect_open(state, series, dirty, writes)
         for pane in dirty:
             pane.dirty = False
-        closed = sorted(hour for hour in series.dirty_hours if hour + SECONDS_PER_HOUR <= until)
-        rolled = [pane for pane in (self._rollup(state, series, hour) for hour in closed) if pane is not None]
-        if rolled:
-            ones = np.ones(len(rolled), dtype=bool)
-            writes.rollups.append(pane_columns(series, rolled, self._partition, SECONDS_PER_HOUR, ones))
-        series.dirty_hours.difference_update(closed)
-
-    def _rollup(self, state: ModelState, series: Series, start_s: int) -> Pane | None:
-        """The merge of an hour's panes, as a pane; None where nothing came."""
-        if start_s < state.loaded_from_s:
-            self._restore(state.contract.model, state, start_s, start_s + SECONDS_PER_HOUR)
-        self._pick_up(state, start_s, start_s + SECONDS_PER_HOUR)
-        panes = [
-            series.panes[at]
-            for at in range(start_s, start_s + SECONDS_PER_HOUR, state.contract.pane_s)
-            if at in series.panes
-        ]
-        if not panes:
-            return None
-        return series.merged(start_s, panes)
 
     def _forget(self, state: ModelState) -> None:
         """Drop written panes and hours that no window ahead needs."""

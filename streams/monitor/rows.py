@@ -1,13 +1,15 @@
-"""The monitor's state → columns of `panes`, `rollups`, `volume`, `chain`, `losses`, `progress`."""
+"""The monitor's state → columns of `panes`, `rollups`, `new_categories`, `volume`, `chain`, `losses`, `progress`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sketches.categorical import FrequentValue, UnseenCategories
 from sketches.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED, IntArray
 from streams.monitor.chain import Chain, Loss
 from streams.monitor.series import Pane, Series
@@ -78,6 +80,46 @@ def _sketch(pane: Pane, slice_index: int, field_index: int) -> bytes:
         return pane.sketches[field_index]
     kept = pane.kept.get((slice_index, field_index))
     return b"" if kept is None else kept.sketch
+
+
+TOP_CATEGORIES = 50
+"""Values named per field and hour."""
+
+
+def category_columns(series: Series, hours: Iterable[tuple[int, int, int, bytes]], pane_s: int) -> Columns | None:
+    """Rows of `new_categories`: of each hour and field the values that training did not hold.
+
+    Args:
+        series: whose hours they are.
+        hours: start, field, `pos` and sketch of each.
+        pane_s: how long each is.
+    """
+    starts: list[int] = []
+    fields: list[int] = []
+    positions: list[int] = []
+    found: list[FrequentValue] = []
+    for start_s, field_index, pos, data in hours:
+        sketch = series.open_sketch(field_index, data)
+        assert isinstance(sketch, UnseenCategories)
+        surest = sketch.surest(TOP_CATEGORIES)
+        found += surest
+        starts += [start_s] * len(surest)
+        fields += [field_index] * len(surest)
+        positions += [pos] * len(surest)
+    if not found:
+        return None
+    columns = common_columns(series, 0, len(found))
+    del columns["parts_partition"]
+    return {
+        **columns,
+        "field": coded(np.array(fields), [field.name for field in series.layout.fields]),
+        "category": pa.array([each.value for each in found], pa.string()),
+        "pane_start": np.array(starts, dtype=np.int64),
+        "pane_s": np.full(len(found), pane_s, dtype=np.int64),
+        "n_low": np.array([each.lower for each in found], dtype=np.int64),
+        "n_high": np.array([each.upper for each in found], dtype=np.int64),
+        "pos": np.maximum(np.array(positions, dtype=np.int64), 0),
+    }
 
 
 def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:

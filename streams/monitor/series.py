@@ -106,6 +106,7 @@ class Series:
     hours: dict[int, IntArray] = field(default_factory=dict)
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
+    """Starts of hours (panes, where these are longer) whose roll-ups and categories are to be written."""
     first_s: int | None = None
     """Start of the first pane in which anything came in time: where the record of this series begins.
 
@@ -304,6 +305,40 @@ class Series:
             if both is not None:
                 total.kept[s, f] = both
         return total
+
+    def unseen(self, start_s: int, panes: Sequence[Pane]) -> list[tuple[int, int, int, bytes]]:
+        """The sketches of unseen categories of some panes together: start, field, `pos` and sketch of each."""
+        found = []
+        for i, kept in enumerate(self.layout.fields):
+            having = [pane for pane in panes if pane.sketches[i]] if kept.kind == "category" else []
+            if having:
+                data = having[0].sketches[i]
+                if len(having) > 1:
+                    sketch = None
+                    for pane in having:
+                        sketch = merge_sketch(sketch, self.open_sketch(i, pane.sketches[i]))
+                    data = b"" if sketch is None else sketch.to_bytes()
+                found.append((start_s, i, int(max(pane.pos[0, 1 + i] for pane in panes)), data))
+        return found
+
+    def newest(self, one: Pane, other: Pane) -> Pane:
+        """Take of two states of one hour each row from the one that a later record changed."""
+        later = other.pos[:, 1:] > one.pos[:, 1:]
+        if not later.any():
+            return one
+        columns = np.repeat(later, self.layout.n_cells + TAIL, axis=1)
+        both = self.empty_pane(one.start_s)
+        both.counts[:, HEADER:] = np.where(columns, other.counts[:, HEADER:], one.counts[:, HEADER:])
+        both.moments = np.where(later[0][:, None], other.moments, one.moments)
+        both.sketches = [(other if each else one).sketches[i] for i, each in enumerate(later[0].tolist())]
+        both.kept = {
+            place: kept
+            for pane, is_it in ((one, ~later), (other, later))
+            for place, kept in pane.kept.items()
+            if is_it[place]
+        }
+        both.pos[:, 1:] = np.maximum(one.pos[:, 1:], other.pos[:, 1:])
+        return both
 
     def open_sketch(self, field_index: int, data: bytes) -> Sketch:
         """Open a field's sketch.

@@ -20,7 +20,18 @@ from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
 FAR_S = 4_102_444_800
-_BY_COLUMN = ("drift", "rates", "volume", "violations", "panes", "rollups", "errors", "producers", "dead_counts")
+_BY_COLUMN = (
+    "drift",
+    "rates",
+    "volume",
+    "violations",
+    "panes",
+    "rollups",
+    "new_categories",
+    "errors",
+    "producers",
+    "dead_counts",
+)
 """The tables that are written in columns, in the order of writing."""
 
 
@@ -34,6 +45,7 @@ class Writes:
     violations: list[Columns] = field(default_factory=list)
     panes: list[Columns] = field(default_factory=list)
     rollups: list[Columns] = field(default_factory=list)
+    new_categories: list[Columns] = field(default_factory=list)
     errors: list[Columns] = field(default_factory=list)
     producers: list[Columns] = field(default_factory=list)
     dead_counts: list[Columns] = field(default_factory=list)
@@ -60,6 +72,9 @@ class Store(Protocol):
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         """Panes that start in [start, end), per series."""
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        """Hourly roll-ups that start in [start, end), per series."""
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         """Volume rows of panes that start in [start, end)."""
 
@@ -80,7 +95,7 @@ class WarehouseStore:
         self._client = client
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        queries.sync_replicas(self._client, "chain", "panes", "volume", "losses", "progress")
+        queries.sync_replicas(self._client, "chain", "panes", "rollups", "volume", "losses", "progress")
         chain, epoch, newest_epoch = Chain(), None, -1
         for row in queries.chain(self._client, parts_partition):
             newest_epoch = max(newest_epoch, row.epoch)
@@ -109,6 +124,9 @@ class WarehouseStore:
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         table = queries.panes(self._client, model, max(0, start_s), min(end_s, FAR_S))
         return list(_by_series(table))
+
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return list(_by_series(queries.rollups(self._client, model, start_s, end_s)))
 
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         return queries.volume(self._client, model, max(0, start_s), min(end_s, FAR_S))

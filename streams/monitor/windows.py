@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
+SECONDS_PER_DAY = 86_400
+
 
 def ends_between(window: Window, after_s: int, until_s: int) -> range:
     """The ends of windows in (after, until]: multiples of the hop."""
@@ -29,6 +31,21 @@ def step_s(contract: Contract, window: Window) -> int:
 def uses_hours(contract: Contract) -> bool:
     """Whether any window of a contract is summed from hours."""
     return any(step_s(contract, window) > contract.pane_s for window in contract.windows)
+
+
+def hour_s(contract: Contract) -> int:
+    """The length of what categories and days are made of: an hour, or a pane where that is longer."""
+    return max(SECONDS_PER_HOUR, contract.pane_s)
+
+
+def has_days(contract: Contract) -> bool:
+    """Whether panes are rolled up by the UTC day: they are shorter than one and divide it."""
+    return contract.pane_s < SECONDS_PER_DAY and SECONDS_PER_DAY % contract.pane_s == 0
+
+
+def starts_between(length_s: int, start_s: int, end_s: int) -> range:
+    """The starts of the hours or days that overlap [start, end)."""
+    return range(start_s // length_s * length_s, end_s, length_s)
 
 
 def reach_s(contract: Contract, *, hours: bool) -> int:

@@ -66,6 +66,9 @@ class _PatientStore:
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         return self._patiently(lambda: self._store.load_panes(model, start_s, end_s), "load panes")
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return self._patiently(lambda: self._store.load_hours(model, start_s, end_s), "load hours")
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         return self._patiently(lambda: self._store.load_volume(model, start_s, end_s), "load volume")
 

@@ -13,6 +13,8 @@ from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
     History,
     Run,
+    expected_categories,
+    expected_days,
     expected_signals,
     expected_verdicts,
     expected_volume,
@@ -57,6 +59,16 @@ def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
     verdicts = verdict_events(warehouse.last("rates"))
     wrong = counted_wrong(verdicts, expected_verdicts(run.history))
     assert not wrong, f"verdicts: {wrong}"
+    days: Counter[Any] = Counter()
+    for row in warehouse.tables["rollups"].values():
+        if row["pane_s"] == 86_400 and row["field"] == "x":
+            days[row["model"], row["version"], row["slice"], row["pane_start"]] += row["n"]
+    assert not counted_wrong(days, expected_days(run.history)), "days"
+    names: Counter[Any] = Counter()
+    for row in warehouse.named().values():
+        assert row["n_low"] == row["n_high"]
+        names[row["model"], row["version"], row["category"], row["pane_start"]] += row["n_low"]
+    assert not counted_wrong(names, expected_categories(run.history)), "new categories"
     lost = {key[1:] for key in warehouse.tables["losses"]}
     assert sum(end - start for _, start, end in lost) == run.history.lost
 
@@ -116,6 +128,8 @@ def compare(calm: Run, wild: Run) -> None:
     for table in COMPARED:
         wrong = differing(found.tables[table], wanted.tables[table])
         assert not wrong, f"{table}: {wrong[:3]}"
+    wrong = differing(found.named(), wanted.named())
+    assert not wrong, f"new_categories: {wrong[:3]}"
     for table in ("drift", "rates"):
         wrong = differing(found.last(table), wanted.last(table))
         assert not wrong, f"{table}: {wrong[:3]}"

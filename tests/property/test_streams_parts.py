@@ -404,6 +404,28 @@ def summed(series: Series, panes: list[PaneSummary]) -> Pane:
     return total
 
 
+@settings(max_examples=40)
+@given(LAYOUTS, st.integers(0, 2**32))
+def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    series = make_series(layout)
+    states = [summed(series, [random_pane(layout, rng)]) for _ in range(2)]
+    for state in states:
+        state.pos[:, 1:] = rng.integers(-1, 3, state.pos[:, 1:].shape)
+    one, other = states
+    newest = series.newest(one, other)
+    for s in range(layout.n_slices):
+        for f in range(layout.n_fields):
+            later = other if other.pos[s, 1 + f] > one.pos[s, 1 + f] else one
+            columns = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f]) + TAIL)
+            assert (newest.counts[s, columns] == later.counts[s, columns]).all()
+            assert newest.pos[s, 1 + f] == later.pos[s, 1 + f]
+            assert newest.kept.get((s, f)) is later.kept.get((s, f))
+            if s == 0:
+                assert newest.sketches[f] is later.sketches[f]
+                assert (newest.moments[f] == later.moments[f]).all()
+
+
 def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> None:
     layout = make_layout([3], [1])
     pane = random_pane(layout, np.random.default_rng(5))

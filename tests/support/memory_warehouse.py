@@ -15,6 +15,7 @@ from warehouse.tables import SCHEMAS
 KEYS: dict[str, tuple[str, ...]] = {
     "panes": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
     "rollups": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
+    "new_categories": ("model", "version", "baseline_id", "field", "pane_start", "category"),
     "volume": ("model", "version", "baseline_id", "slice", "pane_s", "pane_start"),
     "violations": ("model", "version", "baseline_id", "field", "kind", "pane_s", "pane_start"),
     "errors": (
@@ -87,7 +88,9 @@ class MemoryWarehouse:
         found = [
             row
             for row in self.tables[table[1]].values()
-            if row["model"] == parameters["model"] and parameters["start_s"] <= row["pane_start"] < parameters["end_s"]
+            if row["model"] == parameters["model"]
+            and parameters["start_s"] <= row["pane_start"] < parameters["end_s"]
+            and row["pane_s"] == parameters.get("pane_s", row["pane_s"])
         ]
         return pa.Table.from_pylist(found, schema=schema)
 
@@ -99,6 +102,13 @@ class MemoryWarehouse:
             if before is None or row["pos"] > before["pos"]:
                 newest[key[:-1]] = row
         return newest
+
+    def named(self) -> dict[Key, Row]:
+        """Of the new categories of an hour those of its last reading, as the view `unseen_categories` counts them."""
+        newest: dict[Key, int] = {}
+        for key, row in self.tables["new_categories"].items():
+            newest[key[:-1]] = max(newest.get(key[:-1], -1), row["pos"])
+        return {k: row for k, row in self.tables["new_categories"].items() if row["pos"] == newest[k[:-1]]}
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:

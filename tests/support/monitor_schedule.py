@@ -30,8 +30,8 @@ from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
 
 SLOW_MS = 100.0
-T0_S = 1_789_992_000
-"""A multiple of an hour, of three hours and of half a day."""
+T0_S = 1_790_013_600
+"""A multiple of an hour, of two, of three and of six; six hours later a day ends."""
 TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
 LOW, HIGH = -1.5, 2.0
 """Limits of the field `x`."""
@@ -484,6 +484,23 @@ def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
         pane = event.at_ms // 1000 // pane_s * pane_s
         for name in slices_of(event):
             found[event.model, event.version, name, pane] += 1
+    return found
+
+
+def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Events by (model, version, slice, start of the day), counted one by one."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for (model, version, name, pane), n in expected_volume(history).items():
+        found[model, version, name, pane // 86_400 * 86_400] += n
+    return found
+
+
+def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Events with a colour that no baseline holds by (model, version, colour, start of the hour)."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for event in history.counted:
+        if event.colour == COLOURS[2]:
+            found[event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600] += 1
     return found
 
 
