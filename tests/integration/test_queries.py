@@ -139,7 +139,7 @@ def _(rows: list[Row], shop: Shop) -> None:
     expected = {}
     for hour in range(HOURS):
         latency = shop.latency_ms[shop.hour == hour]
-        slow = int((latency > 20).sum())
+        slow = int((latency > 14).sum())
         if slow / len(latency) > 0.1:
             expected[shop.at(hour)] = (slow, len(latency))
     assert {moment(row[0]): row[1:3] for row in rows} == expected
@@ -159,7 +159,8 @@ def _(rows: list[Row], shop: Shop) -> None:
 @answers(6)
 def _(rows: list[Row], shop: Shop) -> None:
     since = {row[0]: moment(row[1]) for row in rows}
-    assert set(since) == {"amount", "device", "age"} & set(since) | {"device"}
+    # Half the traffic is arm b, whose scores differ from training's from the first hour on.
+    assert set(since) == {"age", "device", "score"}
     # A fifth of the traffic is new from the 36th hour on: windows of six hours show it within their length.
     assert shop.at(36) < since["device"] <= shop.at(42)
 
