@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cli.baseline.counts import RangeCounts
 from cli.errors import CommandError
 from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
-from sketches.bins import PsiBins
+from sketches.bins import PsiBins, judged_against
 from sketches.categorical import FrequentValue, UnseenCategories
 from sketches.envelope import EnvelopeError, MixedSketches
 from sketches.layout import EVENTS, IntArray, Layout
@@ -103,7 +103,9 @@ def learn(
         version=old.version,
         rows=int(counts[0, EVENTS]),
         slice_rows={
-            name: n for name, n in zip(layout.slices, counts[:, EVENTS].tolist(), strict=True) if name in old.slice_rows
+            name: n if judged == name else old.slice_rows[name]
+            for name, judged, n in zip(layout.slices, judged_against(layout), counts[:, EVENTS].tolist(), strict=True)
+            if name in old.slice_rows
         },
         dimensions=old.dimensions,
         timezone=timezone,
@@ -145,9 +147,13 @@ def _field(
     old = layout.fields[index]
     start, n_cells = int(layout.starts[index]), old.n_cells
     slices = {}
+    judged = judged_against(layout)
     for row, name in enumerate(layout.slices):
-        # As training counted them: a dimension that it lacked has no counts, and is judged by all.
         if name not in old.slices:
+            continue
+        if judged[row] != name:
+            # A dimension that training lacked stays as it is: its slices are judged against all.
+            slices[name] = old.slices[name]
             continue
         cells = counts[row, start : start + n_cells]
         invalid, below, above = counts[row, start + n_cells : start + n_cells + 3].tolist()

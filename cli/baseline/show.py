@@ -18,6 +18,7 @@ from cli.baseline.find import Listed
 from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.bins import PsiBins
 from sketches.layout import Layout
+from sketches.overdispersion import FINDING
 
 PIPE_WIDTH = 200
 """Characters of a line where no screen bounds it."""
@@ -126,6 +127,17 @@ def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
         lines.append(
             f"! {name}: values that are not kept stay unseen, the most frequent {top}. To count them one by one takes "
             "raw rows: `barograph infer`."
+        )
+    repeated = [
+        f"{field.name} {phi.value:.3g} ({name})"
+        for field in baseline.fields
+        for name, phi in field.slices[ALL].phi.items()
+        if phi.value > FINDING
+    ]
+    if repeated:
+        lines.append(
+            f"! φ over {FINDING:g}: {', '.join(repeated)}. Their windows hold far fewer independent readings than "
+            "predictions, or the range holds drift of its own."
         )
     lines += [f"! {note}" for note in learned.notes]
     if done.change is None:

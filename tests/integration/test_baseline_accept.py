@@ -16,6 +16,7 @@ from barograph.contract import Contract, Window
 from barograph.contract_yaml import dump_contract
 
 from cli.apply.catalogue import NOTICE_S, iso
+from cli.baseline import counts, learn
 from cli.baseline.accept import Accepted, Request, accept
 from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from cli.main import main
@@ -196,13 +197,22 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     assert done.completeness == 1
     assert (new.rows, done.old_id) == (len(GOOD), OLD.id)
     north = [event for event in GOOD if event.region == "north"]
-    assert new.slice_rows == {"all": len(GOOD), "region=north": len(north), "region=other": len(GOOD) - len(north)}
+    rows = {"all": len(GOOD), "region=north": len(north), "region=other": len(GOOD) - len(north)}
+    # Training knows no arms, and its slices are judged against all: that stays.
+    assert new.slice_rows == rows | {"arm=b": 0, "arm=other": 0}
+    assert new.dimensions == OLD.dimensions
     x, colour = new.fields
-    assert (x.edges, x.low, x.high) == (OLD.fields[0].edges, -3.0, 3.0)
+    old = OLD.fields[0]
+    assert old.low is not None
+    assert old.high is not None
+    assert (x.edges, x.low, x.high) == (old.edges, old.low, old.high)
     values = np.array([event.x for event in GOOD if event.x is not None])
     assert list(x.slices["all"].cells) == x_cells(GOOD)
     assert list(x.slices["region=north"].cells) == x_cells(north)
-    assert (x.slices["all"].below, x.slices["all"].above) == (int((values < -3).sum()), int((values > 3).sum()))
+    assert (x.slices["all"].below, x.slices["all"].above) == (
+        int((values < old.low).sum()),
+        int((values > old.high).sum()),
+    )
     assert x.mean == pytest.approx(values.mean(), rel=1e-9)
     assert x.std == pytest.approx(values.std(), rel=1e-9)
     # Quantiles are read from sketches: within their rank error.
@@ -249,6 +259,23 @@ def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
     flags = [new.fields[0].slices["all"].phi[window.name].flag for window in CONTRACT.windows]
     assert flags == ["ok", "ok", "shorter"]
     assert new.fields[0].slices["all"].phi["1d"].value > 1.3
+
+
+@pytest.mark.parametrize("season", ["none", "hour_of_week"])
+def test_what_is_held_at_a_time_changes_nothing(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
+    told = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])
+    insert_rows(
+        fresh.client,
+        "contracts",
+        [{"model": "m", "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000 + 1}],
+    )
+    at_once = ask(fresh, dry_run=True).learned.baseline
+    monkeypatch.setattr(counts, "CHUNK_COUNTS", 4_000)
+    monkeypatch.setattr(learn, "SKETCH_PANES", 7)
+    in_pieces = ask(fresh, dry_run=True).learned.baseline
+    for one, other in zip(at_once.fields, in_pieces.fields, strict=True):
+        # Sketches flip coins: the quantiles agree within their error.
+        assert msgspec.structs.replace(one, quantiles=()) == msgspec.structs.replace(other, quantiles=())
 
 
 def test_hours_of_the_week_are_counted_where_the_contract_asks_for_them(fresh: World) -> None:

@@ -185,6 +185,7 @@ def test_the_command_writes_both(tmp_path: Path) -> None:
     arguments = ["infer", str(path), "--model", "m", "--version", "1", "--time", "at", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, [*arguments, "--season", "hour_of_week", "--timezone", ZONE])
     assert done.exit_code == 0, done.output
+    assert f"Hours of the week in {ZONE}: " in done.output
     contract = load_contract(tmp_path / "m.yaml")
     assert (contract.season, contract.timezone) == ("hour_of_week", ZONE)
     baseline = load_baseline((tmp_path / "m.1.baseline.json").read_bytes(), "b")
