@@ -2,11 +2,11 @@
 
 None of these sets a level: exact counts decide, sketches explain.
 
-A distribution is described in `STEPS` equal steps of rank: the quantiles at ranks 0.0005, 0.0015, … 0.9995. A window's
-come from its sketch, a baseline's from its table of exact quantiles at ranks 0, 0.001, … 1. Both stand for their
-distribution function F within a stated error of rank:
+A window is described by its quantiles at the middles of `STEPS` equal steps of rank, 0.001, 0.003, … 0.999, which its
+sketch gives; a baseline by its table of exact quantiles at ranks 0, 0.001, … 1. Each stands for its distribution
+function within a stated error of rank:
 
-    window    ε = the sketch's rank error + 0.0005
+    window    ε = the sketch's rank error + 0.001
     baseline  ε = 0.0005 + 1/m
 
 - KS: D̂ = sup |F̂ − Ĝ| is within the sum ε of both of the true statistic D. The decision adds ε to the critical value,
@@ -17,7 +17,7 @@ distribution function F within a stated error of rank:
   Source: arXiv 2312.09380; the critical value: Smirnov's asymptotic one.
 - Wasserstein: W₁ = ∫|F − G|, both clipped to the baseline's 0.1–99.9 % quantiles so that one outlier does not decide,
   divided by the baseline's interquartile range; where that is 0, by the 0.1–99.9 % span; where that is 0 too, NaN.
-  Before the division it is off by at most ε times the span.
+  Before the division it is off by at most ε + 0.001 times the span.
 - Jensen–Shannon: the square root of the divergence to base 2, from exact counts on the bins of PSI: 0 where shares
   are equal, 1 where no bin holds both. For small shifts its square times ln 2 is nearly PSI/8.
 """
@@ -34,21 +34,23 @@ from sketches.baseline import QUANTILE_RANKS
 
 FloatArray = NDArray[np.float64]
 
-STEPS = QUANTILE_RANKS - 1
+_TABLE = QUANTILE_RANKS - 1
+"""Steps of rank of a baseline's table."""
+STEPS = _TABLE // 2
 STEP_ERROR = 0.5 / STEPS
 STEP_RANKS: FloatArray = (np.arange(STEPS) + 0.5) / STEPS
 """The ranks at which a window's sketch is asked, shape (STEPS,)."""
 ALPHA = 0.05
 """Of the KS decision: the largest share of windows without drift that it rejects."""
-_LOW, _HIGH = 1, STEPS - 1
-_QUARTILES = STEPS // 4, 3 * STEPS // 4
+_LOW, _HIGH = 1, _TABLE - 1
+_QUARTILES = _TABLE // 4, 3 * _TABLE // 4
 
 
 class QuantileTable:
     """A baseline's table of exact quantiles, made ready to be compared with.
 
     Args:
-        quantiles: at ranks 0, 0.001, … 1, ascending, shape (STEPS + 1,), rounded as the sketch rounds values.
+        quantiles: at ranks 0, 0.001, … 1, ascending, shape (QUANTILE_RANKS,), rounded as the sketch rounds values.
         m: training values that they were taken of.
 
     Attributes:
@@ -61,14 +63,13 @@ class QuantileTable:
 
     def __init__(self, quantiles: ArrayLike, m: int) -> None:
         table = np.asarray(quantiles, dtype=np.float64)
-        if table.shape != (STEPS + 1,):
-            raise ValueError(f"a baseline has {STEPS + 1} quantiles, not {table.shape}")
+        if table.shape != (QUANTILE_RANKS,):
+            raise ValueError(f"a baseline has {QUANTILE_RANKS} quantiles, not {table.shape}")
         if m < 1:
             raise ValueError("quantiles are of at least one value")
         self.m = m
-        self.error = STEP_ERROR + 1.0 / m
-        # Halved before they are added: no sum overflows.
-        self.steps: FloatArray = table[:-1] / 2 + table[1:] / 2
+        self.error = 0.5 / _TABLE + 1.0 / m
+        self.steps: FloatArray = table[1::2]
         self.low, self.high = float(table[_LOW]), float(table[_HIGH])
         with np.errstate(over="ignore"):
             spans = [float(table[_QUARTILES[1]] - table[_QUARTILES[0]]), self.high - self.low]
@@ -76,19 +77,14 @@ class QuantileTable:
         # Between two neighbouring points the share of values ≤ x lies within one step of rank: its middle is taken.
         last = np.flatnonzero(np.append(table[1:] > table[:-1], True))
         self._points = table[last]
-        middle = np.minimum((last + 0.5) / STEPS, 1.0)
-        middle[-1] = 1.0
-        self._share = np.concatenate(([0.0], middle))
+        self._share = np.concatenate(([0.0], np.minimum((last + 0.5) / _TABLE, 1.0)))
+        self._share[-1] = 1.0
 
-    def at(self, values: FloatArray) -> FloatArray:
-        """The share of training values ≤ each value, any shape."""
-        found: FloatArray = self._share[np.searchsorted(self._points, values, side="right")]
-        return found
-
-    def under(self, values: FloatArray) -> FloatArray:
-        """The share of training values < each value, any shape."""
-        found: FloatArray = self._share[np.searchsorted(self._points, values, side="left")]
-        return found
+    def shares(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The shares of training values < and ≤ each value, any shape."""
+        until = np.searchsorted(self._points, values, side="right")
+        before = until - (self._points[np.maximum(until, 1) - 1] == values)
+        return self._share[before], self._share[until]
 
 
 def ks_statistics(table: QuantileTable, steps: FloatArray) -> FloatArray:
@@ -103,8 +99,9 @@ def ks_statistics(table: QuantileTable, steps: FloatArray) -> FloatArray:
     """
     ranks = np.arange(STEPS + 1) / STEPS
     # F̂ is largest against Ĝ at a jump of F̂, and smallest just before one. Of equal steps the last, or first, counts.
-    over = (ranks[1:] - table.at(steps)).max(axis=1)
-    short = (table.under(steps) - ranks[:-1]).max(axis=1)
+    before, until = table.shares(steps)
+    over = (ranks[1:] - until).max(axis=1)
+    short = (before - ranks[:-1]).max(axis=1)
     found: FloatArray = np.maximum(np.maximum(over, short), 0.0)
     return found
 

@@ -39,6 +39,9 @@ REQ_K = 12
 REQ_STANDARD_DEVIATIONS = 3
 """REQ states its error per whole standard deviation; three cover 99.7 %, the least that covers 99 %."""
 
+_OBJECT_BYTES = 500
+"""What a sketch takes beside the values that it retains, about."""
+
 _PREAMBLE = struct.Struct("<BBBBH")
 """Preamble length, serial version, family, flags, k: the first bytes of both families."""
 _KLL_LONG_PREAMBLE = 5
@@ -115,6 +118,11 @@ class NumericSketch:
     @property
     def is_empty(self) -> bool:
         return bool(self._sketch.is_empty())
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory, about."""
+        return _OBJECT_BYTES + int(self._sketch.num_retained) * np.dtype(self._engine.dtype).itemsize
 
     def update(self, values: NDArray[np.floating[Any]]) -> None:
         """Add values, shape (n,), in any order; the argument is left as it is.

@@ -10,6 +10,8 @@ from barograph.contract import Window
 from numpy.typing import NDArray
 
 from sketches.bins import RATE_KINDS
+from sketches.distances import jensen_shannon
+from sketches.fdr import q_values
 from sketches.layout import ERRORS, EVENTS, IntArray
 from sketches.levels import LEVEL_NAMES, Level
 from sketches.psi import Expectation, psi_verdicts
@@ -171,6 +173,11 @@ class _Batch:
         names = pa.array([field.name for field in self.series.layout.fields], pa.string())
         return names.take(pa.array(field_index))
 
+    def weights(self) -> NDArray[np.float64]:
+        """How important the contract calls each field of the layout, shape (n_fields,)."""
+        weights = {field.name: field.weight for field in self.series.contract.fields}
+        return np.array([weights.get(field.name, 1.0) for field in self.series.layout.fields])
+
     def drift(self) -> Columns:
         bins = self.series.compiled.bins
         lines = self.series.contract.lines
@@ -189,6 +196,13 @@ class _Batch:
             major=lines.major,
             expected=expected,
         )
+        q = q_values(
+            found.p_value,
+            self.weights()[bins.field_index],
+            family=bins.slice_index,
+            compared=wanted & found.enough & self.whole[:, None],
+        )
+        js = jensen_shannon(bins.base_bins if expected is None else expected.share, window_bins, bins.starts)
         where = np.nonzero(wanted)
         w, g = where
         top = found.top_bin[where]
@@ -203,7 +217,9 @@ class _Batch:
             "psi": found.psi[where],
             "psi_low": found.low[where],
             "psi_high": found.high[where],
+            "js": js[where],
             "p_value": found.p_value[where],
+            "q_value": q[where],
             "df": found.df[where].astype(np.int32),
             "phi": phi[g],
             "level": self.levels(found.level[where], w),

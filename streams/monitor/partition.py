@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from barograph.contract import SECONDS_PER_HOUR, Window
 from numpy.typing import NDArray
 
 from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
+from streams.monitor.describe import describe
 from streams.monitor.judge import judge
 from streams.monitor.model import ModelState, SeriesKey
 from streams.monitor.rollups import Rollups, mark_sealed, touch
@@ -30,6 +32,7 @@ from streams.monitor.rows import (
 )
 from streams.monitor.series import Compiled, Pane, Series
 from streams.monitor.store import Store, Writes, restore_panes, restore_volume
+from streams.monitor.summaries import over_budget
 from streams.monitor.tallied import add_tallies
 from streams.monitor.violations import violation_columns
 from streams.monitor.windows import all_ends, ends_covering, last_end_s, reach_s, step_s, uses_hours
@@ -44,6 +47,8 @@ PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
 PANE_BUDGET_BYTES = 512 * 1024 * 1024
 """How much the panes of one partition of `parts` may take in memory once they are written."""
+SUMMARIES_OF_BUDGET = 4
+"""Which part of the panes' budget merged sketches may take beside them: one in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +183,7 @@ class PartitionState:
             if contract is not None and contract is not state.contract and contract.pane_s == state.contract.pane_s:
                 state.contract = contract
                 for series in state.series.values():
-                    series.contract = contract
+                    series.follow(contract)
             return state
         if contract is None:
             return None
@@ -218,6 +223,7 @@ class PartitionState:
             for at in new:
                 # What is loaded may hold more than the sum did: another process may have written it meanwhile.
                 series.hours.pop(at // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
+                series.summaries.touch(at)
         state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
 
     def _series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
@@ -360,11 +366,13 @@ class PartitionState:
         whole = self._whole(state, series, window, np.array(ends_s))
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
-        drift, rates = judge(series, window, ends_s, lost, whole, pos, int(self._clock() * 1000), always=always)
-        if drift is not None:
-            writes.drift.append(drift)
-        if rates is not None:
-            writes.rates.append(rates)
+        now_ms = int(self._clock() * 1000)
+        drift, rates = judge(series, window, ends_s, lost, whole, pos, now_ms, always=always)
+        have = partial(self._have_described, state)
+        distances = describe(series, window, ends_s, lost, whole, pos, now_ms, have)
+        for rows, into in ((drift, writes.drift), (rates, writes.rates), (distances, writes.distances)):
+            if rows is not None:
+                into.append(rows)
 
     def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which windows lie within the record.
@@ -446,6 +454,16 @@ class PartitionState:
         mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
         return mark is not None and mark >= ENDED_MS
 
+    def _have_described(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Have in memory all panes of [start, end), and the sums of the hours that loading them dropped."""
+        self._have(state, start_s, end_s)
+        if uses_hours(state.contract):
+            first = -(-start_s // SECONDS_PER_HOUR) * SECONDS_PER_HOUR
+            for series in state.series.values():
+                for start in range(first, end_s - SECONDS_PER_HOUR + 1, SECONDS_PER_HOUR):
+                    if start not in series.hours:
+                        series.hours[start] = self._hour(series, start)
+
     def _hour(self, series: Series, start_s: int) -> Any:
         total = series.layout.empty_counts()
         for at in range(start_s, start_s + SECONDS_PER_HOUR, series.contract.pane_s):
@@ -515,6 +533,7 @@ class PartitionState:
                 del series.panes[start]
             for start in [at for at in series.hours if at < keep_hours and at not in series.dirty_hours]:
                 del series.hours[start]
+            series.summaries.forget(series, state.sealed_until_s)
         state.loaded_from_s = max(state.loaded_from_s, keep)
 
     def _set_down(self) -> None:
@@ -532,6 +551,8 @@ class PartitionState:
             start, state, series = held.pop()
             total -= series.panes.pop(start).n_bytes
             state.set_down.add(start)
+        every = [series.summaries for state in self._models.values() for series in state.series.values()]
+        over_budget(every, self._budget_bytes // SUMMARIES_OF_BUDGET)
 
     def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
         contract = state.contract

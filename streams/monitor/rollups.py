@@ -108,6 +108,8 @@ class Rollups:
         found = {at: self._merged(state, series, at, length_s) for at in starts_s}
         rolled = {at: pane for at, pane in found.items() if pane is not None}
         if state.contract.pane_s < length_s:
+            for pane in rolled.values():
+                series.summaries.offer(series, length_s, pane)
             self._write(series, list(rolled.values()), length_s, writes)
         named = [each for at, pane in rolled.items() for each in series.unseen(at, [pane])]
         _append(writes.new_categories, category_columns(series, named, length_s))

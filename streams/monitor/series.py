@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from barograph.contract import Contract
+import structlog
+from barograph.contract import Contract, SketchKind
 from numpy.typing import NDArray
 
 from sketches.bins import PsiBins, RateCells
@@ -16,8 +17,12 @@ from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from sketches.season import Season
 from streams.flush import span
+from streams.monitor.summaries import Summaries
+from streams.monitor.trained import Trained, trained_of
 from streams.records import Part, RecordError
 from streams.summarise import merge_moments, merge_sketch
+
+log = structlog.get_logger()
 
 Sketch = NumericSketch | UnseenCategories
 KEPT_BYTES = 300
@@ -81,6 +86,8 @@ class Compiled:
     """Shape (width,): the columns that are cells, in the order of the fields."""
     season: Season | None = None
     """The hours of the week, where the baseline holds any."""
+    trained: dict[tuple[tuple[str, str], ...], list[Trained]] = field(default_factory=dict)
+    """Numeric fields to describe windows against, by the names and kinds of the contract's sketches."""
 
     @classmethod
     def of(cls, layout: Layout) -> Compiled:
@@ -107,15 +114,36 @@ class Series:
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
     """Starts of hours (panes, where these are longer) whose roll-ups and categories are to be written."""
+    summaries: Summaries = field(default_factory=Summaries)
+    """Stretches of time whose sketches are held merged."""
     first_s: int | None = None
     """Start of the first pane in which anything came in time: where the record of this series begins.
 
     Late events do not move it, since windows that were judged as partly before the record would then be whole.
     """
+    _kinds: tuple[Contract, dict[str, SketchKind]] | None = None
+    """Kinds of sketches by field, and the contract that they are of."""
 
     @property
     def layout(self) -> Layout:
         return self.compiled.layout
+
+    @property
+    def trained(self) -> list[Trained]:
+        """The numeric fields, to describe windows against; they depend on the contract's kinds of sketches too."""
+        kinds = tuple((field.name, field.sketch) for field in self.contract.fields)
+        found = self.compiled.trained.get(kinds)
+        if found is None:
+            found = trained_of(self.contract, self.layout.fields)
+            self.compiled.trained = {kinds: found}
+        return found
+
+    def follow(self, contract: Contract) -> None:
+        """Go on under a changed contract."""
+        if contract.fields != self.contract.fields:
+            # Other kinds of sketches may be asked for, which do not merge with those held.
+            self.summaries.clear()
+        self.contract = contract
 
     def empty_pane(self, start_s: int) -> Pane:
         """A pane in which nothing was seen yet."""
@@ -193,6 +221,7 @@ class Series:
 
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:
         pane.counts[rows, columns] += counts
+        self.summaries.touch(pane.start_s)
         hour = self.hours.get(pane.start_s // 3600 * 3600)
         if hour is not None:
             hour[rows, columns] += counts
@@ -272,9 +301,8 @@ class Series:
     def _open_kept(self, field_index: int, data: bytes) -> NumericSketch | None:
         """Open what is kept of a slice; None where the contract changed its kind meanwhile."""
         kept = self.layout.fields[field_index]
-        declared = next((f for f in self.contract.fields if f.name == kept.name), None)
         try:
-            return numeric_sketch(kept.integer, declared.sketch if declared else "kll", data)
+            return numeric_sketch(kept.integer, self._sketch_kind(kept.name), data)
         except MixedSketches:
             return None
         except (EnvelopeError, ValueError) as error:
@@ -283,8 +311,7 @@ class Series:
     def merged(self, start_s: int, panes: Sequence[Pane]) -> Pane:
         """Merge panes (or hours) into one that begins at `start_s`.
 
-        Raises:
-            RecordError: a sketch is damaged.
+        Where a sketch of a field is missing or cannot be opened it has none: some of the values would pass for all.
         """
         total = self.empty_pane(start_s)
         for pane in panes:
@@ -293,15 +320,18 @@ class Series:
             merge_moments(total.moments, pane.moments)
             np.maximum(total.pos, pane.pos, out=total.pos)
         for i in range(self.layout.n_fields):
-            sketch = None
-            for pane in panes:
-                if pane.sketches[i]:
-                    sketch = merge_sketch(sketch, self.open_sketch(i, pane.sketches[i]))
-            total.sketches[i] = b"" if sketch is None else sketch.to_bytes()
+            numeric = self.layout.fields[i].kind == "numeric"
+            if numeric and any(not pane.sketches[i] and self.has_values(pane, 0, i) for pane in panes):
+                continue
+            total.sketches[i] = self._together(i, start_s, [pane.sketches[i] for pane in panes])
         for s, f in sorted({place for pane in panes for place in pane.kept}):
             with_values = [pane for pane in panes if self.has_values(pane, s, f)]
             every = [pane.kept[s, f] for pane in with_values if (s, f) in pane.kept]
-            both = self.merged_kept(f, every) if every and len(every) == len(with_values) else None
+            try:
+                both = self.merged_kept(f, every) if every and len(every) == len(with_values) else None
+            except RecordError as error:
+                log.error("sketch left out", start_s=start_s, slice=self.layout.slices[s], error=str(error))
+                continue
             if both is not None:
                 total.kept[s, f] = both
         return total
@@ -310,14 +340,10 @@ class Series:
         """The sketches of unseen categories of some panes together: start, field, `pos` and sketch of each."""
         found = []
         for i, kept in enumerate(self.layout.fields):
-            having = [pane for pane in panes if pane.sketches[i]] if kept.kind == "category" else []
-            if having:
-                data = having[0].sketches[i]
-                if len(having) > 1:
-                    sketch = None
-                    for pane in having:
-                        sketch = merge_sketch(sketch, self.open_sketch(i, pane.sketches[i]))
-                    data = b"" if sketch is None else sketch.to_bytes()
+            if kept.kind != "category" or not any(pane.sketches[i] for pane in panes):
+                continue
+            data = self._together(i, start_s, [pane.sketches[i] for pane in panes])
+            if data:
                 found.append((start_s, i, int(max(pane.pos[0, 1 + i] for pane in panes)), data))
         return found
 
@@ -340,6 +366,18 @@ class Series:
         both.pos[:, 1:] = np.maximum(one.pos[:, 1:], other.pos[:, 1:])
         return both
 
+    def _together(self, field_index: int, start_s: int, every: list[bytes]) -> bytes:
+        """Merge sketches of one field, opened in any case; `b""` where there is none or one cannot be opened."""
+        sketch = None
+        try:
+            for data in every:
+                if data:
+                    sketch = merge_sketch(sketch, self.open_sketch(field_index, data))
+        except RecordError as error:
+            log.error("sketch left out", start_s=start_s, error=str(error))
+            return b""
+        return b"" if sketch is None else sketch.to_bytes()
+
     def open_sketch(self, field_index: int, data: bytes) -> Sketch:
         """Open a field's sketch.
 
@@ -350,10 +388,15 @@ class Series:
         try:
             if kept.kind == "category":
                 return UnseenCategories.from_bytes(data)
-            declared = next((f for f in self.contract.fields if f.name == kept.name), None)
-            return numeric_sketch(kept.integer, declared.sketch if declared else "kll", data)
+            return numeric_sketch(kept.integer, self._sketch_kind(kept.name), data)
         except (EnvelopeError, ValueError) as error:
             raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
+
+    def _sketch_kind(self, name: str) -> SketchKind:
+        """Which kind of sketch the contract asks for of a field."""
+        if self._kinds is None or self._kinds[0] is not self.contract:
+            self._kinds = self.contract, {field.name: field.sketch for field in self.contract.fields}
+        return self._kinds[1].get(name, "kll")
 
     def stack(self, start_s: int, end_s: int, step_s: int, n_slices: int | None = None) -> IntArray:
         """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.

@@ -23,6 +23,7 @@ FAR_S = 4_102_444_800
 _BY_COLUMN = (
     "drift",
     "rates",
+    "distances",
     "volume",
     "violations",
     "panes",
@@ -41,6 +42,7 @@ class Writes:
 
     drift: list[Columns] = field(default_factory=list)
     rates: list[Columns] = field(default_factory=list)
+    distances: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
     violations: list[Columns] = field(default_factory=list)
     panes: list[Columns] = field(default_factory=list)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import gcd
 
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
 SECONDS_PER_DAY = 86_400
+DESCRIPTIONS = 4
+"""How often a window is described within its own length; verdicts are given at every hop."""
 
 
 def ends_between(window: Window, after_s: int, until_s: int) -> range:
@@ -66,3 +69,24 @@ def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[W
         ends = ends_between(window, after_s, until_s)
         if ends:
             yield window, ends
+
+
+def described_every_s(window: Window) -> int:
+    """How far apart the windows are that are described: a quarter of their length, rounded up to whole hops."""
+    return -(-window.length_s // (DESCRIPTIONS * window.hop_s)) * window.hop_s
+
+
+def stretch_s(window: Window) -> int:
+    """The longest stretch of time that every described window of one length is made of."""
+    return gcd(window.length_s, described_every_s(window))
+
+
+def stretches_s(contract: Contract) -> dict[int, int]:
+    """The stretches whose sketches are kept merged, each with how far back from the sealed moment it is needed."""
+    reach: dict[int, int] = {}
+    for window in contract.windows:
+        reach[stretch_s(window)] = max(reach.get(stretch_s(window), 0), window.length_s)
+    if uses_hours(contract):
+        # A late event has a stretch made again: of the hours that did not change, if they are held.
+        reach[SECONDS_PER_HOUR] = max(reach.get(SECONDS_PER_HOUR, 0), reach_s(contract, hours=True))
+    return {length: back for length, back in sorted(reach.items()) if length > contract.pane_s}

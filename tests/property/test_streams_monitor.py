@@ -15,6 +15,7 @@ from tests.support.monitor_schedule import (
     Run,
     expected_categories,
     expected_days,
+    expected_distances,
     expected_signals,
     expected_verdicts,
     expected_volume,
@@ -69,6 +70,11 @@ def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
         assert row["n_low"] == row["n_high"]
         names[row["model"], row["version"], row["category"], row["pane_start"]] += row["n_low"]
     assert not counted_wrong(names, expected_categories(run.history)), "new categories"
+    described: Counter[Any] = Counter()
+    for row in warehouse.last("distances").values():
+        described[row["model"], row["version"], row["window"], row["window_end"]] += row["n"]
+        assert row["ks_error"] == row["ks_error"], f"a sketch did not hold every number: {row}"
+    assert not counted_wrong(described, expected_distances(run.history)), "distances"
     lost = {key[1:] for key in warehouse.tables["losses"]}
     assert sum(end - start for _, start, end in lost) == run.history.lost
 
@@ -130,7 +136,7 @@ def compare(calm: Run, wild: Run) -> None:
         assert not wrong, f"{table}: {wrong[:3]}"
     wrong = differing(found.named(), wanted.named())
     assert not wrong, f"new_categories: {wrong[:3]}"
-    for table in ("drift", "rates"):
+    for table in ("drift", "rates", "distances"):
         wrong = differing(found.last(table), wanted.last(table))
         assert not wrong, f"{table}: {wrong[:3]}"
 

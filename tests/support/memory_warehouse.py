@@ -29,6 +29,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "losses": ("parts_partition", "source_partition", "start_offset", "end_offset"),
     "drift": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
     "rates": ("model", "version", "baseline_id", "slice", "field", "kind", "window", "window_end", "pos"),
+    "distances": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
 }
 Key = tuple[Any, ...]
 Row = dict[str, Any]

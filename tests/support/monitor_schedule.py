@@ -17,12 +17,13 @@ import pyarrow as pa
 from barograph.contract import Contract, Field, Slice, Slo, Window
 from barograph.events import Reason
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
 from streams.batch import Dead
 from streams.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
 from streams.flush import part_messages
 from streams.monitor.partition import PANE_BUDGET_BYTES, PartitionState
 from streams.monitor.store import WarehouseStore
+from streams.monitor.windows import described_every_s
 from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
 from streams.registry import RegisteredBaseline, Registry, build_registry
 from streams.summarise import FlushSummaries
@@ -124,6 +125,7 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
                 high=HIGH,
                 mean=0.25,
                 std=1.0,
+                quantiles=tuple((np.linspace(-3.0, 3.0, QUANTILE_RANKS) + shift).tolist()),
                 slices=counts(300, 360, 240, 100),
             ),
             FieldBaseline(name="colour", kind="category", categories=COLOURS[:2], slices=counts(500, 400, 60, 40)),
@@ -558,6 +560,20 @@ def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int
         for window, end in windows_of(history, model, pane):
             if history.live or end <= judged_until_s(history, model):
                 found[model, version, name, window, end] += n
+    return found
+
+
+def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Numbers of `x` by (model, version, window, window end), counted one by one, where the window is described."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for event in history.counted:
+        told = history.registry.contracts[event.model]
+        pane = event.at_ms // 1000 // told.pane_s * told.pane_s
+        every = {window.name: described_every_s(window) for window in told.windows}
+        for name, end in windows_of(history, event.model, pane):
+            judged = history.live or end <= judged_until_s(history, event.model)
+            if event.x is not None and judged and end % every[name] == 0:
+                found[event.model, event.version, name, end] += 1
     return found
 
 

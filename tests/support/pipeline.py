@@ -20,7 +20,8 @@ from barograph.contract_yaml import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
+from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
+from sketches.quantiles import exact_quantiles
 from streams.topics import Topics
 from warehouse import migrate
 from warehouse.client import Address, Client, connect
@@ -286,6 +287,7 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
             high=None if name == "flag" else float(values.max()),
             mean=float(values.mean()),
             std=float(values.std()),
+            quantiles=tuple(exact_quantiles(np.sort(values), np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist()),
             slices={s: SliceCounts(cells=tuple(np.bincount(cells[m], minlength=n).tolist())) for s, m in masks.items()},
         )
 

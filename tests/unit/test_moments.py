@@ -80,6 +80,16 @@ def test_what_is_not_known_is_nan() -> None:
     assert np.isnan([one.shift_low[0], one.ratio_low[0]]).all()
 
 
+def test_one_kurtosis_stands_for_the_other() -> None:
+    def factor(window: float, base: float) -> float:
+        found = moment_shifts([100], [0.0], [100.0], [window], Spread(0.0, 1.0, 1000, base))
+        return float(found.ratio_high[0] / found.ratio[0])
+
+    assert factor(np.nan, 3.0) == factor(3.0, np.nan) == factor(3.0, 3.0)
+    assert np.isnan(factor(np.nan, np.nan))
+    assert np.isnan(kurtosis(np.array([[1.0, np.nan]]))[0])
+
+
 def test_kurtosis_is_that_of_the_quantiles_and_never_overflows() -> None:
     values = np.random.default_rng(7).standard_normal(1000)
     assert kurtosis(np.sort(values)[None])[0] == pytest.approx(sample_kurtosis(values, fisher=False), rel=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -410,3 +411,24 @@ def test_a_replay_is_judged_to_its_end_and_windows_beyond_it_are_insufficient() 
     assert desk.verdicts("3h")[9] == 1
     assert max(desk.verdicts("3h")) == 9
     assert desk.verdicts("6h", "level")[9] == "insufficient"
+
+
+def test_damaged_sketches_in_the_warehouse_stop_nothing() -> None:
+    """Windows go on being judged and described, those that hold the damaged panes by their moments alone."""
+    desk = Desk(make_registry(pane_s=1200), live=True)
+    hours = [T0_S + h * HOUR_S for h in range(9)]
+    desk.flush(*[at + 600 for at in hours[:4]], caught_up_s=hours[3] + 1200)
+    for row in desk.warehouse.tables["panes"].values():
+        if row["field"] == "x" and row["pane_start"] == hours[2]:
+            row["sketch"] = b"no sketch"
+    desk.restart()
+    assert not desk.flush(*[at + 600 for at in hours[4:]], caught_up_s=hours[8] + 1200)
+    last = {
+        (row["window_end"] - T0_S) // HOUR_S: row
+        for row in desk.warehouse.last("distances").values()
+        if row["window"] == "3h"
+    }
+    assert {end: row["n"] for end, row in last.items()} == {1: 1, 2: 2, **dict.fromkeys(range(3, 9), 3)}
+    assert {end for end, row in last.items() if math.isnan(row["ks"])} == {4, 5}, "3 was described before"
+    assert not any(math.isnan(row["mean"]) for row in last.values())
+    assert desk.verdicts("3h")[8] == 3

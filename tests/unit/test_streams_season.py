@@ -188,8 +188,9 @@ def test_without_either_the_whole_week_judges(what: str) -> None:
         if (field, slice_) == ("x", ALL):
             assert row["psi"] != other["psi"]
         else:
-            # Slices, and fields without a season, are judged by the whole week in any case.
-            assert {**row, "baseline_id": ""} == {**other, "baseline_id": ""}
+            # Slices, and fields without a season, are judged by the whole week in any case; q looks at all fields.
+            same = {"baseline_id": "", "q_value": 0.0}
+            assert {**row, **same} == {**other, **same}
     window_bins = bins.window_bins(
         np.stack([sum(p.counts for s, p in plain.panes.items() if e - HOUR_S <= s < e) for e in ends])
     )
