@@ -62,6 +62,11 @@ COMMANDS: dict[str, _Entry] = {
         "demo_command",
         "Replay five months of real flights on this machine, and find their drift.",
     ),
+    "distribution": _Entry(
+        "cli.distribution.command",
+        "distribution_command",
+        "Show what a field held in any window of the past: quantiles, shares, and PSI against training.",
+    ),
     "query": _Entry("cli.query", "query_command", "Ask ClickHouse; nothing can be changed."),
 }
 
