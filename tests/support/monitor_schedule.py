@@ -133,6 +133,12 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
     )
 
 
+def registered(model: str) -> RegisteredBaseline:
+    """The first baseline of a model, in force for all times."""
+    first = baseline(model, "1")
+    return RegisteredBaseline(first, first.id, 0, 1)
+
+
 def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registry:
     entries = []
     for model in models:
