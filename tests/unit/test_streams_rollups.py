@@ -11,8 +11,8 @@ from streams.flush import part_messages
 from streams.monitor.partition import PartitionState
 from streams.records import Part, PartitionProgress, Progress, Range, decode
 from streams.summarise import FlushSummaries
+from tests.support.monitor_desk import DAY_S, HOUR_S, Desk, make_registry
 from tests.support.monitor_schedule import PARTS_TOPIC, T0_S, TOPIC, Event, columns
-from tests.unit.test_streams_partition import DAY_S, HOUR_S, Desk, make_registry
 
 MINUTES_20 = 1200
 TODAY_S = T0_S // DAY_S * DAY_S
