@@ -304,7 +304,7 @@ def _numeric_shares(
             return [], False
         counts = rebin(sketch, edges).counts
         shares = counts / max(int(counts.sum()), 1)
-        base = None if table is None else np.diff(np.concatenate(([0.0], table.under(np.array(edges)), [1.0])))
+        base = None if table is None else np.diff(np.concatenate(([0.0], table.shares(np.array(edges))[0], [1.0])))
         labels = _edge_labels(edges)
         return [
             Share(label, int(n), float(share), None if base is None else float(base[i]))
