@@ -193,3 +193,30 @@ def test_shares_never_round_a_row_away() -> None:
         "< 0.01 %",
         "> 99.99 %",
     ]
+
+
+@pytest.mark.parametrize("name", ["d.parquet", "d.csv"])
+def test_training_data_keep_the_contract_that_is_inferred_from_them(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    WRITERS[name](
+        Path(name),
+        pa.table(
+            {
+                "at": [1_770_000_000_000 + 60_000 * i for i in range(ROWS)],
+                "temp": [None if i % 7 == 0 else i / 3 for i in range(ROWS)],
+                "seats": [i % 40 for i in range(ROWS)],
+                "seats_with_nulls": [None if i % 9 == 0 else i % 40 for i in range(ROWS)],
+                "weekend": [i % 7 > 4 for i in range(ROWS)],
+                "carrier": [None if i % 11 == 0 else "AA" if i % 2 else "B6" for i in range(ROWS)],
+                "late": [i % 5 == 0 for i in range(ROWS)],
+            }
+        ),
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["infer", name, "--model", "m", "--version", "1", "--time", "at", "--label", "late", "--force"])
+    assert not end.value.code
+    capsys.readouterr()
+    assert run(name, "--without", "late") == 0
+    assert run(name) == 1
+    assert "late" in capsys.readouterr().out
