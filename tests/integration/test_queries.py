@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from barograph import Publisher
+from sklearn.metrics import roc_auc_score
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -62,7 +63,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def pipeline(
     broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pipeline]:
-    """The path with all traffic counted, judged and recorded."""
+    """The path with all traffic counted, judged, recorded and scored."""
     made = Pipeline(
         broker.bootstrap_servers,
         Address(engine.host, engine.port, "questions"),
@@ -87,6 +88,11 @@ def pipeline(
     made.wait_rows(f"SELECT count() = {N} FROM predictions FINAL", "all predictions")
     made.wait_rows(f"SELECT count() = {shop.labels.num_rows} FROM labels FINAL", "all labels")
     made.wait_settled()
+    made.start("scorer")
+    made.wait_rows(
+        "SELECT count() >= 3 FROM latest_performance WHERE slice = 'all' AND metric = 'auc' AND window = '1d'",
+        "the performance of three days",
+    )
     yield made
     made.stop()
 
@@ -243,6 +249,52 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 
 @answers(17)
+def _(rows: list[Row], shop: Shop) -> None:
+    for n, row in enumerate(rows):
+        chosen = (shop.hour // 24 == n) & shop.labelled
+        exact = roc_auc_score(shop.fraud[chosen], shop.score[chosen])
+        assert row[:2] == (day_of(shop, n), pytest.approx(exact, abs=2e-3))
+        assert row[2] < exact < row[3]
+        assert row[4] == chosen.sum()
+    assert len(rows) == 3
+
+
+@answers(18)
+def _(rows: list[Row], shop: Shop) -> None:
+    [row] = rows
+    assert row[8], row
+    tuesday = (shop.hour // 24 == 1) & shop.labelled
+    for arm, value in ((row[1], row[3]), (row[2], row[4])):
+        chosen = tuesday & (shop.arm == arm)
+        assert value == pytest.approx(roc_auc_score(shop.fraud[chosen], shop.score[chosen]), abs=2e-3)
+    assert not row[6] <= 0 <= row[7]
+
+
+@answers(19)
+def _(rows: list[Row], shop: Shop) -> None:
+    shares = np.array([(row[0], row[1]) for row in rows])
+    delay_h = shop.label_delay_s[shop.labelled] / 3600
+    exact = np.array([(delay_h <= hours).mean() for hours in shares[:, 0]])
+    np.testing.assert_allclose(shares[:, 1], exact, atol=0.02)
+
+
+@answers(20)
+def _(rows: list[Row], shop: Shop) -> None:
+    assert sum(row[1] for row in rows) == shop.labelled.sum()
+    for _, n, score, rate in rows:
+        assert abs(score - rate) < 4 * np.sqrt(0.25 / n)
+
+
+@answers(21)
+def _(rows: list[Row], shop: Shop) -> None:
+    counts = {kind: n for kind, n in rows}
+    assert counts["predictions"] == N
+    assert counts["labelled"] == shop.labelled.sum()
+    for kind in ("early", "corrections", "late", "wrong_type", "duplicates"):
+        assert counts.get(kind, 0) == 0
+
+
+@answers(22)
 def _(rows: list[Row], shop: Shop) -> None:
     [row] = rows
     assert row[:2] == ("1", shop.baseline.id)
