@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from barograph.contract import Contract, Field, FieldType
-from barograph.contract_check import CONFIDENCE
-from barograph.events import MAPS, SCORES
 
 from sketches.baseline import FieldBaseline
 from streams.registry import Registry
-
-LATENCY = "latency_ms"
-"""The source that the promised latency is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +29,6 @@ def wanted(registry: Registry, model: str) -> Wanted:
     kinds: dict[str, str] = {}
     for field in [*contract.fields, *undeclared(registry, contract)]:
         kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
-    if contract.slo.latency_ms is not None:
-        kinds.setdefault(LATENCY, "number")
     for source in slice_sources(registry, contract):
         kinds.setdefault(source, "text")
 
@@ -47,16 +40,14 @@ def wanted(registry: Registry, model: str) -> Wanted:
 
 def slice_sources(registry: Registry, contract: Contract) -> set[str]:
     """The sources of a model's slices, in its contract and in every baseline of it."""
-    sources = {source for dimension in contract.slices for source in dimension.sources}
+    sources = {dimension.source for dimension in contract.slices}
     for history in registry.baselines.get(contract.model, {}).values():
         for entry in history:
-            sources |= {source for dimension in entry.baseline.dimensions for source in dimension.sources}
+            sources |= {dimension.source for dimension in entry.baseline.dimensions}
     return sources
 
 
 OUTPUTS = ("score", "class", "latency_ms")
-SCORES_OF = f"{SCORES}."
-"""What the sources of single scores begin with."""
 
 
 def undeclared(registry: Registry, contract: Contract) -> list[Field]:
@@ -71,21 +62,16 @@ def undeclared(registry: Registry, contract: Contract) -> list[Field]:
         for entry in history:
             for kept in entry.baseline.fields:
                 if kept.name not in declared:
-                    found.setdefault(kept.name, field_of(kept, contract))
+                    found.setdefault(kept.name, field_of(kept))
     return list(found.values())
 
 
-def field_of(kept: FieldBaseline, contract: Contract) -> Field:
-    """A field as its baseline alone tells of it, for a contract that does not name it."""
+def field_of(kept: FieldBaseline) -> Field:
+    """A field as its baseline alone tells of it."""
     kind: FieldType = "float"
     if kept.kind == "category":
         kind = "category"
     elif kept.edges == (0.5,) and kept.low is None:
         kind = "bool"
-    is_source = kept.name in OUTPUTS or kept.name.partition(".")[0] in MAPS
-    if kept.name.startswith(SCORES_OF):
-        is_source = kept.kind == "numeric"
-    elif kept.name == CONFIDENCE:
-        # A feature may be called so too; in a model with scores it is theirs.
-        is_source = any(field.source.startswith(SCORES_OF) for field in contract.fields)
+    is_source = kept.name in OUTPUTS or kept.name.partition(".")[0] in ("features", "metrics", "context")
     return Field(name=kept.name, type=kind, source=kept.name if is_source else f"features.{kept.name}")

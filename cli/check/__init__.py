@@ -1,1 +1,0 @@
-"""`barograph check`: a file of training or serving data held against the contract."""

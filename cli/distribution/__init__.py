@@ -1,1 +1,0 @@
-"""`barograph distribution`: what a field held in any window of the past."""

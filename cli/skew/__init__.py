@@ -1,1 +1,0 @@
-"""`barograph skew`: what was served against what training computes, prediction by prediction."""
