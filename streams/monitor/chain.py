@@ -65,6 +65,10 @@ class Chain:
     counted_ms: int = 0
     new_losses: list[Loss] = field(default_factory=list)
 
+    def newest_pos(self) -> int:
+        """The `pos` of the last record that changed a row; -1 where none did."""
+        return max((row.pos for row in self.rows.values()), default=-1)
+
     def resketched(self, partition: int, start: int, topic_id: str, pos: int) -> bool:
         """Whether a record covers again what the chain has: an operator reset offsets."""
         row = self.rows.get(partition)

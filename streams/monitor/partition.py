@@ -99,6 +99,8 @@ class PartitionState:
         self._compiled: dict[str, Compiled] = {}
         # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
         self._chain, self._epoch = store.load_chain(partition, parts_topic_id)
+        self._done = self._chain.newest_pos()
+        """What was done with records up to here is in the panes that are loaded: merged, or put aside."""
         self._written_s = clock()
         self.late_events = 0
 
@@ -117,12 +119,14 @@ class PartitionState:
             return Dead(offset, f"no baseline {part.baseline_id} is applied")
         end_s = part.pane_start_s + part.pane_s
         late = state.sealed_until_s is not None and end_s <= state.sealed_until_s
-        try:
-            series.check(part)
-            pane = self._pane(state, series, part.pane_start_s)
-            changed = series.merge(pane, part, pos, late=late)
-        except RecordError as error:
-            return Dead(offset, str(error))
+        changed = False
+        if pos > self._done:
+            try:
+                series.check(part)
+                pane = self._pane(state, series, part.pane_start_s)
+                changed = series.merge(pane, part, pos, late=late)
+            except RecordError as error:
+                return Dead(offset, str(error))
         if late:
             if changed and part.slice_from == 0 and part.field_from == 0:
                 self.late_events += int(part.counts[0, 0])

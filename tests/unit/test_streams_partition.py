@@ -229,6 +229,21 @@ def test_offsets_that_were_set_back_are_put_aside_and_recorded() -> None:
     assert desk.volume()[0] == 3
 
 
+def test_what_was_put_aside_is_not_merged_when_it_comes_again() -> None:
+    desk = Desk(make_registry(), live=True)
+    desk.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
+    set_back = desk.offset
+    assert desk.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
+    # The commit was written and never acknowledged.
+    desk.restart()
+    desk.offset = set_back
+    desk.flush(T0_S + 20, T0_S + 30, T0_S + 40, start=1)
+    assert desk.flush(T0_S + 50) == []
+    desk.flush(caught_up_s=T0_S + 3 * HOUR_S)
+    assert desk.volume()[0] == 3
+    assert len(desk.warehouse.tables["losses"]) == 1
+
+
 def test_parts_without_contract_or_baseline_are_put_aside() -> None:
     desk = Desk(make_registry(), live=True)
     known = desk.registry
