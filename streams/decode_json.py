@@ -26,17 +26,14 @@ from streams.batch import Decoded, MessageBatch
 from streams.columns import INVALID_TEXT, EventColumns, encode_versions
 from streams.registry import Registry
 from streams.times import FUTURE_MS, RETENTION_MS, parse_time_ms, times_ms
-from streams.wanted import Wanted, wanted
+from streams.wanted import GROUPS, Wanted, wanted
 
 CHUNK = 2_000
 """Messages decoded in one go: one bad message costs the tolerant way for this many."""
 INVALID = math.inf
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
-_GROUPS = ("features", "metrics", "context")
 _TOP = ("score", "class", "latency_ms", "arm")
-
-
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 """What msgspec allows in no member's name, though JSON does, escaped."""
 
@@ -69,7 +66,7 @@ class _ModelType:
         kinds |= dict.fromkeys(want.flags, bool | int | None)
         kinds |= dict.fromkeys(want.times, str | int | float | None)
         kinds |= dict.fromkeys(want.texts, str | None)
-        self.groups: dict[str, list[str]] = {group: [] for group in _GROUPS}
+        self.groups: dict[str, list[str]] = {group: [] for group in GROUPS}
         self.group_types: dict[str, Any] = {}
         members: list[Any] = [("version", str), ("id", str), ("at", int | str), ("error", str | None, None)]
         rename = {}

@@ -76,10 +76,6 @@ def _features_type(model: RawModel) -> Any:
     return msgspec.defstruct("features_", members, rename=names, gc=False, forbid_unknown_fields=True)
 
 
-def _features_names(model: RawModel) -> list[str]:
-    return [*model.numbers, *model.texts, *model.others, *model.ignored]
-
-
 class RawJson:
     """Makes raw rows of the JSON predictions of all models of a registry."""
 
@@ -89,7 +85,7 @@ class RawJson:
         exact = {
             model: _event_type(facts, exact=True)
             for model, facts in self._models.items()
-            if all(map(is_nameable, _features_names(facts)))
+            if all(map(is_nameable, facts.known))
         }
         strict = {model: _event_type(facts) for model, facts in self._models.items()}
         self._types = {model: _event_type(facts, strict=False) for model, facts in self._models.items()}

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from barograph.contract import Contract, Field, FieldType
+from barograph.contract_check import default_source
+from barograph.events import CONTEXT, FEATURES, METRICS
 
 from sketches.baseline import FieldBaseline
 from streams.registry import Registry
+
+GROUPS = (FEATURES, METRICS, CONTEXT)
+"""Members of an event that hold the values of fields by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,6 @@ def slice_sources(registry: Registry, contract: Contract) -> set[str]:
     return sources
 
 
-OUTPUTS = ("score", "class", "latency_ms")
-
-
 def undeclared(registry: Registry, contract: Contract) -> list[Field]:
     """The fields of live baselines that the contract does not name, or names no more.
 
@@ -73,5 +75,5 @@ def field_of(kept: FieldBaseline) -> Field:
         kind = "category"
     elif kept.edges == (0.5,) and kept.low is None:
         kind = "bool"
-    is_source = kept.name in OUTPUTS or kept.name.partition(".")[0] in ("features", "metrics", "context")
-    return Field(name=kept.name, type=kind, source=kept.name if is_source else f"features.{kept.name}")
+    is_source = kept.name.partition(".")[0] in GROUPS
+    return Field(name=kept.name, type=kind, source=kept.name if is_source else default_source(kept.name))

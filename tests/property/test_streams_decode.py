@@ -163,7 +163,7 @@ def summaries(events: list[EventColumns]) -> dict[Any, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tables(), st.booleans())
 def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool) -> None:
     values = [as_json(row, keep_nulls) for row in table.to_pylist()]
@@ -180,7 +180,7 @@ def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool) -> None
     assert summaries(arrow.events) == wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tables(), st.data())
 def test_how_events_fall_into_flushes_does_not_matter(table: pa.Table, data: st.DataObject) -> None:
     values = [as_json(row, True) for row in table.to_pylist()]

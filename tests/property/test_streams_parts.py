@@ -130,13 +130,13 @@ def plain(record: Part | Progress) -> Any:
     return told | {"counts": record.counts.tolist(), "moments": record.moments.tolist()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(parts() | PROGRESS)
 def test_what_is_written_is_read_again(record: Part | Progress) -> None:
     assert plain(decode(encode(record))) == plain(record)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(parts() | PROGRESS, st.data())
 def test_damaged_records_are_refused(record: Part | Progress, data: st.DataObject) -> None:
     whole = encode(record)
@@ -160,14 +160,14 @@ def with_checksum(kind: bytes, size: int, body: bytes) -> bytes:
     return kind + b"\x01" + zlib.crc32(rest).to_bytes(4, "big") + rest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([b"P", b"G"]), st.integers(0, 2**32 - 1), st.binary(max_size=60))
 def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body: bytes) -> None:
     with pytest.raises(RecordError):
         decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LAYOUTS, st.integers(8, 3000), st.data())
 def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
     layout: Layout, budget: int, data: st.DataObject
@@ -223,7 +223,7 @@ def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
     return PaneSummary(layout, 60, False, counts, moments, sketches)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LAYOUTS, st.integers(1, 5), st.sampled_from([60, 300, 400_000]), st.integers(0, 2**32))
 def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     layout: Layout, flushes: int, budget: int, seed: int
@@ -260,7 +260,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
         assert (series.open_sketch(i, data).n if data else 0) == n
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LAYOUTS, st.data())
 def test_parts_of_another_shape_are_refused(layout: Layout, data: st.DataObject) -> None:
     pane = random_pane(layout, np.random.default_rng(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -17,8 +17,6 @@ IntArray = NDArray[np.int64]
 Case = tuple[IntArray, IntArray, IntArray, NDArray[np.float64]]
 
 COUNT = st.one_of(st.just(0), st.integers(0, 20), st.integers(0, 10**7))
-UNHURRIED = settings(deadline=None)
-"""The first verdict of a df builds its curves, which takes some milliseconds."""
 NAMES = [field.name for field in fields(PsiVerdicts)]
 
 
@@ -34,7 +32,6 @@ def cases(draw: st.DrawFn) -> Case:
     return base, window, np.cumsum([0, *sizes[:-1]]), phi
 
 
-@UNHURRIED
 @given(cases())
 def test_nothing_is_nan_and_all_is_in_range(case: Case) -> None:
     base, window, starts, phi = case
@@ -55,7 +52,6 @@ def test_nothing_is_nan_and_all_is_in_range(case: Case) -> None:
     assert np.array_equal(verdicts.level == Level.insufficient, ~verdicts.enough & (verdicts.level != Level.major))
 
 
-@UNHURRIED
 @given(cases())
 def test_a_window_alone_gets_the_same_bits(case: Case) -> None:
     base, window, starts, phi = case
@@ -66,7 +62,6 @@ def test_a_window_alone_gets_the_same_bits(case: Case) -> None:
             assert np.array_equal(getattr(together, name)[w], getattr(alone, name)[0]), name
 
 
-@UNHURRIED
 @given(cases())
 def test_a_group_alone_gets_the_same_bits(case: Case) -> None:
     base, window, starts, phi = case
@@ -92,7 +87,6 @@ def test_a_large_batch_gets_the_same_bits() -> None:
             assert np.array_equal(getattr(together, name)[w], getattr(by_column, name)[w]), name
 
 
-@UNHURRIED
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_of_bins_does_not_matter(case: Case, random: object) -> None:
     base, window, starts, phi = case
@@ -113,7 +107,6 @@ def test_the_order_of_bins_does_not_matter(case: Case, random: object) -> None:
     assert np.allclose(one.low, other.low, rtol=1e-6, atol=1e-9)
 
 
-@UNHURRIED
 @given(cases(), st.floats(1.0, 20.0))
 def test_more_overdispersion_never_makes_a_verdict_surer(case: Case, factor: float) -> None:
     base, window, starts, phi = case
@@ -126,7 +119,6 @@ def test_more_overdispersion_never_makes_a_verdict_surer(case: Case, factor: flo
     assert not surer.any()
 
 
-@UNHURRIED
 @given(
     st.tuples(st.integers(0, 3_000), st.integers(0, 3_000)),
     st.tuples(st.integers(0, 50_000), st.integers(0, 50_000)),

@@ -83,7 +83,7 @@ def contracts(draw: st.DrawFn) -> Contract:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(contracts(), PROSE)
 def test_what_is_written_is_read_back(contract: Contract, comments: str) -> None:
     text = dump_contract(contract, comments)
@@ -93,7 +93,7 @@ def test_what_is_written_is_read_back(contract: Contract, comments: str) -> None
     assert dump_contract(again, comments) == text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contracts())
 def test_other_readers_of_yaml_see_the_same_names_and_numbers(contract: Contract) -> None:
     read: dict[str, Any] = yaml.safe_load(dump_contract(contract))

@@ -156,7 +156,7 @@ events = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(events, min_size=1, max_size=6))
 def test_rows_are_the_events_as_they_came(given_events: list[dict[str, Any]]) -> None:
     found = rows([json.dumps(event).encode() for event in given_events])
