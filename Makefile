@@ -20,7 +20,7 @@ demo: sync ## Replay real flights and find their drift; EXIT=1 ends it afterward
 
 .PHONY: test
 test: sync ## Run all tests, on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" chooses
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: sync ## Check style and layout

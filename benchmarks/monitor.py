@@ -37,13 +37,16 @@ class _NoStore:
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         return []
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return []
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         return pa.table({})
 
     def sealed_until_s(self, model: str) -> int | None:
         return None
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return {}
 
     def write(self, writes: Writes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
@@ -12,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from cli.options import help_text
 
 DEBUG = "--debug"
 
@@ -33,12 +33,19 @@ COMMANDS: dict[str, _Entry] = {
     "load": _Entry(
         "cli.load.command", "load_command", "Load history and nightly labels from files, through the publisher."
     ),
+    "check": _Entry("cli.check.command", "check_command", "Hold training or serving data against the contract."),
+    "skew": _Entry(
+        "cli.skew.command",
+        "skew_command",
+        "Compare what was served with what training computes, and name how they differ.",
+    ),
     "plan": _Entry("cli.apply.command", "plan_command", "Show what `apply` would change, and change nothing."),
     "apply": _Entry(
         "cli.apply.command",
         "apply_command",
         "Create or change tables, topics, contracts and baselines; a second run has nothing to do.",
     ),
+    "baseline": _Entry("cli.baseline.command", "baseline_app", "Show baselines, and make new ones from production."),
     "run": _Entry("cli.run", "run_command", "Run one processor until SIGTERM or Ctrl-C."),
     "dev": _Entry(
         "cli.dev.command",
@@ -54,6 +61,11 @@ COMMANDS: dict[str, _Entry] = {
         "cli.demo.command",
         "demo_command",
         "Replay five months of real flights on this machine, and find their drift.",
+    ),
+    "distribution": _Entry(
+        "cli.distribution.command",
+        "distribution_command",
+        "Show what a field held in any window of the past: quantiles, shares, and PSI against training.",
     ),
     "query": _Entry("cli.query", "query_command", "Ask ClickHouse; nothing can be changed."),
 }
@@ -72,17 +84,13 @@ class LazyGroup(TyperGroup):
         if args and args[0] in self.commands:
             entry = COMMANDS[args[0]]
             function = getattr(importlib.import_module(entry.module), entry.function)
-            alone = typer.Typer(add_completion=False)
-            alone.command(args[0], help=_help(function))(function)
+            if isinstance(function, typer.Typer):
+                alone = function
+            else:
+                alone = typer.Typer(add_completion=False)
+                alone.command(args[0], help=help_text(function))(function)
             self.add_command(typer.main.get_command(alone), args[0])
         return super().resolve_command(ctx, args)
-
-
-def _help(function: Any) -> str:
-    """The docstring: paragraphs flow, the examples at its end are kept line by line."""
-    prose, _, examples = (inspect.getdoc(function) or "").partition("Examples:\n")
-    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
-    return "\n\n".join(filter(None, [*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]))
 
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -1,9 +1,10 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how their help is made."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,3 +17,10 @@ ConfigOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def help_text(function: Any) -> str:
+    """The docstring: paragraphs flow, the examples at its end are kept line by line."""
+    prose, _, examples = (inspect.getdoc(function) or "").partition("Examples:\n")
+    paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
+    return "\n\n".join(filter(None, [*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]))

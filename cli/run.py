@@ -8,7 +8,7 @@ import typer
 
 from cli.options import ConfigOption
 
-Kind = Literal["sketcher", "recorder", "monitor"]
+Kind = Literal["sketcher", "recorder", "monitor", "scorer"]
 ClockName = Literal["live", "replay"]
 
 
@@ -35,16 +35,18 @@ def run_command(
 ) -> None:
     """Run one processor until SIGTERM or Ctrl-C.
 
-    Sketcher: events to parts. Recorder: events to raw tables. Monitor: parts to panes and verdicts. Exits with 0
-    when asked to end and with 1 after an error that somebody must see; whoever supervises it starts it again.
+    Sketcher: events to parts. Recorder: events to raw tables. Monitor: parts to panes and verdicts. Scorer: labels
+    and predictions to performance; it needs ClickHouse alone. Exits with 0 when asked to end and with 1 after an error
+    that somebody must see; whoever supervises it starts it again.
 
     Examples:
         barograph run sketcher --instance sketcher-1
         barograph run monitor --clock replay
     """
-    from cli.settings import load_settings
+    from cli.settings import BOTH, Server, load_settings
     from streams import run
 
-    settings = load_settings(config).processor(instance=instance, clock=clock)
+    needs: tuple[Server, ...] = ("clickhouse",) if kind == "scorer" else BOTH
+    settings = load_settings(config, needs=needs).processor(instance=instance, clock=clock)
     code: int = getattr(run, f"run_{kind}")(settings)
     raise typer.Exit(code)

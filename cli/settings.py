@@ -75,6 +75,7 @@ PACES: dict[str, Callable[[float], float]] = {
     "flush_panes": int,
     "write_s": float,
     "revise_s": float,
+    "score_s": float,
     "report_s": float,
 }
 """Members of `ProcessorSettings` that the section `processors` sets, and their types."""
@@ -202,6 +203,7 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "processors.flush_panes": _whole(1, 1_000_000),
     "processors.write_s": _seconds,
     "processors.revise_s": _seconds,
+    "processors.score_s": _seconds,
     "processors.report_s": _seconds,
 }
 """Every key of a file, sections written with a dot, and what reads its value; `kafka` holds any property."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, pairwise
+from typing import ClassVar, Literal
 
 import msgspec
-from barograph.contract import Contract, Field, Slice, content_hash
+from barograph.contract import CROSS, Contract, Field, Slice, content_hash
 
 FORMAT = 1
 ALL = "all"
@@ -23,6 +23,14 @@ OTHER = "other"
 
 QUANTILE_RANKS = 1001
 """A numeric field keeps its exact quantiles at ranks 0, 0.001, … 1: a rank error of at most 0.0005 + 1/m."""
+
+RARE_DIVISOR = 200
+"""A category belongs to the bin `other` when its baseline count times this is under m: its share is under 0.5 %."""
+
+HOURS_OF_WEEK = 168
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+SLOT_NAMES = tuple(f"{day + 1} {_DAYS[day]} {hour:02d}" for day in range(7) for hour in range(24))
+"""What a baseline calls its hours of the week: `1 Mon 00` to `7 Sun 23`."""
 
 PhiFlag = Literal["ok", "rough", "shorter", "unknown"]
 
@@ -55,6 +63,8 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
 class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     """The baseline of one field: frozen bins and what training counted on them."""
 
+    LATER: ClassVar = ("slots",)
+
     name: str
     kind: Literal["numeric", "category"]
     integer: bool = False
@@ -70,6 +80,9 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     std: float = 0.0
     quantiles: tuple[float, ...] = ()
     """Numeric: `QUANTILE_RANKS` exact quantiles; empty where no value is valid."""
+    slots: dict[str, tuple[int, ...]] = {}
+    """Training rows per hour of the week (`SLOT_NAMES`) and PSI bin of the slice `all`, as `fold` lays them; slots
+    without rows are left out. Rows without event time are in no slot. Other slices are judged by the whole week."""
     slices: dict[str, SliceCounts]
     """By slice name, `all` among them."""
 
@@ -77,6 +90,28 @@ class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
     def n_cells(self) -> int:
         """Cells counted for PSI: bins or categories and `unseen`, then `null`."""
         return len(self.edges) + 2 if self.kind == "numeric" else len(self.categories) + 2
+
+    def bin_of_cell(self) -> tuple[int, ...]:
+        """The bin of the slice `all` that each cell is counted in for PSI; `null`, the last cell, is the last bin.
+
+        Numeric fields have a bin per cell; category fields one per category of 0.5 % of training and more, then
+        `other`, then `null`.
+        """
+        if self.kind == "numeric":
+            return tuple(range(self.n_cells))
+        cells = self.slices[ALL].cells
+        rows = sum(cells)
+        alone = [events * RARE_DIVISOR >= rows for events in cells[:-2]]
+        numbers, other = count(), sum(alone)
+        return (*(next(numbers) if own else other for own in alone), other, other + 1)
+
+    def fold(self, cells: Sequence[int]) -> tuple[int, ...]:
+        """Sum counts on cells of the slice `all` into the bins that PSI is taken over."""
+        of_cell = self.bin_of_cell()
+        bins = [0] * (of_cell[-1] + 1)
+        for place, events in zip(of_cell, cells, strict=True):
+            bins[place] += events
+        return tuple(bins)
 
 
 class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +124,16 @@ class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
     trained: bool
     """Whether training held the dimension; where not, its slices are judged against the slice `all`."""
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that are crossed; one where none are."""
+        return tuple(self.source.split(CROSS))
+
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """The baseline of one model version."""
+
+    LATER: ClassVar = ("timezone",)
 
     format: int = FORMAT
     model: str
@@ -100,6 +142,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     slice_rows: dict[str, int]
     """Training rows per slice name, `all` among them."""
     dimensions: tuple[SliceValues, ...] = ()
+    timezone: str = ""
+    """The zone whose hours of the week the fields' `slots` are; empty where there are none."""
     fields: tuple[FieldBaseline, ...]
     source: str = ""
     """Where it came from: a file's name, or production panes with their range and reason."""
@@ -149,7 +193,7 @@ def dump_baseline(baseline: Baseline) -> bytes:
             f"the baseline of {baseline.model} {baseline.version} changes its id when written and read: a "
             "whole number stands where a float belongs; make it one"
         )
-    return _NUMBER_ROW.sub(_on_one_line, msgspec.json.format(data, indent=2)) + b"\n"
+    return _ABSENT.sub(b"", _NUMBER_ROW.sub(_on_one_line, msgspec.json.format(data, indent=2))) + b"\n"
 
 
 def load_baseline(data: bytes, name: str) -> Baseline:
@@ -187,6 +231,10 @@ _NUMBER_ROW = re.compile(rb"\[\n[\s\d.,eE+-]*\]")
 there."""
 
 
+_ABSENT = re.compile(rb'\n *"(?:slots": {}|timezone": ""),')
+"""Members of `LATER` at their defaults: a file without hours of the week is what it was before there were any."""
+
+
 def _on_one_line(match: re.Match[bytes]) -> bytes:
     return b"[" + b", ".join(match.group()[1:-1].replace(b",", b" ").split()) + b"]"
 
@@ -215,6 +263,8 @@ def baseline_problems(baseline: Baseline) -> list[str]:
     problems += [f"field {name} comes twice" for name in _repeated(field.name for field in baseline.fields)]
     for field in baseline.fields:
         problems += [f"field {field.name}: {problem}" for problem in _field_problems(field, baseline.slice_rows)]
+        if bool(field.slots) > bool(baseline.timezone):
+            problems.append(f"field {field.name}: it has hours of the week, and the baseline no time zone")
     return problems
 
 
@@ -239,7 +289,17 @@ def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
             problems.append(f"slice {cut.name}: the baseline does not hold it")
     wanted = {cut.name for cut in contract.slices}
     problems += [f"slice {name}: the contract does not hold it" for name in dimensions if name not in wanted]
-    return problems
+    return problems + _season_misfits(contract, baseline)
+
+
+def _season_misfits(contract: Contract, baseline: Baseline) -> list[str]:
+    """φ was learned with the hours or without: neither serves the other."""
+    if contract.season == "none":
+        return ["season: the baseline is of hours of the week, the contract is not"] if baseline.timezone else []
+    if baseline.timezone == contract.timezone:
+        return []
+    held = f"those of {baseline.timezone}" if baseline.timezone else "none"
+    return [f"season: the contract asks for hours of the week in {contract.timezone}, the baseline has {held}"]
 
 
 def _field_problems(field: FieldBaseline, slice_rows: dict[str, int]) -> Iterator[str]:
@@ -270,6 +330,26 @@ def _field_problems(field: FieldBaseline, slice_rows: dict[str, int]) -> Iterato
             continue
         for problem in _count_problems(field, counts, slice_rows[name]):
             yield f"slice {name}: {problem}"
+    if field.slots and ALL in field.slices and len(field.slices[ALL].cells) == field.n_cells:
+        yield from _slot_problems(field)
+
+
+def _slot_problems(field: FieldBaseline) -> Iterator[str]:
+    whole = field.fold(field.slices[ALL].cells)
+    for name, bins in field.slots.items():
+        if name not in _SLOTS:
+            yield f"{name!r} is no hour of the week; they are {SLOT_NAMES[0]!r} to {SLOT_NAMES[-1]!r}"
+        if len(bins) != len(whole):
+            yield f"hour {name}: {len(bins)} bins, there are {len(whole)}"
+        elif min(bins) < 0 or not any(bins):
+            yield f"hour {name}: a count is negative, or there are no rows"
+    if all(len(bins) == len(whole) for bins in field.slots.values()):
+        summed = [sum(bins) for bins in zip(*field.slots.values(), strict=True)]
+        if any(part > all_ for part, all_ in zip(summed, whole, strict=True)):
+            yield "its hours of the week hold more rows than the slice `all`"
+
+
+_SLOTS = frozenset(SLOT_NAMES)
 
 
 def _count_problems(field: FieldBaseline, counts: SliceCounts, rows: int) -> Iterator[str]:
@@ -306,6 +386,10 @@ def _slice_misfits(cut: Slice, frozen: SliceValues) -> Iterator[str]:
     if cut.values and set(cut.values) != set(frozen.values):
         differing = ", ".join(sorted(set(cut.values) ^ set(frozen.values)))
         yield f"contract and baseline have different values: {differing}"
+    crosses = len(frozen.sources) - 1
+    strange = [value for value in frozen.values if crosses and value.count(CROSS) != crosses]
+    if strange:
+        yield f"the baseline's value {strange[0]!r} is no value of {frozen.source}"
     if not cut.values and len(frozen.values) > cut.top:
         yield f"the contract keeps the top {cut.top} values, the baseline {len(frozen.values)}"
 

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline import ALL, FieldBaseline, SliceCounts
+from sketches.baseline import ALL, RARE_DIVISOR, FieldBaseline, SliceCounts
 from sketches.layout import EVENTS, IntArray, Layout
 
 FloatArray = NDArray[np.float64]
@@ -28,9 +28,6 @@ RateKind = Literal["null", "invalid", "below", "above", "unseen"]
 RATE_KINDS: tuple[RateKind, ...] = get_args(RateKind)
 
 OTHER_BIN, NULL_BIN = "other", "null"
-
-RARE_DIVISOR = 200
-"""A category belongs to `other` when its baseline count times this is under m: its share is under 0.5 %."""
 
 
 class PsiBins:

@@ -113,9 +113,15 @@ class UnseenCategories:
 
     def top(self, n: int) -> list[FrequentValue]:
         """Return the `n` values with the largest estimates, the largest first, ties by value."""
+        return sorted(self._found(), key=lambda item: (-item.estimate, item.value))[:n]
+
+    def surest(self, n: int) -> list[FrequentValue]:
+        """Return the `n` values with the largest lower bounds, the largest first, ties by value."""
+        return sorted(self._found(), key=lambda item: (-item.lower, item.value))[:n]
+
+    def _found(self) -> list[FrequentValue]:
         items = self._sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES)
-        found = [FrequentValue(value, lower, estimate, upper) for value, estimate, lower, upper in items]
-        return sorted(found, key=lambda item: (-item.estimate, item.value))[:n]
+        return [FrequentValue(value, lower, estimate, upper) for value, estimate, lower, upper in items]
 
     def to_bytes(self) -> bytes:
         """Serialise in an envelope; the empty sketch gives `b""`."""

@@ -3,7 +3,7 @@
 Every count of a pane is one 64-bit integer in an array of shape (n_slices, width), so that merging two parts is one
 addition and judging all fields and slices of a window is a handful of array operations.
 
-Columns: `[events, errors]`, then for each field its cells (bins or categories, `unseen`, `null`; see
+Columns: `[events, errors, timed, slow]`, then for each field its cells (bins or categories, `unseen`, `null`; see
 `sketches.baseline.FieldBaseline.n_cells`), then its `invalid`, `below`, `above`.
 """
 
@@ -18,8 +18,9 @@ from sketches.baseline import ALL, OTHER, Baseline, FieldBaseline
 
 IntArray = NDArray[np.int64]
 
-EVENTS, ERRORS = 0, 1
-HEADER = 2
+EVENTS, ERRORS, TIMED, SLOW = 0, 1, 2, 3
+"""Predictions; those that failed; those with a valid latency; those slower than the contract promises."""
+HEADER = 4
 """Columns before the first field."""
 TAIL = 3
 """Columns after a field's cells: invalid, below, above."""

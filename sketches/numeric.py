@@ -39,6 +39,9 @@ REQ_K = 12
 REQ_STANDARD_DEVIATIONS = 3
 """REQ states its error per whole standard deviation; three cover 99.7 %, the least that covers 99 %."""
 
+_OBJECT_BYTES = 500
+"""What a sketch takes beside the values that it retains, about."""
+
 _PREAMBLE = struct.Struct("<BBBBH")
 """Preamble length, serial version, family, flags, k: the first bytes of both families."""
 _KLL_LONG_PREAMBLE = 5
@@ -116,6 +119,11 @@ class NumericSketch:
     def is_empty(self) -> bool:
         return bool(self._sketch.is_empty())
 
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory, about."""
+        return _OBJECT_BYTES + int(self._sketch.num_retained) * np.dtype(self._engine.dtype).itemsize
+
     def update(self, values: NDArray[np.floating[Any]]) -> None:
         """Add values, shape (n,), in any order; the argument is left as it is.
 
@@ -177,11 +185,12 @@ class NumericSketch:
         """Return the share of values ≤ `value`, within `rank_error_at`; NaN where the sketch is empty."""
         return float(self.cdf([value])[0])
 
-    def cdf(self, points: ArrayLike) -> FloatArray:
+    def cdf(self, points: ArrayLike, *, below: bool = False) -> FloatArray:
         """Return the share of values ≤ each point.
 
         Args:
             points: shape (p,), in any order, repeats and infinities allowed.
+            below: give the share of values < each point instead.
 
         Returns:
             Shape (p,), in [0, 1]; all NaN where the sketch is empty.
@@ -197,7 +206,7 @@ class NumericSketch:
         # Points are rounded as values were, so a point equal to a value counts it; and rounding can make two
         # equal.
         distinct, where = np.unique(self._narrow(wanted), return_inverse=True)
-        return np.array(self._sketch.get_cdf(distinct, True), dtype=np.float64)[where]
+        return np.array(self._sketch.get_cdf(distinct, not below), dtype=np.float64)[where]
 
     @property
     def rank_error(self) -> float:
@@ -238,12 +247,21 @@ class NumericSketch:
         return sketch
 
     def _narrow(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Cast to the sketch's width; what exceeds its range becomes its largest number, never infinite."""
-        bounds = np.finfo(self._engine.dtype)
-        low, high = float(bounds.min), float(bounds.max)
-        if values.size and (values.max() > high or values.min() < low):
-            values = np.clip(values, low, high)
-        return values.astype(self._engine.dtype, copy=False)
+        return _narrowed(self._engine, values)
+
+
+def as_sketched(sketch_type: SketchType, values: ArrayLike) -> FloatArray:
+    """Round values as a numeric sketch rounds what it is given, any shape; order is kept."""
+    return _narrowed(_ENGINES[sketch_type], np.asarray(values, dtype=np.float64)).astype(np.float64)
+
+
+def _narrowed(engine: _Engine, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Cast to the sketch's width; what exceeds its range becomes its largest number, never infinite."""
+    bounds = np.finfo(engine.dtype)
+    low, high = float(bounds.min), float(bounds.max)
+    if values.size and (values.max() > high or values.min() < low):
+        values = np.clip(values, low, high)
+    return values.astype(engine.dtype, copy=False)
 
 
 def _check_preamble(engine: _Engine, sketch_type: SketchType, payload: bytes) -> None:

@@ -72,6 +72,18 @@ class PsiVerdicts:
     """The smallest mean shift, in standard deviations, seen with 80 % power at α = 0.001."""
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What each of W windows is expected to hold, where that differs between windows: see `sketches.season`."""
+
+    share: FloatArray
+    """Shares as they were counted, (W, n_bins); each group's sum is 1."""
+    p: FloatArray
+    """The same shares smoothed, (W, n_bins); none under `SHARE_FLOOR`."""
+    m: FloatArray
+    """How many rows each group's shares are worth, (W, G); they take the place of the baseline's rows."""
+
+
 def psi_verdicts(
     base: ArrayLike,
     window: ArrayLike,
@@ -80,6 +92,7 @@ def psi_verdicts(
     phi: ArrayLike = 1.0,
     minor: ArrayLike = 0.1,
     major: ArrayLike = 0.2,
+    expected: Expectation | None = None,
 ) -> PsiVerdicts:
     """Judge windows against their baseline.
 
@@ -90,16 +103,16 @@ def psi_verdicts(
         phi: overdispersion, at least 1; a scalar, (G,) or (W, G).
         minor: lines of `minor`, a scalar or (G,).
         major: lines of `major`, a scalar or (G,).
+        expected: what each window is held against instead of the baseline as a whole.
 
     Raises:
         ValueError: if shapes do not fit, a count is negative, φ is under 1 or a minor line not under its
         major line.
     """
-    expected = _Expected.of(base, starts)
-    counts = _window_counts(window, expected)
-    scores = _scores(expected, counts, full=True)
+    against, counts = _inputs(base, window, starts, expected)
+    scores = _scores(against, counts, full=True)
     shape = scores.psi.shape
-    lines = [_per_group("line", line, expected) for line in (minor, major)]
+    lines = [_per_group("line", line, against) for line in (minor, major)]
     minors, majors = (np.broadcast_to(line, shape) for line in lines)
     phis = _overdispersion(phi, shape)
 
@@ -129,15 +142,49 @@ def psi_verdicts(
 
 
 def psi_values(
-    base: ArrayLike, window: ArrayLike, starts: ArrayLike
+    base: ArrayLike, window: ArrayLike, starts: ArrayLike, *, expected: Expectation | None = None
 ) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
     """PSI, df, T = n_h·PSI (at φ = 1) and n, each (W, G): what φ is learned from, without interval and level.
 
     Arguments, empty groups and errors as `psi_verdicts` has them.
     """
-    expected = _Expected.of(base, starts)
-    scores = _scores(expected, _window_counts(window, expected), full=False)
+    against, counts = _inputs(base, window, starts, expected)
+    scores = _scores(against, counts, full=False)
     return scores.psi, scores.df, scores.n_h * scores.psi, scores.n
+
+
+def smoothed_shares(base: IntArray, starts: IntArray) -> FloatArray:
+    """The pᵢ of baselines, in the shape of `base`.
+
+    Args:
+        base: baseline counts, (…, n_bins).
+        starts: first bin of each group, (G,).
+    """
+    return np.maximum(SHARE_FLOOR, _plain_shares(base, starts))
+
+
+def _plain_shares(base: IntArray, starts: IntArray) -> FloatArray:
+    """The pᵢ before the floor."""
+    sizes = np.diff(starts, append=base.shape[-1])
+    m = np.add.reduceat(base, starts, axis=-1).astype(np.float64)
+    shares: FloatArray = (base + 0.5) / np.repeat(m + 0.5 * sizes, sizes, axis=-1)
+    return shares
+
+
+def window_shares(window: IntArray, p: FloatArray, starts: IntArray) -> FloatArray:
+    """The qᵢ of windows: their shares smoothed towards what is expected, (W, n_bins); p itself where n is 0.
+
+    Args:
+        window: counts, (W, n_bins).
+        p: expected shares, (n_bins,) or (W, n_bins).
+        starts: first bin of each group, (G,).
+    """
+    group = np.repeat(np.arange(len(starts)), np.diff(starts, append=window.shape[1]))
+    n = np.add.reduceat(window, starts, axis=1).astype(np.float64)
+    a = np.minimum(0.5, n[:, group] * p)
+    total = n + np.add.reduceat(a, starts, axis=1)
+    q = np.maximum(SHARE_FLOOR, (window + a) / np.where(n > 0.0, total, 1.0)[:, group])
+    return np.where(n[:, group] > 0.0, q, p)
 
 
 def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, stretch: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -152,17 +199,18 @@ def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, stretch: FloatArra
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What the baseline says about every bin."""
+    """What is said about every bin: one row for all windows, or a row for each, W or 1 in the shapes below."""
 
     starts: IntArray
     group: IntArray
     """(n_bins,): the bin's group."""
     m: FloatArray
-    """(G,)"""
+    """(1, G) or (W, G)"""
     p: FloatArray
+    """(1, n_bins) or (W, n_bins), as the two below."""
     p_floored: BoolArray
     counted: BoolArray
-    """(n_bins,): b/m ≥ 10⁻⁴, so that the bin may count as a degree of freedom."""
+    """b/m ≥ 10⁻⁴, so that the bin may count as a degree of freedom."""
 
     @classmethod
     def of(cls, base: ArrayLike, starts: ArrayLike) -> _Expected:
@@ -176,15 +224,36 @@ class _Expected:
         sizes = np.diff(np.append(first, b.size))
         group = np.repeat(np.arange(first.size), sizes)
         m = np.add.reduceat(b, first).astype(np.float64)
-        p_plain = (b + 0.5) / (m + 0.5 * sizes)[group]
-        return cls(
-            starts=first,
-            group=group,
-            m=m,
-            p=np.maximum(SHARE_FLOOR, p_plain),
-            p_floored=p_plain < SHARE_FLOOR,
-            counted=(b >= 1) & (b / np.maximum(m, 1.0)[group] >= SHARE_FLOOR),
-        )
+        p_plain = _plain_shares(b, first)
+        counted = (b >= 1) & (b / np.maximum(m, 1.0)[group] >= SHARE_FLOOR)
+        p = np.maximum(SHARE_FLOOR, p_plain)
+        return cls(first, group, m[None], p[None], (p_plain < SHARE_FLOOR)[None], counted[None])
+
+    def per_window(self, told: Expectation) -> _Expected:
+        """The same bins, with what is expected of each window."""
+        # A mixture of floored shares is floored too; its sum may be off by rounding.
+        floored = told.p < SHARE_FLOOR * (1.0 + 1e-9)
+        return _Expected(self.starts, self.group, told.m, told.p, floored, told.share >= SHARE_FLOOR)
+
+    def rows(self, rows: slice) -> _Expected:
+        """What is said of some of the windows."""
+        if len(self.p) == 1:
+            return self
+        chosen = (self.m[rows], self.p[rows], self.p_floored[rows], self.counted[rows])
+        return _Expected(self.starts, self.group, *chosen)
+
+
+def _inputs(
+    base: ArrayLike, window: ArrayLike, starts: ArrayLike, told: Expectation | None
+) -> tuple[_Expected, IntArray]:
+    expected = _Expected.of(base, starts)
+    counts = _window_counts(window, expected)
+    if told is None:
+        return expected, counts
+    shapes = (told.share.shape, told.p.shape, told.m.shape)
+    if shapes != (counts.shape, counts.shape, (len(counts), len(expected.starts))):
+        raise ValueError(f"what is expected has the shapes {shapes}, {len(counts)} windows are given")
+    return expected.per_window(told), counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +281,8 @@ def _scores(expected: _Expected, counts: IntArray, *, full: bool) -> _Scores:
     )
     rows = max(1, _CHUNK_CELLS // counts.shape[1])
     for start in range(0, len(counts), rows):
-        _score_chunk(expected, counts[start : start + rows], out, slice(start, start + rows), full=full)
+        some = slice(start, start + rows)
+        _score_chunk(expected.rows(some), counts[some], out, some, full=full)
     return out
 
 
@@ -254,7 +324,7 @@ def _stretch(
     g = log_ratio + 1.0 - 1.0 / ratio
     g[q_floored] = 0.0
     h = 1.0 - ratio - log_ratio
-    h[:, expected.p_floored] = 0.0
+    np.copyto(h, 0.0, where=expected.p_floored)
     q_g, p_h = q * g, p * h
     variance_q = np.add.reduceat(q_g * g, starts, axis=1) - np.add.reduceat(q_g, starts, axis=1) ** 2
     variance_p = np.add.reduceat(p_h * h, starts, axis=1) - np.add.reduceat(p_h, starts, axis=1) ** 2
@@ -272,8 +342,8 @@ def _first_largest(part: FloatArray, starts: IntArray, group: IntArray) -> IntAr
 
 def _window_counts(window: ArrayLike, expected: _Expected) -> IntArray:
     counts = np.atleast_2d(np.asarray(window))
-    if counts.ndim != 2 or counts.shape[1] != len(expected.p):
-        raise ValueError(f"window counts of shape {counts.shape} do not fit a baseline of {len(expected.p)} bins")
+    if counts.ndim != 2 or counts.shape[1] != len(expected.group):
+        raise ValueError(f"window counts of shape {counts.shape} do not fit a baseline of {len(expected.group)} bins")
     if counts.dtype.kind not in "iu":
         raise ValueError(f"window counts must be whole numbers, not {counts.dtype}")
     if counts.size and counts.min() < 0:

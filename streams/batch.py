@@ -10,7 +10,7 @@ import numpy as np
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, MARK_HEADER, Reason
 from numpy.typing import NDArray
 
-from streams.columns import EventColumns
+from streams.columns import Arrivals, EventColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,9 @@ class Dead:
     index: int
     value: bytes
     detail: str = ""
+    model: str = ""
+    """The event's model, where it is known and has a contract."""
+    received_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -37,11 +40,11 @@ class MessageBatch:
     def __len__(self) -> int:
         return len(self.values)
 
-    def dead(self, position: int, reason: Reason, detail: str = "", *, index: int = 0) -> Dead:
+    def dead(self, position: int, reason: Reason, detail: str = "", *, index: int = 0, model: str = "") -> Dead:
         """Put the message at a position of this batch aside, whole."""
         value = self.values[position]
         at = int(self.partition[position]), int(self.offset[position])
-        return Dead(reason, *at, index, value or b"", detail)
+        return Dead(reason, *at, index, value or b"", detail, model, int(self.received_ms[position]))
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class Decoded:
 
     events: list[EventColumns] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    arrivals: list[Arrivals] = field(default_factory=list)
+    """Of events and dead letters alike."""
 
 
 @dataclass(slots=True)

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 INVALID_TEXT = "\x00invalid"
 """Stands for a value of a category field that has the wrong type; no event can be meant by it."""
+
+
+MAX_NAME_CHARS = 200
+"""To so many characters kinds of errors and names of producers are cut."""
+
+
+@dataclass(slots=True)
+class Coded:
+    """Texts of n events as numbers of distinct ones."""
+
+    values: tuple[str, ...]
+    """Distinct, none of them longer than `MAX_NAME_CHARS`."""
+    code: NDArray[np.int32]
+    """Shape (n,): a position in `values`, or −1 for none."""
+
+    def take(self, chosen: NDArray[Any]) -> Coded:
+        """Keep the events of a mask or of positions."""
+        return Coded(self.values, self.code[chosen])
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """The numbers that producers gave to events of one model, n of them, dead letters included."""
+
+    model: str
+    at_ms: NDArray[np.int64]
+    """Event time; of an event that was put aside, when Kafka received it."""
+    producer: Coded
+    """None is −1."""
+    seq: NDArray[np.int64]
+    """Shape (n,), never negative."""
 
 
 @dataclass(slots=True)
@@ -34,6 +67,8 @@ class EventColumns:
     numbers: dict[str, NDArray[np.float64]]
     """By source, such as `features.temp` or `score`."""
     texts: dict[str, pa.Array]
+    kinds: Coded | None = None
+    """The kinds of the errors; None where no event failed."""
 
     def __len__(self) -> int:
         return len(self.at_ms)
@@ -53,6 +88,7 @@ class EventColumns:
             self.errors[chosen],
             {source: values[chosen] for source, values in self.numbers.items()},
             {source: values.filter(mask) for source, values in self.texts.items()},
+            None if self.kinds is None else self.kinds.take(chosen),
         )
 
 
@@ -63,3 +99,41 @@ def encode_versions(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.
         return distinct, np.zeros(len(values), dtype=np.int32)
     codes = {value: code for code, value in enumerate(distinct)}
     return distinct, np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
+
+
+def encode_names(values: Sequence[str | None]) -> Coded | None:
+    """Number texts, cut to `MAX_NAME_CHARS`; null and empty are none. None where there is no text at all."""
+    distinct = set(values)
+    if distinct <= {None, ""}:
+        return None
+    cut = {value: value[:MAX_NAME_CHARS] for value in distinct if value}
+    names = tuple(sorted(set(cut.values())))
+    place = {name: i for i, name in enumerate(names)}
+    codes: dict[str | None, int] = {value: place[name] for value, name in cut.items()}
+    codes[None] = codes[""] = -1
+    return Coded(names, np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values)))
+
+
+def code_names(texts: pa.Array, *, invalid: str | None = None) -> Coded | None:
+    """The same of an Arrow column of strings; `INVALID_TEXT` becomes `invalid`."""
+    if texts.null_count == len(texts):
+        return None
+    encoded = texts.dictionary_encode()
+    found = encode_names([invalid if value == INVALID_TEXT else value for value in encoded.dictionary.to_pylist()])
+    if found is None:
+        return None
+    codes = np.append(found.code, np.int32(-1))
+    return Coded(found.values, codes[pc.fill_null(encoded.indices, len(codes) - 1).to_numpy(zero_copy_only=False)])
+
+
+def arrivals(
+    model: str, at_ms: NDArray[np.int64], producer: Coded | None, seq: NDArray[np.int64]
+) -> Iterator[Arrivals]:
+    """The events, of n, that have both a producer and a number; nothing where none has."""
+    if producer is None:
+        return
+    numbered = (producer.code >= 0) & (seq >= 0)
+    if numbered.all():
+        yield Arrivals(model, at_ms, producer, seq)
+    elif numbered.any():
+        yield Arrivals(model, at_ms[numbered], producer.take(numbered), seq[numbered])

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from barograph.contract_check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.batch import Dead, Decoded, MessageBatch
-from streams.columns import INVALID_TEXT, EventColumns
-from streams.decode_json import refuse_times
+from streams.columns import INVALID_TEXT, Coded, EventColumns, arrivals, code_names
+from streams.decode_json import UNNAMED_ERROR, refuse_times
 from streams.registry import Registry
-from streams.wanted import Wanted, wanted
+from streams.wanted import SCORES_OF, Wanted, wanted
 
 _REQUIRED = (
     ("model", Reason.MISSING_MODEL),
@@ -59,6 +60,7 @@ class ArrowDecoder:
             return
         decoded.events += part.events
         decoded.dead += part.dead
+        decoded.arrivals += part.arrivals
 
     def _decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
         lengths = [table.num_rows for _, table in found]
@@ -94,6 +96,7 @@ class ArrowDecoder:
             where = np.flatnonzero(own)
             part = table if len(where) == len(message) else table.take(pa.array(where))
             version = texts["version"].take(pa.array(where)).dictionary_encode()
+            kinds = code_names(as_text(part, "error"), invalid=UNNAMED_ERROR)
             decoded.events.append(
                 EventColumns(
                     model,
@@ -104,10 +107,18 @@ class ArrowDecoder:
                     index[where],
                     tuple(version.dictionary.to_pylist()),
                     version.indices.to_numpy(zero_copy_only=False).astype(np.int32),
-                    _errors(part),
+                    np.zeros(len(where), dtype=bool) if kinds is None else kinds.code >= 0,
                     *_columns(part, want),
+                    kinds,
                 )
             )
+        models = self._models(texts["model"])
+        producer, seq = code_names(as_text(table, "producer")), _seqs(table)
+        seen_ms = np.where(good, at_ms, received)
+        for code, model in enumerate(models.values):
+            own = models.code == code
+            if producer is not None and own.any():
+                decoded.arrivals += arrivals(model, seen_ms[own], producer.take(own), seq[own])
         for i in np.flatnonzero(reasons != "").tolist():
             reason = Reason(str(reasons[i]))
             row = table.slice(i, 1)
@@ -120,8 +131,16 @@ class ArrowDecoder:
                     int(index[i]),
                     one_row(row),
                     details.get(reason, ""),
+                    models.values[models.code[i]] if models.code[i] >= 0 else "",
+                    int(received[i]),
                 )
             )
+
+    def _models(self, texts: pa.Array) -> Coded:
+        """Number the models that have a contract; −1 is any other."""
+        known = tuple(sorted(self._wanted))
+        code = pc.fill_null(pc.index_in(texts, value_set=pa.array(known, pa.string())), -1)
+        return Coded(known, code.to_numpy(zero_copy_only=False))
 
 
 def open_table(value: bytes | None) -> pa.Table:
@@ -203,15 +222,25 @@ def _to_ms(column: Any) -> pa.Array | None:
     return None
 
 
-def _errors(table: pa.Table) -> NDArray[np.bool_]:
-    text = as_text(table, "error")
-    failed: NDArray[np.bool_] = pc.fill_null(pc.not_equal(text, ""), False).to_numpy(zero_copy_only=False)
-    return failed
+def _seqs(table: pa.Table) -> NDArray[np.int64]:
+    """Read `seq`, −1 where it is missing or no whole number."""
+    column = table.column("seq").combine_chunks() if "seq" in table.column_names else None
+    if column is None or not pa.types.is_integer(column.type):
+        return np.full(table.num_rows, -1, dtype=np.int64)
+    if pa.types.is_uint64(column.type):
+        column = pc.if_else(pc.less_equal(column, 2**63 - 1), column, None)
+    seqs: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    return seqs
 
 
 def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
     held = set(table.column_names)
     numbers = {}
+    if CONFIDENCE in want.numbers:
+        held.discard(CONFIDENCE)
+        largest = _largest(table)
+        if largest is not None:
+            numbers[CONFIDENCE] = largest
     for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants)):
         for source in _held(sources, held):
             numbers[source] = read(table.column(source).combine_chunks())
@@ -220,6 +249,17 @@ def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float6
         column = table.column(source).combine_chunks()
         texts[source] = _class_text(column) if source == "class" else _text(column)
     return numbers, texts
+
+
+def _largest(table: pa.Table) -> NDArray[np.float64] | None:
+    """The largest of each row's scores: NaN where it has none, invalid where one is invalid; None without columns."""
+    largest: NDArray[np.float64] | None = None
+    for name in table.column_names:
+        if name.startswith(SCORES_OF):
+            values = _numbers(table.column(name).combine_chunks())
+            values[np.isinf(values)] = np.inf
+            largest = values if largest is None else np.fmax(largest, values)
+    return None if largest is None else largest + 0.0
 
 
 def _held(sources: Iterable[str], held: set[str]) -> list[str]:

@@ -11,29 +11,35 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
-from operator import attrgetter, or_
-from typing import Any, Literal
+from itertools import chain
+from operator import attrgetter, methodcaller, or_
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.events import Reason
+from barograph.contract_check import CONFIDENCE
+from barograph.events import MAPS, SCORES, Reason
 from numpy.typing import NDArray
 
 from streams.batch import Decoded, MessageBatch
-from streams.columns import INVALID_TEXT, EventColumns, encode_versions
+from streams.columns import INVALID_TEXT, EventColumns, arrivals, encode_names, encode_versions
 from streams.registry import Registry
 from streams.times import FUTURE_MS, RETENTION_MS, parse_time_ms, times_ms
-from streams.wanted import GROUPS, Wanted, wanted
+from streams.wanted import SCORES_OF, Wanted, wanted
 
 CHUNK = 2_000
 """Messages decoded in one go: one bad message costs the tolerant way for this many."""
 INVALID = math.inf
+UNNAMED_ERROR = "error"
+"""The kind of an error that is no text."""
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
 _TOP = ("score", "class", "latency_ms", "arm")
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 """What msgspec allows in no member's name, though JSON does, escaped."""
 
@@ -53,6 +59,10 @@ class _Rejected(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
+        self.model = ""
+        """Where it is known and has a contract."""
+        self.producer: str | None = None
+        self.seq = -1
 
 
 class _ModelType:
@@ -66,17 +76,22 @@ class _ModelType:
         kinds |= dict.fromkeys(want.flags, bool | int | None)
         kinds |= dict.fromkeys(want.times, str | int | float | None)
         kinds |= dict.fromkeys(want.texts, str | None)
-        self.groups: dict[str, list[str]] = {group: [] for group in GROUPS}
+        self.groups: dict[str, list[str]] = {group: [] for group in MAPS}
         self.group_types: dict[str, Any] = {}
-        members: list[Any] = [("version", str), ("id", str), ("at", int | str), ("error", str | None, None)]
+        members: list[Any] = [("version", str), ("id", str), ("at", int | str)]
+        members += [("error", str | None, None), ("producer", str | None, None), ("seq", _Seq | None, None)]
         rename = {}
         self.paths: dict[str, tuple[str, str]] = {}
         for source in kinds:
             group, _, name = source.partition(".")
             if name:
                 self.groups[group].append(source)
+        self.all_scores = CONFIDENCE in kinds
+        if self.all_scores:
+            # The largest of all of them is asked for, whatever classes there are: a map instead of members.
+            members.append((SCORES, dict[str, float | None] | None, None))
         for group, sources in self.groups.items():
-            if not sources:
+            if not sources or (group == SCORES and self.all_scores):
                 continue
             names = {f"m{i}": source.partition(".")[2] for i, source in enumerate(sources)}
             if not all(map(is_nameable, names.values())):
@@ -104,14 +119,24 @@ class _ModelType:
         groups: dict[str, Sequence[Any]] = {"": events}
         for group, empty in self.empty.items():
             groups[group] = [member or empty for member in map(attrgetter(group), events)]
+        scores: list[dict[str, float | None]] = []
+        if self.all_scores:
+            scores = [member or {} for member in map(attrgetter(SCORES), events)]
 
         def read(source: str) -> Iterator[Any]:
+            if self.all_scores and source.startswith(SCORES_OF):
+                return map(methodcaller("get", source.removeprefix(SCORES_OF)), scores)
             group, name = self.paths[source]
             return map(attrgetter(name), groups[group])
 
         def read_numbers(source: str) -> NDArray[np.float64]:
+            if source == CONFIDENCE:
+                return _largest(scores)
             # Straight from the structs: a list between would cost a quarter more.
-            return np.fromiter(read(source), dtype=np.float64, count=len(events))
+            try:
+                return np.fromiter(read(source), dtype=np.float64, count=len(events))
+            except OverflowError:  # a flag may be a whole number of hundreds of digits
+                return np.array([_within_floats(value) for value in read(source)], dtype=np.float64)
 
         numbers = {source: read_numbers(source) for source in self.want.numbers}
         for source in self.want.flags:
@@ -126,6 +151,7 @@ class _ModelType:
             if source == "class" and not set(map(type, values)) <= {str, type(None)}:
                 values = [_text(value) for value in values]
             texts[source] = pa.array(values, pa.string())
+        kinds = encode_names([event.error for event in events])
         columns = EventColumns(
             self.want.model,
             at_ms,
@@ -135,11 +161,18 @@ class _ModelType:
             np.zeros(len(events), dtype=np.int32),
             versions,
             code,
-            np.array([bool(event.error) for event in events], dtype=bool),
+            np.zeros(len(events), dtype=bool) if kinds is None else kinds.code >= 0,
             numbers,
             texts,
+            kinds,
         )
-        return _check_times(columns, unreadable, batch, position)
+        refused = refuse_times(at_ms, columns.received_ms, unreadable)
+        decoded = _split(columns, refused, batch, position)
+        seen_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
+        producer = encode_names([event.producer for event in events])
+        seq = np.array([-1 if event.seq is None else event.seq for event in events], dtype=np.int64)
+        decoded.arrivals += arrivals(self.want.model, seen_ms, producer, seq)
+        return decoded
 
     def normalise(self, raw: dict[str, Any]) -> Any:
         """Make the struct of an event that the typed decode refused, invalid fields marked."""
@@ -159,15 +192,23 @@ class _ModelType:
             raise _Rejected(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
         values["at"] = at
         error = raw.get("error")
-        values["error"] = _clean(error) if isinstance(error, str) else ("error" if error else None)
+        values["error"] = _clean(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
+        values["producer"], seq = _numbered(raw)
+        values["seq"] = None if seq < 0 else seq
         members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
-        for group in self.groups:
+        for group, sources in self.groups.items():
+            whole = group == SCORES and self.all_scores
+            if not sources and not whole:
+                continue
             held = raw.get(group)
             if held is None:
                 held = {}
             if not isinstance(held, dict):
                 raise _Rejected(Reason.WRONG_TYPE, f"{group} must be an object, not {type(held).__name__}")
-            for source in self.groups[group]:
+            if whole:
+                values[SCORES] = {_clean(name): _number(value) for name, value in held.items()}
+                continue
+            for source in sources:
                 name = source.partition(".")[2]
                 members[group][self.paths[source][1]] = self._value(source, held.get(name), want)
         for group, kind in self.group_types.items():
@@ -190,13 +231,7 @@ class _ModelType:
             return float(value) if value in (0, 1) and isinstance(value, bool | int) else INVALID
         if source in want.times:
             return _time(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return INVALID
-        try:
-            number = float(value)
-        except OverflowError:
-            return INVALID
-        return number if math.isfinite(number) else INVALID
+        return _number(value)
 
 
 class JsonDecoder:
@@ -213,6 +248,7 @@ class JsonDecoder:
         decoded = Decoded()
         events: list[Any] = []
         position: list[int] = []
+        aside: dict[str, list[tuple[int, str | None, int]]] = {}
         for start in range(0, len(batch), CHUNK):
             values = batch.values[start : start + CHUNK]
             fast = self._decode_all(values)
@@ -225,11 +261,17 @@ class JsonDecoder:
                     events.append(self._decode_one(value))
                     position.append(i)
                 except _Rejected as rejected:
-                    decoded.dead.append(batch.dead(i, rejected.reason, rejected.detail))
+                    decoded.dead.append(batch.dead(i, rejected.reason, rejected.detail, model=rejected.model))
+                    aside.setdefault(rejected.model, []).append((i, rejected.producer, rejected.seq))
+        for model, rows in aside.items():
+            at, producers, seqs = zip(*rows, strict=True)
+            received_ms = batch.received_ms[list(at)]
+            decoded.arrivals += arrivals(model, received_ms, encode_names(producers), np.array(seqs, dtype=np.int64))
         for kind, chosen, where in _by_type(events, position):
             part = self._by_type[kind].columns(chosen, batch, where)
             decoded.events += part.events
             decoded.dead += part.dead
+            decoded.arrivals += part.arrivals
         return decoded
 
     def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
@@ -255,7 +297,12 @@ class JsonDecoder:
         kind = self._models.get(model) if isinstance(model, str) else None
         if kind is None:
             raise _Rejected(Reason.UNKNOWN_MODEL, str(model)[:200])
-        return kind.normalise(raw)
+        try:
+            return kind.normalise(raw)
+        except _Rejected as rejected:
+            rejected.model = kind.want.model
+            rejected.producer, rejected.seq = _numbered(raw)
+            raise
 
 
 def _identified(event: Any) -> Any:
@@ -291,18 +338,24 @@ def _parse(value: bytes) -> Any:
         raise _Rejected(Reason.NOT_JSON, str(error)[:200]) from None
 
 
-def _check_times(
-    columns: EventColumns,
-    unreadable: NDArray[np.bool_] | None,
-    batch: MessageBatch,
-    position: NDArray[np.int64],
+def _numbered(raw: dict[str, Any]) -> tuple[str | None, int]:
+    """The producer of an event and its number, −1 where it has none."""
+    producer, seq = raw.get("producer"), raw.get("seq")
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        seq = -1
+    return _clean(producer) if isinstance(producer, str) else None, seq
+
+
+def _split(
+    columns: EventColumns, refused: NDArray[np.str_] | None, batch: MessageBatch, position: NDArray[np.int64]
 ) -> Decoded:
-    refused = refuse_times(columns.at_ms, columns.received_ms, unreadable)
+    """Part the events whose time is refused from the others."""
     if refused is None:
         return Decoded([columns], [])
     keep = refused == ""
     dead = [
-        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}") for i in np.flatnonzero(~keep)
+        batch.dead(int(position[i]), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
+        for i in np.flatnonzero(~keep)
     ]
     return Decoded([columns.take(keep)] if keep.any() else [], dead)
 
@@ -322,6 +375,32 @@ def refuse_times(
     return np.select([bad, future, old], [Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD], "")
 
 
+def _largest(maps: Sequence[dict[str, float | None]]) -> NDArray[np.float64]:
+    """The largest value of each map, shape (n,): NaN where it holds none, invalid where it holds an invalid one."""
+    n_members = np.fromiter(map(len, maps), dtype=np.int64, count=len(maps))
+    every = chain.from_iterable(map(methodcaller("values"), maps))
+    values = np.fromiter(every, dtype=np.float64, count=int(n_members.sum()))
+    largest = np.full(len(maps), np.nan)
+    full = n_members > 0
+    if full.any():
+        starts = np.cumsum(n_members) - n_members
+        # Without -0, which would come or not by the order of the members.
+        largest[full] = np.fmax.reduceat(values, starts[full]) + 0.0
+    return largest
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return INVALID
+    try:
+        number = float(value)
+    except OverflowError:
+        return INVALID
+    return number if math.isfinite(number) else INVALID
+
+
 def _time(value: Any) -> float | None:
     if value is None:
         return None
@@ -329,6 +408,10 @@ def _time(value: Any) -> float | None:
         return value
     parsed = parse_time_ms(value)
     return INVALID if parsed is None else float(parsed)
+
+
+def _within_floats(value: Any) -> Any:
+    return INVALID if isinstance(value, int) and abs(value) > sys.float_info.max else value
 
 
 def _text(value: Any) -> str | None:

@@ -50,6 +50,8 @@ class _Refused(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail[:MAX_DETAIL_CHARS]
+        self.model = ""
+        """Where it is known and has a contract."""
 
 
 _decode = msgspec.json.Decoder(_Label).decode
@@ -65,7 +67,7 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
             labels.append(_read(value, models))
             where.append(i)
         except _Refused as refused:
-            decoded.dead.append(batch.dead(i, refused.reason, refused.detail))
+            decoded.dead.append(batch.dead(i, refused.reason, refused.detail, model=refused.model))
     if not labels:
         return decoded
     place = np.array(where)
@@ -73,7 +75,8 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
     reasons = refuse_times(at_ms, batch.received_ms[place], unreadable)
     if reasons is not None:
         for i in np.flatnonzero(reasons != "").tolist():
-            decoded.dead.append(batch.dead(where[i], Reason(str(reasons[i])), f"at = {str(labels[i].at)[:60]!r}"))
+            detail = f"at = {str(labels[i].at)[:60]!r}"
+            decoded.dead.append(batch.dead(where[i], Reason(str(reasons[i])), detail, model=labels[i].model))
         good = reasons == ""
         labels = [label for label, kept in zip(labels, good.tolist(), strict=True) if kept]
         at_ms, place = at_ms[good], place[good]
@@ -130,6 +133,14 @@ def _tolerant(value: bytes | None, models: frozenset[str]) -> _Label:
     model = _required(raw, "model", Reason.MISSING_MODEL)
     if model not in models:
         raise _Refused(Reason.UNKNOWN_MODEL, model)
+    try:
+        return _of_model(raw, model)
+    except _Refused as refused:
+        refused.model = model
+        raise
+
+
+def _of_model(raw: dict[str, Any], model: str) -> _Label:
     event_id = _required(raw, "id", Reason.MISSING_ID)
     if raw.get("at") is None:
         raise _Refused(Reason.MISSING_TIME)
@@ -192,7 +203,8 @@ def _add_table(
         return given
 
     model = texts("model", Reason.MISSING_MODEL)
-    refuse(~_mask(pc.is_in(model, value_set=pa.array(sorted(models), pa.string()))), Reason.UNKNOWN_MODEL)
+    known = _mask(pc.is_in(model, value_set=pa.array(sorted(models), pa.string())))
+    refuse(~known, Reason.UNKNOWN_MODEL)
     event_id = texts("id", Reason.MISSING_ID)
     at_ms, no_time, bad_time = arrow_times(table)
     refuse(no_time, Reason.MISSING_TIME)
@@ -207,7 +219,9 @@ def _add_table(
     for i in np.flatnonzero(~good).tolist():
         reason = Reason(str(reasons[i]))
         at = int(batch.partition[message]), int(batch.offset[message])
-        decoded.dead.append(Dead(reason, *at, i, one_row(table.slice(i, 1)), details[reason]))
+        value, received_ms = one_row(table.slice(i, 1)), int(batch.received_ms[message])
+        named = model[i].as_py() if known[i] else ""
+        decoded.dead.append(Dead(reason, *at, i, value, details[reason], named, received_ms))
     if good.any():
         kept = pa.array(good)
         rows = np.flatnonzero(good)

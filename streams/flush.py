@@ -6,24 +6,31 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sketches.layout import HEADER, N_MOMENTS, TAIL, Layout
+from sketches.layout import HEADER, N_MOMENTS, TAIL, IntArray, Layout
 from streams.records import MAX_RECORD_BYTES, Part, Range, encode
 from streams.summarise import PaneKey, PaneSummary
 
 _BUDGET_BYTES = MAX_RECORD_BYTES * 3 // 4
 """Of a rectangle before compression, so that even what does not compress stays under the limit."""
 _COUNT_BYTES = 4
+_KEPT_BYTES = N_MOMENTS * 8 + 16
+"""Moments and place of what is kept of one slice and field, beside its sketch."""
 
 
 def part_messages(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[Range]) -> Iterator[bytes]:
     """Encode one pane's summary, as one part or split into rectangles of slices × fields."""
     layout = pane.layout
     sketches = [b"" if sketch is None else sketch.to_bytes() for sketch in pane.sketches]
-    for s0, s1, f0, f1 in rectangles(layout, [len(sketch) for sketch in sketches]):
+    kept = {place: each.sketch.to_bytes() for place, each in sorted(pane.kept.items())}
+    kept_bytes = np.zeros((layout.n_slices, layout.n_fields), dtype=np.int64)
+    for place, sketch in kept.items():
+        kept_bytes[place] = len(sketch) + _KEPT_BYTES
+    for s0, s1, f0, f1 in rectangles(layout, [len(sketch) for sketch in sketches], kept_bytes):
         counts = pane.counts[s0:s1, span(layout, f0, f1)]
         header = pane.counts[s0:s1, :HEADER] if f0 == 0 else np.zeros((s1 - s0, HEADER), dtype=np.int64)
         if not counts.any() and not header.any():
             continue
+        inside = [(s, f) for s, f in kept if s0 <= s < s1 and f0 <= f < f1]
         yield encode(
             Part(
                 model=key.model,
@@ -41,6 +48,9 @@ def part_messages(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges:
                 counts=np.concatenate((header, counts), axis=1),
                 moments=pane.moments[f0:f1] if s0 == 0 else np.empty((0, N_MOMENTS)),
                 sketches=sketches[f0:f1] if s0 == 0 else [],
+                kept_at=np.array(inside, dtype=np.int64).reshape(-1, 2),
+                kept_moments=np.array([pane.kept[place].moments for place in inside]).reshape(-1, N_MOMENTS),
+                kept_sketches=[kept[place] for place in inside],
             )
         )
 
@@ -53,21 +63,32 @@ def span(layout: Layout, field_from: int, field_to: int) -> slice:
     return slice(int(layout.starts[field_from]), int(layout.starts[last] + layout.n_cells[last]) + TAIL)
 
 
-def rectangles(layout: Layout, sketch_bytes: Sequence[int]) -> list[tuple[int, int, int, int]]:
-    """Cut slices × fields into rectangles (slice from, to, field from, to) that fit into one record each."""
-    whole = layout.n_slices * layout.width * _COUNT_BYTES + sum(sketch_bytes) + layout.n_fields * N_MOMENTS * 8
-    if whole <= _BUDGET_BYTES:
+def rectangles(
+    layout: Layout, sketch_bytes: Sequence[int], kept_bytes: IntArray | None = None
+) -> list[tuple[int, int, int, int]]:
+    """Cut slices × fields into rectangles (slice from, to, field from, to) that fit into one record each.
+
+    Args:
+        layout: of the pane.
+        sketch_bytes: of the slice `all`, one number per field.
+        kept_bytes: what is kept of slices takes, shape (n_slices, n_fields); None where nothing is.
+    """
+    bytes_of = np.tile((layout.n_cells + TAIL) * _COUNT_BYTES, (layout.n_slices, 1))
+    bytes_of[0] += N_MOMENTS * 8 + np.array(sketch_bytes, dtype=np.int64)
+    if kept_bytes is not None:
+        bytes_of += kept_bytes
+    if int(bytes_of.sum()) + layout.n_slices * HEADER * _COUNT_BYTES <= _BUDGET_BYTES:
         return [(0, layout.n_slices, 0, layout.n_fields)]
-    widths = (layout.n_cells + TAIL) * _COUNT_BYTES
-    first = [int(width) + N_MOMENTS * 8 + size for width, size in zip(widths, sketch_bytes, strict=True)]
-    found = [(0, 1, f0, f1) for f0, f1 in _runs(first)]
-    row = int(widths.sum())
-    if row <= _BUDGET_BYTES:
-        step = _BUDGET_BYTES // row
-        starts = range(1, layout.n_slices, step)
-        return found + [(s0, min(s0 + step, layout.n_slices), 0, layout.n_fields) for s0 in starts]
-    runs = _runs([int(width) for width in widths])
-    return found + [(s, s + 1, f0, f1) for s in range(1, layout.n_slices) for f0, f1 in runs]
+    found = [(0, 1, f0, f1) for f0, f1 in _runs(bytes_of[0].tolist())]
+    if layout.n_slices == 1:
+        return found
+    of_slice = bytes_of[1:].sum(axis=1).tolist()
+    for first, last in _runs(of_slice):
+        if last - first == 1 and of_slice[first] > _BUDGET_BYTES:
+            found += [(first + 1, last + 1, f0, f1) for f0, f1 in _runs(bytes_of[first + 1].tolist())]
+        else:
+            found.append((first + 1, last + 1, 0, layout.n_fields))
+    return found
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:

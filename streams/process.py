@@ -40,7 +40,7 @@ def run_until_signal(kind: str, instance: str, work: Callable[[threading.Event],
     """Run a processor until SIGTERM or SIGINT, and return its exit code.
 
     Args:
-        kind: `sketcher`, `recorder` or `monitor`.
+        kind: `sketcher`, `recorder`, `monitor` or `scorer`.
         instance: its stable name.
         work: runs until the event that it is given is set; raises to stop with a non-zero exit.
     """

@@ -3,7 +3,8 @@
 At least once, and repeats converge: rows are inserted, then the offsets are committed, and a batch that is read again
 gives rows of the same sorting key (epoch, partition, offset, index), which replace the first ones. What the sketcher
 puts aside of `predictions` is no row here either; the dead letters of `labels` are the recorder's own, and they go
-into the Kafka transaction that commits the offsets, so each is written once.
+into the Kafka transaction that commits the offsets, with a tally of them for the monitor, so each is written and
+counted once.
 
 A busy warehouse never loses a batch: the partitions are paused, the group is still polled, and the same rows are
 tried again.
@@ -14,12 +15,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import structlog
+from barograph.events import LABELS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.batch import Dead, sort_messages
@@ -37,10 +39,13 @@ from streams.process import ProcessorError
 from streams.raw_arrow import RawArrow
 from streams.raw_epochs import epoch_of
 from streams.raw_json import RawJson
+from streams.records import Tally
 from streams.registry import Registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
-from streams.transactions import TransactionDropped, Transactions
+from streams.tallies import count_dead, split
+from streams.topics import parts_partition
+from streams.transactions import Message, TransactionDropped, Transactions
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.tables import insert_arrow
@@ -111,6 +116,7 @@ class Recorder:
         self._transactions = Transactions(settings, GROUP, report)
         self._facts = TopicFacts(settings)
         self._topic_ids = {topic: self._facts.describe(topic)[0] for topic in self._topics}
+        _, self._parts_partitions = self._facts.describe(settings.topics.parts)
         self._epochs: dict[str, int] = {}
         self._generation = 0
         self._position: dict[Place, int] = {}
@@ -324,12 +330,10 @@ class Recorder:
     # ------------------------------------------------------------------------------------------ the transaction
 
     def _commit(self, batch: _Batch) -> None:
-        """Commit the offsets and the dead letters of labels, both or neither."""
-        topics = self._settings.topics
+        """Commit the offsets, the dead letters of labels and their tally, all or nothing."""
         offsets = [TopicPartition(*place, offset) for place, offset in self._position.items()]
-        dead = ((topics.labels_dead, dead_message(each, topics.labels)) for each in batch.dead)
         try:
-            self._transactions.commit(dead, offsets, batch.metadata)
+            self._transactions.commit(self._messages(batch), offsets, batch.metadata)
         except TransactionDropped as dropped:
             self._log.warning("batch read again", error=str(dropped))
             raise _Rebalanced from dropped
@@ -337,6 +341,16 @@ class Recorder:
         self._report.committed(batch.rows, len(batch.dead), time.monotonic() - batch.opened_s)
         for table, parts in batch.tables.items():
             self._count(table, sum(part.num_rows for part in parts))
+
+    def _messages(self, batch: _Batch) -> Iterator[Message]:
+        """The dead letters of labels, and how many there are."""
+        topics = self._settings.topics
+        for each in batch.dead:
+            yield topics.labels_dead, dead_message(each, topics.labels)
+        for model, counts in count_dead(batch.dead).items():
+            partition = parts_partition(model, self._parts_partitions)
+            for data in split(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):
+                yield topics.parts, {"value": data, "partition": partition}
 
     # ------------------------------------------------------------------------------------------ the report
 

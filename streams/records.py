@@ -1,5 +1,6 @@
-"""What travels in `parts`: the summaries of one flush (parts) and what the flush covered (progress records).
+"""What travels in `parts`: the summaries of one flush, what was counted beside them, and what the flush covered.
 
+Parts hold the summaries, tallies the counts beside them, progress records what was covered.
 A record is one byte of kind, one byte of format version, the CRC-32 of the rest (4 bytes, big-endian), and a
 zstd-compressed MessagePack body. The checksum is checked before anything is opened.
 """
@@ -7,15 +8,21 @@ zstd-compressed MessagePack body. The checksum is checked before anything is ope
 from __future__ import annotations
 
 import zlib
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-FORMAT = 1
-_PART, _PROGRESS = b"P", b"G"
+from sketches.layout import HEADER
+
+FORMAT = 2
+OLDEST_FORMAT = 1
+"""Its parts have two columns before their first field: events and errors."""
+_HEADER_OF_1 = 2
+_PART, _TALLY, _PROGRESS = b"P", b"T", b"G"
+_KINDS = (_PART, _TALLY, _PROGRESS)
 _CODEC = pa.Codec("zstd", compression_level=1)
 MAX_RECORD_BYTES = 512 * 1024
 """Larger parts are split by slices and fields before they are written."""
@@ -38,8 +45,8 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
 class Part(msgspec.Struct, kw_only=True):
     """The summaries of one flush for one (model, version, baseline, pane): a rectangle of slices × fields.
 
-    `counts` covers the slices [slice_from, slice_to) and of each the two header columns (events, errors; zero in
-    all but the rectangle that starts at field 0), then the columns of the fields [field_from, field_to).
+    `counts` covers the slices [slice_from, slice_to) and of each the header columns (events, errors, timed,
+    slow; zero in all but the rectangle that starts at field 0), then the columns of the fields [field_from, field_to).
     """
 
     model: str
@@ -59,6 +66,59 @@ class Part(msgspec.Struct, kw_only=True):
     """Shape (fields, 4); empty unless the rectangle holds the slice `all`."""
     sketches: list[bytes]
     """Of the slice `all`, one per field, enveloped; empty unless the rectangle holds the slice `all`."""
+    kept_at: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    """Slice and field of what is kept of other slices, shape (kept, 2), within the rectangle, each once."""
+    kept_moments: NDArray[np.float64] = msgspec.field(default_factory=lambda: np.empty((0, 4)))
+    """Shape (kept, 4)."""
+    kept_sketches: list[bytes] = msgspec.field(default_factory=list)
+    """One per row of `kept_at`, enveloped."""
+
+
+class ErrorCount(msgspec.Struct, frozen=True, array_like=True):
+    """Failed predictions of one kind in one slice of a pane; each (version, baseline, slice, kind, pane) once."""
+
+    version: str
+    baseline_id: str
+    slice: str
+    kind: str
+    pane_start_s: int
+    n: int
+
+
+class ProducerCount(msgspec.Struct, frozen=True, array_like=True):
+    """What arrived of one producer in a pane; each (producer, pane) once."""
+
+    producer: str
+    pane_start_s: int
+    n: int
+    """Distinct seq."""
+    first_seq: int
+    """−1, as `last_seq`, where producers are taken together."""
+    last_seq: int
+
+
+class DeadCount(msgspec.Struct, frozen=True, array_like=True):
+    """Dead letters of one reason that Kafka received in one hour; each (reason, hour) once."""
+
+    reason: str
+    hour_s: int
+    n: int
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What one flush counted of a model beside the panes: a record per model, or several where one is too large."""
+
+    model: str
+    """Empty: dead letters of which the model is not known."""
+    topic: str
+    """`predictions` or `labels`."""
+    source_topic_id: str = ""
+    ranges: list[Range] = []
+    """Of `predictions`; empty where the offsets of the labels are no part of the chain."""
+    pane_s: int = 0
+    errors: list[ErrorCount] = []
+    producers: list[ProducerCount] = []
+    dead: list[DeadCount] = []
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,15 +162,24 @@ class _PartBody(msgspec.Struct, array_like=True):
     wide: bool
     moments: bytes
     sketches: list[bytes]
+    kept_at: bytes = b""
+    kept_moments: bytes = b""
+    kept_sketches: list[bytes] = []
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _PART_DECODER = msgspec.msgpack.Decoder(_PartBody)
+_TALLY_DECODER = msgspec.msgpack.Decoder(Tally)
 _PROGRESS_DECODER = msgspec.msgpack.Decoder(Progress)
 
 
-def encode(record: Part | Progress) -> bytes:
+Record = Part | Tally | Progress
+
+
+def encode(record: Record) -> bytes:
     """Write a record's bytes."""
+    if isinstance(record, Tally):
+        return _pack(_TALLY, _ENCODER.encode(record))
     if isinstance(record, Progress):
         return _pack(_PROGRESS, _ENCODER.encode(record))
     rows = record.slice_to - record.slice_from
@@ -130,12 +199,15 @@ def encode(record: Part | Progress) -> bytes:
         wide,
         record.moments.astype("<f8").tobytes(),
         record.sketches,
+        record.kept_at.astype("<i4").tobytes(),
+        record.kept_moments.astype("<f8").tobytes(),
+        record.kept_sketches,
     )
     return _pack(_PART, _ENCODER.encode(body))
 
 
-def decode(data: bytes | None) -> Part | Progress:
-    """Read a record.
+def decode(data: bytes | None) -> Record:
+    """Read a record, also of the format before.
 
     Raises:
         RecordError: the bytes are damaged, of another kind or of a newer format.
@@ -143,10 +215,12 @@ def decode(data: bytes | None) -> Part | Progress:
     if not data or len(data) < 10:
         raise RecordError(f"a record of {len(data or b'')} bytes is too short to be one")
     kind, version, checksum = data[:1], data[1], int.from_bytes(data[2:6], "big")
-    if kind not in (_PART, _PROGRESS):
-        raise RecordError(f"the record's first byte is {kind!r}, not P (part) or G (progress)")
-    if version != FORMAT:
-        raise RecordError(f"the record has format {version}; this monitor reads format {FORMAT}: upgrade it first")
+    if kind not in _KINDS:
+        raise RecordError(f"the record's first byte is {kind!r}, not P (part), T (tally) or G (progress)")
+    if not OLDEST_FORMAT <= version <= FORMAT:
+        raise RecordError(
+            f"the record has format {version}; this monitor reads formats {OLDEST_FORMAT} to {FORMAT}: upgrade it first"
+        )
     if zlib.crc32(data[6:]) != checksum:
         raise RecordError("the record's checksum does not match: its bytes were damaged")
     size = int.from_bytes(data[6:10], "big")
@@ -154,12 +228,16 @@ def decode(data: bytes | None) -> Part | Progress:
         raise RecordError(f"the record claims a body of {size} bytes; at most {MAX_BODY_BYTES} are opened")
     try:
         body = _CODEC.decompress(data[10:], decompressed_size=size, asbytes=True)
-        return _PROGRESS_DECODER.decode(body) if kind == _PROGRESS else _open_part(_PART_DECODER.decode(body))
+        if kind == _PROGRESS:
+            return _PROGRESS_DECODER.decode(body)
+        if kind == _TALLY:
+            return _TALLY_DECODER.decode(body)
+        return _open_part(_PART_DECODER.decode(body), version)
     except (msgspec.DecodeError, pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"the record's body cannot be read: {error}") from error
 
 
-def _open_part(body: _PartBody) -> Part:
+def _open_part(body: _PartBody, version: int) -> Part:
     s0, s1, f0, f1 = body.rectangle
     if not (0 <= s0 <= s1 and 0 <= f0 <= f1):
         raise RecordError(f"the part's rectangle {body.rectangle} is none")
@@ -167,8 +245,18 @@ def _open_part(body: _PartBody) -> Part:
     moments = np.frombuffer(body.moments, dtype="<f8").reshape(-1, 4)
     if counts.size != (s1 - s0) * body.width:
         raise RecordError(f"the part holds {counts.size} counts for {s1 - s0} slices of {body.width} columns")
+    counts = counts.reshape(s1 - s0, body.width)
+    if version == OLDEST_FORMAT and s1 > s0:
+        if body.width < _HEADER_OF_1:
+            raise RecordError(f"the part has {body.width} columns, fewer than its header")
+        # Nothing is known of latency: as many columns as the header has grown by, without counts.
+        counts = np.insert(counts, [_HEADER_OF_1] * (HEADER - _HEADER_OF_1), 0, axis=1)
     if len(moments) not in (0, f1 - f0) or len(body.sketches) not in (0, f1 - f0):
         raise RecordError("the part's moments and sketches do not match its fields")
+    kept_at = np.frombuffer(body.kept_at, dtype="<i4").astype(np.int64).reshape(-1, 2)
+    kept_moments = np.frombuffer(body.kept_moments, dtype="<f8").reshape(-1, 4)
+    if not len(kept_at) == len(kept_moments) == len(body.kept_sketches):
+        raise RecordError("what the part keeps of slices does not match its places")
     return Part(
         model=body.model,
         version=body.version,
@@ -182,13 +270,16 @@ def _open_part(body: _PartBody) -> Part:
         slice_to=s1,
         field_from=f0,
         field_to=f1,
-        counts=counts.reshape(s1 - s0, body.width),
+        counts=counts,
         moments=moments,
         sketches=body.sketches,
+        kept_at=kept_at,
+        kept_moments=kept_moments,
+        kept_sketches=body.kept_sketches,
     )
 
 
-def _pack(kind: Literal[b"P", b"G"] | bytes, body: bytes) -> bytes:
+def _pack(kind: bytes, body: bytes) -> bytes:
     rest = len(body).to_bytes(4, "big") + bytes(_compress(body))
     return kind + bytes([FORMAT]) + zlib.crc32(rest).to_bytes(4, "big") + rest
 

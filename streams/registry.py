@@ -7,6 +7,7 @@ different edges.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -61,6 +62,20 @@ class Registry:
             return (), True
         newest = max(versions.values(), key=lambda history: history[0].accepted_at_ms)
         return newest, True
+
+    def spans(self, model: str, version: str, baseline_id: str) -> list[tuple[float, float]]:
+        """Find from when until when (event time, Unix seconds) a baseline is what a version is counted on.
+
+        A version's first holds for all times before too, its last from then on. Empty where it never is.
+        """
+        history, _ = self.effective(model, version)
+        begins = [-math.inf, *(float(entry.effective_from_s) for entry in history[1:])]
+        ends = [*begins[1:], math.inf]
+        return [
+            (begin, end)
+            for entry, begin, end in zip(history, begins, ends, strict=False)
+            if entry.baseline_id == baseline_id and begin < end
+        ]
 
     def resolve(self, model: str, version: str, pane_start_s: int) -> Resolved | None:
         """Find the layout that a pane is counted on; None for a model without any baseline."""

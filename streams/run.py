@@ -23,7 +23,7 @@ from warehouse.errors import WarehouseBusy, WarehouseError
 
 
 class Runnable(Protocol):
-    """What reads Kafka until it is told to stop."""
+    """What works until it is told to stop."""
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -44,7 +44,11 @@ def run_recorder(settings: ProcessorSettings) -> int:
     """Run a recorder until SIGTERM or SIGINT; return the exit code."""
     from streams.recorder import Recorder
 
-    return _run("recorder", settings, lambda registry, report: Recorder(settings, registry, report))
+    def make(registry: Callable[[], Registry], report: Report) -> Runnable:
+        _parts_topic(settings)
+        return Recorder(settings, registry, report)
+
+    return _run("recorder", settings, make)
 
 
 def run_monitor(settings: ProcessorSettings) -> int:
@@ -79,6 +83,13 @@ def run_monitor(settings: ProcessorSettings) -> int:
         reporter.stop()
     log.info("stopped", exit=code)
     return code
+
+
+def run_scorer(settings: ProcessorSettings) -> int:
+    """Run a scorer until SIGTERM or SIGINT; return the exit code."""
+    from streams.scorer.worker import Scorer
+
+    return _run("scorer", settings, lambda registry, report: Scorer(settings, registry, report))
 
 
 def _run(kind: str, settings: ProcessorSettings, make: Callable[[Callable[[], Registry], Report], Runnable]) -> int:

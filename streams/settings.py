@@ -33,6 +33,8 @@ class ProcessorSettings:
     """The monitor writes unsealed panes this often."""
     revise_s: float = 60.0
     """The monitor revises a window at most this often when late events arrive."""
+    score_s: float = 60.0
+    """The scorer looks for new predictions and labels this often."""
     registry_poll_s: float = 10.0
     report_s: float = 10.0
     session_timeout_s: float = 45.0

@@ -1,9 +1,9 @@
 """The sketcher: predictions in, parts and progress out, in one Kafka transaction with the input's offsets.
 
 It keeps nothing between flushes. A flush captures the group's metadata before its first poll, reads, summarises, and
-then opens a transaction: parts of every pane, dead letters, one progress record for each partition of `parts`, the
-offsets of all its partitions (an idle flush too: that is what fences a stale one), commit. Whatever goes wrong before
-the commit leaves nothing behind, and reading restarts at the committed offsets.
+then opens a transaction: parts of every pane, dead letters, tallies, one progress record for each partition of
+`parts`, the offsets of all its partitions (an idle flush too: that is what fences a stale one), commit. Whatever goes
+wrong before the commit leaves nothing behind, and reading restarts at the committed offsets.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from barograph.events import PREDICTIONS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.batch import Dead, Decoded, sort_messages
@@ -38,6 +39,7 @@ from streams.registry import Registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
 from streams.summarise import FlushSummaries
+from streams.tallies import split
 from streams.topics import parts_partition
 from streams.transactions import Message, TransactionDropped, Transactions
 
@@ -308,6 +310,8 @@ class Sketcher:
             from_arrow.decode(batch.arrow) if len(batch.arrow) else Decoded(),
         ):
             flush.dead += decoded.dead
+            for arrivals in decoded.arrivals:
+                flush.summaries.add_arrivals(arrivals)
             for events in decoded.events:
                 flush.summaries.add(events)
                 flush.events += len(events)
@@ -380,7 +384,7 @@ class Sketcher:
         self._report.committed(flush.events, len(flush.dead), time.monotonic() - flush.opened_s)
 
     def _messages(self, flush: _Flush, ranges: list[Range], covered: list[Range], counted_ms: int) -> Iterator[Message]:
-        """Parts, dead letters, and after them one progress record for each partition of `parts`."""
+        """Parts, dead letters, tallies, and after them one progress record for each partition of `parts`."""
         topics = self._settings.topics
         for key, pane in flush.summaries.panes.items():
             partition = parts_partition(key.model, self._parts_partitions)
@@ -388,6 +392,9 @@ class Sketcher:
                 yield topics.parts, {"value": data, "partition": partition}
         for dead in flush.dead:
             yield topics.predictions_dead, dead_message(dead, self._topic)
+        for tally in flush.summaries.tallies.tallies(PREDICTIONS_TOPIC, self._topic_id, covered, flush.dead):
+            for data in split(tally):
+                yield topics.parts, {"value": data, "partition": parts_partition(tally.model, self._parts_partitions)}
         for partition in range(self._parts_partitions):
             progress = Progress(
                 source_topic_id=self._topic_id,

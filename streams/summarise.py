@@ -6,6 +6,7 @@ per field and slice dimension counts them all. No Python runs per value.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,17 +14,21 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Contract
+from barograph.contract import Contract, SketchKind
 from numpy.typing import NDArray
 
 from sketches.categorical import UnseenCategories
 from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
-from sketches.layout import ERRORS, EVENTS, TAIL, IntArray, Layout
+from sketches.layout import ERRORS, EVENTS, N_MOMENTS, SLOW, TAIL, TIMED, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
-from streams.columns import INVALID_TEXT, EventColumns
+from streams.columns import INVALID_TEXT, Arrivals, EventColumns
 from streams.registry import Registry
-from streams.wanted import field_of
+from streams.slices import SliceCoder
+from streams.tallies import ErrorSlices, FlushTallies
+from streams.wanted import LATENCY, field_of
 
+ARM = "arm"
+"""The source of the slices by which errors are counted by kind."""
 MAX_PANES_AT_ONCE = 512
 """Panes counted in one array; more are done in turns, so that a replay's memory stays bounded."""
 
@@ -35,6 +40,20 @@ class PaneKey(NamedTuple):
     version: str
     baseline_id: str
     pane_start_s: int
+
+
+@dataclass(slots=True)
+class Kept:
+    """Moments and sketch of a numeric field in one slice of a dimension that the contract keeps them for."""
+
+    moments: NDArray[np.float64]
+    """Shape (N_MOMENTS,)."""
+    sketch: NumericSketch
+
+    def merge(self, other: Kept) -> None:
+        """Add the values of another."""
+        merge_moments(self.moments[None], other.moments[None])
+        self.sketch.merge(other.sketch)
 
 
 @dataclass(slots=True)
@@ -50,6 +69,8 @@ class PaneSummary:
     """Shape (n_fields, N_MOMENTS), of the slice `all`."""
     sketches: list[NumericSketch | UnseenCategories | None]
     """Of the slice `all`, one per field; None where nothing was seen."""
+    kept: dict[tuple[int, int], Kept] = dataclasses.field(default_factory=dict)
+    """By slice and field: what the contract has kept of other slices than `all`, where there was a value."""
 
 
 class _Series:
@@ -59,14 +80,21 @@ class _Series:
         self.layout = layout
         self.cells = [FieldCells(field) for field in layout.fields]
         declared = {field.name: field for field in contract.fields}
-        fields = [declared.get(kept.name) or field_of(kept) for kept in layout.fields]
+        fields = [declared.get(kept.name) or field_of(kept, contract) for kept in layout.fields]
         self.sources = [field.source for field in fields]
         self.types = [field.type for field in fields]
         self.kinds = [field.sketch for field in fields]
+        self.slow_ms = contract.slo.latency_ms
         self.dimensions = [
-            (dimension.source, pa.array(dimension.values, pa.string()), start)
+            (SliceCoder(dimension), start)
             for dimension, start in zip(layout.baseline.dimensions, layout.dimension_starts, strict=True)
         ]
+        asked = {cut.name: cut.sketches for cut in contract.slices}
+        self.kept = [
+            {layout.field_index[name] for name in asked.get(dimension.name, ()) if name in layout.field_index}
+            for dimension in layout.baseline.dimensions
+        ]
+        """Per dimension the fields whose moments and sketches are kept for each of its slices."""
 
 
 class FlushSummaries:
@@ -76,6 +104,7 @@ class FlushSummaries:
         self._registry = registry
         self._series: dict[str, _Series] = {}
         self.panes: dict[PaneKey, PaneSummary] = {}
+        self.tallies = FlushTallies()
         self.unwatched = 0
         """Events of models that have a contract and no baseline yet: kept raw, not summarised."""
 
@@ -92,6 +121,10 @@ class FlushSummaries:
                     continue
                 part = events if mask is None else events.take(mask)
                 self._add_series(part, contract, version, *ids)
+
+    def add_arrivals(self, arrivals: Arrivals) -> None:
+        """Note which numbers of which producers came, whether or not their events are counted."""
+        self.tallies.add_arrivals(arrivals, self._registry.contracts[arrivals.model].pane_s)
 
     def _by_baseline(
         self, model: str, version: str, pane: IntArray, pane_s: int, chosen: NDArray[np.bool_] | None
@@ -117,6 +150,7 @@ class FlushSummaries:
         series = self._series.get(baseline_id)
         if series is None:
             series = self._series[baseline_id] = _Series(self._registry.layouts[baseline_id], contract)
+        self._add_errors(events, contract, version, baseline_id, series)
         pane = events.at_ms // (contract.pane_s * 1000)
         distinct, group = np.unique(pane, return_inverse=True)
         if len(distinct) > 1:
@@ -126,29 +160,43 @@ class FlushSummaries:
             last = min(first + MAX_PANES_AT_ONCE, len(distinct))
             lo, hi = np.searchsorted(group, [first, last])
             some = events if hi - lo == len(events) else _reorder(events, np.arange(lo, hi))
-            counts, moments, sketches = _summarise(some, series, group[lo:hi] - first, last - first)
+            counts, moments, sketches, kept = _summarise(some, series, group[lo:hi] - first, last - first)
             for i in range(last - first):
                 key = PaneKey(events.model, version, baseline_id, int(distinct[first + i]) * contract.pane_s)
-                self._merge(key, contract.pane_s, unregistered, series, counts[i], moments[i], sketches[i])
+                summary = PaneSummary(
+                    series.layout, contract.pane_s, unregistered, counts[i], moments[i], sketches[i], kept[i]
+                )
+                self._merge(key, summary)
 
-    def _merge(
-        self,
-        key: PaneKey,
-        pane_s: int,
-        unregistered: bool,
-        series: _Series,
-        counts: IntArray,
-        moments: NDArray[np.float64],
-        sketches: list[NumericSketch | UnseenCategories | None],
+    def _add_errors(
+        self, events: EventColumns, contract: Contract, version: str, baseline_id: str, series: _Series
     ) -> None:
+        if events.kinds is None or not events.errors.any():
+            return
+        failed = events.take(events.errors)
+        arms = [
+            ErrorSlices(series.layout.slices[start : start + coder.n_values + 1], coder.codes(failed))
+            for dimension, (coder, start) in zip(series.layout.baseline.dimensions, series.dimensions, strict=True)
+            if dimension.source == ARM
+        ]
+        key = (events.model, version, baseline_id)
+        assert failed.kinds is not None
+        self.tallies.add_errors(key, contract.pane_s, failed.at_ms, failed.kinds, arms)
+
+    def _merge(self, key: PaneKey, more: PaneSummary) -> None:
         held = self.panes.get(key)
         if held is None:
-            self.panes[key] = PaneSummary(series.layout, pane_s, unregistered, counts, moments, sketches)
+            self.panes[key] = more
             return
-        held.counts += counts
-        merge_moments(held.moments, moments)
-        for i, sketch in enumerate(sketches):
+        held.counts += more.counts
+        merge_moments(held.moments, more.moments)
+        for i, sketch in enumerate(more.sketches):
             held.sketches[i] = merge_sketch(held.sketches[i], sketch)
+        for place, kept in more.kept.items():
+            if place in held.kept:
+                held.kept[place].merge(kept)
+            else:
+                held.kept[place] = kept
 
 
 def merge_moments(into: NDArray[np.float64], other: NDArray[np.float64]) -> None:
@@ -183,29 +231,37 @@ def _reorder(events: EventColumns, order: NDArray[np.int64]) -> EventColumns:
         events.errors[order],
         {source: values[order] for source, values in events.numbers.items()},
         {source: values.take(taken) for source, values in events.texts.items()},
+        None if events.kinds is None else events.kinds.take(order),
     )
 
 
 def _summarise(
     events: EventColumns, series: _Series, pane: NDArray[np.int64], n_panes: int
-) -> tuple[IntArray, NDArray[np.float64], list[list[NumericSketch | UnseenCategories | None]]]:
+) -> tuple[
+    IntArray,
+    NDArray[np.float64],
+    list[list[NumericSketch | UnseenCategories | None]],
+    list[dict[tuple[int, int], Kept]],
+]:
     """Count events that are ordered by pane; `pane` of shape (n,) numbers the panes from 0."""
     layout = series.layout
     counts = np.zeros((n_panes, layout.n_slices, layout.width), dtype=np.int64)
     moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
     sketches: list[list[NumericSketch | UnseenCategories | None]] = [[None] * layout.n_fields for _ in range(n_panes)]
+    kept: list[dict[tuple[int, int], Kept]] = [{} for _ in range(n_panes)]
+    orders: dict[int, NDArray[np.int64]] = {}
     groups: list[tuple[int, int, NDArray[np.int64]]] = [(0, 1, pane)]
-    for source, values, start in series.dimensions:
-        n_values = len(values) + 1
-        groups.append((start, n_values, pane * n_values + _slice_codes(events, source, values)))
+    for coder, start in series.dimensions:
+        n_values = coder.n_values + 1
+        groups.append((start, n_values, pane * n_values + coder.codes(events)))
     bounds = np.searchsorted(pane, np.arange(n_panes + 1))
+    header = _header(events, series.slow_ms)
     for start, n_values, group in groups:
         span = slice(start, start + n_values)
         size = n_panes * n_values
         counts[:, span, EVENTS] = np.bincount(group, minlength=size).reshape(n_panes, n_values)
-        if events.errors.any():
-            failed = np.bincount(group[events.errors], minlength=size)
-            counts[:, span, ERRORS] = failed.reshape(n_panes, n_values)
+        for column, mask in header:
+            counts[:, span, column] = np.bincount(group[mask], minlength=size).reshape(n_panes, n_values)
     for i, field in enumerate(layout.fields):
         columns = slice(int(layout.starts[i]), int(layout.starts[i]) + field.n_cells + TAIL)
         cells = series.cells[i]
@@ -215,7 +271,19 @@ def _summarise(
             for start, n_values, group in groups:
                 block = count_numeric(cells, found, group, n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
-            _numeric_sketches(i, field.integer, series.kinds[i], field.mean, values, bounds, moments, sketches)
+            panes, found_moments, found_sketches = _by_group(field.integer, series.kinds[i], field.mean, values, bounds)
+            moments[panes, i] = found_moments
+            for p, sketch in zip(panes, found_sketches, strict=True):
+                sketches[p][i] = sketch
+            for (start, n_values, group), asked in zip(groups[1:], series.kept, strict=True):
+                if i in asked:
+                    order = orders.get(start)
+                    if order is None:
+                        order = orders[start] = np.argsort(group, kind="stable")
+                    ends = np.searchsorted(group[order], np.arange(n_panes * n_values + 1))
+                    places = _by_group(field.integer, series.kinds[i], field.mean, values[order], ends)
+                    for g, of_slice, sketch in zip(*places, strict=True):
+                        kept[g // n_values][start + g % n_values, i] = Kept(of_slice, sketch)
         else:
             texts = events.texts.get(series.sources[i])
             if texts is None:
@@ -230,7 +298,19 @@ def _summarise(
                     block[:, field.n_cells] = np.bincount(group[invalid], minlength=n_panes * n_values)
                 counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
-    return counts, moments, sketches
+    return counts, moments, sketches, kept
+
+
+def _header(events: EventColumns, slow_ms: float | None) -> list[tuple[int, NDArray[np.bool_]]]:
+    """The columns of the header beside EVENTS, each with the events that it counts; none that counts nothing."""
+    found = [(ERRORS, events.errors)]
+    latency = events.numbers.get(LATENCY)
+    if latency is not None:
+        timed = np.isfinite(latency)
+        found.append((TIMED, timed))
+        if slow_ms is not None:
+            found.append((SLOW, timed & (latency > slow_ms)))
+    return [(column, mask) for column, mask in found if mask.any()]
 
 
 def field_numbers(events: EventColumns, source: str, field_type: str) -> NDArray[np.float64]:
@@ -256,58 +336,37 @@ def _plain(texts: pa.Array) -> pa.Array:
     return texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
 
 
-def _slice_codes(events: EventColumns, source: str, values: pa.Array) -> NDArray[np.int64]:
-    """Number the slice of each event along one dimension; the last number is `other`."""
-    texts = events.texts.get(source)
-    if texts is None and source in events.numbers:
-        texts = number_texts(events.numbers[source])
-    if texts is None:
-        return np.full(len(events), len(values), dtype=np.int64)
-    found = pc.fill_null(pc.index_in(_plain(texts), value_set=values, skip_nulls=True), len(values))
-    codes: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+def _by_group(
+    integer: bool, kind: SketchKind, mean: float, values: NDArray[np.float64], bounds: NDArray[np.int64]
+) -> tuple[list[int], NDArray[np.float64], list[NumericSketch]]:
+    """Summarise numbers per group: group g holds values[bounds[g]:bounds[g + 1]], of which the finite ones count.
 
-
-def number_texts(values: NDArray[np.float64]) -> pa.Array:
-    """Write numbers as slice values are named: `3` for 3.0, `0.5`, null for null and invalid."""
-    distinct, code = np.unique(values, return_inverse=True)
-    names = [
-        None if not np.isfinite(value) else str(int(value)) if value.is_integer() else repr(value)
-        for value in distinct.tolist()
-    ]
-    return pa.array(names, pa.string()).take(pa.array(code))
-
-
-def _numeric_sketches(
-    i: int,
-    integer: bool,
-    kind: str,
-    mean: float,
-    values: NDArray[np.float64],
-    bounds: NDArray[np.int64],
-    moments: NDArray[np.float64],
-    sketches: list[list[NumericSketch | UnseenCategories | None]],
-) -> None:
+    Returns:
+        The groups with a finite value, their moments of shape (groups, N_MOMENTS), their sketches.
+    """
     finite = np.isfinite(values)
     if not finite.all():
         values = values[finite]
         kept = np.concatenate(([0], np.cumsum(finite)))
         bounds = kept[bounds]
     full = np.flatnonzero(bounds[1:] > bounds[:-1])
+    moments = np.empty((len(full), N_MOMENTS))
     if not len(full):
-        return
+        return [], moments, []
     starts = bounds[:-1][full]
     # Of numbers near the end of the range the sums are infinite: what is stored then says "out of range".
     with np.errstate(over="ignore", invalid="ignore"):
         shifted = values - mean
-        moments[full, i, 0] = np.add.reduceat(shifted, starts)
-        moments[full, i, 1] = np.add.reduceat(shifted * shifted, starts)
-    moments[full, i, 2] = np.minimum.reduceat(values, starts)
-    moments[full, i, 3] = np.maximum.reduceat(values, starts)
-    for p in full.tolist():
-        sketch = numeric_sketch(integer, kind)  # type: ignore[arg-type]
-        sketch.update(values[bounds[p] : bounds[p + 1]])
-        sketches[p][i] = sketch
+        moments[:, 0] = np.add.reduceat(shifted, starts)
+        moments[:, 1] = np.add.reduceat(shifted * shifted, starts)
+    moments[:, 2] = np.minimum.reduceat(values, starts)
+    moments[:, 3] = np.maximum.reduceat(values, starts)
+    sketches = []
+    for g in full.tolist():
+        sketch = numeric_sketch(integer, kind)
+        sketch.update(values[bounds[g] : bounds[g + 1]])
+        sketches.append(sketch)
+    return full.tolist(), moments, sketches
 
 
 def _unseen_sketches(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from barograph.contract import Contract, Field, FieldType
-from barograph.contract_check import default_source
-from barograph.events import CONTEXT, FEATURES, METRICS
+from barograph.contract_check import CONFIDENCE, default_source
+from barograph.events import MAPS, SCORES
 
 from sketches.baseline import FieldBaseline
 from streams.registry import Registry
 
-GROUPS = (FEATURES, METRICS, CONTEXT)
-"""Members of an event that hold the values of fields by name."""
+LATENCY = "latency_ms"
+"""The source that the promised latency is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ def wanted(registry: Registry, model: str) -> Wanted:
     kinds: dict[str, str] = {}
     for field in [*contract.fields, *undeclared(registry, contract)]:
         kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
+    if contract.slo.latency_ms is not None:
+        kinds.setdefault(LATENCY, "number")
     for source in slice_sources(registry, contract):
         kinds.setdefault(source, "text")
 
@@ -45,11 +47,15 @@ def wanted(registry: Registry, model: str) -> Wanted:
 
 def slice_sources(registry: Registry, contract: Contract) -> set[str]:
     """The sources of a model's slices, in its contract and in every baseline of it."""
-    sources = {dimension.source for dimension in contract.slices}
+    sources = {source for dimension in contract.slices for source in dimension.sources}
     for history in registry.baselines.get(contract.model, {}).values():
         for entry in history:
-            sources |= {dimension.source for dimension in entry.baseline.dimensions}
+            sources |= {source for dimension in entry.baseline.dimensions for source in dimension.sources}
     return sources
+
+
+SCORES_OF = f"{SCORES}."
+"""What the sources of single scores begin with."""
 
 
 def undeclared(registry: Registry, contract: Contract) -> list[Field]:
@@ -64,16 +70,21 @@ def undeclared(registry: Registry, contract: Contract) -> list[Field]:
         for entry in history:
             for kept in entry.baseline.fields:
                 if kept.name not in declared:
-                    found.setdefault(kept.name, field_of(kept))
+                    found.setdefault(kept.name, field_of(kept, contract))
     return list(found.values())
 
 
-def field_of(kept: FieldBaseline) -> Field:
-    """A field as its baseline alone tells of it."""
+def field_of(kept: FieldBaseline, contract: Contract) -> Field:
+    """A field as its baseline alone tells of it, for a contract that does not name it."""
     kind: FieldType = "float"
     if kept.kind == "category":
         kind = "category"
     elif kept.edges == (0.5,) and kept.low is None:
         kind = "bool"
-    is_source = kept.name.partition(".")[0] in GROUPS
+    is_source = kept.name.partition(".")[0] in MAPS
+    if kept.name.startswith(SCORES_OF):
+        is_source = kept.kind == "numeric"
+    elif kept.name == CONFIDENCE:
+        # A feature may be called so too; in a model with scores it is theirs.
+        is_source = any(field.source.startswith(SCORES_OF) for field in contract.fields)
     return Field(name=kept.name, type=kind, source=kept.name if is_source else default_source(kept.name))

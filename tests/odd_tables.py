@@ -250,6 +250,30 @@ def outputs(rng: np.random.Generator, n: int) -> pa.Table:
     )
 
 
+def many_classes(rng: np.random.Generator, n: int) -> pa.Table:
+    """A model of classes with a probability each, some null or NaN, and slices that are crossed."""
+    shares = rng.dirichlet((2.0, 1.0, 0.5), n)
+    cat, dog, fish = (shares[:, i].copy() for i in range(3))
+    dog[rng.random(n) < 0.02] = np.nan
+    none = rng.random(n) < 0.05
+    origin = np.array(["JFK", "LGA", "EWR", "J * K", "other"])[rng.integers(0, 5, n)]
+    classes = np.array(["cat", "dog", "o'fish"])
+    return pa.table(
+        {
+            "at": START_S + np.sort(rng.integers(0, 30 * 86_400, n)),
+            "origin": nulled(rng, pa.array(origin), 0.05),
+            "carrier": pa.array(np.minimum(rng.zipf(1.7, n), 30).astype(str)).dictionary_encode(),
+            "seats": rng.integers(0, 3, n),
+            "scores.cat": pa.array(cat, mask=none),
+            "scores.dog": pa.array(dog, mask=none),
+            "scores.o'fish": pa.array(fish.astype(np.float32), mask=none),
+            "scores.note": pa.array(["no number"] * n),
+            "decision": pa.array(classes[shares.argmax(axis=1)]),
+            "truth": pa.array(np.append(classes, "bird")[rng.integers(0, 4, n)]),
+        }
+    )
+
+
 ODD_TABLES: dict[str, Generator] = {
     function.__name__: function
     for function in (
@@ -267,6 +291,7 @@ ODD_TABLES: dict[str, Generator] = {
         odd_names,
         one_row,
         outputs,
+        many_classes,
     )
 }
 
@@ -283,6 +308,12 @@ ROLES: dict[str, dict[str, Any]] = {
     "texts": {"slices": ("text", "zipf")},
     "nulls": {"slices": ("bool", "int")},
     "ids": {"slices": ("user",)},
+    "many_classes": {
+        "time": "at",
+        "class_": "decision",
+        "label": "truth",
+        "slices": ("carrier", "origin * carrier", "seats * origin * carrier"),
+    },
 }
 """Roles that a table's columns have, where they have any."""
 

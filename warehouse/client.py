@@ -140,6 +140,26 @@ class Client:
                 fmt="ArrowStream",
             )
 
+    def insert_selected(
+        self, table: str, columns: Sequence[str], select: str, parameters: Mapping[str, Any] | None = None
+    ) -> None:
+        """Insert what a query of this database gives, without bringing it here.
+
+        Args:
+            table: where to.
+            columns: the columns that the query gives, in its order.
+            select: the query, with parameters as `{name:Type}`.
+            parameters: values, bound by the server.
+
+        Raises:
+            WarehouseBusy: ClickHouse cannot do it now: run the same again.
+            WarehouseError: the statement is refused.
+        """
+        names = ", ".join(map(identifier, columns))
+        sql = f"INSERT INTO {identifier(table)} ({names}) {select}"
+        with self._translated(f"write rows to {table}"):
+            self._driver.command(sql, parameters=_bound(parameters), settings=INSERT_SETTINGS)
+
     def close(self) -> None:
         """Close the connections; the client is of no use afterwards."""
         self._driver.close()

@@ -197,12 +197,16 @@ def rollups(
     start_s: int,
     end_s: int,
     *,
+    pane_s: int = 3600,
     version: str | None = None,
     baseline_id: str | None = None,
     sketches: bool = True,
 ) -> pa.Table:
-    """Read the hourly roll-ups of a model that start in [start_s, end_s), as `panes` does."""
-    return _cells(client, "rollups", model, start_s, end_s, version, baseline_id, sketches)
+    """Read the hourly (or, with `pane_s` 86400, the daily) roll-ups of a model that start in [start_s, end_s).
+
+    As `panes` does otherwise.
+    """
+    return _cells(client, "rollups", model, start_s, end_s, version, baseline_id, sketches, pane_s)
 
 
 def volume(client: Client, model: str, start_s: int, end_s: int, *, version: str | None = None) -> pa.Table:
@@ -251,6 +255,7 @@ def _cells(
     version: str | None,
     baseline_id: str | None,
     sketches: bool,
+    pane_s: int | None = None,
 ) -> pa.Table:
     found = _table(
         client,
@@ -260,6 +265,7 @@ def _cells(
         end_s,
         version=version,
         baseline_id=baseline_id,
+        pane_s=pane_s,
         without=() if sketches else ("sketch",),
     )
     if not sketches:
@@ -278,6 +284,7 @@ def _table(
     *,
     version: str | None = None,
     baseline_id: str | None = None,
+    pane_s: int | None = None,
     without: Iterable[str] = (),
 ) -> pa.Table:
     conditions = ["model = {model:String}", "pane_start >= {start_s:UInt32}", "pane_start < {end_s:UInt32}"]
@@ -286,6 +293,9 @@ def _table(
         if value is not None:
             conditions.append(f"{name} = {{{name}:String}}")
             parameters[name] = value
+    if pane_s is not None:
+        conditions.append("pane_s = {pane_s:UInt32}")
+        parameters["pane_s"] = pane_s
     columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
     sql = f"SELECT {columns} FROM {table} FINAL WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of this file
     return client.arrow(sql, parameters)

@@ -11,9 +11,10 @@ from barograph.contract_yaml import ContractError, parse_contract
 
 from cli.apply.difference import contract_difference
 from cli.errors import ApplyError
-from sketches.baseline import Baseline, fit_problems, load_baseline
+from sketches.baseline import Baseline, dump_baseline, fit_problems, load_baseline
 from warehouse import queries
 from warehouse.client import Client
+from warehouse.tables import insert_rows
 
 NOTICE_S = 60
 """The least time from `apply` to the pane from which another baseline holds.
@@ -149,6 +150,23 @@ def plan_baselines(
             from_s = _effective(contract, effective_s, now_s)
             changes.append(BaselineChange(baseline, baseline.id, from_s, last.baseline_id))
     return changes
+
+
+def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: str, accepted_ms: int) -> None:
+    """Write baselines, with the reason why and the time of now (Unix milliseconds)."""
+    rows = [
+        {
+            "model": change.baseline.model,
+            "version": change.baseline.version,
+            "baseline_id": change.baseline_id,
+            "effective_from": change.effective_from_s,
+            "body": dump_baseline(change.baseline).decode(),
+            "reason": reason,
+            "accepted_at": accepted_ms,
+        }
+        for change in changes
+    ]
+    insert_rows(client, "baselines", rows)
 
 
 def fit_notes(changes: Iterable[ContractChange], given: Sequence[Baseline], stored: Stored) -> list[str]:

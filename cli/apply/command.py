@@ -100,21 +100,23 @@ def apply_command(
 
 
 def parse_effective(text: str | None) -> int | None:
+    """Read `--effective`, where it is given, as `parse_moment` does."""
+    return None if text is None else parse_moment("--effective", text)
+
+
+def parse_moment(option: str, text: str) -> int:
     """Read a time with an offset as Unix seconds.
 
     Raises:
         ApplyError: it is none.
     """
-    if text is None:
-        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None or moment.microsecond:
         raise ApplyError(
-            f"--effective {text} is no time: write date, time in whole seconds and offset, such as "
-            "2026-03-01T00:00:00Z."
+            f"{option} {text} is no time: write date, time in whole seconds and offset, such as 2026-03-01T00:00:00Z."
         )
     return int(moment.timestamp())
 

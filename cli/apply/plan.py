@@ -19,7 +19,7 @@ from cli.apply.catalogue import BaselineChange, ContractChange, Stored
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
 from cli.settings import Settings
-from sketches.baseline import Baseline, dump_baseline
+from sketches.baseline import Baseline
 from warehouse import migrate, queries
 from warehouse.client import Client, WarehouseError, connect
 from warehouse.migrate import Migration
@@ -100,7 +100,7 @@ def apply_all(
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)
         _make_topics(client, admin, plan, topic_specs(settings), clock)
-        _store_baselines(client, plan.baselines, reason, clock)
+        catalogue.store_baselines(client, plan.baselines, reason, _millis(clock))
         _store_contracts(client, plan.contracts, clock)
     return plan
 
@@ -221,22 +221,6 @@ def _make_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence[
         if not _is_recorded(recorded.get(name), state)
     ]
     insert_rows(client, "topics", rows)
-
-
-def _store_baselines(client: Client, changes: Sequence[BaselineChange], reason: str, clock: Clock) -> None:
-    rows = [
-        {
-            "model": change.baseline.model,
-            "version": change.baseline.version,
-            "baseline_id": change.baseline_id,
-            "effective_from": change.effective_from_s,
-            "body": dump_baseline(change.baseline).decode(),
-            "reason": reason,
-            "accepted_at": _millis(clock),
-        }
-        for change in changes
-    ]
-    insert_rows(client, "baselines", rows)
 
 
 def _store_contracts(client: Client, changes: Sequence[ContractChange], clock: Clock) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from cli.demo.flights import CRITICAL, DAY, MODEL, WEATHER, WEEK, Calendar
+from cli.demo.flights import CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
 from cli.demo.picture import PsiPoint
 from warehouse.client import Client
 from warehouse.queries import rows_of
@@ -37,7 +37,7 @@ class Findings:
 
     counts: Counts
     weeks: Mapping[str, Sequence[tuple[date, str]]]
-    """Per field (date of 2013 at whose start a week window ends, level), in order."""
+    """Of the control, per field (date of 2013 at whose start a week window ends, level), in order."""
     first_major: Sequence[DriftRow]
     """The earliest major week of each field that had one, the earliest first."""
     outage: Sequence[RateRow]
@@ -63,22 +63,23 @@ def read_findings(
     """
     weeks: dict[str, list[tuple[date, str]]] = {}
     for field, window_end, level in client.rows(
-        "SELECT field, window_end, level FROM latest_drift WHERE model = {model:String} AND slice = 'all' "
-        "AND window = {window:String} ORDER BY field, window_end",
-        {"model": MODEL, "window": WEEK.name},
+        "SELECT field, window_end, level FROM latest_drift WHERE model = {model:String} AND version = {version:String} "
+        "AND slice = 'all' AND window = {window:String} ORDER BY field, window_end",
+        {"model": MODEL, "version": VERSION, "window": WEEK.name},
     ):
         weeks.setdefault(str(field), []).append((calendar.end_date(window_end), str(level)))
     outage = rows_of(
         client,
         RateRow,
-        "FROM latest_rates WHERE model = {model:String} AND slice = 'all' AND window = {window:String} "
-        "AND kind = 'null' AND window_end = {end:DateTime} AND field IN {fields:Array(String)} ORDER BY field",
-        {"model": MODEL, "window": DAY.name, "end": record_end, "fields": list(WEATHER)},
+        "FROM latest_rates WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
+        "AND window = {window:String} AND kind = 'null' AND window_end = {end:DateTime} "
+        "AND field IN {fields:Array(String)} ORDER BY field",
+        {"model": MODEL, "version": VERSION, "window": DAY.name, "end": record_end, "fields": list(WEATHER)},
     )
     return Findings(
         _counts(client, published, labels_published),
         weeks,
-        first_major_drift(client, MODEL, WEEK.name),
+        [row for row in first_major_drift(client, MODEL, WEEK.name) if row.version == VERSION],
         outage,
     )
 
@@ -86,9 +87,10 @@ def read_findings(
 def read_curve(client: Client, calendar: Calendar, field: str) -> list[PsiPoint]:
     """The PSI of a field's week windows, ascending."""
     rows = client.rows(
-        "SELECT window_end, psi, psi_low, psi_high FROM latest_drift WHERE model = {model:String} AND slice = 'all' "
+        "SELECT window_end, psi, psi_low, psi_high FROM latest_drift "
+        "WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
         "AND field = {field:String} AND window = {window:String} AND n > 0 ORDER BY window_end",
-        {"model": MODEL, "field": field, "window": WEEK.name},
+        {"model": MODEL, "version": VERSION, "field": field, "window": WEEK.name},
     )
     return [PsiPoint(calendar.end_date(end), psi, low, high) for end, psi, low, high in rows]
 

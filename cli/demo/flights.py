@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Window
+from barograph.contract import Arms, Window
 
 from cli.infer import InferOptions, Roles
 
 if TYPE_CHECKING:
     from examples.flights.replay import FlightsFiles
 
-MODEL, VERSION = "flight-delay", "1"
+MODEL, VERSION, CANDIDATE = "flight-delay", "1", "2"
 HOUR_S, DAY_S = 3600, 86_400
 DAY = Window(DAY_S, HOUR_S)
 WEEK = Window(7 * DAY_S, DAY_S)
@@ -59,18 +59,19 @@ def prepare_flights(folder: Path) -> FlightsFiles:
     return prepare(folder, datetime.now(UTC))
 
 
-def infer_options(table: Path) -> InferOptions:
+def infer_options(table: Path, version: str = VERSION) -> InferOptions:
     """What `barograph infer` is told: the options of a command line that anyone could write."""
     return InferOptions(
         table=table,
         model=MODEL,
-        version=VERSION,
+        version=version,
         roles=Roles(
             time="at", score="score", class_="class", label="label", slices=("origin", "carrier"), critical=CRITICAL
         ),
         pane_s=HOUR_S,
         windows=(DAY, WEEK),
         timezone="America/New_York",
+        arms=Arms(shares={"a": 0.9, "b": 0.1}),
     )
 
 

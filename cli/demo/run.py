@@ -22,7 +22,7 @@ from cli.demo.counts import STAGES, stage_counts
 from cli.demo.errors import DemoError
 from cli.demo.expectations import expectations
 from cli.demo.findings import read_curve, read_findings
-from cli.demo.flights import CRITICAL, VERSION, Calendar, infer_options, last_pane_end, prepare_flights
+from cli.demo.flights import CANDIDATE, CRITICAL, VERSION, Calendar, infer_options, last_pane_end, prepare_flights
 from cli.demo.fresh import fresh_settings, wipe
 from cli.demo.picture import draw
 from cli.demo.replay import Pace, replay
@@ -88,10 +88,10 @@ class Demo:
         predictions, labels = pq.read_table(files.predictions), pq.read_table(files.labels)
         record_end = last_pane_end(predictions)
         self._say.model(files.tables, record_end)
-        self._say.heading("barograph infer: contract and baseline from the training table")
-        written = self._infer(files.train)
-        self._say.heading("barograph apply: topics, tables, contract and baseline")
-        self._apply(settings, written)
+        self._say.heading("barograph infer: contract and baselines from the training tables")
+        written, candidate = self._infer(files)
+        self._say.heading("barograph apply: topics, tables, contract and baselines")
+        self._apply(settings, written, candidate)
         self._say.heading(
             f"Replay: {predictions.num_rows:,} predictions and {labels.num_rows:,} labels of August to December 2013"
         )
@@ -144,17 +144,19 @@ class Demo:
         with self._timed("data and model"):
             return prepare_flights(self._folder)
 
-    def _infer(self, train: Path) -> Written:
+    def _infer(self, files: FlightsFiles) -> tuple[Written, Written]:
         with self._timed("infer"):
-            result = infer(infer_options(train))
+            result = infer(infer_options(files.train))
             # The demo's own folder: an older run's files are of no use.
             written = write_result(result, self._folder, force=True)
+            candidate = write_result(infer(infer_options(files.candidate_train, CANDIDATE)), self._folder, force=True)
         self._say.decisions(result)
-        return written
+        return written, candidate
 
-    def _apply(self, settings: Settings, written: Written) -> None:
+    def _apply(self, settings: Settings, written: Written, candidate: Written) -> None:
         with self._timed("apply"):
-            contracts, baselines = read_contracts([written.contract]), read_baselines([written.baseline])
+            contracts = read_contracts([written.contract])
+            baselines = read_baselines([written.baseline, candidate.baseline])
             plan = apply_all(settings, contracts, baselines, reason="the demo")
         self._say.applied(plan, settings)
 

@@ -16,7 +16,8 @@ def drift_sql(row: DriftRow, calendar: Calendar) -> str:
     return (
         f"SELECT window_end - INTERVAL {calendar.shift_weeks} WEEK AS ends_2013, level, round(psi, 3) AS psi, "  # noqa: S608
         "round(psi_low, 3) AS low, round(psi_high, 3) AS high, n, round(phi) AS phi, top_bin "
-        f"FROM latest_drift WHERE model = '{MODEL}' AND slice = 'all' AND field = '{row.field}' "
+        f"FROM latest_drift WHERE model = '{MODEL}' AND version = '{row.version}' AND slice = 'all' "
+        f"AND field = '{row.field}' "
         f"AND window = '{WEEK.name}' AND window_end >= toDateTime('{end}', 'UTC') - INTERVAL 5 DAY "
         f"AND window_end <= toDateTime('{end}', 'UTC') + INTERVAL 2 DAY ORDER BY window_end"
     )
@@ -27,7 +28,8 @@ def outage_sql(row: RateRow) -> str:
     return (
         "SELECT field, level, n, k, round(rate, 3) AS rate, round(baseline_rate, 4) AS baseline_rate, "  # noqa: S608
         "round(delta_low, 3) AS low, round(delta_high, 3) AS high FROM latest_rates "
-        f"WHERE model = '{MODEL}' AND slice = 'all' AND kind = 'null' AND window = '{DAY.name}' "
+        f"WHERE model = '{MODEL}' AND version = '{row.version}' AND slice = 'all' AND kind = 'null' "
+        f"AND window = '{DAY.name}' "
         f"AND window_end = toDateTime('{_moment(row.window_end)}', 'UTC') AND level = 'major' ORDER BY field"
     )
 

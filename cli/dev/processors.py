@@ -12,7 +12,7 @@ from cli.dev.supervisor import last_reason
 from cli.settings import PREFIX, Settings
 from local.processes import ChildProcess
 
-KINDS = ("sketcher", "recorder", "monitor")
+KINDS = ("sketcher", "recorder", "monitor", "scorer")
 INSTANCE = "dev"
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from barograph.contract import Window, parse_duration
+from barograph.contract import Arms, Window, parse_duration
 from rich.console import Console
 from rich.text import Text
 
 from cli.infer.errors import InferError, OptionError
 from cli.infer.files import write_result
-from cli.infer.learn import DEFAULTS, InferOptions, infer
+from cli.infer.learn import DEFAULTS, InferOptions, Season, infer
 from cli.infer.profile import Roles
 from cli.infer.report import print_report
 
@@ -35,8 +35,15 @@ def infer_command(
     ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The ground truth.")] = None,
     latency: Annotated[str | None, typer.Option(metavar="COLUMN", help="Milliseconds that a prediction took.")] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(metavar="PREFIX", help="What columns of class probabilities begin with.", show_default="scores."),
+    ] = None,
     slices: Annotated[
-        list[str] | None, typer.Option("--slice", metavar="COLUMN", help="Judge its values apart; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="COLUMN", help='Judge its values apart, or those of several ("a * b"); repeatable.'
+        ),
     ] = None,
     critical: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A field whose drift pages; repeatable.")
@@ -51,6 +58,17 @@ def infer_command(
         ),
     ] = None,
     timezone: Annotated[str, typer.Option(help="Time zone of the model's users.")] = DEFAULTS.timezone,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option("--arm", metavar="NAME=SHARE", help="An arm of an A/B test and its share; repeatable."),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(metavar="context.NAME", help="What is assigned to arms, such as context.user.")
+    ] = None,
+    season: Annotated[
+        Season,
+        typer.Option(help="What windows are judged by: the whole of training, or its same hours of the week."),
+    ] = DEFAULTS.season,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where both files are written.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files of another content.")] = False,
 ) -> None:
@@ -62,6 +80,9 @@ def infer_command(
     Examples:
         barograph infer train.parquet --model flight-delay --version 3 --time at --score p --label late
         barograph infer train.csv --model churn --version 1 --slice country --pane 1h --window 1d:1h
+        barograph infer train.csv --model churn --version 1 --slice country --slice "country * plan"
+        barograph infer train.csv --model churn --version 2 --arm a=0.9 --arm b=0.1 --unit context.user
+        barograph infer train.csv --model shop --version 1 --time at --timezone Europe/Berlin --season hour_of_week
     """
     console, errors = Console(), Console(stderr=True)
     try:
@@ -75,12 +96,15 @@ def infer_command(
                 class_=class_,
                 label=label,
                 latency=latency,
+                scores=scores,
                 slices=tuple(slices or ()),
                 critical=frozenset(critical or ()),
             ),
             pane_s=_duration("--pane", pane) if pane is not None else DEFAULTS.pane_s,
             windows=tuple(map(parse_window, windows)) if windows else DEFAULTS.windows,
             timezone=timezone,
+            arms=parse_arms(arms or [], unit),
+            season=season,
         )
         with errors.status("reading") as status:
             result = infer(options, lambda column: status.update(Text(f"reading {column}")))
@@ -105,6 +129,28 @@ def parse_window(text: str) -> Window:
     if not colon:
         raise OptionError(f"--window {text}: write the length and the hop, such as 1d:1h")
     return Window(_duration(f"--window {text}", length), _duration(f"--window {text}", hop))
+
+
+def parse_arms(texts: list[str], unit: str | None) -> Arms | None:
+    """Read arms such as `a=0.9`; None where there are none.
+
+    Raises:
+        OptionError: one is not NAME=SHARE, or there is a unit and no arm. The contract's own rules come later.
+    """
+    if not texts:
+        if unit is not None:
+            raise OptionError("--unit: there is no arm; name each with --arm NAME=SHARE")
+        return None
+    shares: dict[str, float] = {}
+    for text in texts:
+        name, _, share = text.rpartition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            name = ""
+        if not name:
+            raise OptionError(f"--arm {text}: write the arm and its share, such as a=0.5")
+    return Arms(shares=shares, unit=unit or "")
 
 
 def _duration(option: str, text: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from barograph.contract_check import CONFIDENCE
 from numpy.typing import NDArray
 
 from cli.infer.columns import (
@@ -28,8 +29,7 @@ from cli.infer.summarise import (
     summarise_texts,
 )
 from cli.infer.tables import Table
-from sketches.baseline import ALL, FieldBaseline
-from sketches.bins import RARE_DIVISOR
+from sketches.baseline import ALL, RARE_DIVISOR, FieldBaseline
 from sketches.layout import IntArray
 from sketches.quantiles import FEW_INTEGERS, POINT_MASS
 
@@ -65,6 +65,7 @@ class FieldReader:
         dimensions: Slices to count apart.
         at_ms: Event times, Unix milliseconds, shape (n,); None where there are none.
         untimed: Which rows have none, shape (n,).
+        scores: The columns whose largest value is the confidence.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class FieldReader:
         dimensions: Sequence[Dimension],
         at_ms: IntArray | None,
         untimed: NDArray[np.bool_] | None,
+        scores: Sequence[str] = (),
     ) -> None:
-        self._table, self._dimensions = table, dimensions
+        self._table, self._dimensions, self._scores = table, dimensions, scores
         self._at_ms, self._untimed = at_ms, untimed
 
     def read(self, plan: FieldPlan) -> Found | LeftOut:
@@ -86,7 +88,7 @@ class FieldReader:
         return self._category(plan) if plan.type == "category" else self._numeric(plan)
 
     def _numeric(self, plan: FieldPlan) -> Found | LeftOut:
-        values = read_numbers(self._table, plan.column)
+        values = self._largest() if plan.source == CONFIDENCE else read_numbers(self._table, plan.column)
         if plan.type == "timestamp":
             if self._at_ms is None or self._untimed is None:
                 return LeftOut("a moment is judged by its age, and --time names no event time")
@@ -110,6 +112,15 @@ class FieldReader:
         )
         why = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
         return Found(plan, summary, why)
+
+    def _largest(self) -> FloatArray:
+        """Read the largest score of each row: NaN where all are null, invalid where one is."""
+        largest = np.full(self._table.rows, np.nan)
+        for column in self._scores:
+            values = read_numbers(self._table, column)
+            values[np.isinf(values)] = np.inf
+            np.fmax(largest, values, out=largest)
+        return largest
 
     def _category(self, plan: FieldPlan) -> Found | LeftOut:
         try:

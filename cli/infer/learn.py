@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-from barograph.contract import Contract, FieldType, Label, Window
+from barograph.contract import Arms, Contract, FieldType, Window
 from barograph.contract_check import check_contract
 from barograph.problems import ContractError
 from barograph.yaml_kinds import name_fault
 from numpy.typing import NDArray
 
-from cli.infer.columns import read_numbers, read_times_ms
+from cli.infer.columns import read_times_ms
 from cli.infer.errors import OptionError, TableError
 from cli.infer.fields import ID_REASON, MANY_TEXTS_REASON, FieldReader, Found
+from cli.infer.labels import infer_label
 from cli.infer.phi import TrainingWindows
-from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns
-from cli.infer.slices import Dimension, read_dimension
-from cli.infer.tables import Table, is_text, open_table, plain_type
-from sketches.baseline import ALL, Baseline, FieldBaseline
+from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns, score_columns
+from cli.infer.slices import Dimension, arm_slice, arm_values, read_dimension
+from cli.infer.tables import Table, open_table
+from sketches.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline
 from sketches.layout import IntArray
 from sketches.overdispersion import FINDING, ROUGH_WINDOWS
 
@@ -29,7 +30,12 @@ MANY_NULLS = 0.5
 ROWS_PER_EVENT = 10
 """Training should hold this many times the events of the largest window, else its own noise widens verdicts."""
 
+FEW_SLOT_ROWS = 500
+"""An hour of the week of fewer rows is hardly worth more than the whole: its windows will often be insufficient."""
+FEW_WEEKS = 4
+
 DEFAULTS = Contract(model="default")
+Season = Literal["none", "hour_of_week"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,9 @@ class InferOptions:
     pane_s: int = DEFAULTS.pane_s
     windows: tuple[Window, ...] = DEFAULTS.windows
     timezone: str = DEFAULTS.timezone
+    arms: Arms | None = None
+    """The arms of an A/B test, which training data does not hold."""
+    season: Season = DEFAULTS.season
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,16 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         InferError: the table cannot be read or an option does not fit; the text is for people.
     """
     roles = options.roles
-    draft = Contract(model=options.model, timezone=options.timezone, pane_s=options.pane_s, windows=options.windows)
+    draft = Contract(
+        model=options.model,
+        timezone=options.timezone,
+        pane_s=options.pane_s,
+        windows=options.windows,
+        season=options.season,
+    )
     _check(draft)
+    if options.season != "none" and roles.time is None:
+        raise OptionError(f"--season {options.season} takes event times: name their column with --time")
     fault = name_fault(options.version)
     if fault is not None:
         raise OptionError(f"--version {fault}")
@@ -97,16 +114,18 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
         check_roles(table, roles)
         plan = plan_columns(table, roles)
         clock = _Clock(table, roles.time)
-        dimensions = [read_dimension(table, column) for column in roles.slices]
+        dimensions = [read_dimension(table, cut) for cut in roles.slices]
         slice_rows = _slice_rows(table, dimensions)
         windows = None
         if clock.at_ms is not None and clock.untimed is not None:
-            windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows)
-        reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed)
+            season = (options.timezone, options.pane_s) if options.season == "hour_of_week" else None
+            windows = TrainingWindows(clock.at_ms, clock.untimed, dimensions, options.windows, slice_rows, season)
+        scores = score_columns(table, roles)
+        reader = FieldReader(table, dimensions, clock.at_ms, clock.untimed, tuple(scores.values()))
         found: list[tuple[FieldPlan, str]] = []
         baselines: list[FieldBaseline] = []
         for planned in plan.fields:
-            on_column(planned.column)
+            on_column(planned.column or planned.name)
             outcome = reader.read(planned)
             if isinstance(outcome, Found):
                 baselines.append(windows.learn(outcome.summary) if windows else outcome.summary.baseline)
@@ -114,15 +133,17 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             else:
                 plan.left_out[planned.column] = outcome.reason
         _check_kept(table, plan, roles, found)
-        label, label_why = _label(table, roles)
+        label, label_why = infer_label(table, roles, tuple(scores))
         contract = Contract(
             model=draft.model,
             timezone=draft.timezone,
             pane_s=draft.pane_s,
             windows=draft.windows,
             fields=tuple(planned.declared for planned, _ in found),
-            slices=tuple(dimension.declared for dimension in dimensions),
+            slices=(*(dimension.declared for dimension in dimensions), *arm_slice(options.arms, found)),
+            season=options.season,
             label=label,
+            arms=options.arms,
             ignored={name: why for name, why in plan.left_out.items() if name_fault(name) is None},
         )
         _check(contract)
@@ -131,7 +152,8 @@ def infer(options: InferOptions, on_column: Callable[[str], None] = lambda colum
             version=options.version,
             rows=table.rows,
             slice_rows=slice_rows,
-            dimensions=tuple(dimension.values for dimension in dimensions),
+            dimensions=(*(dimension.values for dimension in dimensions), *arm_values(options.arms)),
+            timezone=options.timezone if options.season == "hour_of_week" else "",
             fields=tuple(baselines),
             source=table.name,
         )
@@ -183,30 +205,6 @@ def _check_kept(table: Table, plan: Plan, roles: Roles, found: Sequence[tuple[Fi
         raise TableError(f"{table.name} has no column that can be watched" + (f": {reasons}" if reasons else ""))
 
 
-def _label(table: Table, roles: Roles) -> tuple[Label | None, str]:
-    """Decide the type of the labels, with the reason."""
-    if roles.label is None:
-        return None, ""
-    kind = plain_type(table.columns[roles.label])
-    positive = True if roles.score is not None else None
-    if pa.types.is_boolean(kind):
-        return Label(type="bool", positive=positive), "true or false"
-    if is_text(kind):
-        why = "classes"
-        if roles.score is not None:
-            why += "; write into the contract which one the score is the probability of (label: positive)"
-        return Label(type="category"), why
-    if pa.types.is_temporal(kind):
-        raise OptionError(f"--label {roles.label}: the column holds {kind}; a label is a class, a flag or a number")
-    values = read_numbers(table, roles.label)
-    valid = values[np.isfinite(values)]
-    if ((valid == 0) | (valid == 1)).all():
-        return Label(type="bool", positive=positive), "0 or 1"
-    if roles.class_ is not None and pa.types.is_integer(kind):
-        return Label(type="category"), "whole numbers, beside a class"
-    return Label(type="float"), "a number to predict"
-
-
 def _decisions(
     table: Table,
     plan: Plan,
@@ -221,7 +219,7 @@ def _decisions(
     for (planned, why), frozen in zip(found, baseline.fields, strict=True):
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         bins = frozen.n_cells - (1 if frozen.kind == "numeric" else 2)
-        decisions.append(Decision(planned.column, planned.name, planned.type, bins, nulls, why))
+        decisions.append(Decision(planned.column or "scores", planned.name, planned.type, bins, nulls, why))
     if roles.time is not None:
         decisions.append(Decision(roles.time, "", "time", 0, None, f"event time, {time_how}"))
     if roles.label is not None:
@@ -239,6 +237,28 @@ def _left_out(plan: Plan) -> list[str]:
         f"Left out as ids or for too many values: {', '.join(names)}. A whole number named in --critical is "
         "watched all the same."
     ]
+
+
+def _season_warnings(windows: TrainingWindows) -> list[str]:
+    if windows.hours is None:
+        return []
+    warnings = []
+    weeks = (windows.last_ms - windows.first_ms) / (7 * 86_400_000)
+    if weeks < FEW_WEEKS:
+        warnings.append(
+            f"Training covers {weeks:.1f} weeks, and each hour of the week about as often: under {FEW_WEEKS} times "
+            "chance and season are hard to tell apart. Train on a longer period."
+        )
+    rows = windows.hours.rows
+    few = rows < FEW_SLOT_ROWS
+    if few.any():
+        at = SLOT_NAMES[int(rows.argmin())]
+        warnings.append(
+            f"{int(few.sum())} of {len(rows)} hours of the week hold under {FEW_SLOT_ROWS} rows (the fewest {at}: "
+            f"{int(rows.min()):,}): what is expected of them is drawn to the whole week, and windows in them will "
+            "often be insufficient."
+        )
+    return warnings
 
 
 def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows | None, clock: _Clock) -> list[str]:
@@ -266,6 +286,7 @@ def _warnings(contract: Contract, baseline: Baseline, windows: TrainingWindows |
                 f"Training holds under {ROUGH_WINDOWS} whole windows of {', '.join(lacking)}: their φ is that of "
                 "the next shorter length, or not known."
             )
+        warnings += _season_warnings(windows)
     for frozen in baseline.fields:
         nulls = frozen.slices[ALL].cells[-1] / baseline.rows
         if nulls > MANY_NULLS:

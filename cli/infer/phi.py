@@ -2,7 +2,8 @@
 
 For each window length of the contract the training period is cut into disjoint windows aligned to multiples of the
 length since 1970; only windows wholly inside the period count. Each is judged against the whole baseline, on the
-same bins as live windows.
+same bins as live windows. Where windows are judged by the hours of the week, so are these, each against the hours
+without itself.
 """
 
 from __future__ import annotations
@@ -14,20 +15,16 @@ import numpy as np
 from barograph.contract import Window, format_duration
 from numpy.typing import NDArray
 
+from cli.infer.hours import TrainingHours
 from cli.infer.slices import Dimension
 from cli.infer.summarise import CellArray, Summary
 from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.bins import PsiBins
 from sketches.cells import count_cells
 from sketches.layout import IntArray, Layout
-from sketches.noncentral import chi2_median
-from sketches.overdispersion import Overdispersion, learn_phi
+from sketches.overdispersion import Overdispersion, learn_phi, sparse_inflation
 from sketches.psi import psi_values
-
-SPARSE_EVENTS = 200
-"""With fewer events in a window T is no χ²: of independent events its median is up to nine times too large."""
-SIMULATED_WINDOWS = 256
-_SEED = 20_130_901
+from sketches.season import Season
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22
@@ -43,6 +40,7 @@ class TrainingWindows:
         dimensions: Slices whose φ is learned apart.
         windows: The contract's windows.
         slice_rows: Training rows per slice name.
+        season: Time zone and pane in seconds, where windows are judged by the hours of the week.
     """
 
     def __init__(
@@ -52,6 +50,7 @@ class TrainingWindows:
         dimensions: Sequence[Dimension],
         windows: Sequence[Window],
         slice_rows: dict[str, int],
+        season: tuple[str, int] | None = None,
     ) -> None:
         self._order: IntArray | None = None
         if null.any() or (at_ms[1:] < at_ms[:-1]).any():
@@ -62,6 +61,8 @@ class TrainingWindows:
         self._dimensions = [(len(d.slice_names), self._sorted(d.codes)) for d in dimensions]
         self._values = tuple(dimension.values for dimension in dimensions)
         self._slice_rows = slice_rows
+        self._timezone = season[0] if season else ""
+        self.hours = TrainingHours(at_ms, *season) if season else None
         self._bounds: dict[int, IntArray] = {}
         for length_s in sorted({window.length_s for window in windows}):
             self._bounds[length_s] = _bounds(at_ms, length_s * 1000)
@@ -78,21 +79,25 @@ class TrainingWindows:
         return self._slice_rows[ALL] * length_s * 1000 / max(1, self.last_ms - self.first_ms)
 
     def learn(self, summary: Summary) -> FieldBaseline:
-        """Return the field's baseline with φ per slice and window length."""
+        """Return the field's baseline with φ per slice and window length, and its hours of the week if asked for."""
         field = summary.baseline
+        cells = self._sorted(summary.cells)
+        if self.hours is not None:
+            field = msgspec.structs.replace(field, slots=self.hours.slots(field, cells))
         alone = Baseline(
             model="",
             version="",
             rows=self._slice_rows[ALL],
             slice_rows=self._slice_rows,
             dimensions=self._values,
+            timezone=self._timezone,
             fields=(field,),
         )
         layout = Layout(alone)
         bins = PsiBins(layout)
         if bins.n_groups == 0:
             return field
-        cells = self._sorted(summary.cells)
+        season = Season(bins)
         shorter: Overdispersion | None = None
         learned: dict[str, dict[str, Phi]] = {layout.slices[row]: {} for row in bins.slice_index}
         for length_s, bounds in self._bounds.items():
@@ -102,7 +107,14 @@ class TrainingWindows:
             ]
             empty = np.zeros((0, bins.n_groups))
             t, df, n = (np.concatenate([empty, *(score[i] for score in scores)]) for i in (2, 1, 3))
-            t = t / _sparse_inflation(bins, n)
+            if self.hours is not None and len(season.groups):
+                hourly = [
+                    season.values_left_out(counts, slots) for counts, slots in self.hours.windows(field, cells, bounds)
+                ]
+                nothing = np.zeros((0, len(season.groups)))
+                t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])
+                df[:, season.groups] = np.concatenate([nothing, *(values[1] for values in hourly)])
+            t = t / sparse_inflation(bins, n)
             shorter = learn_phi(t, df.astype(np.int64), n, shorter)
             for group, row in enumerate(bins.slice_index.tolist()):
                 learned[layout.slices[row]][format_duration(length_s)] = shorter.of(group)
@@ -152,25 +164,3 @@ def _bounds(at_ms: IntArray, length_ms: int) -> IntArray:
     begins = np.flatnonzero(window[1:] != window[:-1]) + 1
     bounds: IntArray = np.concatenate(([0], begins, [window.size])) + inside[0]
     return bounds
-
-
-def _sparse_inflation(bins: PsiBins, n: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By how much T is too large only because windows hold few events, shape (G,), at least 1.
-
-    With n·p under ½ in most bins no degree of freedom is left and T jumps; taken as φ that would be a finding in
-    every low-traffic field (independent events on ten equal bins: 2.4 at n = 1, 4.5 at n = 5, 0.9 at n = 50; on a
-    Zipf field 9.3 at n = 5, 1.4 at n = 50). So the same median is taken of windows of the same sizes drawn from the
-    baseline, and divided out where it is above 1. From `SPARSE_EVENTS` events on it is 1 by definition.
-    """
-    inflation = np.ones(bins.n_groups)
-    for group, (start, size) in enumerate(zip(bins.starts.tolist(), bins.sizes.tolist(), strict=True)):
-        sizes = np.sort(n[n[:, group] > 0, group]).astype(np.int64)
-        if sizes.size == 0 or sizes[sizes.size // 2] >= SPARSE_EVENTS:
-            continue
-        # Evenly over the sorted sizes, so that few windows stand for all.
-        chosen = sizes[np.linspace(0, sizes.size - 1, SIMULATED_WINDOWS).round().astype(np.intp)]
-        base = bins.base_bins[start : start + size]
-        drawn = np.random.default_rng(_SEED).multinomial(chosen, base / base.sum())
-        _, df, t, _ = psi_values(base, drawn, [0])
-        inflation[group] = max(1.0, float(np.median(t / chi2_median(df))))
-    return inflation

@@ -11,14 +11,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from barograph.contract import Field, FieldType, SketchKind
-from barograph.contract_check import OUTPUT_TYPES
+from barograph.contract import CROSS, Field, FieldType, SketchKind
+from barograph.contract_check import CONFIDENCE, OUTPUT_TYPES
+from barograph.events import SCORES
 from barograph.yaml_kinds import name_fault
 
 from cli.infer.errors import OptionError
 from cli.infer.tables import Table, is_number, is_text, plain_type
 
 _CLOSE = 0.6
+SCORES_PREFIX = f"{SCORES}."
+"""What columns of class probabilities are called by where the user says nothing, and how their fields are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,15 @@ class Roles:
     label: str | None = None
     latency: str | None = None
     slices: tuple[str, ...] = ()
+    """Columns, or several of them crossed: `origin * carrier`."""
     critical: frozenset[str] = frozenset()
+    scores: str | None = None
+    """What the names of columns of class probabilities begin with; None: `scores.`, where there are any."""
+
+    @property
+    def sliced(self) -> list[str]:
+        """The columns that slices are made of, crossed or not, each as often as it is named."""
+        return [column for cut in self.slices for column in cut.split(CROSS)]
 
     def named(self) -> list[tuple[str, str]]:
         """List the options and the columns that they name."""
@@ -43,7 +54,7 @@ class Roles:
             ("--latency", self.latency),
         )
         named = [(option, column) for option, column in single if column is not None]
-        named += [("--slice", column) for column in self.slices]
+        named += [("--slice", column) for column in self.sliced]
         return named + [("--critical", column) for column in sorted(self.critical)]
 
 
@@ -52,6 +63,7 @@ class FieldPlan:
     """A column that is to become a field."""
 
     column: str
+    """Empty for the confidence, which is made of the columns of scores."""
     name: str
     source: str
     type: FieldType
@@ -102,14 +114,15 @@ def check_roles(table: Table, roles: Roles) -> None:
         if column in taken:
             raise OptionError(f"{option} {column}: the column is given as {taken[column]} already; name another one")
         taken[column] = option
-    for option, columns in (("--slice", roles.slices), ("--critical", tuple(roles.critical))):
+    for option, columns in (("--slice", roles.sliced), ("--critical", list(roles.critical))):
         for column in columns:
             if taken.get(column) in ("--time", "--label"):
                 raise OptionError(f"{option} {column}: the column is no field, it is given as {taken[column]}")
             if option == "--slice" and column in taken:
                 raise OptionError(f"--slice {column}: the column is given as {taken[column]}; slice by a feature")
-            if columns.count(column) > 1:
-                raise OptionError(f"--slice {column} is given twice; leave one out")
+    for cut in roles.slices:
+        if roles.slices.count(cut) > 1:
+            raise OptionError(f"--slice {cut} is given twice; leave one out")
 
 
 def plan_columns(table: Table, roles: Roles) -> Plan:
@@ -122,7 +135,9 @@ def plan_columns(table: Table, roles: Roles) -> Plan:
     for column, kind in table.unreadable.items():
         plan.left_out[column] = f"holds {kind}; only numbers, texts, booleans and moments are watched"
     outputs = {roles.score, roles.class_, roles.latency}
-    taken = set(OUTPUT_TYPES)
+    scores = _scores(table, roles)
+    outputs |= {planned.column for planned in scores}
+    taken = {*OUTPUT_TYPES, *(planned.name for planned in scores)}
     for column in table.columns:
         if column in outputs or column in (roles.time, roles.label):
             continue
@@ -137,7 +152,54 @@ def plan_columns(table: Table, roles: Roles) -> Plan:
         else:
             plan.left_out[column] = found
     plan.fields += _outputs(table, roles)
+    plan.fields += scores
     return plan
+
+
+def score_columns(table: Table, roles: Roles) -> dict[str, str]:
+    """Find the columns of class probabilities: class → column, in the table's order."""
+    prefix = SCORES_PREFIX if roles.scores is None else roles.scores
+    named = {column for option, column in roles.named() if option != "--critical"}
+    return {
+        column.removeprefix(prefix): column
+        for column, kind in table.columns.items()
+        if column.startswith(prefix)
+        and column not in named
+        and name_fault(column.removeprefix(prefix)) is None
+        and name_fault(column) is None
+        and is_number(plain_type(kind))
+    }
+
+
+def _scores(table: Table, roles: Roles) -> list[FieldPlan]:
+    """Plan the probabilities of classes, and the largest of them.
+
+    Raises:
+        OptionError: the user named a prefix that no column of numbers has.
+    """
+    columns = score_columns(table, roles)
+    if not columns:
+        if roles.scores is not None:
+            raise OptionError(
+                f"--scores {roles.scores}: {table.name} has no column of numbers whose name begins so; "
+                f"{_meant(roles.scores, table.columns)}"
+            )
+        return []
+    planned = [
+        FieldPlan(
+            column=column,
+            name=f"{SCORES_PREFIX}{name}",
+            source=f"{SCORES_PREFIX}{name}",
+            type="float",
+            critical=column in roles.critical,
+            wanted=True,
+        )
+        for name, column in columns.items()
+    ]
+    largest = FieldPlan(
+        column="", name=CONFIDENCE, source=CONFIDENCE, type="float", wanted=True, note=f"the largest of {len(columns)}"
+    )
+    return [*planned, largest]
 
 
 def _feature(table: Table, column: str, roles: Roles, taken: set[str]) -> FieldPlan | str:
@@ -170,7 +232,7 @@ def _feature(table: Table, column: str, roles: Roles, taken: set[str]) -> FieldP
         type=type_,
         unit=unit,
         critical=column in roles.critical,
-        wanted=column in roles.critical or (column in roles.slices and type_ != "category"),
+        wanted=column in roles.critical or (column in roles.sliced and type_ != "category"),
         note=note,
     )
 

@@ -10,7 +10,10 @@ from rich.text import Text
 
 from cli.infer.files import Written
 from cli.infer.learn import Decision, InferResult
-from sketches.baseline import ALL, Phi
+from sketches.baseline import ALL, Baseline, Phi
+from sketches.bins import PsiBins
+from sketches.layout import Layout
+from sketches.season import Season
 
 NAME_CHARS = 40
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
@@ -33,8 +36,15 @@ def print_report(result: InferResult, written: Written, console: Console) -> Non
                 style="dim",
             )
         )
+    if baseline.timezone:
+        console.print(Text(_season(baseline)))
     for dimension in baseline.dimensions:
         values = ", ".join(dimension.values[:8]) + (", …" if len(dimension.values) > 8 else "")
+        if not dimension.trained:
+            console.print(
+                Text(f"Slices by {dimension.name}: {values}; training holds none, so they are judged by all.")
+            )
+            continue
         others = baseline.slice_rows[f"{dimension.name}=other"]
         console.print(
             Text(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")
@@ -44,6 +54,15 @@ def print_report(result: InferResult, written: Written, console: Console) -> Non
     for path, what in ((written.contract, "contract"), (written.baseline, f"baseline {baseline.id}")):
         state = "as it was" if path in written.unchanged else "written"
         console.print(Text(f"{what}: {path} ({state})"))
+
+
+def _season(baseline: Baseline) -> str:
+    """Say which fields differ by the hour of the week by more than chance."""
+    found = {baseline.fields[index].name for index in Season(PsiBins(Layout(baseline))).fields.tolist()}
+    without = [field.name for field in baseline.fields if field.name not in found]
+    others = f"; no season in {', '.join(map(shortened, without))}" if without else ""
+    fields = f"{len(found)} of {len(baseline.fields)} fields differ by them"
+    return f"Hours of the week in {baseline.timezone}: {fields}{others}."
 
 
 def _period(result: InferResult) -> str:

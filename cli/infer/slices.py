@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Slice
+from barograph.contract import CROSS, Arms, Slice
 from barograph.yaml_kinds import name_fault
 from numpy.typing import NDArray
 
 from cli.infer.columns import MAX_SLICE_TEXTS, NULL_CODE, TooManyTexts, read_texts
 from cli.infer.errors import OptionError
+from cli.infer.profile import FieldPlan
 from cli.infer.tables import Table, is_text, plain_type
 from sketches.baseline import OTHER, SliceValues
+
+CodeArray = NDArray[np.int64]
 
 TOP = 20
 _FLAGS = {"true": "1", "false": "0"}
@@ -24,7 +28,8 @@ _FLAGS = {"true": "1", "false": "0"}
 class Dimension:
     """One slice dimension of n training rows."""
 
-    column: str
+    cut: str
+    """The column, or those that are crossed."""
     values: SliceValues
     codes: NDArray[np.int16]
     """Shape (n,): index into `values.values`, or their number for the slice `other`."""
@@ -39,32 +44,96 @@ class Dimension:
         return Slice(name=self.values.name, source=self.values.source, top=TOP)
 
 
-def read_dimension(table: Table, column: str) -> Dimension:
-    """Read a slice column: its most frequent values get a slice each, everything else and null is `other`.
+def read_dimension(table: Table, cut: str) -> Dimension:
+    """Read a slice column, or several crossed: the most frequent values get a slice each, the rest is `other`.
+
+    A row with a null, or with a value that no slice can be called by, belongs to `other`.
+
+    Args:
+        table: The training table.
+        cut: A column, or several joined by `CROSS`.
 
     Raises:
-        OptionError: the column is no text, boolean or whole number, or has too many distinct values.
+        OptionError: a column is no text, boolean or whole number, or has too many distinct values.
     """
-    kind = plain_type(table.columns[column])
-    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise OptionError(f"--slice {column}: the column holds {kind}; slice by texts, booleans or whole numbers")
-    name = column.replace("=", "_")
+    columns = cut.split(CROSS)
+    name = cut.replace("=", "_")
     fault = name_fault(name)
     if fault is not None:
-        raise OptionError(f"--slice {column!r}: the name {fault}")
-    try:
-        texts = read_texts(table, column, MAX_SLICE_TEXTS)
-    except TooManyTexts as error:
-        raise OptionError(f"--slice {column}: {error}; slice by a column with fewer values") from error
-    named = [_FLAGS[text] if pa.types.is_boolean(kind) else text for text in texts.values]
-    # A value that no slice can be called by belongs to `other`.
-    ranked = [code for code in texts.by_frequency() if named[code] != OTHER and name_fault(named[code]) is None]
-    kept = ranked[:TOP]
-    lookup = np.full(len(named) + 1, len(kept), dtype=np.int16)
+        raise OptionError(f"--slice {cut!r}: the name {fault}")
+    members = [_read_members(table, column, crossed=len(columns) > 1) for column in columns]
+    names, codes = members[0]
+    for more, more_codes in members[1:]:
+        names, codes = _cross(names, codes, more, more_codes)
+    counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:].tolist()
+    ranked = [code for code in range(len(names)) if names[code] != OTHER and name_fault(names[code]) is None]
+    kept = sorted(ranked, key=lambda code: (-counts[code], names[code]))[:TOP]
+    lookup = np.full(len(names) + 1, len(kept), dtype=np.int16)
     lookup[kept] = np.arange(len(kept))
     # Code −1, null, reads the last entry.
     assert NULL_CODE == -1
     values = SliceValues(
-        name=name, source=f"features.{column}", values=tuple(named[code] for code in kept), trained=True
+        name=name,
+        source=CROSS.join(f"features.{column}" for column in columns),
+        values=tuple(names[code] for code in kept),
+        trained=True,
     )
-    return Dimension(column, values, lookup[texts.codes])
+    return Dimension(cut, values, lookup[codes])
+
+
+ARM = "arm"
+SKETCHED = ("score", "latency_ms", "confidence")
+"""Outputs whose quantiles are kept per arm."""
+
+
+def arm_slice(arms: Arms | None, found: Iterable[tuple[FieldPlan, str]]) -> tuple[Slice, ...]:
+    """The dimension of the arms as the contract has it; none without arms.
+
+    Args:
+        arms: of the A/B test.
+        found: the fields that are watched, each with the reason.
+    """
+    if arms is None:
+        return ()
+    watched = {planned.name for planned, _ in found}
+    sketches = tuple(name for name in SKETCHED if name in watched)
+    return (Slice(name=ARM, source=ARM, values=tuple(arms.shares), sketches=sketches),)
+
+
+def arm_values(arms: Arms | None) -> tuple[SliceValues, ...]:
+    """The dimension of the arms as the baseline has it: training holds none, so arms are judged against `all`."""
+    return () if arms is None else (SliceValues(name=ARM, source=ARM, values=tuple(arms.shares), trained=False),)
+
+
+def _read_members(table: Table, column: str, *, crossed: bool) -> tuple[list[str], CodeArray]:
+    """Read a column as the texts that slices are named by and each row's code among them."""
+    kind = plain_type(table.columns[column])
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        raise OptionError(f"--slice {column}: the column holds {kind}; slice by texts, booleans or whole numbers")
+    try:
+        texts = read_texts(table, column, MAX_SLICE_TEXTS)
+    except TooManyTexts as error:
+        raise OptionError(f"--slice {column}: {error}; slice by a column with fewer values") from error
+    names = [_FLAGS[text] if pa.types.is_boolean(kind) else text for text in texts.values]
+    codes = texts.codes.astype(np.int64)
+    if crossed:
+        # A member that holds what joins members could be taken for two.
+        lookup = np.array([NULL_CODE if CROSS in name else code for code, name in enumerate(names)] + [NULL_CODE])
+        codes = lookup[codes]
+    return names, codes
+
+
+def _cross(
+    left: list[str], left_codes: CodeArray, right: list[str], right_codes: CodeArray
+) -> tuple[list[str], CodeArray]:
+    """Join two members: the pairs that rows hold, and each row's code among them; a null makes a null."""
+    both = (left_codes != NULL_CODE) & (right_codes != NULL_CODE)
+    pairs, code = np.unique(left_codes[both] * len(right) + right_codes[both], return_inverse=True)
+    codes = np.full(len(left_codes), NULL_CODE, dtype=np.int64)
+    codes[both] = code
+    names = [f"{left[pair // len(right)]}{CROSS}{right[pair % len(right)]}" for pair in pairs.tolist()]
+    if len(names) > MAX_SLICE_TEXTS:
+        raise OptionError(
+            f"--slice: more than {MAX_SLICE_TEXTS:,} distinct values when crossed; cross columns with fewer values"
+        )
+    return names, codes

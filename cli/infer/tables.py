@@ -76,8 +76,13 @@ class Table:
 
 
 @contextmanager
-def open_table(path: Path) -> Iterator[Table]:
+def open_table(path: Path, types: Mapping[str, pa.DataType] | None = None) -> Iterator[Table]:
     """Open a Parquet, CSV (also tab-separated) or Arrow IPC file; the content decides, then the ending.
+
+    Args:
+        path: the file.
+        types: of columns of a CSV file, where they are known; others, and those that do not fit, are found by their
+            values.
 
     Raises:
         TableError: there is no such file, it is no table, it has no rows, or two columns share a name.
@@ -90,7 +95,7 @@ def open_table(path: Path) -> Iterator[Table]:
             source = Path(folder) / "table.parquet"
             try:
                 if kind == "csv":
-                    _csv_to_parquet(path, source)
+                    _csv_to_parquet(path, source, types or {})
                 else:
                     _arrow_to_parquet(path, source, unreadable)
             except pa.ArrowException as error:
@@ -108,7 +113,7 @@ def open_table(path: Path) -> Iterator[Table]:
             _check_names(parquet.schema_arrow.names, path)
             unreadable |= {f.name: _in_words(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
             if parquet.metadata.num_rows == 0:
-                raise TableError(f"{path} has no rows; give a table of training data")
+                raise TableError(f"{path} has no rows; give a table that has some")
             yield Table(path.name, parquet, unreadable)
 
 
@@ -197,9 +202,9 @@ def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> N
                 writer.write_batch(batch.select(kept.names).replace_schema_metadata(None))
 
 
-def _csv_to_parquet(path: Path, target: Path) -> None:
+def _csv_to_parquet(path: Path, target: Path, known: Mapping[str, pa.DataType]) -> None:
     """Stream a CSV file, its column types widened and the file read again where a later row asks for it."""
-    types: dict[str, pa.DataType] = {}
+    types: dict[str, pa.DataType] = dict(known)
     while True:
         try:
             _csv_once(path, target, types)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 from barograph.contract import Contract
+from barograph.contract_check import CONFIDENCE
 from barograph.pii import Pii
 from barograph.tables import Block, LabelTables, PredictionTables
 from barograph.values import InvalidEvent
@@ -92,7 +93,8 @@ def _predictions(file: EventFile, contract: Contract, version: str | None, table
     _check_times(file)
     if version is None and "version" not in found:
         raise LoadError(f"{file.path} has no column version: say which version made the predictions, with --version.")
-    missing = [field.source for field in contract.fields if field.source not in found]
+    held = {*found, CONFIDENCE} if any(source.startswith("scores.") for source in found) else set(found)
+    missing = [field.source for field in contract.fields if field.source not in held]
     if contract.fields and len(missing) == len(contract.fields):
         raise LoadError(
             f"{file.path} has no column of a field that the contract of {contract.model} watches: "

@@ -75,6 +75,11 @@ class EventFile:
             raise LoadError(f"{self.path} cannot be read further: {_first_line(error)}.") from error
 
     @property
+    def has_text_values(self) -> bool:
+        """Whether every value is written as text, as in CSV."""
+        return self._kind == "csv"
+
+    @property
     def _title(self) -> str:
         return {"parquet": "Parquet", "csv": "a CSV table", "file": "an Arrow file", "stream": "an Arrow stream"}[
             self._kind
@@ -136,7 +141,8 @@ def csv_types(contract: Contract) -> dict[str, pa.DataType]:
     if contract.label is not None and contract.label.type == "category":
         types["label"] = pa.string()
     for cut in contract.slices:
-        types |= _named(cut.source, pa.string())
+        for source in cut.sources:
+            types |= _named(source, pa.string())
     for field in contract.fields:
         if field.type in _TYPES:
             types |= _named(field.source, _TYPES[field.type])

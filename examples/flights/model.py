@@ -44,31 +44,32 @@ class DelayModel:
     """A trained classifier with the categories that it knows."""
 
     estimator: Any
+    features: tuple[str, ...]
     categories: Mapping[str, Any]
     """By feature, an Arrow array; a value that training did not hold is treated as missing."""
 
     def scores(self, rows: pa.Table) -> FloatArray:
         """The probability of arriving late, shape (n_rows,)."""
         with _one_thread():
-            scores: FloatArray = self.estimator.predict_proba(_matrix(rows, self.categories))[:, 1]
+            scores: FloatArray = self.estimator.predict_proba(_matrix(rows, self.features, self.categories))[:, 1]
         return scores
 
 
-def train(rows: pa.Table) -> DelayModel:
+def train(rows: pa.Table, features: tuple[str, ...] = FEATURES) -> DelayModel:
     """Fit the classifier to the rows that have a label; the same rows give the same model."""
     labelled = rows.filter(rows["label"].is_valid())
     categories = {
-        name: labelled[name].unique().drop_null() for name in FEATURES if pa.types.is_string(labelled[name].type)
+        name: labelled[name].unique().drop_null() for name in features if pa.types.is_string(labelled[name].type)
     }
     estimator = HistGradientBoostingClassifier(
-        categorical_features=[name in categories for name in FEATURES], **_SETTINGS
+        categorical_features=[name in categories for name in features], **_SETTINGS
     )
     with _one_thread():
-        estimator.fit(_matrix(labelled, categories), labelled["label"].to_numpy())
-    return DelayModel(estimator, categories)
+        estimator.fit(_matrix(labelled, features, categories), labelled["label"].to_numpy())
+    return DelayModel(estimator, features, categories)
 
 
-def out_of_fold_scores(rows: pa.Table) -> FloatArray:
+def out_of_fold_scores(rows: pa.Table, features: tuple[str, ...] = FEATURES) -> FloatArray:
     """Score every row by a model that saw nothing of its week.
 
     These are the honest baseline of the score: in-sample scores are more extreme than any that production will see,
@@ -82,7 +83,7 @@ def out_of_fold_scores(rows: pa.Table) -> FloatArray:
     scores = np.full(rows.num_rows, np.nan)
     for held_out in range(FOLDS):
         inside = fold == held_out
-        scores[inside] = train(rows.filter(pa.array(~inside))).scores(rows.filter(pa.array(inside)))
+        scores[inside] = train(rows.filter(pa.array(~inside)), features).scores(rows.filter(pa.array(inside)))
     return scores
 
 
@@ -127,10 +128,10 @@ def _one_thread() -> AbstractContextManager[object]:
     return limits
 
 
-def _matrix(rows: pa.Table, categories: Mapping[str, Any]) -> FloatArray:
+def _matrix(rows: pa.Table, features: tuple[str, ...], categories: Mapping[str, Any]) -> FloatArray:
     """Features as doubles, shape (n_rows, n_features): categories by index, missing and unknown ones NaN."""
     columns = []
-    for name in FEATURES:
+    for name in features:
         column = pc.index_in(rows[name], value_set=categories[name]) if name in categories else rows[name]
         columns.append(column.cast(pa.float64()).to_numpy())
     return np.column_stack(columns)

@@ -1,4 +1,7 @@
-"""Write what the demo replays: the training table, the predictions of August to December, and their labels.
+"""Write what the demo replays: training tables, the predictions of August to December, and their labels.
+
+From October on a candidate, version 2, answers a tenth of the flights as arm b: it knows no weather. Which flights
+these are follows from their ids, so that a run can be repeated.
 
 Training keeps its own times. Predictions and labels move forward by the same whole number of weeks, so that the last
 flight has just landed and every event keeps its hour of the week.
@@ -6,20 +9,30 @@ flight has just landed and every event keeps its hour of the week.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from examples.flights.data import UTC_MS, read_flights
-from examples.flights.features import FEATURES, flight_rows
+from examples.flights.features import FEATURES, WEATHER, flight_rows
 from examples.flights.model import Quality, classes, out_of_fold_scores, quality, train
 
 TRAINING_DATES = ("2013-06-01", "2013-07-31")
 REPLAY_DATES = ("2013-08-01", "2013-12-31")
+CANDIDATE_FROM = "2013-10-01"
+"""The first local date on which the candidate answers."""
+CONTROL, CANDIDATE = "1", "2"
+"""Versions."""
+ARM_SHARES = {"a": 0.9, "b": 0.1}
+"""Of the control and of the candidate."""
+CANDIDATE_FEATURES = tuple(name for name in FEATURES if name not in WEATHER)
 WEEK_MS = 7 * 86_400_000
 ROW_GROUP_ROWS = 20_000
 """Small enough that reading by row groups is a stream for a table of this size too."""
@@ -31,8 +44,10 @@ class FlightsTables:
 
     train: pa.Table
     """Features under their own names, `score` (out of fold), `class`, `label`, `at`; rows in order of `at`."""
+    candidate_train: pa.Table
+    """The same with the candidate's scores and classes."""
     predictions: pa.Table
-    """`id`, `at`, `context.original_date`, `features.NAME`, `score`, `class`; rows in order of `at`."""
+    """`id`, `at`, `version`, `arm`, `context.original_date`, `features.NAME`, `score`, `class`; in order of `at`."""
     labels: pa.Table
     """`id`, `label`, `at` (the landing); rows in order of `at`."""
     shift_weeks: int
@@ -47,6 +62,7 @@ class FlightsFiles:
     """Where the tables were written."""
 
     train: Path
+    candidate_train: Path
     predictions: Path
     labels: Path
     tables: FlightsTables
@@ -55,11 +71,16 @@ class FlightsFiles:
     def contents(self) -> tuple[tuple[Path, pa.Table], ...]:
         """Each file with its table."""
         tables = self.tables
-        return (self.train, tables.train), (self.predictions, tables.predictions), (self.labels, tables.labels)
+        return (
+            (self.train, tables.train),
+            (self.candidate_train, tables.candidate_train),
+            (self.predictions, tables.predictions),
+            (self.labels, tables.labels),
+        )
 
 
 def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
-    """Train the model, replay its months, and write `train`, `predictions` and `labels` as Parquet files.
+    """Train both models, replay its months, and write its tables as Parquet files.
 
     Args:
         out_dir: created where missing; files in it are replaced.
@@ -73,6 +94,7 @@ def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
     out_dir.mkdir(parents=True, exist_ok=True)
     files = FlightsFiles(
         train=out_dir / "train.parquet",
+        candidate_train=out_dir / "train-candidate.parquet",
         predictions=out_dir / "predictions.parquet",
         labels=out_dir / "labels.parquet",
         tables=tables,
@@ -91,21 +113,24 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
     if now.tzinfo is None:
         raise ValueError(f"now={now.isoformat()} has no time zone; pass one, such as datetime.now(UTC).")
     training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
-    model = train(training)
-    baseline_scores, replayed_scores = out_of_fold_scores(training), model.scores(replayed)
+    model, candidate = train(training), train(training, CANDIDATE_FEATURES)
+    baseline_scores, control_scores = out_of_fold_scores(training), model.scores(replayed)
+    on_candidate = answered_by_candidate(replayed)
+    replayed_scores = np.where(on_candidate, candidate.scores(replayed), control_scores)
+    arm = pa.array(on_candidate.astype(np.int8))
     landed = replayed.filter(replayed["label"].is_valid()).sort_by([("landed_at", "ascending"), ("id", "ascending")])
 
     last_ms = max(pc.max(times.cast(pa.int64())).as_py() for times in (replayed["at"], landed["landed_at"]))
     shift_weeks = (round(now.timestamp() * 1000) - last_ms) // WEEK_MS
     return FlightsTables(
-        train=pa.table(
-            {name: training[name] for name in ("at", *FEATURES)}
-            | {"score": baseline_scores, "class": classes(baseline_scores), "label": training["label"]}
-        ),
+        train=_training_table(training, baseline_scores),
+        candidate_train=_training_table(training, out_of_fold_scores(training, CANDIDATE_FEATURES)),
         predictions=pa.table(
             {
                 "id": replayed["id"],
                 "at": _shifted(replayed["at"], shift_weeks),
+                "version": pa.DictionaryArray.from_arrays(arm, [CONTROL, CANDIDATE]).cast(pa.string()),
+                "arm": pa.DictionaryArray.from_arrays(arm, list(ARM_SHARES)).cast(pa.string()),
                 "context.original_date": replayed["original_date"],
             }
             | {f"features.{name}": replayed[name] for name in FEATURES}
@@ -117,7 +142,22 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
         shift_weeks=shift_weeks,
         in_sample=quality(training, model.scores(training)),
         out_of_fold=quality(training, baseline_scores),
-        held_out=quality(replayed, replayed_scores),
+        held_out=quality(replayed, control_scores),
+    )
+
+
+def answered_by_candidate(rows: pa.Table) -> NDArray[np.bool_]:
+    """Which flights the candidate answers, shape (n_rows,)."""
+    begun = pc.greater_equal(rows["original_date"], CANDIDATE_FROM).to_numpy(zero_copy_only=False)
+    place = np.array([zlib.crc32(flight.encode()) for flight in rows["id"].to_pylist()], dtype=np.float64) / 2**32
+    answered: NDArray[np.bool_] = begun & (place >= ARM_SHARES["a"])
+    return answered
+
+
+def _training_table(training: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
+    return pa.table(
+        {name: training[name] for name in ("at", *FEATURES)}
+        | {"score": scores, "class": classes(scores), "label": training["label"]}
     )
 
 

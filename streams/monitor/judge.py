@@ -10,12 +10,15 @@ from barograph.contract import Window
 from numpy.typing import NDArray
 
 from sketches.bins import RATE_KINDS
+from sketches.distances import jensen_shannon
+from sketches.fdr import q_values
 from sketches.layout import ERRORS, EVENTS, IntArray
 from sketches.levels import LEVEL_NAMES, Level
-from sketches.psi import psi_verdicts
+from sketches.psi import Expectation, psi_verdicts
 from sketches.rates import rate_verdicts
 from streams.monitor.series import Series
 from streams.monitor.windows import step_s
+from streams.slots import slot_unit_s, slots_of
 
 Columns = dict[str, Any]
 WINDOWS_AT_ONCE = 64
@@ -37,6 +40,33 @@ def window_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray
     return summed
 
 
+def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> Expectation | None:
+    """What windows should hold by the hours of the week that they lie in; None where the whole week judges.
+
+    That takes a contract that asks for it and a baseline that holds the hours; `ends_s` ascends.
+    """
+    season = series.compiled.season
+    if season is None or not len(season.groups) or series.contract.season != "hour_of_week":
+        return None
+    step = step_s(series.contract, window)
+    first = ends_s[0] - window.length_s
+    cells = series.stack(first, ends_s[-1], step, n_slices=1)[:, 0, series.compiled.row_cells]
+    n_cells = series.layout.n_cells
+    events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
+    summed = np.zeros((len(events) + 1, len(season.fields)), dtype=np.int64)
+    np.cumsum(events, axis=0, out=summed[1:])
+    unit_s = slot_unit_s(series.contract.pane_s)
+    starts = first + np.arange(len(events)) * step
+    begins = np.flatnonzero(np.diff(starts // unit_s, prepend=-1))
+    slots, of_unit = np.unique(slots_of(starts[begins], unit_s, season.timezone), return_inverse=True)
+    end = (np.array(ends_s) - first) // step
+    start = end - window.length_s // step
+    n = np.zeros((len(ends_s), len(slots), len(season.fields)), dtype=np.int64)
+    for slot, begin, until in zip(of_unit.tolist(), begins.tolist(), [*begins[1:].tolist(), len(events)], strict=True):
+        n[:, slot] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
+    return season.expectation(slots.tolist(), n)
+
+
 def judge(
     series: Series,
     window: Window,
@@ -46,7 +76,7 @@ def judge(
     pos: int,
     judged_ms: int,
     *,
-    always: bool,
+    always: NDArray[np.bool_],
 ) -> tuple[Columns | None, Columns | None]:
     """Judge windows of one length.
 
@@ -59,7 +89,7 @@ def judge(
             only the morning was recorded is no day: its level is `insufficient`, whatever its PSI.
         pos: of the progress record that gave rise to the verdicts.
         judged_ms: the wall clock.
-        always: whether windows without any event get verdicts too.
+        always: which windows get verdicts without any event too, shape (len(ends_s),).
 
     Returns:
         Columns of `drift` and of `rates`; None where there is no row.
@@ -71,8 +101,8 @@ def judge(
         counts = window_counts(series, window, some)
         chosen = slice(first, first + WINDOWS_AT_ONCE)
         some_lost, some_whole = lost[chosen], whole[chosen]
-        if not always:
-            seen = counts[:, 0, EVENTS] > 0
+        seen = (counts[:, 0, EVENTS] > 0) | always[chosen]
+        if not seen.all():
             if not seen.any():
                 continue
             some = [end for end, keep in zip(some, seen.tolist(), strict=True) if keep]
@@ -143,6 +173,11 @@ class _Batch:
         names = pa.array([field.name for field in self.series.layout.fields], pa.string())
         return names.take(pa.array(field_index))
 
+    def weights(self) -> NDArray[np.float64]:
+        """How important the contract calls each field of the layout, shape (n_fields,)."""
+        weights = {field.name: field.weight for field in self.series.contract.fields}
+        return np.array([weights.get(field.name, 1.0) for field in self.series.layout.fields])
+
     def drift(self) -> Columns:
         bins = self.series.compiled.bins
         lines = self.series.contract.lines
@@ -151,12 +186,29 @@ class _Batch:
         if not bins.n_groups:
             return {}
         wanted = self.wanted(bins.slice_index)
-        found = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=lines.minor, major=lines.major)
+        expected = seasonal_expectation(self.series, self.window, self.ends_s.tolist())
+        found = psi_verdicts(
+            bins.base_bins,
+            window_bins,
+            bins.starts,
+            phi=phi,
+            minor=lines.minor,
+            major=lines.major,
+            expected=expected,
+        )
+        q = q_values(
+            found.p_value,
+            self.weights()[bins.field_index],
+            family=bins.slice_index,
+            compared=wanted & found.enough & self.whole[:, None],
+        )
+        js = jensen_shannon(bins.base_bins if expected is None else expected.share, window_bins, bins.starts)
         where = np.nonzero(wanted)
         w, g = where
         top = found.top_bin[where]
         top_flat = bins.starts[g] + np.maximum(top, 0)
         m = np.add.reduceat(bins.base_bins, bins.starts)[g]
+        share = bins.base_bins[top_flat] / m if expected is None else expected.share[w, top_flat]
         n = found.n[where]
         labels = pa.array(np.array(bins.labels, dtype=object), pa.string()).take(pa.array(top_flat))
         columns = self.common(where, bins.slice_index, self.field_names(bins.field_index))
@@ -165,7 +217,9 @@ class _Batch:
             "psi": found.psi[where],
             "psi_low": found.low[where],
             "psi_high": found.high[where],
+            "js": js[where],
             "p_value": found.p_value[where],
+            "q_value": q[where],
             "df": found.df[where].astype(np.int32),
             "phi": phi[g],
             "level": self.levels(found.level[where], w),
@@ -173,7 +227,7 @@ class _Batch:
             "line_major": np.full(len(w), lines.major),
             "top_bin": pa.array(labels).fill_null("") if (top >= 0).all() else _blank(labels, top < 0),
             "top_bin_index": top.astype(np.int32),
-            "expected_share": bins.base_bins[top_flat] / m,
+            "expected_share": share,
             "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
             "visible_shift": found.visible_shift[where],
         }

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import structlog
-from barograph.contract import SECONDS_PER_HOUR, Contract, Window
+from barograph.contract import SECONDS_PER_HOUR, Window
 from numpy.typing import NDArray
 
 from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
+from streams.monitor.describe import describe
 from streams.monitor.judge import judge
+from streams.monitor.model import ModelState, SeriesKey
+from streams.monitor.rollups import Rollups, mark_sealed, touch
 from streams.monitor.rows import (
     MAX_MS,
     chain_rows,
@@ -28,41 +32,23 @@ from streams.monitor.rows import (
 )
 from streams.monitor.series import Compiled, Pane, Series
 from streams.monitor.store import Store, Writes, restore_panes, restore_volume
+from streams.monitor.summaries import over_budget
+from streams.monitor.tallied import add_tallies
+from streams.monitor.violations import violation_columns
 from streams.monitor.windows import all_ends, ends_covering, last_end_s, reach_s, step_s, uses_hours
-from streams.records import Part, Progress, RecordError
+from streams.records import Part, Progress, RecordError, Tally
 from streams.registry import Registry
-from streams.summarise import merge_moments, merge_sketch
 from streams.topics import parts_partition
 
 log = structlog.get_logger()
 
+RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
 PANE_BUDGET_BYTES = 512 * 1024 * 1024
 """How much the panes of one partition of `parts` may take in memory once they are written."""
-
-SeriesKey = tuple[str, str]
-WindowKey = tuple[SeriesKey, Window, int]
-
-
-@dataclass
-class ModelState:
-    """What is held of one model."""
-
-    contract: Contract
-    series: dict[SeriesKey, Series] = field(default_factory=dict)
-    sealed_until_s: int | None = None
-    loaded_from_s: int = 0
-    """Panes that start at or after it are in memory, or do not exist."""
-    set_down: set[int] = field(default_factory=set)
-    """Starts of panes that were written and dropped before their time, because there were too many."""
-    awaiting: dict[WindowKey, int] = field(default_factory=dict)
-    """Windows that late records touched, with the offset of the first."""
-    revised_s: dict[WindowKey, float] = field(default_factory=dict)
-
-    def pane_starts(self) -> set[int]:
-        """Starts of the panes that wait to be sealed or are still needed, those that were set down included."""
-        return self.set_down.union(*(series.panes for series in self.series.values()))
+SUMMARIES_OF_BUDGET = 4
+"""Which part of the panes' budget merged sketches may take beside them: one in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +88,9 @@ class PartitionState:
         self._done = self._chain.newest_pos()
         """What was done with records up to here is in the panes that are loaded: merged, or put aside."""
         self._written_s = clock()
+        self._tallied: list[tuple[Tally, int]] = []
+        """What is not written yet, each with its `pos`."""
+        self._rollups = Rollups(partition, store, self._series, self._have, revise_s, clock)
         self.late_events = 0
 
     # ---------------------------------------------------------------------------------------------- records
@@ -109,8 +98,8 @@ class PartitionState:
     def part(self, part: Part, offset: int) -> Dead | None:
         """Merge a part; return it as dead where it cannot be."""
         pos = make_pos(self._epoch, offset)
-        if any(self._chain.resketched(r.partition, r.start, part.source_topic_id, pos) for r in part.ranges):
-            return Dead(offset, "covers offsets that were sketched before: offsets of the sketcher were reset")
+        if self._resketched(part, pos):
+            return Dead(offset, RESKETCHED)
         state = self._model(part.model)
         if state is None:
             return Dead(offset, f"no contract of model {part.model} is applied")
@@ -133,6 +122,21 @@ class PartitionState:
             # Also what was merged before marks its windows: the verdicts may not have been written then.
             self._touch(state, series, part.pane_start_s, offset)
         return None
+
+    def tally(self, tally: Tally, offset: int) -> Dead | None:
+        """Take in what was counted beside the panes; return it as dead where it was counted before.
+
+        Nothing is added up here: its rows carry their `pos` in the key, so that a record which comes again replaces
+        its own rows.
+        """
+        pos = make_pos(self._epoch, offset)
+        if self._resketched(tally, pos):
+            return Dead(offset, RESKETCHED)
+        self._tallied.append((tally, pos))
+        return None
+
+    def _resketched(self, record: Part | Tally, pos: int) -> bool:
+        return any(self._chain.resketched(r.partition, r.start, record.source_topic_id, pos) for r in record.ranges)
 
     def progress(self, progress: Progress, offset: int) -> tuple[Writes | None, int]:
         """Follow a progress record: seal, judge, revise.
@@ -163,7 +167,8 @@ class PartitionState:
 
     def _acknowledged(self, offset: int) -> int:
         awaiting = [first for state in self._models.values() for first in state.awaiting.values()]
-        return min([offset + 1, *awaiting])
+        days = [first for state in self._models.values() for first in state.dirty_days.values() if first is not None]
+        return min([offset + 1, *awaiting, *days])
 
     # ---------------------------------------------------------------------------------------------- models
 
@@ -182,7 +187,7 @@ class PartitionState:
             if contract is not None and contract is not state.contract and contract.pane_s == state.contract.pane_s:
                 state.contract = contract
                 for series in state.series.values():
-                    series.contract = contract
+                    series.follow(contract)
             return state
         if contract is None:
             return None
@@ -222,6 +227,7 @@ class PartitionState:
             for at in new:
                 # What is loaded may hold more than the sum did: another process may have written it meanwhile.
                 series.hours.pop(at // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
+                series.summaries.touch(at)
         state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
 
     def _series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
@@ -264,17 +270,15 @@ class PartitionState:
                 pane = series.panes.get(start_s)
                 if pane is not None:
                     pane.seal(pos)
-            if self._is_current(contract.model, key):
-                empty = [start_s for start_s in silent if start_s not in series.panes]
-                if empty:
-                    writes.volume.append(silent_columns(series, empty, self._partition, pos))
-        if uses_hours(contract):
-            self._close_hours(state, before, until)
+            holds = self._holds(contract.model, key, np.array(silent))
+            empty = [at for at, held in zip(silent, holds.tolist(), strict=True) if held and at not in series.panes]
+            if empty:
+                writes.volume.append(silent_columns(series, empty, self._partition, pos))
+        self._close_hours(state, before, until)
         for window, ends in all_ends(contract, before, until):
             for key, series in self._judged_series(state):
-                self._judge(
-                    state, series, window, list(ends), pos, writes, always=self._is_current(contract.model, key)
-                )
+                always = self._holds(contract.model, key, np.array(ends) - contract.pane_s)
+                self._judge(state, series, window, list(ends), pos, writes, always=always)
         return True
 
     def _sealable_s(self, state: ModelState) -> int | None:
@@ -329,10 +333,15 @@ class PartitionState:
                 self._series(state, version, entry.baseline_id)
         return sorted(state.series.items())
 
-    def _is_current(self, model: str, key: SeriesKey) -> bool:
+    def _holds(self, model: str, key: SeriesKey, starts_s: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of which panes' silence a series has to tell: the version is registered, and its baseline then is this."""
         version, baseline_id = key
-        history, unregistered = self._registry().effective(model, version)
-        return not unregistered and bool(history) and history[-1].baseline_id == baseline_id
+        held = np.zeros(len(starts_s), dtype=bool)
+        registry = self._registry()
+        if not registry.effective(model, version)[1]:
+            for begin, end in registry.spans(model, version, baseline_id):
+                held |= (starts_s >= begin) & (starts_s < end)
+        return held
 
     # ---------------------------------------------------------------------------------------------- judging
 
@@ -345,7 +354,7 @@ class PartitionState:
         pos: int,
         writes: Writes,
         *,
-        always: bool,
+        always: NDArray[np.bool_] | None = None,
     ) -> None:
         contract = state.contract
         if step_s(contract, window) > contract.pane_s:
@@ -359,19 +368,29 @@ class PartitionState:
             dtype=np.float64,
         )
         whole = self._whole(state, series, window, np.array(ends_s))
-        drift, rates = judge(series, window, ends_s, lost, whole, pos, int(self._clock() * 1000), always=always)
-        if drift is not None:
-            writes.drift.append(drift)
-        if rates is not None:
-            writes.rates.append(rates)
+        if always is None:
+            always = np.zeros(len(ends_s), dtype=bool)
+        now_ms = int(self._clock() * 1000)
+        drift, rates = judge(series, window, ends_s, lost, whole, pos, now_ms, always=always)
+        have = partial(self._have_described, state)
+        distances = describe(series, window, ends_s, lost, whole, pos, now_ms, have)
+        for rows, into in ((drift, writes.drift), (rates, writes.rates), (distances, writes.distances)):
+            if rows is not None:
+                into.append(rows)
 
     def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which windows lie within the record: not before its first event, not beyond the end of a replay."""
+        """Which windows lie within the record.
+
+        That is not before its first event, not beyond the end of a replay, and not over the change to another baseline.
+        """
         if series.first_s is None:
             return np.zeros(len(ends_s), dtype=bool)
-        whole: NDArray[np.bool_] = ends_s - window.length_s >= series.first_s
-        mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
-        if mark is not None and mark >= ENDED_MS:
+        starts_s = ends_s - window.length_s
+        whole: NDArray[np.bool_] = starts_s >= series.first_s
+        spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
+        if spans:
+            whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
+        if self._has_ended(state):
             last_s = max(state.pane_starts(), default=None)
             if last_s is not None:
                 whole &= ends_s <= last_s + state.contract.pane_s
@@ -383,9 +402,8 @@ class PartitionState:
         for window in contract.windows:
             for end in ends_covering(window, pane_start_s, contract.pane_s, until):
                 state.awaiting.setdefault(((series.version, series.baseline_id), window, end), offset)
-        if uses_hours(contract):
-            # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
-            series.dirty_hours.add(pane_start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR)
+        # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
+        touch(state, series, pane_start_s, offset, ended=self._has_ended(state))
 
     def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
         now = self._clock()
@@ -398,7 +416,7 @@ class PartitionState:
                 del state.awaiting[key]
         for (series_key, window), ends in due.items():
             for run in _runs(ends, window):
-                self._judge(state, state.series[series_key], window, run, pos, writes, always=False)
+                self._judge(state, state.series[series_key], window, run, pos, writes)
         if len(state.revised_s) > 10_000:
             state.revised_s = {k: at for k, at in state.revised_s.items() if now - at < self._revise_s}
         return bool(due)
@@ -429,6 +447,27 @@ class PartitionState:
                 if start not in series.hours:
                     series.hours[start] = self._hour(series, start)
 
+    def _have(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Have all panes of [start, end) in memory."""
+        if start_s < state.loaded_from_s:
+            self._restore(state.contract.model, state, start_s, end_s)
+        self._pick_up(state, start_s, end_s)
+
+    def _has_ended(self, state: ModelState) -> bool:
+        """Whether history has ended, so that no event is expected at all."""
+        mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
+        return mark is not None and mark >= ENDED_MS
+
+    def _have_described(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Have in memory all panes of [start, end), and the sums of the hours that loading them dropped."""
+        self._have(state, start_s, end_s)
+        if uses_hours(state.contract):
+            first = -(-start_s // SECONDS_PER_HOUR) * SECONDS_PER_HOUR
+            for series in state.series.values():
+                for start in range(first, end_s - SECONDS_PER_HOUR + 1, SECONDS_PER_HOUR):
+                    if start not in series.hours:
+                        series.hours[start] = self._hour(series, start)
+
     def _hour(self, series: Series, start_s: int) -> Any:
         total = series.layout.empty_counts()
         for at in range(start_s, start_s + SECONDS_PER_HOUR, series.contract.pane_s):
@@ -438,13 +477,15 @@ class PartitionState:
         return total
 
     def _close_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
+        mark_sealed(state, before_s, until_s)
+        if not uses_hours(state.contract):
+            return
         first = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         last = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         self._pick_up(state, first, last)
         for series in state.series.values():
             for start in range(first, last, SECONDS_PER_HOUR):
                 series.hours[start] = self._hour(series, start)
-                series.dirty_hours.add(start)
 
     # ---------------------------------------------------------------------------------------------- writing
 
@@ -453,9 +494,12 @@ class PartitionState:
         for state in self._models.values():
             for series in state.series.values():
                 self._collect_series(state, series, writes)
+            self._rollups.collect(state, writes, ended=self._has_ended(state))
             self._forget(state)
             self._collect_progress(state, writes, pos, now_ms)
         self._set_down()
+        add_tallies(writes, self._tallied, self._partition)
+        self._tallied = []
         writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
         writes.chain = chain_rows(self._chain, self._partition, self._parts_topic_id, self._epoch)
         self._chain.new_losses = []
@@ -471,40 +515,13 @@ class PartitionState:
             sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
             writes.panes.append(pane_columns(series, some, self._partition, pane_s, sealed))
             writes.volume.append(volume_columns(series, some, self._partition, sealed))
+            broken = violation_columns(series, some, self._partition)
+            if broken is not None:
+                writes.violations.append(broken)
+        if self._live:
+            self._rollups.collect_open(state, series, dirty, writes)
         for pane in dirty:
             pane.dirty = False
-        closed = sorted(hour for hour in series.dirty_hours if hour + SECONDS_PER_HOUR <= until)
-        rolled = [pane for pane in (self._rollup(state, series, hour) for hour in closed) if pane is not None]
-        if rolled:
-            ones = np.ones(len(rolled), dtype=bool)
-            writes.rollups.append(pane_columns(series, rolled, self._partition, SECONDS_PER_HOUR, ones))
-        series.dirty_hours.difference_update(closed)
-
-    def _rollup(self, state: ModelState, series: Series, start_s: int) -> Pane | None:
-        """The merge of an hour's panes, as a pane; None where nothing came."""
-        if start_s < state.loaded_from_s:
-            self._restore(state.contract.model, state, start_s, start_s + SECONDS_PER_HOUR)
-        self._pick_up(state, start_s, start_s + SECONDS_PER_HOUR)
-        panes = [
-            series.panes[at]
-            for at in range(start_s, start_s + SECONDS_PER_HOUR, state.contract.pane_s)
-            if at in series.panes
-        ]
-        if not panes:
-            return None
-        merged = series.empty_pane(start_s)
-        for pane in panes:
-            merged.counts += pane.counts
-            merged.late += pane.late
-            merge_moments(merged.moments, pane.moments)
-            np.maximum(merged.pos, pane.pos, out=merged.pos)
-        for i in range(series.layout.n_fields):
-            sketch = None
-            for pane in panes:
-                if pane.sketches[i]:
-                    sketch = merge_sketch(sketch, series.open_sketch(i, pane.sketches[i]))
-            merged.sketches[i] = b"" if sketch is None else sketch.to_bytes()
-        return merged
 
     def _forget(self, state: ModelState) -> None:
         """Drop written panes and hours that no window ahead needs."""
@@ -520,6 +537,7 @@ class PartitionState:
                 del series.panes[start]
             for start in [at for at in series.hours if at < keep_hours and at not in series.dirty_hours]:
                 del series.hours[start]
+            series.summaries.forget(series, state.sealed_until_s)
         state.loaded_from_s = max(state.loaded_from_s, keep)
 
     def _set_down(self) -> None:
@@ -537,6 +555,8 @@ class PartitionState:
             start, state, series = held.pop()
             total -= series.panes.pop(start).n_bytes
             state.set_down.add(start)
+        every = [series.summaries for state in self._models.values() for series in state.series.values()]
+        over_budget(every, self._budget_bytes // SUMMARIES_OF_BUDGET)
 
     def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
         contract = state.contract

@@ -1,14 +1,16 @@
-"""The monitor's state → columns of `panes`, `rollups`, `volume`, `chain`, `losses`, `progress`."""
+"""The monitor's state → columns of `panes`, `rollups`, `new_categories`, `volume`, `chain`, `losses`, `progress`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.layout import ERRORS, EVENTS, IntArray
+from sketches.categorical import FrequentValue, UnseenCategories
+from sketches.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED, IntArray
 from streams.monitor.chain import Chain, Loss
 from streams.monitor.series import Pane, Series
 from warehouse.tables import ragged
@@ -40,18 +42,20 @@ def pane_columns(
     p, s, f = np.nonzero(chosen)
     kept = cells[np.repeat(chosen, n_cells, axis=2)]
     offsets = np.concatenate(([0], np.cumsum(n_cells[f])))
-    # Moments are kept of the slice `all` alone, and only where there was a number; elsewhere they are no zeros.
+    # Moments are kept of the slice `all` and of those that the contract names, and only where there was a number;
+    # elsewhere they are no zeros.
     moments = np.full((len(panes), n_slices, n_fields, 4), np.nan)
     moments[:, 0] = np.stack([pane.moments for pane in panes])
+    for i, pane in enumerate(panes):
+        for (j, k), of_slice in pane.kept.items():
+            moments[i, j, k] = of_slice.moments
     moments[~np.isfinite(moments[..., 2])] = np.nan
-    sketches = [
-        panes[i].sketches[k] if j == 0 else b"" for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)
-    ]
+    sketches = [_sketch(panes[i], j, k) for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
     pos = np.stack([pane.pos[:, 1:] for pane in panes])
     return {
-        **_common(series, parts_partition, len(p)),
-        "slice": _coded(s, layout.slices),
-        "field": _coded(f, [field.name for field in layout.fields]),
+        **common_columns(series, parts_partition, len(p)),
+        "slice": coded(s, layout.slices),
+        "field": coded(f, [field.name for field in layout.fields]),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), pane_s, dtype=np.int64),
         "n": n[p, s, f],
@@ -71,22 +75,71 @@ def pane_columns(
     }
 
 
+def _sketch(pane: Pane, slice_index: int, field_index: int) -> bytes:
+    if slice_index == 0:
+        return pane.sketches[field_index]
+    kept = pane.kept.get((slice_index, field_index))
+    return b"" if kept is None else kept.sketch
+
+
+TOP_CATEGORIES = 50
+"""Values named per field and hour."""
+
+
+def category_columns(series: Series, hours: Iterable[tuple[int, int, int, bytes]], pane_s: int) -> Columns | None:
+    """Rows of `new_categories`: of each hour and field the values that training did not hold.
+
+    Args:
+        series: whose hours they are.
+        hours: start, field, `pos` and sketch of each.
+        pane_s: how long each is.
+    """
+    starts: list[int] = []
+    fields: list[int] = []
+    positions: list[int] = []
+    found: list[FrequentValue] = []
+    for start_s, field_index, pos, data in hours:
+        sketch = series.open_sketch(field_index, data)
+        assert isinstance(sketch, UnseenCategories)
+        surest = sketch.surest(TOP_CATEGORIES)
+        found += surest
+        starts += [start_s] * len(surest)
+        fields += [field_index] * len(surest)
+        positions += [pos] * len(surest)
+    if not found:
+        return None
+    columns = common_columns(series, 0, len(found))
+    del columns["parts_partition"]
+    return {
+        **columns,
+        "field": coded(np.array(fields), [field.name for field in series.layout.fields]),
+        "category": pa.array([each.value for each in found], pa.string()),
+        "pane_start": np.array(starts, dtype=np.int64),
+        "pane_s": np.full(len(found), pane_s, dtype=np.int64),
+        "n_low": np.array([each.lower for each in found], dtype=np.int64),
+        "n_high": np.array([each.upper for each in found], dtype=np.int64),
+        "pos": np.maximum(np.array(positions, dtype=np.int64), 0),
+    }
+
+
 def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:
     """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
     layout = series.layout
-    counts = np.stack([pane.counts[:, : ERRORS + 1] for pane in panes])
+    counts = np.stack([pane.counts[:, :HEADER] for pane in panes])
     chosen = counts[:, :, EVENTS] > 0
     chosen[:, 0] = True
     p, s = np.nonzero(chosen)
     late = np.stack([pane.late for pane in panes])
     pos = np.stack([pane.pos[:, 0] for pane in panes])
     return {
-        **_common(series, parts_partition, len(p)),
-        "slice": _coded(s, layout.slices),
+        **common_columns(series, parts_partition, len(p)),
+        "slice": coded(s, layout.slices),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), series.contract.pane_s, dtype=np.int64),
         "n": counts[p, s, EVENTS],
         "errors": counts[p, s, ERRORS],
+        "timed": counts[p, s, TIMED],
+        "slow": counts[p, s, SLOW],
         "late": late[p, s],
         "sealed": sealed[p],
         "unregistered": np.full(len(p), series.unregistered),
@@ -99,12 +152,14 @@ def silent_columns(series: Series, starts_s: list[int], parts_partition: int, po
     n = len(starts_s)
     zeros = np.zeros(n, dtype=np.int64)
     return {
-        **_common(series, parts_partition, n),
-        "slice": _coded(zeros, series.layout.slices[:1]),
+        **common_columns(series, parts_partition, n),
+        "slice": coded(zeros, series.layout.slices[:1]),
         "pane_start": np.array(starts_s, dtype=np.int64),
         "pane_s": np.full(n, series.contract.pane_s, dtype=np.int64),
         "n": zeros,
         "errors": zeros,
+        "timed": zeros,
+        "slow": zeros,
         "late": zeros,
         "sealed": np.ones(n, dtype=bool),
         "unregistered": np.zeros(n, dtype=bool),
@@ -155,15 +210,17 @@ def loss_rows(losses: list[Loss], parts_partition: int, now_ms: int) -> list[dic
     ]
 
 
-def _common(series: Series, parts_partition: int, n: int) -> Columns:
+def common_columns(series: Series, parts_partition: int, n: int) -> Columns:
+    """The columns that say which series n rows are of."""
     zeros: IntArray = np.zeros(n, dtype=np.int64)
     return {
         "parts_partition": np.full(n, parts_partition, dtype=np.int64),
-        "model": _coded(zeros, [series.contract.model]),
-        "version": _coded(zeros, [series.version]),
-        "baseline_id": _coded(zeros, [series.baseline_id]),
+        "model": coded(zeros, [series.contract.model]),
+        "version": coded(zeros, [series.version]),
+        "baseline_id": coded(zeros, [series.baseline_id]),
     }
 
 
-def _coded(codes: NDArray[np.integer[Any]], values: Any) -> pa.Array:
+def coded(codes: NDArray[np.integer[Any]], values: Any) -> pa.Array:
+    """A column of texts by their positions in `values`."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(values), pa.string()))

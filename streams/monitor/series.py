@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from barograph.contract import Contract
+import structlog
+from barograph.contract import Contract, SketchKind
 from numpy.typing import NDArray
 
 from sketches.bins import PsiBins, RateCells
 from sketches.categorical import UnseenCategories
-from sketches.envelope import EnvelopeError
+from sketches.envelope import EnvelopeError, MixedSketches
 from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
+from sketches.season import Season
 from streams.flush import span
+from streams.monitor.summaries import Summaries
+from streams.monitor.trained import Trained, trained_of
 from streams.records import Part, RecordError
 from streams.summarise import merge_moments, merge_sketch
 
+log = structlog.get_logger()
+
 Sketch = NumericSketch | UnseenCategories
+KEPT_BYTES = 300
+"""What the objects around a kept sketch take, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBytes:
+    """Moments and sketch of a numeric field in one slice that the contract keeps them for."""
+
+    moments: NDArray[np.float64]
+    """Shape (N_MOMENTS,)."""
+    sketch: bytes
+    """Enveloped."""
 
 
 @dataclass(slots=True)
@@ -37,6 +56,8 @@ class Pane:
     """Shape (n_slices,): events that came after the pane was sealed."""
     sealed: bool = False
     dirty: bool = True
+    kept: dict[tuple[int, int], KeptBytes] = field(default_factory=dict)
+    """By slice and field, where it was kept of every value."""
 
     @property
     def n_events(self) -> int:
@@ -45,7 +66,8 @@ class Pane:
     @property
     def n_bytes(self) -> int:
         """What the pane takes in memory, about."""
-        return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches))
+        kept = sum(KEPT_BYTES + len(each.sketch) for each in self.kept.values())
+        return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches)) + kept
 
     def seal(self, pos: int) -> None:
         """Note that no event is expected any more, by the record at `pos`."""
@@ -62,6 +84,10 @@ class Compiled:
     rates: RateCells
     row_cells: NDArray[np.bool_]
     """Shape (width,): the columns that are cells, in the order of the fields."""
+    season: Season | None = None
+    """The hours of the week, where the baseline holds any."""
+    trained: dict[tuple[tuple[str, str], ...], list[Trained]] = field(default_factory=dict)
+    """Numeric fields to describe windows against, by the names and kinds of the contract's sketches."""
 
     @classmethod
     def of(cls, layout: Layout) -> Compiled:
@@ -69,7 +95,9 @@ class Compiled:
         cells = np.zeros(layout.width, dtype=bool)
         for start, n in zip(layout.starts.tolist(), layout.n_cells.tolist(), strict=True):
             cells[start : start + n] = True
-        return cls(layout, PsiBins(layout), RateCells(layout), cells)
+        bins = PsiBins(layout)
+        season = Season(bins) if layout.baseline.timezone else None
+        return cls(layout, bins, RateCells(layout), cells, season)
 
 
 @dataclass
@@ -85,15 +113,37 @@ class Series:
     hours: dict[int, IntArray] = field(default_factory=dict)
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
+    """Starts of hours (panes, where these are longer) whose roll-ups and categories are to be written."""
+    summaries: Summaries = field(default_factory=Summaries)
+    """Stretches of time whose sketches are held merged."""
     first_s: int | None = None
     """Start of the first pane in which anything came in time: where the record of this series begins.
 
     Late events do not move it, since windows that were judged as partly before the record would then be whole.
     """
+    _kinds: tuple[Contract, dict[str, SketchKind]] | None = None
+    """Kinds of sketches by field, and the contract that they are of."""
 
     @property
     def layout(self) -> Layout:
         return self.compiled.layout
+
+    @property
+    def trained(self) -> list[Trained]:
+        """The numeric fields, to describe windows against; they depend on the contract's kinds of sketches too."""
+        kinds = tuple((field.name, field.sketch) for field in self.contract.fields)
+        found = self.compiled.trained.get(kinds)
+        if found is None:
+            found = trained_of(self.contract, self.layout.fields)
+            self.compiled.trained = {kinds: found}
+        return found
+
+    def follow(self, contract: Contract) -> None:
+        """Go on under a changed contract."""
+        if contract.fields != self.contract.fields:
+            # Other kinds of sketches may be asked for, which do not merge with those held.
+            self.summaries.clear()
+        self.contract = contract
 
     def empty_pane(self, start_s: int) -> Pane:
         """A pane in which nothing was seen yet."""
@@ -121,6 +171,10 @@ class Series:
         columns = span(layout, part.field_from, part.field_to)
         if part.counts.shape[1] != HEADER + columns.stop - columns.start:
             raise RecordError(f"the part's counts do not have the width that baseline {self.baseline_id} asks for")
+        for s, f in part.kept_at.tolist():
+            inside = max(1, part.slice_from) <= s < part.slice_to and part.field_from <= f < part.field_to
+            if not inside or layout.fields[f].kind != "numeric":
+                raise RecordError(f"the part keeps values of slice {s} and field {f}, where it has none")
 
     def merge(self, pane: Pane, part: Part, pos: int, *, late: bool) -> bool:
         """Merge a part into the rows that have not had it yet; return whether any had not.
@@ -135,6 +189,7 @@ class Series:
         if not rows.any() and not header.any():
             return False
         sketches = self._merged_sketches(pane, part, rows) if part.sketches else None
+        kept = self._merged_kept(pane, part, rows)
         columns = span(layout, f0, f1)
         counts = part.counts[:, HEADER:]
         if not rows.all():
@@ -150,6 +205,11 @@ class Series:
             merged = pane.moments[f0:f1][fresh]
             merge_moments(merged, part.moments[fresh])
             pane.moments[f0 + fresh] = merged
+        for place, each in kept.items():
+            if each is None:
+                pane.kept.pop(place, None)
+            else:
+                pane.kept[place] = each
         pane.pos[s0:s1, 1 + f0 : 1 + f1] = np.where(rows, pos, pane.pos[s0:s1, 1 + f0 : 1 + f1])
         if f0 == 0:
             pane.pos[s0:s1, 0] = np.where(header, pos, pane.pos[s0:s1, 0])
@@ -161,6 +221,7 @@ class Series:
 
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:
         pane.counts[rows, columns] += counts
+        self.summaries.touch(pane.start_s)
         hour = self.hours.get(pane.start_s // 3600 * 3600)
         if hour is not None:
             hour[rows, columns] += counts
@@ -182,6 +243,141 @@ class Series:
                 merged.append(b"" if sketch is None else sketch.to_bytes())
         return merged
 
+    def _merged_kept(self, pane: Pane, part: Part, rows: NDArray[np.bool_]) -> dict[tuple[int, int], KeptBytes | None]:
+        """What a part changes in what is kept of slices; None where it is kept no more.
+
+        A pane's moments and sketch of a slice are of all of its values or they are none: where a part has values
+        and did not keep them (the contract asked for it later, or asks no more), what others kept goes.
+        """
+        told = {
+            (s, f): KeptBytes(moments, sketch)
+            for (s, f), moments, sketch in zip(
+                part.kept_at.tolist(), part.kept_moments, part.kept_sketches, strict=True
+            )
+        }
+        s0, f0 = part.slice_from, part.field_from
+        changed: dict[tuple[int, int], KeptBytes | None] = {}
+        for s, f in {*told, *pane.kept}:
+            if not (s0 <= s < part.slice_to and f0 <= f < part.field_to and rows[s - s0, f - f0]):
+                continue
+            shift = HEADER + int(self.layout.starts[f] - self.layout.starts[f0])
+            added = part.counts[s - s0, shift : shift + int(self.layout.n_cells[f]) - 1].any()
+            if added:
+                changed[s, f] = self._both(pane, told.get((s, f)), s, f)
+        return changed
+
+    def _both(self, pane: Pane, more: KeptBytes | None, s: int, f: int) -> KeptBytes | None:
+        """What a pane and a part keep of one slice and field, together."""
+        if more is None:
+            return None
+        held = pane.kept.get((s, f))
+        if held is None:
+            self._open_kept(f, more.sketch)
+            return None if self.has_values(pane, s, f) else more
+        return self.merged_kept(f, [held, more])
+
+    def has_values(self, pane: Pane, slice_index: int, field_index: int) -> bool:
+        """Whether a pane holds valid values of a slice and field."""
+        start = int(self.layout.starts[field_index])
+        return bool(pane.counts[slice_index, start : start + int(self.layout.n_cells[field_index]) - 1].any())
+
+    def merged_kept(self, field_index: int, every: list[KeptBytes]) -> KeptBytes | None:
+        """Merge what is kept of one slice and field; None where sketches differ in kind.
+
+        Raises:
+            RecordError: the bytes of a sketch are damaged.
+        """
+        if len(every) == 1:
+            return every[0]
+        moments, sketch = every[0].moments.copy()[None], self._open_kept(field_index, every[0].sketch)
+        for each in every[1:]:
+            more = self._open_kept(field_index, each.sketch)
+            if sketch is None or more is None:
+                return None
+            merge_moments(moments, each.moments[None])
+            sketch.merge(more)
+        return None if sketch is None else KeptBytes(moments[0], sketch.to_bytes())
+
+    def _open_kept(self, field_index: int, data: bytes) -> NumericSketch | None:
+        """Open what is kept of a slice; None where the contract changed its kind meanwhile."""
+        kept = self.layout.fields[field_index]
+        try:
+            return numeric_sketch(kept.integer, self._sketch_kind(kept.name), data)
+        except MixedSketches:
+            return None
+        except (EnvelopeError, ValueError) as error:
+            raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
+
+    def merged(self, start_s: int, panes: Sequence[Pane]) -> Pane:
+        """Merge panes (or hours) into one that begins at `start_s`.
+
+        Where a sketch of a field is missing or cannot be opened it has none: some of the values would pass for all.
+        """
+        total = self.empty_pane(start_s)
+        for pane in panes:
+            total.counts += pane.counts
+            total.late += pane.late
+            merge_moments(total.moments, pane.moments)
+            np.maximum(total.pos, pane.pos, out=total.pos)
+        for i in range(self.layout.n_fields):
+            numeric = self.layout.fields[i].kind == "numeric"
+            if numeric and any(not pane.sketches[i] and self.has_values(pane, 0, i) for pane in panes):
+                continue
+            total.sketches[i] = self._together(i, start_s, [pane.sketches[i] for pane in panes])
+        for s, f in sorted({place for pane in panes for place in pane.kept}):
+            with_values = [pane for pane in panes if self.has_values(pane, s, f)]
+            every = [pane.kept[s, f] for pane in with_values if (s, f) in pane.kept]
+            try:
+                both = self.merged_kept(f, every) if every and len(every) == len(with_values) else None
+            except RecordError as error:
+                log.error("sketch left out", start_s=start_s, slice=self.layout.slices[s], error=str(error))
+                continue
+            if both is not None:
+                total.kept[s, f] = both
+        return total
+
+    def unseen(self, start_s: int, panes: Sequence[Pane]) -> list[tuple[int, int, int, bytes]]:
+        """The sketches of unseen categories of some panes together: start, field, `pos` and sketch of each."""
+        found = []
+        for i, kept in enumerate(self.layout.fields):
+            if kept.kind != "category" or not any(pane.sketches[i] for pane in panes):
+                continue
+            data = self._together(i, start_s, [pane.sketches[i] for pane in panes])
+            if data:
+                found.append((start_s, i, int(max(pane.pos[0, 1 + i] for pane in panes)), data))
+        return found
+
+    def newest(self, one: Pane, other: Pane) -> Pane:
+        """Take of two states of one hour each row from the one that a later record changed."""
+        later = other.pos[:, 1:] > one.pos[:, 1:]
+        if not later.any():
+            return one
+        columns = np.repeat(later, self.layout.n_cells + TAIL, axis=1)
+        both = self.empty_pane(one.start_s)
+        both.counts[:, HEADER:] = np.where(columns, other.counts[:, HEADER:], one.counts[:, HEADER:])
+        both.moments = np.where(later[0][:, None], other.moments, one.moments)
+        both.sketches = [(other if each else one).sketches[i] for i, each in enumerate(later[0].tolist())]
+        both.kept = {
+            place: kept
+            for pane, is_it in ((one, ~later), (other, later))
+            for place, kept in pane.kept.items()
+            if is_it[place]
+        }
+        both.pos[:, 1:] = np.maximum(one.pos[:, 1:], other.pos[:, 1:])
+        return both
+
+    def _together(self, field_index: int, start_s: int, every: list[bytes]) -> bytes:
+        """Merge sketches of one field, opened in any case; `b""` where there is none or one cannot be opened."""
+        sketch = None
+        try:
+            for data in every:
+                if data:
+                    sketch = merge_sketch(sketch, self.open_sketch(field_index, data))
+        except RecordError as error:
+            log.error("sketch left out", start_s=start_s, error=str(error))
+            return b""
+        return b"" if sketch is None else sketch.to_bytes()
+
     def open_sketch(self, field_index: int, data: bytes) -> Sketch:
         """Open a field's sketch.
 
@@ -192,16 +388,24 @@ class Series:
         try:
             if kept.kind == "category":
                 return UnseenCategories.from_bytes(data)
-            declared = next((f for f in self.contract.fields if f.name == kept.name), None)
-            return numeric_sketch(kept.integer, declared.sketch if declared else "kll", data)
+            return numeric_sketch(kept.integer, self._sketch_kind(kept.name), data)
         except (EnvelopeError, ValueError) as error:
             raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
 
-    def stack(self, start_s: int, end_s: int, step_s: int) -> IntArray:
-        """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero."""
+    def _sketch_kind(self, name: str) -> SketchKind:
+        """Which kind of sketch the contract asks for of a field."""
+        if self._kinds is None or self._kinds[0] is not self.contract:
+            self._kinds = self.contract, {field.name: field.sketch for field in self.contract.fields}
+        return self._kinds[1].get(name, "kll")
+
+    def stack(self, start_s: int, end_s: int, step_s: int, n_slices: int | None = None) -> IntArray:
+        """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.
+
+        With `n_slices` only so many slices, the first ones: 1 is `all` alone.
+        """
         held = self.hours if step_s > self.contract.pane_s else None
         n = (end_s - start_s) // step_s
-        stacked = np.zeros((n, self.layout.n_slices, self.layout.width), dtype=np.int64)
+        stacked = np.zeros((n, n_slices or self.layout.n_slices, self.layout.width), dtype=np.int64)
         for i in range(n):
             at = start_s + i * step_s
             if held is not None:
@@ -210,5 +414,5 @@ class Series:
                 pane = self.panes.get(at)
                 counts = None if pane is None else pane.counts
             if counts is not None:
-                stacked[i] = counts
+                stacked[i] = counts[:n_slices]
         return stacked

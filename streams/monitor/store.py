@@ -10,16 +10,30 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from sketches.layout import ERRORS, EVENTS, HEADER
+from sketches.layout import HEADER
 from streams.monitor.chain import ENDED_MS, Chain, ChainRow, Loss
 from streams.monitor.rows import MAX_MS
-from streams.monitor.series import Pane, Series
+from streams.monitor.series import KeptBytes, Pane, Series
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
 FAR_S = 4_102_444_800
+_BY_COLUMN = (
+    "drift",
+    "rates",
+    "distances",
+    "volume",
+    "violations",
+    "panes",
+    "rollups",
+    "new_categories",
+    "errors",
+    "producers",
+    "dead_counts",
+)
+"""The tables that are written in columns, in the order of writing."""
 
 
 @dataclass
@@ -28,9 +42,15 @@ class Writes:
 
     drift: list[Columns] = field(default_factory=list)
     rates: list[Columns] = field(default_factory=list)
+    distances: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
+    violations: list[Columns] = field(default_factory=list)
     panes: list[Columns] = field(default_factory=list)
     rollups: list[Columns] = field(default_factory=list)
+    new_categories: list[Columns] = field(default_factory=list)
+    errors: list[Columns] = field(default_factory=list)
+    producers: list[Columns] = field(default_factory=list)
+    dead_counts: list[Columns] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     chain: list[dict[str, Any]] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)
@@ -54,14 +74,17 @@ class Store(Protocol):
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         """Panes that start in [start, end), per series."""
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        """Hourly roll-ups that start in [start, end), per series."""
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         """Volume rows of panes that start in [start, end)."""
 
     def sealed_until_s(self, model: str) -> int | None:
         """Up to where panes are sealed and everything that follows from it was written; None where none is."""
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
-        """Start of the first pane with events that were not late, by (version, baseline)."""
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
+        """Start of the first pane with events that were not late, by (version, baseline); None where all were late."""
 
     def write(self, writes: Writes) -> None:
         """Write a commit; raises WarehouseBusy where the same is to be tried again."""
@@ -74,7 +97,7 @@ class WarehouseStore:
         self._client = client
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        queries.sync_replicas(self._client, "chain", "panes", "volume", "losses", "progress")
+        queries.sync_replicas(self._client, "chain", "panes", "rollups", "volume", "losses", "progress")
         chain, epoch, newest_epoch = Chain(), None, -1
         for row in queries.chain(self._client, parts_partition):
             newest_epoch = max(newest_epoch, row.epoch)
@@ -104,6 +127,9 @@ class WarehouseStore:
         table = queries.panes(self._client, model, max(0, start_s), min(end_s, FAR_S))
         return list(_by_series(table))
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return list(_by_series(queries.rollups(self._client, model, start_s, end_s)))
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         return queries.volume(self._client, model, max(0, start_s), min(end_s, FAR_S))
 
@@ -114,18 +140,21 @@ class WarehouseStore:
         )
         return max((_ms(sealed_until) // 1000 for (sealed_until,) in found), default=None)
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         found = self._client.rows(
-            "SELECT version, baseline_id, min(toUnixTimestamp(pane_start)) FROM volume FINAL "
-            "WHERE model = {model:String} AND slice = 'all' AND n > late GROUP BY version, baseline_id",
+            "SELECT version, baseline_id, countIf(n > late) > 0, minIf(toUnixTimestamp(pane_start), n > late) "
+            "FROM volume FINAL WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id",
             {"model": model},
         )
-        return {(str(version), str(baseline_id)): int(first) for version, baseline_id, first in found}
+        return {
+            (str(version), str(baseline)): int(first) if known else None for version, baseline, known, first in found
+        }
 
     def write(self, writes: Writes) -> None:
         client = self._client
-        # Volume before panes: whoever loads between the two must not find more values in a pane than events.
-        for table in ("drift", "rates", "volume", "panes", "rollups"):
+        # Volume before panes: whoever loads between the two must not find more values in a pane than events. Violations
+        # too: a pane that is written is not dirty after a crash, and what follows from it would not be written again.
+        for table in _BY_COLUMN:
             for columns in getattr(writes, table):
                 insert_columns(client, table, columns)
         for table in ("losses", "chain", "progress"):
@@ -164,15 +193,20 @@ def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> Non
         ]
         pane.pos[s, 1 + f] = pos[i]
         pane.sealed = pane.sealed or bool(columns["sealed"][i])
+        sketch = columns["sketch"][i] or b""
+        has_values = layout.fields[f].kind == "numeric" and numbers["n"][i] > numbers["nulls"][i]
+        moments = [numbers[name][i] for name in ("shift_sum", "shift_square_sum", "minimum", "maximum")]
         if s == 0:
-            pane.sketches[f] = columns["sketch"][i] or b""
-            if layout.fields[f].kind == "numeric" and numbers["n"][i] > numbers["nulls"][i]:
-                pane.moments[f] = [numbers[name][i] for name in ("shift_sum", "shift_square_sum", "minimum", "maximum")]
+            pane.sketches[f] = sketch
+            if has_values:
+                pane.moments[f] = moments
+        elif sketch and has_values:
+            pane.kept[s, f] = KeptBytes(np.array(moments), sketch)
     into.update(built)
 
 
 def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> None:
-    """Put events, errors and late counts of rows of `volume` into panes that are held and not yet changed."""
+    """Put the header and late counts of rows of `volume` into panes that are held and not yet changed."""
     slice_index = {name: i for i, name in enumerate(series.layout.slices)}
     for row in table.to_pylist():
         if row["version"] != series.version or row["baseline_id"] != series.baseline_id:
@@ -180,7 +214,7 @@ def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> N
         pane, s = panes.get(int(row["pane_start"])), slice_index.get(row["slice"])
         if pane is None or s is None:
             continue
-        pane.counts[s, EVENTS], pane.counts[s, ERRORS] = row["n"], row["errors"]
+        pane.counts[s, :HEADER] = [row[name] for name in _HEADER_COLUMNS]
         pane.late[s], pane.pos[s, 0] = row["late"], row["pos"]
         pane.sealed = pane.sealed or bool(row["sealed"])
         series.unregistered = series.unregistered or bool(row["unregistered"])
@@ -202,4 +236,6 @@ def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-assert HEADER == ERRORS + 1  # `volume` keeps exactly the header columns of a pane
+_HEADER_COLUMNS = ("n", "errors", "timed", "slow")
+"""Columns of `volume` that hold the header of a pane's counts, in its order."""
+assert len(_HEADER_COLUMNS) == HEADER

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import gcd
 
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
+
+SECONDS_PER_DAY = 86_400
+DESCRIPTIONS = 4
+"""How often a window is described within its own length; verdicts are given at every hop."""
 
 
 def ends_between(window: Window, after_s: int, until_s: int) -> range:
@@ -31,6 +36,21 @@ def uses_hours(contract: Contract) -> bool:
     return any(step_s(contract, window) > contract.pane_s for window in contract.windows)
 
 
+def hour_s(contract: Contract) -> int:
+    """The length of what categories and days are made of: an hour, or a pane where that is longer."""
+    return max(SECONDS_PER_HOUR, contract.pane_s)
+
+
+def has_days(contract: Contract) -> bool:
+    """Whether panes are rolled up by the UTC day: they are shorter than one and divide it."""
+    return contract.pane_s < SECONDS_PER_DAY and SECONDS_PER_DAY % contract.pane_s == 0
+
+
+def starts_between(length_s: int, start_s: int, end_s: int) -> range:
+    """The starts of the hours or days that overlap [start, end)."""
+    return range(start_s // length_s * length_s, end_s, length_s)
+
+
 def reach_s(contract: Contract, *, hours: bool) -> int:
     """How far back from the sealed moment windows reach into hours or panes."""
     lengths = [w.length_s for w in contract.windows if (step_s(contract, w) > contract.pane_s) is hours]
@@ -49,3 +69,24 @@ def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[W
         ends = ends_between(window, after_s, until_s)
         if ends:
             yield window, ends
+
+
+def described_every_s(window: Window) -> int:
+    """How far apart the windows are that are described: a quarter of their length, rounded up to whole hops."""
+    return -(-window.length_s // (DESCRIPTIONS * window.hop_s)) * window.hop_s
+
+
+def stretch_s(window: Window) -> int:
+    """The longest stretch of time that every described window of one length is made of."""
+    return gcd(window.length_s, described_every_s(window))
+
+
+def stretches_s(contract: Contract) -> dict[int, int]:
+    """The stretches whose sketches are kept merged, each with how far back from the sealed moment it is needed."""
+    reach: dict[int, int] = {}
+    for window in contract.windows:
+        reach[stretch_s(window)] = max(reach.get(stretch_s(window), 0), window.length_s)
+    if uses_hours(contract):
+        # A late event has a stretch made again: of the hours that did not change, if they are held.
+        reach[SECONDS_PER_HOUR] = max(reach.get(SECONDS_PER_HOUR, 0), reach_s(contract, hours=True))
+    return {length: back for length, back in sorted(reach.items()) if length > contract.pane_s}

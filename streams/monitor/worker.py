@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
 from streams.monitor.store import SeriesPanes, Store, Writes
-from streams.records import Part, Progress, RecordError, decode
+from streams.records import Part, Progress, RecordError, Tally, decode
 from streams.registry import Registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
@@ -66,13 +66,16 @@ class _PatientStore:
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         return self._patiently(lambda: self._store.load_panes(model, start_s, end_s), "load panes")
 
+    def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
+        return self._patiently(lambda: self._store.load_hours(model, start_s, end_s), "load hours")
+
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
         return self._patiently(lambda: self._store.load_volume(model, start_s, end_s), "load volume")
 
     def sealed_until_s(self, model: str) -> int | None:
         return self._patiently(lambda: self._store.sealed_until_s(model), "load progress")
 
-    def first_panes_s(self, model: str) -> dict[tuple[str, str], int]:
+    def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return self._patiently(lambda: self._store.first_panes_s(model), "load first panes")
 
     def write(self, writes: Writes) -> None:
@@ -144,6 +147,11 @@ class Worker:
         if isinstance(found, Part):
             self._part(state, found, record)
             self._report.details["part_seconds"] = time.monotonic() - began
+            return NOTHING
+        if isinstance(found, Tally):
+            dead = state.tally(found, record.offset)
+            if dead is not None:
+                self._bury(record, dead.reason)
             return NOTHING
         return self._progress(state, found, record)
 

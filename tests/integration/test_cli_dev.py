@@ -16,7 +16,7 @@ from sketches.baseline import dump_baseline
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from warehouse.client import Address, connect
 
-KINDS = ("sketcher", "recorder", "monitor")
+KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 class Dev:

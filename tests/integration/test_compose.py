@@ -25,7 +25,7 @@ from warehouse.tables import insert_rows
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"]
-PROCESSORS = ("sketcher", "recorder", "monitor")
+PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 @pytest.fixture(scope="module")

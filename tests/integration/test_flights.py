@@ -141,13 +141,26 @@ def test_files_hold_the_months_they_should(tables: Tables) -> None:
     assert tables.train.column_names == ["at", *FEATURES, "score", "class", "label"]
     assert tables.predictions.num_rows == 141_193
     assert tables.predictions.column_names == [
-        *("id", "at", "context.original_date"),
+        *("id", "at", "version", "arm", "context.original_date"),
         *(f"features.{name}" for name in FEATURES),
         *("score", "class"),
     ]
     assert (tables.labels.num_rows, tables.labels["label"].null_count) == (138_375, 0)
     assert pc.is_in(tables.labels["id"], value_set=tables.predictions["id"].combine_chunks()).to_numpy().all()
     assert pq.ParquetFile(tables.files.predictions).num_row_groups > 1
+
+
+def test_the_candidate_answers_a_tenth_of_the_flights_from_october_on(tables: Tables) -> None:
+    table = tables.predictions
+    on_b = pc.equal(table["arm"], "b")
+    assert pc.equal(on_b, pc.equal(table["version"], "2")).to_numpy().all()
+    date = table["context.original_date"]
+    assert pc.min(table.filter(on_b)["context.original_date"]).as_py() == "2013-10-01"
+    share = on_b.filter(pc.greater_equal(date, "2013-10-01")).to_numpy().mean()
+    assert share == pytest.approx(0.1, abs=0.005)
+    candidate = pq.read_table(tables.files.candidate_train)
+    assert candidate.drop(["score", "class"]).equals(tables.train.drop(["score", "class"]))
+    assert not candidate["score"].equals(tables.train["score"])
 
 
 def test_nulls_and_types_are_the_sources(tables: Tables) -> None:

@@ -29,10 +29,12 @@ def as_served(contract: Contract, table: pa.Table, roles: dict[str, Any]) -> pa.
     outputs = {"score": roles.get("score"), "class": roles.get("class_"), "latency_ms": roles.get("latency")}
     columns: dict[str, Any] = {}
     for field in contract.fields:
+        if field.source == "confidence":
+            continue
         name = outputs.get(field.source) or field.source.removeprefix("features.")
         columns[field.source] = in_seconds(table[name])
-    for dimension in contract.slices:
-        columns.setdefault(dimension.source, table[dimension.source.removeprefix("features.")])
+    for source in (source for dimension in contract.slices for source in dimension.sources):
+        columns.setdefault(source, table[source.removeprefix("features.")])
     n = table.num_rows
     columns["at"] = in_milliseconds(table[roles["time"]]) if "time" in roles else pa.array(np.full(n, START_S * 1000))
     columns["id"] = pa.array([str(i) for i in range(n)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +14,22 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from barograph.contract import CROSS, Label
 from barograph.contract_yaml import load_contract
 from numpy.typing import NDArray
 
-from cli.infer import InferOptions, InferResult, Roles, columns, infer, phi, summarise, tables, write_result
+from cli.infer import (
+    InferOptions,
+    InferResult,
+    OptionError,
+    Roles,
+    columns,
+    infer,
+    phi,
+    summarise,
+    tables,
+    write_result,
+)
 from sketches.baseline import fit_problems, load_baseline
 from sketches.bins import PsiBins, RateCells
 from sketches.cells import count_numeric, numeric_cells
@@ -63,8 +76,24 @@ def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | Non
     return [None if value is None else float(value) for value in values]
 
 
-def slice_values(column: Any) -> list[str | None]:
-    return [None if v is None else str(int(v)) if isinstance(v, bool) else str(v) for v in column.to_pylist()]
+def slice_values(table: pa.Table, cut: str) -> list[str | None]:
+    """What each row's slice is called by, None where a member is null or holds what joins members."""
+    columns = [table[name].to_pylist() for name in cut.split(CROSS)]
+    found: list[str | None] = []
+    for row in zip(*columns, strict=True):
+        texts = [None if v is None else str(int(v)) if isinstance(v, bool) else str(v) for v in row]
+        strange = len(texts) > 1 and any(CROSS in (text or "") for text in texts)
+        found.append(None if None in texts or strange else CROSS.join(map(str, texts)))
+    return found
+
+
+def largest_score(table: pa.Table) -> list[Any]:
+    rows = zip(*(table[f"scores.{name}"].to_pylist() for name in ("cat", "dog", "o'fish")), strict=True)
+    found: list[float | None] = []
+    for row in rows:
+        known = [value for value in row if value is not None]
+        found.append(max(known, key=lambda value: (not np.isfinite(value), value)) if known else None)
+    return found
 
 
 def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntArray:
@@ -72,8 +101,8 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
     layout = Layout(result.baseline)
     counts = layout.empty_counts()
     rows_of: list[set[int]] = [{0} for _ in range(table.num_rows)]
-    for column, dimension, start in zip(roles.slices, result.baseline.dimensions, layout.dimension_starts, strict=True):
-        for rows, value in zip(rows_of, slice_values(table[column]), strict=True):
+    for cut, dimension, start in zip(roles.slices, result.baseline.dimensions, layout.dimension_starts, strict=True):
+        for rows, value in zip(rows_of, slice_values(table, cut), strict=True):
             place = dimension.values.index(value) if value in dimension.values else len(dimension.values)
             rows.add(start + place)
     for rows in rows_of:
@@ -84,9 +113,12 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
         at_ms = table[roles.time].cast(pa.int64()).to_numpy() * (1000.0 if roles.time == "at_s" else 1.0)
     column_of = {decision.field: decision.column for decision in result.decisions if decision.field}
     for declared, field, start in zip(result.contract.fields, layout.fields, layout.starts.tolist(), strict=True):
-        values = python_values(table[column_of[field.name]], declared.type, at_ms)
+        is_largest = declared.source == "confidence"
+        numbers = (
+            largest_score(table) if is_largest else python_values(table[column_of[field.name]], declared.type, at_ms)
+        )
         place_of = {category: i for i, category in enumerate(field.categories)}
-        for rows, value in zip(rows_of, values, strict=True):
+        for rows, value in zip(rows_of, numbers, strict=True):
             extra: list[int] = []
             if value is None:
                 cell = field.n_cells - 1
@@ -113,7 +145,8 @@ def test_an_odd_table_gives_a_valid_contract_and_training_counted_again_is_no_dr
     assert load_baseline(written.baseline.read_bytes(), "it") == result.baseline
     assert fit_problems(result.contract, result.baseline) == []
     columns_told = {decision.column for decision in result.decisions}
-    assert columns_told == set(table.column_names)
+    assert columns_told - {"scores"} == set(table.column_names)
+    assert ("scores" in columns_told) is (name == "many_classes")
 
     layout = Layout(result.baseline)
     counts = counted_by_hand(table, result, Roles(**ROLES.get(name, {})))
@@ -317,6 +350,66 @@ def test_outputs_have_their_own_names_and_features_never_take_them(tmp_path: Pat
     assert sources["features.score"] == "features.score"
     assert sources["features.features.score"] == "features.features.score"
     assert "score" not in sources
+
+
+def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
+    table = odd_table("many_classes")
+    path = write(table, tmp_path)
+    contract = inferred(path, "many_classes").contract
+    scores = {"scores.cat": "scores.cat", "scores.dog": "scores.dog", "scores.o'fish": "scores.o'fish"}
+    assert {field.name: field.source for field in contract.fields} == {
+        "origin": "features.origin",
+        "carrier": "features.carrier",
+        "seats": "features.seats",
+        "scores.note": "features.scores.note",
+        "class": "class",
+        **scores,
+        "confidence": "confidence",
+    }
+    assert contract.label == Label(type="category", classes=("bird", "cat", "dog", "o'fish"))
+    renamed = write(table.rename_columns([name.replace("scores.", "p ") for name in table.column_names]), tmp_path)
+    told = infer(
+        InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="p ", critical=frozenset({"p cat"})))
+    )
+    assert {f.name for f in told.contract.fields if f.source.startswith("scores.")} == set(scores)
+    assert {f.name for f in told.contract.fields if f.critical} == {"scores.cat"}
+    with pytest.raises(OptionError, match="has no column of numbers whose name begins so"):
+        infer(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
+
+
+@pytest.mark.parametrize(
+    ("column", "roles", "label"),
+    [
+        (["a", "b", "c"], {}, Label(type="category", classes=("a", "b", "c"))),
+        (["a", "b", "a"], {}, Label(type="category")),
+        ([1, 2, 3], {"class_": "said"}, Label(type="category", classes=("1", "2", "3"))),
+        ([1, 2, 3], {}, Label(type="float")),
+        ([0.5, 1.5, 2], {}, Label(type="float")),
+        ([True, False, True], {"score": "p"}, Label(type="bool", positive=True)),
+        ([0, 1, 1], {}, Label(type="bool")),
+    ],
+)
+def test_labels_are_what_their_values_say(
+    tmp_path: Path, column: list[Any], roles: dict[str, Any], label: Label
+) -> None:
+    table = pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column})
+    options = InferOptions(table=write(table, tmp_path), model="m", version="1", roles=Roles(label="truth", **roles))
+    assert infer(options).contract.label == label
+
+
+def test_crossed_slices_are_pairs_that_rows_hold(tmp_path: Path) -> None:
+    table = odd_table("many_classes")
+    result = inferred(write(table, tmp_path), "many_classes")
+    _, pair, triple = result.baseline.dimensions
+    assert pair.source == "features.origin * features.carrier"
+    assert len(pair.values) == 20
+    rows = Counter(value for value in slice_values(table, "origin * carrier") if value is not None)
+    assert list(pair.values) == sorted(rows, key=lambda value: (-rows[value], value))[:20]
+    assert all(value.count(" * ") == 2 for value in triple.values)
+    assert [cut.name for cut in result.contract.slices][1] == "origin * carrier"
+    for cut, said in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
+        with pytest.raises(OptionError, match=said):
+            infer(InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,))))
 
 
 def test_moments_need_event_times(tmp_path: Path) -> None:

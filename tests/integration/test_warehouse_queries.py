@@ -118,8 +118,16 @@ def test_topics_are_as_apply_fixed_them_last(client: Client) -> None:
 def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> None:
     start_s = int(NOW.timestamp()) // 3600 * 3600
     for table, read in (("panes", queries.panes), ("rollups", queries.rollups)):
+        pane_s = 60 if table == "panes" else 3600
         rows = [
-            row(table, model=model, version=version, baseline_id=baseline_id, pane_start=start_s + 60 * i, pane_s=60)
+            row(
+                table,
+                model=model,
+                version=version,
+                baseline_id=baseline_id,
+                pane_start=start_s + 60 * i,
+                pane_s=pane_s,
+            )
             | {"n": i, "counts": list(range(i)), "sketch": bytes([255, 0, i]), "pos": 1}
             for model in (ODD, "m")
             for version, baseline_id in (("1", "a"), ("1", ODD), (ODD, "a"))

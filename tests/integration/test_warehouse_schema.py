@@ -158,6 +158,8 @@ def test_what_is_sent_has_the_types_of_the_tables(client: Client) -> None:
         "DateTime('UTC')": pa.timestamp("s", tz="UTC"),
         "DateTime64(3, 'UTC')": pa.timestamp("ms", tz="UTC"),
         "Array(UInt64)": pa.large_list(pa.uint64()),
+        "Array(Int32)": pa.list_(pa.int32()),
+        "Array(Float64)": pa.list_(pa.float64()),
         "Array(LowCardinality(String))": pa.list_(pa.string()),
         "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
         "Map(LowCardinality(String), Nullable(Float64))": pa.map_(pa.string(), pa.float64()),
@@ -165,9 +167,10 @@ def test_what_is_sent_has_the_types_of_the_tables(client: Client) -> None:
         "Map(String, Int64)": pa.map_(pa.string(), pa.int64()),
     }
     for table, schema in SCHEMAS.items():
+        # A column that came later is NaN in the rows of before; what is made of other columns is not sent.
         columns = client.rows(
             "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} "
-            "AND default_kind = '' ORDER BY position",
+            "AND (default_kind = '' OR default_expression = 'nan') ORDER BY position",
             {"database": client.database, "table": table},
         )
         sent = dict(zip(schema.names, schema.types, strict=True))

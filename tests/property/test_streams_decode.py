@@ -9,36 +9,60 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Field
+from barograph.contract import Field, Slice
 from barograph.events import encode_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sketches.baseline import SliceValues
 from streams.batch import Decoded, MessageBatch
 from streams.columns import EventColumns
 from streams.decode_arrow import ArrowDecoder
 from streams.decode_json import JsonDecoder
 from streams.registry import RegisteredBaseline, Registry, build_registry
 from streams.summarise import FlushSummaries
-from tests.support.pipeline import simple_baseline, simple_contract
+from tests.support.pipeline import simple_baseline, simple_contract, with_dimension
 
 RECEIVED_MS = 1_790_000_000_000
+ALL_OF_IT = "context.region * features.k * features.flag * features.colour"
 
 
-def make_registry() -> Registry:
-    contract = simple_contract()
+def make_registry(*, confidence: bool, crossed: bool) -> Registry:
+    contract = simple_contract(
+        slices=(
+            Slice(name="region", source="context.region", sketches=("x", "k")),
+            Slice(name="all of it", source=ALL_OF_IT, sketches=("flag", "score", "nobody")),
+        )
+    )
     # `seen` and `kind` have no baseline: they are decoded all the same.
-    more = (
+    more: tuple[Field, ...] = (
         Field(name="seen", type="timestamp", source="features.seen"),
         Field(name="kind", type="category", source="class"),
         Field(name="score", type="float", source="score"),
+        Field(name="scores.a", type="float", source="scores.a"),
+        Field(name='scores.odd "name', type="float", source='scores.odd "name'),
     )
+    if confidence:
+        more = (*more, Field(name="confidence", type="float", source="confidence"))
     contract = msgspec.structs.replace(contract, fields=(*contract.fields, *more))
     baseline = simple_baseline(rows=500)
+    if crossed:
+        baseline = with_dimension(
+            baseline,
+            SliceValues(
+                name="all of it",
+                source=ALL_OF_IT,
+                values=("north * 2 * 1 * red", "north * 2 * 1 * green", "south * -1 * 0 * red", "nonsense"),
+                trained=False,
+            ),
+        )
     return build_registry([(contract, 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
 
 
-REGISTRY = make_registry()
+REGISTRIES = [
+    make_registry(confidence=confidence, crossed=crossed) for confidence in (False, True) for crossed in (False, True)
+]
+REGISTRY = REGISTRIES[0]
 
 FLOATS = st.one_of(
     st.floats(width=64),
@@ -69,6 +93,16 @@ COLUMNS: dict[str, st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]
         [(pa.string(), st.text(max_size=2)), (pa.bool_(), st.booleans()), (pa.int64(), st.integers(-3, 3))]
     ),
     "score": st.sampled_from([(pa.float64(), FLOATS)]),
+    "scores.a": st.sampled_from(
+        [
+            (pa.float64(), FLOATS),
+            (pa.float32(), st.floats(width=32)),
+            (pa.int64(), INTEGERS),
+            (pa.bool_(), st.booleans()),
+        ]
+    ),
+    "scores.b": st.sampled_from([(pa.float64(), FLOATS), (pa.string(), st.text(max_size=2)), (pa.null(), st.none())]),
+    'scores.odd "name': st.sampled_from([(pa.float64(), st.floats(0, 1))]),
     "error": st.sampled_from([(pa.string(), st.sampled_from(["", "timeout"]))]),
     "features.not_asked_for": st.sampled_from([(pa.string(), st.text(max_size=3))]),
 }
@@ -148,8 +182,8 @@ def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
     return found
 
 
-def summaries(events: list[EventColumns]) -> dict[Any, Any]:
-    gathered = FlushSummaries(REGISTRY)
+def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict[Any, Any]:
+    gathered = FlushSummaries(registry)
     for columns in events:
         gathered.add(columns)
     return {
@@ -157,27 +191,30 @@ def summaries(events: list[EventColumns]) -> dict[Any, Any]:
             pane.counts.tolist(),
             # Sums may differ in their last bits where the grouping of additions differs.
             [f"{value:.9e}" for value in (pane.moments + 0.0).ravel().tolist()],
-            [sketch is not None for sketch in pane.sketches],
+            [
+                *(sketch is not None for sketch in pane.sketches),
+                *sorted((place, kept.sketch.n, kept.moments[2:].tolist()) for place, kept in pane.kept.items()),
+            ],
         )
         for key, pane in gathered.panes.items()
     }
 
 
 @settings(max_examples=150)
-@given(tables(), st.booleans())
-def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool) -> None:
+@given(tables(), st.booleans(), st.sampled_from(REGISTRIES))
+def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool, registry: Registry) -> None:
     values = [as_json(row, keep_nulls) for row in table.to_pylist()]
-    typed = JsonDecoder(REGISTRY).decode(batch_of(values))
-    tolerant_decoder = JsonDecoder(REGISTRY)
+    typed = JsonDecoder(registry).decode(batch_of(values))
+    tolerant_decoder = JsonDecoder(registry)
     tolerant_decoder._decoder = Refusing()  # type: ignore[assignment]
     tolerant = tolerant_decoder.decode(batch_of(values))
-    arrow = ArrowDecoder(REGISTRY).decode(batch_of([encode_predictions(table)]))
+    arrow = ArrowDecoder(registry).decode(batch_of([encode_predictions(table)]))
     assert by_event(tolerant) == by_event(typed)
     assert by_event(arrow) == by_event(typed)
     assert sum(map(len, typed.events)) == table.num_rows
-    wanted = summaries(typed.events)
-    assert summaries(tolerant.events) == wanted
-    assert summaries(arrow.events) == wanted
+    wanted = summaries(typed.events, registry)
+    assert summaries(tolerant.events, registry) == wanted
+    assert summaries(arrow.events, registry) == wanted
 
 
 @settings(max_examples=60)

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import random
+import zlib
 from typing import Any
 
+import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.layout import TAIL, Layout
+from sketches.layout import HEADER, TAIL, Layout
 from sketches.numeric import numeric_sketch
-from streams import flush
+from streams import flush, tallies
 from streams.flush import part_messages, rectangles
-from streams.monitor.series import Compiled, Series
+from streams.monitor.rows import pane_columns
+from streams.monitor.series import Compiled, Pane, Series
+from streams.monitor.store import restore_panes
 from streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,
+    DeadCount,
+    ErrorCount,
     Part,
     PartitionProgress,
+    ProducerCount,
     Progress,
     Range,
+    Record,
     RecordError,
+    Tally,
     decode,
     encode,
 )
-from streams.summarise import PaneKey, PaneSummary
+from streams.summarise import Kept, PaneKey, PaneSummary
+from warehouse.tables import table_of
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(max_size=8)
@@ -74,9 +85,10 @@ LAYOUTS = st.builds(
 
 @st.composite
 def parts(draw: st.DrawFn) -> Part:
-    rows, width, fields = draw(st.integers(0, 3)), draw(st.integers(2, 6)), draw(st.integers(0, 3))
+    rows, width, fields = draw(st.integers(0, 3)), draw(st.integers(HEADER, 8)), draw(st.integers(0, 3))
     first = draw(st.integers(0, 5))
     whole = draw(st.booleans())
+    kept = draw(st.integers(0, min(rows, fields)))
     floats = st.floats(allow_nan=False)
     counts = draw(st.lists(COUNTS, min_size=rows * width, max_size=rows * width))
     return Part(
@@ -97,6 +109,9 @@ def parts(draw: st.DrawFn) -> Part:
         if whole
         else np.empty((0, 4)),
         sketches=draw(st.lists(st.binary(max_size=20), min_size=fields, max_size=fields)) if whole else [],
+        kept_at=np.array([(first + i, 2 + i) for i in range(kept)], dtype=np.int64).reshape(-1, 2),
+        kept_moments=np.array(draw(st.lists(floats, min_size=4 * kept, max_size=4 * kept))).reshape(-1, 4),
+        kept_sketches=draw(st.lists(st.binary(max_size=20), min_size=kept, max_size=kept)),
     )
 
 
@@ -122,23 +137,51 @@ PROGRESS = st.builds(
 )
 
 
-def plain(record: Part | Progress) -> Any:
+TALLIES = st.builds(
+    Tally,
+    model=NAMES,
+    topic=NAMES,
+    source_topic_id=NAMES,
+    ranges=RANGES,
+    pane_s=st.integers(0, 86_400),
+    errors=st.lists(st.builds(ErrorCount, NAMES, NAMES, NAMES, NAMES, st.integers(0, 2**33), COUNTS), max_size=3),
+    producers=st.lists(st.builds(ProducerCount, NAMES, st.integers(0, 2**33), COUNTS, INT64, INT64), max_size=3),
+    dead=st.lists(st.builds(DeadCount, NAMES, st.integers(0, 2**33), COUNTS), max_size=3),
+)
+
+
+def plain(record: Record) -> Any:
     """A record as what can be compared."""
-    if isinstance(record, Progress):
+    if not isinstance(record, Part):
         return record
     told = {name: getattr(record, name) for name in record.__struct_fields__}
-    return told | {"counts": record.counts.tolist(), "moments": record.moments.tolist()}
+    arrays = ("counts", "moments", "kept_at", "kept_moments")
+    return told | {name: getattr(record, name).tolist() for name in arrays}
 
 
 @settings(max_examples=200)
-@given(parts() | PROGRESS)
-def test_what_is_written_is_read_again(record: Part | Progress) -> None:
+@given(parts() | TALLIES | PROGRESS)
+def test_what_is_written_is_read_again(record: Record) -> None:
     assert plain(decode(encode(record))) == plain(record)
 
 
+def test_a_part_of_a_sketcher_that_kept_nothing_of_slices_is_read() -> None:
+    pane = random_pane(make_layout([2], [1]), np.random.default_rng(1))
+    [record] = part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [])
+    size = int.from_bytes(record[6:10], "big")
+    codec = pa.Codec("zstd")
+    members = msgspec.msgpack.decode(codec.decompress(record[10:], decompressed_size=size, asbytes=True))[:14]
+    older = msgspec.msgpack.encode(members)
+    rest = len(older).to_bytes(4, "big") + codec.compress(older, asbytes=True)
+    found = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
+    assert isinstance(found, Part)
+    assert (found.counts == pane.counts).all()
+    assert len(found.kept_at) == len(found.kept_moments) == len(found.kept_sketches) == 0
+
+
 @settings(max_examples=200)
-@given(parts() | PROGRESS, st.data())
-def test_damaged_records_are_refused(record: Part | Progress, data: st.DataObject) -> None:
+@given(parts() | TALLIES | PROGRESS, st.data())
+def test_damaged_records_are_refused(record: Record, data: st.DataObject) -> None:
     whole = encode(record)
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(RecordError):
@@ -152,19 +195,59 @@ def test_damaged_records_are_refused(record: Part | Progress, data: st.DataObjec
         decode(whole + b"\0")
 
 
-def with_checksum(kind: bytes, size: int, body: bytes) -> bytes:
+def with_checksum(kind: bytes, size: int, body: bytes, version: int) -> bytes:
     """A record whose checksum is right, whatever its body holds."""
-    import zlib
-
     rest = size.to_bytes(4, "big") + body
-    return kind + b"\x01" + zlib.crc32(rest).to_bytes(4, "big") + rest
+    return kind + bytes([version]) + zlib.crc32(rest).to_bytes(4, "big") + rest
 
 
 @settings(max_examples=200)
-@given(st.sampled_from([b"P", b"G"]), st.integers(0, 2**32 - 1), st.binary(max_size=60))
-def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body: bytes) -> None:
+@given(st.sampled_from([b"P", b"T", b"G"]), st.integers(0, 2**32 - 1), st.binary(max_size=60), st.sampled_from([1, 2]))
+def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body: bytes, version: int) -> None:
     with pytest.raises(RecordError):
-        decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body))
+        decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body, version))
+
+
+def as_format_1(record: Part | Progress) -> bytes:
+    """A record as sketchers wrote it before: with two columns in the header, and its format in the second byte."""
+    if isinstance(record, Part):
+        header = record.counts[:, 2:HEADER]
+        assert not header.any()
+        record = msgspec.structs.replace(record, counts=np.delete(record.counts, [2, 3][: header.shape[1]], axis=1))
+    data = encode(record)
+    return data[:1] + b"\x01" + data[2:]
+
+
+@settings(max_examples=200)
+@given(parts() | PROGRESS)
+def test_records_of_the_format_before_are_read(record: Part | Progress) -> None:
+    if isinstance(record, Part):
+        record.counts[:, 2:HEADER] = 0
+    assert plain(decode(as_format_1(record))) == plain(record)
+
+
+@pytest.mark.parametrize("version", [0, 3, 255])
+def test_a_newer_format_is_refused_with_what_to_do(version: int) -> None:
+    data = encode(Tally(model="m", topic="predictions"))
+    with pytest.raises(RecordError, match=f"has format {version}; this monitor reads formats 1 to 2: upgrade it first"):
+        decode(data[:1] + bytes([version]) + data[2:])
+
+
+@settings(max_examples=50)
+@given(TALLIES, st.integers(100, 600))
+def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "MAX_RECORD_BYTES", limit)
+        written = list(tallies.split(tally))
+    found = [decode(data) for data in written]
+    for data, each in zip(written, found, strict=True):
+        assert isinstance(each, Tally)
+        assert len(data) <= limit or len(each.errors) + len(each.producers) + len(each.dead) <= 1
+        empty: list[Any] = []
+        told = msgspec.structs.replace(each, errors=empty, producers=empty, dead=empty)
+        assert told == msgspec.structs.replace(tally, errors=empty, producers=empty, dead=empty)
+    for name in ("errors", "producers", "dead"):
+        assert [row for each in found for row in getattr(each, name)] == getattr(tally, name)
 
 
 @settings(max_examples=100)
@@ -174,9 +257,12 @@ def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
 ) -> None:
     n = layout.n_fields
     sizes = data.draw(st.lists(st.integers(0, 600), min_size=n, max_size=n))
+    kept = np.zeros((layout.n_slices, n), dtype=np.int64)
+    for s, f in data.draw(st.sets(st.tuples(st.integers(0, layout.n_slices - 1), st.integers(0, n - 1)))):
+        kept[s, f] = 700 if s else 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flush, "_BUDGET_BYTES", budget)
-        found = rectangles(layout, sizes)
+        found = rectangles(layout, sizes, kept)
     seen = np.zeros((layout.n_slices, n), dtype=int)
     for s0, s1, f0, f1 in found:
         assert s0 < s1
@@ -185,7 +271,7 @@ def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
         cells = (s1 - s0) * int((layout.n_cells[f0:f1] + TAIL).sum()) * 4
         extra = sum(sizes[f0:f1]) + 32 * (f1 - f0) if s0 == 0 else 0
         single = s1 - s0 == f1 - f0 == 1
-        assert single or cells + extra <= budget
+        assert single or cells + extra + int(kept[s0:s1, f0:f1].sum()) <= budget
     assert (seen == 1).all()
 
 
@@ -194,6 +280,9 @@ def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
     rng = np.random.default_rng(3)
     counts = rng.integers(0, 2**31 - 1, (layout.n_slices, layout.width))
     pane = PaneSummary(layout, 60, False, counts, layout.empty_moments(), [None] * layout.n_fields)
+    sketch = numeric_sketch(True, "kll")
+    sketch.update(rng.normal(size=100_000))
+    pane.kept = {(s, f): Kept(rng.normal(size=4), sketch) for s in range(1, layout.n_slices) for f in (0, 3, 59)}
     messages = list(part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [Range(0, 0, 9)]))
     assert len(messages) > 5
     # Random counts do not compress: real ones are smaller.
@@ -220,7 +309,38 @@ def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
             moments[i] = values.sum(), (values**2).sum(), values.min(), values.max()
             sketches[i] = numeric_sketch(field.integer, "kll")
             sketches[i].update(values)
-    return PaneSummary(layout, 60, False, counts, moments, sketches)
+    kept = {}
+    for s in range(1, layout.n_slices):
+        for i, field in enumerate(layout.fields):
+            n = int(counts[s, layout.starts[i] : layout.starts[i] + field.n_cells - 1].sum())
+            if field.kind == "numeric" and n and rng.random() < 0.7:
+                values = rng.integers(-9, 9, n).astype(float)
+                sketch = numeric_sketch(field.integer, "kll")
+                sketch.update(values)
+                kept[s, i] = Kept(np.array([values.sum(), (values**2).sum(), values.min(), values.max()]), sketch)
+    return PaneSummary(layout, 60, False, counts, moments, sketches, kept)
+
+
+def kept_of_all(layout: Layout, panes: list[PaneSummary]) -> dict[tuple[int, int], tuple[int, list[float]]]:
+    """What slices must keep, values and moments: where each pane with values kept it."""
+    found = {}
+    for s in range(layout.n_slices):
+        for f in range(layout.n_fields):
+            cells = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f] - 1))
+            having = [pane for pane in panes if pane.counts[s, cells].any()]
+            every = [pane.kept[s, f] for pane in having if (s, f) in pane.kept]
+            if every and len(every) == len(having):
+                moments = np.array([each.moments for each in every])
+                total = [*moments[:, :2].sum(axis=0), moments[:, 2].min(), moments[:, 3].max()]
+                found[s, f] = sum(each.sketch.n for each in every), total
+    return found
+
+
+def kept_of(series: Series, pane: Pane) -> dict[tuple[int, int], tuple[int, list[float]]]:
+    return {
+        (s, f): (numeric_sketch(False, "kll", each.sketch).n, each.moments.tolist())
+        for (s, f), each in pane.kept.items()
+    }
 
 
 @settings(max_examples=80)
@@ -258,6 +378,76 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     for i, data in enumerate(merged.sketches):
         n = sum(sketch.n for sketch in (pane.sketches[i] for pane in panes) if sketch is not None)
         assert (series.open_sketch(i, data).n if data else 0) == n
+    assert kept_of(series, merged) == kept_of_all(layout, panes)
+    # Rows of the table hold it all, and panes merge to hours as parts do to panes.
+    columns = pane_columns(series, [merged], 0, 60, np.ones(1, dtype=bool))
+    loaded: dict[int, Pane] = {}
+    restore_panes(
+        series, table_of("panes", columns).set_column(6, "pane_start", pa.array(columns["pane_start"])), loaded
+    )
+    assert kept_of(series, loaded[0]) == kept_of(series, merged)
+    cut = rng.randrange(1, flushes + 1)
+    halves = [summed(series, some) for some in (panes[:cut], panes[cut:]) if some]
+    both, at_once = series.merged(0, halves), series.merged(0, [summed(series, [pane]) for pane in panes])
+    assert kept_of(series, both) == kept_of(series, at_once) == kept_of_all(layout, panes)
+    assert (both.counts == at_once.counts).all()
+
+
+def summed(series: Series, panes: list[PaneSummary]) -> Pane:
+    """The parts of some flushes in one pane."""
+    total = series.empty_pane(0)
+    for pos, pane in enumerate(panes):
+        for record in part_messages(PaneKey("m", "1", "b", 0), pane, "topic", []):
+            part = decode(record)
+            assert isinstance(part, Part)
+            series.merge(total, part, pos, late=False)
+    return total
+
+
+@settings(max_examples=40)
+@given(LAYOUTS, st.integers(0, 2**32))
+def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    series = make_series(layout)
+    states = [summed(series, [random_pane(layout, rng)]) for _ in range(2)]
+    for state in states:
+        state.pos[:, 1:] = rng.integers(-1, 3, state.pos[:, 1:].shape)
+    one, other = states
+    newest = series.newest(one, other)
+    for s in range(layout.n_slices):
+        for f in range(layout.n_fields):
+            later = other if other.pos[s, 1 + f] > one.pos[s, 1 + f] else one
+            columns = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f]) + TAIL)
+            assert (newest.counts[s, columns] == later.counts[s, columns]).all()
+            assert newest.pos[s, 1 + f] == later.pos[s, 1 + f]
+            assert newest.kept.get((s, f)) is later.kept.get((s, f))
+            if s == 0:
+                assert newest.sketches[f] is later.sketches[f]
+                assert (newest.moments[f] == later.moments[f]).all()
+
+
+def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> None:
+    layout = make_layout([3], [1])
+    pane = random_pane(layout, np.random.default_rng(5))
+    pane.counts += 1
+    values = np.arange(9.0)
+    sketch = numeric_sketch(False, "kll")
+    sketch.update(values)
+    pane.kept = {(1, 0): Kept(np.array([36.0, 204.0, 0.0, 8.0]), sketch)}
+    series = make_series(layout)
+    total = summed(series, [pane, pane])
+    assert numeric_sketch(False, "kll", total.kept[1, 0].sketch).n == 18
+    # Now the tail is asked for: what was kept in the other kind of sketch goes, and no part is put aside.
+    fields = tuple(msgspec.structs.replace(field, sketch="req") for field in series.contract.fields)
+    series.contract = msgspec.structs.replace(series.contract, fields=fields)
+    tail = numeric_sketch(False, "req")
+    tail.update(values)
+    pane.kept[1, 0].sketch, pane.sketches = tail, [None]
+    for pos, record in enumerate(part_messages(PaneKey("m", "1", "b", 0), pane, "topic", []), 10):
+        part = decode(record)
+        assert isinstance(part, Part)
+        assert series.merge(total, part, pos, late=False)
+    assert total.kept == {}
 
 
 @settings(max_examples=60)

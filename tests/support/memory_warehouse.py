@@ -15,12 +15,21 @@ from warehouse.tables import SCHEMAS
 KEYS: dict[str, tuple[str, ...]] = {
     "panes": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
     "rollups": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
+    "new_categories": ("model", "version", "baseline_id", "field", "pane_start", "category"),
     "volume": ("model", "version", "baseline_id", "slice", "pane_s", "pane_start"),
+    "violations": ("model", "version", "baseline_id", "field", "kind", "pane_s", "pane_start"),
+    "errors": (
+        *("model", "version", "baseline_id", "slice", "kind", "pane_s", "pane_start"),
+        *("parts_partition", "pos"),
+    ),
+    "producers": ("model", "producer", "pane_s", "pane_start", "parts_partition", "pos"),
+    "dead_counts": ("topic", "model", "reason", "hour", "parts_partition", "pos"),
     "chain": ("parts_partition", "source_partition"),
     "progress": ("parts_partition", "model"),
     "losses": ("parts_partition", "source_partition", "start_offset", "end_offset"),
     "drift": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
     "rates": ("model", "version", "baseline_id", "slice", "field", "kind", "window", "window_end", "pos"),
+    "distances": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
 }
 Key = tuple[Any, ...]
 Row = dict[str, Any]
@@ -39,7 +48,7 @@ class MemoryWarehouse:
         for row in rows.to_pylist():
             # One object for every NaN: rows are compared, and a NaN equals itself alone.
             row.update({name: math.nan for name, value in row.items() if isinstance(value, float) and value != value})
-            for name in ("pane_start", "window_start", "window_end"):
+            for name in ("pane_start", "window_start", "window_end", "hour"):
                 if isinstance(row.get(name), datetime):
                     row[name] = int(row[name].replace(tzinfo=UTC).timestamp())
             key = tuple(row[name] for name in KEYS[table])
@@ -57,13 +66,14 @@ class MemoryWarehouse:
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
         found = [row for row in self.tables[table[1]].values() if all(row.get(n, v) == v for n, v in told.items())]
-        if table[1] == "volume" and "min(" in sql:
-            first: dict[Key, int] = {}
+        if table[1] == "volume" and "minIf(" in sql:
+            starts: dict[Key, list[int]] = {}
             for row in found:
-                if row["slice"] == "all" and row["n"] > row["late"]:
-                    key = row["version"], row["baseline_id"]
-                    first[key] = min(first.get(key, row["pane_start"]), row["pane_start"])
-            return [(*key, at) for key, at in first.items()]
+                if row["slice"] == "all" and row["n"]:
+                    in_time = starts.setdefault((row["version"], row["baseline_id"]), [])
+                    if row["n"] > row["late"]:
+                        in_time.append(row["pane_start"])
+            return [(*key, bool(in_time), min(in_time, default=0)) for key, in_time in starts.items()]
         names = sql[len("SELECT ") : sql.index(" FROM ")].split(", ")
         given = []
         for row in found:
@@ -79,7 +89,9 @@ class MemoryWarehouse:
         found = [
             row
             for row in self.tables[table[1]].values()
-            if row["model"] == parameters["model"] and parameters["start_s"] <= row["pane_start"] < parameters["end_s"]
+            if row["model"] == parameters["model"]
+            and parameters["start_s"] <= row["pane_start"] < parameters["end_s"]
+            and row["pane_s"] == parameters.get("pane_s", row["pane_s"])
         ]
         return pa.Table.from_pylist(found, schema=schema)
 
@@ -91,6 +103,13 @@ class MemoryWarehouse:
             if before is None or row["pos"] > before["pos"]:
                 newest[key[:-1]] = row
         return newest
+
+    def named(self) -> dict[Key, Row]:
+        """Of the new categories of an hour those of its last reading, as the view `unseen_categories` counts them."""
+        newest: dict[Key, int] = {}
+        for key, row in self.tables["new_categories"].items():
+            newest[key[:-1]] = max(newest.get(key[:-1], -1), row["pos"])
+        return {k: row for k, row in self.tables["new_categories"].items() if row["pos"] == newest[k[:-1]]}
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:

@@ -14,21 +14,28 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Contract, Field, Slice, Window
+from barograph.contract import Contract, Field, Slice, Slo, Window
+from barograph.events import Reason
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from streams.columns import EventColumns, encode_versions
+from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
+from streams.batch import Dead
+from streams.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
 from streams.flush import part_messages
 from streams.monitor.partition import PANE_BUDGET_BYTES, PartitionState
 from streams.monitor.store import WarehouseStore
-from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
+from streams.monitor.windows import described_every_s
+from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
 from streams.registry import RegisteredBaseline, Registry, build_registry
 from streams.summarise import FlushSummaries
+from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
 
-T0_S = 1_789_992_000
-"""A multiple of an hour, of three hours and of half a day."""
+SLOW_MS = 100.0
+T0_S = 1_790_013_600
+"""A multiple of an hour, of two, of three and of six; six hours later a day ends."""
 TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
+LOW, HIGH = -1.5, 2.0
+"""Limits of the field `x`."""
 COLOURS = ("red", "green", "blue")
 
 
@@ -44,6 +51,12 @@ class Event:
     colour: str | None
     region: str
     failed: bool
+    arm: str | None = None
+    kind: str = "TimeoutError"
+    """Of the error, where it failed."""
+    latency_ms: float | None = None
+    producer: str | None = None
+    seq: int = -1
 
 
 @dataclass
@@ -52,9 +65,11 @@ class History:
 
     registry: Registry
     live: bool
-    records: list[tuple[int, Part | Progress]] = field(default_factory=list)
+    records: list[tuple[int, Record]] = field(default_factory=list)
     counted: list[Event] = field(default_factory=list)
     lost: int = 0
+    dead: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    """Dead letters by model, reason and hour of receipt."""
 
 
 def contract(model: str, pane_s: int) -> Contract:
@@ -69,10 +84,14 @@ def contract(model: str, pane_s: int) -> Contract:
         windows=windows,
         slice_min_n=1,
         fields=(
-            Field(name="x", type="float", source="features.x"),
+            Field(name="x", type="float", source="features.x", low=LOW, high=HIGH, nulls="refuse", policy="reject"),
             Field(name="colour", type="category", source="features.colour"),
         ),
-        slices=(Slice(name="region", source="context.region"),),
+        slices=(
+            Slice(name="region", source="context.region", sketches=("x",)),
+            Slice(name="arm", source="arm", values=("b",)),
+        ),
+        slo=Slo(latency_ms=SLOW_MS),
     )
 
 
@@ -84,28 +103,40 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
             "all": SliceCounts(cells=cells),
             "region=north": SliceCounts(cells=north),
             "region=other": SliceCounts(cells=south),
+            "arm=b": SliceCounts(cells=(0,) * len(cells)),
+            "arm=other": SliceCounts(cells=(0,) * len(cells)),
         }
 
     return Baseline(
         model=model,
         version=version,
         rows=1000,
-        slice_rows={"all": 1000, "region=north": 500, "region=other": 500},
-        dimensions=(SliceValues(name="region", source="context.region", values=("north",), trained=True),),
+        slice_rows={"all": 1000, "region=north": 500, "region=other": 500, "arm=b": 0, "arm=other": 0},
+        dimensions=(
+            SliceValues(name="region", source="context.region", values=("north",), trained=True),
+            SliceValues(name="arm", source="arm", values=("b",), trained=False),
+        ),
         fields=(
             FieldBaseline(
                 name="x",
                 kind="numeric",
                 edges=(-0.5 + shift, 0.5 + shift),
-                low=-3.0,
-                high=3.0,
+                low=LOW,
+                high=HIGH,
                 mean=0.25,
                 std=1.0,
+                quantiles=tuple((np.linspace(-3.0, 3.0, QUANTILE_RANKS) + shift).tolist()),
                 slices=counts(300, 360, 240, 100),
             ),
             FieldBaseline(name="colour", kind="category", categories=COLOURS[:2], slices=counts(500, 400, 60, 40)),
         ),
     )
+
+
+def registered(model: str) -> RegisteredBaseline:
+    """The first baseline of a model, in force for all times."""
+    first = baseline(model, "1")
+    return RegisteredBaseline(first, first.id, 0, 1)
 
 
 def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registry:
@@ -144,6 +175,9 @@ class _Writer:
         self.loses = rng.random() < 0.5
         self.grows = live and rng.random() < 0.3
         self.max_delay_s = rng.choice([0, 900, 7200, 8 * 3600])
+        self.signals = random.Random(rng.random())
+        """What else is in the events, drawn apart from when they come and how they are flushed."""
+        self.seqs: Counter[tuple[str, str]] = Counter()
 
     def write(self) -> History:
         rng = self.rng
@@ -168,10 +202,12 @@ class _Writer:
         return self.history
 
     def event(self) -> Event:
-        rng = self.rng
+        rng, signals = self.rng, self.signals
         delay_s = rng.randrange(self.max_delay_s + 1) if rng.random() < 0.25 else rng.randrange(60)
+        model, producer = rng.choice(self.models), signals.choice(["p", "q", None])
+        self.seqs[model, str(producer)] += signals.choice([1, 1, 1, 2, 5])
         return Event(
-            rng.choice(self.models),
+            model,
             "1" if rng.random() < 0.9 else "unheard-of",
             (self.now_s - delay_s) * 1000 + rng.randrange(1000),
             self.now_s * 1000 + 999 if self.history.live else (T0_S + 90 * 86_400) * 1000,
@@ -179,6 +215,11 @@ class _Writer:
             rng.choice([*COLOURS, None]),
             rng.choice(["north", "south"]),
             rng.random() < 0.1,
+            signals.choice(["a", "b", None]),
+            signals.choice(["TimeoutError", "ValueError", "ConnectionError"]),
+            signals.choice([None, 1.0, 99.0, SLOW_MS, 100.5, 900.0]),
+            producer,
+            self.seqs[model, str(producer)] - 1,
         )
 
     def flush(self, partitions: list[int], *, last: bool = False) -> None:
@@ -203,6 +244,8 @@ class _Writer:
                 own = [(start + i, event) for i, event in enumerate(events) if event.model == model]
                 if own:
                     summaries.add(columns(model, p, own))
+                    for arrived in numbered(model, [event for _, event in own]):
+                        summaries.add_arrivals(arrived)
             newest: dict[str, int] = {}
             for event in events:
                 clipped = min(event.at_ms, event.received_ms)
@@ -224,6 +267,9 @@ class _Writer:
         for key, pane in summaries.panes.items():
             for data in part_messages(key, pane, TOPIC, covered):
                 self.append(data)
+        for tally in summaries.tallies.tallies("predictions", TOPIC, covered, self.dead() if covered else []):
+            for data in split(tally):
+                self.append(data)
         progress = Progress(
             source_topic_id=TOPIC,
             source_partitions=self.n_partitions,
@@ -232,6 +278,16 @@ class _Writer:
         )
         self.append(encode(progress))
         self.offset += 1  # the transaction's marker
+
+    def dead(self) -> list[Dead]:
+        """Some events that were put aside; where they stood says nothing."""
+        found = []
+        for _ in range(self.signals.choice([0, 0, 1, 3])):
+            model = self.signals.choice([*self.models, ""])
+            reason = self.signals.choice([Reason.NOT_JSON, Reason.BAD_TIME])
+            found.append(Dead(reason, 0, 0, 0, b"", "", model, self.now_s * 1000))
+            self.history.dead[model, reason, self.now_s // 3600 * 3600] += 1
+        return found
 
     def append(self, data: bytes) -> None:
         self.history.records.append((self.offset, decode(data)))
@@ -252,11 +308,26 @@ def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> Even
         versions,
         code,
         np.array([event.failed for event in found], dtype=bool),
-        {"features.x": np.array([np.nan if event.x is None else event.x for event in found])},
+        {
+            "features.x": np.array([np.nan if event.x is None else event.x for event in found]),
+            "latency_ms": np.array([np.nan if event.latency_ms is None else event.latency_ms for event in found]),
+        },
         {
             "features.colour": pa.array([event.colour for event in found], pa.string()),
             "context.region": pa.array([event.region for event in found], pa.string()),
+            "arm": pa.array([event.arm for event in found], pa.string()),
         },
+        encode_names([event.kind if event.failed else None for event in found]),
+    )
+
+
+def numbered(model: str, events: list[Event]) -> Iterator[Arrivals]:
+    """The numbers that producers gave to events."""
+    return arrivals(
+        model,
+        np.array([event.at_ms for event in events], dtype=np.int64),
+        encode_names([event.producer for event in events]),
+        np.array([event.seq for event in events], dtype=np.int64),
     )
 
 
@@ -314,6 +385,10 @@ class Process:
         self.next += 1
         if isinstance(record, Part):
             dead = self.state.part(record, offset)
+            assert dead is None, dead
+            return None
+        if isinstance(record, Tally):
+            dead = self.state.tally(record, offset)
             assert dead is None, dead
             return None
         writes, durable = self.state.progress(record, offset)
@@ -415,8 +490,57 @@ def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
     for event in history.counted:
         pane_s = history.registry.contracts[event.model].pane_s
         pane = event.at_ms // 1000 // pane_s * pane_s
-        for name in ("all", "region=north" if event.region == "north" else "region=other"):
+        for name in slices_of(event):
             found[event.model, event.version, name, pane] += 1
+    return found
+
+
+def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Events by (model, version, slice, start of the day), counted one by one."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for (model, version, name, pane), n in expected_volume(history).items():
+        found[model, version, name, pane // 86_400 * 86_400] += n
+    return found
+
+
+def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Events with a colour that no baseline holds by (model, version, colour, start of the hour)."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for event in history.counted:
+        if event.colour == COLOURS[2]:
+            found[event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600] += 1
+    return found
+
+
+def slices_of(event: Event) -> list[str]:
+    """The slices that an event is in."""
+    region = "region=north" if event.region == "north" else "region=other"
+    return ["all", region, "arm=b" if event.arm == "b" else "arm=other"]
+
+
+def expected_signals(history: History) -> dict[str, Counter[Any]]:
+    """What else is counted of the events, one by one: per table by what its rows are of."""
+    found: dict[str, Counter[Any]] = {
+        name: Counter() for name in ("failed", "timed", "slow", "errors", "producers", "violations")
+    }
+    for event in history.counted:
+        pane_s = history.registry.contracts[event.model].pane_s
+        pane = event.at_ms // 1000 // pane_s * pane_s
+        for name in slices_of(event):
+            key = event.model, event.version, name, pane
+            found["failed"][key] += event.failed
+            found["timed"][key] += event.latency_ms is not None
+            found["slow"][key] += event.latency_ms is not None and event.latency_ms > SLOW_MS
+            if event.failed and not name.startswith("region="):
+                found["errors"][event.model, event.version, name, event.kind, pane] += 1
+        if event.producer is not None:
+            found["producers"][event.model, event.producer, pane] += 1
+        for kind, broken in (
+            ("null", event.x is None),
+            ("below", event.x is not None and event.x < LOW),
+            ("above", event.x is not None and event.x > HIGH),
+        ):
+            found["violations"][event.model, event.version, "x", kind, pane] += broken
     return found
 
 
@@ -442,6 +566,20 @@ def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int
         for window, end in windows_of(history, model, pane):
             if history.live or end <= judged_until_s(history, model):
                 found[model, version, name, window, end] += n
+    return found
+
+
+def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
+    """Numbers of `x` by (model, version, window, window end), counted one by one, where the window is described."""
+    found: Counter[tuple[str, str, str, int]] = Counter()
+    for event in history.counted:
+        told = history.registry.contracts[event.model]
+        pane = event.at_ms // 1000 // told.pane_s * told.pane_s
+        every = {window.name: described_every_s(window) for window in told.windows}
+        for name, end in windows_of(history, event.model, pane):
+            judged = history.live or end <= judged_until_s(history, event.model)
+            if event.x is not None and judged and end % every[name] == 0:
+                found[event.model, event.version, name, end] += 1
     return found
 
 

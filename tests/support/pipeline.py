@@ -20,7 +20,8 @@ from barograph.contract_yaml import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
+from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
+from sketches.quantiles import exact_quantiles
 from streams.topics import Topics
 from warehouse import migrate
 from warehouse.client import Address, Client, connect
@@ -286,6 +287,7 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
             high=None if name == "flag" else float(values.max()),
             mean=float(values.mean()),
             std=float(values.std()),
+            quantiles=tuple(exact_quantiles(np.sort(values), np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist()),
             slices={s: SliceCounts(cells=tuple(np.bincount(cells[m], minlength=n).tolist())) for s, m in masks.items()},
         )
 
@@ -310,4 +312,21 @@ def simple_baseline(rows: int = 10_000, seed: int = 1) -> Baseline:
                 },
             ),
         ),
+    )
+
+
+def with_dimension(baseline: Baseline, dimension: SliceValues) -> Baseline:
+    """A baseline with one more slice dimension, which training did not hold: its slices have no rows."""
+    names = [f"{dimension.name}={value}" for value in (*dimension.values, "other")]
+    fields = tuple(
+        msgspec.structs.replace(
+            field, slices={**field.slices, **{name: SliceCounts(cells=(0,) * field.n_cells) for name in names}}
+        )
+        for field in baseline.fields
+    )
+    return msgspec.structs.replace(
+        baseline,
+        slice_rows={**baseline.slice_rows, **dict.fromkeys(names, 0)},
+        dimensions=(*baseline.dimensions, dimension),
+        fields=fields,
     )

@@ -234,3 +234,18 @@ def test_every_misfit_is_named() -> None:
 def test_more_slice_values_than_the_contract_keeps_are_a_misfit() -> None:
     two = but(dimensions=(msgspec.structs.replace(BASELINE.dimensions[0], values=("DE", "FR")),))
     assert fit_problems(CONTRACT, two) == ["slice country: the contract keeps the top 1 values, the baseline 2"]
+
+
+def test_a_crossed_slice_fits_a_baseline_of_the_same_sources() -> None:
+    source = "context.country * arm"
+    cut = msgspec.structs.replace(CONTRACT.slices[0], source=source, top=20)
+    dimension = msgspec.structs.replace(BASELINE.dimensions[0], source=source, values=("DE * a", "DE * b"))
+    contract = msgspec.structs.replace(CONTRACT, slices=(cut,))
+    assert fit_problems(contract, but(dimensions=(dimension,))) == []
+    strange = msgspec.structs.replace(dimension, values=("DE * a", "FR"))
+    assert fit_problems(contract, but(dimensions=(strange,))) == [
+        f"slice country: the baseline's value 'FR' is no value of {source}"
+    ]
+    turned = msgspec.structs.replace(cut, source="arm * context.country")
+    [problem] = fit_problems(msgspec.structs.replace(CONTRACT, slices=(turned,)), but(dimensions=(dimension,)))
+    assert problem == f"slice country: source is arm * context.country in the contract, {source} in the baseline"

@@ -53,6 +53,10 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         "~ lines: major: 0.2 → 0.25",
         "+ label: type: bool",
         "+ label: positive: null",
+        "+ label: threshold: 0.5",
+        "+ label: classes: []",
+        "+ label: horizon_s: 2592000",
+        "+ label: mature: 0.95",
     }
 
 

@@ -204,3 +204,29 @@ def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,at,x,x\na,2026-03-01T00:00:00Z,1,2\n")
     with pytest.raises(LoadError, match="has the column 'x' more than once"):
         read(tmp_path / "p.csv")
+
+
+def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
+    contract = Contract(
+        model="m",
+        fields=(
+            Field(name="scores.cat", type="float", source="scores.cat"),
+            Field(name="confidence", type="float", source="confidence"),
+        ),
+        slices=(Slice(name="both", source="features.origin * context.carrier"),),
+    )
+    rows = pa.table(
+        {"id": ["1"], "at": [AT], "scores.cat": [0.25], "scores.dog": [0.75], "origin": ["JFK"], "carrier": ["09"]}
+    )
+    for name, write in WRITERS.items():
+        write(tmp_path / name, rows)
+        source = understand(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
+        assert source.notes == ()
+        [block] = blocks(source, contract, "3")
+        [event] = block.rows.to_pylist()
+        assert (event["features.origin"], event["context.carrier"], event["scores.dog"]) == ("JFK", "09", 0.75)
+    write_parquet(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
+    with pytest.raises(
+        LoadError, match=r"no column of a field that the contract of m watches: scores\.cat, confidence"
+    ):
+        understand(EventFile(tmp_path / "p.parquet", {}), contract, "3")

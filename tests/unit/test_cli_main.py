@@ -5,6 +5,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -25,14 +26,26 @@ def run(*words: str) -> int:
     return int(end.value.code or 0)
 
 
+def functions(name: str) -> dict[str, Any]:
+    """The functions behind a command by its words: one, or those of its subcommands."""
+    entry = COMMANDS[name]
+    found = getattr(importlib.import_module(entry.module), entry.function)
+    if isinstance(found, typer.Typer):
+        return {f"{name} {command.name}": command.callback for command in found.registered_commands}
+    return {name: found}
+
+
 def test_each_command_of_the_list_is_there_with_the_first_line_of_its_help_and_examples() -> None:
     closed = "infer load check skew baseline plan apply run dev status demo query distribution simulate backtest"
     assert set(COMMANDS) <= {*closed.split(), "doctor", "dead-letters", "rebuild"}
     for name, entry in COMMANDS.items():
-        text = inspect.getdoc(getattr(importlib.import_module(entry.module), entry.function))
-        assert text is not None
-        assert text.splitlines()[0] == entry.summary, name
-        assert f"Examples:\n    barograph {name}" in text, name
+        found = getattr(importlib.import_module(entry.module), entry.function)
+        group = found.registered_callback if isinstance(found, typer.Typer) else None
+        summary = inspect.getdoc(found if group is None else group.callback)
+        assert summary is not None
+        assert summary.splitlines()[0] == entry.summary, name
+        for words, function in functions(name).items():
+            assert f"Examples:\n    barograph {words}" in (inspect.getdoc(function) or ""), words
 
 
 def test_the_help_lists_every_command_and_loads_nothing_heavy() -> None:
@@ -50,9 +63,10 @@ def test_the_help_lists_every_command_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_each_command_keeps_its_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(name, "--help") == 0
-    shown = capsys.readouterr().out
-    assert f"    barograph {name}" in shown.replace("│", "")
+    for words in functions(name):
+        assert run(*words.split(), "--help") == 0
+        shown = capsys.readouterr().out
+        assert f"    barograph {words}" in shown.replace("│", "")
 
 
 def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,11 +117,14 @@ def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
 def test_the_page_of_commands_names_every_option_and_setting() -> None:
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
     sections = {part.split("\n", 1)[0]: part for part in page.split("\n## ")}
-    for name, entry in COMMANDS.items():
+    for name in COMMANDS:
         (text,) = [part for title, part in sections.items() if name in title.split()]
-        alone = typer.Typer()
-        alone.command()(getattr(importlib.import_module(entry.module), entry.function))
-        for parameter in typer.main.get_command(alone).params:
+        parameters: list[Any] = []
+        for function in functions(name).values():
+            alone = typer.Typer()
+            alone.command()(function)
+            parameters += typer.main.get_command(alone).params
+        for parameter in parameters:
             options = [word for word in parameter.opts if word.startswith("--")]
             if set(options) & {"--config", "--install-completion", "--show-completion"}:
                 continue

@@ -32,9 +32,9 @@ def test_cells_count_bins_or_categories_and_unseen_and_null() -> None:
 
 def test_fields_lie_end_to_end_behind_the_header() -> None:
     layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a"), numeric("y")))
-    assert HEADER == 2
-    assert layout.starts.tolist() == [2, 2 + 4 + TAIL, 2 + 4 + TAIL + 3 + TAIL]
-    assert layout.width == 2 + (4 + 3 + 2) + 3 * TAIL
+    assert HEADER == 4
+    assert layout.starts.tolist() == [HEADER, HEADER + 4 + TAIL, HEADER + 4 + TAIL + 3 + TAIL]
+    assert layout.width == HEADER + (4 + 3 + 2) + 3 * TAIL
     assert layout.n_cells.tolist() == [4, 3, 2]
     assert layout.field_index == {"x": 0, "c": 1, "y": 2}
     assert layout.n_fields == 3
@@ -57,7 +57,7 @@ def test_a_baseline_without_fields_still_counts_events() -> None:
     assert layout.starts.shape == (0,)
     counts = layout.empty_counts()
     counts[0, EVENTS] += 1
-    assert counts.tolist() == [[1, 0]]
+    assert counts.tolist() == [[1, 0, 0, 0]]
     assert layout.empty_moments().shape == (0, N_MOMENTS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
 import msgspec
 import pytest
@@ -10,98 +10,25 @@ from barograph.contract import Window
 
 from streams.flush import part_messages
 from streams.monitor.chain import make_pos
-from streams.monitor.partition import Dead, PartitionState
-from streams.monitor.store import WarehouseStore
-from streams.records import Part, PartitionProgress, Progress, Range, decode
+from streams.monitor.partition import PartitionState
+from streams.records import (
+    Part,
+    Range,
+    decode,
+)
 from streams.registry import RegisteredBaseline, Registry, build_registry
 from streams.summarise import FlushSummaries
-from tests.support.memory_warehouse import MemoryWarehouse
-from tests.support.monitor_schedule import PARTS_TOPIC, T0_S, TOPIC, Event, baseline, columns, contract
-
-HOUR_S = 3600
-DAY_S = 86_400
-
-
-def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
-    told = msgspec.structs.replace(contract("m", HOUR_S), **changes)
-    first = baseline("m", "1")
-    return build_registry([(told, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
-
-
-class Desk:
-    """One state with what it wrote, and flushes made by hand."""
-
-    def __init__(self, registry: Registry, *, live: bool, topic: str = PARTS_TOPIC) -> None:
-        self.registry, self.live, self.topic = registry, live, topic
-        self.warehouse = MemoryWarehouse()
-        self.offset = 0
-        self.positions: dict[int, int] = {}
-        self.acknowledged = 0
-        self.restart()
-
-    def restart(self) -> None:
-        self.store = WarehouseStore(self.warehouse)  # type: ignore[arg-type]
-        self.state = PartitionState(
-            0, 1, self.topic, self.store, lambda: self.registry, live=self.live, write_s=0.0, revise_s=0.0
-        )
-
-    def flush(
-        self,
-        *at_s: int,
-        partition: int = 0,
-        start: int | None = None,
-        caught_up_s: int | None = None,
-        version: str = "1",
-        partitions: int = 1,
-        end_mark: bool = False,
-    ) -> list[Dead]:
-        """Bring a flush of events at these times, as parts and progress; return what was put aside."""
-        first = self.positions.get(partition, 0) if start is None else start
-        end = first + len(at_s)
-        self.positions[partition] = max(end, self.positions.get(partition, 0))
-        events = [Event("m", version, s * 1000, s * 1000, 0.1, "red", "north", False) for s in at_s]
-        summaries = FlushSummaries(self.registry)
-        if events:
-            summaries.add(columns("m", partition, [(first + i, event) for i, event in enumerate(events)]))
-        dead = []
-        for key, pane in summaries.panes.items():
-            for data in part_messages(key, pane, TOPIC, [Range(partition, first, end)]):
-                part = decode(data)
-                assert isinstance(part, Part)
-                dead.append(self.state.part(part, self.offset))
-                self.offset += 1
-        read = PartitionProgress(
-            partition=partition,
-            start=first,
-            end=end,
-            newest_ms={"m": max(at_s) * 1000} if at_s else {},
-            oldest_ms=min(at_s) * 1000 if at_s else None,
-            caught_up_at_ms=None if caught_up_s is None else caught_up_s * 1000,
-            end_mark=end_mark,
-        )
-        progress = Progress(source_topic_id=TOPIC, source_partitions=partitions, counted_at_ms=1, ranges=[read])
-        writes, durable = self.state.progress(progress, self.offset)
-        self.offset += 1
-        if writes is not None:
-            self.store.write(writes)
-            self.acknowledged = durable
-        return [one for one in dead if one is not None]
-
-    def volume(self) -> dict[int, int]:
-        """Events of sealed panes of `all` by the hours since T0."""
-        return {
-            (row["pane_start"] - T0_S) // HOUR_S: row["n"]
-            for row in self.warehouse.tables["volume"].values()
-            if row["slice"] == "all" and row["sealed"]
-        }
-
-    def verdicts(self, window: str, column: str = "n") -> dict[int, Any]:
-        """The last verdicts on `x` in `all` by the hours since T0 at which the window ends."""
-        return {
-            (row["window_end"] - T0_S) // HOUR_S: row[column]
-            for row in self.warehouse.last("drift").values()
-            if row["field"] == "x" and row["slice"] == "all" and row["window"] == window
-        }
+from tests.support.monitor_desk import DAY_S, HOUR_S, Desk, make_registry
+from tests.support.monitor_schedule import (
+    PARTS_TOPIC,
+    T0_S,
+    TOPIC,
+    Event,
+    baseline,
+    columns,
+    contract,
+    registered,
+)
 
 
 def test_silence_has_a_row_for_every_pane_on_the_live_clock() -> None:
@@ -162,6 +89,22 @@ def test_late_events_are_counted_as_late_and_revise_their_windows() -> None:
     late = {(k[-1] - T0_S) // HOUR_S: v["late"] for k, v in desk.warehouse.tables["volume"].items() if k[3] == "all"}
     assert late == {0: 1, 1: 1, 2: 0, 3: 0}
     assert len(desk.warehouse.tables["drift"]) > revisions, "what was known before stays"
+
+
+def test_a_version_of_which_all_was_late_is_judged_after_a_restart_as_without() -> None:
+    found = []
+    for restarts in (False, True):
+        desk = Desk(build_registry([(contract("m", 1200), T0_S * 1000)], [registered("m")]), live=True)
+        desk.flush(T0_S + 10, caught_up_s=T0_S + 2 * HOUR_S + 1200)
+        desk.flush(T0_S + 20, version="unheard-of")
+        if restarts:
+            desk.restart()
+        # Its one pane lies before what a window of panes reaches into, and within one of hours.
+        desk.flush(caught_up_s=T0_S + 4 * HOUR_S + 1200)
+        verdicts = desk.warehouse.last("drift")
+        found.append({key: row["n"] for key, row in verdicts.items() if "unheard-of" in key and "all" in key})
+    assert found[0] == found[1]
+    assert [n for key, n in found[0].items() if key[4:7] == ("x", "4h", T0_S + 4 * HOUR_S)] == [1]
 
 
 def test_acknowledgements_wait_for_the_windows_that_late_events_touched() -> None:
@@ -315,6 +258,72 @@ def test_a_new_parts_topic_begins_a_new_epoch() -> None:
     assert max(row["epoch"] for row in desk.warehouse.tables["chain"].values()) == 1
 
 
+def with_another_baseline(effective_s: int) -> tuple[Registry, str, str]:
+    """The registry after another baseline was accepted, and the ids of both."""
+    first, second = baseline("m", "1"), baseline("m", "1", shift=1.0)
+    entries = [RegisteredBaseline(first, first.id, 0, 1), RegisteredBaseline(second, second.id, effective_s, 2)]
+    return build_registry([(contract("m", HOUR_S), T0_S * 1000)], entries), first.id, second.id
+
+
+def test_another_baseline_holds_from_its_pane_on_and_verdicts_before_stay() -> None:
+    desk = Desk(make_registry(), live=True)
+    desk.flush(*(T0_S + h * HOUR_S + 10 for h in range(6)), caught_up_s=T0_S + 6 * HOUR_S + 1200)
+    before = dict(desk.warehouse.tables["drift"])
+    assert {key[2] for key in before} == {baseline("m", "1").id}
+    # Accepted now, to hold in two hours; the processors read it one after the other, the monitor before a restart.
+    desk.registry, old, new = with_another_baseline(T0_S + 8 * HOUR_S)
+    desk.flush(*(T0_S + h * HOUR_S + 10 for h in (6, 7)), caught_up_s=T0_S + 8 * HOUR_S + 1200)
+    # Until then silence is told of the one that holds alone, and the other has no rows.
+    assert {row["baseline_id"] for row in desk.warehouse.tables["volume"].values()} == {old}
+    assert {key[2] for key in desk.warehouse.tables["drift"]} == {old}
+    desk.flush(*(T0_S + h * HOUR_S + 10 for h in range(8, 12)), caught_up_s=T0_S + 12 * HOUR_S + 1200)
+    assert before.items() <= desk.warehouse.tables["drift"].items(), "what was given stays to the bit"
+    found = {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): (row["n"], row["level"] == "insufficient")
+        for row in desk.warehouse.last("drift").values()
+        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h") and row["window_end"] > T0_S + 7 * HOUR_S
+    }
+    # Windows of three hours that reach over the change are in both, each with its own events.
+    assert {key: n for key, (n, _) in found.items()} == {
+        (old, 8): 3,
+        (old, 9): 2,
+        (new, 9): 1,
+        (old, 10): 1,
+        (new, 10): 2,
+        (new, 11): 3,
+        (new, 12): 3,
+    }
+    silent = T0_S + 14 * HOUR_S
+    desk.restart()
+    desk.flush(caught_up_s=silent + 1200)
+    after = {
+        (row["baseline_id"], row["n"])
+        for row in desk.warehouse.tables["volume"].values()
+        if row["pane_start"] >= T0_S + 12 * HOUR_S
+    }
+    assert after == {(new, 0)}
+
+
+def test_windows_over_the_change_of_a_baseline_are_insufficient() -> None:
+    registry, old, new = with_another_baseline(T0_S + 4 * HOUR_S)
+    desk = Desk(registry, live=True)
+    hours = [T0_S + h * HOUR_S + 1 + i for h in range(8) for i in range(600)]
+    desk.flush(*hours, caught_up_s=T0_S + 8 * HOUR_S + 1200)
+    levels = {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["level"]
+        for row in desk.warehouse.last("drift").values()
+        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
+    }
+    told = {key for key, level in levels.items() if level != "insufficient"}
+    assert told == {(old, 3), (old, 4), (new, 7), (new, 8)}
+    assert {key for key in levels if key not in told} == {(old, 1), (old, 2), (old, 5), (old, 6), (new, 5), (new, 6)}
+    # A late event revises a window of the old one by the old one.
+    desk.flush(T0_S + 2 * HOUR_S)
+    last = desk.warehouse.last("drift").values()
+    revised = [row for row in last if row["n"] == 1801 and row["field"] == "x" and row["slice"] == "all"]
+    assert {row["baseline_id"] for row in revised} == {old}
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_roll_ups_hold_what_the_panes_of_their_hour_hold(late: bool) -> None:
     registry = make_registry(pane_s=1200, windows=(Window(2 * HOUR_S, HOUR_S),))
@@ -338,3 +347,24 @@ def test_a_replay_is_judged_to_its_end_and_windows_beyond_it_are_insufficient() 
     assert desk.verdicts("3h")[9] == 1
     assert max(desk.verdicts("3h")) == 9
     assert desk.verdicts("6h", "level")[9] == "insufficient"
+
+
+def test_damaged_sketches_in_the_warehouse_stop_nothing() -> None:
+    """Windows go on being judged and described, those that hold the damaged panes by their moments alone."""
+    desk = Desk(make_registry(pane_s=1200), live=True)
+    hours = [T0_S + h * HOUR_S for h in range(9)]
+    desk.flush(*[at + 600 for at in hours[:4]], caught_up_s=hours[3] + 1200)
+    for row in desk.warehouse.tables["panes"].values():
+        if row["field"] == "x" and row["pane_start"] == hours[2]:
+            row["sketch"] = b"no sketch"
+    desk.restart()
+    assert not desk.flush(*[at + 600 for at in hours[4:]], caught_up_s=hours[8] + 1200)
+    last = {
+        (row["window_end"] - T0_S) // HOUR_S: row
+        for row in desk.warehouse.last("distances").values()
+        if row["window"] == "3h"
+    }
+    assert {end: row["n"] for end, row in last.items()} == {1: 1, 2: 2, **dict.fromkeys(range(3, 9), 3)}
+    assert {end for end, row in last.items() if math.isnan(row["ks"])} == {4, 5}, "3 was described before"
+    assert not any(math.isnan(row["mean"]) for row in last.values())
+    assert desk.verdicts("3h")[8] == 3

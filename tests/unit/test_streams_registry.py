@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from streams.registry import RegisteredBaseline, Registry, build_registry
@@ -76,3 +77,18 @@ def test_each_pane_is_counted_on_the_baseline_that_holds_for_it() -> None:
         assert resolved is not None
         assert key.baseline_id == resolved.baseline_id
         assert pane.unregistered == (key.version == "new")
+
+
+def test_a_baseline_holds_from_its_pane_until_the_next_one() -> None:
+    first, second, third = entry("1", 0.0, 0, 1), entry("1", 1.0, 100, 2), entry("1", 2.0, 200, 3)
+    again = RegisteredBaseline(first.baseline, first.baseline_id, 300, 4)
+    registry = build_registry([], [second, again, first, third])
+    spans = [registry.spans("m", "1", each.baseline_id) for each in (first, second, third)]
+    assert spans == [[(-math.inf, 100), (300, math.inf)], [(100, 200)], [(200, 300)]]
+    assert registry.spans("m", "1", "unknown") == []
+    assert registry.spans("other", "1", first.baseline_id) == []
+    # Of two with one moment the later accepted holds, and the other never.
+    both = build_registry([], [first, second, entry("1", 3.0, 100, 9)])
+    assert both.spans("m", "1", second.baseline_id) == []
+    # A version without a baseline is counted on the newest version's.
+    assert registry.spans("m", "2", second.baseline_id) == [(100, 200)]

@@ -47,4 +47,6 @@ def test_every_statement_of_ours_may_be_run_again() -> None:
     statements = [statement for migration in migrate.load() for statement in migration.statements]
     assert [s for s in statements if not s.startswith(repeatable)] == []
     alters = [s for s in statements if s.startswith("ALTER TABLE ")]
-    assert [s for s in alters if "IF NOT EXISTS" not in s and "IF EXISTS" not in s] == []
+    # What a comment says may be said again, and an index made again.
+    repeatable = ("IF NOT EXISTS", "IF EXISTS", " COMMENT COLUMN ", " MODIFY COMMENT ", " MATERIALIZE INDEX ")
+    assert [s for s in alters if not any(words in s for words in repeatable)] == []

@@ -7,10 +7,13 @@ from barograph.observation import Observation
 from barograph.outbox import PublishError, Stats
 from barograph.problems import ContractError
 from barograph.publisher import Publisher
+from barograph.validation import ContractViolation, Validator, Violation
+from barograph.validation_tables import TableViolation, validate_table
 
 __all__ = [
     "Contract",
     "ContractError",
+    "ContractViolation",
     "Label",
     "Observation",
     "Prediction",
@@ -18,7 +21,11 @@ __all__ = [
     "Publisher",
     "Reason",
     "Stats",
+    "TableViolation",
+    "Validator",
+    "Violation",
     "dump_contract",
     "load_contract",
     "parse_contract",
+    "validate_table",
 ]

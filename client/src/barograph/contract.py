@@ -7,7 +7,7 @@ alerts. This module holds the frozen objects; `barograph.contract_yaml` reads an
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ FieldType = Literal["float", "int", "bool", "category", "timestamp"]
 SketchKind = Literal["kll", "req"]
 
 SECONDS_PER_HOUR = 3600
+
+CROSS = " * "
+"""Joins the sources of a crossed slice, and its values: `origin * carrier=JFK * AA`."""
 
 
 def _to_float(struct: msgspec.Struct, *names: str) -> None:
@@ -42,11 +45,13 @@ class Window(msgspec.Struct, frozen=True, order=True):
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """One observed series of a prediction: a feature, the score, the class, latency, a metric."""
 
+    LATER: ClassVar = ("policy",)
+
     name: str
     type: FieldType
     source: str
-    """Where the value stands in an event: `features.NAME`, `metrics.NAME`, `context.NAME`, `score`, `class`,
-    `latency_ms`."""
+    """Where the value stands in an event: `features.NAME`, `metrics.NAME`, `context.NAME`, `scores.CLASS`, `score`,
+    `class`, `latency_ms`, or `confidence`, which is the largest of `scores`."""
     description: str = ""
     unit: str = ""
     critical: bool = False
@@ -60,6 +65,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     sketch: SketchKind = "kll"
     """REQ where the tail is read (latency, token counts), KLL otherwise."""
     pii: Literal["keep", "hash", "drop", "truncate"] = "keep"
+    policy: Literal["flag", "reject"] = "flag"
+    """What `Publisher.validate` does with a value that violates the contract: count it, or raise."""
 
     def __post_init__(self) -> None:
         _to_float(self, "low", "high", "weight")
@@ -68,13 +75,22 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
     """A dimension by which predictions are cut into slices named `NAME=value`."""
 
+    LATER: ClassVar = ("sketches",)
+
     name: str
     source: str
-    """`features.NAME`, `context.NAME` or `arm`."""
+    """`features.NAME`, `context.NAME` or `arm`; or several of them crossed, joined by `CROSS`."""
     top: int = 20
     """How many values (the most frequent of training) get a slice of their own; the rest is `NAME=other`."""
     values: tuple[str, ...] = ()
     """The values, where training data does not hold this dimension (arms, request context)."""
+    sketches: tuple[str, ...] = ()
+    """Numeric fields whose sketches and moments are kept per slice too; every slice has its counts in any case."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that are crossed; one where none are."""
+        return tuple(self.source.split(CROSS))
 
 
 class Lines(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,17 +117,43 @@ class RateLines(msgspec.Struct, frozen=True, kw_only=True):
 class Label(msgspec.Struct, frozen=True, kw_only=True):
     """The ground truth that arrives later."""
 
+    LATER: ClassVar = ("threshold", "classes", "horizon_s", "mature")
+
     type: Literal["bool", "category", "float"]
     positive: str | bool | None = None
     """The class that the score is the probability of (binary models)."""
+    threshold: float = 0.5
+    """A score from here on predicts the positive class, where an event has no `class` (binary models)."""
+    classes: tuple[str, ...] = ()
+    """All classes of a model with more than two, whose probabilities are in `scores`."""
+    horizon_s: int = 30 * 86400
+    """Labels that come later than this after the prediction are counted and do not change what was measured."""
+    mature: float = 0.95
+    """A window is mature when this share of the labels that ever come has come, by the learned curve."""
+
+    def __post_init__(self) -> None:
+        _to_float(self, "threshold", "mature")
+
+
+class Arms(msgspec.Struct, frozen=True, kw_only=True):
+    """How requests are assigned to the arms of an A/B test."""
+
+    shares: dict[str, float]
+    """Arm → the share of units that is assigned to it; they sum to 1."""
+    unit: str = ""
+    """What is assigned: `context.NAME` (a user, a session); empty where each prediction is assigned by itself."""
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True):
     """What the model promises."""
 
+    LATER: ClassVar = ("performance",)
+
     latency_ms: float | None = None
     latency_share: float | None = None
     error_rate: float | None = None
+    performance: dict[str, float] = msgspec.field(default_factory=dict)
+    """Metric (`auc`, `accuracy`, `mae`, …) → the least value, or of an error the largest, at mature labels."""
 
     def __post_init__(self) -> None:
         _to_float(self, "latency_ms", "latency_share", "error_rate")
@@ -119,6 +161,8 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True):
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
+
+    LATER: ClassVar = ("season", "arms")
 
     model: str
     description: str = ""
@@ -136,7 +180,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[Slice, ...] = ()
     slice_min_n: int = 500
     """Slice verdicts are written only for windows of at least this many events."""
+    season: Literal["none", "hour_of_week"] = "none"
+    """Whether windows are judged against what training held at the same hours of the week, in `timezone`."""
     label: Label | None = None
+    arms: Arms | None = None
     lines: Lines = Lines()
     rate_lines: RateLines = RateLines()
     slo: Slo = Slo()
@@ -153,8 +200,33 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def content_hash(value: object) -> str:
-    """Hash a struct by its canonical JSON: SHA-256, the first 16 hexadecimal digits."""
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+    """Hash a struct by its canonical JSON: SHA-256, the first 16 hexadecimal digits.
+
+    Members that a struct names in `LATER` came after ids were given; at their defaults they leave the id as it was.
+    """
+    return hashlib.sha256(msgspec.json.encode(_content(value))).hexdigest()[:16]
+
+
+def _content(value: object) -> object:
+    """The content that is hashed: maps sorted by their keys, structs in the order of their members."""
+    if isinstance(value, msgspec.Struct):
+        later = getattr(type(value), "LATER", ())
+        return {
+            member.encode_name: _content(getattr(value, member.name))
+            for member in msgspec.structs.fields(value)
+            if member.name not in later or getattr(value, member.name) != _default(member)
+        }
+    if isinstance(value, dict):
+        return {key: _content(value[key]) for key in sorted(value)}
+    if isinstance(value, tuple) and any(isinstance(item, msgspec.Struct | dict | tuple) for item in value):
+        return [_content(item) for item in value]
+    return value
+
+
+def _default(member: Any) -> object:
+    if member.default is not msgspec.NODEFAULT:
+        return member.default
+    return None if member.default_factory is msgspec.NODEFAULT else member.default_factory()
 
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

@@ -7,14 +7,43 @@ from collections.abc import Iterator
 
 import msgspec
 
-from barograph.contract import SECONDS_PER_HOUR, Contract, Field, Slice, format_duration
+from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, Field, Label, Slice, format_duration
 from barograph.problems import ContractError, Problem, quoted
 from barograph.yaml_kinds import Path, describe_path, name_fault
 
 OUTPUT_TYPES = {"score": ("float", "int"), "class": ("category",), "latency_ms": ("float", "int")}
 """The outputs of every model: a field of such a name reads the member of that name, as one of these types."""
 
+CONFIDENCE = "confidence"
+"""The source that is no member of an event: the largest of `scores`."""
+
 _NUMERIC = ("float", "int", "timestamp")
+
+METRICS = {
+    "binary": ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration_error"),
+    "classes": (
+        "accuracy",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
+        "precision_micro",
+        "recall_micro",
+        "f1_micro",
+        "auc_macro",
+        "log_loss",
+        "brier",
+        "calibration_error",
+    ),
+    "number": ("mae", "rmse", "bias"),
+}
+"""What performance is measured by, per kind of model; `label_kind` says which a contract has."""
+
+
+def label_kind(label: Label) -> str:
+    """Name the kind of model that a label makes: a key of `METRICS`."""
+    if label.type == "float":
+        return "number"
+    return "classes" if label.classes else "binary"
 
 
 def default_source(field: str) -> str:
@@ -62,6 +91,8 @@ def findings(contract: Contract) -> list[Finding]:
         *_fields(contract),
         *_slices(contract),
         *_label(contract),
+        *_arms(contract),
+        *_performance(contract),
         *_lines(contract),
         *_ignored(contract),
     ]
@@ -170,17 +201,23 @@ def _source(field: Field, path: Path) -> Iterator[Finding]:
             yield Finding(type_path, f"the output {field.name} is no {field.type}; write {types}", (type_path,))
         return
     room, _, member = field.source.partition(".")
-    if room not in ("features", "context", "metrics") or not member:
+    if field.source == CONFIDENCE:
+        if field.type != "float":
+            yield Finding(type_path, f"{CONFIDENCE} is no {field.type}; write float", (type_path, path))
+    elif room not in ("features", "context", "metrics", "scores") or not member:
         yield Finding(
             path,
-            f"{quoted(field.source)} is no source; write features.NAME, context.NAME, metrics.NAME, score, "
-            "class or latency_ms",
+            f"{quoted(field.source)} is no source; write features.NAME, context.NAME, metrics.NAME, scores.CLASS, "
+            "score, class, latency_ms or confidence",
         )
     elif room == "context" and field.type not in ("category", "timestamp"):
         message = f"request context is text, not {field.type}; write category or timestamp"
         yield Finding(type_path, message, (type_path, path))
     elif room == "metrics" and field.type not in ("float", "int"):
         message = f"metrics are numbers, not {field.type}; write float or int"
+        yield Finding(type_path, message, (type_path, path))
+    elif room == "scores" and field.type != "float":
+        message = f"scores are probabilities, not {field.type}; write float"
         yield Finding(type_path, message, (type_path, path))
 
 
@@ -216,14 +253,19 @@ def _slices(contract: Contract) -> Iterator[Finding]:
         seen.add(cut.name)
         if "=" in cut.name:
             yield Finding(path, "a slice is called NAME=value, so NAME holds no =; rename it, and write from")
-        yield from _cut(cut, path, by_source.get(cut.source))
+        yield from _cut(cut, path)
+        for source in cut.sources:
+            yield from _cut_source(cut, source, path, by_source.get(source))
+        numeric = {field.name for field in contract.fields if field.type in _NUMERIC}
+        for position, name in enumerate(cut.sketches):
+            if name not in numeric:
+                message = f"{quoted(name)} is no numeric field of this contract; write the name of one"
+                yield Finding((*path, "sketches", position), message, (("fields",),))
 
 
-def _cut(cut: Slice, path: Path, field: Field | None) -> Iterator[Finding]:
-    room, _, member = cut.source.partition(".")
-    if cut.source != "arm" and (room not in ("features", "context") or not member):
-        message = f"{quoted(cut.source)} is no source of a slice; write features.NAME, context.NAME or arm"
-        yield Finding((*path, "from"), message)
+def _cut(cut: Slice, path: Path) -> Iterator[Finding]:
+    if len(set(cut.sources)) < len(cut.sources):
+        yield Finding((*path, "from"), f"{quoted(cut.source)} crosses a source with itself; write each once")
     if cut.top < 1:
         yield Finding((*path, "top"), "is less than 1; write how many values get a slice, such as 20")
     for position, value in enumerate(cut.values):
@@ -232,6 +274,16 @@ def _cut(cut: Slice, path: Path, field: Field | None) -> Iterator[Finding]:
             yield Finding(here, "other is the name of the rest; leave it out")
         if value in cut.values[:position]:
             yield Finding(here, f"{quoted(value)} stands here twice; leave one out")
+        if value.count(CROSS) != len(cut.sources) - 1 and len(cut.sources) > 1:
+            remedy = f"write {len(cut.sources)} values joined by {quoted(CROSS)}"
+            yield Finding(here, f"{quoted(value)} is no value of {quoted(cut.source)}; {remedy}")
+
+
+def _cut_source(cut: Slice, source: str, path: Path, field: Field | None) -> Iterator[Finding]:
+    room, _, member = source.partition(".")
+    if source != "arm" and (room not in ("features", "context") or not member):
+        message = f"{quoted(source)} is no source of a slice; write features.NAME, context.NAME or arm"
+        yield Finding((*path, "from"), message)
     if field is None:
         return
     needs: tuple[Path, ...] = (("fields", field.name, "type"), ("fields", field.name, "pii"))
@@ -247,15 +299,52 @@ def _cut(cut: Slice, path: Path, field: Field | None) -> Iterator[Finding]:
 
 def _label(contract: Contract) -> Iterator[Finding]:
     label = contract.label
-    if label is None or label.positive is None:
+    if label is None:
+        return
+    needs: tuple[Path, ...] = (("label", "type"),)
+    if label.classes and label.type != "category":
+        yield Finding(("label", "classes"), f"a {label.type} has no classes; write type category", needs)
+    if label.classes and label.positive is not None:
+        message = "a model with classes has no positive one; leave out positive or classes"
+        yield Finding(("label", "classes"), message, (("label", "positive"),))
+    if label.horizon_s <= 0:
+        yield Finding(("label", "horizon"), "has no length; write how long labels may take, such as 30d")
+    if not 0 < label.mature <= 1:
+        yield Finding(("label", "mature"), "is no share; write a number in (0, 1], such as 0.95")
+    if label.positive is None:
         return
     path: Path = ("label", "positive")
-    needs: tuple[Path, ...] = (("label", "type"),)
     if label.type == "float":
         yield Finding(path, "a label that is a number has no positive class; leave it out", needs)
     elif label.type == "category" and isinstance(label.positive, bool):
         word = str(label.positive).lower()
         yield Finding(path, f'a category is text; write "{word}" in quotes, or type bool', needs)
+
+
+def _arms(contract: Contract) -> Iterator[Finding]:
+    arms = contract.arms
+    if arms is None:
+        return
+    total = sum(arms.shares.values())
+    if abs(total - 1) > 1e-6:
+        yield Finding(("arms", "shares"), f"the shares sum to {total:g}; write shares that sum to 1")
+    if len(arms.shares) < 2:
+        yield Finding(("arms", "shares"), "a test has two arms or more; write each with its share")
+    if arms.unit and not (arms.unit.startswith("context.") and len(arms.unit) > len("context.")):
+        yield Finding(("arms", "unit"), f"{quoted(arms.unit)} is no unit; write context.NAME, such as context.user")
+
+
+def _performance(contract: Contract) -> Iterator[Finding]:
+    promised = contract.slo.performance
+    if promised and contract.label is None:
+        message = "performance needs ground truth; write label, or leave it out"
+        yield Finding(("slo", "performance"), message, (("label",),))
+        return
+    for metric in promised:
+        known = METRICS[label_kind(contract.label)] if contract.label else ()
+        if metric not in known:
+            message = f"{quoted(metric)} is not measured of this model; write one of {', '.join(known)}"
+            yield Finding(("slo", "performance", metric), message, (("label",),))
 
 
 def _lines(contract: Contract) -> Iterator[Finding]:

@@ -53,14 +53,23 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
     elif slices:
         lines.append(f"slices: [{', '.join(map(_text, slices))}]")
     lines.append(f"slice_min_n: {contract.slice_min_n}")
+    if contract.season != "none":
+        lines.append(f"season: {contract.season}")
     if contract.label is not None:
         lines.append(f"label: {_flow(_label_settings(contract.label))}")
+    if contract.arms is not None:
+        shares = _flow({_text(arm): _number(share) for arm, share in contract.arms.shares.items()})
+        unit = {"unit": _text(contract.arms.unit)} if contract.arms.unit else {}
+        lines.append(f"arms: {_flow({'shares': shares, **unit})}")
     psi, rates = contract.lines, contract.rate_lines
     lines.append("thresholds:")
     lines.append(f"  psi: {_flow({key: _number(getattr(psi, key)) for key in ('minor', 'major', 'clear')})}")
     lines.append(f"  rates: {_flow({key: _number(getattr(rates, key)) for key in ('minor', 'major')})}")
     slo = {key: getattr(contract.slo, key) for key in ("latency_ms", "latency_share", "error_rate")}
     promised = {key: _number(value) for key, value in slo.items() if value is not None}
+    if contract.slo.performance:
+        floors = {_text(metric): _number(value) for metric, value in contract.slo.performance.items()}
+        promised["performance"] = _flow(floors)
     if promised:
         lines.append(f"slo: {_flow(promised)}")
     if contract.ignored:
@@ -87,6 +96,8 @@ def _field_settings(field: Field) -> dict[str, str]:
         settings["sketch"] = field.sketch
     if field.pii != "keep":
         settings["pii"] = field.pii
+    if field.policy != "flag":
+        settings["policy"] = field.policy
     if field.description:
         settings["description"] = _text(field.description)
     return settings
@@ -100,6 +111,8 @@ def _slice_settings(cut: Slice, fields: tuple[Field, ...]) -> dict[str, str]:
         settings["top"] = str(cut.top)
     if cut.values:
         settings["values"] = f"[{', '.join(map(_text, cut.values))}]"
+    if cut.sketches:
+        settings["sketches"] = f"[{', '.join(map(_text, cut.sketches))}]"
     return settings
 
 
@@ -109,6 +122,15 @@ def _label_settings(label: Label) -> dict[str, str]:
         settings["positive"] = str(label.positive).lower()
     elif label.positive is not None:
         settings["positive"] = _text(label.positive)
+    default = Label(type=label.type)
+    if label.threshold != default.threshold:
+        settings["threshold"] = _number(label.threshold)
+    if label.classes:
+        settings["classes"] = f"[{', '.join(map(_text, label.classes))}]"
+    if label.horizon_s != default.horizon_s:
+        settings["horizon"] = _duration(label.horizon_s)
+    if label.mature != default.mature:
+        settings["mature"] = _number(label.mature)
     return settings
 
 

@@ -120,8 +120,8 @@ FIELD = Record(
         Key(
             "from",
             _SOURCE,
-            "Where the value stands in an event: `features.NAME`, `context.NAME`, `metrics.NAME`, `score`, "
-            "`class` or `latency_ms`.",
+            "Where the value stands in an event: `features.NAME`, `context.NAME`, `metrics.NAME`, `scores.CLASS`, "
+            "`score`, `class` or `latency_ms`; `confidence` is the largest of `scores`.",
             default="features.NAME; for the fields score, class and latency_ms the member of that name",
         ),
         Key(
@@ -154,6 +154,13 @@ FIELD = Record(
             "(HMAC-SHA-256, key in BAROGRAPH_PII_KEY), `truncate` the first 3 characters, `drop` nothing.",
             default="keep",
         ),
+        Key(
+            "policy",
+            Choice(("flag", "reject")),
+            "What `Publisher.validate` does with a value that violates the contract: `flag` counts it, `reject` "
+            "raises before the model is called.",
+            default="flag",
+        ),
     )
 )
 
@@ -162,7 +169,8 @@ SLICE = Record(
         Key(
             "from",
             _SOURCE,
-            "Where the value stands: `features.NAME`, `context.NAME` or `arm`.",
+            "Where the value stands: `features.NAME`, `context.NAME` or `arm`. Several, joined by ` * `, are crossed: "
+            "`features.origin * features.carrier` makes slices such as `JFK * AA`.",
             default="the source of the field of that name, arm for the slice arm, else context.NAME",
         ),
         Key(
@@ -175,6 +183,12 @@ SLICE = Record(
             "values",
             ListOf(Value(), at_least=1, distinct=True),
             "The values that get a slice, where training data does not hold this dimension (arms, request context).",
+            default="[]",
+        ),
+        Key(
+            "sketches",
+            ListOf(Name("the name of a numeric field"), distinct=True),
+            "Numeric fields whose quantiles and moments are kept for each of these slices too; counts always are.",
             default="[]",
         ),
     )
@@ -201,6 +215,48 @@ LABEL = Record(
             Positive(),
             "The class that the score is the probability of (binary models): true or false, or a class.",
             default="no such class",
+        ),
+        Key(
+            "threshold",
+            Number(0.0, 1.0),
+            "A score from here on predicts the positive class, where an event has no `class` (binary models).",
+            default="0.5",
+        ),
+        Key(
+            "classes",
+            ListOf(Value(), at_least=2, distinct=True),
+            "All classes of a model with more than two, whose probabilities are in `scores`.",
+            default="[]",
+        ),
+        Key(
+            "horizon",
+            Duration(),
+            "Labels that come later than this after their prediction are counted and do not change what was measured.",
+            default="30d",
+        ),
+        Key(
+            "mature",
+            Number(0.0, 1.0, above=True),
+            "A window is mature when this share of the labels that ever come has come, by the learned curve.",
+            default="0.95",
+        ),
+    )
+)
+
+ARMS = Record(
+    (
+        Key(
+            "shares",
+            MapOf(Number(0.0, 1.0, above=True)),
+            "Each arm with the share of units that is assigned to it; they sum to 1.",
+            default="{a: 0.5, b: 0.5}",
+            required=True,
+        ),
+        Key(
+            "unit",
+            _SOURCE,
+            "What is assigned: `context.NAME`, such as a user or a session.",
+            default="each prediction by itself",
         ),
     )
 )
@@ -248,6 +304,12 @@ SLO = Record(
             "no promise",
         ),
         Key("error_rate", Number(0.0, 1.0), "The share of predictions that may fail.", "no promise"),
+        Key(
+            "performance",
+            MapOf(Number()),
+            "Metrics with the least value that is promised at mature labels, of errors the largest: `{auc: 0.7}`.",
+            "no promise",
+        ),
     )
 )
 
@@ -296,7 +358,14 @@ CONTRACT = Record(
             "Slice verdicts are written only for windows of at least this many events.",
             default="500",
         ),
+        Key(
+            "season",
+            Choice(("none", "hour_of_week")),
+            "`hour_of_week` judges windows against what training held at the same hours of the week, in `timezone`.",
+            default="none",
+        ),
         Key("label", LABEL, "The ground truth that arrives later.", default="no labels"),
+        Key("arms", ARMS, "How requests are assigned to the arms of an A/B test.", default="no test"),
         Key("thresholds", THRESHOLDS, "Where the levels begin.", default="those of psi and rates"),
         Key("slo", SLO, "What the model promises.", default="no promise"),
         Key(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from barograph.contract import Contract, Field, Label, Lines, RateLines, Slice, Slo, Window
+from barograph.contract import Arms, Contract, Field, Label, Lines, RateLines, Slice, Slo, Window
 from barograph.contract_check import default_slice_source, default_source, findings
 from barograph.contract_dump import dump_contract
 from barograph.contract_keys import CONTRACT, FORMAT_VERSION
@@ -93,7 +93,7 @@ def _build(read: Mapping[str, Any]) -> Contract:
     """Make the contract of what was read; what failed to be read has its default."""
     given: dict[str, Any] = {
         key: read[key]
-        for key in ("description", "team", "owners", "route", "timezone", "slice_min_n", "ignored")
+        for key in ("description", "team", "owners", "route", "timezone", "slice_min_n", "season", "ignored")
         if key in read
     }
     for key in ("pane", "lateness", "out_of_order"):
@@ -105,7 +105,9 @@ def _build(read: Mapping[str, Any]) -> Contract:
         given["raw_share"] = read["raw"]
     fields = tuple(_field(name, values) for name, values in read.get("fields", {}).items())
     if "label" in read:
-        given["label"] = Label(type=read["label"].get("type", "bool"), positive=read["label"].get("positive"))
+        given["label"] = _label(read["label"])
+    if "arms" in read:
+        given["arms"] = Arms(shares=read["arms"].get("shares", {}), unit=read["arms"].get("unit", ""))
     thresholds = read.get("thresholds", {})
     return Contract(
         model=read.get("model", "model"),
@@ -123,6 +125,13 @@ def _field(name: str, values: Mapping[str, Any]) -> Field:
     low, high = values.get("range", (None, None))
     settings.setdefault("type", "float")
     return Field(name=name, source=values.get("from", default_source(name)), low=low, high=high, **settings)
+
+
+def _label(values: Mapping[str, Any]) -> Label:
+    settings = {key: value for key, value in values.items() if key not in ("type", "horizon")}
+    if "horizon" in values:
+        settings["horizon_s"] = values["horizon"]
+    return Label(type=values.get("type", "bool"), **settings)
 
 
 def _slice(name: str, values: Mapping[str, Any], fields: tuple[Field, ...]) -> Slice:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ LOG_INTERVAL_S = 60.0
 ROOM_WAIT_S = 0.05
 METADATA_TIMEOUT_S = 10.0
 LEARN_AGAIN_S = 5.0
+MAX_VIOLATIONS = 1_000
+"""Pairs of field and kind that are counted by name: unknown features may be named after what nobody bounds."""
 METADATA_AGE_S = 300.0
 """When a topic's partitions are counted again; as often as librdkafka does."""
 _TIMEOUT_MS = {"drop": 300_000, "wait": 120_000}
@@ -59,6 +61,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Messages that are queued or under way: an Arrow message holds many events."""
     bytes: int
     """Bytes of the messages accepted so far, before compression."""
+    violations: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    """What `validate` found, by field and kind. Beyond 1,000 unknown features further ones are counted as `*`."""
 
 
 class Outbox:
@@ -91,6 +95,7 @@ class Outbox:
         self._thread: threading.Thread | None = None
         self._accepted = self._delivered = self._failed = self._bytes = 0
         self._dropped: Counter[str] = Counter()
+        self._violations: Counter[tuple[str, str]] = Counter()
         self._notes: Counter[str] = Counter()
         self._first_failure = ""
         self._detail: dict[str, str] = {}
@@ -195,6 +200,14 @@ class Outbox:
         if self._wait:
             raise PublishError(f"{events} events were not published ({cause}){': ' if detail else ''}{detail}")
         return False
+
+    def violate(self, violations: Iterable[tuple[str, str]]) -> None:
+        """Count violations of the contract, each a field and a kind."""
+        with self._lock:
+            for field, kind in violations:
+                if len(self._violations) >= MAX_VIOLATIONS and (field, kind) not in self._violations:
+                    field = "*"
+                self._violations[field, kind] += 1
 
     def skip(self, events: int) -> None:
         """Let the count of events advance over some that are not sent, so that their loss shows."""
@@ -371,6 +384,7 @@ class Outbox:
                 waiting=max(0, self._accepted - self._delivered - self._failed),
                 queued=len(self._kafka) if self._kafka is not None else 0,
                 bytes=self._bytes,
+                violations=dict(self._violations),
             )
 
     def close(self, timeout_s: float) -> int:

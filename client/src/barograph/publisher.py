@@ -32,6 +32,7 @@ from barograph.observation import Observation
 from barograph.outbox import Outbox, PublishError, Stats, kafka_settings
 from barograph.pii import Pii, read_key
 from barograph.tables import LabelTables, PredictionTables, as_table
+from barograph.validation import Validator, Violation, rejecting
 from barograph.values import (
     InvalidEvent,
     QuickPrediction,
@@ -71,6 +72,7 @@ class Publisher:
         self._protected = tuple(room for room in ("features", "context", "metrics") if self._pii.actions(room))
         self._tables = PredictionTables(contract, version, self._pii)
         self._label_tables = LabelTables(contract.model)
+        self._validator = Validator(contract)
 
     @classmethod
     def from_contract(
@@ -337,6 +339,42 @@ class Publisher:
         members that were set on `p`, and where the block raises records the kind of error and lets it through.
         """
         return Observation(self.prediction, id=id, features=features, arm=arm, context=context, at=at)
+
+    def validate(
+        self,
+        features: Mapping[str, Any] | None,
+        *,
+        context: Mapping[str, Any] | None = None,
+        at: Any = None,
+    ) -> list[Violation]:
+        """Hold the features of one prediction against the contract, before the model is called.
+
+        Every violation is counted in `stats.violations`. Those of fields whose policy is `reject` are raised; in a
+        block of `observe` that makes a failed prediction of the kind `ContractViolation`, which shows in the volume.
+        Values are as the model gets them: before anything is hashed or cut.
+
+        Args:
+            features: what the model is about to see, by name.
+            context: the request's context; without it the fields that read it are not checked.
+            at: when the prediction is made, from which timestamps have their age; by default now.
+
+        Returns:
+            The violations, which are all of the policy `flag`; empty where the contract is kept.
+
+        Raises:
+            ContractViolation: a field of the policy `reject` violates the contract.
+        """
+        try:
+            at_ms: float | None = time.time() * 1000.0 if at is None else float(epoch_ms(at))
+        except InvalidEvent:  # `prediction` will drop the event for it
+            at_ms = None
+        violations = self._validator.check(features, context, at_ms)
+        if violations:
+            self._outbox.violate((violation.field, violation.kind) for violation in violations)
+            refusal = rejecting(self._validator, violations)
+            if refusal is not None:
+                raise refusal
+        return violations
 
     def mark(self, kind: Literal["end"] = "end", *, timeout_s: float = 60.0) -> None:
         """Tell every reader that a replay is over, after all that was published before; waits.

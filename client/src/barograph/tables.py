@@ -66,7 +66,9 @@ class PredictionTables:
         self._model = contract.model
         self._version = version
         self._pii = pii
-        sources = [field.source for field in contract.fields] + [cut.source for cut in contract.slices]
+        sources = [field.source for field in contract.fields] + [
+            source for cut in contract.slices for source in cut.sources
+        ]
         sources += [f"features.{name}" for name in contract.ignored]
         self._by_bare_name: dict[str, str] = {}
         for source in sorted(sources, key=lambda source: not source.startswith("features.")):

@@ -1,0 +1,149 @@
+"""The command lines of `barograph baseline`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from cli.options import ConfigOption, help_text
+
+baseline_app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_JSON = typer.Option("--json", help="For programs.")
+
+
+@baseline_app.callback()
+def baseline_group() -> None:
+    """Show baselines, and make new ones from production."""
+
+
+def list_command(
+    model: Annotated[str | None, typer.Option(help="One model; by default every one.", show_default=False)] = None,
+    as_json: Annotated[bool, _JSON] = False,
+    config: ConfigOption = None,
+) -> None:
+    """List the baselines of each version: id, from when it holds, where it came from and why.
+
+    Examples:
+        barograph baseline list --model flight-delay
+        barograph baseline list --json | jq '.[].id'
+    """
+    from rich.console import Console
+
+    from cli.baseline.find import listed
+    from cli.baseline.show import list_json, print_list
+    from cli.settings import load_settings
+    from warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        found = listed(client, model)
+    if as_json:
+        print(json.dumps(list_json(found), ensure_ascii=False, indent=2))
+    else:
+        print_list(Console(), found)
+
+
+def show_command(
+    baseline_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or how that begins.", show_default=False)],
+    field: Annotated[str | None, typer.Option(help="One field alone.", show_default=False)] = None,
+    as_json: Annotated[bool, _JSON] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what a baseline holds: fields, φ, slices, and the rows of every bin.
+
+    As JSON it is the file that `barograph apply --baseline` takes.
+
+    Examples:
+        barograph baseline show 9f2c --field temp
+        barograph baseline show 9f2c --json > flight-delay.3.baseline.json
+    """
+    from rich.console import Console
+
+    from cli.baseline.find import find
+    from cli.baseline.show import print_baseline
+    from cli.errors import CommandError
+    from cli.settings import load_settings
+    from warehouse.client import connect
+
+    settings = load_settings(config, needs=("clickhouse",))
+    with connect(settings.warehouse) as client:
+        found = find(client, baseline_id)
+    assert found.baseline is not None
+    if field is not None and field not in {kept.name for kept in found.baseline.fields}:
+        known = ", ".join(kept.name for kept in found.baseline.fields)
+        raise CommandError(f"Baseline {found.row.baseline_id} has no field {field}; it has {known}.")
+    if as_json:
+        print(found.row.body, end="")
+    else:
+        print_baseline(Console(), found, found.baseline, field)
+
+
+def accept_command(
+    model: Annotated[str, typer.Option(help="Name of the model.", show_default=False)],
+    version: Annotated[str, typer.Option(help="Its version.", show_default=False)],
+    from_: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Start of the first pane, event time.", show_default=False)
+    ],
+    to: Annotated[str, typer.Option(metavar="TIME", help="End of the last pane.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why this production is what should be expected.", show_default=False)
+    ],
+    effective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Event time from which it holds: the start of a pane, a minute ahead or more. By default the first.",
+            show_default=False,
+        ),
+    ] = None,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Also where predictions of the range are lost.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be accepted, and write nothing.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Accept production as what is expected from now on: a new baseline from sealed panes.
+
+    Counts are exact, on the bins and slices of the baseline that the panes were counted on; φ comes from the windows in
+    the range, which should be known to be good and hold 20 windows of each length. Verdicts that were given stay.
+
+    Examples:
+        barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
+            --reason "after the new tariff" --dry-run
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from cli.apply.command import parse_moment
+    from cli.baseline.accept import Request, accept
+    from cli.baseline.show import accepted_lines, print_accepted
+    from cli.errors import CommandError
+    from cli.settings import load_settings
+
+    if not reason.strip():
+        raise CommandError("--reason is empty: say why, for whoever reads the baseline later.")
+    request = Request(
+        model=model,
+        version=version,
+        from_s=parse_moment("--from", from_),
+        to_s=parse_moment("--to", to),
+        reason=reason,
+        effective_s=None if effective is None else parse_moment("--effective", effective),
+        incomplete=incomplete,
+        dry_run=dry_run,
+    )
+    settings = load_settings(config, needs=("clickhouse",))
+    console, errors = Console(), Console(stderr=True)
+    with errors.status("reading") as status:
+        done = accept(settings.warehouse, request, on_step=lambda step: status.update(Text(step)))
+    print_accepted(console, done)
+    styles = {"~": "yellow", "!": "bold yellow"}
+    for line in accepted_lines(done, dry_run=dry_run):
+        console.print(Text(line, style=styles.get(line[:1], "")), soft_wrap=True)
+
+
+for _name, _function in (("list", list_command), ("show", show_command), ("accept", accept_command)):
+    baseline_app.command(_name, help=help_text(_function))(_function)

@@ -1,0 +1,172 @@
+"""Sums over panes → arrays as the layout lays them, for a range and for each of its windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sketches.baseline import ALL, HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
+from sketches.layout import EVENTS, TAIL, IntArray, Layout
+from sketches.season import Season, SlotArray
+from streams.slots import slots_of
+from warehouse import sums
+from warehouse.client import Client
+from warehouse.sums import PaneRange
+
+CHUNK_COUNTS = 1 << 22
+"""Counts held at a time, of all windows and slices of a chunk: 32 MB."""
+
+
+class RangeCounts:
+    """The exact counts of a range of panes, read from ClickHouse as they are asked for.
+
+    Args:
+        client: where from.
+        panes: which; its range is whole panes.
+        layout: of the baseline that they were counted on.
+    """
+
+    def __init__(self, client: Client, panes: PaneRange, layout: Layout) -> None:
+        self._client, self._panes, self._layout = client, panes, layout
+
+    def whole(self) -> tuple[IntArray, NDArray[np.float64]]:
+        """The counts of the whole range, (n_slices, width), and its moments, (n_fields, N_MOMENTS)."""
+        layout, panes = self._layout, self._panes
+        table = sums.pane_sums(self._client, panes, start_s=panes.start_s, end_s=panes.end_s)
+        counts = self._placed(table, np.zeros(table.num_rows, np.int64), 1)[0]
+        for name, n in sums.events(self._client, panes).items():
+            if name in layout.slices:
+                counts[layout.slices.index(name), EVENTS] = n
+        moments = layout.empty_moments()
+        for row in table.filter(pc.equal(table.column("slice"), ALL)).select(["field", *_MOMENTS]).to_pylist():
+            if row["field"] in layout.field_index and row["minimum"] <= row["maximum"]:
+                moments[layout.field_index[row["field"]]] = [row[name] for name in _MOMENTS]
+        return counts, moments
+
+    def windows(self, length_s: int) -> Iterator[IntArray]:
+        """The counts of the disjoint windows of a length that lie in the range, (W, n_slices, width), some at a time.
+
+        Windows begin at multiples of their length since 1970. Those without events are among them.
+        """
+        layout = self._layout
+        most = max(1, CHUNK_COUNTS // (layout.n_slices * layout.width))
+        for first, last in self._chunks(length_s, most):
+            table = self._read(first * length_s, last * length_s, [length_s])
+            yield self._placed(table, _numbers(table, "stretch_0") - first, last - first)
+
+    def hours(
+        self, fields: tuple[FieldBaseline, ...], season: Season, length_s: int, unit_s: int
+    ) -> Iterator[tuple[IntArray, SlotArray]]:
+        """The counts of the same windows by hour and bin, (W, K, nb), and the slot of each hour, (W, K).
+
+        Args:
+            fields: with the counts of the slice `all` that say which bins there are.
+            season: of the same fields: which of them, and where their bins are.
+            length_s: of the windows.
+            unit_s: what has one slot as a whole.
+        """
+        layout, n_bins = self._layout, len(season.columns)
+        column = np.full(layout.width, -1, np.int64)
+        for start, index in zip(season.starts.tolist(), season.fields.tolist(), strict=True):
+            at, field = int(layout.starts[index]), fields[index]
+            column[at : at + field.n_cells] = start + np.array(field.bin_of_cell())
+        hours = max(1, -(-length_s // unit_s) + (1 if max(length_s, unit_s) % min(length_s, unit_s) else 0))
+        most = max(1, CHUNK_COUNTS // (8 * hours * n_bins))
+        for first, last in self._chunks(length_s, most):
+            table = self._read(first * length_s, last * length_s, [length_s, unit_s], ALL)
+            window = _numbers(table, "stretch_0") - first
+            begins = np.arange(first, last) * length_s // unit_s
+            hour = _numbers(table, "stretch_1") - begins[window]
+            flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
+            group = np.repeat(window * hours + hour, _lengths(table))
+            kept = column[flat] >= 0
+            counts = np.zeros((last - first) * hours * n_bins, np.int64)
+            np.add.at(counts, group[kept] * n_bins + column[flat[kept]], values[kept])
+            starts_s = (begins[:, None] + np.arange(hours)) * unit_s
+            yield counts.reshape(last - first, hours, n_bins), slots_of(starts_s, unit_s, season.timezone)
+
+    def slots(self, fields: tuple[FieldBaseline, ...], unit_s: int, timezone: str) -> list[dict[str, tuple[int, ...]]]:
+        """Per field the counts per hour of the week and bin, as a baseline keeps them.
+
+        Args:
+            fields: with the counts of the slice `all` that say which bins there are.
+            unit_s: what has one slot as a whole.
+            timezone: whose hours.
+        """
+        layout, panes = self._layout, self._panes
+        cells = np.zeros((HOURS_OF_WEEK, layout.width), np.int64)
+        step = max(1, CHUNK_COUNTS // (8 * layout.width)) * unit_s
+        for start in range(panes.start_s, panes.end_s, step):
+            table = self._read(start, min(start + step, panes.end_s), [unit_s], ALL)
+            slot = slots_of(_numbers(table, "stretch_0") * unit_s, unit_s, timezone).astype(np.int64)
+            flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
+            np.add.at(cells.reshape(-1), np.repeat(slot, _lengths(table)) * layout.width + flat, values)
+        found = []
+        for index, field in enumerate(fields):
+            at = int(layout.starts[index])
+            folded = np.zeros((HOURS_OF_WEEK, field.bin_of_cell()[-1] + 1), np.int64)
+            np.add.at(folded.T, np.array(field.bin_of_cell()), cells[:, at : at + field.n_cells].T)
+            slots = np.flatnonzero(folded.any(axis=1)).tolist()
+            found.append({SLOT_NAMES[slot]: tuple(folded[slot].tolist()) for slot in slots})
+        return found
+
+    def _chunks(self, length_s: int, most: int) -> Iterator[tuple[int, int]]:
+        first, last = -(-self._panes.start_s // length_s), self._panes.end_s // length_s
+        for start in range(first, last, most):
+            yield start, min(start + most, last)
+
+    def _read(self, start_s: int, end_s: int, by_s: list[int], only: str = "") -> pa.Table:
+        return sums.pane_sums(self._client, self._panes, by_s=by_s, only=only, start_s=start_s, end_s=end_s)
+
+    def _placed(self, table: pa.Table, group: IntArray, n_groups: int) -> IntArray:
+        """Counts of the groups, (n_groups, n_slices, width)."""
+        layout = self._layout
+        counts = np.zeros((n_groups, layout.n_slices, layout.width), np.int64)
+        flat, values = self._cells(table, group * layout.n_slices + self._index(table, "slice", layout.slices))
+        counts.reshape(-1)[flat] = values
+        starts, cells = self._places(table)
+        row = (group * layout.n_slices + self._index(table, "slice", layout.slices)) * layout.width + starts + cells
+        for i, name in enumerate(_TAIL):
+            counts.reshape(-1)[row + i] = _numbers(table, name)
+        return counts
+
+    def _cells(self, table: pa.Table, row: IntArray) -> tuple[IntArray, IntArray]:
+        """Where each count of a table belongs in a flat array of rows of the layout's width, and the counts."""
+        starts, cells = self._places(table)
+        lengths = _lengths(table)
+        if not np.array_equal(lengths, cells):
+            raise ValueError("panes do not have the cells of their baseline")
+        ends = np.cumsum(lengths)
+        within = np.arange(int(lengths.sum())) - np.repeat(ends - lengths, lengths)
+        values = pc.list_flatten(table.column("counts")).to_numpy().astype(np.int64)
+        return np.repeat(row * self._layout.width + starts, lengths) + within, values
+
+    def _places(self, table: pa.Table) -> tuple[IntArray, IntArray]:
+        """Where the cells of each row's field begin in a row of the layout, and how many they are."""
+        names = tuple(field.name for field in self._layout.fields)
+        index = self._index(table, "field", names)
+        return self._layout.starts[index], self._layout.n_cells[index]
+
+    def _index(self, table: pa.Table, column: str, names: tuple[str, ...]) -> IntArray:
+        found = pc.index_in(table.column(column).cast(pa.string()), value_set=pa.array(names, pa.string()))
+        index: IntArray = found.to_numpy().astype(np.int64)
+        return index
+
+
+_MOMENTS = ("shift_sum", "shift_square_sum", "minimum", "maximum")
+_TAIL = ("invalid", "below", "above")
+assert len(_TAIL) == TAIL
+
+
+def _numbers(table: pa.Table, column: str) -> IntArray:
+    numbers: IntArray = table.column(column).to_numpy().astype(np.int64)
+    return numbers
+
+
+def _lengths(table: pa.Table) -> IntArray:
+    lengths: IntArray = pc.list_value_length(table.column("counts")).to_numpy().astype(np.int64)
+    return lengths

@@ -1,0 +1,1 @@
+"""`barograph distribution`: what a field held in any window of the past."""

@@ -1,0 +1,98 @@
+"""Training rows by hour of the week: the counts that a baseline keeps of them, and windows hour by hour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cli.infer.summarise import CellArray
+from sketches.baseline import HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
+from sketches.cells import count_cells
+from sketches.layout import IntArray
+from sketches.season import SlotArray
+from streams.slots import slot_unit_s, slots_of
+
+CHUNK_ROWS = 1 << 21
+CHUNK_COUNTS = 1 << 19
+"""Counts of windows, hours and bins held at a time: with what is worked out of each, about 50 MB."""
+
+
+class TrainingHours:
+    """In which hour of the week each training row lies.
+
+    Args:
+        at_ms: Event times, Unix milliseconds, ascending, shape (n,).
+        timezone: The contract's.
+        pane_s: The contract's: a row lies in the hour of its pane.
+    """
+
+    def __init__(self, at_ms: IntArray, timezone: str, pane_s: int) -> None:
+        unit_ms = slot_unit_s(pane_s) * 1000
+        first = int(at_ms[0]) // unit_ms
+        n_units = int(at_ms[-1]) // unit_ms - first + 1
+        starts_s = (first + np.arange(n_units)) * (unit_ms // 1000)
+        self._slots: SlotArray = slots_of(starts_s, unit_ms // 1000, timezone)
+        self._unit: NDArray[np.int32] = np.empty(len(at_ms), dtype=np.int32)
+        for start in range(0, len(at_ms), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            self._unit[chunk] = at_ms[chunk] // unit_ms - first
+
+    @property
+    def rows(self) -> IntArray:
+        """Rows per slot, shape (168,)."""
+        units = np.bincount(self._unit, minlength=len(self._slots))
+        return np.bincount(self._slots, units, HOURS_OF_WEEK).astype(np.int64)
+
+    def slots(self, field: FieldBaseline, cells: CellArray) -> dict[str, tuple[int, ...]]:
+        """Count a field's rows per slot and bin, as a baseline keeps them.
+
+        Args:
+            field: The field, with its counts.
+            cells: The cell of each row in the order of the times, shape (n,); `n_cells` is invalid.
+        """
+        of_cell, n_bins = _bins(field)
+        counts = np.zeros((HOURS_OF_WEEK, n_bins + 1), dtype=np.int64)
+        for start in range(0, len(cells), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            counts += count_cells(of_cell[cells[chunk]], n_bins + 1, self._slots[self._unit[chunk]], HOURS_OF_WEEK)
+        found = counts[:, :n_bins]
+        return {SLOT_NAMES[slot]: tuple(found[slot].tolist()) for slot in np.flatnonzero(found.any(axis=1)).tolist()}
+
+    def windows(self, field: FieldBaseline, cells: CellArray, bounds: IntArray) -> Iterator[tuple[IntArray, SlotArray]]:
+        """Count windows hour by hour, some windows at a time.
+
+        Args:
+            field: As for `slots`.
+            cells: As for `slots`.
+            bounds: The rows at which windows begin, and where the last one ends.
+
+        Yields:
+            Counts of shape (W, K, bins) and the slot of each hour, (W, K); a window has at most K hours.
+        """
+        if len(bounds) < 2:
+            return
+        of_cell, n_bins = _bins(field)
+        begin, end = self._unit[bounds[:-1]], self._unit[bounds[1:] - 1]
+        hours = int((end - begin).max()) + 1
+        most = max(1, CHUNK_COUNTS // (hours * (n_bins + 1)))
+        first, last = 0, len(bounds) - 1
+        while first < last:
+            enough = int(np.searchsorted(bounds, bounds[first] + CHUNK_ROWS, side="right")) - 1
+            until = min(last, first + most, max(first + 1, enough))
+            rows = slice(int(bounds[first]), int(bounds[until]))
+            window = np.repeat(np.arange(until - first), np.diff(bounds[first : until + 1]))
+            hour = self._unit[rows] - begin[first:until][window]
+            found = count_cells(of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
+            unit = begin[first:until, None] + np.arange(hours)
+            slots = self._slots[np.minimum(unit, len(self._slots) - 1)]
+            yield found.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], slots
+            first = until
+
+
+def _bins(field: FieldBaseline) -> tuple[NDArray[np.int32], int]:
+    """The bin of each cell, and last of what is invalid; and how many bins there are."""
+    of_cell = field.bin_of_cell()
+    n_bins = of_cell[-1] + 1
+    return np.array([*of_cell, n_bins], dtype=np.int32), n_bins

@@ -1,0 +1,1 @@
+"""`barograph skew`: what was served against what training computes, prediction by prediction."""

@@ -1,0 +1,111 @@
+"""Histograms of scores on fixed edges: what every figure that needs scores is computed from.
+
+192 bins of equal width in log-odds on [−12, 12] and two ends. They are as fine for a model of rare positives as for
+a balanced one, and stay so when the traffic moves to scores that training hardly held: on quantile bins AUC errs by
+0.009–0.11 then. An edge at the decision threshold keeps counts of predicted positives exact.
+
+A histogram of labelled rows has shape (..., n_bins, 3): n, sum of scores, positives; one of predictions without
+regard to labels (..., n_bins, 2): n, sum of scores. They add up, over panes, slices and days.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+FloatArray = NDArray[np.float64]
+
+SCORE_BINS = 192
+REACH = 12.0
+"""In log-odds: scores from 6·10⁻⁶ to 1 − 6·10⁻⁶ have bins."""
+
+
+def score_edges(threshold: float) -> FloatArray:
+    """Inner edges of the bins, ascending, in probability.
+
+    Bin i holds edges[i − 1] ≤ score < edges[i], so a score's bin is `np.searchsorted(edges, score, "right")`; there
+    is one bin more than edges. The bin that holds the threshold is split there: 195 bins, and 194 where the
+    threshold is an edge already, as 0.5 is.
+
+    Raises:
+        ValueError: if the threshold is not finite.
+    """
+    if not np.isfinite(threshold):
+        raise ValueError(f"a threshold of a score is a finite number, not {threshold}")
+    grid = expit(np.linspace(-REACH, REACH, SCORE_BINS + 1))
+    return np.union1d(grid, [threshold])
+
+
+def first_positive(edges: ArrayLike, threshold: float) -> int:
+    """The first of the bins whose scores are all at or above the threshold, which is an edge.
+
+    Raises:
+        ValueError: if the threshold is no edge.
+    """
+    inner = np.asarray(edges, np.float64)
+    position = int(np.searchsorted(inner, threshold, "right"))
+    if position == 0 or inner[position - 1] != threshold:
+        raise ValueError(f"the threshold {threshold} is no edge of these bins; make them by score_edges({threshold})")
+    return position
+
+
+def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | None = None) -> FloatArray:
+    """Count raw scores.
+
+    Args:
+        scores: shape (..., rows).
+        edges: inner edges, as `score_edges` makes them.
+        positive: whether each row's label is the positive class, shape of `scores`; None for rows without labels.
+
+    Returns:
+        Shape (..., n_bins, 3), or (..., n_bins, 2) without labels.
+    """
+    values = np.asarray(scores, np.float64)
+    inner = np.asarray(edges, np.float64)
+    windows, bins = values.shape[:-1], inner.size + 1
+    count = int(np.prod(windows, dtype=np.int64))
+    cell = np.searchsorted(inner, values, "right").reshape(count, -1) + bins * np.arange(count)[:, None]
+    weights = [None, values] if positive is None else [None, values, np.asarray(positive, np.float64)]
+    sums = [
+        np.bincount(cell.ravel(), None if weight is None else weight.ravel(), count * bins).astype(np.float64)
+        for weight in weights
+    ]
+    return np.stack(sums, axis=-1).reshape(*windows, bins, len(sums))
+
+
+def labelled(hist: ArrayLike, edges: ArrayLike) -> FloatArray:
+    """Check that a histogram is one of labelled rows on these edges.
+
+    Raises:
+        ValueError: if its shape is another.
+    """
+    return _checked(hist, edges, 3, "labelled rows")
+
+
+def predictions(hist: ArrayLike, edges: ArrayLike) -> FloatArray:
+    """Check that a histogram is one of predictions on these edges.
+
+    Raises:
+        ValueError: if its shape is another.
+    """
+    return _checked(hist, edges, 2, "predictions")
+
+
+def mean_scores(n: FloatArray, total: FloatArray, edges: ArrayLike) -> FloatArray:
+    """The mean score of each bin, shape of `n`; the bin's middle in log-odds where it is empty."""
+    inner = np.clip(np.asarray(edges, np.float64), np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).epsneg)
+    odds = np.log(inner) - np.log1p(-inner)
+    step = 2.0 * REACH / SCORE_BINS
+    middle = expit(np.concatenate(([odds[0] - step / 2.0], (odds[1:] + odds[:-1]) / 2.0, [odds[-1] + step / 2.0])))
+    return np.where(n > 0.0, total / np.where(n > 0.0, n, 1.0), middle)
+
+
+def _checked(hist: ArrayLike, edges: ArrayLike, members: int, what: str) -> FloatArray:
+    array = np.asarray(hist, np.float64)
+    bins = np.size(edges) + 1
+    if array.ndim < 2 or array.shape[-2:] != (bins, members):
+        raise ValueError(
+            f"a histogram of {what} on these edges is of shape (..., {bins}, {members}), not {array.shape}"
+        )
+    return array

@@ -1,0 +1,154 @@
+"""A measured figure with its interval, and the few ways in which intervals are made.
+
+Every interval is of 95 %. φ, the overdispersion of the traffic, divides the sample size wherever one is used.
+
+Sources: Wilson (1927), in `sketches.rates`; MOVER: Zou and Donner (2008), Statistics in Medicine 27, 1693–1702.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, ndtri, stdtrit
+
+from sketches.rates import CONFIDENCE, wilson
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
+"""1.96: so many standard errors reach from a value to the ends of its interval."""
+ENOUGH = 20.0
+"""Fewer independent rows of a class (n/φ) leave every interval unsure: `insufficient`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of many windows; every array has the windows' shape.
+
+    `value`, `low` and `high` are NaN where the metric is undefined (a precision of no predicted positives), `low`
+    and `high` also where one row alone gives no spread.
+    """
+
+    value: FloatArray
+    low: FloatArray
+    """Lower end of the 95 % interval."""
+    high: FloatArray
+    enough: BoolArray
+    """Whether the window holds enough rows for a verdict; without, its level is `insufficient`."""
+
+
+def undefined(shape: tuple[int, ...]) -> Metric:
+    """The metric of windows that cannot have it."""
+    return Metric(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_))
+
+
+def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> Metric:
+    """k/n with Wilson's interval; NaN where n is 0, enough from n/φ = 20.
+
+    Args:
+        k: rows that count, 0 ≤ k ≤ n.
+        n: all rows.
+        phi: overdispersion, at least 1.
+    """
+    hits, rows, phis = (np.asarray(a, np.float64) for a in np.broadcast_arrays(k, n, checked_phi(phi)))
+    known = rows > 0.0
+    low, high = wilson(hits / phis, rows / phis)
+    value = hits / np.where(known, rows, np.nan)
+    return Metric(value, np.where(known, low, np.nan), np.where(known, high, np.nan), rows / phis >= ENOUGH)
+
+
+def mean(sums: ArrayLike, phi: ArrayLike = 1.0, *, least: float = -np.inf) -> Metric:
+    """The mean of a loss, exact, with Student's interval; enough from n/φ = 20.
+
+    Args:
+        sums: shape (..., 3): n, Σx, Σx².
+        phi: overdispersion, broadcast against the windows' shape.
+        least: what no mean can fall below; the interval is cut there.
+    """
+    totals = last_axis(sums, 3, "sums of a mean")
+    rows, total, squares = totals[..., 0], totals[..., 1], totals[..., 2]
+    some = np.where(rows > 0.0, rows, np.nan)
+    value = total / some
+    spread = np.where(rows > 1.0, np.maximum(squares - total * value, 0.0) / np.maximum(rows - 1.0, 1.0), np.nan)
+    half = student(rows / checked_phi(phi)) * np.sqrt(spread * checked_phi(phi) / some)
+    return Metric(value, np.maximum(value - half, least), value + half, rows / checked_phi(phi) >= ENOUGH)
+
+
+def student(n: ArrayLike) -> FloatArray:
+    """How many standard errors reach from a mean of n independent rows to the ends of its interval.
+
+    NaN for less than two rows; 1.96 for many.
+    """
+    rows = np.asarray(n, np.float64)
+    quantile = stdtrit(np.maximum(rows - 1.0, 1.0), 0.5 + CONFIDENCE / 2.0)
+    return np.where(rows >= 2.0, quantile, np.nan).astype(np.float64)
+
+
+def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayLike) -> Metric:
+    """A figure between 0 and 1 with an interval that is symmetric in its log-odds.
+
+    At 0 and 1, and where nothing varies, log-odds say nothing: the interval is then Wilson's of n rows.
+
+    Args:
+        value: the figure; NaN where it is undefined.
+        variance: of the figure, φ included.
+        n: independent rows that it rests on, for Wilson's interval.
+        enough: see `Metric`.
+    """
+    figure, spread, rows, sure = np.broadcast_arrays(value, variance, n, enough)
+    known = ~np.isnan(figure)
+    inside = known & (figure > 0.0) & (figure < 1.0) & (spread > 0.0)
+    middle = np.where(inside, figure, 0.5)
+    half = Z * np.sqrt(np.where(inside, spread, 0.0)) / (middle * (1.0 - middle))
+    odds = np.log(middle) - np.log1p(-middle)
+    low, high = wilson(np.where(known, figure, 0.0) * rows, rows)
+    low = np.where(inside, expit(odds - half), np.minimum(low, figure))
+    high = np.where(inside, expit(odds + half), np.maximum(high, figure))
+    return Metric(np.array(figure, np.float64), low, high, sure & known)
+
+
+def where_enough(metric: Metric, enough: ArrayLike) -> Metric:
+    """The same figures, enough only where this holds as well."""
+    return Metric(metric.value, metric.low, metric.high, metric.enough & np.asarray(enough, np.bool_))
+
+
+def difference(a: Metric, b: Metric) -> Metric:
+    """Take b from a: two arms, or a window and its reference at equal age, with interval (square and add).
+
+    The distance of each value to the end of its own interval counts as its error on that side; for proportions
+    this is Newcombe's interval. The two must be of different predictions.
+
+    Returns:
+        A metric that is NaN where either is undefined, and enough where both are.
+    """
+    value = a.value - b.value
+    low = value - np.hypot(a.value - a.low, b.high - b.value)
+    high = value + np.hypot(a.high - a.value, b.value - b.low)
+    return Metric(value, low, high, a.enough & b.enough)
+
+
+def checked_phi(phi: ArrayLike) -> FloatArray:
+    """φ as an array.
+
+    Raises:
+        ValueError: if one is under 1 or NaN.
+    """
+    phis = np.asarray(phi, np.float64)
+    if not np.all(phis >= 1.0):
+        raise ValueError("φ, the overdispersion, must be at least 1")
+    return phis
+
+
+def last_axis(values: ArrayLike, length: int, what: str) -> FloatArray:
+    """Counts or sums as an array of doubles whose last axis has the given length.
+
+    Raises:
+        ValueError: if it has another.
+    """
+    array = np.asarray(values, np.float64)
+    if array.ndim < 1 or array.shape[-1] != length:
+        raise ValueError(f"{what} must be of shape (..., {length}), not {array.shape}")
+    return array

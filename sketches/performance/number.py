@@ -1,0 +1,99 @@
+"""Performance of models that predict numbers, with e = prediction − label.
+
+| metric | value | interval |
+|---|---|---|
+| bias | Σe / n | Student |
+| mae | Σ|e| / n | Student |
+| rmse | √(Σe² / n) | Student's of Σe² / n, from Σe⁴, on the scale of its logarithm |
+| error_p50, error_p90, error_p99 | quantiles of |e| | order statistics: the quantiles at p ± 1.96 √(p (1 − p) / n) |
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi, last_axis, mean
+
+FloatArray = NDArray[np.float64]
+
+SUMS = ("n", "Σe", "Σ|e|", "Σe²", "Σe⁴")
+"""What the last axis of `sums` holds, of e = prediction − label."""
+ERROR_QUANTILES = {"error_p50": 0.5, "error_p90": 0.9, "error_p99": 0.99}
+ERROR_RANKS: FloatArray = np.concatenate((np.arange(48) / 50.0, np.arange(960, 1_001) / 1_000.0))
+"""At these ranks quantiles of |e| are asked for; between them they are interpolated."""
+
+
+def number_metrics(
+    sums: ArrayLike,
+    quantiles: ArrayLike | None = None,
+    *,
+    rank_error: float = 0.0,
+    phi: ArrayLike = 1.0,
+) -> dict[str, Metric]:
+    """All metrics of the kind `number`, by name, and quantiles of |e|.
+
+    Args:
+        sums: n, Σe, Σ|e|, Σe², Σe⁴ of labelled rows, shape (..., 5).
+        quantiles: of |e| at `ERROR_RANKS`, from a sketch or from all errors, shape (..., len(ERROR_RANKS)); None
+            gives no quantiles. NaN for a window without rows.
+        rank_error: of the sketch that they are from, one-sided; 0 for exact ones.
+        phi: overdispersion, at least 1, broadcast against the windows' shape.
+
+    Returns:
+        `mae`, `rmse`, `bias`, and with quantiles `error_p50`, `error_p90`, `error_p99`, of the windows' shape. NaN
+        where there are no rows; enough from 20 rows, n/φ, and of a quantile where its interval ends within them:
+        where it does not (p99 of fewer than 381 rows) its `high` is NaN.
+
+    Raises:
+        ValueError: if shapes do not fit or φ is under 1.
+    """
+    totals = last_axis(sums, len(SUMS), f"sums of errors ({', '.join(SUMS)})")
+    phis = checked_phi(phi)
+    rows, signed, absolute, squares, fourths = (totals[..., i] for i in range(len(SUMS)))
+    metrics = {
+        "mae": mean(np.stack((rows, absolute, squares), axis=-1), phis, least=0.0),
+        "rmse": _root_mean_square(np.stack((rows, squares, fourths), axis=-1), phis),
+        "bias": mean(np.stack((rows, signed, squares), axis=-1), phis),
+    }
+    if quantiles is not None:
+        metrics.update(
+            _quantiles(last_axis(quantiles, ERROR_RANKS.size, "quantiles of errors"), rows, rank_error, phis)
+        )
+    return metrics
+
+
+def _root_mean_square(sums: FloatArray, phis: FloatArray) -> Metric:
+    """√ of a mean; the interval is that of its logarithm, so that it is right-skewed and above 0."""
+    squared = mean(sums, phis)
+    some = np.where(squared.value > 0.0, squared.value, 1.0)
+    half = np.where(squared.value > 0.0, (squared.high - squared.value) / some, squared.high - squared.value)
+    return Metric(
+        np.sqrt(squared.value),
+        np.sqrt(squared.value * np.exp(-half)),
+        np.sqrt(squared.value * np.exp(half)),
+        squared.enough,
+    )
+
+
+def _quantiles(grid: FloatArray, rows: FloatArray, rank_error: float, phis: FloatArray) -> dict[str, Metric]:
+    if not 0.0 <= rank_error < 1.0:
+        raise ValueError(f"a rank error is a share of the rows, not {rank_error}")
+    independent = rows / phis
+    found = {}
+    for name, rank in ERROR_QUANTILES.items():
+        reach = Z * np.sqrt(rank * (1.0 - rank) / np.where(rows > 0.0, independent, np.nan)) + rank_error
+        value, low, high = (_read(grid, rank + side * reach) for side in (0.0, -1.0, 1.0))
+        within = np.nan_to_num(rank + reach, nan=1.0) < 1.0
+        found[name] = Metric(value, low, np.where(within, high, np.nan), (independent >= ENOUGH) & within)
+    return found
+
+
+def _read(grid: FloatArray, ranks: FloatArray) -> FloatArray:
+    """Quantiles at ranks of the windows' shape, straight between those of the grid; NaN where the rank is."""
+    inside = np.clip(np.nan_to_num(ranks), 0.0, 1.0)
+    right = np.clip(np.searchsorted(ERROR_RANKS, inside, "right"), 1, ERROR_RANKS.size - 1)
+    left = right - 1
+    share = (inside - ERROR_RANKS[left]) / (ERROR_RANKS[right] - ERROR_RANKS[left])
+    lower, upper = (np.take_along_axis(grid, at[..., None], axis=-1)[..., 0] for at in (left, right))
+    return np.where(np.isnan(ranks), np.nan, lower + share * (upper - lower))

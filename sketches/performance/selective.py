@@ -1,0 +1,193 @@
+"""Labels that come for some scores rather than for others.
+
+Where loans are refused or only suspicious payments are looked at, the rows that get labels are not like the rest, and
+what is measured on them is not the model's performance. Whether label coverage depends on the score is tested; and
+as long as labels are random among rows of one score, it is corrected for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtrc
+
+from sketches.performance.bins import first_positive, labelled, predictions
+from sketches.performance.calibration import GROUPS, group_of, merge_groups
+from sketches.performance.calibration_map import CalibrationMap
+from sketches.performance.expected import expected_metrics
+from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi, last_axis, on_logit
+
+FloatArray = NDArray[np.float64]
+
+ALPHA = 0.001
+SPREAD = 0.05
+"""Coverage that varies by less than a twentieth of itself moves no figure that matters, however sure it is."""
+SIDE_GROUPS = 5
+"""Groups of scores on each side of the threshold, in which residuals are taken to be alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How label coverage depends on the score; every array but `by_group` has the windows' shape."""
+
+    selective: NDArray[np.bool_]
+    """Whether it does: p < 0.001 and a spread of at least 0.05."""
+    p_value: FloatArray
+    """χ² over score groups, counts divided by φ; 1 where all or no predictions have labels."""
+    coverage: FloatArray
+    """Share of predictions that have a label; NaN where there are no predictions."""
+    spread: FloatArray
+    """Standard deviation of the groups' coverage by its mean, less what chance adds."""
+    by_group: FloatArray
+    """Coverage of up to ten groups of scores, ascending, shape (..., groups); NaN where a group is empty."""
+
+
+def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *, phi: ArrayLike = 1.0) -> Selection:
+    """Test whether label coverage depends on the score.
+
+    Args:
+        labelled_hist: rows with labels, shape (..., n_bins, 3).
+        all_hist: all predictions of the same windows, with labels or without, shape (..., n_bins, 2).
+        edges: of the bins.
+        phi: overdispersion, at least 1, broadcast against the windows' shape.
+
+    Raises:
+        ValueError: if shapes do not fit, φ is under 1, or a bin holds more labels than predictions.
+    """
+    phis = checked_phi(phi)
+    labels, everything = _of_same_windows(labelled_hist, all_hist, edges)
+    by_group = merge_groups(np.stack((everything, labels), axis=-1), everything, GROUPS)
+    rows, came = by_group[..., 0], by_group[..., 1]
+    total, labels_total = rows.sum(axis=-1), came.sum(axis=-1)
+    some = np.where(total > 0.0, total, np.nan)
+    coverage = labels_total / some
+    mixed = (labels_total > 0.0) & (labels_total < total)
+    share = np.where(mixed, coverage, 0.5)
+    expected = share[..., None] * rows
+    chi2 = ((came - expected) ** 2 / np.where(rows > 0.0, expected * (1.0 - share[..., None]), 1.0)).sum(axis=-1)
+    chi2 = np.where(mixed, chi2, 0.0)
+    df = np.maximum((rows > 0.0).sum(axis=-1) - 1, 0)
+    p_value = np.where(mixed & (df > 0), chdtrc(np.maximum(df, 1), chi2 / phis), 1.0)
+    spread = np.sqrt(np.maximum(chi2 - df * phis, 0.0) * (1.0 - share) / share / np.where(mixed, total, 1.0))
+    return Selection(
+        (p_value < ALPHA) & (spread >= SPREAD),
+        p_value,
+        coverage,
+        spread,
+        came / np.where(rows > 0.0, rows, np.nan),
+    )
+
+
+def prediction_powered(all_sums: ArrayLike, residual_sums: ArrayLike, *, phi: ArrayLike = 1.0) -> Metric:
+    """θ = mean of f over all predictions + mean of y − f over labelled ones.
+
+    Only for labels that are random among all predictions; see `corrected_metrics` for others.
+
+    Args:
+        all_sums: n, Σf, Σf² of what the model says of a figure, for all predictions, shape (..., 3).
+        residual_sums: n, Σ(y − f), Σ(y − f)² of labelled rows, shape (..., 3).
+        phi: overdispersion, at least 1, broadcast against the windows' shape.
+
+    Returns:
+        The interval is θ ± 1.96 √(Var(f)/N + Var(y − f)/n); enough from 20 labelled rows, n/φ.
+
+    Source: Angelopoulos et al. (2023), Science 382, 669–674.
+    """
+    phis = checked_phi(phi)
+    predicted = _mean_and_variance(last_axis(all_sums, 3, "sums of predictions"))
+    residual = _mean_and_variance(last_axis(residual_sums, 3, "sums of residuals"))
+    value = predicted[0] + residual[0]
+    half = Z * np.sqrt((predicted[1] + residual[1]) * phis)
+    rows = np.asarray(residual_sums, np.float64)[..., 0]
+    return Metric(value, value - half, value + half, rows / phis >= ENOUGH)
+
+
+def corrected_metrics(
+    labelled_hist: ArrayLike,
+    all_hist: ArrayLike,
+    calibration: CalibrationMap,
+    threshold: float,
+    *,
+    phi: ArrayLike = 1.0,
+) -> dict[str, Metric]:
+    """accuracy, precision, recall, f1 and auc of all predictions, where label coverage depends on the score.
+
+    Prediction-powered inference in groups of scores, five by labelled rows on each side of the threshold: what the
+    calibration expects of all predictions, moved in each group by the mean residual of its labelled rows. So the
+    labelled rows of a group speak for all its predictions, however many of them have a label. Right as long as
+    labels are random among rows of like score, and to be used only where `selective` says that they are not so
+    among all: elsewhere `binary_metrics` is exact and as sure.
+
+    Args:
+        labelled_hist: rows with labels, shape (..., n_bins, 3).
+        all_hist: all predictions of the same windows, with labels or without, shape (..., n_bins, 2).
+        calibration: learned on bins of the same edges.
+        threshold: of the decision, an edge of the bins.
+        phi: overdispersion, at least 1, broadcast against the windows' shape.
+
+    Returns:
+        Metrics of the windows' shape; enough where 20 of either class are expected, and each side of the threshold
+        that holds predictions has 20 labelled rows (n/φ): what is never labelled cannot be corrected.
+
+    Raises:
+        ValueError: if shapes do not fit, the threshold is no edge, or φ is under 1.
+    """
+    phis = checked_phi(phi)
+    labels, everything = _of_same_windows(labelled_hist, all_hist, calibration.edges)
+    positives = np.asarray(labelled_hist, np.float64)[..., 2]
+    first = first_positive(calibration.edges, threshold)
+    moved, variance, alike = _by_residuals(labels, positives, calibration.rate, first)
+    expected = (everything * moved).sum(axis=-1)
+    enough = np.minimum(expected, everything.sum(axis=-1) - expected) / phis >= ENOUGH
+    for side in (slice(None, first), slice(first, None)):
+        enough &= (labels[..., side].sum(axis=-1) / phis >= ENOUGH) | (everything[..., side].sum(axis=-1) == 0.0)
+    rows = labels.sum(axis=-1) / phis
+    found = {}
+    for name, metric in expected_metrics(everything, moved, first).items():
+        weights = everything * metric.by_label()
+        residuals = (np.einsum("...b,...bg->...g", weights, alike) ** 2 * variance).sum(axis=-1)
+        scores = (everything * metric.by_row(moved) ** 2).sum(axis=-1)
+        found[name] = on_logit(metric.value, (residuals + scores) * phis, rows, enough)
+    return found
+
+
+def _of_same_windows(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Labelled rows and all predictions per bin, both of shape (..., n_bins)."""
+    labels, everything = labelled(labelled_hist, edges)[..., 0], predictions(all_hist, edges)[..., 0]
+    if labels.shape != everything.shape:
+        raise ValueError(f"histograms of labels {labels.shape} and predictions {everything.shape} are of other windows")
+    if np.any(labels > everything):
+        raise ValueError("a bin holds more labels than predictions; the second histogram is of all predictions")
+    return labels, everything
+
+
+def _mean_and_variance(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
+    rows = sums[..., 0]
+    some = np.where(rows > 0.0, rows, np.nan)
+    value = sums[..., 1] / some
+    squares = np.maximum(sums[..., 2] - sums[..., 1] * value, 0.0)
+    return value, np.asarray(squares / np.where(rows > 1.0, rows - 1.0, np.nan) / some)
+
+
+def _by_residuals(
+    labels: FloatArray, positives: FloatArray, rate: FloatArray, first: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Move the calibration's rates by the residuals of labelled rows.
+
+    Returns:
+        Rates, shape (..., n_bins); the variance of each group's residual, shape (..., groups), 0 where it has no
+        labelled rows; which bins are of which group, 0 or 1, shape (..., n_bins, groups).
+    """
+    group = np.concatenate(
+        (group_of(labels[..., :first], SIDE_GROUPS), group_of(labels[..., first:], SIDE_GROUPS) + SIDE_GROUPS), axis=-1
+    )
+    alike = (group[..., None] == np.arange(2 * SIDE_GROUPS)).astype(np.float64)
+    counts = np.stack((labels, positives, labels * rate, labels * rate * (1.0 - rate)), axis=-1)
+    rows, came, expected, chance = np.moveaxis(np.einsum("...bm,...bg->...gm", counts, alike), -1, 0)
+    some = np.where(rows > 0.0, rows, 1.0)
+    moved = np.clip(rate + np.einsum("...g,...bg->...b", (came - expected) / some, alike), 0.0, 1.0)
+    after = np.einsum("...b,...bg->...g", labels * moved * (1.0 - moved), alike)
+    # The larger of both, since rates that were moved to 0 would claim to be sure.
+    return moved, np.maximum(after, chance) / some**2, alike

@@ -1,0 +1,100 @@
+"""What the publisher's validation calls wrong in type or not finite is what the sketcher counts as invalid."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from barograph import Contract, Publisher, Validator
+from barograph.contract import Field, FieldType
+from barograph.outbox import Outbox
+
+from streams.batch import MessageBatch
+from streams.columns import INVALID_TEXT
+from streams.decode_json import JsonDecoder
+from streams.registry import Registry
+
+TYPES: tuple[FieldType, ...] = ("float", "int", "bool", "category", "timestamp")
+CONTRACT = Contract(model="m", fields=tuple(Field(name=t, type=t, source=f"features.{t}") for t in TYPES))
+NOW_MS = 1_700_000_000_000
+VALUES: list[Any] = [
+    None,
+    0,
+    1,
+    2.0,
+    71.5,
+    np.float64(3),
+    np.int32(4),
+    np.bool_(True),
+    Decimal("1.5"),
+    True,
+    "",
+    "71.5",
+    "2013-08-22T12:00:00Z",
+    "2013-08-22T12:00:00",
+    datetime(2013, 8, 22, tzinfo=UTC),
+    math.nan,
+    math.inf,
+    np.float32("-inf"),
+    10**400,
+    [1],
+    {"a": 1},
+    object(),
+]
+
+
+STRICTER: dict[tuple[str, str | None], set[tuple[str, str]]] = {
+    # Whole numbers are asked of `int`.
+    ("int", "type"): {("int", "71.5"), ("int", "Decimal('1.5')")},
+    # These travel as text, and are counted as categories that nobody has seen.
+    ("category", "not-finite"): {("category", repr(value)) for value in (math.nan, math.inf, np.float32("-inf"))},
+    ("category", "type"): {("category", repr(datetime(2013, 8, 22, tzinfo=UTC)))},
+}
+"""What validation refuses and the sketcher does not, by type and kind."""
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.sent: list[bytes | None] = []
+
+    def produce(self, _topic: str, value: bytes, **_where: Any) -> None:
+        self.sent.append(value)
+
+    def poll(self, _timeout_s: float) -> int:
+        return 0
+
+    def flush(self, _timeout_s: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        """Nothing is queued."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: "object" if type(value) is object else repr(value))
+def test_wrong_is_invalid(kind: FieldType, value: Any) -> None:
+    kept = Kept()
+    publisher = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: kept))
+    publisher.prediction(id="a", at=NOW_MS, features={kind: value})
+    publisher.close(0)
+    batch = MessageBatch(kept.sent, np.zeros(1, np.int32), np.arange(1), np.full(1, NOW_MS))
+    decoded = JsonDecoder(Registry(contracts={"m": CONTRACT})).decode(batch)
+    assert not decoded.dead
+    (events,) = decoded.events
+    source = f"features.{kind}"
+    if kind == "category":
+        is_invalid = events.texts[source].to_pylist() == [INVALID_TEXT]
+    else:
+        is_invalid = bool(np.isinf(events.numbers[source][0]))
+    found = next((v.kind for v in Validator(CONTRACT).check({kind: value}) if v.field == kind), None)
+    if (kind, repr(value)) in STRICTER.get((kind, found), ()):
+        assert not is_invalid
+    else:
+        assert (found in ("type", "not-finite")) == is_invalid

@@ -1,0 +1,484 @@
+"""`barograph baseline` on the real engine: panes become a baseline that is what their events say, or a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from barograph.contract import Contract, Window
+from barograph.contract_yaml import dump_contract
+
+from cli.apply.catalogue import NOTICE_S, iso
+from cli.baseline import counts, learn
+from cli.baseline.accept import Accepted, Request, accept
+from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from sketches.baseline import Baseline, dump_baseline, load_baseline
+from sketches.bins import PsiBins
+from sketches.layout import Layout
+from sketches.overdispersion import learn_phi, sparse_inflation
+from sketches.psi import psi_values
+from streams.flush import part_messages
+from streams.monitor.partition import PartitionState
+from streams.monitor.store import WarehouseStore
+from streams.records import Part, PartitionProgress, Progress, Range, decode
+from streams.registry import RegisteredBaseline, Registry, build_registry
+from streams.slots import slots_of
+from streams.summarise import FlushSummaries
+from tests.support.monitor_schedule import PARTS_TOPIC, TOPIC, Event, baseline, columns, contract
+from tests.support.warehouse import migrated
+from warehouse import queries
+from warehouse.client import Address, Client
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S, DAY_S = 3_600, 86_400
+DAYS = 24
+# The tables drop what is old, so times are taken from the wall clock; whole weeks keep windows alike.
+T0_S = (int(time.time()) - 40 * DAY_S) // (7 * DAY_S) * 7 * DAY_S
+FROM_S, TO_S = T0_S + DAY_S, T0_S + 22 * DAY_S
+NOW_S = float(T0_S + DAYS * DAY_S + 100)
+ZONE = "Europe/Berlin"
+OLD = baseline("m", "1")
+CONTRACT = msgspec.structs.replace(
+    contract("m", HOUR_S), windows=(Window(2 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S), Window(7 * DAY_S, DAY_S))
+)
+
+
+def make_events() -> list[Event]:
+    """Three weeks whose x is not training's, with nulls, values out of range, and colours that training lacks."""
+    rng = np.random.default_rng(20_260_301)
+    events = []
+    for hour in range(DAYS * 24):
+        shift = 0.3 * rng.normal()
+        for _ in range(int(rng.integers(5, 40))):
+            at_ms = (T0_S + hour * HOUR_S) * 1000 + int(rng.integers(0, HOUR_S * 1000))
+            x = None if rng.random() < 0.07 else float(np.float32(0.8 + shift + rng.normal()))
+            colour = str(rng.choice(["red", "green", "blue", "violet"], p=[0.3, 0.3, 0.1, 0.3]))
+            events.append(
+                Event(
+                    "m",
+                    "1",
+                    at_ms,
+                    at_ms,
+                    x,
+                    None if rng.random() < 0.02 else colour,
+                    str(rng.choice(["north", "south"])),
+                    bool(rng.random() < 0.01),
+                )
+            )
+    return sorted(events, key=lambda event: event.at_ms)
+
+
+EVENTS = make_events()
+GOOD = [event for event in EVENTS if FROM_S * 1000 <= event.at_ms < TO_S * 1000]
+
+
+@dataclasses.dataclass
+class World:
+    """A database in which the monitor's own code has written the panes of `EVENTS`."""
+
+    client: Client
+    address: Address
+    state: PartitionState
+    store: WarehouseStore
+
+    def flush(
+        self, registry: Registry, first: int, events: list[Event], offset: int, *, start: int | None = None
+    ) -> int:
+        """Bring events as one flush; return the next offset of `parts`."""
+        summaries = FlushSummaries(registry)
+        summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(events)]))
+        end = first + len(events)
+        begin = first if start is None else start
+        for key, pane in summaries.panes.items():
+            for data in part_messages(key, pane, TOPIC, [Range(0, begin, end)]):
+                part = decode(data)
+                assert isinstance(part, Part)
+                assert self.state.part(part, offset) is None
+                offset += 1
+        newest = max(event.at_ms for event in events)
+        read = PartitionProgress(
+            partition=0,
+            start=begin,
+            end=end,
+            newest_ms={"m": newest},
+            oldest_ms=events[0].at_ms,
+            end_mark=False,
+            caught_up_at_ms=newest,
+        )
+        writes, _ = self.state.progress(
+            Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[read]), offset
+        )
+        if writes is not None:
+            self.store.write(writes)
+        return offset + 1
+
+
+def register(client: Client, told: Contract, *held: Baseline, effective_s: int = 0) -> Registry:
+    insert_rows(
+        client,
+        "contracts",
+        [{"model": told.model, "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000}],
+    )
+    rows = [
+        {
+            "model": told.model,
+            "version": each.version,
+            "baseline_id": each.id,
+            "effective_from": effective_s * i,
+            "body": dump_baseline(each).decode(),
+            "reason": "test",
+            "accepted_at": T0_S * 1000 + i,
+        }
+        for i, each in enumerate(held)
+    ]
+    insert_rows(client, "baselines", rows)
+    entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(held)]
+    return build_registry([(told, T0_S * 1000)], entries)
+
+
+def make_world(
+    engine: LocalClickHouse, client: Client, told: Contract, *held: Baseline, effective_s: int = 0, skip: int = 0
+) -> World:
+    registry = register(client, told, *held, effective_s=effective_s)
+    store = WarehouseStore(client)
+    state = PartitionState(0, 1, PARTS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
+    world = World(client, Address(engine.host, engine.port, client.database), state, store)
+    offset = 0
+    for first in range(0, len(EVENTS), 2_000):
+        lost = skip if first == 4_000 else 0
+        offset = world.flush(registry, first + lost, EVENTS[first + lost : first + 2_000], offset)
+    return world
+
+
+@pytest.fixture(scope="module")
+def world(engine: LocalClickHouse) -> Iterator[World]:
+    with migrated(engine) as client:
+        yield make_world(engine, client, CONTRACT, OLD)
+
+
+@pytest.fixture
+def fresh(world: World) -> World:
+    """The world, with the first baseline alone."""
+    world.client.command("TRUNCATE TABLE baselines")
+    world.client.command("TRUNCATE TABLE contracts")
+    register(world.client, CONTRACT, OLD)
+    return world
+
+
+def ask(world: World, *, now_s: float = NOW_S, **changes: Any) -> Accepted:
+    request = Request(model="m", version="1", from_s=FROM_S, to_s=TO_S, reason="a new  normal")
+    return accept(world.address, dataclasses.replace(request, **changes), clock=lambda: now_s)
+
+
+def x_cells(events: list[Event]) -> list[int]:
+    values = [event.x for event in events]
+    cell = [3 if x is None else int(np.searchsorted(OLD.fields[0].edges, x, side="right")) for x in values]
+    counted: list[int] = np.bincount(cell, minlength=4).tolist()
+    return counted
+
+
+# ---------------------------------------------------------------------------------------------------- what it holds
+
+
+def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
+    done = ask(fresh)
+    new = done.learned.baseline
+    assert done.completeness == 1
+    assert (new.rows, done.old_id) == (len(GOOD), OLD.id)
+    north = [event for event in GOOD if event.region == "north"]
+    rows = {"all": len(GOOD), "region=north": len(north), "region=other": len(GOOD) - len(north)}
+    # Training knows no arms, and its slices are judged against all: that stays.
+    assert new.slice_rows == rows | {"arm=b": 0, "arm=other": 0}
+    assert new.dimensions == OLD.dimensions
+    x, colour = new.fields
+    old = OLD.fields[0]
+    assert old.low is not None
+    assert old.high is not None
+    assert (x.edges, x.low, x.high) == (old.edges, old.low, old.high)
+    values = np.array([event.x for event in GOOD if event.x is not None])
+    assert list(x.slices["all"].cells) == x_cells(GOOD)
+    assert list(x.slices["region=north"].cells) == x_cells(north)
+    assert (x.slices["all"].below, x.slices["all"].above) == (
+        int((values < old.low).sum()),
+        int((values > old.high).sum()),
+    )
+    assert x.mean == pytest.approx(values.mean(), rel=1e-9)
+    assert x.std == pytest.approx(values.std(), rel=1e-9)
+    # Quantiles are read from sketches: within their rank error.
+    ranks = np.searchsorted(np.sort(values), x.quantiles) / len(values)
+    assert np.abs(ranks - np.linspace(0, 1, 1001)).max() < 0.02
+    assert (x.quantiles[0], x.quantiles[-1]) == (values.min(), values.max())
+    named = [sum(event.colour == name for event in GOOD) for name in ("red", "green")]
+    unseen = sum(event.colour in ("blue", "violet") for event in GOOD)
+    null = sum(event.colour is None for event in GOOD)
+    assert list(colour.slices["all"].cells) == [*named, unseen, null]
+    assert colour.slices["all"].singletons == 0
+    violet, blue = done.learned.unseen["colour"]
+    assert (violet.value, violet.estimate) == ("violet", sum(event.colour == "violet" for event in GOOD))
+    assert blue.value == "blue"
+    assert done.learned.psi["x"] == pytest.approx(
+        float(psi_values(np.array([300, 360, 240, 100]), np.array([x_cells(GOOD)]), [0])[0][0, 0])
+    )
+    assert new.source == (f"production from {iso(FROM_S)} to {iso(TO_S)}, on the bins of {OLD.id}: a new normal")
+
+
+def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
+    """Counted anew from the events, window by window."""
+    new = ask(fresh).learned.baseline
+    bins = PsiBins(Layout(new))
+    shorter = None
+    for window in CONTRACT.windows:
+        length = window.length_s
+        ids = range(-(-FROM_S // length), TO_S // length)
+        by_id: dict[int, list[Event]] = {i: [] for i in ids}
+        for event in GOOD:
+            if event.at_ms // 1000 // length in by_id:
+                by_id[event.at_ms // 1000 // length].append(event)
+        counts = np.array([x_cells(events) for events in by_id.values()])
+        group = bins.group_of[0, 0]
+        start = int(bins.starts[group])
+        _, df, t, n = psi_values(bins.base_bins[start : start + 4], counts, [0])
+        wide = np.zeros((len(n), bins.n_groups))
+        wide[:, group] = n[:, 0]
+        inflation = sparse_inflation(bins, wide)[group]
+        shorter = learn_phi(t / inflation, df, n, shorter)
+        phi = new.fields[0].slices["all"].phi[window.name]
+        assert phi == shorter.of(0)
+        assert new.fields[0].slices["region=north"].phi[window.name].windows == len(ids)
+    flags = [new.fields[0].slices["all"].phi[window.name].flag for window in CONTRACT.windows]
+    assert flags == ["ok", "ok", "shorter"]
+    assert new.fields[0].slices["all"].phi["1d"].value > 1.3
+
+
+@pytest.mark.parametrize("season", ["none", "hour_of_week"])
+def test_what_is_held_at_a_time_changes_nothing(fresh: World, monkeypatch: pytest.MonkeyPatch, season: str) -> None:
+    told = msgspec.structs.replace(CONTRACT, season=season, timezone=ZONE, windows=CONTRACT.windows[1:])
+    insert_rows(
+        fresh.client,
+        "contracts",
+        [{"model": "m", "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000 + 1}],
+    )
+    at_once = ask(fresh, dry_run=True).learned.baseline
+    monkeypatch.setattr(counts, "CHUNK_COUNTS", 4_000)
+    monkeypatch.setattr(learn, "SKETCH_PANES", 7)
+    in_pieces = ask(fresh, dry_run=True).learned.baseline
+    for one, other in zip(at_once.fields, in_pieces.fields, strict=True):
+        # Sketches flip coins: the quantiles agree within their error.
+        assert msgspec.structs.replace(one, quantiles=()) == msgspec.structs.replace(other, quantiles=())
+
+
+def test_hours_of_the_week_are_counted_where_the_contract_asks_for_them(fresh: World) -> None:
+    told = msgspec.structs.replace(CONTRACT, season="hour_of_week", timezone=ZONE)
+    insert_rows(
+        fresh.client,
+        "contracts",
+        [{"model": "m", "contract_id": told.id, "yaml": dump_contract(told), "applied_at": T0_S * 1000 + 1}],
+    )
+    plain = ask(fresh, dry_run=True).learned.baseline
+    assert plain.timezone == ZONE
+    slots = slots_of(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
+    for slot in (0, 50, 167):
+        mine = [event for event, at in zip(GOOD, slots.tolist(), strict=True) if at == slot]
+        (name,) = [name for i, name in enumerate(_slot_names()) if i == slot]
+        assert list(plain.fields[0].slots[name]) == x_cells(mine)
+        colours = plain.fields[1].slots[name]
+        assert colours[-1] == sum(event.colour is None for event in mine)
+        assert sum(colours) == len(mine)
+    assert sum(map(sum, plain.fields[0].slots.values())) == len(GOOD)
+    assert load_baseline(dump_baseline(plain), "b") == plain
+    # φ is learned with the hours, and a period of three weeks has not many readings of each.
+    assert plain.fields[0].slices["all"].phi["2h"].windows > 200
+
+
+def _slot_names() -> tuple[str, ...]:
+    from sketches.baseline import SLOT_NAMES
+
+    return SLOT_NAMES
+
+
+def test_a_bin_that_has_become_heavy_is_told(fresh: World) -> None:
+    heavy = {each.label: each for each in ask(fresh, dry_run=True).learned.heavy}
+    cells = x_cells(GOOD)
+    assert set(heavy) == {"≥ 0.5"}
+    assert heavy["≥ 0.5"].now == pytest.approx(cells[2] / sum(cells))
+    assert heavy["≥ 0.5"].before == pytest.approx(0.24)
+
+
+# ---------------------------------------------------------------------------------------------------- when it holds
+
+
+def test_it_holds_from_the_next_pane_that_is_far_enough_ahead(fresh: World) -> None:
+    done = ask(fresh)
+    assert done.change is not None
+    expected = (int(NOW_S) + NOTICE_S) // HOUR_S * HOUR_S + HOUR_S
+    assert (done.change.effective_from_s, done.change.replaces) == (expected, OLD.id)
+    first, second = queries.baselines(fresh.client, "m")
+    assert (first.baseline_id, first.reason) == (OLD.id, "test")
+    assert (second.baseline_id, second.reason) == (done.change.baseline_id, "a new  normal")
+    assert second.effective_from.timestamp() == expected
+    assert load_baseline(second.body.encode(), "b") == done.learned.baseline
+    # The same again is nothing new, and another range is another baseline.
+    assert ask(fresh).change is None
+    assert len(queries.baselines(fresh.client, "m")) == 2
+    later = ask(fresh, from_s=FROM_S + DAY_S, effective_s=expected + HOUR_S)
+    assert later.change is not None
+    assert later.change.replaces == second.baseline_id
+
+
+def test_a_dry_run_writes_nothing(fresh: World) -> None:
+    done = ask(fresh, dry_run=True)
+    assert done.change is not None
+    assert [row.baseline_id for row in queries.baselines(fresh.client, "m")] == [OLD.id]
+
+
+# ---------------------------------------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": "n"}, "No contract of a model n is applied; there are: m."),
+        ({"version": "2"}, "Version 2 of m has no baseline of its own; versions that have one: 1."),
+        ({"from_s": FROM_S + 60}, f"no boundary of panes of m, which are 1h long: take {iso(FROM_S + HOUR_S)}."),
+        ({"to_s": TO_S + 60}, f"take {iso(TO_S)}."),
+        ({"from_s": TO_S}, "is not before --to"),
+        ({"to_s": T0_S + 40 * DAY_S}, "Panes of m are sealed until"),
+        ({"from_s": T0_S - 9 * DAY_S, "to_s": T0_S - 8 * DAY_S}, "No predictions of m version 1 were counted from"),
+        ({"effective_s": int(NOW_S) // HOUR_S * HOUR_S}, "is past, or too near"),
+        ({"effective_s": T0_S + 50 * DAY_S + 1}, "is no start of a pane of m"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence(fresh: World, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        ask(fresh, **changes)
+    assert sentence in str(refused.value)
+    assert len(queries.baselines(fresh.client, "m")) == 1
+
+
+def test_a_time_in_what_is_sealed_is_refused(fresh: World) -> None:
+    """A replay seals event times that its own clock has not reached."""
+    sealed_s = fresh.store.sealed_until_s("m")
+    assert sealed_s is not None
+    with pytest.raises(CommandError, match=r"Panes are sealed until .* already, and the baseline would hold from"):
+        ask(fresh, now_s=T0_S + 5.0 * DAY_S)
+    done = ask(fresh, now_s=T0_S + 5.0 * DAY_S, effective_s=sealed_s)
+    assert done.change is not None
+
+
+def test_a_baseline_before_one_that_is_accepted_already_is_refused(fresh: World) -> None:
+    ask(fresh, effective_s=T0_S + 60 * DAY_S)
+    with pytest.raises(CommandError, match=r"holds from .* on, after this one would"):
+        ask(fresh, from_s=FROM_S + DAY_S, effective_s=T0_S + 59 * DAY_S)
+
+
+def test_panes_of_several_baselines_are_refused(engine: LocalClickHouse) -> None:
+    with migrated(engine) as client:
+        made = make_world(engine, client, CONTRACT, OLD, baseline("m", "1", shift=0.5), effective_s=T0_S + 9 * DAY_S)
+        with pytest.raises(
+            CommandError, match=r"counted on the bins of 2 baselines .*: take a range within one of them"
+        ):
+            ask(made)
+        within = ask(made, to_s=T0_S + 9 * DAY_S)
+        assert within.old_id == OLD.id
+        after = ask(made, from_s=T0_S + 9 * DAY_S, dry_run=True)
+        assert after.learned.baseline.fields[0].edges == (0.0, 1.0)
+
+
+def test_a_range_with_losses_is_refused_unless_it_will_do(engine: LocalClickHouse) -> None:
+    with migrated(engine) as client:
+        made = make_world(engine, client, CONTRACT, OLD, skip=70)
+        with pytest.raises(CommandError, match="70 offsets that may have held predictions of the range are lost"):
+            ask(made)
+        done = ask(made, incomplete=True)
+        assert done.completeness == pytest.approx((len(GOOD) - 70) / len(GOOD))
+        assert done.learned.baseline.rows == len(GOOD) - 70
+        # Elsewhere nothing is lost.
+        assert ask(made, to_s=FROM_S + 3 * DAY_S, dry_run=True).completeness == 1
+
+
+# ---------------------------------------------------------------------------------------------------- the commands
+
+
+@pytest.fixture
+def config(fresh: World, tmp_path: Path) -> str:
+    path = tmp_path / "barograph.toml"
+    where = fresh.address
+    path.write_text(f'[clickhouse]\nhost = "{where.host}"\nport = {where.port}\ndatabase = "{where.database}"\n')
+    return str(path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["baseline", *words])
+    printed = capsys.readouterr()
+    return int(end.value.code or 0), printed.out, printed.err
+
+
+def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    new = ask(fresh)
+    assert new.change is not None
+    code, out, _ = run(capsys, "list", "--model", "m", "--config", config)
+    assert code == EXIT_OK
+    assert OLD.id in out
+    assert new.change.baseline_id in out
+    assert "always" in out
+    assert "a new  normal" in out
+    code, out, _ = run(capsys, "list", "--json", "--config", config)
+    first, second = json.loads(out)
+    assert (first["id"], first["effective_from"], first["effective_until"]) == (
+        OLD.id,
+        None,
+        iso(new.change.effective_from_s),
+    )
+    assert (second["rows"], second["source"]) == (len(GOOD), new.learned.baseline.source)
+    code, out, _ = run(capsys, "show", new.change.baseline_id[:6], "--config", config)
+    assert code == EXIT_OK
+    for text in (f"{len(GOOD):,} rows", "region=north", "≥ 0.5", "φ 2h", "other"):
+        assert text in out, text
+    code, out, _ = run(capsys, "show", OLD.id, "--field", "x", "--config", config)
+    assert "colour" not in out
+    code, out, _ = run(capsys, "show", new.change.baseline_id, "--json", "--config", config)
+    assert load_baseline(out.encode(), "shown") == new.learned.baseline
+    code, _, err = run(capsys, "show", "zz", "--config", config)
+    assert code == EXIT_FAILED
+    assert "There is no baseline zz" in err
+    code, _, err = run(capsys, "show", OLD.id, "--field", "y", "--config", config)
+    assert "has no field y; it has x, colour" in err
+    code, _, err = run(capsys, "list", "--model", "n", "--config", config)
+    assert "There is no baseline of a model n" in err
+
+
+def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("accept", "--model", "m", "--version", "1", "--from", iso(FROM_S), "--to", iso(TO_S), "--config", config)
+    sealed_s = fresh.store.sealed_until_s("m")
+    assert sealed_s is not None
+    ahead_s = max(sealed_s, (int(time.time()) // HOUR_S + 2) * HOUR_S)
+    code, out, err = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s), "--dry-run")
+    assert (code, err) == (EXIT_OK, "")
+    for text in (
+        "! PSI over 0.1 against the baseline before: x, colour.",
+        "! x: the bin ≥ 0.5 holds",
+        "the most frequent violet (about ",
+        f"~ baseline of m version 1: {len(GOOD):,} rows; holds from event time {iso(ahead_s)} on, until then {OLD.id}",
+        "Nothing was written.",
+    ):
+        assert text in out, text
+    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s))
+    assert (code, "Accepted." in out) == (EXIT_OK, True)
+    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s))
+    assert (code, "Nothing to do" in out) == (EXIT_OK, True)
+    code, _, err = run(capsys, *words, "--reason", " ")
+    assert (code, "--reason is empty" in err) == (EXIT_FAILED, True)
+    code, _, err = run(capsys, *words[:5], "--from", "yesterday", *words[7:], "--reason", "why")
+    assert (code, "--from yesterday is no time" in err) == (EXIT_FAILED, True)

@@ -1,0 +1,384 @@
+"""`barograph distribution` over panes that real processors counted, against raw values and the monitor's verdicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from barograph import dump_contract
+from barograph.contract import Contract, Slice, Window
+
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from sketches.baseline import QUANTILE_RANKS, Baseline
+from sketches.quantiles import exact_quantiles
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from tests.support.warehouse import migrated, row
+from warehouse.queries import rollups
+from warehouse.tables import insert_rows
+
+PANE_S = 600
+HOURS = 40
+N = 12_000
+START_S = 1_790_000_000 // 3600 * 3600
+END_S = START_S + HOURS * 3600
+
+
+def contract() -> Contract:
+    return simple_contract(
+        pane_s=PANE_S,
+        windows=(Window(3 * 3600, 3600), Window(86400, 3 * 3600)),
+        slices=(Slice(name="region", source="context.region", sketches=("x",)),),
+    )
+
+
+def baseline() -> Baseline:
+    """The support's baseline, with the quantiles that training would have of x."""
+    made = simple_baseline()
+    x = np.sort(np.random.default_rng(2).normal(size=10_000))
+    quantiles = tuple(exact_quantiles(x, np.arange(QUANTILE_RANKS) / (QUANTILE_RANKS - 1)).tolist())
+    fields = tuple(msgspec.structs.replace(f, quantiles=quantiles) if f.name == "x" else f for f in made.fields)
+    return msgspec.structs.replace(made, fields=fields)
+
+
+def events() -> list[dict[str, Any]]:
+    rng = random.Random(8)
+    made = []
+    for i in range(N):
+        colour = rng.choice(["red", "green", "blue", "pink", None])
+        features: dict[str, Any] = {"x": rng.gauss(0.4, 1.2) if rng.random() > 0.1 else None, "k": rng.randrange(5)}
+        features |= {"flag": rng.random() < 0.5, "colour": colour}
+        if i % 100 == 7:
+            features["x"] = "broken"
+        at = START_S * 1000 + i * HOURS * 3_600_000 // N
+        region = rng.choice(["north", "south"])
+        made.append(
+            {
+                "model": "toy",
+                "version": "1",
+                "id": f"e{i}",
+                "at": at,
+                "features": features,
+                "context": {"region": region},
+            }
+        )
+    return made
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+class Raw:
+    """The values of one field in [start, end) of event time, and of one region."""
+
+    def __init__(self, made: list[dict[str, Any]], start_s: float, end_s: float, region: str = "") -> None:
+        inside = [e for e in made if start_s * 1000 <= e["at"] < end_s * 1000]
+        self.events = [e for e in inside if not region or e["context"]["region"] == region]
+        x = [e["features"]["x"] for e in self.events]
+        self.values = np.array([v for v in x if isinstance(v, float)])
+        self.nulls = x.count(None)
+        self.invalid = x.count("broken")
+        self.n = len(self.values) + self.nulls
+        self.colours = Counter(e["features"]["colour"] for e in self.events)
+
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def folder(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
+        monkeypatch.delenv(name)
+    address = pipeline.address
+    Path("barograph.toml").write_text(
+        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
+    )
+
+
+@pytest.fixture
+def run(folder: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def called(*words: str, field: str = "x", start_s: float = START_S, end_s: float = END_S) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(
+                [
+                    "distribution",
+                    "--model",
+                    "toy",
+                    "--field",
+                    field,
+                    "--from",
+                    moment(start_s),
+                    "--to",
+                    moment(end_s),
+                    *words,
+                ]
+            )
+        told = capsys.readouterr()
+        return int(end.value.code or 0), told.out, told.err
+
+    return called
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_any_window_is_what_was_sent(pipeline: Pipeline, run: Run) -> None:
+    """One pipeline for all: filling it costs more than asking."""
+    made = events()
+    fill(pipeline, made)
+
+    def ask(*words: str, **where: Any) -> dict[str, Any]:
+        code, out, err = run("--json", *words, **where)
+        assert code == 0, err
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    whole_range_equals_the_source(ask, made)
+    ends_within_panes_are_said(ask, made)
+    windows_are_judged_as_the_monitor_does(pipeline, ask)
+    bins_of_any_kind_are_within_the_sketchs_error(ask, made)
+    categories_are_exact_and_unseen_ones_named(ask, made)
+    slices_are_apart(ask, made)
+    the_page_says_it_in_words(run)
+    what_is_not_there_is_refused(run)
+    damaged_sketches_are_not_opened(pipeline, ask, made)
+
+
+def fill(pipeline: Pipeline, made: list[dict[str, Any]]) -> None:
+    pipeline.create(source_partitions=1)
+    pipeline.register(contract(), [baseline()])
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in made)
+    pipeline.end(1)
+    pipeline.start("sketcher")
+    pipeline.start("monitor")
+    pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_settled()
+    rolled = f"countIf(pane_s = 3600) = {HOURS} AND countIf(pane_s = 86400) > 0"
+    pipeline.wait_rows(f"SELECT {rolled} FROM rollups FINAL WHERE field = 'x' AND slice = 'all'", "hours and a day")
+
+
+def check_counts(found: dict[str, Any], raw: Raw) -> None:
+    assert (found["n"], found["nulls"], found["invalid"]) == (raw.n, raw.nulls, raw.invalid)
+    assert found["mean"] == pytest.approx(raw.values.mean(), rel=1e-6)
+    assert found["stddev"] == pytest.approx(raw.values.std(ddof=1), rel=1e-6)
+    assert (found["minimum"], found["maximum"]) == pytest.approx((raw.values.min(), raw.values.max()), rel=1e-6)
+
+
+def check_quantiles(found: dict[str, Any], raw: Raw) -> None:
+    ordered = np.sort(raw.values)
+    assert found["values_in_sketch"] == len(ordered)
+    for each in found["quantiles"]:
+        rank = np.searchsorted(ordered, each["value"] + 1e-6, side="right") / len(ordered)
+        assert abs(rank - each["rank"]) <= 2 * found["rank_error"] + 2 / len(ordered), each
+        assert each["low"] <= each["value"] <= each["high"]
+
+
+def whole_range_equals_the_source(ask: Ask, made: list[dict[str, Any]]) -> None:
+    found, raw = ask(), Raw(made, START_S, END_S)
+    check_counts(found, raw)
+    check_quantiles(found, raw)
+    assert [each["rank"] for each in found["quantiles"]] == [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
+    assert found["quantiles"][3]["training"] == pytest.approx(0.0, abs=0.05)
+    hours_until_midnight = 24 - START_S % 86400 // 3600
+    assert found["panes"] == hours_until_midnight + 1 + (HOURS - hours_until_midnight) % 24, "a day and hours"
+    x = baseline().fields[0]
+    cells = np.bincount(np.searchsorted(x.edges, raw.values, side="right"), minlength=len(x.edges) + 1)
+    assert [each["n"] for each in found["shares"]] == [*cells.tolist(), raw.nulls]
+    assert [each["share"] for each in found["shares"]] == pytest.approx([*(cells / raw.n), raw.nulls / raw.n])
+    trained = np.array(x.slices["all"].cells)
+    assert [each["training"] for each in found["shares"]] == pytest.approx((trained / trained.sum()).tolist())
+    assert (found["shares_are"], found["notes"]) == ("exact", [])
+    assert found["shares"][-1]["bin"] == "null"
+
+
+def ends_within_panes_are_said(ask: Ask, made: list[dict[str, Any]]) -> None:
+    # 05:25 to 09:37: panes of ten minutes before and after whole hours, each event once.
+    start_s, end_s = START_S + 5 * 3600 + 1500, START_S + 9 * 3600 + 2220
+    found = ask(start_s=start_s, end_s=end_s)
+    check_counts(found, Raw(made, start_s - 300, end_s + 180))
+    assert found["panes"] == 4 + 3 + 4
+    assert found["notes"] == [
+        "the first pane begins 300 s before the range and is counted whole",
+        "the last pane ends 180 s after the range and is counted whole",
+    ]
+    check_quantiles(found, Raw(made, start_s - 300, end_s + 180))
+    found = ask(start_s=START_S - 86400, end_s=END_S + 86400)
+    assert found["n"] == Raw(made, START_S, END_S).n
+    assert found["notes"] == [
+        "nothing was counted in the range before its first pane",
+        "nothing was counted in the range after its last pane",
+    ]
+    found = ask(start_s=START_S + 60, end_s=START_S + 61)
+    assert (found["panes"], found["n"]) == (1, Raw(made, START_S, START_S + PANE_S).n)
+
+
+def windows_are_judged_as_the_monitor_does(pipeline: Pipeline, ask: Ask) -> None:
+    rows = pipeline.rows(
+        "SELECT field, slice, toUnixTimestamp(window_start), toUnixTimestamp(window_end), n, psi, psi_low, psi_high, "
+        "level, df, phi, p_value, top_bin, window FROM latest_drift WHERE window_start >= {start:UInt32} "
+        "AND window_end <= {end:UInt32} AND (window_end % 21600 = 0 OR window = '1d') ORDER BY ALL LIMIT 25",
+        {"start": START_S, "end": END_S},
+    )
+    assert {row[13] for row in rows} >= {"3h"}
+    assert len(rows) >= 20
+    for name, slice_name, start, end, n, psi, low, high, level, df, phi, p, top, window in rows:
+        found = ask("--slice", slice_name, field=name, start_s=start, end_s=end)
+        assert found["n"] == n
+        judged = found["psi"]
+        assert (judged["psi"], judged["low"], judged["high"]) == pytest.approx((psi, low, high), rel=1e-12)
+        assert (judged["level"], judged["df"], judged["phi"], judged["top_bin"]) == (level, df, phi, top)
+        assert judged["p_value"] == pytest.approx(p, rel=1e-9)
+        assert judged["phi_window"] == window
+
+
+def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, made: list[dict[str, Any]]) -> None:
+    raw = Raw(made, START_S, END_S)
+    for words in (("--edges", "-1,0,0.5,2"), ("--bins", "7")):
+        found = ask(*words)
+        assert found["shares_are"] == "sketched"
+        assert sum(each["n"] for each in found["shares"]) == len(raw.values)
+        assert sum(each["training"] for each in found["shares"]) == pytest.approx(1.0)
+    found = ask("--edges", "-1,0,0.5,2")
+    assert [each["bin"] for each in found["shares"]] == ["< -1", "[-1, 0)", "[0, 0.5)", "[0.5, 2)", "≥ 2"]
+    exact = np.histogram(raw.values, [-np.inf, -1, 0, 0.5, 2, np.inf])[0] / len(raw.values)
+    for each, share in zip(found["shares"], exact, strict=True):
+        assert abs(each["share"] - share) <= 2.5 * found["rank_error"]
+    normal = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in (-1, 0, 0.5, 2)]
+    expected = np.diff([0.0, *normal, 1.0])
+    assert [each["training"] for each in found["shares"]] == pytest.approx(expected.tolist(), abs=0.02)
+    labels = [each["bin"] for each in ask("--bins", "7")["shares"]]
+    assert len(labels) == 7
+    assert labels == [each["bin"] for each in ask("--bins", "7")["shares"]]
+    found = ask("--quantiles", "0,0.9,1")
+    assert [each["rank"] for each in found["quantiles"]] == [0.0, 0.9, 1.0]
+    assert found["quantiles"][0]["value"] == pytest.approx(raw.values.min(), rel=1e-6)
+    assert found["quantiles"][2]["value"] == pytest.approx(raw.values.max(), rel=1e-6)
+
+
+def categories_are_exact_and_unseen_ones_named(ask: Ask, made: list[dict[str, Any]]) -> None:
+    found, raw = ask(field="colour"), Raw(made, START_S, END_S)
+    counts = {each["bin"]: each["n"] for each in found["shares"]}
+    assert counts == {
+        **{name: raw.colours[name] for name in ("red", "green", "blue")},
+        "unseen": raw.colours["pink"],
+        "null": raw.colours[None],
+    }
+    kept = [each["n"] for each in found["shares"][:3]]
+    assert kept == sorted(kept, reverse=True)
+    assert found["unseen_values"] == [
+        {"value": "pink", "at_least": raw.colours["pink"], "at_most": raw.colours["pink"]}
+    ]
+    assert (found["quantiles"], found["rank_error"], found["mean"]) == ([], None, None)
+    flags = ask(field="flag")
+    true = sum(e["features"]["flag"] for e in made)
+    assert [each["n"] for each in flags["shares"]] == [N - true, true, 0]
+
+
+def slices_are_apart(ask: Ask, made: list[dict[str, Any]]) -> None:
+    raw = Raw(made, START_S, END_S, "north")
+    found = ask("--slice", "region=north")
+    check_counts(found, raw)
+    check_quantiles(found, raw)
+    without = ask("--slice", "region=north", field="k")
+    assert without["n"] == len(raw.events)
+    assert (without["quantiles"], without["mean"]) == ([], None)
+    assert "no sketch is kept of the slice region=north" in without["notes"][0]
+
+
+def the_page_says_it_in_words(run: Run) -> None:
+    code, out, _ = run("--slice", "region=south", start_s=START_S + 300)
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0].startswith("x of toy 1, slice region=south, 20")
+    assert re.fullmatch(r"5,\d+ events, null \d+ \(.*%\), invalid \d+ \(.*%\).*", lines[1])
+    assert "quantile value between training (all)" in lines
+    assert "bin n share training" in lines
+    assert any(line.startswith("PSI 0.") and "φ 1 (of 1d windows)" in line for line in lines)
+    assert any("a rank is off by at most 1.33 %, with 99 % confidence." in line for line in lines)
+    assert lines[-1] == "The first pane begins 300 s before the range and is counted whole."
+
+
+def what_is_not_there_is_refused(run: Run) -> None:
+    for words, where, said in (
+        (("--model", "toyy"), {}, "has no contract of 'toyy'; did you mean 'toy'?"),
+        ((), {"field": "colur"}, "Nothing is counted of a field 'colur' of toy; did you mean 'colour'?"),
+        (("--slice", "region=east"), {}, "toy has no slice 'region=east'"),
+        (("--slice", "region=other"), {}, "Nothing was counted of the slice region=other of x"),
+        (("--version", "7"), {}, "toy has no version '7' that was counted; known are 1."),
+        ((), {"start_s": 1_000_000_000, "end_s": 1_000_086_400}, "Counted is version 1 from 2026-"),
+        (("--bins", "5"), {"field": "colour"}, "colour is a category"),
+        (("--slice", "region=north", "--edges", "1,2"), {"field": "k"}, "only counts on the baseline's bins are kept"),
+        (("--edges", "2,1"), {}, "each above the one before"),
+        (("--edges", "a"), {}, "write numbers with commas"),
+        (("--bins", "5", "--edges", "1"), {}, "write one of them"),
+        (("--quantiles", "1.5"), {}, "write numbers from 0 to 1"),
+        ((), {"end_s": START_S}, "is not before --to"),
+    ):
+        code, out, err = run(*words, **where)
+        assert (code, out) == (1, ""), words
+        assert said in err
+
+
+def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, made: list[dict[str, Any]]) -> None:
+    start_s = START_S + 2 * 3600
+    with pipeline.client as client:
+        rows = rollups(client, "toy", start_s, start_s + 3600).to_pylist()
+        (held,) = [each for each in rows if (each["field"], each["slice"]) == ("x", "all")]
+        insert_rows(client, "rollups", [{**held, "sketch": b"BS" + bytes(40), "pos": held["pos"] + 1}])
+    found, raw = ask(), Raw(made, START_S, END_S)
+    hour = Raw(made, start_s, start_s + 3600)
+    assert found["n"] == raw.n, "counts do not need it"
+    assert found["notes"] == [
+        "panes whose sketch is damaged and was not opened: 1",
+        f"the sketch holds {len(raw.values) - len(hour.values):,} of {len(raw.values):,} values: the other panes have "
+        "none that can be read",
+    ]
+
+
+@pytest.mark.engine
+def test_several_versions_or_baselines_are_not_mixed(
+    engine: LocalClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
+        monkeypatch.delenv(name)
+
+    def refused(*words: str) -> str:
+        begin, end = moment(START_S), moment(START_S + 7200)
+        with pytest.raises(SystemExit) as ended:
+            main(["distribution", "--model", "toy", "--field", "x", "--from", begin, "--to", end, *words])
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    def volume(version: str, baseline_id: str, start_s: int) -> dict[str, Any]:
+        values = {"version": version, "baseline_id": baseline_id, "pane_start": start_s, "pane_s": 3600, "n": 5}
+        return row("volume", model="toy", slice="all", **values)
+
+    with migrated(engine) as client:
+        Path("barograph.toml").write_text(
+            f'[clickhouse]\nhost = "{engine.host}"\nport = {engine.port}\ndatabase = "{client.database}"\n'
+        )
+        applied = row("contracts", model="toy", contract_id="c", yaml=dump_contract(contract()))
+        insert_rows(client, "contracts", [applied])
+        assert "Nothing of toy has been counted yet" in refused()
+        insert_rows(client, "volume", [volume("1", "a", START_S), volume("2", "b", START_S + 3600)])
+        assert "several versions of toy were counted: 1, 2. Choose one with --version" in refused()
+        assert "baseline b that toy was counted on is not among the applied ones" in refused("--version", "2")
+        insert_rows(client, "volume", [volume("1", "c", START_S + 3600), volume("1", "d", START_S + 7200)])
+        told = refused("--version", "1")
+        assert f"toy 1 was counted on several baselines: a from {moment(START_S)[:16]}Z to " in told
+        assert "; c from " in told
+        assert "d from" not in told

@@ -1,0 +1,582 @@
+"""The scorer on the engine: raw rows in, counts and figures out, all of them held to plain Python and scikit-learn."""
+
+from __future__ import annotations
+
+import math
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from barograph.contract import Arms, Contract, Label, Slice
+
+from local.clickhouse import LocalClickHouse
+from streams.scorer.worker import Scorer
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction, shown, stored
+from tests.support.warehouse import emptied, migrated
+from warehouse.client import Address, Client
+
+metrics = pytest.importorskip("sklearn.metrics")
+
+pytestmark = pytest.mark.engine
+
+COUNTS = (
+    "predictions",
+    "failed",
+    "duplicates",
+    "labelled",
+    "early",
+    "corrections",
+    "late",
+    "wrong_type",
+    "strange_label",
+)
+THRESHOLD = 0.4
+
+
+@pytest.fixture(scope="module")
+def database(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(database: Client) -> Client:
+    return emptied(database)
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+    address = Address(engine.host, engine.port, client.database)
+    # Some days after the rows: a week of them has not passed, so that none is a reference.
+    usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
+    return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
+
+
+BINARY = Contract(
+    model="m",
+    slices=(
+        Slice(name="country", source="context.country", values=("de", "fr")),
+        Slice(name="k", source="features.k", values=("1", "2")),
+        Slice(name="both", source="context.country * features.k", values=("de * 1",)),
+    ),
+    arms=Arms(shares={"a": 0.5, "b": 0.5}),
+    label=Label(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
+)
+
+
+def binary_slices(event: Any) -> tuple[str, ...]:
+    country, k = dict(event["context"]).get("country", ""), dict(event["numbers"]).get("k")
+    return (
+        "all",
+        f"country={country if country in ('de', 'fr') else 'other'}",
+        f"k={k:g}" if k in (1, 2) else "k=other",
+        "both=de * 1" if (country, k) == ("de", 1) else "both=other",
+        f"arm={event['arm'] if event['arm'] in ('a', 'b') else 'other'}",
+    )
+
+
+def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Predictions of two days with every oddity, and labels: late, early, repeated, missing, unknown, of wrong type."""
+    predictions: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    offset = 0
+    for i in range(n):
+        at_ms = START_MS + rng.randrange(2 * DAY_MS)
+        truth = rng.random()
+        values: dict[str, Any] = {
+            "score": rng.choice([truth, truth, truth, rng.random(), 0.0, 1.0]),
+            "version": rng.choice(["1", "1", "2"]),
+            "arm": rng.choice(["a", "b", ""]),
+            "context": {"country": rng.choice(["de", "fr", "us"])} if rng.random() < 0.9 else {},
+            "numbers": {"k": float(rng.randrange(4))} if rng.random() < 0.9 else {},
+        }
+        odd = rng.random()
+        if odd < 0.02:
+            values |= {"error": "timeout", "score": math.nan}
+        elif odd < 0.04:
+            values["score"] = rng.choice([1.5, -0.1, math.inf])
+        elif odd < 0.06:
+            values["score"] = math.nan
+        elif odd < 0.1:
+            values["class"] = rng.choice(["true", "false"])
+        rows = [prediction(i, at_ms, offset, **values)]
+        if rng.random() < 0.1:
+            rows.append(prediction(i, at_ms, offset := offset + 1, **values))
+        if rng.random() < 0.05:  # answered again at another time, which is the same prediction
+            moved = at_ms + rng.randrange(-20 * HOUR_MS, 20 * HOUR_MS)
+            rows.append(prediction(i, moved, offset := offset + 1, **{**values, "score": rng.random()}))
+        if rng.random() < 0.1:  # a shadow
+            rows.append(prediction(i, at_ms + 40, offset := offset + 1, **{**values, "version": "shadow"}))
+        predictions += rows
+        offset += 1
+        if rng.random() < 0.15:
+            continue
+        positive = "true" if rng.random() < truth else "false"
+        delay_ms = int(rng.expovariate(1 / (5 * HOUR_MS)))
+        labels.append(label(i, at_ms + delay_ms, len(labels), positive))
+        if rng.random() < 0.1:
+            for _ in range(rng.choice([1, 10])):
+                later_ms = at_ms + delay_ms + rng.randrange(4) * HOUR_MS
+                labels.append(label(i, later_ms, len(labels), rng.choice(["true", "false"])))
+        if rng.random() < 0.05:
+            labels.append(label(i, at_ms - rng.randrange(HOUR_MS), len(labels), positive))
+        if rng.random() < 0.05:
+            labels.append(label(i, at_ms + 5 * DAY_MS, len(labels), rng.choice(["true", "false"])))
+        if rng.random() < 0.05:
+            labels.append(label(i, at_ms + delay_ms + 1, len(labels), "1", "number"))
+        if rng.random() < 0.05:
+            labels.append(label(n + i, at_ms, len(labels), positive))
+    return predictions, labels
+
+
+def hold_counts(client: Client, wanted: dict[tuple[str, str, int], Expected]) -> dict[tuple[str, str, int], Any]:
+    found = stored(client)
+    assert found.keys() == wanted.keys()
+    for key, own in wanted.items():
+        assert {name: found[key][name] for name in COUNTS} == {name: own.counts[name] for name in COUNTS}, key
+    return found
+
+
+def scored_by(outcome: tuple[Any, Any, Any]) -> tuple[bool, bool | None, float | None]:
+    """Truth, prediction and score as they count, of two classes."""
+    of_class, score, truth = outcome
+    usable = 0 <= score <= 1
+    predicted = of_class == "true" if of_class else score >= THRESHOLD if usable else None
+    return truth == "true", predicted, score if usable else None
+
+
+def hold_binary_figures(client: Client, wanted: dict[tuple[str, str, int], Expected]) -> int:
+    """Compare every figure of hours and days with scikit-learn on the raw values; return how many were."""
+    found = shown(client, "value, n, predictions")
+    days: dict[tuple[str, str, int], Expected] = {}
+    for (version, name, start), own in wanted.items():
+        day = days.setdefault((version, name, start // 86400 * 86400), Expected())
+        day.outcomes += own.outcomes
+        day.counts["predictions"] += own.counts["predictions"]
+    compared = 0
+    for window, every in (("1h", wanted), ("1d", days)):
+        for (version, name, start), own in every.items():
+            outcomes = [scored_by(each) for each in own.outcomes]
+            decided = [(truth, predicted) for truth, predicted, _ in outcomes if predicted is not None]
+            scores = [(truth, score) for truth, _, score in outcomes if score is not None]
+            for metric, value in binary_truth(decided, scores).items():
+                got, n, predictions = found[version, name, metric, "", window, start]
+                assert predictions == own.counts["predictions"]
+                assert n == len(scores if metric in ("auc", "log_loss", "brier") else decided)
+                near = 2e-3 if metric == "auc" else 1e-9
+                assert got == pytest.approx(value, abs=near, nan_ok=True), (version, name, metric, window, start)
+                compared += 1
+    return compared
+
+
+def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float]]) -> dict[str, float]:
+    truth, predicted = (np.array([each[i] for each in decided], dtype=bool) for i in range(2))
+    found = {
+        "accuracy": float(np.mean(truth == predicted)) if decided else math.nan,
+        "precision": float(truth[predicted].mean()) if predicted.any() else math.nan,
+        "recall": float(predicted[truth].mean()) if truth.any() else math.nan,
+        "f1": 2 * int((truth & predicted).sum()) / int(truth.sum() + predicted.sum())
+        if (truth | predicted).any()
+        else math.nan,
+        "auc": math.nan,
+        "log_loss": math.nan,
+        "brier": math.nan,
+    }
+    if scores:
+        y, p = np.array([each[0] for each in scores]), np.array([each[1] for each in scores])
+        came = np.maximum(np.where(y, p, 1 - p), np.finfo(float).eps)
+        found["log_loss"] = float(np.mean(-np.log(came)))
+        found["brier"] = float(np.mean((p - y) ** 2))
+        # Between single rows of a bin the histogram knows no order: AUC is compared where rows are many.
+        if len(y) > 200 and 0 < y.sum() < len(y):
+            found["auc"] = metrics.roc_auc_score(y, p)
+            assert found["f1"] == pytest.approx(metrics.f1_score(truth, predicted))
+            assert found["log_loss"] == pytest.approx(metrics.log_loss(y, p))
+        else:
+            del found["auc"]
+    return found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[..., Scorer], seed: int) -> None:
+    rng = random.Random(seed)
+    predictions, labels = binary_rows(rng)
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    score(BINARY).score_once()
+    wanted = expected(BINARY, predictions, labels, binary_slices)
+    hold_counts(client, wanted)
+    assert hold_binary_figures(client, wanted) > 2000
+    known = {each["id"] for each in predictions}
+    unknown = [each for each in labels if each["id"] not in known]
+    hours = {each["at"] // HOUR_MS for each in unknown}
+    assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unknown_labels") == [(len(unknown), len(hours))]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+class MortalClient:
+    """Does a number of writes, then dies."""
+
+    def __init__(self, client: Client, writes: int) -> None:
+        self._client, self._left = client, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def insert(self, *given: Any) -> None:
+        self._write(self._client.insert, *given)
+
+    def insert_selected(self, *given: Any) -> None:
+        self._write(self._client.insert_selected, *given)
+
+    def _write(self, write: Callable[..., None], *given: Any) -> None:
+        write(*given)
+        self._left -= 1
+        if self._left == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_passes_over_any_order_of_arrival_end_in_the_rows_of_one_pass(
+    client: Client, score: Callable[..., Scorer], seed: int
+) -> None:
+    rng = random.Random(seed)
+    predictions, labels = binary_rows(rng, 400)
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    score(BINARY).score_once()
+    once = scoring.everything(client)
+    emptied(client)
+
+    waiting = {
+        "predictions": scoring.batches(rng, predictions, 150),
+        "labels": scoring.batches(rng, labels, 150),
+    }
+    now_s = (START_MS + 6 * DAY_MS) / 1000
+    changes: dict[str, Any] = {"clock": lambda: now_s, "grace_s": rng.choice([0.0, 60.0])}
+    working = score(BINARY, **changes)
+    while any(waiting.values()):
+        table = rng.choice([name for name, batches in waiting.items() if batches])
+        batch = waiting[table].pop(0)
+        scoring.insert(client, table, batch)
+        if rng.random() < 0.2:  # read again
+            scoring.insert(client, table, batch)
+        now_s += rng.choice([1, 20, 70])
+        if rng.random() < 0.5:
+            working.score_once()
+        if rng.random() < 0.2:
+            working = score(BINARY, **changes)
+    working.score_once()
+    found = scoring.everything(client)
+    for table, rows in once.items():
+        assert found[table] == rows, table
+    hold_counts(client, expected(BINARY, predictions, labels, binary_slices))
+
+
+@pytest.mark.slow
+def test_a_pass_that_is_killed_anywhere_is_repeated_into_the_same_rows(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    rng = random.Random(21)
+    whole = msgspec.structs.replace(BINARY, slices=(), arms=None)
+    predictions, labels = binary_rows(rng, 150)
+    halves = [(predictions[:100], labels[:60]), (predictions[100:], labels[60:])]
+
+    def fill(half: int) -> None:
+        scoring.insert(client, "predictions", halves[half][0])
+        scoring.insert(client, "labels", halves[half][1])
+
+    fill(0)
+    score(whole).score_once()
+    fill(1)
+    score(whole).score_once()
+    revisions = "SELECT * EXCEPT revised_at FROM performance FINAL ORDER BY ALL"
+    wanted, wanted_revisions = scoring.everything(client), client.rows(revisions)
+    assert client.rows("SELECT max(revision) FROM performance") == [(2,)]
+    kills = 0
+    while True:
+        emptied(client)
+        fill(0)
+        score(whole).score_once()
+        fill(1)
+        mortal: Any = MortalClient(client, kills + 1)
+        try:
+            score(whole, connect_to=lambda _, mortal=mortal: mortal).score_once()
+            break
+        except Killed:
+            kills += 1
+        score(whole).score_once()
+        assert scoring.everything(client) == wanted, kills
+        assert repr(client.rows(revisions)) == repr(wanted_revisions), kills
+    assert kills >= 10
+
+
+def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_seen(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    now_s = (START_MS + 6 * DAY_MS) / 1000
+    working = score(BINARY, clock=lambda: now_s, grace_s=60.0)
+
+    def counted() -> Any:
+        return client.rows("SELECT sum(predictions), sum(labelled) FROM performance_state FINAL WHERE slice = 'all'")[0]
+
+    at_ms = START_MS + HOUR_MS
+    scoring.insert(client, "predictions", [prediction(i, at_ms, 2 * i, score=0.5) for i in (1, 2, 4, 5)])
+    working.score_once()
+    assert counted() == (4, 0)
+    now_s += 30
+    scoring.insert(client, "predictions", [prediction(3, at_ms, 6, score=0.5)])
+    scoring.insert(client, "labels", [label(3 * i, at_ms, i, "true") for i in (0, 2)])
+    assert working.score_once().scored == 1
+    assert counted() == (5, 0)
+    now_s += 31  # the marks come to the end of the first pass, and later ones of it are looked at again
+    scoring.insert(client, "labels", [label(3, at_ms, 1, "true")])
+    assert working.score_once().scored == 1
+    assert counted() == (5, 1)
+    for _ in range(4):
+        assert working.score_once().scored == 0
+        now_s += 61
+    assert client.rows("SELECT topic, partition, offset FROM scorer_marks FINAL ORDER BY ALL") == [
+        ("labels", 0, 2),
+        ("predictions", 0, 5),
+    ]
+
+
+def test_a_label_waits_for_its_prediction_and_holds_once_it_comes(client: Client, score: Callable[..., Scorer]) -> None:
+    at_ms = START_MS + HOUR_MS
+    scoring.insert(client, "labels", [label(i, at_ms + i, i, "true") for i in range(5)])
+    working = score(BINARY)
+    working.score_once()
+    assert client.rows("SELECT model, labels FROM unknown_labels") == [("m", 5)]
+    assert client.rows("SELECT count() FROM performance_state") == [(0,)]
+    scoring.insert(client, "predictions", [prediction(i, at_ms + 3, i, score=0.9) for i in range(3)])
+    working.score_once()
+    assert client.rows("SELECT model, labels FROM unknown_labels") == [("m", 2)]
+    # A version that answers later, in another hour, has the same labels.
+    late = [prediction(1, at_ms + 2 * HOUR_MS, 10, score=0.1, version="2")]
+    scoring.insert(client, "predictions", late)
+    working.score_once()
+    rows = (
+        "SELECT version, sum(n) FROM label_counts WHERE kind = {kind:String} AND version != '' "
+        "GROUP BY version ORDER BY version"
+    )
+    assert client.rows(rows, {"kind": "labelled"}) == [("1", 3), ("2", 1)]
+    assert client.rows(rows, {"kind": "early"}) == [("1", 3), ("2", 1)]
+    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'unknown'") == [(2,)]
+
+
+CLASSES = ("cat", "dog", "fish")
+MANY = Contract(
+    model="m",
+    slices=(Slice(name="country", source="context.country", values=("de",)),),
+    label=Label(type="category", classes=CLASSES, horizon_s=2 * 86400),
+)
+
+
+def class_rows(rng: random.Random, n: int = 900) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    predictions: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    for i in range(n):
+        at_ms = START_MS + rng.randrange(6 * HOUR_MS)
+        weights = [rng.expovariate(1) for _ in CLASSES]
+        scores = {name: weight / sum(weights) for name, weight in zip(CLASSES, weights, strict=True)}
+        truth = rng.choices(CLASSES, list(scores.values()))[0]
+        values: dict[str, Any] = {"scores": dict(scores), "context": {"country": rng.choice(["de", "fr"])}}
+        odd = rng.random()
+        if odd < 0.05:
+            values["scores"] = {**scores, "cat": scores["cat"] + 0.5}  # does not sum to 1
+        elif odd < 0.1:
+            values["scores"] = {**scores, "cat": -0.2}
+        elif odd < 0.15:
+            values["scores"] = {}
+        elif odd < 0.2:
+            values["scores"] = {"dog": 1.0}  # the others are 0
+        if rng.random() < 0.3:
+            values["class"] = rng.choice([*CLASSES, "bird"])
+        predictions.append(prediction(i, at_ms, i, **values))
+        if rng.random() < 0.9:
+            labels.append(label(i, at_ms + rng.randrange(HOUR_MS), len(labels), truth, "string"))
+        if rng.random() < 0.1:
+            labels.append(label(i, at_ms + 2 * HOUR_MS, len(labels), "whale", "string"))
+        if rng.random() < 0.1:
+            labels.append(label(i, at_ms + 2 * HOUR_MS, len(labels), "true", "bool"))
+    return predictions, labels
+
+
+def test_every_count_and_figure_of_three_classes(client: Client, score: Callable[..., Scorer]) -> None:
+    predictions, labels = class_rows(random.Random(3))
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    score(MANY).score_once()
+
+    def slices(event: Any) -> tuple[str, ...]:
+        return "all", "country=de" if event["context"]["country"] == "de" else "country=other"
+
+    wanted = expected(MANY, predictions, labels, slices)
+    state = hold_counts(client, wanted)
+    whole = [each for (_, name, _), each in state.items() if name == "all"]
+    outputs = [(dict(event["scores"]), event["class"]) for event in predictions]
+    outside = [scores for scores, _ in outputs if any(not 0 <= p <= 1 for p in scores.values())]
+    off = [scores for scores, _ in outputs if scores and scores not in outside and abs(sum(scores.values()) - 1) > 1e-3]
+    assert sum(each["out_of_range"] for each in whole) == len(outside) > 0
+    assert sum(each["bad_sum"] for each in whole) == len(off) > 0
+    assert sum(each["strange_class"] for each in whole) == sum(name == "bird" for _, name in outputs) > 0
+    assert sum(each["unscored"] for each in whole) == sum(not scores and not name for scores, name in outputs) > 0
+
+    found = shown(client, "value, n")
+    for name in ("all", "country=de"):
+        outcomes = [each for (_, of, _), own in wanted.items() if of == name for each in own.outcomes]
+        usable = [
+            (np.array([scores.get(k, 0.0) for k in CLASSES]), CLASSES.index(truth))
+            for _, scores, truth in outcomes
+            if scores and scores not in outside and abs(sum(scores.values()) - 1) <= 1e-3
+        ]
+        decided = []
+        for of_class, scores, truth in outcomes:
+            if of_class in CLASSES:
+                decided.append((CLASSES.index(of_class), CLASSES.index(truth)))
+            elif not of_class and scores and scores not in outside and abs(sum(scores.values()) - 1) <= 1e-3:
+                decided.append((max(range(3), key=lambda k: scores.get(CLASSES[k], 0.0)), CLASSES.index(truth)))
+        predicted, true = (np.array([each[i] for each in decided]) for i in range(2))
+        p, y = np.stack([each[0] for each in usable]), np.array([each[1] for each in usable])
+
+        def hold(metric: str, value: float, n: int, of: str = "", near: float = 1e-9, name: str = name) -> None:
+            got, rows = found["1", name, metric, of, "1d", START_MS // 1000]
+            assert (got, rows) == (pytest.approx(value, abs=near), n), (name, metric, of)
+
+        hold("accuracy", metrics.accuracy_score(true, predicted), len(decided))
+        for metric, of_sklearn in (
+            ("precision", metrics.precision_score),
+            ("recall", metrics.recall_score),
+            ("f1", metrics.f1_score),
+        ):
+            for average in ("macro", "micro"):
+                hold(f"{metric}_{average}", of_sklearn(true, predicted, average=average), len(decided))
+            for k, each in enumerate(of_sklearn(true, predicted, average=None)):
+                hold(metric, each, len(decided), CLASSES[k])
+        aucs = [metrics.roc_auc_score(y == k, p[:, k]) for k in range(3)]
+        for k, auc in enumerate(aucs):
+            hold("auc", auc, len(usable), CLASSES[k], near=2e-3)
+        hold("auc_macro", float(np.mean(aucs)), len(usable), near=2e-3)
+        hold("log_loss", metrics.log_loss(y, p, labels=range(3)), len(usable), near=1e-6)
+        hold("brier", float(np.mean(np.sum((p - np.eye(3)[y]) ** 2, axis=1))), len(usable))
+
+
+NUMBER = Contract(model="m", label=Label(type="float", horizon_s=2 * 86400))
+
+
+def test_every_figure_of_numbers(client: Client, score: Callable[..., Scorer]) -> None:
+    rng = random.Random(4)
+    predictions: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    errors: list[float] = []
+    for i in range(3000):
+        at_ms = START_MS + rng.randrange(6 * HOUR_MS)
+        truth = rng.gauss(100, 30)
+        guess = rng.choice([truth + rng.gauss(1, 5), truth + 10 ** rng.uniform(-8, 3), truth, math.nan])
+        predictions.append(prediction(i, at_ms, i, score=guess))
+        if rng.random() < 0.8:
+            labels.append(label(i, at_ms + 1000, len(labels), repr(truth), "number"))
+            if not math.isnan(guess):
+                errors.append(guess - truth)
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    score(NUMBER).score_once()
+    hold_counts(client, expected(NUMBER, predictions, labels))
+    e = np.array(errors)
+    found = {key[2]: value for key, value in shown(client, "value, n").items() if key[4] == "1d"}
+    assert {n for _, n in found.values()} == {len(e)}
+    assert found["mae"][0] == pytest.approx(metrics.mean_absolute_error(e, np.zeros_like(e)))
+    assert found["rmse"][0] == pytest.approx(metrics.root_mean_squared_error(e, np.zeros_like(e)))
+    assert found["bias"][0] == pytest.approx(e.mean())
+    for p in (50, 90, 99):
+        # Quantiles are read from bins of one percent.
+        low, high = (np.quantile(np.abs(e), p / 100, method=method) for method in ("lower", "higher"))
+        assert low * 0.99 <= found[f"error_p{p}"][0] <= high * 1.01, p
+
+
+def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
+    contract = msgspec.structs.replace(BINARY, raw_share=0.3, slices=(), arms=None)
+    kept = [i for i in range(1000) if zlib.crc32(f"e{i}".encode()) < 0.3 * 2**32]
+    predictions = [prediction(i, START_MS + i, i, score=(i % 100) / 100) for i in kept]
+    labels = [label(i, START_MS + i + 5, i, "true" if i % 100 > 50 else "false") for i in range(1000)]
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    score(contract).score_once()
+    rows = client.rows(
+        "SELECT value, n, predictions, coverage, raw_share FROM latest_performance WHERE metric = 'accuracy'"
+    )
+    right = sum((i % 100 >= 40) == (i % 100 > 50) for i in kept)
+    assert set(rows) == {(right / len(kept), len(kept), len(kept), 1.0, 0.3)}
+    assert client.rows("SELECT count() FROM unknown_labels") == [(0,)]
+    assert client.rows("SELECT count() FROM waiting_labels") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("contract", "why"),
+    [
+        (msgspec.structs.replace(BINARY, raw_share=0.0), "raw: none"),
+        (msgspec.structs.replace(BINARY, label=None), "names no label"),
+        (msgspec.structs.replace(BINARY, label=Label(type="category")), "without `positive`"),
+    ],
+)
+def test_a_model_that_cannot_be_measured_is_skipped_and_says_why(
+    client: Client, score: Callable[..., Scorer], contract: Contract, why: str
+) -> None:
+    scoring.insert(client, "predictions", [prediction(1, START_MS, 1, score=0.5)])
+    score(contract).score_once()
+    (state, reason) = client.rows("SELECT state, reason FROM scorer_models FINAL")[0]
+    assert state == "skipped"
+    assert why in reason
+    assert client.rows("SELECT count() FROM performance_state") == [(0,)]
+
+
+def test_a_contract_that_measures_otherwise_measures_everything_anew(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
+    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=i / 100) for i in range(100)])
+    scoring.insert(client, "labels", [label(i, START_MS + i, i, "true") for i in range(100)])
+    score(contract).score_once()
+    assert shown(client)["1", "all", "recall", "", "1h", START_MS // 1000] == 0.6
+    assert contract.label is not None
+    stricter = msgspec.structs.replace(contract, label=msgspec.structs.replace(contract.label, threshold=0.9))
+    assert score(stricter).score_once().scored == 1
+    assert shown(client)["1", "all", "recall", "", "1h", START_MS // 1000] == 0.1
+    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'labelled'") == [(100,)]
+    assert client.rows("SELECT sum(n), sum(positives) FROM calibration_curve") == [(100, 100)]
+
+
+def test_a_window_is_measured_when_it_has_ended(client: Client, score: Callable[..., Scorer]) -> None:
+    now_s = START_MS / 1000 + 1800
+    working = score(BINARY, clock=lambda: now_s)
+    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.5) for i in range(10)])
+    assert working.score_once().scored == 0
+    now_s += 1800
+    assert working.score_once().scored == 1
+    assert {key[4] for key in shown(client)} == {"1h"}
+    # Another process takes the day up, though nothing more comes.
+    now_s = START_MS / 1000 + 86400 + 1
+    assert score(BINARY, clock=lambda: now_s).score_once().revised > 0
+    assert {key[4] for key in shown(client)} == {"1h", "1d"}
+
+
+def test_on_the_replay_clock_a_window_ends_when_later_events_came_or_nothing_more_comes(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    working = score(BINARY, clock_kind="replay")
+    scoring.insert(client, "predictions", [prediction(1, START_MS + 1, 1, score=0.5)])
+    assert working.score_once().scored == 0
+    scoring.insert(client, "predictions", [prediction(2, START_MS + HOUR_MS + 1, 2, score=0.5)])
+    assert working.score_once().scored == 1
+    done = working.score_once()
+    assert (done.scored, {key[4] for key in shown(client)}) == (1, {"1h", "1d"})
+    assert working.score_once().scored == 0

@@ -1,0 +1,260 @@
+"""The scorer over weeks of a model that goes bad: maturity, reference, levels and estimates, held to the raw values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from barograph.contract import Contract, Label, Slo, Window
+from numpy.typing import NDArray
+
+from local.clickhouse import LocalClickHouse
+from streams.scorer.worker import Scorer
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
+from tests.support.warehouse import migrated, row
+from warehouse.client import Address, Client
+from warehouse.tables import insert_columns
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+DAYS = 12
+PER_DAY = 4_000
+BAD_DAY = 10
+"""From this day on a third of the labels are the opposite of what they were: scores mean something else."""
+SELECTIVE_DAY = 9
+"""On this day labels come for high scores only."""
+MEAN_DELAY_H, HORIZON_H = 3.0, 24
+NOW_MS = START_MS + int(11.5 * DAY_MS)
+
+CONTRACT = Contract(
+    model="m",
+    windows=(Window(3600, 3600), Window(7 * 86400, 86400)),
+    label=Label(type="bool", positive=True, horizon_s=HORIZON_H * 3600, mature=0.9),
+)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Raw values by prediction."""
+
+    at_ms: NDArray[np.int64]
+    score: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+    delay_ms: NDArray[np.int64]
+    """-1 where no label comes."""
+
+    def accuracy(self, first_day: float, days: float, within_ms: float = HORIZON_H * HOUR_MS) -> tuple[float, int]:
+        """Of the labels that came within an age: their share that was predicted, and how many."""
+        start = START_MS + first_day * DAY_MS
+        own = (self.at_ms >= start) & (self.at_ms < start + days * DAY_MS) & (self.delay_ms >= 0)
+        own &= self.delay_ms <= within_ms
+        return float(np.mean((self.score >= 0.5)[own] == self.truth[own])), int(own.sum())
+
+
+def traffic(seed: int = 5) -> Traffic:
+    rng = np.random.default_rng(seed)
+    n = DAYS * PER_DAY
+    at_ms = START_MS + (np.arange(n) * (DAY_MS / PER_DAY)).astype(np.int64)
+    day = (at_ms - START_MS) / DAY_MS
+    score = rng.beta(0.8, 1.2, n)
+    truth = rng.random(n) < score
+    truth ^= (day >= BAD_DAY) & (rng.random(n) < 1 / 3)
+    delay_ms = (rng.exponential(MEAN_DELAY_H * HOUR_MS, n)).astype(np.int64)
+    never = (rng.random(n) < 0.2) | (delay_ms > HORIZON_H * HOUR_MS)
+    never |= (day // 1 == SELECTIVE_DAY) & (score < 0.5)
+    return Traffic(at_ms, score, truth, np.where(never, -1, delay_ms))
+
+
+def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
+    empty = row(table)
+    return {name: values.get(name, [empty[name]] * n) for name in empty}
+
+
+@pytest.fixture(scope="module")
+def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
+    """Everything that had come by `NOW_MS`, and one pass over it."""
+    with migrated(engine) as client:
+        made = traffic()
+        ids = [f"e{i}" for i in range(len(made.at_ms))]
+        came = np.flatnonzero(made.at_ms <= NOW_MS)
+        told = columns(
+            "predictions",
+            len(came),
+            model=["m"] * len(came),
+            version=["1"] * len(came),
+            id=[ids[i] for i in came],
+            at=made.at_ms[came],
+            received_at=made.at_ms[came],
+            offset=came,
+            score=made.score[came],
+        )
+        insert_columns(client, "predictions", told)
+        insert_labels(client, made, -1, NOW_MS)
+        address = Address(engine.host, engine.port, client.database)
+        scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_MS / 1000).score_once()
+        yield client, address, made
+
+
+def insert_labels(client: Client, made: Traffic, after_ms: int, until_ms: int) -> None:
+    label_ms = made.at_ms + made.delay_ms
+    came = np.flatnonzero((made.delay_ms >= 0) & (label_ms > after_ms) & (label_ms <= until_ms))
+    told = columns(
+        "labels",
+        len(came),
+        model=["m"] * len(came),
+        id=[f"e{i}" for i in came],
+        label=["true" if made.truth[i] else "false" for i in came],
+        label_type=["bool"] * len(came),
+        at=label_ms[came],
+        received_at=label_ms[came],
+        offset=label_ms[came] - START_MS,  # in the order in which they came
+        idx=came,
+    )
+    insert_columns(client, "labels", told)
+
+
+def accuracy_rows(client: Client, window: str, day: float) -> dict[str, Any]:
+    found = client.arrow(
+        "SELECT * FROM latest_performance WHERE metric = 'accuracy' AND window = {window:String} "
+        "AND window_start = toDateTime({start:UInt32})",
+        {"window": window, "start": int(START_MS / 1000 + day * 86400)},
+    ).to_pylist()
+    assert len(found) == 1
+    return dict(found[0])
+
+
+def test_the_curve_of_maturity_is_that_of_the_delays(world: tuple[Client, Address, Traffic]) -> None:
+    client, _, _ = world
+    rows = client.rows("SELECT age_s, share, share_low, share_high, coverage, mature_age_s FROM label_maturity")
+    assert len(rows) > 20
+    reached = 1 - np.exp(-HORIZON_H / MEAN_DELAY_H)
+    for age_s, share, low, high, coverage, mature_age_s in rows:
+        true = (1 - np.exp(-age_s / 3600 / MEAN_DELAY_H)) / reached
+        assert share == pytest.approx(true, abs=0.02), age_s
+        assert low <= share <= high
+        assert 0.7 < coverage < 0.8  # a fifth never comes, and a day comes selectively
+        assert mature_age_s / 3600 == pytest.approx(-MEAN_DELAY_H * np.log(1 - 0.9 * reached), rel=0.05)
+
+
+def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client, Address, Traffic]) -> None:
+    client, _, made = world
+    rows = client.rows(
+        "SELECT age_s, predictions, labelled, confusion, toUnixTimestamp(from_time), toUnixTimestamp(until_time) "
+        "FROM performance_reference FINAL WHERE slice = 'all' ORDER BY age_s"
+    )
+    assert [age_s for age_s, *_ in rows] == [3600, 6 * 3600, 24 * 3600]
+    for age_s, predictions, labelled, confusion, first_s, end_s in rows:
+        value, n = made.accuracy(0, 7, age_s * 1000)
+        assert (predictions, labelled) == (7 * PER_DAY, n)
+        assert (confusion[0] + confusion[3]) / sum(confusion) == pytest.approx(value)
+        assert (first_s, end_s) == (START_MS // 1000, START_MS // 1000 + 7 * 86400)
+
+
+def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[Client, Address, Traffic]) -> None:
+    client, _, made = world
+    for hours_ago, age_h in ((0, None), (1, 1), (4, 1), (6, 6), (20, 6), (24, 24), (60, 24)):
+        start_ms = NOW_MS - (hours_ago + 1) * HOUR_MS
+        found = accuracy_rows(client, "1h", (start_ms - START_MS) / DAY_MS)
+        if age_h is None:
+            assert np.isnan(found["reference"])
+            continue
+        value, _ = made.accuracy(0, 7, age_h * HOUR_MS)
+        assert found["reference"] == pytest.approx(value), hours_ago
+        assert found["difference"] == pytest.approx(found["value"] - value)
+        assert found["difference_low"] < found["difference"] < found["difference_high"]
+
+
+def test_a_model_that_goes_bad_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:
+    client, _, made = world
+    levels = {day: accuracy_rows(client, "1d", day)["level"] for day in range(11)}
+    assert {levels[day] for day in range(SELECTIVE_DAY)} == {"stable"}
+    assert levels[BAD_DAY] == "major"
+    bad = accuracy_rows(client, "1d", BAD_DAY)
+    value, n = made.accuracy(BAD_DAY, 1, NOW_MS)
+    assert bad["mature"]
+    assert bad["n"] <= n
+    assert bad["value"] == pytest.approx(value, abs=0.01)
+    assert bad["high"] < bad["reference"] - 0.05
+
+
+def test_an_estimate_without_labels_holds_until_scores_mean_something_else(
+    world: tuple[Client, Address, Traffic],
+) -> None:
+    client, _, _ = world
+    for day in range(SELECTIVE_DAY):
+        found = accuracy_rows(client, "1d", day)
+        assert abs(found["cbpe_error"]) < 0.03
+        assert found["cbpe_low"] < found["cbpe"] < found["cbpe_high"]
+    drifted = accuracy_rows(client, "1d", BAD_DAY)
+    assert drifted["cbpe_error"] > 0.1
+    young = accuracy_rows(client, "1h", (NOW_MS - HOUR_MS - START_MS) / DAY_MS)
+    assert not young["mature"]
+    assert young["cbpe"] == pytest.approx(drifted["cbpe"], abs=0.1)
+    assert np.isnan(young["cbpe_error"])
+
+
+def test_labels_that_depend_on_the_score_are_said(world: tuple[Client, Address, Traffic]) -> None:
+    client, _, _ = world
+    found = {day: accuracy_rows(client, "1d", day) for day in range(11)}
+    assert [day for day, each in found.items() if each["selective"]] == [SELECTIVE_DAY]
+    assert found[SELECTIVE_DAY]["selective_p"] < 1e-6
+
+
+def test_a_window_matures_without_a_new_record_and_is_revised(world: tuple[Client, Address, Traffic]) -> None:
+    client, address, made = world
+    now_ms = NOW_MS
+    working = scoring.scorer(client, address, CONTRACT, clock=lambda: now_ms / 1000)
+    working.score_once()
+    start_day = (NOW_MS - 5 * HOUR_MS - START_MS) / DAY_MS
+    before = accuracy_rows(client, "1h", start_day)
+    assert not before["mature"]
+    now_ms = NOW_MS + 6 * HOUR_MS
+    working.score_once()
+    after = accuracy_rows(client, "1h", start_day)
+    assert after["mature"]
+    assert after["revisions"] == before["revisions"] + 1
+    assert (after["value"], after["n"]) == (before["value"], before["n"])
+    # Its labels come, only later than it was thought.
+    insert_labels(client, made, NOW_MS, now_ms)
+    working.score_once()
+    last = accuracy_rows(client, "1h", start_day)
+    assert last["n"] > after["n"]
+    assert last["revisions"] == before["revisions"] + 2
+
+
+def test_a_promise_is_what_mature_windows_are_held_against(world: tuple[Client, Address, Traffic]) -> None:
+    client, address, made = world
+    good, _ = made.accuracy(0, 7)
+    promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": good - 0.03, "auc": 0.99}))
+    # Another clock, so that every window of the last days has something said of it anew.
+    client.command("TRUNCATE TABLE performance")
+    client.command("TRUNCATE TABLE scorer_models")
+    scoring.scorer(client, address, promised, clock=lambda: NOW_MS / 1000).score_once()
+    assert {accuracy_rows(client, "1d", day)["level"] for day in range(SELECTIVE_DAY)} == {"stable"}
+    assert accuracy_rows(client, "1d", BAD_DAY)["level"] == "major"
+    assert accuracy_rows(client, "1d", BAD_DAY)["promise"] == pytest.approx(good - 0.03)
+    auc = client.rows("SELECT DISTINCT level FROM latest_performance WHERE metric = 'auc' AND window = '1d' AND mature")
+    assert auc == [("major",)]
+    recall = client.rows(
+        "SELECT count(), countIf(isNaN(promise)) FROM latest_performance WHERE metric = 'recall' AND window = '1d'"
+    )
+    assert recall[0][0] == recall[0][1] > 0
+
+
+def test_a_version_that_breaks_its_promise_from_the_start_is_no_reference(
+    world: tuple[Client, Address, Traffic],
+) -> None:
+    client, address, _ = world
+    client.command("TRUNCATE TABLE performance")
+    client.command("TRUNCATE TABLE scorer_models")
+    client.command("TRUNCATE TABLE performance_reference")
+    promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"auc": 0.99}))
+    working: Scorer = scoring.scorer(client, address, promised, clock=lambda: NOW_MS / 1000)
+    working.score_once()
+    assert client.rows("SELECT count() FROM performance_reference") == [(0,)]
+    assert np.isnan(accuracy_rows(client, "1d", 3)["reference"])

@@ -1,0 +1,274 @@
+"""Each mistake planted alone in real flights is recognised by name, and fields without one stay clean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cli.main import main
+from examples.flights.data import read_flights
+from examples.flights.features import FEATURES, flight_rows
+
+CONTRACT = """
+contract: 1
+model: flight-delay
+fields:
+  temp: {type: float, unit: °F}
+  dewp: {type: float}
+  humid: {type: float}
+  visib: {type: float, unit: miles}
+  wind_speed: {type: float}
+  wind_gust: {type: float}
+  pressure: {type: float}
+  wind_dir: {type: int}
+  precip: {type: float}
+  time_of_day: {type: int}
+  block_min: {type: int}
+  distance: {type: int, unit: miles}
+  age: {type: int}
+  seats: {type: int}
+  engines: {type: int}
+  engine: {type: category}
+  manufacturer: {type: category, pii: hash}
+  carrier: {type: category}
+  origin: {type: category}
+  dest: {type: category}
+  recent_block: {type: float}
+  traffic: {type: int}
+"""
+WINDOW = 50
+"""Flights of one origin over whose block times training takes the mean."""
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class Flights:
+    """The flights of June and July with two features over time, and what serving would need to get them wrong."""
+
+    def __init__(self) -> None:
+        rows = flight_rows(read_flights())
+        months = pc.month(rows["at"])
+        keep = pc.and_(pc.greater_equal(months, 6), pc.less_equal(months, 7))
+        table = rows.filter(keep).select(["id", "at", *FEATURES])
+        self.at_ms = table["at"].cast(pa.int64()).to_numpy()
+        self.origin = np.array(table["origin"].to_pylist())
+        self.block = table["block_min"].to_numpy().astype(np.float64)
+        self.table = table.append_column("recent_block", [self.mean_block(WINDOW)]).append_column(
+            "traffic", [self.departures(DAY_MS)]
+        )
+        # The weather of an hour ago, by the reading itself: stations read once an hour.
+        readings = {
+            (origin, hour): temp
+            for origin, hour, temp in zip(
+                self.origin.tolist(), (self.at_ms // HOUR_MS).tolist(), table["temp"].to_pylist(), strict=True
+            )
+        }
+        self.temp_of_an_hour_ago = [
+            readings.get((origin, hour - 1), temp)
+            for origin, hour, temp in zip(
+                self.origin.tolist(), (self.at_ms // HOUR_MS).tolist(), table["temp"].to_pylist(), strict=True
+            )
+        ]
+
+    def mean_block(self, rows: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """By the definition: the mean block time of the last flights of the same origin, the flight itself included."""
+        found = np.empty(len(self.block))
+        for origin in ("EWR", "JFK", "LGA"):
+            own = np.flatnonzero(self.origin == origin)
+            padded = np.concatenate([np.full(rows - 1, np.nan), self.block[own]])
+            found[own] = np.nanmean(sliding_window_view(padded, rows), axis=1)
+        return found
+
+    def departures(self, span_ms: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """How many flights of the same origin were scheduled in the span up to this one, itself included."""
+        found = np.empty(len(self.block), np.int64)
+        for origin in ("EWR", "JFK", "LGA"):
+            own = np.flatnonzero(self.origin == origin)
+            times = self.at_ms[own]
+            found[own] = np.arange(1, len(own) + 1) - np.searchsorted(times, times - span_ms, side="right")
+        return found
+
+
+@pytest.fixture(scope="module")
+def flights() -> Flights:
+    return Flights()
+
+
+@pytest.fixture
+def folder(flights: Flights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("m.yaml").write_text(CONTRACT)
+    pq.write_table(flights.table, "train.parquet", row_group_size=10_000)
+    return tmp_path
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["skew", *words])
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def skew(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
+    def compared(served: pa.Table, *words: str, over_time: bool = True) -> tuple[int, dict[str, Any]]:
+        # Serving writes what it answers when it answers, in an order of its own.
+        order = np.random.default_rng(3).permutation(served.num_rows)
+        pq.write_table(served.take(pa.array(order)), folder / "served.parquet")
+        more = ["--by", "origin", "--time", "at"] if over_time else []
+        code = run(
+            *("--served", "served.parquet", "--recomputed", "train.parquet", "--contract", "m.yaml", "--json"),
+            *more,
+            *words,
+        )
+        return code, json.loads(capsys.readouterr().out)
+
+    return compared
+
+
+Skewed = Callable[..., tuple[int, dict[str, Any]]]
+
+
+def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, [pa.array(values)])
+
+
+def numbers(table: pa.Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    found: np.ndarray[Any, np.dtype[np.float64]] = table[name].cast(pa.float64()).to_numpy()
+    return found
+
+
+def test_what_is_served_as_trained_has_no_skew(skew: Skewed, flights: Flights) -> None:
+    code, found = skew(flights.table)
+    assert code == 0
+    assert found["compared_rows"] == flights.table.num_rows
+    assert {each["field"] for each in found["fields"]} == {*FEATURES, "recent_block", "traffic"}
+    assert not any(each["mismatched"] or each["precision"] for each in found["fields"])
+    assert found["not_compared"] == {}
+
+
+PLANTS: list[tuple[str, str, str, Callable[[Flights], Any]]] = [
+    (
+        "temp",
+        "linear",
+        "served = 0.5555556 · recomputed − 17.77778 (degrees Fahrenheit → degrees Celsius)",
+        lambda f: (numbers(f.table, "temp") - 32) / 1.8,
+    ),
+    (
+        "visib",
+        "constant factor",
+        "served = recomputed × 1.609344 (miles → kilometres)",
+        lambda f: numbers(f.table, "visib") * 1.609344,
+    ),
+    (
+        "distance",
+        "constant factor",
+        "served = recomputed × 1609.344 (miles → metres)",
+        lambda f: numbers(f.table, "distance") * 1609.344,
+    ),
+    (
+        "block_min",
+        "constant factor",
+        "served = recomputed ÷ 60 (hours → minutes or minutes → seconds, the other way)",
+        lambda f: numbers(f.table, "block_min") / 60,
+    ),
+    ("pressure", "constant offset", "served = recomputed − 1000", lambda f: numbers(f.table, "pressure") - 1000),
+    (
+        "wind_gust",
+        "null handling",
+        "served is 0 where recomputed is null",
+        lambda f: np.nan_to_num(numbers(f.table, "wind_gust")),
+    ),
+    (
+        "seats",
+        "null handling",
+        "served is 149 (the median) where recomputed is null",
+        lambda f: np.nan_to_num(numbers(f.table, "seats"), nan=149),
+    ),
+    (
+        "age",
+        "null handling",
+        "served is null where recomputed has a value",
+        lambda f: np.where(np.arange(f.table.num_rows) % 9, numbers(f.table, "age"), np.nan),
+    ),
+    (
+        "humid",
+        "rounding",
+        "served = recomputed rounded to whole numbers",
+        lambda f: np.round(numbers(f.table, "humid")),
+    ),
+    (
+        "time_of_day",
+        "constant offset",
+        "served = recomputed + 240, wrapping at 1440 (+4 h: another time zone?)",
+        lambda f: (numbers(f.table, "time_of_day") + 240) % 1440,
+    ),
+    ("temp", "lag in time", "served is the value of 1 h earlier", lambda f: f.temp_of_an_hour_ago),
+    (
+        "recent_block",
+        "other window length",
+        "served is the mean over the last 20 rows, recomputed is the mean over the last 50 rows",
+        lambda f: f.mean_block(20),
+    ),
+    (
+        "traffic",
+        "other window length",
+        "served is the count of rows over the last 12 h",
+        lambda f: f.departures(DAY_MS // 2),
+    ),
+    ("carrier", "category spelling", "case: ", lambda f: [c.lower() for c in f.table["carrier"].to_pylist()]),
+    (
+        "engine",
+        "category spelling",
+        "spaces, hyphens, underscores or other signs: “Turbo_fan” for “Turbo-fan”",
+        lambda f: [e and e.replace("-", "_") for e in f.table["engine"].to_pylist()],
+    ),
+    ("dest", "recoded", "", lambda f: [f"{hash(d) % 10**9:09}" for d in f.table["dest"].to_pylist()]),
+    (
+        "manufacturer",
+        "category spelling",
+        "case",
+        lambda f: [m and m.title() for m in f.table["manufacturer"].to_pylist()],
+    ),
+    (
+        "engine",
+        "null handling",
+        "served is “unknown” where recomputed is null",
+        lambda f: f.table["engine"].fill_null("unknown"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("field", "kind", "told", "plant"), PLANTS, ids=[f"{p[0]} {p[1]}" for p in PLANTS])
+def test_each_mistake_planted_alone_is_named(
+    field: str, kind: str, told: str, plant: Callable[[Flights], Any], skew: Skewed, flights: Flights
+) -> None:
+    served = with_column(flights.table, field, plant(flights))
+    words = ("--underlying", "recent_block=block_min") if field == "recent_block" else ()
+    code, found = skew(served, *words)
+    assert code == 1
+    by_name = {each["field"]: each for each in found["fields"]}
+    assert {name for name, each in by_name.items() if each["mismatched"]} == {field}
+    planted = by_name[field]
+    assert planted["kinds"] == [kind], planted
+    (named,) = planted["explanations"]
+    assert named["detail"].startswith(told)
+    assert named["named"]
+    assert named["share_low"] >= 0.95
+    assert planted["rate_low"] <= planted["rate"] <= planted["rate_high"]
+    assert len(planted["samples"]) == 5
+
+
+def test_32_bit_floats_are_told_and_are_no_skew(skew: Skewed, flights: Flights) -> None:
+    code, found = skew(with_column(flights.table, "temp", numbers(flights.table, "temp").astype(np.float32)))
+    assert code == 0
+    (told,) = [each["precision"] for each in found["fields"] if each["precision"]]
+    assert "served values are 32-bit floats" in told

@@ -1,0 +1,122 @@
+"""Days beside hours, and new categories by name, on the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import emptied, migrated, row
+from warehouse import queries
+from warehouse.client import Client
+from warehouse.tables import insert_columns, insert_rows, ragged
+
+pytestmark = pytest.mark.engine
+
+HOUR_S, DAY_S = 3600, 86_400
+GRANULE = 8192
+"""Rows that the engine's index tells apart."""
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+START_S = int((TODAY - timedelta(days=30)).timestamp())
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+def pane(pos: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": "x"}
+    return row("panes", **known | values, pos=pos, pane_start=pane_start, pane_s=pane_s)
+
+
+def named(category: str, hour: int, n: int, pos: int, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "field": "colour", "pane_s": HOUR_S}
+    at = START_S + hour * HOUR_S
+    return row("new_categories", **known | values, category=category, pane_start=at, n_low=n, n_high=n + 1, pos=pos)
+
+
+def test_days_and_hours_are_apart_and_join_what_is_as_long_itself(client: Client) -> None:
+    hours = [pane(1, pane_s=HOUR_S, pane_start=START_S + i * HOUR_S, n=i) for i in range(24)]
+    days = [pane(1, pane_s=DAY_S, n=276), pane(2, pane_s=DAY_S, n=277)]
+    insert_rows(client, "rollups", hours + days)
+    insert_rows(
+        client,
+        "panes",
+        [
+            pane(1, n=1),
+            pane(1, pane_s=HOUR_S, n=5, field="y"),
+            pane(1, pane_s=DAY_S, n=7, field="z"),
+            pane(1, pane_s=7 * DAY_S, n=8, field="w"),
+        ],
+    )
+    found = client.rows("SELECT field, n, toUnixTimestamp(pane_end) FROM days ORDER BY field")
+    assert found == [("w", 8, START_S + 7 * DAY_S), ("x", 277, START_S + DAY_S), ("z", 7, START_S + DAY_S)]
+    by_field = client.rows("SELECT field, count(), sum(n) FROM hours GROUP BY field ORDER BY field")
+    assert by_field == [("w", 1, 8), ("x", 24, 276), ("y", 1, 5), ("z", 1, 7)]
+    assert queries.rollups(client, "m", START_S, START_S + DAY_S)["n"].to_pylist() == list(range(24))
+    assert queries.rollups(client, "m", START_S, START_S + DAY_S, pane_s=DAY_S)["n"].to_pylist() == [277]
+
+
+def test_a_year_of_a_field_is_365_rows_and_read_from_the_index(client: Client) -> None:
+    fields, days = 40, 400
+    first_s = int((TODAY - timedelta(days=days)).timestamp())
+    for pane_s in (HOUR_S, DAY_S):
+        starts = first_s + pane_s * np.arange(days * DAY_S // pane_s)
+        n = len(starts) * fields
+        columns: dict[str, Any] = {name: pa.repeat(value, n) for name, value in pane(1).items() if name != "counts"}
+        columns["pane_start"], columns["pane_s"] = np.tile(starts, fields), np.full(n, pane_s)
+        columns["field"] = pa.array([f"f{i:02}" for i in range(fields)]).take(pa.array(np.arange(n) // len(starts)))
+        columns["n"], columns["minimum"] = np.full(n, pane_s), np.zeros(n)
+        columns["counts"] = ragged(np.arange(10 * n), 10 * np.arange(n + 1))
+        insert_columns(client, "rollups", columns)
+    client.command("OPTIMIZE TABLE rollups FINAL")
+    year = f"pane_start >= toDateTime({first_s}, 'UTC') AND pane_start < toDateTime({first_s + 365 * DAY_S}, 'UTC')"
+    where = f"WHERE model = 'm' AND slice = 'all' AND field = 'f07' AND {year}"
+    assert client.rows(f"SELECT count(), sum(n), min(minimum) FROM days {where}") == [(365, 365 * DAY_S, 0.0)]
+    assert client.rows(f"SELECT sum(n) FROM hours {where}") == [(365 * DAY_S,)]
+    [estimate] = client.rows(f"EXPLAIN ESTIMATE SELECT pane_start, n FROM rollups FINAL {where} AND pane_s = 86400")
+    months = days // 30 + 1
+    assert estimate[3] <= months * 2 * GRANULE, "a month costs a granule of the index or two, not its hours"
+    assert estimate[3] < fields * days * 25 / 2
+    plan = client.rows(f"EXPLAIN indexes = 1 SELECT * FROM days {where}")
+    words = " ".join(" ".join(line for (line,) in plan).replace("│", " ").split())
+    assert "PrimaryKey Keys: model slice field pane_s pane_start Condition:" in words
+
+
+def test_new_categories_are_counted_by_their_last_reading(client: Client) -> None:
+    insert_rows(
+        client,
+        "new_categories",
+        [
+            # An hour that was read twice: what fell out of the fifty is not counted any more.
+            named("pink", 0, 5, 10),
+            named("mauve", 0, 4, 10),
+            named("pink", 0, 6, 20),
+            named("lime", 0, 7, 20),
+            named("pink", 5, 1, 30),
+            # The same value in another version, model and field.
+            named("pink", 6, 2, 40, version="2"),
+            named("pink", 7, 9, 40, model="other"),
+            named("pink", 8, 9, 40, field="flag"),
+        ],
+    )
+    found = client.rows(
+        "SELECT category, toUnixTimestamp(first_seen), toUnixTimestamp(last_seen), n, n_high FROM unseen_categories "
+        "WHERE model = 'm' AND field = 'colour' ORDER BY category"
+    )
+    assert found == [("lime", START_S, START_S, 7, 8), ("pink", START_S, START_S + 6 * HOUR_S, 9, 12)]
+    assert client.rows("SELECT count() FROM unseen_categories") == [(4,)]
+    plan = client.rows("EXPLAIN indexes = 1 SELECT * FROM unseen_categories WHERE model = 'm' AND field = 'colour'")
+    assert "PrimaryKey Keys: model field" in " ".join(" ".join(line for (line,) in plan).replace("│", " ").split())

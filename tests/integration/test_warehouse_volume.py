@@ -1,0 +1,349 @@
+"""The views on volume, on the real engine: sums that count nothing twice, gaps that add up, silence that shows."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from barograph.contract import Contract
+from barograph.contract_yaml import dump_contract
+
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+NOW_S = int(datetime.now(UTC).timestamp())
+HOUR_S = NOW_S // 3600 * 3600
+DAY_S = 86_400
+EPOCH = 1 << 48
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+def write(client: Client, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert each row on its own, so that only merges and FINAL can replace one by another."""
+    for one in rows:
+        insert_rows(client, table, [one])
+
+
+def arrived(producer: str, pane_s: int, n: int, first: int, last: int, pos: int, model: str = "m") -> dict[str, Any]:
+    return row(
+        "producers",
+        **{"model": model, "producer": producer, "pane_start": pane_s, "pane_s": 60, "n": n, "pos": pos},
+        **{"first_seq": first, "last_seq": last},
+    )
+
+
+def volume(pane_start: int, n: int, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "pane_s": 60, "sealed": True}
+    return row("volume", **known | values, pane_start=pane_start, n=n)
+
+
+def applied(client: Client, model: str, raw_share: float = 1.0) -> None:
+    yaml = dump_contract(Contract(model=model, raw_share=raw_share))
+    insert_rows(client, "contracts", [row("contracts", model=model, yaml=yaml, applied_at=NOW_S * 1000)])
+
+
+# ------------------------------------------------------------------------------------------------ sums
+
+
+def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client) -> None:
+    known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "pane_start": HOUR_S, "pane_s": 60}
+    counted = [
+        row("errors", **known, kind=kind, n=n, pos=pos)
+        for kind, n, pos in (("TimeoutError", 3, 7), ("TimeoutError", 4, EPOCH), ("ValueError", 1, 7))
+    ]
+    write(client, "errors", [*counted, counted[0], counted[1]])
+    expected = [("TimeoutError", 7, HOUR_S + 60), ("ValueError", 1, HOUR_S + 60)]
+    for _ in range(2):
+        assert client.rows("SELECT kind, n, toUnixTimestamp(pane_end) FROM errors_by_kind ORDER BY kind") == expected
+        client.command("OPTIMIZE TABLE errors FINAL")
+    assert client.rows("SELECT count() FROM errors") == [(3,)]
+
+
+def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -> None:
+    counted = [
+        row("dead_counts", topic="predictions", model=model, reason="not-json", hour=HOUR_S, n=n, **place)
+        for model, n, place in (
+            ("", 3, {"pos": 7}),
+            ("", 4, {"pos": 8}),
+            # Another partition's records may have the same place.
+            ("", 5, {"pos": 8, "parts_partition": 1}),
+            ("m", 1, {"pos": 8}),
+        )
+    ]
+    write(client, "dead_counts", counted * 2)
+    assert client.rows("SELECT topic, model, reason, toUnixTimestamp(hour), n FROM dead_letters ORDER BY model") == [
+        ("predictions", "", "not-json", HOUR_S, 12),
+        ("predictions", "m", "not-json", HOUR_S, 1),
+    ]
+
+
+def test_violations_show_their_last_state(client: Client) -> None:
+    known = {"model": "m", "version": "1", "field": "x", "kind": "null", "pane_start": HOUR_S, "pane_s": 60}
+    states = [row("violations", **known, n=n, of=10, policy="reject", pos=n) for n in (1, 3, 2)]
+    write(client, "violations", states)
+    assert client.rows("SELECT field, kind, n, of, share, policy FROM all_violations") == [
+        ("x", "null", 3, 10, 0.3, "reject")
+    ]
+
+
+def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) -> None:
+    write(
+        client,
+        "volume",
+        [
+            volume(HOUR_S, 10, errors=1, timed=8, slow=2, late=1, pos=1),
+            volume(HOUR_S, 12, errors=1, timed=10, slow=2, late=3, pos=2),
+            volume(HOUR_S + 60, 4, timed=2, slow=1, baseline_id="c"),
+            volume(HOUR_S + 120, 0, sealed=False),
+            volume(HOUR_S + 3600, 0),
+            volume(HOUR_S, 9, slice="arm=a"),
+        ],
+    )
+    found = client.rows(
+        "SELECT toUnixTimestamp(hour), requests, errors, error_rate, timed, slow, slow_share, late, sealed "
+        "FROM volume_by_hour WHERE model = 'm' AND slice = 'all' ORDER BY hour"
+    )
+    assert found[0] == (HOUR_S, 16, 1, 1 / 16, 12, 3, 0.25, 3, False)
+    assert found[1][:3] == (HOUR_S + 3600, 0, 0)
+    assert math.isnan(found[1][3])
+    assert math.isnan(found[1][6])
+    shares = client.rows("SELECT n, slow, slow_share FROM all_volume WHERE slice = 'all' AND timed ORDER BY n")
+    assert shares == [(4, 1, 0.5), (12, 2, 0.2)]
+
+
+def test_a_month_of_one_slice_reads_its_own_rows_alone(client: Client) -> None:
+    sql = "SELECT * FROM volume_by_hour WHERE model = 'm' AND slice = 'all' AND hour >= now() - INTERVAL 30 DAY"
+    write(client, "volume", [volume(HOUR_S - 40 * DAY_S, 1), volume(HOUR_S, 1), volume(HOUR_S, 1, model="n")])
+    plan = "\n".join(line for (line,) in client.rows(f"EXPLAIN indexes = 1 {sql}"))
+    assert "(model in ['m', 'm'])" in plan
+    assert "Parts: 1/2" in plan, "months outside of the range are read"
+
+
+# ------------------------------------------------------------------------------------------------ gaps
+
+
+def gaps(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
+    found = client.rows(
+        "SELECT model, producer, received, since_seq, first_seq, last_seq, lost, lost_share, models, uncounted "
+        "FROM producer_gaps"
+    )
+    return {(model, producer): tuple(rest) for model, producer, *rest in found}
+
+
+def missing(client: Client, producer: str) -> list[tuple[int, int]]:
+    found = client.rows(
+        "SELECT toUnixTimestamp(pane_start), missing FROM producer_panes WHERE producer = {p:String} "
+        "ORDER BY pane_start",
+        {"p": producer},
+    )
+    return [(at - HOUR_S, n) for at, n in found]
+
+
+def test_gaps_in_the_numbers_of_a_producer_are_losses(client: Client) -> None:
+    rows = [
+        # 2 to 9 and 12 are missing; the second record brings 3, late.
+        arrived("p", HOUR_S, 2, 0, 1, 5),
+        arrived("p", HOUR_S + 60, 3, 10, 13, 6),
+        arrived("p", HOUR_S + 120, 1, 3, 3, 7),
+        arrived("q", HOUR_S, 5, 0, 4, 5),
+        arrived("q", HOUR_S + 60, 2, 5, 6, 8),
+    ]
+    write(client, "producers", [*rows, rows[1]])
+    assert gaps(client) == {
+        ("m", "p"): (6, 0, 0, 13, 8, 8 / 14, 1, 0),
+        ("m", "q"): (7, 0, 0, 6, 0, 0.0, 1, 0),
+    }
+    assert missing(client, "p") == [(0, 0), (60, 9), (120, -1)]
+    assert missing(client, "q") == [(0, 0), (60, 0)]
+
+
+def test_what_was_lost_before_the_first_that_came_is_lost(client: Client) -> None:
+    write(client, "producers", [arrived("p", HOUR_S, 2, 7, 8, 1)])
+    assert gaps(client)["m", "p"][:6] == (2, 0, 7, 8, 7, 7 / 9)
+    assert missing(client, "p") == [(0, 7)]
+
+
+def test_a_producer_from_before_what_is_kept_is_counted_from_its_first_number(client: Client) -> None:
+    old_s = HOUR_S - 30 * DAY_S + 2 * 3600
+    write(client, "producers", [arrived("p", old_s, 10, 500, 509, 1), arrived("p", HOUR_S, 1, 511, 511, 2)])
+    assert gaps(client)["m", "p"][:5] == (11, 500, 500, 511, 1)
+    assert missing(client, "p") == [(old_s - HOUR_S, 0), (0, 1)]
+
+
+def test_numbers_over_several_models_say_nothing_of_one(client: Client) -> None:
+    write(client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1), arrived("p", HOUR_S, 1, 1, 1, 1, model="n")])
+    assert gaps(client) == {
+        ("m", "p"): (1, 0, 0, 0, None, None, 2, 0),
+        ("n", "p"): (1, 0, 1, 1, None, None, 2, 0),
+    }
+
+
+def test_producers_that_are_not_told_apart_make_losses_uncertain(client: Client) -> None:
+    write(client, "producers", [arrived("p", HOUR_S, 1, 0, 4, 1), arrived("other", HOUR_S, 9, -1, -1, 1)])
+    assert gaps(client) == {("m", "p"): (1, 0, 0, 4, 4, 0.8, 1, 9)}
+
+
+def test_panes_add_up_to_the_loss_whatever_comes_in_whatever_order(client: Client) -> None:
+    rng = random.Random(5)
+    rows, truth = [], {}
+    for producer in ("p", "q", "r"):
+        kept = [seq for seq in range(400) if rng.random() < 0.9]
+        truth[producer] = kept[-1] + 1 - len(kept)
+        panes: dict[tuple[int, int], list[int]] = {}
+        for seq in kept:
+            panes.setdefault((max(0, seq // 40 + rng.choice([0, 0, 0, -1, 2])), rng.randrange(3)), []).append(seq)
+        rows += [
+            arrived(producer, HOUR_S + 60 * at, len(seqs), min(seqs), max(seqs), pos)
+            for (at, pos), seqs in panes.items()
+        ]
+    insert_rows(client, "producers", rows)
+    assert {producer: found[4] for (_, producer), found in gaps(client).items()} == truth
+    for producer, lost in truth.items():
+        assert sum(n for _, n in missing(client, producer)) == lost
+
+
+# ------------------------------------------------------------------------------------------------ duplicates
+
+
+def prediction(i: int, event_id: str, at_s: int = HOUR_S, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "received_at": NOW_S * 1000}
+    return row("predictions", **known | values, offset=i, id=event_id, at=at_s * 1000)
+
+
+def duplicates(client: Client) -> list[tuple[Any, ...]]:
+    return client.rows(
+        "SELECT model, version, toUnixTimestamp(hour) - {h:Int64}, counted, kept, ids, repeats, repeat_rate, raw_share "
+        "FROM duplicates ORDER BY model, version, hour",
+        {"h": HOUR_S},
+    )
+
+
+def test_the_same_id_of_the_same_version_is_a_repeat(client: Client) -> None:
+    applied(client, "m")
+    rows = [
+        prediction(0, "a"),
+        prediction(1, "b"),
+        prediction(2, "a", HOUR_S + 5),
+        # A shadow shares the id; another hour is looked at by itself.
+        prediction(3, "a", version="2"),
+        prediction(4, "a", HOUR_S + 3600),
+    ]
+    # What the recorder reads again replaces itself and is no repeat.
+    write(client, "predictions", [*rows, rows[0]])
+    write(client, "volume", [volume(HOUR_S, 2), volume(HOUR_S + 60, 1), volume(HOUR_S + 3600, 1)])
+    assert duplicates(client) == [
+        ("m", "1", 0, 3, 3, 2, 1, 1 / 3, 1.0),
+        ("m", "1", 3600, 1, 1, 1, 0, 0.0, 1.0),
+        ("m", "2", 0, 0, 1, 1, 0, 0.0, 1.0),
+    ]
+
+
+def test_where_no_raw_event_is_kept_repeats_are_not_known(client: Client) -> None:
+    applied(client, "m", 0.0)
+    write(client, "volume", [volume(HOUR_S, 5), volume(HOUR_S + 3600, 0)])
+    assert duplicates(client) == [("m", "1", 0, 5, 0, 0, None, None, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "share"),
+    [
+        ("model: m\nraw: {share: 0.125}\n", 0.125),
+        ("model: m\nraw:\n  share: 1e-3\n", 0.001),
+        ("model: m\nraw: none\n", 0.0),
+        ("model: m\nraw: all\n", 1.0),
+        ("model: m\n", 1.0),
+    ],
+)
+def test_the_share_is_read_from_the_contract_in_force(client: Client, yaml: str, share: float) -> None:
+    applied(client, "m", 0.5)
+    insert_rows(client, "contracts", [row("contracts", model="m", yaml=yaml, applied_at=NOW_S * 1000 + 1)])
+    write(client, "predictions", [prediction(0, "a")])
+    [(*_, found)] = duplicates(client)
+    assert found == pytest.approx(share)
+
+
+# ------------------------------------------------------------------------------------------------ silence
+
+
+def silence(client: Client) -> dict[str, tuple[Any, ...]]:
+    found = client.rows("SELECT model, state, usual_n, usual_gap_s, silent_s FROM silence")
+    return {model: tuple(rest) for model, *rest in found}
+
+
+def history(model: str, last_s: int, n: int, *, days: float = 8, every: int = 1) -> list[dict[str, Any]]:
+    """Hourly panes up to one that ends at a moment, of which every so many have events."""
+    ends = [last_s - i * 3600 for i in range(int(days * 24))]
+    return [
+        volume(end - 3600, n if i % every == 0 else 0, model=model, pane_s=3600, pos=1) for i, end in enumerate(ends)
+    ]
+
+
+def test_a_model_that_is_asked_as_usual_is_active(client: Client) -> None:
+    insert_rows(client, "volume", history("busy", HOUR_S + 3600, 100))
+    applied(client, "busy")
+    assert silence(client)["busy"] == ("active", 100.0, 0, 0)
+
+
+def test_a_model_that_nobody_asks_any_more_is_silent_however_long(client: Client) -> None:
+    stopped = {"for a while": HOUR_S - 7200, "for days": HOUR_S - 5 * DAY_S, "for weeks": HOUR_S - 30 * DAY_S}
+    for model, last_s in stopped.items():
+        insert_rows(client, "volume", history(model, last_s, 100))
+        # Silent panes since then do not make silence usual.
+        insert_rows(client, "volume", [volume(at, 0, model=model) for at in range(last_s, HOUR_S, 3600)])
+        applied(client, model)
+    found = silence(client)
+    assert {model: state for model, (state, *_) in found.items()} == dict.fromkeys(stopped, "silent")
+    assert found["for days"][1] == 100.0
+    assert found["for a while"][3] >= 7200
+
+
+def test_a_rare_model_is_quiet_until_it_is_silent_for_longer_than_ever(client: Client) -> None:
+    insert_rows(client, "volume", history("rare", HOUR_S - 2 * 3600, 1, every=5))
+    insert_rows(client, "volume", history("gone", HOUR_S - 6 * 3600, 1, every=5))
+    for model in ("rare", "gone"):
+        applied(client, model)
+    found = silence(client)
+    assert found["rare"][:3] == ("quiet", 0.0, 4 * 3600)
+    assert found["gone"][:3] == ("silent", 0.0, 4 * 3600)
+
+
+def test_a_model_that_never_was_asked_is_no_healthy_one(client: Client) -> None:
+    applied(client, "new")
+    applied(client, "waiting")
+    insert_rows(client, "volume", [volume(HOUR_S - 3600 * i, 0, model="waiting", pane_s=3600) for i in range(1, 9)])
+    assert silence(client) == {"new": ("never", 0.0, 0, -1), "waiting": ("never", 0.0, 0, -1)}
+
+
+def test_versions_are_taken_together(client: Client) -> None:
+    insert_rows(client, "volume", history("m", HOUR_S - DAY_S, 60))
+    newer = history("m", HOUR_S + 3600, 40)
+    insert_rows(client, "volume", [{**each, "version": "2"} for each in newer])
+    applied(client, "m")
+    assert silence(client)["m"] == ("active", 100.0, 0, 0)
+
+
+def test_silence_says_how_far_was_read(client: Client) -> None:
+    applied(client, "m")
+    until = datetime.fromtimestamp(NOW_S, UTC) - timedelta(seconds=1000)
+    at_ms = int(until.timestamp() * 1000)
+    insert_rows(client, "progress", [row("progress", model="m", sealed_until=at_ms, watermark=at_ms, pos=1)])
+    [(age_s,)] = client.rows("SELECT sealed_age_s FROM silence")
+    assert 1000 <= age_s < 1600

@@ -1,0 +1,164 @@
+"""What holds for performance of any counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sketches.performance.auc import auc_and_variance
+from sketches.performance.binary import binary_metrics
+from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.calibration_map import learn_calibration
+from sketches.performance.cbpe import cbpe_metrics
+from sketches.performance.classes import class_metrics
+from sketches.performance.maturity import age_edges, learn_maturity
+from sketches.performance.metric import Metric, difference
+from sketches.performance.number import ERROR_RANKS, number_metrics
+from sketches.performance.selective import corrected_metrics, selective
+from tests.support.performance import confusion, error_sums, measured
+
+FloatArray = NDArray[np.float64]
+
+EDGES = score_edges(0.5)
+UNHURRIED = settings(deadline=None, max_examples=50)
+ROWS = st.lists(
+    st.tuples(
+        st.one_of(st.sampled_from([0.0, 1e-9, 0.5, 1.0]), st.floats(0.0, 1.0), st.floats(-5.0, 5.0)),
+        st.booleans(),
+        st.integers(1, 5_000),
+    ),
+    max_size=25,
+)
+"""Score, label, and how many rows are like it."""
+PHI = st.sampled_from([1.0, 1.5, 40.0])
+
+
+def raw(rows: list[tuple[float, bool, int]]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    many = np.array([count for _, _, count in rows], np.int64)
+    scores = np.repeat(np.array([score for score, _, _ in rows], np.float64), many)
+    return scores, np.repeat(np.array([label for _, label, _ in rows], np.bool_), many)
+
+
+def holds(metrics: dict[str, Metric], limits: tuple[float, float] = (0.0, 1.0)) -> None:
+    """Values lie in their intervals, and nothing undefined is enough."""
+    for name, metric in metrics.items():
+        known = ~np.isnan(metric.value)
+        assert not (metric.enough & ~known).any(), name
+        assert not np.isinf([metric.value, metric.low, metric.high]).any(), name
+        slack = 1e-12 * np.maximum(1.0, np.abs(metric.value[known]))
+        low, value, high = metric.low[known], metric.value[known], metric.high[known]
+        assert (np.isnan(low) | (low <= value + slack)).all(), name
+        assert (np.isnan(high) | (value <= high + slack)).all(), name
+        assert not np.isnan(low[metric.enough[known]]).any(), name
+        if name not in ("log_loss", "brier", "calibration_error"):
+            assert ((value >= limits[0] - slack) & (value <= limits[1] + slack)).all(), name
+
+
+@UNHURRIED
+@given(ROWS, PHI)
+def test_binary_metrics_are_in_range(rows: list[tuple[float, bool, int]], phi: float) -> None:
+    scores, labels = raw(rows)
+    hist = score_histogram(scores, EDGES, labels)
+    holds(binary_metrics(hist, confusion(labels, scores >= 0.5), EDGES, phi=phi))
+
+
+@UNHURRIED
+@given(ROWS)
+def test_histograms_add_up_and_turn_round(rows: list[tuple[float, bool, int]]) -> None:
+    scores, labels = raw(rows)
+    half = scores.size // 2
+    parts = [score_histogram(scores[part], EDGES, labels[part]) for part in (slice(half), slice(half, None))]
+    whole = score_histogram(scores, EDGES, labels)
+    np.testing.assert_array_equal((parts[0] + parts[1])[:, [0, 2]], whole[:, [0, 2]])
+    assert whole[:, 0].sum() == scores.size
+    value, variance = auc_and_variance(whole)
+    other, same = auc_and_variance(score_histogram(scores, EDGES, ~labels))
+    np.testing.assert_allclose(other, 1.0 - value, atol=1e-9)
+    np.testing.assert_allclose(same, variance, atol=1e-9)
+
+
+@UNHURRIED
+@given(st.lists(ROWS, min_size=2, max_size=4), PHI)
+def test_windows_do_not_touch_one_another(windows: list[list[tuple[float, bool, int]]], phi: float) -> None:
+    each = [raw(rows) for rows in windows]
+    hist = np.stack([score_histogram(scores, EDGES, labels) for scores, labels in each])
+    counts = np.stack([confusion(labels, scores >= 0.5) for scores, labels in each])
+    together = binary_metrics(hist, counts, EDGES, phi=phi)
+    for window in range(len(windows)):
+        alone = binary_metrics(hist[window], counts[window], EDGES, phi=phi)
+        for name, metric in together.items():
+            for part in ("value", "low", "high", "enough"):
+                np.testing.assert_array_equal(getattr(metric, part)[window], getattr(alone[name], part), name)
+
+
+@UNHURRIED
+@given(ROWS, ROWS)
+def test_differences_turn_round(one: list[tuple[float, bool, int]], two: list[tuple[float, bool, int]]) -> None:
+    first, second = (measured(scores.clip(0.0, 1.0), labels) for scores, labels in (raw(one), raw(two)))
+    for name in first:
+        there, back = difference(first[name], second[name]), difference(second[name], first[name])
+        np.testing.assert_allclose([there.value, there.low, there.high], [-back.value, -back.high, -back.low])
+        assert there.enough == back.enough
+
+
+@UNHURRIED
+@given(st.integers(2, 5).flatmap(lambda k: st.lists(st.integers(0, 400), min_size=k * k, max_size=k * k)), PHI)
+def test_class_metrics_are_in_range(cells: list[int], phi: float) -> None:
+    kinds = round(len(cells) ** 0.5)
+    counts = np.array(cells, np.float64).reshape(kinds, kinds)
+    rng = np.random.default_rng(sum(cells))
+    probability = rng.dirichlet(np.ones(kinds), size=int(counts.sum()))
+    true = np.repeat(np.arange(kinds), counts.sum(axis=1).astype(np.int64))
+    hist = score_histogram(probability.T, EDGES, (true == np.arange(kinds)[:, None]))
+    holds(class_metrics(counts, hist, EDGES, phi=phi))
+
+
+@UNHURRIED
+@given(st.lists(st.floats(-1e6, 1e6), max_size=60), PHI)
+def test_number_metrics_are_in_range(errors: list[float], phi: float) -> None:
+    values = np.array(errors, np.float64)
+    quantiles = np.quantile(np.abs(values), ERROR_RANKS) if values.size else np.full(ERROR_RANKS.size, np.nan)
+    holds(number_metrics(error_sums(values), quantiles, phi=phi), (-1e7, 1e7))
+
+
+@settings(UNHURRIED, max_examples=20)
+@given(ROWS, ROWS, PHI)
+def test_estimates_and_corrections_are_in_range(
+    reference: list[tuple[float, bool, int]], rows: list[tuple[float, bool, int]], phi: float
+) -> None:
+    base = score_histogram(raw(reference)[0], EDGES, raw(reference)[1])
+    base[100, :] += [60.0, 30.0, 30.0]
+    calibration = learn_calibration(base, EDGES)
+    assert ((calibration.rate >= 0.0) & (calibration.rate <= 1.0)).all()
+    assert (np.diff(calibration.rate) >= 0.0).all()
+    scores, labels = raw(rows)
+    everything = score_histogram(scores, EDGES)
+    some = score_histogram(scores[::3], EDGES, labels[::3])
+    holds(cbpe_metrics(everything, calibration, 0.5, phi=phi))
+    holds(corrected_metrics(some, everything, calibration, 0.5, phi=phi))
+    found = selective(some, everything, EDGES, phi=phi)
+    assert (found.p_value >= 0.0) & (found.p_value <= 1.0)
+    assert found.spread >= 0.0
+
+
+@UNHURRIED
+@given(st.data(), PHI)
+def test_maturity_rises_from_0_to_1(data: st.DataObject, phi: float) -> None:
+    edges = age_edges(300.0)
+    bins = edges.size - 1
+    labels = np.zeros((bins + 1, bins))
+    for age in range(bins + 1):
+        for at in range(min(age + 1, bins)):
+            labels[age, at] = data.draw(st.sampled_from([0, 0, 1, 3, 200]))
+    silent = data.draw(st.lists(st.sampled_from([0, 0, 2, 500]), min_size=bins + 1, max_size=bins + 1))
+    predictions = labels.sum(axis=1) + np.array(silent)
+    found = learn_maturity(predictions, labels, edges, phi=phi)
+    holds({"share": found.share, "coverage": found.coverage})
+    if not np.isnan(found.share.value[-1]):
+        assert (np.diff(found.share.value) >= -1e-12).all()
+        assert (found.share.value[0], found.share.value[-1]) == (0.0, 1.0)
+        for share in (0.5, 0.95):
+            reached = found.mature_age(share)
+            assert np.isinf(reached) or abs(found.maturity(reached).value - share) < 1e-6

@@ -1,0 +1,76 @@
+"""Raw labelled predictions of known truth, and the counts and sums that performance is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from sketches.performance.binary import SCORE_FLOOR, binary_metrics
+from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.metric import Metric
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
+
+
+def drawn(
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    mean_odds: float,
+    spread: float,
+    concept: Callable[[FloatArray], FloatArray] = lambda odds: odds,
+) -> tuple[FloatArray, BoolArray]:
+    """Scores whose log-odds are normal, and labels; `concept` gives the log-odds of the truth, else calibrated."""
+    odds = rng.normal(mean_odds, spread, shape)
+    return expit(odds), rng.random(shape) < expit(concept(odds))
+
+
+def confusion(labels: BoolArray, predicted: BoolArray, counted: BoolArray | bool = True) -> FloatArray:
+    """TP, FP, FN, TN of the rows that are counted, shape (..., 4)."""
+    cells = (labels & predicted, ~labels & predicted, labels & ~predicted, ~labels & ~predicted)
+    return np.stack([(cell & counted).sum(axis=-1) for cell in cells], axis=-1).astype(np.float64)
+
+
+def class_confusion(true: IntArray, predicted: IntArray, classes: int) -> FloatArray:
+    """Shape (..., classes, classes)."""
+    cells = true * classes + predicted
+    counts = np.stack([(cells == cell).sum(axis=-1) for cell in range(classes**2)], axis=-1)
+    return counts.reshape(*counts.shape[:-1], classes, classes).astype(np.float64)
+
+
+def sums(values: FloatArray) -> FloatArray:
+    """n, Σx, Σx² over the last axis."""
+    rows = np.full(values.shape[:-1], float(values.shape[-1]))
+    return np.stack((rows, values.sum(axis=-1), (values**2).sum(axis=-1)), axis=-1)
+
+
+def error_sums(errors: FloatArray) -> FloatArray:
+    """n, Σe, Σ|e|, Σe², Σe⁴ over the last axis."""
+    rows = np.full(errors.shape[:-1], float(errors.shape[-1]))
+    parts = (errors, np.abs(errors), errors**2, errors**4)
+    return np.stack((rows, *(part.sum(axis=-1) for part in parts)), axis=-1)
+
+
+def measured(scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0) -> dict[str, Metric]:
+    """All metrics of raw rows, shape (..., rows), with exact sums of losses."""
+    edges = score_edges(threshold)
+    came = np.maximum(np.where(labels, scores, 1.0 - scores), SCORE_FLOOR)
+    return binary_metrics(
+        score_histogram(scores, edges, labels),
+        confusion(labels, scores >= threshold),
+        edges,
+        log_loss_sums=sums(-np.log(came)),
+        brier_sums=sums((scores - labels) ** 2),
+        phi=phi,
+    )
+
+
+def covered(metric: Metric, truth: float | FloatArray) -> FloatArray:
+    """The share of windows, along the first axis, whose interval holds the truth; most must be enough."""
+    assert (metric.enough.mean(axis=0) > 0.85).all(), metric.enough.mean(axis=0)
+    held = (metric.low <= truth) & (truth <= metric.high) & metric.enough
+    return np.asarray(held.sum(axis=0) / metric.enough.sum(axis=0))

@@ -1,0 +1,180 @@
+"""Raw rows for tests of the scorer, and what performance is on them by plain Python."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from barograph.contract import Contract
+from barograph.contract_yaml import dump_contract
+
+from streams.registry import Registry, build_registry
+from streams.report import Report
+from streams.scorer.worker import Scorer
+from streams.settings import ProcessorSettings
+from tests.support.warehouse import row
+from warehouse.client import Address, Client, connect
+from warehouse.tables import insert_rows
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+START_MS = (int(time.time()) // 86400 - 40) * DAY_MS
+"""Midnight forty days ago: raw rows of long ago would be deleted by age."""
+
+
+def scorer(client: Client, address: Address, contract: Contract, **changes: Any) -> Scorer:
+    """A scorer of one contract that moves its marks at once."""
+    registry: Registry = build_registry([(contract, 1)], [])
+    settings = ProcessorSettings(
+        instance="scorer-0", bootstrap_servers="", warehouse=address, clock=changes.pop("clock_kind", "live")
+    )
+    told: dict[str, Any] = {"grace_s": 0.0, **changes}
+    return Scorer(settings, lambda: registry, Report("scorer", "scorer-0"), **told)
+
+
+def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]:
+    """A raw prediction of the model `m`, version `1`, in one of two partitions."""
+    made = row("predictions", model="m", version="1", id=f"e{i}", at=at_ms, received_at=at_ms + 500)
+    return made | {"partition": offset % 2, "offset": offset // 2, "seq": offset} | values
+
+
+def label(i: int, at_ms: int, offset: int, value: str, kind: str = "bool", **values: Any) -> dict[str, Any]:
+    """A raw label; all labels of an id come to one partition."""
+    made = row("labels", model="m", id=f"e{i}", at=at_ms, received_at=at_ms + 700, partition=i % 3)
+    return made | {"offset": offset, "label": value, "label_type": kind} | values
+
+
+@dataclass
+class Expected:
+    """What is counted of one slice and score window."""
+
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    outcomes: list[tuple[Any, Any, Any]] = field(default_factory=list)
+    """Of labelled predictions: class, score (or probabilities), truth; as they stand in the event and label."""
+
+
+def expected(
+    contract: Contract,
+    predictions: Sequence[Mapping[str, Any]],
+    labels: Sequence[Mapping[str, Any]],
+    slices: Any = lambda event: ("all",),
+    window_ms: int = HOUR_MS,
+) -> dict[tuple[str, str, int], Expected]:
+    """Join in plain Python: by version, slice and start of the window (Unix seconds)."""
+    assert contract.label is not None
+    spec = contract.label
+    given: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
+    for each in labels:
+        given[each["id"]][each["partition"], each["offset"], each["idx"]] = each
+    rows: dict[tuple[str, str], dict[Any, Mapping[str, Any]]] = defaultdict(dict)
+    for event in predictions:
+        rows[event["version"], event["id"]][event["partition"], event["offset"], event["idx"]] = event
+    wanted = {"bool": "bool", "category": "string", "float": "number"}[spec.type]
+    found: dict[tuple[str, str, int], Expected] = defaultdict(Expected)
+    for (version, event_id), places in rows.items():
+        order = sorted(places.values(), key=lambda e: (e["at"], e["epoch"], e["partition"], e["offset"], e["idx"]))
+        event = order[0]
+        holding = []
+        late = wrong = strange = 0
+        for each in given[event_id].values():
+            age_ms = max(each["at"] - event["at"], each["received_at"] - event["received_at"])
+            if each["label_type"] != wanted:
+                wrong += 1
+            elif spec.classes and each["label"] not in spec.classes:
+                strange += 1
+            elif age_ms > spec.horizon_s * 1000:
+                late += 1
+            else:
+                holding.append(each)
+        last = max(holding, key=lambda e: (e["at"], e["epoch"], e["offset"], e["idx"]), default=None)
+        start = event["at"] // window_ms * window_ms // 1000
+        for name in slices(event):
+            own = found[version, name, start]
+            own.counts["predictions"] += 1
+            own.counts["failed"] += event["error"] != ""
+            own.counts["duplicates"] += len(order) - 1
+            own.counts["labelled"] += last is not None
+            own.counts["early"] += sum(each["at"] < event["at"] for each in holding)
+            own.counts["corrections"] += max(0, len(holding) - 1)
+            own.counts["late"] += late
+            own.counts["wrong_type"] += wrong
+            own.counts["strange_label"] += strange
+            if last is not None and not event["error"]:
+                output = dict(event["scores"]) if spec.classes else event["score"]
+                own.outcomes.append((event["class"], output, last["label"]))
+    return found
+
+
+def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """The state that the scorer wrote, by version, slice and start of the window."""
+    table = client.arrow(
+        "SELECT *, toUnixTimestamp(window_start) AS start FROM performance_state FINAL WHERE predictions > 0"
+    )
+    return {(each["version"], each["slice"], each["start"]): each for each in table.to_pylist()}
+
+
+def shown(client: Client, columns: str = "value") -> dict[tuple[str, str, str, str, str, int], Any]:
+    """The last figures, by version, slice, metric, class, window and its start."""
+    key = "version, slice, metric, class, window, toUnixTimestamp(window_start)"
+    rows = client.rows(f"SELECT {key}, {columns} FROM latest_performance")
+    return {tuple(each[:6]): each[6] if len(each) == 7 else each[6:] for each in rows}
+
+
+def everything(client: Client) -> dict[str, list[tuple[Any, ...]]]:
+    """All that the scorer knows, without clocks and revisions: what must be the same however it came about."""
+    found = {}
+    for table, columns, final in (
+        ("performance_state", "* EXCEPT scored_at", " FINAL WHERE predictions > 0"),
+        ("latest_performance", "* EXCEPT (revised_at, revision, revisions, maturity)", ""),
+        ("hour_labels", "*", " FINAL"),
+        ("unknown_labels", "*", ""),
+        ("label_counts", "*", ""),
+    ):
+        rows = client.rows(f"SELECT {columns} FROM {table}{final}")
+        found[table] = sorted((tuple(map(_plain, each)) for each in rows), key=repr)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else value
+    if isinstance(value, dict):
+        return tuple(sorted(value.items()))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def batches(rng: random.Random, rows: Iterable[Mapping[str, Any]], most: int) -> list[list[Mapping[str, Any]]]:
+    """Cut rows into inserts as a recorder might: every partition in the order of its offsets, batches of any size."""
+    by_partition: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for each in sorted(rows, key=lambda e: (e["offset"], e["idx"])):
+        by_partition[each["partition"]].append(each)
+    found = []
+    while by_partition:
+        partition = rng.choice(sorted(by_partition))
+        n = rng.randint(1, most)
+        found.append(by_partition[partition][:n])
+        by_partition[partition] = by_partition[partition][n:]
+        if not by_partition[partition]:
+            del by_partition[partition]
+    return found
+
+
+def insert(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    insert_rows(client, table, rows)
+
+
+def register(client: Client, contract: Contract) -> None:
+    told = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
+    insert_rows(client, "contracts", [told])
+
+
+def address_of(client: Client, host: str, port: int) -> Address:
+    return Address(host, port, client.database)
+
+
+__all__ = ["connect", "everything", "expected", "shown", "stored"]

@@ -1,0 +1,222 @@
+"""`barograph check` from outside: what it prints, what it exits with, in every form a file can have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+
+from cli.check.command import share
+from cli.main import main
+
+CONTRACT = """
+contract: 1
+model: m
+fields:
+  temp: {type: float, range: [-40, 130]}
+  seats: {type: int, nulls: refuse}
+  zip: {type: category}
+  email: {type: category, pii: drop}
+ignored: {note: free text}
+"""
+ROWS = 1_000
+
+
+def table(**columns: Any) -> pa.Table:
+    found: dict[str, Any] = {
+        "id": [str(i) for i in range(ROWS)],
+        "temp": [float(i % 100) for i in range(ROWS)],
+        "seats": list(range(ROWS)),
+        "zip": ["01234"] * ROWS,
+        "email": ["secret@b.example"] * ROWS,
+        **columns,
+    }
+    return pa.table(found)
+
+
+def write_parquet(path: Path, rows: pa.Table) -> None:
+    pq.write_table(rows, path, row_group_size=100)
+
+
+def write_file(path: Path, rows: pa.Table) -> None:
+    with pa.ipc.new_file(path, rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=100)
+
+
+def write_stream(path: Path, rows: pa.Table) -> None:
+    with pa.ipc.new_stream(path, rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=100)
+
+
+def write_csv(path: Path, rows: pa.Table) -> None:
+    pa_csv.write_csv(rows, path)
+
+
+WRITERS = {"d.parquet": write_parquet, "d.csv": write_csv, "d.arrow": write_file, "d.arrows": write_stream}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.yaml").write_text(CONTRACT)
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["check", *words, "--contract", "m.yaml"])
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[tuple[str, str], Any]]]:
+    def checked(*words: str) -> tuple[int, dict[tuple[str, str], Any]]:
+        code = run(*words, "--json")
+        told = json.loads(capsys.readouterr().out)
+        return code, {(found["field"], found["kind"]): found for found in told["violations"]}
+
+    return checked
+
+
+Check = Callable[..., tuple[int, dict[tuple[str, str], Any]]]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_data_that_keep_the_contract_exit_with_0(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    WRITERS[name](Path(name), table(note=["x"] * ROWS, label=[True] * ROWS))
+    assert run(name) == 0
+    assert capsys.readouterr().out == f"{name}: 1,000 rows, 4 columns: the contract is kept.\n"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_violations_are_counted_alike_in_every_form(name: str, check: Check) -> None:
+    temp = [None if i % 2 else 1.0 for i in range(ROWS)]
+    temp[998], temp[999] = -41.0, 131.0
+    seats = [None if i == 500 else i for i in range(ROWS)]
+    WRITERS[name](Path(name), table(temp=temp, seats=seats, more=[1] * ROWS).drop_columns(["zip"]))
+    code, found = check(name)
+    assert code == 1
+    assert {key: (each["n"], each["of"], each["rows"]) for key, each in found.items()} == {
+        ("temp", "below"): (1, ROWS, [998]),
+        ("temp", "above"): (1, ROWS, [999]),
+        ("seats", "null"): (1, ROWS, [500]),
+        ("zip", "missing"): (ROWS, ROWS, []),
+        ("more", "unknown"): (ROWS, ROWS, []),
+    }
+    assert found["temp", "above"]["limit"] == 130
+    assert float(found["temp", "above"]["examples"][0]) == 131
+
+
+def test_a_bad_cell_of_a_csv_costs_itself_only(check: Check) -> None:
+    rows = table().slice(0, 3)
+    write_csv(Path("d.csv"), rows.set_column(1, "temp", [["1.5", "abc", "7"]]))
+    code, found = check("d.csv")
+    assert (code, found["temp", "type"]["rows"], found["temp", "type"]["examples"]) == (1, [1], ["abc"])
+    assert list(found) == [("temp", "type")]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("n", [1, 7, 333, 999, 1000, 5000])
+def test_a_sample_is_spread_evenly_and_says_the_rows_true_numbers(name: str, n: int, check: Check) -> None:
+    WRITERS[name](Path(name), table(temp=[200.0 + i for i in range(ROWS)]))
+    _, found = check(name, "--sample", str(n))
+    above = found["temp", "above"]
+    taken = min(n, ROWS)
+    assert (above["n"], above["of"]) == (taken, taken)
+    assert above["rows"] == [i * ROWS // taken for i in range(min(5, taken))]
+    assert [float(text) - 200 for text in above["examples"]] == above["rows"]
+
+
+def test_personal_data_is_never_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    write_parquet(Path("d.parquet"), table(email=[["secret@b.example"]] * ROWS))
+    for words in (("d.parquet",), ("d.parquet", "--json")):
+        assert run(*words) == 1
+        assert "secret" not in capsys.readouterr().out
+
+
+def test_the_table_names_field_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    write_parquet(Path("d.parquet"), table(temp=[131.5] + [0.0] * (ROWS - 1), zip=[1] * ROWS))
+    assert run("d.parquet") == 1
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "field kind n of share first rows",
+        "temp above 130 1 1,000 0.10 % 0: 131.5",
+        "zip no category 1,000 1,000 100 % 0: 1, 1: 1, 2: 1, 3: 1, 4: 1",
+        "d.parquet: 1,000 rows, 4 columns: 2 kinds of violation.",
+    ]
+
+
+def test_columns_that_are_no_features_can_be_named(check: Check) -> None:
+    write_parquet(Path("d.parquet"), table(booking=[1] * ROWS, moment=[1] * ROWS))
+    assert check("d.parquet", "--without", "booking", "--time", "moment") == (0, {})
+    assert run("d.parquet", "--without", "boking") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.parquet", None, "none.parquet cannot be read: no such file or directory."),
+        ("d.parquet", b"PAR1 and no more", "d.parquet cannot be read as Parquet"),
+        ("d.bin", b"something", "d.bin is no table that is known here"),
+        ("d.csv", b"temp,seats\n", "d.csv has no rows"),
+        ("e.csv", b"temp,temp\n1,2\n", "e.csv has the column 'temp' more than once"),
+    ],
+)
+def test_what_cannot_be_read_exits_with_2(
+    name: str, content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        Path(name).write_bytes(content)
+    assert run(name) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
+
+
+def test_a_contract_that_cannot_be_read_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    write_parquet(Path("d.parquet"), table())
+    Path("m.yaml").write_text("contract: 1\n")
+    assert run("d.parquet") == 2
+    assert "m.yaml" in capsys.readouterr().err
+
+
+def test_shares_never_round_a_row_away() -> None:
+    assert [share(0, 9), share(9, 9), share(1, 3), share(1, 10**6), share(10**6 - 1, 10**6)] == [
+        "0 %",
+        "100 %",
+        "33.33 %",
+        "< 0.01 %",
+        "> 99.99 %",
+    ]
+
+
+@pytest.mark.parametrize("name", ["d.parquet", "d.csv"])
+def test_training_data_keep_the_contract_that_is_inferred_from_them(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    WRITERS[name](
+        Path(name),
+        pa.table(
+            {
+                "at": [1_770_000_000_000 + 60_000 * i for i in range(ROWS)],
+                "temp": [None if i % 7 == 0 else i / 3 for i in range(ROWS)],
+                "seats": [i % 40 for i in range(ROWS)],
+                "seats_with_nulls": [None if i % 9 == 0 else i % 40 for i in range(ROWS)],
+                "weekend": [i % 7 > 4 for i in range(ROWS)],
+                "carrier": [None if i % 11 == 0 else "AA" if i % 2 else "B6" for i in range(ROWS)],
+                "late": [i % 5 == 0 for i in range(ROWS)],
+            }
+        ),
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["infer", name, "--model", "m", "--version", "1", "--time", "at", "--label", "late", "--force"])
+    assert not end.value.code
+    capsys.readouterr()
+    assert run(name, "--without", "late") == 0
+    assert run(name) == 1
+    assert "late" in capsys.readouterr().out

@@ -1,0 +1,102 @@
+"""What contracts say of the four signals: crossed slices, labels of many classes, arms, promises, seasons."""
+
+from __future__ import annotations
+
+import pytest
+from barograph import ContractError, dump_contract, parse_contract
+from barograph.contract import Arms, Contract, Field, Label, Slice, Slo
+from barograph.contract_check import METRICS, label_kind
+
+HEAD = """
+contract: 1
+model: m
+fields:
+  x: {type: float, policy: reject}
+  city: {type: category}
+  late: {type: float, from: scores.late}
+  sure: {type: float, from: confidence}
+"""
+
+WHOLE = f"""{HEAD}
+slices:
+  both: {{from: features.city * context.device, values: [a * b], sketches: [x]}}
+season: hour_of_week
+label: {{type: category, classes: [late, early, 3], horizon: 7d, mature: 0.9}}
+arms: {{shares: {{a: 0.25, b: 0.75}}, unit: context.user}}
+slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
+"""
+
+
+def told(text: str) -> str:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(HEAD + text, "c.yaml")
+    return "\n".join(map(str, caught.value.problems))
+
+
+def test_every_key_is_read_and_written() -> None:
+    contract = parse_contract(WHOLE)
+    assert contract.fields[0].policy == "reject"
+    assert [field.source for field in contract.fields[2:]] == ["scores.late", "confidence"]
+    assert contract.slices == (
+        Slice(name="both", source="features.city * context.device", values=("a * b",), sketches=("x",)),
+    )
+    assert contract.slices[0].sources == ("features.city", "context.device")
+    assert contract.label == Label(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
+    assert contract.arms == Arms(shares={"a": 0.25, "b": 0.75}, unit="context.user")
+    assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
+    assert contract.season == "hour_of_week"
+    assert parse_contract(dump_contract(contract)) == contract
+
+
+def test_the_kind_of_model_follows_from_its_label() -> None:
+    assert label_kind(Label(type="bool")) == "binary"
+    assert label_kind(Label(type="category", positive="yes")) == "binary"
+    assert label_kind(Label(type="category", classes=("a", "b", "c"))) == "classes"
+    assert label_kind(Label(type="float")) == "number"
+    assert all(METRICS.values())
+
+
+def test_a_member_that_came_later_changes_the_id_only_where_it_is_used() -> None:
+    plain = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
+    # The id of this contract before any of these members existed.
+    assert plain.id == "3fd05c7a6e1d2e20"
+    used = Contract(
+        model="m", fields=(Field(name="x", type="float", source="features.x", policy="reject"),), season="hour_of_week"
+    )
+    assert len({plain.id, used.id}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("slices: {s: {from: features.city * features.city}}", "crosses a source with itself; write each once"),
+        ("slices: {s: {from: features.city * nothing}}", "'nothing' is no source of a slice"),
+        ("slices: {s: {from: features.city * features.x}}", "the field 'x' is a float; slice by a category"),
+        ("slices: {s: {from: features.city * arm, values: [a]}}", "write 2 values joined by ' * '"),
+        ("slices: {city: {sketches: [city]}}", "'city' is no numeric field of this contract"),
+        ("label: {type: bool, classes: [a, b]}", "a bool has no classes; write type category"),
+        ("label: {type: category, classes: [a, b], positive: a}", "a model with classes has no positive one"),
+        ("label: {type: category, classes: [a]}", "label.classes"),
+        ("label: {type: bool, mature: 0}", "label.mature"),
+        ("arms: {shares: {a: 0.5, b: 0.4}}", "the shares sum to 0.9; write shares that sum to 1"),
+        ("arms: {shares: {a: 1}}", "a test has two arms or more"),
+        ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is no unit; write context.NAME"),
+        ("slo: {performance: {auc: 0.7}}", "performance needs ground truth; write label"),
+        (
+            "label: {type: float}\nslo: {performance: {auc: 0.7}}",
+            "'auc' is not measured of this model; write one of mae",
+        ),
+        ("season: daily", "season"),
+    ],
+)
+def test_what_does_not_hold_is_said(text: str, expected: str) -> None:
+    assert expected in told(text + "\n")
+
+
+def test_sources_have_the_types_of_their_values() -> None:
+    text = "contract: 1\nmodel: m\nfields:\n  a: {type: int, from: scores.a}\n  b: {type: category, from: confidence}\n"
+    with pytest.raises(ContractError) as caught:
+        parse_contract(text)
+    told = "\n".join(map(str, caught.value.problems))
+    assert "scores are probabilities, not int; write float" in told
+    assert "confidence is no category; write float" in told

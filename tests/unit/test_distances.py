@@ -1,0 +1,195 @@
+"""KS, Wasserstein and Jensen–Shannon against scipy on raw data, within the stated error; and false alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from barograph.contract import SketchKind
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import ks_2samp, wasserstein_distance
+
+from sketches.baseline import QUANTILE_RANKS
+from sketches.distances import (
+    STEP_ERROR,
+    STEP_RANKS,
+    STEPS,
+    FloatArray,
+    QuantileTable,
+    jensen_shannon,
+    ks_statistics,
+    ks_threshold,
+    wasserstein,
+)
+from sketches.numeric import as_sketched, numeric_sketch, numeric_sketch_type
+from sketches.quantiles import exact_quantiles
+
+RANKS = np.linspace(0.0, 1.0, QUANTILE_RANKS)
+Draw = Callable[[np.random.Generator, int], FloatArray]
+DRAWS: dict[str, Draw] = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "skewed": lambda rng, n: rng.lognormal(0.0, 1.0, n),
+    "counts": lambda rng, n: rng.poisson(3.0, n).astype(float),
+    "flags": lambda rng, n: (rng.random(n) < 0.2).astype(float),
+    "mass at zero": lambda rng, n: np.where(rng.random(n) < 0.4, 0.0, rng.normal(1.0, 1.0, n)),
+}
+
+
+def table_of(values: FloatArray, kind: SketchKind = "kll", *, integer: bool = False) -> QuantileTable:
+    exact = exact_quantiles(np.sort(values), RANKS)
+    return QuantileTable(as_sketched(numeric_sketch_type(integer, kind), exact), len(values))
+
+
+def sketched(values: FloatArray, kind: SketchKind = "kll", *, integer: bool = False) -> tuple[FloatArray, float]:
+    """Steps of a window, from sketches of its thirds, and their error of rank."""
+    merged = numeric_sketch(integer, kind)
+    for third in np.array_split(values, 3):
+        sketch = numeric_sketch(integer, kind)
+        sketch.update(third)
+        merged.merge(sketch)
+    return merged.quantiles(STEP_RANKS)[None], STEP_ERROR + merged.rank_error
+
+
+def as_float32(values: FloatArray) -> FloatArray:
+    return values.astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("kind", ["kll", "req"])
+@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("shift", [0.0, 0.3, -2.0])
+def test_ks_and_wasserstein_are_scipys_within_the_stated_error(kind: SketchKind, name: str, shift: float) -> None:
+    rng = np.random.default_rng(3)
+    base = as_float32(DRAWS[name](rng, 20_000))
+    table = table_of(base, kind)
+    for n in (1, 40, 400, 30_000):
+        window = as_float32(DRAWS[name](rng, n) + shift)
+        steps, error = sketched(window, kind)
+        error += table.error
+        assert abs(ks_statistics(table, steps)[0] - ks_2samp(window, base, method="asymp").statistic) <= error
+        low, high = np.quantile(base, [0.001, 0.999], method="inverted_cdf")
+        true = wasserstein_distance(window.clip(low, high), base.clip(low, high))
+        span = table.high - table.low
+        assert (table.low, table.high) == (low, high)
+        assert abs(wasserstein(table, steps)[0] * table.scale - true) <= (error + STEP_ERROR) * span
+
+
+def test_a_window_that_is_its_baseline_is_no_distance_away() -> None:
+    base = as_float32(np.random.default_rng(1).normal(size=10 * STEPS))
+    table = table_of(base)
+    steps = exact_quantiles(np.sort(base), STEP_RANKS)[None]
+    assert ks_statistics(table, steps)[0] <= STEP_ERROR + table.error
+    assert wasserstein(table, steps)[0] == 0.0
+
+
+def test_both_sides_of_a_jump_are_looked_at() -> None:
+    """A point mass that moved by a hair is a distance of its whole mass, from above as from below."""
+    table = table_of(np.repeat([0.0, 1.0], 500))
+    for moved in (np.nextafter(np.float32(1), np.float32(2)), np.nextafter(np.float32(1), np.float32(0))):
+        steps, _ = sketched(np.repeat([0.0, float(moved)], 50))
+        assert ks_statistics(table, steps)[0] == pytest.approx(0.5, abs=STEP_ERROR)
+    assert ks_statistics(table, sketched(np.repeat([0.0, 1.0], 50))[0])[0] <= STEP_ERROR
+    assert ks_statistics(table, sketched(np.repeat([5.0], 50))[0])[0] == 1.0
+    assert ks_statistics(table, sketched(np.repeat([-5.0], 50))[0])[0] == 1.0
+    assert ks_statistics(table, sketched(np.repeat([0.5], 50))[0])[0] == pytest.approx(0.5, abs=STEP_ERROR)
+
+
+def test_what_32_bits_cannot_tell_apart_is_no_distance() -> None:
+    base = np.random.default_rng(2).normal(1e9, 300.0, 5000)
+    steps, error = sketched(base)
+    table = table_of(base)
+    assert ks_statistics(table, steps)[0] <= error + table.error
+    whole = np.round(base)
+    steps, error = sketched(whole, integer=True)
+    assert ks_statistics(table_of(whole, integer=True), steps)[0] <= error + table.error
+
+
+def test_the_scale_of_a_field_that_seldom_differs() -> None:
+    rare = np.where(np.arange(10_000) < 500, 3.0, 0.0)
+    table = table_of(rare)
+    assert (table.high - table.low, table.scale) == (3.0, 3.0)
+    assert wasserstein(table, sketched(np.repeat([3.0], 50))[0])[0] == pytest.approx(0.95, abs=2 * STEP_ERROR)
+    constant = table_of(np.repeat([7.0], 100))
+    assert np.isnan(wasserstein(constant, sketched(np.repeat([8.0], 50))[0])[0])
+    assert ks_statistics(constant, sketched(np.repeat([8.0], 50))[0])[0] == 1.0
+
+
+def test_numbers_at_the_end_of_the_range_do_no_harm() -> None:
+    table = QuantileTable(np.linspace(-1.0, 1.0, QUANTILE_RANKS) * np.finfo(float).max, 5000)
+    steps = np.full((1, STEPS), np.finfo(float).max)
+    assert ks_statistics(table, steps)[0] == pytest.approx(1.0, abs=2 / STEPS)
+    assert not np.isnan(ks_statistics(table, -steps)[0])
+    wasserstein(table, steps)
+
+
+def test_bad_tables_are_refused() -> None:
+    with pytest.raises(ValueError, match="1001 quantiles"):
+        QuantileTable([0.0, 1.0], 10)
+    with pytest.raises(ValueError, match="at least one value"):
+        QuantileTable(np.zeros(QUANTILE_RANKS), 0)
+
+
+def test_golden_thresholds() -> None:
+    assert ks_threshold(1000, 10_000) == pytest.approx(0.045043, abs=5e-7)
+    assert ks_threshold(10**6, 10**6, 2 * 0.002717) == pytest.approx(0.007355, abs=1e-6)
+    # φ divides n_h; without values nothing is ever called different.
+    assert ks_threshold(4000, 40_000, phi=4) == pytest.approx(0.045043, abs=5e-7)
+    assert ks_threshold([0, 1000], 10_000)[0] == np.inf
+
+
+@pytest.mark.parametrize(("n", "repetitions"), [(50, 200), (500, 200), (5000, 200), (10**6, 60)])
+def test_false_alarms_of_ks_are_at_most_nominal(n: int, repetitions: int) -> None:
+    """Every window is drawn and sketched value by value; at a million the sketch's error rules."""
+    rng = np.random.default_rng(n)
+    base = np.sort(rng.normal(size=100_000).astype(np.float32)).astype(float)
+    table = table_of(base)
+    sketches = []
+    for _ in range(repetitions):
+        sketch = numeric_sketch(False, "kll")
+        sketch.update(rng.standard_normal(n, np.float32))
+        sketches.append(sketch)
+    steps = np.concatenate([sketch.quantiles(STEP_RANKS)[None] for sketch in sketches])
+    error = table.error + STEP_ERROR + np.array([sketch.rank_error for sketch in sketches])
+    rejected = ks_statistics(table, steps) > ks_threshold(n, table.m, error)
+    assert rejected.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repetitions)
+    if n == 10**6:
+        # So can the test fail: taken as exact, the sketch's error is called drift.
+        exact = ks_statistics(table, steps) > ks_threshold(n, table.m)
+        assert exact.mean() > 0.4
+        assert not rejected.any()
+    shifted = ks_statistics(table, as_float32(steps + 0.5)) > ks_threshold(n, table.m, error)
+    assert shifted.mean() > (0.6 if n == 50 else 0.999)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_jensen_shannon_is_scipys(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, rng.integers(1, 5))
+    starts = np.cumsum(sizes) - sizes
+    base = rng.poisson(3, sizes.sum()) * rng.integers(0, 2, sizes.sum())
+    window = rng.poisson(2, (3, sizes.sum()))
+    found = jensen_shannon(base, window, starts)
+    for g, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        span = slice(start, start + size)
+        for w in range(3):
+            one, other = base[span], window[w, span]
+            if not one.sum() or not other.sum():
+                assert np.isnan(found[w, g])
+            else:
+                assert found[w, g] == pytest.approx(np.nan_to_num(jensenshannon(one, other, base=2)), abs=1e-7)
+
+
+def test_jensen_shannon_of_what_shares_nothing_of_what_is_equal_and_of_small_shifts() -> None:
+    found = jensen_shannon([5, 5, 0, 5, 5], [[0, 0, 9, 50, 50], [0, 0, 0, 0, 1]], [0, 3])
+    np.testing.assert_allclose(found, [[1.0, 0.0], [np.nan, jensenshannon([5, 5], [0, 1], base=2)]], atol=1e-12)
+    shares = np.full(10, 0.1)
+    moved = shares + np.linspace(-0.004, 0.004, 10)
+    psi = ((moved - shares) * np.log(moved / shares)).sum()
+    assert jensen_shannon(shares, moved, [0])[0, 0] ** 2 * np.log(2) == pytest.approx(psi / 8, rel=1e-2)
+    # Every window may be expected to look different.
+    both = jensen_shannon([[1, 1], [3, 1]], [[1, 1], [3, 1]], [0])
+    np.testing.assert_allclose(both, [[0.0], [0.0]], atol=1e-9)
+    with pytest.raises(ValueError, match="do not fit"):
+        jensen_shannon([1, 1], [[1, 2, 3]], [0])

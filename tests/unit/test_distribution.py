@@ -1,0 +1,136 @@
+"""A range is judged as the monitor judges a window of the same panes: by the hours of the week too, and per slice."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract, Field, Window
+
+from cli.distribution.read import Asked, Counted
+from cli.distribution.reckon import Wanted, reckon
+from sketches.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
+from sketches.layout import EVENTS, Layout
+from streams.monitor.judge import judge
+from streams.monitor.rows import pane_columns
+from streams.monitor.series import Compiled, Series
+from streams.slots import slots_of
+from warehouse.tables import table_of
+
+ZONE = "Europe/Berlin"
+HOUR_S, DAY_S = 3_600, 86_400
+FROM_S = int(datetime(2026, 10, 24, tzinfo=ZoneInfo(ZONE)).timestamp())
+"""The night that ends summer time lies in the second day."""
+DAYS = 3
+
+
+def shares() -> np.ndarray:
+    """Per slot: two bins that change with the hour, and nulls."""
+    high = 0.1 + 0.75 * (np.arange(168) % 24 >= 12)
+    return np.stack([0.98 - high, high, np.full(168, 0.02)], axis=1)
+
+
+def make_baseline(*, slots: bool) -> Baseline:
+    x = np.random.default_rng(1).multinomial(np.full(168, 900), shares())
+    phi = {"1d": Phi(3.5, 40, "ok"), "6h": Phi(1.5, 40, "ok")}
+    field = FieldBaseline(
+        name="x",
+        kind="numeric",
+        edges=(0.0,),
+        slots={SLOT_NAMES[s]: tuple(row) for s, row in enumerate(x.tolist())} if slots else {},
+        slices={ALL: SliceCounts(cells=tuple(x.sum(axis=0).tolist()), phi=phi)},
+    )
+    rows = int(x.sum())
+    return Baseline(
+        model="m", version="1", rows=rows, slice_rows={ALL: rows}, timezone=ZONE if slots else "", fields=(field,)
+    )
+
+
+def make_series(contract: Contract, baseline: Baseline) -> Series:
+    series = Series("1", baseline.id, Compiled.of(Layout(baseline)), contract, first_s=0)
+    rng = np.random.default_rng(2)
+    for start_s in range(FROM_S, FROM_S + DAYS * DAY_S, contract.pane_s):
+        pane = series.panes[start_s] = series.empty_pane(start_s)
+        slot = int(slots_of(np.array([start_s]), max(HOUR_S, contract.pane_s), ZONE)[0])
+        at = int(series.layout.starts[0])
+        tilted = shares()[slot] * [1.1, 0.8, 1.0]
+        pane.counts[0, at : at + 3] = rng.multinomial(int(rng.integers(1, 400)), tilted / tilted.sum())
+        pane.counts[0, EVENTS] = pane.counts[0, at : at + 3].sum()
+    for hour_s in range(FROM_S, FROM_S + DAYS * DAY_S, HOUR_S):
+        inside = [pane.counts for start, pane in series.panes.items() if hour_s <= start < hour_s + HOUR_S]
+        series.hours[hour_s] = sum(inside, start=series.layout.empty_counts())
+    return series
+
+
+def counted(series: Series, start_s: int, end_s: int) -> Counted:
+    panes = [pane for start, pane in sorted(series.panes.items()) if start_s <= start < end_s]
+    columns = pane_columns(series, panes, 0, series.contract.pane_s, np.ones(len(panes), bool))
+    table = table_of("panes", columns)
+    at = table.schema.get_field_index("pane_start")
+    table = table.set_column(at, "pane_start", table.column(at).cast(pa.int64()).cast(pa.uint32()))
+    return Counted(
+        Asked("m", "x", start_s, end_s), "1", series.baseline_id, series.contract, series.layout, 0, 0, table
+    )
+
+
+@pytest.mark.parametrize("slots", [True, False])
+@pytest.mark.parametrize("season", ["hour_of_week", "none"])
+@pytest.mark.parametrize(("pane_s", "window"), [(600, Window(6 * HOUR_S, HOUR_S)), (HOUR_S, Window(DAY_S, HOUR_S))])
+def test_psi_is_the_monitors(pane_s: int, window: Window, season: str, slots: bool) -> None:
+    baseline = make_baseline(slots=slots)
+    contract = Contract(
+        model="m",
+        timezone=ZONE,
+        pane_s=pane_s,
+        windows=(window,),
+        fields=(Field(name="x", type="float", source="features.x"),),
+    )
+    contract = msgspec.structs.replace(contract, season=season)
+    series = make_series(contract, baseline)
+    ends = list(range(FROM_S + window.length_s, FROM_S + DAYS * DAY_S + 1, 7 * HOUR_S))
+    every = np.ones(len(ends), bool)
+    drift, _ = judge(series, window, ends, np.zeros(len(ends)), every, 1, 1, always=every)
+    assert drift is not None
+    levels = drift["level"].to_pylist()
+    for i, end in enumerate(ends):
+        psi = reckon(counted(series, end - window.length_s, end), Wanted()).psi
+        assert psi is not None
+        assert (psi.psi, psi.low, psi.high) == (drift["psi"][i], drift["psi_low"][i], drift["psi_high"][i])
+        assert (psi.level, psi.df, psi.phi, psi.phi_window) == (levels[i], drift["df"][i], drift["phi"][i], window.name)
+        assert psi.is_seasonal == (slots and season == "hour_of_week")
+
+
+@pytest.mark.parametrize(
+    ("length_s", "name"), [(HOUR_S, "6h"), (11 * HOUR_S, "6h"), (12 * HOUR_S, "1d"), (9 * DAY_S, "1d")]
+)
+def test_other_ranges_take_the_phi_of_the_nearest_length(length_s: int, name: str) -> None:
+    contract = Contract(
+        model="m",
+        pane_s=HOUR_S,
+        windows=(Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S)),
+        fields=(Field(name="x", type="float", source="features.x"),),
+    )
+    series = make_series(contract, make_baseline(slots=False))
+    psi = reckon(counted(series, FROM_S, FROM_S + length_s), Wanted()).psi
+    assert psi is not None
+    assert (psi.phi_window, psi.phi) == (name, {"6h": 1.5, "1d": 3.5}[name])
+
+
+def test_what_training_never_held_has_no_psi() -> None:
+    baseline = make_baseline(slots=False)
+    field = msgspec.structs.replace(baseline.fields[0], slices={ALL: SliceCounts(cells=(0, 0, 0))})
+    contract = Contract(
+        model="m",
+        pane_s=HOUR_S,
+        windows=(Window(DAY_S, HOUR_S),),
+        fields=(Field(name="x", type="float", source="features.x"),),
+    )
+    series = make_series(contract, msgspec.structs.replace(baseline, fields=(field,)))
+    found = reckon(counted(series, FROM_S, FROM_S + DAY_S), Wanted())
+    assert found.psi is None
+    assert [share.training for share in found.shares] == [None, None, None]
+    assert found.n == sum(share.n for share in found.shares) > 0

@@ -1,0 +1,78 @@
+"""q-values over the fields of a window, against the golden row and scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import false_discovery_control
+
+from sketches.fdr import q_values
+
+P = [0.001, 0.012, 0.02, 0.03, 0.2, 0.6]
+W = [3, 1, 1, 1, 0.5, 0.5]
+Q = [0.002333, 0.042, 0.046667, 0.0525, 0.56, 1.0]
+
+
+def test_golden() -> None:
+    np.testing.assert_allclose(q_values(P, W), [Q], atol=5e-7)
+
+
+def test_only_the_proportions_of_weights_count() -> None:
+    np.testing.assert_allclose(q_values(P, [7 * w for w in W]), q_values(P, W), rtol=1e-12)
+
+
+@given(arrays(float, st.integers(1, 30), elements=st.floats(0, 1)))
+def test_without_weights_it_is_scipys(p: np.ndarray) -> None:
+    np.testing.assert_allclose(q_values(p)[0], false_discovery_control(p), rtol=1e-12, atol=0)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_many_windows_and_families_at_once_are_as_each_alone(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    windows, groups = int(rng.integers(1, 5)), int(rng.integers(1, 12))
+    p = rng.random((windows, groups)) ** 3
+    weights = rng.choice([0.5, 1.0, 2.0], groups)
+    family = rng.integers(0, 3, groups)
+    compared = rng.random((windows, groups)) < 0.7
+    found = q_values(p, weights, family=family, compared=compared)
+    assert np.array_equal(np.isnan(found), ~compared)
+    for w in range(windows):
+        for s in range(3):
+            chosen = compared[w] & (family == s)
+            alone = q_values(p[w, chosen], weights[chosen])[0]
+            np.testing.assert_allclose(found[w, chosen], alone, rtol=1e-12)
+
+
+def test_a_family_without_enough_data_has_no_q() -> None:
+    assert np.isnan(q_values([[0.1, 0.2]], compared=False)).all()
+    assert q_values(np.empty((3, 0))).shape == (3, 0)
+    assert q_values(np.empty((0, 2)), [1, 2], family=[0, 0]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, np.nan])
+def test_what_is_no_probability_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match="p-values lie in"):
+        q_values([0.5, p])
+    assert q_values([0.5, p], compared=[True, False])[0, 0] == 0.5
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
+def test_what_is_no_weight_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        q_values([0.5, 0.5], [1.0, weight])
+
+
+def test_false_discoveries_are_as_rare_as_promised() -> None:
+    """Of what has q ≤ 0.1, at most a tenth is false on average, also where weights guess wrong."""
+    rng = np.random.default_rng(11)
+    true = np.arange(40) < 8
+    weights = np.where(np.arange(40) % 2, 0.5, 1.5)
+    p = rng.random((4000, 40))
+    p[:, true] **= 8
+    called = q_values(p, weights) <= 0.1
+    share = (called & ~true).sum(axis=1) / np.maximum(called.sum(axis=1), 1)
+    assert share.mean() <= 0.1 * 32 / 40 + 4 * share.std() / np.sqrt(len(share))
+    assert called[:, true].mean() > 0.3

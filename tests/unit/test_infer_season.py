@@ -1,0 +1,194 @@
+"""What infer learns by the hours of the week: counts per hour, φ with them, and what it warns of."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from barograph.contract import Window
+from barograph.contract_yaml import load_contract
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from cli.infer import hours
+from cli.infer.errors import OptionError
+from cli.infer.learn import InferOptions, InferResult, infer
+from cli.infer.profile import Roles
+from cli.main import app
+from sketches.baseline import ALL, SLOT_NAMES, load_baseline
+from sketches.bins import PsiBins
+from sketches.layout import Layout
+from sketches.noncentral import chi2_median
+from sketches.psi import psi_values
+from sketches.season import Season
+from streams.slots import slots_of
+
+ZONE = "America/New_York"
+HOUR_S, WEEK_S = 3_600, 7 * 86_400
+MONDAY_S = int(datetime(2026, 2, 2, tzinfo=ZoneInfo(ZONE)).timestamp())
+WINDOWS = (Window(900, 900), Window(HOUR_S, HOUR_S), Window(86_400, HOUR_S))
+IntArray = NDArray[np.int64]
+
+
+def traffic(weeks: int, per_hour: int, *, repeats: float = 0.0, seed: int = 1) -> pa.Table:
+    """Hours that differ by the hour of the day, over the begin of summer time; `repeats` shifts each hour by chance."""
+    rng = np.random.default_rng(seed)
+    n_hours = weeks * 168
+    events = rng.poisson(per_hour, n_hours)
+    hour = np.repeat(np.arange(n_hours), events)
+    at_s = MONDAY_S + hour * HOUR_S + rng.integers(0, HOUR_S, len(hour))
+    slot = slots_of(at_s, HOUR_S, ZONE) % 24
+    x = rng.normal(size=len(hour)) + 1.5 * np.cos(2 * np.pi * slot / 24) + repeats * rng.normal(size=n_hours)[hour]
+    colour = np.where(rng.random(len(hour)) < 0.1 + 0.8 * (slot < 12), "red", rng.choice(["green", "blue"], len(hour)))
+    rare = rng.random(len(hour)) < 0.003
+    order = rng.permutation(len(hour))
+    return pa.table(
+        {
+            "at": pa.array(at_s[order] * 1_000, pa.timestamp("ms", "UTC")),
+            "x": x[order],
+            "colour": np.where(rare, "violet", colour)[order],
+        }
+    )
+
+
+def learned(table: pa.Table, folder: Path, season: str = "hour_of_week", pane_s: int = 60) -> InferResult:
+    path = folder / "train.parquet"
+    pq.write_table(table, path, row_group_size=1_000)
+    options = InferOptions(
+        table=path,
+        model="m",
+        version="1",
+        roles=Roles(time="at"),
+        windows=tuple(window for window in WINDOWS if window.hop_s % pane_s == 0),
+        pane_s=pane_s,
+        timezone=ZONE,
+        season=season,  # type: ignore[arg-type]
+    )
+    return infer(options)
+
+
+def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
+    """Against Python's own calendar, row by row."""
+    table = traffic(weeks=7, per_hour=12)
+    rows = table.num_rows
+    at = [moment.astimezone(ZoneInfo(ZONE)) for moment in table.column("at").to_pylist()]
+    untimed = np.arange(rows) % 50 == 0
+    table = table.set_column(
+        0, "at", pa.array([None if u else m for u, m in zip(untimed, at, strict=True)], pa.timestamp("ms", "UTC"))
+    )
+    result = learned(table, tmp_path)
+    baseline = result.baseline
+    assert baseline.timezone == ZONE == result.contract.timezone
+    assert result.contract.season == "hour_of_week"
+    slots = np.array([moment.weekday() * 24 + moment.hour for moment in at])
+    x, colour = baseline.fields
+    cells = np.searchsorted(x.edges, table.column("x").to_numpy(), side="right")
+    names = table.column("colour").to_numpy()
+    assert set(x.slots) == set(SLOT_NAMES)
+    bins = [*(c for c in colour.categories if c != "violet"), "violet"]
+    for slot, name in enumerate(SLOT_NAMES):
+        mine = (slots == slot) & ~untimed
+        assert x.slots[name] == tuple(np.bincount(cells[mine], minlength=x.n_cells).tolist())
+        # The rare category is in `other`, and the last bin is null.
+        assert colour.slots[name] == (*(int((names[mine] == c).sum()) for c in bins), 0)
+    assert sum(map(sum, x.slots.values())) == rows - int(untimed.sum())
+    assert load_baseline(_written(result, tmp_path), "b") == baseline
+
+
+def _written(result: InferResult, folder: Path) -> bytes:
+    from cli.infer.files import write_result
+
+    return write_result(result, folder / "out").baseline.read_bytes()
+
+
+@pytest.mark.parametrize("pane_s", [60, HOUR_S])
+def test_phi_with_the_hours_is_one_where_the_season_is_all_there_is(tmp_path: Path, pane_s: int) -> None:
+    table = traffic(weeks=6, per_hour=250)
+    by_hours, whole = (learned(table, tmp_path, season, pane_s).baseline for season in ("hour_of_week", "none"))
+    for field in by_hours.fields:
+        for name, phi in field.slices[ALL].phi.items():
+            assert phi.value < 1.12, (field.name, name)
+    assert whole.fields[0].slices[ALL].phi["1h"].value > 10
+    # Nothing else differs.
+    assert [f.slices[ALL].cells for f in by_hours.fields] == [f.slices[ALL].cells for f in whole.fields]
+
+
+def test_phi_with_the_hours_is_that_of_the_weeks_to_come(tmp_path: Path) -> None:
+    """Hours that are shifted as a whole: what training says of its own windows holds for others.
+
+    Windows that were in the hours they are held against would show (4 − 1)/(4 + 1) of it.
+    """
+    table = traffic(weeks=4, per_hour=300, repeats=0.5)
+    baseline = learned(table, tmp_path).baseline
+    said = baseline.fields[0].slices[ALL].phi["1h"].value
+    later = traffic(weeks=4, per_hour=300, repeats=0.5, seed=9)
+    at_s = later.column("at").cast(pa.int64()).to_numpy() // 1_000
+    bins = PsiBins(Layout(baseline))
+    season = Season(bins)
+    hour = (at_s - MONDAY_S) // HOUR_S
+    edges = baseline.fields[0].edges
+    cells = np.searchsorted(edges, later.column("x").to_numpy(), side="right")
+    window = np.zeros((int(hour.max()) + 1, bins.n_bins), dtype=np.int64)
+    np.add.at(window, (hour, bins.starts[0] + cells), 1)
+    slots = slots_of(MONDAY_S + np.arange(len(window)) * HOUR_S, HOUR_S, ZONE)
+    ratios = []
+    for w, slot in enumerate(slots.tolist()):
+        n = np.full((1, 1, len(season.groups)), window[w].sum())
+        _, df, t, _ = psi_values(bins.base_bins, window[w : w + 1], bins.starts, expected=season.expectation([slot], n))
+        ratios.append(float(t[0, 0] / chi2_median(df)[0, 0]))
+    assert said > 4
+    assert said == pytest.approx(float(np.median(ratios)), rel=0.12)
+
+
+@pytest.mark.parametrize(("rows", "counts"), [(1, 1), (700, 5_000)])
+def test_chunks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: int, counts: int) -> None:
+    table = traffic(weeks=3, per_hour=4)
+    expected = learned(table, tmp_path).baseline
+    monkeypatch.setattr(hours, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(hours, "CHUNK_COUNTS", counts)
+    assert learned(table, tmp_path).baseline == expected
+
+
+def test_a_table_without_a_season_keeps_its_ids(tmp_path: Path) -> None:
+    result = learned(traffic(weeks=2, per_hour=5), tmp_path, "none")
+    assert result.baseline.timezone == ""
+    assert all(not field.slots for field in result.baseline.fields)
+    assert b"slots" not in _written(result, tmp_path)
+    assert "season" not in (tmp_path / "out" / "m.yaml").read_text()
+
+
+def test_few_rows_and_few_weeks_are_warned_of(tmp_path: Path) -> None:
+    few = learned(traffic(weeks=3, per_hour=20), tmp_path).warnings
+    assert any(re.match(r"Training covers 3\.0 weeks, .* under 4 times", text) for text in few)
+    [hours_] = [text for text in few if "hours of the week hold under 500 rows" in text]
+    assert hours_.startswith("168 of 168 hours")
+    many = learned(traffic(weeks=5, per_hour=150), tmp_path).warnings
+    assert not [text for text in many if "of the week" in text]
+
+
+def test_a_season_needs_event_times(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(traffic(weeks=1, per_hour=2), path)
+    with pytest.raises(OptionError, match=r"--season hour_of_week takes event times: name their column with --time"):
+        infer(InferOptions(table=path, model="m", version="1", season="hour_of_week"))
+
+
+def test_the_command_writes_both(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(traffic(weeks=2, per_hour=5), path)
+    arguments = ["infer", str(path), "--model", "m", "--version", "1", "--time", "at", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--season", "hour_of_week", "--timezone", ZONE])
+    assert done.exit_code == 0, done.output
+    assert f"Hours of the week in {ZONE}: " in done.output
+    contract = load_contract(tmp_path / "m.yaml")
+    assert (contract.season, contract.timezone) == ("hour_of_week", ZONE)
+    baseline = load_baseline((tmp_path / "m.1.baseline.json").read_bytes(), "b")
+    assert baseline.timezone == ZONE
+    wrong = CliRunner().invoke(app, [*arguments, "--season", "daily"])
+    assert wrong.exit_code == 2

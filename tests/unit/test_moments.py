@@ -1,0 +1,98 @@
+"""Shifts of mean and standard deviation against plain numpy and scipy, and the coverage of their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kurtosis as sample_kurtosis
+from scipy.stats import ttest_ind
+
+from sketches.distances import STEP_RANKS, FloatArray
+from sketches.moments import MomentShifts, Spread, kurtosis, moment_shifts
+from sketches.quantiles import exact_quantiles
+
+
+def shifts(windows: FloatArray, base: Spread, phi: float = 1.0) -> MomentShifts:
+    moved = windows - base.mean
+    steps = np.stack([exact_quantiles(np.sort(window), STEP_RANKS) for window in windows])
+    n = np.full(len(windows), windows.shape[1])
+    return moment_shifts(n, moved.sum(axis=1), (moved**2).sum(axis=1), kurtosis(steps), base, phi)
+
+
+def test_values_and_the_interval_are_scipys() -> None:
+    rng = np.random.default_rng(4)
+    base, window = rng.normal(50.0, 4.0, 3000), rng.normal(51.0, 6.0, 200)
+    spread = Spread(base.mean(), base.std(), len(base), 3.0)
+    found = shifts(window[None], spread)
+    assert found.mean[0] == pytest.approx(window.mean(), rel=1e-12)
+    assert found.shift[0] == pytest.approx((window.mean() - base.mean()) / base.std(), rel=1e-9)
+    assert found.ratio[0] == pytest.approx(window.std(ddof=1) / base.std(), rel=1e-9)
+    interval = ttest_ind(window, base, equal_var=False).confidence_interval(0.95)
+    # A baseline's deviation is that of all its values, a sample's is larger by 1/(2m).
+    assert found.shift_low[0] == pytest.approx(interval.low / base.std(), rel=1e-3)
+    assert found.shift_high[0] == pytest.approx(interval.high / base.std(), rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [50, 1000])
+@pytest.mark.parametrize(
+    ("name", "least_shift", "least_ratio"),
+    [("normal", 0.93, 0.93), ("uniform", 0.93, 0.93), ("exponential", 0.91, 0.93)],
+)
+def test_the_intervals_cover_the_truth(n: int, name: str, least_shift: float, least_ratio: float) -> None:
+    rng = np.random.default_rng(5)
+    drawn = {
+        "normal": rng.standard_normal((1000, n)),
+        "uniform": rng.random((1000, n)),
+        "exponential": rng.standard_exponential((1000, n)),
+    }[name]
+    mean, std, kappa = {"normal": (0, 1, 3), "uniform": (0.5, 12**-0.5, 1.8), "exponential": (1, 1, 9)}[name]
+    base = Spread(float(mean), float(std), 10**7, float(kappa))
+    # Drifted: a mean half a deviation higher, a deviation a fifth larger.
+    found = shifts(mean + std * 0.5 + 1.2 * (drawn - mean), base)
+    assert np.mean((found.shift_low <= 0.5) & (found.shift_high >= 0.5)) >= least_shift
+    assert np.mean((found.ratio_low <= 1.2) & (found.ratio_high >= 1.2)) >= least_ratio
+    assert np.mean((found.shift_low > 0) | (found.shift_high < 0)) > 0.5
+
+
+def test_phi_divides_n() -> None:
+    rng = np.random.default_rng(6)
+    windows = rng.standard_normal((1, 4000))
+    base = Spread(0.0, 1.0, 10**9, 3.0)
+    plain, dependent = shifts(windows, base), shifts(windows, base, phi=100.0)
+    assert dependent.shift[0] == plain.shift[0]
+    wider = (dependent.shift_high - dependent.shift_low) / (plain.shift_high - plain.shift_low)
+    assert wider[0] == pytest.approx(10.0, rel=0.05)
+    assert dependent.ratio_high[0] / dependent.ratio[0] > plain.ratio_high[0] / plain.ratio[0]
+
+
+def test_what_is_not_known_is_nan() -> None:
+    base = Spread(2.0, 1.0, 1000, 3.0)
+    found = moment_shifts([0, 1, 2, 5], [0.0, 1.0, 2.0, np.inf], [0.0, 1.0, 2.0, np.inf], [1.0, 1.0, 1.0, 1.0], base)
+    np.testing.assert_array_equal(found.mean, [np.nan, 3.0, 3.0, np.nan])
+    np.testing.assert_array_equal(np.isnan(found.shift_low), [True, True, False, True])
+    np.testing.assert_array_equal(found.ratio, [np.nan, np.nan, 0.0, np.nan])
+    constant = moment_shifts([10], [10.0], [10.0], [1.0], Spread(2.0, 0.0, 1000, 1.0))
+    assert constant.mean[0] == 3.0
+    assert np.isnan([constant.shift[0], constant.shift_low[0], constant.ratio[0], constant.ratio_high[0]]).all()
+    # So much dependence that the window is less than one reading: the shift is shown, no interval is.
+    one = moment_shifts([100], [50.0], [100.0], [3.0], base, phi=200.0)
+    assert one.shift[0] == 0.5
+    assert np.isnan([one.shift_low[0], one.ratio_low[0]]).all()
+
+
+def test_one_kurtosis_stands_for_the_other() -> None:
+    def factor(window: float, base: float) -> float:
+        found = moment_shifts([100], [0.0], [100.0], [window], Spread(0.0, 1.0, 1000, base))
+        return float(found.ratio_high[0] / found.ratio[0])
+
+    assert factor(np.nan, 3.0) == factor(3.0, np.nan) == factor(3.0, 3.0)
+    assert np.isnan(factor(np.nan, np.nan))
+    assert np.isnan(kurtosis(np.array([[1.0, np.nan]]))[0])
+
+
+def test_kurtosis_is_that_of_the_quantiles_and_never_overflows() -> None:
+    values = np.random.default_rng(7).standard_normal(1000)
+    assert kurtosis(np.sort(values)[None])[0] == pytest.approx(sample_kurtosis(values, fisher=False), rel=1e-9)
+    big = np.linspace(-1.0, 1.0, 1000) * np.finfo(float).max
+    np.testing.assert_allclose(kurtosis(np.stack([big / 2, np.full(1000, 1e300)])), [1.8, 1.0], rtol=1e-3)
+    assert kurtosis(big[None])[0] >= 1.0

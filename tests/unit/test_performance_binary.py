@@ -1,0 +1,196 @@
+"""Metrics of models with two classes, against scikit-learn on raw data, and golden values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from barograph.contract_check import METRICS
+from sklearn import metrics as sklearn_metrics
+
+from sketches.performance.auc import auc_and_variance, auc_metric
+from sketches.performance.binary import binary_metrics
+from sketches.performance.bins import first_positive, score_edges, score_histogram
+from sketches.performance.metric import difference, mean, proportion
+from sketches.rates import newcombe
+from tests.support.performance import confusion, drawn, measured
+
+GOLDEN_SCORES = [0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6]
+GOLDEN_LABELS = [0, 0, 1, 1, 1, 0, 1, 0]
+
+
+def test_golden_auc() -> None:
+    hist = score_histogram(GOLDEN_SCORES, score_edges(0.5), GOLDEN_LABELS)
+    value, variance = auc_and_variance(hist)
+    metric = auc_metric(hist)
+    assert (value.item(), variance.item()) == pytest.approx((0.875, 0.020833), abs=5e-7)
+    assert (metric.low.item(), metric.high.item()) == pytest.approx((0.345117, 0.989360), abs=1e-6)
+    assert not metric.enough.item()
+
+
+def test_golden_wilson() -> None:
+    metric = proportion(50, 1000)
+    assert (metric.value.item(), metric.low.item(), metric.high.item()) == pytest.approx(
+        (0.05, 0.038130, 0.065314), abs=5e-7
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.13])
+def test_against_scikit_learn(threshold: float) -> None:
+    scores, labels = drawn(np.random.default_rng(1), (5_000,), -1.0, 1.5)
+    scores[:4] = [0.0, 1.0, 1e-9, threshold]
+    found = measured(scores, labels, threshold)
+    predicted = scores >= threshold
+    exact = {
+        "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
+        "precision": sklearn_metrics.precision_score(labels, predicted),
+        "recall": sklearn_metrics.recall_score(labels, predicted),
+        "f1": sklearn_metrics.f1_score(labels, predicted),
+        "log_loss": sklearn_metrics.log_loss(labels, scores),
+        "brier": sklearn_metrics.brier_score_loss(labels, scores),
+    }
+    assert set(found) == set(METRICS["binary"])
+    for name, expected in exact.items():
+        assert found[name].value.item() == pytest.approx(expected, abs=1e-9), name
+    assert found["auc"].value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
+    for name, metric in found.items():
+        assert metric.low.item() <= metric.value.item() <= metric.high.item(), name
+        assert metric.enough.item(), name
+
+
+@pytest.mark.parametrize(
+    ("mean_odds", "spread", "limit"),
+    [
+        (-1.0, 1.5, 1e-4),
+        (2.0, 1.5, 1e-4),  # two standard deviations of covariate shift
+        (3.5, 1.5, 2e-4),
+        (-7.7, 1.6, 2e-4),  # 0.2 % positives
+        (-2.0, 3.0, 2e-5),
+        (-1.0, 0.5, 2e-4),
+    ],
+)
+def test_auc_from_bins_errs_little(mean_odds: float, spread: float, limit: float) -> None:
+    """A million rows; error of the binned figure itself, as the chance of labels is in both."""
+    scores, labels = drawn(np.random.default_rng(8), (1_000_000,), mean_odds, spread)
+    if mean_odds < -7.0:
+        assert labels.mean() == pytest.approx(0.002, rel=0.3)
+    value, _ = auc_and_variance(score_histogram(scores, score_edges(0.3), labels))
+    assert value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=limit)
+
+
+@pytest.mark.parametrize("leaves", [4, 20])
+def test_auc_of_few_distinct_scores(leaves: int) -> None:
+    scores, labels = drawn(np.random.default_rng(9), (200_000,), 0.0, 1.5)
+    ends = np.quantile(scores, np.arange(1, leaves) / leaves)
+    rounded = np.quantile(scores, (np.arange(leaves) + 0.5) / leaves)[np.searchsorted(ends, scores)]
+    value, _ = auc_and_variance(score_histogram(rounded, score_edges(0.5), labels))
+    assert value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, rounded), abs=2e-4)
+
+
+def test_delong_variance_against_placements_of_raw_scores() -> None:
+    """Rounded to bins' own scores, so that ties are the same, against the definition pair by pair."""
+    rng = np.random.default_rng(10)
+    edges = score_edges(0.5)
+    scores = edges[rng.integers(60, 130, 300)]
+    labels = rng.random(300) < scores
+    above = scores[labels][:, None] - scores[~labels][None, :]
+    order = (above > 0.0) + 0.5 * (above == 0.0)
+    expected = order.mean(axis=1).var(ddof=1) / labels.sum() + order.mean(axis=0).var(ddof=1) / (~labels).sum()
+    value, variance = auc_and_variance(score_histogram(scores, edges, labels))
+    assert value.item() == pytest.approx(order.mean(), abs=1e-12)
+    assert variance.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_auc_of_perfect_order_has_an_interval() -> None:
+    labels = np.repeat([False, True], 30)
+    metric = auc_metric(score_histogram(np.where(labels, 0.9, 0.1), score_edges(0.5), labels))
+    assert metric.value.item() == metric.high.item() == 1.0
+    assert 0.8 < metric.low.item() < 0.95
+    assert metric.enough.item()
+
+
+def test_losses_without_sums_are_those_of_the_bins_mean_scores() -> None:
+    scores, labels = drawn(np.random.default_rng(11), (20_000,), -1.0, 1.5)
+    edges = score_edges(0.5)
+    found = binary_metrics(score_histogram(scores, edges, labels), confusion(labels, scores >= 0.5), edges)
+    exact = measured(scores, labels)
+    for name in ("log_loss", "brier"):
+        assert found[name].value.item() == pytest.approx(exact[name].value.item(), rel=1e-3)
+        assert found[name].high.item() == pytest.approx(exact[name].high.item(), rel=2e-3)
+
+
+def test_a_model_without_scores_has_metrics_of_its_classes_only() -> None:
+    found = binary_metrics(None, [[30, 10, 20, 40]], score_edges(0.5))
+    assert found["accuracy"].value == pytest.approx([0.7])
+    assert np.isnan(found["auc"].value).all()
+    assert not found["auc"].enough.any()
+
+
+def test_enough_needs_twenty_of_either_class_and_of_the_denominator() -> None:
+    confusions = [[20, 0, 0, 20], [19, 1, 0, 100], [10, 0, 10, 100], [100, 0, 100, 19]]
+    found = binary_metrics(None, confusions, score_edges(0.5))
+    assert found["accuracy"].enough.tolist() == [True, False, True, False]
+    assert found["precision"].enough.tolist() == [True, False, False, False]
+    assert found["recall"].enough.tolist() == [True, False, True, False]
+
+
+def test_a_window_alone_gets_the_same_bits() -> None:
+    scores, labels = drawn(np.random.default_rng(5), (7, 400), -1.0, 1.5)
+    together = measured(scores, labels)
+    for window in range(7):
+        alone = measured(scores[window : window + 1], labels[window : window + 1])
+        for name, metric in together.items():
+            assert metric.value[window] == alone[name].value[0], name
+            assert (metric.low[window], metric.high[window]) == (alone[name].low[0], alone[name].high[0]), name
+
+
+def test_first_positive_bin() -> None:
+    edges = score_edges(0.13)
+    first = first_positive(edges, 0.13)
+    assert np.searchsorted(edges, 0.13, "right") == first
+    assert np.searchsorted(edges, np.nextafter(0.13, 0.0), "right") == first - 1
+    assert edges.size == score_edges(0.5).size + 1 == 194
+    with pytest.raises(ValueError, match="no edge"):
+        first_positive(edges, 0.2)
+    with pytest.raises(ValueError, match="finite"):
+        score_edges(float("nan"))
+
+
+def test_wrong_shapes_are_refused() -> None:
+    edges = score_edges(0.5)
+    for hist, counts in ((np.zeros((9, 3)), np.zeros(4)), (np.zeros((edges.size + 1, 3)), np.zeros(3))):
+        with pytest.raises(ValueError, match=r"of shape \(\.\.\., "):
+            binary_metrics(hist, counts, edges)
+    with pytest.raises(ValueError, match="φ"):
+        binary_metrics(None, np.zeros(4), edges, phi=0.5)
+
+
+def test_phi_widens_and_takes_from_enough() -> None:
+    scores, labels = drawn(np.random.default_rng(6), (100,), 0.0, 1.5)
+    one, four = measured(scores, labels), measured(scores, labels, phi=4.0)
+    for name, metric in one.items():
+        if name != "calibration_error":  # of which φ takes more as chance
+            assert metric.value == four[name].value, name
+        wider = (four[name].high - four[name].low) / (metric.high - metric.low)
+        assert 1.3 < wider < 2.4, name
+        assert metric.enough.item(), name
+        assert not four[name].enough.item(), name
+
+
+def test_difference_of_proportions_is_newcombes() -> None:
+    found = difference(proportion(20, 1000), proportion(0, 100_000))
+    delta, low, high = newcombe(20, 1000, 0, 100_000)
+    assert (found.value.item(), found.low.item(), found.high.item()) == pytest.approx(
+        (delta.item(), low.item(), high.item())
+    )
+    assert (found.low.item(), found.high.item()) == pytest.approx((0.012984, 0.030690), abs=5e-7)
+
+
+def test_nothing_is_known_of_nothing() -> None:
+    edges = score_edges(0.5)
+    found = binary_metrics(np.zeros((2, edges.size + 1, 3)), np.zeros((2, 4)), edges)
+    for metric in found.values():
+        assert metric.value.shape == (2,)
+        assert np.isnan([metric.value, metric.low, metric.high]).all()
+        assert not metric.enough.any()
+    assert np.isnan(mean([1.0, 0.3, 0.09]).low)
+    assert mean([1.0, 0.3, 0.09]).value == 0.3

@@ -1,0 +1,167 @@
+"""Estimates before labels: right under covariate shift, wrong under concept drift, and known to be so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+
+from sketches.performance.bins import first_positive, mean_scores, score_edges, score_histogram
+from sketches.performance.calibration_map import CalibrationMap, learn_calibration
+from sketches.performance.cbpe import cbpe_metrics, cbpe_trust, realised_error
+from sketches.performance.metric import Metric
+from tests.support.performance import FloatArray, drawn, measured
+
+THRESHOLD = 0.4
+EDGES = score_edges(THRESHOLD)
+MEAN, SPREAD = -1.0, 1.5
+"""Log-odds of the reference's scores."""
+ESTIMATED = ("accuracy", "precision", "recall", "f1", "auc")
+
+
+def learned(seed: int, rows: int = 100_000) -> CalibrationMap:
+    scores, labels = drawn(np.random.default_rng(seed), (rows,), MEAN, SPREAD)
+    return learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
+
+
+def exact(rate: FloatArray) -> CalibrationMap:
+    """A calibration that is known without doubt."""
+    return CalibrationMap(EDGES, rate, np.zeros((rate.size, rate.size)))
+
+
+@pytest.mark.parametrize("shift", [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+def test_golden_covariate_shift(shift: float) -> None:
+    calibration = learned(7)
+    scores, labels = drawn(np.random.default_rng(8), (400_000,), MEAN + shift * SPREAD, SPREAD)
+    estimated = cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD)
+    realised = measured(scores, labels, THRESHOLD)
+    assert tuple(estimated) == ESTIMATED
+    for name in ("accuracy", "auc"):
+        assert estimated[name].value == pytest.approx(realised[name].value, abs=0.005), name
+    for name in ESTIMATED:
+        error = realised_error(estimated[name], realised[name])
+        assert error.low <= 0.0 <= error.high, name
+
+
+def test_accuracy_and_its_interval_are_the_formulas() -> None:
+    rng = np.random.default_rng(1)
+    rate = expit(np.sort(rng.normal(0.0, 2.0, EDGES.size + 1)))
+    counts = rng.integers(0, 50, EDGES.size + 1)
+    hist = np.stack((counts, counts * 0.5), axis=-1)
+    each = np.repeat(rate, counts)
+    predicted = np.repeat(np.arange(EDGES.size + 1) >= first_positive(EDGES, THRESHOLD), counts)
+    found = cbpe_metrics(hist, exact(rate), THRESHOLD)
+    tp, fp = each[predicted].sum(), (1.0 - each[predicted]).sum()
+    fn, tn = each[~predicted].sum(), (1.0 - each[~predicted]).sum()
+    half = 1.959964 * np.sqrt((each * (1.0 - each)).sum()) / each.size
+    assert found["accuracy"].value == pytest.approx((tp + tn) / each.size)
+    assert found["accuracy"].high - found["accuracy"].value == pytest.approx(half, rel=1e-6)
+    assert found["precision"].value == pytest.approx(tp / (tp + fp))
+    assert found["recall"].value == pytest.approx(tp / (tp + fn))
+    assert found["f1"].value == pytest.approx(2.0 * tp / (2.0 * tp + fp + fn))
+
+
+def test_intervals_hold_what_labels_show() -> None:
+    """30 references of 20,000 rows, each with 20 windows of 1,000 and a shift."""
+    rng = np.random.default_rng(2)
+    held: dict[str, list[float]] = {name: [] for name in ESTIMATED}
+    for seed in range(30):
+        calibration = learned(100 + seed, 20_000)
+        scores, labels = drawn(rng, (20, 1_000), MEAN + 1.0, SPREAD)
+        estimated = cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD)
+        realised = measured(scores, labels, THRESHOLD)
+        for name, metric in estimated.items():
+            truth = realised[name].value
+            held[name].append(((metric.low <= truth) & (truth <= metric.high)).mean())
+    for name, shares in held.items():
+        assert np.mean(shares) >= 0.91, name
+
+
+def errors(drift: float) -> dict[str, Metric]:
+    """Realised errors of 12 windows of 3,000 while the concept moves by so many log-odds."""
+    scores, labels = drawn(np.random.default_rng(3), (12, 3_000), MEAN, SPREAD, lambda odds: odds + drift)
+    estimated = cbpe_metrics(score_histogram(scores, EDGES), learned(7), THRESHOLD)
+    realised = measured(scores, labels, THRESHOLD)
+    return {name: realised_error(estimated[name], realised[name]) for name in ESTIMATED}
+
+
+def test_concept_drift_is_not_seen_before_labels_and_is_said_after() -> None:
+    for name, error in errors(0.0).items():
+        trust = cbpe_trust(error)
+        assert trust.known, name
+        assert trust.trusted, name
+        assert trust.windows == 12
+        assert abs(trust.bias) < 0.02, name
+    drifted = errors(-1.5)
+    for name in ("accuracy", "precision", "f1"):
+        trust = cbpe_trust(drifted[name])
+        assert trust.known, name
+        assert not trust.trusted, name
+        assert trust.off > 0.8, name
+    assert np.abs(drifted["precision"].value).min() > 0.15
+
+
+def test_nothing_is_said_from_too_few_windows() -> None:
+    few = errors(-1.5)["precision"]
+    trust = cbpe_trust(Metric(few.value[:2], few.low[:2], few.high[:2], few.enough[:2]))
+    assert not trust.known
+    assert not trust.trusted
+    none = cbpe_trust(Metric(few.value, few.low, few.high, np.zeros(12, np.bool_)))
+    assert none.windows == 0
+    assert np.isnan([none.bias, none.off]).all()
+
+
+def test_a_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does() -> None:
+    def trusted(values: list[float], half: float) -> bool:
+        value = np.array(values)
+        return bool(cbpe_trust(Metric(value, value - half, value + half, np.ones(value.size, np.bool_))).trusted)
+
+    assert trusted([0.1, 0.0, 0.01, -0.01, 0.0, 0.0], 0.03)
+    assert not trusted([0.1, 0.1, 0.0, 0.0, 0.0, 0.0], 0.03)
+    assert not trusted([0.03] * 20, 0.04)  # none is off by itself
+    assert trusted([0.015] * 20, 0.001)  # known to be off, and small
+
+
+@pytest.mark.parametrize("bend", ["half", "kink", "wave"])
+def test_a_score_that_is_no_probability_is_learned(bend: str) -> None:
+    concepts = {
+        "half": lambda odds: odds / 2.0 - 0.5,
+        "kink": lambda odds: np.where(odds > -1.0, odds, 0.3 * odds - 0.7),
+        "wave": lambda odds: odds + 0.6 * np.sin(2.0 * odds),
+    }
+    rng = np.random.default_rng(4)
+    scores, labels = drawn(rng, (100_000,), MEAN, SPREAD, concepts[bend])
+    calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
+    middle = logit(mean_scores(np.zeros(EDGES.size + 1), np.zeros(EDGES.size + 1), EDGES))
+    seen = np.abs(middle - MEAN) < 2.0 * SPREAD
+    assert np.abs(calibration.rate - expit(concepts[bend](middle)))[seen].max() < 0.05
+    assert (np.diff(calibration.rate) >= 0.0).all()
+    scores, labels = drawn(rng, (200_000,), MEAN + SPREAD, SPREAD, concepts[bend])
+    estimated = cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD)
+    realised = measured(scores, labels, THRESHOLD)
+    for name in ("accuracy", "auc"):
+        assert estimated[name].value == pytest.approx(realised[name].value, abs=0.01), name
+
+
+def test_what_is_refused_and_what_is_not_enough() -> None:
+    scores, labels = drawn(np.random.default_rng(5), (100,), MEAN, SPREAD)
+    with pytest.raises(ValueError, match="at least 20 labelled rows"):
+        learn_calibration(score_histogram(scores, EDGES, labels & (np.cumsum(labels) < 10)), EDGES)
+    calibration = learned(7, 1_000)
+    with pytest.raises(ValueError, match="no edge"):
+        cbpe_metrics(score_histogram(scores, EDGES), calibration, 0.77)
+    nothing = cbpe_metrics(np.zeros((2, EDGES.size + 1, 2)), calibration, THRESHOLD)
+    for metric in nothing.values():
+        assert np.isnan(metric.value).all()
+        assert not metric.enough.any()
+
+
+@pytest.mark.parametrize(("scores", "labels"), [([0.3] * 60, [0, 1, 1] * 20), ([0.1, 0.9] * 40, [0, 1] * 40)])
+def test_calibration_of_very_few_scores(scores: list[float], labels: list[int]) -> None:
+    """One score alone, and classes that are told apart without fault."""
+    calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
+    assert np.isfinite(calibration.rate).all()
+    assert (np.diff(calibration.rate) >= 0.0).all()
+    assert np.isfinite(calibration.covariance).all()
+    if len(set(scores)) == 1:
+        assert calibration.rate[np.searchsorted(EDGES, 0.3, "right")] == pytest.approx(2.0 / 3.0, abs=0.02)

@@ -1,0 +1,121 @@
+"""Labels that come for some scores rather than for others: seen, and corrected for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency
+
+from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.calibration import merge_groups
+from sketches.performance.calibration_map import learn_calibration
+from sketches.performance.selective import corrected_metrics, prediction_powered, selective
+from tests.support.performance import BoolArray, FloatArray, covered, drawn, measured, sums
+
+THRESHOLD = 0.4
+EDGES = score_edges(THRESHOLD)
+
+
+def histograms(scores: FloatArray, labels: BoolArray, known: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Of rows with labels, and of all predictions."""
+    everything = score_histogram(scores, EDGES)
+    hidden = np.where(known, scores, 2.0)  # beyond every score, so in a bin of their own that is then emptied
+    edges = np.append(EDGES, 1.5)
+    return score_histogram(hidden, edges, labels & known)[..., :-1, :], everything
+
+
+def test_against_scipy() -> None:
+    rng = np.random.default_rng(1)
+    scores, labels = drawn(rng, (5_000,), -1.0, 1.5)
+    known = rng.random(5_000) < 0.3 + 0.05 * scores
+    some, everything = histograms(scores, labels, known)
+    groups = merge_groups(np.stack((everything[:, 0], some[:, 0]), axis=-1), everything[:, 0])
+    table = np.stack((groups[:, 1], groups[:, 0] - groups[:, 1]))
+    found = selective(some, everything, EDGES)
+    assert found.p_value == pytest.approx(chi2_contingency(table, correction=False).pvalue, rel=1e-9)
+    assert found.coverage == pytest.approx(known.mean())
+    assert found.by_group == pytest.approx(groups[:, 1] / groups[:, 0])
+    assert selective(some, everything, EDGES, phi=3.0).p_value > found.p_value
+
+
+def test_yes_and_no() -> None:
+    rng = np.random.default_rng(2)
+    scores, labels = drawn(rng, (200, 3_000), -1.0, 1.5)
+    some, everything = histograms(scores, labels, rng.random(scores.shape) < 0.3)
+    found = selective(some, everything, EDGES)
+    assert found.selective.sum() <= 2, "one window of a thousand is expected"
+    assert (found.p_value < 0.05).mean() == pytest.approx(0.05, abs=0.05)
+    assert found.by_group.shape == (200, 10)
+    some, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.5 * scores)
+    found = selective(some, everything, EDGES)
+    assert found.selective.all()
+    assert (found.spread > 0.2).all()
+
+
+def test_a_difference_that_does_not_matter_is_none() -> None:
+    rng = np.random.default_rng(3)
+    scores, labels = drawn(rng, (1_000_000,), -1.0, 1.5)
+    found = selective(*histograms(scores, labels, rng.random(scores.shape) < 0.5 + 0.02 * scores), EDGES)
+    assert found.p_value < 1e-4
+    assert found.spread < 0.05
+    assert not found.selective
+
+
+def test_windows_with_all_or_no_labels() -> None:
+    scores, labels = drawn(np.random.default_rng(4), (2, 100), -1.0, 1.5)
+    some, everything = histograms(scores, labels, np.array([[True], [False]]))
+    found = selective(some, everything, EDGES)
+    assert found.p_value.tolist() == [1.0, 1.0]
+    assert found.coverage.tolist() == [1.0, 0.0]
+    assert not found.selective.any()
+    nothing = selective(0.0 * some, 0.0 * everything, EDGES)
+    assert np.isnan(nothing.coverage).all()
+    assert not nothing.selective.any()
+    with pytest.raises(ValueError, match="more labels than predictions"):
+        selective(some, 0.0 * everything, EDGES)
+    with pytest.raises(ValueError, match="other windows"):
+        selective(some, everything[0], EDGES)
+
+
+def test_correction_of_selective_labels() -> None:
+    """Suspicious scores are labelled six times as often; the calibration was learned before a change of concept."""
+    rng = np.random.default_rng(5)
+
+    def concept(odds: FloatArray) -> FloatArray:
+        return odds + 0.6 * np.sin(2.0 * odds)
+
+    before = drawn(rng, (20_000,), -1.0, 1.5, lambda odds: odds / 2.0 - 0.5)
+    calibration = learn_calibration(score_histogram(before[0], EDGES, before[1]), EDGES)
+    truth = measured(*drawn(rng, (2_000_000,), -1.0, 1.5, concept), THRESHOLD)
+    scores, labels = drawn(rng, (200, 3_000), -1.0, 1.5, concept)
+    some, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.6 * scores)
+    assert selective(some, everything, EDGES).selective.all()
+    found = corrected_metrics(some, everything, calibration, THRESHOLD)
+    for name, metric in found.items():
+        assert covered(metric, truth[name].value) >= 0.90, name
+        assert metric.value.mean() == pytest.approx(truth[name].value.item(), abs=0.005), name
+    first = np.searchsorted(EDGES, THRESHOLD, "right")
+    as_it_came = some[..., first:, 2].sum(axis=-1) / some[..., 2].sum(axis=-1)
+    assert as_it_came.mean() > truth["recall"].value + 0.1, "what labels alone would say of recall"
+
+
+def test_what_is_never_labelled_is_not_corrected() -> None:
+    scores, labels = drawn(np.random.default_rng(6), (10_000,), -1.0, 1.5)
+    calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
+    found = corrected_metrics(*histograms(scores, labels, scores >= THRESHOLD), calibration, THRESHOLD)
+    for metric in found.values():
+        assert not metric.enough
+    found = corrected_metrics(*histograms(scores, labels, scores > 0.1), calibration, THRESHOLD)
+    for metric in found.values():
+        assert metric.enough
+
+
+def test_prediction_powered_inference_is_the_formula_and_covers() -> None:
+    rng = np.random.default_rng(7)
+    guess = rng.normal(0.3, 1.0, (200, 5_000))
+    value = guess + rng.normal(0.2, 0.4, guess.shape)
+    found = prediction_powered(sums(guess), sums((value - guess)[:, :100]))
+    assert found.value == pytest.approx(guess.mean(axis=1) + (value - guess)[:, :100].mean(axis=1))
+    half = 1.959964 * np.sqrt(guess.var(axis=1, ddof=1) / 5_000 + (value - guess)[:, :100].var(axis=1, ddof=1) / 100)
+    assert found.high - found.value == pytest.approx(half, rel=1e-6)
+    assert covered(found, 0.5) >= 0.90

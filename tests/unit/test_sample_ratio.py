@@ -1,0 +1,104 @@
+"""Sample-ratio mismatch: valid at any number of looks, on units and not on requests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import betaln
+from scipy.stats import chi2, chisquare
+
+from sketches.levels import Level
+from sketches.sample_ratio import CONCENTRATIONS, anytime_p, fixed_n_p, sample_ratio
+
+LOOKS, TESTS = 336, 2_000
+HALF = [0.5, 0.5]
+
+
+def looks(share: float, per_look: int, seed: int, tests: int = TESTS) -> NDArray[np.int64]:
+    """Units of two arms at 336 looks of many tests, (tests, 336, 2)."""
+    rng = np.random.default_rng(seed)
+    left = rng.binomial(per_look, share, size=(tests, LOOKS)).cumsum(axis=1)
+    return np.stack([left, per_look * np.arange(1, LOOKS + 1) - left], axis=-1)
+
+
+def ever(units: NDArray[np.int64], shares: list[float] = HALF, alpha: float = 0.001) -> float:
+    return float((anytime_p(units, shares).min(axis=1) <= alpha).mean())
+
+
+def at_most(rate: float, draws: int = TESTS) -> float:
+    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
+
+
+def test_the_fixed_reference() -> None:
+    statistic, p = fixed_n_p([5_120, 4_880], HALF)
+    assert (statistic, p) == pytest.approx((5.76, 0.016395), abs=5e-7)
+    reference = chisquare([520, 300, 180], [500, 300, 200])
+    assert fixed_n_p([520, 300, 180], [0.5, 0.3, 0.2]) == pytest.approx((reference.statistic, reference.pvalue))
+
+
+def test_two_arms_are_the_beta_mixture() -> None:
+    a = CONCENTRATIONS / 2
+    evidence = np.mean(np.exp(betaln(a + 620, a + 480) - betaln(a, a) + 1_100 * np.log(2)))
+    assert anytime_p([620, 480], HALF) == pytest.approx(1 / evidence, rel=1e-9)
+
+
+@pytest.mark.parametrize("per_look", [1, 30, 1_000])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_sound_test_is_seldom_alarmed_however_often_one_looks(share: float, per_look: int) -> None:
+    assert ever(looks(share, per_look, per_look), [share, 1 - share]) <= at_most(0.001)
+    assert ever(looks(share, per_look, per_look), [share, 1 - share], alpha=0.05) <= at_most(0.05)
+
+
+def test_a_fixed_test_is_alarmed_many_times_too_often() -> None:
+    units = looks(0.5, 100, 8)
+    n = units.sum(axis=2)
+    p = chi2.sf((units[..., 0] - n / 2) ** 2 / (n / 4), 1)
+    assert (p.min(axis=1) <= 0.001).mean() > 0.01
+
+
+def test_requests_are_no_units() -> None:
+    """Five requests of one user go to one arm: counted as users they are fine, as requests they alarm."""
+    users = looks(0.5, 20, 9)
+    assert ever(users) <= at_most(0.001)
+    assert ever(5 * users) > 0.3
+
+
+@pytest.mark.parametrize(("per_look", "power"), [(100, 0.99), (1_000, 1.0)])
+def test_52_to_48_is_found(per_look: int, power: float) -> None:
+    units = looks(0.52, per_look, 10)
+    assert ever(units) >= power
+    first = (np.minimum.accumulate(anytime_p(units, HALF), axis=1) <= 0.001).argmax(axis=1)
+    assert np.median((first + 1) * per_look) < 15_000
+
+
+def test_gross_mismatch_is_found_among_few() -> None:
+    assert anytime_p([30, 0], HALF) < 0.001
+    assert anytime_p([300, 200], HALF) < 0.002
+
+
+def test_levels() -> None:
+    assert sample_ratio([5_100, 4_900], HALF).level == Level.stable
+    assert sample_ratio([51, 49], HALF).level == Level.insufficient
+    assert sample_ratio([52_000, 48_000], HALF).level == Level.major
+    assert sample_ratio([5_190, 4_810], HALF).level == Level.minor
+    assert sample_ratio([0, 0], HALF).level == Level.insufficient
+
+
+def test_what_was_found_stays_found() -> None:
+    found = sample_ratio([50_000, 50_000], HALF, least_before=0.0004)
+    assert (found.p_value, found.level) == (0.0004, Level.major)
+
+
+def test_many_arms_and_unequal_shares() -> None:
+    shares = [0.8, 0.15, 0.05]
+    assert anytime_p([8_000, 1_500, 500], shares) > 0.5
+    assert anytime_p([8_000, 1_300, 700], shares) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("units", "shares"), [([1], [1.0]), ([1, 2, 3], HALF), ([1, 2], [1.0, 0.0]), ([1, -2], HALF), ([1, 2], [0.5, 0.6])]
+)
+def test_what_does_not_fit_is_refused(units: list[int], shares: list[float]) -> None:
+    with pytest.raises(ValueError):
+        sample_ratio(units, shares)

@@ -1,0 +1,259 @@
+"""The parts of the scorer without a warehouse: rules, windows, levels, and state laid out in arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Arms, Contract, Label, Slice, Window
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sketches.baseline import SliceValues
+from sketches.levels import LEVEL_NAMES
+from sketches.performance.metric import Metric
+from sketches.performance.number import ERROR_RANKS
+from streams.registry import RegisteredBaseline, build_registry
+from streams.scorer.dense import dense
+from streams.scorer.rules import breaks_of, by_dimensions, dimensions_at, make_rules, why_not
+from streams.scorer.verdicts import levels_of_change, levels_of_promise
+from streams.scorer.windows import Now, lengths, starts_between
+from tests.support.pipeline import simple_baseline, simple_contract
+from warehouse.scoring.arrivals import Place, beyond
+from warehouse.scoring.rules import Rules
+
+LABEL = Label(type="bool", positive=True)
+EMPTY = build_registry([], [])
+
+
+def contract(**changes: Any) -> Contract:
+    return simple_contract(**{"label": LABEL, **changes})
+
+
+def metric(value: float, low: float, high: float, enough: bool = True) -> Metric:
+    return Metric(np.array([value]), np.array([low]), np.array([high]), np.array([enough]))
+
+
+# ---------------------------------------------------------------------------------------------- rules
+
+
+def test_windows_are_hours_or_longer_panes_days_and_those_of_the_contract() -> None:
+    made = contract(pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(7 * 86400, 3600)))
+    assert make_rules(made, EMPTY).window_s == 3600
+    assert lengths(made, 3600) == (3600, 7200, 86400, 7 * 86400)
+    long = contract(pane_s=5 * 3600, windows=(Window(10 * 3600, 5 * 3600),))
+    assert make_rules(long, EMPTY).window_s == 5 * 3600
+    assert lengths(long, 5 * 3600) == (5 * 3600, 10 * 3600)
+
+
+def test_only_what_changes_the_counts_changes_the_basis() -> None:
+    basis = make_rules(contract(), EMPTY).basis
+    same = msgspec.structs.replace(LABEL, mature=0.5)
+    assert make_rules(contract(label=same, lateness_s=1), EMPTY).basis == basis
+    for changes in (
+        {"label": msgspec.structs.replace(LABEL, threshold=0.3)},
+        {"label": msgspec.structs.replace(LABEL, horizon_s=86400)},
+        {"label": msgspec.structs.replace(LABEL, positive=False)},
+        {"raw_share": 0.5},
+        {"pane_s": 7200, "windows": (Window(7200, 7200),)},
+    ):
+        assert make_rules(contract(**changes), EMPTY).basis != basis, changes
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "positive", "wanted"),
+    [
+        (Label(type="bool"), "binary", "true", "bool"),
+        (Label(type="bool", positive=False), "binary", "false", "bool"),
+        (Label(type="category", positive="fraud"), "binary", "fraud", "string"),
+        (Label(type="category", classes=("a", "b")), "classes", "true", "string"),
+        (Label(type="float"), "number", "true", "number"),
+    ],
+)
+def test_a_label_says_the_kind(label: Label, kind: str, positive: str, wanted: str) -> None:
+    made = make_rules(contract(label=label), EMPTY)
+    assert (made.kind, made.positive, made.label_type) == (kind, positive, wanted)
+    assert why_not(contract(label=label)) == ""
+
+
+def test_slices_are_those_of_the_baselines_and_of_the_arms() -> None:
+    first = simple_baseline()
+    second = msgspec.structs.replace(
+        simple_baseline(),
+        version="2",
+        dimensions=(
+            SliceValues(name="region", source="context.region", values=("east",), trained=True),
+            SliceValues(name="both", source="context.region * arm", values=("east * a",), trained=True),
+        ),
+    )
+    made = contract(arms=Arms(shares={"a": 0.5, "b": 0.5}))
+    registry = build_registry(
+        [(made, 0)], [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate((first, second))]
+    )
+    found = {each.name: each for each in dimensions_at(made, registry, 0)}
+    assert found["region"].kept == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
+    assert (found["both"].sources, found["both"].kept) == (
+        ("context.region", "arm"),
+        (("", "east", "a"), ("2", "east", "a")),
+    )
+    assert found["both"].versions == ("", "2")
+    assert found["arm"].kept == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
+
+
+def test_a_model_without_a_baseline_has_the_slices_of_its_contract() -> None:
+    made = contract(slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d")))
+    found = dimensions_at(made, EMPTY, 0)
+    assert [(each.name, each.kept, each.versions) for each in found] == [("c", (("", "x"),), ("",)), ("d", (), ("",))]
+
+
+def test_windows_are_grouped_by_the_baselines_that_hold() -> None:
+    one = RegisteredBaseline(simple_baseline(seed=1), "a", 0, 0)
+    two = RegisteredBaseline(simple_baseline(seed=2), "b", 7200, 1)
+    registry = build_registry([(contract(), 0)], [one, two])
+    breaks = breaks_of(registry, "toy")
+    assert breaks == [0, 7200]
+    assert by_dimensions({3600, 0, 7200, 10800}, breaks) == [[0, 3600], [7200, 10800]]
+    assert by_dimensions({3600}, []) == [[3600]]
+
+
+# ---------------------------------------------------------------------------------------------- windows and marks
+
+
+def test_a_window_ends_with_time_and_on_the_replay_clock_with_the_events() -> None:
+    assert Now(7200.0).ended(3600, 3600)
+    assert not Now(7199.0).ended(3600, 3600)
+    assert Now(5000.0, all_read=True).ended(3600, 3600)
+    assert not Now(5000.0, all_read=True).ended(7200, 3600)
+    assert Now(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
+    assert Now(10.0).age_s(50) == 0
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([3600, 7200, 86400]))
+def test_windows_between_two_moments_are_those_that_end_after_the_first(first: int, more: int, length: int) -> None:
+    starts = list(starts_between(first, first + more, length))
+    assert all(start + length > first and start <= first + more for start in starts)
+    assert starts == list(range(starts[0], starts[-1] + 1, length))
+    assert starts[0] - length + length <= first
+    assert starts[-1] + length > first + more
+
+
+def test_marks_are_a_condition_of_whole_numbers() -> None:
+    assert beyond({}) == "1"
+    assert beyond({Place(0, 1): 5, Place(0, 0): 7}) == (
+        "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
+        "OR (epoch = 0 AND partition = 1 AND offset > 5))"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- levels
+
+
+@pytest.mark.parametrize(
+    ("name", "measured", "promise", "level"),
+    [
+        ("accuracy", metric(0.9, 0.88, 0.92), 0.85, "stable"),
+        ("accuracy", metric(0.84, 0.82, 0.86), 0.85, "minor"),
+        ("accuracy", metric(0.82, 0.8, 0.84), 0.85, "major"),
+        ("log_loss", metric(0.4, 0.3, 0.5), 0.45, "stable"),
+        ("log_loss", metric(0.5, 0.4, 0.6), 0.45, "minor"),
+        ("mae", metric(0.5, 0.46, 0.6), 0.45, "major"),
+        ("bias", metric(-0.5, -0.6, -0.4), 0.45, "minor"),
+        ("bias", metric(-0.5, -0.52, -0.48), 0.45, "major"),
+        ("bias", metric(0.1, -0.2, 0.4), 0.45, "stable"),
+    ],
+)
+def test_levels_against_a_promise(name: str, measured: Metric, promise: float, level: str) -> None:
+    assert LEVEL_NAMES[int(levels_of_promise(name, measured, promise)[0])] == level
+
+
+@pytest.mark.parametrize(
+    ("name", "moved", "reference", "level"),
+    [
+        ("auc", metric(-0.06, -0.08, -0.04), 0.8, "major"),
+        ("auc", metric(-0.06, -0.13, 0.01), 0.8, "stable"),
+        ("auc", metric(-0.06, -0.115, -0.005), 0.8, "minor"),
+        ("auc", metric(0.06, 0.04, 0.08), 0.8, "stable"),
+        ("auc", metric(-0.005, -0.006, -0.004), 0.8, "stable"),
+        ("mae", metric(0.6, 0.4, 0.8), 10.0, "major"),
+        ("mae", metric(0.06, 0.04, 0.08), 10.0, "stable"),
+        ("rmse", metric(-3.0, -4.0, -2.0), 10.0, "stable"),
+        ("bias", metric(-0.9, -1.0, -0.8), 10.0, "major"),
+        ("auc", metric(-0.5, -0.6, -0.4, enough=False), 0.8, "insufficient"),
+        ("auc", metric(math.nan, math.nan, math.nan), math.nan, "insufficient"),
+    ],
+)
+def test_levels_against_a_reference(name: str, moved: Metric, reference: float, level: str) -> None:
+    found = levels_of_change(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
+    assert LEVEL_NAMES[int(found[0])] == level
+
+
+# ---------------------------------------------------------------------------------------------- state in arrays
+
+
+def rules(kind: Any) -> Rules:
+    return Rules(
+        model="m",
+        kind=kind,
+        basis="b",
+        window_s=3600,
+        horizon_ms=1,
+        raw_share=1.0,
+        label_type="bool",
+        classes=("a", "b") if kind == "classes" else (),
+        edges=(0.25, 0.75),
+    )
+
+
+def state(**columns: Any) -> pa.Table:
+    n = len(columns["bins"])
+    whole: dict[str, Any] = {"predictions": [9] * n, "labelled": [5] * n, "confusion": [[]] * n, "sums": [[]] * n}
+    for name in ("bin_predictions", "bin_scores", "bin_labelled", "bin_labelled_scores", "bin_positives"):
+        whole[name] = [[0] * len(bins) for bins in columns["bins"]]
+    kinds = {"confusion": pa.list_(pa.uint64()), "sums": pa.list_(pa.float64()), "bins": pa.list_(pa.int32())}
+    return pa.table(
+        {
+            name: pa.array(values, kinds.get(name, pa.list_(pa.float64()) if name.startswith("bin_") else None))
+            for name, values in (whole | columns).items()
+        }
+    )
+
+
+def test_sparse_bins_come_to_their_places() -> None:
+    rows = state(
+        bins=[[0, 2], []],
+        bin_predictions=[[3, 4], []],
+        bin_scores=[[0.3, 3.5], []],
+        bin_labelled=[[1, 2], []],
+        bin_labelled_scores=[[0.1, 1.8], []],
+        bin_positives=[[0, 2], []],
+        confusion=[[1, 2, 3, 4], []],
+        sums=[[1.0] * 6, []],
+    )
+    laid = dense(rules("binary"), rows)
+    assert laid.hist.tolist() == [[[1, 0.1, 0], [0, 0, 0], [2, 1.8, 2]], [[0, 0, 0]] * 3]
+    assert laid.every.tolist() == [[[3, 0.3], [0, 0], [4, 3.5]], [[0, 0]] * 3]
+    assert laid.confusion.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
+    assert laid.sums.tolist() == [[1.0] * 6, [0.0] * 6]
+
+
+def test_bins_of_classes_lie_end_to_end() -> None:
+    laid = dense(rules("classes"), state(bins=[[1, 5]], bin_labelled=[[7, 8]], confusion=[[1, 2, 3, 4]]))
+    assert laid.hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
+    assert laid.confusion.tolist() == [[[1, 2], [3, 4]]]
+
+
+def test_quantiles_of_errors_are_read_from_both_signs() -> None:
+    errors = np.array([0.0] * 10 + [1.0] * 40 + [-2.0] * 40 + [300.0] * 10)
+    step = np.floor(np.log(np.maximum(np.abs(errors), 1e-9)) / np.log(1.01)).astype(int) + (1 << 17)
+    signed = np.where(errors == 0, 0, np.sign(errors) * step).astype(int)
+    bins, n = np.unique(signed, return_counts=True)
+    laid = dense(
+        rules("number"), state(bins=[bins.tolist(), []], bin_labelled=[n.tolist(), []], sums=[[100.0] * 5, []])
+    )
+    exact = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")
+    assert laid.quantiles[0] == pytest.approx(exact, rel=0.01)
+    assert np.isnan(laid.quantiles[1]).all()

@@ -1,0 +1,387 @@
+"""Hour-of-week expectations: by hand, without a season, with a strong one, and over summer time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sketches.baseline import (
+    ALL,
+    SLOT_NAMES,
+    Baseline,
+    BaselineError,
+    FieldBaseline,
+    SliceCounts,
+    baseline_problems,
+    dump_baseline,
+    load_baseline,
+)
+from sketches.bins import PsiBins
+from sketches.layout import IntArray, Layout
+from sketches.levels import Level
+from sketches.psi import PsiVerdicts, psi_verdicts
+from sketches.season import Season
+from streams.slots import slots_of
+
+FloatArray = NDArray[np.float64]
+ZONE = "Europe/Berlin"
+DRAWS = 2_000
+
+
+def numeric(name: str, slots: IntArray, untimed: IntArray | None = None) -> FieldBaseline:
+    """A numeric field whose training rows are these, per slot and bin; the last bin is `null`."""
+    whole = slots.sum(axis=0) + (0 if untimed is None else untimed)
+    return FieldBaseline(
+        name=name,
+        kind="numeric",
+        edges=tuple(float(i) for i in range(slots.shape[1] - 2)),
+        slots={SLOT_NAMES[s]: tuple(row) for s, row in enumerate(slots.tolist()) if any(row)},
+        slices={ALL: SliceCounts(cells=tuple(whole.tolist()))},
+    )
+
+
+def baseline(*fields: FieldBaseline, timezone: str = ZONE) -> Baseline:
+    rows = sum(fields[0].slices[ALL].cells)
+    return Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, timezone=timezone, fields=fields)
+
+
+def compiled(*fields: FieldBaseline) -> tuple[PsiBins, Season]:
+    bins = PsiBins(Layout(baseline(*fields)))
+    return bins, Season(bins)
+
+
+def judged(bins: PsiBins, season: Season, slot: int, windows: IntArray) -> PsiVerdicts:
+    """Verdicts of windows (W, n_bins) that lie in one slot."""
+    n = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
+    expected = season.expectation([slot], n)
+    return psi_verdicts(bins.base_bins, windows, bins.starts, expected=expected)
+
+
+# ------------------------------------------------------------------------------------------------ which slot
+
+
+def test_the_slot_is_the_local_hour_of_the_week() -> None:
+    at = np.array([int(datetime(2026, 3, 2, 0, 30, tzinfo=ZoneInfo(ZONE)).timestamp())])
+    assert slots_of(at, 3600, ZONE).tolist() == [0]
+    assert slots_of(at, 3600, "UTC").tolist() == [6 * 24 + 23]
+    assert SLOT_NAMES[6 * 24 + 23] == "7 Sun 23"
+
+
+def test_summer_time_skips_a_slot_and_repeats_one() -> None:
+    spring = int(datetime(2026, 3, 28, 23, tzinfo=UTC).timestamp())
+    # 29 March: 00, 01, 03, 04 local.
+    assert (slots_of(spring + np.arange(4) * 3600, 3600, ZONE) - 6 * 24).tolist() == [0, 1, 3, 4]
+    autumn = int(datetime(2026, 10, 24, 23, tzinfo=UTC).timestamp())
+    # 25 October: 01, 02, 02, 03 local.
+    assert (slots_of(autumn + np.arange(4) * 3600, 3600, ZONE) - 6 * 24).tolist() == [1, 2, 2, 3]
+
+
+def test_all_panes_of_an_hour_have_its_slot_also_half_an_hour_off() -> None:
+    hour = int(datetime(2026, 3, 2, 10, tzinfo=UTC).timestamp())
+    minutes = hour + np.arange(60) * 60
+    assert set(slots_of(minutes, 3600, "Asia/Kolkata").tolist()) == {15}
+    # A pane of a day lies in the slot of its start, wherever in it a row is.
+    day = hour // 86_400 * 86_400
+    assert set(slots_of(day + np.arange(24) * 3600, 86_400, "UTC").tolist()) == {0}
+
+
+# ------------------------------------------------------------------------------------------------ by hand
+
+SLOTS = np.zeros((168, 3), dtype=np.int64)
+SLOTS[10] = [300, 100, 0]
+SLOTS[11] = [200, 400, 0]
+
+
+def test_shares_weights_and_worth_by_hand() -> None:
+    _, season = compiled(numeric("x", SLOTS))
+    p = np.array([500.5, 500.5, 0.5]) / 1001.5
+
+    def slot(counts: list[int]) -> tuple[FloatArray, float, int]:
+        c = np.array(counts, dtype=float)
+        a = np.minimum(0.5, c.sum() * p)
+        q = np.maximum(1e-4, (c + a) / (c.sum() + a.sum()))
+        return q, float(((q - p) * np.log(q / p)).sum()), int(((p > 0.4) & (c.sum() * p >= 0.5)).sum()) - 1
+
+    (q10, psi10, df10), (q11, psi11, df11) = slot([300, 100, 0]), slot([200, 400, 0])
+    assert (df10, df11) == (1, 1)
+    h10, h11 = 400 * 1000 / 1400, 600 * 1000 / 1600
+    n0 = (h10 + h11) / (h10 * (psi10 - 1 / h10) + h11 * (psi11 - 1 / h11))
+    assert season.n0 == pytest.approx([n0], rel=1e-12)
+    w10, w11 = 400 / (400 + n0), 600 / (600 + n0)
+
+    # A window of 30 events of the one hour and 10 of the other.
+    found = season.expectation([10, 11], np.array([[[30], [10]]]))
+    p10, p11 = w10 * q10 + (1 - w10) * p, w11 * q11 + (1 - w11) * p
+    assert found.p[0] == pytest.approx(0.75 * p10 + 0.25 * p11, rel=1e-12)
+    plain = 0.75 * (w10 * np.array([0.75, 0.25, 0]) + (1 - w10) * np.array([0.5, 0.5, 0]))
+    plain += 0.25 * (w11 * np.array([1 / 3, 2 / 3, 0]) + (1 - w11) * np.array([0.5, 0.5, 0]))
+    assert found.share[0] == pytest.approx(plain, rel=1e-12)
+    rest = 0.75 * (1 - w10) + 0.25 * (1 - w11)
+    worth = 1 / (0.75**2 * w10**2 / 400 + 0.25**2 * w11**2 / 600 + rest**2 * (1 / 1000 + 1 / n0))
+    assert found.m[0] == pytest.approx([worth], rel=1e-12)
+
+    # In one slot alone that is about mₛ + n₀; a slot that training lacks is expected to be as the whole.
+    one = season.expectation([10], np.array([[[7]]]))
+    assert one.m[0] == pytest.approx([1 / (1 / (400 + n0) + (1 - w10) ** 2 / 1000)], rel=1e-12)
+    lacking = season.expectation([99], np.array([[[7]]]))
+    assert lacking.p[0] == pytest.approx(p, rel=1e-15)
+    assert lacking.m[0] == pytest.approx([1 / (1 / 1000 + 1 / n0)], rel=1e-12)
+
+
+def test_t_p_interval_and_enough_rest_on_the_worth() -> None:
+    bins, season = compiled(numeric("x", SLOTS))
+    window = np.array([[90, 30, 0]])
+    found = judged(bins, season, 10, window)
+    expected = season.expectation([10], np.array([[[120]]]))
+    m, p = float(expected.m[0, 0]), expected.p[0]
+    a = np.minimum(0.5, 120 * p)
+    q = np.maximum(1e-4, (window[0] + a) / (120 + a.sum()))
+    assert found.psi[0, 0] == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-12)
+    # A baseline of m rows of these shares is the same question, up to rounding its rows to whole ones.
+    big = 1_000_000
+    alike = psi_verdicts(np.round(expected.share[0] * m).astype(int), window, [0])
+    assert found.p_value[0, 0] == pytest.approx(alike.p_value[0, 0], abs=0.02)
+    assert found.high[0, 0] == pytest.approx(alike.high[0, 0], abs=0.003)
+    assert found.visible_shift[0, 0] == pytest.approx(alike.visible_shift[0, 0], rel=0.01)
+    endless = psi_verdicts(np.round(expected.share[0] * big).astype(int), window, [0])
+    assert endless.high[0, 0] < found.high[0, 0]
+
+
+def test_without_a_season_every_window_is_judged_as_by_the_whole_to_the_bit() -> None:
+    same = np.zeros((168, 12), dtype=np.int64)
+    same[:, :] = [*[30] * 10, 5, 1]
+    bins, season = compiled(numeric("flat", same), numeric("x", np.roll(np.pad(SLOTS, ((0, 0), (0, 9))), 0)))
+    assert season.groups.tolist() == [1]
+    window = np.concatenate(
+        [np.random.default_rng(1).multinomial(400, np.full(12, 1 / 12), 5), np.ones((5, 12), int)], 1
+    )
+    by_slot, whole = judged(bins, season, 10, window), psi_verdicts(bins.base_bins, window, bins.starts)
+    for name in ("psi", "low", "high", "p_value", "df", "level", "visible_shift"):
+        assert np.array_equal(getattr(by_slot, name)[:, 0], getattr(whole, name)[:, 0]), name
+        assert not np.array_equal(by_slot.psi[:, 1], whole.psi[:, 1])
+
+
+def test_chance_is_taken_for_no_season() -> None:
+    """Rows drawn alike in all slots: half of the fields have none, the others hardly one."""
+    rng = np.random.default_rng(7)
+    fields = [numeric(f"x{i}", rng.multinomial(1_000, np.full(11, 1 / 11), 168)) for i in range(40)]
+    _, season = compiled(*fields)
+    assert len(season.groups) < 32
+    assert (season.n0 > 20_000).all()
+
+
+def test_a_quiet_night_makes_up_no_season() -> None:
+    rng = np.random.default_rng(8)
+    rows = np.tile(np.repeat([3, 4_000], [7, 17]), 7)
+    _, season = compiled(*(numeric(f"x{i}", rng.multinomial(rows, np.full(11, 1 / 11))) for i in range(20)))
+    assert (season.n0 > 8_000).all()
+
+
+def test_a_window_has_the_same_bits_alone_and_among_others() -> None:
+    rng = np.random.default_rng(9)
+    _, season = compiled(numeric("x", rng.multinomial(900, rng.dirichlet(np.full(9, 8.0)), 168) + SLOTS.repeat(3, 1)))
+    n = rng.integers(0, 50, (40, 168, 1)) * (rng.random((40, 168, 1)) < 0.2)
+    together = season.expectation(list(range(168)), n)
+    for w in (0, 17, 39):
+        touched = np.flatnonzero(n[w, :, 0])
+        alone = season.expectation(touched.tolist(), n[w : w + 1, touched])
+        assert np.array_equal(alone.p[0], together.p[w])
+        assert np.array_equal(alone.m[0], together.m[w])
+
+
+def test_a_window_without_events_is_insufficient_and_nothing_is_nan() -> None:
+    bins, season = compiled(numeric("x", SLOTS))
+    found = judged(bins, season, 10, np.zeros((1, 3), dtype=np.int64))
+    assert found.level[0, 0] == Level.insufficient
+    assert found.psi[0, 0] == 0
+    assert np.isinf(found.high[0, 0])
+
+
+def test_windows_left_out_of_their_own_baseline() -> None:
+    """The same as a baseline without the window's rows, slot by slot."""
+    rng = np.random.default_rng(11)
+    slots = rng.multinomial(2_000, np.full(6, 1 / 6), 168) + 400 * (np.arange(168)[:, None] % 6 == np.arange(6))
+    _, season = compiled(numeric("x", slots))
+    window = np.zeros((2, 5, 6), dtype=np.int64)
+    window[:, 0], window[:, 1] = rng.multinomial(150, np.full(6, 1 / 6), 2), rng.multinomial(90, np.full(6, 1 / 6), 2)
+    window[:, 2] = [10, 0, 0, 3, 0, 1]
+    hours = np.array([[3, 4, 3, 0, 0]] * 2, dtype=np.int16)  # slot 3 twice, then padding
+    psi, df, t, n = season.values_left_out(window, hours)
+    for w in range(2):
+        left = slots.copy()
+        left[3] -= window[w, 0] + window[w, 2]
+        left[4] -= window[w, 1]
+        bins, without = compiled(numeric("x", left))
+        without.n0[:] = season.n0
+        without._compile()
+        events = np.array([[[window[w, [0, 2]].sum()], [window[w, 1].sum()]]])
+        verdict = psi_verdicts(
+            bins.base_bins, window[w].sum(0)[None], [0], expected=without.expectation([3, 4], events)
+        )
+        assert psi[w, 0] == pytest.approx(verdict.psi[0, 0], rel=1e-9)
+        assert (df[w, 0], n[w, 0]) == (verdict.df[0, 0], verdict.n[0, 0])
+        m = without.expectation([3, 4], events).m[0, 0]
+        assert t[w, 0] == pytest.approx(psi[w, 0] * n[w, 0] * m / (n[w, 0] + m), rel=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ simulated
+
+
+def pattern(strength: float = 1.5) -> FloatArray:
+    """Shares per slot, (168, 11): large values by day, small ones by night, more so at weekends; 1 % null."""
+    hour, day = np.arange(168) % 24, np.arange(168) // 24
+    tilt = strength * np.cos(2 * np.pi * (hour - 14) / 24) + 0.4 * (day >= 5)
+    shares = np.exp(np.outer(tilt, np.linspace(-1, 1, 10)))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return np.concatenate([0.99 * shares, np.full((168, 1), 0.01)], axis=1)
+
+
+NIGHT = 2 * 24 + 3
+"""Wednesday, three o'clock."""
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[PsiBins, Season]:
+    """60 baselines of 8 weeks of 2,500 events an hour by day and 600 by night, as fields of one."""
+    rng = np.random.default_rng(20_260)
+    rows = 8 * np.where((np.arange(168) % 24 < 6), 600, 2_500)
+    return compiled(*(numeric(f"x{i}", rng.multinomial(rows, pattern())) for i in range(60)))
+
+
+def nights(bins: PsiBins, n: int, shares: FloatArray, seed: int) -> IntArray:
+    """Windows of one hour, as many as give `DRAWS` verdicts."""
+    rng = np.random.default_rng([n, seed])
+    draws = rng.multinomial(n, shares, size=(DRAWS // bins.n_groups + 1, bins.n_groups))
+    return draws.reshape(len(draws), -1)
+
+
+def at_most(rate: float) -> float:
+    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / DRAWS))
+
+
+@pytest.mark.parametrize("n", [50, 500, 5_000])
+def test_the_whole_week_alarms_every_night_and_the_hour_of_the_week_does_not(
+    trained: tuple[PsiBins, Season], n: int
+) -> None:
+    bins, season = trained
+    windows = nights(bins, n, pattern()[NIGHT], seed=1)
+    whole = psi_verdicts(bins.base_bins, windows, bins.starts)
+    if n >= 500:
+        assert (whole.level == Level.major).all()
+    else:
+        assert (whole.psi > 0.2).all()
+    seasonal = judged(bins, season, NIGHT, windows)
+    assert (seasonal.p_value < 0.05).mean() <= at_most(0.05)
+    assert (seasonal.p_value < 0.001).mean() <= at_most(0.001)
+    assert np.isin(seasonal.level, [Level.minor, Level.major]).mean() <= at_most(0.0005)
+
+
+@pytest.mark.parametrize("n", [500, 5_000])
+def test_a_true_shift_at_one_hour_is_found(trained: tuple[PsiBins, Season], n: int) -> None:
+    """The night comes to look like midday: the week knows such values well, and so early they are drift."""
+    bins, season = trained
+    windows = nights(bins, n, pattern()[2 * 24 + 13], seed=2)
+    seasonal = judged(bins, season, NIGHT, windows)
+    assert (seasonal.level == Level.major).all()
+    # The same hour at its own time is no drift.
+    assert (judged(bins, season, 2 * 24 + 13, windows).level == Level.stable).mean() > 0.99
+
+
+def test_a_day_is_held_against_its_own_mix_of_hours(trained: tuple[PsiBins, Season]) -> None:
+    """A Sunday of little traffic by day: the mix of hours is another than training's, and no drift."""
+    bins, season = trained
+    rng = np.random.default_rng(5)
+    slots = np.arange(6 * 24, 7 * 24)
+    events = np.where(slots % 24 < 6, 600, 100)
+    by_hour = np.stack([rng.multinomial(events, pattern()[slots]) for _ in range(5 * bins.n_groups)])
+    by_hour = by_hour.reshape(5, bins.n_groups, 24, 11)
+    windows = by_hour.sum(axis=2).reshape(5, -1)
+    n = by_hour.sum(axis=3).transpose(0, 2, 1)[:, :, season.groups]
+    found = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation(slots.tolist(), n))
+    assert (found.p_value < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / found.psi.size)
+    assert (found.level == Level.stable).all()
+    whole = psi_verdicts(bins.base_bins, windows, bins.starts).level
+    assert np.isin(whole, [Level.minor, Level.major]).all()
+
+
+@pytest.mark.parametrize(("rows", "strength", "alarms"), [(50, 0.5, 0.002), (150, 0.5, 0.001), (50, 1.5, 0.003)])
+def test_slots_of_few_rows_are_worth_little_and_their_levels_raise_no_alarm(
+    rows: int, strength: float, alarms: float
+) -> None:
+    """Without 1/n₀ in the worth, the first is minor or major 42 % of the time."""
+    rng = np.random.default_rng(rows)
+    shares = pattern(strength)
+    bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(rows, shares, 168)) for i in range(60)))
+    found = judged(bins, season, NIGHT, nights(bins, 500, shares[NIGHT], seed=3))
+    assert np.isin(found.level, [Level.minor, Level.major]).mean() <= at_most(alarms)
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5, 1.5])
+def test_from_600_rows_a_slot_on_p_is_nearly_what_it_says(strength: float) -> None:
+    rng = np.random.default_rng(17)
+    shares = pattern(strength)
+    bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(600, shares, 168)) for i in range(60)))
+    for slot in (NIGHT, 2 * 24 + 13, 2 * 24 + 8):
+        found = judged(bins, season, slot, nights(bins, 500, shares[slot], seed=3))
+        assert (found.p_value < 0.05).mean() <= at_most(0.085)
+        assert not np.isin(found.level, [Level.minor, Level.major]).any()
+
+
+# ------------------------------------------------------------------------------------------------ in the baseline
+
+
+def test_slots_come_back_and_change_the_id_only_where_there_are_any() -> None:
+    with_slots = baseline(numeric("x", SLOTS))
+    assert baseline_problems(with_slots) == []
+    data = dump_baseline(with_slots)
+    assert b'"1 Mon 10": [300, 100, 0]' in data
+    assert load_baseline(data, "b") == with_slots
+    bare = FieldBaseline(name="x", kind="numeric", edges=(0.0,), slices={ALL: SliceCounts(cells=(500, 500, 0))})
+    without = baseline(bare, timezone="")
+    assert without.id == "89079a74d75acc8c"
+    text = dump_baseline(without)
+    assert b"slots" not in text
+    assert b"timezone" not in text
+    assert load_baseline(text, "b") == without
+    assert with_slots.id != without.id
+
+
+def test_categories_are_counted_by_the_bins_that_they_are_judged_on() -> None:
+    field = FieldBaseline(
+        name="c",
+        kind="category",
+        categories=("a", "rare", "b"),
+        slots={"7 Sun 22": (200, 90, 2, 3), "7 Sun 23": (400, 300, 3, 2)},
+        slices={ALL: SliceCounts(cells=(600, 1, 390, 4, 5))},
+    )
+    assert field.fold(field.slices[ALL].cells) == (600, 390, 5, 5)
+    assert baseline_problems(baseline(field)) == []
+    bins, season = compiled(field)
+    assert bins.labels == ("a", "b", "other", "null")
+    assert season.counts[166:].tolist() == [[200, 90, 2, 3], [400, 300, 3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("slots", "problem"),
+    [
+        ({"8 Day 00": (1, 1, 1)}, "'8 Day 00' is no hour of the week; they are '1 Mon 00' to '7 Sun 23'"),
+        ({"1 Mon 00": (1, 1)}, "hour 1 Mon 00: 2 bins, there are 3"),
+        ({"1 Mon 00": (0, 0, 0)}, "there are no rows"),
+        ({"1 Mon 00": (2, -1, 0)}, "a count is negative"),
+        ({"1 Mon 00": (500, 0, 0), "1 Mon 01": (1, 0, 0)}, "its hours of the week hold more rows than the slice `all`"),
+    ],
+)
+def test_slots_that_do_not_agree_with_the_whole_are_refused(slots: dict[str, tuple[int, ...]], problem: str) -> None:
+    field = FieldBaseline(
+        name="x", kind="numeric", edges=(0.0,), slots=slots, slices={ALL: SliceCounts(cells=(500, 500, 0))}
+    )
+    with pytest.raises(BaselineError, match=problem):
+        dump_baseline(baseline(field))
+
+
+def test_slots_need_a_time_zone() -> None:
+    assert any("no time zone" in text for text in baseline_problems(baseline(numeric("x", SLOTS), timezone="")))

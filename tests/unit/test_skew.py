@@ -1,0 +1,255 @@
+"""Each mistake planted alone is recognised by name; what is no such mistake is not named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sketches.skew import Explanation, FloatArray, Skew, choose
+from sketches.skew_numbers import EXACT, compare_numbers
+from sketches.skew_units import name_factor, name_linear, name_offset, name_span, name_wrap
+
+N = 4_000
+RNG = np.random.default_rng(20130601)
+VALUES: FloatArray = np.round(RNG.normal(70.0, 12.0, N), 2)
+NULLS = RNG.random(N) < 0.1
+
+
+def one(skew: Skew) -> Explanation:
+    (found,) = skew.explanations
+    return found
+
+
+def test_equal_values_have_no_skew() -> None:
+    skew = compare_numbers(VALUES, VALUES.copy())
+    assert (skew.compared, skew.mismatched, skew.rate, skew.kinds, skew.explanations) == (N, 0, 0.0, (), ())
+    assert skew.low == 0.0
+    assert 0 < skew.high < 0.001
+    assert skew.precision == ""
+
+
+def test_nulls_on_both_sides_are_equal() -> None:
+    values = np.where(NULLS, np.nan, VALUES)
+    assert compare_numbers(values, values.copy()).mismatched == 0
+    # Whatever is not finite is nothing, on either side.
+    assert compare_numbers(np.where(NULLS, np.inf, VALUES), values).mismatched == 0
+
+
+def test_32_bit_floats_are_no_mismatch_and_are_told() -> None:
+    exact = RNG.normal(70.0, 12.0, N)
+    narrow = exact.astype(np.float32).astype(np.float64)
+    skew = compare_numbers(narrow, exact)
+    assert (skew.mismatched, skew.precision) == (0, "4,000 served values are 32-bit floats")
+    assert compare_numbers(exact, narrow).precision == "4,000 recomputed values are 32-bit floats"
+    nearly = compare_numbers(exact * (1 + 1e-8), exact)
+    assert (nearly.mismatched, nearly.precision) == (0, "4,000 values differ by less than the tolerance")
+    assert compare_numbers(exact * (1 + 1e-5), exact).mismatched == N
+    assert compare_numbers(exact * (1 + 1e-5), exact, tolerance=1e-4).mismatched == 0
+
+
+def test_zero_and_nearly_zero_are_equal() -> None:
+    assert compare_numbers(np.array([1e-17, 5.0]), np.array([0.0, 5.0])).mismatched == 0
+
+
+Plant = Callable[[FloatArray], NDArray[np.floating]]
+
+PLANTS: list[tuple[str, str, Plant]] = [
+    ("constant offset", "served = recomputed + 5", lambda x: x + 5),
+    ("constant offset", "served = recomputed − 0.25", lambda x: x - 0.25),
+    ("constant offset", "served = recomputed + 273.15 (degrees Celsius → kelvin)", lambda x: x + 273.15),
+    ("constant factor", "served = recomputed × 1.609344 (miles → kilometres)", lambda x: x * 1.609344),
+    ("constant factor", "served = recomputed ÷ 1.609344 (kilometres → miles)", lambda x: x / 1.609344),
+    ("constant factor", "served = recomputed × 1.609 (about miles → kilometres)", lambda x: x * 1.609),
+    ("constant factor", "served = recomputed × 0.3048 (feet → metres)", lambda x: x * 0.3048),
+    ("constant factor", "served = recomputed × 1000 (thousandths: kilo–, milli–)", lambda x: x * 1000),
+    (
+        "constant factor",
+        "served = recomputed ÷ 100 (shares → percent, or metres → centimetres, the other way)",
+        lambda x: x / 100,
+    ),
+    ("constant factor", "served = recomputed × 3600 (hours → seconds)", lambda x: x * 3600),
+    ("constant factor", "served = recomputed × −1 (the sign)", lambda x: -x),
+    ("constant factor", "served = recomputed × 1.23", lambda x: x * 1.23),
+    (
+        "constant factor",
+        "served = recomputed × 1.609344 (miles → kilometres), rounded to 2 digits",
+        lambda x: np.round(x * 1.609344, 2),
+    ),
+    ("linear", "served = 1.8 · recomputed + 32 (degrees Celsius → degrees Fahrenheit)", lambda x: x * 1.8 + 32),
+    (
+        "linear",
+        "served = 0.5555556 · recomputed − 17.77778 (degrees Fahrenheit → degrees Celsius)",
+        lambda x: (x - 32) / 1.8,
+    ),
+    ("linear", "served = 0.08333333 · recomputed − 5.833333", lambda x: (x - 70) / 12),
+    ("rounding", "served = recomputed rounded to whole numbers", np.round),
+    ("rounding", "served = recomputed rounded to 1 digit", lambda x: np.round(x, 1)),
+    ("rounding", "served = recomputed rounded to whole 10s", lambda x: np.round(x, -1)),
+    ("rounding", "served = recomputed rounded down to whole numbers", np.floor),
+    ("rounding", "served = recomputed rounded up to whole numbers", np.ceil),
+    ("transformed", "served = ln(1 + recomputed)", np.log1p),
+    ("transformed", "served = √recomputed", np.sqrt),
+    ("transformed", "served = recomputed²", np.square),
+    ("limited", "served is at most 50", lambda x: np.minimum(x, 50.0)),
+    ("limited", "served is at least 90", lambda x: np.maximum(x, 90.0)),
+    ("null handling", "served is 0 where recomputed has another value", lambda x: np.where(x > 60, 0.0, x)),
+]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+@pytest.mark.parametrize(("kind", "told", "plant"), PLANTS, ids=[told for _, told, _ in PLANTS])
+def test_each_mistake_is_named(kind: str, told: str, plant: Plant, share: float) -> None:
+    """… also where only some of the rows are served wrongly, as one host of ten would do."""
+    wrong = RNG.random(N) < share
+    served = np.where(wrong, plant(VALUES), VALUES).astype(np.float64)
+    skew = compare_numbers(served, VALUES)
+    if kind == "limited" and share < 1.0:
+        # Where other rows lie beyond it, it is no limit of what is served.
+        kind, told = "null handling", f"served is {told.split()[-1]} where recomputed has another value"
+    assert skew.kinds == (kind,), skew.explanations
+    found = one(skew)
+    assert found.detail == told
+    assert found.is_named
+    assert found.share >= 0.95
+    np.testing.assert_array_equal(skew.rows, np.flatnonzero(~np.isclose(served, VALUES, rtol=1e-6, atol=1e-9)))
+    assert skew.low <= skew.rate <= skew.high
+
+
+@pytest.mark.parametrize(
+    ("default", "told"),
+    [
+        (0.0, "served is 0 where recomputed is null"),
+        (-1.0, "served is -1 where recomputed is null"),
+        (
+            float(np.mean(VALUES[~NULLS])),
+            f"served is {np.mean(VALUES[~NULLS]):.6g} (the mean) where recomputed is null",
+        ),
+        (
+            float(np.median(VALUES[~NULLS])),
+            f"served is {np.median(VALUES[~NULLS]):.6g} (the median) where recomputed is null",
+        ),
+    ],
+)
+def test_a_default_for_nulls_is_named_with_its_value(default: float, told: str) -> None:
+    recomputed = np.where(NULLS, np.nan, VALUES)
+    skew = compare_numbers(np.where(NULLS, default, VALUES), recomputed)
+    assert (skew.kinds, one(skew).detail) == (("null handling",), told)
+    assert skew.mismatched == NULLS.sum()
+
+
+def test_the_sides_of_nulls_are_told_apart() -> None:
+    with_nulls = np.where(NULLS, np.nan, VALUES)
+    assert one(compare_numbers(with_nulls, np.where(NULLS, 0.0, VALUES))).detail == (
+        "recomputed is 0 where served is null"
+    )
+    assert one(compare_numbers(with_nulls, VALUES)).detail == "served is null where recomputed has a value"
+    assert one(compare_numbers(VALUES, with_nulls)).detail == "recomputed is null where served has a value"
+
+
+def test_two_mistakes_in_two_parts_are_both_named() -> None:
+    recomputed = np.where(NULLS, np.nan, VALUES)
+    skew = compare_numbers(np.where(NULLS, 0.0, VALUES * 1000), recomputed)
+    assert skew.kinds == ("constant factor", "null handling")
+
+
+def test_a_clock_of_another_time_zone_wraps_round() -> None:
+    minute = RNG.integers(0, 1440, N).astype(np.float64)
+    skew = compare_numbers((minute + 300) % 1440, minute, tolerance=EXACT)
+    assert skew.kinds == ("constant offset",)
+    assert one(skew).detail == "served = recomputed + 300, wrapping at 1440 (+5 h: another time zone?)"
+
+
+def test_times_are_compared_to_the_millisecond() -> None:
+    moments = 1.37e12 + RNG.integers(0, 10**9, N).astype(np.float64)
+    assert compare_numbers(moments + 60_000, moments, tolerance=EXACT, are_times=True).mismatched == N
+    skew = compare_numbers(moments - 4 * 3_600_000, moments, tolerance=EXACT, are_times=True)
+    assert one(skew).detail == "served = recomputed − 4 h (another time zone?)"
+    jitter = compare_numbers(moments + RNG.integers(10, 10**6, N), moments, tolerance=EXACT, are_times=True)
+    assert jitter.kinds == ("unexplained",)
+
+
+def test_an_opposite_flag_is_recoded() -> None:
+    flags = (RNG.random(N) < 0.3).astype(np.float64)
+    assert compare_numbers(1.0 - flags, flags).kinds == ("recoded",)
+
+
+def test_a_line_is_not_taken_for_an_offset_where_zeros_prevail() -> None:
+    recomputed = np.where(RNG.random(N) < 0.97, 0.0, RNG.random(N) * 3)
+    assert compare_numbers(recomputed * 1.8 + 32, recomputed).kinds == ("linear",)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        lambda n: RNG.normal(0.0, 1.0, n),
+        lambda n: RNG.normal(0.0, 0.01, n),
+        lambda n: RNG.integers(1, 9, n).astype(np.float64),
+        lambda n: np.round(RNG.normal(0.0, 5.0, n), 2) + 0.01,
+    ],
+)
+def test_noise_is_not_named(noise: Callable[[int], FloatArray]) -> None:
+    skew = compare_numbers(VALUES + noise(N), VALUES)
+    assert skew.kinds == ("unexplained",)
+    assert skew.mismatched > 0.9 * N
+
+
+def test_shuffled_values_are_not_named() -> None:
+    assert compare_numbers(RNG.permutation(VALUES), VALUES).kinds == ("unexplained",)
+
+
+def test_few_mismatches_show_the_candidate_and_name_nothing() -> None:
+    served = VALUES.copy()
+    served[:20] *= 1000
+    skew = compare_numbers(served, VALUES)
+    assert skew.kinds == ("unexplained",)
+    found = one(skew)
+    assert (found.kind, found.explained, found.judged, found.share) == ("constant factor", 20, 20, 1.0)
+    assert found.low == pytest.approx(0.8389, abs=1e-4)
+    served[:73] = VALUES[:73] * 1000
+    assert compare_numbers(served, VALUES).kinds == ("constant factor",)
+
+
+def test_a_rule_that_explains_four_fifths_is_a_candidate() -> None:
+    served = VALUES * 1000
+    served[: N // 5] = RNG.normal(0, 1, N // 5)
+    skew = compare_numbers(served, VALUES)
+    assert skew.kinds == ("unexplained",)
+    assert one(skew).kind == "constant factor"
+    assert one(skew).share == pytest.approx(0.8)
+
+
+def test_a_single_pair_of_values_says_nothing() -> None:
+    recomputed = np.full(N, 5.0)
+    assert compare_numbers(np.full(N, 7.0), recomputed).kinds == ("unexplained",)
+    assert compare_numbers(np.array([]), np.array([])).rate == 0.0
+
+
+def test_units_are_named_where_they_are_met() -> None:
+    assert name_factor(2.54) == "× 2.54 (inches → centimetres)"
+    assert name_factor(1 / 2.54) == "÷ 2.54 (centimetres → inches)"
+    assert name_factor(3.28) == "× 3.28 (about metres → feet)"
+    assert name_factor(1.7) == "× 1.7"
+    assert name_offset(-273.15) == "− 273.15 (kelvin → degrees Celsius)"
+    assert name_linear(1.8, 32.0).endswith("(degrees Celsius → degrees Fahrenheit)")
+    assert name_linear(2.0, -1.0) == "2 · recomputed − 1"
+    assert name_span(90_000) == "+ 1.5 min"
+    assert name_span(-2.5) == "− 2.5 ms"
+    assert name_wrap(23, 24) == "− 1, wrapping at 24 (-1 h: another time zone?)"
+    assert name_wrap(1, 7) == "+ 1, wrapping at 7"
+
+
+def test_the_first_named_rule_wins_unless_a_later_one_explains_the_rest() -> None:
+    first = Explanation("a", "", 970, 1000, 1000)
+    later = Explanation("b", "", 999, 1000, 1000)
+    assert choose([first, later]) is later
+    assert choose([later, first]) is later
+    assert choose([first, Explanation("c", "", 980, 1000, 1000)]) is first
+    best = Explanation("e", "", 2, 10, 10)
+    assert choose([Explanation("d", "", 1, 10, 10), best]) is best
+    assert choose([Explanation("f", "", 0, 10, 10)]) is None
+    assert not Explanation("g", "", 100, 100, 300).is_named, "it judged a third"
+    assert math.isclose(Explanation("h", "", 73, 73, 73).low, 0.95, abs_tol=1e-4)

@@ -1,0 +1,187 @@
+"""Values of earlier and other windows, planted alone in series of many entities, are recognised by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from sketches.skew import FloatArray, IntArray, Skew
+from sketches.skew_numbers import compare_numbers
+from sketches.skew_series import History, Series
+
+ENTITIES, ROWS = 40, 150
+HOUR = 3_600_000
+RNG = np.random.default_rng(11)
+ENTITY = np.repeat(np.arange(ENTITIES), ROWS)
+REGULAR = np.tile(np.arange(ROWS) * HOUR, ENTITIES)
+UNEVEN = np.concatenate([np.cumsum(RNG.integers(1, 4 * HOUR, ROWS)) for _ in range(ENTITIES)])
+RAW: FloatArray = np.round(RNG.normal(20.0, 6.0, ENTITIES * ROWS), 3)
+
+
+def rolled(values: FloatArray, how: Callable[[FloatArray], float], rows: int, *, skip: int = 0) -> FloatArray:
+    """By the definition, entity by entity: an aggregate over the last rows, partial ones at the start."""
+    out = np.full(len(values), np.nan)
+    for i in range(len(values)):
+        begin = max(i // ROWS * ROWS, i - skip - rows + 1)
+        if begin <= i - skip:
+            out[i] = how(values[begin : i - skip + 1])
+    return out
+
+
+def rolled_time(values: FloatArray, times: IntArray, how: Callable[[FloatArray], float], span: int) -> FloatArray:
+    out = np.empty(len(values))
+    for i in range(len(values)):
+        own = slice(i // ROWS * ROWS, i + 1)
+        out[i] = how(values[own][times[own] > times[i] - span])
+    return out
+
+
+def compared(
+    served: FloatArray,
+    recomputed: FloatArray,
+    *,
+    times: IntArray = REGULAR,
+    underlying: FloatArray | None = None,
+    shuffled: bool = True,
+) -> Skew:
+    """Compare in an order that says nothing about time, as files have it."""
+    order = RNG.permutation(len(served)) if shuffled else np.arange(len(served))
+    history = History.of(ENTITY[order], times[order])
+
+    def ordered(values: FloatArray | None) -> FloatArray | None:
+        return None if values is None else values[order][history.order]
+
+    recomputed_now = ordered(recomputed)
+    assert recomputed_now is not None
+    series = Series(history, history.place, recomputed_now, ordered(served), ordered(underlying))
+    return compare_numbers(served[order], recomputed[order], series=series.rules)
+
+
+def lagged(values: FloatArray, rows: int) -> FloatArray:
+    return rolled(values, np.mean, 1, skip=rows)
+
+
+def told(skew: Skew) -> str:
+    return skew.explanations[0].detail
+
+
+def test_history_is_ordered_by_entity_then_time() -> None:
+    history = History.of(np.array([1, 0, 1, 0, 1]), np.array([5, 9, 3, 2, 5]))
+    assert history.order.tolist() == [3, 1, 2, 0, 4]
+    assert history.place.tolist() == [3, 1, 2, 0, 4]
+    assert history.first.tolist() == [0, 0, 2, 2, 2]
+    assert history.last.tolist() == [1, 1, 4, 4, 4]
+    assert (np.diff(history.key) >= 0).all()
+    none = History.of(np.empty(0, np.int64), np.empty(0, np.int64))
+    assert none.order.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(1, "1 row earlier (1 h)"), (3, "3 rows earlier (3 h)"), (24, "24 rows earlier (1 d)")]
+)
+def test_a_lag_of_rows_is_named(rows: int, said: str) -> None:
+    skew = compared(lagged(RAW, rows), RAW)
+    assert skew.kinds == ("lag in time",)
+    assert told(skew) == f"served is the value {said}"
+
+
+def test_a_lag_of_time_is_named_where_rows_are_uneven() -> None:
+    steps = np.floor_divide(UNEVEN, 6 * HOUR)
+    readings = {(e, s): RNG.normal(20, 6) for e, s in set(zip(ENTITY.tolist(), steps.tolist(), strict=True))}
+
+    def reading(entity: int, step: int) -> float:
+        return readings.setdefault((entity, step), float(RNG.normal(20, 6)))
+
+    recomputed = np.array([reading(e, s) for e, s in zip(ENTITY.tolist(), steps.tolist(), strict=True)])
+    served = np.array([reading(e, s - 4) for e, s in zip(ENTITY.tolist(), steps.tolist(), strict=True)])
+    skew = compared(served, recomputed, times=UNEVEN)
+    assert skew.kinds == ("lag in time",)
+    assert told(skew) == "served is the value of 1 d earlier"
+
+
+def test_a_lag_takes_nulls_along() -> None:
+    recomputed = np.where(RNG.random(len(RAW)) < 0.2, np.nan, RAW)
+    skew = compared(lagged(recomputed, 2), recomputed)
+    assert skew.kinds == ("lag in time",)
+    assert len(skew.explanations) == 1
+
+
+def test_values_of_another_entity_or_later_are_no_lag() -> None:
+    other = np.roll(RAW, ROWS // 2)
+    assert compared(other, RAW).kinds == ("unexplained",)
+    assert compared(-lagged(-RAW[::-1], 1)[::-1], RAW).kinds == ("unexplained",)
+
+
+@pytest.mark.parametrize(
+    ("served", "recomputed", "expected"),
+    [
+        (7, 14, "served is the mean over the last 7 rows, recomputed is the mean over the last 14 rows"),
+        (14, 7, "served is the mean over the last 14 rows, recomputed is the mean over the last 7 rows"),
+        (30, 1, "served is the mean over the last 30 rows"),
+    ],
+)
+def test_another_window_of_rows_is_named_from_the_underlying_column(
+    served: int, recomputed: int, expected: str
+) -> None:
+    skew = compared(rolled(RAW, np.mean, served), rolled(RAW, np.mean, recomputed), underlying=RAW)
+    assert skew.kinds == ("other window length",)
+    assert told(skew).startswith(expected)
+
+
+def test_another_window_of_time_is_named_from_the_underlying_column() -> None:
+    served = rolled_time(RAW, UNEVEN, np.sum, 24 * HOUR)
+    recomputed = rolled_time(RAW, UNEVEN, np.sum, 12 * HOUR)
+    skew = compared(served, recomputed, times=UNEVEN, underlying=RAW)
+    assert skew.kinds == ("other window length",)
+    assert told(skew) == "served is the sum over the last 1 d, recomputed is the sum over the last 12 h"
+
+
+def test_a_window_without_the_row_itself_is_a_lag_of_one_row() -> None:
+    skew = compared(rolled(RAW, np.mean, 7, skip=1), rolled(RAW, np.mean, 7), underlying=RAW)
+    assert skew.kinds == ("lag in time",)
+
+
+def test_counts_over_time_need_no_column() -> None:
+    ones = np.ones(len(RAW))
+    served = rolled_time(ones, UNEVEN, np.sum, 12 * HOUR)
+    recomputed = rolled_time(ones, UNEVEN, np.sum, 24 * HOUR)
+    skew = compared(served, recomputed, times=UNEVEN)
+    assert skew.kinds == ("other window length",)
+    assert told(skew) == "served is the count of rows over the last 12 h"
+
+
+@pytest.mark.parametrize("how", [np.mean, np.sum])
+def test_windows_that_are_multiples_are_named_without_the_column(how: Callable[[FloatArray], float]) -> None:
+    name = "mean" if how is np.mean else "sum"
+    cases = [
+        (5, 1, f"served is the {name} of the last 5 rows of recomputed"),
+        (21, 7, f"served is the {name} over 21 rows where recomputed is over 7"),
+        (7, 21, f"recomputed is the {name} over 21 rows where served is over 7"),
+    ]
+    for served, recomputed, expected in cases:
+        skew = compared(rolled(RAW, how, served), rolled(RAW, how, recomputed))
+        assert skew.kinds == ("other window length",), (served, recomputed, skew.explanations)
+        assert told(skew) == expected
+
+
+def test_windows_that_are_no_multiples_are_not_guessed() -> None:
+    assert compared(rolled(RAW, np.mean, 5), rolled(RAW, np.mean, 7)).kinds == ("unexplained",)
+
+
+def test_other_aggregates_are_not_guessed() -> None:
+    assert compared(rolled(RAW, np.max, 5), rolled(RAW, np.mean, 5), underlying=RAW).kinds == ("unexplained",)
+
+
+def test_units_are_told_before_time_is_asked() -> None:
+    constant = np.repeat(RNG.normal(20, 6, ENTITIES), ROWS)  # a lag of it explains nothing
+    assert compared(constant * 1000, constant).kinds == ("constant factor",)
+    assert compared(RAW * 1000, RAW, underlying=RAW).kinds == ("constant factor",)
+
+
+def test_running_sums_agree_with_sums_by_the_definition() -> None:
+    window = 9
+    inner = sliding_window_view(RAW[:ROWS], window).mean(axis=1)
+    np.testing.assert_allclose(rolled(RAW, np.mean, window)[window - 1 : ROWS], inner, rtol=1e-12)

@@ -1,0 +1,364 @@
+"""What is counted beside the panes: errors by kind, what arrived of each producer, dead letters; and its limits."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph import Contract, Reason
+from barograph.contract import Field, Slo
+from barograph.events import encode_predictions
+
+from sketches.layout import ERRORS, EVENTS, SLOW, TIMED
+from streams import tallies
+from streams.batch import Dead, Decoded, MessageBatch
+from streams.columns import MAX_NAME_CHARS, Arrivals, Coded, encode_names
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
+from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
+from streams.registry import Registry, build_registry
+from streams.summarise import FlushSummaries, PaneKey
+from streams.tallies import ErrorSlices, FlushTallies, count_dead, count_producers
+from tests.support.monitor_schedule import SLOW_MS, T0_S, Event, columns, contract, numbered, registered
+
+NOW_MS = 1_700_000_000_000
+HOUR_S = NOW_MS // 1000 // 3600 * 3600
+SERIES = ("m", "1", "b")
+KNOWN = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
+
+
+def batch(values: list[bytes | None]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+
+
+def decoded(events: list[dict[str, Any]], *, arrow: bool, contract: Contract = KNOWN) -> Decoded:
+    given = [{"model": "m", "version": "1", "id": "a", "at": NOW_MS, **event} for event in events]
+    registry = Registry(contracts={"m": contract})
+    if not arrow:
+        return JsonDecoder(registry).decode(batch([json.dumps(event).encode() for event in given]))
+    names = sorted({name for event in given for name in event})
+    table = pa.table({name: [event.get(name) for event in given] for name in names})
+    return ArrowDecoder(registry).decode(batch([encode_predictions(table)]))
+
+
+def arrived(found: Decoded) -> Counter[Any]:
+    """What arrived, number by number."""
+    return Counter(
+        (each.model, each.producer.values[code], seq, at)
+        for each in found.arrivals
+        for code, seq, at in zip(each.producer.code.tolist(), each.seq.tolist(), each.at_ms.tolist(), strict=True)
+    )
+
+
+# ------------------------------------------------------------------------------------------------ decoding
+
+
+@pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
+def test_kinds_of_errors_are_read_and_cut(arrow: bool) -> None:
+    long = "E" * 300
+    errors = [None, "TimeoutError", "", long, "TimeoutError"]
+    [events] = decoded([{"error": error} for error in errors], arrow=arrow).events
+    assert events.errors.tolist() == [False, True, False, True, True]
+    assert events.kinds is not None
+    kinds = [events.kinds.values[code] if code >= 0 else None for code in events.kinds.code.tolist()]
+    assert kinds == [None, "TimeoutError", None, "E" * MAX_NAME_CHARS, "TimeoutError"]
+    [quiet] = decoded([{}, {}], arrow=arrow).events
+    assert quiet.kinds is None
+    assert not quiet.errors.any()
+
+
+@pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
+def test_an_error_that_is_no_text_is_one_without_a_name(arrow: bool) -> None:
+    [events] = decoded([{"error": 7}, {"error": None}], arrow=arrow).events
+    assert events.errors.tolist() == [True, False]
+    assert events.kinds is not None
+    assert events.kinds.values == ("error",)
+
+
+@pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
+def test_numbers_of_producers_are_read_where_an_event_has_both(arrow: bool) -> None:
+    events: list[dict[str, Any]] = [
+        {"producer": "p", "seq": 0},
+        {"producer": "q", "seq": 2**63 - 1},
+        {"producer": "p", "seq": None},
+        {"producer": None, "seq": 4},
+        {"producer": "", "seq": 5},
+        {"producer": "p", "seq": -1},
+        {},
+    ]
+    found = decoded(events, arrow=arrow)
+    assert len(found.events[0]) == 7
+    assert arrived(found) == {("m", "p", 0, NOW_MS): 1, ("m", "q", 2**63 - 1, NOW_MS): 1}
+
+
+def test_numbers_that_are_none_count_as_missing_in_json() -> None:
+    seqs: list[Any] = ["3", 2.5, True, 2**63, [1], 7]
+    found = decoded([{"producer": "p", "seq": seq} for seq in seqs] + [{"producer": 7, "seq": 1}], arrow=False)
+    assert len(found.events[0]) == 7
+    assert found.dead == []
+    assert arrived(found) == {("m", "p", 7, NOW_MS): 1}
+
+
+@pytest.mark.parametrize("kind", [pa.uint64(), pa.int32(), pa.float64(), pa.string()])
+def test_numbers_in_arrow_are_whole_ones_of_any_width(kind: pa.DataType) -> None:
+    rows = {"model": ["m"], "version": ["1"], "id": ["a"], "at": [NOW_MS], "producer": ["p"]}
+    whole = pa.types.is_integer(kind)
+    table = pa.table({**rows, "seq": pa.array([5] if not pa.types.is_string(kind) else ["5"], kind)})
+    found = ArrowDecoder(Registry(contracts={"m": KNOWN})).decode(batch([encode_predictions(table)]))
+    assert arrived(found) == ({("m", "p", 5, NOW_MS): 1} if whole else {})
+    assert len(found.events[0]) == 1
+
+
+@pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
+def test_dead_letters_arrived_too_when_kafka_received_them(arrow: bool) -> None:
+    events: list[dict[str, Any]] = [
+        {"producer": "p", "seq": 0},
+        {"producer": "p", "seq": 1, "at": NOW_MS + 10**9},
+        {"producer": "p", "seq": 2, "at": 0},
+        {"producer": "p", "seq": 3, "id": ""},
+        {"producer": "p", "seq": 4, "model": "other"},
+    ]
+    found = decoded(events, arrow=arrow)
+    assert sorted((dead.reason, dead.model, dead.received_ms) for dead in found.dead) == [
+        (Reason.FUTURE_TIME, "m", NOW_MS),
+        (Reason.MISSING_ID, "m", NOW_MS),
+        (Reason.TOO_OLD, "m", NOW_MS),
+        (Reason.UNKNOWN_MODEL, "", NOW_MS),
+    ]
+    assert arrived(found) == {("m", "p", seq, NOW_MS): 1 for seq in range(4)}
+
+
+def test_a_message_that_is_no_event_is_of_no_model() -> None:
+    found = JsonDecoder(Registry(contracts={"m": KNOWN})).decode(batch([b"nope", None, b'{"model": "m"}']))
+    assert [(dead.reason, dead.model, dead.received_ms) for dead in found.dead] == [
+        (Reason.NOT_JSON, "", NOW_MS),
+        (Reason.EMPTY, "", NOW_MS),
+        (Reason.MISSING_VERSION, "m", NOW_MS),
+    ]
+
+
+@pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
+def test_latency_is_read_where_the_contract_promises_some_and_has_no_such_field(arrow: bool) -> None:
+    promised = Contract(model="m", fields=KNOWN.fields, slo=Slo(latency_ms=5.0))
+    [events] = decoded([{"latency_ms": 7.5}, {"latency_ms": None}], arrow=arrow, contract=promised).events
+    np.testing.assert_array_equal(events.numbers["latency_ms"], [7.5, np.nan])
+    [events] = decoded([{"latency_ms": 7.5}], arrow=arrow).events
+    assert "latency_ms" not in events.numbers
+
+
+def test_latency_that_is_no_number_is_counted_and_not_timed() -> None:
+    promised = Contract(model="m", fields=KNOWN.fields, slo=Slo(latency_ms=5.0))
+    [events] = decoded([{"latency_ms": "7.5"}, {"latency_ms": 1}], arrow=False, contract=promised).events
+    assert np.isfinite(events.numbers["latency_ms"]).tolist() == [False, True]
+
+
+# ------------------------------------------------------------------------------------------------ counting
+
+
+def event(at_s: int = T0_S, **changes: Any) -> Event:
+    known: dict[str, Any] = {"x": 0.1, "colour": "red", "region": "north", "failed": False}
+    return Event("m", "1", at_s * 1000, at_s * 1000, **{**known, **changes})
+
+
+def summarise(events: list[Event], *, slow_ms: float | None = SLOW_MS) -> FlushSummaries:
+    told = contract("m", 3600)
+    if slow_ms is None:
+        told = Contract(model="m", pane_s=3600, fields=told.fields, slices=told.slices)
+    summaries = FlushSummaries(build_registry([(told, 0)], [registered("m")]))
+    summaries.add(columns("m", 0, list(enumerate(events))))
+    for each in numbered("m", events):
+        summaries.add_arrivals(each)
+    return summaries
+
+
+def header(summaries: FlushSummaries) -> dict[str, list[int]]:
+    """Events, errors, timed and slow of the one pane, by slice."""
+    [pane] = summaries.panes.values()
+    order = [EVENTS, ERRORS, TIMED, SLOW]
+    return {name: pane.counts[i, order].tolist() for i, name in enumerate(pane.layout.slices)}
+
+
+def test_slow_is_over_what_was_promised_per_slice() -> None:
+    latencies = [None, float("inf"), 1.0, SLOW_MS, np.nextafter(SLOW_MS, 1e9), 1e6]
+    events = [event(latency_ms=latency, arm="b" if i % 2 else None) for i, latency in enumerate(latencies)]
+    assert header(summarise(events)) == {
+        "all": [6, 0, 4, 2],
+        "region=north": [6, 0, 4, 2],
+        "region=other": [0, 0, 0, 0],
+        "arm=b": [3, 0, 2, 1],
+        "arm=other": [3, 0, 2, 1],
+    }
+
+
+def test_without_a_promise_nothing_is_slow() -> None:
+    assert header(summarise([event(latency_ms=1e9)], slow_ms=None))["all"] == [1, 0, 1, 0]
+
+
+def test_errors_are_counted_by_kind_for_all_and_per_arm_and_pane() -> None:
+    kinds = ["TimeoutError", "ValueError", "TimeoutError"]
+    events = [event(failed=True, kind=kind, arm=arm) for kind in kinds for arm in ("b", "c")]
+    events += [event(), event(T0_S + 3600, failed=True, kind="ValueError")]
+    summaries = summarise(events)
+    [(key, _), _] = summaries.panes.items()
+    assert isinstance(key, PaneKey)
+    [tally] = summaries.tallies.tallies("predictions", "t", [], [])
+    assert (tally.model, tally.topic, tally.source_topic_id, tally.pane_s) == ("m", "predictions", "t", 3600)
+    found = {(e.slice, e.kind, e.pane_start_s): e.n for e in tally.errors}
+    assert {(e.version, e.baseline_id) for e in tally.errors} == {("1", key.baseline_id)}
+    assert found == {
+        ("all", "TimeoutError", T0_S): 4,
+        ("all", "ValueError", T0_S): 2,
+        ("arm=b", "TimeoutError", T0_S): 2,
+        ("arm=b", "ValueError", T0_S): 1,
+        ("arm=other", "TimeoutError", T0_S): 2,
+        ("arm=other", "ValueError", T0_S): 1,
+        ("all", "ValueError", T0_S + 3600): 1,
+        ("arm=other", "ValueError", T0_S + 3600): 1,
+    }
+    assert len(tally.errors) == len(found), "each once"
+
+
+def test_a_flush_without_errors_producers_and_dead_letters_has_no_tally() -> None:
+    assert list(summarise([event()]).tallies.tallies("predictions", "t", [], [])) == []
+
+
+def add_kinds(into: FlushTallies, counts: dict[str, int], at_s: int = 0) -> None:
+    names = encode_names([kind for kind, n in counts.items() for _ in range(n)])
+    assert names is not None
+    n = len(names.code)
+    arms = ErrorSlices(("arm=a", "arm=other"), np.arange(n) % 2)
+    into.add_errors(SERIES, 60, np.full(n, at_s * 1000), names, [arms])
+
+
+def test_at_most_fifty_kinds_are_told_apart_the_most_frequent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "MAX_KINDS", 2)
+    found = FlushTallies()
+    add_kinds(found, {"often": 5, "b": 2, "a": 2, "once": 1, "other": 1})
+    add_kinds(found, {"alone": 1}, at_s=60)
+    [tally] = found.tallies("predictions", "t", [], [])
+    whole = {(e.kind, e.pane_start_s): e.n for e in tally.errors if e.slice == "all"}
+    # Of equally frequent ones the first by name; every pane by itself.
+    assert whole == {("often", 0): 5, ("a", 0): 2, ("other", 0): 4, ("alone", 60): 1}
+    assert len({(e.slice, e.kind, e.pane_start_s) for e in tally.errors}) == len(tally.errors)
+    for kind in ("often", "a", "other"):
+        assert (
+            sum(e.n for e in tally.errors if e.kind == kind and e.slice != "all" and e.pane_start_s == 0)
+            == (whole[kind, 0])
+        )
+
+
+def test_batches_with_kinds_of_their_own_keep_to_the_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "MAX_KINDS", 3)
+    found = FlushTallies()
+    for i in range(4):
+        add_kinds(found, {f"kind {i}{j}": 1 + j for j in range(5)})
+    [tally] = found.tallies("predictions", "t", [], [])
+    whole = {e.kind: e.n for e in tally.errors if e.slice == "all"}
+    assert set(whole) == {"kind 04", "kind 14", "kind 24", "other"}
+    assert sum(whole.values()) == 4 * 15
+
+
+def test_a_thousand_kinds_and_all_of_them_once() -> None:
+    found = FlushTallies()
+    add_kinds(found, {f"kind {i}": 1 for i in range(1000)})
+    [tally] = found.tallies("predictions", "t", [], [])
+    whole = {e.kind: e.n for e in tally.errors if e.slice == "all"}
+    assert len(whole) == tallies.MAX_KINDS + 1
+    assert whole["other"] == 1000 - tallies.MAX_KINDS
+
+
+def arrivals(*rows: tuple[int, str, int], model: str = "m") -> Arrivals:
+    """Of (event time in seconds, producer, seq)."""
+    names = encode_names([row[1] for row in rows])
+    assert names is not None
+    at_ms = np.array([row[0] * 1000 for row in rows], dtype=np.int64)
+    return Arrivals(model, at_ms, names, np.array([row[2] for row in rows], dtype=np.int64))
+
+
+def test_numbers_are_counted_once_per_flush_and_pane_whatever_batch_they_came_in() -> None:
+    first = arrivals((0, "p", 5), (59, "p", 3), (0, "q", 0), (60, "p", 9), (0, "p", 5))
+    second = arrivals((1, "p", 3), (1, "p", 4), (3600, "r", 2**63 - 1))
+    assert count_producers([first, second], 60) == [
+        ProducerCount("p", 0, 3, 3, 5),
+        ProducerCount("q", 0, 1, 0, 0),
+        ProducerCount("p", 60, 1, 9, 9),
+        ProducerCount("r", 3600, 1, 2**63 - 1, 2**63 - 1),
+    ]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_numbers_are_counted_as_sets_are(wide: bool) -> None:
+    rng = np.random.default_rng(7)
+    n, names = 5000, ("p", "q", "r")
+    far = 2**62 if wide else 0
+    rows = [
+        (int(at), names[who], int(seq) + far * int(who == 2))
+        for at, who, seq in zip(rng.integers(0, 300, n), rng.integers(0, 3, n), rng.integers(0, 900, n), strict=True)
+    ]
+    found = count_producers([arrivals(*rows[i : i + 700]) for i in range(0, n, 700)], 60)
+    sets: dict[tuple[int, str], set[int]] = {}
+    for at, name, seq in rows:
+        sets.setdefault((at // 60 * 60, name), set()).add(seq)
+    assert found == [
+        ProducerCount(name, at, len(seqs), min(seqs), max(seqs)) for (at, name), seqs in sorted(sets.items())
+    ]
+
+
+def test_producers_beyond_the_limit_are_taken_together_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "MAX_PRODUCERS", 2)
+    rows = [(0, name, seq) for name in ("d", "c", "b", "a", "other") for seq in range(3)]
+    assert count_producers([arrivals(*rows, (60, "d", 0))], 60) == [
+        ProducerCount("a", 0, 3, 0, 2),
+        ProducerCount("b", 0, 3, 0, 2),
+        ProducerCount("other", 0, 9, -1, -1),
+        ProducerCount("d", 60, 1, 0, 0),
+    ]
+
+
+def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
+    def dead(reason: Reason, model: str, after_s: int) -> Dead:
+        return Dead(reason, 0, 0, 0, b"", "", model, (HOUR_S + after_s) * 1000)
+
+    found = count_dead(
+        [
+            dead(Reason.NOT_JSON, "", 0),
+            dead(Reason.NOT_JSON, "", 3599),
+            dead(Reason.NOT_JSON, "", 3600),
+            dead(Reason.BAD_TIME, "m", 0),
+        ]
+    )
+    assert found == {
+        "": [DeadCount("not-json", HOUR_S, 2), DeadCount("not-json", HOUR_S + 3600, 1)],
+        "m": [DeadCount("bad-time", HOUR_S, 1)],
+    }
+
+
+def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
+    found = FlushTallies()
+    add_kinds(found, {"TimeoutError": 1})
+    found.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
+    dead = [Dead(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
+    given = {tally.model: tally for tally in found.tallies("predictions", "t", [], dead)}
+    assert list(given) == ["", "b", "m"]
+    assert [len(given[model].dead) for model in given] == [1, 1, 1]
+    assert given["b"].producers == [ProducerCount("p", 0, 1, 0, 0)]
+    assert given["b"].pane_s == 300
+    assert ErrorCount("1", "b", "all", "TimeoutError", 0, 1) in given["m"].errors
+    assert given[""] == Tally(
+        model="", topic="predictions", source_topic_id="t", dead=[DeadCount("not-json", HOUR_S, 1)]
+    )
+
+
+def test_names_are_numbered_in_their_order_and_none_is_minus_one() -> None:
+    found = encode_names(["b", None, "a", "", "b"])
+    assert found is not None
+    assert (found.values, found.code.tolist()) == (("a", "b"), [1, -1, 0, -1, 1])
+    assert encode_names([None, ""]) is None
+    kept = found.take(np.array([True, False, True, False, False]))
+    assert isinstance(kept, Coded)
+    assert kept.code.tolist() == [1, 0]

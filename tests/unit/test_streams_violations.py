@@ -1,0 +1,125 @@
+"""Values that broke the contract: which kinds the contract gives rise to, of how many, and by which record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract, Field, Label
+
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts
+from sketches.layout import Layout
+from streams.monitor.series import Compiled, Pane, Series
+from streams.monitor.violations import violation_columns
+from warehouse.tables import table_of
+
+LAYOUT = Layout(
+    Baseline(
+        model="m",
+        version="1",
+        rows=9,
+        slice_rows={"all": 9},
+        fields=(
+            FieldBaseline(name="x", kind="numeric", edges=(0.0, 1.0), slices={"all": SliceCounts(cells=(3, 3, 3, 0))}),
+            FieldBaseline(
+                name="c",
+                kind="category",
+                categories=("r", "g", "b"),
+                slices={"all": SliceCounts(cells=(3, 3, 3, 0, 0))},
+            ),
+            FieldBaseline(
+                name="class", kind="category", categories=("yes", "no"), slices={"all": SliceCounts(cells=(5, 4, 0, 0))}
+            ),
+        ),
+    )
+)
+BARE = Contract(
+    model="m",
+    pane_s=60,
+    fields=(
+        Field(name="x", type="float", source="features.x"),
+        Field(name="c", type="category", source="features.c"),
+        Field(name="class", type="category", source="class"),
+    ),
+)
+
+
+def changed(name: str, **changes: Any) -> Contract:
+    fields = tuple(msgspec.structs.replace(f, **changes) if f.name == name else f for f in BARE.fields)
+    return msgspec.structs.replace(BARE, fields=fields)
+
+
+def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, str, str], tuple[int, int, str, int]]:
+    """Rows of panes that hold these cells and tails: (n, of, policy, pos) by pane, field and kind."""
+    series = Series("1", "b", Compiled.of(LAYOUT), contract)
+    made: list[Pane] = []
+    for i, held in enumerate(panes):
+        pane = series.empty_pane(i * 60)
+        for name, counts in held.items():
+            f = LAYOUT.field_index[name]
+            pane.counts[0, LAYOUT.starts[f] : LAYOUT.starts[f] + len(counts)] = counts
+            pane.pos[0, 1 + f] = 100 * i + f
+        made.append(pane)
+    columns = violation_columns(series, made, 3)
+    if columns is None:
+        return {}
+    found = table_of("violations", columns).to_pylist()
+    assert {(row["model"], row["version"], row["baseline_id"], row["pane_s"]) for row in found} == {("m", "1", "b", 60)}
+    return {
+        (int(row["pane_start"].timestamp()), row["field"], row["kind"]): (
+            row["n"],
+            row["of"],
+            row["policy"],
+            row["pos"],
+        )
+        for row in found
+    }
+
+
+EVERYTHING = {"x": [5, 0, 1, 2, 3, 1, 1], "c": [1, 1, 1, 4, 2, 0], "class": [6, 2, 1, 1, 0]}
+"""Cells (null last), then invalid, below, above."""
+INVALID = {(0, "x", "invalid"): (3, 11, "flag", 0)}
+
+
+@pytest.mark.parametrize(
+    ("contract", "more"),
+    [
+        (BARE, {}),
+        (changed("x", nulls="refuse"), {(0, "x", "null"): (2, 11, "flag", 0)}),
+        (changed("x", low=0.0), {(0, "x", "below"): (1, 11, "flag", 0)}),
+        (changed("x", high=1.0), {(0, "x", "above"): (1, 11, "flag", 0)}),
+        (changed("c", nulls="refuse", policy="reject"), {(0, "c", "null"): (2, 9, "reject", 1)}),
+    ],
+    ids=["invalid", "nulls", "low", "high", "category"],
+)
+def test_what_the_contract_refuses_is_counted_and_nothing_else(contract: Contract, more: dict[Any, Any]) -> None:
+    assert rows(contract, EVERYTHING) == INVALID | more
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (("yes", "no"), 1),
+        # A class that training held and the label does not name is none either.
+        (("yes",), 3),
+        # One that training did not hold would stand in `unseen`: how many of those are right is not known.
+        (("yes", "no", "maybe"), None),
+        ((), None),
+    ],
+)
+def test_a_class_that_the_label_does_not_name_is_unseen(classes: tuple[str, ...], expected: int | None) -> None:
+    contract = msgspec.structs.replace(BARE, label=Label(type="category", classes=classes))
+    more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
+    assert rows(contract, EVERYTHING) == INVALID | more
+
+
+def test_a_pane_that_kept_the_contract_has_no_row() -> None:
+    good = {"x": [5, 0, 1, 2, 0, 0, 0]}
+    assert rows(BARE, good) == {}
+    assert rows(BARE, good, {"x": [0, 0, 0, 0, 1, 0, 0]}) == {(60, "x", "invalid"): (1, 1, "flag", 100)}
+
+
+def test_a_field_that_the_contract_does_not_name_breaks_nothing() -> None:
+    assert rows(msgspec.structs.replace(BARE, fields=BARE.fields[1:]), EVERYTHING) == {}
+    assert rows(msgspec.structs.replace(BARE, fields=()), EVERYTHING) == {}

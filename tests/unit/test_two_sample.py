@@ -1,0 +1,205 @@
+"""Two samples against each other: figures worked out by hand and by scipy, and what simulation says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import chi2, poisson
+
+from sketches.levels import Level
+from sketches.power import n_star
+from sketches.psi import psi_verdicts
+from sketches.two_sample import PsiDifferences, psi_differences
+
+FloatArray = NDArray[np.float64]
+
+TEN = np.full(10, 0.1)
+SHARES: dict[str, FloatArray] = {
+    "two": np.array([0.5, 0.5]),
+    "two, one rare": np.array([0.98, 0.02]),
+    "five": np.array([0.5, 0.3, 0.15, 0.04, 0.01]),
+    "ten": TEN,
+    "ten and never null": np.array([*TEN, 0.0]),
+    "ten and 0.1 % null": np.array([*TEN * 0.999, 0.001]),
+    "ten and three of 0.03 %": np.array([*TEN, 3e-4, 3e-4, 3e-4]) / 1.0009,
+    "twenty": np.full(20, 0.05),
+    "integers, poisson tail": np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.float64),
+    "integers, geometric tail": np.asarray(0.5 ** np.arange(1, 18) / (1.0 - 0.5**17), np.float64),
+}
+SIZES = [(50, 50), (500, 500), (5_000, 5_000), (10**6, 10**6)]
+UNEQUAL = [(50, 500), (5_000, 50), (500, 50_000), (10**6, 5_000)]
+DRAWS = 20_000
+
+
+def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int = DRAWS, phi: float = 1.0) -> PsiDifferences:
+    """`draws` pairs with shares p on the left and q on the right, as groups of one pair."""
+    rng = np.random.default_rng([m, n, len(p)])
+    left, right = rng.multinomial(m, p, size=draws), rng.multinomial(n, q, size=draws)
+    starts = np.arange(draws) * len(p)
+    return psi_differences(left.reshape(1, -1), right.reshape(1, -1), starts, phi_left=phi, phi_right=phi)
+
+
+def at_most(rate: float, draws: int = DRAWS) -> float:
+    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
+
+
+def psi(p: FloatArray, q: FloatArray) -> float:
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def drifted(target: float, direction: FloatArray) -> FloatArray:
+    def tilted(strength: float) -> FloatArray:
+        q: FloatArray = TEN * np.exp(strength * direction)
+        return np.asarray(q / q.sum())
+
+    return tilted(brentq(lambda strength: psi(TEN, tilted(strength)) - target, 0.0, 20.0))
+
+
+@pytest.mark.parametrize(("m", "n"), SIZES)
+@pytest.mark.parametrize("name", SHARES)
+def test_false_alarms_of_equal_samples_are_at_most_nominal(name: str, m: int, n: int) -> None:
+    found = simulate(SHARES[name], SHARES[name], m, n)
+    # Of two bins and 50 events p takes few values; the nearest to 0.05 is 0.0574.
+    nominal = 0.0575 if (name, m) == ("two", 50) else 0.05
+    assert (found.p_value < 0.05).mean() <= at_most(nominal)
+    assert (found.p_value < 0.001).mean() <= at_most(0.001)
+    # The rule of too little data, low > 0.1, is made for at most 2.5 %.
+    assert (found.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
+    assert (found.level == Level.minor).mean() <= at_most(0.00003)
+
+
+@pytest.mark.parametrize(("m", "n"), UNEQUAL)
+@pytest.mark.parametrize("name", SHARES)
+def test_false_alarms_of_unequal_samples(name: str, m: int, n: int) -> None:
+    found = simulate(SHARES[name], SHARES[name], m, n)
+    assert (found.p_value < 0.05).mean() <= at_most(0.0525)
+    assert (found.p_value < 0.001).mean() <= at_most(0.0015)
+    # The rule of too little data, low > 0.1, is made for at most 2.5 %.
+    assert (found.level == Level.major).mean() <= at_most(0.002 if min(m, n) == 50 else 0.0)
+    assert (found.level == Level.minor).mean() <= at_most(0.00003)
+
+
+def test_the_formula_of_a_baseline_would_alarm_where_the_left_side_is_small() -> None:
+    """Why two samples have a form of their own."""
+    shares = SHARES["integers, geometric tail"]
+    rng = np.random.default_rng(5)
+    left, right = rng.multinomial(50, shares, size=2_000), rng.multinomial(5_000, shares, size=2_000)
+    one_sided = psi_verdicts(left.ravel(), right.reshape(1, -1), np.arange(2_000) * len(shares))
+    assert (one_sided.p_value < 0.05).mean() > 0.9
+
+
+def test_overdispersion_of_both_sides_is_paid_for() -> None:
+    """Requests come in fives that agree: φ = 5 on both sides keeps false alarms at most nominal."""
+    rng = np.random.default_rng(6)
+    left, right = (5 * rng.multinomial(200, TEN, size=4_000) for _ in range(2))
+    starts = np.arange(4_000) * 10
+    plain = psi_differences(left.reshape(1, -1), right.reshape(1, -1), starts)
+    paid = psi_differences(left.reshape(1, -1), right.reshape(1, -1), starts, phi_left=5.0, phi_right=5.0)
+    assert (plain.p_value < 0.05).mean() > 0.9
+    assert (paid.p_value < 0.05).mean() <= at_most(0.05, 4_000)
+    np.testing.assert_array_equal(plain.psi, paid.psi)
+
+
+@pytest.mark.parametrize(("true_psi", "m", "n"), [(0.1, 2_000, 2_000), (0.3, 300, 3_000), (0.25, 10**5, 1_000)])
+def test_interval_covers_the_true_value(true_psi: float, m: int, n: int) -> None:
+    for direction in (np.linspace(-1.0, 1.0, 10), np.eye(10)[0]):
+        q = drifted(true_psi, direction)
+        found = simulate(TEN, q, m, n, draws=4_000)
+        covered = (found.low <= true_psi) & (true_psi <= found.high)
+        assert 0.92 <= covered.mean() <= 0.975
+
+
+@pytest.mark.parametrize(("true_psi", "rate"), [(0.1, 0.025), (0.25, 0.91), (0.3, 0.99)])
+def test_power_where_data_are_just_enough(true_psi: float, rate: float) -> None:
+    found = simulate(TEN, drifted(true_psi, np.linspace(-1.0, 1.0, 10)), 740, 740, draws=4_000)
+    assert float(n_star(9)) < 370.0
+    assert (found.level == Level.major).mean() == pytest.approx(rate, abs=0.015)
+
+
+def test_a_pair_by_hand() -> None:
+    """Every bin stands alone: the figures follow from plain arithmetic and scipy's χ²."""
+    b, c = np.array([400, 300, 200, 100]), np.array([900, 600, 300, 200])
+    found = psi_differences(b, c, [0], phi_left=1.5, phi_right=2.0)
+    p, q = (b + 0.5) / (1_000 + 2.0), (c + 0.5) / (2_000 + 2.0)
+    expected = psi(p, q)
+    n_h = 1.0 / (1.5 / 1_000 + 2.0 / 2_000)
+    assert found.psi.item() == pytest.approx(expected, rel=1e-12)
+    assert found.df.item() == 3
+    assert found.p_value.item() == pytest.approx(chi2.sf(n_h * expected, 3), rel=1e-9)
+    assert (found.n_left.item(), found.n_right.item()) == (1_000, 2_000)
+    assert found.low.item() <= expected <= found.high.item()
+    assert found.top_bin.item() == int(np.argmax((q - p) * np.log(q / p)))
+
+
+def test_noise_of_sketches_caps_the_sample() -> None:
+    b, c = np.full(10, 10**6), np.full(10, 10**6) + np.array([20_000, -20_000] * 5)
+    counted = psi_differences(b, c, [0])
+    sketched = psi_differences(b, c, [0], noise=1.0 / 13_000)
+    assert counted.p_value.item() < 1e-9 < 0.5 < sketched.p_value.item()
+    n_h = 1.0 / (2.0 / 10**7 + 1.0 / 13_000)
+    assert sketched.p_value.item() == pytest.approx(chi2.sf(n_h * sketched.psi.item(), 9), rel=1e-9)
+
+
+def test_rare_bins_are_one_bin() -> None:
+    b, c = np.array([5_000, 4_997, 1, 1, 1]), np.array([51, 49, 0, 0, 0])
+    found = psi_differences(b, c, [0])
+    merged = psi_differences(np.array([5_000, 4_997, 3]), np.array([51, 49, 0]), [0])
+    assert found.psi.item() == merged.psi.item()
+    assert found.df.item() == merged.df.item() == 1
+
+
+def test_the_rest_is_named_by_the_bin_that_differs_most() -> None:
+    b = np.array([100_000, 0, 0, 0])
+    c = np.array([4, 0, 1, 0])
+    found = psi_differences(b, c, [0])
+    assert found.top_bin.item() == 2
+
+
+def test_an_empty_side_tells_nothing() -> None:
+    found = psi_differences([[0, 0, 3, 4]], [[5, 5, 0, 0]], [0, 2])
+    assert found.level.tolist() == [[Level.insufficient] * 2]
+    assert found.psi.tolist() == [[0.0, 0.0]]
+    assert found.low.tolist() == [[0.0, 0.0]]
+    assert np.isinf(found.high).all()
+    assert found.p_value.tolist() == [[1.0, 1.0]]
+    assert found.top_bin.tolist() == [[-1, -1]]
+
+
+counts = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=1, max_size=12)
+
+
+@given(counts, counts, st.floats(1.0, 100.0), st.floats(1.0, 100.0))
+def test_sides_are_alike_and_groups_are_apart(
+    first: list[tuple[int, int]], second: list[tuple[int, int]], phi_left: float, phi_right: float
+) -> None:
+    pairs = np.array(first + second, np.int64).T
+    starts = [0, len(first)]
+    one = psi_differences(pairs[0], pairs[1], starts, phi_left=phi_left, phi_right=phi_right)
+    other = psi_differences(pairs[1], pairs[0], starts, phi_left=phi_right, phi_right=phi_left)
+    for name in ("psi", "low", "high", "p_value", "df"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6, atol=1e-12)
+        assert not np.isnan(getattr(one, name)).any()
+    alone = psi_differences(pairs[0, len(first) :], pairs[1, len(first) :], [0], phi_left=phi_left, phi_right=phi_right)
+    assert alone.psi[0, 0] == one.psi[0, 1]
+    assert alone.top_bin[0, 0] == one.top_bin[0, 1] < len(second)
+    assert (one.low <= one.high).all()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "starts", "phi"),
+    [
+        ([1, 2], [1, 2, 3], [0], 1.0),
+        ([1, 2], [1, -2], [0], 1.0),
+        ([1, 2], [1, 2], [1], 1.0),
+        ([1, 2], [1, 2], [0, 2], 1.0),
+        ([1, 2], [1, 2], [0], 0.5),
+        ([1.0, 2.0], [1.0, 2.0], [0], 1.0),
+    ],
+)
+def test_what_does_not_fit_is_refused(left: list[int], right: list[int], starts: list[int], phi: float) -> None:
+    with pytest.raises(ValueError):
+        psi_differences(left, right, starts, phi_left=phi)

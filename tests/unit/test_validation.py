@@ -1,0 +1,250 @@
+"""One prediction's features against the contract: each kind, each policy, and no value ever repeated."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import json
+import math
+import pickle
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from barograph import Contract, ContractViolation, Publisher, Validator, Violation
+from barograph.contract import Field, Slice
+from barograph.outbox import MAX_VIOLATIONS, Outbox
+
+FIELDS = (
+    Field(name="temp", type="float", source="features.temp", low=-40, high=130, policy="reject"),
+    Field(name="seats", type="int", source="features.seats", low=1, nulls="refuse"),
+    Field(name="carrier", type="category", source="features.carrier", nulls="refuse"),
+    Field(name="weekend", type="bool", source="features.weekend"),
+    Field(name="booked", type="timestamp", source="features.booked_at", low=0, high=86400),
+    Field(name="email", type="category", source="features.email", pii="hash", policy="reject"),
+    Field(name="region", type="category", source="context.region", nulls="refuse"),
+    Field(name="score", type="float", source="score", low=0, high=1),
+)
+CONTRACT = Contract(
+    model="m", fields=FIELDS, slices=(Slice(name="plan", source="features.plan"),), ignored={"tailnum": "an id"}
+)
+NOW_MS = 1_700_000_000_000.0
+NOW = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+SOUND: dict[str, Any] = {
+    "temp": 71.5,
+    "seats": 189,
+    "carrier": "B6",
+    "weekend": False,
+    "booked_at": NOW_MS - 1000,
+    "email": "a@b.example",
+}
+VALIDATOR = Validator(CONTRACT)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Hostile:
+    @property
+    def dtype(self) -> str:
+        raise RuntimeError("71.5")
+
+
+def kinds(features: dict[str, Any], **more: Any) -> dict[str, str]:
+    return {found.field: found.kind for found in VALIDATOR.check(features, at_ms=NOW_MS, **more)}
+
+
+def test_sound_features_violate_nothing() -> None:
+    assert VALIDATOR.check(SOUND, at_ms=NOW_MS) == []
+    assert VALIDATOR.check({**SOUND, "tailnum": object(), "plan": "free"}, at_ms=NOW_MS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("temp", 130, None),
+        ("temp", np.float64(130.0), None),
+        ("temp", np.float32(1.5), None),
+        ("temp", Decimal("1.5"), None),
+        ("temp", None, None),
+        ("temp", 130.0001, "above"),
+        ("temp", np.float64(-41), "below"),
+        ("temp", math.nan, "not-finite"),
+        ("temp", np.float32("nan"), "not-finite"),
+        ("temp", -math.inf, "not-finite"),
+        ("temp", "71.5", "type"),
+        ("temp", True, "type"),
+        ("temp", np.bool_(True), "type"),
+        ("temp", [71.5], "type"),
+        ("temp", np.array([71.5, 1.0]), "type"),
+        ("temp", Hostile(), "type"),
+        ("seats", np.int64(5), None),
+        ("seats", 5.0, None),
+        ("seats", 10**400, "not-finite"),
+        ("seats", 5.5, "type"),
+        ("seats", 0, "below"),
+        ("seats", None, "null"),
+        ("carrier", np.str_("B6"), None),
+        ("carrier", Colour.RED, None),
+        ("carrier", None, "null"),
+        ("carrier", 6, "type"),
+        ("carrier", math.nan, "not-finite"),
+        ("weekend", 1, None),
+        ("weekend", np.bool_(False), None),
+        ("weekend", 0.0, None),
+        ("weekend", 2, "type"),
+        ("weekend", "true", "type"),
+        ("booked_at", NOW, None),
+        ("booked_at", np.datetime64(NOW.replace(tzinfo=None)), None),
+        ("booked_at", NOW.isoformat(), None),
+        ("booked_at", int(NOW_MS), None),
+        ("booked_at", NOW - timedelta(days=1, seconds=1), "above"),
+        ("booked_at", NOW + timedelta(seconds=1), "below"),
+        ("booked_at", NOW.replace(tzinfo=None), "type"),
+        ("booked_at", date(2023, 11, 1), "type"),
+        ("booked_at", "yesterday", "type"),
+        ("booked_at", True, "type"),
+        ("email", 7, None),
+        ("email", ["a@b.example"], "type"),
+    ],
+)
+def test_each_value_has_its_kind(name: str, value: object, kind: str | None) -> None:
+    field = "booked" if name == "booked_at" else name
+    assert kinds({**SOUND, name: value}) == ({field: kind} if kind else {})
+
+
+def test_what_is_missing_and_what_is_unknown_is_told_in_the_contracts_order() -> None:
+    found = VALIDATOR.check({"weekend": True, "extra": 1, 7: 2}, at_ms=NOW_MS)  # type: ignore[dict-item]
+    assert [(each.field, each.kind) for each in found] == [
+        ("temp", "missing"),
+        ("seats", "missing"),
+        ("carrier", "missing"),
+        ("booked", "missing"),
+        ("email", "missing"),
+        ("extra", "unknown"),
+        ("7", "unknown"),
+    ]
+
+
+@pytest.mark.parametrize("features", [None, 7, "text", [1]])
+def test_what_is_no_map_has_no_fields(features: Any) -> None:
+    assert len(VALIDATOR.check(features)) == 6
+
+
+def test_context_is_checked_where_it_is_given() -> None:
+    assert kinds(SOUND, context={"region": 7}) == {}
+    assert kinds(SOUND, context={}) == {"region": "missing"}
+    assert kinds(SOUND, context={"region": None, "more": "x"}) == {"region": "null"}
+
+
+def test_without_a_time_ages_have_no_limits() -> None:
+    assert VALIDATOR.check({**SOUND, "booked_at": 0}) == []
+
+
+def test_limits_are_told_and_values_never() -> None:
+    wrong: dict[str, Any] = {
+        "temp": 987654.0,
+        "seats": -987654,
+        "carrier": 987654,
+        "weekend": 987654,
+        "booked_at": "987654",
+        "email": {"987654": 1},
+        "x" * 300: 987654,
+    }
+    found = VALIDATOR.check(wrong, at_ms=NOW_MS)
+    assert [(each.limit, each.must) for each in found[:3]] == [(130.0, ""), (1.0, ""), (None, "category")]
+    assert len(found[-1].field) == 200
+    assert "987654" not in "".join(map(str, found))
+    assert str(found[0]) == "temp is above 130"
+    assert str(Violation("x", "unknown")) == "x is unknown to the contract"
+
+
+def test_limits_of_one_side_leave_the_other_open() -> None:
+    contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x", low=0),))
+    validator = Validator(contract)
+    assert validator.check({"x": 1.7e308}) == []
+    assert [each.kind for each in validator.check({"x": math.inf})] == ["not-finite"]
+    assert [each.kind for each in validator.check({"x": -1})] == ["below"]
+
+
+# --- the publisher ---------------------------------------------------------------------------------------------------
+
+
+class Kept:
+    """A producer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def produce(self, _topic: str, value: bytes, **_where: Any) -> None:
+        self.sent.append(value)
+
+    def poll(self, _timeout_s: float) -> int:
+        return 0
+
+    def flush(self, _timeout_s: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        """Nothing is queued."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def publisher(kept: Kept) -> Iterator[Publisher]:
+    made = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: kept), key=b"k" * 16)
+    yield made
+    made.close(0)
+
+
+def test_flagged_violations_are_returned_and_counted(publisher: Publisher) -> None:
+    for _ in range(2):
+        found = publisher.validate({**SOUND, "seats": 0, "more": 1}, at=int(NOW_MS))
+        assert [(each.field, each.kind) for each in found] == [("seats", "below"), ("more", "unknown")]
+    assert publisher.validate(SOUND, at=NOW) == []
+    assert publisher.stats.violations == {("seats", "below"): 2, ("more", "unknown"): 2}
+
+
+def test_rejected_violations_are_raised_and_all_are_counted(publisher: Publisher) -> None:
+    with pytest.raises(ContractViolation) as caught:
+        publisher.validate({**SOUND, "temp": 131.25, "email": ["a@b.example"], "seats": 0}, at=int(NOW_MS))
+    error = caught.value
+    assert isinstance(error, ValueError)
+    assert (error.field, error.kind, error.limit) == ("temp", "above", 130.0)
+    assert [each.field for each in error.violations] == ["temp", "email"]
+    assert str(error) == "temp is above 130; email is no category"
+    for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert str(twin) == str(error)
+        assert twin.violations == error.violations
+    assert publisher.stats.violations == {("temp", "above"): 1, ("email", "type"): 1, ("seats", "below"): 1}
+
+
+def test_a_rejected_prediction_is_published_as_failed(publisher: Publisher, kept: Kept) -> None:
+    with pytest.raises(ContractViolation), publisher.observe(id="a", features={**SOUND, "temp": 131.25}) as p:
+        publisher.validate(p.features)
+    (event,) = map(json.loads, kept.sent)
+    assert event["error"] == "ContractViolation"
+    assert "score" not in event
+
+
+def test_unknown_features_without_end_are_counted_within_bounds(publisher: Publisher) -> None:
+    for i in range(MAX_VIOLATIONS + 5):
+        publisher.validate({**SOUND, "booked_at": None, f"x{i}": 1})
+    counted = publisher.stats.violations
+    assert len(counted) == MAX_VIOLATIONS + 1
+    assert counted["*", "unknown"] == 5
+
+
+def test_a_time_that_is_none_leaves_ages_unjudged(publisher: Publisher) -> None:
+    assert publisher.validate({**SOUND, "booked_at": 0}, at="soon") == []

@@ -1,0 +1,111 @@
+"""The state of score windows: made anew from raw rows, and read as longer windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from warehouse.client import Client
+from warehouse.scoring import cells, joined
+from warehouse.scoring.rules import Dimension, Rules
+
+_IN_ORDER = "SETTINGS max_threads = 1, query_plan_remove_redundant_sorting = 0"
+"""Sums of doubles come out the same to the bit when they are taken in one order."""
+
+
+def score_windows(
+    client: Client, rules: Rules, dimensions: Sequence[Dimension], windows: Sequence[int], now_ms: int
+) -> None:
+    """Make the state of score windows (starts, Unix seconds) anew from raw rows, whatever it was.
+
+    Of two states of a window that of more records holds, so that one whose raw rows were deleted by age stays.
+    """
+    hours = rules.hours_of(list(windows))
+    values = cells.bound(rules, dimensions, hours, now_ms)
+    odd = bool(client.rows(f"SELECT 1 FROM ({joined.odd_ids()}) LIMIT 1", values))
+    client.insert_selected("performance_state", cells.COLUMNS, cells.counted(rules, dimensions, odd=odd), values)
+    client.insert_selected("performance_state", cells.COLUMNS, cells.gone(rules), values)
+
+
+def score_by_age(
+    client: Client, rules: Rules, dimensions: Sequence[Dimension], windows: Sequence[int], age_s: int
+) -> pa.Table:
+    """Count what `score_windows` would had labels older than an age not come; nothing is written."""
+    values = cells.bound(rules, dimensions, rules.hours_of(list(windows)), 0)
+    values["horizon"] = min(rules.horizon_ms, age_s * 1000)
+    odd = bool(client.rows(f"SELECT 1 FROM ({joined.odd_ids()}) LIMIT 1", values))
+    return client.arrow(cells.counted(rules, dimensions, odd=odd), values)
+
+
+def merged(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) -> pa.Table:
+    """Read windows of a length (starts, Unix seconds) as the sums of their score windows.
+
+    Returns:
+        A row per version, slice and window that holds something: version, slice, start (unsigned Unix seconds),
+        predictions, labelled, confusion, bins and the five arrays of the bins, sums.
+    """
+    if not windows:
+        return pa.table({})
+    start = f"intDiv(toUnixTimestamp(window_start), {length_s}) * {length_s}"
+    summed = (
+        f"SELECT version, slice, {start} AS start, "
+        "sum(state.predictions) AS predictions, sum(state.labelled) AS labelled, "
+        "sumForEach(state.confusion) AS confusion, sumForEach(state.sums) AS sums, "
+        "sumMap(state.bins, bin_predictions, bin_scores, bin_labelled, bin_labelled_scores, bin_positives) AS cells "
+        "FROM (SELECT * FROM performance_state FINAL WHERE model = {model:String} AND basis = {basis:String} "
+        f"AND {start} IN {{windows:Array(UInt32)}} "
+        "AND window_start >= toDateTime({first:UInt32}) AND window_start < toDateTime({end:UInt32}) "
+        "ORDER BY window_start) AS state "
+        "GROUP BY version, slice, start"
+    )
+    bound: dict[str, Any] = {
+        "model": rules.model,
+        "basis": rules.basis,
+        "windows": list(windows),
+        "first": min(windows),
+        "end": max(windows) + length_s,
+    }
+    return client.arrow(
+        "SELECT version, slice, start, predictions, labelled, confusion, sums, cells.1 AS bins, "
+        "cells.2 AS bin_predictions, cells.3 AS bin_scores, cells.4 AS bin_labelled, "
+        f"cells.5 AS bin_labelled_scores, cells.6 AS bin_positives FROM ({summed}) "
+        f"ORDER BY start, version, slice {_IN_ORDER}",
+        bound,
+    )
+
+
+def label_ages(client: Client, rules: Rules, first_s: int) -> pa.Table:
+    """Read how labels came: of the slice `all`, all versions together, per score window from a time on.
+
+    Returns:
+        start (unsigned Unix seconds), predictions, ages (age bin → first labels).
+    """
+    return client.arrow(
+        "SELECT toUnixTimestamp(window_start) AS start, sum(predictions) AS predictions, sumMap(ages) AS ages "
+        "FROM performance_state FINAL WHERE model = {model:String} AND basis = {basis:String} AND slice = 'all' "
+        "AND window_start >= toDateTime({first:UInt32}) GROUP BY start ORDER BY start",
+        {"model": rules.model, "basis": rules.basis, "first": max(0, first_s)},
+    )
+
+
+def first_windows(client: Client, rules: Rules) -> dict[str, int]:
+    """Find the first score window (start, Unix seconds) of each version."""
+    found = client.rows(
+        "SELECT version, toUnixTimestamp(min(window_start)) FROM performance_state "
+        "WHERE model = {model:String} AND basis = {basis:String} AND slice = 'all' GROUP BY version",
+        {"model": rules.model, "basis": rules.basis},
+    )
+    return {str(version): int(start) for version, start in found}
+
+
+def windows_in(client: Client, rules: Rules, first_s: int, end_s: int) -> list[int]:
+    """Find the score windows (starts, Unix seconds) of a range that hold raw predictions."""
+    found = client.rows(
+        f"SELECT DISTINCT intDiv(toUnixTimestamp(toStartOfHour(at)), {rules.window_s}) * {rules.window_s} AS start "
+        "FROM predictions WHERE model = {model:String} AND toStartOfHour(at) >= toDateTime({first:UInt32}) "
+        "AND toStartOfHour(at) < toDateTime({end:UInt32}) ORDER BY start",
+        {"model": rules.model, "first": max(0, first_s), "end": end_s},
+    )
+    return [int(start) for (start,) in found]
