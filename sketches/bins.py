@@ -119,7 +119,7 @@ class PsiBins:
         # Kept categories come first, one column each; then `other` and `null`.
         kept = self._columns[first : first + self.sizes[group] - 2]
         offset = self.slice_index[group] * self.layout.width + self.layout.starts[self.field_index[group]]
-        return [*(_category_label(field.categories[i]) for i in kept - offset), OTHER_BIN, NULL_BIN]
+        return [*(category_label(field.categories[i]) for i in kept - offset), OTHER_BIN, NULL_BIN]
 
     @cached_property
     def group_of(self) -> dict[tuple[int, int], int]:
@@ -261,7 +261,8 @@ def _phi(layout: Layout, slice_index: IntArray, field_index: IntArray, window: s
     return phi
 
 
-def _category_label(category: str) -> str:
+def category_label(category: str) -> str:
+    """Name a category's own bin: in quotes where it is called as the bins `other` and `null` are."""
     return f'"{category}"' if category in (OTHER_BIN, NULL_BIN) else category
 
 

@@ -52,6 +52,13 @@ class Layout:
     def n_fields(self) -> int:
         return len(self.fields)
 
+    def slices_by(self, source: str) -> range:
+        """The slices of the first dimension with a source, `NAME=other` left out; none where there is none."""
+        for start, dimension in zip(self.dimension_starts, self.baseline.dimensions, strict=True):
+            if dimension.source == source:
+                return range(start, start + len(dimension.values))
+        return range(0)
+
     @cached_property
     def n_cells(self) -> IntArray:
         """Cells per field, shape (n_fields,)."""

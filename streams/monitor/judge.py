@@ -50,7 +50,7 @@ def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> E
         return None
     step = step_s(series.contract, window)
     first = ends_s[0] - window.length_s
-    cells = series.stack(first, ends_s[-1], step, n_slices=1)[:, 0, series.compiled.row_cells]
+    cells = series.stack(first, ends_s[-1], step, slice(1))[:, 0, series.compiled.row_cells]
     n_cells = series.layout.n_cells
     events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
     summed = np.zeros((len(events) + 1, len(season.fields)), dtype=np.int64)

@@ -18,9 +18,11 @@ from barograph.contract import SECONDS_PER_HOUR, Window
 from numpy.typing import NDArray
 
 from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
+from streams.monitor.compare import Judged, compare
 from streams.monitor.describe import describe
 from streams.monitor.judge import judge
 from streams.monitor.model import ModelState, SeriesKey
+from streams.monitor.numbers import summary_reader
 from streams.monitor.rollups import Rollups, mark_sealed, touch
 from streams.monitor.rows import (
     MAX_MS,
@@ -31,6 +33,7 @@ from streams.monitor.rows import (
     volume_columns,
 )
 from streams.monitor.series import Compiled, Pane, Series
+from streams.monitor.sides import arm_sides, compared_ends, in_order, version_sides
 from streams.monitor.store import Store, Writes, restore_panes, restore_volume
 from streams.monitor.summaries import over_budget
 from streams.monitor.tallied import add_tallies
@@ -279,6 +282,7 @@ class PartitionState:
             for key, series in self._judged_series(state):
                 always = self._holds(contract.model, key, np.array(ends) - contract.pane_s)
                 self._judge(state, series, window, list(ends), pos, writes, always=always)
+            self._compare(state, window, list(ends), pos, writes)
         return True
 
     def _sealable_s(self, state: ModelState) -> int | None:
@@ -356,17 +360,8 @@ class PartitionState:
         *,
         always: NDArray[np.bool_] | None = None,
     ) -> None:
-        contract = state.contract
-        if step_s(contract, window) > contract.pane_s:
-            self._ensure_hours(state, ends_s[0] - window.length_s, ends_s[-1])
-        else:
-            self._ensure_panes(state, ends_s[0] - window.length_s)
-            self._pick_up(state, ends_s[0] - window.length_s, ends_s[-1])
-        out_of_order_ms = contract.out_of_order_s * 1000
-        lost = np.array(
-            [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
-            dtype=np.float64,
-        )
+        self._ensure(state, window, ends_s)
+        lost = self._lost(state, window, ends_s)
         whole = self._whole(state, series, window, np.array(ends_s))
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
@@ -378,18 +373,62 @@ class PartitionState:
             if rows is not None:
                 into.append(rows)
 
-    def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which windows lie within the record.
+    def _compare(self, state: ModelState, window: Window, ends_s: list[int], pos: int, writes: Writes) -> None:
+        """Compare versions and arms of a model, of windows whose series are judged."""
+        ends = compared_ends(window, ends_s)
+        if not ends:
+            return
+        contract = state.contract
+        every = in_order(self._registry(), contract.model, state.series.values())
+        versions, arms = version_sides(every), arm_sides(contract, every)
+        if len(versions) < 2 and len(arms) < 2:
+            return
+        self._ensure(state, window, ends)
+        first_s = min((series.first_s for series in every if series.first_s is not None), default=None)
+        judged = Judged(
+            contract,
+            window,
+            np.array(ends),
+            self._lost(state, window, ends),
+            self._recorded(state, first_s, window, np.array(ends)),
+            pos,
+            int(self._clock() * 1000),
+        )
+        rows = compare(judged, versions, arms, summary_reader(window, partial(self._have_described, state)))
+        if rows is not None:
+            writes.comparisons.append(rows)
 
-        That is not before its first event, not beyond the end of a replay, and not over the change to another baseline.
-        """
-        if series.first_s is None:
-            return np.zeros(len(ends_s), dtype=bool)
-        starts_s = ends_s - window.length_s
-        whole: NDArray[np.bool_] = starts_s >= series.first_s
+    def _ensure(self, state: ModelState, window: Window, ends_s: list[int]) -> None:
+        """Have in memory what windows of one length are summed from."""
+        if step_s(state.contract, window) > state.contract.pane_s:
+            self._ensure_hours(state, ends_s[0] - window.length_s, ends_s[-1])
+        else:
+            self._ensure_panes(state, ends_s[0] - window.length_s)
+            self._pick_up(state, ends_s[0] - window.length_s, ends_s[-1])
+
+    def _lost(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
+        out_of_order_ms = state.contract.out_of_order_s * 1000
+        return np.array(
+            [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
+            dtype=np.float64,
+        )
+
+    def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which windows lie within the record of a series, and not over the change to another baseline."""
+        whole = self._recorded(state, series.first_s, window, ends_s)
         spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
         if spans:
+            starts_s = ends_s - window.length_s
             whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
+        return whole
+
+    def _recorded(
+        self, state: ModelState, first_s: int | None, window: Window, ends_s: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Which windows lie within a record: not before its first event, not beyond the end of a replay."""
+        if first_s is None:
+            return np.zeros(len(ends_s), dtype=bool)
+        whole: NDArray[np.bool_] = ends_s - window.length_s >= first_s
         if self._has_ended(state):
             last_s = max(state.pane_starts(), default=None)
             if last_s is not None:
@@ -414,9 +453,14 @@ class PartitionState:
                 due.setdefault((series_key, window), []).append(end)
                 state.revised_s[key] = now
                 del state.awaiting[key]
+        by_window: dict[Window, set[int]] = {}
         for (series_key, window), ends in due.items():
+            by_window.setdefault(window, set()).update(ends)
             for run in _runs(ends, window):
                 self._judge(state, state.series[series_key], window, run, pos, writes)
+        for window, touched in by_window.items():
+            for run in _runs(sorted(touched), window):
+                self._compare(state, window, run, pos, writes)
         if len(state.revised_s) > 10_000:
             state.revised_s = {k: at for k, at in state.revised_s.items() if now - at < self._revise_s}
         return bool(due)

@@ -272,7 +272,7 @@ class Series:
             return None
         held = pane.kept.get((s, f))
         if held is None:
-            self._open_kept(f, more.sketch)
+            self.open_kept(f, more.sketch)
             return None if self.has_values(pane, s, f) else more
         return self.merged_kept(f, [held, more])
 
@@ -289,16 +289,16 @@ class Series:
         """
         if len(every) == 1:
             return every[0]
-        moments, sketch = every[0].moments.copy()[None], self._open_kept(field_index, every[0].sketch)
+        moments, sketch = every[0].moments.copy()[None], self.open_kept(field_index, every[0].sketch)
         for each in every[1:]:
-            more = self._open_kept(field_index, each.sketch)
+            more = self.open_kept(field_index, each.sketch)
             if sketch is None or more is None:
                 return None
             merge_moments(moments, each.moments[None])
             sketch.merge(more)
         return None if sketch is None else KeptBytes(moments[0], sketch.to_bytes())
 
-    def _open_kept(self, field_index: int, data: bytes) -> NumericSketch | None:
+    def open_kept(self, field_index: int, data: bytes) -> NumericSketch | None:
         """Open what is kept of a slice; None where the contract changed its kind meanwhile."""
         kept = self.layout.fields[field_index]
         try:
@@ -398,14 +398,19 @@ class Series:
             self._kinds = self.contract, {field.name: field.sketch for field in self.contract.fields}
         return self._kinds[1].get(name, "kll")
 
-    def stack(self, start_s: int, end_s: int, step_s: int, n_slices: int | None = None) -> IntArray:
+    def stack(self, start_s: int, end_s: int, step_s: int, slices: slice = slice(None)) -> IntArray:
         """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.
 
-        With `n_slices` only so many slices, the first ones: 1 is `all` alone.
+        Args:
+            start_s: of the first.
+            end_s: end of the last.
+            step_s: length of a pane, or of an hour.
+            slices: which slices; all of them by default.
         """
         held = self.hours if step_s > self.contract.pane_s else None
         n = (end_s - start_s) // step_s
-        stacked = np.zeros((n, n_slices or self.layout.n_slices, self.layout.width), dtype=np.int64)
+        n_slices = len(range(*slices.indices(self.layout.n_slices)))
+        stacked = np.zeros((n, n_slices, self.layout.width), dtype=np.int64)
         for i in range(n):
             at = start_s + i * step_s
             if held is not None:
@@ -414,5 +419,5 @@ class Series:
                 pane = self.panes.get(at)
                 counts = None if pane is None else pane.counts
             if counts is not None:
-                stacked[i] = counts[:n_slices]
+                stacked[i] = counts[slices]
         return stacked

@@ -24,6 +24,7 @@ _BY_COLUMN = (
     "drift",
     "rates",
     "distances",
+    "comparisons",
     "volume",
     "violations",
     "panes",
@@ -43,6 +44,7 @@ class Writes:
     drift: list[Columns] = field(default_factory=list)
     rates: list[Columns] = field(default_factory=list)
     distances: list[Columns] = field(default_factory=list)
+    comparisons: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
     violations: list[Columns] = field(default_factory=list)
     panes: list[Columns] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Moments and sketches of the slice `all` over stretches of time, merged once for every window that holds them.
+"""Moments and sketches of `all` and of arms over stretches of time, merged once for every window that holds them.
 
 A day is described four times a day and a week every second day, and each description merges what its window holds. So
 that no pane is merged again for each, a window is merged from stretches (`windows.stretch_s`), these from shorter ones
@@ -27,31 +27,55 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+ARM = "arm"
+"""Source of the slices that are arms of a test."""
 Stretch = tuple[int, int]
 """Length and start in seconds."""
 
 
+class Kept:
+    """Moments and sketch of a numeric field in one slice."""
+
+    __slots__ = ("moments", "sketch")
+
+    def __init__(self, moments: NDArray[np.float64], sketch: NumericSketch) -> None:
+        self.moments, self.sketch = moments.copy()[None], sketch
+
+    def add(self, moments: NDArray[np.float64], sketch: NumericSketch) -> None:
+        """Add more values; where the kinds of sketches differ nothing, so that n tells of it."""
+        try:
+            self.sketch.merge(sketch)
+        except MixedSketches as error:
+            log.error("sketch left out", error=str(error))
+            return
+        merge_moments(self.moments, moments[None])
+
+
 class Summary:
-    """What the slice `all` of a stretch of time held.
+    """What the slice `all` of a stretch of time held, and what was kept of the numbers of arms.
 
     Attributes:
         counts: shape (width,).
         moments: shape (n_fields, N_MOMENTS).
         sketches: one per field; None for categories, and where nothing was seen or a sketch could not be opened, so
             that its n may be less than what was counted.
+        kept: by slice and field, of arms alone; where it was not kept of all values, its n is less than what was
+            counted.
     """
 
-    __slots__ = ("counts", "moments", "sketches")
+    __slots__ = ("counts", "kept", "moments", "sketches")
 
     def __init__(self, layout: Layout) -> None:
         self.counts: IntArray = np.zeros(layout.width, dtype=np.int64)
         self.moments: NDArray[np.float64] = layout.empty_moments()
         self.sketches: list[NumericSketch | None] = [None] * layout.n_fields
+        self.kept: dict[tuple[int, int], Kept] = {}
 
     @property
     def n_bytes(self) -> int:
         """What it takes in memory, about."""
         sketches = sum(sketch.n_bytes for sketch in self.sketches if sketch is not None)
+        sketches += sum(each.sketch.n_bytes for each in self.kept.values())
         return self.counts.nbytes + self.moments.nbytes + sketches
 
     def add_pane(self, series: Series, pane: Pane) -> None:
@@ -67,6 +91,17 @@ class Summary:
                 continue
             assert isinstance(sketch, NumericSketch)
             self._add_sketch(i, sketch, own=True)
+        arms = series.layout.slices_by(ARM)
+        for (s, f), each in pane.kept.items():
+            if s not in arms:
+                continue
+            try:
+                opened = series.open_kept(f, each.sketch)
+            except RecordError as error:
+                log.error("sketch left out", pane_start=pane.start_s, error=str(error))
+                continue
+            if opened is not None:
+                self._add_kept((s, f), each.moments, opened, own=True)
 
     def add(self, other: Summary) -> None:
         """Add another stretch, which stays as it is."""
@@ -74,10 +109,21 @@ class Summary:
         for i, sketch in enumerate(other.sketches):
             if sketch is not None:
                 self._add_sketch(i, sketch, own=False)
+        for place, each in other.kept.items():
+            self._add_kept(place, each.moments[0], each.sketch, own=False)
 
     def _add_sums(self, counts: IntArray, moments: NDArray[np.float64]) -> None:
         self.counts += counts
         merge_moments(self.moments, moments)
+
+    def _add_kept(
+        self, place: tuple[int, int], moments: NDArray[np.float64], sketch: NumericSketch, *, own: bool
+    ) -> None:
+        held = self.kept.get(place)
+        if held is None:
+            self.kept[place] = Kept(moments, sketch if own else sketch.copy())
+        else:
+            held.add(moments, sketch)
 
     def _add_sketch(self, i: int, sketch: NumericSketch, *, own: bool) -> None:
         held = self.sketches[i]

@@ -29,6 +29,10 @@ KEYS: dict[str, tuple[str, ...]] = {
     "losses": ("parts_partition", "source_partition", "start_offset", "end_offset"),
     "drift": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
     "rates": ("model", "version", "baseline_id", "slice", "field", "kind", "window", "window_end", "pos"),
+    "comparisons": (
+        *("model", "kind", "window", "window_end"),
+        *("left", "right", "field", "measure", "category", "pos"),
+    ),
     "distances": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
 }
 Key = tuple[Any, ...]
@@ -110,6 +114,14 @@ class MemoryWarehouse:
         for key, row in self.tables["new_categories"].items():
             newest[key[:-1]] = max(newest.get(key[:-1], -1), row["pos"])
         return {k: row for k, row in self.tables["new_categories"].items() if row["pos"] == newest[k[:-1]]}
+
+    def last_sets(self) -> dict[Key, Row]:
+        """Of `comparisons` the last set of each window, by its key without `pos`."""
+        rows = self.tables["comparisons"]
+        newest: dict[Key, int] = {}
+        for key in rows:
+            newest[key[:4]] = max(newest.get(key[:4], -1), key[-1])
+        return {key[:-1]: row for key, row in rows.items() if key[-1] == newest[key[:4]]}
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
 LOW, HIGH = -1.5, 2.0
 """Limits of the field `x`."""
 COLOURS = ("red", "green", "blue")
+CONTROL = "a"
+"""Arm of the events that name none; it has a slice of its own in few histories."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,19 @@ def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registr
     return build_registry([(contract(model, pane_s), applied_ms) for model in models], entries)
 
 
-def make_history(seed: int) -> History:
-    """A history that ends so that everything that came can be sealed and revised."""
+def make_history(seed: int, change: Callable[[Registry], Registry] | None = None) -> History:
+    """A history that ends so that everything that came can be sealed and revised.
+
+    Args:
+        seed: of everything that is random.
+        change: what is applied beside what all histories have.
+    """
     rng = random.Random(seed)
     live = rng.random() < 0.5
     models = ["a", "b"][: rng.choice([1, 1, 2])]
     registry = make_registry(rng, models, rng.choice([3600, 1200]))
+    if change is not None:
+        registry = change(registry)
     return _Writer(rng, registry, models, live).write()
 
 
@@ -310,12 +319,14 @@ def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> Even
         np.array([event.failed for event in found], dtype=bool),
         {
             "features.x": np.array([np.nan if event.x is None else event.x for event in found]),
+            "score": np.array([np.nan if event.x is None else event.x for event in found]),
             "latency_ms": np.array([np.nan if event.latency_ms is None else event.latency_ms for event in found]),
         },
         {
+            "class": pa.array([event.colour for event in found], pa.string()),
             "features.colour": pa.array([event.colour for event in found], pa.string()),
             "context.region": pa.array([event.region for event in found], pa.string()),
-            "arm": pa.array([event.arm for event in found], pa.string()),
+            "arm": pa.array([event.arm or CONTROL for event in found], pa.string()),
         },
         encode_names([event.kind if event.failed else None for event in found]),
     )

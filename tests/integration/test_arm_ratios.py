@@ -1,0 +1,175 @@
+"""The ratio of arms from raw predictions on the real engine, against plain Python."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from barograph.contract import Arms, Contract
+from barograph.contract_yaml import dump_contract
+
+from local.clickhouse import LocalClickHouse
+from sketches.levels import Level
+from sketches.sample_ratio import anytime_p
+from tests.support.pipeline import simple_contract
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.arms import ArmRatio, sample_ratio, write_ratio
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+APPLIED_MS = 1_790_000_000_000
+USERS = Arms(shares={"b": 0.5, "a": 0.5}, unit="context.user")
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        # The rows of these tests are of a fixed moment, which the TTL would take.
+        client.command("ALTER TABLE predictions REMOVE TTL")
+        client.command("ALTER TABLE arm_ratios REMOVE TTL")
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+def contract(arms: Arms | None = USERS, **changes: Any) -> Contract:
+    return simple_contract(arms=arms, **changes)
+
+
+def apply(client: Client, applied: Contract, at_ms: int = APPLIED_MS) -> None:
+    insert_rows(
+        client,
+        "contracts",
+        [{"model": applied.model, "contract_id": applied.id, "yaml": dump_contract(applied), "applied_at": at_ms}],
+    )
+
+
+def write(
+    client: Client, requests: list[tuple[str, str]], first: int = 0, received_ms: int = APPLIED_MS + 1000
+) -> None:
+    """Requests as (user, arm), one prediction each."""
+    insert_rows(
+        client,
+        "predictions",
+        [
+            row(
+                "predictions",
+                model="toy",
+                version="1",
+                id=f"p{first + i}",
+                offset=first + i,
+                at=received_ms,
+                received_at=received_ms,
+                arm=arm,
+                context=[("user", user)] if user else [],
+            )
+            for i, (user, arm) in enumerate(requests)
+        ],
+    )
+
+
+def look(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000) -> ArmRatio:
+    found = sample_ratio(client, applied, at_ms)
+    assert found is not None
+    return found
+
+
+def test_distinct_units_against_the_source(client: Client) -> None:
+    rng = random.Random(1)
+    requests = [(f"u{user}", rng.choice("ab")) for user in range(900) for _ in range(1)]
+    requests += [(user, arm) for user, arm in requests for _ in range(rng.randrange(6))]
+    requests += [(f"u{user}", "b") for user in range(40)] + [("", "a")] * 7 + [("odd", "no such arm")] * 3
+    apply(client, contract())
+    write(client, requests)
+    write(client, requests[:200])  # read again from Kafka: the same rows
+    seen = defaultdict(set)
+    for user, arm in requests:
+        if user and arm in "ab":
+            seen[user].add(arm)
+    found = look(client, contract())
+    assert [arm.arm for arm in found.arms] == ["b", "a"]
+    for counted in found.arms:
+        assert counted.units == sum(arms == {counted.arm} for arms in seen.values())
+        assert counted.crossed == sum(len(arms) == 2 for arms in seen.values()) > 0
+        assert counted.unitless == (7 if counted.arm == "a" else 0)
+    assert found.p_value == pytest.approx(float(anytime_p([arm.units for arm in found.arms], [0.5, 0.5])))
+    assert found.level == Level.insufficient
+
+
+def test_each_prediction_is_its_own_unit_where_none_is_named(client: Client) -> None:
+    applied = contract(Arms(shares={"a": 0.9, "b": 0.1}))
+    apply(client, applied)
+    write(client, [("u", "a")] * 900 + [("u", "b")] * 250)
+    found = look(client, applied)
+    assert [(arm.units, arm.crossed, arm.unitless) for arm in found.arms] == [(900, 0, 0), (250, 0, 0)]
+    assert (found.unit, found.level) == ("prediction", Level.major)
+
+
+def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
+    other = contract(Arms(shares={"a": 0.1, "b": 0.9}, unit="context.user"))
+    apply(client, other, APPLIED_MS - 2000)
+    apply(client, contract(), APPLIED_MS)
+    apply(client, contract(description="changed since, not the arms"), APPLIED_MS + 2000)
+    write(client, [(f"old{i}", "b") for i in range(500)], received_ms=APPLIED_MS - 1000)
+    write(client, [(f"new{i}", "ab"[i % 2]) for i in range(500)], first=500)
+    found = look(client, contract(description="changed since, not the arms"))
+    assert round(found.since.timestamp() * 1000) == APPLIED_MS
+    assert [arm.units for arm in found.arms] == [250, 250]
+
+
+def test_what_was_found_stays_found_and_is_of_one_test(client: Client) -> None:
+    apply(client, contract())
+    write(client, [(f"u{i}", "a") for i in range(40)])
+    first = look(client, contract())
+    assert first.level == Level.major
+    write_ratio(client, first)
+    write_ratio(client, first)
+    write(client, [(f"v{i}", "b") for i in range(40)], first=40)
+    second = look(client, contract(), APPLIED_MS + 9000)
+    assert [arm.units for arm in second.arms] == [40, 40]
+    assert (second.p_value, second.level) == (first.p_value, Level.major)
+    write_ratio(client, second)
+    rows = client.rows("SELECT arm, units, share, level FROM latest_arm_ratios ORDER BY arm")
+    assert rows == [("a", 40, 0.5, "major"), ("b", 40, 0.5, "major")]
+    assert client.rows("SELECT count() FROM arm_ratios FINAL") == [(4,)]
+    other = contract(Arms(shares={"a": 0.6, "b": 0.4}, unit="context.user"))
+    apply(client, other, APPLIED_MS + 9500)
+    assert look(client, other, APPLIED_MS + 9600).p_value == 1.0
+
+
+def test_without_raw_predictions_nothing_is_known(client: Client) -> None:
+    applied = contract(raw_share=0.0)
+    apply(client, applied)
+    write(client, [(f"u{i}", "a") for i in range(40)])
+    found = look(client, applied)
+    assert [arm.units for arm in found.arms] == [0, 0]
+    assert (found.p_value, found.level) == (1.0, Level.insufficient)
+    write_ratio(client, found)
+    assert client.rows("SELECT countIf(isNaN(share)) FROM latest_arm_ratios") == [(2,)]
+
+
+def test_a_contract_without_arms_has_no_ratio(client: Client) -> None:
+    assert sample_ratio(client, contract(None)) is None
+    assert sample_ratio(client, contract(Arms(shares={"a": 1.0}))) is None
+
+
+def test_a_share_of_raw_predictions_keeps_the_ratio(client: Client) -> None:
+    """Kept by hash of the prediction's id: units that ask equally often are seen equally often in both arms."""
+    rng = random.Random(2)
+    kept = []
+    for user in range(6_000):
+        arm = "ab"[user % 2]
+        kept += [(f"u{user}", arm) for _ in range(5) if rng.random() < 0.2]
+    apply(client, contract(raw_share=0.2))
+    write(client, kept)
+    found = look(client, contract(raw_share=0.2))
+    assert 3_500 < found.units < 4_500
+    assert found.level == Level.stable

@@ -1,0 +1,67 @@
+"""What the views of comparisons show, on the real engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+END_S = 1_790_000_000 // 3600 * 3600
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        client.command("ALTER TABLE comparisons REMOVE TTL")
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+def comparison(pos: int, left: str, right: str, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "kind": "version", "field": "score", "measure": "psi", "window": "1h", "window_end": END_S}
+    return row("comparisons", **known | values, pos=pos, left=left, right=right)
+
+
+def test_the_last_set_of_a_window_counts(client: Client) -> None:
+    """Version 2 came late: the pair of 1 and 3 was judged without it, and is no longer the last two."""
+    for rows in (
+        [comparison(5, "1", "3", difference=0.5), comparison(5, "1", "3", measure="mean", difference=0.1)],
+        [comparison(9, "2", "3", difference=0.7), comparison(9, "2", "3", measure="mean", difference=0.2)],
+        [comparison(9, "2", "3", difference=0.7)],  # written again after a crash
+        [comparison(3, "1", "3", window="1d", difference=0.4)],
+        [comparison(4, "a", "b", kind="arm", difference=0.3)],
+    ):
+        insert_rows(client, "comparisons", rows)
+    query = "SELECT previous, version, measure, difference FROM version_comparison WHERE model = 'm' AND window = '1h' "
+    assert client.rows(query + "ORDER BY measure") == [("2", "3", "mean", 0.2), ("2", "3", "psi", 0.7)]
+    arms = client.rows("SELECT control, arm, control_value, difference FROM arm_comparison")
+    assert arms[0][:2] == ("a", "b")
+    assert math.isnan(arms[0][2])
+    assert len(arms) == 1
+    assert client.rows("SELECT count() FROM latest_comparisons") == [(4,)]
+
+
+def test_conditions_reach_the_index_through_the_views(client: Client) -> None:
+    insert_rows(client, "comparisons", [comparison(1, "a", "b", kind="arm", model=f"m{i}") for i in range(10)])
+    plan = "\n".join(
+        line
+        for (line,) in client.rows(
+            "EXPLAIN indexes = 1 SELECT * FROM arm_comparison WHERE model = 'm3' AND window = '1h' "
+            "AND window_end >= '2026-09-01'"
+        )
+    )
+    keys = plan.split("PrimaryKey")[1].split("Condition")[0].split()
+    assert {"model", "kind", "window", "window_end"} <= set(keys)

@@ -1,0 +1,110 @@
+"""A model whose outputs are compared: two versions with bins of their own, two arms; and its events as plain rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from barograph.contract import Arms, Contract, Field, Slice, Slo, Window
+from numpy.typing import NDArray
+
+from sketches.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+
+CLASSES = ("no", "perhaps", "yes")
+
+
+def output_contract(**changes: Any) -> Contract:
+    """Score, class, latency and a metric; hourly panes, windows of 3 h and a day; arms a (control) and b."""
+    contract = Contract(
+        model="toy",
+        pane_s=3600,
+        lateness_s=600,
+        out_of_order_s=600,
+        windows=(Window(3 * 3600, 3600), Window(86400, 3 * 3600)),
+        slice_min_n=1,
+        fields=(
+            Field(name="x", type="float", source="features.x"),
+            Field(name="score", type="float", source="score"),
+            Field(name="class", type="category", source="class"),
+            Field(name="latency_ms", type="float", source="latency_ms", sketch="req"),
+            Field(name="tokens", type="int", source="metrics.tokens"),
+        ),
+        slices=(Slice(name="arm", source="arm", values=("a", "b"), sketches=("score", "latency_ms")),),
+        arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user"),
+        slo=Slo(latency_ms=100.0),
+    )
+    return msgspec.structs.replace(contract, **changes)
+
+
+def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0) -> Baseline:
+    """A baseline of `output_contract`, counted here by plain numpy; another seed has other edges."""
+    rng = np.random.default_rng(seed)
+    values = {
+        "x": rng.normal(size=rows),
+        "score": rng.beta(2.0, 3.0, rows),
+        "latency_ms": rng.gamma(4.0, 12.0, rows),
+        "tokens": rng.poisson(4.0, rows).astype(float),
+    }
+    fields = [_numeric(name, each, phi, integer=name == "tokens") for name, each in values.items()]
+    codes = rng.choice(3, rows, p=[0.5, 0.3, 0.2])
+    cells = (*np.bincount(codes, minlength=3).tolist(), 0, 0)
+    learned = {name: Phi(value=phi, windows=30, flag="ok") for name in ("3h", "1d")}
+    fields.append(
+        FieldBaseline(
+            name="class", kind="category", categories=CLASSES, slices={"all": SliceCounts(cells=cells, phi=learned)}
+        )
+    )
+    return Baseline(
+        model="toy",
+        version=version,
+        rows=rows,
+        slice_rows={"all": rows},
+        dimensions=(SliceValues(name="arm", source="arm", values=("a", "b"), trained=False),),
+        fields=tuple(fields),
+    )
+
+
+def _numeric(name: str, values: NDArray[np.float64], phi: float, *, integer: bool) -> FieldBaseline:
+    edges = np.arange(1.5, 8.5) if integer else np.quantile(values, np.arange(1, 10) / 10)
+    cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)
+    learned = {window: Phi(value=phi, windows=30, flag="ok") for window in ("3h", "1d")}
+    return FieldBaseline(
+        name=name,
+        kind="numeric",
+        integer=integer,
+        edges=tuple(edges.tolist()),
+        mean=float(values.mean()),
+        std=float(values.std()),
+        slices={"all": SliceCounts(cells=tuple(cells.tolist()), phi=learned)},
+    )
+
+
+def output_events(n: int, start_ms: int, hours: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Predictions of 1,000 users over some hours: arm b and version 2 answer otherwise, fail more and are slower."""
+    rng = np.random.default_rng(seed)
+    users = rng.integers(0, 1_000, n)
+    events = []
+    for i in range(n):
+        arm = "ab"[int(users[i]) % 2]
+        version = "2" if rng.random() < 0.4 else "1"
+        better = (arm == "b") + 0.5 * (version == "2")
+        failed = rng.random() < 0.01 + 0.08 * (arm == "b") + 0.03 * (version == "2")
+        score = None if failed else float(np.float32(rng.beta(2.0 + 0.5 * better, 3.0)))
+        event = {
+            "model": "toy",
+            "version": version,
+            "id": f"e{i}",
+            "at": start_ms + i * hours * 3_600_000 // n,
+            "features": {"x": float(rng.normal())},
+            "context": {"user": f"u{users[i]}"},
+            "arm": arm,
+            "latency_ms": float(np.float32(rng.gamma(4.0, 12.0 + 3.0 * better))),
+            "metrics": {"tokens": int(rng.poisson(4.0 + better))},
+        }
+        if failed:
+            event["error"] = "timeout"
+        else:
+            event |= {"score": score, "class": CLASSES[int(rng.random() * 3 * (1 + 0.2 * better)) % 3]}
+        events.append(event)
+    return events

@@ -1,0 +1,69 @@
+"""Bins that several baselines share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sketches.aligned import align
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts
+from sketches.bins import PsiBins
+from sketches.layout import Layout
+from tests.support.outputs import output_baseline
+
+
+def layout(*fields: FieldBaseline) -> Layout:
+    rows = sum(fields[0].slices["all"].cells)
+    return Layout(Baseline(model="m", version="1", rows=rows, slice_rows={"all": rows}, fields=fields))
+
+
+def categories(name: str, **counts: int) -> FieldBaseline:
+    cells = (*counts.values(), 0, 0)
+    return FieldBaseline(name=name, kind="category", categories=tuple(counts), slices={"all": SliceCounts(cells=cells)})
+
+
+def numbers(name: str, *edges: float) -> FieldBaseline:
+    cells = (100,) * (len(edges) + 1)
+    return FieldBaseline(name=name, kind="numeric", edges=edges, slices={"all": SliceCounts(cells=(*cells, 0))})
+
+
+def test_one_baseline_has_the_bins_that_windows_are_judged_on() -> None:
+    mine = Layout(output_baseline("1", 1))
+    bins = PsiBins(mine)
+    for field in align(mine, [mine, mine], [each.name for each in mine.fields]):
+        index = mine.field_index[field.name]
+        group = bins.group_of[0, index]
+        assert list(field.labels) == bins.group_labels(group)
+        cells = np.arange(1, mine.n_cells[index] + 1)
+        counts = np.zeros((1, mine.n_slices, mine.width), dtype=np.int64)
+        counts[0, 0, mine.starts[index] : mine.starts[index] + len(cells)] = cells
+        judged = bins.window_bins(counts)[0, bins.starts[group] :][: field.n_bins]
+        places = field.places[0]
+        assert places is not None
+        assert np.bincount(places, cells).astype(int).tolist() == judged.tolist()
+
+
+def test_categories_that_not_all_keep_are_other() -> None:
+    old = layout(categories("class", cat=500, dog=400, bird=100))
+    new = layout(categories("class", bird=300, fish=300, cat=398, emu=2))
+    (field,) = align(new, [old, new], ["class"])
+    # emu is under 0.5 % of the reference's rows, fish is not kept by the old one.
+    assert field.labels == ("bird", "cat", "other", "null")
+    assert field.categories == ("bird", "cat")
+    assert [None if each is None else each.tolist() for each in field.places] == [[1, 2, 0, 2, 3], [0, 2, 1, 2, 2, 3]]
+
+
+def test_numbers_on_other_edges_have_no_places() -> None:
+    old, new = layout(numbers("score", 0.2, 0.5)), layout(numbers("score", 0.2, 0.6))
+    (field,) = align(new, [old, new, new], ["score"])
+    assert field.edges == (0.2, 0.6)
+    assert field.places[0] is None
+    assert [each.tolist() for each in field.places if each is not None] == [[0, 1, 2, 3]] * 2
+    assert field.n_bins == 4
+
+
+def test_fields_that_one_lacks_or_holds_as_another_kind_are_left_out() -> None:
+    one = layout(numbers("score", 0.5), numbers("class", 1.0), numbers("latency_ms", 5.0))
+    other = layout(numbers("latency_ms", 5.0), categories("class", a=100))
+    found = align(one, [one, other], ["score", "class", "latency_ms", "nothing"])
+    assert [field.name for field in found] == ["latency_ms"]
+    assert found[0].field_index == (2, 0)

@@ -1,0 +1,360 @@
+"""Rows of `comparisons` against figures made from the events themselves by numpy and scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract
+from numpy.typing import NDArray
+from scipy.stats import chi2, fisher_exact, ttest_ind
+
+from sketches.baseline import Baseline
+from sketches.numeric import NumericSketch
+from streams.columns import EventColumns, encode_versions
+from streams.flush import part_messages
+from streams.monitor.compare import Judged, compare, is_output
+from streams.monitor.numbers import Values
+from streams.monitor.series import Compiled, Series
+from streams.monitor.sides import Member, arm_sides, compared_ends, in_order, version_sides
+from streams.monitor.store import WarehouseStore, Writes
+from streams.records import Part, decode
+from streams.registry import RegisteredBaseline, Registry, build_registry
+from streams.summarise import FlushSummaries
+from tests.support.outputs import CLASSES, output_baseline, output_contract, output_events
+from warehouse.tables import table_of
+
+START_S = 1_789_992_000
+HOURS = 9
+Row = dict[str, Any]
+
+
+def columns_of(events: list[Row]) -> EventColumns:
+    n = len(events)
+    versions, code = encode_versions([event["version"] for event in events])
+
+    def numbers(read: Callable[[Row], Any]) -> NDArray[np.float64]:
+        return np.array([np.nan if read(event) is None else read(event) for event in events], dtype=np.float64)
+
+    at = np.array([event["at"] for event in events], dtype=np.int64)
+    return EventColumns(
+        "toy",
+        at,
+        at,
+        np.zeros(n, dtype=np.int32),
+        np.arange(n, dtype=np.int64),
+        np.zeros(n, dtype=np.int32),
+        versions,
+        code,
+        np.array(["error" in event for event in events]),
+        {
+            "features.x": numbers(lambda e: e["features"]["x"]),
+            "score": numbers(lambda e: e.get("score")),
+            "latency_ms": numbers(lambda e: e["latency_ms"]),
+            "metrics.tokens": numbers(lambda e: e["metrics"]["tokens"]),
+        },
+        {
+            "class": pa.array([event.get("class") for event in events], pa.string()),
+            "arm": pa.array([event["arm"] for event in events], pa.string()),
+        },
+    )
+
+
+class Monitor:
+    """What the monitor holds after it has read some events."""
+
+    def __init__(self, contract: Contract, baselines: list[Baseline], events: list[Row]) -> None:
+        entries = [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate(baselines)]
+        self.registry: Registry = build_registry([(contract, 0)], entries)
+        self.contract = contract
+        self.series: dict[tuple[str, str], Series] = {}
+        summaries = FlushSummaries(self.registry)
+        summaries.add(columns_of(events))
+        for pos, (key, pane) in enumerate(summaries.panes.items()):
+            layout = self.registry.layouts[key.baseline_id]
+            series = self.series.setdefault(
+                (key.version, key.baseline_id),
+                Series(key.version, key.baseline_id, Compiled.of(layout), contract),
+            )
+            held = series.panes.setdefault(key.pane_start_s, series.empty_pane(key.pane_start_s))
+            for data in part_messages(key, pane, "topic", []):
+                part = decode(data)
+                assert isinstance(part, Part)
+                series.merge(held, part, pos, late=False)
+
+    def values(self, member: Member, field: int, end_s: int) -> Values | None:
+        """Merged from panes, as tests may."""
+        window = self.contract.windows[0]
+        panes = [pane for at, pane in member.series.panes.items() if end_s - window.length_s <= at < end_s]
+        merged = member.series.merged(end_s - window.length_s, panes)
+        if member.slice_index == 0:
+            sketch = member.series.open_sketch(field, merged.sketches[field])
+            assert isinstance(sketch, NumericSketch)
+            return Values(merged.moments[field], sketch)
+        kept = merged.kept.get((member.slice_index, field))
+        if kept is None:
+            return None
+        sketch = member.series.open_sketch(field, kept.sketch)
+        assert isinstance(sketch, NumericSketch)
+        return Values(kept.moments, sketch)
+
+    def compare(self, ends_s: list[int], **changes: Any) -> list[Row]:
+        n = len(ends_s)
+        every = in_order(self.registry, "toy", self.series.values())
+        judged = Judged(
+            self.contract,
+            self.contract.windows[0],
+            np.array(ends_s),
+            changes.get("lost", np.zeros(n)),
+            changes.get("whole", np.ones(n, dtype=bool)),
+            7,
+            1_790_000_000_000,
+        )
+        found = compare(judged, version_sides(every), arm_sides(self.contract, every), self.values)
+        if found is None:
+            return []
+        rows: list[Row] = table_of("comparisons", found).to_pylist()
+        for row in rows:
+            row["end_s"] = round(row["window_end"].timestamp())
+        return rows
+
+
+def one(rows: list[Row], **wanted: Any) -> Row:
+    found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+    assert len(found) == 1, (wanted, found)
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Row]:
+    return output_events(24_000, START_S * 1000, HOURS)
+
+
+@pytest.fixture(scope="module")
+def monitor(events: list[Row]) -> Monitor:
+    return Monitor(output_contract(), [output_baseline("1", 1, phi=1.5), output_baseline("2", 2, phi=2.5)], events)
+
+
+@pytest.fixture(scope="module")
+def end_s() -> int:
+    return START_S + 5 * 3600
+
+
+@pytest.fixture(scope="module")
+def rows(monitor: Monitor, end_s: int) -> list[Row]:
+    return monitor.compare([end_s - 3600, end_s, end_s + 3600])
+
+
+def of_window(events: list[Row], end_s: int, **wanted: Any) -> list[Row]:
+    return [
+        event
+        for event in events
+        if end_s - 3 * 3600 <= event["at"] // 1000 < end_s and all(event[k] == v for k, v in wanted.items())
+    ]
+
+
+def numbers(events: list[Row], name: str) -> NDArray[np.float64]:
+    read = (event["metrics"]["tokens"] if name == "tokens" else event.get(name) for event in events)
+    return np.array([value for value in read if value is not None], dtype=np.float64)
+
+
+def two_sample_psi(b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
+    """The formula written out for bins that all stand alone."""
+    p, q = (b + 0.5) / (b.sum() + len(b) / 2), (c + 0.5) / (c.sum() + len(c) / 2)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def test_arms_of_one_version_by_exact_counts(events: list[Row], end_s: int) -> None:
+    """All is of version 1, so both arms lie on the same bins: PSI and its p from counts made here."""
+    events = [event | {"version": "1"} for event in events]
+    baseline = output_baseline("1", 1, phi=1.5)
+    rows = Monitor(output_contract(), [baseline], events).compare([end_s])
+    assert {row["kind"] for row in rows} == {"arm"}
+    left, right = of_window(events, end_s, arm="a"), of_window(events, end_s, arm="b")
+    edges = np.array(baseline.fields[1].edges)
+    b, c = (
+        np.array(
+            [
+                *np.bincount(np.searchsorted(edges, numbers(side, "score"), side="right"), minlength=10),
+                sum(event.get("score") is None for event in side),
+            ],
+            dtype=np.float64,
+        )
+        for side in (left, right)
+    )
+    row = one(rows, field="score", measure="psi")
+    assert (row["left"], row["right"], row["source"]) == ("a", "b", "counts")
+    assert (row["n_left"], row["n_right"]) == (len(left), len(right))
+    assert row["difference"] == pytest.approx(two_sample_psi(b, c), rel=1e-9)
+    n_h = 1.0 / (1.5 / len(left) + 1.5 / len(right))
+    assert row["p_value"] == pytest.approx(chi2.sf(n_h * row["difference"], 10), rel=1e-6)
+    assert row["df"] == 10
+    assert row["level"] == "major"
+    assert row["difference_low"] < row["difference"] < row["difference_high"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "left", "right"), [("arm", {"arm": "a"}, {"arm": "b"}), ("version", {"version": "1"}, {"version": "2"})]
+)
+def test_rates_means_and_shares_are_those_of_the_events(
+    events: list[Row], rows: list[Row], end_s: int, kind: str, left: Row, right: Row
+) -> None:
+    rows = [row for row in rows if row["kind"] == kind and row["end_s"] == end_s]
+    one_side, other = of_window(events, end_s, **left), of_window(events, end_s, **right)
+    k, j = (sum("error" in event for event in side) for side in (one_side, other))
+    m, n = len(one_side), len(other)
+    row = one(rows, field="events", measure="error_rate")
+    assert (row["n_left"], row["n_right"]) == (m, n)
+    assert (row["left_value"], row["right_value"]) == pytest.approx((k / m, j / n))
+    assert row["difference"] == pytest.approx(j / n - k / m)
+    assert row["p_value"] == pytest.approx(fisher_exact(np.array([[k, m - k], [j, n - j]])).pvalue, rel=1e-6)
+    assert row["level"] == ("major" if kind == "arm" else "minor")
+    row = one(rows, field="class", measure="null_rate")
+    assert (row["left_value"], row["right_value"]) == pytest.approx((k / m, j / n))
+    row = one(rows, field="latency_ms", measure="slow_rate")
+    slow = [np.mean(numbers(side, "latency_ms") > 100.0) for side in (one_side, other)]
+    assert (row["left_value"], row["right_value"], row["source"]) == (*map(pytest.approx, slow), "counts")
+    for category in CLASSES:
+        row = one(rows, field="class", measure="share", category=category)
+        shares = [sum(event.get("class") == category for event in side) / len(side) for side in (one_side, other)]
+        assert (row["left_value"], row["right_value"]) == pytest.approx(shares)
+    for field in ("score", "latency_ms"):
+        values = numbers(one_side, field), numbers(other, field)
+        row = one(rows, field=field, measure="mean")
+        assert (row["n_left"], row["n_right"]) == tuple(map(len, values))
+        assert (row["left_value"], row["right_value"]) == pytest.approx(tuple(each.mean() for each in values))
+        f, g = row["phi_left"], row["phi_right"]
+        expected = (1.5, 2.5) if kind == "version" else (pytest.approx(1.9, abs=0.1),) * 2
+        assert (f, g) == expected
+        error = np.sqrt(values[0].var(ddof=1) * f / len(values[0]) + values[1].var(ddof=1) * g / len(values[1]))
+        assert (row["difference_high"] - row["difference_low"]) / 2 == pytest.approx(1.96 * error, rel=2e-3)
+        for measure, rank in (("p50", 0.5), ("p99", 0.99)):
+            row = one(rows, field=field, measure=measure)
+            for side, value in zip(values, (row["left_value"], row["right_value"]), strict=True):
+                assert abs((side <= value).mean() - rank) < 0.0267
+            truth = np.quantile(values[1], rank) - np.quantile(values[0], rank)
+            assert row["difference_low"] <= truth <= row["difference_high"]
+            assert np.isnan(row["p_value"])
+            assert row["level"] == ""
+
+
+def test_a_mean_without_overdispersion_is_welchs(events: list[Row], end_s: int) -> None:
+    rows = Monitor(output_contract(), [output_baseline("1", 1)], events).compare([end_s])
+    row = one(rows, kind="version", field="score", measure="mean")
+    left, right = (numbers(of_window(events, end_s, version=v), "score") for v in "12")
+    reference = ttest_ind(right, left, equal_var=False)
+    interval = reference.confidence_interval(0.95)
+    assert row["p_value"] == pytest.approx(reference.pvalue, rel=1e-6)
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((interval.low, interval.high), rel=1e-6)
+
+
+def test_versions_on_bins_of_their_own(events: list[Row], rows: list[Row], end_s: int) -> None:
+    """The previous version is counted anew on the new one's bins: within the sketch's error of exact counts."""
+    row = one(rows, kind="version", field="score", measure="psi", end_s=end_s)
+    left, right = of_window(events, end_s, version="1"), of_window(events, end_s, version="2")
+    assert (row["left"], row["right"], row["source"]) == ("1", "2", "sketches")
+    assert (row["n_left"], row["n_right"]) == (len(left), len(right))
+    edges = np.array(output_baseline("2", 2).fields[1].edges)
+    b, c = (
+        np.array(
+            [
+                *np.bincount(np.searchsorted(edges, numbers(side, "score"), side="right"), minlength=10),
+                sum(event.get("score") is None for event in side),
+            ],
+            dtype=np.float64,
+        )
+        for side in (left, right)
+    )
+    assert row["difference"] == pytest.approx(two_sample_psi(b, c), abs=0.02)
+    # What was read from the sketch is noise for the share that it is of the side; nulls are counted.
+    noise = (len(numbers(left, "score")) / len(left)) ** 2 / 13_000
+    n_h = 1.0 / (1.5 / len(left) + 2.5 / len(right) + noise)
+    assert row["p_value"] == pytest.approx(chi2.sf(n_h * row["difference"], row["df"]), rel=1e-6)
+    # Whole numbers have the same bins in both versions, and classes are counted by name.
+    assert one(rows, kind="version", field="tokens", measure="psi", end_s=end_s)["source"] == "counts"
+    assert one(rows, kind="version", field="class", measure="psi", end_s=end_s)["source"] == "counts"
+
+
+def test_only_outputs_are_compared(rows: list[Row]) -> None:
+    assert {row["field"] for row in rows} == {"events", "score", "class", "latency_ms", "tokens"}
+    assert is_output("scores.cat")
+    assert is_output("confidence")
+    assert not is_output("context.region")
+
+
+def test_numbers_that_are_not_kept_of_arms_have_counts_alone(rows: list[Row], end_s: int) -> None:
+    """`tokens` has no sketches in slices, but its bins are the same everywhere."""
+    some = [row for row in rows if row["kind"] == "arm" and row["field"] == "tokens" and row["end_s"] == end_s]
+    assert {row["measure"] for row in some} == {"psi", "null_rate"}
+
+
+def test_what_else_is_judged_changes_nothing(monitor: Monitor, rows: list[Row], end_s: int) -> None:
+    # Sketches flip coins: what is read from them is compared by the other tests.
+    alone = [row for row in monitor.compare([end_s]) if row["source"] != "sketches"]
+    among = [row for row in rows if row["end_s"] == end_s and row["source"] != "sketches"]
+    assert [{k: str(v) for k, v in row.items()} for row in alone] == [
+        {k: str(v) for k, v in row.items()} for row in among
+    ]
+
+
+def test_windows_beyond_the_record_are_insufficient(monitor: Monitor, end_s: int) -> None:
+    rows = monitor.compare([end_s], whole=np.zeros(1, dtype=bool), lost=np.array([2_000.0]))
+    assert {row["level"] for row in rows} == {"insufficient", ""}
+    n = one(rows, kind="arm", measure="error_rate")
+    assert n["completeness"] == pytest.approx((n["n_left"] + n["n_right"]) / (n["n_left"] + n["n_right"] + 2_000))
+
+
+def test_the_last_two_versions_with_traffic(events: list[Row], end_s: int) -> None:
+    """Version 3 is known and silent, 9 was never registered and came last, 1 is there only in the first hours."""
+    changed = []
+    for i, event in enumerate(events):
+        version = "1" if event["at"] // 1000 < START_S + 3600 else "29"[i % 2]
+        changed.append(event | {"version": version})
+    monitor = Monitor(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
+    first_s = {"1": START_S, "2": START_S + 3600, "9": START_S + 3600}
+    for series in monitor.series.values():
+        series.first_s = first_s[series.version]
+    rows = monitor.compare([START_S + 3600, START_S + 2 * 3600, end_s])
+    pairs = {(row["end_s"], row["left"], row["right"]) for row in rows if row["kind"] == "version"}
+    assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
+
+
+def test_an_arm_alone_is_not_compared(events: list[Row], end_s: int) -> None:
+    only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
+    assert Monitor(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
+
+
+def test_windows_are_compared_every_quarter_of_their_length() -> None:
+    windows = output_contract().windows
+    assert compared_ends(windows[0], range(0, 5 * 3600, 3600)) == [0, 3600, 7200, 10800, 14400]
+    assert compared_ends(windows[1], range(0, 86400, 3 * 3600)) == [0, 6 * 3600, 12 * 3600, 18 * 3600]
+
+
+def test_comparisons_are_written_before_what_says_that_windows_were_judged() -> None:
+    """A crash between the two has them judged again; the other way round they would be in no row."""
+    written: list[str] = []
+
+    class Client:
+        def insert(self, table: str, rows: pa.Table) -> None:
+            written.append(table)
+
+    monitor = Monitor(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
+    every = in_order(monitor.registry, "toy", monitor.series.values())
+    judged = Judged(
+        monitor.contract,
+        monitor.contract.windows[0],
+        np.array([START_S + 3 * 3600]),
+        np.zeros(1),
+        np.ones(1, dtype=bool),
+        7,
+        0,
+    )
+    found = compare(judged, version_sides(every), arm_sides(monitor.contract, every), monitor.values)
+    assert found is not None
+    progress = {"parts_partition": 0, "model": "toy", "watermark": 0, "sealed_until": 0, "updated_at": 0, "pos": 7}
+    store = WarehouseStore(Client())  # type: ignore[arg-type]
+    store.write(Writes(comparisons=[found], progress=[progress]))
+    assert written == ["comparisons", "progress"]
