@@ -201,6 +201,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "q_value": NUMBER,
             "df": U16,
             "phi": NUMBER,
+            "season": TEXT,
             "level": TEXT,
             "line_minor": NUMBER,
             "line_major": NUMBER,

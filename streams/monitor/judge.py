@@ -26,6 +26,7 @@ ERROR_KIND = "error"
 ERROR_FIELD = "events"
 """What stands for a field where a rate is of the events themselves."""
 _LEVELS = pa.array(LEVEL_NAMES)
+_SEASONS = pa.array(["none", "hour_of_week"])
 
 
 def window_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray:
@@ -178,6 +179,12 @@ class _Batch:
         weights = {field.name: field.weight for field in self.series.contract.fields}
         return np.array([weights.get(field.name, 1.0) for field in self.series.layout.fields])
 
+    def seasons(self, by_hours: bool, g: IntArray) -> pa.Array:
+        """Name what each row's window was held against, shape (n,); `g` says which group each is of."""
+        season = self.series.compiled.season
+        chosen = np.isin(g, season.groups) if by_hours and season is not None else np.zeros(len(g), dtype=bool)
+        return pa.DictionaryArray.from_arrays(pa.array(chosen.astype(np.int32)), _SEASONS)
+
     def drift(self) -> Columns:
         bins = self.series.compiled.bins
         lines = self.series.contract.lines
@@ -222,6 +229,7 @@ class _Batch:
             "q_value": q[where],
             "df": found.df[where].astype(np.int32),
             "phi": phi[g],
+            "season": self.seasons(expected is not None, g),
             "level": self.levels(found.level[where], w),
             "line_minor": np.full(len(w), lines.minor),
             "line_major": np.full(len(w), lines.major),

@@ -87,3 +87,4 @@ def test_nights_are_stable_and_a_shift_at_one_hour_is_found(pipeline: Pipeline, 
     assert ends("minor", "1h") == []
     assert set(ends("stable", "1h")) >= set(range(2, DAYS * 24)) - set(shifted)
     assert ends("major", "1d") == []
+    assert pipeline.rows("SELECT DISTINCT season FROM latest_drift") == [("hour_of_week",)]

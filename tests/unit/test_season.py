@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
+from barograph.contract import Contract, Field
 from numpy.typing import NDArray
 
 from sketches.baseline import (
@@ -18,6 +20,7 @@ from sketches.baseline import (
     SliceCounts,
     baseline_problems,
     dump_baseline,
+    fit_problems,
     load_baseline,
 )
 from sketches.bins import PsiBins
@@ -385,3 +388,20 @@ def test_slots_that_do_not_agree_with_the_whole_are_refused(slots: dict[str, tup
 
 def test_slots_need_a_time_zone() -> None:
     assert any("no time zone" in text for text in baseline_problems(baseline(numeric("x", SLOTS), timezone="")))
+
+
+def test_hours_of_the_week_serve_only_contracts_that_ask_for_them_in_their_zone() -> None:
+    """φ was learned with them or without: neither serves the other."""
+    fields = (Field(name="x", type="float", source="features.x"),)
+    asks = Contract(model="m", timezone=ZONE, season="hour_of_week", fields=fields)
+    with_slots = baseline(numeric("x", SLOTS))
+    bare = baseline(msgspec.structs.replace(numeric("x", SLOTS), slots={}), timezone="")
+    assert fit_problems(asks, with_slots) == []
+    assert fit_problems(Contract(model="m", fields=fields), bare) == []
+    assert fit_problems(asks, bare) == [
+        f"season: the contract asks for hours of the week in {ZONE}, the baseline has none"
+    ]
+    [moved] = fit_problems(msgspec.structs.replace(asks, timezone="UTC"), with_slots)
+    assert moved.endswith(f"in UTC, the baseline has those of {ZONE}")
+    [unasked] = fit_problems(msgspec.structs.replace(asks, season="none"), with_slots)
+    assert unasked == "season: the baseline is of hours of the week, the contract is not"

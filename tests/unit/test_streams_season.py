@@ -187,10 +187,12 @@ def test_without_either_the_whole_week_judges(what: str) -> None:
         other = whole[field, slice_, end]
         if (field, slice_) == ("x", ALL):
             assert row["psi"] != other["psi"]
+            assert (row["season"], other["season"]) == ("hour_of_week", "none")
         else:
             # Slices, and fields without a season, are judged by the whole week in any case; q looks at all fields.
             same = {"baseline_id": "", "q_value": 0.0}
             assert {**row, **same} == {**other, **same}
+            assert row["season"] == "none"
     window_bins = bins.window_bins(
         np.stack([sum(p.counts for s, p in plain.panes.items() if e - HOUR_S <= s < e) for e in ends])
     )

@@ -1,0 +1,72 @@
+-- Whether a window was held against its own hours of the week.
+
+ALTER TABLE drift ADD COLUMN IF NOT EXISTS season LowCardinality(String) DEFAULT 'none' COMMENT 'What the window was held against: hour_of_week, the same hours of the week in training; none, the whole of it' AFTER phi;
+
+CREATE OR REPLACE VIEW latest_drift
+(
+    model LowCardinality(String) COMMENT 'Name of the model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    baseline_id LowCardinality(String) COMMENT 'Baseline that the window is judged against',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    field LowCardinality(String) COMMENT 'Observed series: a feature, the score, the class, latency, a metric',
+    window LowCardinality(String) COMMENT 'Length of the window, such as 15m, 1h, 1d or 7d',
+    window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive',
+    window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive',
+    n UInt64 COMMENT 'Events in the window with a valid or null value',
+    psi Float64 COMMENT 'Population stability index of the window against the baseline, from exact counts',
+    psi_low Float64 COMMENT 'Lower end of the 95 % interval of the PSI',
+    psi_high Float64 COMMENT 'Upper end of the 95 % interval of the PSI',
+    js Float64 COMMENT 'Jensen-Shannon distance of the window from the baseline, to base 2, from exact counts: 0 is equal, 1 has nothing in common; NaN without events',
+    p_value Float64 COMMENT 'Probability of such a PSI without drift',
+    q_value Float64 COMMENT 'p_value corrected for the number of fields of the model, slice and window, by their weights (Benjamini-Hochberg): the share of false alarms among fields with no greater q_value; NaN where the data are too few. It sets no level',
+    df UInt16 COMMENT 'Degrees of freedom: occupied cells less one',
+    phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic',
+    season LowCardinality(String) COMMENT 'What the window was held against: hour_of_week, the same hours of the week in training; none, the whole of it',
+    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
+    line_minor Float64 COMMENT 'PSI above which the level is minor',
+    line_major Float64 COMMENT 'PSI above which the level is major',
+    top_bin String COMMENT 'Cell that contributes most to the PSI, in words',
+    top_bin_index Int32 COMMENT 'Index of that cell in counts, -1 where there is none',
+    expected_share Float64 COMMENT 'Share of that cell in the baseline',
+    actual_share Float64 COMMENT 'Share of that cell in the window',
+    visible_shift Float64 COMMENT 'Smallest shift of the mean, in standard deviations, that the window could have shown with 80 % power',
+    completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
+    judged_at DateTime64(3, 'UTC') COMMENT 'When the last verdict was given',
+    revisions UInt64 COMMENT 'How often the window was judged: more than once where late events came',
+    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given'
+)
+AS
+SELECT
+    model,
+    version,
+    baseline_id,
+    slice,
+    field,
+    window,
+    argMax(given.window_start, given.pos) AS window_start,
+    window_end,
+    argMax(given.n, given.pos) AS n,
+    argMax(given.psi, given.pos) AS psi,
+    argMax(given.psi_low, given.pos) AS psi_low,
+    argMax(given.psi_high, given.pos) AS psi_high,
+    argMax(given.js, given.pos) AS js,
+    argMax(given.p_value, given.pos) AS p_value,
+    argMax(given.q_value, given.pos) AS q_value,
+    argMax(given.df, given.pos) AS df,
+    argMax(given.phi, given.pos) AS phi,
+    argMax(given.season, given.pos) AS season,
+    argMax(given.level, given.pos) AS level,
+    argMax(given.line_minor, given.pos) AS line_minor,
+    argMax(given.line_major, given.pos) AS line_major,
+    argMax(given.top_bin, given.pos) AS top_bin,
+    argMax(given.top_bin_index, given.pos) AS top_bin_index,
+    argMax(given.expected_share, given.pos) AS expected_share,
+    argMax(given.actual_share, given.pos) AS actual_share,
+    argMax(given.visible_shift, given.pos) AS visible_shift,
+    argMax(given.completeness, given.pos) AS completeness,
+    argMax(given.judged_at, given.pos) AS judged_at,
+    count() AS revisions,
+    max(given.pos) AS pos
+FROM drift AS given FINAL
+GROUP BY model, version, baseline_id, slice, field, window, window_end
+COMMENT 'Verdicts on the distribution of each field per window: the last revision of each.';
