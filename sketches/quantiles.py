@@ -113,10 +113,9 @@ def _midway(left: float, right: float, *, integer: bool) -> float:
 
 def _around(least: float, largest: float, *, integer: bool) -> tuple[float, ...]:
     """Return the edges on both sides of a constant field's value."""
-    if not integer:
-        below, above = _half_steps(np.float32(least) if abs(least) <= _FLOAT32_MAX else np.float32(np.inf))
-        if np.isfinite((below, above)).all():
-            return below, above
+    if not integer and abs(least) <= _FLOAT32_MAX:
+        # Within two steps of the largest float there is no step beyond: the outer bin on that side has no edge.
+        return tuple(point for point in _half_steps(np.float32(least)) if math.isfinite(point))
     # Where half a unit is lost in rounding, a bin that starts at the constant and ends at the next double.
     low = min(least, least - 0.5)
     high = largest + 0.5 if largest + 0.5 > largest else math.nextafter(largest, math.inf)

@@ -304,9 +304,12 @@ def drift(**changes: Any) -> dict[str, Any]:
         "psi": 0.01,
         "psi_low": 0.0,
         "psi_high": 0.02,
+        "js": 0.05,
         "p_value": 0.5,
+        "q_value": 0.5,
         "df": 9,
         "phi": 1.0,
+        "season": "none",
         "level": "stable",
         "line_minor": 0.1,
         "line_major": 0.2,
@@ -323,8 +326,8 @@ def drift(**changes: Any) -> dict[str, Any]:
 
 
 def rate(**changes: Any) -> dict[str, Any]:
-    row = {name: value for name, value in drift().items() if not name.startswith(("psi", "top", "df", "visible"))}
-    del row["expected_share"], row["actual_share"]
+    psi_alone = ("psi", "js", "q_value", "df", "season", "top", "expected_share", "actual_share", "visible")
+    row = {name: value for name, value in drift().items() if not name.startswith(psi_alone)}
     return (
         row
         | {
@@ -402,6 +405,8 @@ def watched(client: Client) -> None:
         "pane_s": 3600,
         "n": 900,
         "errors": 0,
+        "timed": 0,
+        "slow": 0,
         "late": 0,
         "sealed": True,
         "unregistered": False,
