@@ -31,6 +31,8 @@ from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
 
 SLOW_MS = 100.0
+CLOSING = 5
+"""Flushes after the last event, half a day apart: the day of that event is over by then."""
 T0_S = 1_790_013_600
 """A multiple of an hour, of two, of three and of six; six hours later a day ends."""
 TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
@@ -205,9 +207,9 @@ class _Writer:
                 self.start.append(0)
             if rng.random() < 0.6:
                 self.flush(rng.sample(range(self.n_partitions), rng.randint(1, self.n_partitions)))
-        for i in range(5):
+        for i in range(CLOSING):
             self.now_s += 12 * 3600
-            self.flush(list(range(self.n_partitions)), last=i == 0)
+            self.flush(list(range(self.n_partitions)), last=i == 0, reaches_end=i == CLOSING - 1)
         return self.history
 
     def event(self) -> Event:
@@ -231,7 +233,12 @@ class _Writer:
             self.seqs[model, str(producer)] - 1,
         )
 
-    def flush(self, partitions: list[int], *, last: bool = False) -> None:
+    def flush(self, partitions: list[int], *, last: bool = False, reaches_end: bool = False) -> None:
+        """Read of some partitions a random part, or with `last` all that is left.
+
+        Whether a partition is known to be read to its end is random too, as the broker may not have been asked; where
+        the history is over it must be, since until then nothing that came after its last event is sealed.
+        """
         rng = self.rng
         summaries = FlushSummaries(self.registry)
         ranges, reads = [], []
@@ -260,6 +267,7 @@ class _Writer:
                 clipped = min(event.at_ms, event.received_ms)
                 newest[event.model] = max(newest.get(event.model, clipped), clipped)
             ended = not self.history.live and last
+            caught_up = end == len(self.log[p]) and (rng.random() < 0.9 or reaches_end)
             ranges.append(Range(p, start, end))
             reads.append(
                 PartitionProgress(
@@ -269,7 +277,7 @@ class _Writer:
                     newest_ms=newest,
                     oldest_ms=min((event.at_ms for event in events), default=None),
                     end_mark=ended,
-                    caught_up_at_ms=self.now_s * 1000 if end == len(self.log[p]) and rng.random() < 0.9 else None,
+                    caught_up_at_ms=self.now_s * 1000 if caught_up else None,
                 )
             )
         covered = [r for r in ranges if r.end > r.start]
