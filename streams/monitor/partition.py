@@ -48,6 +48,8 @@ log = structlog.get_logger()
 RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
+COMPARED_AT_ONCE = 16
+"""Windows whose sketches are in memory together while they are compared: about a megabyte each for 200 fields."""
 PANE_BUDGET_BYTES = 512 * 1024 * 1024
 """How much the panes of one partition of `parts` may take in memory once they are written."""
 SUMMARIES_OF_BUDGET = 4
@@ -383,20 +385,23 @@ class PartitionState:
         versions, arms = version_sides(every), arm_sides(contract, every)
         if len(versions) < 2 and len(arms) < 2:
             return
-        self._ensure(state, window, ends)
         first_s = min((series.first_s for series in every if series.first_s is not None), default=None)
-        judged = Judged(
-            contract,
-            window,
-            np.array(ends),
-            self._lost(state, window, ends),
-            self._recorded(state, first_s, window, np.array(ends)),
-            pos,
-            int(self._clock() * 1000),
-        )
-        rows = compare(judged, versions, arms, summary_reader(window, partial(self._have_described, state)))
-        if rows is not None:
-            writes.comparisons.append(rows)
+        for i in range(0, len(ends), COMPARED_AT_ONCE):
+            some = ends[i : i + COMPARED_AT_ONCE]
+            self._ensure(state, window, some)
+            judged = Judged(
+                contract,
+                window,
+                np.array(some),
+                self._lost(state, window, some),
+                self._recorded(state, first_s, window, np.array(some)),
+                pos,
+                int(self._clock() * 1000),
+            )
+            # What is merged for some windows is let go before the next.
+            rows = compare(judged, versions, arms, summary_reader(window, partial(self._have_described, state)))
+            if rows is not None:
+                writes.comparisons.append(rows)
 
     def _ensure(self, state: ModelState, window: Window, ends_s: list[int]) -> None:
         """Have in memory what windows of one length are summed from."""
