@@ -21,7 +21,8 @@ from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCoun
 from streams.batch import Dead
 from streams.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
 from streams.flush import part_messages
-from streams.monitor.partition import PANE_BUDGET_BYTES, PartitionState
+from streams.monitor.memory import PANE_BUDGET_BYTES
+from streams.monitor.partition import PartitionState
 from streams.monitor.store import WarehouseStore
 from streams.monitor.windows import described_every_s
 from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
