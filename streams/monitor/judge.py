@@ -29,11 +29,11 @@ _LEVELS = pa.array(LEVEL_NAMES)
 _SEASONS = pa.array(["none", "hour_of_week"])
 
 
-def window_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray:
-    """Sum windows, shape (len(ends_s), n_slices, width); `ends_s` ascends."""
+def window_counts(series: Series, window: Window, ends_s: list[int], slices: slice = slice(None)) -> IntArray:
+    """Sum windows, shape (len(ends_s), n_slices, width), of all slices or some; `ends_s` ascends."""
     step = step_s(series.contract, window)
     first = ends_s[0] - window.length_s
-    steps = series.stack(first, ends_s[-1], step)
+    steps = series.stack(first, ends_s[-1], step, slices)
     total = np.zeros((len(steps) + 1, *steps.shape[1:]), dtype=np.int64)
     np.cumsum(steps, axis=0, out=total[1:])
     last = (np.array(ends_s) - first) // step
