@@ -105,13 +105,15 @@ class Judge:
             levels_of_promise(name[0], metric, promise),
             self._levels_of_reference(name[0], moved, reference),
         )
-        levels = np.where(metric.enough & ~np.isnan(metric.value), levels, Level.insufficient)
+        enough = metric.enough & ~np.isnan(metric.value)
+        levels = np.where(enough, levels, Level.insufficient)
         guess = undefined((n,)) if estimate is None else estimate
         error = realised_error(guess, metric)
         return {
             "value": metric.value,
             "low": metric.low,
             "high": metric.high,
+            "enough": enough,
             "n": figure.n,
             "level": np.array(LEVEL_NAMES)[levels],
             "promise": np.full(n, promise),
@@ -122,7 +124,7 @@ class Judge:
             "cbpe": guess.value,
             "cbpe_low": guess.low,
             "cbpe_high": guess.high,
-            "cbpe_error": np.where(mature & metric.enough, error.value, np.nan),
+            "cbpe_error": np.where(mature & enough, error.value, np.nan),
         }
 
     def _levels_of_reference(self, metric: str, moved: Metric, reference: Metric) -> NDArray[np.int64]:
