@@ -17,7 +17,19 @@ from local.clickhouse import LocalClickHouse
 from sketches.performance.metric import Metric, difference
 from streams.scorer.worker import Scorer
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction, shown, stored
+from tests.support.scoring import (
+    DAY_MS,
+    HOUR_MS,
+    START_MS,
+    Expected,
+    Killed,
+    MortalClient,
+    expected,
+    label,
+    prediction,
+    shown,
+    stored,
+)
 from tests.support.warehouse import emptied, migrated
 from warehouse.client import Address, Client
 
@@ -248,32 +260,6 @@ def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callabl
 
 def as_metric(value: float, low: float, high: float, enough: bool) -> Metric:
     return Metric(np.array(value), np.array(low), np.array(high), np.array(enough))
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
-
-
-class MortalClient:
-    """Does a number of writes, then dies."""
-
-    def __init__(self, client: Client, writes: int) -> None:
-        self._client, self._left = client, writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def insert(self, *given: Any) -> None:
-        self._write(self._client.insert, *given)
-
-    def insert_selected(self, *given: Any) -> None:
-        self._write(self._client.insert_selected, *given)
-
-    def _write(self, write: Callable[..., None], *given: Any) -> None:
-        write(*given)
-        self._left -= 1
-        if self._left == 0:
-            raise Killed
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
