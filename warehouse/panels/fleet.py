@@ -202,7 +202,7 @@ PERFORMANCE = table(
         window_end AS "day's end"
     FROM
     (
-        SELECT *
+        SELECT model, version, metric, level, value, low, high, promise, n, mature, window_end
         FROM latest_performance
         WHERE slice = 'all' AND class = '' AND window = '1d' AND $__timeFilter(window_end)
         ORDER BY window_end DESC

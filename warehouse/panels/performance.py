@@ -97,9 +97,9 @@ CALIBRATION = table(
         concat(leftPad(toString(tenth * 10), 2, '0'), '–', toString(tenth * 10 + 10), ' %') AS scores,
         {known("sum(every.score_sum) / sum(every.n)")} AS "mean score",
         {known("sum(every.positives) / sum(every.n)")} AS "share that came true"
-    FROM (SELECT *, least(9, toInt32(floor(score * 10))) AS tenth FROM calibration_curve
-        WHERE {MODEL} AND {VERSION} AND {SLICE} AND $__timeFilter(window_start)) AS every
-    GROUP BY tenth
+    FROM calibration_curve AS every
+    WHERE {MODEL} AND {VERSION} AND {SLICE} AND $__timeFilter(window_start)
+    GROUP BY least(9, toInt32(floor(every.score * 10))) AS tenth
     ORDER BY tenth
     LIMIT 10
     """,
