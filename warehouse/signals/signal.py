@@ -101,8 +101,8 @@ def point_sql(signal: Signal, column: str = "value", at: str = "toUnixTimestamp(
     """
     span = Span(f"({at} - {signal.reach_s})", at)
     label = f"key AS {signal.label}, " if signal.label else ""
-    # A column of the plain type: Grafana takes any number, and no NULL.
-    return f"SELECT {label}{column} FROM ({_held(signal, span, 'now', f'SELECT toUInt32({at}) AS at')}) ORDER BY key"
+    held = _held(signal, span, "now", f"SELECT toUInt32({at}) AS at")
+    return f"SELECT {label}{column}\nFROM (\n{held}\n)\nORDER BY key"
 
 
 def series_sql(signal: Signal, span: Span, known: Known = "ended", every: str = "1") -> str:
@@ -119,16 +119,15 @@ def series_sql(signal: Signal, span: Span, known: Known = "ended", every: str = 
         by `growth` each second.
     """
     wide = Span(f"({span.start} - {2 * signal.reach_s})", span.end)
-    changes = []
-    for part in (signal.short, signal.long):
-        if part is not None:
-            rows = part.rows(wide, known)
-            changes.append(f"SELECT arrayJoin([time, end + {part.stale_s + 1}]) AS at FROM ({rows})")
+    changes = " UNION ALL ".join(
+        f"SELECT arrayJoin([time, end + {part.stale_s + 1}]) AS at FROM {name}" for name, part in _parts(signal).items()
+    )
     ticks = (
         f"SELECT DISTINCT toUInt32(intDiv(greatest(at, {span.start}) + {every} - 1, {every}) * {every}) AS at "
-        f"FROM ({' UNION ALL '.join(changes)} UNION ALL SELECT {span.start} AS at) WHERE at <= {span.end}"
+        f"FROM ({changes} UNION ALL SELECT {span.start} AS at) WHERE at <= {span.end}"
     )
-    return f"SELECT at, key, value, low, high, growth FROM ({_held(signal, wide, known, ticks)}) ORDER BY at, key"
+    held = _held(signal, wide, known, ticks)
+    return f"SELECT at, key, value, low, high, growth\nFROM (\n{held}\n)\nORDER BY at, key"
 
 
 def panel_sql(signal: Signal) -> str:
@@ -139,40 +138,45 @@ def panel_sql(signal: Signal) -> str:
     return f"SELECT toDateTime(at) AS time, {metric}value FROM ({series}) ORDER BY time"
 
 
+def _parts(signal: Signal) -> dict[str, Facts]:
+    return {"short": signal.short} | ({"long": signal.long} if signal.long else {})
+
+
 def _held(signal: Signal, span: Span, known: Known, ticks: str) -> str:
     """Select `at`, `key`, `value`, `low`, `high`, `growth` for each tick and key."""
-    parts = {"short": signal.short} | ({"long": signal.long} if signal.long else {})
-    versions = " UNION DISTINCT ".join(
-        f"SELECT key, version FROM ({part.rows(span, known)})" for part in parts.values()
-    )
-    keys = ", ".join(map(literal, signal.keys))
-    joins = " ".join(
-        f"ASOF LEFT JOIN ({part.rows(span, known)}) AS {name} "
-        f"ON grid.key = {name}.key AND grid.version = {name}.version AND grid.at >= {name}.time"
-        for name, part in parts.items()
-    )
+    parts = _parts(signal)
+    keys = f"[{', '.join(map(literal, signal.keys))}]"
     nothing = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0.)"
-    shown = ", ".join(
+    versions = "".join(f" UNION DISTINCT SELECT key, version FROM {name}" for name in parts)
+    joins = "".join(
+        f"\nASOF LEFT JOIN {name} ON grid.key = {name}.key AND grid.version = {name}.version AND grid.at >= {name}.time"
+        for name in parts
+    )
+    facts = ", ".join(
         f"if({name}.time = 0 OR at > {name}.end + {part.stale_s}, {nothing}, tuple({name}.end, {name}.verdict.1, "
         f"{name}.verdict.2 + {name}.verdict.5 * (at - {name}.end), {name}.verdict.3, {name}.verdict.4, "
-        f"{name}.verdict.5)) AS {name}_fact"
+        f"{name}.verdict.5))"
         for name, part in parts.items()
     )
-    grid = (
-        "SELECT ticks.at AS at, known.key AS key, known.version AS version "
-        f"FROM ({ticks}) AS ticks CROSS JOIN "
-        f"(SELECT arrayJoin([{keys}]) AS key, '' AS version UNION DISTINCT {versions}) AS known"
-    )
-    per_version = f"SELECT grid.at AS at, grid.key AS key, {shown} FROM ({grid}) AS grid {joins}"
-    facts = "tuple(short_fact, long_fact)" if signal.long else "tuple(short_fact, short_fact)"
     best = "arrayMin" if signal.below else "arrayMax"
-    # Of versions those count that had traffic in the newest short window; where none had, all count.
+    tables = {
+        **{name: part.rows(span, known) for name, part in parts.items()},
+        "grid": (
+            "SELECT ticks.at AS at, known.key AS key, known.version AS version "
+            f"FROM ({ticks}) AS ticks CROSS JOIN (SELECT arrayJoin({keys}) AS key, '' AS version{versions}) AS known"
+        ),
+        "facts": f"SELECT grid.at AS at, grid.key AS key, tuple({facts}) AS fact FROM grid{joins}",
+        # Of versions those count that had traffic in the newest short window; where none had, all count.
+        "counted": (
+            "SELECT at, key, groupArray(fact) AS every, arrayMax(arrayMap(one -> one.1.1, every)) AS newest, "
+            f"arrayFilter(one -> one.1.1 = newest AND one.1.2 != {EMPTY}, every) AS busy, "
+            "if(empty(busy), every, busy) AS chosen FROM facts GROUP BY at, key"
+        ),
+    }
+    written = ",\n".join(f"{name} AS (\n{sql}\n)" for name, sql in tables.items())
     return (
-        f"SELECT at, key, {best}(arrayMap(fact -> {_number(signal)}, counted)) AS number, "
-        "number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth FROM ("
-        f"SELECT at, key, groupArray({facts}) AS facts, arrayMax(arrayMap(fact -> fact.1.1, facts)) AS newest, "
-        f"arrayFilter(fact -> fact.1.1 = newest AND fact.1.2 != {EMPTY}, facts) AS busy, "
-        f"if(empty(busy), facts, busy) AS counted FROM ({per_version}) GROUP BY at, key) WHERE key IN [{keys}]"
+        f"WITH {written}\nSELECT at, key, {best}(arrayMap(one -> {_number(signal)}, chosen)) AS number, "
+        f"number.1 AS value, number.2 AS low, number.3 AS high, number.4 AS growth\nFROM counted WHERE key IN {keys}"
     )
 
 
@@ -185,7 +189,7 @@ def _number(signal: Signal) -> str:
         return f"tuple({held}{less}({fact}.3, {line}), {fact}.3), {fact}.4, {fact}.5, {fact}.6)"
 
     if signal.long is None:
-        return capped("fact.1")
-    long, short = capped("fact.2"), capped("fact.1")
+        return capped("one.1")
+    long, short = capped("one.2"), capped("one.1")
     milder = f"{less}({long}, {short})"
-    return f"if(fact.1.2 < {SURE}, {long}, {milder})"
+    return f"if(one.1.2 < {SURE}, {long}, {milder})"
