@@ -257,7 +257,7 @@ class RulesOf:
                 f"No label has come for longer than the second longest pause of fifteen days, and for more than "
                 f"{duration(at_least_s)}. Performance is unknown from then on."
             ),
-            signal=label_age(self.contract.model, at_least_s, known="received_at"),
+            signal=label_age(self.contract.model, at_least_s),
             about="performance",
             form="number",
             has_bounds=True,

@@ -42,7 +42,7 @@ SIGNALS: dict[str, Signal] = {
     "performance": performance(ODD, "auc", "1d", DAY_S, 3 * DAY_S, 0.7, "least"),
     "bias": performance(ODD, "bias", "1d", DAY_S, 3 * DAY_S, 0.05, "size"),
     "expected drop": expected_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 0.05),
-    "label age": label_age(ODD, 6 * HOUR_S, known="received_at"),
+    "label age": label_age(ODD, 6 * HOUR_S),
     "processor age": processor_age(["sketcher", "monitor"], 60),
 }
 

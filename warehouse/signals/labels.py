@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Signal, Span
+from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Known, Signal, Span
 
 Direction = Literal["least", "most", "size"]
 """What a promise says of a metric: the least value, the largest, or the largest without its sign."""
@@ -28,7 +28,7 @@ def performance(
     broken = f"{nearest} {'<' if of == 'least' else '>'} {float(line)!r}"
     bounds = "if(low <= 0 AND high >= 0, 0, least(abs(low), abs(high))), greatest(abs(low), abs(high))"
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         state = f"multiIf(n = 0 OR isNaN(value), {EMPTY}, level != 'insufficient' AND {broken}, {SURE}, {UNSURE})"
         # Where history was replayed labels came long after; they count from the age at which they are mature.
         matured = (
@@ -54,7 +54,7 @@ def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int
     Of the version whose estimate fell most, and only where the interval of the estimate lies under the reference.
     """
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         state = f"multiIf(isNaN(cbpe) OR isNaN(reference), {EMPTY}, cbpe_high < reference, {SURE}, {UNSURE})"
         return (
             "SELECT metric AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
@@ -66,23 +66,19 @@ def expected_drop(model: str, metrics: Sequence[str], window: str, window_s: int
     return Signal("metric", tuple(metrics), line, Facts(select, 3 * window_s + DAY_S, window))
 
 
-def label_age(model: str, at_least_s: int, line: float = 1.0, *, known: Literal["received_at", "at"]) -> Signal:
+def label_age(model: str, at_least_s: int, line: float = 1.0) -> Signal:
     """How long no label has come, as a multiple of what is usual, by whole hours.
 
-    Usual is what `silence` calls so. A model that never got a label has none to miss.
-
-    Args:
-        model: of which.
-        at_least_s: no less is unusual.
-        line: of the rule.
-        known: when a label came: `received_at`, or for history that was replayed `at`, when the truth became known.
+    Usual is what `silence` calls so. A model that never got a label has none to miss. Of history that was replayed a
+    label came when the truth became known, not when Kafka took it.
     """
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
+        came = "at" if known == "ended" else "received_at"
         hours = (
-            f"SELECT toInt64(toUnixTimestamp(toStartOfHour({known}))) + 3600 AS end FROM labels "
+            f"SELECT toInt64(toUnixTimestamp(toStartOfHour({came}))) + 3600 AS end FROM labels "
             f"WHERE model = {literal(model)} "
-            f"AND {known} > toDateTime64({span.start}, 3) AND {known} <= toDateTime64({span.end}, 3) GROUP BY end"
+            f"AND {came} > toDateTime64({span.start}, 3) AND {came} <= toDateTime64({span.end}, 3) GROUP BY end"
         )
         gaps = (
             "SELECT end, end - 3600 - lagInFrame(end, 1, end - 3600) OVER "

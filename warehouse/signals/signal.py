@@ -43,7 +43,7 @@ class Span:
 class Facts:
     """What is known of each key."""
 
-    select: Callable[[Span], str]
+    select: Callable[[Span, Known], str]
     """Makes the SELECT of the facts that end in a span. Its columns: `key`, `version`, `until` (Unix seconds),
     `ended_at` and `judged_at` (from when it counts), `rank` (of two facts that one with the greater counts) and
     `verdict`: state, value, low, high, and how much the value grows with each second after `until`."""
@@ -54,7 +54,7 @@ class Facts:
 
     def rows(self, span: Span, known: Known) -> str:
         """Select from which time on which fact holds: `key`, `version`, `time`, `end`, `verdict`."""
-        base = self.select(span)
+        base = self.select(span, known)
         if known != "judged":
             time = "until" if known == "now" else "ended_at"
             return (

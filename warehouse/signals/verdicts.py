@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warehouse.signals.literals import literal, literals
-from warehouse.signals.signal import EMPTY, RENEWED, SURE, UNSURE, Facts, Signal, Span
+from warehouse.signals.signal import EMPTY, RENEWED, SURE, UNSURE, Facts, Known, Signal, Span
 
 HOUR_S = 3600
 LAG_REACH_S = 7 * 86_400
@@ -44,7 +44,7 @@ def psi(
     """PSI of fields, over all versions with traffic the greatest, where both windows agree."""
 
     def facts(window: WindowOf) -> Facts:
-        def select(span: Span) -> str:
+        def select(span: Span, known: Known) -> str:
             state = (
                 f"multiIf(n = 0, {EMPTY}, level != 'insufficient', {SURE}, "
                 f"renewed.effective > toUnixTimestamp(window_start), {RENEWED}, {UNSURE})"
@@ -89,7 +89,7 @@ def rate(
         label: name of the column with the field.
     """
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         sure = f"level != 'insufficient' AND delta_low > {certain!r} OR level = 'major'"
         state = f"multiIf(n = 0, {EMPTY}, {sure}, {SURE}, {UNSURE})"
         number = f"if(delta_low > {certain!r}, delta, least(delta, {float(line)!r}))"
@@ -107,7 +107,7 @@ def rate(
 def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
     """The share of events that was lost before it was counted, of the version that lost most."""
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         return (
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('judged_at')} AS judged_at, tuple(until, pos) AS rank, "
@@ -121,7 +121,7 @@ def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
 def verdict_age(model: str, window: WindowOf, line: float) -> Signal:
     """Seconds since the end of the newest window that was judged; where none was, since the contract was applied."""
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         judged = (
             f"SELECT toUnixTimestamp(window_end) AS end, min({_seconds('judged_at')}) AS known FROM rates "
             f"WHERE {_where(model, window, span)} AND kind = 'error' GROUP BY end"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from warehouse.signals.literals import literal
-from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Signal, Span
+from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Known, Signal, Span
 from warehouse.signals.verdicts import Pane
 
 DAY_S = 86_400
@@ -24,7 +24,7 @@ def broken_share(model: str, kind: Literal["errors", "latency"], window_s: int, 
     """
     k, n = _COUNTS[kind]
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         panes = (
             f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, sum({k}) AS pane_k, sum({n}) AS pane_n "
             f"FROM volume FINAL WHERE {_where(model, Span(f'({span.start} - {window_s})', span.end))} GROUP BY end"
@@ -60,7 +60,7 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
     `low` is how long nothing has come, `high` what is usual.
     """
 
-    def select(span: Span) -> str:
+    def select(span: Span, known: Known) -> str:
         wide = Span(f"({span.start} - {2 * USUAL_S})", span.end)
         panes = (
             "SELECT toUInt32(toUnixTimestamp(pane_start) + pane_s) AS end, any(pane_s) AS length, sum(n) AS events "
