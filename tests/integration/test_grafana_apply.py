@@ -47,8 +47,8 @@ def test_everything_is_written_in_order_and_the_second_apply_writes_nothing(stub
     done = apply(stub)
     assert [line[:2] for line in grafana_lines(done)] == ["+ "] * OBJECTS
     assert [write.split(f" {ODD_NAME}")[0] for write in stub.writes] == [
-        "POST folders",
         "POST datasources",
+        "POST folders",
         "POST v1/provisioning/contact-points",
         "POST v1/provisioning/contact-points",
         "POST v1/provisioning/mute-timings",

@@ -1,6 +1,6 @@
 """Writing to Grafana what is missing or different, so that whatever breaks off is completed by the next.
 
-The order is that in which objects rest on one another: folder, data source, contact points, mute timings, policies,
+The order is that in which objects rest on one another: data source, folder, contact points, mute timings, policies,
 dashboards, rules. Each is read again just before it is written, and read once more afterwards: what somebody changed
 in between is left alone, and what Grafana keeps otherwise than it was sent is told.
 """

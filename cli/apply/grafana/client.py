@@ -112,7 +112,8 @@ class Grafana:
         try:
             answer = call(*args, **kwargs)
         except (GrafanaException, RequestException) as error:
-            raise self._explainer.explain(error, action) from error
+            # Without its cause, which a traceback would show: an answer may hold the token that was sent.
+            raise self._explainer.explain(error, action) from None
         if isinstance(answer, str):
             raise self._explainer.no_api()
         return answer

@@ -13,7 +13,7 @@ from cli.apply.grafana.client import Grafana
 from cli.apply.grafana.compare import differences, fingerprint, holds, keyed_fingerprint
 from cli.apply.grafana.errors import GrafanaError
 from cli.apply.grafana.items import LEDGER_KEY, Dashboard, DataSource, Folder, Found, Item
-from cli.apply.grafana.ledger import Ledger, Record, ledger_name, read_ledger
+from cli.apply.grafana.ledger import Ledger, ledger_name, read_ledger
 
 
 class State(Enum):
@@ -114,17 +114,19 @@ def plan_grafana(grafana: Grafana, bundle: Bundle, *, overwrite: bool = False) -
     source = DataSource(bundle.data_source)
     ledger = stored_ledger(source.read(grafana))
     findings = tuple(judge(item, item.read(grafana), ledger, grafana.token) for item in items_of(bundle))
-    for finding in findings:
-        if isinstance(finding.item, DataSource):
-            _refuse_source(finding, overwrite=overwrite)
-    notes = tuple(_others(grafana, bundle, ledger)) if findings[0].found is not None else ()
+    _refuse_source(findings[0], overwrite=overwrite)
+    has_folder = any(isinstance(finding.item, Folder) and finding.found is not None for finding in findings)
+    notes = tuple(_others(grafana, bundle, ledger)) if has_folder else ()
     return GrafanaPlan(url=grafana.url, findings=findings, ledger=ledger, overwrite=overwrite, notes=notes)
 
 
 def items_of(bundle: Bundle) -> Iterator[Item]:
-    """The objects of a bundle in the order in which they rest on one another, the folder first."""
-    yield Folder({"uid": bundle.folder_uid, "title": bundle.folder_title})
+    """The objects of a bundle in the order in which they rest on one another.
+
+    The data source is the first: with it the ledger says what is about to be written, before anything else is.
+    """
     yield DataSource(bundle.data_source)
+    yield Folder({"uid": bundle.folder_uid, "title": bundle.folder_title})
     yield from map(ContactPoint, bundle.contact_points)
     yield from map(MuteTiming, bundle.mute_timings)
     if bundle.route is not None:
@@ -149,8 +151,9 @@ def sent_fingerprint(item: Item, token: str) -> str:
 def judge(item: Item, found: Found | None, ledger: Ledger, token: str) -> Finding:
     """Say how an object stands.
 
-    What is in Grafana as a record knows it was written by us and not touched since. What is not, and holds all that we
-    want, is ours too where we were about to write it, or never did: Grafana may have added defaults of its own.
+    What is in Grafana as a record knows it was written by us and not touched since. What is there just as we want it is
+    as it should be, whoever wrote it. So is what holds all that we want and more, where we were about to write it or
+    never did: Grafana may have added defaults of its own.
     """
     records = ledger.of(item.ledger_name)
     if found is None:
@@ -164,17 +167,14 @@ def judge(item: Item, found: Found | None, ledger: Ledger, token: str) -> Findin
         recorded = state is State.SAME and not known.open and len(records) == 1
     else:
         recorded = False
-        if holds(found.content, item.content) and _may_be_ours(records, sent):
+        expected = not records or any(record.open and record.sent == sent for record in records)
+        if found.content == item.content or (expected and holds(found.content, item.content)):
             state = State.CHANGED if item.secrets else State.SAME
         else:
             state = State.EDITED if records else State.FOREIGN
     if found.locked and state is not State.SAME:
         state = State.LOCKED
     return Finding(item, state, found, recorded)
-
-
-def _may_be_ours(records: tuple[Record, ...], sent: str) -> bool:
-    return not records or any(record.open and record.sent == sent for record in records)
 
 
 def _refuse_source(finding: Finding, *, overwrite: bool) -> None:
