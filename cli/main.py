@@ -112,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = DEBUG in words
     try:
         app(args=[word for word in words if word != DEBUG], prog_name="barograph")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        for note in getattr(error, "__notes__", ()):
+            print(note, file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if debug:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
@@ -29,6 +30,24 @@ BOTH: tuple[Server, ...] = ("kafka", "clickhouse")
 
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY"})
 """Variables that are no settings of this module: the file itself, the local stack's folders, the publisher's key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrafanaSettings:
+    """Where Grafana is that `apply` deploys to, and how it reads ClickHouse."""
+
+    url: str
+    """`https://grafana.example.com`, with the path that Grafana is served under; no slash at its end."""
+    token: str = field(default="", repr=False)
+    """Of a service account; `plan` and `apply` alone need it."""
+    folder: str = "Barograph"
+    """The title of the folder of dashboards and rules."""
+    clickhouse_host: str = ""
+    """ClickHouse as Grafana reaches it; empty: `clickhouse.host`, and port 0 `clickhouse.port`."""
+    clickhouse_port: int = 0
+    reader: str = "reader"
+    """The user of ClickHouse that Grafana reads as."""
+    reader_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +68,8 @@ class Settings:
     clock: Clock = "live"
     paces: Mapping[str, float] = field(default_factory=dict)
     """Those of `PACES` that are set."""
+    grafana: GrafanaSettings | None = None
+    """None: `apply` deploys to no Grafana."""
 
     @property
     def topics(self) -> Topics:
@@ -121,10 +142,22 @@ def load_settings(
                 f"No {name} is named: set {key} in {DEFAULT_FILE} or {_variable(key)}, or start a local stack in "
                 "this folder with `barograph dev`."
             )
-    address = {key.removeprefix("clickhouse."): value for key, value in values.items() if key.startswith("clickhouse.")}
-    paces = {key.removeprefix("processors."): value for key, value in values.items() if key.startswith("processors.")}
     plain = {key: value for key, value in values.items() if "." not in key}
-    return Settings(warehouse=Address(**address), kafka=kafka, paces=paces, **plain)
+    return Settings(
+        warehouse=Address(**_section("clickhouse", values)),
+        kafka=kafka,
+        paces=_section("processors", values),
+        grafana=_grafana(_section("grafana", values)),
+        **plain,
+    )
+
+
+def _section(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
+def _grafana(values: Mapping[str, Any]) -> GrafanaSettings | None:
+    return GrafanaSettings(**values) if values.get("url") else None
 
 
 def _text(value: object) -> str:
@@ -177,6 +210,40 @@ def _clock(value: object) -> Clock:
     raise ValueError("live or replay")
 
 
+def _url(value: object) -> str:
+    """An address with a scheme and a host, without a slash at its end; empty text stays empty."""
+    text = _text(value).strip().rstrip("/")
+    if "@" in text:
+        # The value is not shown: it holds a password.
+        raise SettingsError(
+            f"grafana.url holds a name or a password: write it without, and set {_variable(GRAFANA_TOKEN)} in the "
+            "environment to a token of a service account."
+        )
+    if text and not _is_address(text):
+        raise ValueError("an address such as https://grafana.example.com")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts, _ = urlsplit(text), urlsplit(text).port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+
+
+def _token(value: object) -> str:
+    """What may stand in a header; the line feed at the end of a file of secrets is not part of it."""
+    text = _text(value).strip()
+    if not all("!" <= character <= "~" for character in text):
+        # The value is not shown: it is a secret.
+        raise SettingsError(
+            f"{_variable(GRAFANA_TOKEN)} holds characters that no token has: copy it once more, without quotes or "
+            "spaces."
+        )
+    return text
+
+
 def _property(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -198,6 +265,11 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "clickhouse.database": _text,
     "clickhouse.username": _text,
     "clickhouse.secure": _flag,
+    "grafana.url": _url,
+    "grafana.folder": _text,
+    "grafana.clickhouse_host": _text,
+    "grafana.clickhouse_port": _whole(1, 65_535),
+    "grafana.reader": _text,
     "processors.flush_s": _seconds,
     "processors.flush_events": _whole(1, 100_000_000),
     "processors.flush_panes": _whole(1, 1_000_000),
@@ -208,7 +280,13 @@ KEYS: dict[str, Callable[[object], Any]] = {
 }
 """Every key of a file, sections written with a dot, and what reads its value; `kafka` holds any property."""
 
-PASSWORD = "clickhouse.password"  # noqa: S105 - the name of a key
+GRAFANA_TOKEN = "grafana.token"  # noqa: S105 - the name of a key
+SECRETS: dict[str, Callable[[object], str]] = {
+    "clickhouse.password": _text,
+    GRAFANA_TOKEN: _token,
+    "grafana.reader_password": _text,
+}
+"""Keys that the environment alone may hold."""
 _SECRET_PARTS = ("password", "secret", "key.pem")
 """A property of librdkafka with one of these in its name is a secret."""
 
@@ -236,7 +314,7 @@ def _from_file(path: Path | None) -> dict[str, Any]:
         raise SettingsError(f"The settings {path} cannot be read: {reason}.") from error
     values = {}
     for key, value in _flat(_parsed(path, text)):
-        if key == PASSWORD or (key.startswith("kafka.") and any(part in key for part in _SECRET_PARTS)):
+        if key in SECRETS or (key.startswith("kafka.") and any(part in key for part in _SECRET_PARTS)):
             raise SettingsError(
                 f"{path}: {key} is a secret and does not belong in a file: set {_variable(key)} in the environment."
             )
@@ -271,7 +349,7 @@ def _flat(tree: Mapping[Any, Any]) -> list[tuple[str, Any]]:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    variables = {_variable(key): key for key in (*KEYS, PASSWORD)}
+    variables = {_variable(key): key for key in (*KEYS, *SECRETS)}
     values: dict[str, Any] = {}
     for name, text in environ.items():
         if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
@@ -280,8 +358,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
             key = "kafka." + name.removeprefix(f"{PREFIX}KAFKA_").lower().replace("_", ".")
         else:
             key = variables.get(name, name)
-        readers = {**KEYS, PASSWORD: _text}
-        values[key] = _checked(key, text, "The environment", readers, name)
+        values[key] = _checked(key, text, "The environment", {**KEYS, **SECRETS}, name)
     return values
 
 

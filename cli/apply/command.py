@@ -34,12 +34,17 @@ _EFFECTIVE = typer.Option(
     "pane. By default the first pane that begins in a minute or later. A version's first baseline holds for all times.",
     show_default=False,
 )
+_OVERWRITE = typer.Option(
+    "--overwrite-grafana",
+    help="Put ours in the place of what was edited by hand in Grafana, or has our name there and is not ours.",
+)
 
 
 def plan_command(
     contracts: Annotated[list[Path] | None, _CONTRACTS] = None,
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
+    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show what `apply` would change, and change nothing.
@@ -55,7 +60,9 @@ def plan_command(
 
     pairs, baselines = _read(contracts or [], baseline)
     settings = load_settings(config)
-    plan = plan_all(settings, pairs, baselines, effective_s=parse_effective(effective))
+    plan = plan_all(
+        settings, pairs, baselines, effective_s=parse_effective(effective), overwrite_grafana=overwrite_grafana
+    )
     from cli.apply.show import plan_lines
 
     _print(plan_lines(plan))
@@ -73,9 +80,12 @@ def apply_command(
     reason: Annotated[
         str, typer.Option(metavar="TEXT", help="Why, for whoever reads the table of baselines later.")
     ] = "",
+    overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
     config: ConfigOption = None,
 ) -> None:
     """Create or change tables, topics, contracts and baselines; a second run has nothing to do.
+
+    Where the settings name a Grafana, dashboards, rules and what they rest on are deployed to it too.
 
     Examples:
         barograph apply
@@ -87,7 +97,15 @@ def apply_command(
 
     pairs, baselines = _read(contracts or [], baseline)
     settings = load_settings(config)
-    done = apply_all(settings, pairs, baselines, effective_s=parse_effective(effective), reason=reason)
+    done = apply_all(
+        settings,
+        pairs,
+        baselines,
+        effective_s=parse_effective(effective),
+        reason=reason,
+        overwrite_grafana=overwrite_grafana,
+    )
+    from cli.apply.grafana.show import left_sentence
     from cli.apply.show import plan_lines
 
     _print(plan_lines(done))
@@ -97,6 +115,8 @@ def apply_command(
         _print(["Applied. Running processors take it up within 10 seconds."])
     else:
         _print(["Applied."])
+    if done.grafana is not None and done.grafana.left:
+        raise ApplyError(left_sentence(done.grafana))
 
 
 def parse_effective(text: str | None) -> int | None:

@@ -1,21 +1,23 @@
-"""What `apply` would do, and its doing: tables, topics, baselines, contracts, in this order.
+"""What `apply` would do, and its doing: tables, topics, baselines, contracts, Grafana, in this order.
 
 Everything is compared with what is there, so that a second run finds nothing to do, and a run that broke off is
 finished by the next. Baselines come before contracts: a contract makes its model known, and from then on its events
-are counted on the bins of a baseline.
+are counted on the bins of a baseline. Grafana, where one is named, comes last: what it shows is there by then.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from barograph.contract import Contract
 
 from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, ContractChange, Stored
+from cli.apply.grafana import GrafanaError, GrafanaPlan, apply_grafana, bundle_of, check_grafana, plan_grafana
+from cli.apply.grafana import connect as connect_grafana
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
 from cli.settings import Settings
@@ -43,12 +45,16 @@ class Plan:
     """Topics that exist and are not recorded as they are."""
     baselines: tuple[BaselineChange, ...] = ()
     contracts: tuple[ContractChange, ...] = ()
+    grafana: GrafanaPlan | None = None
+    """None where no Grafana is named."""
     notes: tuple[str, ...] = ()
     """What is worth knowing and changes nothing."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is to be done."""
+        if self.grafana is not None and not self.grafana.is_empty:
+            return False
         return not (self.database or self.migrations or self.topics or self.records or self.baselines or self.contracts)
 
 
@@ -58,26 +64,29 @@ def plan_all(
     baselines: Sequence[Baseline] = (),
     *,
     effective_s: int | None = None,
+    overwrite_grafana: bool = False,
     clock: Clock = time.time,
 ) -> Plan:
     """Find what `apply_all` would do; nothing is changed.
 
     Args:
-        settings: where Kafka and ClickHouse are, and how many partitions the topics have.
+        settings: where Kafka, ClickHouse and, if there is one, Grafana are, and how many partitions the topics have.
         contracts: each with the text of its file.
         baselines: those to be accepted.
         effective_s: event time (Unix seconds) from which another baseline of a version holds; by default the next
             start of a pane.
+        overwrite_grafana: whether what was edited by hand in Grafana, or is not ours there, is overwritten.
         clock: the time of now, Unix seconds.
 
     Raises:
-        ApplyError: what is given does not fit together, or not what is there.
+        ApplyError: what is given does not fit together, or not what is there; Grafana cannot be deployed to.
         ProcessorError: Kafka does not answer, or refuses.
         WarehouseError, WarehouseBusy: so does ClickHouse.
     """
     admin = TopicAdmin(settings)
     with _opened(settings) as client:
-        return _plan(settings, client, admin, contracts, baselines, effective_s, clock())
+        plan, in_force = _plan(settings, client, admin, contracts, baselines, effective_s, clock())
+    return replace(plan, grafana=_in_grafana(plan_grafana, settings, in_force, overwrite=overwrite_grafana))
 
 
 def apply_all(
@@ -87,6 +96,7 @@ def apply_all(
     *,
     effective_s: int | None = None,
     reason: str = "",
+    overwrite_grafana: bool = False,
     clock: Clock = time.time,
 ) -> Plan:
     """Create or change what is missing or different, and return what was done.
@@ -96,13 +106,28 @@ def apply_all(
     """
     admin = TopicAdmin(settings)
     with _opened(settings) as found:
-        plan = _plan(settings, found, admin, contracts, baselines, effective_s, clock())
+        plan, in_force = _plan(settings, found, admin, contracts, baselines, effective_s, clock())
+    _in_grafana(check_grafana, settings, in_force, overwrite=overwrite_grafana)
     with connect(settings.warehouse, create=True) as client:
         migrate.apply(client)
         _make_topics(client, admin, plan, topic_specs(settings), clock)
         catalogue.store_baselines(client, plan.baselines, reason, _millis(clock))
         _store_contracts(client, plan.contracts, clock)
-    return plan
+    try:
+        deployed = _in_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
+    except GrafanaError as error:
+        raise ApplyError(f"Tables, topics, baselines and contracts are applied. {error}") from error
+    return replace(plan, grafana=deployed)
+
+
+def _in_grafana(
+    act: Callable[..., GrafanaPlan], settings: Settings, in_force: Mapping[str, Contract], *, overwrite: bool
+) -> GrafanaPlan | None:
+    """Plan, check or apply what these contracts ask of Grafana; None where no Grafana is named."""
+    if settings.grafana is None:
+        return None
+    with connect_grafana(settings.grafana) as grafana:
+        return act(grafana, bundle_of(in_force, settings), overwrite=overwrite)
 
 
 @contextmanager
@@ -127,7 +152,8 @@ def _plan(
     baselines: Sequence[Baseline],
     effective_s: int | None,
     now_s: float,
-) -> Plan:
+) -> tuple[Plan, Mapping[str, Contract]]:
+    """Find what is to be done but in Grafana, and the contracts that are in force afterwards, by model."""
     migrations = migrate.load() if client is None else tuple(migrate.pending(client))
     stored, recorded = Stored(), dict[str, TopicRow]()
     if client is not None and _has_catalogue(client):
@@ -143,7 +169,7 @@ def _plan(
     _check_parts(settings, recorded, states)
     notes += _partition_notes(specs, states)
     changes = [change for spec in specs if (change := compare(spec, states.get(spec.name))) is not None]
-    return Plan(
+    plan = Plan(
         database=settings.warehouse.database if client is None else "",
         migrations=migrations,
         topics=tuple(changes),
@@ -152,6 +178,7 @@ def _plan(
         contracts=tuple(contract_changes),
         notes=tuple(notes),
     )
+    return plan, in_force
 
 
 def _has_catalogue(client: Client) -> bool:

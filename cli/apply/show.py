@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange, iso
+from cli.apply.grafana.show import grafana_lines
 from cli.apply.plan import Plan
 from cli.apply.topics import TopicChange
 
@@ -22,6 +23,8 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [_baseline_line(change) for change in plan.baselines]
     for contract in plan.contracts:
         lines += _contract_lines(contract)
+    if plan.grafana is not None:
+        lines += grafana_lines(plan.grafana)
     return lines + [f"! {note}" for note in plan.notes]
 
 

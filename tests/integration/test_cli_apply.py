@@ -22,7 +22,9 @@ from local.kafka import LocalKafka
 from local.processes import choose_port
 from sketches.baseline import Baseline, dump_baseline
 from streams.process import ProcessorError
+from tests.support.grafana_state import READER_RIGHTS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
+from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving
 from warehouse import queries
 from warehouse.client import Address, WarehouseBusy, connect
 
@@ -290,3 +292,77 @@ def test_the_commands_plan_apply_and_plan_again(
     assert "write date, time in whole seconds and offset" in capsys.readouterr().err
     assert run("apply", "toy.yaml", "--baseline", "nix.json") == EXIT_FAILED
     assert capsys.readouterr().err == "The baseline nix.json cannot be read: no such file or directory.\n"
+
+
+@pytest.fixture
+def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
+    """A Grafana that the settings name."""
+    with serving() as stub:
+        monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", stub.url)
+        monkeypatch.setenv("BAROGRAPH_GRAFANA_TOKEN", TOKEN)
+        yield stub
+
+
+def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
+    folder: Path, grafana: StubGrafana, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("plan", "toy.yaml") == EXIT_CHANGES
+    assert "+ Grafana: folder Barograph" in capsys.readouterr().out
+    assert grafana.writes == []
+    assert run("apply", "toy.yaml") == EXIT_OK
+    assert "+ Grafana: data source Barograph" in capsys.readouterr().out
+    source = grafana.state.sources["barograph"]["jsonData"]
+    assert (source["host"], source["port"]) == (settings.warehouse.host, settings.warehouse.port)
+    assert (source["defaultDatabase"], source["username"]) == (settings.warehouse.database, "reader")
+    written = len(grafana.writes)
+    for words in (["plan"], ["apply"], ["plan", "toy.yaml"], ["apply", "toy.yaml"]):
+        assert run(*words) == EXIT_OK
+        assert "Nothing to do" in capsys.readouterr().out
+    assert grafana.since(written) == []
+    grafana.state.edit_source("barograph", lambda found: found["jsonData"].update(host="elsewhere"))
+    assert run("plan") == EXIT_CHANGES
+    assert "! Grafana: data source Barograph was edited by hand since the last apply" in capsys.readouterr().out
+    assert run("apply") == EXIT_FAILED
+    told = capsys.readouterr()
+    assert "Left as they are in Grafana" in told.err
+    assert "--overwrite-grafana" in told.err
+    assert grafana.since(written) == []
+    assert run("apply", "--overwrite-grafana") == EXIT_OK
+    assert "~ Grafana: data source Barograph, over what was edited by hand" in capsys.readouterr().out
+    assert run("plan") == EXIT_OK
+
+
+@pytest.mark.parametrize("rights", [None, READER_RIGHTS])
+def test_a_grafana_that_cannot_be_deployed_to_stops_apply_before_anything_is_changed(
+    folder: Path,
+    grafana: StubGrafana,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rights: tuple[str, ...] | None,
+) -> None:
+    if rights is None:
+        grafana.token = "another"
+    else:
+        grafana.state.rights = rights
+    assert run("apply", "toy.yaml") == EXIT_FAILED
+    assert "service account" in capsys.readouterr().err
+    assert not TopicAdmin(settings).read([settings.topics.predictions])
+    assert grafana.writes == []
+    monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", "")
+    assert run("apply", "toy.yaml") == EXIT_OK
+
+
+def test_a_grafana_that_fails_half_way_is_told_with_what_was_applied(
+    folder: Path, grafana: StubGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grafana.faults = {2: failing(500, "database is locked")}
+    assert run("apply", "toy.yaml") == EXIT_FAILED
+    told = capsys.readouterr().err
+    assert told.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
+    assert "Written to Grafana: data source Barograph. Not written: folder Barograph." in told
+    assert TOKEN not in told
+    assert run("plan", "toy.yaml") == EXIT_CHANGES
+    assert "+ Grafana: folder Barograph" in capsys.readouterr().out
+    assert run("apply") == EXIT_OK
+    assert run("plan") == EXIT_OK

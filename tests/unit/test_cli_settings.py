@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import SettingsError
-from cli.settings import Settings, load_settings
+from cli.settings import GrafanaSettings, Settings, load_settings
 from local.stack import StackAddresses
 from warehouse.client import Address
 
@@ -100,6 +100,11 @@ def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Pa
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment."),
         ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers on its own"),
         ("bootstrap_servers = ", "cannot be read"),
+        ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment."),
+        ("[grafana]\nreader_password = 'xyzzy'", "set BAROGRAPH_GRAFANA_READER_PASSWORD in the environment."),
+        ("[grafana]\nurl = 'grafana:3000'", "is 'grafana:3000'; write an address such as https://grafana.example.com."),
+        ("[grafana]\nurl = 'http://g:port'", "write an address such as https://grafana.example.com."),
+        ("[grafana]\nurl = 'http://g/?orgId=1'", "write an address such as https://grafana.example.com."),
     ],
 )
 def test_what_a_file_cannot_say_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -109,6 +114,41 @@ def test_what_a_file_cannot_say_is_told_in_a_sentence(tmp_path: Path, text: str,
     assert "barograph.toml" in str(told.value)
     assert "swordfish" not in str(told.value)
     assert "xyzzy" not in str(told.value)
+
+
+def test_grafana_is_named_by_its_address_and_left_out_without_one(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL).grafana is None
+    text = (
+        f"{FULL}[grafana]\nurl = ' https://g.example.com/grafana/ '\nfolder = 'Modelle: Größe'\nclickhouse_port = 443\n"
+    )
+    token = {"BAROGRAPH_GRAFANA_TOKEN": "glsa_xyzzy\n", "BAROGRAPH_GRAFANA_READER_PASSWORD": "swordfish"}
+    settings = load(tmp_path, text, **token)
+    assert settings.grafana == GrafanaSettings(
+        url="https://g.example.com/grafana",
+        token="glsa_xyzzy",
+        folder="Modelle: Größe",
+        clickhouse_port=443,
+        reader_password="swordfish",
+    )
+    assert "xyzzy" not in repr(settings)
+    assert "swordfish" not in repr(settings)
+    # The commands that need no Grafana need no token.
+    assert load(tmp_path, text).grafana is not None
+    assert load(tmp_path, text, BAROGRAPH_GRAFANA_URL="", **token).grafana is None
+
+
+@pytest.mark.parametrize("url", ["https://admin:xyzzy@g", "admin:xyzzy@g", "https://admin:xyzzy@g:port"])
+def test_an_address_with_a_password_is_refused_without_showing_it(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match=r"grafana\.url holds a name or a password") as told:
+        load(tmp_path, "", BAROGRAPH_GRAFANA_URL=url)
+    assert "xyzzy" not in str(told.value)
+
+
+@pytest.mark.parametrize("token", ["xyz zy", "xyzzy\u00e9", "xyzzy\nX-Other: 1"])
+def test_a_token_that_is_none_is_refused_without_showing_it(tmp_path: Path, token: str) -> None:
+    with pytest.raises(SettingsError, match="BAROGRAPH_GRAFANA_TOKEN holds characters that no token has") as told:
+        load(tmp_path, "", BAROGRAPH_GRAFANA_TOKEN=token)
+    assert "xyz" not in str(told.value)
 
 
 def test_an_unknown_variable_is_told_with_its_near_name(tmp_path: Path) -> None:

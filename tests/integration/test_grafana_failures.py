@@ -1,0 +1,237 @@
+"""Applies to Grafana that break off: refused, lost, hanging, killed, at each write; the next one completes them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.apply.grafana import Bundle, GrafanaError, apply_grafana, connect
+from cli.apply.grafana.client import Grafana
+from cli.apply.grafana.errors import GrafanaBusy
+from cli.errors import EXIT_INTERRUPTED
+from cli.main import main
+from tests.support.grafana_apply import apply, assert_settled
+from tests.support.grafana_bundle import bundle, dashboard, group, rule
+from tests.support.grafana_state import Answer
+from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, hanging, losing, serving
+
+WRITES = 10
+"""Of a first apply: one per object, and the ledger once more."""
+NAMES = ["data source", "folder", "pager", "tickets", "retraining", "policy", "Fleet", "dashboard Model", "rule group"]
+
+
+@pytest.fixture
+def stub() -> Iterator[StubGrafana]:
+    with serving() as found:
+        yield found
+
+
+def assert_whole(stub: StubGrafana) -> None:
+    """Everything is there once."""
+    state = stub.state
+    assert list(state.folders) == ["barograph"]
+    assert list(state.sources) == ["barograph"]
+    assert len(state.points) == 2
+    assert len(state.timings) == 1
+    assert len(state.tree["routes"]) == 1
+    assert len(state.dashboards) == 2
+    assert [len(found["rules"]) for found in state.groups.values()] == [2]
+    assert "open" not in str(state.sources["barograph"]["jsonData"])
+    assert_settled(stub)
+
+
+@pytest.mark.parametrize("number", range(1, WRITES + 1))
+def test_a_write_that_fails_is_told_with_what_is_done_and_the_next_apply_completes_it(
+    stub: StubGrafana, number: int
+) -> None:
+    stub.faults = {number: failing(500, "database is locked")}
+    with pytest.raises(GrafanaError) as caught:
+        apply(stub)
+    text = str(caught.value)
+    assert "(500: database is locked): its log says why" in text
+    assert text.endswith("`barograph apply` completes it.")
+    done = re.search(r"Written to Grafana: (.*?)\.(?: Not written|`| `)", text)
+    missing = re.search(r"Not written: (.*)\. `", text)
+    assert (done[1].count(",") + 1 if done else 0) == min(number, WRITES) - 1
+    for place, name in enumerate(NAMES, 1):
+        if place < number:
+            assert done is not None
+            assert name in done[1]
+        else:
+            assert missing is not None
+            assert name in missing[1]
+    apply(stub)
+    assert_whole(stub)
+
+
+@pytest.mark.parametrize("number", range(1, WRITES + 1))
+@pytest.mark.parametrize("fault", [losing, cutting, failing(503, "starting")])
+def test_a_write_without_an_answer_is_looked_after(stub: StubGrafana, number: int, fault: Any) -> None:
+    stub.faults = {number: fault}
+    assert not apply(stub).left
+    assert_whole(stub)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool) -> None:
+    """End the process at its nth write, before it is sent or before its answer is seen."""
+    write, count = Grafana.write, 0
+
+    def dying(self: Grafana, *args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == number and before:
+            raise Killed
+        found = write(self, *args, **kwargs)
+        if count == number:
+            raise Killed
+        return found
+
+    monkeypatch.setattr(Grafana, "write", dying)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", range(1, WRITES + 1))
+def test_a_first_apply_that_is_killed_is_completed_by_the_next(
+    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
+) -> None:
+    with monkeypatch.context() as patched:
+        killing(patched, number, before=before)
+        with pytest.raises(Killed):
+            apply(stub)
+    assert not apply(stub).left
+    assert_whole(stub)
+
+
+CHANGED = bundle(
+    folder_title="Renamed",
+    contact_points=({**bundle().contact_points[0], "settings": {"integrationKey": "new"}}, bundle().contact_points[1]),
+    dashboards=(dashboard("barograph-fleet", "Fleet 2"), dashboard("barograph-model", "Model 2")),
+    rule_groups=(group(bundle().rule_groups[0]["title"], rule("r-1", "drift", **{"for": "1m"}), rule("r-2", "nulls")),),
+    route={**(bundle().route or {}), "group_by": ["model", "field"]},
+)
+CHANGED_AGAIN = bundle(
+    dashboards=(dashboard("barograph-fleet", "Fleet 3"), dashboard("barograph-model", "Model 3")),
+    rule_groups=(group(bundle().rule_groups[0]["title"], rule("r-1", "drift", **{"for": "2m"}), rule("r-2", "nulls")),),
+)
+
+
+@pytest.mark.parametrize("wanted", [CHANGED, CHANGED_AGAIN], ids=["the same", "another"])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_change_that_is_killed_is_completed_or_followed_by_another(
+    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, number: int, before: bool, wanted: Bundle
+) -> None:
+    """Nothing that an apply of ours left behind is taken for an edit by hand, even where the contract moves on."""
+    apply(stub)
+    with monkeypatch.context() as patched:
+        killing(patched, number, before=before)
+        with pytest.raises(Killed):
+            apply(stub, CHANGED)
+    assert not apply(stub, wanted).left
+    assert_settled(stub, wanted)
+
+
+KILLED_PROCESS = """
+import json, sys
+from cli.apply.grafana import apply_grafana, connect
+from cli.settings import GrafanaSettings
+from tests.support.grafana_bundle import bundle
+with connect(GrafanaSettings(url=sys.argv[1], token=sys.argv[2])) as grafana:
+    apply_grafana(grafana, bundle())
+"""
+
+
+def test_a_process_that_is_killed_with_signal_9_leaves_what_the_next_completes(stub: StubGrafana) -> None:
+    def kill(found: StubGrafana, answer: Callable[[], Answer]) -> None:
+        answer()
+        os.kill(process.pid, signal.SIGKILL)
+
+    stub.faults = {7: kill}
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", KILLED_PROCESS, stub.url, TOKEN], cwd=root)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert len(stub.writes) == 7
+    assert "barograph-model" not in stub.state.dashboards
+    apply(stub)
+    assert_whole(stub)
+
+
+def test_a_grafana_that_hangs_is_given_up_with_what_is_done(stub: StubGrafana) -> None:
+    stub.faults = {7: hanging, 8: hanging, 9: hanging}
+    with pytest.raises(GrafanaError, match=r"did not answer within 0.3 s to write dashboard Fleet") as caught:
+        apply(stub, timeout_s=0.3)
+    assert "Written to Grafana: data source Barograph, folder Models" in str(caught.value)
+    assert "Not written: dashboard Fleet" in str(caught.value)
+    apply(stub)
+    assert_whole(stub)
+
+
+def test_a_server_that_is_away_for_a_moment_is_waited_for(stub: StubGrafana) -> None:
+    answers = iter([failing(502), None, None, cutting, None] * 100)
+
+    def flaky(found: StubGrafana, answer: Callable[[], Answer]) -> Answer | None:
+        fault = next(answers)
+        return answer() if fault is None else fault(found, answer)
+
+    stub.always = flaky
+    apply(stub)
+    stub.always = None
+    assert_whole(stub)
+
+
+def test_a_server_that_stays_away_is_asked_three_times(stub: StubGrafana) -> None:
+    stub.always = failing(503, "starting")
+    with pytest.raises(GrafanaBusy, match=r"cannot ask how it is now \(503: starting\)"):
+        apply(stub)
+    assert len(stub.requests) == 3
+
+
+def test_what_was_done_is_said_when_it_is_interrupted(
+    stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, count = Grafana.write, 0
+
+    def interrupted(self: Grafana, *args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return write(self, *args, **kwargs)
+
+    monkeypatch.setattr(Grafana, "write", interrupted)
+
+    def run(**_: Any) -> None:
+        apply(stub)
+
+    monkeypatch.setattr("cli.main.app", run)
+    with pytest.raises(SystemExit) as caught:
+        main(["apply"])
+    assert caught.value.code == EXIT_INTERRUPTED
+    told = capsys.readouterr().err
+    assert told.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")
+    assert "Not written: contact point pager" in told
+
+
+def test_two_applies_at_once_leave_it_whole(stub: StubGrafana) -> None:
+    """The second runs while the first writes a dashboard, and ends before it."""
+
+    def meanwhile(found: StubGrafana, answer: Callable[[], Answer]) -> Answer:
+        with connect(stub.settings(), pause_s=0) as grafana:
+            apply_grafana(grafana, bundle())
+        return answer()
+
+    stub.faults = {7: meanwhile}
+    apply(stub)
+    assert_whole(stub)

@@ -1,0 +1,28 @@
+"""How tests deploy to the stub."""
+
+from __future__ import annotations
+
+from cli.apply.grafana import Bundle, GrafanaPlan, apply_grafana, connect, plan_grafana
+from tests.support.grafana_bundle import bundle
+from tests.support.stub_grafana import StubGrafana
+
+TIMEOUT_S = 5.0
+
+
+def apply(
+    stub: StubGrafana, wanted: Bundle | None = None, *, overwrite: bool = False, timeout_s: float = TIMEOUT_S
+) -> GrafanaPlan:
+    with connect(stub.settings(), timeout_s=timeout_s, pause_s=0) as grafana:
+        return apply_grafana(grafana, wanted or bundle(), overwrite=overwrite)
+
+
+def plan(stub: StubGrafana, wanted: Bundle | None = None, *, overwrite: bool = False) -> GrafanaPlan:
+    with connect(stub.settings(), timeout_s=TIMEOUT_S, pause_s=0) as grafana:
+        return plan_grafana(grafana, wanted or bundle(), overwrite=overwrite)
+
+
+def assert_settled(stub: StubGrafana, wanted: Bundle | None = None) -> None:
+    """A further apply has nothing to do and writes nothing."""
+    before = len(stub.writes)
+    assert apply(stub, wanted).is_empty
+    assert stub.since(before) == []

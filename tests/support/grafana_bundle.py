@@ -1,0 +1,96 @@
+"""A bundle of every kind of object, with names that break what does not quote them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cli.apply.grafana import Bundle
+
+Json = dict[str, Any]
+
+ODD_NAME = 'it\'s "$5 {{ ${model} }}" · Größe 尺寸 <b>%2F?#&+'
+KEY = "pd-key-not-to-be-seen"
+
+
+def dashboard(uid: str, title: str) -> Json:
+    panels = [
+        {"id": 1, "title": "Drift", "type": "timeseries", "fieldConfig": {"defaults": {"min": 0.0, "unit": "none"}}},
+        {"id": 2, "title": "Rate $model", "type": "stat", "targets": [{"refId": "A", "rawSql": "SELECT '${v:raw}'"}]},
+    ]
+    return {"uid": uid, "title": title, "schemaVersion": 42, "tags": ["barograph"], "panels": panels}
+
+
+def rule(uid: str, title: str, **changes: Any) -> Json:
+    data = [
+        {
+            "refId": "A",
+            "relativeTimeRange": {"from": 600, "to": 0},
+            "datasourceUid": "barograph",
+            "model": {"refId": "A", "format": 1, "rawSql": "SELECT 1", "intervalMs": 60000, "maxDataPoints": 100},
+        }
+    ]
+    return {
+        "uid": uid,
+        "title": title,
+        "condition": "A",
+        "data": data,
+        "noDataState": "OK",
+        "execErrState": "Error",
+        "for": "90m",
+        "keep_firing_for": "24h",
+        "labels": {"model": ODD_NAME, "severity": "page"},
+        "annotations": {"summary": "PSI of {{ $labels.field }}"},
+        "folderUID": "barograph",
+        **changes,
+    }
+
+
+def group(title: str, *rules: Json) -> Json:
+    return {"title": title, "folderUid": "barograph", "interval": 60, "rules": list(rules)}
+
+
+def bundle(**changes: Any) -> Bundle:
+    given: Json = {
+        "folder_uid": "barograph",
+        "folder_title": f"Models {ODD_NAME}",
+        "data_source": {
+            "uid": "barograph",
+            "name": "Barograph",
+            "type": "grafana-clickhouse-datasource",
+            "access": "proxy",
+            "jsonData": {"host": "clickhouse", "port": 8123, "secure": False},
+            "secureJsonData": {"password": "swordfish"},
+        },
+        "contact_points": (
+            {
+                "name": f"pager {ODD_NAME}",
+                "type": "pagerduty",
+                "settings": {"integrationKey": KEY, "severity": "error"},
+            },
+            {"name": "tickets", "type": "webhook", "settings": {"url": "http://tickets", "password": "xyzzy"}},
+        ),
+        "mute_timings": (
+            {
+                "name": f"retraining {ODD_NAME}",
+                "time_intervals": [{"weekdays": ["sunday"], "location": "Europe/Berlin"}],
+            },
+        ),
+        "route": {
+            "receiver": "tickets",
+            "object_matchers": [["team", "=", "ml"], ["product", "=", "barograph"]],
+            "group_by": ["model"],
+            "repeat_interval": "24h",
+            "routes": [
+                {
+                    "receiver": f"pager {ODD_NAME}",
+                    "object_matchers": [["severity", "=", "page"]],
+                    "group_wait": "30s",
+                    "mute_time_intervals": [f"retraining {ODD_NAME}"],
+                    "continue": False,
+                }
+            ],
+        },
+        "dashboards": (dashboard("barograph-fleet", "Fleet"), dashboard("barograph-model", f"Model {ODD_NAME}")),
+        "rule_groups": (group(f"model {ODD_NAME}", rule("r-1", "drift"), rule("r-2", "nulls")),),
+    }
+    return Bundle(**{**given, **changes})

@@ -1,0 +1,145 @@
+"""A Grafana on loopback that keeps what it is sent, counts writes, and fails as it is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cli.settings import GrafanaSettings
+from tests.support.grafana_state import Answer, GrafanaState, refused
+
+TOKEN = "glsa_not-to-be-seen-0123456789"
+
+Fault = Callable[["StubGrafana", Callable[[], Answer]], Answer | None]
+"""What happens to one request: it may call for the answer, and gives one, or None to end the connection without."""
+
+
+class StubGrafana:
+    """State, and what happened to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.state = GrafanaState()
+        self.token = TOKEN
+        self.writes: list[str] = []
+        """Each write that was taken or refused, as `METHOD path`."""
+        self.requests: list[str] = []
+        self.faults: dict[int, Fault] = {}
+        """Number of a write, from 1 → what happens to it."""
+        self.always: Fault | None = None
+        """What happens to every request that has no fault of its own."""
+        self.released = threading.Event()
+        """Ends what hangs."""
+        self.port = 0
+        self.path = ""
+        """Where it is served under: `/grafana`."""
+        self.raw: Callable[[BaseHTTPRequestHandler], None] | None = None
+        """Answers instead of Grafana: a proxy, a page."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def settings(self, **values: Any) -> GrafanaSettings:
+        return GrafanaSettings(**{"url": self.url, "token": TOKEN, "reader_password": "swordfish", **values})
+
+    def since(self, count: int) -> list[str]:
+        """The writes after the first so many."""
+        return self.writes[count:]
+
+    def respond(self, method: str, target: str, headers: Any, body: Any) -> Answer | None:
+        """Answer one request; None ends the connection."""
+        self.requests.append(f"{method} {target}")
+        parts = urlsplit(target)
+        if not parts.path.startswith(f"{self.path}/api/"):
+            return refused(404, "Not found")
+        path = [unquote(part) for part in parts.path.removeprefix(f"{self.path}/api/").split("/")]
+        write = method != "GET"
+        if write:
+            self.writes.append(f"{method} {'/'.join(path)}")
+
+        def answer() -> Answer:
+            if path != ["health"] and headers.get("Authorization") != f"Bearer {self.token}":
+                return refused(401, "Invalid API key")
+            if write and self.state.rights is not None and "dashboards:write" not in self.state.rights:
+                return refused(403, "You'll need additional permissions to perform this action")
+            with self._lock:
+                return self.state.answer(method, path, parse_qs(parts.query), body, headers)
+
+        fault = self.faults.pop(len(self.writes), None) if write else None
+        fault = fault or self.always
+        return answer() if fault is None else fault(self, answer)
+
+
+def failing(status: int, message: str = "no") -> Fault:
+    """Refuse without doing it."""
+    return lambda stub, answer: refused(status, message)
+
+
+def losing(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
+    """Do it, and end the connection without an answer."""
+    answer()
+
+
+def cutting(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
+    """End the connection without doing it."""
+
+
+def hanging(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
+    """Answer nothing until the test is over."""
+    stub.released.wait(60)
+
+
+@contextmanager
+def serving() -> Iterator[StubGrafana]:
+    """A stub that listens on a port of its own."""
+    stub = StubGrafana()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def go(self) -> None:
+            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if stub.raw is not None:
+                stub.raw(self)
+                return
+            found = stub.respond(self.command, self.path, self.headers, json.loads(data) if data else None)
+            if found is None:
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            answer(self, found.status, json.dumps(found.body).encode(), "application/json")
+
+        do_GET = do_POST = do_PUT = do_DELETE = go
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        stub.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield stub
+        finally:
+            stub.released.set()
+            server.shutdown()
+            thread.join()
+
+
+def answer(handler: BaseHTTPRequestHandler, status: int, data: bytes, content_type: str, **headers: str) -> None:
+    """Send one answer."""
+    handler.send_response(status)
+    handler.send_header("Content-Type", content_type)
+    handler.send_header("Content-Length", str(len(data)))
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(data)
