@@ -57,4 +57,9 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-_VALUES: dict[Kind, Callable[[Any], Any]] = {"time": _milliseconds, "number": _number, "boolean": _number, "string": _text}
+_VALUES: dict[Kind, Callable[[Any], Any]] = {
+    "time": _milliseconds,
+    "number": _number,
+    "boolean": _number,
+    "string": _text,
+}

@@ -109,10 +109,11 @@ def options_of(variable: Json, between: TimeRange, chosen: Variables, ask: Ask) 
     return [Option("All", ALL), *found] if variable.get("includeAll") else found
 
 
-
 def _choose(variable: Json, options: Sequence[Option], given: Value | None) -> Value:
-    known = [option.value for option in options]
     current = variable.get("current", {}).get("value", ())
+    if variable["type"] in ("constant", "textbox"):
+        return given or current or str(variable.get("query", ""))
+    known = [option.value for option in options]
     for wanted in (given or (), current or (), known[:1]):
         kept = [value for value in ([wanted] if isinstance(wanted, str) else wanted) if value in known]
         if kept and variable.get("multi"):
@@ -133,7 +134,11 @@ def annotations_of(page: Json, between: TimeRange, chosen: Variables, ask: Ask) 
         answer = ask(expand(sql, between, chosen, interval_ms=MIN_INTERVAL_MS))
         rows = zip(*answer.columns, strict=True)
         found += [
-            {"name": annotation["name"], "color": annotation.get("iconColor", "blue"), **dict(zip(answer.names, row, strict=True))}
+            {
+                "name": annotation["name"],
+                "color": annotation.get("iconColor", "blue"),
+                **dict(zip(answer.names, row, strict=True)),
+            }
             for row in rows
         ]
     return found

@@ -1,4 +1,4 @@
-"""The web server of the preview page: pages, their panels' answers, and the states of alerts; nothing can be changed."""
+"""The web server of the preview page: pages, answers of panels, states of alerts; nothing can be changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 

@@ -52,18 +52,43 @@ function drawRange(state) {
 function drawVariables(variables, state) {
   for (const variable of variables) {
     if (variable.hide === 2) continue;
-    const label = element("label", `${variable.label} `);
-    const select = element("select", undefined, { id: `var-${variable.name}`, "data-variable": variable.name });
-    if (variable.multi) select.multiple = true;
-    for (const option of variable.options) {
-      const made = element("option", option.text, { value: option.value });
-      made.selected = [state.variables[variable.name]].flat().includes(option.value);
-      select.append(made);
-    }
-    select.addEventListener("change", () => go({ [`var-${variable.name}`]: [...select.selectedOptions].map((each) => each.value) }));
-    label.append(select);
-    byId("variables").append(label);
+    byId("variables").append(variable.multi ? choices(variable, state) : choice(variable, state));
   }
+}
+
+function choice(variable, state) {
+  const label = element("label", `${variable.label} `);
+  const select = element("select", undefined, { "data-variable": variable.name });
+  for (const option of variable.options) {
+    const made = element("option", option.text, { value: option.value });
+    made.selected = option.value === state.variables[variable.name];
+    select.append(made);
+  }
+  select.addEventListener("change", () => go({ [`var-${variable.name}`]: select.value }));
+  label.append(select);
+  return label;
+}
+
+// Several values: a list of boxes that opens, shown when it is closed again.
+function choices(variable, state) {
+  const chosen = [state.variables[variable.name]].flat();
+  const texts = variable.options.filter((option) => chosen.includes(option.value)).map((option) => option.text);
+  const details = element("details", undefined, { "data-variable": variable.name });
+  details.append(element("summary", `${variable.label}: ${texts.slice(0, 3).join(", ")}${texts.length > 3 ? ", …" : ""}`));
+  const list = element("div");
+  for (const option of variable.options) {
+    const label = element("label");
+    const box = element("input", undefined, { type: "checkbox", value: option.value });
+    box.checked = chosen.includes(option.value);
+    label.append(box, ` ${option.text}`);
+    list.append(label);
+  }
+  details.append(list);
+  details.addEventListener("toggle", () => {
+    const picked = [...list.querySelectorAll("input:checked")].map((box) => box.value);
+    if (!details.open && picked.join("\n") !== chosen.join("\n")) go({ [`var-${variable.name}`]: picked });
+  });
+  return details;
 }
 
 function drawPages(pages, state) {

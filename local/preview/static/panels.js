@@ -9,7 +9,7 @@ const LAYOUT = {
   paper_bgcolor: "rgba(0,0,0,0)",
   plot_bgcolor: "rgba(0,0,0,0)",
   showlegend: true,
-  legend: { orientation: "h", y: -0.18, font: { size: 10 } },
+  legend: { orientation: "h", y: -0.1, yanchor: "top", font: { size: 10 } },
   hovermode: "closest",
 };
 const OPTIONS = { displayModeBar: false, responsive: true };
