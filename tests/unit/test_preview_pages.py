@@ -28,7 +28,11 @@ PAGE: dict[str, Any] = {
                 "current": {"value": [ALL]},
                 "query": {"rawSql": "FIELDS ${model:singlequote}"},
             },
-            {"name": "window", "type": "custom", "options": [{"text": "a day", "value": "1d"}, {"text": "a week", "value": "7d"}]},
+            {
+                "name": "window",
+                "type": "custom",
+                "options": [{"text": "a day", "value": "1d"}, {"text": "a week", "value": "7d"}],
+            },
         ]
     },
     "annotations": {
