@@ -91,9 +91,11 @@ function choices(variable, state) {
   return details;
 }
 
+const short = (title) => title.replace(/^Barograph \/ /, "");
+
 function drawPages(pages, state) {
   for (const page of pages) {
-    const link = element("a", page.title, { href: filled(`/d/${page.uid}?\${__url_time_range}&\${__all_variables}`, state) });
+    const link = element("a", short(page.title), { href: filled(`/d/${page.uid}?\${__url_time_range}&\${__all_variables}`, state) });
     if (page.uid === uid) link.setAttribute("aria-current", "page");
     byId("pages").append(link);
   }
@@ -170,7 +172,7 @@ function toggle(id) {
 async function show() {
   const [page, pages] = await Promise.all([ask(`/api/pages/${encodeURIComponent(uid)}`), ask("/api/pages")]);
   document.title = page.title;
-  byId("title").textContent = page.title;
+  byId("title").textContent = "Barograph";
   byId("description").textContent = page.description ?? "";
   const range = { from: address.get("from") ?? page.time?.from ?? "now-24h", to: address.get("to") ?? page.time?.to ?? "now" };
   const resolved = await ask(`/api/pages/${encodeURIComponent(uid)}/variables`, { ...range, variables: given() });

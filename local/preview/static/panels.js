@@ -44,6 +44,7 @@ export function series(frames) {
     const at = frame.columns.find((column) => column.type === "time");
     if (!at) continue;
     const labels = frame.columns.filter((column) => column.type === "string");
+    const made = [];
     for (const number of frame.columns.filter((column) => column.type === "number" || column.type === "boolean")) {
       const groups = new Map();
       at.values.forEach((moment, index) => {
@@ -56,13 +57,14 @@ export function series(frames) {
         groups.get(key).x.push(moment);
         groups.get(key).y.push(number.values[index]);
       });
-      found.push(...groups.values());
+      made.push(...groups.values());
     }
-  }
-  const numbers = new Set(found.map((each) => each.field));
-  for (const each of found) {
-    const values = Object.values(each.labels).filter((value) => !isMissing(value));
-    each.name = values.length === 0 ? each.field : numbers.size > 1 ? `${each.field} ${values.join(" ")}` : values.join(" ");
+    const isOnly = new Set(made.map((each) => each.field)).size === 1;
+    for (const each of made) {
+      const values = Object.values(each.labels).filter((value) => !isMissing(value));
+      each.name = values.length === 0 ? each.field : isOnly ? values.join(" ") : `${each.field} ${values.join(" ")}`;
+    }
+    found.push(...made);
   }
   return found;
 }
@@ -109,6 +111,7 @@ function drawTimeseries(body, panel, frames, state, notes) {
   const found = series(frames);
   if (found.length === 0) return nothing(body);
   const base = fieldConfig(panel, "", "number");
+  const heights = found.flatMap((each) => each.y.filter((value) => value !== null));
   const traces = found.map((each, index) => {
     const config = fieldConfig(panel, each.name, "number");
     const byField = fieldConfig(panel, each.field, "number");
@@ -137,8 +140,10 @@ function drawTimeseries(body, panel, frames, state, notes) {
     barmode: stacked ? "stack" : "group",
     xaxis: timeAxis(state),
     yaxis: {
-      tickformat: axisFormat(base), gridcolor: "#eceef1", rangemode: base.min === 0 ? "tozero" : "normal",
+      tickformat: axisFormat(base, heights), gridcolor: "#eceef1", rangemode: base.min === 0 ? "tozero" : "normal",
       ...(base.max !== undefined && base.min !== undefined ? { range: [base.min, base.max] } : {}),
+      // A line at zero alone would stand in the middle of an axis of its own making.
+      ...(heights.every((value) => value === 0) ? { range: [0, base.unit === "percentunit" ? 0.01 : 1] } : {}),
       type: base.custom?.scaleDistribution?.type === "log" ? "log" : "linear",
     },
     yaxis2: { overlaying: "y", visible: false, range: [0, 1], fixedrange: true },
@@ -219,20 +224,18 @@ function drawStates(body, panel, frames, state) {
   const traces = new Map();
   for (const each of found) {
     const config = fieldConfig(panel, each.name, each.type);
-    each.x.forEach((from, index) => {
-      const value = each.y[index];
-      if (isMissing(value)) return;
-      const to = each.x[index + 1] ?? Math.max(state.toMs < Date.now() ? from + step(each.x) : Math.min(state.toMs, Date.now()), from);
+    for (const { from, to, value } of stretches(each)) {
+      if (isMissing(value)) continue;
       const text = written(value, config);
       if (!traces.has(text)) {
-        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config) ?? "#98a2b3" }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
+        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config) ?? "#98a2b3", line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
       }
       const trace = traces.get(text);
       trace.base.push(from);
       trace.x.push(Math.max(to - from, 1));
       trace.y.push(each.name);
       trace.customdata.push(`${time(from)} to ${time(to)}`);
-    });
+    }
   }
   Plotly.newPlot(body, [...traces.values()], {
     ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
@@ -251,7 +254,17 @@ function states(frames) {
   });
 }
 
-const step = (moments) => (moments.length > 1 ? moments.at(-1) - moments.at(-2) : 3600000);
+// Values that follow one another unchanged are one stretch; the last holds as long as the one before.
+function stretches({ x, y }) {
+  const last = x.at(-1) + (x.length > 1 ? x.at(-1) - x.at(-2) : 3600000);
+  const found = [];
+  x.forEach((from, index) => {
+    const to = x[index + 1] ?? last;
+    if (found.at(-1)?.value === y[index]) found.at(-1).to = to;
+    else found.push({ from, to, value: y[index] });
+  });
+  return found;
+}
 
 function drawHeatmap(body, panel, frames, state) {
   const frame = frames[0];
@@ -272,7 +285,7 @@ function drawHeatmap(body, panel, frames, state) {
   Plotly.newPlot(body, [{
     type: "heatmap", x: moments, y: names, z, colorscale: "Blues", reversescale: true,
     customdata: z.map((values) => values.map((value) => written(value, config))),
-    hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config) },
+    hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
   }], {
     ...LAYOUT, margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true }, showlegend: false,
   }, OPTIONS);
@@ -293,7 +306,7 @@ function drawBars(body, panel, frames) {
       customdata: column.values.map((value) => written(value, config)), hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
     };
   });
-  const numbers = { tickformat: axisFormat(base), gridcolor: "#eceef1" };
+  const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))), gridcolor: "#eceef1" };
   const categories = { type: "category", automargin: true };
   Plotly.newPlot(body, traces, {
     ...LAYOUT, barmode: "group", xaxis: sideways ? numbers : categories, yaxis: sideways ? { ...categories, autorange: "reversed" } : numbers,
@@ -301,7 +314,7 @@ function drawBars(body, panel, frames) {
   }, OPTIONS);
 }
 
-// Markdown as far as the dashboards write it: paragraphs, lists, bold, code and links.
+// Markdown as far as the dashboards write it: headings, paragraphs, lists, tables, bold, code and links.
 function drawText(body, panel, frames, state) {
   for (const block of told(panel.options?.content ?? "", state).split(/\n\s*\n/)) {
     const lines = block.trim().split("\n");
@@ -309,11 +322,24 @@ function drawText(body, panel, frames, state) {
       const list = element("ul");
       for (const text of lines) list.append(inline(element("li"), text.slice(2), state));
       body.append(list);
+    } else if (lines.every((text) => text.startsWith("|"))) {
+      body.append(markdownTable(lines, state));
     } else {
       const heading = /^#+ (.*)$/.exec(lines[0]);
       body.append(heading ? element("h3", heading[1]) : inline(element("p"), lines.join(" "), state));
     }
   }
+}
+
+function markdownTable(lines, state) {
+  const table = element("table");
+  const rows = lines.filter((text) => !/^\|[-:| ]+\|$/.test(text));
+  rows.forEach((text, index) => {
+    const line = element("tr");
+    for (const cell of text.replace(/^\||\|$/g, "").split("|")) line.append(inline(element(index ? "td" : "th"), cell.trim(), state));
+    table.append(line);
+  });
+  return table;
 }
 
 function inline(into, text, state) {

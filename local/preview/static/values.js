@@ -54,8 +54,10 @@ export function written(value, config, type) {
   return `${digits(value, config?.decimals)} ${unit}`;
 }
 
-export function axisFormat(config) {
-  return config?.unit === "percentunit" ? ".1~%" : "~s";
+// Ticks of an axis: thousands as k, and no thousandths as m.
+export function axisFormat(config, values) {
+  if (config?.unit === "percentunit") return ".2~%";
+  return values.some((value) => Math.abs(value) >= 10000) ? "~s" : ",~g";
 }
 
 function mapping(value, config) {
