@@ -55,6 +55,7 @@ class PreviewServer:
 
     Attributes:
         port: Where it listens, once started.
+        address: ClickHouse.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class PreviewServer:
             clock: seconds since 1970.
         """
         self._pages = {page["uid"]: page for page in pages}
+        self.address = address
         self._clients = _Clients(address)
         self._alerts, self._clock = alerts, clock
         self._wanted_port = port

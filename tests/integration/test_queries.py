@@ -10,19 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from barograph import Publisher
 from sklearn.metrics import roc_auc_score
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline
-from tests.support.shop import HOURS, PER_HOUR, Shop, make_shop
+from tests.support.shop import HOURS, N, Shop, make_shop, run_shop
 from warehouse.client import Address
 
 PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
 WRITTEN_MONDAY = date(2026, 11, 9)
 QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
-N = PER_HOUR * HOURS
 
 Row = tuple[Any, ...]
 Check = Callable[[list[Row], Shop], None]
@@ -70,29 +68,7 @@ def pipeline(
         "questions-",
         tmp_path_factory.mktemp("questions"),
     )
-    made.create(source_partitions=2)
-    made.register(shop.contract, [shop.baseline])
-    with Publisher.from_contract(
-        shop.contract,
-        version="1",
-        bootstrap_servers=broker.bootstrap_servers,
-        topic_prefix=made.prefix,
-        on_full="wait",
-    ) as publisher:
-        publisher.predictions(shop.table)
-        publisher.labels(shop.labels)
-        publisher.mark("end")
-    for kind in ("sketcher", "recorder", "monitor"):
-        made.start(kind)
-    made.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
-    made.wait_rows(f"SELECT count() = {N} FROM predictions FINAL", "all predictions")
-    made.wait_rows(f"SELECT count() = {shop.labels.num_rows} FROM labels FINAL", "all labels")
-    made.wait_settled()
-    made.start("scorer")
-    made.wait_rows(
-        "SELECT count() >= 3 FROM latest_performance WHERE slice = 'all' AND metric = 'auc' AND window = '1d'",
-        "the performance of three days",
-    )
+    run_shop(made, shop)
     yield made
     made.stop()
 

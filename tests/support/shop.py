@@ -15,14 +15,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from barograph import Publisher
 from barograph.contract import Arms, Contract, Slo, Window
 from numpy.typing import NDArray
 
 from cli.infer import InferOptions, Roles, infer
 from sketches.baseline import Baseline
+from tests.support.pipeline import Pipeline
 
 HOUR_S = 3600
 PER_HOUR, HOURS = 250, 72
+N = PER_HOUR * HOURS
 COUNTRIES, DEVICES = ("DE", "FR", "US"), ("phone", "desktop", "watch")
 ANNA = "anna"
 
@@ -160,3 +163,30 @@ def _learned(folder: Path, rng: np.random.Generator) -> tuple[Contract, Baseline
         slo=Slo(latency_ms=14.0, latency_share=0.9, error_rate=0.01, performance={"auc": 0.7}),
     )
     return contract, result.baseline
+
+
+def run_shop(pipeline: Pipeline, shop: Shop) -> None:
+    """Have all of the shop's traffic published, counted, judged, recorded and scored."""
+    pipeline.create(source_partitions=2)
+    pipeline.register(shop.contract, [shop.baseline])
+    with Publisher.from_contract(
+        shop.contract,
+        version="1",
+        bootstrap_servers=pipeline.bootstrap,
+        topic_prefix=pipeline.prefix,
+        on_full="wait",
+    ) as publisher:
+        publisher.predictions(shop.table)
+        publisher.labels(shop.labels)
+        publisher.mark("end")
+    for kind in ("sketcher", "recorder", "monitor"):
+        pipeline.start(kind)
+    pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_rows(f"SELECT count() = {N} FROM predictions FINAL", "all predictions")
+    pipeline.wait_rows(f"SELECT count() = {shop.labels.num_rows} FROM labels FINAL", "all labels")
+    pipeline.wait_settled()
+    pipeline.start("scorer")
+    pipeline.wait_rows(
+        "SELECT count() >= 3 FROM latest_performance WHERE slice = 'all' AND metric = 'auc' AND window = '1d'",
+        "the performance of three days",
+    )

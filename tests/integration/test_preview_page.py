@@ -1,0 +1,205 @@
+"""The dashboards in a browser: what is drawn is what ClickHouse says, and every link leads where it says."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import Browser
+
+from dashboards.identities import DASHBOARDS, panel_link
+from dashboards.pages import dashboards
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from local.preview import PreviewServer
+from tests.support.browser import Look, chromium
+from tests.support.pipeline import Pipeline
+from tests.support.shop import HOURS, Shop, make_shop, run_shop
+from warehouse.client import Address
+
+DATABASE = "previewed"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return make_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pipeline]:
+    made = Pipeline(
+        broker.bootstrap_servers,
+        Address(engine.host, engine.port, DATABASE),
+        f"{DATABASE}-",
+        tmp_path_factory.mktemp(DATABASE),
+    )
+    run_shop(made, shop)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def server(pipeline: Pipeline) -> Iterator[PreviewServer]:
+    alerts = [{"state": "Alerting", "summary": "PSI of <b>amount</b>", "href": "/d/barograph-model"}]
+    with PreviewServer([*dashboards().values()], pipeline.address, alerts=lambda: alerts) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def look(browser: Browser, server: PreviewServer) -> Iterator[Look]:
+    look = Look(browser, server.url)
+    yield look
+    look.close()
+    assert look.faults == []
+
+
+def ms(shop: Shop, hours: float) -> int:
+    return round(shop.at(hours).timestamp() * 1000)
+
+
+def span(shop: Shop, start: float = 0, end: float = HOURS) -> str:
+    return f"from={ms(shop, start)}&to={ms(shop, end)}"
+
+
+def chosen(look: Look) -> dict[str, str]:
+    """What the address says is chosen, the range and the variables."""
+    return {key: value[0] for key, value in parse_qs(urlparse(look.page.url).query).items()}
+
+
+def follow(look: Look, selector: str) -> None:
+    """Click something that leads to another page, and wait until that is drawn."""
+    with look.page.expect_navigation():
+        look.page.click(selector)
+    look.wait_drawn()
+
+
+@pytest.mark.parametrize("page", DASHBOARDS)
+def test_every_panel_is_drawn(look: Look, shop: Shop, page: str) -> None:
+    rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
+    look.open(f"/d/{DASHBOARDS[page]}?{span(shop)}&open={','.join(map(str, rows))}")
+    assert look.panels("failed") == []
+    wanted = [
+        panel["id"]
+        for each in dashboards()[page]["panels"]
+        for panel in (each.get("panels", []) if each["type"] == "row" else [each])
+    ]
+    assert len(look.panels("drawn")) == len(wanted)
+
+
+def test_from_fleet_to_model_to_field(look: Look, shop: Shop, pipeline: Pipeline) -> None:
+    look.open(f"/?{span(shop)}")
+    assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['fleet']}"
+    look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
+    model = shop.contract.model
+    follow(look, f'[data-panel="{panel_link("fleet", "levels").panel_id}"] td a span:text-is("{model}")')
+    assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['model']}"
+    assert chosen(look)["var-model"] == model
+    assert chosen(look)["from"] == str(ms(shop, 0))
+
+    psi = panel_link("model", "psi").panel_id
+    drawn = look.traces(psi)
+    window = look.page.input_value("[data-variable=window]")
+    told: dict[str, list[tuple[Any, Any]]] = {}
+    for field, at, value in pipeline.rows(
+        "SELECT field, toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'all' "
+        "AND window = {window:String} AND version = '1' AND isFinite(psi) ORDER BY field, window_end",
+        {"window": window},
+    ):
+        told.setdefault(field, []).append((at, value))
+    fields = set(drawn) & set(told)
+    assert {"amount", "age"} <= fields
+    for field in fields:
+        assert dict(drawn[field]).items() <= dict(told[field]).items(), field
+
+    follow(look, f'[data-panel="{panel_link("model", "fields").panel_id}"] td a span:text-is("amount")')
+    assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['field']}"
+    assert (chosen(look)["var-field"], chosen(look)["var-model"]) == ("amount", model)
+    follow(look, 'nav a:text-is("Fleet")')
+    assert chosen(look)["from"] == str(ms(shop, 0))
+
+
+def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, pipeline: Pipeline) -> None:
+    look.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
+    with look.page.expect_navigation():
+        look.page.select_option("[data-variable=slice]", "country=FR")
+    look.wait_drawn()
+    assert chosen(look)["var-slice"] == "country=FR"
+    drawn = look.traces(panel_link("model", "psi").panel_id)["amount"]
+    window = look.page.input_value("[data-variable=window]")
+    told = dict(
+        pipeline.rows(
+            "SELECT toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'country=FR' "
+            "AND window = {window:String} AND field = 'amount'",
+            {"window": window},
+        )
+    )
+    assert dict(drawn).items() <= told.items()
+
+    look.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
+    look.page.fill("#to", shop.at(48).strftime("%Y-%m-%d %H:%M"))
+    follow(look, "#range button")
+    again = look.traces(panel_link("model", "psi").panel_id)["amount"]
+    assert {at for at, _ in again} <= {at for at, _ in drawn}
+    assert min(at for at, _ in again) >= ms(shop, 24)
+    assert max(at for at, _ in again) <= ms(shop, 48)
+
+
+def test_alerts_are_shown_as_text_and_lead_to_their_page(look: Look, shop: Shop) -> None:
+    look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
+    assert look.page.inner_text("#alerts a[data-state=Alerting]") == "Alerting: PSI of <b>amount</b>"
+    follow(look, "#alerts a")
+    assert urlparse(look.page.url).path == "/d/barograph-model"
+
+
+def test_a_range_that_cannot_be_read_is_said(browser: Browser, server: PreviewServer) -> None:
+    look = Look(browser, server.url)
+    look.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
+    assert look.page.inner_text("main").startswith("'yesterday' is no time: write now")
+    look.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("d/nobody", {}, 404),
+        ("api/pages/nobody", {}, 404),
+        ("api/pages", {"Host": "evil.example"}, 400),
+        ("static/../server.py", {}, 404),
+    ],
+)
+def test_what_is_not_there_is_refused(server: PreviewServer, path: str, headers: dict[str, str], status: int) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers))
+    assert refused.value.code == status
+    refused.value.close()
+
+
+def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> None:
+    """A page whose query writes: the server runs it under a setting that refuses."""
+    page = json.loads(json.dumps(dashboards()["fleet"]))
+    panel = next(each for each in page["panels"] if each.get("targets"))
+    panel["targets"] = [{"refId": "A", "format": 1, "rawSql": "INSERT INTO contracts SELECT * FROM contracts"}]
+    with PreviewServer([page], server.address) as other:
+        told = {"from": ms(shop, 0), "to": ms(shop, 1), "variables": {}}
+        request = urllib.request.Request(
+            f"{other.url}api/pages/{page['uid']}/panels/{panel['id']}",
+            json.dumps(told).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        assert refused.value.code == 502
+        assert "readonly" in json.load(refused.value)["error"]

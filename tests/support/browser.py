@@ -1,0 +1,86 @@
+"""Debian's Chromium, driven by Playwright: what a person sees of a page and does on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    # Else each start looks up hosts of Google's.
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 60_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium; a machine without one skips the test and says so, in CI that is an error."""
+    found = next(filter(None, map(shutil.which, COMMANDS)), None)
+    if found is None:
+        _missing()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+def _missing() -> NoReturn:
+    text = "NOT TESTED, no Chromium is installed: on Debian, apt-get install chromium."
+    if os.environ.get("CI"):
+        raise RuntimeError(text)
+    pytest.skip(text)
+
+
+class Look:
+    """One page of the preview, and everything that went wrong on it."""
+
+    def __init__(self, browser: Browser, root: str) -> None:
+        self.root = root
+        self.page: Page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.faults: list[str] = []
+        self.page.on(
+            "console", lambda said: self.faults.append(said.text) if said.type in ("error", "warning") else None
+        )
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+
+    def open(self, path: str) -> None:
+        """Go to a path of the server, and wait until all panels are drawn."""
+        self.page.goto(self.root.rstrip("/") + path)
+        self.wait_drawn()
+
+    def wait_drawn(self) -> None:
+        """Wait until the page is drawn whole, failed panels included."""
+        self.page.wait_for_selector("body[data-state]")
+
+    def panels(self, state: str) -> list[str]:
+        """The panels in a state (`drawn`, `failed`), each with what it says."""
+        found = self.page.query_selector_all(f"[data-panel][data-state={state}]")
+        return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in found]
+
+    def traces(self, panel: int) -> dict[str, list[tuple[object, object]]]:
+        """The points of each series that plotly drew in a panel, by the name in the legend."""
+        drawn = self.page.evaluate(
+            """panel => document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`).data
+                .filter(trace => trace.showlegend !== false)
+                .map(trace => [trace.name, [...trace.x], [...trace.y]])""",
+            panel,
+        )
+        return {name: list(zip(x, y, strict=True)) for name, x, y in drawn}
+
+    def close(self) -> None:
+        """Close it."""
+        self.page.close()
