@@ -18,7 +18,7 @@ from sketches.performance.metric import Metric
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import columns, migrated
 from warehouse.client import Address, Client
 from warehouse.tables import insert_columns
 
@@ -77,11 +77,6 @@ def traffic(seed: int = 5) -> Traffic:
     never = (rng.random(n) < 0.2) | (delay_ms > HORIZON_H * HOUR_MS)
     never |= (day // 1 == SELECTIVE_DAY) & (score < 0.5) & (rng.random(n) < 0.8)
     return Traffic(at_ms, score, truth, np.where(never, -1, delay_ms))
-
-
-def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
-    empty = row(table)
-    return {name: values.get(name, [empty[name]] * n) for name in empty}
 
 
 @pytest.fixture(scope="module")
