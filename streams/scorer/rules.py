@@ -53,6 +53,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         label_type=_LABEL_TYPES[label.type],
         positive=_positive(label),
         threshold=threshold,
+        answers=("true", "false") if label.type == "bool" else (),
         classes=label.classes,
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),

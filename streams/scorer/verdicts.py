@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from sketches.levels import LEVEL_NAMES, Level
 from sketches.performance.cbpe import realised_error
 from sketches.performance.metric import Metric, difference, undefined
-from sketches.performance.selective import selective
+from sketches.performance.selective import ALPHA, SPREAD, selective
 from streams.scorer.ages import Ages
 from streams.scorer.dense import Dense, dense
 from streams.scorer.measure import ERRORS, SIGNED, Figure, Name, figures, is_share
-from streams.scorer.reference import References, ages_of
+from streams.scorer.reference import References, ages_of, parts_of
 from streams.scorer.windows import Now
 from warehouse.scoring.rules import Rules
 
@@ -56,6 +56,7 @@ class Judge:
         selected, selected_p = _selective(self.rules, laid)
         measured = figures(self.rules, laid)
         estimated = self.references.estimates(keys, laid)
+        corrected = self.references.corrections(keys, laid, selected)
         come = self.ages.come(ages_of(self.rules), age_s, length_s)
         referred = self.references.figures(keys, come)
         shared = {
@@ -80,6 +81,7 @@ class Judge:
                 "metric": [name[0]] * n,
                 "class": [name[1]] * n,
                 **self._verdict(name, figure, mature, referred.get(name), estimated.get(name)),
+                **_told("corrected", _where_enough(corrected.get(name, undefined((n,))))),
             }
             for name, figure in measured.items()
         ]
@@ -116,12 +118,8 @@ class Judge:
             "level": np.array(LEVEL_NAMES)[levels],
             "promise": np.full(n, promise),
             "reference": reference.value,
-            "difference": moved.value,
-            "difference_low": moved.low,
-            "difference_high": moved.high,
-            "cbpe": guess.value,
-            "cbpe_low": guess.low,
-            "cbpe_high": guess.high,
+            **_told("difference", moved),
+            **_told("cbpe", guess),
             "cbpe_error": np.where(mature & enough, error.value, np.nan),
         }
 
@@ -170,10 +168,26 @@ def levels_of_change(metric: str, moved: Metric, reference: Metric, *, minor: fl
     return np.where(known, levels, Level.insufficient).astype(np.int64)
 
 
+def _told(name: str, metric: Metric) -> dict[str, FloatArray]:
+    return {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
+
+
+def _where_enough(metric: Metric) -> Metric:
+    value, low, high = (np.where(metric.enough, part, np.nan) for part in parts_of(metric))
+    return Metric(value, low, high, metric.enough)
+
+
 def _selective(rules: Rules, laid: Dense) -> tuple[BoolArray, FloatArray]:
-    """Whether labels depend on the score; only a model with two classes has one score to depend on."""
-    if rules.kind != "binary":
-        n = len(laid.predictions)
+    """Whether labels depend on the score, and p; of several classes on the probability of any, p times their number.
+
+    Numbers have no bins of scores.
+    """
+    n = len(laid.predictions)
+    if rules.kind == "number":
         return np.zeros(n, dtype=np.bool_), np.full(n, np.nan)
     found = selective(laid.hist, laid.every, np.array(rules.edges))
-    return found.selective, found.p_value
+    if rules.kind == "binary":
+        return found.selective, found.p_value
+    p_value = np.minimum(found.p_value * len(rules.classes), 1.0)
+    of_class: BoolArray = (p_value < ALPHA) & (found.spread >= SPREAD)
+    return np.asarray(of_class.any(axis=1)), np.asarray(p_value.min(axis=1))

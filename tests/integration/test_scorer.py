@@ -41,6 +41,10 @@ COUNTS = (
     "predictions",
     "failed",
     "duplicates",
+    "unscored",
+    "out_of_range",
+    "strange_class",
+    "bad_sum",
     "labelled",
     "early",
     "corrections",
@@ -116,7 +120,7 @@ def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]]
         elif odd < 0.06:
             values["score"] = math.nan
         elif odd < 0.1:
-            values["class"] = rng.choice(["true", "false"])
+            values["class"] = rng.choice(["true", "false", "maybe"])
         rows = [prediction(i, at_ms, offset, **values)]
         if rng.random() < 0.1:
             rows.append(prediction(i, at_ms, offset := offset + 1, **values))
@@ -159,7 +163,9 @@ def scored_by(outcome: tuple[Any, Any, Any]) -> tuple[bool, bool | None, float |
     """Truth, prediction and score as they count, of two classes."""
     of_class, score, truth = outcome
     usable = 0 <= score <= 1
-    predicted = of_class == "true" if of_class else score >= THRESHOLD if usable else None
+    predicted = score >= THRESHOLD if usable else None
+    if of_class:
+        predicted = {"true": True, "false": False}.get(of_class)
     return truth == "true", predicted, score if usable else None
 
 
@@ -228,6 +234,9 @@ def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[.
     known = {each["id"] for each in predictions}
     unknown = [each for each in labels if each["id"] not in known]
     hours = {each["at"] // HOUR_MS for each in unknown}
+    counted = dict(client.rows("SELECT kind, sum(n) FROM label_counts GROUP BY kind"))
+    assert counted["unlabelled"] == counted["predictions"] - counted["labelled"] > 0
+    assert all(counted[kind] > 0 for kind in ("early", "corrections", "late", "wrong_type", "strange_class", "unknown"))
     assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unknown_labels") == [(len(unknown), len(hours))]
 
 
@@ -440,14 +449,9 @@ def test_every_count_and_figure_of_three_classes(client: Client, score: Callable
 
     wanted = expected(MANY, predictions, labels, slices)
     state = hold_counts(client, wanted)
-    whole = [each for (_, name, _), each in state.items() if name == "all"]
-    outputs = [(dict(event["scores"]), event["class"]) for event in predictions]
-    outside = [scores for scores, _ in outputs if any(not 0 <= p <= 1 for p in scores.values())]
-    off = [scores for scores, _ in outputs if scores and scores not in outside and abs(sum(scores.values()) - 1) > 1e-3]
-    assert sum(each["out_of_range"] for each in whole) == len(outside) > 0
-    assert sum(each["bad_sum"] for each in whole) == len(off) > 0
-    assert sum(each["strange_class"] for each in whole) == sum(name == "bird" for _, name in outputs) > 0
-    assert sum(each["unscored"] for each in whole) == sum(not scores and not name for scores, name in outputs) > 0
+    for kind in ("unscored", "out_of_range", "strange_class", "bad_sum"):
+        assert sum(each[kind] for each in state.values()) > 0, kind
+    outside = [event["scores"] for event in predictions if any(not 0 <= p <= 1 for p in event["scores"].values())]
 
     found = shown(client, "value, n")
     for name in ("all", "country=de"):
@@ -536,6 +540,23 @@ def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, scor
     assert set(rows) == {(right / len(kept), len(kept), len(kept), 1.0, 0.3)}
     assert client.rows("SELECT count() FROM unknown_labels") == [(0,)]
     assert client.rows("SELECT count() FROM waiting_labels") == [(0,)]
+
+
+def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
+    scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(100)])
+    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50)])
+    score(contract).score_once()
+    fewer = score(msgspec.structs.replace(contract, raw_share=0.1))
+    fewer.score_once()
+    scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50, 120)])
+    fewer.score_once()
+    found = shown(client, "n, coverage, raw_share")["1", "all", "accuracy", "", "1h", START_MS // 1000]
+    assert found == (100, 1.0, 0.1)
+    kept = [i for i in range(100, 120) if zlib.crc32(f"e{i}".encode()) < 0.1 * 2**32]
+    assert client.rows("SELECT count() FROM waiting_labels") == [(len(kept),)]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from barograph.contract import Contract, Label, Slo, Window
 from numpy.typing import NDArray
 
 from local.clickhouse import LocalClickHouse
+from sketches.performance.cbpe import cbpe_trust, realised_error
+from sketches.performance.metric import Metric
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import columns, migrated
 from warehouse.client import Address, Client
 from warehouse.tables import insert_columns
 
@@ -27,7 +29,7 @@ PER_DAY = 4_000
 BAD_DAY = 10
 """From this day on a third of the labels are the opposite of what they were: scores mean something else."""
 SELECTIVE_DAY = 9
-"""On this day labels come for high scores only."""
+"""On this day labels come for high scores rather than for low ones."""
 LATE_H, EARLY_H, HORIZON_H = 5.0, 2.0, 24
 """Mean delays of labels of wrong and of right predictions: what comes early is not like what comes late."""
 NOW_MS = START_MS + int(11.5 * DAY_MS)
@@ -73,13 +75,8 @@ def traffic(seed: int = 5) -> Traffic:
     truth ^= (day >= BAD_DAY) & (rng.random(n) < 1 / 3)
     delay_ms = (rng.exponential(np.where(truth == (score >= 0.5), EARLY_H, LATE_H) * HOUR_MS)).astype(np.int64)
     never = (rng.random(n) < 0.2) | (delay_ms > HORIZON_H * HOUR_MS)
-    never |= (day // 1 == SELECTIVE_DAY) & (score < 0.5)
+    never |= (day // 1 == SELECTIVE_DAY) & (score < 0.5) & (rng.random(n) < 0.8)
     return Traffic(at_ms, score, truth, np.where(never, -1, delay_ms))
-
-
-def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
-    empty = row(table)
-    return {name: values.get(name, [empty[name]] * n) for name in empty}
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +205,42 @@ def test_an_estimate_without_labels_holds_until_scores_mean_something_else(
     assert np.isnan(young["cbpe_error"])
 
 
-def test_labels_that_depend_on_the_score_are_said(world: tuple[Client, Address, Traffic]) -> None:
+def test_an_estimate_that_was_off_is_no_longer_trusted(world: tuple[Client, Address, Traffic]) -> None:
     client, _, _ = world
+    errors = (
+        "SELECT metric, window, value, low, high, cbpe, cbpe_low, cbpe_high FROM latest_performance "
+        "WHERE slice = 'all' AND NOT isNaN(cbpe_error) ORDER BY window_end DESC LIMIT 20 BY metric, window"
+    )
+    by_key: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for metric, window, *figures in client.rows(errors):
+        by_key.setdefault((metric, window), []).append(tuple(figures))
+    rows = client.rows("SELECT metric, window, windows, bias, off_share, known, trusted FROM estimate_trust")
+    assert {(metric, window) for metric, window, *_ in rows} == by_key.keys()
+    trusted = {}
+    for metric, window, *told in rows:
+        value, low, high, guess, guess_low, guess_high = np.array(by_key[metric, window]).T
+        sure = np.ones(len(value), dtype=bool)
+        wanted = cbpe_trust(realised_error(Metric(guess, guess_low, guess_high, sure), Metric(value, low, high, sure)))
+        assert told[:3] == pytest.approx([wanted.windows, wanted.bias, wanted.off])
+        assert (told[3], told[4]) == (wanted.known, wanted.trusted), (metric, window)
+        trusted[metric, window] = told[4]
+    assert trusted["accuracy", "1d"], "one bad day of ten is not enough to say"
+    assert not trusted["accuracy", "1h"], "the last twenty hours were all bad"
+    assert not trusted["auc", "1h"]
+
+
+def test_labels_that_depend_on_the_score_are_said_and_corrected_for(world: tuple[Client, Address, Traffic]) -> None:
+    client, _, made = world
     found = {day: accuracy_rows(client, "1d", day) for day in range(11)}
     assert [day for day, each in found.items() if each["selective"]] == [SELECTIVE_DAY]
     assert found[SELECTIVE_DAY]["selective_p"] < 1e-6
+    own = (made.at_ms - START_MS) // DAY_MS == SELECTIVE_DAY
+    true = np.mean((made.score >= 0.5)[own] == made.truth[own])
+    selective = found[SELECTIVE_DAY]
+    assert selective["corrected_low"] < true < selective["corrected_high"]
+    assert abs(selective["corrected"] - true) < abs(selective["value"] - true)
+    others = [each["corrected"] for day, each in found.items() if day != SELECTIVE_DAY]
+    assert np.isnan(others).all()
 
 
 def test_a_window_matures_without_a_new_record_and_is_revised(world: tuple[Client, Address, Traffic]) -> None:

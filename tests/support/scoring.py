@@ -6,11 +6,11 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from barograph.contract import Contract
+from barograph.contract import Contract, Label
 from barograph.contract_yaml import dump_contract
 
 from streams.registry import Registry, build_registry
@@ -124,6 +124,8 @@ def expected(
             own.counts["predictions"] += 1
             own.counts["failed"] += event["error"] != ""
             own.counts["duplicates"] += len(order) - 1
+            for kind in odd_outputs(spec, event):
+                own.counts[kind] += 1
             own.counts["labelled"] += last is not None
             own.counts["early"] += sum(each["at"] < event["at"] for each in holding)
             own.counts["corrections"] += max(0, len(holding) - 1)
@@ -134,6 +136,33 @@ def expected(
                 output = dict(event["scores"]) if spec.classes else event["score"]
                 own.outcomes.append((event["class"], output, last["label"]))
     return found
+
+
+def odd_outputs(spec: Label, event: Mapping[str, Any]) -> Iterator[str]:
+    """What is counted of a prediction whose output cannot be measured as it stands."""
+    if event["error"]:
+        return
+    score, of_class, scores = event["score"], event["class"], dict(event["scores"])
+    if spec.type == "float":
+        if not math.isfinite(score):
+            yield "unscored"
+    elif spec.classes:
+        outside = any(not 0 <= p <= 1 for p in scores.values())
+        if not of_class and not scores:
+            yield "unscored"
+        if outside:
+            yield "out_of_range"
+        if scores and not outside and abs(sum(scores.values()) - 1) > 1e-3:
+            yield "bad_sum"
+        if of_class and of_class not in spec.classes:
+            yield "strange_class"
+    else:
+        if not of_class and math.isnan(score):
+            yield "unscored"
+        if not math.isnan(score) and not 0 <= score <= 1:
+            yield "out_of_range"
+        if of_class not in ("", "true", "false"):
+            yield "strange_class"
 
 
 def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:

@@ -49,3 +49,9 @@ def row(table: str, **values: Any) -> dict[str, Any]:
     unknown = values.keys() - empty.keys()
     assert not unknown, unknown
     return empty | values
+
+
+def columns(table: str, n: int, **values: Any) -> dict[str, Any]:
+    """Columns of a table of n rows in which what is not given is 0, empty or NaN."""
+    empty = row(table)
+    return {name: values.get(name, [empty[name]] * n) for name in empty}

@@ -183,8 +183,11 @@ CREATE TABLE IF NOT EXISTS performance
     difference Float64 COMMENT 'value - reference' CODEC(ZSTD(1)),
     difference_low Float64 COMMENT 'Lower end of the 95 % interval of the difference' CODEC(ZSTD(1)),
     difference_high Float64 COMMENT 'Upper end of the 95 % interval of the difference' CODEC(ZSTD(1)),
-    selective Bool COMMENT 'Whether labels come for some scores rather than for others, so that the figure is not that of all predictions',
+    selective Bool COMMENT 'Whether labels come for some scores rather than for others, so that the figure is not that of all predictions; of classes whether they do of one, of numbers it is not tested',
     selective_p Float64 COMMENT 'Probability of such a dependence if labels came at random; NaN where it is not tested' CODEC(ZSTD(1)),
+    corrected Float64 COMMENT 'The figure of all predictions, where labels are selective but random among rows of like score; NaN elsewhere, and where a side of the threshold has too few labels' CODEC(ZSTD(1)),
+    corrected_low Float64 COMMENT 'Lower end of its 95 % interval' CODEC(ZSTD(1)),
+    corrected_high Float64 COMMENT 'Upper end of its 95 % interval' CODEC(ZSTD(1)),
     cbpe Float64 COMMENT 'Estimate from the scores of all predictions, without labels; NaN where there is none. It is blind to what scores mean anew' CODEC(ZSTD(1)),
     cbpe_low Float64 COMMENT 'Lower end of its 95 % interval' CODEC(ZSTD(1)),
     cbpe_high Float64 COMMENT 'Upper end of its 95 % interval' CODEC(ZSTD(1)),
@@ -274,8 +277,11 @@ CREATE OR REPLACE VIEW latest_performance
     difference Float64 COMMENT 'value - reference',
     difference_low Float64 COMMENT 'Lower end of the 95 % interval of the difference',
     difference_high Float64 COMMENT 'Upper end of the 95 % interval of the difference',
-    selective Bool COMMENT 'Whether labels come for some scores rather than for others, so that the figure is not that of all predictions',
+    selective Bool COMMENT 'Whether labels come for some scores rather than for others, so that the figure is not that of all predictions; of classes whether they do of one, of numbers it is not tested',
     selective_p Float64 COMMENT 'Probability of such a dependence if labels came at random; NaN where it is not tested',
+    corrected Float64 COMMENT 'The figure of all predictions, where labels are selective but random among rows of like score; NaN elsewhere, and where a side of the threshold has too few labels',
+    corrected_low Float64 COMMENT 'Lower end of its 95 % interval',
+    corrected_high Float64 COMMENT 'Upper end of its 95 % interval',
     cbpe Float64 COMMENT 'Estimate from the scores of all predictions, without labels; NaN where there is none. It is blind to what scores mean anew',
     cbpe_low Float64 COMMENT 'Lower end of its 95 % interval',
     cbpe_high Float64 COMMENT 'Upper end of its 95 % interval',
@@ -312,6 +318,9 @@ SELECT
     argMax(given.difference_high, given.revision) AS difference_high,
     argMax(given.selective, given.revision) AS selective,
     argMax(given.selective_p, given.revision) AS selective_p,
+    argMax(given.corrected, given.revision) AS corrected,
+    argMax(given.corrected_low, given.revision) AS corrected_low,
+    argMax(given.corrected_high, given.revision) AS corrected_high,
     argMax(given.cbpe, given.revision) AS cbpe,
     argMax(given.cbpe_low, given.revision) AS cbpe_low,
     argMax(given.cbpe_high, given.revision) AS cbpe_high,
@@ -371,6 +380,52 @@ INNER JOIN (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS
     ON a.model = b.model AND a.version = b.version AND a.metric = b.metric AND a.class = b.class AND a.window = b.window AND a.window_end = b.window_end
 WHERE a.slice != b.slice AND a.slice != 'arm=other' AND b.slice != 'arm=other'
 COMMENT 'Performance of the arms of an A/B test against one another, each pair both ways, with the interval of the difference.';
+
+CREATE OR REPLACE VIEW estimate_trust
+(
+    model LowCardinality(String) COMMENT 'Model that is measured',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    metric LowCardinality(String) COMMENT 'What is estimated: accuracy, precision, recall, f1 or auc',
+    window LowCardinality(String) COMMENT 'Length of the windows',
+    first_window DateTime('UTC') COMMENT 'Start of the earliest of the windows',
+    last_window DateTime('UTC') COMMENT 'Start of the latest',
+    windows UInt64 COMMENT 'Windows whose labels have matured: the last twenty, of the slice all',
+    bias Float64 COMMENT 'Mean of estimate - value',
+    off_share Float64 COMMENT 'Share of the windows whose estimate was off by more than 0.02 and by more than chance',
+    known Bool COMMENT 'Whether there are windows enough to say, three',
+    trusted Bool COMMENT 'Whether the estimate may be believed: at most a fifth of the windows were off, and the mean was not'
+)
+AS
+SELECT
+    model,
+    version,
+    metric,
+    window,
+    min(window_start) AS first_window,
+    max(window_start) AS last_window,
+    count() AS windows,
+    avg(error) AS bias,
+    avg(abs(error) > 0.02 AND (error_low > 0 OR error_high < 0)) AS off_share,
+    windows >= 3 AS known,
+    known AND off_share <= 0.2 AND NOT (abs(bias) > 0.02 AND abs(bias) > sqrt(sum(pow((error_high - error_low) / 2, 2))) / windows) AS trusted
+FROM
+(
+    SELECT
+        model,
+        version,
+        metric,
+        window,
+        window_start,
+        cbpe_error AS error,
+        error - sqrt(pow(cbpe - cbpe_low, 2) + pow(high - value, 2)) AS error_low,
+        error + sqrt(pow(cbpe_high - cbpe, 2) + pow(value - low, 2)) AS error_high
+    FROM latest_performance
+    WHERE slice = 'all' AND class = '' AND isFinite(cbpe_error)
+    ORDER BY window_start DESC
+    LIMIT 20 BY model, version, metric, window
+)
+GROUP BY model, version, metric, window
+COMMENT 'Whether estimates without labels held against what labels showed once they had matured. Where scores mean something else than they did, it is here that it shows.';
 
 CREATE OR REPLACE VIEW calibration_curve
 (
@@ -455,7 +510,7 @@ CREATE OR REPLACE VIEW label_counts
     model LowCardinality(String) COMMENT 'Model that is measured',
     version LowCardinality(String) COMMENT 'Version of the model; empty for labels of unknown predictions',
     hour DateTime('UTC') COMMENT 'Start of the score window of the predictions; of unknown ones the hour of the label',
-    kind LowCardinality(String) COMMENT 'What is counted: predictions, failed, duplicates, unscored, out_of_range, strange_class, bad_sum, labelled, early, corrections, late, wrong_type, strange_label as performance_state has them, or unknown: labels whose prediction has not come',
+    kind LowCardinality(String) COMMENT 'What is counted: predictions, failed, duplicates, unscored, out_of_range, strange_class, bad_sum, labelled, early, corrections, late, wrong_type, strange_label as performance_state has them, unlabelled: predictions without a label that holds, most of which is late or never comes, or unknown: labels whose prediction has not come',
     n UInt64 COMMENT 'How many'
 )
 AS
@@ -466,7 +521,7 @@ FROM
         state.model AS model,
         state.version AS version,
         state.window_start AS hour,
-        [('predictions', predictions), ('failed', failed), ('duplicates', duplicates), ('unscored', unscored), ('out_of_range', out_of_range), ('strange_class', strange_class), ('bad_sum', bad_sum), ('labelled', labelled), ('early', early), ('corrections', corrections), ('late', late), ('wrong_type', wrong_type), ('strange_label', strange_label)] AS counts
+        [('predictions', predictions), ('failed', failed), ('duplicates', duplicates), ('unscored', unscored), ('out_of_range', out_of_range), ('strange_class', strange_class), ('bad_sum', bad_sum), ('labelled', labelled), ('unlabelled', toUInt64(predictions - labelled)), ('early', early), ('corrections', corrections), ('late', late), ('wrong_type', wrong_type), ('strange_label', strange_label)] AS counts
     FROM performance_state AS state FINAL
     INNER JOIN (SELECT model, argMax(basis, updated_at) AS basis FROM scorer_models GROUP BY model) AS held ON state.model = held.model AND state.basis = held.basis
     WHERE state.slice = 'all' AND state.predictions > 0

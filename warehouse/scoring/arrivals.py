@@ -200,6 +200,8 @@ def spread_labels(client: Client, rules: Rules, marks: Marks, hours: Sequence[in
 def place_labels(client: Client, rules: Rules, marks: Marks, later: Marks, known: Mapping[int, Seen]) -> Arrivals:
     """Put a model's labels beyond the marks under the hours of their predictions; those of none wait.
 
+    Of a model that records a share the labels of ids that it does not record are passed over.
+
     Args:
         client: the warehouse.
         rules: of the model.
@@ -208,33 +210,35 @@ def place_labels(client: Client, rules: Rules, marks: Marks, later: Marks, known
         known: what was placed before beyond these marks; where nothing changed nothing is written.
     """
     bound = rules.parameters()
-    mine = f"model = {{model:String}} AND {beyond(marks)} AND {rules.shared}"
+    mine = f"model = {{model:String}} AND {beyond(marks)}"
     rows = client.rows(f"SELECT count() FROM labels WHERE {mine}", bound)[0][0]
     cuts = max(1, -(-int(rows) // LABELS_AT_ONCE))
     merged: tuple[dict[int, Seen], dict[int, Seen]] = {}, {}
     for cut in range(cuts if rows else 0):
         new = mine if cuts == 1 else f"{mine} AND cityHash64(id) % {cuts} = {cut}"
-        found = _arrivals(_look_at_labels(client, bound, new, later))
+        found = _arrivals(_look_at_labels(client, rules, new, later))
         for total, part in zip(merged, (found.seen, found.later), strict=True):
             for hour, seen in part.items():
                 before = total.get(hour, Seen(0, 0))
                 total[hour] = Seen(before.rows + seen.rows, before.places ^ seen.places)
         if cuts > 1 or found.seen != known:
-            _place(client, bound, new, found)
+            _place(client, rules, new, found)
     return Arrivals(*merged)
 
 
-def _look_at_labels(client: Client, bound: Mapping[str, object], new: str, later: Marks) -> list[tuple[int, ...]]:
+def _look_at_labels(client: Client, rules: Rules, new: str, later: Marks) -> list[tuple[int, ...]]:
+    """Count labels by hour. Of ids that are not recorded now an older contract may have recorded a prediction."""
     return client.rows(
         f"SELECT toUnixTimestamp(p.hour) AS hour, {_seen(later)} "
-        f"FROM (SELECT cityHash64(id) AS hash, epoch, partition, offset, idx FROM labels WHERE {new}) AS l "
+        f"FROM (SELECT cityHash64(id) AS hash, {rules.shared} AS shared, epoch, partition, offset, idx "
+        f"FROM labels WHERE {new}) AS l "
         f"LEFT JOIN ({_hours_of(f'SELECT cityHash64(id) FROM labels WHERE {new}')}) AS p ON l.hash = p.hash "
-        "GROUP BY hour",
-        bound,
+        "WHERE shared OR toUnixTimestamp(p.hour) != 0 GROUP BY hour",
+        rules.parameters(),
     )
 
 
-def _place(client: Client, bound: Mapping[str, object], new: str, found: Arrivals) -> None:
+def _place(client: Client, rules: Rules, new: str, found: Arrivals) -> None:
     label = ", ".join(f"l.{name}" for name in _LABEL)
     hours = _hours_of(f"SELECT cityHash64(id) FROM labels WHERE {new}")
     source = f"(SELECT *, cityHash64(id) AS hash FROM labels WHERE {new}) AS l"
@@ -243,14 +247,15 @@ def _place(client: Client, bound: Mapping[str, object], new: str, found: Arrival
             "hour_labels",
             ("model", "hour", *_LABEL),
             f"SELECT l.model, p.hour, {label} FROM {source} INNER JOIN ({hours}) AS p ON l.hash = p.hash",
-            bound,
+            rules.parameters(),
         )
     if 0 in found.seen:
+        source = f"(SELECT *, cityHash64(id) AS hash FROM labels WHERE {new} AND {rules.shared}) AS l"
         client.insert_selected(
             "waiting_labels",
             ("model", "hash", *_LABEL, "came"),
             f"SELECT l.model, l.hash, {label}, 0 FROM {source} LEFT ANTI JOIN ({hours}) AS p ON l.hash = p.hash",
-            bound,
+            rules.parameters(),
         )
 
 

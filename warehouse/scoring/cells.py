@@ -117,6 +117,7 @@ def bound(rules: Rules, dimensions: Sequence[Dimension], hours: Sequence[int], n
         "windows": sorted(rules.windows_of(set(hours))),
         "window_s": rules.window_s,
         "threshold": rules.threshold,
+        "answers": rules.answers,
         "edges": [0.0, *rules.edges],
         "ages": rules.age_edges_s,
         "k": len(rules.classes),
@@ -179,7 +180,9 @@ def _losses(condition: str) -> str:
 def _binary(source: str) -> str:
     prepared = (
         "SELECT *, arrayJoin(slices) AS slice, NOT failed AND score >= 0 AND score <= 1 AS usable, "
-        "multiIf(failed, -1, class != '', toInt8(class = {positive:String}), "
+        "NOT failed AND class != '' AND notEmpty({answers:Array(String)}) "
+        "AND NOT has({answers:Array(String)}, toString(class)) AS strange_class, "
+        "multiIf(failed OR strange_class, -1, class != '', toInt8(class = {positive:String}), "
         "usable, toInt8(score >= {threshold:Float64}), -1) AS predicted, "
         f"if(usable, {_EDGE.format(value='score')}, -1.) AS edge, "
         f"if(usable, -log(greatest(if(truth = 1, score, 1 - score), {SCORE_FLOOR!r})), 0.) AS loss, "
@@ -189,7 +192,6 @@ def _binary(source: str) -> str:
         "predictions": "1",
         "unscored": "NOT failed AND class = '' AND isNaN(score)",
         "out_of_range": "NOT failed AND NOT isNaN(score) AND NOT usable",
-        "strange_class": "0",
         "bad_sum": "0",
     }
     outcomes = {

@@ -40,6 +40,8 @@ class Rules:
     positive: str = ""
     """Two classes: the label, and the class of an event, that the score is the probability of."""
     threshold: float = 0.5
+    answers: tuple[str, ...] = ()
+    """Two classes: all that an event may name, where these are known; of a category the other one is not."""
     classes: tuple[str, ...] = ()
     """More classes, in the contract's order."""
     edges: tuple[float, ...] = ()
@@ -55,7 +57,7 @@ class Rules:
 
     @property
     def shared(self) -> str:
-        """A condition on `id` that holds for the ids that are recorded: labels of others have no prediction here."""
+        """A condition on `id` that holds for the ids that are recorded: labels of others wait for no prediction."""
         return "1" if self.raw_share >= 1 else f"CRC32(id) < {self.raw_share * 2**32!r}"
 
     def windows_of(self, hours: set[int]) -> set[int]:
