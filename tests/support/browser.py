@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -71,7 +71,7 @@ class Look:
         found = self.page.query_selector_all(f"[data-panel][data-state={state}]")
         return [f"{each.get_attribute('data-panel')} {each.inner_text()[:200]}" for each in found]
 
-    def traces(self, panel: int) -> dict[str, list[tuple[object, object]]]:
+    def traces(self, panel: int) -> dict[str, list[tuple[Any, Any]]]:
         """The points of each series that plotly drew in a panel, by the name in the legend."""
         drawn = self.page.evaluate(
             """panel => document.querySelector(`[data-panel="${panel}"] .js-plotly-plot`).data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -46,15 +47,12 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
         "latency_ms": rng.gamma(4.0, 12.0, rows),
         "tokens": rng.poisson(4.0, rows).astype(float),
     }
-    fields = [_numeric(name, each, phi, integer=name == "tokens") for name, each in values.items()]
-    codes = rng.choice(3, rows, p=[0.5, 0.3, 0.2])
-    cells = (*np.bincount(codes, minlength=3).tolist(), 0, 0)
     learned = {name: Phi(value=phi, windows=30, flag="ok") for name in ("3h", "1d")}
-    fields.append(
-        FieldBaseline(
-            name="class", kind="category", categories=CLASSES, slices={"all": SliceCounts(cells=cells, phi=learned)}
-        )
-    )
+    whole: dict[str, Any] = {"edges": np.arange(1.5, 8.5), "integer": True}
+    fields = [
+        numeric_field(name, each, phi=learned, **(whole if name == "tokens" else {})) for name, each in values.items()
+    ]
+    fields.append(class_field("class", CLASSES, rng.choice(3, rows, p=[0.5, 0.3, 0.2]), phi=learned))
     return Baseline(
         model="toy",
         version=version,
@@ -65,18 +63,32 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
     )
 
 
-def _numeric(name: str, values: NDArray[np.float64], phi: float, *, integer: bool) -> FieldBaseline:
-    edges = np.arange(1.5, 8.5) if integer else np.quantile(values, np.arange(1, 10) / 10)
+def numeric_field(
+    name: str, values: NDArray[np.float64], edges: NDArray[np.float64] | None = None, **changes: Any
+) -> FieldBaseline:
+    """What training held of numbers, counted here by plain numpy; between tenths of them by default."""
+    if edges is None:
+        edges = np.quantile(values, np.arange(1, 10) / 10)
     cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)
-    learned = {window: Phi(value=phi, windows=30, flag="ok") for window in ("3h", "1d")}
-    return FieldBaseline(
+    kept = FieldBaseline(
         name=name,
         kind="numeric",
-        integer=integer,
         edges=tuple(edges.tolist()),
         mean=float(values.mean()),
         std=float(values.std()),
-        slices={"all": SliceCounts(cells=tuple(cells.tolist()), phi=learned)},
+        slices={"all": SliceCounts(cells=tuple(cells.tolist()), phi=changes.pop("phi", {}))},
+    )
+    return msgspec.structs.replace(kept, **changes)
+
+
+def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], **counts: Any) -> FieldBaseline:
+    """What training held of categories, by their numbers."""
+    cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
+    return FieldBaseline(
+        name=name,
+        kind="category",
+        categories=tuple(categories),
+        slices={"all": SliceCounts(cells=cells, **counts)},
     )
 
 

@@ -8,8 +8,9 @@ from barograph.contract import Contract, Field, Window
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts
+from sketches.baseline import Baseline, FieldBaseline
 from tests.support.comparing import ReadEvents, Row, one
+from tests.support.outputs import class_field, numeric_field
 
 START_S = 1_789_992_000
 END_S = START_S + 3 * 3600
@@ -20,19 +21,6 @@ FloatArray = NDArray[np.float64]
 
 def contract(*fields: Field) -> Contract:
     return Contract(model="m", pane_s=3600, windows=(Window(3 * 3600, 3600),), fields=fields)
-
-
-def numeric(name: str, edges: FloatArray, values: FloatArray, *, integer: bool = False) -> FieldBaseline:
-    cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)
-    return FieldBaseline(
-        name=name,
-        kind="numeric",
-        integer=integer,
-        edges=tuple(edges.tolist()),
-        mean=float(values.mean()),
-        std=float(values.std()),
-        slices={"all": SliceCounts(cells=tuple(cells.tolist()))},
-    )
 
 
 def baseline(version: str, *fields: FieldBaseline) -> Baseline:
@@ -69,15 +57,9 @@ def test_scores_and_confidence_of_many_classes() -> None:
             answers.append({"scores": known, "class": CLASSES[int(np.nanargmax(row))]})
         told += events(version, answers)
     edges = np.linspace(0.1, 0.9, 9)
-    kept = [numeric(f"scores.{name}", edges, scores["1"][:, i]) for i, name in enumerate(CLASSES)]
-    kept.append(numeric("confidence", edges, scores["1"].max(axis=1)))
-    decided = np.bincount(scores["1"].argmax(axis=1), minlength=3)
-    classes = FieldBaseline(
-        name="class",
-        kind="category",
-        categories=CLASSES,
-        slices={"all": SliceCounts(cells=(*decided.tolist(), 0, 0))},
-    )
+    kept = [numeric_field(f"scores.{name}", scores["1"][:, i], edges) for i, name in enumerate(CLASSES)]
+    kept.append(numeric_field("confidence", scores["1"].max(axis=1), edges))
+    classes = class_field("class", CLASSES, scores["1"].argmax(axis=1))
     fields = [Field(name=each.name, type="float", source=each.name) for each in kept]
     fields.append(Field(name="class", type="category", source="class"))
     rows = ReadEvents(contract(*fields), [baseline("1", *kept, classes), baseline("2", *kept, classes)], told).compare(
@@ -106,7 +88,7 @@ def test_a_number_that_is_the_answer() -> None:
     """Minutes of delay: whole numbers, far from 0, no class."""
     rng = np.random.default_rng(5)
     delays = {"1": rng.normal(1_000.0, 20.0, N).round(), "2": rng.normal(1_005.0, 25.0, N).round()}
-    kept = numeric("score", np.quantile(delays["1"], np.arange(1, 10) / 10), delays["1"], integer=True)
+    kept = numeric_field("score", delays["1"], integer=True)
     told = []
     for version, of_version in delays.items():
         told += events(version, [{"score": int(value)} for value in of_version])
