@@ -70,7 +70,7 @@ class Explanation:
     @property
     def is_named(self) -> bool:
         """Whether it explains nearly all, and judged at least half; or is plain."""
-        return self.is_plain or self.low >= NAMED_SHARE and 2 * self.judged >= self.of
+        return self.is_plain or (self.low >= NAMED_SHARE and 2 * self.judged >= self.of)
 
 
 @dataclass(frozen=True, slots=True)
