@@ -27,8 +27,11 @@ def check_command(
     ],
     contract: Annotated[Path, typer.Option(metavar="FILE", help="The model's contract.", show_default=False)],
     time: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Event times, from which timestamps have their age.")
-    ] = "at",
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Event times, from which timestamps have their age; else `at`.", show_default=False
+        ),
+    ] = None,
     without: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="A column that is no feature, such as an id; repeatable."),

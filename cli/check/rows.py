@@ -30,14 +30,14 @@ class Checked:
 
 
 def check_file(
-    path: Path, contract: Contract, *, at: str = "at", without: Collection[str] = (), sample: int | None = None
+    path: Path, contract: Contract, *, at: str | None = None, without: Collection[str] = (), sample: int | None = None
 ) -> Checked:
     """Hold a Parquet, CSV or Arrow file against a contract; memory is bounded by a batch of rows.
 
     Args:
         path: the file.
         contract: the contract.
-        at: the column of event times.
+        at: the column of event times; without, `at` where there is one.
         without: columns that are no features.
         sample: look at this many rows alone, spread evenly from the first to the last.
 
@@ -49,6 +49,9 @@ def check_file(
     for name in without:
         if name not in names:
             raise LoadError(f"{path} has no column {name!r}, so it cannot be left out; correct --without.")
+    if at is not None and at not in names:
+        raise LoadError(f"{path} has no column {at!r} of event times; correct --time.")
+    at = at or "at"
     read = columns_read(contract, names)
     columns = {*read.values(), *({at} & set(names))} or set(names[:1])
     # Of columns that are unknown the name is all that counts.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from barograph.contract import Window
 from numpy.typing import NDArray
 
+from cli.distribution.notes import damage, notes_of, without_sketch
 from cli.distribution.read import Counted, DistributionError
 from sketches.baseline import QUANTILE_RANKS, FieldBaseline, SliceCounts
 from sketches.bins import PsiBins, bin_labels, judged_against
@@ -128,7 +129,7 @@ def reckon(counted: Counted, wanted: Wanted) -> Distribution:
     sums = {
         name: int(pc.sum(panes.column(name)).as_py()) for name in ("n", "nulls", "invalid", "below", "above", "unseen")
     }
-    notes = _notes(counted)
+    notes = notes_of(counted)
     trained = field.slices.get(judged_against(counted.layout)[counted.slice_index])
     trained = trained if trained is not None and any(trained.cells) else None
     psi = _psi(counted, cells)
@@ -139,11 +140,8 @@ def reckon(counted: Counted, wanted: Wanted) -> Distribution:
         notes += damaged
         valid = sums["n"] - sums["nulls"]
         if (sketch is None or sketch.is_empty) and valid:
-            _refuse_without_sketch(counted, wanted)
-            notes.append(
-                f"no sketch is kept of the slice {counted.asked.slice_name}, so there are no quantiles; name the field "
-                "in the slice's `sketches`"
-            )
+            _refusewithout_sketch(counted, wanted)
+            notes.append(without_sketch(counted.asked.slice_name))
         elif sketch is not None and sketch.n < valid:
             notes.append(
                 f"the sketch holds {sketch.n:,} of {valid:,} values: the other panes have none that can be read"
@@ -185,28 +183,6 @@ def _cells(panes: pa.Table, field: FieldBaseline) -> IntArray:
     return cells
 
 
-def _notes(counted: Counted) -> list[str]:
-    """What people must know of the panes: ends that are cut into, gaps at the ends, and what is still open."""
-    asked, panes = counted.asked, counted.panes
-    starts = panes.column("pane_start").to_numpy().astype(np.int64)
-    ends = starts + panes.column("pane_s").to_numpy().astype(np.int64)
-    pane_s = counted.contract.pane_s
-    notes = []
-    first, last = int(starts[0]), int(ends.max())
-    if first < asked.start_s:
-        notes.append(f"the first pane begins {asked.start_s - first:,} s before the range and is counted whole")
-    if last > asked.end_s:
-        notes.append(f"the last pane ends {last - asked.end_s:,} s after the range and is counted whole")
-    if first - asked.start_s >= pane_s:
-        notes.append("nothing was counted in the range before its first pane")
-    if asked.end_s - last >= pane_s:
-        notes.append("nothing was counted in the range after its last pane")
-    n_open = panes.num_rows - int(pc.sum(panes.column("sealed")).as_py() or 0)
-    if n_open:
-        notes.append(f"panes that are not sealed, so that more events may come: {n_open:,}")
-    return notes
-
-
 def _moments(panes: pa.Table, field: FieldBaseline, valid: int) -> tuple[float | None, ...]:
     """Mean, standard deviation, minimum and maximum; None where panes with values do not keep them."""
     n = panes.column("n").to_numpy().astype(np.float64) - panes.column("nulls").to_numpy().astype(np.float64)
@@ -238,11 +214,7 @@ def _numeric_sketch(panes: pa.Table) -> tuple[NumericSketch | None, list[str]]:
             merged[kind].merge(sketch)
         else:
             merged[kind] = sketch
-    return max(merged.values(), key=lambda sketch: sketch.n, default=None), _damage(damaged)
-
-
-def _damage(panes: int) -> list[str]:
-    return [f"panes whose sketch is damaged and was not opened: {panes:,}"] if panes else []
+    return max(merged.values(), key=lambda sketch: sketch.n, default=None), damage(damaged)
 
 
 def _unseen(panes: pa.Table) -> tuple[UnseenCategories, list[str]]:
@@ -253,10 +225,10 @@ def _unseen(panes: pa.Table) -> tuple[UnseenCategories, list[str]]:
             total.merge(UnseenCategories.from_bytes(data or b""))
         except (EnvelopeError, MixedSketches):
             damaged += 1
-    return total, _damage(damaged)
+    return total, damage(damaged)
 
 
-def _refuse_without_sketch(counted: Counted, wanted: Wanted) -> None:
+def _refusewithout_sketch(counted: Counted, wanted: Wanted) -> None:
     if wanted.bins or wanted.edges or wanted.asks_quantiles:
         raise DistributionError(
             f"Of {counted.asked.field} in the slice {counted.asked.slice_name} only counts on the baseline's bins are "

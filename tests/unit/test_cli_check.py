@@ -151,10 +151,12 @@ def test_the_table_names_field_kind_share_and_rows(capsys: pytest.CaptureFixture
     ]
 
 
-def test_columns_that_are_no_features_can_be_named(check: Check) -> None:
+def test_columns_that_are_no_features_can_be_named(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
     write_parquet(Path("d.parquet"), table(booking=[1] * ROWS, moment=[1] * ROWS))
     assert check("d.parquet", "--without", "booking", "--time", "moment") == (0, {})
     assert run("d.parquet", "--without", "boking") == 2
+    assert run("d.parquet", "--without", "booking", "--time", "momment") == 2
+    assert "d.parquet has no column 'momment' of event times; correct --time." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,25 @@ def test_what_training_never_held_has_no_psi() -> None:
     assert found.psi is None
     assert [share.training for share in found.shares] == [None, None, None]
     assert found.n == sum(share.n for share in found.shares) > 0
+
+
+@pytest.mark.parametrize(
+    ("silent", "told"),
+    [
+        (range(5, 9), ["nothing was counted from 2026-10-24T03:00Z to 2026-10-24T07:00Z"]),
+        (range(5, 6), []),
+        (range(0, 4), ["nothing was counted in the range before its first pane"]),
+    ],
+)
+def test_a_hole_in_the_range_is_told(silent: range, told: list[str]) -> None:
+    contract = Contract(
+        model="m",
+        pane_s=HOUR_S,
+        windows=(Window(DAY_S, HOUR_S),),
+        fields=(Field(name="x", type="float", source="features.x"),),
+    )
+    series = make_series(contract, make_baseline(slots=False))
+    for hour in silent:
+        del series.panes[FROM_S + hour * HOUR_S]
+    found = reckon(counted(series, FROM_S, FROM_S + DAYS * DAY_S), Wanted())
+    assert found.notes == (*told, "no pane has a sketch that can be read, so there are no quantiles")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.special import chdtri
@@ -111,6 +113,44 @@ def test_traffic_that_repeats_itself_is_judged_rightly_with_its_phi() -> None:
     later = 4 * rng.multinomial(400, np.full(10, 0.1), size=2_000)
     assert (psi_verdicts(base, later, [0]).p_value < 0.05).mean() > 0.8
     assert (psi_verdicts(base, later, [0], phi=phi.value).p_value < 0.05).mean() == pytest.approx(0.05, abs=0.025)
+
+
+FULL = 2_000
+"""Events of the windows that φ is learned from."""
+LEVELS = np.full(10, 0.1)
+
+
+def of_few_readings(n: int, count: int) -> np.ndarray:
+    """Weather: a window holds 400 readings however many events see them."""
+    rng = np.random.default_rng([65, n])
+    return rng.multinomial(n, rng.multinomial(400, LEVELS, size=count) / 400)
+
+
+def of_users(n: int, count: int) -> np.ndarray:
+    """Users with five requests each: fewer events are fewer users."""
+    return 5 * np.random.default_rng([66, n]).multinomial(n // 5, LEVELS, size=count)
+
+
+@pytest.mark.parametrize("fewer", [2, 4])
+@pytest.mark.parametrize(("draw", "shrinks"), [(of_few_readings, True), (of_users, False)])
+def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_events_are_thinned(
+    draw: Callable[[int, int], np.ndarray], shrinks: bool, fewer: int
+) -> None:
+    """docs/decisions/0020-phi-of-full-traffic.md."""
+    base = np.full(10, 10**6)
+    _, df, t, n = psi_values(base, draw(FULL, 2_000), [0])
+    phi = learn_phi(t, df, n).value.item()
+    less = draw(FULL // fewer, 4_000)
+    _, df, t, n = psi_values(base, less, [0])
+    thinned = 1.0 + (phi - 1.0) / fewer
+    assert learn_phi(t, df, n).value.item() == pytest.approx(thinned if shrinks else phi, rel=0.08)
+
+    def alarms(phi: float) -> float:
+        return float((psi_verdicts(base, less, [0], phi=phi).p_value < 0.05).mean())
+
+    assert alarms(phi) <= 0.08
+    assert (alarms(thinned) <= 0.08) == shrinks
+    assert alarms(thinned) > (0.04 if shrinks else 0.25)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -174,6 +174,17 @@ def test_text_stands_for_values_where_it_may() -> None:
     ]
 
 
+def test_times_without_a_zone_are_utc_where_all_is_text() -> None:
+    booked = pa.array(["2023-11-14 22:13:20", str(NOW_MS), "soon"])
+    table = with_column("booked_at", booked)
+    [naive] = validate_table(CONTRACT, table)
+    assert (naive.kind, naive.n) == ("type", 3), "a request holds RFC 3339"
+    [found] = validate_table(CONTRACT, table, text_values=True)
+    assert (found.kind, found.rows, found.examples) == ("type", (2,), ("soon",))
+    early = with_column("booked_at", pa.array(["1970-01-01 00:00:00"] * 3))
+    assert [each.kind for each in validate_table(CONTRACT, early, text_values=True)] == ["above"]
+
+
 def test_no_rows_violate_nothing() -> None:
     assert validate_table(CONTRACT, pa.table({"more": pa.array([], pa.int64())})) == []
 

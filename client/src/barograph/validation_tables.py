@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, get_args
@@ -213,7 +214,7 @@ class _Column:
         if field.type == "category":
             self.wrong, self.numbers = _texts(field, values), None
         elif field.type == "timestamp":
-            self.wrong, self.numbers = _times(values)
+            self.wrong, self.numbers = _times(values, text_values)
         elif field.type == "bool":
             self.wrong, self.numbers = _flags(values, text_values), None
         else:
@@ -337,8 +338,8 @@ def _texts(field: Field, values: Any) -> Any:
     return _true(pc.is_finite(values)) if pa.types.is_floating(kind) else _all(values)
 
 
-def _times(values: Any) -> tuple[Any, Any | None]:
-    """Where values are no times, and Unix milliseconds."""
+def _times(values: Any, text_values: bool) -> tuple[Any, Any | None]:
+    """Where values are no times, and Unix milliseconds; text without a zone is a time where all values are text."""
     kind = values.type
     if pa.types.is_null(kind):
         return _none(values), None
@@ -348,7 +349,8 @@ def _times(values: Any) -> tuple[Any, Any | None]:
         return _none(values), _milliseconds(values)
     if pa.types.is_string(kind):
         encoded = values.dictionary_encode()
-        parsed = pa.array([None if t is None else time_ms(t) for t in encoded.dictionary.to_pylist()], pa.float64())
+        read = _moment if text_values else time_ms
+        parsed = pa.array([None if t is None else read(t) for t in encoded.dictionary.to_pylist()], pa.float64())
         moments = parsed.take(encoded.indices)
         return pc.and_(pc.is_null(moments), pc.is_valid(values)), moments
     return _all(values), None
@@ -364,18 +366,13 @@ def _milliseconds(values: Any) -> Any:
 def _event_times(rows: pa.Table, at: str) -> Any | None:
     if at not in rows.column_names:
         return None
-    values = _plain(rows.column(at))
-    if pa.types.is_string(values.type):
-        encoded = values.dictionary_encode()
-        parsed = pa.array([_moment(text) for text in encoded.dictionary.to_pylist()], pa.float64())
-        return parsed.take(encoded.indices)
-    return _times(values)[1]
+    return _times(_plain(rows.column(at)), text_values=True)[1]
 
 
-def _moment(text: str | None) -> float | None:
-    """Event times without a zone are UTC, as everywhere in tables."""
-    if text is None:
-        return None
+def _moment(text: str) -> float | None:
+    """A time that stands in a table as text: without a zone it is UTC, as everywhere in tables; or milliseconds."""
+    if re.match(_NUMBER_TEXT, text):
+        return time_ms(float(text))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,0 +1,454 @@
+"""How often each kind of verdict alarms where nothing has changed, by simulation with fixed seeds.
+
+`python -m tests.reference.false_alarms` prints the table of docs/statistics.md; `tests/property/test_false_alarms.py`
+holds it to what is promised. Baselines, windows and sides are drawn from one distribution each time: counts are
+multinomial, sketches are filled value by value.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+from barograph.contract import SketchKind
+from numpy.typing import NDArray
+from scipy.special import expit, ndtri
+from scipy.stats import poisson
+
+from cli.infer.columns import Texts
+from cli.infer.summarise import summarise_texts
+from sketches.baseline import ALL, QUANTILE_RANKS, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts
+from sketches.bins import RATE_KINDS, PsiBins, RateCells
+from sketches.differences import mean_differences, quantile_differences, rate_differences
+from sketches.distances import STEP_ERROR, STEP_RANKS, QuantileTable, ks_statistics, ks_threshold
+from sketches.layout import IntArray, Layout
+from sketches.levels import Level
+from sketches.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
+from sketches.performance.binary import binary_metrics
+from sketches.performance.bins import score_edges
+from sketches.performance.metric import Metric, difference
+from sketches.performance.number import number_metrics
+from sketches.performance.selective import selective
+from sketches.psi import psi_verdicts
+from sketches.quantiles import exact_quantiles
+from sketches.rates import rate_verdicts
+from sketches.rebin import rebin
+from sketches.sample_ratio import MINOR_ALPHA, anytime_p
+from sketches.season import Season
+from sketches.two_sample import psi_differences
+from streams.scorer.verdicts import levels_of_change
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Rng = np.random.Generator
+
+SIZES = (50, 500, 5_000, 10**6)
+TRAINED = 10**5
+"""Training rows of the baselines."""
+DRAWS = 20_000
+SKETCHES = 200
+KINDS_OF_SKETCHES: tuple[SketchKind, ...] = ("kll", "req")
+LOOKS = 336
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """What came of some draws; None where a kind has no such alarm."""
+
+    doubt: BoolArray | None
+    """Whether p was under 0.05, or an interval or a decision of 95 % called the sides different."""
+    level: BoolArray | None
+    """Whether the level was `minor` or `major`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of verdict, and how often it may alarm."""
+
+    name: str
+    draw: Callable[[Rng, int], Alarms]
+    level: float
+    """Of its level, for every n."""
+    doubt: float = 0.05
+
+
+def alarmed(level: NDArray[np.int8] | NDArray[np.int64]) -> BoolArray:
+    return np.isin(level, (Level.minor, Level.major)).ravel()
+
+
+def at_most(rate: float, draws: int) -> float:
+    """A promised rate, and four standard errors of so many draws."""
+    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
+
+
+# ---------------------------------------------------------------------------------------------------- PSI
+
+TEN = np.array([*[0.099] * 10, 0.01])
+"""Deciles and one per cent null."""
+ZIPF = 1.0 / np.arange(1, 1_001)
+ZIPF_BINS = np.array([*(ZIPF / ZIPF.sum())[:26], (ZIPF / ZIPF.sum())[26:].sum(), 0.0])
+"""Categories of 0.5 % and more, `other`, and a `null` that never comes."""
+TAIL = np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.float64)
+"""Whole numbers, one bin each; the last ones are rare."""
+
+
+def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
+    """Each draw has a baseline of its own."""
+
+    def draw(rng: Rng, n: int) -> Alarms:
+        base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
+        found = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
+        return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+
+    return draw
+
+
+WEEK = 24 * 7
+NIGHT = 2 * 24 + 3
+"""Wednesday, three o'clock."""
+SEASONAL_FIELDS = 500
+
+
+@cache
+def trained_by_the_hour() -> tuple[PsiBins, Season, FloatArray]:
+    """Fields with a season, 5,000 to 20,000 rows an hour of the week; and the shares of the night."""
+    hour = np.arange(WEEK) % 24
+    shares = np.exp(np.outer(0.5 * np.cos(2 * np.pi * (hour - 14) / 24), np.linspace(-1, 1, 10)))
+    shares /= shares.sum(axis=1, keepdims=True)
+    shares = np.concatenate([0.99 * shares, np.full((WEEK, 1), 0.01)], axis=1)
+    rng = np.random.default_rng(20_260)
+    fields = []
+    for i in range(SEASONAL_FIELDS):
+        slots = rng.multinomial(np.where(hour < 6, 5_000, 20_000), shares)
+        fields.append(
+            FieldBaseline(
+                name=f"x{i}",
+                kind="numeric",
+                edges=tuple(float(edge) for edge in range(9)),
+                slots={name: tuple(row) for name, row in zip(SLOT_NAMES, slots.tolist(), strict=True)},
+                slices={ALL: SliceCounts(cells=tuple(slots.sum(axis=0).tolist()))},
+            )
+        )
+    rows = sum(fields[0].slices[ALL].cells)
+    baseline = Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, timezone="UTC", fields=tuple(fields))
+    bins = PsiBins(Layout(baseline))
+    return bins, Season(bins), shares[NIGHT]
+
+
+def psi_by_the_hour(rng: Rng, n: int) -> Alarms:
+    bins, season, shares = trained_by_the_hour()
+    windows = rng.multinomial(n, shares, size=(DRAWS // SEASONAL_FIELDS, SEASONAL_FIELDS)).reshape(
+        DRAWS // SEASONAL_FIELDS, -1
+    )
+    events = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
+    found = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation([NIGHT], events))
+    return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+
+
+# ---------------------------------------------------------------------------------------------------- rates
+
+
+def rate(share: float) -> Callable[[Rng, int], Alarms]:
+    """Null, invalid, out of a range that the contract names: a share of training rows as of the window's."""
+
+    def draw(rng: Rng, n: int) -> Alarms:
+        return rated(rng.binomial(n, share, DRAWS), n, rng.binomial(TRAINED, share, DRAWS))
+
+    return draw
+
+
+def rated(k: IntArray, n: int, base_k: IntArray | int) -> Alarms:
+    found = rate_verdicts(k, n, base_k, TRAINED)
+    return Alarms(found.p_value < 0.05, alarmed(found.level))
+
+
+def beyond_training(rng: Rng, n: int) -> Alarms:
+    """`below` and `above` without a range in the contract: training's extremes are the limits, so it held none."""
+    beyond = 1.0 - rng.random(DRAWS) ** (1.0 / TRAINED)
+    return rated(rng.binomial(n, beyond), n, 0)
+
+
+def errors(rng: Rng, n: int) -> Alarms:
+    """One request in a thousand fails. Training has none that do, so that the level alone says anything."""
+    return Alarms(None, rated(rng.binomial(n, 0.001, DRAWS), n, 0).level)
+
+
+CATEGORY_FIELDS = 200
+
+
+@cache
+def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatArray]:
+    """200 fields of so many values by Zipf's law; and the true share of what each does not keep."""
+    rng = np.random.default_rng([values, int(10 * exponent)])
+    shares = 1.0 / np.arange(1, values + 1) ** exponent
+    shares /= shares.sum()
+    names = np.array([f"{i * 7_919 % 104_729}-{i}" for i in range(values)])
+    fields, unseen = [], []
+    for i in range(CATEGORY_FIELDS):
+        counts = rng.multinomial(TRAINED, shares)
+        seen = np.flatnonzero(counts)
+        codes = np.repeat(np.arange(len(seen), dtype=np.int32), counts[seen])
+        field = summarise_texts(f"c{i}", Texts(codes, tuple(names[seen].tolist()), counts[seen]), []).baseline
+        kept = np.array([int(name.partition("-")[2]) for name in field.categories])
+        fields.append(field)
+        unseen.append(max(0.0, 1.0 - shares[kept].sum()))
+    baseline = Baseline(model="m", version="1", rows=TRAINED, slice_rows={ALL: TRAINED}, fields=tuple(fields))
+    return RateCells(Layout(baseline)), np.array(unseen)
+
+
+def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
+    """What comes is of the same law; what training did not hold or keep is unseen."""
+
+    def draw(rng: Rng, n: int) -> Alarms:
+        cells, share = category_baselines(values, exponent)
+        chosen = cells.kind_index == RATE_KINDS.index("unseen")
+        k = rng.binomial(n, share, (DRAWS // CATEGORY_FIELDS, CATEGORY_FIELDS))
+        found = rate_verdicts(k, n, cells.base_k[chosen], cells.base_n[chosen], base_phi=cells.base_phi[chosen])
+        return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+
+    return draw
+
+
+# ---------------------------------------------------------------------------------------------------- sketches
+
+
+Values = Callable[[Rng, int], NDArray[np.float32]]
+
+
+def normal(rng: Rng, n: int) -> NDArray[np.float32]:
+    return rng.standard_normal(n, np.float32)
+
+
+def tailed(rng: Rng, n: int) -> NDArray[np.float32]:
+    return np.exp(normal(rng, n))
+
+
+def tied(rng: Rng, n: int) -> NDArray[np.float32]:
+    return np.maximum(np.round(2.0 * normal(rng, n)), np.float32(0.0))
+
+
+def sketch_of(values: NDArray[np.float32], kind: SketchKind) -> NumericSketch:
+    """Merged of four, as panes are."""
+    merged = numeric_sketch(False, kind)
+    for quarter in np.array_split(values, 4):
+        sketch = numeric_sketch(False, kind)
+        sketch.update(quarter)
+        merged.merge(sketch)
+    return merged
+
+
+@cache
+def sketches(values: Values, kind: SketchKind, n: int) -> list[NumericSketch]:
+    """Of as many windows as are drawn: at a million values they are what takes long."""
+    rng = np.random.default_rng([SIZES.index(n), KINDS_OF_SKETCHES.index(kind)])
+    return [sketch_of(values(rng, n), kind) for _ in range(SKETCHES)]
+
+
+def ks(values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
+    def draw(rng: Rng, n: int) -> Alarms:
+        quantiles = exact_quantiles(np.sort(values(rng, TRAINED)).astype(float), np.linspace(0, 1, QUANTILE_RANKS))
+        table = QuantileTable(as_sketched(numeric_sketch_type(False, kind), quantiles), TRAINED)
+        windows = sketches(values, kind, n)
+        steps = np.concatenate([sketch.quantiles(STEP_RANKS)[None] for sketch in windows])
+        error = table.error + STEP_ERROR + np.array([sketch.rank_error for sketch in windows])
+        return Alarms(ks_statistics(table, steps) > ks_threshold(n, TRAINED, error), None)
+
+    return draw
+
+
+# ---------------------------------------------------------------------------------------------------- two samples
+
+
+def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
+    """n events on the left, `times` as many on the right."""
+
+    def draw(rng: Rng, n: int) -> Alarms:
+        left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
+        found = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))
+        return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+
+    return draw
+
+
+def psi_of_a_sketch(rng: Rng, n: int) -> Alarms:
+    """The left side is read from its sketch on the bins of the right."""
+    edges = np.quantile(normal(rng, TRAINED), np.arange(1, 10) / 10)
+    left = [rebin(sketch, edges) for sketch in sketches(normal, "kll", n)]
+    right = rng.multinomial(n, np.full(10, 0.1), size=SKETCHES)
+    found = psi_differences(
+        np.stack([each.counts for each in left]), right, [0], noise=np.array([[each.noise] for each in left])
+    )
+    return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))
+
+
+def rates_of_two(share: float) -> Callable[[Rng, int], Alarms]:
+    def draw(rng: Rng, n: int) -> Alarms:
+        found = rate_differences(rng.binomial(n, share, DRAWS), n, rng.binomial(n, share, DRAWS), n)
+        return Alarms(found.p_value < 0.05, alarmed(found.level))
+
+    return draw
+
+
+def means_of_two(rng: Rng, n: int) -> Alarms:
+    """Means and variances of normal values as they are distributed: nothing else of them counts."""
+    mean = rng.standard_normal((2, DRAWS)) / np.sqrt(n)
+    variance = rng.chisquare(n - 1, (2, DRAWS)) / (n - 1)
+    found = mean_differences(n, mean[0], variance[0], n, mean[1], variance[1])
+    return Alarms(found.p_value < 0.05, None)
+
+
+def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
+    """Each window against the next."""
+
+    def draw(_: Rng, n: int) -> Alarms:
+        windows = sketches(values, kind, n)
+        found = [quantile_differences(*pair, [rank]) for pair in pairwise([*windows, windows[0]])]
+        return Alarms(np.array([bool(each.low.item() > 0.0 or each.high.item() < 0.0) for each in found]), None)
+
+    return draw
+
+
+def ratio(rng: Rng, n: int) -> Alarms:
+    """Two arms, n units in all, looked at 336 times or after every unit; the level is that of any look."""
+    looks = min(LOOKS, n)
+    left = rng.binomial(n // looks, 0.5, size=(2_000, looks)).cumsum(axis=1)
+    units = np.stack([left, n // looks * np.arange(1, looks + 1) - left], axis=-1)
+    least = anytime_p(units, [0.5, 0.5]).min(axis=1)
+    return Alarms(least <= 0.05, least <= MINOR_ALPHA)
+
+
+# ---------------------------------------------------------------------------------------------------- performance
+
+
+EDGES = score_edges(0.5)
+WINDOWS = 2_000
+
+
+@cache
+def scored() -> tuple[FloatArray, FloatArray]:
+    """Calibrated scores, 30 % positive: the score of each bin, and the share of negatives and positives there."""
+    odds = np.random.default_rng(1).normal(-1.0, 1.5, 10**6)
+    share = np.bincount(np.searchsorted(EDGES, expit(odds), side="right"), minlength=len(EDGES) + 1) / odds.size
+    bounds = np.concatenate(([0.0], EDGES, [1.0]))
+    score = (bounds[:-1] + bounds[1:]) / 2
+    return score, np.stack([share * (1.0 - score), share * score])
+
+
+def measured(rng: Rng, n: int) -> dict[str, Metric]:
+    score, shares = scored()
+    counts = rng.multinomial(n, shares.ravel(), size=WINDOWS).reshape(WINDOWS, 2, -1)
+    every, positive = counts.sum(axis=1), counts[:, 1]
+    up = score >= 0.5
+    wrong, right = counts[:, 0], counts[:, 1]
+    confusion = np.stack(
+        [right[:, up].sum(axis=1), wrong[:, up].sum(axis=1), right[:, ~up].sum(axis=1), wrong[:, ~up].sum(axis=1)], -1
+    )
+
+    def sums(if_negative: FloatArray, if_positive: FloatArray) -> FloatArray:
+        each = [(wrong * if_negative**power + right * if_positive**power).sum(axis=1) for power in (0, 1, 2)]
+        return np.stack(each, axis=-1).astype(np.float64)
+
+    return binary_metrics(
+        np.stack([every, every * score, positive], axis=-1),
+        confusion,
+        EDGES,
+        log_loss_sums=sums(-np.log1p(-score), -np.log(score)),
+        brier_sums=sums(score**2, (1.0 - score) ** 2),
+    )
+
+
+def errors_of_numbers(rng: Rng, n: int) -> dict[str, Metric]:
+    """Normal errors of 500 steps, so that windows of any size are counts."""
+    error = np.asarray(ndtri((np.arange(500) + 0.5) / 500), np.float64)
+    counts = rng.multinomial(n, np.full(500, 1 / 500), size=WINDOWS).astype(np.float64)
+    powers = [np.ones_like(error), error, np.abs(error), error**2, error**4]
+    return number_metrics(np.stack([counts @ power for power in powers], axis=-1))
+
+
+def performance(metric: str, measure: Callable[[Rng, int], dict[str, Metric]]) -> Callable[[Rng, int], Alarms]:
+    """A window of n labelled predictions against a reference of ten times as many, by the lines of rates."""
+
+    def draw(rng: Rng, n: int) -> Alarms:
+        window, reference = measure(rng, n)[metric], measure(rng, 10 * n)[metric]
+        moved = difference(window, reference)
+        level = levels_of_change(metric, moved, reference, minor=0.01, major=0.05)
+        return Alarms((moved.low > 0.0) | (moved.high < 0.0), alarmed(np.where(window.enough, level, -1)))
+
+    return draw
+
+
+def selection(rng: Rng, n: int) -> Alarms:
+    """Three labels in ten, whatever the score; `level` is whether labels are called selective."""
+    score, shares = scored()
+    every = rng.multinomial(n, shares.sum(axis=0), size=WINDOWS)
+    labels = rng.binomial(every, 0.3)
+    positive = rng.binomial(labels, score)
+    found = selective(
+        np.stack([labels, labels * score, positive], axis=-1), np.stack([every, every * score], axis=-1), EDGES
+    )
+    return Alarms(found.p_value < 0.05, found.selective)
+
+
+# ---------------------------------------------------------------------------------------------------- all of them
+
+
+KINDS = (
+    Kind("PSI of numbers: ten bins, null", psi(TEN), 0.0005),
+    Kind("PSI of categories: Zipf's law", psi(ZIPF_BINS), 0.0005),
+    Kind("PSI of whole numbers with a rare tail", psi(TAIL), 0.0005, doubt=0.08),
+    Kind("PSI against the hour of the week", psi_by_the_hour, 0.0005, doubt=0.06),
+    Kind("rate of 0.1 %: null, invalid, below, above", rate(0.001), 0.001),
+    Kind("rate of 2 %", rate(0.02), 0.05),
+    Kind("rate of 30 %", rate(0.3), 0.05),
+    Kind("below, above: limits are training's extremes", beyond_training, 0.0005),
+    Kind("unseen: 10,000 values by Zipf's law, 1,000 kept", unseen(10**4, 1.0), 0.05),
+    Kind("unseen: 900 values, all kept that came", unseen(900, 1.5), 0.05),
+    Kind("errors: 0.1 % against none", errors, 0.001),
+    Kind("KS of normal values, KLL", ks(normal, "kll"), 0.0),
+    Kind("KS of a long tail, REQ", ks(tailed, "req"), 0.0),
+    Kind("KS of whole numbers, KLL", ks(tied, "kll"), 0.0),
+    Kind("two samples, PSI", psi_of_two(TEN, 1), 0.002),
+    Kind("two samples, PSI, the right ten times the left", psi_of_two(TAIL, 10), 0.002, doubt=0.0525),
+    Kind("two samples, PSI, the left from its sketch", psi_of_a_sketch, 0.002),
+    Kind("two samples, rate of 2 %", rates_of_two(0.02), 0.05),
+    Kind("two samples, rate of 30 %", rates_of_two(0.3), 0.05),
+    Kind("two samples, mean", means_of_two, 0.0),
+    Kind("two samples, median, KLL", quantiles_of_two(0.5, normal, "kll"), 0.0),
+    Kind("two samples, p99, REQ", quantiles_of_two(0.99, tailed, "req"), 0.0),
+    Kind("ratio of arms, 336 looks", ratio, MINOR_ALPHA),
+    Kind("accuracy against the reference", performance("accuracy", measured), 0.05),
+    Kind("auc against the reference", performance("auc", measured), 0.05),
+    Kind("brier against the reference", performance("brier", measured), 0.05),
+    Kind("log_loss against the reference", performance("log_loss", measured), 0.05),
+    Kind("mae against the reference", performance("mae", errors_of_numbers), 0.05),
+    Kind("rmse against the reference", performance("rmse", errors_of_numbers), 0.05, doubt=0.07),
+    Kind("bias against the reference", performance("bias", errors_of_numbers), 0.05),
+    Kind("selective labels", selection, 0.001),
+)
+
+
+def simulate(kind: Kind, n: int) -> Alarms:
+    return kind.draw(np.random.default_rng([KINDS.index(kind), n]), n)
+
+
+def rows() -> Iterator[str]:
+    """The table in Markdown: per kind and n the shares of p < 0.05 and of `minor` or `major`, in per cent."""
+    yield "| kind | " + " | ".join(f"n = {n:,}" for n in SIZES) + " |"
+    yield "|---|" + "--:|" * len(SIZES)
+    for kind in KINDS:
+        found = [simulate(kind, n) for n in SIZES]
+        yield f"| {kind.name} | " + " | ".join(f"{_share(each.doubt)} / {_share(each.level)}" for each in found) + " |"
+
+
+def _share(alarms: BoolArray | None) -> str:
+    return "–" if alarms is None else f"{100 * alarms.mean():.2g}"
+
+
+if __name__ == "__main__":
+    for row in rows():
+        sys.stdout.write(row + "\n")
+        sys.stdout.flush()
