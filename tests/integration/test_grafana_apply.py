@@ -243,6 +243,20 @@ def test_somebody_who_saves_between_our_look_and_our_write_is_not_overwritten(ap
     assert (stored["dashboard"]["title"], stored["dashboard"]["panels"][-1]["title"]) == ("Fleet", "Mine")
 
 
+def test_somebody_who_saves_the_data_source_meanwhile_is_not_overwritten(applied: StubGrafana) -> None:
+    def save_first(stub: StubGrafana, answer: Callable[[], Answer]) -> Answer:
+        repoint(stub.state)
+        return answer()
+
+    settings = {**bundle().data_source["jsonData"], "port": 8443}
+    wanted = bundle(data_source={**bundle().data_source, "jsonData": settings})
+    applied.faults = {1: save_first}
+    done = apply(applied, wanted)
+    assert [finding.item.kind for finding in done.left] == ["data source"]
+    stored = applied.state.sources["barograph"]["jsonData"]
+    assert (stored["host"], stored["port"]) == ("elsewhere", 8123)
+
+
 def test_what_has_our_name_and_is_not_ours_is_left_until_it_is_to_be_taken_over(stub: StubGrafana) -> None:
     wanted = bundle()
     mine = {"title": "Fleet of ships", "panels": [], "uid": "barograph-fleet"}
