@@ -274,6 +274,50 @@ def test_what_has_our_name_and_is_not_ours_is_left_until_it_is_to_be_taken_over(
     assert_settled(stub, wanted)
 
 
+def test_a_contact_point_of_another_type_under_our_name_is_somebodys(stub: StubGrafana) -> None:
+    point = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
+    stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {})
+    done = apply(stub)
+    assert [finding.item.label for finding in done.left] == ["contact point tickets (webhook)"]
+    assert [found["type"] for found in stub.state.points if found["name"] == "tickets"] == ["email"]
+    apply(stub, overwrite=True)
+    assert [found["type"] for found in stub.state.points if found["name"] == "tickets"] == ["webhook"]
+    assert_settled(stub)
+
+
+def test_integrations_of_one_name_are_told_apart(stub: StubGrafana) -> None:
+    def points(url: str) -> tuple[dict[str, Any], ...]:
+        return (
+            {"uid": "a", "name": "both", "type": "slack", "settings": {"url": "s3cret", "title": url}},
+            {"uid": "b", "name": "both", "type": "webhook", "settings": {"url": url}},
+            {"uid": "c", "name": "both", "type": "webhook", "settings": {"url": "http://third"}},
+        )
+
+    wanted = bundle(contact_points=(*bundle().contact_points, *points("http://x")))
+    apply(stub, wanted)
+    assert {found["uid"]: found["type"] for found in stub.state.points if found["name"] == "both"} == {
+        "a": "slack",
+        "b": "webhook",
+        "c": "webhook",
+    }
+    assert_settled(stub, wanted)
+    stub.writes.clear()
+    changed = bundle(contact_points=(*bundle().contact_points, *points("http://y")))
+    apply(stub, changed)
+    assert [write for write in stub.writes if write != LEDGER] == [
+        "PUT v1/provisioning/contact-points/a",
+        "PUT v1/provisioning/contact-points/b",
+    ]
+    assert_settled(stub, changed)
+
+
+def test_names_with_slashes_are_one_part_of_an_address(stub: StubGrafana) -> None:
+    wanted = bundle(rule_groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),), mute_timings=(), route=None)
+    apply(stub, wanted)
+    assert list(stub.state.groups) == [("barograph", "a/b/../c (every 5m)")]
+    assert_settled(stub, wanted)
+
+
 def test_a_data_source_under_our_uid_that_is_not_ours_stops_everything(stub: StubGrafana) -> None:
     other = {"uid": "barograph", "name": "Other", "type": "prometheus", "access": "proxy"}
     stub.state.answer("POST", ["datasources"], {}, other, {})
@@ -395,7 +439,7 @@ def test_a_ledger_that_is_lost_is_made_anew_without_touching_anything(applied: S
         ({"dashboards": (dashboard("a", "A"), dashboard("a", "B"))}, "The dashboard 'a' is meant for Grafana twice"),
         ({"rule_groups": (group("g", {**rule("x", "t"), "uid": "é"}),)}, "A rule for Grafana has the uid 'é'"),
         ({"rule_groups": (group("a", rule("x", "t")), group("b", rule("x", "t")))}, "The rule 'x' is meant"),
-        ({"rule_groups": (group("a/b", rule("x", "t")),)}, "cannot be part of an address"),
+        ({"rule_groups": (group("..", rule("x", "t")),)}, "cannot be part of an address"),
         ({"route": {"receiver": "tickets"}}, "has no object_matchers"),
         ({"mute_timings": ({"time_intervals": []},)}, "A mute timing for Grafana has the name None"),
     ],

@@ -109,8 +109,8 @@ def _refuse_names(what: str, names: Sequence[str | None]) -> None:
     for name in names:
         if not name or len(name) > 190:
             raise ApplyError(f"A {what} for Grafana has the name {name!r}: write 1 to 190 characters.")
-        if what == "rule group" and ("/" in name or name.strip(".") == ""):
-            raise ApplyError(f"The {what} {name!r} cannot be part of an address of Grafana: leave out / and mere dots.")
+        if name in (".", ".."):
+            raise ApplyError(f"The {what} {name!r} cannot be part of an address of Grafana: give it another name.")
     _refuse_repeats(what, names)
 
 
