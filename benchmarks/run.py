@@ -18,12 +18,13 @@ from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
 from benchmarks.publishing import measure_publisher
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
+from benchmarks.scoring import measure_scoring
 from benchmarks.workload import SEED, make_workload
 from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Profile:
     live_s: int
     calls: int
     rows: int
+    scored: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000)
+FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000)
 
 
 def main() -> int:
@@ -94,6 +96,8 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
         measure_publisher(world, workload, figures, calls=profile.calls, rows=profile.rows)
     if "latency" in sections:
         measure_latency(world, figures, seconds=profile.live_s)
+    if "scoring" in sections:
+        measure_scoring(world, figures, predictions=profile.scored)
 
 
 def _profile(world: World, profile: Profile, path: Path) -> None:

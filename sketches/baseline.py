@@ -55,7 +55,9 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     below: int = 0
     above: int = 0
     singletons: int = 0
-    """Categories seen once: the Good–Turing estimate of unseen values is singletons / rows."""
+    """Rows of kept categories that would be unseen had training lacked the row itself: the categories seen once, and
+    where not all are kept those that are so by one row. With the rows that are unseen in training they are what is
+    expected to be unseen later (Good–Turing, by leaving one out)."""
     phi: dict[str, Phi] = {}
     """By window name."""
 

@@ -132,8 +132,8 @@ class RateCells:
     """The rates of all groups of one baseline: shares of events that are null, invalid, out of range, unseen.
 
     A numeric field has `below` and `above` where it has that limit; a category field has `unseen`, expected
-    at (rows of categories that are not kept + f₁) / m, where f₁ counts the categories that training held once
-    (Good–Turing).
+    at (rows of categories that are not kept + f₁) / m, where f₁ counts the rows of categories that are kept by one
+    row: where all are kept, those that training held once (Good–Turing).
 
     Attributes:
         slice_index: Row of the layout of each group, shape (G,).
@@ -141,11 +141,13 @@ class RateCells:
         kind_index: Index into `RATE_KINDS` of each group, shape (G,).
         base_k: Training rows that count, shape (G,).
         base_n: All training rows of the slice, shape (G,); at least 1.
+        base_phi: By how much base_k varies more than a count of independent rows, shape (G,); 1 but for `unseen`.
     """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         rows: list[tuple[int, int, int, int, int, int]] = []
+        phi: list[float] = []
         baseline, judged = layout.baseline, judged_against(layout)
         for row, column, field, counts in _trained(layout):
             n = baseline.slice_rows[judged[row]]
@@ -163,6 +165,8 @@ class RateCells:
                     found.append(("above", tail + 2, counts.above))
             for kind, cell, k in found:
                 rows.append((row, column, RATE_KINDS.index(kind), row * layout.width + cell, k, n))
+                phi.append(_unseen_phi(field, counts) if kind == "unseen" else 1.0)
+        self.base_phi: FloatArray = np.array(phi, dtype=np.float64)
         table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
         self.slice_index: IntArray = table[0]
         self.field_index: IntArray = table[1]
@@ -249,6 +253,29 @@ def _bins_of(field: FieldBaseline, cells: IntArray) -> tuple[IntArray, IntArray]
     order = np.concatenate((kept, others, everything[-2:]))
     sizes = np.concatenate((np.ones(len(kept), dtype=np.int64), [len(others) + 1, 1]))
     return order, sizes
+
+
+def _unseen_phi(field: FieldBaseline, counts: SliceCounts) -> float:
+    """By how much the rows that are expected to be unseen vary more than independent rows do, at least 1.
+
+    With k rows that are not kept or kept by one row, the expected share k/m differs from what is unseen later by a
+    variance of (k(1 − k/m) + Σ c(c − 1))/m², over the c rows of each category that is kept by two rows; where training
+    held all values that is Good–Turing's f₁(1 − f₁/m) + 2f₂. Read as kept by two rows are those with up to one row more
+    than any that is kept by one.
+
+    Source: Good (1953), Biometrika 40, 237–264; the variance: Esty (1983), Annals of Statistics 11, 905–912.
+    """
+    rows, expected = sum(counts.cells), counts.cells[-2] + counts.singletons
+    binomial = expected * (1.0 - expected / rows) if rows else 0.0
+    whole = np.array(field.slices[ALL].cells[:-2], dtype=np.int64)
+    rarest = np.argsort(whole, kind="stable")
+    # Those that are kept by one row are the rarest, so many that they hold the singletons.
+    last = int(np.searchsorted(np.cumsum(whole[rarest]), field.slices[ALL].singletons))
+    if binomial <= 0.0 or field.slices[ALL].singletons == 0 or last == len(whole):
+        return 1.0
+    by_two = rarest[last + 1 :][whole[rarest[last + 1 :]] <= whole[rarest[last]] + 1]
+    held = np.array(counts.cells, dtype=np.int64)[by_two]
+    return 1.0 + float((held * (held - 1)).sum()) / binomial
 
 
 def _phi(layout: Layout, slice_index: IntArray, field_index: IntArray, window: str) -> FloatArray:

@@ -42,7 +42,7 @@ class Differences:
     p_value: FloatArray
     """Of no difference; NaN for quantiles, which have an interval alone."""
     df: FloatArray
-    """Welch's degrees of freedom; 1 for rates, 0 for quantiles."""
+    """Welch's degrees of freedom; 0 for rates and quantiles."""
 
 
 def mean_differences(
@@ -161,7 +161,7 @@ def rate_differences(
         low=low,
         high=high,
         p_value=fisher_p(np.rint(k / f), np.rint(m / f), np.rint(j / g), np.rint(n / g)),
-        df=np.ones(size.shape),
+        df=np.zeros(size.shape),
         level=level,
     )
 

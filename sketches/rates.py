@@ -1,8 +1,9 @@
 """Rates (null, invalid, below, above, unseen, errors): change against the baseline, and level.
 
 δ = window rate − baseline rate, with Newcombe's 95 % interval and Fisher's exact p. Overdispersion φ divides the
-window's counts, never its rates; the baseline is unscaled. The level asks for both size and certainty: p alone
-would page on one null in 1,000 against 0 of 10⁵.
+window's counts, never its rates; the baseline's are unscaled but for `unseen`, whose expected rate is an estimate that
+varies more than a count does. The level asks for both size and certainty: p alone would page on one null in 1,000
+against 0 of 10⁵.
 
 Source: Wilson (1927); Newcombe (1998), Statistics in Medicine 17, 873–890, method 10.
 """
@@ -85,6 +86,7 @@ def rate_verdicts(
     base_n: ArrayLike,
     *,
     phi: ArrayLike = 1.0,
+    base_phi: ArrayLike = 1.0,
     minor: ArrayLike = 0.01,
     major: ArrayLike = 0.05,
 ) -> RateVerdicts:
@@ -97,27 +99,29 @@ def rate_verdicts(
     Args:
         k: the window's events that count, 0 ≤ k ≤ n.
         n: all events of the window.
-        base_k: training rows that count; for `unseen` the categories seen once (Good–Turing).
+        base_k: training rows that count; for `unseen` those that are expected to be so (`sketches.bins.RateCells`).
         base_n: all training rows.
         phi: overdispersion of field, slice and window length, at least 1.
+        base_phi: of the baseline's counts, at least 1.
         minor: where `minor` begins, a change as a share (0.01 is one point).
         major: where `major` begins, above `minor`.
 
     Raises:
         ValueError: if a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
     """
-    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, minor, major))
-    hits, rows, base_hits, base_rows, phis, minors, majors = np.broadcast_arrays(*arrays)
+    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, base_phi, minor, major))
+    hits, rows, base_hits, base_rows, phis, base_phis, minors, majors = np.broadcast_arrays(*arrays)
     for what, part, whole in (("window", hits, rows), ("baseline", base_hits, base_rows)):
         if not np.all((part >= 0.0) & (part <= whole)):
             raise ValueError(f"a {what} count is not a part of its rows: 0 ≤ k ≤ n must hold")
-    if not np.all(phis >= 1.0):
+    if not (np.all(phis >= 1.0) and np.all(base_phis >= 1.0)):
         raise ValueError("φ, the overdispersion, must be at least 1")
     if not np.all((minors > 0.0) & (minors < majors)):
         raise ValueError("the minor line of a rate must be above 0 and below its major line")
 
     k_phi, n_phi = hits / phis, rows / phis
-    _, low, high = newcombe(k_phi, n_phi, base_hits, base_rows)
+    base_k_phi, base_n_phi = base_hits / base_phis, base_rows / base_phis
+    _, low, high = newcombe(k_phi, n_phi, base_k_phi, base_n_phi)
     rate, baseline_rate = _rate(hits, rows), _rate(base_hits, base_rows)
     z2 = _z(CONFIDENCE) ** 2
     known = (rows > 0.0) & (base_rows > 0.0)
@@ -134,7 +138,7 @@ def rate_verdicts(
         delta=delta,
         low=low,
         high=high,
-        p_value=fisher_p(np.rint(k_phi), np.rint(n_phi), np.rint(base_hits), np.rint(base_rows)),
+        p_value=fisher_p(np.rint(k_phi), np.rint(n_phi), np.rint(base_k_phi), np.rint(base_n_phi)),
         level=level,
         enough=enough,
     )

@@ -4,6 +4,7 @@ Pairs of values are compared, and where they differ the reason is looked for amo
 practice. An explanation is a rule that predicts the served value from the recomputed one; it is *named* only where
 it predicts nearly all mismatches that it can judge: the lower end of Wilson's 95 % interval of that share is at
 least 95 %, which takes 73 mismatches that are all explained. Otherwise the best candidate is told with its share.
+Where one side is null, however few there are, that is null handling: it needs no proof.
 
 Mismatches are judged in two parts: those where one side is null, and those where both sides hold a value; so a field
 that is served in other units and with zeros for nulls shows both. Rules that know the time (a lag, another window,
@@ -48,6 +49,8 @@ class Explanation:
     """Mismatches that it could judge."""
     of: int
     """Mismatches of its part."""
+    is_plain: bool = False
+    """Whether its kind is what the mismatches are, and no guess at what made them: one side is null."""
 
     @property
     def share(self) -> float:
@@ -66,8 +69,8 @@ class Explanation:
 
     @property
     def is_named(self) -> bool:
-        """Whether it explains nearly all, and judged at least half."""
-        return self.low >= NAMED_SHARE and 2 * self.judged >= self.of
+        """Whether it explains nearly all, and judged at least half; or is plain."""
+        return self.is_plain or self.low >= NAMED_SHARE and 2 * self.judged >= self.of
 
 
 @dataclass(frozen=True, slots=True)

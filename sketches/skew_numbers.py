@@ -104,9 +104,10 @@ def _null_rule(pairs: Pairs, recomputed: FloatArray) -> Explanation:
             count,
             n,
             n,
+            is_plain=True,
         )
     told = f"{other} is null where {side} has a value"
-    return Explanation("null handling", told, len(values), n, n)
+    return Explanation("null handling", told, len(values), n, n, is_plain=True)
 
 
 def _typical(value: float, recomputed: FloatArray) -> str:

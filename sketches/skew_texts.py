@@ -128,8 +128,10 @@ def _null_rule(pairs: Counter[Pair], show: bool) -> Explanation:
         side, other = other, side
     value, count = filled.most_common(1)[0]
     if count >= NAMED_SHARE * filled.total() and count > 1:
-        return Explanation("null handling", f"{side} is {_quoted(value, show)} where {other} is null", count, n, n)
-    return Explanation("null handling", f"{other} is null where {side} has a value", filled.total(), n, n)
+        told = f"{side} is {_quoted(value, show)} where {other} is null"
+        return Explanation("null handling", told, count, n, n, is_plain=True)
+    told = f"{other} is null where {side} has a value"
+    return Explanation("null handling", told, filled.total(), n, n, is_plain=True)
 
 
 def _rules(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:

@@ -22,7 +22,7 @@ from warehouse.errors import WarehouseBusy, WarehouseError, translate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Address", "Client", "WarehouseBusy", "WarehouseError", "connect"]
+__all__ = ["Address", "Answer", "Client", "WarehouseBusy", "WarehouseError", "connect"]
 
 CONNECT_TIMEOUT_S = 5
 DEFAULT_TIMEOUT_S = 60
@@ -61,6 +61,17 @@ class Address:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query gave, by columns."""
+
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    """ClickHouse's names of the columns' types."""
+    columns: list[list[Any]]
+    """One list a column, all of one length."""
 
 
 class Client:
@@ -107,6 +118,22 @@ class Client:
         """
         with self._translated("answer a query"):
             return self._driver.query_arrow(sql, parameters=_bound(parameters), use_strings=True)
+
+    def ask(self, sql: str, *, settings: Mapping[str, str | int]) -> Answer:
+        """Run a query that somebody else wrote, under settings that bound it, and return its columns with their names.
+
+        Args:
+            sql: the query, as it is.
+            settings: of ClickHouse, for this query alone: `readonly`, `max_execution_time`, ….
+
+        Raises:
+            WarehouseBusy: ClickHouse cannot answer now.
+            WarehouseError: the query is refused.
+        """
+        with self._translated("answer a query"):
+            found = self._driver.query(sql, settings=dict(settings), column_oriented=True)
+            columns = [list(column) for column in found.result_columns] or [[] for _ in found.column_names]
+            return Answer(tuple(found.column_names), tuple(kind.name for kind in found.column_types), columns)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns no rows; rows are inserted with `insert`, which has the settings for it.

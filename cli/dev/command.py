@@ -6,6 +6,7 @@ import dataclasses
 import signal
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cli.dev.page import PAGE_PORT, open_page
 from cli.errors import CommandError
 from cli.options import ConfigOption
 from cli.run import ClockName
@@ -43,13 +45,18 @@ def dev_command(
         ClockName | None,
         typer.Option(help="As in `barograph run`: replay for history, live otherwise.", show_default=False),
     ] = None,
+    page_port: Annotated[
+        int | None,
+        typer.Option(help=f"Where the dashboards are shown; else {PAGE_PORT}, or a free port.", show_default=False),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.
 
     For development on one machine: everything listens on loopback only and asks for no password. Data and logs are in
     the folder .barograph (or BAROGRAPH_HOME) and stay between runs. Other commands in the same folder find the stack
-    by themselves. A processor that ends is started again.
+    by themselves. A processor that ends is started again. The dashboards that Grafana is given are shown in the
+    browser.
 
     Examples:
         barograph dev
@@ -64,11 +71,14 @@ def dev_command(
         stack.reset()
         _say(console, f"The data in {stack.root} was deleted.")
     _say(console, "Starting Apache Kafka and the ClickHouse engine; the first time their parts are fetched.")
-    with stack:
+    with stack, ExitStack() as stopping:
         settings = _settings(config, clock, stack)
         done = _apply(settings, _contracts(contracts))
         processors = _processors(settings, stack)
+        page = stopping.enter_context(open_page(settings, page_port))
         _introduce(console, settings, stack, done, processors)
+        _say(console, f"Dashboards  {page.url}")
+        _say(console, "`barograph status` and `barograph query` in this folder find it. Ctrl-C ends everything.")
         # Before this a Ctrl-C breaks off what is being started, from now on it is noticed and obeyed in order.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -130,7 +140,6 @@ def _introduce(
     _say(console, f"ClickHouse  {stack.addresses.clickhouse_url}  database {settings.warehouse.database}")
     _say(console, f"Processors  {', '.join(processor.name for processor in processors)}, clock {settings.clock}")
     _say(console, f"Logs        {stack.log_dir}")
-    _say(console, "`barograph status` and `barograph query` in this folder find it. Ctrl-C ends everything.")
 
 
 def _supervise(console: Console, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:

@@ -93,7 +93,8 @@ def summarise_numbers(
 
 def summarise_texts(name: str, texts: Texts, dimensions: Sequence[Dimension]) -> Summary:
     """Choose the categories of a field, most frequent first and equals by name, and count its training values."""
-    kept = texts.by_frequency()[:MAX_CATEGORIES]
+    ordered = texts.by_frequency()
+    kept = ordered[:MAX_CATEGORIES]
     frozen = FieldBaseline(name=name, kind="category", categories=tuple(texts.values[code] for code in kept), slices={})
     ready = FieldCells(frozen)
     # Code −1, null, reads the last entry.
@@ -104,13 +105,29 @@ def summarise_texts(name: str, texts: Texts, dimensions: Sequence[Dimension]) ->
         return partial(count_categories, ready, cells[rows].astype(np.int32))
 
     counted = _count_slices(cells.size, dimensions, assign)
-    once = np.append(texts.counts == 1, False)[texts.codes]
+    once = np.append(_kept_by_one_row(texts, ordered), False)[texts.codes]
     singletons = {ALL: int(np.count_nonzero(once))}
     for dimension in dimensions:
         names = dimension.slice_names
         found = np.bincount(dimension.codes[once], minlength=len(names)).tolist()
         singletons.update(zip(names, found, strict=True))
     return Summary(_with_counts(frozen, counted, singletons), cells)
+
+
+def _kept_by_one_row(texts: Texts, ordered: Sequence[int]) -> NDArray[np.bool_]:
+    """Which categories would not be kept if training lacked one of their rows, shape (len(values),).
+
+    Where all are kept, those that occur once. Where more are, also those that would then come after the first of the
+    others: what is kept was chosen for being frequent in training, and is a little less so ever after.
+    """
+    if len(ordered) <= MAX_CATEGORIES:
+        return np.equal(texts.counts, 1)
+    counts, values = texts.counts.tolist(), texts.values
+    first_left = (-counts[ordered[MAX_CATEGORIES]], values[ordered[MAX_CATEGORIES]])
+    found = np.zeros(len(values), dtype=np.bool_)
+    for code in ordered[:MAX_CATEGORIES]:
+        found[code] = (1 - counts[code], values[code]) > first_left
+    return found
 
 
 def is_whole(ordered: FloatArray) -> bool:

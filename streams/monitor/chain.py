@@ -125,6 +125,11 @@ class Chain:
         mark = min(marks)
         return mark if mark >= ENDED_MS else mark - out_of_order_ms
 
+    def has_ended(self, model: str) -> bool:
+        """Whether the replay of a model has ended, so that no event is expected at all."""
+        mark = self.watermark_ms(model, 0)
+        return mark is not None and mark >= ENDED_MS
+
     def lost_offsets(self, start_ms: int, end_ms: int, out_of_order_ms: int) -> int:
         """How many lost offsets may have held events of [start, end)."""
         return sum(loss.offsets for loss in self.losses if loss.overlaps(start_ms, end_ms, out_of_order_ms))

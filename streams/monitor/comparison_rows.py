@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sketches.differences import Differences
 from sketches.layout import IntArray
 from sketches.levels import LEVEL_NAMES, Level
+from streams.monitor.sides import Kind
 
 FloatArray = NDArray[np.float64]
 Columns = dict[str, Any]
@@ -49,7 +50,7 @@ class Windows:
     """The windows of one pair, and what all of its rows say alike."""
 
     model: str
-    kind: str
+    kind: Kind
     left: str
     right: str
     window: Window

@@ -29,11 +29,11 @@ _LEVELS = pa.array(LEVEL_NAMES)
 _SEASONS = pa.array(["none", "hour_of_week"])
 
 
-def window_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray:
-    """Sum windows, shape (len(ends_s), n_slices, width); `ends_s` ascends."""
+def window_counts(series: Series, window: Window, ends_s: list[int], slices: slice = slice(None)) -> IntArray:
+    """Sum windows, shape (len(ends_s), n_slices, width), of all slices or some; `ends_s` ascends."""
     step = step_s(series.contract, window)
     first = ends_s[0] - window.length_s
-    steps = series.stack(first, ends_s[-1], step)
+    steps = series.stack(first, ends_s[-1], step, slices)
     total = np.zeros((len(steps) + 1, *steps.shape[1:]), dtype=np.int64)
     np.cumsum(steps, axis=0, out=total[1:])
     last = (np.array(ends_s) - first) // step
@@ -252,9 +252,8 @@ class _Batch:
         kinds = pa.array(RATE_KINDS).take(pa.array(cells.kind_index[where[1]]))
         names = self.field_names(cells.field_index)
         phi = cells.phi(self.window.name)
-        return self._rate_columns(
-            where, cells.slice_index, names, kinds, k[where], n[where], cells.base_k, cells.base_n, phi
-        )
+        base = (cells.base_k, cells.base_n, cells.base_phi)
+        return self._rate_columns(where, cells.slice_index, names, kinds, k[where], n[where], base, phi)
 
     def error_rates(self) -> Columns:
         """Failed predictions, against none: training has no requests that fail."""
@@ -266,8 +265,8 @@ class _Batch:
         kinds = pa.array([ERROR_KIND] * len(where[0]), pa.string())
         rows = np.full(layout.n_slices, max(layout.baseline.rows, 1), dtype=np.int64)
         zeros = np.zeros(layout.n_slices, dtype=np.int64)
-        phi = np.ones(layout.n_slices)
-        return self._rate_columns(where, slice_index, names, kinds, k[where], n[where], zeros, rows, phi)
+        one = np.ones(layout.n_slices)
+        return self._rate_columns(where, slice_index, names, kinds, k[where], n[where], (zeros, rows, one), one)
 
     def _rate_columns(
         self,
@@ -277,13 +276,14 @@ class _Batch:
         kinds: pa.Array,
         k: IntArray,
         n: IntArray,
-        base_k: IntArray,
-        base_n: IntArray,
+        base: tuple[IntArray, IntArray, NDArray[np.float64]],
         phi: NDArray[np.float64],
     ) -> Columns:
+        """`base` are the groups' training rows that count, all of them, and what they vary by."""
         g = where[1]
         lines = self.series.contract.rate_lines
-        found = rate_verdicts(k, n, base_k[g], base_n[g], phi=phi[g], minor=lines.minor, major=lines.major)
+        base_k, base_n, base_phi = (values[g] for values in base)
+        found = rate_verdicts(k, n, base_k, base_n, phi=phi[g], base_phi=base_phi, minor=lines.minor, major=lines.major)
         columns = self.common((where[0], g), slice_index, names)
         columns |= {
             "kind": kinds,

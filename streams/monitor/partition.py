@@ -9,20 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import structlog
-from barograph.contract import SECONDS_PER_HOUR, Window
+from barograph.contract import Window
 from numpy.typing import NDArray
 
 from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
-from streams.monitor.compare import Judged, compare
-from streams.monitor.describe import describe
-from streams.monitor.judge import judge
+from streams.monitor.memory import PANE_BUDGET_BYTES, Memory
 from streams.monitor.model import ModelState, SeriesKey
-from streams.monitor.numbers import summary_reader
 from streams.monitor.rollups import Rollups, mark_sealed, touch
 from streams.monitor.rows import (
     MAX_MS,
@@ -32,13 +27,12 @@ from streams.monitor.rows import (
     silent_columns,
     volume_columns,
 )
-from streams.monitor.series import Compiled, Pane, Series
-from streams.monitor.sides import arm_sides, compared_ends, in_order, version_sides
-from streams.monitor.store import Store, Writes, restore_panes, restore_volume
-from streams.monitor.summaries import over_budget
+from streams.monitor.series import Series
+from streams.monitor.store import Store, Writes
 from streams.monitor.tallied import add_tallies
+from streams.monitor.verdicts import Verdicts
 from streams.monitor.violations import violation_columns
-from streams.monitor.windows import all_ends, ends_covering, last_end_s, reach_s, step_s, uses_hours
+from streams.monitor.windows import all_ends, ends_covering, last_end_s
 from streams.records import Part, Progress, RecordError, Tally
 from streams.registry import Registry
 from streams.topics import parts_partition
@@ -48,10 +42,6 @@ log = structlog.get_logger()
 RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
-PANE_BUDGET_BYTES = 512 * 1024 * 1024
-"""How much the panes of one partition of `parts` may take in memory once they are written."""
-SUMMARIES_OF_BUDGET = 4
-"""Which part of the panes' budget merged sketches may take beside them: one in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +71,9 @@ class PartitionState:
     ) -> None:
         self._partition, self._n_partitions = partition, n_partitions
         self._parts_topic_id = parts_topic_id
-        self._store, self._registry = store, registry
+        self._registry = registry
         self._live, self._write_s, self._revise_s, self._clock = live, write_s, revise_s, clock
-        self._budget_bytes = budget_bytes
         self._models: dict[str, ModelState] = {}
-        self._compiled: dict[str, Compiled] = {}
         # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
         self._chain, self._epoch = store.load_chain(partition, parts_topic_id)
         self._done = self._chain.newest_pos()
@@ -93,7 +81,9 @@ class PartitionState:
         self._written_s = clock()
         self._tallied: list[tuple[Tally, int]] = []
         """What is not written yet, each with its `pos`."""
-        self._rollups = Rollups(partition, store, self._series, self._have, revise_s, clock)
+        self._memory = Memory(store, registry, budget_bytes)
+        self._verdicts = Verdicts(self._chain, self._memory, registry, clock)
+        self._rollups = Rollups(partition, store, self._memory.series, self._memory.have, revise_s, clock)
         self.late_events = 0
 
     # ---------------------------------------------------------------------------------------------- records
@@ -106,7 +96,7 @@ class PartitionState:
         state = self._model(part.model)
         if state is None:
             return Dead(offset, f"no contract of model {part.model} is applied")
-        series = self._series(state, part.version, part.baseline_id)
+        series = self._memory.series(state, part.version, part.baseline_id)
         if series is None:
             return Dead(offset, f"no baseline {part.baseline_id} is applied")
         end_s = part.pane_start_s + part.pane_s
@@ -115,7 +105,7 @@ class PartitionState:
         if pos > self._done:
             try:
                 series.check(part)
-                pane = self._pane(state, series, part.pane_start_s)
+                pane = self._memory.pane(state, series, part.pane_start_s)
                 changed = series.merge(pane, part, pos, late=late)
             except RecordError as error:
                 return Dead(offset, str(error))
@@ -195,65 +185,8 @@ class PartitionState:
         if contract is None:
             return None
         state = self._models[model] = ModelState(contract)
-        self._load(model, state)
+        self._memory.load(state)
         return state
-
-    def _load(self, model: str, state: ModelState) -> None:
-        contract = state.contract
-        state.sealed_until_s = self._store.sealed_until_s(model)
-        if state.sealed_until_s is None:
-            state.loaded_from_s = 0
-        else:
-            reach = reach_s(contract, hours=False)
-            first = (state.sealed_until_s - reach) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-            state.loaded_from_s = max(0, first)
-        for (version, baseline_id), first_s in self._store.first_panes_s(model).items():
-            series = self._series(state, version, baseline_id)
-            if series is not None:
-                series.first_s = first_s
-        self._restore(model, state, state.loaded_from_s, 1 << 32)
-
-    def _restore(self, model: str, state: ModelState, start_s: int, end_s: int) -> None:
-        """Load panes that start in [start, end) and are not held."""
-        volume = None
-        for found in self._store.load_panes(model, start_s, end_s):
-            series = self._series(state, found.version, found.baseline_id)
-            if series is None:
-                continue
-            fresh: dict[int, Pane] = dict(series.panes)
-            restore_panes(series, found.table, fresh)
-            new = {at: pane for at, pane in fresh.items() if at not in series.panes}
-            if volume is None:
-                volume = self._store.load_volume(model, start_s, end_s)
-            restore_volume(series, volume, new)
-            series.panes.update(new)
-            for at in new:
-                # What is loaded may hold more than the sum did: another process may have written it meanwhile.
-                series.hours.pop(at // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
-                series.summaries.touch(at)
-        state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
-
-    def _series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
-        key = (version, baseline_id)
-        series = state.series.get(key)
-        if series is None:
-            layout = self._registry().layouts.get(baseline_id)
-            if layout is None:
-                return None
-            compiled = self._compiled.get(baseline_id)
-            if compiled is None:
-                compiled = self._compiled[baseline_id] = Compiled.of(layout)
-            series = state.series[key] = Series(version, baseline_id, compiled, state.contract)
-        return series
-
-    def _pane(self, state: ModelState, series: Series, start_s: int) -> Pane:
-        pane = series.panes.get(start_s)
-        if pane is None and (start_s < state.loaded_from_s or start_s in state.set_down):
-            self._restore(state.contract.model, state, start_s, start_s + 1)
-            pane = series.panes.get(start_s)
-        if pane is None:
-            pane = series.panes[start_s] = series.empty_pane(start_s)
-        return pane
 
     # ---------------------------------------------------------------------------------------------- sealing
 
@@ -266,7 +199,7 @@ class PartitionState:
         if until is None or before is None or until <= before:
             return False
         state.sealed_until_s = until
-        self._pick_up(state, before, until)
+        self._memory.pick_up(state, before, until)
         silent = range(before, until, contract.pane_s)
         for key, series in self._judged_series(state):
             for start_s in silent:
@@ -277,12 +210,13 @@ class PartitionState:
             empty = [at for at, held in zip(silent, holds.tolist(), strict=True) if held and at not in series.panes]
             if empty:
                 writes.volume.append(silent_columns(series, empty, self._partition, pos))
-        self._close_hours(state, before, until)
+        mark_sealed(state, before, until)
+        self._memory.close_hours(state, before, until)
         for window, ends in all_ends(contract, before, until):
             for key, series in self._judged_series(state):
                 always = self._holds(contract.model, key, np.array(ends) - contract.pane_s)
-                self._judge(state, series, window, list(ends), pos, writes, always=always)
-            self._compare(state, window, list(ends), pos, writes)
+                self._verdicts.judge(state, series, window, list(ends), pos, writes, always=always)
+            self._verdicts.compare(state, window, list(ends), pos, writes)
         return True
 
     def _sealable_s(self, state: ModelState) -> int | None:
@@ -310,7 +244,7 @@ class PartitionState:
         reach = max((window.length_s for window in state.contract.windows), default=state.contract.pane_s)
         before = max(first, until_s - reach)
         state.sealed_until_s = until_s
-        self._pick_up(state, first, before)
+        self._memory.pick_up(state, first, before)
         for series in state.series.values():
             for start_s, pane in series.panes.items():
                 if start_s < before:
@@ -334,7 +268,7 @@ class PartitionState:
         for version in registry.baselines.get(state.contract.model, {}):
             history, _ = registry.effective(state.contract.model, version)
             for entry in history:
-                self._series(state, version, entry.baseline_id)
+                self._memory.series(state, version, entry.baseline_id)
         return sorted(state.series.items())
 
     def _holds(self, model: str, key: SeriesKey, starts_s: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -347,94 +281,6 @@ class PartitionState:
                 held |= (starts_s >= begin) & (starts_s < end)
         return held
 
-    # ---------------------------------------------------------------------------------------------- judging
-
-    def _judge(
-        self,
-        state: ModelState,
-        series: Series,
-        window: Window,
-        ends_s: list[int],
-        pos: int,
-        writes: Writes,
-        *,
-        always: NDArray[np.bool_] | None = None,
-    ) -> None:
-        self._ensure(state, window, ends_s)
-        lost = self._lost(state, window, ends_s)
-        whole = self._whole(state, series, window, np.array(ends_s))
-        if always is None:
-            always = np.zeros(len(ends_s), dtype=bool)
-        now_ms = int(self._clock() * 1000)
-        drift, rates = judge(series, window, ends_s, lost, whole, pos, now_ms, always=always)
-        have = partial(self._have_described, state)
-        distances = describe(series, window, ends_s, lost, whole, pos, now_ms, have)
-        for rows, into in ((drift, writes.drift), (rates, writes.rates), (distances, writes.distances)):
-            if rows is not None:
-                into.append(rows)
-
-    def _compare(self, state: ModelState, window: Window, ends_s: list[int], pos: int, writes: Writes) -> None:
-        """Compare versions and arms of a model, of windows whose series are judged."""
-        ends = compared_ends(window, ends_s)
-        if not ends:
-            return
-        contract = state.contract
-        every = in_order(self._registry(), contract.model, state.series.values())
-        versions, arms = version_sides(every), arm_sides(contract, every)
-        if len(versions) < 2 and len(arms) < 2:
-            return
-        self._ensure(state, window, ends)
-        first_s = min((series.first_s for series in every if series.first_s is not None), default=None)
-        judged = Judged(
-            contract,
-            window,
-            np.array(ends),
-            self._lost(state, window, ends),
-            self._recorded(state, first_s, window, np.array(ends)),
-            pos,
-            int(self._clock() * 1000),
-        )
-        rows = compare(judged, versions, arms, summary_reader(window, partial(self._have_described, state)))
-        if rows is not None:
-            writes.comparisons.append(rows)
-
-    def _ensure(self, state: ModelState, window: Window, ends_s: list[int]) -> None:
-        """Have in memory what windows of one length are summed from."""
-        if step_s(state.contract, window) > state.contract.pane_s:
-            self._ensure_hours(state, ends_s[0] - window.length_s, ends_s[-1])
-        else:
-            self._ensure_panes(state, ends_s[0] - window.length_s)
-            self._pick_up(state, ends_s[0] - window.length_s, ends_s[-1])
-
-    def _lost(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
-        out_of_order_ms = state.contract.out_of_order_s * 1000
-        return np.array(
-            [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
-            dtype=np.float64,
-        )
-
-    def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which windows lie within the record of a series, and not over the change to another baseline."""
-        whole = self._recorded(state, series.first_s, window, ends_s)
-        spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
-        if spans:
-            starts_s = ends_s - window.length_s
-            whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
-        return whole
-
-    def _recorded(
-        self, state: ModelState, first_s: int | None, window: Window, ends_s: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Which windows lie within a record: not before its first event, not beyond the end of a replay."""
-        if first_s is None:
-            return np.zeros(len(ends_s), dtype=bool)
-        whole: NDArray[np.bool_] = ends_s - window.length_s >= first_s
-        if self._has_ended(state):
-            last_s = max(state.pane_starts(), default=None)
-            if last_s is not None:
-                whole &= ends_s <= last_s + state.contract.pane_s
-        return whole
-
     def _touch(self, state: ModelState, series: Series, pane_start_s: int, offset: int) -> None:
         contract = state.contract
         until = state.sealed_until_s or 0
@@ -442,7 +288,7 @@ class PartitionState:
             for end in ends_covering(window, pane_start_s, contract.pane_s, until):
                 state.awaiting.setdefault(((series.version, series.baseline_id), window, end), offset)
         # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
-        touch(state, series, pane_start_s, offset, ended=self._has_ended(state))
+        touch(state, series, pane_start_s, offset, ended=self._chain.has_ended(state.contract.model))
 
     def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
         now = self._clock()
@@ -457,79 +303,13 @@ class PartitionState:
         for (series_key, window), ends in due.items():
             by_window.setdefault(window, set()).update(ends)
             for run in _runs(ends, window):
-                self._judge(state, state.series[series_key], window, run, pos, writes)
+                self._verdicts.judge(state, state.series[series_key], window, run, pos, writes)
         for window, touched in by_window.items():
             for run in _runs(sorted(touched), window):
-                self._compare(state, window, run, pos, writes)
+                self._verdicts.compare(state, window, run, pos, writes)
         if len(state.revised_s) > 10_000:
             state.revised_s = {k: at for k, at in state.revised_s.items() if now - at < self._revise_s}
         return bool(due)
-
-    # ---------------------------------------------------------------------------------------------- hours
-
-    def _ensure_panes(self, state: ModelState, start_s: int) -> None:
-        """Have in memory all panes from a moment on: a late event revises a window that begins before them."""
-        if start_s < state.loaded_from_s:
-            self._restore(state.contract.model, state, max(0, start_s), state.loaded_from_s)
-            state.loaded_from_s = max(0, start_s)
-
-    def _pick_up(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have in memory again what was set down of [start, end)."""
-        some = [at for at in state.set_down if start_s <= at < end_s]
-        if some:
-            self._restore(state.contract.model, state, min(some), max(some) + 1)
-
-    def _ensure_hours(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have the sums of all hours of [start, end), from panes in memory or in the warehouse."""
-        for start in range(start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, end_s, SECONDS_PER_HOUR):
-            if all(start in series.hours for series in state.series.values()):
-                continue
-            if start < state.loaded_from_s:
-                self._restore(state.contract.model, state, start, start + SECONDS_PER_HOUR)
-            self._pick_up(state, start, start + SECONDS_PER_HOUR)
-            for series in state.series.values():
-                if start not in series.hours:
-                    series.hours[start] = self._hour(series, start)
-
-    def _have(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have all panes of [start, end) in memory."""
-        if start_s < state.loaded_from_s:
-            self._restore(state.contract.model, state, start_s, end_s)
-        self._pick_up(state, start_s, end_s)
-
-    def _has_ended(self, state: ModelState) -> bool:
-        """Whether history has ended, so that no event is expected at all."""
-        mark = self._chain.watermark_ms(state.contract.model, state.contract.out_of_order_s * 1000)
-        return mark is not None and mark >= ENDED_MS
-
-    def _have_described(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have in memory all panes of [start, end), and the sums of the hours that loading them dropped."""
-        self._have(state, start_s, end_s)
-        if uses_hours(state.contract):
-            first = -(-start_s // SECONDS_PER_HOUR) * SECONDS_PER_HOUR
-            for series in state.series.values():
-                for start in range(first, end_s - SECONDS_PER_HOUR + 1, SECONDS_PER_HOUR):
-                    if start not in series.hours:
-                        series.hours[start] = self._hour(series, start)
-
-    def _hour(self, series: Series, start_s: int) -> Any:
-        total = series.layout.empty_counts()
-        for at in range(start_s, start_s + SECONDS_PER_HOUR, series.contract.pane_s):
-            pane = series.panes.get(at)
-            if pane is not None:
-                total += pane.counts
-        return total
-
-    def _close_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
-        mark_sealed(state, before_s, until_s)
-        if not uses_hours(state.contract):
-            return
-        first = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-        last = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-        self._pick_up(state, first, last)
-        for series in state.series.values():
-            for start in range(first, last, SECONDS_PER_HOUR):
-                series.hours[start] = self._hour(series, start)
 
     # ---------------------------------------------------------------------------------------------- writing
 
@@ -538,10 +318,10 @@ class PartitionState:
         for state in self._models.values():
             for series in state.series.values():
                 self._collect_series(state, series, writes)
-            self._rollups.collect(state, writes, ended=self._has_ended(state))
-            self._forget(state)
+            self._rollups.collect(state, writes, ended=self._chain.has_ended(state.contract.model))
+            self._memory.forget(state)
             self._collect_progress(state, writes, pos, now_ms)
-        self._set_down()
+        self._memory.set_down(self._models.values())
         add_tallies(writes, self._tallied, self._partition)
         self._tallied = []
         writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
@@ -566,41 +346,6 @@ class PartitionState:
             self._rollups.collect_open(state, series, dirty, writes)
         for pane in dirty:
             pane.dirty = False
-
-    def _forget(self, state: ModelState) -> None:
-        """Drop written panes and hours that no window ahead needs."""
-        if state.sealed_until_s is None:
-            return
-        contract = state.contract
-        keep = (state.sealed_until_s - reach_s(contract, hours=False)) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-        keep_hours = state.sealed_until_s - reach_s(contract, hours=True)
-        if keep <= state.loaded_from_s and not state.awaiting:
-            keep = max(keep, state.loaded_from_s)
-        for series in state.series.values():
-            for start in [at for at, pane in series.panes.items() if at < keep and not pane.dirty]:
-                del series.panes[start]
-            for start in [at for at in series.hours if at < keep_hours and at not in series.dirty_hours]:
-                del series.hours[start]
-            series.summaries.forget(series, state.sealed_until_s)
-        state.loaded_from_s = max(state.loaded_from_s, keep)
-
-    def _set_down(self) -> None:
-        """Drop written panes beyond the budget, those furthest ahead first: they are needed last."""
-        held = [
-            (start, state, series)
-            for state in self._models.values()
-            for series in state.series.values()
-            for start, pane in series.panes.items()
-            if not pane.dirty
-        ]
-        total = sum(series.panes[start].n_bytes for start, _, series in held)
-        held.sort(key=lambda entry: entry[0])
-        while held and total > self._budget_bytes:
-            start, state, series = held.pop()
-            total -= series.panes.pop(start).n_bytes
-            state.set_down.add(start)
-        every = [series.summaries for state in self._models.values() for series in state.series.values()]
-        over_budget(every, self._budget_bytes // SUMMARIES_OF_BUDGET)
 
     def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
         contract = state.contract

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
-from barograph.contract import Contract, SketchKind
+from barograph.contract import SECONDS_PER_HOUR, Contract, SketchKind
 from numpy.typing import NDArray
 
 from sketches.bins import PsiBins, RateCells
@@ -222,10 +222,11 @@ class Series:
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:
         pane.counts[rows, columns] += counts
         self.summaries.touch(pane.start_s)
-        hour = self.hours.get(pane.start_s // 3600 * 3600)
+        start_s = pane.start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        hour = self.hours.get(start_s)
         if hour is not None:
             hour[rows, columns] += counts
-            self.dirty_hours.add(pane.start_s // 3600 * 3600)
+            self.dirty_hours.add(start_s)
 
     def _merged_sketches(self, pane: Pane, part: Part, rows: NDArray[np.bool_]) -> list[bytes]:
         merged = []
@@ -397,6 +398,15 @@ class Series:
         if self._kinds is None or self._kinds[0] is not self.contract:
             self._kinds = self.contract, {field.name: field.sketch for field in self.contract.fields}
         return self._kinds[1].get(name, "kll")
+
+    def hour_counts(self, start_s: int) -> IntArray:
+        """The sum of the panes in memory of one hour, shape (n_slices, width)."""
+        total = self.layout.empty_counts()
+        for at in range(start_s, start_s + SECONDS_PER_HOUR, self.contract.pane_s):
+            pane = self.panes.get(at)
+            if pane is not None:
+                total += pane.counts
+        return total
 
     def stack(self, start_s: int, end_s: int, step_s: int, slices: slice = slice(None)) -> IntArray:
         """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.

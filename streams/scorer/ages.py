@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 
+SPREAD = 24
+"""At so many points of a window its predictions are taken to be made."""
 LEARNED_DAYS = 60
 """The curve is learned from windows that passed the horizon within so many days, and from younger ones."""
 
@@ -35,6 +38,32 @@ class Ages:
             return np.where(age_s >= self.horizon_s, 1.0, np.nan)
         share = self.curve.maturity(age_s)
         return np.where(age_s >= self.horizon_s, 1.0, np.where(share.enough, share.value, np.nan))
+
+    def come(self, ages: Sequence[float], age_s: FloatArray, length_s: float) -> FloatArray:
+        """Of the labels that take from one age to the next, the share that has come in each window.
+
+        The predictions of a window are of different age, spread evenly over its length; within the time from one age
+        to the next labels come by the learned curve.
+
+        Args:
+            ages: ascending, in seconds, shape (K,); the first share is that of the labels up to the first age.
+            age_s: of the youngest prediction of each window, shape (W,).
+            length_s: of the windows.
+
+        Returns:
+            Shape (W, K), falling with K.
+        """
+        ends = np.array([0.0, *ages])
+        own = (age_s[:, None] + length_s * (np.arange(SPREAD) + 0.5) / SPREAD)[..., None]
+        reached, marks = (own, ends) if self.curve is None else (self._by_curve(own), self._by_curve(ends))
+        rise = np.diff(marks)
+        part = np.clip((reached - marks[:-1]) / np.where(rise > 0.0, rise, 1.0), 0.0, 1.0)
+        come: FloatArray = np.where(rise > 0.0, part, own >= ends[1:]).mean(axis=1)
+        return come
+
+    def _by_curve(self, age_s: FloatArray) -> FloatArray:
+        assert self.curve is not None
+        return self.curve.maturity(age_s).value
 
     def is_mature(self, age_s: ArrayLike) -> NDArray[np.bool_]:
         """Whether the contract's share has come by an age, or nothing more is awaited."""

@@ -33,8 +33,36 @@ class Dense:
     """Labelled rows, shape (W, n_bins, 3) or (W, K, n_bins, 3)."""
     every: FloatArray
     """All predictions, shape (W, n_bins, 2) or (W, K, n_bins, 2)."""
-    quantiles: FloatArray
-    """Of numbers the quantiles of |error|, shape (W, ranks)."""
+    errors: FloatArray
+    """Of numbers the labelled rows by |error|, shape (W, sizes)."""
+    sizes: FloatArray
+    """|error| of each of these bins, ascending: its middle, in ratio."""
+
+    def mixed(self, rows: IntArray, parts: FloatArray) -> Dense:
+        """Sums of the labelled rows of several windows, each taken in a part; predictions are those of the last.
+
+        Args:
+            rows: which windows make each sum, shape (V, K).
+            parts: of each of them, shape (V, K).
+        """
+        last = rows[:, -1]
+        sums = (
+            sum(parts[:, k].reshape(-1, *[1] * (part.ndim - 1)) * part[rows[:, k]] for k in range(rows.shape[1]))
+            for part in (self.confusion, self.sums, self.hist, self.errors)
+        )
+        confusion, totals, hist, errors = (np.asarray(each, np.float64) for each in sums)
+        labelled = np.rint((parts * self.labelled[rows]).sum(axis=1)).astype(np.int64)
+        return Dense(self.predictions[last], labelled, confusion, totals, hist, self.every[last], errors, self.sizes)
+
+    def error_quantiles(self) -> FloatArray:
+        """Quantiles of |error| at `ERROR_RANKS`, shape (W, ranks); NaN where there are no rows."""
+        below = np.cumsum(self.errors, axis=1)
+        found = np.full((len(below), ERROR_RANKS.size), np.nan)
+        # Of rank 0 is the least error that is held, of rank 1 the greatest.
+        ranks = np.clip(ERROR_RANKS, 1e-12, 1 - 1e-12)
+        for i in np.flatnonzero(self.errors.any(axis=1)):
+            found[i] = self.sizes[np.searchsorted(below[i], ranks * below[i, -1])]
+        return found
 
 
 def dense(rules: Rules, rows: pa.Table) -> Dense:
@@ -43,9 +71,10 @@ def dense(rules: Rules, rows: pa.Table) -> Dense:
     predictions, labelled = (_numbers(rows, name).astype(np.int64) for name in ("predictions", "labelled"))
     confusion = _fixed(rows, "confusion", n, {"binary": 4, "classes": len(rules.classes) ** 2, "number": 0}[rules.kind])
     sums = _fixed(rows, "sums", n, 5 if rules.kind == "number" else 6)
-    empty = np.zeros((n, 0, 3))
+    none = np.zeros((n, 0))
     if rules.kind == "number":
-        return Dense(predictions, labelled, confusion, sums, empty, empty, _quantiles(rows, sums[:, 0]))
+        empty = np.zeros((n, 0, 3))
+        return Dense(predictions, labelled, confusion, sums, empty, empty, *_errors(rows))
     n_bins = len(rules.edges) + 1
     classes = max(1, len(rules.classes))
     at = (np.repeat(np.arange(n), _lengths(rows, "bins")), _flat(rows, "bins").astype(np.int64))
@@ -55,23 +84,17 @@ def dense(rules: Rules, rows: pa.Table) -> Dense:
     if rules.kind == "classes":
         cells = cells.reshape(n, classes, n_bins, 5)
         confusion = confusion.reshape(n, classes, classes)
-    return Dense(predictions, labelled, confusion, sums, cells[..., :3], cells[..., 3:], np.zeros((n, 0)))
+    return Dense(predictions, labelled, confusion, sums, cells[..., :3], cells[..., 3:], none, np.zeros(0))
 
 
-def _quantiles(rows: pa.Table, counted: FloatArray) -> FloatArray:
-    """Quantiles of |error| at `ERROR_RANKS`: the middle, in ratio, of the bin that holds the rank."""
-    found = np.full((rows.num_rows, ERROR_RANKS.size), np.nan)
-    lengths = _lengths(rows, "bins")
-    ends = np.cumsum(lengths)
-    signed, counts = _flat(rows, "bins").astype(np.int64), _flat(rows, "bin_labelled")
-    for i in np.flatnonzero(counted > 0):
-        own = slice(int(ends[i] - lengths[i]), int(ends[i]))
-        bins, place = np.unique(np.abs(signed[own]), return_inverse=True)
-        below = np.cumsum(np.bincount(place, counts[own]))
-        chosen = bins[np.searchsorted(below, ERROR_RANKS * below[-1] * (1 - 1e-12))]
-        middle = np.exp((chosen - ERROR_ZERO + 0.5) * np.log(ERROR_STEP))
-        found[i] = np.where(chosen == 0, 0.0, middle)
-    return found
+def _errors(rows: pa.Table) -> tuple[FloatArray, FloatArray]:
+    """Labelled rows of each window by |error|, and its size in each of the bins that any of them holds."""
+    window = np.repeat(np.arange(rows.num_rows), _lengths(rows, "bins"))
+    bins, place = np.unique(np.abs(_flat(rows, "bins").astype(np.int64)), return_inverse=True)
+    cell = window * bins.size + place
+    counts = np.bincount(cell, _flat(rows, "bin_labelled"), rows.num_rows * bins.size)
+    middle = np.exp((bins - ERROR_ZERO + 0.5) * np.log(ERROR_STEP))
+    return counts.reshape(rows.num_rows, bins.size).astype(np.float64), np.where(bins == 0, 0.0, middle)
 
 
 def _numbers(rows: pa.Table, name: str) -> NDArray[Any]:

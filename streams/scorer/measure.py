@@ -46,7 +46,7 @@ def figures(rules: Rules, state: Dense) -> dict[Name, Figure]:
     """Measure windows."""
     if rules.kind == "number":
         rows = state.sums[:, 0].astype(np.int64)
-        found = number_metrics(state.sums, state.quantiles)
+        found = number_metrics(state.sums, state.error_quantiles())
         return {(name, ""): Figure(metric, rows) for name, metric in found.items()}
     edges = np.array(rules.edges)
     sums = {"log_loss_sums": state.sums[:, :3], "brier_sums": state.sums[:, 3:]}

@@ -6,28 +6,26 @@ something new. So a pass that is broken off anywhere is repeated from the marks,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from barograph.contract import Contract, format_duration
 
 from streams.registry import Registry
 from streams.scorer import ages as label_ages
 from streams.scorer.ages import LEARNED_DAYS, Ages
-from streams.scorer.reference import REFERENCE_S, References, ages_of
-from streams.scorer.rules import breaks_of, by_dimensions, dimensions_at
-from streams.scorer.verdicts import Judge, breaks_promise
+from streams.scorer.chunks import chunks, cut, slices
+from streams.scorer.freeze import Freezer
+from streams.scorer.reference import References
+from streams.scorer.rules import breaks_of, dimensions_at
+from streams.scorer.verdicts import Judge
 from streams.scorer.windows import DAY_S, Now, lengths, start_of, starts_between
 from warehouse.client import Client
 from warehouse.scoring import arrivals, results, state
 from warehouse.scoring.arrivals import Marks, Seen
 from warehouse.scoring.rules import Rules
 
-ROWS_AT_ONCE = 2_000_000
-"""So many predictions are joined by one statement, and a window more: what bounds its memory."""
 WINDOWS_AT_ONCE = 200
 """So many windows are judged at once, …"""
 SAME_SHARE = 1e-3
@@ -76,13 +74,17 @@ class ModelScorer:
     immature: dict[int, set[int]] = field(default_factory=dict)
     """Windows, by length, whose labels were not mature when they were judged."""
     references: References | None = None
-    refused: set[str] = field(default_factory=set)
-    """Versions whose first week is no reference."""
     ages: Ages | None = None
     """As they were learned last."""
     newest_ms: int = 0
+    judge_since_s: int | None = None
+    """Windows from then on are judged anew, since a reference was frozen that they were not held against."""
     check: Callable[[], None] = lambda: None
     """Called between statements: raises to break the pass off."""
+
+    def __post_init__(self) -> None:
+        """Make what freezes references; it keeps which weeks are none."""
+        self.freezer = Freezer(self.rules)
 
     @classmethod
     def start(
@@ -104,6 +106,8 @@ class ModelScorer:
         for length_s in lengths(contract, rules.window_s):
             made.unjudged[length_s] = set(starts_between(until_s, now.second, length_s))
             made.immature[length_s] = known.get(format_duration(length_s), set())
+        if results.frozen_since(client, rules, row.updated_at):
+            made.judge_since_s = min(state.first_windows(client, rules).values(), default=None)
         return made
 
     def move_marks(self) -> None:
@@ -127,7 +131,7 @@ class ModelScorer:
         changed, arrived = (set[int](), 0) if looked is None else self._arrive(client, looked, now_ms)
         touched = self.rules.windows_of(changed) | self.open
         ended, still_open = now.split(touched, self.rules.window_s)
-        for windows in self._chunks(client, ended, breaks_of(registry, contract.model)):
+        for windows in chunks(client, self.rules, ended, breaks_of(registry, contract.model)):
             self.check()
             dimensions = dimensions_at(contract, registry, windows[0])
             state.score_windows(client, self.rules, dimensions, windows, now_ms)
@@ -142,11 +146,11 @@ class ModelScorer:
         rules = self.rules
         came = arrivals.look_at_predictions(client, rules, looked.predictions, looked.predictions_later)
         changed = {hour for hour, seen in came.seen.items() if self.seen.get(hour) != seen}
-        for hours in _cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
+        for hours in cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
             self.check()
             arrivals.note_hours(client, rules, looked.predictions, hours)
         repeats = set()
-        for hours in _cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
+        for hours in cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
             self.check()
             repeats |= arrivals.spread_labels(
                 client, rules, looked.predictions, hours, found_on=now_ms // (DAY_S * 1000)
@@ -157,16 +161,6 @@ class ModelScorer:
         self.seen, self.seen_labels = came.seen, labels.seen
         self.later = (came.later, labels.later)
         return changed, came.rows + labels.rows
-
-    def _chunks(self, client: Client, windows: set[int], breaks: list[int]) -> Iterator[list[int]]:
-        """Cut windows into what one statement counts, each of one set of baselines; those without rows fall out."""
-        for group in by_dimensions(windows, breaks):
-            rows: dict[int, int] = {}
-            for part in _slices(group, 1000):
-                for hour, n in arrivals.rows_by_hour(client, self.rules, self.rules.hours_of(part)).items():
-                    start = start_of(hour, self.rules.window_s)
-                    rows[start] = rows.get(start, 0) + n
-            yield from _cut(rows.keys(), rows, ROWS_AT_ONCE)
 
     # ------------------------------------------------------------------------------------------ what it shows
 
@@ -189,20 +183,34 @@ class ModelScorer:
             waiting = self.immature.get(length_s, set())
             due[length_s] = ended | self._mature(waiting, length_s, now)
             self.immature[length_s] = waiting | ended
-        if not any(due.values()):
+        if not any(due.values()) and self.judge_since_s is None:
             return 0
-        self._freeze(client, contract, registry, self.ages, now, now_ms)
+        self._freeze(client, contract, registry, now, now_ms)
         assert self.references is not None
+        if self.judge_since_s is not None:
+            for length_s, windows in due.items():
+                windows |= now.split(starts_between(self.judge_since_s, now.second, length_s), length_s)[0]
         judge = Judge(contract, self.rules, self.ages, self.references, now)
         revised = 0
         for length_s, windows in due.items():
-            for starts in _slices(sorted(windows), max(1, min(WINDOWS_AT_ONCE, STATE_S // length_s))):
+            for starts in slices(sorted(windows), max(1, min(WINDOWS_AT_ONCE, STATE_S // length_s))):
                 self.check()
                 found = state.merged(client, self.rules, length_s, starts)
                 columns = judge.rows(length_s, found, now_ms)
                 revised += results.revise(client, contract.model, format_duration(length_s), columns)
             self.immature[length_s] -= self._mature(self.immature[length_s], length_s, now)
+        self.judge_since_s = None
         return revised
+
+    def _freeze(self, client: Client, contract: Contract, registry: Registry, now: Now, now_ms: int) -> None:
+        """Freeze what can be; then everything since is judged anew, so that it does not matter when that was."""
+        if self.references is None:
+            self.references = References(self.rules, results.references(client, self.rules))
+        self.freezer.check = self.check
+        since_s = self.freezer.freeze(client, contract, registry, self.references.versions, now, now_ms)
+        if since_s is not None:
+            self.references = References(self.rules, results.references(client, self.rules))
+            self.judge_since_s = min(each for each in (since_s, self.judge_since_s) if each is not None)
 
     def _mature(self, windows: set[int], length_s: int, now: Now) -> set[int]:
         """Those of some windows (starts) whose labels are mature."""
@@ -219,69 +227,6 @@ class ModelScorer:
         if row is not None and _differ(row["shares"], results.last_maturity(client, self.rules)):
             results.write_maturity(client, row)
         return ages
-
-    def _freeze(
-        self, client: Client, contract: Contract, registry: Registry, ages: Ages, now: Now, now_ms: int
-    ) -> None:
-        """Freeze the reference of each version whose first week has matured."""
-        if self.references is None:
-            self.references = References(self.rules, results.references(client, self.rules))
-        for version, first_s in state.first_windows(client, self.rules).items():
-            end_s = first_s + REFERENCE_S
-            if version in self.references.versions or version in self.refused:
-                continue
-            if not now.ended(first_s, REFERENCE_S) or not ages.is_mature(now.age_s(end_s)):
-                continue
-            rows = self._reference(client, contract, registry, version, first_s, now_ms)
-            if rows is None:
-                self.refused.add(version)
-            else:
-                results.write_references(client, rows)
-                self.references = References(self.rules, results.references(client, self.rules))
-
-    def _reference(
-        self, client: Client, contract: Contract, registry: Registry, version: str, first_s: int, now_ms: int
-    ) -> list[dict[str, Any]] | None:
-        """Count the first week of a version at each age of its labels; None where it is no reference.
-
-        That is where its raw rows are gone, or where it breaks what the contract promises: the best that is known of
-        it would then be that it is bad.
-        """
-        windows = state.windows_in(client, self.rules, first_s, first_s + REFERENCE_S)
-        if not windows or windows[0] != first_s:
-            return None
-        groups = list(self._chunks(client, set(windows), breaks_of(registry, contract.model)))
-        rows: list[dict[str, Any]] = []
-        for age_s in reversed(ages_of(self.rules)):
-            counted = [
-                state.score_by_age(client, self.rules, dimensions_at(contract, registry, group[0]), group, age_s)
-                for group in groups
-            ]
-            spanned = {"age_s": age_s, "from_time": first_s, "until_time": first_s + REFERENCE_S, "frozen_at": now_ms}
-            rows += results.reference_rows(self.rules, version, pa.concat_tables(counted), spanned)
-            if not rows or breaks_promise(contract, self.rules, rows):
-                return None
-        return rows
-
-
-def _cut(keys: Collection[int], rows: Mapping[int, int], most: int) -> Iterator[list[int]]:
-    """Cut keys, ascending, into runs of at most so many rows, or of one key."""
-    run: list[int] = []
-    held = 0
-    for key in sorted(keys):
-        n = rows.get(key, 0)
-        if run and (held + n > most or len(run) >= 1000):
-            yield run
-            run, held = [], 0
-        run.append(key)
-        held += n
-    if run:
-        yield run
-
-
-def _slices(values: Sequence[int], most: int) -> Iterator[list[int]]:
-    for at in range(0, len(values), most):
-        yield list(values[at : at + most])
 
 
 def _differ(shares: Sequence[float], before: Sequence[float]) -> bool:

@@ -1,14 +1,14 @@
-"""The reference of each version: its first matured week, as it looked at several ages of its labels.
+"""The reference of each version: a week that has matured, as it looked at several ages of its labels.
 
-A window is compared with the reference at its own age, the last of `AGES_S` that it has reached: labels that come late
-are not like those that come at once, so a young window and a matured reference would not compare. The reference is
-frozen once, and from it is learned what scores mean, for estimates without labels.
+Labels that come late are not like those that come at once, so a young window and a matured reference do not compare. A
+window is held against the reference as it would have been at the window's own age: of the labels that take from one of
+`AGES_S` to the next the same share counts as has come in the window (`Ages.come`). The reference is frozen once
+(`streams.scorer.freeze`), and from it is learned what scores mean, for estimates without labels.
 """
 
 from __future__ import annotations
 
 import contextlib
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,14 +21,14 @@ from sketches.performance.calibration_map import CalibrationMap, learn_calibrati
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.metric import Metric, undefined
 from streams.scorer.dense import Dense, dense
-from streams.scorer.measure import Figure, Name, figures
+from streams.scorer.measure import Name, figures
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
 Key = tuple[str, str]
 """A version and a slice."""
 
-AGES_S = (3600, 6 * 3600, 86400, 3 * 86400, 7 * 86400)
+AGES_S = (3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
 """… and the horizon."""
 REFERENCE_S = 7 * 86400
 """A week holds every hour of the week once."""
@@ -38,6 +38,15 @@ def ages_of(rules: Rules) -> tuple[int, ...]:
     """The ages, in seconds, at which a reference is kept."""
     horizon_s = rules.horizon_ms // 1000
     return (*(age for age in AGES_S if age < horizon_s), horizon_s)
+
+
+def _spread_out(metric: Metric, known: NDArray[np.bool_], case: NDArray[np.intp]) -> Metric:
+    """Give each window that is known the figure of its case."""
+    found = undefined(known.shape)
+    for into, part in zip(parts_of(found), parts_of(metric), strict=True):
+        into[known] = part[case]
+    found.enough[known] = metric.enough[case]
+    return found
 
 
 def parts_of(metric: Metric) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -52,7 +61,6 @@ class References:
     rules: Rules
     frozen: pa.Table | None = None
     """Rows of `warehouse.scoring.results.references`."""
-    _figures: dict[Name, Figure] = field(default_factory=dict)
     _place: dict[tuple[str, str, int], int] = field(default_factory=dict)
     _maps: dict[str, CalibrationMap | None] = field(default_factory=dict)
     _state: Dense | None = None
@@ -64,28 +72,30 @@ class References:
         keys = zip(*(self.frozen.column(name).to_pylist() for name in names), strict=True)
         self._place = {key: i for i, key in enumerate(keys)}
         self._state = dense(self.rules, self.frozen)
-        self._figures = figures(self.rules, self._state)
 
     @property
     def versions(self) -> set[str]:
         """Versions that have a reference."""
         return {version for version, _, _ in self._place}
 
-    def figure(self, name: Name, keys: Sequence[Key], age_s: FloatArray) -> Metric:
-        """The reference of windows at their ages, NaN where there is none, also of windows too young for the first."""
-        found = undefined((len(keys),))
-        if name not in self._figures:
-            return found
+    def figures(self, keys: Sequence[Key], come: FloatArray) -> dict[Name, Metric]:
+        """The figures of the reference with the labels that windows have, by name; no name where there is none.
+
+        Args:
+            keys: version and slice of W windows.
+            come: of the labels that take from one of the ages of `ages_of` to the next, the share that has come in
+                each window, shape (W, ages), as `Ages.come` gives it.
+        """
         ages = ages_of(self.rules)
-        places = [
-            self._place.get((*key, ages[reached - 1]), -1) if (reached := bisect_right(ages, age)) else -1
-            for key, age in zip(keys, age_s.tolist(), strict=True)
-        ]
-        at = np.array(places, dtype=np.int64)
-        known = at >= 0
-        metric = self._figures[name].metric
-        value, low, high = (np.where(known, part[at], np.nan) for part in parts_of(metric))
-        return Metric(value, low, high, known & metric.enough[at])
+        places = np.array([[self._place.get((*key, age), -1) for age in ages] for key in keys]).reshape(-1, len(ages))
+        known = np.asarray((places >= 0).all(axis=1))
+        if self._state is None or not known.any():
+            return {}
+        # What came from one age to the next is the difference of two states: Σ cₖ (Sₖ − Sₖ₋₁) = Σ (cₖ − cₖ₊₁) Sₖ.
+        parts = come - np.append(come[:, 1:], np.zeros((len(come), 1)), axis=1)
+        cases, case = np.unique(np.hstack((places, parts))[known], axis=0, return_inverse=True)
+        made = self._state.mixed(cases[:, : len(ages)].astype(np.int64), cases[:, len(ages) :])
+        return {name: _spread_out(figure.metric, known, case) for name, figure in figures(self.rules, made).items()}
 
     def estimates(self, keys: Sequence[Key], state: Dense) -> dict[Name, Metric]:
         """Metrics of windows with two classes without labels, by what scores meant in the reference.

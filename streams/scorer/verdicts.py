@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ import pyarrow as pa
 from barograph.contract import Contract, format_duration
 from numpy.typing import NDArray
 
-from sketches.baseline import ALL
 from sketches.levels import LEVEL_NAMES, Level
 from sketches.performance.cbpe import realised_error
 from sketches.performance.metric import Metric, difference, undefined
@@ -19,10 +17,9 @@ from sketches.performance.selective import selective
 from streams.scorer.ages import Ages
 from streams.scorer.dense import Dense, dense
 from streams.scorer.measure import ERRORS, SIGNED, Figure, Name, figures, is_share
-from streams.scorer.reference import References
+from streams.scorer.reference import References, ages_of
 from streams.scorer.windows import Now
 from warehouse.scoring.rules import Rules
-from warehouse.tables import table_of
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -59,6 +56,8 @@ class Judge:
         selected, selected_p = _selective(self.rules, laid)
         measured = figures(self.rules, laid)
         estimated = self.references.estimates(keys, laid)
+        come = self.ages.come(ages_of(self.rules), age_s, length_s)
+        referred = self.references.figures(keys, come)
         shared = {
             "model": [self.contract.model] * n,
             "version": state.column("version").to_pylist(),
@@ -80,7 +79,7 @@ class Judge:
                 **shared,
                 "metric": [name[0]] * n,
                 "class": [name[1]] * n,
-                **self._verdict(name, figure, keys, age_s, mature, estimated.get(name)),
+                **self._verdict(name, figure, mature, referred.get(name), estimated.get(name)),
             }
             for name, figure in measured.items()
         ]
@@ -90,28 +89,29 @@ class Judge:
         self,
         name: Name,
         figure: Figure,
-        keys: list[tuple[str, str]],
-        age_s: FloatArray,
         mature: BoolArray,
+        referred: Metric | None,
         estimate: Metric | None,
     ) -> dict[str, Any]:
         metric = figure.metric
-        n = len(keys)
+        n = len(metric.value)
         promise = self.contract.slo.performance.get(name[0], np.nan) if not name[1] else np.nan
-        reference = self.references.figure(name, keys, age_s)
+        reference = undefined((n,)) if referred is None else referred
         moved = difference(metric, reference)
         levels = np.where(
             mature & np.isfinite(promise),
             levels_of_promise(name[0], metric, promise),
             self._levels_of_reference(name[0], moved, reference),
         )
-        levels = np.where(metric.enough & ~np.isnan(metric.value), levels, Level.insufficient)
+        enough = metric.enough & ~np.isnan(metric.value)
+        levels = np.where(enough, levels, Level.insufficient)
         guess = undefined((n,)) if estimate is None else estimate
         error = realised_error(guess, metric)
         return {
             "value": metric.value,
             "low": metric.low,
             "high": metric.high,
+            "enough": enough,
             "n": figure.n,
             "level": np.array(LEVEL_NAMES)[levels],
             "promise": np.full(n, promise),
@@ -122,7 +122,7 @@ class Judge:
             "cbpe": guess.value,
             "cbpe_low": guess.low,
             "cbpe_high": guess.high,
-            "cbpe_error": np.where(mature & metric.enough, error.value, np.nan),
+            "cbpe_error": np.where(mature & enough, error.value, np.nan),
         }
 
     def _levels_of_reference(self, metric: str, moved: Metric, reference: Metric) -> NDArray[np.int64]:
@@ -168,21 +168,6 @@ def levels_of_change(metric: str, moved: Metric, reference: Metric, *, minor: fl
     )
     known = ~np.isnan(moved.value) & moved.enough
     return np.where(known, levels, Level.insufficient).astype(np.int64)
-
-
-def breaks_promise(contract: Contract, rules: Rules, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether rows of `performance_reference`, of the slice `all`, surely break what the contract promises."""
-    promised = contract.slo.performance
-    whole = [row for row in rows if row["slice"] == ALL]
-    if not promised or not whole:
-        return False
-    state = dense(rules, table_of("performance_reference", {name: [row[name] for row in whole] for name in whole[0]}))
-    measured = figures(rules, state)
-    return any(
-        bool(((levels_of_promise(name, figure.metric, promised[name]) == Level.major) & figure.metric.enough).any())
-        for (name, of), figure in measured.items()
-        if name in promised and not of
-    )
 
 
 def _selective(rules: Rules, laid: Dense) -> tuple[BoolArray, FloatArray]:

@@ -1,15 +1,18 @@
 """`barograph dev` as a newcomer runs it: start, use, a crash, one Ctrl-C, another start."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from barograph.contract_yaml import dump_contract
 
+from dashboards.identities import DASHBOARDS
 from local.kafka import LocalKafka
 from local.processes import started_at
 from sketches.baseline import dump_baseline
@@ -95,6 +98,9 @@ def test_one_command_starts_all_restarts_what_dies_and_one_ctrl_c_ends_it(dev: D
             return {kind for (kind,) in client.rows("SELECT kind FROM pipeline")} == set(KINDS)
 
     wait_for(reporting, "every processor to report")
+    (page,) = [line.split()[1] for line in dev.said.splitlines() if line.startswith("Dashboards")]
+    with urllib.request.urlopen(page + "api/pages") as answer:
+        assert [each["uid"] for each in json.load(answer)] == [*DASHBOARDS.values()]
     killed = dev.pid("sketcher")
     os.kill(killed, signal.SIGKILL)
     dev.wait_said("sketcher was started again.")

@@ -14,9 +14,22 @@ import pytest
 from barograph.contract import Arms, Contract, Label, Slice
 
 from local.clickhouse import LocalClickHouse
+from sketches.performance.metric import Metric, difference
 from streams.scorer.worker import Scorer
 from tests.support import scoring
-from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, expected, label, prediction, shown, stored
+from tests.support.scoring import (
+    DAY_MS,
+    HOUR_MS,
+    START_MS,
+    Expected,
+    Killed,
+    MortalClient,
+    expected,
+    label,
+    prediction,
+    shown,
+    stored,
+)
 from tests.support.warehouse import emptied, migrated
 from warehouse.client import Address, Client
 
@@ -218,30 +231,35 @@ def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[.
     assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unknown_labels") == [(len(unknown), len(hours))]
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
+def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callable[..., Scorer]) -> None:
+    """Nothing is frozen to hold the arms against, so their levels are `insufficient` however many labels they have."""
+    predictions, labels = binary_rows(random.Random(5))
+    scoring.insert(client, "predictions", predictions)
+    scoring.insert(client, "labels", labels)
+    score(BINARY).score_once()
+    parts = shown(client, "value, low, high, enough, n, mature")
+    names = "difference, difference_low, difference_high, sufficient, mature, n, other_n"
+    rows = client.rows(
+        "SELECT version, metric, class, window, toUnixTimestamp(window_start), arm, other_arm, "
+        f"value, other_value, {names} FROM arm_performance"
+    )
+    assert len({(window, arm, other) for _, _, _, window, _, arm, other, *_ in rows}) == 4  # 2 lengths, both ways
+    seen = set()
+    for version, metric, of_class, window, start, arm, other, value, other_value, *told in rows:
+        keys = [(version, f"arm={each}", metric, of_class, window, start) for each in (arm, other)]
+        own, against = (as_metric(*parts[key][:4]) for key in keys)
+        expected_difference = difference(own, against)
+        ends = [expected_difference.value, expected_difference.low, expected_difference.high]
+        assert [value, other_value] == pytest.approx([parts[key][0] for key in keys], nan_ok=True)
+        assert told[:3] == pytest.approx([each.item() for each in ends], nan_ok=True), keys
+        assert told[3] == expected_difference.enough.item(), keys
+        assert told[4:] == [all(parts[key][5] for key in keys), *(parts[key][4] for key in keys)]
+        seen.add((window, told[3]))
+    assert {("1d", True), ("1h", False)} <= seen
 
 
-class MortalClient:
-    """Does a number of writes, then dies."""
-
-    def __init__(self, client: Client, writes: int) -> None:
-        self._client, self._left = client, writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def insert(self, *given: Any) -> None:
-        self._write(self._client.insert, *given)
-
-    def insert_selected(self, *given: Any) -> None:
-        self._write(self._client.insert_selected, *given)
-
-    def _write(self, write: Callable[..., None], *given: Any) -> None:
-        write(*given)
-        self._left -= 1
-        if self._left == 0:
-            raise Killed
+def as_metric(value: float, low: float, high: float, enough: bool) -> Metric:
+    return Metric(np.array(value), np.array(low), np.array(high), np.array(enough))
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])

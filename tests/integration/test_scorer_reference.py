@@ -28,7 +28,8 @@ BAD_DAY = 10
 """From this day on a third of the labels are the opposite of what they were: scores mean something else."""
 SELECTIVE_DAY = 9
 """On this day labels come for high scores only."""
-MEAN_DELAY_H, HORIZON_H = 3.0, 24
+LATE_H, EARLY_H, HORIZON_H = 5.0, 2.0, 24
+"""Mean delays of labels of wrong and of right predictions: what comes early is not like what comes late."""
 NOW_MS = START_MS + int(11.5 * DAY_MS)
 
 CONTRACT = Contract(
@@ -55,6 +56,12 @@ class Traffic:
         own &= self.delay_ms <= within_ms
         return float(np.mean((self.score >= 0.5)[own] == self.truth[own])), int(own.sum())
 
+    def accuracy_at(self, age_ms: float, length_ms: float) -> float:
+        """Of the first week, had its labels come as they have in a window of a length that ended so long ago."""
+        own = (self.at_ms < START_MS + 7 * DAY_MS) & (self.delay_ms >= 0)
+        came = np.clip((age_ms + length_ms - self.delay_ms[own]) / length_ms, 0.0, 1.0)
+        return float(np.average((self.score >= 0.5)[own] == self.truth[own], weights=came))
+
 
 def traffic(seed: int = 5) -> Traffic:
     rng = np.random.default_rng(seed)
@@ -64,7 +71,7 @@ def traffic(seed: int = 5) -> Traffic:
     score = rng.beta(0.8, 1.2, n)
     truth = rng.random(n) < score
     truth ^= (day >= BAD_DAY) & (rng.random(n) < 1 / 3)
-    delay_ms = (rng.exponential(MEAN_DELAY_H * HOUR_MS, n)).astype(np.int64)
+    delay_ms = (rng.exponential(np.where(truth == (score >= 0.5), EARLY_H, LATE_H) * HOUR_MS)).astype(np.int64)
     never = (rng.random(n) < 0.2) | (delay_ms > HORIZON_H * HOUR_MS)
     never |= (day // 1 == SELECTIVE_DAY) & (score < 0.5)
     return Traffic(at_ms, score, truth, np.where(never, -1, delay_ms))
@@ -129,16 +136,15 @@ def accuracy_rows(client: Client, window: str, day: float) -> dict[str, Any]:
 
 
 def test_the_curve_of_maturity_is_that_of_the_delays(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, _ = world
+    client, _, made = world
     rows = client.rows("SELECT age_s, share, share_low, share_high, coverage, mature_age_s FROM label_maturity")
     assert len(rows) > 20
-    reached = 1 - np.exp(-HORIZON_H / MEAN_DELAY_H)
+    delays_s = made.delay_ms[(made.delay_ms >= 0) & (made.at_ms < START_MS + 10 * DAY_MS)] / 1000
     for age_s, share, low, high, coverage, mature_age_s in rows:
-        true = (1 - np.exp(-age_s / 3600 / MEAN_DELAY_H)) / reached
-        assert share == pytest.approx(true, abs=0.02), age_s
+        assert share == pytest.approx(np.mean(delays_s <= age_s), abs=0.02), age_s
         assert low <= share <= high
         assert 0.7 < coverage < 0.8  # a fifth never comes, and a day comes selectively
-        assert mature_age_s / 3600 == pytest.approx(-MEAN_DELAY_H * np.log(1 - 0.9 * reached), rel=0.05)
+        assert mature_age_s == pytest.approx(np.quantile(delays_s, 0.9), rel=0.05)
 
 
 def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client, Address, Traffic]) -> None:
@@ -147,7 +153,7 @@ def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client
         "SELECT age_s, predictions, labelled, confusion, toUnixTimestamp(from_time), toUnixTimestamp(until_time) "
         "FROM performance_reference FINAL WHERE slice = 'all' ORDER BY age_s"
     )
-    assert [age_s for age_s, *_ in rows] == [3600, 6 * 3600, 24 * 3600]
+    assert [age_s // 3600 for age_s, *_ in rows] == [1, 3, 6, 12, 24]
     for age_s, predictions, labelled, confusion, first_s, end_s in rows:
         value, n = made.accuracy(0, 7, age_s * 1000)
         assert (predictions, labelled) == (7 * PER_DAY, n)
@@ -157,16 +163,20 @@ def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client
 
 def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[Client, Address, Traffic]) -> None:
     client, _, made = world
-    for hours_ago, age_h in ((0, None), (1, 1), (4, 1), (6, 6), (20, 6), (24, 24), (60, 24)):
-        start_ms = NOW_MS - (hours_ago + 1) * HOUR_MS
-        found = accuracy_rows(client, "1h", (start_ms - START_MS) / DAY_MS)
-        if age_h is None:
-            assert np.isnan(found["reference"])
-            continue
-        value, _ = made.accuracy(0, 7, age_h * HOUR_MS)
-        assert found["reference"] == pytest.approx(value), hours_ago
-        assert found["difference"] == pytest.approx(found["value"] - value)
-        assert found["difference_low"] < found["difference"] < found["difference_high"]
+    whole, _ = made.accuracy(0, 7)
+    for length, length_ms, ago_h in (
+        ("1h", HOUR_MS, (0, 1, 2, 4, 6, 9, 15, 20, 24, 60)),
+        ("1d", DAY_MS, (12, 36, 60)),
+    ):
+        for hours_ago in ago_h:
+            start_ms = NOW_MS - hours_ago * HOUR_MS - length_ms
+            found = accuracy_rows(client, length, (start_ms - START_MS) / DAY_MS)
+            wanted = made.accuracy_at(hours_ago * HOUR_MS, length_ms)
+            near = 1e-9 if hours_ago >= HORIZON_H else 0.01
+            assert found["reference"] == pytest.approx(wanted, abs=near), (length, hours_ago)
+            assert found["difference"] == pytest.approx(found["value"] - found["reference"])
+            assert found["difference_low"] < found["difference"] < found["difference_high"]
+    assert made.accuracy_at(0, HOUR_MS) > whole + 0.05, "what the first labels show"
 
 
 def test_a_model_that_goes_bad_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:

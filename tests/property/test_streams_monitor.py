@@ -123,7 +123,14 @@ def make_runs(seed: int) -> tuple[Run, Run]:
         patch.setattr(flush, "_BUDGET_BYTES", rng.choice([150, 400, 400_000]))
         history = make_history(seed)
     calm = Run(history, random.Random(seed))
-    return calm, Run(history, rng, crashes=rng.choice([0.02, 0.06, 0.12]), budget_bytes=rng.choice([0, 1 << 30]))
+    wild = Run(
+        history,
+        rng,
+        crashes=rng.choice([0.02, 0.06, 0.12, 0.25]),
+        budget_bytes=rng.choice([0, 1 << 30]),
+        revise_s=rng.choice([60.0, 600.0]),
+    )
+    return calm, wild
 
 
 def compare(calm: Run, wild: Run) -> None:

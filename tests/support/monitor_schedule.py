@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,8 @@ from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCoun
 from streams.batch import Dead
 from streams.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
 from streams.flush import part_messages
-from streams.monitor.partition import PANE_BUDGET_BYTES, PartitionState
+from streams.monitor.memory import PANE_BUDGET_BYTES
+from streams.monitor.partition import PartitionState
 from streams.monitor.store import WarehouseStore
 from streams.monitor.windows import described_every_s
 from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
@@ -31,6 +32,8 @@ from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
 
 SLOW_MS = 100.0
+CLOSING = 5
+"""Flushes after the last event, half a day apart: the day of that event is over by then."""
 T0_S = 1_790_013_600
 """A multiple of an hour, of two, of three and of six; six hours later a day ends."""
 TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
@@ -205,9 +208,9 @@ class _Writer:
                 self.start.append(0)
             if rng.random() < 0.6:
                 self.flush(rng.sample(range(self.n_partitions), rng.randint(1, self.n_partitions)))
-        for i in range(5):
+        for i in range(CLOSING):
             self.now_s += 12 * 3600
-            self.flush(list(range(self.n_partitions)), last=i == 0)
+            self.flush(list(range(self.n_partitions)), last=i == 0, reaches_end=i == CLOSING - 1)
         return self.history
 
     def event(self) -> Event:
@@ -231,7 +234,12 @@ class _Writer:
             self.seqs[model, str(producer)] - 1,
         )
 
-    def flush(self, partitions: list[int], *, last: bool = False) -> None:
+    def flush(self, partitions: list[int], *, last: bool = False, reaches_end: bool = False) -> None:
+        """Read of some partitions a random part, or with `last` all that is left.
+
+        Whether a partition is known to be read to its end is random too, as the broker may not have been asked; where
+        the history is over it must be, since until then nothing that came after its last event is sealed.
+        """
         rng = self.rng
         summaries = FlushSummaries(self.registry)
         ranges, reads = [], []
@@ -260,6 +268,7 @@ class _Writer:
                 clipped = min(event.at_ms, event.received_ms)
                 newest[event.model] = max(newest.get(event.model, clipped), clipped)
             ended = not self.history.live and last
+            caught_up = end == len(self.log[p]) and (rng.random() < 0.9 or reaches_end)
             ranges.append(Range(p, start, end))
             reads.append(
                 PartitionProgress(
@@ -269,7 +278,7 @@ class _Writer:
                     newest_ms=newest,
                     oldest_ms=min((event.at_ms for event in events), default=None),
                     end_mark=ended,
-                    caught_up_at_ms=self.now_s * 1000 if end == len(self.log[p]) and rng.random() < 0.9 else None,
+                    caught_up_at_ms=self.now_s * 1000 if caught_up else None,
                 )
             )
         covered = [r for r in ranges if r.end > r.start]
@@ -350,15 +359,25 @@ class Crash(Exception):
 
 
 class Connection:
-    """A process's connection: its inserts land at once, or later, or the process dies at one of them."""
+    """A process's connection: its inserts land at once, or later, or the process dies at one of them.
 
-    def __init__(self, warehouse: MemoryWarehouse) -> None:
-        self.warehouse = warehouse
-        self.database = warehouse.database
-        self.rows, self.arrow = warehouse.rows, warehouse.arrow
+    Before each of its reads what others wrote may land.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.warehouse = run, run.warehouse
+        self.database = run.warehouse.database
         self.inserts_left: int | None = None
         self.late: deque[tuple[str, pa.Table]] | None = None
         self.undecided: tuple[str, pa.Table] | None = None
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        self.run.land_some()
+        return self.warehouse.rows(sql, parameters)
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+        self.run.land_some()
+        return self.warehouse.arrow(sql, parameters)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         if self.inserts_left is not None:
@@ -376,7 +395,7 @@ class Process:
     """One monitor process: it reads on from what was acknowledged when it was given the partition."""
 
     def __init__(self, run: Run) -> None:
-        self.connection = Connection(run.warehouse)
+        self.connection = Connection(run)
         self.next = run.acknowledged
         self.state = PartitionState(
             0,
@@ -385,6 +404,7 @@ class Process:
             WarehouseStore(self.connection),  # type: ignore[arg-type]
             lambda: run.history.registry,
             live=run.history.live,
+            revise_s=run.revise_s,
             budget_bytes=run.budget_bytes,
             clock=lambda: run.now_s,
         )
@@ -418,37 +438,41 @@ class Run:
     crashes: float = 0.0
     """The probability of a mishap at each step."""
     budget_bytes: int = PANE_BUDGET_BYTES
+    revise_s: float = 60.0
     warehouse: MemoryWarehouse = field(default_factory=MemoryWarehouse)
     acknowledged: int = 0
     """Index of the first record that is not acknowledged."""
     now_s: float = 2_000_000_000.0
     mishaps: Counter[str] = field(default_factory=Counter)
+    zombies: list[Process] = field(default_factory=list)
+    """Processes that do not know yet that they were superseded."""
+    floating: list[tuple[str, pa.Table]] = field(default_factory=list)
+    """Inserts whose process died before they were answered; they land some time."""
 
     def to_the_end(self) -> MemoryWarehouse:
-        owner, zombies = Process(self), list[Process]()
-        floating: list[tuple[str, pa.Table]] = []
+        owner = Process(self)
         while owner.next < len(self.history.records):
             self.now_s += self.rng.choice([0.1, 1, 5, 30])
             if self.next_is_final(owner):
-                self.now_s += 100
+                self.now_s += 2 * self.revise_s
             elif self.rng.random() < self.crashes:
-                owner = self.mishap(owner, zombies, floating)
+                owner = self.mishap(owner)
                 continue
-            self.meanwhile(zombies, floating)
+            self.meanwhile()
             try:
                 durable = owner.step(self)
             except Crash:
                 self.mishaps["crash while writing"] += 1
                 assert owner.connection.undecided is not None
                 if self.rng.random() < 0.5:
-                    floating.append(owner.connection.undecided)
+                    self.floating.append(owner.connection.undecided)
                 owner = Process(self)
                 continue
             if durable is not None:
                 self.acknowledge(durable)
-        for zombie in zombies:
+        for zombie in self.zombies:
             self.land(zombie, all_of_it=True)
-        for table, rows in floating:
+        for table, rows in self.floating:
             self.warehouse.insert(table, rows)
         return self.warehouse
 
@@ -460,7 +484,7 @@ class Run:
         while self.acknowledged < len(records) and records[self.acknowledged][0] < durable:
             self.acknowledged += 1
 
-    def mishap(self, owner: Process, zombies: list[Process], floating: list[tuple[str, pa.Table]]) -> Process:
+    def mishap(self, owner: Process) -> Process:
         kind = self.rng.choice(["die", "die while writing", "die while writing", "superseded", "superseded"])
         if kind == "die while writing":
             owner.connection.inserts_left = self.rng.randrange(12)
@@ -468,12 +492,12 @@ class Run:
         self.mishaps[kind] += 1
         if kind == "superseded":
             owner.connection.late = deque()
-            zombies.append(owner)
+            self.zombies.append(owner)
         return Process(self)
 
-    def meanwhile(self, zombies: list[Process], floating: list[tuple[str, pa.Table]]) -> None:
-        """Processes that do not know yet that they were superseded work on, and their writes land some time."""
-        for zombie in list(zombies):
+    def meanwhile(self) -> None:
+        """Processes that were superseded work on, and what was written lands some time."""
+        for zombie in list(self.zombies):
             # A process works on only when its last insert was answered.
             if not zombie.connection.late and zombie.next < len(self.history.records) and self.rng.random() < 0.4:
                 zombie.connection.inserts_left = None
@@ -481,9 +505,15 @@ class Run:
             if self.rng.random() < 0.5:
                 self.land(zombie)
             if self.rng.random() < 0.1:
-                zombies.remove(zombie)
-        if floating and self.rng.random() < 0.2:
-            self.warehouse.insert(*floating.pop())
+                self.zombies.remove(zombie)
+        if self.floating and self.rng.random() < 0.2:
+            self.warehouse.insert(*self.floating.pop())
+
+    def land_some(self) -> None:
+        """What superseded processes wrote lands between two reads of another."""
+        for zombie in self.zombies:
+            if self.rng.random() < 0.2:
+                self.land(zombie, all_of_it=self.rng.random() < 0.5)
 
     def land(self, zombie: Process, *, all_of_it: bool = False) -> None:
         queue = zombie.connection.late

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,32 @@ def scorer(client: Client, address: Address, contract: Contract, **changes: Any)
     )
     told: dict[str, Any] = {"grace_s": 0.0, **changes}
     return Scorer(settings, lambda: registry, Report("scorer", "scorer-0"), **told)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+class MortalClient:
+    """Does a number of writes, of all tables or of some, then dies."""
+
+    def __init__(self, client: Client, writes: int, tables: Collection[str] = ()) -> None:
+        self._client, self._left, self._tables = client, writes, tables
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def insert(self, table: str, *given: Any) -> None:
+        self._write(self._client.insert, table, *given)
+
+    def insert_selected(self, table: str, *given: Any) -> None:
+        self._write(self._client.insert_selected, table, *given)
+
+    def _write(self, write: Callable[..., None], table: str, *given: Any) -> None:
+        write(table, *given)
+        self._left -= not self._tables or table in self._tables
+        if self._left == 0:
+            raise Killed
 
 
 def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]:

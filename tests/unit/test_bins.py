@@ -211,6 +211,32 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
     assert not {s for s, _, _ in seen} & {"country=other"}
 
 
+@pytest.mark.parametrize(
+    ("cells", "singletons", "phi"),
+    [
+        # f₁ = 3 and f₂ = 2 of 200 rows: (f₁(1 − f₁/m) + 2f₂) / (f₁(1 − f₁/m)).
+        ((100, 93, 2, 2, 1, 1, 1, 0, 0), 3, 1 + 4 / (3 * (1 - 3 / 200))),
+        # 50 rows not kept, 13 kept by one row: those of 7 and 6; those of 8 are kept by two.
+        ((100, 21, 8, 8, 7, 6, 50, 0), 13, 1 + 2 * 56 / (63 * (1 - 63 / 200))),
+        # No value came once: nothing is expected to be unseen.
+        ((100, 90, 10, 0, 0), 0, 1.0),
+        # Kept are the categories of a baseline before: what was unseen was counted.
+        ((100, 50, 3, 2, 45, 0), 0, 1.0),
+    ],
+)
+def test_what_is_expected_to_be_unseen_varies_by_what_is_seen_twice(
+    cells: tuple[int, ...], singletons: int, phi: float
+) -> None:
+    names = tuple(f"c{i}" for i in range(len(cells) - 2))
+    field = FieldBaseline(
+        name="c", kind="category", categories=names, slices={"all": SliceCounts(cells=cells, singletons=singletons)}
+    )
+    rates = RateCells(Layout(Baseline(model="m", version="1", rows=200, slice_rows={"all": 200}, fields=(field,))))
+    found = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
+    assert found.pop(RATE_KINDS.index("unseen")) == pytest.approx(phi)
+    assert set(found.values()) == {1.0}
+
+
 def test_a_baseline_without_fields_has_no_groups() -> None:
     layout = Layout(Baseline(model="m", version="1", rows=3, slice_rows={"all": 3}, fields=()))
     counts = np.ones((2, layout.n_slices, layout.width), dtype=np.int64)

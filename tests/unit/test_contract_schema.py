@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
+from barograph.contract_alerts_file import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
 from barograph.contract_keys import ARMS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
 from barograph.events import Label, Prediction
 from barograph.schemas import FOLDER, event_schema, files, member_docs
@@ -154,8 +155,11 @@ def table(record: Record) -> str:
 
 @pytest.mark.parametrize(
     "record",
-    [CONTRACT, FIELD, SLICE, WINDOW, LABEL, ARMS, THRESHOLDS, SLO],
-    ids=["contract", "field", "slice", "window", "label", "arms", "thresholds", "slo"],
+    [CONTRACT, FIELD, SLICE, WINDOW, LABEL, ARMS, THRESHOLDS, SLO, ALERTS, ALERT_WINDOWS, ALERT_RULES, ALERT_RULE],
+    ids=[
+        *("contract", "field", "slice", "window", "label", "arms", "thresholds", "slo"),
+        *("alerts", "alert windows", "alert rules", "alert rule"),
+    ],
 )
 def test_docs_have_every_key_with_default_and_meaning(record: Record) -> None:
     assert table(record) in (DOCS / "contract.md").read_text("utf-8")

@@ -94,7 +94,7 @@ def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeyp
     field = found.baseline
     assert field.categories == ("b", "z", "a")
     assert field.slices["all"].cells == (2, 2, 1, 2, 1)
-    # Seen once in all of training: a, c and d, of which each slice has its own.
+    # Kept by one row: a, and z, after which c would come.
     assert {name: counts.singletons for name, counts in field.slices.items()} == {
         "all": 3,
         "d=a": 1,
@@ -102,6 +102,24 @@ def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeyp
         "d=other": 1,
     }
     assert found.cells.tolist() == [1, 0, 0, 2, 4, 3, 1, 3]
+
+
+@pytest.mark.parametrize("most", [4, 20, 1000])
+def test_rows_expected_to_be_unseen_are_those_unseen_to_all_others(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Every row is left out in turn: would what is kept of the others hold its value?"""
+    monkeypatch.setattr(summarise, "MAX_CATEGORIES", most)
+    rng = np.random.default_rng(most)
+    column = [f"{value:02d}" for value in np.minimum(rng.zipf(1.5, 300), 60)]
+    whole = summarise_texts("t", texts(list(column)), [dimension((np.arange(300) % 3).tolist())]).baseline
+    unseen = np.zeros(300, dtype=bool)
+    for row, value in enumerate(column):
+        others = summarise_texts("t", texts([*column[:row], *column[row + 1 :]]), []).baseline
+        unseen[row] = value not in others.categories
+    slices = {"all": slice(None), "d=a": slice(0, None, 3), "d=b": slice(1, None, 3), "d=other": slice(2, None, 3)}
+    for name, rows in slices.items():
+        counts = whole.slices[name]
+        assert counts.cells[-2] + counts.singletons == unseen[rows].sum(), name
+    assert 0 < unseen.sum() < 300
 
 
 def test_a_text_column_of_nulls_has_no_categories() -> None:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,13 @@ class HandProducer:
         self.waiting: list[Message] = []
         self.sent: list[Message] = []
         self.while_polling: Callable[[], None] = lambda: None
+        self.topics: list[KafkaError | int] = []
+        """What the broker answers when it is asked for a topic, one after another: an error or its partitions."""
+
+    def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
+        answer = self.topics.pop(0)
+        error, n = (answer, 0) if isinstance(answer, KafkaError) else (None, answer)
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions=dict.fromkeys(range(n)))})
 
     def produce(self, topic: str, value: bytes, **where: Any) -> None:
         if self.refusal is not None:
@@ -428,3 +436,23 @@ def _until(condition: Callable[[], bool]) -> None:
             return
         deadline.wait(0.01)
     raise AssertionError("the condition did not come true within ten seconds")
+
+
+def test_a_topic_that_was_just_made_is_waited_for(waiting: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("barograph.outbox.TOPIC_AGAIN_S", 0.0)
+    unknown, leaderless = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
+    waiting.publisher.prediction(id="a")
+    waiting.kafka.topics = [unknown, leaderless, 0, 3]
+    assert waiting.outbox.partitions("p-predictions") == 3
+    assert waiting.outbox.known_partitions("p-predictions") == 3
+    monkeypatch.setattr("barograph.outbox.TOPIC_WAIT_S", -1.0)
+    waiting.kafka.topics = [unknown]
+    with pytest.raises(PublishError, match="the topic p-labels does not exist at nowhere:1"):
+        waiting.outbox.partitions("p-labels")
+
+
+def test_a_topic_that_may_not_be_seen_is_not_called_missing(waiting: Bench) -> None:
+    waiting.publisher.prediction(id="a")
+    waiting.kafka.topics = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")]
+    with pytest.raises(PublishError, match="the topic p-labels at nowhere:1 cannot be used: not authorised"):
+        waiting.outbox.partitions("p-labels")

@@ -112,6 +112,17 @@ def test_overdispersion_divides_the_windows_counts_and_not_its_rate() -> None:
     assert rate_verdicts(40, 1_000, 500, ROWS, phi=3.0).level.item() == Level.insufficient
 
 
+def test_a_baseline_that_varies_more_counts_as_fewer_rows() -> None:
+    paid = rate_verdicts(40, 1_000, 300, 10_000, base_phi=3.0)
+    same = rate_verdicts(40, 1_000, 100, 10_000 / 3)
+    assert paid.baseline_rate == 0.03
+    for name in ("low", "high", "p_value", "level"):
+        assert getattr(paid, name) == pytest.approx(getattr(same, name))
+    assert paid.low < rate_verdicts(40, 1_000, 300, 10_000).low
+    with pytest.raises(ValueError, match="at least 1"):
+        rate_verdicts(1, 10, 1, 10, base_phi=0.5)
+
+
 def test_scaled_counts_are_rounded_for_fisher_alone() -> None:
     verdict = rate_verdicts(50, 1_000, 10, ROWS, phi=1.7)
     assert verdict.p_value == rate_verdicts(29, 588, 10, ROWS).p_value

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("client/src/barograph", "sketches", "warehouse", "streams", "local", "cli", "examples", "benchmarks")
+ROOMS = (
+    *("client/src/barograph", "sketches", "warehouse", "streams", "dashboards", "alerts", "local", "cli", "examples"),
+    "benchmarks",
+)
 FAUST_MODULE = ROOT / "streams/monitor/app.py"
 
 OPENS_CODE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}

@@ -255,5 +255,5 @@ def test_quantiles_of_errors_are_read_from_both_signs() -> None:
         rules("number"), state(bins=[bins.tolist(), []], bin_labelled=[n.tolist(), []], sums=[[100.0] * 5, []])
     )
     exact = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")
-    assert laid.quantiles[0] == pytest.approx(exact, rel=0.01)
-    assert np.isnan(laid.quantiles[1]).all()
+    assert laid.error_quantiles()[0] == pytest.approx(exact, rel=0.01)
+    assert np.isnan(laid.error_quantiles()[1]).all()

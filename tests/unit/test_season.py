@@ -112,9 +112,12 @@ def test_shares_weights_and_worth_by_hand() -> None:
     (q10, psi10, df10), (q11, psi11, df11) = slot([300, 100, 0]), slot([200, 400, 0])
     assert (df10, df11) == (1, 1)
     h10, h11 = 400 * 1000 / 1400, 600 * 1000 / 1600
-    n0 = (h10 + h11) / (h10 * (psi10 - 1 / h10) + h11 * (psi11 - 1 / h11))
-    assert season.n0 == pytest.approx([n0], rel=1e-12)
-    w10, w11 = 400 / (400 + n0), 600 / (600 + n0)
+    mean = (h10 * (psi10 - 1 / h10) + h11 * (psi11 - 1 / h11)) / (h10 + h11)
+    # Ten o'clock differs from the whole by more than the two do on average, eleven by less.
+    assert psi10 - 1 / h10 > mean > psi11 - 1 / h11
+    n10, n11 = 1 / (psi10 - 1 / h10), 1 / mean
+    assert season.n0[[10, 11, 99], 0] == pytest.approx([n10, n11, 1 / mean], rel=1e-12)
+    w10, w11 = 400 / (400 + n10), 600 / (600 + n11)
 
     # A window of 30 events of the one hour and 10 of the other.
     found = season.expectation([10, 11], np.array([[[30], [10]]]))
@@ -124,15 +127,16 @@ def test_shares_weights_and_worth_by_hand() -> None:
     plain += 0.25 * (w11 * np.array([1 / 3, 2 / 3, 0]) + (1 - w11) * np.array([0.5, 0.5, 0]))
     assert found.share[0] == pytest.approx(plain, rel=1e-12)
     rest = 0.75 * (1 - w10) + 0.25 * (1 - w11)
-    worth = 1 / (0.75**2 * w10**2 / 400 + 0.25**2 * w11**2 / 600 + rest**2 * (1 / 1000 + 1 / n0))
+    apart = 0.75 * (1 - w10) / np.sqrt(n10) + 0.25 * (1 - w11) / np.sqrt(n11)
+    worth = 1 / (0.75**2 * w10**2 / 400 + 0.25**2 * w11**2 / 600 + rest**2 / 1000 + apart**2)
     assert found.m[0] == pytest.approx([worth], rel=1e-12)
 
     # In one slot alone that is about mₛ + n₀; a slot that training lacks is expected to be as the whole.
     one = season.expectation([10], np.array([[[7]]]))
-    assert one.m[0] == pytest.approx([1 / (1 / (400 + n0) + (1 - w10) ** 2 / 1000)], rel=1e-12)
+    assert one.m[0] == pytest.approx([1 / (1 / (400 + n10) + (1 - w10) ** 2 / 1000)], rel=1e-12)
     lacking = season.expectation([99], np.array([[[7]]]))
     assert lacking.p[0] == pytest.approx(p, rel=1e-15)
-    assert lacking.m[0] == pytest.approx([1 / (1 / 1000 + 1 / n0)], rel=1e-12)
+    assert lacking.m[0] == pytest.approx([1 / (1 / 1000 + mean)], rel=1e-12)
 
 
 def test_t_p_interval_and_enough_rest_on_the_worth() -> None:
@@ -169,19 +173,21 @@ def test_without_a_season_every_window_is_judged_as_by_the_whole_to_the_bit() ->
 
 
 def test_chance_is_taken_for_no_season() -> None:
-    """Rows drawn alike in all slots: half of the fields have none, the others hardly one."""
+    """Rows drawn alike in all slots: half of the fields have none, the others hardly one, and no slot much of it."""
     rng = np.random.default_rng(7)
     fields = [numeric(f"x{i}", rng.multinomial(1_000, np.full(11, 1 / 11), 168)) for i in range(40)]
     _, season = compiled(*fields)
     assert len(season.groups) < 32
-    assert (season.n0 > 20_000).all()
+    assert (season.n0.max(axis=0) > 20_000).all()
+    assert (season.n0 > 300).all()
 
 
 def test_a_quiet_night_makes_up_no_season() -> None:
     rng = np.random.default_rng(8)
     rows = np.tile(np.repeat([3, 4_000], [7, 17]), 7)
     _, season = compiled(*(numeric(f"x{i}", rng.multinomial(rows, np.full(11, 1 / 11))) for i in range(20)))
-    assert (season.n0 > 8_000).all()
+    assert (season.n0.max(axis=0) > 8_000).all()
+    assert (season.n0 > 2_000).all()
 
 
 def test_a_window_has_the_same_bits_alone_and_among_others() -> None:
@@ -332,6 +338,20 @@ def test_from_600_rows_a_slot_on_p_is_nearly_what_it_says(strength: float) -> No
         found = judged(bins, season, slot, nights(bins, 500, shares[slot], seed=3))
         assert (found.p_value < 0.05).mean() <= at_most(0.085)
         assert not np.isin(found.level, [Level.minor, Level.major]).any()
+
+
+def test_a_quiet_hour_that_is_unlike_the_others_is_not_drawn_to_them() -> None:
+    """250 rows of a night, 4,000 of an hour by day: drawn as far as the average hour, 39 % have p < 0.05."""
+    rng = np.random.default_rng(18)
+    shares = pattern(0.3)
+    rows = np.where(np.arange(168) % 24 < 6, 250, 4_000)
+    bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(rows, shares)) for i in range(60)))
+    assert np.median(season.n0[NIGHT]) < 0.5 * season.n0.max()
+    windows = nights(bins, 500, shares[NIGHT], seed=4)
+    assert (judged(bins, season, NIGHT, windows).p_value < 0.05).mean() < 0.25
+    season.n0[:] = season.n0.max(axis=0)
+    season._compile()
+    assert (judged(bins, season, NIGHT, windows).p_value < 0.05).mean() > 0.35
 
 
 # ------------------------------------------------------------------------------------------------ in the baseline

@@ -213,6 +213,19 @@ def test_few_mismatches_show_the_candidate_and_name_nothing() -> None:
     assert compare_numbers(served, VALUES).kinds == ("constant factor",)
 
 
+def test_a_null_on_one_side_is_null_handling_however_few_there_are() -> None:
+    served = VALUES.copy()
+    served[[5, 70, 900]] = -1.0
+    recomputed = VALUES.copy()
+    recomputed[[5, 70, 900]] = np.nan
+    skew = compare_numbers(served, recomputed)
+    assert (skew.mismatched, skew.kinds) == (3, ("null handling",))
+    assert one(skew).detail == "served is -1 where recomputed is null"
+    # … and says nothing of values that differ beside it.
+    served[:30] += RNG.normal(0, 5, 30)
+    assert compare_numbers(served, recomputed).kinds == ("unexplained",)
+
+
 def test_a_rule_that_explains_four_fifths_is_a_candidate() -> None:
     served = VALUES * 1000
     served[: N // 5] = RNG.normal(0, 1, N // 5)

@@ -2,130 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.contract import Contract
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
-from sketches.baseline import Baseline
-from sketches.numeric import NumericSketch
-from streams.columns import EventColumns, encode_versions
-from streams.flush import part_messages
 from streams.monitor.compare import Judged, compare, is_output
-from streams.monitor.numbers import Values
-from streams.monitor.series import Compiled, Series
-from streams.monitor.sides import Member, arm_sides, compared_ends, in_order, version_sides
+from streams.monitor.sides import arm_sides, compared_ends, in_order, version_sides
 from streams.monitor.store import WarehouseStore, Writes
-from streams.records import Part, decode
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import FlushSummaries
+from tests.support.comparing import ReadEvents, Row, one
 from tests.support.outputs import CLASSES, output_baseline, output_contract, output_events
-from warehouse.tables import table_of
 
 START_S = 1_789_992_000
 HOURS = 9
-Row = dict[str, Any]
-
-
-def columns_of(events: list[Row]) -> EventColumns:
-    n = len(events)
-    versions, code = encode_versions([event["version"] for event in events])
-
-    def numbers(read: Callable[[Row], Any]) -> NDArray[np.float64]:
-        return np.array([np.nan if read(event) is None else read(event) for event in events], dtype=np.float64)
-
-    at = np.array([event["at"] for event in events], dtype=np.int64)
-    return EventColumns(
-        "toy",
-        at,
-        at,
-        np.zeros(n, dtype=np.int32),
-        np.arange(n, dtype=np.int64),
-        np.zeros(n, dtype=np.int32),
-        versions,
-        code,
-        np.array(["error" in event for event in events]),
-        {
-            "features.x": numbers(lambda e: e["features"]["x"]),
-            "score": numbers(lambda e: e.get("score")),
-            "latency_ms": numbers(lambda e: e["latency_ms"]),
-            "metrics.tokens": numbers(lambda e: e["metrics"]["tokens"]),
-        },
-        {
-            "class": pa.array([event.get("class") for event in events], pa.string()),
-            "arm": pa.array([event["arm"] for event in events], pa.string()),
-        },
-    )
-
-
-class Monitor:
-    """What the monitor holds after it has read some events."""
-
-    def __init__(self, contract: Contract, baselines: list[Baseline], events: list[Row]) -> None:
-        entries = [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate(baselines)]
-        self.registry: Registry = build_registry([(contract, 0)], entries)
-        self.contract = contract
-        self.series: dict[tuple[str, str], Series] = {}
-        summaries = FlushSummaries(self.registry)
-        summaries.add(columns_of(events))
-        for pos, (key, pane) in enumerate(summaries.panes.items()):
-            layout = self.registry.layouts[key.baseline_id]
-            series = self.series.setdefault(
-                (key.version, key.baseline_id),
-                Series(key.version, key.baseline_id, Compiled.of(layout), contract),
-            )
-            held = series.panes.setdefault(key.pane_start_s, series.empty_pane(key.pane_start_s))
-            for data in part_messages(key, pane, "topic", []):
-                part = decode(data)
-                assert isinstance(part, Part)
-                series.merge(held, part, pos, late=False)
-
-    def values(self, member: Member, field: int, end_s: int) -> Values | None:
-        """Merged from panes, as tests may."""
-        window = self.contract.windows[0]
-        panes = [pane for at, pane in member.series.panes.items() if end_s - window.length_s <= at < end_s]
-        merged = member.series.merged(end_s - window.length_s, panes)
-        if member.slice_index == 0:
-            sketch = member.series.open_sketch(field, merged.sketches[field])
-            assert isinstance(sketch, NumericSketch)
-            return Values(merged.moments[field], sketch)
-        kept = merged.kept.get((member.slice_index, field))
-        if kept is None:
-            return None
-        sketch = member.series.open_sketch(field, kept.sketch)
-        assert isinstance(sketch, NumericSketch)
-        return Values(kept.moments, sketch)
-
-    def compare(self, ends_s: list[int], **changes: Any) -> list[Row]:
-        n = len(ends_s)
-        every = in_order(self.registry, "toy", self.series.values())
-        judged = Judged(
-            self.contract,
-            self.contract.windows[0],
-            np.array(ends_s),
-            changes.get("lost", np.zeros(n)),
-            changes.get("whole", np.ones(n, dtype=bool)),
-            7,
-            1_790_000_000_000,
-        )
-        found = compare(judged, version_sides(every), arm_sides(self.contract, every), self.values)
-        if found is None:
-            return []
-        rows: list[Row] = table_of("comparisons", found).to_pylist()
-        for row in rows:
-            row["end_s"] = round(row["window_end"].timestamp())
-        return rows
-
-
-def one(rows: list[Row], **wanted: Any) -> Row:
-    found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
-    assert len(found) == 1, (wanted, found)
-    return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +27,8 @@ def events() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def monitor(events: list[Row]) -> Monitor:
-    return Monitor(output_contract(), [output_baseline("1", 1, phi=1.5), output_baseline("2", 2, phi=2.5)], events)
+def monitor(events: list[Row]) -> ReadEvents:
+    return ReadEvents(output_contract(), [output_baseline("1", 1, phi=1.5), output_baseline("2", 2, phi=2.5)], events)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +37,7 @@ def end_s() -> int:
 
 
 @pytest.fixture(scope="module")
-def rows(monitor: Monitor, end_s: int) -> list[Row]:
+def rows(monitor: ReadEvents, end_s: int) -> list[Row]:
     return monitor.compare([end_s - 3600, end_s, end_s + 3600])
 
 
@@ -171,7 +64,7 @@ def test_arms_of_one_version_by_exact_counts(events: list[Row], end_s: int) -> N
     """All is of version 1, so both arms lie on the same bins: PSI and its p from counts made here."""
     events = [event | {"version": "1"} for event in events]
     baseline = output_baseline("1", 1, phi=1.5)
-    rows = Monitor(output_contract(), [baseline], events).compare([end_s])
+    rows = ReadEvents(output_contract(), [baseline], events).compare([end_s])
     assert {row["kind"] for row in rows} == {"arm"}
     left, right = of_window(events, end_s, arm="a"), of_window(events, end_s, arm="b")
     edges = np.array(baseline.fields[1].edges)
@@ -242,7 +135,7 @@ def test_rates_means_and_shares_are_those_of_the_events(
 
 
 def test_a_mean_without_overdispersion_is_welchs(events: list[Row], end_s: int) -> None:
-    rows = Monitor(output_contract(), [output_baseline("1", 1)], events).compare([end_s])
+    rows = ReadEvents(output_contract(), [output_baseline("1", 1)], events).compare([end_s])
     row = one(rows, kind="version", field="score", measure="mean")
     left, right = (numbers(of_window(events, end_s, version=v), "score") for v in "12")
     reference = ttest_ind(right, left, equal_var=False)
@@ -291,7 +184,7 @@ def test_numbers_that_are_not_kept_of_arms_have_counts_alone(rows: list[Row], en
     assert {row["measure"] for row in some} == {"psi", "null_rate"}
 
 
-def test_what_else_is_judged_changes_nothing(monitor: Monitor, rows: list[Row], end_s: int) -> None:
+def test_what_else_is_judged_changes_nothing(monitor: ReadEvents, rows: list[Row], end_s: int) -> None:
     # Sketches flip coins: what is read from them is compared by the other tests.
     alone = [row for row in monitor.compare([end_s]) if row["source"] != "sketches"]
     among = [row for row in rows if row["end_s"] == end_s and row["source"] != "sketches"]
@@ -300,7 +193,7 @@ def test_what_else_is_judged_changes_nothing(monitor: Monitor, rows: list[Row], 
     ]
 
 
-def test_windows_beyond_the_record_are_insufficient(monitor: Monitor, end_s: int) -> None:
+def test_windows_beyond_the_record_are_insufficient(monitor: ReadEvents, end_s: int) -> None:
     rows = monitor.compare([end_s], whole=np.zeros(1, dtype=bool), lost=np.array([2_000.0]))
     assert {row["level"] for row in rows} == {"insufficient", ""}
     n = one(rows, kind="arm", measure="error_rate")
@@ -313,7 +206,7 @@ def test_the_last_two_versions_with_traffic(events: list[Row], end_s: int) -> No
     for i, event in enumerate(events):
         version = "1" if event["at"] // 1000 < START_S + 3600 else "29"[i % 2]
         changed.append(event | {"version": version})
-    monitor = Monitor(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
+    monitor = ReadEvents(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
     first_s = {"1": START_S, "2": START_S + 3600, "9": START_S + 3600}
     for series in monitor.series.values():
         series.first_s = first_s[series.version]
@@ -324,7 +217,7 @@ def test_the_last_two_versions_with_traffic(events: list[Row], end_s: int) -> No
 
 def test_an_arm_alone_is_not_compared(events: list[Row], end_s: int) -> None:
     only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
-    assert Monitor(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
+    assert ReadEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
 
 
 def test_windows_are_compared_every_quarter_of_their_length() -> None:
@@ -341,7 +234,7 @@ def test_comparisons_are_written_before_what_says_that_windows_were_judged() -> 
         def insert(self, table: str, rows: pa.Table) -> None:
             written.append(table)
 
-    monitor = Monitor(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
+    monitor = ReadEvents(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
     every = in_order(monitor.registry, "toy", monitor.series.values())
     judged = Judged(
         monitor.contract,
@@ -358,3 +251,11 @@ def test_comparisons_are_written_before_what_says_that_windows_were_judged() -> 
     store = WarehouseStore(Client())  # type: ignore[arg-type]
     store.write(Writes(comparisons=[found], progress=[progress]))
     assert written == ["comparisons", "progress"]
+
+
+def test_a_test_that_began_after_the_baseline_was_made_is_not_compared(events: list[Row], end_s: int) -> None:
+    """The contract names arms of which no baseline keeps a slice yet."""
+    baselines = [msgspec.structs.replace(output_baseline(version, int(version)), dimensions=()) for version in "12"]
+    rows = ReadEvents(output_contract(), baselines, events).compare([end_s])
+    assert {row["kind"] for row in rows} == {"version"}
+    assert ReadEvents(output_contract(), baselines[:1], [e | {"version": "1"} for e in events]).compare([end_s]) == []

@@ -171,12 +171,13 @@ CREATE TABLE IF NOT EXISTS performance
     value Float64 COMMENT 'The figure; NaN where it is not defined' CODEC(ZSTD(1)),
     low Float64 COMMENT 'Lower end of its 95 % interval' CODEC(ZSTD(1)),
     high Float64 COMMENT 'Upper end of its 95 % interval' CODEC(ZSTD(1)),
+    enough Bool COMMENT 'Whether its labels are enough to say anything, as docs/statistics.md has it; without, level is insufficient',
     n UInt64 COMMENT 'Labelled predictions that it is measured on' CODEC(T64, ZSTD(1)),
     predictions UInt64 COMMENT 'Predictions of the window, labelled or not' CODEC(T64, ZSTD(1)),
     coverage Float64 COMMENT 'Share of the predictions that have a label' CODEC(ZSTD(1)),
     maturity Float64 COMMENT 'Share of the labels that ever come that had come when it was measured, by the learned curve; NaN where none is learned yet' CODEC(ZSTD(1)),
     mature Bool COMMENT 'Whether that share is the one that the contract asks for, or the horizon has passed',
-    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too few labels to say. Mature windows are held against the promise of the contract where there is one, all others against the reference',
+    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too few labels to say, or nothing to hold the figure against. Mature windows are held against the promise of the contract where there is one, all others against the reference',
     promise Float64 COMMENT 'What the contract promises of the metric, NaN where it promises nothing' CODEC(ZSTD(1)),
     reference Float64 COMMENT 'The figure of the reference at the same age of labels, NaN where there is no reference' CODEC(ZSTD(1)),
     difference Float64 COMMENT 'value - reference' CODEC(ZSTD(1)),
@@ -261,12 +262,13 @@ CREATE OR REPLACE VIEW latest_performance
     value Float64 COMMENT 'The figure; NaN where it is not defined',
     low Float64 COMMENT 'Lower end of its 95 % interval',
     high Float64 COMMENT 'Upper end of its 95 % interval',
+    enough Bool COMMENT 'Whether its labels are enough to say anything, as docs/statistics.md has it; without, level is insufficient',
     n UInt64 COMMENT 'Labelled predictions that it is measured on',
     predictions UInt64 COMMENT 'Predictions of the window, labelled or not',
     coverage Float64 COMMENT 'Share of the predictions that have a label',
     maturity Float64 COMMENT 'Share of the labels that ever come that had come when it was measured, by the learned curve; NaN where none is learned yet',
     mature Bool COMMENT 'Whether that share is the one that the contract asks for, or the horizon has passed',
-    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too few labels to say. Mature windows are held against the promise of the contract where there is one, all others against the reference',
+    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too few labels to say, or nothing to hold the figure against. Mature windows are held against the promise of the contract where there is one, all others against the reference',
     promise Float64 COMMENT 'What the contract promises of the metric, NaN where it promises nothing',
     reference Float64 COMMENT 'The figure of the reference at the same age of labels, NaN where there is no reference',
     difference Float64 COMMENT 'value - reference',
@@ -296,6 +298,7 @@ SELECT
     argMax(given.value, given.revision) AS value,
     argMax(given.low, given.revision) AS low,
     argMax(given.high, given.revision) AS high,
+    argMax(given.enough, given.revision) AS enough,
     argMax(given.n, given.revision) AS n,
     argMax(given.predictions, given.revision) AS predictions,
     argMax(given.coverage, given.revision) AS coverage,
@@ -362,7 +365,7 @@ SELECT
     a.n,
     b.n AS other_n,
     a.mature AND b.mature AS mature,
-    a.level != 'insufficient' AND b.level != 'insufficient' AS sufficient
+    a.enough AND b.enough AS sufficient
 FROM (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS a
 INNER JOIN (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS b
     ON a.model = b.model AND a.version = b.version AND a.metric = b.metric AND a.class = b.class AND a.window = b.window AND a.window_end = b.window_end

@@ -8,6 +8,7 @@ between a mark and the newest row is looked at again, and hours whose rows there
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -78,6 +79,24 @@ def models_of(client: Client, topic: Topic, marks: Marks) -> dict[str, int]:
         f"SELECT model, toUnixTimestamp64Milli(max(at)) FROM {topic} WHERE {beyond(marks)} GROUP BY model"
     )
     return {str(model): int(newest_ms) for model, newest_ms in found}
+
+
+def read_until_s(client: Client, rules: Rules) -> float:
+    """Find up to which event time (Unix seconds) every partition that holds rows of a model has been read.
+
+    That is the least of the partitions' newest, of both topics as they are now; −∞ where one of them holds none. While
+    a recorder catches up with one partition, what the others hold of a time is not all of it.
+    """
+    newest: list[float] = []
+    for topic in TOPICS:
+        found = client.rows(
+            f"SELECT epoch, toUnixTimestamp64Milli(max(at)) / 1000 FROM {topic} WHERE model = {{model:String}} "
+            "GROUP BY epoch, partition",
+            rules.parameters(),
+        )
+        last = max((epoch for epoch, _ in found), default=0)
+        newest += [second for epoch, second in found if epoch == last] or [-math.inf]
+    return min(newest)
 
 
 def beyond(marks: Marks) -> str:

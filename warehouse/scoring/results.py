@@ -36,6 +36,7 @@ class ModelRow:
     raw_share: float
     newest_at: datetime
     scored_until: datetime
+    updated_at: datetime
 
 
 def models(client: Client) -> dict[str, ModelRow]:
@@ -48,9 +49,12 @@ def write_model(client: Client, row: Mapping[str, Any]) -> None:
     insert_rows(client, "scorer_models", [row])
 
 
+_TIMES = ("newest_at", "scored_until", "updated_at")
+
+
 def row_of(told: Mapping[str, Any]) -> ModelRow:
     """What `models` gives of a row that was written."""
-    times = {name: datetime.fromtimestamp(told[name] / 1000, UTC) for name in ("newest_at", "scored_until")}
+    times = {name: datetime.fromtimestamp(told[name] / 1000, UTC) for name in _TIMES}
     return ModelRow(**{each.name: times.get(each.name, told[each.name]) for each in dataclasses.fields(ModelRow)})
 
 
@@ -129,6 +133,16 @@ def references(client: Client, rules: Rules) -> pa.Table:
     )
 
 
+def frozen_since(client: Client, rules: Rules, moment: datetime) -> bool:
+    """Whether a reference of a model was frozen at a moment or later."""
+    sql = (
+        "SELECT 1 FROM performance_reference WHERE model = {model:String} AND basis = {basis:String} "
+        "AND frozen_at >= fromUnixTimestamp64Milli({since:Int64}) LIMIT 1"
+    )
+    since = round(moment.timestamp() * 1000)
+    return bool(client.rows(sql, {"model": rules.model, "basis": rules.basis, "since": since}))
+
+
 def reference_rows(rules: Rules, version: str, counted: pa.Table, spanned: Mapping[str, int]) -> list[dict[str, Any]]:
     """Make rows of `performance_reference` of windows of `state.score_by_age`, summed by slice.
 
@@ -140,7 +154,9 @@ def reference_rows(rules: Rules, version: str, counted: pa.Table, spanned: Mappi
     """
     names = ("predictions", "labelled", "confusion", "sums")
     totals: dict[str, dict[str, Any]] = {}
-    for row in counted.select(["version", "slice", *names, "bins", *_BIN_SUMS]).to_pylist():
+    # In one order, so that sums of doubles come out the same to the bit.
+    ordered = counted.sort_by([("window_start", "ascending"), ("slice", "ascending")])
+    for row in ordered.select(["version", "slice", *names, "bins", *_BIN_SUMS]).to_pylist():
         if row["version"] != version:
             continue
         total = totals.setdefault(row["slice"], {**dict.fromkeys(names, 0), "cells": {}})

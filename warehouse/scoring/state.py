@@ -100,6 +100,17 @@ def first_windows(client: Client, rules: Rules) -> dict[str, int]:
     return {str(version): int(start) for version, start in found}
 
 
+def predictions_in(client: Client, rules: Rules, version: str, first_s: int, end_s: int) -> int:
+    """Count the predictions of a version in the score windows that begin in a range, by their state."""
+    found = client.rows(
+        "SELECT sum(predictions) FROM performance_state FINAL WHERE model = {model:String} AND basis = {basis:String} "
+        "AND version = {version:String} AND slice = 'all' "
+        "AND window_start >= toDateTime({first:UInt32}) AND window_start < toDateTime({end:UInt32})",
+        {"model": rules.model, "basis": rules.basis, "version": version, "first": first_s, "end": end_s},
+    )
+    return int(found[0][0])
+
+
 def windows_in(client: Client, rules: Rules, first_s: int, end_s: int) -> list[int]:
     """Find the score windows (starts, Unix seconds) of a range that hold raw predictions."""
     found = client.rows(

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from barograph.contract_alerts import Alerts
+
 FieldType = Literal["float", "int", "bool", "category", "timestamp"]
 """`timestamp` values are judged as their age: event time minus value, in seconds."""
 
@@ -162,7 +164,7 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True):
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Everything Barograph needs to know about one model."""
 
-    LATER: ClassVar = ("season", "arms")
+    LATER: ClassVar = ("season", "arms", "alerts")
 
     model: str
     description: str = ""
@@ -187,6 +189,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     lines: Lines = Lines()
     rate_lines: RateLines = RateLines()
     slo: Slo = Slo()
+    alerts: Alerts = Alerts()
     ignored: dict[str, str] = msgspec.field(default_factory=dict)
     """Members of `features` that are known and not watched, each with the reason."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, Field, Label, Slice, format_duration
+from barograph.contract_alerts_file import alert_findings
 from barograph.problems import ContractError, Problem, quoted
 from barograph.yaml_kinds import Path, describe_path, name_fault
 
@@ -94,6 +95,7 @@ def findings(contract: Contract) -> list[Finding]:
         *_arms(contract),
         *_performance(contract),
         *_lines(contract),
+        *(Finding(*found) for found in alert_findings(contract)),
         *_ignored(contract),
     ]
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from barograph.contract import Contract, Field, Label, Slice, format_duration
+from barograph.contract_alerts_file import alert_settings
 from barograph.contract_check import check_contract, default_slice_source, default_source
 from barograph.contract_keys import FORMAT_VERSION
 
@@ -72,6 +73,12 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         promised["performance"] = _flow(floors)
     if promised:
         lines.append(f"slo: {_flow(promised)}")
+    alerts = alert_settings(contract.alerts, _text, _number)
+    rules = alerts.pop("rules", {})
+    if alerts or rules:
+        lines.append("alerts:")
+        lines += [f"  {key}: {_nested(value)}" for key, value in alerts.items()]
+        lines += [f"  {line}" for line in _block("rules", {name: _written(rule) for name, rule in rules.items()})]
     if contract.ignored:
         lines.append("ignored:")
         lines += [f"  {_text(name)}: {_text(reason)}" for name, reason in contract.ignored.items()]
@@ -149,6 +156,14 @@ def _block(key: str, entries: Mapping[str, dict[str, str]]) -> list[str]:
 
 def _flow(settings: Mapping[str, str]) -> str:
     return f"{{{', '.join(f'{key}: {value}' for key, value in settings.items())}}}"
+
+
+def _nested(value: str | Mapping[str, str]) -> str:
+    return value if isinstance(value, str) else _flow(value)
+
+
+def _written(settings: Mapping[str, str | Mapping[str, str]]) -> dict[str, str]:
+    return {key: _nested(value) for key, value in settings.items()}
 
 
 def _raw(share: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import msgspec
 
 from barograph.contract import FieldType, SketchKind
+from barograph.contract_alerts_file import ALERTS
 from barograph.yaml_kinds import (
     Choice,
     Duration,
@@ -368,6 +369,7 @@ CONTRACT = Record(
         Key("arms", ARMS, "How requests are assigned to the arms of an A/B test.", default="no test"),
         Key("thresholds", THRESHOLDS, "Where the levels begin.", default="those of psi and rates"),
         Key("slo", SLO, "What the model promises.", default="no promise"),
+        Key("alerts", ALERTS, "How its alerts differ from the defaults.", default="{}"),
         Key(
             "ignored",
             MapOf(Text()),

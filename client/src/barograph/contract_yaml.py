@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from barograph.contract import Arms, Contract, Field, Label, Lines, RateLines, Slice, Slo, Window
+from barograph.contract_alerts_file import build_alerts
 from barograph.contract_check import default_slice_source, default_source, findings
 from barograph.contract_dump import dump_contract
 from barograph.contract_keys import CONTRACT, FORMAT_VERSION
@@ -116,6 +117,7 @@ def _build(read: Mapping[str, Any]) -> Contract:
         lines=Lines(**thresholds.get("psi", {})),
         rate_lines=RateLines(**thresholds.get("rates", {})),
         slo=Slo(**read.get("slo", {})),
+        alerts=build_alerts(read.get("alerts", {})),
         **given,
     )
 

@@ -32,10 +32,14 @@ LOG_INTERVAL_S = 60.0
 ROOM_WAIT_S = 0.05
 METADATA_TIMEOUT_S = 10.0
 LEARN_AGAIN_S = 5.0
+TOPIC_WAIT_S = 5.0
+"""How long a topic that a broker does not know is asked for again: brokers hear of a new one after its maker does."""
+TOPIC_AGAIN_S = 0.1
 MAX_VIOLATIONS = 1_000
 """Pairs of field and kind that are counted by name: unknown features may be named after what nobody bounds."""
 METADATA_AGE_S = 300.0
 """When a topic's partitions are counted again; as often as librdkafka does."""
+_NOT_KNOWN_YET = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
 _TIMEOUT_MS = {"drop": 300_000, "wait": 120_000}
 """How long an event is retried: serving rides out a broker's restart, a batch job would rather know."""
 
@@ -271,23 +275,33 @@ class Outbox:
             )
 
     def partitions(self, topic: str, timeout_s: float = METADATA_TIMEOUT_S) -> int:
-        """Ask the broker how many partitions a topic has; waits.
+        """Ask the broker how many partitions a topic has; waits, for a topic that is not known yet up to 5 s.
 
         Raises:
-            PublishError: no broker answers, or there is no such topic.
+            PublishError: no broker answers, or there is no such topic, or it may not be seen.
         """
         servers = self._settings.get("bootstrap.servers")
-        try:
-            found = self._producer().list_topics(topic, timeout=timeout_s).topics[topic]
-        except KafkaException as error:
-            raise PublishError(
-                f"no broker answers at {servers} within {timeout_s:g} s ({error.args[0].str()}); start Kafka or "
-                "correct bootstrap_servers"
-            ) from error
-        if found.error is not None or not found.partitions:
-            raise PublishError(f"the topic {topic} does not exist at {servers}; create it with `barograph apply`")
-        self._partitions[topic] = len(found.partitions), time.monotonic()
-        return len(found.partitions)
+        begun_s = time.monotonic()
+        while True:
+            left_s = begun_s + timeout_s - time.monotonic()
+            try:
+                found = self._producer().list_topics(topic, timeout=max(TOPIC_AGAIN_S, left_s)).topics[topic]
+            except KafkaException as error:
+                raise PublishError(
+                    f"no broker answers at {servers} within {timeout_s:g} s ({error.args[0].str()}); start Kafka or "
+                    "correct bootstrap_servers"
+                ) from error
+            if found.error is None and found.partitions:
+                self._partitions[topic] = len(found.partitions), time.monotonic()
+                return len(found.partitions)
+            if found.error is not None and found.error.code() not in _NOT_KNOWN_YET:
+                raise PublishError(f"the topic {topic} at {servers} cannot be used: {found.error.str()}")
+            wait_s = min(timeout_s, TOPIC_WAIT_S)
+            if time.monotonic() - begun_s + TOPIC_AGAIN_S > wait_s or self._stop.wait(TOPIC_AGAIN_S):
+                raise PublishError(
+                    f"the topic {topic} does not exist at {servers} (asked for {wait_s:g} s); create it with "
+                    "`barograph apply`"
+                )
 
     def known_partitions(self, topic: str) -> int | None:
         """How many partitions a topic has, if that is known; else the background thread is asked to find out."""

@@ -1,0 +1,21 @@
+"""Alert rules as code: made from contracts, written for Grafana, replayed over history, sent without Grafana.
+
+`rules_for` makes the rules, `to_files` and `to_api` write them in Grafana's two spellings.
+"""
+
+from alerts.grafana import ApiAlerting, to_api, to_files
+from alerts.rule import Rule
+from alerts.rules import rules_for, rules_of
+from alerts.settings import AlertsError, AlertSettings, read_alert_settings
+
+__all__ = [
+    "AlertSettings",
+    "AlertsError",
+    "ApiAlerting",
+    "Rule",
+    "read_alert_settings",
+    "rules_for",
+    "rules_of",
+    "to_api",
+    "to_files",
+]

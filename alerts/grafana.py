@@ -1,0 +1,341 @@
+"""Rules, contact points, policies and mute timings in Grafana's two spellings: provisioning files and the HTTP API.
+
+They differ in a few keys, and Grafana drops a wrong one without a word:
+
+| | file | HTTP API |
+|---|---|---|
+| keep firing | `keepFiringFor` | `keep_firing_for` |
+| missing series | `missing_series_evals_to_resolve` | `missingSeriesEvalsToResolve` |
+| group, folder | `name`, `folder` (title) | `title`, `folderUid`, and `folderUID` of each rule |
+| interval | `1m` | `60` |
+| `$` in texts | `$$` | `$` |
+
+Source: Grafana 13.2, pkg/services/provisioning/alerting and pkg/services/ngalert/api/tooling/definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from alerts.routing import Policy, branch
+from alerts.rule import Rule
+from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration, MuteTiming
+from alerts.text import digest, in_file, template
+from warehouse.signals import point_sql
+
+Json = dict[str, Any]
+
+PLUGIN_VERSION = "4.20.0"
+DATASOURCE = "grafana-clickhouse-datasource"
+EXPRESSION = "__expr__"
+CONDITION = "D"
+RANGE_S = 600
+ORG = 1
+GRAFANA_DEFAULT = "grafana-default-email"
+"""The contact point that every Grafana has: of alerts that are not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiGroup:
+    """A rule group for `PUT /api/v1/provisioning/folder/{folder}/rule-groups/{title}`."""
+
+    title: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAlerting:
+    """All of alerting as the HTTP API takes it."""
+
+    folder_uid: str
+    folder_title: str
+    groups: tuple[ApiGroup, ...]
+    contact_points: tuple[Json, ...]
+    """One per integration: several of one name are one contact point."""
+    mute_timings: tuple[Json, ...]
+    policy: Json
+    """Our branch of the tree, to be grafted into the one that is there."""
+
+
+def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
+    """Write everything for `provisioning/alerting/`: file name → content, to be written as YAML.
+
+    Secrets stand there as `$VARIABLE`, which Grafana takes from its own environment.
+    """
+    rules = list(rules)
+    files: dict[str, Json] = {
+        "contact-points.yaml": {
+            "contactPoints": [
+                {
+                    "orgId": ORG,
+                    "name": in_file(name),
+                    "receivers": [
+                        _integration(name, each, {v: f"${v}" for v in each.variables}, in_file) for each in integrations
+                    ],
+                }
+                for name, integrations in settings.contact_points.items()
+            ]
+        },
+        "policies.yaml": {
+            "policies": [
+                {
+                    "orgId": ORG,
+                    "receiver": GRAFANA_DEFAULT,
+                    "group_by": ["grafana_folder", "alertname"],
+                    "routes": [_policy(branch(rules, settings), in_file)],
+                }
+            ]
+        },
+    }
+    if settings.mute_timings:
+        files["mute-timings.yaml"] = {
+            "muteTimes": [
+                {"orgId": ORG, "name": in_file(name), "time_intervals": [_interval(timing)]}
+                for name, timing in settings.mute_timings.items()
+            ]
+        }
+    for title, members in _groups(rules):
+        group = {
+            "orgId": ORG,
+            "name": in_file(title),
+            "folder": in_file(settings.folder),
+            "interval": _duration(members[0].every_s),
+            "rules": [_file_rule(rule, settings) for rule in members],
+        }
+        files.setdefault(f"rules-{_file_name(members[0])}.yaml", {"groups": []})["groups"].append(group)
+    return {name: {"apiVersion": 1, **content} for name, content in sorted(files.items())}
+
+
+def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str, str]) -> ApiAlerting:
+    """Write everything for the HTTP API.
+
+    Args:
+        rules: of `rules_for`.
+        settings: of the installation.
+        environ: holds the secrets of contact points.
+
+    Raises:
+        AlertsError: a variable of a contact point is not set; all are named.
+    """
+    rules = list(rules)
+    missing = sorted(
+        {
+            variable
+            for integrations in settings.contact_points.values()
+            for each in integrations
+            for variable in each.variables
+            if not environ.get(variable)
+        }
+    )
+    if missing:
+        raise AlertsError(f"contact points need variables that are not set: {', '.join(missing)}; export them")
+    return ApiAlerting(
+        folder_uid=FOLDER_UID,
+        folder_title=settings.folder,
+        groups=tuple(
+            ApiGroup(
+                title,
+                {
+                    "title": title,
+                    "folderUid": FOLDER_UID,
+                    "interval": members[0].every_s,
+                    "rules": [_api_rule(rule, settings, title) for rule in members],
+                },
+            )
+            for title, members in _groups(rules)
+        ),
+        contact_points=tuple(
+            {"name": name, **_integration(name, each, environ, str)}
+            for name, integrations in settings.contact_points.items()
+            for each in integrations
+        ),
+        mute_timings=tuple(
+            {"name": name, "time_intervals": [_interval(timing)]} for name, timing in settings.mute_timings.items()
+        ),
+        policy=_policy(branch(rules, settings), str),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ rules
+
+
+def _file_rule(rule: Rule, settings: AlertSettings) -> Json:
+    return {
+        **_rule(rule, settings, in_file),
+        "keepFiringFor": _duration(rule.keep_firing_for_s),
+        "missing_series_evals_to_resolve": rule.missing_evaluations,
+    }
+
+
+def _api_rule(rule: Rule, settings: AlertSettings, group: str) -> Json:
+    return {
+        **_rule(rule, settings, str),
+        "orgID": ORG,
+        "folderUID": FOLDER_UID,
+        "ruleGroup": group,
+        "keep_firing_for": _duration(rule.keep_firing_for_s),
+        "missingSeriesEvalsToResolve": rule.missing_evaluations,
+    }
+
+
+def _rule(rule: Rule, settings: AlertSettings, text: Any) -> Json:
+    """What both spellings have in common; `text` escapes."""
+    return {
+        "uid": rule.uid,
+        "title": text(rule.title),
+        "condition": CONDITION,
+        "data": _queries(rule, settings),
+        "noDataState": rule.no_data,
+        "execErrState": rule.exec_err,
+        "for": _duration(rule.for_s),
+        "annotations": {name: text(value) for name, value in told(rule, settings).items()},
+        "labels": {name: text(template((value,))) for name, value in rule.labels.items()},
+        "isPaused": False,
+    }
+
+
+def told(rule: Rule, settings: AlertSettings) -> dict[str, str]:
+    """What is told with an alert, as templates."""
+    return {
+        "summary": template(rule.summary),
+        "description": template((rule.description,)),
+        "runbook_url": template((f"{settings.runbooks.rstrip('/')}/{rule.runbook}",)),
+        "page": template(rule.page_path),
+        "__dashboardUid__": rule.panel.dashboard_uid,
+        "__panelId__": str(rule.panel.panel_id),
+    }
+
+
+def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:
+    columns = {"A": "value"} | ({"B": "low", "C": "high"} if rule.has_bounds else {})
+    return [_query(ref, point_sql(rule.signal, column), settings) for ref, column in columns.items()] + [_line(rule)]
+
+
+def _query(ref: str, sql: str, settings: AlertSettings) -> Json:
+    return {
+        "refId": ref,
+        "queryType": "",
+        "relativeTimeRange": {"from": RANGE_S, "to": 0},
+        "datasourceUid": settings.datasource,
+        "model": {
+            "refId": ref,
+            "datasource": {"type": DATASOURCE, "uid": settings.datasource},
+            "pluginVersion": PLUGIN_VERSION,
+            "editorType": "sql",
+            "rawSql": sql,
+            # A table as it is: strings are the labels of an instance, the number is its value.
+            "format": 1,
+            "queryType": "table",
+            "meta": {"timezone": "UTC"},
+            "intervalMs": 60_000,
+            "maxDataPoints": 43_200,
+        },
+    }
+
+
+def _line(rule: Rule) -> Json:
+    fires, clears = ("lt", "gt") if rule.below else ("gt", "lt")
+    return {
+        "refId": CONDITION,
+        "queryType": "",
+        "relativeTimeRange": {"from": RANGE_S, "to": 0},
+        "datasourceUid": EXPRESSION,
+        "model": {
+            "refId": CONDITION,
+            "type": "threshold",
+            "datasource": {"type": EXPRESSION, "uid": EXPRESSION},
+            "expression": "A",
+            "conditions": [
+                {
+                    "evaluator": {"type": fires, "params": [rule.threshold]},
+                    # While it fires it fires on until this holds.
+                    "unloadEvaluator": {"type": clears, "params": [rule.clear]},
+                }
+            ],
+            "intervalMs": 60_000,
+            "maxDataPoints": 43_200,
+        },
+    }
+
+
+def _groups(rules: list[Rule]) -> list[tuple[str, list[Rule]]]:
+    groups: dict[str, list[Rule]] = {}
+    for rule in rules:
+        groups.setdefault(rule.group, []).append(rule)
+    return list(groups.items())
+
+
+def _file_name(rule: Rule) -> str:
+    """A file per model, whose name anybody's disk can hold."""
+    if not rule.model:
+        return "pipeline"
+    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in rule.model)[:40].strip("-")
+    return (
+        plain if plain == rule.model.replace("_", "-") or plain == rule.model else f"{plain}-{digest(rule.model)[:8]}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ contact points
+
+
+def _integration(name: str, integration: Integration, environ: Mapping[str, str], text: Any) -> Json:
+    secret = environ.get(integration.variable, "")
+    settings: Json
+    if integration.kind == "pagerduty":
+        settings = {"integrationKey": secret, "severity": "critical"}
+    elif integration.kind == "slack":
+        settings = {"url": secret, "title": text('{{ template "default.title" . }}')}
+    else:
+        settings = {"url": secret or text(integration.url), "httpMethod": "POST"}
+        if integration.bearer_variable:
+            settings |= {
+                "authorization_scheme": "Bearer",
+                "authorization_credentials": environ.get(integration.bearer_variable, ""),
+            }
+    return {
+        "uid": f"bg-{integration.kind}-{digest(name, integration.kind)}",
+        "type": integration.kind,
+        "settings": settings,
+        "disableResolveMessage": False,
+    }
+
+
+def _policy(policy: Policy, text: Any) -> Json:
+    found: Json = {
+        "receiver": text(policy.point),
+        "object_matchers": [[label, how, text(value)] for label, how, value in policy.matchers],
+    }
+    if policy.group_by:
+        found["group_by"] = list(policy.group_by)
+    for key, seconds in (
+        ("group_wait", policy.group_wait_s),
+        ("group_interval", policy.group_interval_s),
+        ("repeat_interval", policy.repeat_s),
+    ):
+        if seconds is not None:
+            found[key] = _duration(seconds)
+    if policy.mute:
+        found["mute_time_intervals"] = [text(name) for name in policy.mute]
+    if policy.routes:
+        found["routes"] = [_policy(child, text) for child in policy.routes]
+    return found
+
+
+def _interval(timing: MuteTiming) -> Json:
+    interval: Json = {}
+    if timing.times:
+        interval["times"] = [{"start_time": start, "end_time": end} for start, end in timing.times]
+    for key in ("weekdays", "days_of_month", "months"):
+        if getattr(timing, key):
+            interval[key] = list(getattr(timing, key))
+    return interval | {"location": timing.timezone}
+
+
+def _duration(seconds: int) -> str:
+    """A duration as Prometheus writes it: whole units only."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

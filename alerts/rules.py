@@ -1,0 +1,51 @@
+"""Rules of contracts, checked against the installation's routes and mute timings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from barograph.contract import Contract
+
+from alerts.rule import Rule
+from alerts.settings import AlertsError, AlertSettings
+from alerts.templates import RulesOf, processor_rule
+
+__all__ = ["rules_for", "rules_of"]
+
+
+def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Rule]:
+    """Make the rules of all models, by model, and that of the pipeline.
+
+    Raises:
+        AlertsError: a contract names a route or a mute timing that the installation does not have; all are told at
+            once.
+    """
+    by_model = sorted(contracts, key=lambda contract: contract.model)
+    problems = [problem for contract in by_model for problem in _problems(contract, settings)]
+    if problems:
+        raise AlertsError("\n".join(problems))
+    return [rule for contract in by_model for rule in rules_of(contract, settings)] + [processor_rule(settings)]
+
+
+def rules_of(contract: Contract, settings: AlertSettings) -> list[Rule]:
+    """Make the rules of one contract, unchecked."""
+    return list(RulesOf(contract, settings).all())
+
+
+def _problems(contract: Contract, settings: AlertSettings) -> Iterable[str]:
+    routes = {"route": contract.route}
+    for name, rule in contract.alerts.rules.items():
+        if rule.route:
+            routes[f"alerts.rules.{name}.route"] = rule.route
+    for key, route in routes.items():
+        try:
+            settings.route(route)
+        except AlertsError as error:
+            yield f"contract {contract.model!r}: {key}: {error}"
+    for name in contract.alerts.mute:
+        if settings.configured and name not in settings.mute_timings:
+            there = ", ".join(settings.mute_timings) or "none"
+            yield (
+                f"contract {contract.model!r}: alerts.mute: the mute timing {name!r} is not known; there is {there}, "
+                f'or write [alerts.mute_timings."{name}"] with weekdays and times in the settings'
+            )

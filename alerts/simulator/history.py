@@ -1,0 +1,158 @@
+"""A rule over recorded history: its signal's changes, and the states that its instances go through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alerts.rule import Rule
+from alerts.simulator.states import Instance, Transition, Zone, zone_of
+from warehouse.client import Client
+from warehouse.signals import Known, Span, series_sql
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one instance's number was from when on, ascending; shape (n,) each."""
+
+    at: NDArray[np.int64]
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    growth: NDArray[np.float64]
+
+    def index(self, at: int) -> int:
+        """The row that holds at a moment."""
+        return max(0, int(np.searchsorted(self.at, at, "right")) - 1)
+
+    def numbers(self, at: int) -> dict[str, float]:
+        """The number and the ends of its interval at a moment, by query."""
+        i = self.index(at)
+        value = float(self.value[i] + self.growth[i] * (at - self.at[i]))
+        return {"A": value, "B": float(self.low[i]), "C": float(self.high[i])}
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """From when to when one instance fired; `end` is None while it does."""
+
+    rule: Rule
+    key: str
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What one rule did over a span of history."""
+
+    rule: Rule
+    since: int
+    until: int
+    changes: dict[str, Changes] = field(repr=False)
+    transitions: list[Transition]
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """When instances fired: from Alerting on until Normal."""
+        found: list[Episode] = []
+        started: dict[str, int] = {}
+        for each in self.transitions:
+            if each.after == "Alerting" and each.key not in started:
+                started[each.key] = each.at
+            elif each.after == "Normal" and each.key in started:
+                found.append(Episode(self.rule, each.key, started.pop(each.key), each.at))
+        found += [Episode(self.rule, key, start, None) for key, start in started.items()]
+        return sorted(found, key=lambda episode: (episode.start, episode.key))
+
+    def state(self, key: str, at: int) -> str:
+        """The state of an instance at a moment."""
+        past = [each.after for each in self.transitions if each.key == key and each.at <= at]
+        return past[-1] if past else "Normal"
+
+
+def read_changes(client: Client, rule: Rule, since: int, until: int, known: Known) -> dict[str, Changes]:
+    """Ask for a rule's number over [since, until], by instance.
+
+    Raises:
+        WarehouseBusy: ClickHouse cannot answer now.
+        WarehouseError: it refuses.
+    """
+    span = Span(f"toUInt32({since})", f"toUInt32({until})")
+    found = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
+    keys = np.array(found.column("key").to_pylist(), dtype=object)
+    at = found.column("at").to_numpy().astype(np.int64)
+    numbers = [found.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
+    return {
+        key: Changes(at[mine], *(column[mine] for column in numbers))
+        for key in rule.signal.keys
+        for mine in [np.flatnonzero(keys == key)]
+    }
+
+
+def replay(rule: Rule, changes: dict[str, Changes], since: int, until: int) -> Replay:
+    """Evaluate a rule at every multiple of its interval in [since, until]; nothing was pending before.
+
+    It takes time by the changes of its number, not by evaluations.
+    """
+    first = -(-since // rule.every_s) * rule.every_s
+    last = until // rule.every_s * rule.every_s
+    transitions: list[Transition] = []
+    for key, own in changes.items():
+        instance = Instance(rule, key)
+        for start, end, zone in runs(rule, own, first, last):
+            transitions += instance.advance(start, end, zone)
+    return Replay(rule, since, until, changes, sorted(transitions, key=lambda each: each.at))
+
+
+def runs(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[int, int, Zone]]:
+    """Cut [first, last] into runs of evaluations that find the same: (first, last, zone)."""
+    if first > last:
+        return
+    begin, held = first, None
+    for at, zone in _zones(rule, changes, first, last):
+        if held is None or at <= begin:
+            begin, held = max(at, first), zone
+        elif zone != held:
+            yield begin, at - rule.every_s, held
+            begin, held = at, zone
+    if held is None:
+        held = Zone.MISSING
+    yield begin, last, held
+
+
+def _zones(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[int, Zone]]:
+    """From which evaluation on which zone holds."""
+    if not changes.growth.any():
+        values, at = changes.value, changes.at
+        beyond = values < rule.threshold if rule.below else values > rule.threshold
+        clear = values > rule.clear if rule.below else values < rule.clear
+        zones = np.where(beyond, Zone.FIRING, np.where(clear, Zone.CLEAR, Zone.BETWEEN))
+        for i in np.flatnonzero(np.diff(zones, prepend=-1)).tolist():
+            if at[i] <= last:
+                yield max(int(at[i]), first), Zone(int(zones[i]))
+        return
+    for i, start in enumerate(changes.at.tolist()):
+        end = int(changes.at[i + 1]) - rule.every_s if i + 1 < len(changes.at) else last
+        for moment in _crossings(rule, changes, i, max(start, first), min(end, last)):
+            value = float(changes.value[i] + changes.growth[i] * (moment - start))
+            yield moment, zone_of(rule, value)
+
+
+def _crossings(rule: Rule, changes: Changes, i: int, first: int, last: int) -> Sequence[int]:
+    """The evaluations of one row's time at which its growing number may be in another zone."""
+    if first > last:
+        return []
+    found = {first}
+    growth, value, start = float(changes.growth[i]), float(changes.value[i]), int(changes.at[i])
+    if growth:
+        for line in (rule.threshold, rule.clear):
+            after = (line - value) / growth
+            if math.isfinite(after) and after > 0:
+                at = (start + int(after)) // rule.every_s * rule.every_s
+                found |= {each for each in (at, at + rule.every_s) if first <= each <= last}
+    return sorted(found)

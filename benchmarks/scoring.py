@@ -1,0 +1,212 @@
+"""What the scorer's passes cost over two weeks of a model: the first, one after a few corrections, one of nothing.
+
+Predictions and labels are made inside the engine by SQL, as the recorder would have written them: calibrated scores,
+labels that come twelve hours later on average (exponential), a tenth of them never. Then a part of the labels of some
+hours comes again with the opposite value, as a correction does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from barograph.contract import Arms, Contract, Label, Slice, Window
+
+from benchmarks.figures import Figures, spread
+from benchmarks.world import World
+from streams.registry import build_registry
+from streams.report import Report
+from streams.scorer.rules import dimensions_at, make_rules
+from streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
+from streams.settings import ProcessorSettings
+from warehouse import migrate
+from warehouse.client import Client, connect
+from warehouse.scoring import state
+
+SCORING = "The scorer, over two weeks"
+DATABASE = "scoring"
+MODEL = "scored"
+DAYS = 14
+HOUR_S, DAY_S = 3600, 86400
+PARTITIONS = 4
+COVERED = 0.9
+MEAN_DELAY_S = 12 * HOUR_S
+HORIZON_S, CORRECTED_S = 3 * DAY_S, 3 * DAY_S - HOUR_S
+AT_ONCE = 1_000_000
+"""Rows that one statement makes."""
+FEW_HOURS, MANY_HOURS = 4, 40
+QUIET_PASSES = 5
+
+CONTRACT = Contract(
+    model=MODEL,
+    slices=(Slice(name="country", source="context.country", values=("de", "es", "fr", "it")),),
+    arms=Arms(shares={"a": 0.5, "b": 0.5}),
+    windows=(Window(HOUR_S, HOUR_S), Window(7 * DAY_S, DAY_S)),
+    label=Label(type="bool", positive=True, horizon_s=HORIZON_S),
+)
+REGISTRY = build_registry([(CONTRACT, 1)], [])
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The rows of the two weeks as SQL of a row's `number`."""
+
+    n: int
+    start_s: int
+
+    @property
+    def end_s(self) -> int:
+        """When the two weeks end, Unix seconds."""
+        return self.start_s + DAYS * DAY_S
+
+    def predictions(self) -> dict[str, str]:
+        """Columns of `predictions`."""
+        return {
+            **self._place("number"),
+            "version": "'1'",
+            "at": _time(self._at_ms()),
+            "received_at": _time(f"{self._at_ms()} + 500"),
+            "arm": f"if({_uniform('arm')} < 0.5, 'a', 'b')",
+            "context": f"map('country', ['de', 'es', 'fr', 'it', 'nl'][1 + toUInt8({_uniform('country')} * 5)])",
+            "numbers": f"map('amount', toNullable(exp(5 * {_uniform('amount')})))",
+            "score": self._score(),
+        }
+
+    def labels(self, *, offsets: str, corrected: bool = False) -> dict[str, str]:
+        """Columns of `labels`: those that came first, or corrections of them just before the horizon."""
+        truth = f"{_uniform('truth')} < {self._score()}"
+        came = f"({self._at_ms()} + {CORRECTED_S * 1000})" if corrected else self._label_ms()
+        return {
+            **self._place(offsets),
+            "label": f"if({'NOT ' if corrected else ''}({truth}), 'true', 'false')",
+            "label_type": "'bool'",
+            "at": _time(came),
+            "received_at": _time(f"{came} + 700"),
+        }
+
+    def has_label(self) -> str:
+        """Whether a prediction's label has come by the end."""
+        return f"{_uniform('covered')} < {COVERED} AND {self._label_ms()} < {self.end_s * 1000}"
+
+    def rows_of(self, hour: int) -> tuple[int, int]:
+        """The numbers [first, end) of the predictions of an hour, counted from the start."""
+        per_hour = self.n / (DAYS * 24)
+        return int(hour * per_hour), int((hour + 1) * per_hour)
+
+    def _place(self, offsets: str) -> dict[str, str]:
+        return {
+            "epoch": "0",
+            "partition": f"number % {PARTITIONS}",
+            "offset": f"intDiv({offsets}, {PARTITIONS})",
+            "idx": "0",
+            "model": f"'{MODEL}'",
+            "id": "lower(hex(sipHash128(number)))",
+        }
+
+    def _at_ms(self) -> str:
+        return f"({self.start_s * 1000} + intDiv(number * {DAYS * DAY_S * 1000}, {self.n}))"
+
+    def _label_ms(self) -> str:
+        return f"({self._at_ms()} + toInt64(-log(1 - {_uniform('delay')}) * {MEAN_DELAY_S * 1000}))"
+
+    def _score(self) -> str:
+        odds = f"sqrt(-2 * log(1 - {_uniform('size')})) * cos(2 * pi() * {_uniform('turn')})"
+        return f"1 / (1 + exp(1 - 1.5 * {odds}))"
+
+
+def measure_scoring(world: World, figures: Figures, *, predictions: int) -> None:
+    """Fill a database of its own and pass over it."""
+    address = world.address(DATABASE)
+    with connect(address, timeout_s=QUERY_TIMEOUT_S, create=True) as client:
+        migrate.apply(client)
+        traffic = Traffic(predictions, (int(time.time()) // DAY_S - DAYS - 1) * DAY_S)
+        labels = _fill(client, traffic)
+        settings = ProcessorSettings(instance="scorer-0", bootstrap_servers="", warehouse=address)
+        scorer = Scorer(
+            settings,
+            lambda: REGISTRY,
+            Report("scorer", "scorer-0"),
+            clock=lambda: float(traffic.end_s + 2 * HOUR_S),
+            grace_s=0.0,
+        )
+        whole = f"{predictions:,} predictions, {labels:,} labels, {DAYS * 24} hours, 8 slices"
+        full_s, done = _timed(scorer)
+        figures.add(SCORING, "the first pass", full_s, "s", f"{whole}; {done.revised:,} figures written")
+        rows = predictions + labels
+        figures.add(SCORING, "the first pass", rows / full_s, "rows/s", "predictions and labels, everything included")
+        figures.add(
+            SCORING, "of it the join and its counts", rows / _join_s(client, predictions), "rows/s", "timed again"
+        )
+        placed = 0
+        for hours in (FEW_HOURS, MANY_HOURS):
+            corrected = _correct(client, traffic, hours, labels + placed, 0.01 * labels * hours / FEW_HOURS)
+            placed += corrected
+            took_s, done = _timed(scorer)
+            changed = f"{corrected:,} labels ({corrected / labels:.2%})"
+            note = f"{changed}; {done.scored} hours counted, {done.revised:,} figures written"
+            figures.add(SCORING, f"a pass after corrections in {hours} hours", took_s, "s", note)
+            figures.add(SCORING, f"first pass ÷ pass after corrections in {hours} hours", full_s / took_s, "×")
+        quiet = [_timed(scorer)[0] * 1000 for _ in range(QUIET_PASSES)]
+        figures.add(SCORING, "a pass with nothing new", sorted(quiet)[QUIET_PASSES // 2], "ms", spread(quiet))
+
+
+def _timed(scorer: Scorer) -> tuple[float, Any]:
+    began = time.perf_counter()
+    done = scorer.score_once()
+    return time.perf_counter() - began, done
+
+
+def _fill(client: Client, traffic: Traffic) -> int:
+    """Write all rows; return the number of labels."""
+    for first in range(0, traffic.n, AT_ONCE):
+        end = min(first + AT_ONCE, traffic.n)
+        _insert(client, "predictions", traffic.predictions(), first, end)
+        _insert(client, "labels", traffic.labels(offsets="number"), first, end, traffic.has_label())
+    return int(client.rows("SELECT count() FROM labels")[0][0])
+
+
+def _correct(client: Client, traffic: Traffic, hours: int, first_offset: int, wanted: float) -> int:
+    """Give so many labels of the hours in the midst of the first week anew; return how many that are."""
+    before = int(client.rows("SELECT count() FROM labels")[0][0])
+    middle = 3 * 24 + 12
+    for hour in range(middle, middle + hours):
+        first, end = traffic.rows_of(hour)
+        share = wanted / hours / (end - first)
+        condition = f"{traffic.has_label()} AND {_uniform('corrected')} < {share!r}"
+        offsets = f"number + {traffic.n + first_offset}"
+        _insert(client, "labels", traffic.labels(offsets=offsets, corrected=True), first, end, condition)
+    return int(client.rows("SELECT count() FROM labels")[0][0]) - before
+
+
+def _insert(client: Client, table: str, columns: Mapping[str, str], first: int, end: int, condition: str = "1") -> None:
+    given = ", ".join(f"{value} AS {name}" for name, value in columns.items())
+    rows = f"SELECT {given} FROM numbers({first}, {end - first}) WHERE {condition}"
+    client.insert_selected(table, list(columns), rows)
+
+
+def _join_s(client: Client, predictions: int) -> float:
+    """How long counting every hour anew takes, two million predictions by one statement as the scorer does it."""
+    rules = make_rules(CONTRACT, REGISTRY)
+    start_s = int(client.rows("SELECT toUnixTimestamp(min(at)) FROM predictions")[0][0])
+    hours = [start_s + hour * HOUR_S for hour in range(DAYS * 24)]
+    statements = max(1, -(-predictions // 2_000_000))
+    began = time.perf_counter()
+    for windows in _parts(hours, statements):
+        state.score_windows(client, rules, dimensions_at(CONTRACT, REGISTRY, windows[0]), windows, 0)
+    return time.perf_counter() - began
+
+
+def _parts(values: Sequence[int], n: int) -> list[Sequence[int]]:
+    size = -(-len(values) // n)
+    return [values[at : at + size] for at in range(0, len(values), size)]
+
+
+def _uniform(name: str) -> str:
+    """A number in [0, 1) that follows from a row's number and a name."""
+    return f"(cityHash64(number, '{name}') / pow(2, 64))"
+
+
+def _time(ms: str) -> str:
+    return f"fromUnixTimestamp64Milli(toInt64({ms}), 'UTC')"

@@ -1,0 +1,133 @@
+"""The names by which everything else finds the pages and their panels: they stay, whatever the pages come to show.
+
+A rule links to the panel that shows its number; a link in a runbook or in somebody's notes holds a page's uid. So a key
+is never given another number, and the number of a panel that is gone is not used again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+DASHBOARDS = {
+    "fleet": "barograph-fleet",
+    "model": "barograph-model",
+    "field": "barograph-field",
+    "pipeline": "barograph-pipeline",
+}
+"""Page → uid of its dashboard."""
+
+PANELS: dict[str, dict[str, int]] = {
+    "fleet": {
+        "models": 1,
+        "in_breach": 2,
+        "insufficient": 3,
+        "silent": 4,
+        "worst_psi": 5,
+        "requests": 6,
+        "errors": 7,
+        "latency": 8,
+        "levels": 10,
+        "worst_psi_over_time": 11,
+        "performance": 12,
+        "levels_over_time": 13,
+        "note": 14,
+    },
+    "model": {
+        "level": 1,
+        "worst_field": 2,
+        "requests_now": 3,
+        "errors_now": 4,
+        "freshness": 5,
+        "completeness": 6,
+        "requests": 10,
+        "errors": 11,
+        "latency": 12,
+        "error_kinds": 13,
+        "latency_quantiles": 14,
+        "psi": 21,
+        "rates": 22,
+        "levels": 23,
+        "fields": 24,
+        "violations": 25,
+        "slices": 26,
+        "score": 31,
+        "class_shares": 32,
+        "versions": 33,
+        "performance": 41,
+        "cbpe": 42,
+        "calibration": 43,
+        "label_coverage": 44,
+        "label_maturity": 45,
+        "metrics": 46,
+        "label_counts": 47,
+        "arms": 51,
+        "arm_ratio": 52,
+        "arm_performance": 53,
+    },
+    "field": {
+        "level": 1,
+        "psi_now": 2,
+        "nulls_now": 3,
+        "unseen_now": 4,
+        "range_now": 5,
+        "psi": 21,
+        "distribution": 22,
+        "quantiles": 23,
+        "heatmap": 24,
+        "nulls": 25,
+        "unseen": 26,
+        "range": 27,
+        "categories": 28,
+        "slices": 29,
+        "verdicts": 30,
+        "distances": 31,
+        "note": 32,
+    },
+    "pipeline": {
+        "lag": 1,
+        "silent": 2,
+        "completeness": 3,
+        "late": 4,
+        "dead_letters": 5,
+        "duplicates": 6,
+        "processors": 7,
+        "rate": 8,
+        "retries": 9,
+        "insert_times": 10,
+        "watchdog": 11,
+        "sealed_age": 12,
+        "losses": 13,
+        "producer_gaps": 14,
+        "unknown_labels": 16,
+        "lag_now": 21,
+        "completeness_now": 22,
+        "late_now": 23,
+        "dead_letters_now": 24,
+        "duplicates_now": 25,
+    },
+}
+"""Page → key of a panel → its id on that page."""
+
+
+class PanelLink(NamedTuple):
+    """What an alert rule carries to link to a panel: annotations `__dashboardUid__` and `__panelId__`."""
+
+    dashboard_uid: str
+    panel_id: int
+
+
+def panel_link(page: str, key: str) -> PanelLink:
+    """Name a panel for a link.
+
+    Args:
+        page: `fleet`, `model`, `field` or `pipeline`.
+        key: the panel's key on that page.
+
+    Raises:
+        KeyError: there is no such page or panel; the message lists those that there are.
+    """
+    if page not in PANELS:
+        raise KeyError(f"{page!r} is no page; there are {', '.join(PANELS)}")
+    if key not in PANELS[page]:
+        raise KeyError(f"{key!r} is no panel of the page {page}; it has {', '.join(PANELS[page])}")
+    return PanelLink(DASHBOARDS[page], PANELS[page][key])

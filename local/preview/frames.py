@@ -1,0 +1,65 @@
+"""Answers of ClickHouse as the page takes them: columns of numbers, text and times, in JSON."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+from warehouse.client import Answer
+
+Kind = Literal["time", "number", "boolean", "string"]
+
+_WRAPPED = re.compile(r"^(?:LowCardinality|Nullable)\((.*)\)$")
+
+
+def kind_of(type_name: str) -> Kind:
+    """Say what a column of one of ClickHouse's types is on the page."""
+    while wrapped := _WRAPPED.match(type_name):
+        type_name = wrapped[1]
+    if type_name.startswith("Date"):
+        return "time"
+    if type_name == "Bool":
+        return "boolean"
+    return "number" if type_name.startswith(("UInt", "Int", "Float", "Decimal")) else "string"
+
+
+def frame_of(answer: Answer) -> dict[str, Any]:
+    """Return an answer as `{"columns": [{"name", "type", "values"}]}` of JSON's values.
+
+    Times are milliseconds since 1970; numbers that are not finite, and values that are missing, are null.
+    """
+    return {
+        "columns": [
+            {"name": name, "type": kind, "values": [_VALUES[kind](value) for value in values]}
+            for name, kind, values in zip(answer.names, map(kind_of, answer.types), answer.columns, strict=True)
+        ]
+    }
+
+
+def _milliseconds(value: datetime | date | None) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return round((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _number(value: Any) -> float | int | None:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, int | float) else float(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+_VALUES: dict[Kind, Callable[[Any], Any]] = {
+    "time": _milliseconds,
+    "number": _number,
+    "boolean": _number,
+    "string": _text,
+}

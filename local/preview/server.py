@@ -1,0 +1,273 @@
+"""The web server of the preview page: pages, answers of panels, states of alerts; nothing can be changed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from dashboards.macros import MacroError, TimeRange, Value
+from local.preview.frames import frame_of
+from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
+from local.preview.ranges import RangeError, read_range
+from local.processes import LOOPBACK, LocalStackError
+from warehouse.client import Address, Answer, Client, connect
+from warehouse.errors import WarehouseBusy, WarehouseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENTS = 4
+"""Panels that are asked for at one time; more wait."""
+READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max_result_rows": 200_000}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_STATIC = importlib.resources.files("local.preview") / "static"
+
+Alerts = Callable[[], Sequence[Mapping[str, Any]]]
+"""Gives the alerts that are known now: `state`, `summary`, `href`."""
+
+
+class PreviewServer:
+    """Serves dashboards on loopback from a thread of its own; also a context manager.
+
+    Attributes:
+        port: Where it listens, once started.
+    """
+
+    def __init__(
+        self,
+        pages: Sequence[Mapping[str, Any]],
+        address: Address,
+        *,
+        port: int = 0,
+        alerts: Alerts = tuple,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Describe it; nothing is started.
+
+        Args:
+            pages: the dashboards' JSON, the first of which is shown first.
+            address: ClickHouse.
+            port: where to listen; 0 is any free port.
+            alerts: asked for the alerts' states whenever a page is shown.
+            clock: seconds since 1970.
+        """
+        self._pages = {page["uid"]: page for page in pages}
+        self._clients = _Clients(address)
+        self._alerts, self._clock = alerts, clock
+        self._wanted_port = port
+        self.port = port
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the first page."""
+        return f"http://{LOOPBACK}:{self.port}/"
+
+    def app(self) -> Starlette:
+        """The application, for a server of one's own."""
+        page = "/api/pages/{uid}"
+        return Starlette(
+            routes=[
+                Route("/", self._home),
+                Route("/d/{uid}", self._html),
+                Route("/d/{uid}/{slug}", self._html),
+                Route("/api/pages", self._list),
+                Route(page, self._page),
+                Route(f"{page}/variables", self._variables, methods=["POST"]),
+                Route(f"{page}/annotations", self._annotations, methods=["POST"]),
+                Route(page + "/panels/{panel:int}", self._panel, methods=["POST"]),
+                Route("/api/alerts", self._states),
+                Route("/static/plotly.min.js", self._plotly),
+                Mount("/static", StaticFiles(directory=str(_STATIC))),
+            ],
+            # A page elsewhere cannot have the browser ask here under a name of its own.
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
+            exception_handlers={kind: _refuse for kind in _STATUS},
+            lifespan=self._lifespan,
+        )
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            LocalStackError: the port is taken.
+        """
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((LOOPBACK, self._wanted_port))
+        except OSError as error:
+            listening.close()
+            raise LocalStackError(
+                f"The preview page cannot listen on port {self._wanted_port}: {error.strerror}. Name another one."
+            ) from error
+        self.port = listening.getsockname()[1]
+        config = uvicorn.Config(self.app(), log_level="warning", access_log=False, ws="none", server_header=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, args=(listening,), name="preview", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what is asked, then end."""
+        if self._server and self._thread:
+            self._server.should_exit = True
+            self._thread.join(10)
+            self._server = self._thread = None
+
+    def __enter__(self) -> PreviewServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _serve(self, listening: socket.socket) -> None:
+        assert self._server is not None
+        with listening:
+            asyncio.run(self._server.serve([listening]))
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        self._clients.close()
+
+    async def _home(self, _: Request) -> Response:
+        return RedirectResponse(f"/d/{next(iter(self._pages))}")
+
+    async def _html(self, request: Request) -> Response:
+        self._asked(request)
+        return FileResponse(str(_STATIC / "index.html"), headers=HEADERS)
+
+    async def _plotly(self, _: Request) -> Response:
+        script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
+        return FileResponse(str(script), headers={"Cache-Control": "max-age=86400"})
+
+    async def _list(self, _: Request) -> Response:
+        return _json([{"uid": uid, "title": page["title"]} for uid, page in self._pages.items()])
+
+    async def _page(self, request: Request) -> Response:
+        return _json(self._asked(request))
+
+    async def _variables(self, request: Request) -> Response:
+        page, told = self._asked(request), await request.json()
+        between = self._between(told)
+
+        def work() -> dict[str, Any]:
+            with self._clients.one() as ask:
+                shown, values = resolve(page, between, _values(told), ask)
+            return {"variables": shown, "values": values, "from": between.from_ms, "to": between.to_ms}
+
+        return _json(await run_in_threadpool(work))
+
+    async def _annotations(self, request: Request) -> Response:
+        page, told = self._asked(request), await request.json()
+        between = self._between(told)
+
+        def work() -> list[dict[str, Any]]:
+            with self._clients.one() as ask:
+                return annotations_of(page, between, _values(told), ask)
+
+        return _json(await run_in_threadpool(work))
+
+    async def _panel(self, request: Request) -> Response:
+        page, told = self._asked(request), await request.json()
+        panel, between = panel_of(page, request.path_params["panel"]), self._between(told)
+
+        def work() -> dict[str, Any]:
+            with self._clients.one() as ask:
+                return {"frames": [*map(frame_of, panel_answers(panel, between, _values(told), ask))]}
+
+        return _json(await run_in_threadpool(work))
+
+    async def _states(self, _: Request) -> Response:
+        return _json(list(await run_in_threadpool(self._alerts)))
+
+    def _asked(self, request: Request) -> Mapping[str, Any]:
+        uid = request.path_params["uid"]
+        if uid not in self._pages:
+            raise PageError(f"There is no dashboard {uid}. There are {', '.join(self._pages)}.")
+        return self._pages[uid]
+
+    def _between(self, told: Mapping[str, Any]) -> TimeRange:
+        return TimeRange(*read_range(told["from"], told["to"], int(self._clock() * 1000)))
+
+
+class _Clients:
+    """A few connections, each lent to one thread at a time and opened when it is first needed."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._free: queue.SimpleQueue[Client | None] = queue.SimpleQueue()
+        for _ in range(CLIENTS):
+            self._free.put(None)
+
+    @contextmanager
+    def one(self) -> Iterator[Callable[[str], Answer]]:
+        client = self._free.get()
+        try:
+            client = client or connect(self._address)
+            lent = client
+            yield lambda sql: lent.ask(sql, settings=READ_ONLY)
+        finally:
+            self._free.put(client)
+
+    def close(self) -> None:
+        for _ in range(CLIENTS):
+            client = self._free.get()
+            if client:
+                client.close()
+
+
+_STATUS: dict[type[Exception], int] = {
+    PageError: 404,
+    RangeError: 400,
+    MacroError: 500,
+    WarehouseError: 502,
+    WarehouseBusy: 503,
+}
+
+
+def _values(told: Mapping[str, Any]) -> dict[str, Value]:
+    """The variables that a request names, lists as tuples."""
+    return {name: value if isinstance(value, str) else tuple(value) for name, value in told["variables"].items()}
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+    return _json({"error": str(error)}, status)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_json)
+    return Response(body, status, {**HEADERS, "Content-Type": "application/json"})
+
+
+def _as_json(value: Any) -> Any:
+    if hasattr(value, "timestamp"):
+        return round(value.timestamp() * 1000)
+    return str(value)

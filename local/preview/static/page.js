@@ -1,0 +1,194 @@
+// The page of one dashboard: reads its generated JSON, asks for variables, annotations and panels, and draws them.
+// Everything that it shows stands in the address, as in Grafana: /d/UID?from=…&to=…&var-model=…
+
+import { RENDERERS, element } from "./panels.js";
+import { filled, told } from "./values.js";
+
+const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];
+const byId = (id) => document.getElementById(id);
+const uid = decodeURIComponent(location.pathname.split("/")[2]);
+const address = new URLSearchParams(location.search);
+
+async function ask(path, told) {
+  const request = told === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(told) };
+  const answer = await fetch(path, request);
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error);
+  return found;
+}
+
+function given() {
+  const variables = {};
+  for (const [key, value] of address) {
+    if (!key.startsWith("var-")) continue;
+    const name = key.slice(4);
+    variables[name] = name in variables ? [variables[name], value].flat() : value;
+  }
+  return variables;
+}
+
+function go(changes) {
+  for (const [key, value] of Object.entries(changes)) {
+    address.delete(key);
+    for (const each of [value].flat()) address.append(key, each);
+  }
+  location.search = address.toString();
+}
+
+function drawRange(state) {
+  byId("from").value = state.from;
+  byId("to").value = state.to;
+  const quick = byId("quick");
+  quick.append(element("option", "…", { value: "" }));
+  for (const from of QUICK) quick.append(element("option", `last ${from.slice(4)}`, { value: from }));
+  if (state.to === "now" && QUICK.includes(state.from)) quick.value = state.from;
+  quick.addEventListener("change", () => quick.value && go({ from: quick.value, to: "now" }));
+  byId("range").addEventListener("submit", (event) => {
+    event.preventDefault();
+    go({ from: byId("from").value.trim(), to: byId("to").value.trim() });
+  });
+}
+
+function drawVariables(variables, state) {
+  for (const variable of variables) {
+    if (variable.hide === 2) continue;
+    byId("variables").append(variable.multi ? choices(variable, state) : choice(variable, state));
+  }
+}
+
+function choice(variable, state) {
+  const label = element("label", `${variable.label} `);
+  const select = element("select", undefined, { "data-variable": variable.name });
+  for (const option of variable.options) {
+    const made = element("option", option.text, { value: option.value });
+    made.selected = option.value === state.variables[variable.name];
+    select.append(made);
+  }
+  select.addEventListener("change", () => go({ [`var-${variable.name}`]: select.value }));
+  label.append(select);
+  return label;
+}
+
+// Several values: a list of boxes that opens, shown when it is closed again.
+function choices(variable, state) {
+  const chosen = [state.variables[variable.name]].flat();
+  const texts = variable.options.filter((option) => chosen.includes(option.value)).map((option) => option.text);
+  const details = element("details", undefined, { "data-variable": variable.name });
+  details.append(element("summary", `${variable.label}: ${texts.slice(0, 3).join(", ")}${texts.length > 3 ? ", …" : ""}`));
+  const list = element("div");
+  for (const option of variable.options) {
+    const label = element("label");
+    const box = element("input", undefined, { type: "checkbox", value: option.value });
+    box.checked = chosen.includes(option.value);
+    label.append(box, ` ${option.text}`);
+    list.append(label);
+  }
+  details.append(list);
+  details.addEventListener("toggle", () => {
+    const picked = [...list.querySelectorAll("input:checked")].map((box) => box.value);
+    if (!details.open && picked.join("\n") !== chosen.join("\n")) go({ [`var-${variable.name}`]: picked });
+  });
+  return details;
+}
+
+const short = (title) => title.replace(/^Barograph \/ /, "");
+
+function drawPages(pages, state) {
+  for (const page of pages) {
+    const link = element("a", short(page.title), { href: filled(`/d/${page.uid}?\${__url_time_range}&\${__all_variables}`, state) });
+    if (page.uid === uid) link.setAttribute("aria-current", "page");
+    byId("pages").append(link);
+  }
+}
+
+function drawAlerts(alerts) {
+  for (const alert of alerts) {
+    const kind = alert.state.toLowerCase();
+    if (kind === "normal") continue;
+    const made = element(alert.href ? "a" : "span", `${alert.state}: ${alert.summary}`, { class: kind, "data-state": alert.state });
+    if (alert.href) made.href = alert.href;
+    byId("alerts").append(made);
+  }
+}
+
+function place(made, grid, down) {
+  made.style.gridColumn = `${grid.x + 1} / span ${grid.w}`;
+  made.style.gridRow = `${grid.y + 1 + down} / span ${grid.h}`;
+}
+
+async function drawPanel(panel, state, notes, down) {
+  const card = element("article", undefined, { class: "panel", "data-panel": panel.id, "data-type": panel.type, "data-state": "loading" });
+  place(card, panel.gridPos, down);
+  const title = element("h2", undefined, { title: panel.description ?? "" });
+  const link = panel.links?.[0];
+  title.append(link ? element("a", told(panel.title, state), { href: filled(link.url, state) }) : told(panel.title, state));
+  const body = element("div", undefined, { class: "body" });
+  card.append(title, body);
+  byId("panels").append(card);
+  try {
+    const draw = RENDERERS[panel.type];
+    if (!draw) throw new Error(`Panels of type ${panel.type} are not drawn here.`);
+    const { frames } = panel.targets?.length ? await ask(`/api/pages/${encodeURIComponent(uid)}/panels/${panel.id}`, asked(state)) : { frames: [] };
+    draw(body, panel, frames, state, notes);
+    card.dataset.state = "drawn";
+  } catch (error) {
+    body.replaceChildren(element("p", error.message, { class: "failed" }));
+    card.dataset.state = "failed";
+  }
+}
+
+const asked = (state) => ({ from: state.fromMs, to: state.toMs, variables: state.variables });
+
+// Rows that are closed hold their panels inside; opening one moves what is below it down.
+async function drawPanels(panels, state, notes) {
+  let down = 0;
+  const work = [];
+  for (const panel of panels) {
+    if (panel.type !== "row") {
+      work.push(drawPanel(panel, state, notes, down));
+      continue;
+    }
+    const inner = panel.panels ?? [];
+    const opened = !panel.collapsed || address.get("open")?.split(",").includes(String(panel.id));
+    const button = element("button", `${opened ? "▾" : "▸"} ${told(panel.title, state)}`, { class: "row", "data-row": panel.id });
+    button.addEventListener("click", () => toggle(panel.id));
+    place(button, { ...panel.gridPos, x: 0, w: 24, h: 1 }, down);
+    byId("panels").append(button);
+    if (!opened || inner.length === 0) continue;
+    const top = Math.min(...inner.map((each) => each.gridPos.y));
+    const shift = panel.gridPos.y + 1 - top;
+    work.push(...inner.map((each) => drawPanel(each, state, notes, down + shift)));
+    if (panel.collapsed) down += Math.max(...inner.map((each) => each.gridPos.y + each.gridPos.h)) - top;
+  }
+  await Promise.all(work);
+}
+
+function toggle(id) {
+  const open = new Set((address.get("open") ?? "").split(",").filter(Boolean));
+  if (!open.delete(String(id))) open.add(String(id));
+  go({ open: [...open].join(",") });
+}
+
+async function show() {
+  const [page, pages] = await Promise.all([ask(`/api/pages/${encodeURIComponent(uid)}`), ask("/api/pages")]);
+  document.title = page.title;
+  byId("title").textContent = "Barograph";
+  byId("description").textContent = page.description ?? "";
+  const range = { from: address.get("from") ?? page.time?.from ?? "now-24h", to: address.get("to") ?? page.time?.to ?? "now" };
+  const resolved = await ask(`/api/pages/${encodeURIComponent(uid)}/variables`, { ...range, variables: given() });
+  const state = { ...range, fromMs: resolved.from, toMs: resolved.to, variables: resolved.values };
+  drawRange(state);
+  drawVariables(resolved.variables, state);
+  drawPages(pages, state);
+  const [notes, alerts] = await Promise.all([ask(`/api/pages/${encodeURIComponent(uid)}/annotations`, asked(state)), ask("/api/alerts")]);
+  drawAlerts(alerts);
+  await drawPanels(page.panels, state, notes);
+}
+
+show().then(
+  () => { document.body.dataset.state = "drawn"; },
+  (error) => {
+    byId("panels").replaceChildren(element("p", error.message, { class: "failed" }));
+    document.body.dataset.state = "failed";
+  },
+);

@@ -1,0 +1,358 @@
+// One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
+// error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
+
+import { axisFormat, colour, fieldConfig, filled, isMissing, paletteColour, time, told, valueColour, written } from "./values.js";
+
+const LAYOUT = {
+  margin: { l: 52, r: 12, t: 6, b: 28 },
+  font: { family: "system-ui, sans-serif", size: 11, color: "#1f2733" },
+  paper_bgcolor: "rgba(0,0,0,0)",
+  plot_bgcolor: "rgba(0,0,0,0)",
+  showlegend: true,
+  legend: { orientation: "h", y: -0.1, yanchor: "top", font: { size: 10 } },
+  hovermode: "closest",
+};
+const OPTIONS = { displayModeBar: false, responsive: true };
+
+export const RENDERERS = {
+  timeseries: drawTimeseries,
+  stat: drawStat,
+  gauge: drawStat,
+  table: drawTable,
+  "state-timeline": drawStates,
+  "status-history": drawStates,
+  heatmap: drawHeatmap,
+  barchart: drawBars,
+  text: drawText,
+};
+
+export function element(tag, text, attributes = {}) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+const size = (frame) => frame.columns[0]?.values.length ?? 0;
+const columns = (frames) => frames.flatMap((frame) => frame.columns);
+const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) => [column.name, column.values[index]]));
+
+// Long rows to one series per number column and set of labels, as the data source's format 0 does it.
+export function series(frames) {
+  const found = [];
+  for (const frame of frames) {
+    const at = frame.columns.find((column) => column.type === "time");
+    if (!at) continue;
+    const labels = frame.columns.filter((column) => column.type === "string");
+    const made = [];
+    for (const number of frame.columns.filter((column) => column.type === "number" || column.type === "boolean")) {
+      const groups = new Map();
+      at.values.forEach((moment, index) => {
+        const values = labels.map((label) => label.values[index]);
+        const key = JSON.stringify(values);
+        if (!groups.has(key)) {
+          const names = Object.fromEntries(labels.map((label, i) => [label.name, values[i]]));
+          groups.set(key, { field: number.name, labels: names, x: [], y: [] });
+        }
+        groups.get(key).x.push(moment);
+        groups.get(key).y.push(number.values[index]);
+      });
+      made.push(...groups.values());
+    }
+    const isOnly = new Set(made.map((each) => each.field)).size === 1;
+    for (const each of made) {
+      const values = Object.values(each.labels).filter((value) => !isMissing(value));
+      each.name = values.length === 0 ? each.field : isOnly ? values.join(" ") : `${each.field} ${values.join(" ")}`;
+    }
+    found.push(...made);
+  }
+  return found;
+}
+
+function displayed(each, config) {
+  if (!config.displayName) return each.name;
+  return config.displayName
+    .replaceAll(/\$\{__field\.labels(?:\.([^}\]]+)|\["([^"]+)"\])\}/g, (_, a, b) => each.labels[a ?? b] ?? "")
+    .replaceAll("${__field.name}", each.field);
+}
+
+function thresholdShapes(config) {
+  const mode = config.custom?.thresholdsStyle?.mode ?? "off";
+  if (mode === "off") return [];
+  return (config.thresholds?.steps ?? [])
+    .filter((step) => step.value !== null && step.value !== undefined)
+    .map((step) => ({
+      type: "line", xref: "paper", x0: 0, x1: 1, y0: step.value, y1: step.value,
+      line: { color: colour(step.color), width: 1, dash: mode.startsWith("dashed") ? "dash" : "solid" },
+    }));
+}
+
+function noteShapes(notes) {
+  return notes.map((note) => ({
+    type: "line", yref: "paper", y0: 0, y1: 1, x0: note.time, x1: note.time,
+    line: { color: colour(note.color ?? "blue"), width: 1, dash: "dot" },
+  }));
+}
+
+function noteTrace(notes) {
+  if (notes.length === 0) return [];
+  return [{
+    x: notes.map((note) => note.time), y: notes.map(() => 0), yaxis: "y2", mode: "markers", showlegend: false,
+    marker: { symbol: "triangle-up", size: 8, color: notes.map((note) => colour(note.color ?? "blue")) },
+    text: notes.map((note) => note.text), hovertemplate: "%{text}<extra></extra>",
+  }];
+}
+
+function timeAxis(state) {
+  return { type: "date", range: [state.fromMs, state.toMs], gridcolor: "#eceef1", showgrid: true };
+}
+
+function drawTimeseries(body, panel, frames, state, notes) {
+  const found = series(frames);
+  if (found.length === 0) return nothing(body);
+  const base = fieldConfig(panel, "", "number");
+  const heights = found.flatMap((each) => each.y.filter((value) => value !== null));
+  const traces = found.map((each, index) => {
+    const config = fieldConfig(panel, each.name, "number");
+    const byField = fieldConfig(panel, each.field, "number");
+    const chosen = each.name === each.field || config.color?.mode === "fixed" ? config : byField;
+    const custom = chosen.custom ?? {};
+    const tint = chosen.color?.mode === "fixed" ? colour(chosen.color.fixedColor) : paletteColour(index);
+    const trace = {
+      x: each.x, y: each.y, name: displayed(each, chosen),
+      customdata: each.y.map((value) => written(value, chosen)),
+      hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{customdata}<extra>%{fullData.name}</extra>",
+    };
+    if (custom.drawStyle === "bars") return { ...trace, type: "bar", marker: { color: tint } };
+    const shape = custom.lineInterpolation?.startsWith("step") ? "hv" : "linear";
+    const mode = custom.drawStyle === "points" ? "markers" : "lines+markers";
+    const fill = (custom.fillOpacity ?? 0) > 0 && !custom.fillBelowTo ? "tozeroy" : undefined;
+    return {
+      ...trace, type: "scatter", mode, fill, connectgaps: custom.spanNulls === true,
+      fillcolor: fill && `${tint}${Math.round(custom.fillOpacity * 2.55).toString(16).padStart(2, "0")}`,
+      line: { color: tint, width: custom.lineWidth ?? 1.5, shape, dash: custom.lineStyle?.fill === "dash" ? "dash" : undefined },
+      marker: { size: each.x.length < 3 ? 6 : 3, color: tint },
+    };
+  });
+  const stacked = base.custom?.stacking?.mode && base.custom.stacking.mode !== "none";
+  Plotly.newPlot(body, [...traces, ...noteTrace(notes)], {
+    ...LAYOUT,
+    barmode: stacked ? "stack" : "group",
+    xaxis: timeAxis(state),
+    yaxis: {
+      tickformat: axisFormat(base, heights), gridcolor: "#eceef1", rangemode: base.min === 0 ? "tozero" : "normal",
+      ...(base.max !== undefined && base.min !== undefined ? { range: [base.min, base.max] } : {}),
+      // A line at zero alone would stand in the middle of an axis of its own making.
+      ...(heights.every((value) => value === 0) ? { range: [0, base.unit === "percentunit" ? 0.01 : 1] } : {}),
+      type: base.custom?.scaleDistribution?.type === "log" ? "log" : "linear",
+    },
+    yaxis2: { overlaying: "y", visible: false, range: [0, 1], fixedrange: true },
+    shapes: [...thresholdShapes(base), ...noteShapes(notes)],
+    showlegend: panel.options?.legend?.showLegend !== false,
+  }, OPTIONS);
+}
+
+function drawStat(body, panel, frames, state) {
+  const holder = element("div", undefined, { class: "stats" });
+  const wanted = panel.options?.reduceOptions ?? {};
+  const chosen = wanted.fields ? new RegExp(wanted.fields.replace(/^\/(.*)\/$/, "$1")) : undefined;
+  const shown = [];
+  for (const frame of frames) {
+    const labels = frame.columns.filter((column) => column.type === "string");
+    for (const column of frame.columns) {
+      const isChosen = chosen ? chosen.test(column.name) : column.type === "number" || (frame.columns.length === 1);
+      if (!isChosen) continue;
+      const rows = wanted.values ? [...column.values.keys()] : [column.values.findLastIndex((value) => !isMissing(value))];
+      for (const index of rows) {
+        const name = wanted.values && labels.length > 0 && !chosen ? labels.map((label) => label.values[index]).join(" ") : column.name;
+        shown.push({ name, field: column.name, type: column.type, value: index < 0 ? null : column.values[index], row: index < 0 ? {} : rowOf(frame, index) });
+      }
+    }
+  }
+  if (shown.length === 0) return nothing(body, panel);
+  for (const each of shown) {
+    const config = fieldConfig(panel, each.field, each.type);
+    const made = element("div", undefined, { class: "stat" });
+    const value = element("b", isMissing(each.value) ? (config.noValue ?? "–") : written(each.value, config, each.type));
+    const tint = panel.options?.colorMode === "none" ? undefined : valueColour(each.value, config);
+    if (tint) value.style.color = tint;
+    made.append(linked(value, config, state, each.row, each.value));
+    if (shown.length > 1 || panel.options?.textMode === "value_and_name") made.append(element("span", config.displayName ?? each.name));
+    holder.append(made);
+  }
+  body.append(holder);
+}
+
+function drawTable(body, panel, frames, state) {
+  const frame = frames[0];
+  if (!frame || size(frame) === 0) return nothing(body, panel);
+  const shown = frame.columns
+    .map((column) => ({ ...column, config: fieldConfig(panel, column.name, column.type) }))
+    .filter((column) => !column.config.custom?.hidden && !column.config.custom?.hideFrom?.viz);
+  const table = element("table");
+  const head = element("tr");
+  for (const column of shown) head.append(element("th", column.config.displayName ?? column.name, { title: column.config.description ?? "" }));
+  table.append(head);
+  for (let index = 0; index < size(frame); index += 1) {
+    const row = rowOf(frame, index);
+    const line = element("tr");
+    for (const { name, type, values, config } of shown) {
+      const cell = element("td", undefined, type === "number" ? { class: "number" } : {});
+      cell.append(linked(element("span", written(values[index], config, type)), config, state, row, values[index]));
+      const kind = config.custom?.cellOptions?.type ?? "auto";
+      const tint = kind.startsWith("color") ? valueColour(values[index], config) : undefined;
+      if (tint && kind === "color-background") Object.assign(cell.style, { background: tint, color: "white" });
+      else if (tint) cell.style.color = tint;
+      line.append(cell);
+    }
+    table.append(line);
+  }
+  body.append(table);
+}
+
+function linked(inner, config, state, row, value) {
+  const link = config.links?.[0];
+  if (!link) return inner;
+  const made = element("a", undefined, { href: filled(link.url, state, { ...row, __value: value }), title: link.title ?? "" });
+  made.append(inner);
+  return made;
+}
+
+function drawStates(body, panel, frames, state) {
+  const found = states(frames);
+  if (found.length === 0) return nothing(body, panel);
+  const traces = new Map();
+  for (const each of found) {
+    const config = fieldConfig(panel, each.name, each.type);
+    for (const { from, to, value } of stretches(each)) {
+      if (isMissing(value)) continue;
+      const text = written(value, config);
+      if (!traces.has(text)) {
+        traces.set(text, { type: "bar", orientation: "h", name: text, x: [], y: [], base: [], customdata: [], marker: { color: valueColour(value, config) ?? "#98a2b3", line: { width: 0 } }, hovertemplate: "%{y}  %{customdata}<extra>%{fullData.name}</extra>" });
+      }
+      const trace = traces.get(text);
+      trace.base.push(from);
+      trace.x.push(Math.max(to - from, 1));
+      trace.y.push(each.name);
+      trace.customdata.push(`${time(from)} to ${time(to)}`);
+    }
+  }
+  Plotly.newPlot(body, [...traces.values()], {
+    ...LAYOUT, barmode: "overlay", bargap: 0.25, margin: { ...LAYOUT.margin, l: 150 },
+    xaxis: timeAxis(state), yaxis: { automargin: true, autorange: "reversed", type: "category" },
+  }, OPTIONS);
+}
+
+// State timelines show text too: one series per set of labels, its value in the last column.
+function states(frames) {
+  const numeric = series(frames);
+  if (numeric.length > 0) return numeric.map((each) => ({ ...each, type: "number" }));
+  return frames.flatMap((frame) => {
+    const at = frame.columns.find((column) => column.type === "time");
+    const texts = frame.columns.filter((column) => column.type === "string");
+    return at ? texts.map((column) => ({ name: column.name, type: "string", x: at.values, y: column.values })) : [];
+  });
+}
+
+// Values that follow one another unchanged are one stretch; the last holds as long as the one before.
+function stretches({ x, y }) {
+  const last = x.at(-1) + (x.length > 1 ? x.at(-1) - x.at(-2) : 3600000);
+  const found = [];
+  x.forEach((from, index) => {
+    const to = x[index + 1] ?? last;
+    if (found.at(-1)?.value === y[index]) found.at(-1).to = to;
+    else found.push({ from, to, value: y[index] });
+  });
+  return found;
+}
+
+function drawHeatmap(body, panel, frames, state) {
+  const frame = frames[0];
+  if (!frame || size(frame) === 0) return nothing(body, panel);
+  const at = frame.columns.find((column) => column.type === "time");
+  const bucket = frame.columns.find((column) => column.type === "string");
+  const wide = frame.columns.filter((column) => column.type === "number");
+  const moments = [...new Set(at.values)].sort((a, b) => a - b);
+  const names = bucket ? [...new Set(bucket.values)].sort() : wide.map((column) => column.name);
+  const z = names.map(() => moments.map(() => null));
+  const column = new Map(moments.map((moment, index) => [moment, index]));
+  const line = new Map(names.map((name, index) => [name, index]));
+  at.values.forEach((moment, index) => {
+    if (bucket) z[line.get(bucket.values[index])][column.get(moment)] = wide[0].values[index];
+    else wide.forEach((each) => { z[line.get(each.name)][column.get(moment)] = each.values[index]; });
+  });
+  const config = fieldConfig(panel, wide[0]?.name ?? "", "number");
+  Plotly.newPlot(body, [{
+    type: "heatmap", x: moments, y: names, z, colorscale: "Blues", reversescale: true,
+    customdata: z.map((values) => values.map((value) => written(value, config))),
+    hovertemplate: "%{x|%Y-%m-%d %H:%M}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
+  }], {
+    ...LAYOUT, margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true }, showlegend: false,
+  }, OPTIONS);
+}
+
+function drawBars(body, panel, frames) {
+  const frame = frames[0];
+  if (!frame || size(frame) === 0) return nothing(body, panel);
+  const names = frame.columns.find((column) => column.name === panel.options?.xField) ?? frame.columns.find((column) => column.type !== "number");
+  const base = fieldConfig(panel, "", "number");
+  const sideways = panel.options?.orientation === "horizontal";
+  const traces = frame.columns.filter((column) => column.type === "number").map((column, index) => {
+    const config = fieldConfig(panel, column.name, "number");
+    const tint = config.color?.mode === "fixed" ? colour(config.color.fixedColor) : paletteColour(index);
+    const [x, y] = sideways ? [column.values, names.values] : [names.values, column.values];
+    return {
+      type: "bar", name: config.displayName ?? column.name, x, y, orientation: sideways ? "h" : "v", marker: { color: tint }, opacity: 0.85,
+      customdata: column.values.map((value) => written(value, config)), hovertemplate: "%{customdata}<extra>%{fullData.name}</extra>",
+    };
+  });
+  const numbers = { tickformat: axisFormat(base, traces.flatMap((trace) => (sideways ? trace.x : trace.y))), gridcolor: "#eceef1" };
+  const categories = { type: "category", automargin: true };
+  Plotly.newPlot(body, traces, {
+    ...LAYOUT, barmode: "group", xaxis: sideways ? numbers : categories, yaxis: sideways ? { ...categories, autorange: "reversed" } : numbers,
+    legend: { orientation: "h", y: 1.12 },
+  }, OPTIONS);
+}
+
+// Markdown as far as the dashboards write it: headings, paragraphs, lists, tables, bold, code and links.
+function drawText(body, panel, frames, state) {
+  for (const block of told(panel.options?.content ?? "", state).split(/\n\s*\n/)) {
+    const lines = block.trim().split("\n");
+    if (lines.every((text) => /^[-*] /.test(text))) {
+      const list = element("ul");
+      for (const text of lines) list.append(inline(element("li"), text.slice(2), state));
+      body.append(list);
+    } else if (lines.every((text) => text.startsWith("|"))) {
+      body.append(markdownTable(lines, state));
+    } else {
+      const heading = /^#+ (.*)$/.exec(lines[0]);
+      body.append(heading ? element("h3", heading[1]) : inline(element("p"), lines.join(" "), state));
+    }
+  }
+}
+
+function markdownTable(lines, state) {
+  const table = element("table");
+  const rows = lines.filter((text) => !/^\|[-:| ]+\|$/.test(text));
+  rows.forEach((text, index) => {
+    const line = element("tr");
+    for (const cell of text.replace(/^\||\|$/g, "").split("|")) line.append(inline(element(index ? "td" : "th"), cell.trim(), state));
+    table.append(line);
+  });
+  return table;
+}
+
+function inline(into, text, state) {
+  for (const piece of text.split(/(\*\*[^*]+\*\*|`[^`]+`|\[[^\]]+\]\([^)]+\))/)) {
+    const link = /^\[([^\]]+)\]\((\/[^)]*|https?:[^)]*)\)$/.exec(piece);
+    if (link) into.append(element("a", link[1], { href: filled(link[2], state) }));
+    else if (piece.startsWith("**")) into.append(element("b", piece.slice(2, -2)));
+    else if (piece.startsWith("`")) into.append(element("code", piece.slice(1, -1)));
+    else into.append(piece);
+  }
+  return into;
+}
+
+function nothing(body, panel) {
+  body.append(element("p", panel?.fieldConfig?.defaults?.noValue ?? "No data in this range.", { class: "none" }));
+}

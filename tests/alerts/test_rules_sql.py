@@ -1,0 +1,115 @@
+"""Every query of every rule, and every question of a runbook, on the real engine as Grafana's plugin would send it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from alerts import rules_for, to_files
+from alerts.example import RUNBOOKS
+from dashboards.macros import TimeRange, expand_backend
+from local.clickhouse import LocalClickHouse
+from tests.support.alerting import ODD, contracts, installation
+from tests.support.warehouse import migrated, row
+from warehouse.client import Client
+from warehouse.signals import literal, panel_sql
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+RULES = rules_for(contracts(), installation())
+NOW = datetime.now(UTC).replace(microsecond=0)
+RANGE = TimeRange(round(NOW.timestamp() - 600) * 1000, round(NOW.timestamp()) * 1000)
+QUESTIONS = [
+    (path.stem, sql)
+    for path in sorted(RUNBOOKS.glob("*.md"))
+    for sql in re.findall(r"```sql\n(.*?)```", path.read_text("utf-8"), re.DOTALL)
+]
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as made:
+        now_s = int(NOW.timestamp())
+        end = now_s // 3600 * 3600
+        insert_rows(
+            made,
+            "drift",
+            [
+                row(
+                    "drift",
+                    **{"model": ODD, "version": "1", "slice": "all", "field": "it's $odd", "window": window, "n": 1000},
+                    **{"window_start": end - 3600, "window_end": end, "psi": 0.5, "psi_low": 0.4, "psi_high": 0.6},
+                    **{"level": "major", "judged_at": now_s * 1000},
+                )
+                for window in ("1h", "1d")
+            ],
+        )
+        yield made
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.uid}")
+def test_the_queries_of_a_rule_give_alert_instances(client: Client, rule: object) -> None:
+    (found,) = (
+        each
+        for content in to_files(RULES, installation()).values()
+        for group in content.get("groups", [])
+        for each in group["rules"]
+        if each["uid"] == rule.uid  # type: ignore[attr-defined]
+    )
+    keys = []
+    for query in found["data"][:-1]:
+        sql = expand_backend(query["model"]["rawSql"], RANGE, query["model"]["intervalMs"])
+        kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
+        assert kinds in (["Float64"], ["String", "Float64"])
+        keys.append([label for *label, _ in client.rows(sql)])
+    assert keys[0], "a rule has its rows always"
+    assert all(each == keys[0] for each in keys), "bounds have the labels of the number"
+
+
+def test_a_rule_of_an_odd_model_sees_its_verdict(client: Client) -> None:
+    (rule,) = (each for each in RULES if each.name == "psi-major" and each.model == ODD and each.severity == "page")
+    files = to_files(RULES, installation())
+    (found,) = (
+        each
+        for content in files.values()
+        for group in content.get("groups", [])
+        for each in group["rules"]
+        if each["uid"] == rule.uid
+    )
+    asked = [client.rows(expand_backend(query["model"]["rawSql"], RANGE)) for query in found["data"][:3]]
+    assert asked[0] == [("amount", 0.2), ("it's $odd", 0.5)]
+    assert [rows[1][1] for rows in asked] == [0.5, 0.4, 0.6]
+
+
+def test_literals_mean_the_same_after_grafana_and_clickhouse(client: Client) -> None:
+    for text in (ODD, "plain-name", "a--b", "\x07", "ünï 名", "'; DROP TABLE drift; --", "\\", "{a:String}"):
+        sql = expand_backend(f"SELECT {literal(text)}", RANGE)
+        assert client.rows(sql) == [(text,)]
+
+
+@pytest.mark.parametrize("name", sorted({rule.name for rule in RULES}))
+def test_panels_of_the_same_signal_have_a_time_and_a_number(client: Client, name: str) -> None:
+    rule = next(rule for rule in RULES if rule.name == name)
+    sql = expand_backend(panel_sql(rule.signal), TimeRange(RANGE.to_ms - 86_400_000, RANGE.to_ms), 3_600_000)
+    kinds = [kind for _, kind, *_ in client.rows(f"DESCRIBE ({sql})")]
+    assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"]
+    times = [at for at, *_ in client.rows(sql)]
+    assert times == sorted(times)
+    assert times
+
+
+@pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])
+def test_what_a_runbook_asks_can_be_asked(client: Client, page: str, sql: str) -> None:
+    client.rows(sql)
+
+
+def test_runbooks_have_their_parts() -> None:
+    for path in RUNBOOKS.glob("*.md"):
+        if path.stem != "README":
+            parts = re.findall(r"^## (.*)$", path.read_text("utf-8"), re.MULTILINE)
+            assert parts == ["What it means", "Look here first", "What to do", "When it clears"], path
+            assert f"Rule `{path.stem}`" in path.read_text("utf-8")

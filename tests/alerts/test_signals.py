@@ -1,0 +1,317 @@
+"""Signals on the real engine: what a rule asks at a moment is what its series holds at that moment."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Client
+from warehouse.signals import Known, Signal, Span, point_sql, series_sql
+from warehouse.signals.labels import expected_drop, label_age, performance
+from warehouse.signals.pipeline import processor_age
+from warehouse.signals.verdicts import Pane, WindowOf, loss, psi, rate, verdict_age
+from warehouse.signals.volume import broken_share, silence
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S, DAY_S = 3600, 86_400
+T0 = (int(time.time()) // DAY_S - 14) * DAY_S
+"""Tables keep some rows for a month only."""
+PANE = Pane(HOUR_S, 2 * HOUR_S, 600)
+DAY, WEEK = WindowOf("1d", HOUR_S), WindowOf("7d", DAY_S)
+ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
+
+SIGNALS: dict[str, Signal] = {
+    "psi": psi(ODD, ["temp", "dewp", "never judged"], WEEK, DAY, PANE, 0.2),
+    "psi of one window": psi(ODD, ["temp"], DAY, DAY, PANE, 0.1),
+    "rate": rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05, certain=0.01),
+    "loss": loss(ODD, DAY, PANE, 0.01),
+    "verdict age": verdict_age(ODD, DAY, 7200),
+    "errors": broken_share(ODD, "errors", 6 * HOUR_S, PANE, 0.05),
+    "latency": broken_share(ODD, "latency", 6 * HOUR_S, PANE, 0.05),
+    "silence": silence(ODD, PANE, 2 * HOUR_S),
+    "performance": performance(ODD, "auc", "1d", DAY_S, 3 * DAY_S, 0.7, "least"),
+    "bias": performance(ODD, "bias", "1d", DAY_S, 3 * DAY_S, 0.05, "size"),
+    "expected drop": expected_drop(ODD, ["auc", "accuracy"], "1d", DAY_S, 0.05),
+    "label age": label_age(ODD, 6 * HOUR_S),
+    "processor age": processor_age(["sketcher", "monitor"], 60),
+}
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+@pytest.fixture(scope="module")
+def history(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        write_history(client, seed=7)
+        yield client
+
+
+def write_history(client: Client, seed: int, days: int = 12) -> None:
+    """Verdicts with revisions, two versions, a new baseline; traffic with holes; labels; reports."""
+    rng = random.Random(seed)
+    print("seed", seed)
+    drift, rates, scored = [], [], []
+    for hour in range(days * 24):
+        end = T0 + hour * HOUR_S
+        for window, length_s, hop_s in (("1d", DAY_S, HOUR_S), ("7d", 7 * DAY_S, DAY_S)):
+            if end % hop_s:
+                continue
+            for version in ("1", "2") if hour > 100 else ("1",):
+                baseline = "b2" if version == "1" and hour > 150 else "b1"
+                for revision in range(1 if rng.random() < 0.7 else 3):
+                    judged_ms = (end + 7200 + rng.randrange(1, 40_000 if revision else 300)) * 1000 + rng.randrange(999)
+                    at = {"window": window, "window_start": end - length_s, "window_end": end, "slice": "all"}
+                    who = {"model": ODD, "version": version, "baseline_id": baseline, "judged_at": judged_ms}
+                    place = {"pos": hour * 10 + revision}
+                    level = rng.choice(["stable", "minor", "major", "insufficient"])
+                    n = rng.choice([0, 10, 1000])
+                    for field in ("temp", "dewp"):
+                        value = rng.random() / 2
+                        seen = {"n": n, "psi": value, "psi_low": value / 2, "psi_high": value * 2, "level": level}
+                        drift.append(row("drift", field=field, **at, **who, **place, **seen))
+                    for field, kind in (("temp", "above"), ("temp", "below"), ("dewp", "above"), ("events", "error")):
+                        delta = rng.random() / 5
+                        seen = {"n": n, "delta": delta, "delta_low": delta - 0.05, "delta_high": delta + 0.05}
+                        judged = {"kind": kind, "level": level, "completeness": rng.choice([1, 1, rng.random()])}
+                        rates.append(row("rates", field=field, **at, **who, **place, **seen, **judged))
+        if end % DAY_S == 0:
+            for revision, age_s in enumerate((0, 2 * DAY_S, 3 * DAY_S), 1):
+                for metric in ("auc", "accuracy", "bias"):
+                    value = rng.random() - (0.5 if metric == "bias" else 0)
+                    seen = {"value": value, "low": value - 0.05, "high": value + 0.05, "reference": 0.7}
+                    guess = {"cbpe": value, "cbpe_low": value - 0.02, "cbpe_high": value + 0.02, "level": "stable"}
+                    when = {"window": "1d", "window_end": end, "revised_at": (end + age_s + 60) * 1000}
+                    who = {"model": ODD, "version": "1", "slice": "all", "metric": metric, "revision": revision}
+                    known = {"n": 50, "predictions": 99, "mature": age_s == 3 * DAY_S}
+                    scored.append(row("performance", **when, **who, **seen, **guess, **known))
+    traffic = [
+        row(
+            "volume",
+            **{"model": ODD, "version": version, "slice": "all", "pane_start": T0 + hour * HOUR_S, "pane_s": HOUR_S},
+            **{
+                "n": n,
+                "timed": n,
+                "errors": n // rng.choice([5, 50]),
+                "slow": n // rng.choice([5, 50]),
+                "sealed": True,
+            },
+        )
+        for hour in range(days * 24)
+        for version in ("1", "2")
+        for n in [0 if hour % 24 < 4 or 60 < hour < 75 or rng.random() < 0.1 else rng.randrange(200)]
+    ]
+    labels = [
+        row("labels", model=ODD, id=str(i), received_at=at_ms, at=at_ms, offset=i)
+        for i, hour in enumerate(range(0, days * 24))
+        if hour % 24 > 5 and not 100 < hour < 140
+        for at_ms in [(T0 + hour * HOUR_S + rng.randrange(3600)) * 1000]
+    ]
+    reports = [
+        row("processors", kind=kind, instance=str(i % 3), at=(T0 + i * 613) * 1000)
+        for i in range(days * 24 * 5)
+        for kind in ("sketcher", "monitor")
+        if rng.random() < 0.9
+    ]
+    baselines = [
+        row("baselines", model=ODD, version="1", baseline_id="b1", effective_from=0, accepted_at=1),
+        row("baselines", model=ODD, version="1", baseline_id="b2", effective_from=T0 + 150 * HOUR_S, accepted_at=2),
+    ]
+    applied = [row("contracts", model=ODD, applied_at=(T0 - 5 * HOUR_S) * 1000)]
+    for table, rows in (
+        *(("drift", drift), ("rates", rates), ("performance", scored), ("volume", traffic), ("labels", labels)),
+        *(("processors", reports), ("baselines", baselines), ("contracts", applied)),
+    ):
+        rng.shuffle(rows)
+        insert_rows(client, table, rows)
+
+
+Held = dict[str, tuple[list[int], list[tuple[float, float, float, float]]]]
+
+
+def series(client: Client, signal: Signal, known: Known, until_s: int) -> Held:
+    held: Held = {}
+    for at, key, *numbers in client.rows(series_sql(signal, Span(f"toUInt32({T0})", f"toUInt32({until_s})"), known)):
+        times, values = held.setdefault(key, ([], []))
+        times.append(at)
+        values.append(tuple(numbers))
+    return held
+
+
+def as_of(held: Held, key: str, at: int) -> tuple[float, float, float]:
+    times, values = held[key]
+    index = bisect_right(times, at) - 1
+    value, low, high, growth = values[index]
+    return value + growth * (at - times[index]), low, high
+
+
+def asked(client: Client, signal: Signal, at: int, filters: dict[str, str]) -> dict[str, tuple[float, ...]]:
+    quoted = ", ".join(f"'{table}': '{condition}'" for table, condition in filters.items())
+    settings = f" SETTINGS additional_table_filters = {{{quoted}}}" if filters else ""
+    sql = point_sql(signal, "tuple(value, low, high)", f"toUInt32({at})") + settings
+    return {label[0] if label else "": numbers for *label, numbers in client.rows(sql)}
+
+
+def same(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
+    return all(a == pytest.approx(b) or (math.isnan(a) and math.isnan(b)) for a, b in zip(left, right, strict=True))
+
+
+def judged_by(at: int) -> dict[str, str]:
+    """What was in the tables at a moment, as far as they say when a row was written."""
+    moment = f"fromUnixTimestamp64Milli(toInt64({at * 1000}))"
+    sealed = f"pane_start + pane_s + {PANE.sealed_after_s} <= toDateTime({at})"
+    return {
+        **{"drift": f"judged_at <= {moment}", "rates": f"judged_at <= {moment}", "volume": sealed},
+        **{"performance": f"revised_at <= {moment}"},
+    }
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> None:
+    signal, end_s = SIGNALS[name], T0 + 13 * DAY_S
+    rng = random.Random(name)
+    moments = sorted(rng.randrange(T0, end_s) for _ in range(12))
+    matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in ("performance", "bias") else {}
+    distinct = set()
+    for known in ("ended", "judged"):
+        held = series(history, signal, known, end_s)
+        assert set(held) == set(signal.keys)
+        for at in moments:
+            filters = (
+                judged_by(at)
+                if known == "judged"
+                else {table: f"{condition}toDateTime({at})" for table, condition in matured.items()}
+            )
+            point = asked(history, signal, at, filters)
+            assert set(point) == set(signal.keys), "a key without a row would be a missing series"
+            for key, numbers in point.items():
+                assert same(numbers, as_of(held, key, at)), (known, key, at)
+                distinct.add(round(numbers[0], 9))
+    assert len(distinct) > 3, "a signal that never moves proves nothing"
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_rule_has_its_rows_where_nothing_is_known(client: Client, name: str) -> None:
+    signal = SIGNALS[name]
+    point = asked(client, signal, T0, {})
+    assert {key: numbers[0] for key, numbers in point.items()} == dict.fromkeys(signal.keys, signal.line)
+
+
+def test_shapes_are_what_grafana_takes_for_alert_instances(client: Client) -> None:
+    for name, signal in SIGNALS.items():
+        described = client.rows(f"DESCRIBE ({point_sql(signal, at=f'toUInt32({T0})')})")
+        kinds = [kind for _, kind, *_ in described]
+        assert kinds == (["String"] if signal.label else []) + ["Float64"], name
+
+
+# ------------------------------------------------------------------------------------------ what numbers say
+
+
+def verdict(window: str, end: int, value: float, level: str = "stable", **values: Any) -> dict[str, Any]:
+    length_s = {"1d": DAY_S, "7d": 7 * DAY_S}[window]
+    known = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all", "field": "temp", "n": 500, "pos": 1}
+    place = {"window": window, "window_start": end - length_s, "window_end": end, "judged_at": end * 1000}
+    return row("drift", **known | place | {"psi": value, "psi_low": 0, "psi_high": 1, "level": level} | values)
+
+
+def psi_at(client: Client, *rows: dict[str, Any], at: int = T0) -> float:
+    emptied(client)
+    insert_rows(client, "drift", rows)
+    return asked(client, SIGNALS["psi"], at, {})["temp"][0]
+
+
+def test_two_windows_give_the_milder_number(client: Client) -> None:
+    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.3)) == 0.3
+    assert psi_at(client, verdict("7d", T0, 0.3), verdict("1d", T0, 0.5)) == 0.3
+
+
+def test_a_short_window_that_knows_too_little_leaves_it_to_the_long_one(client: Client) -> None:
+    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.01, "insufficient")) == 0.5
+    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0, 0.0, "insufficient", n=0)) == 0.5
+    assert psi_at(client, verdict("7d", T0, 0.5)) == 0.5
+
+
+def test_what_is_insufficient_never_fires_and_clears_only_by_its_own_number(client: Client) -> None:
+    unsure = [verdict(window, T0, 0.9, "insufficient") for window in ("7d", "1d")]
+    assert psi_at(client, *unsure) == 0.2
+    low = [verdict(window, T0, 0.05, "insufficient") for window in ("7d", "1d")]
+    assert psi_at(client, *low) == 0.05
+    assert psi_at(client, *(verdict(window, T0, 0.0, "insufficient", n=0) for window in ("7d", "1d"))) == 0.2
+
+
+def test_a_new_baseline_clears_what_the_old_one_held(client: Client) -> None:
+    rows = [
+        verdict("7d", T0, 0.9, "insufficient"),
+        verdict("7d", T0, 0.3, "insufficient", baseline_id="new"),
+        verdict("1d", T0, 0.9, "insufficient"),
+        verdict("1d", T0, 0.3, "insufficient", baseline_id="new"),
+    ]
+    assert psi_at(client, *rows) == 0.2
+    insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
+    assert asked(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
+
+
+def test_a_version_that_is_gone_does_not_page(client: Client) -> None:
+    drifted = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5, n=0, level="insufficient")]
+    successor = [verdict("7d", T0, 0.02, version="2"), verdict("1d", T0, 0.02, version="2")]
+    assert psi_at(client, *drifted, *successor) == 0.02
+    assert psi_at(client, verdict("7d", T0, 0.5), verdict("1d", T0 - HOUR_S, 0.5), *successor) == 0.02
+
+
+def test_of_versions_with_traffic_the_worst_counts(client: Client) -> None:
+    first = [verdict("7d", T0, 0.1), verdict("1d", T0, 0.1)]
+    second = [verdict("7d", T0, 0.4, version="2"), verdict("1d", T0, 0.3, version="2")]
+    assert psi_at(client, *first, *second) == 0.3
+
+
+def test_stale_verdicts_hold_what_was(client: Client) -> None:
+    rows = [verdict("7d", T0, 0.5), verdict("1d", T0, 0.5)]
+    assert psi_at(client, *rows, at=T0 + HOUR_S) == 0.5
+    assert psi_at(client, *rows, at=T0 + 3 * DAY_S) == 0.2
+
+
+def silent(client: Client, busy: list[bool], at: int) -> tuple[float, ...]:
+    emptied(client)
+    known = {"model": ODD, "version": "1", "slice": "all", "pane_s": HOUR_S, "sealed": True}
+    rows = [row("volume", **known, pane_start=T0 + i * HOUR_S, n=int(each)) for i, each in enumerate(busy)]
+    insert_rows(client, "volume", rows)
+    return asked(client, SIGNALS["silence"], at, {})[""]
+
+
+def test_nights_become_usual_and_one_outage_does_not(client: Client) -> None:
+    night = [hour % 24 >= 8 for hour in range(24 * 10)]
+    end = T0 + len(night) * HOUR_S
+    value, silent_s, usual_s = silent(client, [*night, *[False] * 8], end + 8 * HOUR_S)
+    assert (silent_s, usual_s) == (8 * HOUR_S, 9 * HOUR_S)
+    assert value < 1
+    assert silent(client, [*night, *[False] * 10], end + 10 * HOUR_S)[0] > 1
+    outage = [True] * 100 + [False] * 20 + [True] * 100
+    value, _, usual_s = silent(client, [*outage, *[False] * 4], T0 + 224 * HOUR_S)
+    assert usual_s == 3 * HOUR_S
+    assert value > 1
+
+
+def test_a_model_that_was_never_asked_is_not_silent(client: Client) -> None:
+    assert silent(client, [False] * 50, T0 + 50 * HOUR_S)[0] == 0.0
+
+
+def test_a_pipeline_that_stands_still_does_not_look_like_silence(client: Client) -> None:
+    assert silent(client, [True] * 50, T0 + 60 * HOUR_S)[0] == 1.0

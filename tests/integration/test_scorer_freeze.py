@@ -1,0 +1,203 @@
+"""Which week becomes the reference of a version, when, and that it does not matter in which passes it was found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from barograph.contract import Contract, Label, Slo, Window
+
+from local.clickhouse import LocalClickHouse
+from streams.scorer.worker import Scorer
+from tests.support import scoring
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
+from tests.support.warehouse import emptied, migrated
+from warehouse.client import Address, Client
+
+pytestmark = pytest.mark.engine
+
+PER_DAY = 60
+CONTRACT = Contract(
+    model="m",
+    pane_s=86400,
+    windows=(Window(86400, 86400), Window(7 * 86400, 86400)),
+    label=Label(type="bool", positive=True, horizon_s=86400),
+)
+"""Panes of a day make score windows of a day, so that passes over weeks are quick."""
+
+JUDGING = ("performance_reference", "performance", "scorer_models", "scorer_marks")
+
+Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def database(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(database: Client) -> Client:
+    return emptied(database)
+
+
+@pytest.fixture
+def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
+    address = Address(engine.host, engine.port, client.database)
+
+    def made(day: float, contract: Contract = CONTRACT, **changes: Any) -> Scorer:
+        return scoring.scorer(client, address, contract, **{"clock": lambda: START_MS / 1000 + day * 86400, **changes})
+
+    return made
+
+
+def traffic(days: int, *, labelled_from: int = 0, wrong_until: int = 0) -> Rows:
+    """Predictions and labels in the order of their times, as the partitions of both topics have them."""
+    rng = random.Random(days)
+    predictions: list[dict[str, Any]] = []
+    given: list[tuple[int, int, bool]] = []
+    for i in range(days * PER_DAY):
+        at_ms = START_MS + i * (DAY_MS // PER_DAY)
+        score = rng.random()
+        predictions.append(prediction(i, at_ms, i, score=score))
+        truth = (rng.random() < score) != (i < wrong_until * PER_DAY)
+        if i >= labelled_from * PER_DAY and rng.random() < 0.9:
+            given.append((at_ms + int(rng.expovariate(1 / (3 * HOUR_MS))), i, truth))
+    labels = [
+        label(i, at_ms, offset, "true" if truth else "false") for offset, (at_ms, i, truth) in enumerate(sorted(given))
+    ]
+    return predictions, labels
+
+
+def fill(client: Client, rows: Rows) -> None:
+    scoring.insert(client, "predictions", rows[0])
+    scoring.insert(client, "labels", rows[1])
+
+
+def known(client: Client) -> dict[str, list[Any]]:
+    """All that the scorer knows, and the references."""
+    rows = client.rows("SELECT * EXCEPT frozen_at FROM performance_reference FINAL ORDER BY ALL")
+    return scoring.everything(client) | {"performance_reference": list(map(repr, rows))}
+
+
+def reference_weeks(client: Client) -> list[tuple[float, int]]:
+    """From which day on, and with how many ages."""
+    rows = client.rows(
+        "SELECT toUnixTimestamp(from_time), uniqExact(age_s) FROM performance_reference FINAL GROUP BY from_time"
+    )
+    return [((start_s - START_MS / 1000) / 86400, ages) for start_s, ages in rows]
+
+
+@pytest.mark.parametrize(("clock", "seed"), [("live", 1), ("replay", 2)])
+def test_in_whatever_passes_rows_come_the_reference_and_what_is_held_against_it_are_the_same(
+    client: Client, score: Callable[..., Scorer], clock: str, seed: int
+) -> None:
+    rows = traffic(10)
+    fill(client, rows)
+    once = score(12, clock_kind=clock)
+    once.score_once()
+    once.score_once()  # on the replay clock a pass that finds nothing new ends the last windows
+    wanted = known(client)
+    assert reference_weeks(client) == [(0.0, 5)]
+    assert client.rows("SELECT countIf(isNaN(reference)) FROM latest_performance WHERE metric = 'accuracy'") == [(0,)]
+    emptied(client)
+
+    rng = random.Random(seed)
+    waiting = {
+        table: scoring.batches(rng, each, 60) for table, each in zip(("predictions", "labels"), rows, strict=True)
+    }
+    working = score(12, clock_kind=clock)
+    while any(waiting.values()):
+        table = rng.choice([name for name, batches in waiting.items() if batches])
+        scoring.insert(client, table, waiting[table].pop(0))
+        if rng.random() < 0.3:
+            working.score_once()
+        if rng.random() < 0.1:
+            working = score(12, clock_kind=clock)
+    working.score_once()
+    working.score_once()
+    found = known(client)
+    for name, told in wanted.items():
+        assert found[name] == told, name
+
+
+@pytest.mark.slow
+def test_a_pass_that_freezes_is_killed_anywhere_and_repeated_into_the_same_rows(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
+    predictions, labels = traffic(10)
+    early = [each for each in predictions if each["at"] < START_MS + 7.5 * DAY_MS]
+    early_labels = [each for each in labels if each["at"] < START_MS + 7.5 * DAY_MS]
+
+    def fill_early() -> None:
+        emptied(client)
+        fill(client, (early, early_labels))
+        score(7.5).score_once()
+        assert reference_weeks(client) == []
+        fill(client, (predictions, labels))
+
+    fill_early()
+    score(12).score_once()
+    wanted = known(client)
+    assert reference_weeks(client) == [(0.0, 5)]
+    kills = 0
+    while True:
+        fill_early()
+        mortal: Any = MortalClient(client, kills + 1, JUDGING)
+        try:
+            score(12, connect_to=lambda _, mortal=mortal: mortal).score_once()
+            break
+        except Killed:
+            kills += 1
+        score(12).score_once()
+        found = known(client)
+        for name, told in wanted.items():
+            assert found[name] == told, (name, kills)
+    assert kills >= 5
+
+
+def test_a_week_that_was_not_read_to_its_end_is_not_frozen(client: Client, score: Callable[..., Scorer]) -> None:
+    predictions, labels = traffic(10)
+    behind = [each for each in predictions if each["partition"] == 0 or each["at"] < START_MS + 5 * DAY_MS]
+    fill(client, (behind, labels))
+    working = score(12)
+    working.score_once()
+    assert reference_weeks(client) == []
+    fill(client, (predictions, []))
+    working.score_once()
+    assert reference_weeks(client) == [(0.0, 5)]
+    assert client.rows("SELECT DISTINCT predictions FROM performance_reference FINAL") == [(7 * PER_DAY,)]
+
+
+def test_a_week_without_labels_or_of_a_bad_model_is_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
+    fill(client, traffic(16, labelled_from=6))
+    working = score(20)
+    working.score_once()
+    assert reference_weeks(client) == [(0.0, 5)], "a day of labels is enough"
+    emptied(client)
+    fill(client, traffic(16, labelled_from=7))
+    score(20).score_once()
+    assert reference_weeks(client) == [(7.0, 5)]
+    emptied(client)
+    promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": 0.65}))
+    fill(client, traffic(16, wrong_until=7))
+    score(20, promised).score_once()
+    assert reference_weeks(client) == [(7.0, 5)]
+    levels = client.rows(
+        "SELECT intDiv(toUnixTimestamp(window_start) - {start:UInt32}, 604800) AS week, groupUniqArray(level) "
+        "FROM latest_performance WHERE metric = 'accuracy' AND window = '1d' AND week < 2 GROUP BY week ORDER BY week",
+        {"start": START_MS // 1000},
+    )
+    assert "stable" not in levels[0][1]
+    assert "major" not in levels[1][1]
+
+
+def test_a_week_whose_raw_rows_are_gone_is_no_reference(client: Client, score: Callable[..., Scorer]) -> None:
+    fill(client, traffic(16))
+    score(7.5).score_once()
+    client.command(f"ALTER TABLE predictions DELETE WHERE toUnixTimestamp(at) < {START_MS // 1000 + 2 * 86400}")
+    score(20).score_once()
+    assert reference_weeks(client) == [(7.0, 5)]

@@ -1,0 +1,74 @@
+"""Contracts of different shape and an installation, for tests of alerts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from barograph.contract import Contract
+from barograph.contract_yaml import parse_contract
+
+from alerts.settings import AlertSettings, read_alert_settings
+
+ODD = 'it\'s "50 %" {{ $labels.x }} ${HOME} $__interval -- /* # {x:String} \\ 名前'
+"""A model's name that means something to SQL, YAML, templates, the environment and shells."""
+
+BINARY = f"""
+contract: 1
+model: {json.dumps(ODD, ensure_ascii=False)}
+team: risk
+route: "#risk"
+windows: [{{length: 15m, hop: 1m}}, {{length: 1h, hop: 5m}}, {{length: 1d, hop: 1h}}]
+fields:
+  amount: {{type: float, critical: true, range: [0, 1000]}}
+  country: {{type: category}}
+  "it's $odd": {{type: category, critical: true}}
+  score: {{type: float}}
+  class: {{type: category}}
+  latency_ms: {{type: float, sketch: req}}
+label: {{type: bool, positive: true}}
+slo: {{latency_ms: 50, latency_share: 0.99, error_rate: 0.001, performance: {{auc: 0.7, log_loss: 0.5}}}}
+alerts: {{mute: [retraining], rules: {{null-rate: {{route: nulls}}}}}}
+"""
+MANY = """
+contract: 1
+model: species
+fields:
+  petal: {type: float}
+  late: {type: float, from: scores.late}
+  sure: {type: float, from: confidence, critical: true}
+label: {type: category, classes: [a, b, c]}
+slo: {performance: {f1_macro: 0.5}}
+"""
+NUMBER = """
+contract: 1
+model: price
+pane: 1h
+windows: [{length: 1d, hop: 1h}]
+fields:
+  rooms: {type: int, critical: true}
+label: {type: float}
+slo: {performance: {mae: 10, bias: 2}}
+"""
+SETTINGS: dict[str, Any] = {
+    "default": "tickets",
+    "platform": "platform",
+    "contact_points": {
+        "tickets": {"slack": {"url_variable": "SLACK_URL"}},
+        "oncall": {"pagerduty": {"key_variable": "PAGER_KEY"}, "slack": {"url_variable": "SLACK_URL"}},
+        "platform": {"webhook": {"url": "http://127.0.0.1:9/$hook", "bearer_variable": "HOOK_TOKEN"}},
+    },
+    "routes": {"#risk": {"page": "oncall", "ticket": "tickets"}, "nulls": {"page": "platform"}},
+    "mute_timings": {"retraining": {"weekdays": ["sunday"], "times": ["01:00-05:00"], "timezone": "Europe/Berlin"}},
+}
+SECRETS = {"SLACK_URL": "https://hooks.invalid/a$b", "PAGER_KEY": "k3y", "HOOK_TOKEN": "t0ken"}
+
+
+def contracts() -> list[Contract]:
+    """One of two classes, one of more, one of numbers."""
+    return [parse_contract(text) for text in (BINARY, MANY, NUMBER)]
+
+
+def installation() -> AlertSettings:
+    """Its settings."""
+    return read_alert_settings(SETTINGS, "barograph.toml")

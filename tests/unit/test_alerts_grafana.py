@@ -1,0 +1,242 @@
+"""Files and API say the same in two spellings; both are of Grafana's shape; the lint finds each planted fault."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
+from alerts.__main__ import main
+from alerts.example import ALERTING, RUNBOOKS, example_files, written
+from alerts.lint import lint
+from alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
+from dashboards.macros import TimeRange, expand_backend
+from tests.support.alerting import ODD, SECRETS, contracts, installation
+
+SETTINGS = installation()
+RULES = rules_for(contracts(), SETTINGS)
+BOOKS = {path.name for path in RUNBOOKS.glob("*.md")}
+
+SPELLING = {"keepFiringFor": "keep_firing_for", "missing_series_evals_to_resolve": "missingSeriesEvalsToResolve"}
+"""Key of a rule in a file → in the API."""
+
+
+def files() -> dict[str, Any]:
+    """The files as Grafana reads them."""
+    return {name: yaml.safe_load(written(content)) for name, content in to_files(RULES, SETTINGS).items()}
+
+
+def expanded(value: Any, environ: dict[str, str]) -> Any:
+    """What Grafana makes of a value of a file: variables of its environment are written out, but not in a `model`."""
+    if isinstance(value, dict):
+        raw = [key for key, inner in value.items() if key == "model" and isinstance(inner, dict)]
+        return {key: inner if key in raw else expanded(inner, environ) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [expanded(item, environ) for item in value]
+    if isinstance(value, str):
+        return re.sub(
+            r"\$\$|\$\{(\w+)\}|\$(\w+)",
+            lambda found: "$" if found[0] == "$$" else environ.get(found[1] or found[2], ""),
+            value,
+        )
+    return value
+
+
+def objects(kind: str) -> list[dict[str, Any]]:
+    return [each for content in expanded(files(), SECRETS).values() for each in content.get(kind, [])]
+
+
+def api() -> Any:
+    return to_api(RULES, SETTINGS, SECRETS)
+
+
+def test_rules_agree_field_by_field() -> None:
+    in_api = {group.title: group.body for group in api().groups}
+    for group in objects("groups"):
+        body = in_api.pop(group["name"])
+        assert body["folderUid"] == api().folder_uid
+        assert group["folder"] == api().folder_title
+        assert group["interval"] == f"{body['interval'] // 60}m"
+        assert len(group["rules"]) == len(body["rules"])
+        for of_file, of_api in zip(group["rules"], body["rules"], strict=True):
+            renamed = {SPELLING.get(key, key): value for key, value in of_file.items()}
+            assert renamed == {key: of_api[key] for key in renamed}
+            assert of_api.keys() - renamed.keys() == {"orgID", "folderUID", "ruleGroup"}
+            assert (of_api["folderUID"], of_api["ruleGroup"]) == (body["folderUid"], body["title"])
+    assert not in_api
+
+
+def test_keys_are_spelt_as_each_side_reads_them() -> None:
+    (of_file, *_) = (rule for group in objects("groups") for rule in group["rules"])
+    (of_api, *_) = (rule for group in api().groups for rule in group.body["rules"])
+    assert {"keepFiringFor", "missing_series_evals_to_resolve", "noDataState", "execErrState"} <= of_file.keys()
+    assert {"keep_firing_for", "missingSeriesEvalsToResolve", "noDataState", "execErrState"} <= of_api.keys()
+    assert not {"keep_firing_for", "missingSeriesEvalsToResolve"} & of_file.keys()
+    assert not {"keepFiringFor", "missing_series_evals_to_resolve"} & of_api.keys()
+    for rule in (of_file, of_api):
+        assert {"__dashboardUid__", "__panelId__"} <= rule["annotations"].keys()
+
+
+def test_contact_points_policies_and_timings_agree() -> None:
+    in_files = [
+        {"name": point["name"], **receiver} for point in objects("contactPoints") for receiver in point["receivers"]
+    ]
+    assert in_files == list(api().contact_points)
+    (tree,) = objects("policies")
+    assert tree["routes"] == [api().policy]
+    assert [{key: timing[key] for key in ("name", "time_intervals")} for timing in objects("muteTimes")] == list(
+        api().mute_timings
+    )
+
+
+def test_both_are_of_grafanas_shape() -> None:
+    assert not [fault for content in files().values() for fault in faults(content, FILE)]
+    assert not [fault for group in api().groups for fault in faults(group.body, API_GROUP)]
+    assert not [fault for point in api().contact_points for fault in faults(point, API_CONTACT_POINT)]
+    assert not [fault for timing in api().mute_timings for fault in faults(timing, API_MUTE_TIMING)]
+    assert not list(faults(api().policy, POLICY))
+    assert json.loads(json.dumps(api().policy)) == api().policy
+
+
+@pytest.mark.parametrize("key", ["keep_firing_for", "missingSeriesEvalsToResolve", "KeepFiringFor"])
+def test_a_key_of_the_other_spelling_is_found(key: str) -> None:
+    content = files()["rules-price.yaml"]
+    content["groups"][0]["rules"][0][key] = "5m"
+    assert list(faults(content, FILE)) == [f".groups[0].rules[0].{key}: is no key that Grafana reads here"]
+
+
+def test_secrets_stand_in_no_file() -> None:
+    text = "".join(written(content) for content in to_files(RULES, SETTINGS).values())
+    assert not [secret for secret in SECRETS.values() if secret in text]
+    assert {"$SLACK_URL", "$PAGER_KEY", "$HOOK_TOKEN"} <= set(re.findall(r"\$[A-Z_]+", text))
+    assert "SLACK_URL" not in repr(api().contact_points)
+
+
+def test_a_secret_that_is_not_there_is_named() -> None:
+    with pytest.raises(AlertsError, match="not set: HOOK_TOKEN, PAGER_KEY; export them"):
+        to_api(RULES, SETTINGS, {"SLACK_URL": "x"})
+
+
+def go_template(text: str) -> str:
+    """What Grafana's templating prints of a text whose only actions print a string."""
+    printed = '{{ "{{" }}'
+    assert "{{" not in text.replace(printed, ""), f"an action of the model's name would run: {text}"
+    return text.replace(printed, "{{")
+
+
+def test_an_odd_name_survives_yaml_environment_templating_and_macros() -> None:
+    odd = [rule for group in objects("groups") for rule in group["rules"] if "名前" in rule["title"]]
+    assert odd
+    for rule in odd:
+        assert go_template(rule["labels"]["model"]) == ODD
+        assert ODD in rule["title"]
+        for query in rule["data"]:
+            sql = query["model"].get("rawSql")
+            if sql is not None:
+                assert "50 %" not in sql
+                expand_backend(sql, TimeRange(0, 3_600_000))
+    assert any(ODD in group["name"] for group in objects("groups"))
+
+
+def test_the_checked_in_files_are_as_the_code_has_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().err
+    assert {path.name for path in ALERTING.iterdir()} == set(example_files())
+
+
+def test_an_installation_without_a_section_has_files_too() -> None:
+    plain = AlertSettings()
+    assert not lint(to_files(rules_for(contracts(), plain), plain), BOOKS)
+
+
+# ------------------------------------------------------------------------------------------------ lint
+
+
+def rule_of(content: dict[str, Any]) -> dict[str, Any]:
+    rule: dict[str, Any] = content["rules-price.yaml"]["groups"][0]["rules"][0]
+    return rule
+
+
+def model(content: dict[str, Any], ref: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = rule_of(content)["data"][ref]["model"]
+    return found
+
+
+def branch(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["policies.yaml"]["policies"][0]["routes"][0]
+    return found
+
+
+FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no wait": (lambda files: rule_of(files).update({"for": "0s"}), "pages at its first match"),
+    "no for": (lambda files: rule_of(files).pop("for"), ".for: is missing"),
+    "no state": (lambda files: rule_of(files).pop("noDataState"), ".noDataState: is missing"),
+    "no error state": (lambda files: rule_of(files).update(execErrState="Fine"), "not one of OK, KeepLast"),
+    "runbook": (
+        lambda files: rule_of(files)["annotations"].update(runbook_url="https://x/y.md"),
+        "its runbook_url leads to 'y.md', which is no runbook",
+    ),
+    "panel": (lambda files: rule_of(files)["annotations"].update(__panelId__="999"), "links to panel 999"),
+    "half a link": (lambda files: rule_of(files)["annotations"].pop("__dashboardUid__"), "of dashboard None"),
+    "team": (lambda files: rule_of(files)["labels"].pop("team"), "has no label team"),
+    "severity": (lambda files: rule_of(files)["labels"].update(severity="high"), "neither page nor ticket"),
+    "summary": (lambda files: rule_of(files)["annotations"].pop("summary"), "has no summary"),
+    "variable": (lambda files: model(files).update(rawSql="SELECT '' WHERE m = $model"), "$model is a variable of a"),
+    "macro": (lambda files: model(files).update(rawSql="SELECT $__lttb(1)"), "$__lttb is no macro"),
+    "format": (lambda files: model(files).update(format=0), "has the format 0; a rule's table is format 1"),
+    "no format": (lambda files: model(files).pop("format"), "query A.format: is missing"),
+    "interval": (lambda files: model(files).update(intervalMs=1000), "has an interval of 1000 ms"),
+    "source": (lambda files: model(files)["datasource"].update(uid="x"), "query A names two data sources"),
+    "condition": (lambda files: rule_of(files).update(condition="Z"), "its condition Z is none of its queries"),
+    "expression": (lambda files: model(files, -1).update(expression="Z"), "query D looks at Z, which is none"),
+    "no hysteresis": (lambda files: model(files, -1)["conditions"][0].pop("unloadEvaluator"), "so it flaps"),
+    "refs": (lambda files: rule_of(files)["data"][1].update(refId="A"), "two of its queries have one refId"),
+    "long title": (lambda files: rule_of(files).update(title="x" * 191), "has more than 190 characters"),
+    "same uid": (
+        lambda files: rule_of(files).update(uid=files["rules-price.yaml"]["groups"][0]["rules"][1]["uid"]),
+        "two have this uid",
+    ),
+    "bad uid": (lambda files: rule_of(files).update(uid="a b"), "not of the form"),
+    "same title": (
+        lambda files: rule_of(files).update(title=files["rules-price.yaml"]["groups"][0]["rules"][1]["title"]),
+        "two have this title",
+    ),
+    "same group": (
+        lambda files: files["rules-price.yaml"]["groups"].append(copy.deepcopy(files["rules-price.yaml"]["groups"][0])),
+        "two have this group",
+    ),
+    "receiver": (lambda files: branch(files).update(receiver="x"), "the contact point 'x' is not there"),
+    "timing": (lambda files: files.pop("mute-timings.yaml"), "the mute timing 'retraining' is not there"),
+    "no branch": (lambda files: branch(files)["object_matchers"].append(["team", "=", "x"]), "no policy takes it"),
+    "no route": (lambda files: branch(files)["routes"].pop(), "no policy of its route and severity takes it"),
+}
+
+
+def test_what_is_generated_has_no_fault() -> None:
+    assert not lint(to_files(RULES, SETTINGS), BOOKS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_planted_fault_is_caught(name: str) -> None:
+    change, expected = FAULTS[name]
+    content = copy.deepcopy(to_files(RULES, SETTINGS))
+    change(content)
+    found = lint(content, BOOKS)
+    assert any(expected in problem for problem in found), found
+
+
+def test_a_panel_whose_red_line_is_elsewhere_is_caught() -> None:
+    content = to_files(RULES, SETTINGS)
+    rule = rule_of(content)
+    annotations = rule["annotations"]
+    panel = (annotations["__dashboardUid__"], int(annotations["__panelId__"]))
+    line = model(content, -1)["conditions"][0]["evaluator"]["params"][0]
+    titles = [rule["title"]]
+    assert not [each for each in lint(content, BOOKS, {panel: [line]}) if each.startswith(titles[0])]
+    found = lint(content, BOOKS, {panel: [line + 1]})
+    assert any(f"fires at {line:g}, but its panel's red line is at {line + 1:g}" in each for each in found)

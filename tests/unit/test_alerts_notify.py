@@ -1,0 +1,101 @@
+"""What is told, to whom and when: groups, waits, repeats, mute timings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts import rules_for
+from alerts.routing import PAGE_AGAIN_S, TICKET_AGAIN_S, branch
+from alerts.settings import MuteTiming
+from alerts.simulator import Alert, dispatch
+from alerts.simulator.notify import destination, is_muted
+from tests.support.alerting import ODD, contracts, installation
+
+SETTINGS = installation()
+TREE = branch(rules_for(contracts(), SETTINGS), SETTINGS)
+HOUR, DAY = 3600, 86_400
+T0 = int(datetime(2026, 3, 2, tzinfo=ZoneInfo("UTC")).timestamp())
+"""A Monday."""
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def alert(start: int, end: int | None, field: str = "x", **labels: str) -> Alert:
+    known = {"source": "barograph", "model": "m", "severity": "page", "route": "#risk", "field": field}
+    return Alert(tuple(sorted((known | labels).items())), T0 + start, None if end is None else T0 + end)
+
+
+def told(*alerts: Alert, until: int = 30 * DAY) -> list[tuple[int, str, int, int, bool]]:
+    return [
+        (each.at - T0, each.point, len(each.firing), len(each.resolved), each.is_repeat)
+        for each in dispatch(alerts, TREE, SETTINGS, T0 + until)
+    ]
+
+
+def test_an_alert_is_told_after_the_wait_and_when_it_is_over() -> None:
+    assert told(alert(0, HOUR)) == [(30, "oncall", 1, 0, False), (HOUR + 30, "oncall", 0, 1, False)]
+
+
+def test_fields_of_one_model_are_one_message() -> None:
+    found = told(alert(0, None, "a"), alert(10, None, "b"), alert(100, None, "c"), until=HOUR)
+    assert found == [(30, "oncall", 2, 0, False), (330, "oncall", 3, 0, False)]
+
+
+def test_models_and_severities_are_messages_of_their_own() -> None:
+    found = told(alert(0, None), alert(0, None, model="n"), alert(0, None, severity="ticket"), until=60)
+    assert found == [(30, "oncall", 1, 0, False), (30, "oncall", 1, 0, False), (30, "tickets", 1, 0, False)]
+
+
+def test_what_goes_on_is_repeated_pages_sooner_than_tickets() -> None:
+    repeats = [at for at, _, _, _, is_repeat in told(alert(0, None), until=DAY) if is_repeat]
+    assert repeats[:2] == [30 + PAGE_AGAIN_S, 30 + 2 * PAGE_AGAIN_S]
+    repeats = [at for at, _, _, _, again in told(alert(0, None, severity="ticket"), until=3 * DAY) if again]
+    assert repeats == [30 + TICKET_AGAIN_S, 30 + 2 * TICKET_AGAIN_S]
+
+
+def test_what_is_over_before_it_was_told_is_not_told() -> None:
+    assert told(alert(0, 20)) == []
+    assert told(alert(0, HOUR), alert(40, 200, "b"))[0][2:4] == (1, 0)
+    assert len(told(alert(0, HOUR), alert(40, 200, "b"))) == 2
+
+
+def test_a_group_that_is_gone_begins_anew() -> None:
+    assert [at for at, *_ in told(alert(0, HOUR), alert(DAY, DAY + HOUR))] == [30, HOUR + 30, DAY + 30, DAY + HOUR + 30]
+
+
+def test_a_mute_timing_holds_back_until_it_ends() -> None:
+    sunday = int(datetime(2026, 3, 8, 1, 30, tzinfo=BERLIN).timestamp()) - T0
+    end = int(datetime(2026, 3, 8, 5, tzinfo=BERLIN).timestamp()) - T0
+    found = told(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
+    assert found[0][0] == pytest.approx(end, abs=300)
+    assert found[0][0] >= end
+    assert told(alert(sunday, sunday + HOUR, mute="retraining", model=ODD), until=sunday + DAY) == []
+    assert told(alert(sunday, None, model=ODD), until=sunday + HOUR)[0][0] == sunday + 30
+
+
+def test_rules_that_cannot_be_evaluated_are_told_to_the_platform() -> None:
+    labels = {"source": "barograph", "severity": "page", "route": "#risk", "alertname": "DatasourceError"}
+    where = destination(TREE, labels)
+    assert (where.point, where.group_by) == ("platform", ("alertname",))
+    assert destination(TREE, {"source": "barograph", "route": "nowhere"}).point == "tickets"
+
+
+@pytest.mark.parametrize(
+    ("timing", "muted", "told_at"),
+    [
+        (MuteTiming(times=(("01:00", "05:00"),), timezone="Europe/Berlin"), (2, 1, 0), (2, 5, 0)),
+        (MuteTiming(weekdays=("monday:friday",), timezone="Europe/Berlin"), (6, 23, 59), (7, 0, 0)),
+        (MuteTiming(days_of_month=("-1",), timezone="Europe/Berlin"), (31, 12, 0), (30, 12, 0)),
+        (MuteTiming(months=("3",), days_of_month=("1:7",), timezone="Europe/Berlin"), (7, 9, 0), (8, 9, 0)),
+    ],
+)
+def test_mute_timings_hold_by_local_clock(
+    timing: MuteTiming, muted: tuple[int, int, int], told_at: tuple[int, int, int]
+) -> None:
+    def at(day: int, hour: int, minute: int) -> int:
+        return int(datetime(2026, 3, day, hour, minute, tzinfo=BERLIN).timestamp())
+
+    assert is_muted(timing, at(*muted))
+    assert not is_muted(timing, at(*told_at))

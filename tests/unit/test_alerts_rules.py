@@ -1,0 +1,246 @@
+"""Which rules contracts have, with which lines, waiting times and labels; what the installation refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from barograph.contract import Contract
+from barograph.contract_alerts import RULES
+from barograph.contract_yaml import parse_contract
+
+from alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
+from alerts.example import RUNBOOKS
+from alerts.text import Label, Number, duration, in_file, shortened, template, words
+from tests.support.alerting import BINARY, MANY, NUMBER, ODD, SETTINGS, contracts, installation
+
+PLAIN = AlertSettings()
+
+
+def found(text: str) -> dict[tuple[str, str, str], Rule]:
+    rules = rules_of(parse_contract(text), PLAIN)
+    return {(rule.name, rule.severity, rule.part): rule for rule in rules}
+
+
+def test_a_contract_has_the_rules_that_apply_to_it() -> None:
+    assert {(name, severity) for name, severity, _ in found(BINARY)} == {
+        *(("psi-major", "page"), ("psi-major", "ticket"), ("psi-minor", "ticket")),
+        *(("null-rate", "page"), ("null-rate", "ticket"), ("invalid-rate", "page"), ("invalid-rate", "ticket")),
+        *(("unseen-rate", "page"), ("unseen-rate", "ticket"), ("range-rate", "page"), ("range-rate", "ticket")),
+        *(("output-shift", "ticket"), ("performance", "ticket"), ("cbpe-drop", "ticket"), ("label-stop", "ticket")),
+        *(("latency", "page"), ("errors", "page"), ("silence", "page")),
+        *(("completeness", "ticket"), ("pipeline-lag", "page")),
+    }
+    assert {name for name, *_ in found(NUMBER)} >= {"performance", "label-stop"}
+    assert {name for name, *_ in found(NUMBER)}.isdisjoint({"cbpe-drop", "output-shift", "latency", "unseen-rate"})
+    assert ("output-shift", "page", "") in found(MANY)
+    assert {name for name, *_ in found("contract: 1\nmodel: m")} == {
+        "errors",
+        "silence",
+        "completeness",
+        "pipeline-lag",
+    }
+
+
+def test_fields_page_where_they_are_critical() -> None:
+    rules = found(BINARY)
+    assert rules["psi-major", "page", ""].signal.keys == ("amount", "it's $odd")
+    assert rules["psi-major", "ticket", ""].signal.keys == ("country",)
+    assert rules["psi-minor", "ticket", ""].signal.keys == ("amount", "it's $odd")
+    assert rules["output-shift", "ticket", ""].signal.keys == ("score", "class")
+    assert rules["unseen-rate", "page", ""].signal.keys == ("it's $odd",)
+    assert rules["range-rate", "page", ""].signal.keys == ("amount",)
+
+
+def test_lines_are_the_contracts_and_clear_at_the_share_of_psi() -> None:
+    rules = found(BINARY + "thresholds: {psi: {minor: 0.05, major: 0.4, clear: 0.2}, rates: {minor: 0.02, major: 0.1}}")
+    lines = {name: (rule.threshold, rule.clear) for (name, _, part), rule in rules.items() if not part}
+    assert lines["psi-major"] == (0.4, 0.2)
+    assert lines["psi-minor"] == (0.05, 0.025)
+    assert lines["null-rate"] == (0.1, 0.05)
+    assert lines["errors"] == (0.001, 0.0005)
+    assert lines["latency"] == (0.01, 0.005)
+    auc, log_loss = (rules["performance", "ticket", metric] for metric in ("auc", "log_loss"))
+    assert (auc.threshold, auc.clear, auc.below) == (0.7, 0.7, True)
+    assert (log_loss.threshold, log_loss.clear, log_loss.below) == (0.5, 0.5, False)
+
+
+def test_windows_are_the_two_longest_unless_the_contract_says() -> None:
+    def windows(text: str) -> tuple[str, str]:
+        signal = found(text)["psi-major", "page", ""].signal
+        return signal.long.window if signal.long else "", signal.short.window
+
+    assert windows(BINARY) == ("1d", "1h")
+    assert windows(NUMBER) == ("", "1d")
+    assert windows(NUMBER.replace("[{", "[{length: 7d, hop: 1d}, {")) == ("7d", "1d")
+    said = BINARY.replace("alerts: {", "alerts: {windows: {long: 1h, short: 15m}, ")
+    assert windows(said) == ("1h", "15m")
+    assert windows(said.replace("rules: {", "rules: {psi-major: {windows: {long: 15m}}, ")) == ("", "15m")
+    rate = found(said.replace("rules: {null-rate: {", "rules: {null-rate: {windows: {short: 1h}, "))
+    assert rate["null-rate", "page", ""].signal.short.window == "1h"
+
+
+def test_waiting_times_follow_the_interval() -> None:
+    def times(text: str, name: str = "psi-major", severity: str = "page") -> tuple[int, int, int, int]:
+        rule = found(text)[name, severity, ""]
+        return rule.every_s, rule.for_s, rule.keep_firing_for_s, rule.missing_evaluations
+
+    assert times(BINARY) == (60, 300, 900, 30)
+    assert times(NUMBER) == (600, 600, 1800, 3)
+    assert times(BINARY, "label-stop", "ticket") == (600, 600, 1800, 3)
+    said = BINARY.replace("alerts: {", "alerts: {every: 2m, for: 0s, keep_firing_for: 1h, ")
+    assert times(said) == (120, 0, 3600, 15)
+    said = said.replace("rules: {", "rules: {psi-major: {for: 7m, keep_firing_for: 0s}, ")
+    assert times(said) == (120, 420, 0, 15)
+
+
+def test_single_rules_can_be_changed() -> None:
+    rules = found(
+        BINARY.replace(
+            "rules: {null-rate: {route: nulls}}",
+            "rules: {psi-major: {severity: ticket, fields: [amount], threshold: 0.3, clear: 0.1, route: x}, "
+            "silence: {severity: none}, errors: {severity: ticket, threshold: 0.5}, psi-minor: {fields: [country]}}",
+        )
+    )
+    changed = rules["psi-major", "ticket", ""]
+    assert (changed.signal.keys, changed.threshold, changed.clear, changed.route) == (("amount",), 0.3, 0.1, "x")
+    assert ("psi-major", "page", "") not in rules
+    assert not any(name == "silence" for name, *_ in rules)
+    assert rules["errors", "ticket", ""].threshold == 0.5
+    assert rules["psi-minor", "ticket", ""].signal.keys == ("country",)
+
+
+def test_labels_are_stable_and_lead_somewhere() -> None:
+    rules = found(BINARY)
+    assert rules["psi-major", "page", ""].labels == {
+        **{"source": "barograph", "rule": "psi-major", "model": ODD, "severity": "page", "team": "risk"},
+        **{"route": "#risk", "signal": "inputs", "mute": "retraining"},
+    }
+    assert rules["null-rate", "page", ""].labels["route"] == "nulls"
+    assert "mute" not in rules["silence", "page", ""].labels, "a model that is trained anew should answer"
+    lag = rules["pipeline-lag", "page", ""].labels
+    assert (lag["team"], lag["route"]) == ("platform", PLAIN.platform)
+
+
+def test_a_freshness_rule_fires_where_nothing_can_be_asked_and_no_other_does() -> None:
+    rules = rules_for(contracts(), installation())
+    states = {rule.name: (rule.no_data, rule.exec_err) for rule in rules}
+    assert states.pop("silence") == ("Alerting", "Error")
+    assert set(states.values()) == {("KeepLast", "Error")}
+
+
+def test_titles_uids_and_groups_are_told_apart_and_fit() -> None:
+    long = [Contract(model="x" * 195 + end) for end in ("1", "2")]
+    rules = rules_for([*contracts(), *long], installation())
+    for values in ([rule.uid for rule in rules], [rule.title for rule in rules]):
+        assert len(set(values)) == len(values)
+    assert all(len(rule.uid) <= 40 for rule in rules)
+    assert max(len(rule.title) for rule in rules) <= 190
+    assert {rule.model for rule in rules if rule.group == rules[-2].group} == {rules[-2].model}
+
+
+def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
+    names = {*RULES, "processor-gone"}
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {*names, "README"}
+    assert {rule.name for rule in rules_for(contracts(), installation())} == names
+    index = (RUNBOOKS / "README.md").read_text("utf-8")
+    assert all(f"[{name}]({name}.md)" in index for name in names)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; there are #risk"),
+        ("route: tickts", "did you mean tickets?"),
+        ("alerts: {rules: {silence: {route: x}}}", "alerts.rules.silence.route: the route 'x' is not known here"),
+        ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not known; there is retraining"),
+    ],
+)
+def test_names_that_the_installation_does_not_have_are_refused(change: str, expected: str) -> None:
+    contract = parse_contract(f"contract: 1\nmodel: m\n{change}")
+    with pytest.raises(AlertsError) as caught:
+        rules_for([contract], installation())
+    assert expected in str(caught.value)
+    assert rules_for([contract], AlertSettings()), "an installation without a section has one contact point for all"
+
+
+def test_all_problems_are_told_at_once() -> None:
+    wrong = [parse_contract(f"contract: 1\nmodel: {name}\nroute: nowhere") for name in ("a", "b")]
+    with pytest.raises(AlertsError, match=r"contract 'a'.*\ncontract 'b'"):
+        rules_for(wrong, installation())
+
+
+# ------------------------------------------------------------------------------------------------ settings
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return {**SETTINGS, **changes}
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        (settings(defalt="x"), "s.toml: alerts.defalt is not known; did you mean default?"),
+        (settings(default="x"), "alerts.default names the contact point 'x', which is not there; there are tickets"),
+        (settings(routes={"r": {"page": "oncal"}}), "alerts.routes.r.page names the contact point 'oncal'"),
+        (settings(routes={"r": "oncall"}), "alerts.routes.r is 'oncall'; write a section [alerts.routes.r]"),
+        (settings(contact_points={}), "alerts.contact_points is missing"),
+        (settings(contact_points={"a": {}}), "alerts.contact_points.a tells nobody; write pagerduty, slack or webhook"),
+        (settings(contact_points={"a": {"email": {}}}), "alerts.contact_points.a.email is not known; there are pagerd"),
+        (settings(contact_points={"a": {"slack": {}}}), "slack has no address; write url_variable with the variable"),
+        (settings(contact_points={"a": {"slack": {"url": "https://x"}}}), "slack.url is not known; there are url_v"),
+        (settings(contact_points={"a": {"slack": {"url_variable": "https://x"}}}), "names no variable of the environ"),
+        (settings(mute_timings={"m": {}}), "alerts.mute_timings.m would mute for ever"),
+        (settings(mute_timings={"m": {"weekdays": ["sonday"]}}), "holds 'sonday'; did you mean sunday?"),
+        (settings(mute_timings={"m": {"times": ["5:00-6:00"]}}), "holds '5:00-6:00'; write times of one day"),
+        (settings(mute_timings={"m": {"times": ["06:00-05:00"]}}), "write times of one day such as 01:00-05:30"),
+        (
+            settings(mute_timings={"m": {"weekdays": ["monday"], "timezone": "Berlin"}}),
+            "timezone is 'Berlin'; write an",
+        ),
+        (settings(mute_timings={"m": {"months": ["May"]}}), "holds 'May'; write numbers or ranges such as 1:7"),
+        ([], "alerts is []; write a section [alerts]"),
+    ],
+)
+def test_settings_that_lead_nowhere_are_refused(tree: Any, expected: str) -> None:
+    with pytest.raises(AlertsError) as caught:
+        read_alert_settings(tree, "s.toml")
+    assert expected in str(caught.value)
+
+
+def test_settings_are_read() -> None:
+    read = installation()
+    assert [each.kind for each in read.contact_points["oncall"]] == ["pagerduty", "slack"]
+    assert read.route("nulls").point("ticket") == "tickets", "what a route leaves out is the default's"
+    assert read.route("oncall").point("ticket") == "oncall"
+    assert read.route("").point("page") == "tickets"
+
+
+# ------------------------------------------------------------------------------------------------ texts
+
+
+def test_texts_become_templates_and_words() -> None:
+    text = ("{{ a }} of ", Label("field"), " is ", Number("A", "number"), " [", Number("B", "percent"), "]")
+    assert template(text) == (
+        '{{ "{{" }} a }} of {{ $labels.field }} is {{ printf "%.3f" $values.A.Value }} '
+        "[{{ humanizePercentage $values.B.Value }}]"
+    )
+    assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.250 [12.5%]"
+    assert template((Label("field", in_url=True),)) == "{{ urlquery $labels.field }}"
+    assert words((Label("field", in_url=True),), {"field": "a b&c"}, {}) == "a+b%26c"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0, "0s"), (59.6, "1m"), (61, "1m 1s"), (7200, "2h"), (90_061, "1d 1h"), (-60, "-1m"), (float("nan"), "unknown")],
+)
+def test_durations_are_written_as_people_do(seconds: float, written: str) -> None:
+    assert duration(seconds) == written
+
+
+def test_texts_are_shortened_and_stay_apart() -> None:
+    assert shortened("abc", 3) == "abc"
+    first, second = (shortened("x" * 50 + end, 20) for end in "ab")
+    assert len(first) == 20
+    assert first != second
+    assert in_file("$a ${b} $$") == "$$a $${b} $$$$"

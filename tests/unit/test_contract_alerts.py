@@ -1,0 +1,133 @@
+"""The section `alerts` of a contract: what is read, written, refused, and what leaves ids as they were."""
+
+from __future__ import annotations
+
+import pytest
+from barograph import Contract, ContractError, dump_contract, parse_contract
+from barograph.contract import Field
+from barograph.contract_alerts import RULES, AlertRule, Alerts
+from barograph.contract_alerts_file import watches
+
+HEAD = """
+contract: 1
+model: m
+windows: [{length: 15m, hop: 1m}, {length: 1h, hop: 5m}]
+fields:
+  x: {type: float}
+  city: {type: category}
+  score: {type: float}
+"""
+
+WHOLE = f"""{HEAD}
+alerts:
+  windows: {{long: 1h, short: 15m}}
+  every: 30s
+  for: 0s
+  keep_firing_for: 1h
+  mute: [retraining, "a: b"]
+  rules:
+    psi-major: {{severity: ticket, fields: [x], threshold: 0.3, clear: 0.25, for: 10m, route: "#r"}}
+    null-rate: {{severity: none, keep_firing_for: 0s, windows: {{short: 1h}}}}
+    silence: {{at_least: 20m}}
+"""
+
+
+def told(text: str) -> str:
+    with pytest.raises(ContractError) as caught:
+        parse_contract(f"{HEAD}alerts: {text}", "c.yaml")
+    return "\n".join(map(str, caught.value.problems))
+
+
+def test_every_key_is_read_and_written() -> None:
+    contract = parse_contract(WHOLE)
+    assert contract.alerts == Alerts(
+        long_s=3600,
+        short_s=900,
+        every_s=30,
+        for_s=0,
+        keep_firing_for_s=3600,
+        mute=("retraining", "a: b"),
+        rules={
+            "psi-major": AlertRule(
+                severity="ticket",
+                fields=("x",),
+                threshold=0.3,
+                clear=0.25,
+                for_s=600,
+                route="#r",
+            ),
+            "null-rate": AlertRule(severity="none", keep_firing_for_s=0, short_s=3600),
+            "silence": AlertRule(at_least_s=1200),
+        },
+    )
+    text = dump_contract(contract)
+    assert parse_contract(text) == contract
+    assert dump_contract(parse_contract(text)) == text
+
+
+def test_a_contract_without_alerts_keeps_its_id_and_its_text() -> None:
+    contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
+    assert contract.id == "3fd05c7a6e1d2e20", "the id of this contract before the section existed"
+    assert "alerts" not in dump_contract(contract)
+    assert Contract(model="m", alerts=Alerts(every_s=60)).id != Contract(model="m").id
+
+
+def test_whole_numbers_and_floats_give_one_id() -> None:
+    def of(line: float) -> Contract:
+        return Contract(model="m", alerts=Alerts(rules={"latency": AlertRule(threshold=line)}))
+
+    assert of(1).id == of(1.0).id
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{rules: {psi-majr: {}}}", "c.yaml:9: alerts.rules.psi-majr: the key 'psi-majr' is not known here; did you"),
+        ("{rules: {psi-major: {fields: [temp]}}}", "'temp' is no field of this contract; write the name of one"),
+        ("{rules: {psi-major: {fields: [score]}}}", "the rule psi-major is not about the field 'score'; leave it out"),
+        ("{rules: {unseen-rate: {fields: [x]}}}", "the rule unseen-rate is not about the field 'x'"),
+        ("{rules: {range-rate: {fields: [city]}}}", "the rule range-rate is not about the field 'city'"),
+        ("{rules: {output-shift: {fields: [x]}}}", "the rule output-shift is not about the field 'x'"),
+        ("{rules: {silence: {fields: [x]}}}", "the rule silence has no fields; leave it out"),
+        ("{rules: {silence: {threshold: 2}}}", "the rule silence has no threshold; leave it out"),
+        ("{rules: {silence: {windows: {long: 1h}}}}", "the rule silence has no windows"),
+        ("{rules: {latency: {at_least: 1h}}}", "the rule latency has no at_least"),
+        ("{rules: {psi-major: {threshold: 0.2, clear: 0.3}}}", "0.3 is above the threshold (0.2): it would clear"),
+        ("{rules: {psi-major: {severity: off}}}", "'off' is not known here; write one of page, ticket, none"),
+        ("{windows: {long: 1d}}", "alerts.windows.long: no window of this contract is so long; write one of 15m, 1h"),
+        ("{windows: {long: 15m, short: 1h}}", "alerts.windows.short: is longer than the long window"),
+        ("{rules: {psi-major: {windows: {short: 2h}}}}", "alerts.rules.psi-major.windows.short: no window"),
+        ("{every: 15s}", "alerts.every: is no multiple of ten seconds"),
+        ("{for: soon}", "'soon' is no duration"),
+        ("{rules: {performance: {}}}", "there is nothing to hold it against; write slo.performance"),
+        ("{rules: {latency: {}}}", "write slo.latency_ms and slo.latency_share"),
+        ("{rules: {label-stop: {}}}", "write label, or leave it out"),
+        ("{rules: {cbpe-drop: {}}}", "write label, or leave it out"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_remedy(text: str, expected: str) -> None:
+    assert expected in told(text)
+
+
+def test_a_rule_made_in_code_is_named_too() -> None:
+    with pytest.raises(ContractError, match="'psi' is no rule; write one of psi-major"):
+        dump_contract(Contract(model="m", alerts=Alerts(rules={"psi": AlertRule()})))
+
+
+def test_what_is_switched_off_needs_nothing() -> None:
+    contract = parse_contract(f"{HEAD}alerts: {{rules: {{latency: {{severity: none}}}}}}")
+    assert contract.alerts.rule("latency").severity == "none"
+    assert contract.alerts.rule("errors") == AlertRule()
+    assert set(contract.alerts.rules) <= set(RULES)
+
+
+def test_rules_watch_the_fields_that_they_are_about() -> None:
+    def field(kind: str, source: str, pii: str = "keep") -> Field:
+        return Field(name="f", type=kind, source=source, pii=pii)  # type: ignore[arg-type]
+
+    rules = ("psi-major", "null-rate", "unseen-rate", "range-rate", "output-shift")
+    assert [watches(rule, field("float", "features.f")) for rule in rules] == [True, True, False, True, False]
+    assert [watches(rule, field("category", "class")) for rule in rules] == [False, True, True, False, True]
+    assert [watches(rule, field("float", "scores.late")) for rule in rules] == [False, True, False, True, True]
+    assert not any(watches(rule, field("float", "latency_ms")) for rule in rules)
+    assert not any(watches(rule, field("category", "features.f", "drop")) for rule in rules)

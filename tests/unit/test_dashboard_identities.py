@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from dashboards.identities import DASHBOARDS, PANELS, panel_link
+
+
+def test_a_panel_is_named_by_page_and_key() -> None:
+    assert panel_link("model", "psi") == ("barograph-model", 21)
+    assert panel_link("pipeline", "lag").dashboard_uid == "barograph-pipeline"
+
+
+def test_no_number_is_given_twice() -> None:
+    assert PANELS.keys() == DASHBOARDS.keys()
+    assert len(set(DASHBOARDS.values())) == len(DASHBOARDS)
+    for page, panels in PANELS.items():
+        assert len(set(panels.values())) == len(panels), page
+
+
+def test_what_is_not_there_is_said_with_what_is() -> None:
+    with pytest.raises(KeyError, match="'overview' is no page; there are fleet, model, field, pipeline"):
+        panel_link("overview", "psi")
+    with pytest.raises(KeyError, match="'psy' is no panel of the page field; it has level, psi_now"):
+        panel_link("field", "psy")

@@ -1,0 +1,115 @@
+"""Variables, panels and annotations of a dashboard's JSON, with queries answered by hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dashboards.macros import ALL, TimeRange
+from local.preview.pages import PageError, annotations_of, interval_of, panel_answers, panel_of, resolve
+from warehouse.client import Answer
+
+HOUR_MS = 3_600_000
+BETWEEN = TimeRange(0, 24 * HOUR_MS)
+PAGE: dict[str, Any] = {
+    "uid": "p",
+    "title": "Page",
+    "templating": {
+        "list": [
+            {"name": "datasource", "type": "datasource"},
+            {"name": "model", "type": "query", "query": {"rawSql": "MODELS"}},
+            {
+                "name": "field",
+                "type": "query",
+                "multi": True,
+                "includeAll": True,
+                "current": {"value": [ALL]},
+                "query": {"rawSql": "FIELDS ${model:singlequote}"},
+            },
+            {
+                "name": "window",
+                "type": "custom",
+                "options": [{"text": "a day", "value": "1d"}, {"text": "a week", "value": "7d"}],
+            },
+        ]
+    },
+    "annotations": {
+        "list": [
+            {"name": "built in", "builtIn": 1},
+            {"name": "deployments", "iconColor": "blue", "target": {"rawSql": "NOTES"}},
+            {"name": "off", "enable": False, "target": {"rawSql": "NEVER"}},
+        ]
+    },
+    "panels": [
+        {"id": 1, "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": True}], "interval": "1h"},
+        {"id": 2, "type": "row", "collapsed": True, "panels": [{"id": 3}]},
+    ],
+}  # fmt: skip
+
+
+class Desk:
+    """Answers queries, and remembers them."""
+
+    def __init__(self, **answers: list[list[Any]]) -> None:
+        self.answers, self.asked = answers, list[str]()
+
+    def __call__(self, sql: str) -> Answer:
+        self.asked.append(sql)
+        columns = self.answers.get(sql.split()[0], [])
+        names = ("time", "text") if len(columns) == 2 else ("x",) * len(columns)
+        return Answer(names, ("String",) * len(columns), columns)
+
+
+def chosen(given: dict[str, Any], **answers: list[list[Any]]) -> tuple[dict[str, Any], Desk]:
+    desk = Desk(**answers)
+    _, values = resolve(PAGE, BETWEEN, given, desk)
+    return dict(values), desk
+
+
+def test_each_variable_has_a_value_that_later_ones_are_asked_with() -> None:
+    values, desk = chosen({}, MODELS=[["it's", "b"]], FIELDS=[["x", "y"]])
+    assert values == {"datasource": "clickhouse", "model": "it's", "field": (ALL,), "window": "1d"}
+    assert desk.asked == ["MODELS", r"FIELDS 'it\'s'"]
+
+
+def test_what_was_given_is_taken_where_it_is_an_option() -> None:
+    given = {"model": "b", "field": ("y", ALL), "window": "1h"}
+    values, _ = chosen(given, MODELS=[["a", "b"]], FIELDS=[["x", "y"]])
+    assert (values["model"], values["field"], values["window"]) == ("b", ("y",), "1d")
+
+
+def test_without_models_there_is_no_value() -> None:
+    values, _ = chosen({"model": "b"})
+    assert values["model"] == ""
+
+
+def test_two_columns_are_text_and_value() -> None:
+    shown, _ = resolve(PAGE, BETWEEN, {}, Desk(MODELS=[["Model A"], ["a"]]))
+    assert shown[1]["options"] == [{"text": "Model A", "value": "a"}]
+
+
+def test_a_panel_runs_what_it_shows_in_steps_of_its_own() -> None:
+    desk = Desk()
+    panel_answers(panel_of(PAGE, 1), BETWEEN, {}, desk)
+    assert desk.asked == ["A 3600"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "least", "expected_s"), [(1, None, 10), (24, None, 300), (24, "1h", 3600), (24 * 180, "1m", 43_200)]
+)
+def test_an_interval_is_a_round_step(hours: int, least: str | None, expected_s: int) -> None:
+    assert interval_of(TimeRange(0, hours * HOUR_MS), least) == expected_s * 1000
+
+
+def test_panels_in_closed_rows_are_found_and_others_are_named() -> None:
+    assert panel_of(PAGE, 3) == {"id": 3}
+    with pytest.raises(PageError, match="The dashboard Page has no panel 9"):
+        panel_of(PAGE, 9)
+
+
+def test_annotations_carry_what_they_are_and_their_colour() -> None:
+    at = datetime(2026, 11, 3, tzinfo=UTC)
+    found = annotations_of(PAGE, BETWEEN, {}, Desk(NOTES=[[at], ["version 4"]]))
+    assert found == [{"name": "deployments", "color": "blue", "time": at, "text": "version 4"}]
