@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from alerts.settings import AlertsError, AlertSettings, read_alert_settings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.settings import Clock, ProcessorSettings
@@ -49,6 +50,8 @@ class Settings:
     clock: Clock = "live"
     paces: Mapping[str, float] = field(default_factory=dict)
     """Those of `PACES` that are set."""
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    """Contact points, routes and mute timings."""
 
     @property
     def topics(self) -> Topics:
@@ -208,6 +211,8 @@ KEYS: dict[str, Callable[[object], Any]] = {
 }
 """Every key of a file, sections written with a dot, and what reads its value; `kafka` holds any property."""
 
+ALERTS = "alerts"
+"""The section that `alerts.settings` reads."""
 PASSWORD = "clickhouse.password"  # noqa: S105 - the name of a key
 _SECRET_PARTS = ("password", "secret", "key.pem")
 """A property of librdkafka with one of these in its name is a secret."""
@@ -234,8 +239,15 @@ def _from_file(path: Path | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(f"The settings {path} cannot be read: {reason}.") from error
-    values = {}
-    for key, value in _flat(_parsed(path, text)):
+    values: dict[str, Any] = {}
+    tree = dict(_parsed(path, text))
+    if ALERTS in tree:
+        # Names of contact points and routes are anybody's: this section is read as a tree.
+        try:
+            values[ALERTS] = read_alert_settings(tree.pop(ALERTS), str(path))
+        except AlertsError as error:
+            raise SettingsError(str(error)) from None
+    for key, value in _flat(tree):
         if key == PASSWORD or (key.startswith("kafka.") and any(part in key for part in _SECRET_PARTS)):
             raise SettingsError(
                 f"{path}: {key} is a secret and does not belong in a file: set {_variable(key)} in the environment."
