@@ -324,9 +324,12 @@ def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
     assert grafana.since(written) == []
     grafana.state.edit_source("barograph", lambda found: found["jsonData"].update(host="elsewhere"))
     assert run("plan") == EXIT_CHANGES
-    assert "! Grafana: data source Barograph was edited by hand since the last apply" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "! Grafana: data source Barograph was edited by hand since the last apply" in told.out
+    assert "`barograph apply` would leave that as it is." in told.out
     assert run("apply") == EXIT_FAILED
     told = capsys.readouterr()
+    assert "Applied" not in told.out
     assert "Left as they are in Grafana" in told.err
     assert "--overwrite-grafana" in told.err
     assert grafana.since(written) == []
