@@ -15,7 +15,6 @@ from alerts.rule import Rule, Severity
 from alerts.settings import AlertSettings
 from alerts.text import Label, Number, Text, duration, in_url
 from dashboards.identities import DASHBOARDS, panel_link
-from streams.scorer.measure import ERRORS, SIGNED
 from warehouse.signals.labels import Direction, expected_drop, label_age, performance
 from warehouse.signals.pipeline import processor_age
 from warehouse.signals.verdicts import Pane, WindowOf, loss, psi, rate, verdict_age
@@ -213,6 +212,9 @@ class RulesOf:
         label = self.contract.label
         if label is None:
             return
+        # Loads numerical libraries, which commands that only read settings do without.
+        from streams.scorer.measure import ERRORS, SIGNED
+
         window = self._measured("performance")
         for metric, promise in self.contract.slo.performance.items():
             of: Direction = "size" if metric in SIGNED else "most" if metric in ERRORS else "least"

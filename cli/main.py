@@ -62,6 +62,14 @@ COMMANDS: dict[str, _Entry] = {
         "demo_command",
         "Replay five months of real flights on this machine, and find their drift.",
     ),
+    "simulate": _Entry(
+        "cli.simulate.command",
+        "simulate_command",
+        "Replay recorded history through the alert rules, or evaluate them now and send webhooks.",
+    ),
+    "backtest": _Entry(
+        "cli.backtest.command", "backtest_command", "Compare an alert rule with a changed one over recorded history."
+    ),
     "distribution": _Entry(
         "cli.distribution.command",
         "distribution_command",
@@ -125,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def sentence(error: Exception) -> str:
     """Say an error in words: our own errors are sentences already, those of the system become one."""
-    own = ("barograph", "cli", "local", "sketches", "streams", "warehouse", "examples")
+    own = ("barograph", "alerts", "cli", "dashboards", "local", "sketches", "streams", "warehouse", "examples")
     if type(error).__module__.partition(".")[0] in own:
         return str(error)
     if isinstance(error, OSError):

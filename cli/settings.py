@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from alerts.settings import AlertsError, AlertSettings, read_alert_settings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.settings import Clock, ProcessorSettings
@@ -40,8 +41,8 @@ class GrafanaSettings:
     """`https://grafana.example.com`, with the path that Grafana is served under; no slash at its end."""
     token: str = field(default="", repr=False)
     """Of a service account; `plan` and `apply` alone need it."""
-    folder: str = "Barograph"
-    """The title of the folder of dashboards and rules."""
+    folder: str = ""
+    """The title of the folder of dashboards and rules; empty: that of `alerts`."""
     clickhouse_host: str = ""
     """ClickHouse as Grafana reaches it; empty: `clickhouse.host`, and port 0 `clickhouse.port`."""
     clickhouse_port: int = 0
@@ -68,6 +69,8 @@ class Settings:
     clock: Clock = "live"
     paces: Mapping[str, float] = field(default_factory=dict)
     """Those of `PACES` that are set."""
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    """Contact points, routes and mute timings."""
     grafana: GrafanaSettings | None = None
     """None: `apply` deploys to no Grafana."""
 
@@ -280,6 +283,8 @@ KEYS: dict[str, Callable[[object], Any]] = {
 }
 """Every key of a file, sections written with a dot, and what reads its value; `kafka` holds any property."""
 
+ALERTS = "alerts"
+"""The section that `alerts.settings` reads."""
 GRAFANA_TOKEN = "grafana.token"  # noqa: S105 - the name of a key
 SECRETS: dict[str, Callable[[object], str]] = {
     "clickhouse.password": _text,
@@ -312,8 +317,15 @@ def _from_file(path: Path | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise SettingsError(f"The settings {path} cannot be read: {reason}.") from error
-    values = {}
-    for key, value in _flat(_parsed(path, text)):
+    values: dict[str, Any] = {}
+    tree = dict(_parsed(path, text))
+    if ALERTS in tree:
+        # Names of contact points and routes are anybody's: this section is read as a tree.
+        try:
+            values[ALERTS] = read_alert_settings(tree.pop(ALERTS), str(path))
+        except AlertsError as error:
+            raise SettingsError(str(error)) from None
+    for key, value in _flat(tree):
         if key in SECRETS or (key.startswith("kafka.") and any(part in key for part in _SECRET_PARTS)):
             raise SettingsError(
                 f"{path}: {key} is a secret and does not belong in a file: set {_variable(key)} in the environment."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from barograph.contract import parse_duration
 
 from cli.errors import CommandError
 
@@ -33,3 +35,21 @@ def parse_range(begin: str, end: str) -> tuple[datetime, datetime]:
     if start >= stop:
         raise CommandError(f"--from {begin} is not before --to {end}; --to is the first moment after the range.")
     return start, stop
+
+
+def parse_since(option: str, text: str, now: datetime) -> datetime:
+    """Read how long ago something was, such as 90d or 12h, or a time as `parse_moment` reads it.
+
+    Raises:
+        CommandError: it is neither.
+    """
+    try:
+        return now - timedelta(seconds=parse_duration(text))
+    except ValueError:
+        pass
+    try:
+        return parse_moment(option, text)
+    except CommandError:
+        raise CommandError(
+            f"{option} {text} is neither a time such as 2026-03-01 nor a duration such as 90d or 12h."
+        ) from None

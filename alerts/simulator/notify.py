@@ -9,7 +9,7 @@ Source: Prometheus Alertmanager, dispatch/dispatch.go and notify/notify.go (Dedu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -27,7 +27,8 @@ class Alert:
 
     labels: tuple[tuple[str, str], ...]
     start: int
-    end: int | None
+    end: int | None = field(compare=False)
+    """Not of its identity: it is the same alert before and after."""
 
     @property
     def label_map(self) -> dict[str, str]:
@@ -113,72 +114,110 @@ def dispatch(alerts: Iterable[Alert], tree: Policy, settings: AlertSettings, unt
         settings: hold the mute timings.
         until: the end of the simulation, Unix seconds.
     """
-    groups: dict[tuple[Destination, tuple[tuple[str, str], ...]], list[Alert]] = {}
+    dispatcher = Dispatcher(tree, settings)
     for alert in alerts:
-        labels = alert.label_map
-        where = destination(tree, labels)
-        group = tuple((label, labels.get(label, "")) for label in where.group_by)
-        groups.setdefault((where, group), []).append(alert)
-    told: list[Notification] = []
-    for (where, group), members in groups.items():
-        told += _Group(where, group, settings).run(sorted(members, key=lambda alert: alert.start), until)
+        dispatcher.take(alert)
+    told = [each for group in dispatcher.groups.values() for each in group.run(until)]
     return sorted(told, key=lambda each: (each.at, each.point, each.group))
 
 
 @dataclass(slots=True)
-class _Group:
+class Dispatcher:
+    """Sorts alerts into groups, and says what each has to tell at a moment."""
+
+    tree: Policy
+    settings: AlertSettings
+    groups: dict[tuple[Destination, tuple[tuple[str, str], ...]], Group] = field(default_factory=dict)
+
+    def take(self, alert: Alert) -> None:
+        """Note an alert that fires, or the end of one that fired."""
+        labels = alert.label_map
+        where = destination(self.tree, labels)
+        key = (where, tuple((label, labels.get(label, "")) for label in where.group_by))
+        self.groups.setdefault(key, Group(where, key[1], self.settings)).members[alert] = alert
+
+    def tell(self, now: int) -> list[Notification]:
+        """What is to be told now; groups that have nothing left to tell are forgotten."""
+        told = []
+        for key, group in list(self.groups.items()):
+            if group.due is None:
+                group.due = min(each.start for each in group.members) + group.where.group_wait_s
+            if now < group.due:
+                continue
+            told += group.look(now)[0]
+            group.due = now + group.where.group_interval_s
+            if not group.sent and not group.firing(now):
+                del self.groups[key]
+        return told
+
+
+@dataclass(slots=True)
+class Group:
+    """The alerts that are told together."""
+
     where: Destination
     group: tuple[tuple[str, str], ...]
     settings: AlertSettings
-    told: list[Notification] = field(default_factory=list)
+    members: dict[Alert, Alert] = field(default_factory=dict)
+    """Each under itself: one that ended takes the place of the same one that fired."""
     sent: frozenset[Alert] = frozenset()
     """What was firing when it was told last."""
     sent_at: int | None = None
+    due: int | None = None
+    """When it is looked at next, on the clock of the wall."""
 
-    def run(self, members: Sequence[Alert], until: int) -> list[Notification]:
-        """Follow the group through its looks."""
-        at: int | None = members[0].start + self.where.group_wait_s
+    def run(self, until: int) -> list[Notification]:
+        """Follow the group from its first alert on."""
+        told: list[Notification] = []
+        at: int | None = min(each.start for each in self.members) + self.where.group_wait_s
         muted = 0
-        while at is not None and at <= until:
-            muted = muted + 1 if self._look(members, at) else 0
-            at = None if muted > MUTED_STEPS else self._next(members, at)
-        return self.told
+        while at is not None and at <= until and muted <= MUTED_STEPS:
+            found, is_muted_now = self.look(at)
+            told += found
+            muted = muted + 1 if is_muted_now else 0
+            at = self._next(at)
+        return told
 
-    def _look(self, members: Sequence[Alert], at: int) -> bool:
-        """Tell what there is to tell; say whether it was muted."""
-        firing = frozenset(each for each in members if each.start <= at and (each.end is None or each.end > at))
-        resolved = frozenset(each for each in self.sent if each.end is not None and each.end <= at)
+    def firing(self, at: int) -> frozenset[Alert]:
+        """Its alerts that fire at a moment."""
+        return frozenset(each for each in self.members.values() if each.start <= at and not _ended(each, at))
+
+    def look(self, at: int) -> tuple[list[Notification], bool]:
+        """Tell what there is to tell, and say whether it was muted."""
+        firing = self.firing(at)
         # What began and ended between two looks was never told, and need not be.
+        resolved = frozenset(each for each in self.members.values() if each in self.sent and _ended(each, at))
         is_new = bool(firing - self.sent or resolved)
         is_due = bool(firing) and self.sent_at is not None and at - self.sent_at >= self.where.repeat_s
         if not is_new and not is_due:
-            return False
+            return [], False
         if any(is_muted(self.settings.mute_timings[name], at) for name in self.where.mute):
-            return True
-        self.told.append(
-            Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
-        )
+            return [], True
         self.sent, self.sent_at = firing, at
-        return False
+        told = Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
+        return [told], False
 
-    def _next(self, members: Sequence[Alert], at: int) -> int | None:
+    def _next(self, at: int) -> int | None:
         """The next look at which there may be something to tell."""
-        firing = [each for each in members if each.start <= at and (each.end is None or each.end > at)]
+        members, firing = self.members.values(), self.firing(at)
         if not firing and not self.sent:
             # The group is gone; its next alert makes it anew.
             later = [each.start for each in members if each.start > at]
-            return later[0] + self.where.group_wait_s if later else None
+            return min(later) + self.where.group_wait_s if later else None
         events = [each.start for each in members if each.start > at]
         events += [each.end for each in members if each.end is not None and each.end > at]
         if self.sent_at is not None and firing:
             events.append(self.sent_at + self.where.repeat_s)
-        unsent = frozenset(firing) != self.sent
-        if unsent:
+        if firing != self.sent:
             events.append(at + 1)
         if not events:
             return None
         step = self.where.group_interval_s
         return at + max(1, -(-(min(events) - at) // step)) * step
+
+
+def _ended(alert: Alert, at: int) -> bool:
+    return alert.end is not None and alert.end <= at
 
 
 def _ordered(alerts: frozenset[Alert]) -> tuple[Alert, ...]:

@@ -49,7 +49,7 @@ def plan_command(
 ) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Exits with 0 where there is nothing to do and with 3 where `apply` would change something.
+    Exits with 0 where there is nothing to do and with 3 where `apply` would change something, or Grafana was edited.
 
     Examples:
         barograph plan contracts/flight-delay.yaml
@@ -69,7 +69,10 @@ def plan_command(
     if plan.is_empty:
         _print(["Nothing to do: everything is as it should be."])
         return
-    _print(["Nothing was changed. `barograph apply` with the same arguments does it."])
+    if plan.changes_nothing:
+        _print(["`barograph apply` would leave that as it is."])
+    else:
+        _print(["Nothing was changed. `barograph apply` with the same arguments does it."])
     raise typer.Exit(EXIT_CHANGES)
 
 
@@ -113,7 +116,7 @@ def apply_command(
         _print(["Nothing to do: everything is as it should be."])
     elif done.contracts or done.baselines:
         _print(["Applied. Running processors take it up within 10 seconds."])
-    else:
+    elif not done.changes_nothing:
         _print(["Applied."])
     if done.grafana is not None and done.grafana.left:
         raise ApplyError(left_sentence(done.grafana))

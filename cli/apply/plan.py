@@ -51,11 +51,16 @@ class Plan:
     """What is worth knowing and changes nothing."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is to be done."""
-        if self.grafana is not None and not self.grafana.is_empty:
+    def changes_nothing(self) -> bool:
+        """Whether `apply` would write nothing."""
+        if self.grafana is not None and not self.grafana.changes_nothing:
             return False
         return not (self.database or self.migrations or self.topics or self.records or self.baselines or self.contracts)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is as it should be, in Grafana too."""
+        return self.changes_nothing and (self.grafana is None or self.grafana.is_empty)
 
 
 def plan_all(

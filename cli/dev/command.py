@@ -82,9 +82,13 @@ def dev_command(
         # Before this a Ctrl-C breaks off what is being started, from now on it is noticed and obeyed in order.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
+        alerts = _watch_alerts(settings, stop)
         try:
             _supervise(console, stack, processors, stop)
         finally:
+            stop.set()
+            if alerts is not None:
+                alerts.join(STOP_S)
             _say(console, "Ending Kafka and ClickHouse.")
     _say(console, "All has ended; the data stays for the next run.")
 
@@ -128,6 +132,17 @@ def _processors(settings: Settings, stack: LocalStack) -> list[Processor]:
     return [Processor(kind, settings_path, run_dir=run_dir, log_dir=stack.log_dir) for kind in KINDS]
 
 
+def _watch_alerts(settings: Settings, stop: threading.Event) -> threading.Thread | None:
+    """Evaluate the alert rules beside the processors; of replayed history there is nothing to tell now."""
+    if settings.clock == "replay":
+        return None
+    from cli.simulate.live import watch
+
+    thread = threading.Thread(target=watch, args=(settings, stop), name="alerts", daemon=True)
+    thread.start()
+    return thread
+
+
 def _introduce(
     console: Console, settings: Settings, stack: LocalStack, done: Plan, processors: Sequence[Processor]
 ) -> None:
@@ -139,6 +154,8 @@ def _introduce(
     _say(console, f"Kafka       {settings.bootstrap_servers}")
     _say(console, f"ClickHouse  {stack.addresses.clickhouse_url}  database {settings.warehouse.database}")
     _say(console, f"Processors  {', '.join(processor.name for processor in processors)}, clock {settings.clock}")
+    told = "evaluated here, states below" if settings.clock == "live" else "not evaluated on the replay clock"
+    _say(console, f"Alerts      {told}")
     _say(console, f"Logs        {stack.log_dir}")
 
 

@@ -300,6 +300,7 @@ def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafa
     with serving() as stub:
         monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", stub.url)
         monkeypatch.setenv("BAROGRAPH_GRAFANA_TOKEN", TOKEN)
+        monkeypatch.setenv("ALERTS_WEBHOOK_URL", "http://alerts.invalid")
         yield stub
 
 
@@ -314,6 +315,8 @@ def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
     source = grafana.state.sources["barograph"]["jsonData"]
     assert (source["host"], source["port"]) == (settings.warehouse.host, settings.warehouse.port)
     assert (source["defaultDatabase"], source["username"]) == (settings.warehouse.database, "reader")
+    assert len(grafana.state.dashboards) == 4
+    assert {title.split(" (")[0] for _, title in grafana.state.groups} == {CONTRACT.model, "Pipeline"}
     written = len(grafana.writes)
     for words in (["plan"], ["apply"], ["plan", "toy.yaml"], ["apply", "toy.yaml"]):
         assert run(*words) == EXIT_OK
@@ -321,15 +324,32 @@ def test_the_commands_deploy_to_grafana_and_tell_what_was_edited_there(
     assert grafana.since(written) == []
     grafana.state.edit_source("barograph", lambda found: found["jsonData"].update(host="elsewhere"))
     assert run("plan") == EXIT_CHANGES
-    assert "! Grafana: data source Barograph was edited by hand since the last apply" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "! Grafana: data source Barograph was edited by hand since the last apply" in told.out
+    assert "`barograph apply` would leave that as it is." in told.out
     assert run("apply") == EXIT_FAILED
     told = capsys.readouterr()
+    assert "Applied" not in told.out
     assert "Left as they are in Grafana" in told.err
     assert "--overwrite-grafana" in told.err
     assert grafana.since(written) == []
     assert run("apply", "--overwrite-grafana") == EXIT_OK
     assert "~ Grafana: data source Barograph, over what was edited by hand" in capsys.readouterr().out
     assert run("plan") == EXIT_OK
+
+
+def test_a_contact_point_without_its_address_stops_apply_before_anything_is_changed(
+    folder: Path,
+    grafana: StubGrafana,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("ALERTS_WEBHOOK_URL")
+    assert run("apply", "toy.yaml") == EXIT_FAILED
+    assert "contact points need variables that are not set: ALERTS_WEBHOOK_URL" in capsys.readouterr().err
+    assert not TopicAdmin(settings).read([settings.topics.predictions])
+    assert grafana.writes == []
 
 
 @pytest.mark.parametrize("rights", [None, READER_RIGHTS])
@@ -360,7 +380,7 @@ def test_a_grafana_that_fails_half_way_is_told_with_what_was_applied(
     assert run("apply", "toy.yaml") == EXIT_FAILED
     told = capsys.readouterr().err
     assert told.startswith("Tables, topics, baselines and contracts are applied. Grafana at ")
-    assert "Written to Grafana: data source Barograph. Not written: folder Barograph." in told
+    assert "Written to Grafana: data source Barograph. Not written: folder Barograph, contact point" in told
     assert TOKEN not in told
     assert run("plan", "toy.yaml") == EXIT_CHANGES
     assert "+ Grafana: folder Barograph" in capsys.readouterr().out

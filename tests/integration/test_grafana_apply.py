@@ -243,6 +243,20 @@ def test_somebody_who_saves_between_our_look_and_our_write_is_not_overwritten(ap
     assert (stored["dashboard"]["title"], stored["dashboard"]["panels"][-1]["title"]) == ("Fleet", "Mine")
 
 
+def test_somebody_who_saves_the_data_source_meanwhile_is_not_overwritten(applied: StubGrafana) -> None:
+    def save_first(stub: StubGrafana, answer: Callable[[], Answer]) -> Answer:
+        repoint(stub.state)
+        return answer()
+
+    settings = {**bundle().data_source["jsonData"], "port": 8443}
+    wanted = bundle(data_source={**bundle().data_source, "jsonData": settings})
+    applied.faults = {1: save_first}
+    done = apply(applied, wanted)
+    assert [finding.item.kind for finding in done.left] == ["data source"]
+    stored = applied.state.sources["barograph"]["jsonData"]
+    assert (stored["host"], stored["port"]) == ("elsewhere", 8123)
+
+
 def test_what_has_our_name_and_is_not_ours_is_left_until_it_is_to_be_taken_over(stub: StubGrafana) -> None:
     wanted = bundle()
     mine = {"title": "Fleet of ships", "panels": [], "uid": "barograph-fleet"}
@@ -257,6 +271,50 @@ def test_what_has_our_name_and_is_not_ours_is_left_until_it_is_to_be_taken_over(
     apply(stub, wanted, overwrite=True)
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet"
     assert [found["settings"]["url"] for found in stub.state.points if found["name"] == "tickets"] == ["http://tickets"]
+    assert_settled(stub, wanted)
+
+
+def test_a_contact_point_of_another_type_under_our_name_is_somebodys(stub: StubGrafana) -> None:
+    point = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
+    stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {})
+    done = apply(stub)
+    assert [finding.item.label for finding in done.left] == ["contact point tickets (webhook)"]
+    assert [found["type"] for found in stub.state.points if found["name"] == "tickets"] == ["email"]
+    apply(stub, overwrite=True)
+    assert [found["type"] for found in stub.state.points if found["name"] == "tickets"] == ["webhook"]
+    assert_settled(stub)
+
+
+def test_integrations_of_one_name_are_told_apart(stub: StubGrafana) -> None:
+    def points(url: str) -> tuple[dict[str, Any], ...]:
+        return (
+            {"uid": "a", "name": "both", "type": "slack", "settings": {"url": "s3cret", "title": url}},
+            {"uid": "b", "name": "both", "type": "webhook", "settings": {"url": url}},
+            {"uid": "c", "name": "both", "type": "webhook", "settings": {"url": "http://third"}},
+        )
+
+    wanted = bundle(contact_points=(*bundle().contact_points, *points("http://x")))
+    apply(stub, wanted)
+    assert {found["uid"]: found["type"] for found in stub.state.points if found["name"] == "both"} == {
+        "a": "slack",
+        "b": "webhook",
+        "c": "webhook",
+    }
+    assert_settled(stub, wanted)
+    stub.writes.clear()
+    changed = bundle(contact_points=(*bundle().contact_points, *points("http://y")))
+    apply(stub, changed)
+    assert [write for write in stub.writes if write != LEDGER] == [
+        "PUT v1/provisioning/contact-points/a",
+        "PUT v1/provisioning/contact-points/b",
+    ]
+    assert_settled(stub, changed)
+
+
+def test_names_with_slashes_are_one_part_of_an_address(stub: StubGrafana) -> None:
+    wanted = bundle(rule_groups=(group("a/b/../c (every 5m)", rule("r-1", "drift")),), mute_timings=(), route=None)
+    apply(stub, wanted)
+    assert list(stub.state.groups) == [("barograph", "a/b/../c (every 5m)")]
     assert_settled(stub, wanted)
 
 
@@ -381,7 +439,7 @@ def test_a_ledger_that_is_lost_is_made_anew_without_touching_anything(applied: S
         ({"dashboards": (dashboard("a", "A"), dashboard("a", "B"))}, "The dashboard 'a' is meant for Grafana twice"),
         ({"rule_groups": (group("g", {**rule("x", "t"), "uid": "é"}),)}, "A rule for Grafana has the uid 'é'"),
         ({"rule_groups": (group("a", rule("x", "t")), group("b", rule("x", "t")))}, "The rule 'x' is meant"),
-        ({"rule_groups": (group("a/b", rule("x", "t")),)}, "cannot be part of an address"),
+        ({"rule_groups": (group("..", rule("x", "t")),)}, "cannot be part of an address"),
         ({"route": {"receiver": "tickets"}}, "has no object_matchers"),
         ({"mute_timings": ({"time_intervals": []},)}, "A mute timing for Grafana has the name None"),
     ],

@@ -71,6 +71,10 @@ class GrafanaState:
     )
     tree_provenance: str = ""
     next_id: int = 1
+    source_problem: str = ""
+    """Why the data source cannot be asked."""
+    evaluations: dict[str, Json] = field(default_factory=dict)
+    """Uid of a rule → what its last evaluation gave, where it is not a sound rule that does not fire."""
 
     def answer(self, method: str, path: list[str], query: dict[str, list[str]], body: Any, headers: Json) -> Answer:
         """Answer one request; the path's parts are those after `api`, unescaped."""
@@ -84,6 +88,15 @@ class GrafanaState:
                 if plugin not in self.plugins:
                     return refused(404, "Plugin not found, no installed plugin with that id")
                 return Answer(200, {"id": plugin, "info": {"version": self.plugins[plugin]}, "enabled": True})
+            case "GET", "datasources", "uid", uid, "health":
+                if uid not in self.sources:
+                    return refused(404, "Data source not found")
+                works = self.source_problem == ""
+                return Answer(
+                    200 if works else 400, {"status": "OK" if works else "ERROR", "message": self.source_problem}
+                )
+            case "GET", "prometheus", "grafana", "api", "v1", "rules":
+                return Answer(200, {"status": "success", "data": {"groups": self._evaluated()}})
             case "GET", "search":
                 return Answer(200, self._search(query))
             case _, "folders", *rest:
@@ -104,6 +117,25 @@ class GrafanaState:
             {"uid": uid, "title": entry["dashboard"]["title"], "folderUid": entry["folder"], "type": "dash-db"}
             for uid, entry in self.dashboards.items()
             if entry["folder"] in wanted
+        ]
+
+    def _evaluated(self) -> list[Json]:
+        return [
+            {
+                "name": title,
+                "folderUid": folder,
+                "rules": [
+                    {
+                        "name": rule["title"],
+                        "state": "inactive",
+                        "health": "ok",
+                        "labels": rule.get("labels", {}),
+                        **self.evaluations.get(rule["uid"], {}),
+                    }
+                    for rule in group["rules"]
+                ],
+            }
+            for (folder, title), group in self.groups.items()
         ]
 
     def _folder(self, method: str, rest: list[str], body: Json) -> Answer:

@@ -121,3 +121,10 @@ def test_only_the_publisher_knows_kafka_in_the_client() -> None:
 
 def test_faust_is_known_to_one_module_alone() -> None:
     assert users({"faust", "mode", "aiokafka"}, ROOMS) == {"streams/monitor/app.py"}
+
+
+def test_grafanas_client_is_known_where_it_is_called_alone() -> None:
+    assert users({"grafana_client", "niquests"}, ROOMS) == {
+        "cli/apply/grafana/client.py",
+        "cli/apply/grafana/errors.py",
+    }

@@ -127,3 +127,15 @@ def test_the_image_is_given_every_room() -> None:
     }
     rooms = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert {*rooms, *project["tool"]["uv"]["workspace"]["members"], "pyproject.toml", "uv.lock"} <= let_in
+
+
+def test_the_processors_go_without_grafanas_client() -> None:
+    """It brings an HTTP library that would replace the one that clickhouse-connect runs on (docs/decisions/0019)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert not [name for name in project["project"]["dependencies"] if name.startswith(("grafana-client", "niquests"))]
+    assert project["dependency-groups"]["grafana"] == ["grafana-client==5.1.4"]
+    assert project["tool"]["uv"]["extra-build-variables"]["urllib3-future"] == {"URLLIB3_NO_OVERRIDE": "1"}
+    assert "urllib3-future" in project["tool"]["uv"]["no-binary-package"]
+    (installs,) = re.findall(r"uv sync (?:[^\n]*\\\n)*[^\n]*", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert "--no-default-groups" in installs
+    assert "--group" not in installs.replace("--no-default-groups", "")

@@ -29,11 +29,15 @@ _RULE_READ_ONLY = frozenset(
 _DURATIONS = frozenset({"for", "keep_firing_for", "group_wait", "group_interval", "repeat_interval"})
 
 
+@dataclass(frozen=True, slots=True)
 class ContactPoint(Item):
     """One integration of a contact point."""
 
-    kind = "contact point"
-    shows_values = False  # addresses of webhooks hold tokens
+    siblings: tuple[Json, ...] = ()
+    """Our other integrations of the same name."""
+
+    kind: ClassVar[str] = "contact point"
+    shows_values: ClassVar[bool] = False  # addresses of webhooks hold tokens
 
     @property
     def key(self) -> str:
@@ -70,13 +74,22 @@ class ContactPoint(Item):
         }
 
     def read(self, grafana: Grafana) -> Found | None:
-        points = grafana.read(f"read {self.label}", grafana.api.alertingprovisioning.get_contactpoints, self.name)
-        for body in points:
-            uid = self.wanted.get("uid")
-            same = body.get("uid") == uid if uid else body.get("type") == self.wanted["type"]
-            if same and body.get("name") == self.name:
-                return Found(body, self.compared(body), locked=_locked(body))
-        return None
+        """Ask for it by uid, else for one of its name and type, else for any of its name that is none of ours.
+
+        The last is somebody else's: theirs would be told of our alerts, and theirs to us.
+        """
+        named = grafana.read(f"read {self.label}", grafana.api.alertingprovisioning.get_contactpoints, self.name)
+        ours = sorted(
+            (body for body in named if body["name"] == self.name and not self._is_siblings(body)),
+            key=lambda body: (body["uid"] != self.wanted.get("uid"), body["type"] != self.wanted["type"]),
+        )
+        return Found(ours[0], self.compared(ours[0]), locked=_locked(ours[0])) if ours else None
+
+    def _is_siblings(self, body: Json) -> bool:
+        return any(
+            body["uid"] == sibling["uid"] if sibling.get("uid") else body["type"] == sibling["type"]
+            for sibling in self.siblings
+        )
 
     def write(self, grafana: Grafana, found: Found | None) -> None:
         points, action = grafana.api.alertingprovisioning, f"write {self.label}"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from barograph.contract import Contract
 
+from alerts import rules_for, to_api
 from cli.apply.grafana.compare import Json
 from cli.errors import ApplyError
 from cli.settings import Settings
 
-UID = "barograph"
-"""Of our folder and of our data source, here and in the files that `docker compose` provisions."""
+DATA_SOURCE_UID = "barograph"
+"""Here and in the file that `docker compose` provisions."""
 PLUGIN = "grafana-clickhouse-datasource"
 
 _UID = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -58,16 +60,33 @@ class Bundle:
             raise ApplyError("Our route of notifications has no object_matchers: without them it is not found again.")
 
 
-def bundle_of(contracts: Mapping[str, Contract], settings: Settings) -> Bundle:
+def bundle_of(contracts: Mapping[str, Contract], settings: Settings, environ: Mapping[str, str] = os.environ) -> Bundle:
     """Put together what these contracts and settings ask for.
 
     Args:
         contracts: model → the contract in force.
         settings: with `grafana` set.
+        environ: holds the secrets of contact points.
+
+    Raises:
+        AlertsError: a contract names a route or a mute timing that the settings lack, or a variable with a secret of a
+            contact point is not set.
     """
-    grafana = settings.grafana
-    assert grafana is not None
-    return Bundle(folder_uid=UID, folder_title=grafana.folder, data_source=data_source_of(settings))
+    # The builders of dashboards take a second to load, which the other commands need not wait for.
+    from dashboards.pages import dashboards
+
+    assert settings.grafana is not None
+    alerting = to_api(rules_for(contracts.values(), settings.alerts), settings.alerts, environ)
+    return Bundle(
+        folder_uid=alerting.folder_uid,
+        folder_title=settings.grafana.folder or alerting.folder_title,
+        data_source=data_source_of(settings),
+        contact_points=alerting.contact_points,
+        mute_timings=alerting.mute_timings,
+        route=alerting.policy,
+        dashboards=tuple(dashboards().values()),
+        rule_groups=tuple(group.body for group in alerting.groups),
+    )
 
 
 def data_source_of(settings: Settings) -> Json:
@@ -75,7 +94,7 @@ def data_source_of(settings: Settings) -> Json:
     grafana, warehouse = settings.grafana, settings.warehouse
     assert grafana is not None
     return {
-        "uid": UID,
+        "uid": DATA_SOURCE_UID,
         "name": "Barograph",
         "type": PLUGIN,
         "access": "proxy",
@@ -109,8 +128,8 @@ def _refuse_names(what: str, names: Sequence[str | None]) -> None:
     for name in names:
         if not name or len(name) > 190:
             raise ApplyError(f"A {what} for Grafana has the name {name!r}: write 1 to 190 characters.")
-        if what == "rule group" and ("/" in name or name.strip(".") == ""):
-            raise ApplyError(f"The {what} {name!r} cannot be part of an address of Grafana: leave out / and mere dots.")
+        if name in (".", ".."):
+            raise ApplyError(f"The {what} {name!r} cannot be part of an address of Grafana: give it another name.")
     _refuse_repeats(what, names)
 
 

@@ -127,7 +127,9 @@ def items_of(bundle: Bundle) -> Iterator[Item]:
     """
     yield DataSource(bundle.data_source)
     yield Folder({"uid": bundle.folder_uid, "title": bundle.folder_title})
-    yield from map(ContactPoint, bundle.contact_points)
+    for point in bundle.contact_points:
+        others = [other for other in bundle.contact_points if other is not point]
+        yield ContactPoint(point, tuple(other for other in others if other["name"] == point["name"]))
     yield from map(MuteTiming, bundle.mute_timings)
     if bundle.route is not None:
         yield Route(bundle.route)

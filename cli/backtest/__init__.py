@@ -1,0 +1,1 @@
+"""`barograph backtest`: an alert rule against a changed one."""

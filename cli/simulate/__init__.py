@@ -1,0 +1,1 @@
+"""`barograph simulate`: the alert rules over recorded history, or now."""

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Ask a running Grafana whether everything that is deployed to it works: health, data source, dashboards, rules.
+
+Run it by hand after `docker compose up`, or after `barograph apply` against a Grafana of your own:
+
+    python3 deploy/grafana/smoke.py
+    BAROGRAPH_GRAFANA_URL=https://grafana.example.com BAROGRAPH_GRAFANA_TOKEN=glsa_… python3 deploy/grafana/smoke.py
+
+It is not run in CI, where there is no Grafana; a test there runs it against a stub. It reads alone, and needs Python
+and nothing else. Without a token it signs in as admin with GRAFANA_PASSWORD, as the compose file has it. It waits up to
+five minutes for rules that were not evaluated yet, prints a line per check, and exits with 1 where one fails.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+UID = "barograph"
+DASHBOARDS = ("fleet", "model", "field", "pipeline")
+PATIENCE_S = 300.0
+PAUSE_S = 5.0
+TIMEOUT_S = 30
+
+Check = tuple[bool, str]
+"""Whether it holds, and what was found."""
+
+
+def main(environ: Mapping[str, str] = os.environ, *, patience_s: float = PATIENCE_S, pause_s: float = PAUSE_S) -> int:
+    """Run all checks, and return 0 where all hold."""
+    url = environ.get("BAROGRAPH_GRAFANA_URL") or "http://127.0.0.1:3000"
+    grafana = Grafana(url.rstrip("/"), _authorization(environ))
+    failed = False
+    for holds, found in checks(grafana, patience_s, pause_s):
+        sys.stdout.write(f"{'ok  ' if holds else 'FAIL'} {found}\n")
+        sys.stdout.flush()
+        failed |= not holds
+    return int(failed)
+
+
+class Grafana:
+    """Reads of one Grafana."""
+
+    def __init__(self, url: str, authorization: str) -> None:
+        self.url = url
+        self._headers = {"Authorization": authorization}
+
+    def get(self, path: str) -> Any:
+        """Read one path below `/api`; None where it cannot be read, which `problem` then says."""
+        request = urllib.request.Request(f"{self.url}/api/{path}", headers=self._headers)  # noqa: S310 - the user's own
+        self.problem = ""
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            self.problem = f"{error.code} {' '.join(error.read().decode(errors='replace').split())[:200]}"
+        except (OSError, ValueError) as error:
+            self.problem = str(error)
+        return None
+
+
+def checks(grafana: Grafana, patience_s: float, pause_s: float) -> Iterator[Check]:
+    """Ask for one thing after the other; the first that fails for all ends it."""
+    health = grafana.get("health")
+    yield health is not None, f"Grafana at {grafana.url}: {(health or {}).get('version') or grafana.problem}"
+    if health is None:
+        return
+    source = grafana.get(f"datasources/uid/{UID}/health")
+    works = source is not None and source.get("status") == "OK"
+    yield works, f"data source: {grafana.problem or source.get('message')}"
+    for name in DASHBOARDS:
+        found = grafana.get(f"dashboards/uid/{UID}-{name}")
+        panels = len(found["dashboard"].get("panels", [])) if found else 0
+        yield panels > 0, f"dashboard {name}: {grafana.problem or f'{panels} panels'}"
+    tree = grafana.get("v1/provisioning/policies")
+    ours = [route for route in (tree or {}).get("routes", []) if UID in json.dumps(route.get("object_matchers"))]
+    yield bool(ours), f"notification policy: {grafana.problem or (ours[0]['receiver'] if ours else 'none of ours')}"
+    yield from _rules(grafana, patience_s, pause_s)
+
+
+def _rules(grafana: Grafana, patience_s: float, pause_s: float) -> Iterator[Check]:
+    deadline = time.monotonic() + patience_s
+    while True:
+        rules = _our_rules(grafana)
+        waiting = [rule for rule in rules if rule["health"] not in ("ok", "error", "nodata")]
+        if not (waiting or grafana.problem) or time.monotonic() > deadline:
+            break
+        time.sleep(pause_s)
+    states = ", ".join(f"{count} {state}" for state, count in sorted(Counter(r["state"] for r in rules).items()))
+    yield bool(rules), f"rules: {grafana.problem or states or 'none of ours'}"
+    for rule in rules:
+        if rule["health"] in ("ok", "nodata"):
+            continue
+        why = rule.get("lastError") or ("not evaluated yet" if rule in waiting else rule["health"])
+        yield False, f"rule {rule['name']}: {why}"
+
+
+def _our_rules(grafana: Grafana) -> list[dict[str, Any]]:
+    found = grafana.get("prometheus/grafana/api/v1/rules")
+    groups = (found or {}).get("data", {}).get("groups", [])
+    return [rule for group in groups for rule in group["rules"] if (rule.get("labels") or {}).get("source") == UID]
+
+
+def _authorization(environ: Mapping[str, str]) -> str:
+    if environ.get("BAROGRAPH_GRAFANA_TOKEN"):
+        return f"Bearer {environ['BAROGRAPH_GRAFANA_TOKEN']}"
+    password = environ.get("GRAFANA_PASSWORD") or "admin"
+    return "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
