@@ -13,9 +13,9 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.httpclient import HttpClient
 
-from dashboards.lint import Asked, asked_in
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
+from dashboards.reading import Asked, asked_in
 from local.clickhouse import LocalClickHouse
 from sketches.bins import bin_labels
 from tests.support.warehouse import migrated
