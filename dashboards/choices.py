@@ -60,7 +60,6 @@ def _of(name: str, label: str, description: str, query: PanelQuery) -> build.Que
         .description(description)
         .datasource(DATASOURCE)
         .query(variable_query(query))
-        .definition(query.name)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.DISABLED)
         .multi(False)

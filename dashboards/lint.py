@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from barograph.contract import parse_duration
 
+from dashboards.choices import ORDER
 from dashboards.lint_links import link_faults
 from dashboards.lint_sql import sql_faults
 from dashboards.panels import PANEL_TYPES
 from dashboards.query import laid_out
+from dashboards.reading import Asked, Json, asked_in, panels_of, variables_of
 from dashboards.style import PLUGIN, STYLE
 from warehouse.panels import PanelQuery
-
-Json = Mapping[str, Any]
 
 
 class Finding(NamedTuple):
@@ -31,17 +31,6 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message} ({self.rule})"
-
-
-class Asked(NamedTuple):
-    """A query as it stands in a dashboard."""
-
-    where: str
-    kind: str
-    """`variable`, `annotation`, or the type of the panel."""
-    sql: str
-    format: int
-    panel: Json | None
 
 
 def lint(dashboards: Iterable[Json], queries: Iterable[PanelQuery]) -> list[Finding]:
@@ -56,46 +45,12 @@ def lint(dashboards: Iterable[Json], queries: Iterable[PanelQuery]) -> list[Find
     found = [*_repeated("dashboard-uid", "uid", together), *_repeated("dashboard-title", "title", together)]
     for dashboard in together:
         found += _of_page(dashboard)
-        for panel in _panels(dashboard):
+        for panel in panels_of(dashboard):
             found += _of_panel(panel, f"{dashboard['title']}, {panel.get('title') or panel.get('id')}")
         for asked in asked_in(dashboard):
-            found += _of_query(asked, known, _variables(dashboard))
+            found += _of_query(asked, known, variables_of(dashboard))
         found += [Finding(rule, where, text) for rule, where, text in link_faults(dashboard, together, known)]
     return found
-
-
-def asked_in(dashboard: Json) -> Iterator[Asked]:
-    """Every query of ClickHouse that a dashboard holds: of variables, annotations and panels."""
-    title = dashboard["title"]
-    for variable in dashboard["templating"]["list"]:
-        if variable["type"] == "query":
-            yield Asked(f"{title}, variable {variable['name']}", "variable", variable["query"]["rawSql"], 1, None)
-    for annotation in dashboard["annotations"]["list"]:
-        target = annotation.get("target", {})
-        if "rawSql" in target:
-            yield Asked(
-                f"{title}, annotation {annotation['name']}",
-                "annotation",
-                target["rawSql"],
-                target.get("format", 0),
-                None,
-            )
-    for panel in _panels(dashboard):
-        for target in panel.get("targets", []):
-            where = f"{title}, {panel.get('title')}, query {target.get('refId')}"
-            yield Asked(where, panel["type"], target.get("rawSql", ""), target.get("format", 0), panel)
-
-
-def _panels(dashboard: Json) -> Iterator[Json]:
-    for panel in dashboard["panels"]:
-        if panel["type"] == "row":
-            yield from panel.get("panels", [])
-        else:
-            yield panel
-
-
-def _variables(dashboard: Json) -> list[str]:
-    return [variable["name"] for variable in dashboard["templating"]["list"]]
 
 
 def _repeated(rule: str, member: str, dashboards: list[Json]) -> Iterator[Finding]:
@@ -106,33 +61,27 @@ def _repeated(rule: str, member: str, dashboards: list[Json]) -> Iterator[Findin
 
 # ----------------------------------------------------------------------------------------------------------- a page
 
-_ORDER = ("datasource", "model", "version", "slice", "field", "window")
-
 
 def _of_page(dashboard: Json) -> Iterator[Finding]:
     title = dashboard["title"]
     if dashboard.get("graphTooltip") != 1:
         yield Finding("crosshair", title, "panels do not share the crosshair; set graphTooltip to 1")
-    variables = _variables(dashboard)
-    if variables != [name for name in _ORDER if name in variables]:
-        yield Finding("variable-order", title, f"variables are {variables}; their order is {list(_ORDER)}")
+    variables = variables_of(dashboard)
+    if variables != [name for name in ORDER if name in variables]:
+        yield Finding("variable-order", title, f"variables are {variables}; their order is {list(ORDER)}")
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query" and variable.get("datasource", {}).get("uid") != STYLE.datasource_uid:
             yield Finding("datasource", f"{title}, variable {variable['name']}", _BY_VARIABLE)
     for annotation in dashboard["annotations"]["list"]:
         if annotation["datasource"].get("type") == PLUGIN and annotation["datasource"]["uid"] != STYLE.datasource_uid:
             yield Finding("datasource", f"{title}, annotation {annotation['name']}", _BY_VARIABLE)
-    for number, times in Counter(
-        panel.get("id") for panel in (*dashboard["panels"], *_panels(dashboard)) if panel["type"] != "row"
-    ).items():
-        # Panels outside of folded rows are walked twice.
-        unfolded = sum(panel.get("id") == number and panel["type"] != "row" for panel in dashboard["panels"])
-        if times - unfolded > 1 or not number:
+    for number, times in Counter(panel.get("id") for panel in panels_of(dashboard)).items():
+        if times > 1 or not number:
             yield Finding("panel-id", f"{title}, panel {number}", "several panels have this id, or none")
-    finest = [parse_duration(panel["interval"]) for panel in _panels(dashboard) if "interval" in panel]
+    finest = [parse_duration(panel["interval"]) for panel in panels_of(dashboard) if "interval" in panel]
     if dashboard.get("refresh") and finest and parse_duration(dashboard["refresh"]) < min(finest):
         yield Finding("refresh", title, f"is read anew every {dashboard['refresh']}, more often than anything changes")
-    yield from _overlaps(title, [panel for panel in dashboard["panels"]])
+    yield from _overlaps(title, dashboard["panels"])
     for row in dashboard["panels"]:
         if row["type"] == "row" and row.get("collapsed"):
             yield from _overlaps(f"{title}, {row['title']}", row["panels"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from dashboards.reading import Json, panels_of, variables_of
 from warehouse.panels import PanelQuery
 
-Json = Mapping[str, Any]
 Fault = tuple[str, str, str]
 """A rule, where, and what is wrong."""
 
@@ -29,7 +28,7 @@ def link_faults(dashboard: Json, together: Sequence[Json], known: Mapping[str, P
             yield "link-carries", where, "does not carry the time range and the variables"
         if link.get("placement"):
             yield "link-shown", where, "is hidden in a menu"
-    for panel in _panels(dashboard):
+    for panel in panels_of(dashboard):
         for link in panel.get("fieldConfig", {}).get("defaults", {}).get("links", []):
             where = f"{title}, {panel.get('title')}, link {link['title']}"
             url = link["url"]
@@ -38,11 +37,6 @@ def link_faults(dashboard: Json, together: Sequence[Json], known: Mapping[str, P
                 yield "link-carries", where, "does not carry the time range and the data source"
             yield from _chosen(url, dashboard, pages, where)
             yield from _taken(url, panel, known, where)
-
-
-def _panels(dashboard: Json) -> Iterator[Json]:
-    for panel in dashboard["panels"]:
-        yield from panel.get("panels", []) if panel["type"] == "row" else [panel]
 
 
 def _leads(url: str, pages: Mapping[str, Json], where: str) -> Iterator[Fault]:
@@ -56,7 +50,7 @@ def _chosen(url: str, dashboard: Json, pages: Mapping[str, Json], where: str) ->
     found = _TARGET.match(url)
     if found is None or found[1] not in pages:
         return
-    here, there = _variables(dashboard), _variables(pages[found[1]])
+    here, there = variables_of(dashboard), variables_of(pages[found[1]])
     for setting in _SET.finditer(url):
         name = setting[1] or setting[2]
         if name not in there or (setting[2] and name not in here):
@@ -65,7 +59,10 @@ def _chosen(url: str, dashboard: Json, pages: Mapping[str, Json], where: str) ->
 
 def _taken(url: str, panel: Json, known: Mapping[str, PanelQuery], where: str) -> Iterator[Fault]:
     """What it takes from a row or a series must be a column of the panel's queries."""
-    queries = [known[target["rawSql"]] for target in panel.get("targets", []) if target.get("rawSql") in known]
+    asked = [known.get(target.get("rawSql", "")) for target in panel.get("targets", [])]
+    queries = [query for query in asked if query is not None]
+    if not queries or len(queries) < len(asked):
+        return  # nobody knows the columns of a query without a name
     columns = {column.name: column.kind for query in queries for column in query.columns}
     for found in (*_COLUMN.finditer(url), *_LABEL.finditer(url)):
         name = next(group for group in found.groups()[:-1] if group)
@@ -73,7 +70,3 @@ def _taken(url: str, panel: Json, known: Mapping[str, PanelQuery], where: str) -
             yield "link-column", where, f"takes {name}, which is no text of the panel's queries"
         if found.groups()[-1] != "percentencode":
             yield "link-column", where, f"puts {name} into the URL as it is; write {name}:percentencode"
-
-
-def _variables(dashboard: Json) -> list[str]:
-    return [variable["name"] for variable in dashboard["templating"]["list"]]

@@ -17,6 +17,7 @@ from dashboards.happenings import happenings
 from dashboards.identities import DASHBOARDS
 from dashboards.layout import Row, place
 from dashboards.links import TITLES, page_links
+from dashboards.reading import panels_of
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
 """Where the generated files stand; Grafana reads them from there."""
@@ -116,11 +117,3 @@ def _mend(dashboard: dict[str, Any]) -> None:
     # Else links and annotations are hidden in a menu.
     for shown in (*dashboard["links"], *dashboard["annotations"]["list"]):
         shown.pop("placement")
-
-
-def panels_of(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
-    """The panels of a dashboard, those of folded rows too; the rows themselves are left out."""
-    found: list[dict[str, Any]] = []
-    for panel in dashboard.get("panels", []):
-        found += panel.get("panels", []) if panel["type"] == "row" else [panel]
-    return found

@@ -47,10 +47,10 @@ FIELDS = table(
     "choices.fields",
     f"""
     SELECT field
-    FROM drift
+    FROM latest_drift AS given
     WHERE {MODEL} AND {VERSION} AND {SLICE} AND $__timeFilter(window_end)
     GROUP BY field
-    ORDER BY max({level_number()}) DESC, max(if(isNaN(psi), -1, psi)) DESC, field
+    ORDER BY max({level_number("given.level")}) DESC, max(if(isNaN(given.psi), -1, given.psi)) DESC, field
     LIMIT 1000
     """,
     "field:text",

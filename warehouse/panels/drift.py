@@ -17,9 +17,8 @@ SHOWN_FIELDS = 20
 """Lines and rows that a panel shows of a model's fields: more cannot be told apart. Tables hold all of them."""
 
 # Those that moved most in the range.
-_WORST = (
-    f"SELECT field FROM drift WHERE {_MODEL} GROUP BY field ORDER BY max(drift.psi) DESC, field LIMIT {SHOWN_FIELDS}"
-)
+_WORST = f"""SELECT field FROM latest_drift AS ranked WHERE {_MODEL}
+        GROUP BY field ORDER BY max(ranked.psi) DESC, field LIMIT {SHOWN_FIELDS}"""
 
 PSI = series(
     "drift.psi",
