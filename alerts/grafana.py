@@ -21,7 +21,7 @@ from typing import Any
 
 from alerts.routing import Policy, branch
 from alerts.rule import Rule
-from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration, MuteTiming
+from alerts.settings import FOLDER_UID, AlertsError, AlertSettings, Integration
 from alerts.text import digest, in_file, template
 from warehouse.signals import point_sql
 
@@ -92,7 +92,7 @@ def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
     if settings.mute_timings:
         files["mute-timings.yaml"] = {
             "muteTimes": [
-                {"orgId": ORG, "name": in_file(name), "time_intervals": [_interval(timing)]}
+                {"orgId": ORG, "name": in_file(name), "time_intervals": [timing.interval]}
                 for name, timing in settings.mute_timings.items()
             ]
         }
@@ -152,7 +152,7 @@ def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str,
             for each in integrations
         ),
         mute_timings=tuple(
-            {"name": name, "time_intervals": [_interval(timing)]} for name, timing in settings.mute_timings.items()
+            {"name": name, "time_intervals": [timing.interval]} for name, timing in settings.mute_timings.items()
         ),
         policy=_policy(branch(rules, settings), str),
     )
@@ -321,16 +321,6 @@ def _policy(policy: Policy, text: Any) -> Json:
     if policy.routes:
         found["routes"] = [_policy(child, text) for child in policy.routes]
     return found
-
-
-def _interval(timing: MuteTiming) -> Json:
-    interval: Json = {}
-    if timing.times:
-        interval["times"] = [{"start_time": start, "end_time": end} for start, end in timing.times]
-    for key in ("weekdays", "days_of_month", "months"):
-        if getattr(timing, key):
-            interval[key] = list(getattr(timing, key))
-    return interval | {"location": timing.timezone}
 
 
 def _duration(seconds: int) -> str:

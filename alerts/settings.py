@@ -65,6 +65,17 @@ class MuteTiming:
     months: tuple[str, ...] = ()
     timezone: str = "UTC"
 
+    @property
+    def interval(self) -> dict[str, Any]:
+        """It as Grafana and Alertmanager write it."""
+        interval: dict[str, Any] = {}
+        if self.times:
+            interval["times"] = [{"start_time": start, "end_time": end} for start, end in self.times]
+        for key in ("weekdays", "days_of_month", "months"):
+            if getattr(self, key):
+                interval[key] = list(getattr(self, key))
+        return interval | {"location": self.timezone}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:

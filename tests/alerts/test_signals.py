@@ -267,6 +267,12 @@ def test_a_new_baseline_clears_what_the_old_one_held(client: Client) -> None:
     assert psi_at(client, *rows) == 0.2
     insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
     assert asked(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
+    # The long window ended before the change.
+    emptied(client)
+    insert_rows(client, "baselines", [row("baselines", model=ODD, baseline_id="new", effective_from=T0 - HOUR_S)])
+    rows = [verdict("7d", T0 - DAY_S, 0.9), verdict("1d", T0, 0.3, "insufficient", baseline_id="new")]
+    insert_rows(client, "drift", rows)
+    assert asked(client, SIGNALS["psi"], T0, {})["temp"][0] == 0.0
 
 
 def test_a_version_that_is_gone_does_not_page(client: Client) -> None:

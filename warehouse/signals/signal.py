@@ -192,4 +192,5 @@ def _number(signal: Signal) -> str:
         return capped("one.1")
     long, short = capped("one.2"), capped("one.1")
     milder = f"{less}({long}, {short})"
-    return f"if(one.1.2 < {SURE}, {long}, {milder})"
+    # The first short window over a new baseline clears: the long one may have ended before the change.
+    return f"multiIf(one.1.2 = {RENEWED}, {short}, one.1.2 < {SURE}, {long}, {milder})"

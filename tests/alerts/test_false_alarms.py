@@ -1,0 +1,106 @@
+"""Windows without drift through the rules: they fire no oftener than their description says."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from barograph.contract_yaml import parse_contract
+
+from alerts import AlertSettings, Rule, rules_of
+from alerts.simulator import Simulation, simulate
+from local.clickhouse import LocalClickHouse
+from sketches.levels import LEVEL_NAMES
+from sketches.psi import PsiVerdicts, psi_verdicts
+from tests.support.warehouse import migrated, row
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+WINDOWS, HOUR_S, WEEK_S = 10_000, 3600, 7 * 86_400
+SIZES = (50, 100, 200, 500, 1_000, 10_000, 100_000)
+CONTRACT = parse_contract(
+    "contract: 1\nmodel: m\nwindows: [{length: 1h, hop: 1h}]\nfields:\n"
+    + "".join(f"  n{n}: {{type: float, critical: true}}\n" for n in SIZES)
+)
+END_S = 1_790_000_000 // HOUR_S * HOUR_S
+START_S = END_S - WINDOWS * HOUR_S
+
+
+def null_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
+    """Verdicts on windows of n events that are drawn from training's ten equal bins."""
+    counts = np.concatenate([rng.multinomial(n, [0.1] * 10, size=WINDOWS), np.zeros((WINDOWS, 1), int)], axis=1)
+    base = np.array([10_000] * 10 + [0])
+    return psi_verdicts(base, counts, np.array([0]), phi=np.array([1.0]), minor=0.1, major=0.2)
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[str, PsiVerdicts]:
+    return {f"n{n}": null_verdicts(n, np.random.default_rng(n)) for n in SIZES}
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse, verdicts: dict[str, PsiVerdicts]) -> Iterator[Client]:
+    with migrated(engine) as made:
+        for field, found in verdicts.items():
+            rows = [
+                row(
+                    "drift",
+                    **{"model": "m", "version": "1", "slice": "all", "field": field, "window": "1h"},
+                    **{"window_start": end - HOUR_S, "window_end": end, "n": int(field[1:]), "pos": i},
+                    **{"psi": psi, "psi_low": low, "psi_high": psi, "level": LEVEL_NAMES[level]},
+                    judged_at=end * 1000,
+                )
+                for i, (psi, low, level) in enumerate(
+                    zip(found.psi[:, 0].tolist(), found.low[:, 0].tolist(), found.level[:, 0].tolist(), strict=True)
+                )
+                for end in [START_S + (i + 1) * HOUR_S]
+            ]
+            insert_rows(made, "drift", rows)
+        yield made
+
+
+def rule_named(name: str) -> Rule:
+    return next(rule for rule in rules_of(CONTRACT, AlertSettings()) if rule.name == name)
+
+
+def simulated(client: Client, rule: Rule) -> Simulation:
+    return simulate(client, [rule], AlertSettings(), START_S, END_S, "ended")
+
+
+@pytest.mark.parametrize("name", ["psi-major", "psi-minor"])
+def test_rules_fire_no_oftener_than_they_say(client: Client, verdicts: dict[str, PsiVerdicts], name: str) -> None:
+    rule = rule_named(name)
+    stated = re.search(r"at most ([\d.e-]+) times a week", rule.description)
+    assert stated
+    per_week = float(stated[1])
+    (replay,) = simulated(client, rule).replays
+    fired = {field: sum(episode.key == field for episode in replay.episodes) for field in rule.signal.keys}
+    weeks = WINDOWS * HOUR_S / WEEK_S
+    expected = per_week * weeks
+    # Three standard deviations of a Poisson count beyond what is stated.
+    assert fired["n50"] <= expected + 3 * expected**0.5
+    assert fired["n100"] <= expected + 3 * expected**0.5
+    assert not any(fired[f"n{n}"] for n in SIZES if n >= 200)
+    # Without verdicts the line would be passed all the time: it is the rule that keeps still.
+    assert (verdicts["n50"].psi > 0.2).sum() > 1000
+    print(name, fired, f"stated {per_week:.3g} a week")
+
+
+def test_all_that_is_told_in_a_year_is_what_was_stated_for_the_smallest_windows(client: Client) -> None:
+    rule = rule_named("psi-major")
+    done = simulated(client, rule)
+    assert rule.severity == "page"
+    assert done.told_per_week("page") <= 2 * 3e-4 * WEEK_S / HOUR_S + 0.1
+
+
+def test_a_line_that_these_windows_do_pass_is_told(client: Client) -> None:
+    rule = rule_named("psi-major")
+    lower = dataclasses.replace(rule, signal=dataclasses.replace(rule.signal, line=1e-5), clear=1e-6)
+    (replay,) = simulated(client, lower).replays
+    fired = {episode.key for episode in replay.episodes}
+    assert fired >= {f"n{n}" for n in SIZES if n >= 500}

@@ -1,0 +1,157 @@
+"""Rules over five months of real flights: what must page, when, and what never may.
+
+Verdicts come from an implementation of PSI and rates of its own (tests/reference), of the predictions as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from barograph.contract_yaml import parse_contract
+
+from alerts import AlertSettings, rules_of
+from alerts.simulator import Replay, Simulation, simulate
+from examples.flights.replay import prepare
+from local.clickhouse import LocalClickHouse
+from tests.reference.flights_reference import (
+    DAY_S,
+    WEEK_S,
+    ReferenceField,
+    reference_field,
+    reference_psi,
+    reference_rate,
+    window_counts,
+)
+from tests.support.warehouse import migrated, row
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+WEATHER = ("temp", "dewp")
+STEADY = ("time_of_day", "distance", "seats", "carrier", "origin")
+HOP_S = 6 * 3600
+CONTRACT = parse_contract(
+    "contract: 1\nmodel: flight-delay\npane: 1h\nwindows: [{length: 1d, hop: 6h}, {length: 7d, hop: 1d}]\nfields:\n"
+    + "".join(
+        f"  {name}: {{type: {'category' if name in ('carrier', 'origin') else 'float'}, critical: true}}\n"
+        for name in (*WEATHER, *STEADY)
+    )
+)
+SHIFT_S = (datetime.now(UTC) - datetime(2014, 1, 2, tzinfo=UTC)) // timedelta(weeks=1) * WEEK_S
+"""Up to the present: tables forget what is years old."""
+ACCEPTED = datetime(2013, 11, 1, tzinfo=UTC)
+"""From here on October is what is expected."""
+
+
+def second(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp()) + SHIFT_S
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    files = prepare(tmp_path_factory.mktemp("flights") / "new", datetime.now(UTC))
+    train, predictions = pq.read_table(files.train), pq.read_table(files.predictions)
+    train_at, at = (_seconds(table) for table in (train, predictions))
+    shift_s = int(at[0] - datetime(2013, 8, 1, 4, tzinfo=UTC).timestamp()) // WEEK_S * WEEK_S
+    with migrated(engine) as made:
+        for name in (*WEATHER, *STEADY):
+            field = reference_field(name, train, train_at - shift_s)
+            column = predictions[f"features.{name}"]
+            insert_rows(made, "drift", list(_drift(field, column, at - shift_s)))
+            if name in WEATHER:
+                insert_rows(made, "rates", list(_nulls(field, column, at - shift_s)))
+        accepted = int(ACCEPTED.timestamp()) + SHIFT_S
+        insert_rows(
+            made, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
+        )
+        yield made
+
+
+def _seconds(table: Any) -> Any:
+    import pyarrow as pa
+
+    return table["at"].cast(pa.int64()).to_numpy() // 1000
+
+
+def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
+    """Verdicts on both windows; from November on against October where weather is concerned."""
+    first, cut, end_s = (int(moment.timestamp()) for moment in (datetime(2013, 8, 1, tzinfo=UTC), ACCEPTED, _END))
+    october = next(
+        counts
+        for end, counts in window_counts(field, column, at_s, 31 * DAY_S, DAY_S)
+        if end == int(datetime(2013, 11, 1, tzinfo=UTC).timestamp())
+    )
+    for length_s, hop_s, window in ((DAY_S, HOP_S, "1d"), (WEEK_S, DAY_S, "7d")):
+        for end, counts in window_counts(field, column, at_s, length_s, hop_s):
+            if end - length_s < first or end > end_s:
+                continue
+            is_renewed = end > cut and field.name in WEATHER
+            base = october if is_renewed else field.base_counts
+            found = reference_psi(base, counts, field.phi[length_s])
+            over = is_renewed and end - length_s < cut
+            known = {"model": "flight-delay", "version": "1", "baseline_id": "o" if is_renewed else "b", "slice": "all"}
+            when = {"window": window, "window_start": end - length_s + SHIFT_S, "window_end": end + SHIFT_S}
+            seen = {"n": found.n, "psi": found.psi, "psi_low": found.low, "psi_high": found.high}
+            level = "insufficient" if over else found.level
+            yield row("drift", field=field.name, **known, **when, **seen, level=level, judged_at=2_000_000_000_000)
+
+
+_END = datetime(2014, 1, 1, 6, tzinfo=UTC)
+
+
+def _nulls(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:
+    base = field.base_counts
+    for end, counts in window_counts(field, column, at_s, DAY_S, HOP_S):
+        n, k = int(np.sum(counts)), int(counts[-1])
+        if n == 0 or end > int(_END.timestamp()) or end < int(datetime(2013, 8, 2, tzinfo=UTC).timestamp()):
+            continue
+        found = reference_rate(int(base[-1]), int(base.sum()), k, n, field.phi[DAY_S])
+        known = {"model": "flight-delay", "version": "1", "slice": "all", "field": field.name, "kind": "null"}
+        when = {"window": "1d", "window_start": end - DAY_S + SHIFT_S, "window_end": end + SHIFT_S}
+        seen = {"n": n, "k": k, "delta": found.delta, "delta_low": found.low, "delta_high": found.high}
+        yield row("rates", **known, **when, **seen, level=found.level, judged_at=2_000_000_000_000)
+
+
+@pytest.fixture(scope="module")
+def done(client: Client) -> Simulation:
+    rules = [rule for rule in rules_of(CONTRACT, AlertSettings()) if rule.name in ("psi-major", "null-rate")]
+    return simulate(client, rules, AlertSettings(), second(2013, 8, 1), second(2014, 1, 2), "ended")
+
+
+def fired(done: Simulation, rule: str, *fields: str) -> list[tuple[int, int | None]]:
+    replay: Replay = next(each for each in done.replays if each.rule.name == rule and each.rule.severity == "page")
+    return [(each.start, each.end) for each in replay.episodes if each.key in fields]
+
+
+def test_weather_pages_in_the_second_half_of_september_and_not_in_august(done: Simulation) -> None:
+    begun = [start for start, _ in fired(done, "psi-major", *WEATHER)]
+    assert second(2013, 9, 15) <= min(begun) < second(2013, 10, 1)
+
+
+def test_schedule_plane_and_route_never_page(done: Simulation) -> None:
+    assert not fired(done, "psi-major", *STEADY)
+    assert not fired(done, "null-rate", *STEADY)
+
+
+def test_an_accepted_october_ends_it_and_the_first_week_stays_quiet(done: Simulation) -> None:
+    accepted = second(2013, 11, 1)
+    before = [
+        end
+        for start, end in fired(done, "psi-major", *WEATHER)
+        if start < accepted and (end or accepted) > accepted - DAY_S
+    ]
+    assert before, "nothing was firing at the end of October"
+    assert all(end is not None and end <= accepted + HOP_S + 3600 for end in before)
+    assert not [start for start, _ in fired(done, "psi-major", *WEATHER) if accepted < start < accepted + WEEK_S]
+
+
+def test_the_last_day_of_the_year_pages_for_missing_weather(done: Simulation) -> None:
+    begun = [start for start, _ in fired(done, "null-rate", *WEATHER)]
+    assert begun
+    assert min(begun) >= second(2013, 12, 31)

@@ -1,0 +1,411 @@
+"""Rules over recorded history: when they must fire, when they must not, and what a changed one would have done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from barograph.contract import Contract
+from barograph.contract_yaml import dump_contract, parse_contract
+from barograph.problems import ContractError
+
+from alerts import AlertsError, AlertSettings, rules_of
+from alerts.backtest import Incident, backtest, changed
+from alerts.simulator import Replay, Simulation, simulate
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Client
+from warehouse.signals import Known
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S, DAY_S = 3600, 86_400
+T0 = (int(datetime.now(UTC).timestamp()) // DAY_S - 40) * DAY_S
+"""A midnight: everything happens within the month after it."""
+CONTRACT = parse_contract(
+    """
+contract: 1
+model: m
+pane: 1h
+lateness: 1h
+windows: [{length: 1d, hop: 1h}, {length: 7d, hop: 1h}]
+fields:
+  temp: {type: float, critical: true}
+  wind: {type: float}
+label: {type: bool, positive: true}
+slo: {error_rate: 0.02, performance: {auc: 0.7}}
+"""
+)
+PLAIN = AlertSettings()
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+Verdict = tuple[float, str, int]
+"""PSI, level, n."""
+STABLE: Verdict = (0.01, "stable", 5000)
+MAJOR: Verdict = (0.5, "major", 5000)
+UNSURE: Verdict = (0.9, "insufficient", 20)
+EMPTY: Verdict = (0.0, "insufficient", 0)
+
+
+def drifts(
+    field: str, window: str, hours: Sequence[int], verdict: Verdict, *, delay_s: int = 7200, **values: Any
+) -> list[dict[str, Any]]:
+    """Verdicts on windows that end at hours of the history."""
+    length_s = {"1d": DAY_S, "7d": 7 * DAY_S}[window]
+    psi, level, n = verdict
+    return [
+        row(
+            "drift",
+            **{"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": field, "window": window}
+            | {"window_start": end - length_s, "window_end": end, "n": n, "psi": psi, "psi_low": psi, "psi_high": psi}
+            | {"level": level, "judged_at": (end + delay_s) * 1000, "pos": hour}
+            | values,
+        )
+        for hour in hours
+        for end in [T0 + hour * HOUR_S]
+    ]
+
+
+def both(field: str, hours: Sequence[int], verdict: Verdict, **values: Any) -> list[dict[str, Any]]:
+    return [*drifts(field, "1d", hours, verdict, **values), *drifts(field, "7d", hours, verdict, **values)]
+
+
+def volumes(hours: Sequence[int], n: int = 100, errors: int = 0) -> list[dict[str, Any]]:
+    known = {"model": "m", "version": "1", "slice": "all", "pane_s": HOUR_S, "sealed": True}
+    return [row("volume", **known, pane_start=T0 + hour * HOUR_S, n=n, errors=errors, timed=n) for hour in hours]
+
+
+def judged(hours: Sequence[int], delay_s: int = 7200, completeness: float = 1.0) -> list[dict[str, Any]]:
+    """What the monitor writes for each window in any case."""
+    return [
+        row(
+            "rates",
+            **{"model": "m", "version": "1", "slice": "all", "field": "events", "kind": "error", "window": "1d"},
+            **{"window_start": end - DAY_S, "window_end": end, "n": 100, "level": "stable", "pos": hour},
+            **{"judged_at": (end + delay_s) * 1000, "completeness": completeness, "delta": 0, "delta_low": 0},
+        )
+        for hour in hours
+        for end in [T0 + hour * HOUR_S]
+    ]
+
+
+def run(client: Client, until_h: int = 24 * 30, known: Known = "ended", contract: Contract = CONTRACT) -> Simulation:
+    return simulate(client, rules_of(contract, PLAIN), PLAIN, T0, T0 + until_h * HOUR_S, known)
+
+
+def of(done: Simulation, name: str, severity: str | None = None) -> Replay:
+    return next(each for each in done.replays if each.rule.name == name and severity in (None, each.rule.severity))
+
+
+def hours_fired(replay: Replay, key: str = "") -> list[tuple[int, int | None]]:
+    """From when to when an instance fired, in whole hours of the history."""
+    return [
+        ((each.start - T0) // HOUR_S, None if each.end is None else (each.end - T0) // HOUR_S)
+        for each in replay.episodes
+        if each.key == key
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ inputs
+
+
+def test_drift_pages_while_it_lasts_and_not_before(client: Client) -> None:
+    rows = [*both("temp", range(200), STABLE), *both("temp", range(200, 260), MAJOR)]
+    insert_rows(client, "drift", [*rows, *both("temp", range(260, 400), STABLE)])
+    done = run(client)
+    assert hours_fired(of(done, "psi-major", "page"), "temp") == [(200, 260)]
+    assert not of(done, "psi-major", "ticket").episodes, "another field's rule"
+    assert hours_fired(of(done, "psi-minor"), "temp") == [(200, 260)]
+    pages = [each for each in done.notifications if each.firing and each.firing[0].label_map["severity"] == "page"]
+    assert [each.is_repeat for each in pages[:2]] == [False, True]
+    assert done.told_per_week("page") == pytest.approx(1 / (30 / 7))
+
+
+def test_one_window_alone_does_not_page(client: Client) -> None:
+    long_alone = [*drifts("temp", "7d", range(300), MAJOR), *drifts("temp", "1d", range(300), STABLE)]
+    short_alone = [*drifts("wind", "7d", range(300), STABLE), *drifts("wind", "1d", range(300), MAJOR)]
+    insert_rows(client, "drift", [*long_alone, *short_alone])
+    done = run(client)
+    assert not [each for replay in done.replays if replay.rule.name == "psi-major" for each in replay.episodes]
+
+
+def test_a_short_window_that_says_nothing_leaves_it_to_the_long_one(client: Client) -> None:
+    insert_rows(client, "drift", [*drifts("temp", "7d", range(300), MAJOR), *drifts("temp", "1d", range(300), UNSURE)])
+    assert hours_fired(of(run(client, 300), "psi-major", "page"), "temp") == [(0, None)]
+
+
+def test_what_is_insufficient_neither_fires_nor_clears(client: Client) -> None:
+    insert_rows(client, "drift", both("temp", range(100), UNSURE))
+    insert_rows(client, "drift", [*both("temp", range(100, 120), MAJOR), *both("temp", range(120, 300), UNSURE)])
+    insert_rows(client, "drift", both("temp", range(300, 350), STABLE))
+    assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, 300)]
+
+
+def test_between_the_lines_nothing_begins_and_nothing_ends(client: Client) -> None:
+    middle: Verdict = (0.18, "minor", 5000)
+    insert_rows(client, "drift", [*both("temp", range(100), middle), *both("temp", range(100, 110), MAJOR)])
+    insert_rows(client, "drift", [*both("temp", range(110, 200), middle), *both("temp", range(200, 220), STABLE)])
+    assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, 200)]
+
+
+def test_an_accepted_baseline_ends_it_with_its_first_window(client: Client) -> None:
+    new_h = 300
+    accepted = [row("baselines", model="m", version="1", baseline_id="new", effective_from=T0 + new_h * HOUR_S)]
+    insert_rows(client, "baselines", accepted)
+    insert_rows(client, "drift", [*both("temp", range(100), STABLE), *both("temp", range(100, new_h + 1), MAJOR)])
+    for baseline, verdict in (("b", UNSURE), ("new", (0.3, "insufficient", 20))):
+        over = drifts("temp", "1d", range(new_h + 1, new_h + 24), verdict, baseline_id=baseline)
+        over += drifts("temp", "7d", range(new_h + 1, new_h + 168), verdict, baseline_id=baseline)
+        insert_rows(client, "drift", over)
+    insert_rows(client, "drift", drifts("temp", "1d", range(new_h + 24, 700), STABLE, baseline_id="new"))
+    insert_rows(client, "drift", drifts("temp", "7d", range(new_h + 168, 700), STABLE, baseline_id="new"))
+    assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, new_h + 1)]
+
+
+def test_a_deployment_neither_ends_nor_begins_an_alert(client: Client) -> None:
+    insert_rows(client, "drift", [*both("temp", range(100), STABLE), *both("temp", range(100, 200), MAJOR)])
+    insert_rows(client, "drift", both("temp", range(200, 300), MAJOR, version="2"))
+    insert_rows(client, "drift", both("temp", range(300, 400), STABLE, version="2"))
+    assert hours_fired(of(run(client), "psi-major", "page"), "temp") == [(100, 300)]
+
+
+# ------------------------------------------------------------------------------------------------ volume
+
+
+def test_a_hole_in_traffic_is_silence_and_no_health(client: Client) -> None:
+    insert_rows(client, "volume", [*volumes(range(300)), *volumes(range(300, 360), n=0), *volumes(range(360, 500))])
+    insert_rows(client, "drift", [*both("temp", range(250), STABLE), *both("temp", range(250, 300), MAJOR)])
+    # Windows without any event have verdicts too; they hold too little to say.
+    insert_rows(client, "drift", [*both("temp", range(300, 360), EMPTY), *both("temp", range(360, 400), STABLE)])
+    done = run(client)
+    ((start, end),) = hours_fired(of(done, "silence"))
+    assert 302 <= start <= 304
+    assert end == 361
+    assert hours_fired(of(done, "psi-major", "page"), "temp") == [(250, 360)], "silence cleared it"
+
+
+def test_failures_page_beyond_the_promise_and_beyond_chance(client: Client) -> None:
+    insert_rows(client, "volume", [*volumes(range(200), errors=1), *volumes(range(200, 210), errors=30)])
+    insert_rows(client, "volume", volumes(range(210, 300), errors=1))
+    ((start, end),) = hours_fired(of(run(client), "errors"))
+    assert 201 <= start <= 203
+    assert end is not None
+    assert 225 < end < 240
+
+
+def test_lost_events_make_a_ticket(client: Client) -> None:
+    insert_rows(client, "rates", [*judged(range(100)), *judged(range(100, 124), completeness=0.9)])
+    insert_rows(client, "rates", judged(range(124, 200)))
+    assert hours_fired(of(run(client), "completeness")) == [(100, 124)]
+
+
+# ------------------------------------------------------------------------------------------------ labels
+
+
+def scored(day: int, value: float, *, mature: bool, revised_h: int, revision: int) -> dict[str, Any]:
+    known = {"model": "m", "version": "1", "slice": "all", "metric": "auc", "window": "1d", "level": "stable"}
+    seen = {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 500, "predictions": 900}
+    when = {"window_end": T0 + day * DAY_S, "revised_at": (T0 + revised_h * HOUR_S) * 1000}
+    return row("performance", **known, **seen, **when, mature=mature, revision=revision)
+
+
+def test_a_broken_promise_is_told_when_labels_are_mature(client: Client) -> None:
+    rows = []
+    for day in range(1, 15):
+        value = 0.6 if day == 8 else 0.8
+        rows.append(scored(day, 0.5, mature=False, revised_h=day * 24 + 1, revision=1))
+        rows.append(scored(day, value, mature=True, revised_h=(day + 3) * 24, revision=2))
+    insert_rows(client, "performance", rows)
+    ((start, end),) = hours_fired(of(run(client, known="judged"), "performance"))
+    assert (start, end) == ((8 + 3) * 24, (9 + 3) * 24)
+
+
+# ------------------------------------------------------------------------------------------------ what was known
+
+
+def test_verdicts_count_from_when_they_were_given_or_from_their_window(client: Client) -> None:
+    late = {"delay_s": 4 * HOUR_S}
+    insert_rows(client, "drift", [*both("temp", range(100), STABLE), *both("temp", range(100, 150), MAJOR, **late)])
+    insert_rows(client, "drift", both("temp", range(150, 300), STABLE))
+    assert hours_fired(of(run(client, known="ended"), "psi-major", "page"), "temp")[0][0] == 100
+    assert hours_fired(of(run(client, known="judged"), "psi-major", "page"), "temp")[0][0] == 104
+
+
+def test_a_revision_counts_from_its_own_time(client: Client) -> None:
+    insert_rows(client, "drift", both("temp", range(200), STABLE))
+    revised = both("temp", [199], MAJOR, delay_s=4 * HOUR_S, pos=10_000)
+    insert_rows(client, "drift", revised)
+    assert hours_fired(of(run(client, known="judged"), "psi-major", "page"), "temp")[0][0] == 203
+    assert hours_fired(of(run(client, known="ended"), "psi-major", "page"), "temp")[0][0] == 199
+
+
+def test_verdicts_that_stay_away_are_told_to_the_platform(client: Client) -> None:
+    insert_rows(client, "rates", [*judged(range(200)), *judged(range(200, 230), delay_s=40 * HOUR_S)])
+    insert_rows(client, "rates", judged(range(230, 300)))
+    replay = of(run(client, 290, known="judged"), "pipeline-lag")
+    ((start, end),) = hours_fired(replay)
+    assert 202 <= start <= 204
+    assert end == 232
+    assert replay.rule.labels["team"] == "platform"
+
+
+# ------------------------------------------------------------------------------------------------ backtest
+
+
+def test_a_backtest_says_what_a_change_would_have_done(client: Client) -> None:
+    weak: Verdict = (0.22, "major", 5000)
+    rows = [*both("temp", range(100), STABLE), *both("temp", range(100, 120), weak)]
+    rows += [*both("temp", range(120, 300), STABLE), *both("temp", range(300, 330), MAJOR)]
+    insert_rows(client, "drift", [*rows, *both("temp", range(330, 500), STABLE)])
+    incidents = [Incident(T0 + 299 * HOUR_S, T0 + 330 * HOUR_S), Incident(T0 + 400 * HOUR_S, T0 + 410 * HOUR_S)]
+    done = backtest(
+        client, [CONTRACT], PLAIN, "psi-major", {"threshold": "0.25"}, T0, T0 + 500 * HOUR_S, "ended", incidents
+    )
+    assert len(done.present.episodes) == 2
+    assert len(done.changed.episodes) == 1
+    assert [(each.start - T0) // HOUR_S for each in done.only_present] == [100]
+    assert done.only_changed == []
+    assert done.present.detected_s[1] is None
+    assert done.present.detected_s[0] == pytest.approx(HOUR_S, abs=900)
+    assert (done.present.outside, done.changed.outside) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error"),
+    [
+        ("psi-majr", {}, "'psi-majr' is no rule; did you mean psi-major?"),
+        ("psi-major", {"treshold": "1"}, "the key 'treshold' is not known here; did you mean threshold?"),
+        ("psi-major", {"threshold": "high"}, "'high' is no number"),
+        ("psi-major", {"threshold": "0.1", "clear": "0.2"}, "0.2 is above the threshold (0.1)"),
+        ("psi-major", {"long": "3d"}, "no window of this contract is so long; write one of 1d, 7d"),
+        ("silence", {"threshold": "2"}, "the rule silence has no threshold"),
+        ("latency", {}, "there is nothing to hold it against; write slo.latency_ms"),
+    ],
+)
+def test_a_change_that_fits_nothing_is_refused(client: Client, name: str, changes: Any, error: str) -> None:
+    with pytest.raises((AlertsError, ContractError)) as caught:
+        backtest(client, [CONTRACT], PLAIN, name, changes, T0, T0 + DAY_S, "ended")
+    assert error in str(caught.value)
+
+
+def test_changes_are_laid_over_what_the_contract_says() -> None:
+    said = parse_contract(dump_contract(CONTRACT) + "alerts: {rules: {psi-major: {for: 10m, threshold: 0.4}}}\n")
+    rule = changed(said, "psi-major", {"threshold": "0.3", "short": "7d"}).alerts.rule("psi-major")
+    assert (rule.for_s, rule.threshold, rule.short_s, rule.long_s) == (600, 0.3, 7 * DAY_S, None)
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@pytest.fixture
+def applied(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    host, _, port = client.where.partition(":")
+    for name, value in (("HOST", host), ("PORT", port), ("DATABASE", client.database)):
+        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name}", value)
+    insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
+    insert_rows(client, "rates", judged(range(500), delay_s=3 * DAY_S))
+    rows = [*both("temp", range(200), STABLE), *both("temp", range(200, 260), MAJOR)]
+    insert_rows(client, "drift", [*rows, *both("temp", range(260, 500), STABLE)])
+    return client
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    told = capsys.readouterr()
+    return int(ended.value.code or 0), told.out, told.err
+
+
+def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = command(capsys, "simulate", "--model", "m", "--rule", "psi-major")
+    assert code == 0
+    lines = [line for line in out.splitlines() if "temp" in line]
+    fired = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
+    assert lines[0].startswith(f"{fired:%Y-%m-%d %H:%M}  Pending     page    m: inputs drift (page)  temp")
+    assert "PSI of temp is 0.500 [0.500, 0.500], the line is 0.2." in lines[0]
+    assert any("→ barograph  model=m: firing psi-major of temp" in line for line in lines)
+    assert any("resolved psi-major of temp" in line for line in lines)
+    assert "verdicts count from the end of their windows: this history was replayed" in out
+
+
+def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = command(capsys, "simulate", "--since", "40d", "--known", "judged", "--format", "json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["known"] == "judged"
+    states = [each for rule in found["rules"] if rule["rule"] == "psi-major" for each in rule["states"]]
+    assert [each["to"] for each in states] == ["Pending", "Alerting", "Recovering", "Normal"]
+    assert found["pages_per_week"] > 0
+
+
+def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["backtest", "--rule", "psi-major", "--since", "40d", "--set", "threshold=0.6"]
+    start, end = (datetime.fromtimestamp(T0 + hour * HOUR_S, UTC) for hour in (198, 260))
+    code, out, _ = command(capsys, *words, "--incident", f"{start:%Y-%m-%dT%H:%M}/{end:%Y-%m-%dT%H:%M}")
+    assert code == 0
+    assert "threshold=0.6" in out
+    table = {line.split("  ")[0].strip(): line.split()[-2:] for line in out.splitlines() if "  " in line}
+    assert table["times it fired"] == ["1", "0"]
+    assert next(line for line in out.splitlines() if line.startswith("told")).split()[-1] == "never"
+    assert "now alone: m: inputs drift (page)  temp" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["simulate", "--model", "x"], "no contract of this model is applied; there are m."),
+        (["simulate", "--rule", "x"], "these contracts have no such rule; they have psi-major"),
+        (["simulate", "--since", "soon"], "--since soon is neither a time such as 2026-03-01 nor a duration"),
+        (["simulate", "--since", "2099-01-01"], "is not before"),
+        (["simulate", "--live", "--since", "1d"], "--live looks at now"),
+        (["backtest", "--rule", "psi-major", "--set", "x"], "--set x is no change: write KEY=VALUE"),
+        (["backtest", "--rule", "psi-major", "--set", "for=1m", "--incident", "x"], "--incident x is no range"),
+        (["backtest", "--rule", "psi-major", "--set", "for=1m", "--incidents", "/no/file"], "cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    applied: Client, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    code, _, err = command(capsys, *words)
+    assert code == 1
+    assert said in err
+
+
+def test_marked_incidents_are_read_from_a_file(
+    applied: Client, capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    file = tmp_path / "incidents.yaml"
+    start, end = (datetime.fromtimestamp(T0 + hour * HOUR_S, UTC).isoformat() for hour in (199, 260))
+    file.write_text(f"- {{name: heat, from: '{start}', to: '{end}'}}\n")
+    words = ["backtest", "--rule", "psi-major", "--set", "for=2h", "--since", "40d", "--incidents", str(file)]
+    code, out, _ = command(capsys, *words)
+    assert code == 0
+    heat = next(line for line in out.splitlines() if "heat" in line)
+    assert heat.split() == ["told", "heat", "after", "1h", "10m", "3h"]
+    file.write_text("- {name: heat, begin: 1}\n")
+    assert "entry 1: write name, from and to" in command(capsys, *words)[2]
+
+
+def test_nothing_recorded_is_said(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    host, _, port = client.where.partition(":")
+    for name, value in (("HOST", host), ("PORT", port), ("DATABASE", client.database)):
+        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name}", value)
+    assert "No contract is applied yet" in command(capsys, "simulate")[2]
+    insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
+    assert "No window of these models was judged yet" in command(capsys, "simulate")[2]

@@ -1,0 +1,107 @@
+"""Routes as Alertmanager's own tool sees them: the configuration holds, and every rule's alerts arrive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alerts import rules_for
+from alerts.alertmanager import OTHERS, to_alertmanager
+from alerts.example import example_contracts, example_settings
+from alerts.routing import branch
+from alerts.settings import AlertSettings
+from alerts.simulator.notify import destination
+from tests.support.alerting import ODD, contracts, installation
+
+SETTINGS = installation()
+RULES = rules_for(contracts(), SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def amtool() -> str:
+    found = shutil.which("amtool")
+    if found is None:
+        message = "amtool is missing: install the Debian package prometheus-alertmanager"
+        if os.environ.get("CI"):
+            raise AssertionError(message)
+        pytest.skip(f"NOT TESTED, {message}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("alertmanager") / "alertmanager.yaml"
+    path.write_text(yaml.safe_dump(to_alertmanager(RULES, SETTINGS), allow_unicode=True), "utf-8")
+    return path
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def routed(amtool: str, config: Path, labels: dict[str, str]) -> str:
+    given = [f"{name}={_quoted(value)}" for name, value in labels.items()]
+    done = run(amtool, "config", "routes", "test", f"--config.file={config}", *given)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def test_the_configuration_holds(amtool: str, config: Path, tmp_path: Path) -> None:
+    done = run(amtool, "check-config", str(config))
+    assert done.returncode == 0, done.stdout + done.stderr
+    example = tmp_path / "example.yaml"
+    settings = example_settings()
+    example.write_text(yaml.safe_dump(to_alertmanager(rules_for(example_contracts(), settings), settings)))
+    assert run(amtool, "check-config", str(example)).returncode == 0
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(yaml.safe_dump(to_alertmanager(rules_for(contracts(), AlertSettings()), AlertSettings())))
+    assert run(amtool, "check-config", str(plain)).returncode == 0
+
+
+def test_a_configuration_with_a_fault_is_refused(amtool: str, tmp_path: Path) -> None:
+    wrong = to_alertmanager(RULES, SETTINGS)
+    wrong["receivers"] = wrong["receivers"][:1]
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump(wrong))
+    assert run(amtool, "check-config", str(path)).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ({"source": "barograph", "route": "#risk", "severity": "page", "model": ODD}, "oncall"),
+        ({"source": "barograph", "route": "#risk", "severity": "page", "mute": "retraining"}, "oncall"),
+        ({"source": "barograph", "route": "#risk", "severity": "ticket"}, "tickets"),
+        ({"source": "barograph", "route": "nulls", "severity": "page"}, "platform"),
+        ({"source": "barograph", "route": "platform", "severity": "page"}, "platform"),
+        ({"source": "barograph", "severity": "page"}, "tickets"),
+        ({"source": "barograph", "route": "#risk", "severity": "page", "alertname": "DatasourceError"}, "platform"),
+        ({"source": "barograph", "route": "#risk", "severity": "page", "alertname": "DatasourceNoData"}, "platform"),
+        ({"source": "else", "severity": "page"}, OTHERS),
+    ],
+)
+def test_labels_lead_where_they_should(amtool: str, config: Path, labels: dict[str, str], receiver: str) -> None:
+    assert routed(amtool, config, labels) == receiver
+
+
+def test_every_rules_alerts_arrive_where_the_simulator_says(amtool: str, config: Path) -> None:
+    tree = branch(RULES, SETTINGS)
+    seen = set()
+    for rule in RULES:
+        labels = rule.labels | {"alertname": rule.title}
+        expected = SETTINGS.route(rule.route).point(rule.severity)
+        assert destination(tree, labels).point == expected
+        key = (rule.route, rule.severity, rule.labels.get("mute"))
+        if key not in seen:  # amtool takes a tenth of a second
+            seen.add(key)
+            assert routed(amtool, config, labels) == expected
+    assert len(seen) > 5

@@ -1,0 +1,308 @@
+"""Rules on the clock of the wall: states from the engine, messages to servers that answer, refuse or hang."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from barograph.contract_yaml import dump_contract, parse_contract
+
+import alerts.send
+from alerts import AlertSettings, read_alert_settings, rules_of
+from alerts.live import LiveAlerts
+from alerts.send import Sender, Told
+from alerts.simulator import Alert, Notification
+from cli.settings import Settings
+from cli.simulate.live import run_live
+from local.clickhouse import LocalClickHouse
+from tests.support.pipeline import wait_for
+from tests.support.warehouse import emptied, migrated, row
+from warehouse.client import Address, Client
+from warehouse.errors import WarehouseBusy
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+HOUR_S = 3600
+CONTRACT = parse_contract(
+    "contract: 1\nmodel: m\nroute: hook\nwindows: [{length: 1h, hop: 1m}]\n"
+    "fields: {temp: {type: float, critical: true}}\n"
+    "alerts: {for: 1m, keep_firing_for: 0s, rules: {silence: {severity: none}, pipeline-lag: {severity: none}}}"
+)
+
+
+class Hook:
+    """A server that takes messages, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Any] = []
+        self.headers: list[dict[str, str]] = []
+        self.answers: list[int | float] = []
+        """Status of the next answers, 200 where there is none left; a fraction hangs for so many seconds."""
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                hook.bodies.append(json.loads(body))
+                hook.headers.append(dict(self.headers))
+                answer = hook.answers.pop(0) if hook.answers else 200
+                if isinstance(answer, float):
+                    time.sleep(answer)
+                    answer = 200
+                self.send_response(answer)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.close()
+
+
+def settings(url: str) -> AlertSettings:
+    points = {
+        "hook": {"webhook": {"url": url, "bearer_variable": "TOKEN"}},
+        "platform": {"slack": {"url_variable": "SLACK"}},
+        "oncall": {"pagerduty": {"key_variable": "KEY"}},
+    }
+    return read_alert_settings({"contact_points": points, "default": "hook", "platform": "platform"}, "s.toml")
+
+
+@pytest.fixture(scope="module")
+def filled(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as client:
+        yield client
+
+
+@pytest.fixture
+def client(filled: Client) -> Client:
+    return emptied(filled)
+
+
+def verdict(end: int, psi: float, pos: int) -> dict[str, Any]:
+    return row(
+        "drift",
+        **{"model": "m", "version": "1", "slice": "all", "field": "temp", "window": "1h", "n": 5000, "pos": pos},
+        **{"window_start": end - HOUR_S, "window_end": end, "psi": psi, "psi_low": psi, "psi_high": psi},
+        **{"level": "major" if psi > 0.2 else "stable", "judged_at": end * 1000},
+    )
+
+
+def test_an_alert_goes_through_its_states_and_is_told(client: Client) -> None:
+    said: list[str] = []
+    known = settings("http://127.0.0.1:9/")
+    live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, said.append)
+    start = int(time.time()) // 60 * 60
+    insert_rows(client, "drift", [verdict(start, 0.5, 1)])
+    told = {at: live.step(client, at) for at in range(start, start + 100, 10)}
+    assert said[:2] == [
+        "Pending: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500], the line is 0.2.",
+        "Alerting: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500], the line is 0.2.",
+    ]
+    assert [at - start for at, messages in told.items() if messages] == [90]
+    ((message, alerts),) = told[start + 90]
+    assert message.point == "hook"
+    assert alerts[0].summary.startswith("PSI of temp is 0.500")
+    assert alerts[0].runbook_url.endswith("/psi-major.md")
+    insert_rows(client, "drift", [verdict(start + 60, 0.01, 2)])
+    later = [live.step(client, at) for at in range(start + 120, start + 500, 10)]
+    ((message, alerts),) = [each for messages in later for each in messages]
+    assert (len(message.firing), len(message.resolved)) == (0, 1)
+
+
+def test_a_warehouse_that_is_away_is_told_to_the_platform_and_clears_nothing(client: Client) -> None:
+    said: list[str] = []
+    known = settings("http://127.0.0.1:9/")
+    (rule,) = (rule for rule in rules_of(CONTRACT, known) if rule.name == "psi-major")
+    live = LiveAlerts([rule], known, said.append)
+    start = int(time.time()) // 60 * 60
+    insert_rows(client, "drift", [verdict(start, 0.5, 1)])
+
+    class Away:
+        def rows(self, *_: Any) -> Any:
+            raise WarehouseBusy("ClickHouse at nowhere does not answer.", 210)
+
+    for at in (start, start + 60, start + 100):
+        live.step(client, at)
+    away: Any = Away()
+    found = [each for at in range(start + 120, start + 260, 10) for each in live.step(away, at)]
+    assert [told.point for told, _ in found] == ["platform"]
+    assert found[0][1][0].summary == "cannot be evaluated: ClickHouse at nowhere does not answer."
+    assert sum("cannot be evaluated" in line for line in said) == 1, "said once, not with every try"
+    assert not any(line.startswith("Normal") for line in said)
+    back = [each for at in range(start + 300, start + 700, 10) for each in live.step(client, at)]
+    assert [(told.point, len(told.resolved)) for told, _ in back if told.resolved] == [("platform", 1)]
+
+
+# ------------------------------------------------------------------------------------------------ sending
+
+
+def message(point: str, *, firing: bool = True) -> tuple[Notification, list[Told]]:
+    alert = Alert((("alertname", "a"), ("model", "m")), 1_790_000_000, None if firing else 1_790_000_600)
+    first, second = ((alert,), ()) if firing else ((), (alert,))
+    told = Notification(1_790_000_030, point, (("model", "m"),), first, second, False)
+    numbers = {"A": 0.5, "B": float("nan")}
+    return told, [Told(alert, "m: inputs <drift>", "PSI is 0.5", "why", "https://runbooks/x.md", numbers)]
+
+
+def sender(url: str, said: list[str], **environ: str) -> Sender:
+    return Sender(settings(url), {"TOKEN": "t0k", **environ}, said.append, pause_s=0.01)
+
+
+def test_a_webhook_is_told_what_grafana_would_tell(hook: Hook) -> None:
+    said: list[str] = []
+    sends = sender(hook.url, said)
+    for firing in (True, False):
+        sends.send(*message("hook", firing=firing))
+    sends.close()
+    assert not said
+    bodies = sorted(hook.bodies, key=lambda body: body["status"])
+    assert [body["status"] for body in bodies] == ["firing", "resolved"]
+    (alert,) = bodies[0]["alerts"]
+    assert alert["labels"] == {"alertname": "a", "model": "m"}
+    assert alert["values"] == {"A": 0.5}
+    assert (alert["endsAt"], bodies[1]["alerts"][0]["endsAt"]) == (None, "2026-09-21T14:23:20+00:00")
+    assert hook.headers[0]["Authorization"] == "Bearer t0k"
+
+
+def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts.send, "PAGERDUTY_URL", hook.url)
+    said: list[str] = []
+    sends = sender(hook.url, said, SLACK=hook.url, KEY="k3y")
+    sends.send(*message("platform"))
+    sends.send(*message("oncall"))
+    sends.send(*message("oncall", firing=False))
+    sends.close()
+    assert not said
+    (slack,) = (body for body in hook.bodies if "text" in body)
+    assert slack["text"] == "*[FIRING:1] m*\n• m: inputs &lt;drift&gt;: PSI is 0.5 <https://runbooks/x.md|runbook>"
+    events = {body["event_action"]: body for body in hook.bodies if "event_action" in body}
+    assert events["trigger"]["routing_key"] == "k3y"
+    assert events["trigger"]["payload"]["summary"] == "[FIRING:1] m"
+    assert events["trigger"]["dedup_key"] == events["resolve"]["dedup_key"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "requests", "said"),
+    [
+        ([503, 500], 3, ""),
+        ([503, 500, 502], 3, "hook: webhook was not told: it answered 502 Bad Gateway."),
+        ([429], 2, ""),
+        ([404], 1, "hook: webhook was not told: it answered 404 Not Found."),
+        ([0.5], 2, ""),
+        ([0.5, 0.5, 0.5], 3, "hook: webhook was not told: timed out."),
+    ],
+)
+def test_what_may_pass_is_tried_again_and_what_fails_is_said(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch, answers: list[int | float], requests: int, said: str
+) -> None:
+    monkeypatch.setattr(alerts.send, "TIMEOUT_S", 0.2)
+    hook.answers = answers
+    told: list[str] = []
+    sends = sender(hook.url, told)
+    sends.send(*message("hook"))
+    sends.close()
+    assert len(hook.bodies) == requests
+    assert told == ([said] if said else [])
+
+
+def test_an_address_that_is_none_is_said_and_never_shown(hook: Hook) -> None:
+    said: list[str] = []
+    sends = sender("http://127.0.0.1:9/secret-path", said, SLACK="file:///etc/passwd")
+    sends.send(*message("platform"))
+    sends.send(*message("oncall"))
+    sends.send(*message("hook"))
+    sends.close()
+    assert said[:2] == [
+        "platform: SLACK holds no address that begins with http:// or https://; nobody is told.",
+        "oncall: KEY is not set, so nobody is told by pagerduty; export it.",
+    ]
+    assert said[2].startswith("hook: webhook was not told: ")
+    assert not any("secret" in line or "passwd" in line for line in said)
+
+
+def test_a_contact_point_that_hangs_does_not_fill_the_memory(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook.answers = [0.3] * 50
+    said: list[str] = []
+    sends = Sender(settings(hook.url), {}, said.append, _places=threading.BoundedSemaphore(4))
+    for _ in range(6):
+        sends.send(*message("hook"))
+    assert sum("was dropped" in line for line in said) == 2
+    sends.close()
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def test_the_command_tells_a_webhook_until_it_is_asked_to_end(
+    client: Client, hook: Hook, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alerts.routing.GROUP_WAIT_S", 0)
+    contract = parse_contract(dump_contract(CONTRACT).replace("for: 1m", "for: 0s"))
+    insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(contract), applied_at=1)])
+    insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
+    host, _, port = client.where.partition(":")
+    told = Settings(warehouse=Address(host, int(port), client.database), alerts=settings(hook.url))
+    stop = threading.Event()
+    thread = threading.Thread(target=run_live, args=(told, "m", ["psi-major"], stop, {"TOKEN": "x"}))
+    thread.start()
+    try:
+        wait_for(lambda: hook.bodies, "a message to the webhook")
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+    (alert,) = hook.bodies[0]["alerts"]
+    assert alert["labels"]["field"] == "temp"
+    out = capsys.readouterr().out
+    assert "Alerting: m: inputs drift (page) temp: PSI of temp is 0.500" in out
+    assert "→ hook: 1 firing, 0 resolved" in out
+
+
+def test_a_contract_that_is_changed_has_its_rules_made_anew(
+    client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.1)
+    monkeypatch.setattr("cli.simulate.live.LOOK_S", 0.1)
+    host, _, port = client.where.partition(":")
+    told = Settings(warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/"))
+    stop = threading.Event()
+    thread = threading.Thread(target=run_live, args=(told, None, (), stop, {}))
+    heard: list[str] = []
+
+    def hears(text: str) -> Callable[[], bool]:
+        def look() -> bool:
+            heard.append(capsys.readouterr().out)
+            return text in "".join(heard)
+
+        return look
+
+    thread.start()
+    try:
+        wait_for(hears("No contract is applied yet"), "the word that there is nothing")
+        insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
+        wait_for(hears("rules of 1 models."), "the rules of the contract")
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
