@@ -46,8 +46,8 @@ HEADERS = {
 }
 _STATIC = importlib.resources.files("local.preview") / "static"
 
-Alerts = Callable[[], Sequence[Mapping[str, Any]]]
-"""Gives the alerts that are known now: `state`, `summary`, `href`."""
+Alerts = Callable[[int, int], Sequence[Mapping[str, Any]]]
+"""Gives the alerts at the end of a range (milliseconds since 1970): `state`, `severity`, `summary`, `href`."""
 
 
 class PreviewServer:
@@ -64,7 +64,7 @@ class PreviewServer:
         address: Address,
         *,
         port: int = 0,
-        alerts: Alerts = tuple,
+        alerts: Alerts = lambda from_ms, to_ms: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Describe it; nothing is started.
@@ -73,7 +73,7 @@ class PreviewServer:
             pages: the dashboards' JSON, the first of which is shown first.
             address: ClickHouse.
             port: where to listen; 0 is any free port.
-            alerts: asked for the alerts' states whenever a page is shown.
+            alerts: asked for the alerts at the end of the range whenever a page is shown.
             clock: seconds since 1970.
         """
         self._pages = {page["uid"]: page for page in pages}
@@ -103,7 +103,7 @@ class PreviewServer:
                 Route(f"{page}/variables", self._variables, methods=["POST"]),
                 Route(f"{page}/annotations", self._annotations, methods=["POST"]),
                 Route(page + "/panels/{panel:int}", self._panel, methods=["POST"]),
-                Route("/api/alerts", self._states),
+                Route("/api/alerts", self._states, methods=["POST"]),
                 Route("/static/plotly.min.js", self._plotly),
                 Mount("/static", StaticFiles(directory=str(_STATIC))),
             ],
@@ -206,8 +206,9 @@ class PreviewServer:
 
         return _json(await run_in_threadpool(work))
 
-    async def _states(self, _: Request) -> Response:
-        return _json(list(await run_in_threadpool(self._alerts)))
+    async def _states(self, request: Request) -> Response:
+        between = self._between(await request.json())
+        return _json(list(await run_in_threadpool(self._alerts, between.from_ms, between.to_ms)))
 
     def _asked(self, request: Request) -> Mapping[str, Any]:
         uid = request.path_params["uid"]

@@ -101,13 +101,22 @@ function drawPages(pages, state) {
   }
 }
 
-function drawAlerts(alerts) {
-  for (const alert of alerts) {
-    const kind = alert.state.toLowerCase();
-    if (kind === "normal") continue;
-    const made = element(alert.href ? "a" : "span", `${alert.state}: ${alert.summary}`, { class: kind, "data-state": alert.state });
-    if (alert.href) made.href = alert.href;
-    byId("alerts").append(made);
+// Beside the panels, not before them: rules are replayed for it, which takes a moment.
+async function drawAlerts(state) {
+  const holder = byId("alerts");
+  try {
+    const alerts = await ask("/api/alerts", asked(state));
+    for (const alert of alerts) {
+      const made = element("a", `${alert.state} (${alert.severity}): ${alert.summary}`, {
+        class: alert.state.toLowerCase(), "data-state": alert.state, href: alert.href,
+      });
+      holder.append(made);
+    }
+    if (alerts.length === 0) holder.append(element("span", "No alert at the end of this range.", { class: "none" }));
+    holder.dataset.state = "drawn";
+  } catch (error) {
+    holder.append(element("span", error.message, { class: "error" }));
+    holder.dataset.state = "failed";
   }
 }
 
@@ -180,9 +189,9 @@ async function show() {
   drawRange(state);
   drawVariables(resolved.variables, state);
   drawPages(pages, state);
-  const [notes, alerts] = await Promise.all([ask(`/api/pages/${encodeURIComponent(uid)}/annotations`, asked(state)), ask("/api/alerts")]);
-  drawAlerts(alerts);
+  const notes = await ask(`/api/pages/${encodeURIComponent(uid)}/annotations`, asked(state));
   await drawPanels(page.panels, state, notes);
+  await drawAlerts(state);
 }
 
 show().then(
