@@ -1,0 +1,58 @@
+"""Photograph the dashboards of a running demo for the docs: `make pictures`, while `make demo` runs elsewhere.
+
+It needs Chromium (on Debian: apt-get install chromium). Dates move with the day on which the demo was run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
+RANGE = "from=now-150d&to=now"
+CHOSEN = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
+PAGES = {"fleet": 900, "model": 1150, "field": 1150}
+"""Page → how much of it is shown, in pixels from the top."""
+WIDTH = 1400
+PATIENCE_MS = 120_000
+
+
+def photograph(page: Page, root: str, name: str, height: int) -> None:
+    """Write one page's picture once everything on it is drawn.
+
+    Raises:
+        RuntimeError: a panel could not be drawn.
+    """
+    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.goto(f"{root.rstrip('/')}/d/barograph-{name}?{RANGE}&{CHOSEN}")
+    page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
+    failed = page.query_selector_all("[data-state=failed]")
+    if failed:
+        raise RuntimeError(f"{name}: {failed[0].inner_text()}")
+    page.screenshot(path=FOLDER / f"{name}.png")
+
+
+def main() -> int:
+    """Return 0 where all pictures were written."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", nargs="?", default="http://127.0.0.1:3111/", help="the page that the demo printed")
+    root = parser.parse_args().url
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.stderr.write("No Chromium is installed: on Debian, apt-get install chromium.\n")
+        return 1
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        for name, height in PAGES.items():
+            photograph(page, root, name, height)
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
