@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit
@@ -19,6 +21,7 @@ MEAN, SPREAD = -1.0, 1.5
 ESTIMATED = ("accuracy", "precision", "recall", "f1", "auc")
 
 
+@cache
 def learned(seed: int, rows: int = 100_000) -> CalibrationMap:
     scores, labels = drawn(np.random.default_rng(seed), (rows,), MEAN, SPREAD)
     return learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
@@ -29,15 +32,27 @@ def exact(rate: FloatArray) -> CalibrationMap:
     return CalibrationMap(EDGES, rate, np.zeros((rate.size, rate.size)))
 
 
-@pytest.mark.parametrize("shift", [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("shift", [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
 def test_golden_covariate_shift(shift: float) -> None:
-    calibration = learned(7)
+    """Ten references of 100,000 rows, and traffic of so many rows that chance is a tenth of what is allowed."""
+    scores, labels = drawn(np.random.default_rng(8), (3_000_000,), MEAN + shift * SPREAD, SPREAD)
+    hist, realised = score_histogram(scores, EDGES), measured(scores, labels, THRESHOLD)
+    off: dict[str, list[float]] = {"accuracy": [], "auc": []}
+    for seed in range(10):
+        estimated = cbpe_metrics(hist, learned(seed), THRESHOLD)
+        assert tuple(estimated) == ESTIMATED
+        for name, errors_of in off.items():
+            errors_of.append(float(estimated[name].value - realised[name].value))
+    for name, errors_of in off.items():
+        assert np.sqrt(np.mean(np.square(errors_of))) < 0.003, name
+        assert np.mean(np.abs(errors_of) < 0.005) >= 0.9, name
+
+
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 3.0])
+def test_the_realised_error_of_a_sound_estimate_may_be_none(shift: float) -> None:
     scores, labels = drawn(np.random.default_rng(8), (400_000,), MEAN + shift * SPREAD, SPREAD)
-    estimated = cbpe_metrics(score_histogram(scores, EDGES), calibration, THRESHOLD)
+    estimated = cbpe_metrics(score_histogram(scores, EDGES), learned(7), THRESHOLD)
     realised = measured(scores, labels, THRESHOLD)
-    assert tuple(estimated) == ESTIMATED
-    for name in ("accuracy", "auc"):
-        assert estimated[name].value == pytest.approx(realised[name].value, abs=0.005), name
     for name in ESTIMATED:
         error = realised_error(estimated[name], realised[name])
         assert error.low <= 0.0 <= error.high, name

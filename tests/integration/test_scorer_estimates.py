@@ -1,0 +1,147 @@
+"""Estimates without labels through the scorer: right as traffic shifts, wrong as the concept drifts, and then said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from barograph.contract import Contract, Label
+from numpy.typing import NDArray
+
+from local.clickhouse import LocalClickHouse
+from tests.support import scoring
+from tests.support.performance import drawn
+from tests.support.scoring import DAY_MS, HOUR_MS, START_MS
+from tests.support.warehouse import columns, migrated
+from warehouse.client import Address, Client
+from warehouse.tables import insert_columns
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+MEAN, SPREAD = -1.0, 1.5
+THRESHOLD = 0.4
+USUAL_DAYS, DRIFTED_DAYS = 8, 4
+SHIFTS = (1.0, 2.0, 3.0)
+"""In standard deviations of the reference's log-odds; a day each."""
+USUAL, SHIFTED, DRIFTED = 15_000, 100_000, 5_000
+"""Predictions per day."""
+BEFORE_DAYS = USUAL_DAYS + 0.5
+"""Then the reference is frozen; of the shifted days nothing has come yet."""
+DAYS = USUAL_DAYS + len(SHIFTS) + DRIFTED_DAYS
+Worlds = list[dict[tuple[str, int], dict[str, float]]]
+"""Figures at three moments, by metric and day; under `trusted` which metrics' estimates are."""
+CONTRACT = Contract(
+    model="m", pane_s=86400, label=Label(type="bool", positive=True, threshold=THRESHOLD, horizon_s=12 * 3600)
+)
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day's predictions."""
+
+    start: int
+    scores: NDArray[np.float64]
+    truth: NDArray[np.bool_]
+
+    def insert_predictions(self, client: Client) -> None:
+        n = len(self.scores)
+        told = {"model": ["m"] * n, "version": ["1"] * n, "id": self.ids(), "score": self.scores}
+        told |= {"at": self.at_ms(), "received_at": self.at_ms(), "offset": self.offsets()}
+        insert_columns(client, "predictions", columns("predictions", n, **told))
+
+    def insert_labels(self, client: Client) -> None:
+        n = len(self.scores)
+        came = self.at_ms() + HOUR_MS
+        told = {"model": ["m"] * n, "id": self.ids(), "at": came, "received_at": came, "offset": self.offsets()}
+        told |= {"label": np.where(self.truth, "true", "false").tolist(), "label_type": ["bool"] * n}
+        insert_columns(client, "labels", columns("labels", n, **told))
+
+    def ids(self) -> list[str]:
+        return [f"d{self.start}e{i}" for i in range(len(self.scores))]
+
+    def at_ms(self) -> NDArray[np.int64]:
+        n = len(self.scores)
+        return START_MS + self.start * DAY_MS + np.arange(n) * (DAY_MS // n)
+
+    def offsets(self) -> NDArray[np.int64]:
+        return self.start * 1_000_000 + np.arange(len(self.scores))
+
+
+def generated() -> list[Day]:
+    rng = np.random.default_rng(11)
+    days = [Day(i, *drawn(rng, (USUAL,), MEAN, SPREAD)) for i in range(USUAL_DAYS)]
+    for shift in SHIFTS:
+        days.append(Day(len(days), *drawn(rng, (SHIFTED,), MEAN + shift * SPREAD, SPREAD)))
+    for _ in range(DRIFTED_DAYS):
+        days.append(Day(len(days), *drawn(rng, (DRIFTED,), MEAN, SPREAD, lambda odds: -1.0 - odds)))
+    return days
+
+
+def figures(client: Client) -> dict[tuple[str, int], dict[str, float]]:
+    rows = client.arrow(
+        "SELECT *, toUnixTimestamp(window_start) AS start FROM latest_performance WHERE window = '1d'"
+    ).to_pylist()
+    found = {(row["metric"], (row["start"] - START_MS // 1000) // 86400): row for row in rows}
+    trusted = client.rows("SELECT metric, trusted FROM estimate_trust WHERE window = '1d'")
+    return found | {("trusted", 0): dict(trusted)}
+
+
+@pytest.fixture(scope="module")
+def worlds(engine: LocalClickHouse) -> Iterator[Worlds]:
+    """While labels of all but the usual days are awaited, once those of the shifted days came, and once all have."""
+    with migrated(engine) as client:
+        days = generated()
+        now_s = START_MS / 1000 + BEFORE_DAYS * 86400
+        address = Address(engine.host, engine.port, client.database)
+        scorer = scoring.scorer(client, address, CONTRACT, clock=lambda: now_s)
+        found = []
+        for day in days[:USUAL_DAYS]:
+            day.insert_predictions(client)
+            day.insert_labels(client)
+        scorer.score_once()
+        assert client.rows("SELECT count() > 0 FROM performance_reference") == [(True,)]
+        for day in days[USUAL_DAYS:]:
+            day.insert_predictions(client)
+        now_s = START_MS / 1000 + DAYS * 86400
+        scorer.score_once()
+        found.append(figures(client))
+        for day in days[USUAL_DAYS:]:
+            day.insert_labels(client)
+            if day.start == USUAL_DAYS + len(SHIFTS) - 1:
+                now_s = START_MS / 1000 + (DAYS + 1) * 86400
+                scorer.score_once()
+                found.append(figures(client))
+        scorer.score_once()
+        found.append(figures(client))
+        yield found
+
+
+def test_estimates_of_days_without_labels_are_what_labels_then_show(worlds: Worlds) -> None:
+    before, matured, _ = worlds
+    for i, shift in enumerate(SHIFTS):
+        day = USUAL_DAYS + i
+        for metric in ("accuracy", "auc"):
+            awaited, came = before[metric, day], matured[metric, day]
+            assert awaited["n"] == 0
+            assert np.isnan(awaited["value"])
+            assert np.isnan(awaited["cbpe_error"])
+            assert awaited["cbpe"] == came["cbpe"]
+            assert came["mature"]
+            assert came["n"] == SHIFTED
+            assert awaited["cbpe"] == pytest.approx(came["value"], abs=0.005), (metric, shift)
+            assert came["cbpe_error"] == pytest.approx(came["cbpe"] - came["value"])
+            assert came["cbpe_low"] < came["value"] < came["cbpe_high"]
+    assert matured["trusted", 0] == dict.fromkeys(("accuracy", "precision", "recall", "f1", "auc"), True)
+
+
+def test_under_concept_drift_estimates_are_wrong_and_no_longer_trusted(worlds: Worlds) -> None:
+    before, _, drifted = worlds
+    usual = drifted["accuracy", 0]
+    for day in range(USUAL_DAYS + len(SHIFTS), DAYS):
+        for metric in ("accuracy", "auc"):
+            assert before[metric, day]["cbpe"] == pytest.approx(drifted[metric, 0]["cbpe"], abs=0.03), "blind to it"
+            assert drifted[metric, day]["cbpe_error"] > 0.2
+        assert drifted["accuracy", day]["value"] < usual["value"] - 0.2
+    assert not any(drifted["trusted", 0].values())
