@@ -14,6 +14,7 @@ from streams.process import ProcessorError
 from streams.registry import Registry
 from streams.report import Report
 from streams.scorer.model import Done, Looked, ModelScorer
+from streams.scorer.ratios import RatioLooks
 from streams.scorer.rules import make_rules, why_not
 from streams.scorer.windows import Now
 from streams.settings import ProcessorSettings
@@ -71,6 +72,7 @@ class Scorer:
         self._settings, self._registry, self._report = settings, registry, report
         self._connect, self._clock, self._grace_s = connect_to, clock, grace_s
         self._client: Client | None = None
+        self._ratios = RatioLooks()
         self._stopping: Callable[[], bool] = lambda: False
         self._log = structlog.get_logger().bind(processor="scorer", instance=settings.instance)
         self._forget()
@@ -175,6 +177,7 @@ class Scorer:
         else:
             self._coming, self._ends = coming, ends
         self._reached = reach.marks
+        self._ratios.look(client, registry, int(now_s * 1000))
         return total
 
     def _newest(self, client: Client, marks: Mapping[Topic, Marks]) -> dict[str, int]:

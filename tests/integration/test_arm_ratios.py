@@ -14,6 +14,8 @@ from barograph.contract_yaml import dump_contract
 from local.clickhouse import LocalClickHouse
 from sketches.levels import Level
 from sketches.sample_ratio import anytime_p
+from streams.registry import build_registry
+from streams.scorer.ratios import LOOK_S, RatioLooks
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import emptied, migrated, row
 from warehouse.arms import ArmRatio, sample_ratio, write_ratio
@@ -173,3 +175,18 @@ def test_a_share_of_raw_predictions_keeps_the_ratio(client: Client) -> None:
     found = look(client, contract(raw_share=0.2))
     assert 3_500 < found.units < 4_500
     assert found.level == Level.stable
+
+
+def test_the_scorer_looks_now_and_then(client: Client) -> None:
+    """Also at models that it cannot measure: this one has no label."""
+    apply(client, contract())
+    registry = build_registry([(contract(), APPLIED_MS), (simple_contract(model="untested"), APPLIED_MS)], [])
+    write(client, [(f"u{i}", "ab"[i % 2]) for i in range(40)])
+    clock = [0.0]
+    looks = RatioLooks(lambda: clock[0])
+    for now_s in (0.0, LOOK_S - 1, LOOK_S):
+        clock[0] = now_s
+        looks.look(client, registry, APPLIED_MS + 5_000 + int(now_s * 1000))
+    seen = client.rows("SELECT model, toUnixTimestamp64Milli(at), arm, units FROM arm_ratios ORDER BY at, arm")
+    moments = (APPLIED_MS + 5_000, APPLIED_MS + 5_000 + int(LOOK_S * 1000))
+    assert seen == [("toy", at, arm, 20) for at in moments for arm in "ab"]
