@@ -11,6 +11,7 @@ from barograph.contract import Contract, format_duration
 
 from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Stored, StoredBaseline, iso
+from cli.baseline.doubts import doubts
 from cli.baseline.learn import Learned, learn
 from cli.errors import ApplyError
 from sketches.baseline import Baseline, load_baseline
@@ -49,6 +50,8 @@ class Accepted:
     change: BaselineChange | None
     """None where that very baseline is the version's last already."""
     completeness: float
+    doubts: tuple[str, ...]
+    """What speaks against the range."""
 
 
 def accept(
@@ -74,7 +77,8 @@ def accept(
         change = _change(client, request, contract, stored, learned.baseline, clock())
         if change is not None and not request.dry_run:
             catalogue.store_baselines(client, [change], request.reason, int(clock() * 1000))
-    return Accepted(learned, old, entry.baseline_id, contract, change, completeness)
+    told = doubts(learned.baseline, contract, request.from_s, request.to_s, served.first, served.last)
+    return Accepted(learned, old, entry.baseline_id, contract, change, completeness, tuple(told))
 
 
 def _contract(stored: Stored, model: str) -> Contract:

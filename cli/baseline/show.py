@@ -111,6 +111,7 @@ def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
     lines = []
     if done.completeness < 1:
         lines.append(f"! {done.completeness:.2%} complete: some of the range's predictions are lost.")
+    lines += [f"! {doubt}" for doubt in done.doubts]
     moved = [name for name, psi in learned.psi.items() if psi > CHANGED_PSI]
     if moved:
         lines.append(

@@ -62,11 +62,11 @@ def read_counted(client: Client, asked: Asked) -> Counted:
     layout = Layout(baseline)
     if asked.field not in layout.field_index:
         raise DistributionError(
-            f"Nothing is counted of a field {asked.field!r} of {asked.model}{_meant(asked.field, layout.field_index)}."
+            f"Nothing is counted of a field {asked.field!r} of {asked.model}{_meant(asked.field, layout.field_index)}"
         )
     if asked.slice_name not in layout.slices:
         raise DistributionError(
-            f"{asked.model} has no slice {asked.slice_name!r}{_meant(asked.slice_name, layout.slices)}."
+            f"{asked.model} has no slice {asked.slice_name!r}{_meant(asked.slice_name, layout.slices)}"
         )
     panes = counted(
         client,
@@ -107,7 +107,7 @@ def moment(seconds: float) -> str:
 def _contract(client: Client, model: str) -> Contract:
     rows = {row.model: row for row in contracts(client)}
     if model not in rows:
-        raise DistributionError(f"ClickHouse at {client.where} has no contract of {model!r}{_meant(model, rows)}.")
+        raise DistributionError(f"ClickHouse at {client.where} has no contract of {model!r}{_meant(model, rows)}")
     return parse_contract(rows[model].yaml, f"contract of {model}")
 
 
@@ -120,7 +120,7 @@ def _span(spans: Sequence[CountedSpan], asked: Asked) -> CountedSpan:
         if not own:
             known = dict.fromkeys(span.version for span in spans)
             raise DistributionError(
-                f"{asked.model} has no version {asked.version!r} that was counted{_meant(asked.version, known)}."
+                f"{asked.model} has no version {asked.version!r} that was counted{_meant(asked.version, known)}"
             )
         spans = own
     inside = [span for span in spans if span.inside]
@@ -158,10 +158,10 @@ def _baseline(client: Client, model: str, baseline_id: str) -> Baseline:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """Say what may have been meant, or what there is."""
+    """Say what may have been meant, or what there is; the end of a sentence."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"; known are {shown}" if names else "; none is known"
+    return f"; known are {shown}." if names else "; none is known."

@@ -474,6 +474,14 @@ def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest
         "Nothing was written.",
     ):
         assert text in out, text
+    hour = (*words[:5], "--from", iso(FROM_S - 99 * DAY_S), "--to", iso(FROM_S - DAY_S + HOUR_S), *words[9:])
+    code, out, _ = run(capsys, *hour, "--reason", "why", "--dry-run")
+    for text in (
+        f"! Of the range only {iso(T0_S)} to {iso(T0_S + HOUR_S)} holds predictions.",
+        "! x, colour: so few rows tell nothing.",
+        "! φ of windows of 2h, 1d, 7d is taken as 1",
+    ):
+        assert text in out, out
     code, out, _ = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s))
     assert (code, "Accepted." in out) == (EXIT_OK, True)
     code, out, _ = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s))
