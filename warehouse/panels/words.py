@@ -46,3 +46,9 @@ WINDOW = chosen("window")
 def known(number: str) -> str:
     """A number, or NULL where it is NaN or infinite, which panels show as unknown."""
     return f"if(isFinite({number}), {number}, NULL)"
+
+
+def window_seconds(window: str = "window") -> str:
+    """The length of a window in seconds, read from its name (`15m`, `1d`): the shortest column that tells it."""
+    units = "['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 0"
+    return f"toUInt32OrZero(substring({window}, 1, length({window}) - 1)) * transform(right({window}, 1), {units})"
