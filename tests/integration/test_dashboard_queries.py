@@ -238,6 +238,7 @@ def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> Non
 
 def test_too_little_data_is_never_stable(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "fraud", "slice": "arm=b"}
+    assert {row[2] for row in ask(client, QUERIES["drift.psi"], chosen)} == {None}
     assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["insufficient"],)]
     by_slice = {row[0]: row[1] for row in ask(client, QUERIES["drift.slices"], {"model": "fraud"})}

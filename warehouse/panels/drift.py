@@ -17,13 +17,15 @@ SHOWN_FIELDS = 20
 """Lines and rows that a panel shows of a model's fields: more cannot be told apart. Tables hold all of them."""
 
 # Those that moved most in the range.
-_WORST = f"""SELECT field FROM latest_drift AS ranked WHERE {_MODEL}
-        GROUP BY field ORDER BY max(ranked.psi) DESC, field LIMIT {SHOWN_FIELDS}"""
+_WORST = f"""
+        SELECT field FROM latest_drift AS ranked WHERE {_MODEL} GROUP BY field
+        ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {SHOWN_FIELDS}
+    """
 
 PSI = series(
     "drift.psi",
     f"""
-    SELECT $__timeInterval(window_end) AS time, field, max(given.psi) AS psi
+    SELECT $__timeInterval(window_end) AS time, field, max(if(given.level = 'insufficient', NULL, given.psi)) AS psi
     FROM latest_drift AS given
     WHERE {_MODEL} AND field IN ({_WORST})
     GROUP BY time, field
@@ -74,9 +76,12 @@ WORST_LEVEL = table(
     "level",
 )
 
+# Of little data a PSI is large by chance.
+_CLEAREST = "ORDER BY last.2 = 'insufficient', isNaN(last.3), last.3 DESC, field"
+
 WORST_PSI = table(
     "drift.worst_psi",
-    f"SELECT {known('last.3')} AS psi, field FROM ({_LAST}) ORDER BY isNaN(last.3), last.3 DESC, field LIMIT 1",
+    f"SELECT {known('last.3')} AS psi, field FROM ({_LAST}) {_CLEAREST} LIMIT 1",
     "psi",
     "field:text",
 )
