@@ -6,7 +6,7 @@ What holds at the end of the range is read from its last day: a verdict that is 
 from __future__ import annotations
 
 from warehouse.panels.query import PanelQuery, series, table
-from warehouse.panels.words import known, level_number, level_word, window_seconds
+from warehouse.panels.words import PER_MINUTE, known, level_number, level_word, window_seconds
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
@@ -213,7 +213,7 @@ def _traffic(name: str, number: str, column: str) -> PanelQuery:
     )
 
 
-REQUESTS = _traffic("requests", "sum(pane.n) / $__interval_s * 60", "requests")
+REQUESTS = _traffic("requests", PER_MINUTE, "requests")
 ERRORS = _traffic("errors", known("sum(pane.errors) / sum(pane.n)"), "errors")
 SLOW = _traffic("slow", known("sum(pane.slow) / sum(pane.timed)"), "slow")
 

@@ -48,6 +48,11 @@ def known(number: str) -> str:
     return f"if(isFinite({number}), {number}, NULL)"
 
 
+PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
+"""Predictions per minute of the panes in a step, over the time that they cover: a step may be shorter than a pane, or
+hold one more than the next."""
+
+
 def window_seconds(window: str = "window") -> str:
     """The length of a window in seconds, read from its name (`15m`, `1d`): the shortest column that tells it."""
     units = "['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 0"
