@@ -30,7 +30,9 @@ def level() -> AnyPanel:
 def worst_field() -> AnyPanel:
     """The field that moved most."""
     about = _about(
-        "worst_field", "Worst PSI", "The largest PSI of the fields' last verdicts. A click opens that field."
+        "worst_field",
+        "Worst PSI",
+        "The largest PSI of the fields' last verdicts, of those with data enough first. A click opens that field.",
     )
     return figure(about, drift.WORST_PSI, decimals=2, link=TO_FIELD)
 
@@ -76,7 +78,8 @@ def psi() -> AnyPanel:
         "psi",
         "PSI of the fields that moved most",
         f"Population stability index of up to {drift.SHOWN_FIELDS} fields against training, at the end of each window. "
-        "The lines are those that verdicts were given by. A click on a line opens the field.",
+        "Windows with too little data to be judged are left out: see the levels. The lines are those that verdicts "
+        "were given by. A click on a line opens the field.",
     )
     return graph(about, drift.PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
 
@@ -164,7 +167,7 @@ def error_kinds() -> AnyPanel:
     about = _about(
         "error_kinds", "Errors by kind", "Failed predictions by the kind that their event names.", UNITS.count
     )
-    return graph(about, traffic.ERROR_KINDS, stacked=True, at_least=0)
+    return graph(about, traffic.ERROR_KINDS, counted=True, at_least=0)
 
 
 def slow() -> AnyPanel:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 LEVELS_NOTE = """
-| word | meaning |
-|---|---|
-| **stable** | nothing that matters moved |
-| **minor** | moved; look by day |
-| **major** | moved far; look now |
-| **insufficient** | too little data to say: not health |
-| **no verdict** | nothing was judged |
+**major**: look now. **minor**: look by day. **insufficient**: too little data to say, which is not health.
+**no verdict**: nothing was judged; see Pipeline.
 """
 
 FIELD_NOTE = """

@@ -72,25 +72,28 @@ def graph(
     about: About,
     *queries: PanelQuery,
     stacked: bool = False,
+    counted: bool = False,
     at_least: float | None = None,
     link: DataLink | None = None,
     units: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
-    """Lines over time; `stacked` areas where parts make a whole."""
+    """Lines over time; `stacked` areas where parts make a whole, bars where things are `counted`.
+
+    What is not known is a hole in the line, never a line across it.
+    """
     panel = (
         _asked(timeseries.Panel(), about, queries)
         .legend(_legend())
         .tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING))
         # The same colour for the same version or field, whatever else is drawn.
         .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-        .draw_style(kinds.GraphDrawStyle.LINE)
+        .draw_style(kinds.GraphDrawStyle.BARS if counted else kinds.GraphDrawStyle.LINE)
         .line_width(1)
-        .fill_opacity(30 if stacked else 0)
+        .fill_opacity(60 if counted else 30 if stacked else 0)
         .show_points(kinds.VisibilityMode.AUTO)
-        # Windows end hours apart, and a line says more than dots; a hole of a day is a hole.
-        .span_nulls(86_400_000)
+        .span_nulls(False)
     )
-    if stacked:
+    if stacked or counted:
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if at_least is not None:
         panel.min(at_least)
@@ -109,7 +112,7 @@ def figure(
     link: DataLink | None = None,
     decimals: int | None = None,
 ) -> stat.Panel:
-    """One number, large.
+    """One number, large, or a few; the texts of the row are its name.
 
     Args:
         about: what it is.
@@ -120,13 +123,13 @@ def figure(
         link: where a click leads.
         decimals: digits after the point.
     """
-    numbers = sum(column.kind == "number" for column in query.columns)
     panel = (
         _asked(stat.Panel(), about, (query,))
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
+        # The row itself and no reduction of it, so that a link can take its texts.
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(1).fields(""))
         .graph_mode(kinds.BigValueGraphMode.NONE)
         .color_mode(kinds.BigValueColorMode.BACKGROUND if level else kinds.BigValueColorMode.VALUE)
-        .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if numbers > 1 else kinds.BigValueTextMode.VALUE)
+        .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
         .justify_mode(kinds.BigValueJustifyMode.AUTO)
         .orientation(kinds.VizOrientation.AUTO)
         .no_value("unknown")

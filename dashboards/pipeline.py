@@ -166,13 +166,13 @@ def late() -> AnyPanel:
     about = _about(
         "late", "Late predictions", "By model, at the event time of the pane that they came late for.", UNITS.count
     )
-    return graph(about, pipeline.LATE_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
+    return graph(about, pipeline.LATE_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def dead_letters() -> AnyPanel:
     """Dead letters by reason."""
     about = _about("dead_letters", "Dead letters by reason", "Per hour of receipt, by topic and reason.", UNITS.count)
-    return graph(about, pipeline.DEAD_REASONS, stacked=True, at_least=0)
+    return graph(about, pipeline.DEAD_REASONS, counted=True, at_least=0)
 
 
 def duplicates() -> AnyPanel:
@@ -183,7 +183,7 @@ def duplicates() -> AnyPanel:
         "Further events of a prediction that was counted, per hour, as the scorer found them. Models with labels only.",
         UNITS.count,
     )
-    return graph(about, pipeline.DUPLICATES_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
+    return graph(about, pipeline.DUPLICATES_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def unknown_labels() -> AnyPanel:
@@ -191,7 +191,7 @@ def unknown_labels() -> AnyPanel:
     about = _about(
         "unknown_labels", "Labels without a prediction", "Labels whose prediction has not come, per hour.", UNITS.count
     )
-    return graph(about, pipeline.UNKNOWN_LABELS, at_least=0, link=TO_MODEL_OF_LABEL)
+    return graph(about, pipeline.UNKNOWN_LABELS, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def insert_times() -> AnyPanel:
@@ -214,7 +214,7 @@ def retries() -> AnyPanel:
         "By processor: Kafka or ClickHouse was busy or away. Nothing is dropped meanwhile.",
         UNITS.count,
     )
-    return graph(about, pipeline.RETRIES, at_least=0)
+    return graph(about, pipeline.RETRIES, counted=True, at_least=0)
 
 
 def watchdog() -> AnyPanel:

@@ -238,6 +238,7 @@ def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> Non
 
 def test_too_little_data_is_never_stable(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "fraud", "slice": "arm=b"}
+    assert {row[2] for row in ask(client, QUERIES["drift.psi"], chosen)} == {None}
     assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
     assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["insufficient"],)]
     by_slice = {row[0]: row[1] for row in ask(client, QUERIES["drift.slices"], {"model": "fraud"})}
@@ -246,7 +247,10 @@ def test_too_little_data_is_never_stable(client: Client) -> None:
 
 def test_traffic_errors_and_latency_against_the_promises(client: Client) -> None:
     chosen: dict[str, Value] = {"model": "fraud"}
-    assert {row[2] for row in ask(client, QUERIES["traffic.requests"], chosen)} == {REQUESTS / 60}
+    # Panes are an hour long: a rate is one, whatever the step.
+    for interval_s in (60, HOUR_S, 5 * HOUR_S):
+        rows = ask(client, QUERIES["traffic.requests"], chosen, interval_s=interval_s)
+        assert {round(row[2], 9) for row in rows} == {round(REQUESTS / 60, 9)}
     assert {row[1:] for row in ask(client, QUERIES["traffic.errors"], chosen)} == {(ERRORS / REQUESTS, 0.01)}
     slow = ask(client, QUERIES["traffic.slow"], chosen)
     assert all(row[1:] == pytest.approx((SLOW / REQUESTS, 0.05)) for row in slow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from warehouse.panels.query import table
-from warehouse.panels.words import MODEL, SLICE, VERSION, level_number
+from warehouse.panels.words import MODEL, SLICE, VERSION, level_number, window_seconds
 
 MODELS = table(
     "choices.models",
@@ -64,7 +64,7 @@ WINDOWS = table(
     FROM drift
     WHERE {MODEL} AND $__timeFilter(window_end)
     GROUP BY window
-    ORDER BY any(dateDiff('second', window_start, window_end)) DESC
+    ORDER BY {window_seconds()} DESC
     LIMIT 20
     """,
     "window:text",

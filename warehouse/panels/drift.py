@@ -6,7 +6,7 @@ several in one step of a panel the worst is shown.
 
 from __future__ import annotations
 
-from warehouse.panels.query import series, table
+from warehouse.panels.query import PanelQuery, series, table
 from warehouse.panels.words import FIELD, MODEL, SLICE, VERSION, WINDOW, known, level_number, level_word
 
 _RANGE = "$__timeFilter(window_end)"
@@ -17,21 +17,29 @@ SHOWN_FIELDS = 20
 """Lines and rows that a panel shows of a model's fields: more cannot be told apart. Tables hold all of them."""
 
 # Those that moved most in the range.
-_WORST = f"""SELECT field FROM latest_drift AS ranked WHERE {_MODEL}
-        GROUP BY field ORDER BY max(ranked.psi) DESC, field LIMIT {SHOWN_FIELDS}"""
+_WORST = f"""
+        SELECT field FROM latest_drift AS ranked WHERE {_MODEL} GROUP BY field
+        ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {SHOWN_FIELDS}
+    """
 
-PSI = series(
-    "drift.psi",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, field, max(given.psi) AS psi
-    FROM latest_drift AS given
-    WHERE {_MODEL} AND field IN ({_WORST})
-    GROUP BY time, field
-    ORDER BY time, field
-    """,
-    "field:text",
-    "psi",
-)
+
+def _psi_of(name: str, fields: str) -> PanelQuery:
+    return series(
+        name,
+        f"""
+        SELECT $__timeInterval(window_end) AS time, field, max(if(given.level = 'insufficient', NULL, given.psi)) AS psi
+        FROM latest_drift AS given
+        WHERE {_MODEL} AND field IN ({fields})
+        GROUP BY time, field
+        ORDER BY time, field
+        """,
+        "field:text",
+        "psi",
+    )
+
+
+PSI = _psi_of("drift.psi", _WORST)
+OUTPUTS_PSI = _psi_of("drift.outputs_psi", "'score', 'class'")
 
 PSI_LINES = series(
     "drift.psi_lines",
@@ -74,9 +82,12 @@ WORST_LEVEL = table(
     "level",
 )
 
+# Of little data a PSI is large by chance.
+_CLEAREST = "ORDER BY last.2 = 'insufficient', isNaN(last.3), last.3 DESC, field"
+
 WORST_PSI = table(
     "drift.worst_psi",
-    f"SELECT {known('last.3')} AS psi, field FROM ({_LAST}) ORDER BY isNaN(last.3), last.3 DESC, field LIMIT 1",
+    f"SELECT {known('last.3')} AS psi, field FROM ({_LAST}) {_CLEAREST} LIMIT 1",
     "psi",
     "field:text",
 )

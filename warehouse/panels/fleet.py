@@ -6,36 +6,49 @@ What holds at the end of the range is read from its last day: a verdict that is 
 from __future__ import annotations
 
 from warehouse.panels.query import PanelQuery, series, table
-from warehouse.panels.words import known, level_number, level_word
+from warehouse.panels.words import PER_MINUTE, known, level_number, level_word, window_seconds
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
 
-# The last verdict of each field in the longest window, which is what a level is about until a shorter one disagrees.
-_LAST = f"""
-    SELECT model, version, field, argMax((held.1, held.2, held.3), held.4) AS last
+# When the last window of each length ended, read from the one rate that every window has once.
+_ENDS = f"""
+    SELECT model, version, window, max(window_end) AS last_end
+    FROM rates
+    WHERE slice = 'all' AND field = '' AND kind = 'error' AND {_LAST_DAY}
+    GROUP BY model, version, window
+"""
+# Of a day of verdicts on all fields of all models one hour's is wanted; the first condition is the quick one.
+_LAST_WINDOWS = f"""{_LAST_DAY} AND window_end IN (SELECT last_end FROM ({_ENDS}))
+    AND (model, version, window, window_end) IN ({_ENDS})"""
+
+
+def _by_model(psi: str = "nan") -> str:
+    """Select per model `number`, that of its worst level, and `worst`: the field that has it, and its PSI.
+
+    A field's level is that of its last verdict in the longest window, which holds until a shorter one disagrees. PSI is
+    read only where it is wanted, because the table has a row per field and hour of all models; else it is -1.
+    """
+    return f"""
+    SELECT model, max(last.1) AS number, argMax((field, last.2), last) AS worst
     FROM
     (
-        SELECT
-            model, version, field, window,
-            argMax(
-                ({level_number()}, psi, completeness, dateDiff('second', window_start, window_end)), (window_end, pos)
-            ) AS held
-        FROM drift
-        WHERE slice = 'all' AND {_LAST_DAY}
-        GROUP BY model, version, field, window
+        SELECT model, version, field, argMax(held, {window_seconds()}) AS last
+        FROM
+        (
+            SELECT
+                model, version, field, window,
+                argMax(({level_number()}, ifNotFinite({psi}, -1)), pos) AS held
+            FROM drift
+            WHERE slice = 'all' AND {_LAST_WINDOWS}
+            GROUP BY model, version, field, window
+        )
+        GROUP BY model, version, field
     )
-    GROUP BY model, version, field
-"""
-_BY_MODEL = f"""
-    SELECT
-        model,
-        max(last.1) AS number,
-        argMax((field, last.2), (last.1, if(isNaN(last.2), -1, last.2))) AS worst,
-        min(last.3) AS completeness
-    FROM ({_LAST})
     GROUP BY model
-"""
+    """
+
+
 _KNOWN_MODELS = "SELECT DISTINCT model FROM contracts UNION DISTINCT SELECT DISTINCT model FROM progress"
 
 # Silent is a model that is not asked for an hour, and for longer than it was within the range.
@@ -53,7 +66,7 @@ _TRAFFIC_OF = f"""
 
 
 def _count_of(name: str, number: int) -> str:
-    return f"SELECT countIf(number = {number}) AS {name} FROM ({_BY_MODEL})"
+    return f"SELECT countIf(number = {number}) AS {name} FROM ({_by_model()})"
 
 
 MODELS = table(
@@ -77,9 +90,9 @@ SILENT = table(
 WORST_PSI = table(
     "fleet.worst_psi",
     f"""
-    SELECT {known("worst.2")} AS psi, concat(model, ': ', worst.1) AS what
-    FROM ({_BY_MODEL})
-    ORDER BY isNaN(worst.2), worst.2 DESC, model
+    SELECT nullIf(worst.2, -1) AS psi, concat(model, ': ', worst.1) AS what
+    FROM ({_by_model("drift.psi")})
+    ORDER BY worst.2 DESC, model
     LIMIT 1
     """,
     "psi",
@@ -96,22 +109,34 @@ LEVELS_NOW = table(
         {level_word("measured.number")} AS performance,
         if(traffic.state = '', 'silent', traffic.state) AS traffic,
         drift.worst.1 AS "worst field",
-        {known("drift.worst.2")} AS "its psi",
+        if(drift.number = 0, NULL, nullIf(drift.worst.2, -1)) AS "its psi",
         traffic.asked AS requests,
         {known("traffic.failed / traffic.asked")} AS errors,
         {known("traffic.slow / traffic.timed")} AS slow,
-        if(drift.number = 0, NULL, drift.completeness) AS completeness,
+        if(read.model = '', NULL, read.completeness) AS completeness,
         if(empty(traffic.busy), NULL, greatest(0, traffic.silent_s)) AS "last request"
     FROM ({_KNOWN_MODELS}) AS known
-    LEFT JOIN ({_BY_MODEL}) AS drift ON known.model = drift.model
+    LEFT JOIN ({_by_model("drift.psi")}) AS drift ON known.model = drift.model
+    LEFT JOIN
+    (
+        SELECT model, min(last) AS completeness
+        FROM
+        (
+            SELECT model, version, window, argMax(completeness, (window_end, pos)) AS last
+            FROM rates
+            WHERE slice = 'all' AND field = '' AND kind = 'error' AND {_LAST_DAY}
+            GROUP BY model, version, window
+        )
+        GROUP BY model
+    ) AS read ON known.model = read.model
     LEFT JOIN
     (
         SELECT model, max(number) AS number
         FROM
         (
-            SELECT model, version, field, kind, window, argMax({level_number()}, (window_end, pos)) AS number
+            SELECT model, version, field, kind, window, argMax({level_number()}, pos) AS number
             FROM rates
-            WHERE slice = 'all' AND {_LAST_DAY}
+            WHERE slice = 'all' AND {_LAST_WINDOWS}
             GROUP BY model, version, field, kind, window
         )
         GROUP BY model
@@ -188,7 +213,7 @@ def _traffic(name: str, number: str, column: str) -> PanelQuery:
     )
 
 
-REQUESTS = _traffic("requests", "sum(pane.n) / $__interval_s * 60", "requests")
+REQUESTS = _traffic("requests", PER_MINUTE, "requests")
 ERRORS = _traffic("errors", known("sum(pane.errors) / sum(pane.n)"), "errors")
 SLOW = _traffic("slow", known("sum(pane.slow) / sum(pane.timed)"), "slow")
 

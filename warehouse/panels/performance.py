@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from warehouse.panels.query import HOUR_S, series, table
-from warehouse.panels.words import MODEL, SLICE, VERSION, known
+from warehouse.panels.words import MODEL, SLICE, VERSION, known, window_seconds
 
 _RANGE = "$__timeFilter(window_end)"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
 
 # Performance has windows that do not overlap, of lengths of its own: the day where there is one, else the shortest.
 _WINDOW = f"""window = (
-        SELECT argMin(window, (window != '1d', dateDiff('second', window_start, window_end)))
+        SELECT argMin(window, (window != '1d', {window_seconds()}))
         FROM performance WHERE {_VERSION}
     )"""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from warehouse.panels.query import series, table
-from warehouse.panels.words import MODEL, SLICE, VERSION, WINDOW, known
+from warehouse.panels.words import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, known, window_seconds
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"
@@ -21,7 +21,7 @@ def _promise(key: str) -> str:
 REQUESTS = series(
     "traffic.requests",
     f"""
-    SELECT $__timeInterval(pane_start) AS time, version, sum(pane.n) / $__interval_s * 60 AS requests
+    SELECT $__timeInterval(pane_start) AS time, version, {PER_MINUTE} AS requests
     FROM all_volume AS pane
     WHERE {_MODEL}
     GROUP BY time, version
@@ -98,7 +98,7 @@ LATENCY = series(
     FROM latest_distances AS given
     WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {_LAST_LATENCY} AND $__timeFilter(window_end)
         AND window = (
-            SELECT argMin(window, dateDiff('second', window_start, window_end)) FROM distances
+            SELECT argMin(window, {window_seconds()}) FROM distances
             WHERE {MODEL} AND {VERSION} AND {_LAST_LATENCY} AND $__timeFilter(window_end)
         )
     GROUP BY time

@@ -46,3 +46,14 @@ WINDOW = chosen("window")
 def known(number: str) -> str:
     """A number, or NULL where it is NaN or infinite, which panels show as unknown."""
     return f"if(isFinite({number}), {number}, NULL)"
+
+
+PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
+"""Predictions per minute of the panes in a step, over the time that they cover: a step may be shorter than a pane, or
+hold one more than the next."""
+
+
+def window_seconds(window: str = "window") -> str:
+    """The length of a window in seconds, read from its name (`15m`, `1d`): the shortest column that tells it."""
+    units = "['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 0"
+    return f"toUInt32OrZero(substring({window}, 1, length({window}) - 1)) * transform(right({window}, 1), {units})"
