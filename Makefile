@@ -42,15 +42,17 @@ bench: sync ## Measure rates, memory and latency; the figures of docs/performanc
 	$(RUN) python -m benchmarks
 
 .PHONY: generate
-generate: sync ## Write generated files anew: JSON Schemas, docs/tables.md, Grafana's alerting files
+generate: sync ## Write generated files anew: JSON Schemas, docs/tables.md, Grafana's dashboards and alerts
 	$(RUN) python -m barograph.schemas --write
 	$(RUN) python -m warehouse.describe
+	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
 
 .PHONY: check-generated
 check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m barograph.schemas --check
 	$(RUN) python -m warehouse.describe --check
+	$(RUN) python -m dashboards --check
 	$(RUN) python -m alerts --check
 
 .PHONY: compose-validator

@@ -281,6 +281,11 @@ def without_comments(sql: str) -> str:
     return "".join(blanked)
 
 
+def quoted_texts(sql: str) -> list[str]:
+    """List what stands in quotes, with its quotes."""
+    return [sql[start:end] for start, end, kind in _regions(sql) if kind == "quoted"]
+
+
 def macros_of(sql: str) -> list[str]:
     """List the macros that a query names outside comments and quotes, without `$__`, in their order."""
     sql = without_comments(sql)

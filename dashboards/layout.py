@@ -1,0 +1,61 @@
+"""Where panels stand: rows one under another, each filled from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.models.dashboard import GridPos
+
+from dashboards.panels import AnyPanel
+
+WIDTH = 24
+"""Columns of Grafana's grid."""
+
+_FIRST_ROW_ID = 1001
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A panel and its size on the grid."""
+
+    panel: AnyPanel
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A titled row; details are in folded ones, whose queries wait until somebody opens them."""
+
+    title: str
+    panels: tuple[Placed, ...]
+    folded: bool = False
+
+
+def place(page: build.Dashboard, rows: Sequence[Row]) -> None:
+    """Put rows on a page, from the top down."""
+    top = 0
+    for number, row in enumerate(rows):
+        header = (
+            build.Row(row.title)
+            .id(_FIRST_ROW_ID + number)
+            .collapsed(row.folded)
+            .grid_pos(GridPos(h=1, w=WIDTH, x=0, y=top))
+        )
+        top += 1
+        x, y, height = 0, top, 0
+        for placed in row.panels:
+            if x + placed.width > WIDTH:
+                x, y, height = 0, y + height, 0
+            placed.panel.grid_pos(GridPos(h=placed.height, w=placed.width, x=x, y=y))
+            x, height = x + placed.width, max(height, placed.height)
+            if row.folded:
+                header.with_panel(placed.panel)
+        page.with_row(header)
+        if not row.folded:
+            # A folded row takes one line of the grid: Grafana moves what is under it when it is opened.
+            top = y + height
+            for placed in row.panels:
+                page.with_panel(placed.panel)

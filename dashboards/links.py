@@ -1,0 +1,77 @@
+"""Links between pages: they carry the time range and what is chosen, down to the detail and up again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import DashboardLink as Built
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType
+
+from dashboards.identities import DASHBOARDS
+
+TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "pipeline": "Pipeline"}
+
+
+@dataclass(frozen=True, slots=True)
+class DataLink:
+    """A link from a point, a row or a number to another page.
+
+    `chosen` maps a variable of that page to what it is set to: a name of this page's variable (`$model`), or of a
+    column (`model`) or label (`label:field`) of what was clicked.
+    """
+
+    page: str
+    title: str
+    chosen: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """The URL, in Grafana's variables."""
+        parts = ["${__url_time_range}", "${datasource:queryparam}"]
+        for variable, source in self.chosen.items():
+            if source == f"${variable}":
+                parts.append(f"${{{variable}:queryparam}}")
+            elif source.startswith("label:"):
+                parts.append(f"var-{variable}=${{__field.labels.{source[6:]}:percentencode}}")
+            else:
+                parts.append(f"var-{variable}=${{__data.fields.{_path(source)}:percentencode}}")
+        return f"/d/{DASHBOARDS[self.page]}?" + "&".join(parts)
+
+    def built(self) -> build.DashboardLink:
+        """The link as a panel holds it."""
+        return build.DashboardLink(self.title).type(DashboardLinkType.LINK).url(self.url).target_blank(False)
+
+
+def _path(column: str) -> str:
+    return column if column.isidentifier() else f'["{column}"]'
+
+
+def page_links(page: str) -> list[Builder[Built]]:
+    """The links at the top of a page to the other three."""
+    return [
+        build.DashboardLink(title)
+        .type(DashboardLinkType.LINK)
+        .url(f"/d/{DASHBOARDS[other]}")
+        .icon("dashboard")
+        .include_vars(True)
+        .keep_time(True)
+        .target_blank(False)
+        for other, title in TITLES.items()
+        if other != page
+    ]
+
+
+def _down(page: str, title: str, *carried: str, **chosen: str) -> DataLink:
+    return DataLink(page, title, {name: f"${name}" for name in carried} | chosen)
+
+
+TO_MODEL = _down("model", "Open the model", model="model")
+TO_MODEL_OF_LABEL = _down("model", "Open the model", model="label:model")
+TO_VERSION = _down("model", "Open this version", model="model", version="version")
+TO_FIELD = _down("field", "Open the field", "model", "version", "slice", "window", field="field")
+TO_FIELD_OF_LABEL = _down("field", "Open the field", "model", "version", "slice", "window", field="label:field")
+TO_SLICE = _down("model", "Show this slice", "model", "version", "window", slice="slice")
+TO_FIELD_OF_SLICE = _down("field", "Show this slice", "model", "version", "field", "window", slice="slice")
+TO_PIPELINE = _down("pipeline", "Open the pipeline", "model")

@@ -1,0 +1,283 @@
+"""The kinds of panels that the pages are made of, each with our look. There are seven, and no others.
+
+Panels hold no transformations, and override nothing but colours and units of single series and columns: so that what a
+page shows is in its queries, and whatever reads the JSON can draw it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from barograph.contract import format_duration
+from grafana_foundation_sdk.builders import (
+    barchart,
+    common,
+    heatmap,
+    stat,
+    statetimeline,
+    table,
+    text,
+    timeseries,
+)
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders.heatmap import HeatmapColorOptions, YAxisConfig
+from grafana_foundation_sdk.models import common as kinds
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
+from grafana_foundation_sdk.models.text import TextMode
+
+from dashboards import style
+from dashboards.identities import PANELS
+from dashboards.links import DataLink
+from dashboards.query import DATASOURCE, Query
+from dashboards.style import STYLE
+from warehouse.panels import PanelQuery
+
+PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "text")
+
+AnyPanel = (
+    timeseries.Panel | stat.Panel | table.Panel | statetimeline.Panel | heatmap.Panel | barchart.Panel | text.Panel
+)
+PanelT = TypeVar(
+    "PanelT",
+    timeseries.Panel,
+    stat.Panel,
+    table.Panel,
+    statetimeline.Panel,
+    heatmap.Panel,
+    barchart.Panel,
+    text.Panel,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What every panel has: where it stands in `identities.PANELS`, its title, how to read it, its unit."""
+
+    page: str
+    key: str
+    title: str
+    description: str
+    unit: str = STYLE.units.plain
+
+    @property
+    def id(self) -> int:
+        """The panel's number on its page."""
+        return PANELS[self.page][self.key]
+
+
+def graph(
+    about: About,
+    *queries: PanelQuery,
+    stacked: bool = False,
+    counted: bool = False,
+    at_least: float | None = None,
+    link: DataLink | None = None,
+    units: Mapping[str, str] | None = None,
+) -> timeseries.Panel:
+    """Lines over time; `stacked` areas where parts make a whole, bars where things are `counted`.
+
+    What is not known is a hole in the line, never a line across it.
+    """
+    panel = (
+        _asked(timeseries.Panel(), about, queries)
+        .legend(_legend())
+        .tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING))
+        # The same colour for the same version or field, whatever else is drawn.
+        .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .draw_style(kinds.GraphDrawStyle.BARS if counted else kinds.GraphDrawStyle.LINE)
+        .line_width(1)
+        .fill_opacity(60 if counted else 30 if stacked else 0)
+        .show_points(kinds.VisibilityMode.AUTO)
+        .span_nulls(False)
+    )
+    if stacked or counted:
+        panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
+    if at_least is not None:
+        panel.min(at_least)
+    _colours(panel, queries)
+    _units(panel, units or {})
+    return _linked(panel, link)
+
+
+def figure(
+    about: About,
+    query: PanelQuery,
+    *,
+    level: bool = False,
+    bad_from: float | None = None,
+    bad_under: float | None = None,
+    link: DataLink | None = None,
+    decimals: int | None = None,
+) -> stat.Panel:
+    """One number, large, or a few; the texts of the row are its name.
+
+    Args:
+        about: what it is.
+        query: one row.
+        level: whether the number stands for a level, which is then shown as its word.
+        bad_from: from here on it is red.
+        bad_under: below it is red.
+        link: where a click leads.
+        decimals: digits after the point.
+    """
+    panel = (
+        _asked(stat.Panel(), about, (query,))
+        # The row itself and no reduction of it, so that a link can take its texts.
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(1).fields(""))
+        .graph_mode(kinds.BigValueGraphMode.NONE)
+        .color_mode(kinds.BigValueColorMode.BACKGROUND if level else kinds.BigValueColorMode.VALUE)
+        .text_mode(kinds.BigValueTextMode.VALUE_AND_NAME if len(query.columns) > 1 else kinds.BigValueTextMode.VALUE)
+        .justify_mode(kinds.BigValueJustifyMode.AUTO)
+        .orientation(kinds.VizOrientation.AUTO)
+        .no_value("unknown")
+        .thresholds(_steps(bad_from, bad_under))
+    )
+    if level:
+        panel.mappings([_numbered_levels()])
+    if decimals is not None:
+        panel.decimals(decimals)
+    return _linked(panel, link)
+
+
+def listing(
+    about: About, query: PanelQuery, *, link: DataLink | None = None, units: Mapping[str, str] | None = None
+) -> table.Panel:
+    """Rows as they are; words of levels and states are coloured wherever they stand."""
+    panel = (
+        _asked(table.Panel(), about, (query,))
+        .show_header(True)
+        .cell_options(kinds.TableColorTextCellOptions())
+        .align(kinds.FieldTextAlignment.AUTO)
+        .filterable(True)
+        .no_value("–")
+        .thresholds(_steps(None, None))
+        .mappings(
+            [
+                models.ValueMap(
+                    {word: models.ValueMappingResult(text=word, color=hue) for word, hue in STYLE.words().items()}
+                )
+            ]
+        )
+    )
+    _units(panel, units or {})
+    return _linked(panel, link)
+
+
+def levels(about: About, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
+    """Levels over time, a row for each: the word stands in the bar, so that colour is not all there is."""
+    panel = (
+        _asked(statetimeline.Panel(), about, (query,))
+        .merge_values(True)
+        .show_value(kinds.VisibilityMode.AUTO)
+        .align_value("left")  # type: ignore[arg-type]
+        .row_height(0.9)
+        .fill_opacity(70)
+        .line_width(0)
+        .legend(_legend())
+        .thresholds(_steps(None, None))
+        .mappings([_numbered_levels()])
+    )
+    return _linked(panel, link)
+
+
+def map_of_heat(about: About, query: PanelQuery) -> heatmap.Panel:
+    """Shares per cell over time: a row per cell, named so that their order is that of their names."""
+    return (
+        _asked(heatmap.Panel(), about, (query,))
+        .calculate(False)
+        .cell_gap(1)
+        .color(
+            HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Blues")
+            .steps(32)
+            .scale(HeatmapColorScale.EXPONENTIAL)
+            .exponent(0.5)
+            .fill(style.NOW)
+        )
+        .show_legend()
+        .y_axis(YAxisConfig().axis_placement(kinds.AxisPlacement.LEFT))
+    )
+
+
+def bars(about: About, query: PanelQuery) -> barchart.Panel:
+    """Numbers per name: the first column names the bars."""
+    panel = (
+        _asked(barchart.Panel(), about, (query,))
+        .x_field(query.columns[0].name)
+        .orientation(kinds.VizOrientation.VERTICAL)
+        .stacking(kinds.StackingMode.NONE)
+        .group_width(0.8)
+        .bar_width(0.95)
+        .show_value(kinds.VisibilityMode.NEVER)
+        .x_tick_label_rotation(-45)
+        .x_tick_label_max_length(24)
+        .fill_opacity(70)
+        .legend(_legend())
+        .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+    )
+    _colours(panel, (query,))
+    return panel
+
+
+def words(about: About, markdown: str) -> text.Panel:
+    """A note."""
+    return _asked(text.Panel(), about, ()).mode(TextMode.MARKDOWN).content(markdown.strip() + "\n")
+
+
+def _asked(panel: PanelT, about: About, queries: Sequence[PanelQuery]) -> PanelT:
+    panel.id(about.id).title(about.title).description(about.description).unit(about.unit)
+    if queries:
+        panel.datasource(DATASOURCE).interval(format_duration(max(query.grain_s for query in queries)))
+    for ref_id, query in zip("ABCDEF", queries, strict=False):
+        panel.with_target(Query(query, ref_id))
+    return panel
+
+
+def _legend() -> common.VizLegendOptions:
+    return (
+        common.VizLegendOptions()
+        .display_mode(kinds.LegendDisplayMode.LIST)
+        .placement(kinds.LegendPlacement.BOTTOM)
+        .show_legend(True)
+    )
+
+
+def _linked(panel: PanelT, link: DataLink | None) -> PanelT:
+    if link is not None:
+        panel.data_links([link.built()])
+    return panel
+
+
+def _colours(panel: timeseries.Panel | barchart.Panel, queries: Sequence[PanelQuery]) -> None:
+    for name in dict.fromkeys(name for query in queries for name in query.names):
+        if name in STYLE.series_colours:
+            fixed = {"mode": "fixed", "fixedColor": STYLE.series_colours[name]}
+            panel.override_by_name(name, [models.DynamicConfigValue("color", fixed)])
+
+
+def _units(panel: timeseries.Panel | table.Panel, units: Mapping[str, str]) -> None:
+    for name, unit in units.items():
+        panel.override_by_name(name, [models.DynamicConfigValue("unit", unit)])
+
+
+def _steps(bad_from: float | None, bad_under: float | None) -> build.ThresholdsConfig:
+    if bad_under is not None:
+        steps = [models.Threshold(None, style.MAJOR), models.Threshold(bad_under, style.TEXT)]
+    else:
+        steps = [models.Threshold(None, style.TEXT)]
+        if bad_from is not None:
+            steps.append(models.Threshold(bad_from, style.MAJOR))
+    return build.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _numbered_levels() -> models.ValueMap:
+    return models.ValueMap(
+        {
+            number: models.ValueMappingResult(text=word, color=colour)
+            for number, (word, colour) in STYLE.numbered_levels().items()
+        }
+    )

@@ -1,0 +1,371 @@
+"""Every query of every dashboard on the real engine, with Grafana's variables and macros written out.
+
+Variables are resolved as Grafana does it: page by page, from the left, each by its own query and the ones before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.httpclient import HttpClient
+
+from dashboards.macros import ALL, TimeRange, Value, expand
+from dashboards.pages import dashboards
+from dashboards.reading import Asked, asked_in
+from local.clickhouse import LocalClickHouse
+from sketches.bins import bin_labels
+from tests.support.warehouse import migrated
+from tests.support.watched import (
+    END,
+    END_S,
+    ERRORS,
+    HOUR_S,
+    LATE,
+    MOVED_S,
+    REQUESTS,
+    SLOW,
+    START_S,
+    Watched,
+    fill,
+    fill_pipeline,
+    watched,
+)
+from warehouse.client import Client
+from warehouse.panels import PanelQuery
+from warehouse.panels.every import every_query
+from warehouse.panels.words import LEVEL_NUMBERS
+
+pytestmark = pytest.mark.engine
+
+AWKWARD = """it's a "model" \\ of $model, ${version}, {{x}}, [[field]] $__interval -- /* 模型 модель \\'"""
+NAMES = {"binary": "fraud", "classes": "triage", "number": "demand", "awkward": AWKWARD}
+RANGE = TimeRange.between(END - timedelta(hours=47), END)
+PAGES = dashboards()
+QUERIES = every_query()
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Watched]:
+    return {key: watched("binary" if key == "awkward" else key, name) for key, name in NAMES.items()}
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse, models: dict[str, Watched]) -> Iterator[Client]:
+    with migrated(engine) as client:
+        for model in models.values():
+            fill(client, model)
+        fill_pipeline(client, NAMES["binary"])
+        yield client
+
+
+def choose(client: Client, page: str, **given: str) -> dict[str, Value]:
+    """What is chosen on a page that was opened with some variables given in its URL."""
+    chosen: dict[str, Value] = {}
+    for variable in PAGES[page]["templating"]["list"]:
+        name = variable["name"]
+        if variable["type"] == "datasource":
+            chosen[name] = "barograph"
+        elif name in given:
+            chosen[name] = given[name]
+        elif variable["includeAll"]:
+            chosen[name] = ALL
+        else:
+            first = client.rows(expand(variable["query"]["rawSql"], RANGE, chosen))
+            chosen[name] = first[0][0] if first else ""
+    return chosen
+
+
+def ask(
+    client: Client,
+    query: PanelQuery,
+    chosen: dict[str, Value],
+    *,
+    interval_s: int = HOUR_S,
+    time_range: TimeRange = RANGE,
+) -> list[tuple[Any, ...]]:
+    sql = expand(
+        query.sql, time_range, {"version": "1", "slice": "all", "window": "1d"} | chosen, interval_ms=interval_s * 1000
+    )
+    return client.rows(sql)
+
+
+def kind_of(engine_type: str) -> str:
+    bare = engine_type.removeprefix("LowCardinality(").removeprefix("Nullable(").rstrip(")")
+    if bare.startswith("DateTime"):
+        assert not engine_type.startswith("Nullable"), engine_type
+        return "time"
+    if bare.startswith("String"):
+        return "text"
+    assert bare.startswith(("UInt", "Int", "Float")), engine_type
+    return "number"
+
+
+def all_asked() -> list[Any]:
+    return [
+        pytest.param(page, asked, id=asked.where) for page, dashboard in PAGES.items() for asked in asked_in(dashboard)
+    ]
+
+
+def of(asked: Asked) -> PanelQuery:
+    return next(query for query in QUERIES.values() if asked.sql.split() == query.sql.split())
+
+
+@pytest.fixture(scope="module")
+def opened(client: Client) -> dict[tuple[str, str], dict[str, Value]]:
+    return {(page, name): choose(client, page, model=name) for page in PAGES for name in NAMES.values()}
+
+
+@pytest.fixture(scope="module")
+def driver(engine: LocalClickHouse, client: Client) -> Iterator[HttpClient]:
+    with clickhouse_connect.get_client(host=engine.host, port=engine.port, database=client.database) as driver:
+        yield driver
+
+
+@pytest.mark.parametrize(("page", "asked"), all_asked())
+def test_every_query_answers_in_its_shape(
+    driver: HttpClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, asked: Asked
+) -> None:
+    query = of(asked)
+    for name in NAMES.values():
+        sql = expand(asked.sql, RANGE, opened[page, name], interval_ms=query.grain_s * 1000)
+        answer = driver.query(sql)
+        rows = answer.result_rows
+        if rows:
+            types = [kind_of(each.name) for each in answer.column_types]
+            assert list(zip(answer.column_names, types, strict=True)) == list(query.columns), name
+        if query.format == 0:
+            times = [row[0] for row in rows]
+            assert times == sorted(times)
+            labels = [
+                tuple(row[i] for i, column in enumerate(query.columns) if column.kind != "number") for row in rows
+            ]
+            assert len(set(labels)) == len(labels), "two rows of one time and series: the plugin keeps one"
+            assert all(START_S - 86_400 <= time.timestamp() <= END_S for time in times)
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_every_query_shows_something_of_some_model(client: Client, models: dict[str, Watched], name: str) -> None:
+    found = (
+        row
+        for model in NAMES.values()
+        for version in ("2", "1")
+        for row in ask(client, QUERIES[name], {"model": model, "version": version, "field": "x"})
+    )
+    assert any(any(value is not None for value in row) for row in found)
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_no_query_fails_where_nothing_is_known(client: Client, name: str) -> None:
+    nobody: dict[str, Value] = {"model": "", "version": "", "slice": "", "window": "", "field": ""}
+    long_ago = TimeRange.between(datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 1, 2, tzinfo=UTC))
+    rows = ask(client, QUERIES[name], nobody, time_range=long_ago)
+    assert all(len(row) == len(QUERIES[name].columns) for row in rows)
+
+
+# ----------------------------------------------------------------------------------------------- what can be chosen
+
+
+def test_what_is_chosen_by_default(client: Client) -> None:
+    chosen = choose(client, "field", model=AWKWARD)
+    assert chosen == {
+        "datasource": "barograph", "model": AWKWARD, "version": "2", "slice": "all", "field": "x", "window": "1d",
+    }  # fmt: skip
+    assert [row[0] for row in ask(client, QUERIES["choices.models"], {})] == sorted(NAMES.values())
+    assert [row[0] for row in ask(client, QUERIES["choices.windows"], {"model": "fraud"})] == ["1d", "6h"]
+    assert [row[0] for row in ask(client, QUERIES["choices.slices"], {"model": "fraud"})] == ["all", "arm=a", "arm=b"]
+
+
+# ------------------------------------------------------------------------------------------------------------ fleet
+
+
+def test_the_fleet_has_every_model_with_its_levels(client: Client) -> None:
+    query = QUERIES["fleet.levels_now"]
+    rows = {row[0]: dict(zip(query.names, row, strict=True)) for row in ask(client, query, {})}
+    assert sorted(rows) == sorted(NAMES.values())
+    for row in rows.values():
+        assert (row["drift"], row["rates"], row["performance"], row["traffic"]) == (
+            "major",
+            "minor",
+            "stable",
+            "active",
+        )
+        assert (row["worst field"], row["its psi"]) == ("x", 0.35)
+        assert row["errors"] == pytest.approx(ERRORS / REQUESTS)
+        assert row["slow"] == pytest.approx(SLOW / REQUESTS)
+        assert row["requests"] == REQUESTS * (47 + 36)
+        assert row["last request"] == 0
+    assert ask(client, QUERIES["fleet.in_breach"], {}) == [(4,)]
+    assert ask(client, QUERIES["fleet.insufficient"], {}) == [(0,)]
+    assert ask(client, QUERIES["fleet.silent"], {}) == [(0,)]
+    assert ask(client, QUERIES["fleet.models"], {}) == [(4,)]
+
+
+def test_a_fleet_that_nobody_asks_is_silent_and_not_healthy(client: Client) -> None:
+    later = TimeRange.between(END + timedelta(hours=2), END + timedelta(hours=5))
+    assert ask(client, QUERIES["fleet.silent"], {}, time_range=later) == [(4,)]
+    much_later = TimeRange.between(END + timedelta(days=5), END + timedelta(days=6))
+    rows = ask(client, QUERIES["fleet.levels_now"], {}, time_range=much_later)
+    assert {row[1:5] for row in rows} == {("no verdict", "no verdict", "no verdict", "silent")}
+
+
+# ------------------------------------------------------------------------------------------------------------ model
+
+
+@pytest.mark.parametrize("name", NAMES.values())
+def test_psi_is_that_of_the_last_revision_with_its_lines(client: Client, name: str) -> None:
+    chosen: dict[str, Value] = {"model": name}
+    rows = ask(client, QUERIES["drift.psi"], chosen)
+    x = {row[0].timestamp(): row[2] for row in rows if row[1] == "x"}
+    assert x[END_S] == 0.35
+    assert x[MOVED_S] == 0.05
+    assert {row[2] for row in rows if row[1] != "x"} == {0.02}
+    assert {row[1:] for row in ask(client, QUERIES["drift.psi_lines"], chosen)} == {(0.1, 0.2)}
+    levels = {(row[0].timestamp(), row[1]): row[2] for row in ask(client, QUERIES["drift.levels"], chosen)}
+    assert levels[END_S, "x"] == LEVEL_NUMBERS["major"]
+    assert levels[MOVED_S, "x"] == LEVEL_NUMBERS["stable"]
+    assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["major"],)]
+    assert ask(client, QUERIES["drift.worst_psi"], chosen) == [(0.35, "x")]
+
+
+def test_a_step_of_several_windows_is_as_bad_as_the_worst(client: Client) -> None:
+    rows = ask(client, QUERIES["drift.levels"], {"model": "fraud"}, interval_s=24 * HOUR_S)
+    assert max(row[2] for row in rows if row[1] == "x") == LEVEL_NUMBERS["major"]
+
+
+def test_too_little_data_is_never_stable(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": "fraud", "slice": "arm=b"}
+    assert {row[2] for row in ask(client, QUERIES["drift.psi"], chosen)} == {None}
+    assert {row[2] for row in ask(client, QUERIES["drift.levels"], chosen)} == {LEVEL_NUMBERS["insufficient"]}
+    assert ask(client, QUERIES["drift.worst_level"], chosen) == [(LEVEL_NUMBERS["insufficient"],)]
+    by_slice = {row[0]: row[1] for row in ask(client, QUERIES["drift.slices"], {"model": "fraud"})}
+    assert by_slice == {"all": "major", "arm=a": "major", "arm=b": "insufficient"}
+
+
+def test_traffic_errors_and_latency_against_the_promises(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": "fraud"}
+    # Panes are an hour long: a rate is one, whatever the step.
+    for interval_s in (60, HOUR_S, 5 * HOUR_S):
+        rows = ask(client, QUERIES["traffic.requests"], chosen, interval_s=interval_s)
+        assert {round(row[2], 9) for row in rows} == {round(REQUESTS / 60, 9)}
+    assert {row[1:] for row in ask(client, QUERIES["traffic.errors"], chosen)} == {(ERRORS / REQUESTS, 0.01)}
+    slow = ask(client, QUERIES["traffic.slow"], chosen)
+    assert all(row[1:] == pytest.approx((SLOW / REQUESTS, 0.05)) for row in slow)
+    latency = ask(client, QUERIES["traffic.latency"], chosen)
+    assert {row[1:] for row in latency} == {(2.0, 4.0, 5.0, 100.0)}
+    assert ask(client, QUERIES["traffic.requests_now"], chosen) == [(REQUESTS * 47,)]
+
+
+def test_performance_and_what_is_expected_of_it(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": "triage"}
+    assert {row[1:] for row in ask(client, QUERIES["performance.measured"], chosen)} == {("accuracy", 0.7)}
+    assert {row[1:] for row in ask(client, QUERIES["performance.promises"], chosen)} == {("accuracy promised", 0.65)}
+    assert {row[1:] for row in ask(client, QUERIES["performance.cbpe"], chosen)} == {("accuracy", 0.69, 0.7)}
+    assert ask(client, QUERIES["performance.label_maturity"], chosen) == [("1 min", 0.1), ("2 h", 0.6), ("10 d", 1.0)]
+    assert {row[1] for row in ask(client, QUERIES["performance.label_coverage"], chosen)} == {0.4}
+
+
+def test_answers_by_class(client: Client) -> None:
+    rows = ask(client, QUERIES["distribution.class_shares"], {"model": "triage"})
+    last = {row[1]: row[2] for row in rows if row[0].timestamp() == END_S - HOUR_S}
+    assert list(last)[:2] == ["no", "null"]
+    assert sum(last.values()) == pytest.approx(1.0)
+    assert not ask(client, QUERIES["distribution.class_shares"], {"model": "demand"})
+
+
+# ------------------------------------------------------------------------------------------------------------ field
+
+
+@pytest.mark.parametrize(("model", "field"), [("fraud", "x"), ("fraud", "tokens"), (AWKWARD, "x"), ("triage", "class")])
+def test_the_last_window_against_training(client: Client, models: dict[str, Watched], model: str, field: str) -> None:
+    one = next(each for each in models.values() if each.name == model)
+    baseline = next(each for each in one.fields if each.name == field)
+    rows = ask(client, QUERIES["distribution.now"], {"model": model, "field": field})
+    trained = [cell / sum(baseline.slices["all"].cells) for cell in baseline.slices["all"].cells]
+    if baseline.kind == "numeric":
+        names = [*bin_labels(baseline.edges, integer=baseline.integer), "null"]
+    else:
+        names = [*baseline.categories, "other", "null"]
+    assert [row[0] for row in rows] == names
+    assert [row[1] for row in rows] == pytest.approx(trained)
+    # The last day of the field that moved holds its cells the other way round.
+    moved = field == one.fields[0].name
+    assert [row[2] for row in rows] == pytest.approx(trained[::-1] if moved else trained)
+    assert sum(row[2] for row in rows) == pytest.approx(1.0)
+
+
+def test_cells_over_time_are_in_their_order(client: Client, models: dict[str, Watched]) -> None:
+    rows = ask(client, QUERIES["distribution.heatmap"], {"model": "fraud", "field": "x"})
+    edges = models["binary"].fields[0].edges
+    names = [f"{i:03d} {name}" for i, name in enumerate([*bin_labels(edges, integer=False), "null"], 1)]
+    assert sorted({row[1] for row in rows}) == names
+    by_time: dict[float, float] = {}
+    for time, _, share in rows:
+        by_time[time.timestamp()] = by_time.get(time.timestamp(), 0.0) + share
+    assert len(by_time) == 47
+    assert all(total == pytest.approx(1.0) for total in by_time.values())
+
+
+def test_verdicts_with_their_intervals(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": AWKWARD, "field": "x"}
+    row = ask(client, QUERIES["drift.field_psi"], chosen)[-1]
+    assert row[1:] == pytest.approx((0.35, 0.34, 0.36, 0.1, 0.2))
+    assert ask(client, QUERIES["drift.field_psi_now"], chosen) == [pytest.approx((0.35, 0.34, 0.36))]
+    assert ask(client, QUERIES["drift.field_level"], chosen) == [(LEVEL_NUMBERS["major"],)]
+    newest = ask(client, QUERIES["drift.field_verdicts"], chosen)[0]
+    assert (newest[0].timestamp(), newest[1], newest[-1]) == (END_S, "major", 2)
+    assert ask(client, QUERIES["rates.categories"], chosen)[0][0::3] == ("never seen", 14)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("nulls", 0.04), ("unseen", 0.001)])
+def test_rates_with_what_training_held_and_their_lines(client: Client, name: str, rate: float) -> None:
+    chosen: dict[str, Value] = {"model": "fraud", "field": "x"}
+    for row in ask(client, QUERIES[f"rates.{name}"], chosen):
+        assert row[1:] == pytest.approx((rate, 0.001, 0.011, 0.051))
+    assert ask(client, QUERIES[f"rates.{name}_now"], chosen) == [pytest.approx((rate, 0.001))]
+
+
+# --------------------------------------------------------------------------------------------------------- pipeline
+
+
+def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
+    everything: dict[str, Value] = {"model": ALL}
+    one: dict[str, Value] = {"model": "fraud"}
+    assert ask(client, QUERIES["pipeline.dead_letters"], everything) == [(5,)]
+    assert ask(client, QUERIES["pipeline.dead_letters"], one) == [(5,)]
+    assert ask(client, QUERIES["pipeline.dead_letters"], {"model": "triage"}) == [(2,)]
+    assert ask(client, QUERIES["pipeline.late"], one) == [(LATE / REQUESTS,)]
+    assert ask(client, QUERIES["pipeline.completeness"], everything) == [(0.99,)]
+    assert ask(client, QUERIES["pipeline.duplicates"], one) == [(0.2,)]
+    assert len(ask(client, QUERIES["pipeline.sealed_age"], everything)) == len(NAMES)
+    assert len(ask(client, QUERIES["pipeline.sealed_age"], one)) == 1
+
+
+def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
+    assert ask(client, QUERIES["pipeline.silent"], {}) == [(1,)]
+    rows = {row[0]: row[1:3] for row in ask(client, QUERIES["pipeline.processors"], {})}
+    assert rows == {"monitor monitor-1": ("silent", 120), "sketcher sketcher-1": ("reports", 0)}
+    assert ask(client, QUERIES["pipeline.lag_now"], {}) == [(10,)]
+    assert {row[2] for row in ask(client, QUERIES["pipeline.watchdog"], {}, interval_s=10)} == {7}
+    assert {row[2] for row in ask(client, QUERIES["pipeline.insert_times"], {}, interval_s=60)} == {0.25}
+    tried = ask(client, QUERIES["pipeline.retries"], {}, interval_s=3600)
+    assert sum(row[2] for row in tried if row[1].startswith("sketcher")) >= 1
+
+
+# ------------------------------------------------------------------------------------------------------ annotations
+
+
+def test_deployments_and_baselines_are_marked(client: Client) -> None:
+    chosen: dict[str, Value] = {"model": AWKWARD}
+    # Version 1 began before the range.
+    assert [row[1:] for row in ask(client, QUERIES["events.deployments"], chosen)] == [
+        (f"{AWKWARD}: version 2", "deployment")
+    ]
+    marked = ask(client, QUERIES["events.baselines"], chosen)
+    assert [(row[0].timestamp(), row[1]) for row in marked] == [
+        (END_S - 3 * HOUR_S, f"{AWKWARD}: new baseline of 2 – retrained")
+    ]
+    assert len(ask(client, QUERIES["events.all_deployments"], {})) == len(NAMES)

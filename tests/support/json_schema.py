@@ -1,0 +1,69 @@
+"""JSON Schema, as far as the schemas that tests hold values to use it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+
+def faults(
+    value: Any, schema: dict[str, Any], where: str = "", definitions: dict[str, dict[str, Any]] | None = None
+) -> list[str]:
+    """Name what a schema does not allow in a value; empty where it fits.
+
+    Args:
+        value: plain JSON values.
+        schema: a schema; of a whole one its `definitions` are known by itself.
+        where: what the messages call the value.
+        definitions: what `$ref` may name.
+    """
+    definitions = schema.get("definitions", {}) if definitions is None else definitions
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].removeprefix("#/definitions/")]
+    names = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+    if "anyOf" in schema and all(faults(value, option, where, definitions) for option in schema["anyOf"]):
+        return [f"{where}: fits no option"]
+    found: list[str] = []
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = any(
+        number and (kind == "number" or isinstance(value, int))
+        if kind in ("number", "integer")
+        else isinstance(value, names[kind])
+        for kind in kinds
+    )
+    if kinds and not fits:
+        return [f"{where}: is no {kinds}"]
+    if ("enum" in schema and value not in schema["enum"]) or ("const" in schema and value != schema["const"]):
+        found.append(f"{where}: is another value")
+    if number:
+        low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+        if (
+            (low is not None and value < low)
+            or (above is not None and value <= above)
+            or (high is not None and value > high)
+        ):
+            found.append(f"{where}: is out of range")
+    if isinstance(value, str):
+        short, long = schema.get("minLength", 0), schema.get("maxLength", 10**9)
+        if not short <= len(value) <= long or not re.search(schema.get("pattern", ""), value):
+            found.append(f"{where}: is no such text")
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9):
+            found.append(f"{where}: has a wrong length")
+        if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) < len(value):
+            found.append(f"{where}: repeats itself")
+        for position, item in enumerate(value):
+            found += faults(item, schema.get("items", {}), f"{where}[{position}]", definitions)
+    if isinstance(value, dict):
+        found += [f"{where}: {key} is missing" for key in schema.get("required", []) if key not in value]
+        for key, member in value.items():
+            found += faults(key, schema.get("propertyNames", {}), f"{where} key")
+            inner = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
+            if inner is False:
+                found.append(f"{where}: {key} is not known")
+            else:
+                found += faults(member, inner, f"{where}.{key}", definitions)
+    return found

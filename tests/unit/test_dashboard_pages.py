@@ -1,0 +1,132 @@
+"""The generated dashboards: as the code has them, of Grafana's types, and with what the SDK would get wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards import style
+from dashboards.__main__ import main
+from dashboards.identities import DASHBOARDS, PANELS
+from dashboards.lint import lint
+from dashboards.pages import FOLDER, dashboards, files
+from dashboards.panels import PANEL_TYPES
+from dashboards.reading import asked_in, panels_of
+from tests.support.json_schema import faults
+from warehouse.panels.every import every_query
+from warehouse.panels.words import LEVELS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = dashboards()
+SCHEMA: dict[str, Any] = json.loads(
+    (ROOT / "tests" / "golden" / f"grafana-{style.GRAFANA_VERSION}.schema.json").read_text("utf-8")
+)
+
+
+def test_the_checked_in_files_are_as_the_code_has_them() -> None:
+    assert main(["--check"]) == 0
+    assert {path.name for path in FOLDER.iterdir()} == {f"{uid}.json" for uid in DASHBOARDS.values()}
+
+
+def test_a_stale_or_strange_file_is_found_and_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dashboards.pages.FOLDER", tmp_path)
+    monkeypatch.setattr("dashboards.__main__.FOLDER", tmp_path)
+    assert main(["--write"]) == 0
+    assert main(["--check"]) == 0
+    (tmp_path / "barograph-fleet.json").write_text("{}")
+    (tmp_path / "old.json").write_text("{}")
+    assert main(["--check"]) == 1
+    said = capsys.readouterr().err
+    assert "barograph-fleet.json differs from the code; run python -m dashboards --write" in said
+    assert "old.json belongs to no page" in said
+    assert main(["--write"]) == 0
+    assert sorted(tmp_path.iterdir()) == sorted(files())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_of_grafanas_types(page: str) -> None:
+    assert faults(PAGES[page], SCHEMA["dashboard"], page) == []
+    for panel in panels_of(PAGES[page]):
+        types = SCHEMA["panels"][panel["type"].replace("-", "")]
+        where = f"{page}, {panel['title']}"
+        assert faults(panel["options"], types["options"], f"{where}, options") == []
+        custom = panel["fieldConfig"]["defaults"].get("custom", {})
+        assert faults(custom, types.get("custom", {}), f"{where}, custom") == []
+
+
+def test_what_is_not_of_grafanas_types_is_seen() -> None:
+    page = json.loads(json.dumps(PAGES["model"]))
+    page["timezones"] = "utc"
+    page["panels"][1]["gridPos"]["w"] = "wide"
+    page["templating"]["list"][0]["hide"] = 7
+    found = faults(page, SCHEMA["dashboard"], "page")
+    assert {fault.partition(":")[0] for fault in found} == {
+        "page.panels[1]", "page.templating.list[0].hide", "page",
+    }  # fmt: skip
+    table = next(panel for panel in panels_of(PAGES["fleet"]) if panel["type"] == "table")
+    assert faults(table["options"] | {"footer": {"show": False}}, SCHEMA["panels"]["table"]["options"], "table")
+
+
+def test_every_named_panel_is_on_its_page_and_no_other() -> None:
+    for page, dashboard in PAGES.items():
+        assert dashboard["uid"] == DASHBOARDS[page]
+        assert sorted(panel["id"] for panel in panels_of(dashboard)) == sorted(PANELS[page].values())
+        assert {panel["type"] for panel in panels_of(dashboard)} <= set(PANEL_TYPES)
+
+
+def test_the_rules_hold_of_all_pages_and_every_query_is_asked() -> None:
+    queries = every_query()
+    assert [str(finding) for finding in lint(PAGES.values(), queries.values())] == []
+    asked = {query.sql for dashboard in PAGES.values() for query in asked_in(dashboard)}
+    unasked = [name for name, query in queries.items() if query.sql.split() not in [sql.split() for sql in asked]]
+    assert unasked == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_query_carries_what_a_missing_member_would_make_something_else(page: str) -> None:
+    for panel in panels_of(PAGES[page]):
+        for target in panel.get("targets", []):
+            assert target["datasource"] == {"type": style.PLUGIN, "uid": "${datasource}"}
+            assert target["editorType"] == "sql"
+            assert target["format"] in (0, 1)
+            assert target["pluginVersion"] == style.PLUGIN_VERSION
+            assert target["meta"] == {"timezone": "UTC"}
+    assert PAGES[page]["schemaVersion"] == 42
+
+
+def test_links_and_annotations_are_in_sight() -> None:
+    # The SDK puts both into a menu of their own.
+    assert "inControlsMenu" not in json.dumps(PAGES)
+
+
+def test_levels_are_words_and_too_little_data_has_a_colour_of_its_own() -> None:
+    shown = style.STYLE.numbered_levels()
+    assert [word for word, _ in shown.values()] == ["no verdict", *LEVELS]
+    assert len({colour for _, colour in shown.values()}) == len(shown)
+    mapped = [
+        mapping["options"]
+        for dashboard in PAGES.values()
+        for panel in panels_of(dashboard)
+        if panel["type"] == "state-timeline"
+        for mapping in panel["fieldConfig"]["defaults"]["mappings"]
+    ]
+    assert mapped
+    assert all(options["2"] == {"text": "insufficient", "color": style.INSUFFICIENT} for options in mapped)
+
+
+def test_grafana_is_provisioned_with_the_generated_folder() -> None:
+    provider = yaml.safe_load((ROOT / "deploy" / "grafana" / "provider.yaml").read_text("utf-8"))["providers"][0]
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["grafana"]
+    mounts = dict(reversed(volume.removesuffix(":ro").rsplit(":", 1)) for volume in compose["volumes"])
+    assert (ROOT / mounts[provider["options"]["path"]]).resolve() == FOLDER
+    assert compose["image"] == f"grafana/grafana:{style.GRAFANA_VERSION}"
+    assert compose["environment"]["GF_PLUGINS_PREINSTALL_SYNC"] == f"{style.PLUGIN}@{style.PLUGIN_VERSION}"
+    source = yaml.safe_load((ROOT / "deploy" / "grafana" / "clickhouse.yaml").read_text("utf-8"))["datasources"][0]
+    default = next(each for each in PAGES["fleet"]["templating"]["list"] if each["name"] == "datasource")["current"]
+    assert (default["text"], default["value"]) == (source["name"], source["uid"])

@@ -1,0 +1,313 @@
+"""The pipeline itself: whether every event is read, counted and written, and how long that takes.
+
+Processors report by the clock of the wall, whatever the event times of what they read.
+"""
+
+from __future__ import annotations
+
+from warehouse.panels.query import HOUR_S, PanelQuery, series, table
+from warehouse.panels.words import chosen_or_all, known
+
+REPORTS_S = 10
+"""How often a processor reports."""
+GONE_S = 30
+"""A processor that has not reported for so long is gone, as the view `pipeline` says."""
+
+_REPORTS = "$__timeFilter(report.at)"
+_PROCESSOR = "concat(kind, ' ', instance)"
+_MODEL = chosen_or_all("model")
+# Up to the end of the range, and never in the future.
+_END = "least($__toTime, now('UTC'))"
+
+_LAST = f"""
+    SELECT
+        kind, instance,
+        argMax((at, lag, rate, retries, dead_letters, started_at, last_commit_at, host, events), at) AS last
+    FROM processors AS report
+    WHERE {_REPORTS}
+    GROUP BY kind, instance
+"""
+
+LAG_NOW = table(
+    "pipeline.lag_now",
+    f"SELECT sumIf(last.2, last.2 >= 0) AS lag FROM ({_LAST}) HAVING count() > 0",
+    "lag",
+    grain_s=REPORTS_S,
+)
+
+SILENT = table(
+    "pipeline.silent",
+    f"SELECT countIf(dateDiff('second', last.1, {_END}) > {GONE_S}) AS silent FROM ({_LAST}) HAVING count() > 0",
+    "silent",
+    grain_s=REPORTS_S,
+)
+
+PROCESSORS = table(
+    "pipeline.processors",
+    f"""
+    SELECT
+        {_PROCESSOR} AS processor,
+        if(silent_s > {GONE_S}, 'silent', 'reports') AS state,
+        dateDiff('second', last.1, {_END}) AS silent_s,
+        if(last.2 < 0, NULL, last.2) AS lag,
+        last.3 AS rate,
+        last.9 AS events,
+        last.4 AS retries,
+        last.5 AS "dead letters",
+        if(toUnixTimestamp64Milli(last.7) = 0, NULL, dateDiff('second', last.7, {_END})) AS "last commit",
+        last.6 AS "started at",
+        last.8 AS host
+    FROM ({_LAST})
+    ORDER BY silent_s DESC, processor
+    LIMIT 100
+    """,
+    "processor:text",
+    "state:text",
+    "silent_s",
+    "lag",
+    "rate",
+    "events",
+    "retries",
+    "dead letters",
+    "last commit",
+    "started at:time",
+    "host:text",
+    grain_s=REPORTS_S,
+)
+
+
+def _over_time(name: str, number: str, column: str, and_where: str = "1 = 1") -> PanelQuery:
+    return series(
+        f"pipeline.{name}",
+        f"""
+        SELECT $__timeInterval(report.at) AS time, {_PROCESSOR} AS processor, {number} AS {column}
+        FROM processors AS report
+        WHERE {_REPORTS} AND {and_where}
+        GROUP BY time, processor
+        ORDER BY time, processor
+        """,
+        "processor:text",
+        column,
+        grain_s=REPORTS_S,
+    )
+
+
+LAG = _over_time("lag", "max(report.lag)", "messages", "report.lag >= 0")
+RATE = _over_time("rate", "avg(report.rate)", "events")
+
+# Counters begin again with each start of a processor.
+RETRIES = series(
+    "pipeline.retries",
+    f"""
+    SELECT time, processor, sum(tried) AS retries
+    FROM
+    (
+        SELECT $__timeInterval(report.at) AS time, {_PROCESSOR} AS processor,
+            max(report.retries) - min(report.retries) AS tried
+        FROM processors AS report
+        WHERE {_REPORTS}
+        GROUP BY time, processor, started_at
+    )
+    GROUP BY time, processor
+    ORDER BY time, processor
+    """,
+    "processor:text",
+    "retries",
+    grain_s=REPORTS_S,
+)
+
+INSERT_TIMES = series(
+    "pipeline.insert_times",
+    f"""
+    SELECT $__timeInterval(at) AS time, concat(kind, ' ', instance, ': ', replaceOne(step, '_seconds', '')) AS what,
+        max(taken) AS seconds
+    FROM
+    (
+        SELECT at, kind, instance, arrayJoin(details) AS detail, detail.1 AS step, detail.2 AS taken
+        FROM processors AS report
+        WHERE {_REPORTS}
+    )
+    WHERE step IN ('commit_seconds', 'write_seconds', 'part_seconds')
+    GROUP BY time, what
+    ORDER BY time, what
+    """,
+    "what:text",
+    "seconds",
+    grain_s=REPORTS_S,
+)
+
+# What the watchdog of a processor looks at: it ends one that has not got on for 300 s.
+WATCHDOG = series(
+    "pipeline.watchdog",
+    f"""
+    SELECT $__timeInterval(report.at) AS time, {_PROCESSOR} AS processor,
+        max(dateDiff('second', greatest(report.last_commit_at, report.started_at), report.at)) AS seconds
+    FROM processors AS report
+    WHERE {_REPORTS}
+    GROUP BY time, processor
+    ORDER BY time, processor
+    """,
+    "processor:text",
+    "seconds",
+    grain_s=REPORTS_S,
+)
+
+SEALED_AGE = table(
+    "pipeline.sealed_age",
+    f"""
+    SELECT
+        model,
+        if(toUnixTimestamp64Milli(read.2) = 0, NULL, dateDiff('second', read.2, {_END})) AS "verdicts final up to, ago",
+        if(toUnixTimestamp64Milli(read.1) = 0, NULL, dateDiff('second', read.1, {_END})) AS "read up to, ago",
+        dateDiff('second', read.3, {_END}) AS "last progress, ago"
+    FROM
+    (
+        SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.pos) AS read
+        FROM progress AS state
+        WHERE {_MODEL}
+        GROUP BY model
+    )
+    ORDER BY 2 DESC, model
+    LIMIT 200
+    /* no range: each model has one row, its last */
+    """,
+    "model:text",
+    "verdicts final up to, ago",
+    "read up to, ago",
+    "last progress, ago",
+)
+
+_VERDICTS = f"FROM rates WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND $__timeFilter(window_end)"
+
+COMPLETENESS = table(
+    "pipeline.completeness",
+    f"SELECT {known('min(completeness)')} AS completeness {_VERDICTS} HAVING count() > 0",
+    "completeness",
+)
+
+COMPLETENESS_OVER_TIME = series(
+    "pipeline.completeness_over_time",
+    f"""
+    SELECT $__timeInterval(window_end) AS time, model, min(given.completeness) AS completeness
+    FROM rates AS given
+    WHERE {_MODEL} AND slice = 'all' AND kind = 'error' AND $__timeFilter(window_end)
+    GROUP BY time, model
+    ORDER BY time, model
+    """,
+    "model:text",
+    "completeness",
+)
+
+_PANES = f"FROM all_volume AS pane WHERE {_MODEL} AND slice = 'all' AND $__timeFilter(pane_start)"
+
+LATE = table("pipeline.late", f"SELECT {known('sum(pane.late) / sum(pane.n)')} AS late {_PANES}", "late")
+
+LATE_OVER_TIME = series(
+    "pipeline.late_over_time",
+    f"""
+    SELECT $__timeInterval(pane_start) AS time, model, sum(pane.late) AS late
+    {_PANES}
+    GROUP BY time, model
+    ORDER BY time, model
+    """,
+    "model:text",
+    "late",
+)
+
+# A dead letter of no known model has none: it is shown whatever model is chosen.
+_DEAD = f"FROM dead_letters AS dead WHERE (model = '' OR {_MODEL}) AND $__timeFilter(hour)"
+
+DEAD_LETTERS = table("pipeline.dead_letters", f"SELECT sum(dead.n) AS letters {_DEAD}", "letters", grain_s=HOUR_S)
+
+DEAD_REASONS = series(
+    "pipeline.dead_reasons",
+    f"""
+    SELECT $__timeInterval(hour) AS time, concat(topic, ': ', reason) AS why, sum(dead.n) AS letters
+    {_DEAD}
+    GROUP BY time, why
+    ORDER BY time, why
+    """,
+    "why:text",
+    "letters",
+    grain_s=HOUR_S,
+)
+
+# Raw events are read, so it is one hour: the last whole one of the range.
+DUPLICATES = table(
+    "pipeline.duplicates",
+    f"""
+    SELECT {known("sum(came.repeats) / sum(came.kept)")} AS duplicates
+    FROM duplicates AS came
+    WHERE {_MODEL} AND hour = toStartOfHour({_END}) - INTERVAL 1 HOUR
+    """,
+    "duplicates",
+    grain_s=HOUR_S,
+)
+
+DUPLICATES_OVER_TIME = series(
+    "pipeline.duplicates_over_time",
+    f"""
+    SELECT $__timeInterval(hour) AS time, model, sum(counted.n) AS duplicates
+    FROM label_counts AS counted
+    WHERE {_MODEL} AND kind = 'duplicates' AND $__timeFilter(hour)
+    GROUP BY time, model
+    ORDER BY time, model
+    """,
+    "model:text",
+    "duplicates",
+    grain_s=HOUR_S,
+)
+
+UNKNOWN_LABELS = series(
+    "pipeline.unknown_labels",
+    f"""
+    SELECT $__timeInterval(hour) AS time, model, sum(came.labels) AS labels
+    FROM unknown_labels AS came
+    WHERE {_MODEL} AND $__timeFilter(hour)
+    GROUP BY time, model
+    ORDER BY time, model
+    """,
+    "model:text",
+    "labels",
+    grain_s=HOUR_S,
+)
+
+LOSSES = table(
+    "pipeline.losses",
+    """
+    SELECT
+        source_partition AS partition, start_offset AS "first offset", offsets, reason,
+        from_time AS "from", to_time AS "to", recorded_at AS "recorded at"
+    FROM lost_ranges
+    WHERE to_time >= $__fromTime AND from_time <= $__toTime OR $__timeFilter(recorded_at)
+    ORDER BY recorded_at DESC
+    LIMIT 100
+    """,
+    "partition",
+    "first offset",
+    "offsets",
+    "reason:text",
+    "from:time",
+    "to:time",
+    "recorded at:time",
+)
+
+PRODUCER_GAPS = table(
+    "pipeline.producer_gaps",
+    f"""
+    SELECT
+        model, producer, lost, {known("lost_share")} AS share, received,
+        first_at AS "first heard", last_at AS "last heard"
+    FROM producer_gaps
+    WHERE {_MODEL} AND last_at >= $__fromTime AND first_at <= $__toTime
+    ORDER BY lost DESC, model, producer
+    LIMIT 100
+    """,
+    "model:text",
+    "producer:text",
+    "lost",
+    "share",
+    "received",
+    "first heard:time",
+    "last heard:time",
+)

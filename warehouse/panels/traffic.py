@@ -1,0 +1,130 @@
+"""Traffic, errors and latency: what serving systems asked of a model, how often it failed, how often it was slow."""
+
+from __future__ import annotations
+
+from warehouse.panels.query import series, table
+from warehouse.panels.words import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, known, window_seconds
+
+_RANGE = "$__timeFilter(pane_start)"
+_MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"
+_VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"
+
+# A number that the contract in force promises under `slo`, NULL where it promises none.
+_CONTRACT = f"(SELECT argMax(yaml, applied_at) FROM contracts WHERE {MODEL})"
+
+
+def _promise(key: str) -> str:
+    found = rf"extract({_CONTRACT}, '\\b{key}:\\s*([0-9.eE+-]+)')"
+    return f"toFloat64OrNull({found})"
+
+
+REQUESTS = series(
+    "traffic.requests",
+    f"""
+    SELECT $__timeInterval(pane_start) AS time, version, {PER_MINUTE} AS requests
+    FROM all_volume AS pane
+    WHERE {_MODEL}
+    GROUP BY time, version
+    ORDER BY time, version
+    """,
+    "version:text",
+    "requests",
+)
+
+REQUESTS_NOW = table(
+    "traffic.requests_now",
+    f"SELECT sum(pane.n) AS requests FROM all_volume AS pane WHERE {_VERSION}",
+    "requests",
+)
+
+ERRORS = series(
+    "traffic.errors",
+    f"""
+    SELECT
+        $__timeInterval(pane_start) AS time, {known("sum(pane.errors) / sum(pane.n)")} AS errors,
+        {_promise("error_rate")} AS promise
+    FROM all_volume AS pane
+    WHERE {_VERSION}
+    GROUP BY time
+    ORDER BY time
+    """,
+    "errors",
+    "promise",
+)
+
+ERRORS_NOW = table(
+    "traffic.errors_now",
+    f"SELECT {known('sum(pane.errors) / sum(pane.n)')} AS errors FROM all_volume AS pane WHERE {_VERSION}",
+    "errors",
+)
+
+ERROR_KINDS = series(
+    "traffic.error_kinds",
+    f"""
+    SELECT $__timeInterval(pane_start) AS time, kind, sum(failed.n) AS errors
+    FROM errors_by_kind AS failed
+    WHERE {_VERSION}
+    GROUP BY time, kind
+    ORDER BY time, kind
+    """,
+    "kind:text",
+    "errors",
+)
+
+SLOW = series(
+    "traffic.slow",
+    f"""
+    SELECT
+        $__timeInterval(pane_start) AS time, {known("sum(pane.slow) / sum(pane.timed)")} AS slow,
+        1 - {_promise("latency_share")} AS promise
+    FROM all_volume AS pane
+    WHERE {_VERSION}
+    GROUP BY time
+    ORDER BY time
+    """,
+    "slow",
+    "promise",
+)
+
+_LAST_LATENCY = "field = 'latency_ms'"
+
+LATENCY = series(
+    "traffic.latency",
+    f"""
+    SELECT
+        $__timeInterval(window_end) AS time,
+        max({known("given.p50")}) AS p50, max({known("given.p95")}) AS p95, max({known("given.p99")}) AS p99,
+        {_promise("latency_ms")} AS promise
+    FROM latest_distances AS given
+    WHERE {MODEL} AND {VERSION} AND slice = 'all' AND {_LAST_LATENCY} AND $__timeFilter(window_end)
+        AND window = (
+            SELECT argMin(window, {window_seconds()}) FROM distances
+            WHERE {MODEL} AND {VERSION} AND {_LAST_LATENCY} AND $__timeFilter(window_end)
+        )
+    GROUP BY time
+    ORDER BY time
+    """,
+    "p50",
+    "p95",
+    "p99",
+    "promise",
+)
+
+SCORE = series(
+    "traffic.score",
+    f"""
+    SELECT
+        $__timeInterval(window_end) AS time,
+        max({known("given.p05")}) AS p05, max({known("given.p25")}) AS p25, max({known("given.p50")}) AS p50,
+        max({known("given.p75")}) AS p75, max({known("given.p95")}) AS p95
+    FROM latest_distances AS given
+    WHERE {MODEL} AND {VERSION} AND slice = 'all' AND field = 'score' AND {WINDOW} AND $__timeFilter(window_end)
+    GROUP BY time
+    ORDER BY time
+    """,
+    "p05",
+    "p25",
+    "p50",
+    "p75",
+    "p95",
+)
