@@ -84,14 +84,15 @@ def read_changes(client: Client, rule: Rule, since: int, until: int, known: Know
     """
     span = Span(f"toUInt32({since})", f"toUInt32({until})")
     found = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
-    keys = np.array(found.column("key").to_pylist(), dtype=object)
+    coded = found.column("key").combine_chunks().dictionary_encode()
+    codes = coded.indices.to_numpy()
+    # Rows of one key together, each still in order of time.
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(coded.dictionary) + 1))
+    places = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(coded.dictionary.to_pylist())}
     at = found.column("at").to_numpy().astype(np.int64)
     numbers = [found.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
-    return {
-        key: Changes(at[mine], *(column[mine] for column in numbers))
-        for key in rule.signal.keys
-        for mine in [np.flatnonzero(keys == key)]
-    }
+    return {key: Changes(at[mine], *(column[mine] for column in numbers)) for key, mine in places.items()}
 
 
 def replay(rule: Rule, changes: dict[str, Changes], since: int, until: int) -> Replay:

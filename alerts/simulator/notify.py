@@ -140,9 +140,9 @@ class Dispatcher:
         """What is to be told now; groups that have nothing left to tell are forgotten."""
         told = []
         for key, group in list(self.groups.items()):
-            if group.due is None:
+            if group.due is None and group.members:
                 group.due = min(each.start for each in group.members) + group.where.group_wait_s
-            if now < group.due:
+            if group.due is None or now < group.due:
                 continue
             told += group.look(now)[0]
             group.due = now + group.where.group_interval_s
@@ -168,14 +168,19 @@ class Group:
 
     def run(self, until: int) -> list[Notification]:
         """Follow the group from its first alert on."""
+        coming = sorted(self.members.values(), key=lambda alert: alert.start, reverse=True)
+        self.members.clear()
         told: list[Notification] = []
-        at: int | None = min(each.start for each in self.members) + self.where.group_wait_s
+        at: int | None = coming[-1].start + self.where.group_wait_s
         muted = 0
         while at is not None and at <= until and muted <= MUTED_STEPS:
+            while coming and coming[-1].start <= at:
+                alert = coming.pop()
+                self.members[alert] = alert
             found, is_muted_now = self.look(at)
             told += found
             muted = muted + 1 if is_muted_now else 0
-            at = self._next(at)
+            at = self._next(at, coming[-1].start if coming else None)
         return told
 
     def firing(self, at: int) -> frozenset[Alert]:
@@ -190,22 +195,29 @@ class Group:
         is_new = bool(firing - self.sent or resolved)
         is_due = bool(firing) and self.sent_at is not None and at - self.sent_at >= self.where.repeat_s
         if not is_new and not is_due:
+            self._forget(at)
             return [], False
         if any(is_muted(self.settings.mute_timings[name], at) for name in self.where.mute):
             return [], True
         self.sent, self.sent_at = firing, at
         told = Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
+        self._forget(at)
         return [told], False
 
-    def _next(self, at: int) -> int | None:
-        """The next look at which there may be something to tell."""
-        members, firing = self.members.values(), self.firing(at)
+    def _forget(self, at: int) -> None:
+        """Drop what is over and was told, or need not be."""
+        for alert in [each for each in self.members.values() if _ended(each, at) and each not in self.sent]:
+            del self.members[alert]
+
+    def _next(self, at: int, start: int | None) -> int | None:
+        """The next look at which there may be something to tell; `start` is when the next alert begins."""
+        firing = self.firing(at)
         if not firing and not self.sent:
             # The group is gone; its next alert makes it anew.
-            later = [each.start for each in members if each.start > at]
-            return min(later) + self.where.group_wait_s if later else None
-        events = [each.start for each in members if each.start > at]
-        events += [each.end for each in members if each.end is not None and each.end > at]
+            return None if start is None else start + self.where.group_wait_s
+        events = [each.end for each in self.members.values() if each.end is not None and each.end > at]
+        if start is not None:
+            events.append(start)
         if self.sent_at is not None and firing:
             events.append(self.sent_at + self.where.repeat_s)
         if firing != self.sent:

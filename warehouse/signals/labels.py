@@ -95,7 +95,7 @@ def label_age(model: str, at_least_s: int, line: float = 1.0) -> Signal:
             f"FROM ({usual})"
         )
 
-    return Signal("", ("",), line, Facts(select, LABELS_REACH_S))
+    return Signal("", ("",), line, Facts(select, LABELS_REACH_S), has_versions=False)
 
 
 def _where(model: str, metrics: Sequence[str], window: str, span: Span) -> str:

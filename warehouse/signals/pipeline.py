@@ -22,4 +22,4 @@ def processor_age(kinds: Sequence[str], line: float) -> Signal:
             f"AND at <= toDateTime64({span.end}, 3)"
         )
 
-    return Signal("kind", tuple(kinds), line, Facts(select, REACH_S))
+    return Signal("kind", tuple(kinds), line, Facts(select, REACH_S), has_versions=False)

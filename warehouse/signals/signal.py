@@ -84,6 +84,8 @@ class Signal:
     """The window that decides; where `short` knows too little it decides alone."""
     below: bool = False
     """Whether less is worse."""
+    has_versions: bool = True
+    """Whether facts are of versions; else their `version` is empty, and the query is cheaper."""
 
     @property
     def reach_s(self) -> int:
@@ -147,7 +149,7 @@ def _held(signal: Signal, span: Span, known: Known, ticks: str) -> str:
     parts = _parts(signal)
     keys = f"[{', '.join(map(literal, signal.keys))}]"
     nothing = f"tuple(toUInt32(0), toUInt8({EMPTY}), 0., nan, nan, 0.)"
-    versions = "".join(f" UNION DISTINCT SELECT key, version FROM {name}" for name in parts)
+    versions = "".join(f" UNION DISTINCT SELECT key, version FROM {name}" for name in parts if signal.has_versions)
     joins = "".join(
         f"\nASOF LEFT JOIN {name} ON grid.key = {name}.key AND grid.version = {name}.version AND grid.at >= {name}.time"
         for name in parts

@@ -138,7 +138,7 @@ def verdict_age(model: str, window: WindowOf, line: float) -> Signal:
             f"tuple(toUInt8({SURE}), 0., nan, nan, 1.) AS verdict FROM ({judged} UNION ALL {reached})"
         )
 
-    return Signal("", ("",), line, Facts(select, LAG_REACH_S))
+    return Signal("", ("",), line, Facts(select, LAG_REACH_S), has_versions=False)
 
 
 def _where(model: str, window: WindowOf, span: Span) -> str:

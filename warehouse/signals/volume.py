@@ -46,7 +46,7 @@ def broken_share(model: str, kind: Literal["errors", "latency"], window_s: int, 
             f"FROM ({sums}) WHERE end > {span.start}"
         )
 
-    return Signal("", ("",), line, Facts(select, pane.stale_s(pane.pane_s)))
+    return Signal("", ("",), line, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
 
 
 def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signal:
@@ -92,7 +92,7 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
         )
 
     # A pipeline that stands still has its own alert; what was known of traffic holds until then.
-    return Signal("", ("",), line, Facts(select, pane.stale_s(pane.pane_s)))
+    return Signal("", ("",), line, Facts(select, pane.stale_s(pane.pane_s)), has_versions=False)
 
 
 def _where(model: str, span: Span) -> str:
