@@ -29,6 +29,9 @@ CONFIG_VARIABLE = "BAROGRAPH_CONFIG"
 Server = Literal["kafka", "clickhouse"]
 BOTH: tuple[Server, ...] = ("kafka", "clickhouse")
 
+LONGEST_POLL_S = 10.0
+"""Commands promise that processors take up within it what was applied; another baseline holds a minute later."""
+
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY"})
 """Variables that are no settings of this module: the file itself, the local stack's folders, the publisher's key."""
 
@@ -100,6 +103,7 @@ PACES: dict[str, Callable[[float], float]] = {
     "write_s": float,
     "revise_s": float,
     "score_s": float,
+    "registry_poll_s": float,
     "report_s": float,
 }
 """Members of `ProcessorSettings` that the section `processors` sets, and their types."""
@@ -198,6 +202,13 @@ def _seconds(value: object) -> float:
     return number
 
 
+def _poll_seconds(value: object) -> float:
+    number = _seconds(value)
+    if number > LONGEST_POLL_S:
+        raise ValueError(f"a number of seconds up to {LONGEST_POLL_S:g}")
+    return number
+
+
 def _flag(value: object) -> bool:
     known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
     if not isinstance(value, bool | str) or value not in known:
@@ -279,6 +290,7 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "processors.write_s": _seconds,
     "processors.revise_s": _seconds,
     "processors.score_s": _seconds,
+    "processors.registry_poll_s": _poll_seconds,
     "processors.report_s": _seconds,
 }
 """Every key of a file, sections written with a dot, and what reads its value; `kafka` holds any property."""

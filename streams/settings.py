@@ -36,6 +36,7 @@ class ProcessorSettings:
     score_s: float = 60.0
     """The scorer looks for new predictions and labels this often."""
     registry_poll_s: float = 10.0
+    """Contracts and baselines are looked at this often."""
     report_s: float = 10.0
     session_timeout_s: float = 45.0
     transaction_timeout_s: float = 60.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.demo.flights import MODEL
+from cli.demo.flights import MODEL, WEEK
 from warehouse.client import Client
 from warehouse.status import processors
 
-STAGES = ("published", "sketched", "recorded", "judged")
+STAGES = ("published", "sketched", "recorded", "judged", "scored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class StageCount:
     """One stage."""
 
     done: int
-    """Events that are through it."""
+    """Events that are through it; of the scorer labels alone."""
     rate: float | None = None
     """Events per second, as its processor reports; None where nobody does."""
     lag: int | None = None
@@ -31,13 +31,18 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         published: events that Kafka has acknowledged, as the publisher counts them.
     """
     reports = {row.kind: row for row in processors(client)}
-    recorded, judged, sketched = client.rows(
+    recorded, judged, sketched, scored = client.rows(
         "SELECT (SELECT count() FROM predictions) + (SELECT count() FROM labels), "
-        "(SELECT sum(n) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' AND sealed), "
+        # Until when everything that follows from sealed panes is written is known from `progress` alone.
+        "(SELECT sum(n) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' "
+        "AND pane_start < (SELECT max(sealed_until) FROM progress FINAL WHERE model = {model:String})), "
         # Each process counts from its own start.
         "(SELECT sum(most) FROM (SELECT max(events) AS most FROM processors WHERE kind = 'sketcher' "
-        "GROUP BY instance, started_at))",
-        {"model": MODEL},
+        "GROUP BY instance, started_at)), "
+        # The scorer measures its longest windows last.
+        "(SELECT sum(n) FROM latest_performance WHERE model = {model:String} AND slice = 'all' AND metric = 'auc' "
+        "AND window = {window:String})",
+        {"model": MODEL, "window": WEEK.name},
     )[0]
 
     def count(kind: str, done: int) -> StageCount:
@@ -50,4 +55,6 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
         "sketched": count("sketcher", max(int(sketched), int(judged))),
         "recorded": count("recorder", int(recorded)),
         "judged": count("monitor", int(judged)),
+        # Its rate is of rows that it read, predictions too.
+        "scored": StageCount(int(scored)),
     }

@@ -1,109 +1,105 @@
-"""What the demo found: everything is read from the views that analysts use."""
+"""What the demo found, all of it: read from the views that analysts use, told at its end, and held to the source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from dataclasses import dataclass
-from datetime import date, datetime
 
-from cli.demo.flights import CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
-from cli.demo.picture import PsiPoint
+from cli.demo.expectation import Expectation
+from cli.demo.flights import SLO, Calendar
+from cli.demo.report import Reporter, day_of, joined, number, percent
+from cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, tell_inputs
+from cli.demo.signals.outputs import Outputs, expect_outputs, read_outputs, tell_outputs
+from cli.demo.signals.season import Season, expect_season, read_season, tell_season
+from cli.demo.signals.truth import Truth, expect_truth, read_truth, tell_truth
+from cli.demo.signals.volume import Volume, expect_volume, read_volume, tell_volume
+from cli.demo.source import Source
 from warehouse.client import Client
-from warehouse.queries import rows_of
-from warehouse.status import DriftRow, RateRow, first_major_drift
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What went in and what came out."""
-
-    published: int
-    labels_published: int
-    counted: int
-    """Predictions in panes of the slice `all`."""
-    recorded: int
-    """Rows of predictions, each once."""
-    labels_recorded: int
-    dead: int
-    """Events that were put aside."""
-    lost_offsets: int
-    verdicts: int
-    rate_verdicts: int
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the demo tells at its end."""
+    """The four signals, and the season."""
 
-    counts: Counts
-    weeks: Mapping[str, Sequence[tuple[date, str]]]
-    """Of the control, per field (date of 2013 at whose start a week window ends, level), in order."""
-    first_major: Sequence[DriftRow]
-    """The earliest major week of each field that had one, the earliest first."""
-    outage: Sequence[RateRow]
-    """Null rates of the weather in the day window that ends with the record."""
-
-    @property
-    def first_critical(self) -> Sequence[DriftRow]:
-        """Those of critical fields, the earliest first."""
-        return [row for row in self.first_major if row.field in CRITICAL]
+    volume: Volume
+    inputs: Inputs
+    outputs: Outputs
+    truth: Truth
+    season: Season
 
 
-def read_findings(
-    client: Client, calendar: Calendar, record_end: datetime, published: int, labels_published: int
-) -> Findings:
+def read_findings(client: Client, calendar: Calendar, source: Source, published: tuple[int, int]) -> Findings:
     """Ask the warehouse.
 
     Args:
         client: of the demo's database.
         calendar: of the replay.
-        record_end: the end of the last pane, in event time of the replay.
-        published: predictions that Kafka has acknowledged.
-        labels_published: labels that it has.
+        source: what was replayed.
+        published: predictions and labels that Kafka has acknowledged.
     """
-    weeks: dict[str, list[tuple[date, str]]] = {}
-    for field, window_end, level in client.rows(
-        "SELECT field, window_end, level FROM latest_drift WHERE model = {model:String} AND version = {version:String} "
-        "AND slice = 'all' AND window = {window:String} ORDER BY field, window_end",
-        {"model": MODEL, "version": VERSION, "window": WEEK.name},
-    ):
-        weeks.setdefault(str(field), []).append((calendar.end_date(window_end), str(level)))
-    outage = rows_of(
-        client,
-        RateRow,
-        "FROM latest_rates WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
-        "AND window = {window:String} AND kind = 'null' AND window_end = {end:DateTime} "
-        "AND field IN {fields:Array(String)} ORDER BY field",
-        {"model": MODEL, "version": VERSION, "window": DAY.name, "end": record_end, "fields": list(WEATHER)},
-    )
+    end = source.record_end
     return Findings(
-        _counts(client, published, labels_published),
-        weeks,
-        [row for row in first_major_drift(client, MODEL, WEEK.name) if row.version == VERSION],
-        outage,
+        read_volume(client, calendar, end, published),
+        read_inputs(client, calendar, end),
+        read_outputs(client, calendar, end),
+        read_truth(client, calendar),
+        read_season(client, calendar, end),
     )
 
 
-def read_curve(client: Client, calendar: Calendar, field: str) -> list[PsiPoint]:
-    """The PSI of a field's week windows, ascending."""
-    rows = client.rows(
-        "SELECT window_end, psi, psi_low, psi_high FROM latest_drift "
-        "WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
-        "AND field = {field:String} AND window = {window:String} AND n > 0 ORDER BY window_end",
-        {"model": MODEL, "version": VERSION, "field": field, "window": WEEK.name},
-    )
-    return [PsiPoint(calendar.end_date(end), psi, low, high) for end, psi, low, high in rows]
+def tell(say: Reporter, found: Findings, calendar: Calendar) -> None:
+    """Print the four signals at a glance, then each with what shows it."""
+    say.heading("August to December at a glance")
+    for name, level, text in _glance(found, calendar):
+        say.verdict(name, level, text)
+    tell_volume(say, found.volume, calendar)
+    tell_inputs(say, found.inputs, calendar)
+    tell_outputs(say, found.outputs, calendar)
+    tell_truth(say, found.truth, calendar)
+    tell_season(say, found.season)
 
 
-def _counts(client: Client, published: int, labels_published: int) -> Counts:
-    row = client.rows(
-        "SELECT (SELECT sum(n) FROM all_volume WHERE model = {model:String} AND slice = 'all'), "
-        "(SELECT count() FROM all_predictions WHERE model = {model:String}), "
-        "(SELECT sum(given) FROM last_labels WHERE model = {model:String}), "
-        "(SELECT sum(dead_letters) FROM pipeline), "
-        "(SELECT sum(offsets) FROM lost_ranges), "
-        "(SELECT count() FROM latest_drift), "
-        "(SELECT count() FROM latest_rates)",
-        {"model": MODEL},
-    )[0]
-    return Counts(published, labels_published, *map(int, row))
+def expectations(found: Findings, source: Source) -> list[Expectation]:
+    """Hold findings to what is known of these flights."""
+    return [
+        *expect_volume(found.volume, source),
+        *expect_inputs(found.inputs, source),
+        *expect_outputs(found.outputs, source),
+        *expect_truth(found.truth, source),
+        *expect_season(found.season),
+    ]
+
+
+def _glance(found: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
+    volume, inputs, truth = found.volume, found.inputs, found.truth
+    kept = volume.in_time >= (SLO.latency_share or 0.0) and not volume.lost and not volume.failed
+    critical = inputs.first_critical
+    drifted = joined(f"{row.field} since {day_of(calendar.original(row.window_end))}" for row in critical)
+    scores = Counter(level for _, level in inputs.weeks.get("score", ()))
+    auc = Counter(week.level for week in truth.of("auc"))
+    worst = min(truth.matured("auc"), key=lambda week: week.value, default=None)
+    return [
+        (
+            "Volume",
+            "stable" if kept else "major",
+            f"{volume.flights:,} flights, {volume.failed:,} failed, {percent(volume.in_time)} in time, {volume.lost:,} "
+            "lost or doubled",
+        ),
+        (
+            "Inputs",
+            "major" if critical or inputs.missing else "stable",
+            f"{drifted or 'no drift'}; {len(inputs.missing)} fields missing at the end; {len(inputs.unseen)} new "
+            "destinations",
+        ),
+        (
+            "Outputs",
+            "major" if scores["major"] else "stable",
+            f"scores major in {scores['major']} of {scores.total()} weeks",
+        ),
+        (
+            "Ground truth",
+            "major" if auc["major"] else "stable",
+            f"AUC major in {auc['major']} of {auc.total()} weeks"
+            + ("" if worst is None else f"; {number(worst.value)} at worst, {number(worst.reference)} at first"),
+        ),
+    ]

@@ -1,4 +1,4 @@
-"""The demo's model: its data, what `infer` is told about it, and the calendar that the replay moves."""
+"""The demo's model: its data, what `infer` is told about it, its story, and the calendar that the replay moves."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract import Arms, Window
+from barograph.contract import Arms, Contract, Slo, Window
 
 from cli.infer import InferOptions, Roles
 
@@ -17,15 +18,29 @@ if TYPE_CHECKING:
     from examples.flights.replay import FlightsFiles
 
 MODEL, VERSION, CANDIDATE = "flight-delay", "1", "2"
+CONTROL_ARM, CANDIDATE_ARM = "a", "b"
+LATE = "late"
+"""The class that the score is the probability of."""
 HOUR_S, DAY_S = 3600, 86_400
 DAY = Window(DAY_S, HOUR_S)
 WEEK = Window(7 * DAY_S, DAY_S)
+ZONE = "America/New_York"
 
 WEATHER = ("temp", "dewp", "humid", "visib", "wind_speed", "wind_gust", "pressure", "wind_dir", "precip")
 SCHEDULE = ("time_of_day", "block_min")
 PLANE = ("age", "seats", "engines", "engine", "manufacturer")
 ROUTE = ("distance", "origin", "dest", "carrier")
 CRITICAL = frozenset({"temp", "dewp", *SCHEDULE, *PLANE, *ROUTE})
+
+SLO = Slo(latency_ms=250.0, latency_share=0.99)
+"""A call, which is about a day of flights, takes 10 to 50 ms on an idle machine."""
+
+CANDIDATE_AT = datetime(2013, 10, 1, tzinfo=UTC)
+"""Version 2 and the arms come into force; its first flight leaves in the morning."""
+AUTUMN = datetime(2013, 9, 22, tzinfo=UTC), datetime(2013, 11, 3, tzinfo=UTC)
+"""Six whole weeks that are accepted as what is to be expected: from five on φ of a week is learned."""
+ACCEPTED_AT = datetime(2013, 11, 4, tzinfo=UTC)
+"""From here on autumn is the baseline. The day before is published by then, so that the range is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,14 @@ class Calendar:
     def end_date(self, window_end: datetime) -> date:
         """The date of 2013 at whose first moment (UTC) or in whose course a window ends."""
         return self.original(window_end).date()
+
+    def sql(self, column: str) -> str:
+        """The date and time of 2013 of a column, in SQL."""
+        return f"{column} - INTERVAL {self.shift_weeks} WEEK"
+
+    def month_sql(self, column: str) -> str:
+        """The first day of the month of 2013 in New York, in SQL."""
+        return f"toStartOfMonth(toTimeZone({self.sql(column)}, '{ZONE}'))"
 
 
 def prepare_flights(folder: Path) -> FlightsFiles:
@@ -70,8 +93,24 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
         ),
         pane_s=HOUR_S,
         windows=(DAY, WEEK),
-        timezone="America/New_York",
-        arms=Arms(shares={"a": 0.9, "b": 0.1}),
+        timezone=ZONE,
+        arms=Arms(shares={CONTROL_ARM: 0.9, CANDIDATE_ARM: 0.1}),
+    )
+
+
+def edited(inferred: Contract, *, arms: bool) -> Contract:
+    """The contract as its owner would edit it: a training table says neither of these.
+
+    Args:
+        inferred: by `infer`.
+        arms: whether the test of version 2 has begun.
+    """
+    assert inferred.label is not None
+    return msgspec.structs.replace(
+        inferred,
+        label=msgspec.structs.replace(inferred.label, positive=LATE),
+        slo=SLO,
+        arms=inferred.arms if arms else None,
     )
 
 

@@ -14,7 +14,9 @@ from warehouse.client import Address, connect
 DATABASE = "barograph_demo"
 """Apart from the database of `barograph dev`, which shares the stack."""
 TOPIC_PREFIX = "demo-"
-PACES = {"flush_s": 1.0, "write_s": 2.0, "report_s": 1.0}
+POLL_S = 1.0
+"""How soon processors take up what is applied."""
+PACES = {"flush_s": 1.0, "write_s": 2.0, "score_s": 5.0, "report_s": 1.0, "registry_poll_s": POLL_S}
 """A replay is over in a minute: every second verdicts, and what the board shows."""
 TIMEOUT_S = 30.0
 
@@ -26,7 +28,9 @@ def fresh_settings(addresses: StackAddresses) -> Settings:
         bootstrap_servers=addresses.bootstrap_servers,
         warehouse=Address(addresses.clickhouse_host, addresses.clickhouse_port, DATABASE),
         topic_prefix=f"{TOPIC_PREFIX}{run}-",
-        predictions_partitions=2,
+        # Panes are sealed when every partition has events beyond them, and a day of flights is one message or two: with
+        # more partitions an act of the replay would end with one of them weeks behind.
+        predictions_partitions=1,
         labels_partitions=2,
         parts_partitions=1,
         clock="replay",

@@ -38,6 +38,7 @@ def draw(
     curve_field: str,
     curve: Sequence[PsiPoint],
     line_major: float,
+    accepted: date | None = None,
 ) -> str:
     """Draw the picture.
 
@@ -47,6 +48,7 @@ def draw(
         curve_field: whose PSI is drawn below.
         curve: its verdicts, ascending by day.
         line_major: where `major` begins.
+        accepted: the day from which a later baseline holds; None where there is none.
 
     Raises:
         ValueError: there are no verdicts to draw.
@@ -65,6 +67,7 @@ def draw(
         _text(12, 22, "Every week against June and July, by field", size=15, weight="600"),
         *_legend(12, 42),
         *_months(first, last, TOP - 6),
+        *_acceptance(first, accepted, bottom),
     ]
     for i, name in enumerate(fields):
         y = TOP + i * ROW
@@ -122,6 +125,16 @@ def _months(first: date, last: date, y: int) -> list[str]:
         if day.day == 1 or offset == 0:
             parts.append(_text(LEFT + offset * CELL, y, day.strftime("%b") if day.day == 1 else ""))
     return parts
+
+
+def _acceptance(first: date, accepted: date | None, bottom: int) -> list[str]:
+    if accepted is None:
+        return []
+    x = LEFT + (accepted - first).days * CELL
+    return [
+        f"<line x1='{x}' x2='{x}' y1='{TOP - 20}' y2='{bottom}' stroke='#2f5d8c' stroke-width='1.5'/>",
+        _text(x + 4, TOP - 22, "autumn accepted", fill="#2f5d8c"),
+    ]
 
 
 def _first_major(rows: Sequence[tuple[date, str]]) -> date | None:

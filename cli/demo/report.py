@@ -1,28 +1,27 @@
-"""What the demo prints: decisions of `infer`, the timeline, the first findings with their SQL, what to do next."""
+"""How the demo speaks: headings, paragraphs, tables, charts and the SQL that shows what was just said."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from cli.demo.expectations import Expectation
-from cli.demo.findings import Findings
-from cli.demo.flights import CRITICAL, MODEL, WEEK, Calendar
+from cli.demo.expectation import Expectation
+from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
 from cli.demo.fresh import DATABASE
-from cli.demo.sql import drift_sql, outage_sql
-from cli.demo.timeline import SIGNS, STYLES, Timeline, make_timeline
+from cli.demo.timeline import SIGNS, STYLES, Timeline
 from cli.infer import InferResult
 from sketches.baseline import ALL, FieldBaseline
-from warehouse.status import DriftRow, RateRow
 
 if TYPE_CHECKING:
     from cli.apply import Plan
+    from cli.baseline.accept import Accepted
     from cli.settings import Settings
     from examples.flights.replay import FlightsTables
     from local.stack import StackAddresses
@@ -32,7 +31,11 @@ ON_DEMO = f"BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND}"
 """A command that looks at the demo's database and not at that of `barograph dev`."""
 MARGIN = 2
 END_COLUMNS = 17
-"""Room for what stands right of the chart."""
+"""Room for what stands right of a chart that is as wide as there is room."""
+NAME_COLUMNS, LEVEL_COLUMNS = 14, 8
+"""Of the four signals at a glance."""
+WIDEST = 110
+"""Longer lines are hard to read."""
 
 
 class Reporter:
@@ -41,40 +44,121 @@ class Reporter:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def line(self, text: str = "", style: str = "") -> None:
+    # ------------------------------------------------------------------------------------------ forms
+
+    def line(self, text: str | Text = "", style: str = "") -> None:
         """Print a line as it is, however long: it may be copied."""
-        self._console.print(Text(text, style=style), soft_wrap=True, highlight=False)
+        shown = text if isinstance(text, Text) else Text(text, style=style)
+        self._console.print(shown, soft_wrap=True, highlight=False)
 
     def heading(self, text: str) -> None:
         """Begin a section."""
         self.line()
         self.line(text, "bold")
 
+    def signal(self, name: str, asks: str) -> None:
+        """Begin one of the four signals."""
+        self.line()
+        self.line(Text(name, "bold reverse").append(f"  {asks}", "not bold not reverse"))
+
     def paragraph(self, text: str) -> None:
         """Print text in lines that fit."""
         indent = " " * MARGIN
-        width = max(40, min(self._console.width, 110))
-        self.line(fill(text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False))
+        self.line(fill(text, self._width, initial_indent=indent, subsequent_indent=indent, break_long_words=False))
 
-    # ------------------------------------------------------------------------------------------ before
+    def finding(self, title: str, text: str) -> None:
+        """Print something that was found: what it is, then what there is to say."""
+        self.line()
+        self.line(f"{'':{MARGIN}}{title}", "bold")
+        self.paragraph(text)
+
+    def verdict(self, name: str, level: str, text: str) -> None:
+        """Print a signal's level and why, in lines that fit."""
+        first, *rest = wrap(text, self._width - MARGIN - NAME_COLUMNS - LEVEL_COLUMNS)
+        shown = Text(f"{'':{MARGIN}}{name:<{NAME_COLUMNS}}").append(f"{level:<{LEVEL_COLUMNS}}", STYLES[level])
+        self.line(shown.append(first))
+        for line in rest:
+            self.line(f"{'':{MARGIN + NAME_COLUMNS + LEVEL_COLUMNS}}{line}")
+
+    def query(self, sql: str) -> None:
+        """Print a command that shows what was just said."""
+        lines = "\n".join(f"{'':{2 * MARGIN}}{line}" for line in sql.splitlines())
+        self.line(f'{"":{MARGIN}}{ON_DEMO} query "\n{lines}"', "cyan")
+
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] | None = None
+    ) -> None:
+        """Print rows in columns; all but the first are numbers unless `numbers` names which are."""
+        right = range(1, len(header)) if numbers is None else numbers
+        widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+        for row in (header, *rows):
+            cells = (f"{cell:{'>' if i in right else '<'}{widths[i]}}" for i, cell in enumerate(row))
+            text = Text(" " * MARGIN, "dim" if row is header else "")
+            for cell in cells:
+                text.append(cell, STYLES.get(cell.strip(), "")).append("  ")
+            text.rstrip()
+            self.line(text)
+
+    def cells(self, names: Iterable[str]) -> int:
+        """How many cells of a chart with such lines fit."""
+        return max(20, min(self._console.width - max(map(len, names), default=0) - MARGIN - 2 - END_COLUMNS, 160))
+
+    def chart(
+        self,
+        timeline: Timeline,
+        stars: Collection[str] = (),
+        *,
+        ends: Mapping[str, str] | None = None,
+        head: str = "first major week",
+        mark: tuple[date, str] | None = None,
+    ) -> None:
+        """Print how fields were judged over time.
+
+        Args:
+            timeline: the lines.
+            stars: fields that get a star.
+            ends: what stands right of each line; by default the first week that is major.
+            head: what stands above that.
+            mark: a day and what happened on it, over the scale.
+        """
+        names = max(len(line.field) + (line.field in stars) for line in timeline.lines)
+        indent = " " * (MARGIN + names + 1)
+        if mark is not None:
+            self.line(indent + " " * timeline.cell_of(mark[0]) + mark[1])
+        self.line(f"{indent}{timeline.months():<{timeline.n_cells}}  {head}")
+        for line in timeline.lines:
+            star = "*" if line.field in stars else ""
+            text = Text(f"{'':{MARGIN}}{line.field + star:<{names}} ")
+            for level in line.levels:
+                text.append(" " if level is None else SIGNS[level], "" if level is None else STYLES[level])
+            first = "never" if line.first_major is None else f"ends {line.first_major.day} {line.first_major:%b}"
+            self.line(text.append(f"  {first if ends is None else ends[line.field]}"))
+        legend = "   ".join(f"{sign} {level}" for level, sign in reversed(SIGNS.items()))
+        per_cell = "one window" if timeline.per_cell == 1 else f"{timeline.per_cell} windows, the gravest shown"
+        self.line(f"{'':{MARGIN}}{legend}   (a sign is {per_cell}{'; * critical' if stars else ''})", "dim")
+
+    @property
+    def _width(self) -> int:
+        return max(40, min(self._console.width, WIDEST))
+
+    # ------------------------------------------------------------------------------------------ before and meanwhile
 
     def model(self, tables: FlightsTables, record_end: datetime) -> None:
         """Say what was trained, and where in time it is replayed."""
         self.paragraph(
             f"A classifier of late arrivals learned from June and July 2013: AUC {tables.out_of_fold.auc:.3f} on weeks "
             f"that it had not seen, {tables.held_out.auc:.3f} on August to December. These are replayed "
-            f"{tables.shift_weeks} weeks later, so that the last flight left on {_date(record_end)} {record_end.year}. "
-            "From October on a candidate that knows no weather, version 2, answers a tenth of the flights as arm b."
+            f"{tables.shift_weeks} weeks later, so that the last flight left on {day_of(record_end)} {record_end.year}."
         )
 
     def decisions(self, result: InferResult) -> None:
         """Say in a few lines what `infer` decided."""
         baseline = result.baseline
         slices = sum(len(dimension.values) for dimension in baseline.dimensions)
-        dimensions = " and ".join(dimension.name for dimension in baseline.dimensions)
         self.paragraph(
             f"{baseline.rows:,} flights of June and July → {len(baseline.fields)} fields, {slices} slices by "
-            f"{dimensions}, {sum(field.critical for field in result.contract.fields)} critical fields (*)."
+            f"{joined(dimension.name for dimension in baseline.dimensions)}, "
+            f"{sum(field.critical for field in result.contract.fields)} critical fields (*)."
         )
         self.paragraph(
             "bins; nulls where there are some; φ of a day and a week, the number of events that count as one "
@@ -89,99 +173,40 @@ class Reporter:
 
     def applied(self, plan: Plan, settings: Settings) -> None:
         """Say what was made."""
-        baselines = " and ".join(change.baseline_id for change in plan.baselines)
         self.paragraph(
             f"Database {settings.warehouse.database} with {len(plan.migrations)} migrations, {len(plan.topics)} topics "
-            f"{settings.topic_prefix}…, the contract of {MODEL}, its baselines {baselines}."
+            f"{settings.topic_prefix}…, the contract of {MODEL} with a promise of latency, baseline "
+            f"{joined(change.baseline_id for change in plan.baselines)}."
+        )
+
+    def test_begins(self, plan: Plan) -> None:
+        """Say that a test began."""
+        self.finding(
+            f"{day_of(CANDIDATE_AT)}: barograph apply, a test begins",
+            "Version 2, which knows no weather, answers a tenth of the flights as arm b, version 1 the others as arm "
+            f"a. Its answers in training are baseline {joined(each.baseline_id for each in plan.baselines)}.",
+        )
+
+    def accepted(self, done: Accepted) -> None:
+        """Say that autumn was accepted."""
+        assert done.change is not None
+        moved = sorted(done.learned.psi.items(), key=lambda pair: -pair[1])[:3]
+        self.finding(
+            f"{day_of(ACCEPTED_AT)}: barograph baseline accept, autumn is expected from now on",
+            f"{done.learned.baseline.rows:,} flights of version 1, {days_of(*AUTUMN)}, make baseline "
+            f"{done.change.baseline_id}; furthest from June and July are "
+            f"{joined(f'{name} (PSI {psi:.2f})' for name, psi in moved)}. Verdicts that were given stay. A baseline "
+            "holds from a minute ahead of now, which is here the clock of the replay.",
         )
 
     # ------------------------------------------------------------------------------------------ after
-
-    def findings(self, findings: Findings, calendar: Calendar) -> None:
-        """Tell what was found."""
-        counts = findings.counts
-        self.heading("In and out")
-        self.paragraph(
-            f"{counts.published:,} predictions published, {counts.counted:,} counted in panes, {counts.recorded:,} "
-            f"raw rows; {counts.labels_published:,} labels published, {counts.labels_recorded:,} recorded; "
-            f"{counts.dead:,} dead letters, {counts.lost_offsets:,} offsets lost. {counts.verdicts:,} verdicts on "
-            f"distributions, {counts.rate_verdicts:,} on rates."
-        )
-        width = self._console.width - max(map(len, findings.weeks), default=0) - MARGIN - 2 - END_COLUMNS
-        timeline = make_timeline(findings.weeks, max(20, min(width, 160)))
-        if timeline is not None:
-            self._timeline(timeline)
-        critical = findings.first_critical
-        if critical:
-            self._first_major(critical[0], calendar)
-        if len(critical) > 1:
-            others = ", ".join(
-                f"{row.field} (week to {_date(calendar.original(row.window_end))})" for row in critical[1:]
-            )
-            self.paragraph(f"Critical fields that followed: {others}.")
-        self._outage(findings.outage, calendar)
-
-    def _timeline(self, timeline: Timeline) -> None:
-        self.heading(f"Every week ({WEEK.name}, slice all) against June and July, in the dates of 2013")
-        names = max(len(line.field) for line in timeline.lines) + 1
-        self.line(" " * (MARGIN + names + 1) + f"{timeline.months():<{timeline.n_cells}}  first major week")
-        for line in timeline.lines:
-            star = "*" if line.field in CRITICAL else ""
-            text = Text(f"{'':{MARGIN}}{line.field + star:<{names}} ")
-            for level in line.levels:
-                text.append(" " if level is None else SIGNS[level], "" if level is None else STYLES[level])
-            ends = "never" if line.first_major is None else f"ends {line.first_major.day} {line.first_major:%b}"
-            text.append(f"  {ends}")
-            self._console.print(text, soft_wrap=True, highlight=False)
-        legend = "   ".join(f"{sign} {level}" for level, sign in reversed(SIGNS.items()))
-        days = timeline.days_per_cell
-        per_cell = "one window" if days == 1 else f"{days} windows, the gravest shown"
-        self.line(" " * MARGIN + f"{legend}   (a sign is {per_cell}; * critical)")
-        self.paragraph(
-            "insufficient: the week holds too few independent readings to tell drift from chance. Without φ every "
-            "weather field would be major on the first day."
-        )
-
-    def _first_major(self, row: DriftRow, calendar: Calendar) -> None:
-        start, end = (calendar.original(at) for at in (row.window_start, row.window_end))
-        self.heading(f"First major: {row.field}, the week from {_date(start)} to {_date(end)} 2013, both at 0:00 UTC")
-        self.paragraph(
-            f"PSI {row.psi:.2f}, 95 % interval {row.psi_low:.2f} to {row.psi_high:.2f}, over the line of "
-            f"{row.line_major:g}; {row.n:,} flights, of which φ = {row.phi:,.0f} count as one reading. Most of it "
-            f"comes from {row.top_bin}: {row.expected_share:.1%} in training, {row.actual_share:.1%} in this week."
-        )
-        self.query(drift_sql(row, calendar))
-
-    def _outage(self, outage: Sequence[RateRow], calendar: Calendar) -> None:
-        major = [row for row in outage if row.level == "major"]
-        if not major:
-            return
-        row = major[0]
-        end = calendar.original(row.window_end)
-        self.heading(
-            f"An outage upstream: the day that ends on {_date(end)} {end.year} at {end:%H:%M} UTC has no weather"
-        )
-        self.paragraph(
-            f"{', '.join(r.field for r in major)}: major as null rates. {row.field} is null in {row.rate:.0%} of "
-            f"{row.n:,} flights, in training in {row.baseline_rate:.1%}: {row.delta * 100:+.0f} points, 95 % interval "
-            f"{row.delta_low * 100:+.0f} to {row.delta_high * 100:+.0f}. The weather data end on 30 December."
-        )
-        self.query(outage_sql(row))
-
-    def query(self, sql: str) -> None:
-        """Print a command that shows what was just said."""
-        self.line(f'{"":{MARGIN}}{ON_DEMO} query "{sql}"', "cyan")
 
     def expectations(self, found: Sequence[Expectation]) -> None:
         """Say what had to hold, and whether it did."""
         self.heading("What these flights must show")
         for each in found:
             mark, style = ("ok    ", "green") if each.held else ("FAILED", "bold red")
-            self._console.print(
-                Text(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.found}"),
-                soft_wrap=True,
-                highlight=False,
-            )
+            self.line(Text(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.found}"))
 
     def times(self, times_s: Mapping[str, float]) -> None:
         """Say how long each stage took."""
@@ -197,12 +222,49 @@ class Reporter:
         self.heading("Next, in another terminal")
         self.line(f"  {ON_DEMO} status")
         self.line(f'  {ON_DEMO} query "SHOW TABLES"')
+        self.line(f"  {ON_DEMO} baseline list")
         self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # of a table of your own")
         self.line(f"  cat {_shown(folder / MODEL)}.yaml    # the contract, yours to edit and `apply`")
         self.heading(
             f"Everything stays up: Kafka on {addresses.bootstrap_servers}, ClickHouse on {addresses.clickhouse_url}, "
             f"logs in {_shown(log_dir)}. Ctrl-C ends it; the data stay."
         )
+
+
+# ---------------------------------------------------------------------------------------------------- words and numbers
+
+
+def day_of(at: date) -> str:
+    """A date without its year: `20 September`."""
+    return f"{at.day} {at:%B}"
+
+
+def days_of(start: datetime, end: datetime) -> str:
+    """The days from a midnight to another: `22 September to 2 November`."""
+    return f"{day_of(start)} to {day_of(end - timedelta(days=1))}"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, with the digits that are worth showing; `–` where there is none."""
+    if share is None or math.isnan(share):
+        return "–"
+    return f"{share * 100:.1f} %"
+
+
+def number(value: float) -> str:
+    """A number to three digits after the point; `–` where there is none."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def hours_of(seconds: float) -> str:
+    """A span in hours."""
+    return f"{seconds / 3600:.1f} h"
+
+
+def joined(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *before, last = [*names] or [""]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _decided(field: FieldBaseline) -> str:
@@ -212,10 +274,6 @@ def _decided(field: FieldBaseline) -> str:
     phi = " / ".join(f"{found.value:,.0f}" for found in counts.phi.values())
     name = field.name + ("*" if field.name in CRITICAL else "")
     return f"{name} {bins}" + (f", {nulls:.0%} null" if nulls >= 0.005 else "") + f", φ {phi}"
-
-
-def _date(at: datetime) -> str:
-    return f"{at.day} {at:%B}"
 
 
 def _shown(path: Path) -> Path:

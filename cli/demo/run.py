@@ -9,44 +9,62 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph import Publisher
-from barograph.contract import Lines
+from barograph.contract import Contract, Lines
+from barograph.contract_yaml import dump_contract
 from rich.console import Console
 
 from cli.apply import apply_all
-from cli.apply.files import read_baselines, read_contracts
+from cli.apply.catalogue import NOTICE_S
+from cli.apply.files import read_baselines
+from cli.baseline.accept import Request, accept
+from cli.demo.acts import Act, Stage
 from cli.demo.board import Board
 from cli.demo.counts import STAGES, stage_counts
 from cli.demo.errors import DemoError
-from cli.demo.expectations import expectations
-from cli.demo.findings import read_curve, read_findings
-from cli.demo.flights import CANDIDATE, CRITICAL, VERSION, Calendar, infer_options, last_pane_end, prepare_flights
-from cli.demo.fresh import fresh_settings, wipe
+from cli.demo.findings import Findings, expectations, read_findings, tell
+from cli.demo.flights import (
+    ACCEPTED_AT,
+    AUTUMN,
+    CANDIDATE,
+    CANDIDATE_AT,
+    CRITICAL,
+    MODEL,
+    VERSION,
+    Calendar,
+    edited,
+    infer_options,
+    prepare_flights,
+)
+from cli.demo.fresh import POLL_S, fresh_settings, wipe
 from cli.demo.picture import draw
-from cli.demo.replay import Pace, replay
+from cli.demo.replay import replay
 from cli.demo.report import Reporter
+from cli.demo.signals.inputs import read_curve
+from cli.demo.source import Source
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
 from cli.infer import Written, infer, write_result
 from cli.settings import Settings
 from local.stack import LocalStack
-from warehouse.client import connect
+from streams.monitor.store import WarehouseStore
+from warehouse.arms import sample_ratio, write_ratio
+from warehouse.client import Client, connect
 
 if TYPE_CHECKING:
     from examples.flights.replay import FlightsFiles
 
 STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
 """What is timed, in the order of the path; the first two run side by side, and so do the stages."""
-LOOK_S = 0.5
+LOOK_S = 1.0
+TAKEN_UP_S = 3 * POLL_S
+"""After so long every processor works by what was applied."""
 CURVE_FIELD = "temp"
 """Whose PSI the picture draws."""
 STUCK_S = 120.0
 """How long no stage may move before the demo gives up: a busy machine needs seconds."""
 STOP_S = 30.0
-AHEAD = 40_000
-"""Predictions that may wait for the sketcher: six weeks of flights. More at once would only fill memory."""
 
 
 class Demo:
@@ -84,27 +102,33 @@ class Demo:
             starting = pool.submit(self._start_stack)
             files = self._prepare()
             settings = starting.result()
+        source = Source(files.tables.train, pq.read_table(files.predictions), pq.read_table(files.labels))
         calendar = Calendar(files.tables.shift_weeks)
-        predictions, labels = pq.read_table(files.predictions), pq.read_table(files.labels)
-        record_end = last_pane_end(predictions)
-        self._say.model(files.tables, record_end)
+        self._say.model(files.tables, source.record_end)
         self._say.heading("barograph infer: contract and baselines from the training tables")
-        written, candidate = self._infer(files)
-        self._say.heading("barograph apply: topics, tables, contract and baselines")
-        self._apply(settings, written, candidate)
+        inferred, written, candidate = self._infer(files)
+        self._say.heading("barograph apply: topics, tables, contract and baseline")
+        self._apply(settings, written, edited(inferred, arms=False))
         self._say.heading(
-            f"Replay: {predictions.num_rows:,} predictions and {labels.num_rows:,} labels of August to December 2013"
+            f"Replay: {source.predictions.num_rows:,} predictions and {source.labels.num_rows:,} labels of August to "
+            "December 2013"
         )
         self._start_processors(settings)
-        published = self._replay(settings, written, predictions, labels)
+        acts = [
+            Act(
+                calendar.replayed(CANDIDATE_AT),
+                lambda: self._begin_test(settings, edited(inferred, arms=True), candidate),
+            ),
+            Act(calendar.replayed(ACCEPTED_AT), lambda: self._accept(settings, calendar), calendar.replayed(AUTUMN[1])),
+        ]
+        published = self._replay(settings, written, source, acts)
         with self._timed("queries"), connect(settings.warehouse) as client:
-            findings = read_findings(client, calendar, record_end, *published)
+            self._count_arms(client, edited(inferred, arms=True))
+            findings = read_findings(client, calendar, source, published)
             if picture is not None:
-                curve = read_curve(client, calendar, CURVE_FIELD)
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                picture.write_text(draw(findings.weeks, CRITICAL, CURVE_FIELD, curve, Lines().major))
-        held = expectations(findings)
-        self._say.findings(findings, calendar)
+                self._draw(client, calendar, findings, picture)
+        tell(self._say, findings, calendar)
+        held = expectations(findings, source)
         self._say.expectations(held)
         times_s = {step: self._times_s[step] for step in STEPS} | {"in all": time.monotonic() - began_s}
         self._say.times(times_s)
@@ -144,20 +168,21 @@ class Demo:
         with self._timed("data and model"):
             return prepare_flights(self._folder)
 
-    def _infer(self, files: FlightsFiles) -> tuple[Written, Written]:
+    def _infer(self, files: FlightsFiles) -> tuple[Contract, Written, Written]:
         with self._timed("infer"):
             result = infer(infer_options(files.train))
             # The demo's own folder: an older run's files are of no use.
             written = write_result(result, self._folder, force=True)
             candidate = write_result(infer(infer_options(files.candidate_train, CANDIDATE)), self._folder, force=True)
         self._say.decisions(result)
-        return written, candidate
+        return result.contract, written, candidate
 
-    def _apply(self, settings: Settings, written: Written, candidate: Written) -> None:
+    def _apply(self, settings: Settings, written: Written, contract: Contract) -> None:
+        """Put the contract and the first baseline into force, and keep the contract beside it."""
+        text = dump_contract(contract)
+        written.contract.write_text(text, encoding="utf-8")
         with self._timed("apply"):
-            contracts = read_contracts([written.contract])
-            baselines = read_baselines([written.baseline, candidate.baseline])
-            plan = apply_all(settings, contracts, baselines, reason="the demo")
+            plan = apply_all(settings, [(contract, text)], read_baselines([written.baseline]), reason="the demo")
         self._say.applied(plan, settings)
 
     def _start_processors(self, settings: Settings) -> None:
@@ -169,10 +194,45 @@ class Demo:
         self._stack.callback(self._supervisor.stop, STOP_S)
         self._supervisor.start()
 
+    def _count_arms(self, client: Client, contract: Contract) -> None:
+        """Look at the ratio of the arms, once: what fell to them is in the raw predictions."""
+        ratio = sample_ratio(client, contract)
+        if ratio is not None:
+            write_ratio(client, ratio)
+
+    def _draw(self, client: Client, calendar: Calendar, findings: Findings, picture: Path) -> None:
+        curve = read_curve(client, calendar, CURVE_FIELD)
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_text(draw(findings.inputs.weeks, CRITICAL, CURVE_FIELD, curve, Lines().major, ACCEPTED_AT.date()))
+
+    # ------------------------------------------------------------------------------------------ deeds
+
+    def _begin_test(self, settings: Settings, contract: Contract, candidate: Written) -> None:
+        text = dump_contract(contract)
+        (self._folder / f"{MODEL}.yaml").write_text(text, encoding="utf-8")
+        plan = apply_all(
+            settings, [(contract, text)], read_baselines([candidate.baseline]), reason="version 2 on trial"
+        )
+        self._say.test_begins(plan)
+
+    def _accept(self, settings: Settings, calendar: Calendar) -> None:
+        """Accept autumn, at the last moment that the rules allow by the clock of the replay."""
+        effective_s = int(calendar.replayed(ACCEPTED_AT).timestamp())
+        first, last = (int(calendar.replayed(at).timestamp()) for at in AUTUMN)
+        request = Request(
+            model=MODEL,
+            version=VERSION,
+            from_s=first,
+            to_s=last,
+            effective_s=effective_s,
+            reason="autumn is what is to be expected now",
+        )
+        self._say.accepted(accept(settings.warehouse, request, clock=lambda: effective_s - NOTICE_S))
+
     # ------------------------------------------------------------------------------------------ replay
 
-    def _replay(self, settings: Settings, written: Written, predictions: pa.Table, labels: pa.Table) -> tuple[int, int]:
-        """Publish, and follow the events until all are judged and recorded; return what was published."""
+    def _replay(self, settings: Settings, written: Written, source: Source, acts: list[Act]) -> tuple[int, int]:
+        """Publish, and follow the events until all are judged, recorded and scored; return what was published."""
         publisher = Publisher.from_contract(
             written.contract,
             version=VERSION,
@@ -180,16 +240,16 @@ class Demo:
             on_full="wait",
             topic_prefix=settings.topic_prefix,
         )
-        n_predictions, n_labels = predictions.num_rows, labels.num_rows
+        stage = Stage(acts, source.predictions, source.labels, rest_s=TAKEN_UP_S)
+        n_predictions, n_labels = source.predictions.num_rows, source.labels.num_rows
         both = n_predictions + n_labels
-        totals = {"published": both, "sketched": n_predictions, "recorded": both, "judged": n_predictions}
-        pace = Pace(AHEAD)
+        totals = dict(zip(STAGES, (both, n_predictions, both, n_predictions, n_labels), strict=True))
         with publisher, ThreadPoolExecutor(1) as pool:
-            publishing = pool.submit(replay, predictions, labels, publisher, pace)
+            publishing = pool.submit(replay, source.predictions, source.labels, publisher, stage.pace)
             try:
-                self._follow(settings, publisher, publishing, pace, totals)
+                self._follow(settings, publisher, publishing, stage, totals)
             finally:
-                pace.stop()
+                stage.pace.stop()
             return publishing.result()
 
     def _follow(
@@ -197,28 +257,29 @@ class Demo:
         settings: Settings,
         publisher: Publisher,
         publishing: Future[tuple[int, int]],
-        pace: Pace,
+        stage: Stage,
         totals: dict[str, int],
     ) -> None:
         assert self._supervisor is not None
         began_s = moved_s = time.monotonic()
         before: dict[str, int] = {}
         with connect(settings.warehouse) as client, Board(self._console, totals) as board:
+            store = WarehouseStore(client)
             while True:
                 self._supervisor.look()
                 if publishing.done():
                     publishing.result()
                 counts = stage_counts(client, publisher.stats.published)
-                done = {stage: count.done for stage, count in counts.items()}
-                pace.note(done["sketched"])
+                done = {name: count.done for name, count in counts.items()}
                 now_s = time.monotonic()
-                through = [stage for stage in totals if done[stage] >= totals[stage]]
-                for stage in through:
-                    self._times_s.setdefault(stage, now_s - began_s)
+                through = [name for name in totals if done[name] >= totals[name]]
+                for name in through:
+                    self._times_s.setdefault(name, now_s - began_s)
                 ended = publishing.done() and len(through) == len(totals)
                 board.show(counts, last=ended)
                 if ended:
                     return
+                stage.look(counts, lambda: store.sealed_until_s(MODEL))
                 if done != before:
                     before, moved_s = done, now_s
                 elif now_s - moved_s > STUCK_S:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -31,6 +32,12 @@ class Timeline:
     days_per_cell: int
     n_cells: int
     lines: tuple[FieldLine, ...]
+    per_cell: int
+    """The most windows of one field that a cell stands for."""
+
+    def cell_of(self, day: date) -> int:
+        """The cell that a day lies in."""
+        return (day - self.first_day).days // self.days_per_cell
 
     def months(self) -> str:
         """The scale above the cells: each month's name where its first day is."""
@@ -45,15 +52,18 @@ class Timeline:
         return "".join(scale)
 
 
-def make_timeline(verdicts: Mapping[str, Sequence[tuple[date, str]]], width: int) -> Timeline | None:
+def make_timeline(
+    verdicts: Mapping[str, Sequence[tuple[date, str]]], width: int, *, sort: bool = True
+) -> Timeline | None:
     """Lay out verdicts so that all of the time fits into `width` cells.
 
     Args:
         verdicts: per field (day at which a window ends, level), in any order.
         width: the most cells, at least 1.
+        sort: whether fields that were major come first, the earliest on top, then by name; else they stay in order.
 
     Returns:
-        Fields that were major first, the earliest on top, then by name; None where there are no verdicts.
+        None where there are no verdicts.
     """
     days = [day for rows in verdicts.values() for day, _ in rows]
     if not days:
@@ -62,8 +72,12 @@ def make_timeline(verdicts: Mapping[str, Sequence[tuple[date, str]]], width: int
     per_cell = -(-span // max(width, 1))
     n_cells = -(-span // per_cell)
     lines = [_line(field, rows, first, per_cell, n_cells) for field, rows in verdicts.items()]
-    lines.sort(key=lambda line: (line.first_major is None, line.first_major or first, line.field))
-    return Timeline(first, per_cell, n_cells, tuple(lines))
+    if sort:
+        lines.sort(key=lambda line: (line.first_major is None, line.first_major or first, line.field))
+    most = max(
+        Counter((field, (day - first).days // per_cell) for field, rows in verdicts.items() for day, _ in rows).values()
+    )
+    return Timeline(first, per_cell, n_cells, tuple(lines), most)
 
 
 def _line(field: str, rows: Sequence[tuple[date, str]], first: date, per_cell: int, n_cells: int) -> FieldLine:

@@ -1,7 +1,8 @@
 """Write what the demo replays: training tables, the predictions of August to December, and their labels.
 
 From October on a candidate, version 2, answers a tenth of the flights as arm b: it knows no weather. Which flights
-these are follows from their ids, so that a run can be repeated.
+these are follows from their ids, so that a run can be repeated. The flights of a day (UTC) are asked about in one call,
+and how long that took on this machine is the latency of each of its answers: it alone differs from run to run.
 
 Training keeps its own times. Predictions and labels move forward by the same whole number of weeks, so that the last
 flight has just landed and every event keeps its hour of the week.
@@ -9,6 +10,7 @@ flight has just landed and every event keeps its hour of the week.
 
 from __future__ import annotations
 
+import time
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +24,17 @@ from numpy.typing import NDArray
 
 from examples.flights.data import UTC_MS, read_flights
 from examples.flights.features import FEATURES, WEATHER, flight_rows
-from examples.flights.model import Quality, classes, out_of_fold_scores, quality, train
+from examples.flights.model import (
+    LATE,
+    ON_TIME,
+    DelayModel,
+    FloatArray,
+    Quality,
+    classes,
+    out_of_fold_scores,
+    quality,
+    train,
+)
 
 TRAINING_DATES = ("2013-06-01", "2013-07-31")
 REPLAY_DATES = ("2013-08-01", "2013-12-31")
@@ -33,7 +45,8 @@ CONTROL, CANDIDATE = "1", "2"
 ARM_SHARES = {"a": 0.9, "b": 0.1}
 """Of the control and of the candidate."""
 CANDIDATE_FEATURES = tuple(name for name in FEATURES if name not in WEATHER)
-WEEK_MS = 7 * 86_400_000
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 ROW_GROUP_ROWS = 20_000
 """Small enough that reading by row groups is a stream for a table of this size too."""
 
@@ -47,9 +60,10 @@ class FlightsTables:
     candidate_train: pa.Table
     """The same with the candidate's scores and classes."""
     predictions: pa.Table
-    """`id`, `at`, `version`, `arm`, `context.original_date`, `features.NAME`, `score`, `class`; in order of `at`."""
+    """`id`, `at`, `version`, `arm`, `context.original_date`, `features.NAME`, `score`, `class`, `latency_ms`; in order
+    of `at`."""
     labels: pa.Table
-    """`id`, `label`, `at` (the landing); rows in order of `at`."""
+    """`id`, `label` (a class, as predictions have it), `at` (the landing); rows in order of `at`."""
     shift_weeks: int
     in_sample: Quality
     out_of_fold: Quality
@@ -114,9 +128,12 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
         raise ValueError(f"now={now.isoformat()} has no time zone; pass one, such as datetime.now(UTC).")
     training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
     model, candidate = train(training), train(training, CANDIDATE_FEATURES)
-    baseline_scores, control_scores = out_of_fold_scores(training), model.scores(replayed)
+    baseline_scores = out_of_fold_scores(training)
     on_candidate = answered_by_candidate(replayed)
-    replayed_scores = np.where(on_candidate, candidate.scores(replayed), control_scores)
+    control_scores, control_ms = answers(model, replayed)
+    candidate_scores, candidate_ms = answers(candidate, replayed.filter(pa.array(on_candidate)))
+    replayed_scores, latency_ms = control_scores.copy(), control_ms
+    replayed_scores[on_candidate], latency_ms[on_candidate] = candidate_scores, candidate_ms
     arm = pa.array(on_candidate.astype(np.int8))
     landed = replayed.filter(replayed["label"].is_valid()).sort_by([("landed_at", "ascending"), ("id", "ascending")])
 
@@ -134,10 +151,10 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
                 "context.original_date": replayed["original_date"],
             }
             | {f"features.{name}": replayed[name] for name in FEATURES}
-            | {"score": replayed_scores, "class": classes(replayed_scores)}
+            | {"score": replayed_scores, "class": classes(replayed_scores), "latency_ms": latency_ms}
         ),
         labels=pa.table(
-            {"id": landed["id"], "label": landed["label"], "at": _shifted(landed["landed_at"], shift_weeks)}
+            {"id": landed["id"], "label": _named(landed["label"]), "at": _shifted(landed["landed_at"], shift_weeks)}
         ),
         shift_weeks=shift_weeks,
         in_sample=quality(training, model.scores(training)),
@@ -157,8 +174,29 @@ def answered_by_candidate(rows: pa.Table) -> NDArray[np.bool_]:
 def _training_table(training: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
     return pa.table(
         {name: training[name] for name in ("at", *FEATURES)}
-        | {"score": scores, "class": classes(scores), "label": training["label"]}
+        | {"score": scores, "class": classes(scores), "label": _named(training["label"])}
     )
+
+
+def answers(model: DelayModel, rows: pa.Table) -> tuple[FloatArray, FloatArray]:
+    """Ask a model about rows in order of `at`, each day (UTC) in one call.
+
+    Returns:
+        Scores and latencies in milliseconds, each of shape (n_rows,).
+    """
+    day = rows["at"].cast(pa.int64()).to_numpy() // DAY_MS
+    starts = np.flatnonzero(np.diff(day, prepend=-1))
+    scores, latency_ms = np.empty(rows.num_rows), np.empty(rows.num_rows)
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), rows.num_rows], strict=True):
+        began_s = time.perf_counter()
+        scores[start:end] = model.scores(rows.slice(start, end - start))
+        latency_ms[start:end] = 1000 * (time.perf_counter() - began_s)
+    return scores, latency_ms
+
+
+def _named(late: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Labels as the classes that predictions name; null stays null."""
+    return pc.if_else(late, LATE, ON_TIME)
 
 
 def between(rows: pa.Table, first_date: str, last_date: str) -> pa.Table:

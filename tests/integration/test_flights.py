@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from examples.flights import replay
 from examples.flights.data import read_flights
 from examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER, flight_rows
-from examples.flights.model import train
-from examples.flights.replay import FlightsFiles, between, prepare
+from examples.flights.model import LATE, ON_TIME, train
+from examples.flights.replay import FlightsFiles, answers, between, prepare
 from tests.reference.flights_reference import (
     DAY_S,
     WEEK_S,
@@ -143,7 +143,7 @@ def test_files_hold_the_months_they_should(tables: Tables) -> None:
     assert tables.predictions.column_names == [
         *("id", "at", "version", "arm", "context.original_date"),
         *(f"features.{name}" for name in FEATURES),
-        *("score", "class"),
+        *("score", "class", "latency_ms"),
     ]
     assert (tables.labels.num_rows, tables.labels["label"].null_count) == (138_375, 0)
     assert pc.is_in(tables.labels["id"], value_set=tables.predictions["id"].combine_chunks()).to_numpy().all()
@@ -161,6 +161,27 @@ def test_the_candidate_answers_a_tenth_of_the_flights_from_october_on(tables: Ta
     candidate = pq.read_table(tables.files.candidate_train)
     assert candidate.drop(["score", "class"]).equals(tables.train.drop(["score", "class"]))
     assert not candidate["score"].equals(tables.train["score"])
+
+
+def test_labels_are_the_classes_that_predictions_name(tables: Tables) -> None:
+    assert set(tables.labels["label"].unique().to_pylist()) == {LATE, ON_TIME}
+    assert set(tables.predictions["class"].unique().to_pylist()) == {LATE, ON_TIME}
+    flight = tables.labels.slice(0, 1)["id"][0].as_py()
+    row = tables.rows.filter(pc.equal(tables.rows["id"], flight)).to_pylist()[0]
+    assert tables.labels["label"][0].as_py() == (LATE if row["label"] else ON_TIME)
+
+
+def test_answers_of_a_day_come_in_one_call_and_are_the_models(tables: Tables) -> None:
+    replayed = between(tables.rows, "2013-08-01", "2013-08-03")
+    model = train(between(tables.rows, "2013-06-01", "2013-06-10"))
+    scores, latency_ms = answers(model, replayed)
+    np.testing.assert_array_equal(scores, model.scores(replayed))
+    day = _seconds(replayed["at"]) // DAY_S
+    assert len(np.unique(day)) == 4  # the third evening in New York is the next day in UTC
+    for number in np.unique(day):
+        [taken] = np.unique(latency_ms[day == number])
+        assert taken > 0
+    assert (tables.predictions["latency_ms"].to_numpy() > 0).all()
 
 
 def test_nulls_and_types_are_the_sources(tables: Tables) -> None:
@@ -211,7 +232,7 @@ def test_the_model_is_worth_watching(tables: Tables) -> None:
     assert told.out_of_fold.mean_score == pytest.approx(told.out_of_fold.late_share, abs=0.01)
     # Calibrated by tenths of the score, where a tenth holds enough flights.
     labelled = tables.train.filter(tables.train["label"].is_valid())
-    late, score = labelled["label"].to_numpy(zero_copy_only=False), labelled["score"].to_numpy()
+    late, score = pc.equal(labelled["label"], LATE).to_numpy(), labelled["score"].to_numpy()
     for tenth in range(9):
         inside = (score >= tenth / 10) & (score < (tenth + 1) / 10)
         if inside.sum() > 500:

@@ -95,6 +95,7 @@ def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Pa
         ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure is 'perhaps'; write true or false."),
         ("[clickhouse]\nsecure = 1", "clickhouse.secure is 1; write true or false."),
         ("[processors]\nflush_s = -1", "processors.flush_s is -1; write a number of seconds above 0."),
+        ("[processors]\nregistry_poll_s = 11", "processors.registry_poll_s is 11; write a number of seconds up to 10."),
         ("[processors]\nflush_s = nan", "processors.flush_s is nan; write a number of seconds above 0."),
         ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment."),
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment."),

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cli.demo.picture import LEVELS, PsiPoint, draw
+from cli.demo.picture import CELL, LEFT, LEVELS, PsiPoint, draw
 
 FIRST = date(2013, 8, 5)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,6 +27,18 @@ def test_every_verdict_has_its_mark() -> None:
     # What drifted first stands on top.
     assert texts.index("wild <&>") < texts.index("calm *")
     assert len({height for _, height in LEVELS.values()}) == len(LEVELS)
+
+
+def test_an_accepted_baseline_is_marked_where_it_begins() -> None:
+    weeks = {"calm": [(FIRST + timedelta(days=i), "stable") for i in range(40)]}
+    curve = [PsiPoint(FIRST, 0.1, 0.0, 0.2)]
+
+    def lines(accepted: date | None) -> set[str | None]:
+        root = ElementTree.fromstring(draw(weeks, frozenset(), "calm", curve, 0.2, accepted))
+        return {line.get("x1") for line in root.iter(f"{SVG}line") if line.get("x1") == line.get("x2")}
+
+    assert lines(None) == set()
+    assert lines(FIRST + timedelta(days=10)) == {str(LEFT + 10 * CELL)}
 
 
 def test_nothing_to_draw_is_an_error() -> None:

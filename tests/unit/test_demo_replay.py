@@ -78,6 +78,24 @@ def test_a_replay_waits_for_its_readers() -> None:
         assert running.result(30) == (4, 0)
 
 
+def test_a_day_waits_until_its_act_is_opened() -> None:
+    pace, sink = Pace(100, until_ms=2 * DAY_MS), Recorder()
+    made = table(1, DAY_MS, 2 * DAY_MS, 3 * DAY_MS)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(replay, made, table(), sink, pace)
+        wait_for(lambda: len(sink.calls) == 4, "both days before the act's end")
+        pace.note(2)
+        pace.open(3 * DAY_MS)
+        wait_for(lambda: len(sink.calls) == 6, "the day of the next act")
+        assert ("mark", None) not in sink.calls
+        pace.open(None)
+        assert running.result(30) == (4, 0)
+    assert [ids for kind, ids in sink.calls if kind == "predictions"] == [
+        [str(at)] for at in made["at"].cast("int64").to_pylist()
+    ]
+    assert sink.calls[-1] == ("mark", None)
+
+
 def test_no_events_are_no_days() -> None:
     assert list(days(table(), table())) == []
-    assert [[t.num_rows for t in day] for day in days(table(), table(5))] == [[0, 1]]
+    assert [(at, [t.num_rows for t in day]) for at, day in days(table(), table(DAY_MS + 5))] == [(DAY_MS, [0, 1])]

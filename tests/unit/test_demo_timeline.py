@@ -25,6 +25,23 @@ def test_fields_that_drifted_come_first_then_names() -> None:
     assert [line.first_major for line in timeline.lines] == [date(2013, 8, 2), date(2013, 8, 4), None, None]
 
 
+def test_lines_stay_in_order_where_they_are_asked_to() -> None:
+    timeline = make_timeline({"b": weeks("...."), "a": weeks("...M")}, 80, sort=False)
+    assert timeline is not None
+    assert [line.field for line in timeline.lines] == ["b", "a"]
+
+
+def test_a_cell_stands_for_as_many_windows_as_lie_in_it() -> None:
+    every_week = [(FIRST + timedelta(days=7 * i), "stable") for i in range(10)]
+    timeline = make_timeline({"x": every_week}, 10)
+    assert timeline is not None
+    assert (timeline.days_per_cell, timeline.n_cells, timeline.per_cell) == (7, 10, 1)
+    assert timeline.cell_of(FIRST + timedelta(days=13)) == 1
+    every_day = make_timeline({"x": weeks("." * 70)}, 10)
+    assert every_day is not None
+    assert every_day.per_cell == 7
+
+
 def test_a_cell_shows_the_gravest_of_its_windows() -> None:
     timeline = make_timeline({"x": weeks("?.m?M.??.")}, 3)
     assert timeline is not None

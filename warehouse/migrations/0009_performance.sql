@@ -337,7 +337,8 @@ COMMENT 'The last word on the performance of each window; as far as its labels h
 CREATE OR REPLACE VIEW arm_performance
 (
     model LowCardinality(String) COMMENT 'Model that is measured',
-    version LowCardinality(String) COMMENT 'Version of the model',
+    version LowCardinality(String) COMMENT 'Version that answers in the arm',
+    other_version LowCardinality(String) COMMENT 'Version that answers in the other arm',
     metric LowCardinality(String) COMMENT 'What is measured',
     class LowCardinality(String) COMMENT 'Class of a metric that is about one class',
     window LowCardinality(String) COMMENT 'Length of the window',
@@ -359,6 +360,7 @@ AS
 SELECT
     a.model,
     a.version,
+    b.version AS other_version,
     a.metric,
     a.class,
     a.window,
@@ -377,9 +379,9 @@ SELECT
     a.enough AND b.enough AS sufficient
 FROM (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS a
 INNER JOIN (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS b
-    ON a.model = b.model AND a.version = b.version AND a.metric = b.metric AND a.class = b.class AND a.window = b.window AND a.window_end = b.window_end
+    ON a.model = b.model AND a.metric = b.metric AND a.class = b.class AND a.window = b.window AND a.window_end = b.window_end
 WHERE a.slice != b.slice AND a.slice != 'arm=other' AND b.slice != 'arm=other'
-COMMENT 'Performance of the arms of an A/B test against one another, each pair both ways, with the interval of the difference.';
+COMMENT 'Performance of the arms of an A/B test against one another, each pair both ways, with the interval of the difference. An arm that several versions answer in is there with each of them.';
 
 CREATE OR REPLACE VIEW estimate_trust
 (

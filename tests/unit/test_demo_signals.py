@@ -1,0 +1,308 @@
+"""What must hold of the demo's findings, and how they are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli.demo.answer import Answer
+from cli.demo.findings import Findings, expectations, tell
+from cli.demo.flights import CRITICAL
+from cli.demo.report import Reporter
+from cli.demo.signals.inputs import DRIFTING, STEADY
+from cli.demo.signals.season import Season
+from local.stack import StackAddresses
+from tests.support.demo import CALENDAR, SOURCE, SQL, good, inputs, null_rate, outputs, season, truth, volume, weeks
+
+Change = Callable[[], Findings]
+
+
+def failed(findings: Findings) -> list[str]:
+    return [each.what for each in expectations(findings, SOURCE) if not each.held]
+
+
+def changed(**signals: Any) -> Findings:
+    return dataclasses.replace(good(), **signals)
+
+
+def test_what_is_known_of_these_flights_holds() -> None:
+    assert failed(good()) == []
+
+
+# ---------------------------------------------------------------------------------------------------- volume
+
+
+def with_month(at: int, value: int) -> Findings:
+    found = volume()
+    row = list(found.months.rows[0])
+    row[at] = value
+    return changed(volume=dataclasses.replace(found, months=Answer(SQL, (tuple(row),))))
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_an_event_that_was_late_put_aside_doubled_or_lost_is_seen(at: int) -> None:
+    row = tuple(int(i == at) for i in range(5))
+    assert failed(changed(volume=dataclasses.replace(volume(), whole=Answer(SQL, (row,))))) == [
+        "nothing was late, put aside, given twice or lost"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (lambda: with_month(1, 599), "every prediction"),
+        (lambda: changed(volume=dataclasses.replace(volume(), recorded=601)), "every prediction"),
+        (lambda: changed(volume=dataclasses.replace(volume(), published=599)), "every prediction"),
+        (lambda: changed(volume=dataclasses.replace(volume(), labels_recorded=7)), "every label"),
+        (lambda: changed(volume=dataclasses.replace(volume(), labels_published=7)), "every label"),
+        (lambda: with_month(2, 1), "none failed"),
+        (lambda: with_month(4, 599), "none failed"),
+        (lambda: changed(volume=dataclasses.replace(volume(), silent=volume().silent[1:])), "the silent hours"),
+    ],
+)
+def test_a_count_that_is_not_the_sources_is_seen(broken: Change, what: str) -> None:
+    said = failed(broken())
+    assert said
+    assert said[0].startswith(what)
+    assert len(said) == 1 or said[1].startswith("none failed")  # a flight less is one that was not timed, too
+
+
+# ---------------------------------------------------------------------------------------------------- inputs
+
+
+def with_weeks(field: str, rows: list[tuple[date, str]] | None) -> Findings:
+    found = inputs()
+    others = {name: each for name, each in found.weeks.items() if name != field}
+    return changed(inputs=dataclasses.replace(found, weeks=others if rows is None else {**others, field: rows}))
+
+
+@pytest.mark.parametrize("first", [None, date(2013, 8, 30), date(2013, 9, 14), date(2013, 9, 26)])
+@pytest.mark.parametrize("field", DRIFTING)
+def test_drift_at_another_time_is_seen(field: str, first: date | None) -> None:
+    [what] = failed(with_weeks(field, weeks(first)))
+    assert what.startswith(f"{field} is major first")
+
+
+@pytest.mark.parametrize("field", STEADY)
+def test_a_false_alarm_or_a_field_that_was_not_judged_is_seen(field: str) -> None:
+    assert len(failed(with_weeks(field, weeks(date(2013, 12, 1))))) == 1
+    assert len(failed(with_weeks(field, None))) == 1
+
+
+@pytest.mark.parametrize("outage", [[], [null_rate("temp"), null_rate("dewp", "insufficient")]])
+def test_an_outage_that_is_not_found_is_seen(outage: list[Any]) -> None:
+    assert len(failed(changed(inputs=dataclasses.replace(inputs(), outage=outage)))) == 1
+
+
+@pytest.mark.parametrize("named", [(), (("ILM", 11, None),), (("ILM", 12, None), ("BOS", 1, None))])
+def test_a_destination_that_is_not_named_or_named_wrongly_is_seen(named: tuple[Any, ...]) -> None:
+    assert SOURCE.unseen("dest") == {"ILM": 12}
+    [what] = failed(changed(inputs=dataclasses.replace(inputs(), unseen=Answer(SQL, named))))
+    assert what.startswith("the new destinations")
+
+
+def test_critical_fields_come_in_the_order_of_their_first_major_week() -> None:
+    assert "score" not in CRITICAL
+    assert [row.field for row in inputs().first_critical] == ["temp", "dewp"]
+
+
+# ---------------------------------------------------------------------------------------------------- outputs
+
+
+def test_arms_that_did_not_get_their_share_are_seen() -> None:
+    a, b = outputs().arms
+    for arms in ((a, (*b[:2], b[2] + 1, *b[3:])), ((*a[:-1], "major"), (*b[:-1], "major")), ()):
+        [what] = failed(changed(outputs=dataclasses.replace(outputs(), arms=Answer(SQL, arms))))
+        assert what.startswith("version 2 answers")
+
+
+def test_scores_of_arms_that_are_not_those_of_their_flights_are_seen() -> None:
+    class_, mean, psi = outputs().compared
+    for rows in ((class_, psi), (class_, (*mean[:5], mean[5] + 1e-6, *mean[6:]), psi)):
+        [what] = failed(changed(outputs=dataclasses.replace(outputs(), compared=Answer(SQL, rows))))
+        assert what.startswith("the mean scores")
+
+
+# ---------------------------------------------------------------------------------------------------- ground truth
+
+
+def with_week(metric: str, **change: Any) -> Findings:
+    found = truth()
+    at = next(i for i, week in enumerate(found.weeks) if week.metric == metric)
+    figures = [dataclasses.replace(week, **change) if i == at else week for i, week in enumerate(found.weeks)]
+    return changed(truth=dataclasses.replace(found, weeks=figures))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda: with_week("auc", value=truth().of("auc")[0].value + 0.003),
+        lambda: with_week("accuracy", value=truth().of("accuracy")[0].value + 1e-6),
+        lambda: with_week("accuracy", n=1),
+        lambda: changed(truth=dataclasses.replace(truth(), weeks=[])),
+    ],
+)
+def test_performance_that_is_not_scikit_learns_is_seen(broken: Change) -> None:
+    [what] = failed(broken())
+    assert what.startswith("each week's AUC is scikit-learn's")
+
+
+@pytest.mark.parametrize(("at", "value"), [(1, 0), (2, 60.0), (3, 60.0), (2, 1e6), (3, 1e6)])
+def test_labels_that_did_not_come_as_flights_landed_are_seen(at: int, value: float) -> None:
+    row = list(truth().labels.rows[0])
+    row[at] = value
+    assert len(failed(changed(truth=dataclasses.replace(truth(), labels=Answer(SQL, (tuple(row),)))))) == 1
+
+
+def test_selective_labels_that_are_not_found_are_seen() -> None:
+    [what] = failed(changed(truth=dataclasses.replace(truth(), selective=Answer(SQL, ()))))
+    assert what.startswith("the flights without a label")
+
+
+def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
+    better = tuple(
+        (end, a, b, -difference, -high, -low, known) for end, b, a, difference, low, high, known in truth().arms
+    )
+    for arms in ((), better):
+        [what] = failed(changed(truth=dataclasses.replace(truth(), arms=Answer(SQL, arms))))
+        assert what.startswith("version 2 is worse")
+
+
+# ---------------------------------------------------------------------------------------------------- season
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"again": ("stable", 0.4)}, "judged again"),
+        ({"again": ("insufficient", 0.4 + 1e-12)}, "judged again"),
+        ({"trained": ("major", 0.3)}, "dewp is nearer"),
+        ({"accepted": ("major", 0.4), "again": ("major", 0.4)}, "dewp is nearer"),
+    ],
+)
+def test_weeks_that_are_judged_otherwise_than_autumn_explains_are_seen(change: dict[str, Any], what: str) -> None:
+    first, *others = season().weeks
+    [said] = failed(changed(season=Season([dataclasses.replace(first, **change), *others], Answer(SQL, ()))))
+    assert said.startswith(what)
+
+
+def test_a_season_without_weeks_is_seen() -> None:
+    assert len(failed(changed(season=Season([], Answer(SQL, ()))))) == 3
+
+
+# ---------------------------------------------------------------------------------------------------- telling
+
+
+def told(findings: Findings, width: int = 100) -> str:
+    out = io.StringIO()
+    tell(Reporter(Console(file=out, width=width)), findings, CALENDAR)
+    return out.getvalue()
+
+
+def test_the_four_signals_are_told_at_a_glance_first() -> None:
+    _, heading, *lines = told(good()).splitlines()
+    assert heading == "August to December at a glance"
+    glance = lines[: lines.index("")]
+    assert [line[:24].split() for line in glance if line[2] != " "] == [
+        ["Volume", "stable"],
+        ["Inputs", "major"],
+        ["Outputs", "major"],
+        ["Ground", "truth", "stable"],
+    ]
+    assert all(len(line) <= 100 for line in glance)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_findings_are_told_in_the_dates_of_2013(width: int) -> None:
+    text = " ".join(told(good(), width).split())
+    for part in (
+        "600 published, 600 counted, 600 recorded. 0 late, 0 dead letters, 0 duplicates, 0 lost before Kafka",
+        "December 600 0 99.5 %",
+        "hours without a flight, all of them from",
+        "First major: temp, the week from 13 September to 20 September",
+        "PSI 0.46, 95 % interval 0.31 to 0.62",
+        "comes from [80, 90): 10.0 % in training, 0.0 % in this week",
+        "dewp (week to 21 September)",
+        "Flights to them: ILM 12.",
+        "the day that ends on 1 January 2014 at 05:00 UTC",
+        "dewp and temp: major as null rates",
+        "version 1 June, July December mean score 0.300 0.250 called late 20.0 % 10.0 %",
+        "furthest off in the week to 19 December: -0.50 standard deviations",
+        "PSI of scores – – 0.500 0.200 to 0.800 major",
+        "called late 10.0 % 20.0 % 10.0 % -10.0 % to 30.0 % insufficient",
+        "the PSI of the scores is insufficient in 3 and major in 1",
+        "The arms' sample ratio: stable",
+        "its first matured one, 1 August to 7 August, at the same age of labels",
+        "570 of 600 flights have a label (95.0 %)",
+        "30 flights never get a label",
+        "12 December (80.0 % labelled)",
+        "AUC of arm b is below that of arm a in 2 of 2 matured weeks, surely so in 1",
+        "judged against 22 September to 2 November",
+        "temp, summer",
+    ):
+        assert part in text, part
+
+
+def test_charts_end_with_what_counts() -> None:
+    lines = told(good()).splitlines()
+    [temp] = [line for line in lines if line.startswith("  temp*")]
+    assert temp.endswith("ends 20 Sep")
+    assert "█" in temp
+    [summer, autumn] = [line for line in lines if line.startswith("  dewp, ")]
+    assert summer.endswith("2 of 2, PSI 4.00")
+    assert autumn.endswith("1 of 2, PSI 0.40")
+
+
+def test_each_query_is_one_word_for_a_shell() -> None:
+    text = told(good())
+    blocks = text.split("barograph query ")[1:]
+    assert len(blocks) == 13
+    for block in blocks:
+        sql = block.split('"')[1]
+        assert sql.strip() == SQL
+        assert not set("$`\\!") & set(sql)
+
+
+def test_findings_without_anything_are_told_too() -> None:
+    empty = Answer(SQL, ())
+    text = told(
+        Findings(
+            dataclasses.replace(volume(), months=empty, silent=()),
+            dataclasses.replace(inputs(), weeks={}, first_major=[], outage=[], unseen=empty),
+            dataclasses.replace(outputs(), months=empty, shifts=empty, compared=empty, levels=empty, arms=empty),
+            dataclasses.replace(
+                truth(), weeks=[], reference=empty, labels=Answer(SQL, ((0, 0, 0.0, 0.0),)), selective=empty, arms=empty
+            ),
+            Season([], empty),
+        )
+    )
+    assert "First major" not in text
+    assert "candidate:" not in text
+    assert "nan" not in text.lower()
+
+
+def test_a_failed_expectation_says_so_in_words() -> None:
+    out = io.StringIO()
+    broken = with_month(1, 599)
+    Reporter(Console(file=out, width=100)).expectations(expectations(broken, SOURCE))
+    lines = out.getvalue().splitlines()
+    assert (
+        "  FAILED  every prediction was counted and recorded once: 600 published, 599 counted in panes, 600 raw rows"
+        in lines
+    )
+    assert sum(line.startswith("  ok") for line in lines) == len(expectations(good(), SOURCE)) - 2
+
+
+def test_next_steps_name_addresses(tmp_path: Path) -> None:
+    out = io.StringIO()
+    say = Reporter(Console(file=out, width=100))
+    say.next_steps(tmp_path, StackAddresses("127.0.0.1:29092", 28123), tmp_path / "logs")
+    assert "Kafka on 127.0.0.1:29092, ClickHouse on http://127.0.0.1:28123" in out.getvalue()
+    assert f"{tmp_path}/flight-delay.yaml" in out.getvalue()
