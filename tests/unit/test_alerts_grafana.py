@@ -228,15 +228,3 @@ def test_each_planted_fault_is_caught(name: str) -> None:
     change(content)
     found = lint(content, BOOKS)
     assert any(expected in problem for problem in found), found
-
-
-def test_a_panel_whose_red_line_is_elsewhere_is_caught() -> None:
-    content = to_files(RULES, SETTINGS)
-    rule = rule_of(content)
-    annotations = rule["annotations"]
-    panel = (annotations["__dashboardUid__"], int(annotations["__panelId__"]))
-    line = model(content, -1)["conditions"][0]["evaluator"]["params"][0]
-    titles = [rule["title"]]
-    assert not [each for each in lint(content, BOOKS, {panel: [line]}) if each.startswith(titles[0])]
-    found = lint(content, BOOKS, {panel: [line + 1]})
-    assert any(f"fires at {line:g}, but its panel's red line is at {line + 1:g}" in each for each in found)
