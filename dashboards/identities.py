@@ -53,6 +53,7 @@ PANELS: dict[str, dict[str, int]] = {
         "score": 31,
         "class_shares": 32,
         "versions": 33,
+        "score_quantiles": 34,
         "performance": 41,
         "cbpe": 42,
         "calibration": 43,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dashboards.layout import Placed, Row
+from dashboards.links import TO_FIELD_OF_LABEL
 from dashboards.panels import About, AnyPanel, bars, graph, listing
 from dashboards.style import STYLE
-from warehouse.panels import comparisons, distribution, performance, traffic
+from warehouse.panels import comparisons, distribution, drift, performance, traffic
 
 UNITS = STYLE.units
 
@@ -15,8 +16,23 @@ def _about(key: str, title: str, description: str, unit: str = UNITS.plain) -> A
 
 
 def score() -> AnyPanel:
+    """How far the answers moved."""
+    about = _about(
+        "score",
+        "PSI of the answers",
+        "Population stability index of score and class against training, with the lines that verdicts were given by. "
+        "Windows with too little data are left out. A click on a line opens the field.",
+    )
+    return graph(about, drift.OUTPUTS_PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
+
+
+def score_quantiles() -> AnyPanel:
     """How scores are spread."""
-    about = _about("score", "Score", "Quantiles of the score over the chosen window. Empty for a model without scores.")
+    about = _about(
+        "score_quantiles",
+        "Score",
+        "Quantiles of the score over the chosen window, over all events. Empty for a model without scores.",
+    )
     return graph(about, traffic.SCORE)
 
 
@@ -154,7 +170,16 @@ def arm_performance() -> AnyPanel:
 def rows() -> list[Row]:
     """The lower rows of the page, folded."""
     return [
-        Row("Answers", (Placed(score(), 12, 8), Placed(class_shares(), 12, 8), Placed(versions(), 24, 9)), folded=True),
+        Row(
+            "Answers",
+            (
+                Placed(score(), 24, 8),
+                Placed(score_quantiles(), 12, 8),
+                Placed(class_shares(), 12, 8),
+                Placed(versions(), 24, 9),
+            ),
+            folded=True,
+        ),
         Row(
             "Performance and labels",
             (

@@ -6,7 +6,7 @@ several in one step of a panel the worst is shown.
 
 from __future__ import annotations
 
-from warehouse.panels.query import series, table
+from warehouse.panels.query import PanelQuery, series, table
 from warehouse.panels.words import FIELD, MODEL, SLICE, VERSION, WINDOW, known, level_number, level_word
 
 _RANGE = "$__timeFilter(window_end)"
@@ -22,18 +22,24 @@ _WORST = f"""
         ORDER BY max(if(ranked.level = 'insufficient', -1, ranked.psi)) DESC, field LIMIT {SHOWN_FIELDS}
     """
 
-PSI = series(
-    "drift.psi",
-    f"""
-    SELECT $__timeInterval(window_end) AS time, field, max(if(given.level = 'insufficient', NULL, given.psi)) AS psi
-    FROM latest_drift AS given
-    WHERE {_MODEL} AND field IN ({_WORST})
-    GROUP BY time, field
-    ORDER BY time, field
-    """,
-    "field:text",
-    "psi",
-)
+
+def _psi_of(name: str, fields: str) -> PanelQuery:
+    return series(
+        name,
+        f"""
+        SELECT $__timeInterval(window_end) AS time, field, max(if(given.level = 'insufficient', NULL, given.psi)) AS psi
+        FROM latest_drift AS given
+        WHERE {_MODEL} AND field IN ({fields})
+        GROUP BY time, field
+        ORDER BY time, field
+        """,
+        "field:text",
+        "psi",
+    )
+
+
+PSI = _psi_of("drift.psi", _WORST)
+OUTPUTS_PSI = _psi_of("drift.outputs_psi", "'score', 'class'")
 
 PSI_LINES = series(
     "drift.psi_lines",
