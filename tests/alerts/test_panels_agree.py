@@ -34,8 +34,9 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
         for window, length_s, psi in (("1h", 3600, 0.31), ("1d", 86_400, 0.35)):
             start = {"window": window, "window_start": END_S - length_s, "n": 9000}
             judged = {"judged_at": END_S * 1000, "line_minor": 0.1, "line_major": 0.2}
-            seen = {"field": "amount", "psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
-            insert_rows(made, "drift", [row("drift", **known, **start, **judged, **seen)])
+            seen = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
+            for field in ("amount", "score"):
+                insert_rows(made, "drift", [row("drift", field=field, **known, **start, **judged, **seen)])
             lines = {"judged_at": END_S * 1000, "line_minor": 0.01, "line_major": 0.05}
             rate = {"field": "amount", "kind": "null", "delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "rate": 0.4}
             insert_rows(made, "rates", [row("rates", **known, **start, **lines, **rate)])
@@ -78,6 +79,7 @@ def number(client: Client, rule: Rule, key: str) -> float:
     ("name", "part", "key", "window", "series", "line"),
     [
         ("psi-major", "", "amount", "1h", "amount psi", "major line"),
+        ("output-shift", "", "score", "1h", "score psi", "major line"),
         ("null-rate", "", "amount", "1h", "amount: null delta", "major line"),
         ("performance", "auc", "", "1d", "auc value", "auc promised promise"),
     ],
