@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.alerts import measure_alerts
 from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
@@ -23,7 +24,7 @@ from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "alerts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,13 @@ class Profile:
     live_s: int
     calls: int
     rows: int
+    models: int
+    fields: int
+    days: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000)
+FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 50, 200, 30)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 10, 50, 10)
 
 
 def main() -> int:
@@ -94,6 +98,8 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
         measure_publisher(world, workload, figures, calls=profile.calls, rows=profile.rows)
     if "latency" in sections:
         measure_latency(world, figures, seconds=profile.live_s)
+    if "alerts" in sections:
+        measure_alerts(world, figures, models=profile.models, fields=profile.fields, days=profile.days)
 
 
 def _profile(world: World, profile: Profile, path: Path) -> None:
