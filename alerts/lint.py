@@ -15,17 +15,13 @@ from dashboards.macros import MacroError, TimeRange, expand_backend
 INTERVAL_MS = 60_000
 _SOME_HOUR = TimeRange(1_767_222_000_000, 1_767_225_600_000)
 
-Lines = Mapping[tuple[str, int], Collection[float]]
-"""The red lines of panels by dashboard uid and panel id."""
 
-
-def lint(files: Mapping[str, Json], runbooks: Collection[str], lines: Lines | None = None) -> list[str]:
+def lint(files: Mapping[str, Json], runbooks: Collection[str]) -> list[str]:
     """List what is wrong, each as a sentence that begins with where.
 
     Args:
         files: of `to_files`, by name.
         runbooks: the names of the runbooks that there are.
-        lines: the red lines of the panels that rules link to; None where there are no dashboards to look at.
     """
     found = [f"{name}: {fault}" for name, content in files.items() for fault in faults(content, FILE)]
     if found:
@@ -34,7 +30,7 @@ def lint(files: Mapping[str, Json], runbooks: Collection[str], lines: Lines | No
     groups = [group for content in files.values() for group in content.get("groups", [])]
     policies = [policy for content in files.values() for policy in content.get("policies", [])]
     for rule in rules:
-        found += [f"{rule['title']}: {problem}" for problem in _rule(rule, runbooks, lines or {})]
+        found += [f"{rule['title']}: {problem}" for problem in _rule(rule, runbooks)]
         found += [f"{rule['title']}: {problem}" for problem in _routed(rule, policies)]
     found += _repeated("uid", [rule["uid"] for rule in rules])
     found += _repeated("title", [f"{rule['title']}" for rule in rules])
@@ -47,7 +43,7 @@ def lint(files: Mapping[str, Json], runbooks: Collection[str], lines: Lines | No
     return found
 
 
-def _rule(rule: Json, runbooks: Collection[str], lines: Lines) -> Iterator[str]:
+def _rule(rule: Json, runbooks: Collection[str]) -> Iterator[str]:
     labels, annotations = rule["labels"], rule["annotations"]
     if _seconds(rule["for"]) <= 0 and labels.get("severity") == "page":
         yield "pages at its first match; give it a `for` of two evaluations"
@@ -63,7 +59,7 @@ def _rule(rule: Json, runbooks: Collection[str], lines: Lines) -> Iterator[str]:
     runbook = annotations.get("runbook_url", "").rpartition("/")[2]
     if runbook not in runbooks:
         yield f"its runbook_url leads to {runbook!r}, which is no runbook"
-    yield from _panel(rule, lines)
+    yield from _panel(rule)
     refs = [query["refId"] for query in rule["data"]]
     if rule["condition"] not in refs:
         yield f"its condition {rule['condition']} is none of its queries"
@@ -73,19 +69,12 @@ def _rule(rule: Json, runbooks: Collection[str], lines: Lines) -> Iterator[str]:
         yield from _query(query, refs)
 
 
-def _panel(rule: Json, lines: Lines) -> Iterator[str]:
+def _panel(rule: Json) -> Iterator[str]:
     annotations = rule["annotations"]
     uid, panel = annotations.get("__dashboardUid__"), annotations.get("__panelId__")
     page = {uid: page for page, uid in DASHBOARDS.items()}.get(str(uid))
     if page is None or panel is None or int(panel) not in PANELS[page].values():
         yield f"links to panel {panel} of dashboard {uid}, which there is not"
-        return
-    if (uid, int(panel)) in lines:
-        drawn = lines[uid, int(panel)]
-        line = _condition(rule)["evaluator"]["params"][0]
-        if line not in drawn:
-            there = ", ".join(f"{each:g}" for each in drawn) or "nowhere"
-            yield f"fires at {line:g}, but its panel's red line is at {there}"
 
 
 def _query(query: Json, refs: Collection[str]) -> Iterator[str]:
@@ -111,12 +100,6 @@ def _query(query: Json, refs: Collection[str]) -> Iterator[str]:
         expand_backend(model["rawSql"], _SOME_HOUR)
     except MacroError as error:
         yield f"query {ref}: {error}"
-
-
-def _condition(rule: Json) -> Json:
-    (query,) = (query for query in rule["data"] if query["refId"] == rule["condition"])
-    condition: Json = query["model"]["conditions"][0]
-    return condition
 
 
 def _routed(rule: Json, policies: list[Json]) -> Iterator[str]:

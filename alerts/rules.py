@@ -8,7 +8,7 @@ from barograph.contract import Contract
 
 from alerts.rule import Rule
 from alerts.settings import AlertsError, AlertSettings
-from alerts.templates import RulesOf, processor_rule
+from alerts.templates import contract_rules, processor_rule
 
 __all__ = ["rules_for", "rules_of"]
 
@@ -29,7 +29,7 @@ def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Ru
 
 def rules_of(contract: Contract, settings: AlertSettings) -> list[Rule]:
     """Make the rules of one contract, unchecked."""
-    return list(RulesOf(contract, settings).all())
+    return list(contract_rules(contract, settings))
 
 
 def _problems(contract: Contract, settings: AlertSettings) -> Iterable[str]:

@@ -94,8 +94,8 @@ class AlertSettings:
     folder: str = "Barograph"
     datasource: str = "barograph"
     """Uid of the data source."""
-    runbooks: str = "https://github.com/barograph/barograph/blob/main/docs/runbooks"
-    """Where the folder of runbooks is read."""
+    runbooks: str = "docs/runbooks"
+    """The URL at which the folder of runbooks is read; by default where it is in this repository."""
     configured: bool = False
     """Whether there was such a section. Without one every route leads to the default."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,7 @@ from alerts import AlertsError, AlertSettings, rules_of
 from alerts.backtest import Incident, backtest, changed
 from alerts.simulator import Replay, Simulation, simulate
 from cli.main import main
-from local.clickhouse import LocalClickHouse
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.signals import Known
 from warehouse.tables import insert_rows
@@ -42,17 +41,6 @@ slo: {error_rate: 0.02, performance: {auc: 0.7}}
 """
 )
 PLAIN = AlertSettings()
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 Verdict = tuple[float, str, int]

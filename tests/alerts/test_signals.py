@@ -48,17 +48,6 @@ SIGNALS: dict[str, Signal] = {
 
 
 @pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
-
-
-@pytest.fixture(scope="module")
 def history(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as client:
         write_history(client, seed=7)

@@ -188,3 +188,22 @@ def test_a_processor_is_told_what_the_settings_and_its_command_say() -> None:
     other = settings.processor(instance="two", clock="replay")
     assert (other.instance, other.clock, other.kafka) == ("two", "replay", {"a": "b"})
     assert Settings(bootstrap_servers="k:1").processor().instance
+
+
+def test_the_section_on_alerts_is_read_with_names_of_any_kind(tmp_path: Path) -> None:
+    file = tmp_path / "barograph.toml"
+    file.write_text(
+        'bootstrap_servers = "k:1"\n[clickhouse]\nhost = "c"\n'
+        '[alerts.contact_points."a.b #1".slack]\nurl_variable = "SLACK_URL"\n'
+        '[alerts.routes."#x.y"]\npage = "a.b #1"\n'
+    )
+    settings = load_settings(file, environ={})
+    assert settings.alerts.route("#x.y").point("page") == "a.b #1"
+    assert load_settings(None, environ={"BAROGRAPH_CLICKHOUSE_HOST": "c"}, needs=(), folder=tmp_path / "no").alerts
+
+
+def test_a_fault_in_the_section_on_alerts_names_the_file_and_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "barograph.toml"
+    file.write_text('[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
+    with pytest.raises(SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url is not known"):
+        load_settings(file, environ={}, needs=())

@@ -97,6 +97,10 @@ def test_whole_numbers_and_floats_give_one_id() -> None:
         ("{windows: {long: 1d}}", "alerts.windows.long: no window of this contract is so long; write one of 15m, 1h"),
         ("{windows: {long: 15m, short: 1h}}", "alerts.windows.short: is longer than the long window"),
         ("{rules: {psi-major: {windows: {short: 2h}}}}", "alerts.rules.psi-major.windows.short: no window"),
+        (
+            "{rules: {cbpe-drop: {windows: {short: 15m}}}}\nlabel: {type: bool, positive: true}",
+            "alerts.rules.cbpe-drop.windows: performance is measured in one window of whole 1h; write short alone",
+        ),
         ("{every: 15s}", "alerts.every: is no multiple of ten seconds"),
         ("{for: soon}", "'soon' is no duration"),
         ("{rules: {performance: {}}}", "there is nothing to hold it against; write slo.performance"),

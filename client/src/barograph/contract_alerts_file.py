@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from barograph.contract import format_duration
 from barograph.contract_alerts import AGE_RULES, FIELD_RULES, LINED_RULES, RULES, WINDOW_RULES, AlertRule, Alerts
 from barograph.problems import quoted
 from barograph.yaml_kinds import Choice, Duration, Key, ListOf, Name, Number, Path, Record
@@ -12,6 +13,8 @@ from barograph.yaml_kinds import Choice, Duration, Key, ListOf, Name, Number, Pa
 if TYPE_CHECKING:
     from barograph.contract import Contract, Field
 
+MEASURED_RULES = ("performance", "cbpe-drop")
+"""Rules on windows of labels, which are no shorter than an hour."""
 OUTPUT_SOURCES = ("score", "class", "confidence")
 _NUMERIC = ("float", "int", "timestamp")
 
@@ -120,7 +123,6 @@ def alert_settings(alerts: Alerts, text: Callable[[str], str], number: Callable[
         text: writes a text.
         number: writes a number.
     """
-    from barograph.contract import format_duration
 
     def duration(seconds: int) -> str:
         return format_duration(seconds) if seconds else "0s"
@@ -179,6 +181,10 @@ def alert_findings(contract: Contract) -> Iterator[tuple[Path, str, tuple[Path, 
             if given is not None and name not in rules:
                 yield (*path, key), f"the rule {name} has no {key}; leave it out", ()
         yield from _needs(contract, name, rule, path)
+        hour_s = max(3600, contract.pane_s)
+        if name in MEASURED_RULES and rule.short_s is not None and (rule.short_s % hour_s or rule.long_s):
+            message = f"performance is measured in one window of whole {format_duration(hour_s)}; write short alone"
+            yield (*path, "windows"), message, (("pane",),)
 
 
 def _window_findings(contract: Contract, part: Alerts | AlertRule, path: Path) -> Iterator[Any]:

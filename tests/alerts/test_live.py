@@ -19,9 +19,8 @@ from alerts.send import Sender, Told
 from alerts.simulator import Alert, Notification
 from cli.settings import Settings
 from cli.simulate.live import run_live
-from local.clickhouse import LocalClickHouse
 from tests.support.pipeline import wait_for
-from tests.support.warehouse import emptied, migrated, row
+from tests.support.warehouse import row
 from warehouse.client import Address, Client
 from warehouse.errors import WarehouseBusy
 from warehouse.tables import insert_rows
@@ -86,17 +85,6 @@ def settings(url: str) -> AlertSettings:
         "oncall": {"pagerduty": {"key_variable": "KEY"}},
     }
     return read_alert_settings({"contact_points": points, "default": "hook", "platform": "platform"}, "s.toml")
-
-
-@pytest.fixture(scope="module")
-def filled(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
-@pytest.fixture
-def client(filled: Client) -> Client:
-    return emptied(filled)
 
 
 def verdict(end: int, psi: float, pos: int) -> dict[str, Any]:

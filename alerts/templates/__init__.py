@@ -1,0 +1,23 @@
+"""The rules that a contract has: each template that applies to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from barograph.contract import Contract
+
+from alerts.rule import Rule
+from alerts.settings import AlertSettings
+from alerts.templates.common import Common
+from alerts.templates.fields import drift_rules, output_rules, rate_rules
+from alerts.templates.labels import label_rules
+from alerts.templates.traffic import pipeline_rules, processor_rule, traffic_rules
+
+__all__ = ["contract_rules", "processor_rule"]
+
+
+def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:
+    """Make every rule of a contract."""
+    common = Common(contract, settings)
+    for rules in (drift_rules, rate_rules, output_rules, label_rules, traffic_rules, pipeline_rules):
+        yield from rules(common)

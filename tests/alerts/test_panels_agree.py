@@ -1,0 +1,97 @@
+"""The panel that a rule links to shows the rule's number, and draws its line where the rule has it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from alerts import Rule, rules_for
+from dashboards.macros import TimeRange, expand, expand_backend
+from dashboards.pages import dashboards
+from local.clickhouse import LocalClickHouse
+from tests.support.alerting import ODD, contracts, installation
+from tests.support.warehouse import migrated, row
+from warehouse.client import Client
+from warehouse.signals import point_sql
+from warehouse.tables import insert_rows
+
+pytestmark = pytest.mark.engine
+
+END_S = int(time.time()) // 86_400 * 86_400
+RANGE = TimeRange((END_S - 86_400) * 1000, (END_S + 3600) * 1000)
+RULES = rules_for(contracts(), installation())
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as made:
+        known = {"model": ODD, "version": "1", "slice": "all", "level": "major", "window_end": END_S}
+        for window, length_s, psi in (("1h", 3600, 0.31), ("1d", 86_400, 0.35)):
+            start = {"window": window, "window_start": END_S - length_s, "n": 9000}
+            judged = {"judged_at": END_S * 1000, "line_minor": 0.1, "line_major": 0.2}
+            seen = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
+            for field in ("amount", "score"):
+                insert_rows(made, "drift", [row("drift", field=field, **known, **start, **judged, **seen)])
+            lines = {"judged_at": END_S * 1000, "line_minor": 0.01, "line_major": 0.05}
+            rate = {"field": "amount", "kind": "null", "delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "rate": 0.4}
+            insert_rows(made, "rates", [row("rates", **known, **start, **lines, **rate)])
+        figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
+        counted = {"window": "1d", "n": 900, "predictions": 999, "revised_at": END_S * 1000, "revision": 1}
+        insert_rows(made, "performance", [row("performance", **known, **figure, **counted)])
+        yield made
+
+
+def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for panel in node.get("panels", []):
+        yield panel
+        yield from panels(panel)
+
+
+def shown(client: Client, rule: Rule, window: str) -> dict[str, list[Any]]:
+    """What the rule's panel shows: name of a series → its numbers."""
+    (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
+    (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
+    found: dict[str, list[Any]] = {}
+    for target in panel["targets"]:
+        variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": "amount"}
+        sql = expand(target["rawSql"], RANGE, variables, interval_ms=3_600_000)
+        names = [name for name, *_ in client.rows(f"DESCRIBE ({sql})")]
+        for record in client.rows(sql):
+            texts = [value for value in record if isinstance(value, str)]
+            for name, value in zip(names, record, strict=True):
+                if isinstance(value, float):
+                    found.setdefault(" ".join([*texts, name]), []).append(value)
+    return found
+
+
+def number(client: Client, rule: Rule, key: str) -> float:
+    at = int(datetime.fromtimestamp(END_S + 60, UTC).timestamp()) * 1000
+    rows = client.rows(expand_backend(point_sql(rule.signal), TimeRange(at - 600_000, at)))
+    return float({label[0] if label else "": value for *label, value in rows}[key])
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "key", "window", "series", "line"),
+    [
+        ("psi-major", "", "amount", "1h", "amount psi", "major line"),
+        ("output-shift", "", "score", "1h", "score psi", "major line"),
+        ("null-rate", "", "amount", "1h", "amount: null delta", "major line"),
+        ("performance", "auc", "", "1d", "auc value", "auc promised promise"),
+    ],
+)
+def test_a_panel_shows_the_number_and_the_line_of_its_rule(
+    client: Client, name: str, part: str, key: str, window: str, series: str, line: str
+) -> None:
+    (rule,) = (
+        rule
+        for rule in RULES
+        if (rule.name, rule.part, rule.model) == (name, part, ODD) and (not key or key in rule.signal.keys)
+    )
+    found = shown(client, rule, window)
+    assert [value for value in found[line] if math.isfinite(value)] == [rule.threshold]
+    assert found[series] == [pytest.approx(number(client, rule, key))]
