@@ -191,8 +191,8 @@ class Reporter:
         """Say that autumn was accepted."""
         assert done.change is not None
         moved = sorted(done.learned.psi.items(), key=lambda pair: -pair[1])[:3]
-        heavy = joined(f"{each.label} of {each.field} {each.now:.0%}" for each in done.learned.heavy)
-        bins = f" Bins stay: {heavy} are in one now, and what moves within it is not seen." if heavy else ""
+        heavy = joined(f"{each.label} holds {each.now:.0%} of {each.field}" for each in done.learned.heavy)
+        bins = f" Bins stay: {heavy}, and what moves within a bin is not seen." if heavy else ""
         self.finding(
             f"{day_of(ACCEPTED_AT)}: barograph baseline accept, autumn is expected from now on",
             f"{done.learned.baseline.rows:,} flights of version 1, {days_of(*AUTUMN)}, make baseline "
