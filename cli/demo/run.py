@@ -193,7 +193,7 @@ class Demo:
         self._supervisor.start()
 
     def _count_arms(self, client: Client, contract: Contract) -> None:
-        """Look at the ratio of the arms, once: what fell to them is in the raw predictions."""
+        """Look at the ratio of the arms, at the end: whoever looks every few minutes comes too late for a replay."""
         ratio = sample_ratio(client, contract)
         if ratio is not None:
             write_ratio(client, ratio)
