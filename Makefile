@@ -15,7 +15,7 @@ sync: ## Install exactly what uv.lock says into .venv
 	@./tools/uv sync --locked --quiet
 
 .PHONY: demo
-demo: sync ## Replay real flights and find their drift; EXIT=1 ends it afterwards, else Ctrl-C does
+demo: sync ## Replay real flights and show what changed in them; EXIT=1 ends it afterwards, else Ctrl-C does
 	$(RUN) barograph demo $(if $(EXIT),--exit)
 
 .PHONY: test

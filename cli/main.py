@@ -60,7 +60,7 @@ COMMANDS: dict[str, _Entry] = {
     "demo": _Entry(
         "cli.demo.command",
         "demo_command",
-        "Replay five months of real flights on this machine, and find their drift.",
+        "Replay five months of real flights on this machine, and show what changed in them.",
     ),
     "simulate": _Entry(
         "cli.simulate.command",

@@ -19,15 +19,15 @@ def demo_command(
         bool, typer.Option("--exit", help="End by itself; without it everything stays up until Ctrl-C.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the verdicts into this SVG file too.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Draw the signals into this SVG file too.", show_default=False)
     ] = None,
 ) -> None:
-    """Replay five months of real flights on this machine, and find their drift.
+    """Replay five months of real flights on this machine, and show what changed in them.
 
     Starts a local stack in .barograph (or BAROGRAPH_HOME), trains a classifier of late flights, infers contract and
-    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse. All of it has a
-    database and topics of its own, which the next run replaces. Exits with 1 where the flights do not show what they
-    must.
+    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse; then shows volume,
+    inputs, outputs and ground truth, each with its SQL. All of it has a database and topics of its own, which the next
+    run replaces. Exits with 1 where the flights do not show what they must.
 
     Examples:
         barograph demo

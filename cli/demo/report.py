@@ -191,12 +191,14 @@ class Reporter:
         """Say that autumn was accepted."""
         assert done.change is not None
         moved = sorted(done.learned.psi.items(), key=lambda pair: -pair[1])[:3]
+        heavy = joined(f"{each.label} holds {each.now:.0%} of {each.field}" for each in done.learned.heavy)
+        bins = f" Bins stay: {heavy}, and what moves within a bin is not seen." if heavy else ""
         self.finding(
             f"{day_of(ACCEPTED_AT)}: barograph baseline accept, autumn is expected from now on",
             f"{done.learned.baseline.rows:,} flights of version 1, {days_of(*AUTUMN)}, make baseline "
             f"{done.change.baseline_id}; furthest from June and July are "
             f"{joined(f'{name} (PSI {psi:.2f})' for name, psi in moved)}. Verdicts that were given stay. A baseline "
-            "holds from a minute ahead of now, which is here the clock of the replay.",
+            f"holds from a minute ahead of now, which is here the clock of the replay.{bins}",
         )
 
     # ------------------------------------------------------------------------------------------ after

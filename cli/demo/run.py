@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 from barograph import Publisher
-from barograph.contract import Contract, Lines
+from barograph.contract import Contract
 from barograph.contract_yaml import dump_contract
 from rich.console import Console
 
@@ -22,14 +22,14 @@ from cli.baseline.accept import Request, accept
 from cli.demo.acts import Act, Stage
 from cli.demo.board import Board
 from cli.demo.counts import STAGES, stage_counts
+from cli.demo.drawn import read_drawn
 from cli.demo.errors import DemoError
-from cli.demo.findings import Findings, expectations, read_findings, tell
+from cli.demo.findings import expectations, read_findings, tell
 from cli.demo.flights import (
     ACCEPTED_AT,
     AUTUMN,
     CANDIDATE,
     CANDIDATE_AT,
-    CRITICAL,
     MODEL,
     VERSION,
     Calendar,
@@ -41,7 +41,6 @@ from cli.demo.fresh import POLL_S, fresh_settings, wipe
 from cli.demo.picture import draw
 from cli.demo.replay import replay
 from cli.demo.report import Reporter
-from cli.demo.signals.inputs import read_curve
 from cli.demo.source import Source
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
@@ -60,8 +59,6 @@ STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
 LOOK_S = 1.0
 TAKEN_UP_S = 3 * POLL_S
 """After so long every processor works by what was applied."""
-CURVE_FIELD = "temp"
-"""Whose PSI the picture draws."""
 STUCK_S = 120.0
 """How long no stage may move before the demo gives up: a busy machine needs seconds."""
 STOP_S = 30.0
@@ -126,7 +123,8 @@ class Demo:
             self._count_arms(client, edited(inferred, arms=True))
             findings = read_findings(client, calendar, source, published)
             if picture is not None:
-                self._draw(client, calendar, findings, picture)
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                picture.write_text(draw(read_drawn(client, calendar, findings)))
         tell(self._say, findings, calendar)
         held = expectations(findings, source)
         self._say.expectations(held)
@@ -195,15 +193,10 @@ class Demo:
         self._supervisor.start()
 
     def _count_arms(self, client: Client, contract: Contract) -> None:
-        """Look at the ratio of the arms, once: what fell to them is in the raw predictions."""
+        """Look at the ratio of the arms, at the end: whoever looks every few minutes comes too late for a replay."""
         ratio = sample_ratio(client, contract)
         if ratio is not None:
             write_ratio(client, ratio)
-
-    def _draw(self, client: Client, calendar: Calendar, findings: Findings, picture: Path) -> None:
-        curve = read_curve(client, calendar, CURVE_FIELD)
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_text(draw(findings.inputs.weeks, CRITICAL, CURVE_FIELD, curve, Lines().major, ACCEPTED_AT.date()))
 
     # ------------------------------------------------------------------------------------------ deeds
 

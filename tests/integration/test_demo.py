@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from cli.apply import apply_all
 from cli.apply.catalogue import BaselineChange, store_baselines
 from cli.demo.counts import STAGES, StageCount, stage_counts
+from cli.demo.drawn import read_psi, read_scores
 from cli.demo.flights import (
     ACCEPTED_AT,
     CANDIDATE,
@@ -34,7 +35,7 @@ from cli.demo.flights import (
     last_pane_end,
 )
 from cli.demo.fresh import DATABASE, fresh_settings, wipe
-from cli.demo.signals.inputs import read_curve, read_inputs
+from cli.demo.signals.inputs import read_inputs
 from cli.demo.signals.outputs import read_outputs
 from cli.demo.signals.season import read_season
 from cli.demo.signals.truth import read_truth
@@ -53,6 +54,8 @@ SHIFT = (datetime.now(UTC) - datetime(2014, 1, 2, tzinfo=UTC)) // timedelta(week
 """Up to the present, as in the demo: ClickHouse forgets rows whose event time is years ago."""
 AWAY = timedelta(weeks=SHIFT)
 CALENDAR = Calendar(SHIFT)
+WEEK_BEGIN = datetime(2013, 12, 5, tzinfo=UTC) + AWAY
+"""A Thursday, on which whole weeks since 1970 begin."""
 END = datetime(2014, 1, 1, 5, tzinfo=UTC) + AWAY
 
 
@@ -168,7 +171,7 @@ def test_inputs_and_the_queries_that_are_printed(client: Client) -> None:
         (datetime(2013, 9, 21, tzinfo=UTC), "major"),
     ]
     assert [row[:2] for row in found.unseen] == [("EGE", 5), ("ILM", 3)]
-    assert [point.day for point in read_curve(client, CALENDAR, "temp")] == [date(2013, 9, day) for day in (19, 20, 21)]
+    assert [point.day for point in read_psi(client, CALENDAR, "temp")] == [date(2013, 9, day) for day in (19, 20, 21)]
 
 
 def test_truth_compares_arms_of_two_versions_and_leaves_young_weeks_out(client: Client) -> None:
@@ -246,7 +249,7 @@ def test_weeks_are_judged_again_by_the_baseline_before(client: Client, baseline:
     begin = CALENDAR.replayed(ACCEPTED_AT)
     store(client, baseline, None)
     store(client, autumn, begin)
-    counts = [[(i + day) % 7 * 30 for i in range(field.n_cells)] for day in range(9)]
+    counts = [[(i + 1) * (day + 3) for i in range(field.n_cells)] for day in range(9)]
     for day, cells in enumerate(counts):
         insert_rows(client, "panes", [pane_row(begin + timedelta(days=day, hours=9), autumn.id, cells)])
     for days in (7, 8, 9):
@@ -261,8 +264,23 @@ def test_weeks_are_judged_again_by_the_baseline_before(client: Client, baseline:
         seen = np.sum(counts[first : first + 7], axis=0)
         for judged, expected in ((week.trained, field.slices["all"]), (week.again, moved)):
             psi, _, _, _ = psi_values(np.array(expected.cells), seen[None], np.array([0]))
-            assert judged[1] == psi[0, 0]
+            assert judged[1] == pytest.approx(psi[0, 0], rel=1e-12)
+        assert week.trained[1] != pytest.approx(week.again[1], rel=0.1)
         assert week.accepted == ("major", 0.3)
+
+
+def test_scores_are_drawn_beside_what_came_week_by_week(client: Client) -> None:
+    insert_rows(client, "scorer_models", [scorer_row()])
+    for days, labelled, positives in ((1, 4, 1), (3, 6, 3), (8, 10, 5)):
+        start = f"toDateTime({int((WEEK_BEGIN + timedelta(days=days)).timestamp())}, 'UTC')"
+        client.command(
+            "INSERT INTO performance_state (model, version, basis, slice, window_start, bins, bin_labelled, "
+            f"bin_labelled_scores, bin_positives) SELECT '{MODEL}', '{VERSION}', 'now', 'all', {start}, [7], "
+            f"[{labelled}], [{labelled / 2}], [{positives}]"
+        )
+    found = read_scores(client, CALENDAR)
+    ends = [CALENDAR.end_date(WEEK_BEGIN + timedelta(days=days)) for days in (7, 14)]
+    assert found == [(ends[0], 0.5, 0.4), (ends[1], 0.5, 0.5)]
 
 
 def test_the_record_ends_with_the_hour_of_the_last_prediction() -> None:
@@ -346,6 +364,20 @@ def performance_row(
         "raw_share": 1.0,
         "revised_at": 0,
         "revision": 1,
+    }
+
+
+def scorer_row() -> dict[str, object]:
+    return {
+        "model": MODEL,
+        "state": "scored",
+        "reason": "",
+        "basis": "now",
+        "kind": "binary",
+        "raw_share": 1.0,
+        "newest_at": 0,
+        "scored_until": 0,
+        "updated_at": 1,
     }
 
 

@@ -1,46 +1,90 @@
-"""The demo's picture: well-formed, one mark per verdict, levels by colour and height."""
+"""The demo's picture: well-formed, one mark per verdict, levels by colour and height, lines that do not invent."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from cli.demo.picture import CELL, LEFT, LEVELS, PsiPoint, draw
+from cli.demo.picture import LEVELS, Drawn, Point, draw
 
 FIRST = date(2013, 8, 5)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_every_verdict_has_its_mark() -> None:
-    weeks = {
-        "calm": [(FIRST + timedelta(days=i), "stable") for i in range(40)],
-        "wild <&>": [(FIRST + timedelta(days=i), "major" if i > 20 else "insufficient") for i in range(40)],
+def days(n: int, level: str = "stable") -> list[tuple[date, str]]:
+    return [(FIRST + timedelta(days=i), level) for i in range(n)]
+
+
+def drawn(**changes: Any) -> Drawn:
+    settings: dict[str, Any] = {
+        "volume": [(FIRST + timedelta(days=i), 900 + i) for i in range(40)],
+        "weeks": {"calm": days(40)},
+        "critical": frozenset(),
+        "field": "calm",
+        "psi": [Point(FIRST + timedelta(days=i), i / 10, i / 20, i / 5) for i in range(40)],
+        "line_major": 0.2,
+        "scores": [(FIRST + timedelta(days=7 * i), 0.3, 0.2) for i in range(5)],
+        "auc": [Point(FIRST + timedelta(days=7 * i), 0.7, 0.6, 0.8) for i in range(5)],
+        "reference": 0.68,
     }
-    curve = [PsiPoint(FIRST + timedelta(days=i), i / 10, i / 20, i / 5) for i in range(40)]
-    root = ElementTree.fromstring(draw(weeks, frozenset({"calm"}), "calm", curve, 0.2))
-    marks = [rect.get("fill") for rect in root.iter(f"{SVG}rect") if float(rect.get("width", "0")) < 10]
+    return Drawn(**settings | changes)
+
+
+def rects(root: ElementTree.Element) -> list[str | None]:
+    return [rect.get("fill") for rect in root.iter(f"{SVG}rect") if float(rect.get("width", "0")) < 10]
+
+
+def test_every_verdict_and_every_day_has_its_mark() -> None:
+    weeks = {
+        "calm": days(40),
+        "wild <&>": [(day, "major" if i > 20 else "insufficient") for i, (day, _) in enumerate(days(40))],
+    }
+    root = ElementTree.fromstring(draw(drawn(weeks=weeks, critical=frozenset({"calm"}))))
+    marks = rects(root)
     assert [marks.count(LEVELS[level][0]) for level in ("stable", "major", "insufficient")] == [40, 19, 21]
+    assert len(marks) == 80 + 40
     texts = [text.text for text in root.iter(f"{SVG}text")]
     assert "calm *" in texts
+    assert "939" in texts  # the most flights of a day
     # What drifted first stands on top.
     assert texts.index("wild <&>") < texts.index("calm *")
     assert len({height for _, height in LEVELS.values()}) == len(LEVELS)
 
 
+def test_a_line_is_broken_where_days_are_missing() -> None:
+    def lines(psi: list[Point], auc: list[Point]) -> int:
+        root = ElementTree.fromstring(draw(drawn(psi=psi, auc=auc)))
+        return len(root.findall(f"{SVG}polygon"))
+
+    whole = drawn()
+    assert lines(list(whole.psi), list(whole.auc)) == 2
+    assert lines([*whole.psi[:10], *whole.psi[11:]], list(whole.auc)) == 3
+    assert lines(list(whole.psi), [*whole.auc[:2], *whole.auc[3:]]) == 3
+
+
 def test_an_accepted_baseline_is_marked_where_it_begins() -> None:
-    weeks = {"calm": [(FIRST + timedelta(days=i), "stable") for i in range(40)]}
-    curve = [PsiPoint(FIRST, 0.1, 0.0, 0.2)]
+    def upright(accepted: date | None) -> list[float]:
+        root = ElementTree.fromstring(draw(drawn(accepted=accepted)))
+        return [float(line.get("x1", "")) for line in root.iter(f"{SVG}line") if line.get("x1") == line.get("x2")]
 
-    def lines(accepted: date | None) -> set[str | None]:
-        root = ElementTree.fromstring(draw(weeks, frozenset(), "calm", curve, 0.2, accepted))
-        return {line.get("x1") for line in root.iter(f"{SVG}line") if line.get("x1") == line.get("x2")}
+    assert upright(None) == []
+    [early], [late] = upright(FIRST + timedelta(days=10)), upright(FIRST + timedelta(days=20))
+    marks = [
+        float(rect.get("x", ""))
+        for rect in ElementTree.fromstring(draw(drawn())).iter(f"{SVG}rect")
+        if rect.get("fill") == LEVELS["stable"][0] and float(rect.get("width", "0")) < 10
+    ]
+    assert {early, late} <= set(marks)
+    assert late - early == 10 * (marks[-1] - marks[-2])
 
-    assert lines(None) == set()
-    assert lines(FIRST + timedelta(days=10)) == {str(LEFT + 10 * CELL)}
+
+def test_without_labels_and_intervals_there_is_a_picture_too() -> None:
+    ElementTree.fromstring(draw(drawn(psi=[], scores=[], auc=[], reference=float("nan"), volume=[])))
 
 
 def test_nothing_to_draw_is_an_error() -> None:
     with pytest.raises(ValueError, match="no verdicts"):
-        draw({}, frozenset(), "calm", [], 0.2)
+        draw(drawn(weeks={}))

@@ -9,7 +9,6 @@ from datetime import date, datetime
 from cli.demo.answer import OF_MODEL, Answer, ask, moment
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
-from cli.demo.picture import PsiPoint
 from cli.demo.report import Reporter, day_of, joined, percent
 from cli.demo.source import Source
 from cli.demo.timeline import make_timeline
@@ -101,18 +100,6 @@ def _around(client: Client, calendar: Calendar, row: DriftRow) -> Answer:
         f"  AND window_end BETWEEN toDateTime({end}) - INTERVAL 5 DAY AND toDateTime({end}) + INTERVAL 2 DAY",
         "ORDER BY window_end",
     )
-
-
-def read_curve(client: Client, calendar: Calendar, field: str) -> list[PsiPoint]:
-    """The PSI of a field's week windows, ascending; those over a change of the baseline are left out."""
-    rows = client.rows(
-        "SELECT window_end, any(psi), any(psi_low), any(psi_high) FROM latest_drift "
-        "WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
-        "AND field = {field:String} AND window = {window:String} AND n > 0 "
-        "GROUP BY window_end HAVING count() = 1 ORDER BY window_end",
-        {"model": MODEL, "version": VERSION, "field": field, "window": WEEK.name},
-    )
-    return [PsiPoint(calendar.end_date(end), psi, low, high) for end, psi, low, high in rows]
 
 
 def tell_inputs(say: Reporter, found: Inputs, calendar: Calendar) -> None:
