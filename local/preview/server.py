@@ -123,6 +123,8 @@ class PreviewServer:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((LOOPBACK, self._wanted_port))
+            # From here on who asks waits for the server instead of being refused.
+            listening.listen()
         except OSError as error:
             listening.close()
             raise LocalStackError(

@@ -43,6 +43,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     kind: Kind = label_kind(label)  # type: ignore[assignment]
     window_s = max(SECONDS_PER_HOUR, contract.pane_s)
     threshold = label.threshold if kind == "binary" else 0.5
+    is_flag, positive = label.type == "bool", _positive(label)
     return Rules(
         model=contract.model,
         kind=kind,
@@ -51,9 +52,10 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
         horizon_ms=label.horizon_s * 1000,
         raw_share=contract.raw_share,
         label_type=_LABEL_TYPES[label.type],
-        positive=_positive(label),
+        positive=positive,
+        positive_label="true" if is_flag and isinstance(label.positive, str) else positive,
         threshold=threshold,
-        answers=("true", "false") if label.type == "bool" else (),
+        answers=("true", "false") if is_flag and not isinstance(label.positive, str) else (),
         classes=label.classes,
         edges=() if kind == "number" else tuple(score_edges(threshold).tolist()),
         age_edges_s=tuple(age_edges(label.horizon_s)[:-1].tolist()),

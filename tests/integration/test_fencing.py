@@ -162,7 +162,7 @@ class Driven:
             self.sketcher._take(flush, self.consumer.consume(1000, 0.1))
             return self.sketcher._position == wanted
 
-        wait_for(reached, f"positions {wanted}", 30)
+        wait_for(reached, f"positions {wanted}")
 
     def flush_until(self, done: Callable[[], bool]) -> None:
         """Flush as `run` does until a condition holds."""
@@ -174,7 +174,7 @@ class Driven:
                 self.sketcher._restart()
             return done()
 
-        wait_for(flushed, "a flush", 30)
+        wait_for(flushed, "a flush")
 
     def polled(self, condition: Callable[[], bool]) -> Callable[[], bool]:
         """A condition that is looked at after the group's callbacks could run."""
@@ -219,7 +219,7 @@ def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
     pipeline.create(2)
     pipeline.produce((p, event(i, START_MS + i), None) for i in range(100) for p in (0, 1))
     slow = drive("slow")
-    wait_for(slow.polled(lambda: slow.sketcher._assigned == [0, 1]), "both partitions", 30)
+    wait_for(slow.polled(lambda: slow.sketcher._assigned == [0, 1]), "both partitions")
     slow.sketcher._restart()
     stale = slow.open()
     slow.read(stale, {0: 100, 1: 100})
@@ -325,9 +325,9 @@ def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pip
     assert_withheld(pipeline)
     joined_s = time.monotonic()
     pipeline.start("monitor", "monitor-1", revise_s=1.0)
-    wait_for(lambda: len(assigned(pipeline, "monitor-1")) == 1, "the second monitor's partition", 30)
+    wait_for(lambda: len(assigned(pipeline, "monitor-1")) == 1, "the second monitor's partition")
     joined_s = time.monotonic() - joined_s
-    assert wait_for(lambda: len(assigned(pipeline, "monitor-0")) == 1, "the first monitor's partition", 30)
+    assert wait_for(lambda: len(assigned(pipeline, "monitor-0")) == 1, "the first monitor's partition")
     send([5, 12])
     arrived("late events at two monitors")
     send([5, 12])

@@ -249,13 +249,16 @@ def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callabl
     parts = shown(client, "value, low, high, enough, n, mature")
     names = "difference, difference_low, difference_high, sufficient, mature, n, other_n"
     rows = client.rows(
-        "SELECT version, metric, class, window, toUnixTimestamp(window_start), arm, other_arm, "
+        "SELECT version, other_version, metric, class, window, toUnixTimestamp(window_start), arm, other_arm, "
         f"value, other_value, {names} FROM arm_performance"
     )
-    assert len({(window, arm, other) for _, _, _, window, _, arm, other, *_ in rows}) == 4  # 2 lengths, both ways
+    # Two lengths, both ways, and each version that answers in an arm against each in the other.
+    assert len({(window, arm, other) for _, _, _, _, window, _, arm, other, *_ in rows}) == 4
+    assert {(version, other) for version, other, *_ in rows} == {(a, b) for a in "12" for b in "12"}
     seen = set()
-    for version, metric, of_class, window, start, arm, other, value, other_value, *told in rows:
-        keys = [(version, f"arm={each}", metric, of_class, window, start) for each in (arm, other)]
+    for version, other_version, metric, of_class, window, start, arm, other, value, other_value, *told in rows:
+        sides = ((version, arm), (other_version, other))
+        keys = [(of, f"arm={each}", metric, of_class, window, start) for of, each in sides]
         own, against = (as_metric(*parts[key][:4]) for key in keys)
         expected_difference = difference(own, against)
         ends = [expected_difference.value, expected_difference.low, expected_difference.high]
@@ -523,6 +526,19 @@ def test_every_figure_of_numbers(client: Client, score: Callable[..., Scorer]) -
         # Quantiles are read from bins of one percent.
         low, high = (np.quantile(np.abs(e), p / 100, method=method) for method in ("lower", "higher"))
         assert low * 0.99 <= found[f"error_p{p}"][0] <= high * 1.01, p
+
+
+def test_a_flag_says_true_of_a_class_with_a_name(client: Client, score: Callable[..., Scorer]) -> None:
+    contract = Contract(model="m", label=Label(type="bool", positive="late", horizon_s=86400))
+    answers = [("late", "true")] * 5 + [("late", "false")] * 3 + [("on time", "true")] * 2 + [("on time", "false")] * 7
+    scoring.insert(
+        client, "predictions", [prediction(i, START_MS + i, i, **{"class": c}) for i, (c, _) in enumerate(answers)]
+    )
+    scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, given) for i, (_, given) in enumerate(answers)])
+    score(contract).score_once()
+    [(found,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
+    assert found == [5, 3, 2, 7]  # tp, fp, fn, tn
+    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'strange_class'") == [(0,)]
 
 
 def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, score: Callable[..., Scorer]) -> None:

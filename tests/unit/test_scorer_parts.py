@@ -65,18 +65,20 @@ def test_only_what_changes_the_counts_changes_the_basis() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "kind", "positive", "wanted"),
+    ("label", "kind", "positive", "positive_label", "wanted"),
     [
-        (Label(type="bool"), "binary", "true", "bool"),
-        (Label(type="bool", positive=False), "binary", "false", "bool"),
-        (Label(type="category", positive="fraud"), "binary", "fraud", "string"),
-        (Label(type="category", classes=("a", "b")), "classes", "true", "string"),
-        (Label(type="float"), "number", "true", "number"),
+        (Label(type="bool"), "binary", "true", "true", "bool"),
+        (Label(type="bool", positive=False), "binary", "false", "false", "bool"),
+        (Label(type="bool", positive="late"), "binary", "late", "true", "bool"),
+        (Label(type="category", positive="fraud"), "binary", "fraud", "fraud", "string"),
+        (Label(type="category", classes=("a", "b")), "classes", "true", "true", "string"),
+        (Label(type="float"), "number", "true", "true", "number"),
     ],
 )
-def test_a_label_says_the_kind(label: Label, kind: str, positive: str, wanted: str) -> None:
+def test_a_label_says_the_kind(label: Label, kind: str, positive: str, positive_label: str, wanted: str) -> None:
     made = make_rules(contract(label=label), EMPTY)
     assert (made.kind, made.positive, made.label_type) == (kind, positive, wanted)
+    assert made.positive_label == positive_label
     assert why_not(contract(label=label)) == ""
 
 

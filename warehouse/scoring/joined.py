@@ -55,6 +55,7 @@ def bound(rules: Rules, dimensions: Sequence[Dimension], hours: Sequence[int]) -
         "horizon": rules.horizon_ms,
         "label_type": rules.label_type,
         "positive": rules.positive,
+        "positive_label": rules.positive_label,
         "classes": rules.classes,
         "registered": rules.registered,
     }
@@ -184,7 +185,7 @@ def _outcome(rules: Rules, dimensions: Sequence[Dimension]) -> str:
 def _label(rules: Rules) -> str:
     fits, strange = "label_type = {label_type:String}", "0"
     if rules.kind == "binary":
-        truth = "toFloat64(label = {positive:String})"
+        truth = "toFloat64(label = {positive_label:String})"
     elif rules.kind == "classes":
         truth = "toFloat64(indexOf({classes:Array(String)}, label)) - 1"
         strange = "truth < 0"

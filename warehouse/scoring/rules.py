@@ -38,7 +38,9 @@ class Rules:
     label_type: str
     """What `labels.label_type` must be."""
     positive: str = ""
-    """Two classes: the label, and the class of an event, that the score is the probability of."""
+    """Two classes: the class of an event that the score is the probability of."""
+    positive_label: str = ""
+    """Two classes: the label that says so. A flag says true of a class that has a name of its own."""
     threshold: float = 0.5
     answers: tuple[str, ...] = ()
     """Two classes: all that an event may name, where these are known; of a category the other one is not."""
