@@ -17,13 +17,14 @@ from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
 from benchmarks.publishing import measure_publisher
+from benchmarks.queries import measure_queries
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
 from benchmarks.workload import SEED, make_workload
 from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Profile:
     live_s: int
     calls: int
     rows: int
+    models: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000)
+FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 50)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 5)
 
 
 def main() -> int:
@@ -74,6 +76,10 @@ def main() -> int:
 
 
 def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str]) -> None:
+    if "queries" in sections:
+        measure_queries(world, figures, models=profile.models)
+    if set(sections) == {"queries"}:
+        return
     workload = make_workload(world.folder, numbers=18)
     world.register(DATABASE, workload)
     if "rates" in sections:
