@@ -18,6 +18,7 @@ from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
 from benchmarks.publishing import measure_publisher
+from benchmarks.queries import measure_queries
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
 from benchmarks.scoring import measure_scoring
 from benchmarks.workload import SEED, make_workload
@@ -25,7 +26,7 @@ from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "alerts")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "alerts", "queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ def main() -> int:
 
 
 def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str]) -> None:
+    if "queries" in sections:
+        measure_queries(world, figures, models=profile.models)
+    if set(sections) == {"queries"}:
+        return
     workload = make_workload(world.folder, numbers=18)
     world.register(DATABASE, workload)
     if "rates" in sections:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.workload import Workload
+from local.clickhouse import PID_HEADER
 from local.stack import LocalStack
 from sketches.baseline import dump_baseline
 from streams.topics import Topics
@@ -36,6 +39,7 @@ class World:
         self._host, self._port = stack.addresses.clickhouse_host, stack.addresses.clickhouse_port
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         self._children = 0
+        self._engine_pid: int | None = None
 
     def address(self, database: str) -> Address:
         """Where a database is."""
@@ -44,6 +48,15 @@ class World:
     def client(self, database: str) -> Client:
         """A client of a database."""
         return connect(self.address(database), create=True)
+
+    def engine_cpu_s(self) -> float:
+        """CPU time of the engine's process so far, user and system."""
+        if self._engine_pid is None:
+            with urllib.request.urlopen(f"http://{self._host}:{self._port}/ping") as answer:
+                self._engine_pid = int(answer.headers[PID_HEADER])
+        # Behind the command's name, which may hold spaces: state is the first field, utime and stime the 12th and 13th.
+        fields = Path(f"/proc/{self._engine_pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def create_topics(self, prefix: str) -> Topics:
         """Make the topics of one prefix, a partition each, as `barograph apply` sets them up."""

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.questions import questions
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline
-from tests.support.shop import HOURS, N, Shop, make_shop, run_shop
+from tests.support.shop import HOURS, SILENT_HOUR, Shop, make_shop, run_shop
 from warehouse.client import Address
-
-PAGE = Path(__file__).parents[2] / "docs" / "queries.md"
-WRITTEN_MONDAY = date(2026, 11, 9)
-QUESTION = re.compile(r"^### (\d+)\. (.+?)\n(.*?)^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 Row = tuple[Any, ...]
 Check = Callable[[list[Row], Shop], None]
 CHECKS: dict[int, Check] = {}
+QUESTIONS = {question.number: question for question in questions()}
 
 
 def answers(number: int) -> Callable[[Check], Check]:
@@ -35,21 +31,6 @@ def answers(number: int) -> Callable[[Check], Check]:
         return check
 
     return note
-
-
-def questions() -> dict[int, str]:
-    """The queries of the page by the number of their question."""
-    return {int(number): sql for number, _, _, sql in QUESTION.findall(PAGE.read_text("utf-8"))}
-
-
-def dated(sql: str, start: datetime) -> str:
-    """A query with the page's week moved to that of the traffic."""
-    shift = start.date() - WRITTEN_MONDAY
-
-    def moved(match: re.Match[str]) -> str:
-        return (date.fromisoformat(match[0]) + shift).isoformat()
-
-    return re.sub(r"\d{4}-\d\d-\d\d", moved, sql)
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +54,23 @@ def pipeline(
     made.stop()
 
 
-@pytest.mark.parametrize("number", sorted(questions()))
+@pytest.mark.parametrize("number", sorted(QUESTIONS))
 def test_every_answer_is_what_is_known(number: int, pipeline: Pipeline, shop: Shop) -> None:
-    sql = dated(questions()[number], shop.start)
+    sql = QUESTIONS[number].in_week(shop.start.date())
     CHECKS[number](pipeline.rows(sql), shop)
 
 
 def test_there_are_enough_questions_and_each_is_checked() -> None:
-    assert len(questions()) >= 15
-    assert sorted(CHECKS) == sorted(questions())
+    assert len(QUESTIONS) >= 15
+    assert sorted(CHECKS) == sorted(QUESTIONS)
+
+
+def test_the_pager_had_seen_nothing_before_it_was_judged(pipeline: Pipeline, shop: Shop) -> None:
+    sql = QUESTIONS[16].in_week(shop.start.date())
+    window = f"window = '6h' AND window_end = toDateTime({int(shop.at(54).timestamp())})"
+    first = f"(SELECT min(judged_at) FROM drift WHERE slice = 'all' AND {window})"
+    assert pipeline.rows(sql.replace("now64()", first))
+    assert pipeline.rows(sql.replace("now64()", f"{first} - INTERVAL 1 MILLISECOND")) == []
 
 
 def day_of(shop: Shop, n: int) -> date:
@@ -115,7 +104,7 @@ def _(rows: list[Row], shop: Shop) -> None:
     for hour in range(HOURS):
         latency = shop.latency_ms[shop.hour == hour]
         slow = int((latency > 14).sum())
-        if slow / len(latency) > 0.1:
+        if slow > 0.1 * len(latency):
             expected[shop.at(hour)] = (slow, len(latency))
     assert {moment(row[0]): row[1:3] for row in rows} == expected
     assert len(expected) > 0
@@ -123,12 +112,12 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 @answers(4)
 def _(rows: list[Row], shop: Shop) -> None:
-    assert [tuple(value or 0 for value in row) for row in rows] == [(N, 0, 0, 0, 0)]
+    assert [tuple(value or 0 for value in row) for row in rows] == [(shop.n, 0, 0, 0, 0)]
 
 
 @answers(5)
 def _(rows: list[Row], shop: Shop) -> None:
-    assert rows == []
+    assert [moment(start) for (start,) in rows] == [shop.at(SILENT_HOUR)]
 
 
 @answers(6)
@@ -166,10 +155,19 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 @answers(9)
 def _(rows: list[Row], shop: Shop) -> None:
-    assert {"amount", "device"} <= {row[0] for row in rows} <= {"amount", "device", "age", "score"}
+    chosen = shop.device[(shop.hour >= 36) & (shop.hour < 60) & (shop.country == "FR")]
+    known = {"phone": "phone", "desktop": "desktop", "watch": "(not in training)"}
+    expected = {known[device]: (chosen == device).sum() for device in known} | {"(null)": 0}
+    assert {row[0]: row[1] for row in rows} == expected
+    assert [row[2] for row in rows] == [pytest.approx(row[1] / len(chosen), abs=5e-4) for row in rows]
 
 
 @answers(10)
+def _(rows: list[Row], shop: Shop) -> None:
+    assert {"amount", "device"} <= {row[0] for row in rows} <= {"amount", "device", "age", "score"}
+
+
+@answers(11)
 def _(rows: list[Row], shop: Shop) -> None:
     means = {row[0]: row[1] for row in rows}
     on_wednesday = shop.hour >= 48
@@ -179,7 +177,7 @@ def _(rows: list[Row], shop: Shop) -> None:
     assert low["amount"] > 0
 
 
-@answers(11)
+@answers(12)
 def _(rows: list[Row], shop: Shop) -> None:
     [(since, worst, in_training)] = rows
     assert shop.at(36) < moment(since) <= shop.at(42)
@@ -187,19 +185,22 @@ def _(rows: list[Row], shop: Shop) -> None:
     assert in_training == 0
 
 
-@answers(12)
+@answers(13)
 def _(rows: list[Row], shop: Shop) -> None:
     [(field, category, first_seen, n)] = rows
     assert (field, category, moment(first_seen)) == ("device", "watch", shop.at(36))
     assert n == (shop.device == "watch").sum()
 
 
-@answers(13)
-def _(rows: list[Row], shop: Shop) -> None:
-    assert all(row[2] > 0 and row[4] == "flag" for row in rows)
-
-
 @answers(14)
+def _(rows: list[Row], shop: Shop) -> None:
+    broken = np.isnan(shop.age)
+    of = np.isin(shop.hour, np.unique(shop.hour[broken])).sum()
+    assert rows == [("age", "null", broken.sum(), pytest.approx(broken.sum() / of, abs=1e-4), "flag")]
+    assert broken.sum() > 0
+
+
+@answers(15)
 def _(rows: list[Row], shop: Shop) -> None:
     for n, row in enumerate(rows):
         values = shop.amount[shop.hour // 24 == n]
@@ -212,19 +213,34 @@ def _(rows: list[Row], shop: Shop) -> None:
     assert len(rows) == 3
 
 
-@answers(15)
+@answers(16)
 def _(rows: list[Row], shop: Shop) -> None:
     assert "device" in {row[0] for row in rows}
     assert all(row[1] == "major" and row[2] > 0.2 and row[3] >= 1 for row in rows)
 
 
-@answers(16)
+@answers(17)
 def _(rows: list[Row], shop: Shop) -> None:
     chosen = (shop.hour >= 48) & (shop.country == "FR")
     assert [row[2] for row in rows] == sorted(shop.amount[chosen].tolist(), reverse=True)[:10]
 
 
-@answers(17)
+@answers(18)
+def _(rows: list[Row], shop: Shop) -> None:
+    tuesday = shop.hour // 24 == 1
+    found = {(row[0], row[1]): row[2:] for row in rows}
+    assert rows[0][:2] == ("score", "psi")
+    assert found["score", "psi"][-1] == "major"
+    for field, values in (("score", shop.score), ("latency_ms", shop.latency_ms)):
+        control, arm, difference, low, high, _ = found[field, "mean"]
+        assert control == pytest.approx(values[tuesday & (shop.arm == "a")].mean(), rel=1e-6)
+        assert arm == pytest.approx(values[tuesday & (shop.arm == "b")].mean(), rel=1e-6)
+        assert difference == pytest.approx(arm - control)
+        assert low < difference < high
+    assert found["events", "error_rate"][:3] == (0, 0, 0)
+
+
+@answers(19)
 def _(rows: list[Row], shop: Shop) -> None:
     for n, row in enumerate(rows):
         chosen = (shop.hour // 24 == n) & shop.labelled
@@ -235,18 +251,21 @@ def _(rows: list[Row], shop: Shop) -> None:
     assert len(rows) == 3
 
 
-@answers(18)
+@answers(20)
 def _(rows: list[Row], shop: Shop) -> None:
-    [row] = rows
-    assert row[8], row
+    assert [row[0] for row in rows] == ["accuracy", "auc"]
     tuesday = (shop.hour // 24 == 1) & shop.labelled
-    for arm, value in ((row[1], row[3]), (row[2], row[4])):
-        chosen = tuesday & (shop.arm == arm)
-        assert value == pytest.approx(roc_auc_score(shop.fraud[chosen], shop.score[chosen]), abs=2e-3)
-    assert not row[6] <= 0 <= row[7]
+    for metric, *arms, value, other_value, low, high, n, other_n, sufficient, _ in rows:
+        for arm, measured, labelled in zip(arms, (value, other_value), (n, other_n), strict=True):
+            chosen = tuesday & (shop.arm == arm)
+            truth, score = shop.fraud[chosen], shop.score[chosen]
+            exact = roc_auc_score(truth, score) if metric == "auc" else (truth == (score >= 0.5)).mean()
+            assert (measured, labelled) == (pytest.approx(exact, abs=2e-3), chosen.sum())
+        assert low < value - other_value < high < 0
+        assert sufficient
 
 
-@answers(19)
+@answers(21)
 def _(rows: list[Row], shop: Shop) -> None:
     shares = np.array([(row[0], row[1]) for row in rows])
     delay_h = shop.label_delay_s[shop.labelled] / 3600
@@ -254,23 +273,23 @@ def _(rows: list[Row], shop: Shop) -> None:
     np.testing.assert_allclose(shares[:, 1], exact, atol=0.02)
 
 
-@answers(20)
+@answers(22)
 def _(rows: list[Row], shop: Shop) -> None:
     assert sum(row[1] for row in rows) == shop.labelled.sum()
     for _, n, score, rate in rows:
         assert abs(score - rate) < 4 * np.sqrt(0.25 / n)
 
 
-@answers(21)
+@answers(23)
 def _(rows: list[Row], shop: Shop) -> None:
     counts = {kind: n for kind, n in rows}
-    assert counts["predictions"] == N
+    assert counts["predictions"] == shop.n
     assert counts["labelled"] == shop.labelled.sum()
     for kind in ("early", "corrections", "late", "wrong_type", "duplicates"):
         assert counts.get(kind, 0) == 0
 
 
-@answers(22)
+@answers(24)
 def _(rows: list[Row], shop: Shop) -> None:
     [row] = rows
     assert row[:2] == ("1", shop.baseline.id)

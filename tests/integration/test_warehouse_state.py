@@ -118,6 +118,16 @@ def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client:
     assert client.rows(f"SELECT count() FROM latest_{table} WHERE level = 'major'") == [(0,)]
 
 
+@pytest.mark.parametrize("table", ["drift", "rates"])
+def test_of_two_verdicts_at_one_place_the_view_shows_the_later(client: Client, table: str) -> None:
+    at_ms = START_S * 1000
+    again = [verdict(table, 6, 1, level=level, judged_at=at_ms + i) for i, level in enumerate(("minor", "stable"))]
+    for rows in (again, again[::-1]):
+        client.command(f"TRUNCATE TABLE {table}")
+        write(client, table, rows)
+        assert client.rows(f"SELECT level, revisions FROM latest_{table}") == [("stable", 1)]
+
+
 def test_a_filter_on_a_verdict_does_not_bring_back_an_older_revision(client: Client) -> None:
     write(client, "drift", [verdict("drift", 5, 1, level="major"), verdict("drift", 6, 1, level="stable")])
     assert client.rows("SELECT count() FROM latest_drift WHERE level = 'major'") == [(0,)]

@@ -189,11 +189,20 @@ def test_a_producer_from_before_what_is_kept_is_counted_from_its_first_number(cl
 
 
 def test_numbers_over_several_models_say_nothing_of_one(client: Client) -> None:
-    write(client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1), arrived("p", HOUR_S, 1, 1, 1, 1, model="n")])
+    long_ago = arrived("p", HOUR_S - 31 * DAY_S, 1, 2, 2, 1, model="o")
+    write(
+        client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1), arrived("p", HOUR_S, 1, 1, 1, 1, model="n"), long_ago]
+    )
     assert gaps(client) == {
         ("m", "p"): (1, 0, 0, 0, None, None, 2, 0),
         ("n", "p"): (1, 0, 1, 1, None, None, 2, 0),
     }
+
+
+def test_who_writes_for_which_models_is_not_read_row_by_row(client: Client) -> None:
+    write(client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1)])
+    plan = client.rows("EXPLAIN SELECT * FROM producer_gaps WHERE model = 'm'")
+    assert "ReadFromMergeTree (last_heard)" in "\n".join(line for (line,) in plan)
 
 
 def test_producers_that_are_not_told_apart_make_losses_uncertain(client: Client) -> None:

@@ -38,13 +38,14 @@ CREATE TABLE IF NOT EXISTS producers
     n UInt64 COMMENT 'Distinct seq among the events of the flush, those that were put aside included' CODEC(T64, ZSTD(1)),
     first_seq Int64 COMMENT 'Least seq of them, -1 for other' CODEC(Delta, ZSTD(1)),
     last_seq Int64 COMMENT 'Greatest seq of them, -1 for other' CODEC(Delta, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
+    pos UInt64 COMMENT 'Place in the parts topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1)),
+    PROJECTION last_heard (SELECT model, producer, maxIf(pane_start, last_seq >= 0) GROUP BY model, producer)
 )
 ENGINE = ReplacingMergeTree(pos)
 PARTITION BY toYYYYMM(pane_start)
 ORDER BY (model, producer, pane_s, pane_start, parts_partition, pos)
 TTL pane_start + INTERVAL 30 DAY
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS deduplicate_merge_projection_mode = 'rebuild', fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'What arrived of each producer per pane, a row per record that counted some; kept for 30 days of event time. The views producer_gaps and producer_panes say what is missing.';
 
 CREATE TABLE IF NOT EXISTS dead_counts
@@ -282,9 +283,14 @@ FROM
 ) AS heard
 LEFT JOIN
 (
-    SELECT producer, uniqExact(model) AS models
-    FROM producers
-    WHERE last_seq >= 0 AND pane_start >= now('UTC') - INTERVAL 30 DAY
+    SELECT producer, count() AS models
+    FROM
+    (
+        SELECT model, producer, maxIf(pane_start, last_seq >= 0) AS last_at
+        FROM producers
+        GROUP BY model, producer
+    )
+    WHERE last_at >= now('UTC') - INTERVAL 30 DAY
     GROUP BY producer
 ) AS shared ON heard.producer = shared.producer
 LEFT JOIN
@@ -294,7 +300,7 @@ LEFT JOIN
     WHERE producer = 'other' AND last_seq < 0 AND pane_start >= now('UTC') - INTERVAL 30 DAY
     GROUP BY model
 ) AS others ON heard.model = others.model
-COMMENT 'What was lost before Kafka: per model and producer, the numbers that its events skip, over the last 30 days. Events without producer and seq are not in it.';
+COMMENT 'What was lost before Kafka: per model and producer, the numbers that its events skip, over the last 30 days. Events without producer and seq are not in it. Give a model.';
 
 CREATE VIEW IF NOT EXISTS producer_panes
 (
@@ -344,7 +350,7 @@ FROM
     )
     WINDOW earlier AS (PARTITION BY model, producer ORDER BY pane_start ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ) AS counted
-COMMENT 'When events went missing before Kafka: per model, producer and pane, over the last 30 days.';
+COMMENT 'When events went missing before Kafka: per model, producer and pane, over the last 30 days. Give a model.';
 
 CREATE VIEW IF NOT EXISTS duplicates
 (

@@ -82,7 +82,7 @@ SELECT
     if(isFinite(stored.maximum), stored.maximum, nan) AS maximum,
     sealed
 FROM rollups AS stored FINAL
-LEFT JOIN (SELECT baseline_id, any(means) AS means FROM baselines GROUP BY baseline_id) AS known USING (baseline_id)
+LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
 WHERE pane_s = 3600
 UNION ALL
 SELECT
@@ -111,7 +111,7 @@ SELECT
     if(isFinite(stored.maximum), stored.maximum, nan) AS maximum,
     sealed
 FROM panes AS stored FINAL
-LEFT JOIN (SELECT baseline_id, any(means) AS means FROM baselines GROUP BY baseline_id) AS known USING (baseline_id)
+LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
 WHERE pane_s >= 3600
 COMMENT 'Counts and moments of each field per slice and hour: hourly roll-ups, and the panes that are an hour or longer themselves.';
 
@@ -165,7 +165,7 @@ SELECT
     if(isFinite(stored.maximum), stored.maximum, nan) AS maximum,
     sealed
 FROM rollups AS stored FINAL
-LEFT JOIN (SELECT baseline_id, any(means) AS means FROM baselines GROUP BY baseline_id) AS known USING (baseline_id)
+LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
 WHERE pane_s = 86400
 UNION ALL
 SELECT
@@ -194,7 +194,7 @@ SELECT
     if(isFinite(stored.maximum), stored.maximum, nan) AS maximum,
     sealed
 FROM panes AS stored FINAL
-LEFT JOIN (SELECT baseline_id, any(means) AS means FROM baselines GROUP BY baseline_id) AS known USING (baseline_id)
+LEFT JOIN (SELECT model, baseline_id, any(means) AS means FROM baselines GROUP BY model, baseline_id) AS known USING (model, baseline_id)
 WHERE pane_s >= 86400
 COMMENT 'Counts and moments of each field per slice and UTC day: daily roll-ups, and the panes that are a day or longer themselves. A day is here when it is sealed. Panes of a length that does not divide a day have no days.';
 

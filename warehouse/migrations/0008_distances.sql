@@ -89,34 +89,39 @@ SELECT
     slice,
     field,
     window,
-    argMax(given.window_start, given.pos) AS window_start,
+    window_start,
     window_end,
-    argMax(given.n, given.pos) AS n,
-    argMax(given.phi, given.pos) AS phi,
-    argMax(given.ks, given.pos) AS ks,
-    argMax(given.ks_error, given.pos) AS ks_error,
-    argMax(given.ks_threshold, given.pos) AS ks_threshold,
-    argMax(given.ks_rejects, given.pos) AS ks_rejects,
-    argMax(given.w1, given.pos) AS w1,
-    argMax(given.mean, given.pos) AS mean,
-    argMax(given.mean_shift, given.pos) AS mean_shift,
-    argMax(given.mean_shift_low, given.pos) AS mean_shift_low,
-    argMax(given.mean_shift_high, given.pos) AS mean_shift_high,
-    argMax(given.std_ratio, given.pos) AS std_ratio,
-    argMax(given.std_ratio_low, given.pos) AS std_ratio_low,
-    argMax(given.std_ratio_high, given.pos) AS std_ratio_high,
-    argMax(given.p05, given.pos) AS p05,
-    argMax(given.p25, given.pos) AS p25,
-    argMax(given.p50, given.pos) AS p50,
-    argMax(given.p75, given.pos) AS p75,
-    argMax(given.p95, given.pos) AS p95,
-    argMax(given.p99, given.pos) AS p99,
-    argMax(given.completeness, given.pos) AS completeness,
-    argMax(given.judged_at, given.pos) AS judged_at,
-    count() AS revisions,
-    max(given.pos) AS pos
-FROM distances AS given FINAL
-GROUP BY model, version, baseline_id, slice, field, window, window_end
+    n,
+    phi,
+    ks,
+    ks_error,
+    ks_threshold,
+    ks_rejects,
+    w1,
+    mean,
+    mean_shift,
+    mean_shift_low,
+    mean_shift_high,
+    std_ratio,
+    std_ratio_low,
+    std_ratio_high,
+    p05,
+    p25,
+    p50,
+    p75,
+    p95,
+    p99,
+    completeness,
+    judged_at,
+    revisions,
+    pos
+FROM
+(
+    SELECT *, uniqExact(pos) OVER (PARTITION BY model, version, baseline_id, slice, field, window, window_end) AS revisions
+    FROM distances
+    ORDER BY pos DESC, judged_at DESC
+    LIMIT 1 BY model, version, baseline_id, slice, field, window, window_end
+)
 COMMENT 'What describes the numbers of a window beside PSI: the last revision of each.';
 
 CREATE OR REPLACE VIEW latest_drift

@@ -299,39 +299,44 @@ SELECT
     metric,
     class,
     window,
-    argMax(given.window_start, given.revision) AS window_start,
+    window_start,
     window_end,
-    argMax(given.value, given.revision) AS value,
-    argMax(given.low, given.revision) AS low,
-    argMax(given.high, given.revision) AS high,
-    argMax(given.enough, given.revision) AS enough,
-    argMax(given.n, given.revision) AS n,
-    argMax(given.predictions, given.revision) AS predictions,
-    argMax(given.coverage, given.revision) AS coverage,
-    argMax(given.maturity, given.revision) AS maturity,
-    argMax(given.mature, given.revision) AS mature,
-    argMax(given.level, given.revision) AS level,
-    argMax(given.promise, given.revision) AS promise,
-    argMax(given.reference, given.revision) AS reference,
-    argMax(given.difference, given.revision) AS difference,
-    argMax(given.difference_low, given.revision) AS difference_low,
-    argMax(given.difference_high, given.revision) AS difference_high,
-    argMax(given.selective, given.revision) AS selective,
-    argMax(given.selective_p, given.revision) AS selective_p,
-    argMax(given.corrected, given.revision) AS corrected,
-    argMax(given.corrected_low, given.revision) AS corrected_low,
-    argMax(given.corrected_high, given.revision) AS corrected_high,
-    argMax(given.cbpe, given.revision) AS cbpe,
-    argMax(given.cbpe_low, given.revision) AS cbpe_low,
-    argMax(given.cbpe_high, given.revision) AS cbpe_high,
-    argMax(given.cbpe_error, given.revision) AS cbpe_error,
-    argMax(given.raw_share, given.revision) AS raw_share,
-    argMax(given.revised_at, given.revision) AS revised_at,
-    uniqExact(given.revision) AS revisions,
-    max(given.revision) AS revision
-FROM performance AS given
-GROUP BY model, version, slice, metric, class, window, window_end
-HAVING argMax(given.predictions, given.revision) > 0
+    value,
+    low,
+    high,
+    enough,
+    n,
+    predictions,
+    coverage,
+    maturity,
+    mature,
+    level,
+    promise,
+    reference,
+    difference,
+    difference_low,
+    difference_high,
+    selective,
+    selective_p,
+    corrected,
+    corrected_low,
+    corrected_high,
+    cbpe,
+    cbpe_low,
+    cbpe_high,
+    cbpe_error,
+    raw_share,
+    revised_at,
+    revisions,
+    revision
+FROM
+(
+    SELECT *, uniqExact(revision) OVER (PARTITION BY model, version, slice, metric, class, window, window_end) AS revisions
+    FROM performance
+    ORDER BY revision DESC, revised_at DESC
+    LIMIT 1 BY model, version, slice, metric, class, window, window_end
+)
+WHERE predictions > 0
 COMMENT 'The last word on the performance of each window; as far as its labels have come: look at mature and coverage.';
 
 CREATE OR REPLACE VIEW arm_performance

@@ -43,30 +43,35 @@ SELECT
     slice,
     field,
     window,
-    argMax(given.window_start, given.pos) AS window_start,
+    window_start,
     window_end,
-    argMax(given.n, given.pos) AS n,
-    argMax(given.psi, given.pos) AS psi,
-    argMax(given.psi_low, given.pos) AS psi_low,
-    argMax(given.psi_high, given.pos) AS psi_high,
-    argMax(given.js, given.pos) AS js,
-    argMax(given.p_value, given.pos) AS p_value,
-    argMax(given.q_value, given.pos) AS q_value,
-    argMax(given.df, given.pos) AS df,
-    argMax(given.phi, given.pos) AS phi,
-    argMax(given.season, given.pos) AS season,
-    argMax(given.level, given.pos) AS level,
-    argMax(given.line_minor, given.pos) AS line_minor,
-    argMax(given.line_major, given.pos) AS line_major,
-    argMax(given.top_bin, given.pos) AS top_bin,
-    argMax(given.top_bin_index, given.pos) AS top_bin_index,
-    argMax(given.expected_share, given.pos) AS expected_share,
-    argMax(given.actual_share, given.pos) AS actual_share,
-    argMax(given.visible_shift, given.pos) AS visible_shift,
-    argMax(given.completeness, given.pos) AS completeness,
-    argMax(given.judged_at, given.pos) AS judged_at,
-    count() AS revisions,
-    max(given.pos) AS pos
-FROM drift AS given FINAL
-GROUP BY model, version, baseline_id, slice, field, window, window_end
+    n,
+    psi,
+    psi_low,
+    psi_high,
+    js,
+    p_value,
+    q_value,
+    df,
+    phi,
+    season,
+    level,
+    line_minor,
+    line_major,
+    top_bin,
+    top_bin_index,
+    expected_share,
+    actual_share,
+    visible_shift,
+    completeness,
+    judged_at,
+    revisions,
+    pos
+FROM
+(
+    SELECT *, uniqExact(pos) OVER (PARTITION BY model, version, baseline_id, slice, field, window, window_end) AS revisions
+    FROM drift
+    ORDER BY pos DESC, judged_at DESC
+    LIMIT 1 BY model, version, baseline_id, slice, field, window, window_end
+)
 COMMENT 'Verdicts on the distribution of each field per window: the last revision of each.';

@@ -1,0 +1,83 @@
+"""Generated history, small: every table and view holds something, and what benchmarks ask is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from benchmarks.asked import Asked, asked_by_commands, asked_views, worked_questions
+from benchmarks.history import History, Size, fill
+from benchmarks.history.drawn import SERIES
+from benchmarks.history.filled import FILLINGS
+from local.clickhouse import LocalClickHouse
+from tests.support.warehouse import migrated
+from warehouse.client import Client
+from warehouse.tables import SCHEMAS
+
+SMALL = Size(models=2, fields=14, days=2)
+NOT_MADE = {"performance_reference", "scorer_marks", "chain", "topics"}
+"""Tables that no view reads."""
+
+
+@pytest.fixture(scope="module")
+def client(engine: LocalClickHouse) -> Iterator[Client]:
+    with migrated(engine) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def history(client: Client) -> History:
+    return fill(client, SMALL)
+
+
+def test_columns_are_those_of_the_tables(client: Client) -> None:
+    for filling in FILLINGS:
+        columns = client.rows(
+            "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String} "
+            "AND default_kind != 'MATERIALIZED'",
+            {"database": client.database, "table": filling.table},
+        )
+        assert sorted(filling.columns) == sorted(name for (name,) in columns), filling.table
+
+
+def test_a_row_stands_for_every_hour_and_field(client: Client, history: History) -> None:
+    [(hours, fields, models)] = client.rows(
+        "SELECT uniqExact(pane_start), uniqExact(field), uniqExact(model) FROM all_panes WHERE slice = 'all'"
+    )
+    assert hours == (history.end_s - history.start_s) // 3600
+    assert (fields, models) == (SMALL.fields, SMALL.models)
+    assert client.rows(
+        "SELECT model, uniqExact(version) FROM all_volume WHERE n > 0 GROUP BY model ORDER BY model"
+    ) == [(history.models[1], 1), (history.models[0], 2)]
+    assert client.rows("SELECT count() FROM all_panes WHERE n != arraySum(counts)") == [(0,)]
+
+
+def test_every_table_holds_something(client: Client, history: History) -> None:
+    empty = client.rows(
+        "SELECT name FROM system.tables WHERE database = {database:String} AND total_rows = 0",
+        {"database": client.database},
+    )
+    assert {name for (name,) in empty} & set(SCHEMAS) <= NOT_MADE
+    assert SERIES not in {name for (name,) in empty}
+
+
+def test_every_view_is_asked_and_answers(client: Client, history: History) -> None:
+    views = {
+        name
+        for (name,) in client.rows(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND engine = 'View'",
+            {"database": client.database},
+        )
+    }
+    asked = asked_views(history)
+    assert {each.name.split(":")[0] for each in asked} == views
+    assert [each.name for each in asked if not each.of(client)] == []
+
+
+@pytest.mark.parametrize("source", [worked_questions, asked_by_commands])
+def test_whatever_is_asked_can_be_answered(
+    source: Callable[[History], list[Asked]], client: Client, history: History
+) -> None:
+    for each in source(history):
+        each.of(client)
