@@ -310,3 +310,19 @@ def test_a_model_that_was_never_asked_is_not_silent(client: Client) -> None:
 
 def test_a_pipeline_that_stands_still_does_not_look_like_silence(client: Client) -> None:
     assert silent(client, [True] * 50, T0 + 60 * HOUR_S)[0] == 1.0
+
+
+def lag(client: Client, at: int) -> float:
+    return asked(client, SIGNALS["verdict age"], at, {})[""][0]
+
+
+def test_verdicts_are_awaited_from_the_first_contract_and_baseline_on(client: Client) -> None:
+    insert_rows(client, "contracts", [row("contracts", model=ODD, applied_at=T0 * 1000)])
+    assert lag(client, T0 + DAY_S) == 7200, "without a baseline nothing is judged, and nothing is late"
+    accepted = [row("baselines", model=ODD, baseline_id="b", accepted_at=(T0 + HOUR_S) * 1000)]
+    insert_rows(client, "baselines", accepted)
+    assert lag(client, T0 + DAY_S) == DAY_S - HOUR_S
+    end = T0 + DAY_S - 2 * HOUR_S
+    judged = {"model": ODD, "slice": "all", "field": "events", "kind": "error", "window": "1d", "window_end": end}
+    insert_rows(client, "rates", [row("rates", **judged, judged_at=(end + 60) * 1000)])
+    assert lag(client, T0 + DAY_S) == 2 * HOUR_S

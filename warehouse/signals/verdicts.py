@@ -119,16 +119,18 @@ def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
 
 
 def verdict_age(model: str, window: WindowOf, line: float) -> Signal:
-    """Seconds since the end of the newest window that was judged; where none was, since the contract was applied."""
+    """Seconds since the end of the newest window that was judged; where none was, since the model was applied."""
 
     def select(span: Span, known: Known) -> str:
         judged = (
             f"SELECT toUnixTimestamp(window_end) AS end, min({_seconds('judged_at')}) AS known FROM rates "
             f"WHERE {_where(model, window, span)} AND kind = 'error' GROUP BY end"
         )
+        # Nothing is judged before there is a contract and a baseline.
         applied = (
-            "SELECT toUnixTimestamp(min(applied_at)) AS end, end AS known FROM contracts "
-            f"WHERE model = {literal(model)} HAVING count() > 0"
+            f"SELECT toUnixTimestamp(max(at)) AS end, end AS known FROM (SELECT min(applied_at) AS at FROM contracts "
+            f"WHERE model = {literal(model)} HAVING count() > 0 UNION ALL SELECT min(accepted_at) AS at FROM baselines "
+            f"WHERE model = {literal(model)} HAVING count() > 0) HAVING count() = 2"
         )
         # What was applied longer ago than is looked back counts as if that were just now reached.
         reached = f"SELECT greatest(toUInt32(end), toUInt32({span.start} + 1)) AS end, known FROM ({applied})"
