@@ -54,8 +54,8 @@ def rate_rules(common: Common) -> Iterator[Rule]:
                     *(*INTERVAL["percent"], f" of all values; the line is {line:.3%}."),
                 ),
                 description=(
-                    f"In the last {short.name} the share of {what} is over training's by more than {line:.3%}, with all "
-                    f"of its 95 % interval; it clears below {clear:.3%}."
+                    f"In the last {short.name} the share of {what} is over training's by more than {line:.3%}, with "
+                    f"all of its 95 % interval; it clears below {clear:.3%}."
                 ),
                 signal=rate(common.contract.model, fields, kinds, common.of(short), common.pane, line),
                 about="inputs",
