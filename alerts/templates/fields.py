@@ -36,16 +36,14 @@ def output_rules(common: Common) -> Iterator[Rule]:
 
 def rate_rules(common: Common) -> Iterator[Rule]:
     """Nulls, invalid, unseen and outlying values that became more."""
-    lines = common.contract.rate_lines
     for name, kinds, what in (
         ("null-rate", ("null",), "nulls"),
         ("invalid-rate", ("invalid",), "invalid values"),
         ("unseen-rate", ("unseen",), "unseen categories"),
         ("range-rate", ("below", "above"), "values out of range"),
     ):
-        line, clear = common.line(name, lines.major)
+        line, clear = common.line(name, common.contract.rate_lines.major)
         _, short = common.windows(name)
-        certain = min(lines.minor, line)
         for severity, fields in common.by_field(name):
             yield from common.rule(
                 name,
@@ -56,10 +54,10 @@ def rate_rules(common: Common) -> Iterator[Rule]:
                     *(*INTERVAL["percent"], f" of all values; the line is {line:.3%}."),
                 ),
                 description=(
-                    f"In the last {short.name} the share of {what} is over training's by more than {line:.3%}, and "
-                    f"surely by more than {certain:.3%}; it clears below {clear:.3%}."
+                    f"In the last {short.name} the share of {what} is over training's by more than {line:.3%}, with "
+                    f"all of its 95 % interval; it clears below {clear:.3%}."
                 ),
-                signal=rate(common.contract.model, fields, kinds, common.of(short), common.pane, line, certain=certain),
+                signal=rate(common.contract.model, fields, kinds, common.of(short), common.pane, line),
                 about="inputs",
                 form="percent",
                 has_bounds=True,

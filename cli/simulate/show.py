@@ -29,7 +29,7 @@ def print_simulation(console: Console, done: Simulation, span: History) -> None:
     entries: list[tuple[int, int, Text]] = []
     for replay in done.replays:
         entries += [(each.at, 0, _transition(replay, each)) for each in replay.transitions]
-    entries += [(each.at, 1, _notification(each)) for each in done.notifications]
+    entries += [(each.at, 1, _notification(each)) for each in done.notifications if not each.is_repeat]
     for _, _, line in sorted(entries, key=lambda entry: entry[:2]):
         console.print(line, soft_wrap=True)
     if not entries:
@@ -43,6 +43,9 @@ def print_simulation(console: Console, done: Simulation, span: History) -> None:
         f"{moment(done.since)} to {moment(done.until)} UTC, {len(done.replays)} rules; {how}.",
         soft_wrap=True,
     )
+    repeats = sum(each.is_repeat for each in done.notifications)
+    if repeats:
+        console.print(f"{repeats} messages only repeated what was still so; --format json has them.", soft_wrap=True)
     for severity in ("page", "ticket"):
         console.print(
             f"{severity}s: {done.told_per_week(severity):.2f} messages per week; {firing[severity]} times one fired.",
@@ -113,7 +116,7 @@ def _notification(told: Notification) -> Text:
     line.append(f"  {group}: ")
     parts = [f"firing {_names(told.firing)}"] if told.firing else []
     parts += [f"resolved {_names(told.resolved)}"] if told.resolved else []
-    return line.append("; ".join(parts) + (" (again)" if told.is_repeat else ""))
+    return line.append("; ".join(parts))
 
 
 def _names(alerts: tuple[Alert, ...]) -> str:

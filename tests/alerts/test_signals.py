@@ -33,7 +33,7 @@ ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 SIGNALS: dict[str, Signal] = {
     "psi": psi(ODD, ["temp", "dewp", "never judged"], WEEK, DAY, PANE, 0.2),
     "psi of one window": psi(ODD, ["temp"], DAY, DAY, PANE, 0.1),
-    "rate": rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05, certain=0.01),
+    "rate": rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05),
     "loss": loss(ODD, DAY, PANE, 0.01),
     "verdict age": verdict_age(ODD, DAY, 7200),
     "errors": broken_share(ODD, "errors", 6 * HOUR_S, PANE, 0.05),
@@ -180,7 +180,9 @@ def test_a_rule_at_a_moment_and_its_series_agree(history: Client, name: str) -> 
     moments = sorted(rng.randrange(T0, end_s) for _ in range(12))
     matured = {"performance": f"window_end + {3 * DAY_S} <= "} if name in ("performance", "bias") else {}
     distinct = set()
-    for known in ("ended", "judged"):
+    # Reports of processors are not of history that was replayed.
+    ways: tuple[Known, ...] = ("judged",) if name == "processor age" else ("ended", "judged")
+    for known in ways:
         held = series(history, signal, known, end_s)
         assert set(held) == set(signal.keys)
         for at in moments:
@@ -304,9 +306,48 @@ def test_nights_become_usual_and_one_outage_does_not(client: Client) -> None:
     assert value > 1
 
 
+def test_a_new_model_may_be_silent_for_a_night(client: Client) -> None:
+    day = [hour >= 8 for hour in range(24)]
+    night = [*day, *[False] * 8]
+    assert silent(client, night, T0 + len(night) * HOUR_S)[2] == 13 * HOUR_S
+    assert silent(client, [*day, *[False] * 14], T0 + 38 * HOUR_S)[0] > 1
+    assert silent(client, [True] * 80 + [False] * 4, T0 + 84 * HOUR_S)[0] > 1, "three days are over"
+
+
 def test_a_model_that_was_never_asked_is_not_silent(client: Client) -> None:
     assert silent(client, [False] * 50, T0 + 50 * HOUR_S)[0] == 0.0
 
 
 def test_a_pipeline_that_stands_still_does_not_look_like_silence(client: Client) -> None:
     assert silent(client, [True] * 50, T0 + 60 * HOUR_S)[0] == 1.0
+
+
+def lag(client: Client, at: int) -> float:
+    return asked(client, SIGNALS["verdict age"], at, {})[""][0]
+
+
+def test_verdicts_are_awaited_from_the_first_contract_and_baseline_on(client: Client) -> None:
+    insert_rows(client, "contracts", [row("contracts", model=ODD, applied_at=T0 * 1000)])
+    assert lag(client, T0 + DAY_S) == 7200, "without a baseline nothing is judged, and nothing is late"
+    accepted = [row("baselines", model=ODD, baseline_id="b", accepted_at=(T0 + HOUR_S) * 1000)]
+    insert_rows(client, "baselines", accepted)
+    assert lag(client, T0 + DAY_S) == DAY_S - HOUR_S
+    end = T0 + DAY_S - 2 * HOUR_S
+    judged = {"model": ODD, "slice": "all", "field": "events", "kind": "error", "window": "1d", "window_end": end}
+    insert_rows(client, "rates", [row("rates", **judged, judged_at=(end + 60) * 1000)])
+    assert lag(client, T0 + DAY_S) == 2 * HOUR_S
+
+
+def rate_at(client: Client, delta: float, low: float, level: str = "major", n: int = 1000) -> float:
+    emptied(client)
+    known = {"model": ODD, "version": "1", "slice": "all", "field": "temp", "kind": "above", "window": "1d"}
+    seen = {"delta": delta, "delta_low": low, "delta_high": 1, "level": level, "n": n, "window_end": T0}
+    insert_rows(client, "rates", [row("rates", **known, **seen)])
+    return asked(client, SIGNALS["rate"], T0, {})["temp"][0]
+
+
+def test_a_rate_is_over_its_line_where_all_of_its_interval_is(client: Client) -> None:
+    assert rate_at(client, 0.06, 0.051) == 0.06
+    assert rate_at(client, 0.06, 0.04) == 0.05, "it may be chance"
+    assert rate_at(client, 0.03, 0.01) == 0.03
+    assert rate_at(client, 0.0, -1.0, "insufficient", 0) == 0.05, "nothing came, so nothing is known"

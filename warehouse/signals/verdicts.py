@@ -38,9 +38,7 @@ class WindowOf:
     hop_s: int
 
 
-def psi(
-    model: str, fields: Sequence[str], long: WindowOf, short: WindowOf, pane: Pane, line: float, *, label: str = "field"
-) -> Signal:
+def psi(model: str, fields: Sequence[str], long: WindowOf, short: WindowOf, pane: Pane, line: float) -> Signal:
     """PSI of fields, over all versions with traffic the greatest, where both windows agree."""
 
     def facts(window: WindowOf) -> Facts:
@@ -62,7 +60,7 @@ def psi(
         return Facts(select, pane.stale_s(window.hop_s), window.name)
 
     alone = long.name == short.name
-    return Signal(label, tuple(fields), line, facts(short), None if alone else facts(long))
+    return Signal("field", tuple(fields), line, facts(short), None if alone else facts(long))
 
 
 def rate(
@@ -72,11 +70,10 @@ def rate(
     window: WindowOf,
     pane: Pane,
     line: float,
-    *,
-    certain: float,
-    label: str = "field",
 ) -> Signal:
     """How much more often values are of some kinds than in training, over versions and kinds the greatest.
+
+    It is over the line only where it surely is: where all of its interval is.
 
     Args:
         model: of which.
@@ -85,23 +82,19 @@ def rate(
         window: which is read, alone.
         pane: of the model.
         line: a change as a share.
-        certain: the lower end of the interval must be above it.
-        label: name of the column with the field.
     """
 
     def select(span: Span, known: Known) -> str:
-        sure = f"level != 'insufficient' AND delta_low > {certain!r} OR level = 'major'"
-        state = f"multiIf(n = 0, {EMPTY}, {sure}, {SURE}, {UNSURE})"
-        number = f"if(delta_low > {certain!r}, delta, least(delta, {float(line)!r}))"
+        state = f"multiIf(n = 0, {EMPTY}, delta_low > {float(line)!r}, {SURE}, {UNSURE})"
         # Of several kinds, as of several versions, the greatest counts: each is a version of its own here.
         return (
             "SELECT field AS key, concat(version, '\\n', kind) AS version, toUnixTimestamp(window_end) AS until, "
             f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, pos) AS rank, "
-            f"tuple(toUInt8({state}), {number}, delta_low, delta_high, 0.) AS verdict FROM rates "
+            f"tuple(toUInt8({state}), delta, delta_low, delta_high, 0.) AS verdict FROM rates "
             f"WHERE {_where(model, window, span)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
         )
 
-    return Signal(label, tuple(fields), line, Facts(select, pane.stale_s(window.hop_s), window.name))
+    return Signal("field", tuple(fields), line, Facts(select, pane.stale_s(window.hop_s), window.name))
 
 
 def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
@@ -119,16 +112,18 @@ def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
 
 
 def verdict_age(model: str, window: WindowOf, line: float) -> Signal:
-    """Seconds since the end of the newest window that was judged; where none was, since the contract was applied."""
+    """Seconds since the end of the newest window that was judged; where none was, since the model was applied."""
 
     def select(span: Span, known: Known) -> str:
         judged = (
             f"SELECT toUnixTimestamp(window_end) AS end, min({_seconds('judged_at')}) AS known FROM rates "
             f"WHERE {_where(model, window, span)} AND kind = 'error' GROUP BY end"
         )
+        # Nothing is judged before there is a contract and a baseline.
         applied = (
-            "SELECT toUnixTimestamp(min(applied_at)) AS end, end AS known FROM contracts "
-            f"WHERE model = {literal(model)} HAVING count() > 0"
+            f"SELECT toUnixTimestamp(max(at)) AS end, end AS known FROM (SELECT min(applied_at) AS at FROM contracts "
+            f"WHERE model = {literal(model)} HAVING count() > 0 UNION ALL SELECT min(accepted_at) AS at FROM baselines "
+            f"WHERE model = {literal(model)} HAVING count() > 0) HAVING count() = 2"
         )
         # What was applied longer ago than is looked back counts as if that were just now reached.
         reached = f"SELECT greatest(toUInt32(end), toUInt32({span.start} + 1)) AS end, known FROM ({applied})"

@@ -11,6 +11,10 @@ from warehouse.signals.verdicts import Pane
 DAY_S = 86_400
 USUAL_S = 15 * DAY_S
 """Silences of so long before the last one are looked at: two weekends and a day."""
+NEW_S, NEW_USUAL_S = 3 * DAY_S, DAY_S // 2
+"""For three days after it was first asked a model may be silent for half a day: its nights are not known yet."""
+FAR_S = 4_102_444_800
+"""2100: after every pane."""
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
@@ -55,7 +59,7 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
     Usual is the second longest silence of the fifteen days before the last one ended, but no less than `at_least_s`:
     the second, so that one outage does not become usual; fifteen days, so that nights and weekends are. Sealed panes
     alone are counted, so a processor that is behind never looks like silence. A model that has never been asked is not
-    silent.
+    silent, and one that is new may be for a night.
 
     `low` is how long nothing has come, `high` what is usual.
     """
@@ -70,7 +74,9 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
             "SELECT end, length, events, "
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard, "
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
-            f"AS heard_before FROM ({panes})"
+            "AS heard_before, "
+            f"min(if(events > 0, end, {FAR_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard_first "
+            f"FROM ({panes})"
         )
         gaps = (
             "SELECT end AS gap_end, end - length - heard_before AS gap "
@@ -85,7 +91,8 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
             "SELECT '' AS key, '' AS version, counted.end AS until, until AS ended_at, "
             f"until + {pane.sealed_after_s} AS judged_at, tuple(until) AS rank, "
             "if(heard = 0, 0, end - heard) AS silent_s, "
-            f"greatest({at_least_s}, if(gap_end + {USUAL_S} >= end, second, 0)) + length AS usual_s, "
+            f"greatest({at_least_s}, if(gap_end + {USUAL_S} >= end, second, 0), "
+            f"if(end < heard_first + {NEW_S}, {NEW_USUAL_S}, 0)) + length AS usual_s, "
             f"tuple(toUInt8({SURE}), silent_s / usual_s, toFloat64(silent_s), toFloat64(usual_s), 0.) AS verdict "
             f"FROM (SELECT 1 AS one, * FROM ({heard}) WHERE end > {span.start}) AS counted ASOF LEFT JOIN "
             f"(SELECT 1 AS one, * FROM ({longest})) AS usual ON counted.one = usual.one AND counted.end >= gap_end"

@@ -15,7 +15,7 @@ Severity = Literal["page", "ticket", "none"]
 RULES: dict[str, str] = {
     "psi-major": "A feature's distribution moved by more than `thresholds.psi.major`.",
     "psi-minor": "A critical feature's distribution moved by more than `thresholds.psi.minor`.",
-    "null-rate": "More nulls than in training, by more than `thresholds.rates.major`.",
+    "null-rate": "More nulls than in training, surely by more than `thresholds.rates.major`.",
     "invalid-rate": "More values of a wrong type than in training.",
     "unseen-rate": "More categories that training did not hold than it leads one to expect.",
     "range-rate": "More values under or over the range than in training.",
