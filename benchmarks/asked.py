@@ -121,6 +121,8 @@ def asked_views(history: History) -> list[Asked]:
         Asked("arm_performance: a metric, month", "SELECT window_start, arm, difference, difference_low, "
               f"difference_high FROM arm_performance WHERE {one} AND metric = 'auc' AND window = '6h' "
               f"AND window_end > {month} ORDER BY window_start, arm"),
+        Asked("estimate_trust: a model", "SELECT version, metric, window, windows, bias, off_share, trusted "
+              f"FROM estimate_trust WHERE {one} ORDER BY ALL"),
         Asked("calibration_curve: a model, month", "SELECT bin, sum(score_sum) / sum(n) AS mean_score, "
               f"sum(positives) / sum(n) AS positive_rate FROM calibration_curve WHERE {one} AND {whole} "
               f"AND window_start >= {month} GROUP BY bin ORDER BY bin"),
