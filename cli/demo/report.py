@@ -219,10 +219,13 @@ class Reporter:
         """Say how to come back to what was found."""
         self.heading("All of it ends now. `make demo` keeps it up, so that the queries above can be run and changed.")
 
-    def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path) -> None:
+    def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path, page: str) -> None:
         """Say what can be done with everything up."""
+        self.heading("The dashboards that Grafana is given, in a browser, with the alerts that were raised")
+        self.line(f"  {page}d/barograph-model?from=now-150d&to=now&var-window=7d")
         self.heading("Next, in another terminal")
         self.line(f"  {ON_DEMO} status")
+        self.line(f"  {ON_DEMO} simulate --since 150d    # what the alert rules would have done")
         self.line(f'  {ON_DEMO} query "SHOW TABLES"')
         self.line(f"  {ON_DEMO} baseline list")
         self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # of a table of your own")

@@ -42,6 +42,7 @@ from cli.demo.picture import draw
 from cli.demo.replay import replay
 from cli.demo.report import Reporter
 from cli.demo.source import Source
+from cli.dev.page import open_page
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
 from cli.infer import Written, infer, write_result
@@ -81,6 +82,7 @@ class Demo:
         self._say = Reporter(console)
         self._times_s: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
+        self._settings: Settings | None = None
 
     def run(self, picture: Path | None = None) -> bool:
         """Do all of it; return whether the flights showed what they must.
@@ -98,7 +100,7 @@ class Demo:
         with self._console.status("about 10 s"), ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self._start_stack)
             files = self._prepare()
-            settings = starting.result()
+            settings = self._settings = starting.result()
         source = Source(files.tables.train, pq.read_table(files.predictions), pq.read_table(files.labels))
         calendar = Calendar(files.tables.shift_weeks)
         self._say.model(files.tables, source.record_end)
@@ -135,7 +137,9 @@ class Demo:
     def stay(self) -> None:
         """Keep everything up until a signal, and say how it is used."""
         assert self._supervisor is not None
-        self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir)
+        assert self._settings is not None
+        page = self._stack.enter_context(open_page(self._settings, None))
+        self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir, page.url)
         try:
             while True:
                 self._supervisor.look()

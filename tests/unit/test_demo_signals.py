@@ -303,6 +303,6 @@ def test_a_failed_expectation_says_so_in_words() -> None:
 def test_next_steps_name_addresses(tmp_path: Path) -> None:
     out = io.StringIO()
     say = Reporter(Console(file=out, width=100))
-    say.next_steps(tmp_path, StackAddresses("127.0.0.1:29092", 28123), tmp_path / "logs")
+    say.next_steps(tmp_path, StackAddresses("127.0.0.1:29092", 28123), tmp_path / "logs", "http://127.0.0.1:3111/")
     assert "Kafka on 127.0.0.1:29092, ClickHouse on http://127.0.0.1:28123" in out.getvalue()
     assert f"{tmp_path}/flight-delay.yaml" in out.getvalue()
