@@ -75,6 +75,12 @@ def asked_views(history: History) -> list[Asked]:
         Asked("latest_rates: all models, newest window", "SELECT model, field, kind, rate FROM latest_rates "
               f"WHERE {whole} AND window = '6h' AND window_end = {_at(end)} AND level != 'insufficient' "
               "ORDER BY rate DESC LIMIT 100"),
+        Asked("drift_levels: all models, month", "SELECT window_end, model, max(worst_psi) AS worst FROM drift_levels "
+              f"WHERE {whole} AND window_end > {month} AND level != 'insufficient' GROUP BY window_end, model "
+              "ORDER BY window_end, model"),
+        Asked("rate_levels: all models, month", "SELECT window_end, uniqExactIf(model, level = 'major') AS models "
+              f"FROM rate_levels WHERE {whole} AND window = '6h' AND window_end > {month} GROUP BY window_end "
+              "ORDER BY window_end"),
         Asked("latest_distances: a field, month", f"SELECT {moments} FROM latest_distances WHERE {field} "
               f"AND window = '6h' AND window_end > {month} ORDER BY window_end"),
         Asked("latest_distances: a model, day", f"SELECT field, {moments} FROM latest_distances WHERE {one} "

@@ -7,6 +7,7 @@ is compared is measured in turns, so that ratios hold on other machines better t
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def main() -> int:
     profile = SHORT if asked.short else FULL
     figures = Figures(describe_machine())
     figures.about["seed"] = str(SEED)
-    figures.about["command"] = "make bench" if not asked.short else "python -m benchmarks --short"
+    figures.about["command"] = " ".join(["python -m benchmarks", *sys.argv[1:]]) if sys.argv[1:] else "make bench"
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barograph-bench-") as name:
         folder = Path(name)

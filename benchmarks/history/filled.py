@@ -51,7 +51,7 @@ RAW_SHARE = 0.08
 """Raw predictions that are kept of every model but the first, of which all are: raw events are not what is measured."""
 CHANGES_EVERY = 20
 """One field in so many changes, …"""
-CHANGED_DAYS = 5
+CHANGED_DAYS = 20
 """… for the last days."""
 TRAINING_ROWS = 5_000
 FILLINGS = (*counted.FILLINGS, *judged.FILLINGS, *scored.FILLINGS, *reported.FILLINGS)

@@ -293,3 +293,12 @@ def _(rows: list[Row], shop: Shop) -> None:
 def _(rows: list[Row], shop: Shop) -> None:
     [row] = rows
     assert row[:2] == ("1", shop.baseline.id)
+
+
+@answers(25)
+def _(rows: list[Row], shop: Shop) -> None:
+    [(model, since, worst)] = rows
+    assert model == shop.contract.model
+    # The scores of arm b from the first window that holds enough of them, then the new device.
+    assert shop.start < moment(since) <= shop.at(6)
+    assert worst > 1

@@ -128,6 +128,26 @@ def test_of_two_verdicts_at_one_place_the_view_shows_the_later(client: Client, t
         assert client.rows(f"SELECT level, revisions FROM latest_{table}") == [("stable", 1)]
 
 
+@pytest.mark.parametrize(
+    ("table", "value", "worst"), [("drift", "psi", "worst_psi"), ("rates", "delta", "worst_delta")]
+)
+def test_levels_of_windows_are_read_apart_from_their_fields(client: Client, table: str, value: str, worst: str) -> None:
+    given: list[tuple[str, int, str, float]] = [
+        ("x", 1, "major", 0.5), ("y", 1, "major", 0.3), ("z", 1, "stable", 0.01), ("x", 2, "insufficient", math.nan),
+    ]  # fmt: skip
+    rows = [verdict(table, 5, hours, field=field, level=level, **{value: n}) for field, hours, level, n in given]
+    write(client, table, [*rows, rows[1]])
+    view = "drift_levels" if table == "drift" else "rate_levels"
+    sql = f"SELECT toUnixTimestamp(window_end), level, {worst} FROM {view} WHERE slice = 'all' AND window = '1h'"
+    for _ in range(2):
+        found = {(at, level): n for at, level, n in client.rows(sql)}
+        assert math.isnan(found.pop((START_S + 2 * HOUR_S, "insufficient")))
+        assert found == {(START_S + HOUR_S, "major"): 0.5, (START_S + HOUR_S, "stable"): 0.01}
+        client.command(f"OPTIMIZE TABLE {table} FINAL")
+    plan = client.rows(f"EXPLAIN {sql}")
+    assert "ReadFromMergeTree (levels)" in "\n".join(line for (line,) in plan)
+
+
 def test_a_filter_on_a_verdict_does_not_bring_back_an_older_revision(client: Client) -> None:
     write(client, "drift", [verdict("drift", 5, 1, level="major"), verdict("drift", 6, 1, level="stable")])
     assert client.rows("SELECT count() FROM latest_drift WHERE level = 'major'") == [(0,)]

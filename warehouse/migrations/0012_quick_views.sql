@@ -3,6 +3,62 @@
 -- What was said last of a window is the first of its rows by descending pos: argMax of every column and FINAL cost twice
 -- as much. Baselines are looked up by model too, so that those of other models are not read; the last report of a
 -- processor is found by its time before any other column is read.
+--
+-- Tables of verdicts are sorted by model and field, so that a question about a window of all models reads every row.
+-- The projections hold the levels by window instead; a maximum stays what it is where rows are repeated.
+
+ALTER TABLE drift MODIFY SETTING deduplicate_merge_projection_mode = 'rebuild';
+
+ALTER TABLE drift ADD PROJECTION IF NOT EXISTS levels
+(
+    SELECT model, version, slice, window, window_end, level, max(psi)
+    GROUP BY model, version, slice, window, window_end, level
+);
+
+ALTER TABLE drift MATERIALIZE PROJECTION levels;
+
+ALTER TABLE rates MODIFY SETTING deduplicate_merge_projection_mode = 'rebuild';
+
+ALTER TABLE rates ADD PROJECTION IF NOT EXISTS levels
+(
+    SELECT model, version, slice, kind, window, window_end, level, max(delta)
+    GROUP BY model, version, slice, kind, window, window_end, level
+);
+
+ALTER TABLE rates MATERIALIZE PROJECTION levels;
+
+CREATE VIEW IF NOT EXISTS drift_levels
+(
+    model LowCardinality(String) COMMENT 'Name of the model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    window LowCardinality(String) COMMENT 'Length of the window, such as 15m, 1h, 1d or 7d',
+    window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive',
+    level LowCardinality(String) COMMENT 'stable, minor, major or insufficient: some field was given it',
+    worst_psi Float64 COMMENT 'Greatest PSI of the fields that were given it, NaN where none has one'
+)
+AS
+SELECT model, version, slice, window, window_end, level, max(given.psi) AS worst_psi
+FROM drift AS given
+GROUP BY model, version, slice, window, window_end, level
+COMMENT 'Which levels the fields of a model were given in each window: for questions about all models. Every revision counts. Give a slice and a range of window_end.';
+
+CREATE VIEW IF NOT EXISTS rate_levels
+(
+    model LowCardinality(String) COMMENT 'Name of the model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    kind LowCardinality(String) COMMENT 'What is counted: null, invalid, below, above, unseen or error',
+    window LowCardinality(String) COMMENT 'Length of the window, such as 15m, 1h, 1d or 7d',
+    window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive',
+    level LowCardinality(String) COMMENT 'stable, minor, major or insufficient: the rate of some field was given it',
+    worst_delta Float64 COMMENT 'Greatest delta of the fields that were given it, NaN where none has one'
+)
+AS
+SELECT model, version, slice, kind, window, window_end, level, max(given.delta) AS worst_delta
+FROM rates AS given
+GROUP BY model, version, slice, kind, window, window_end, level
+COMMENT 'Which levels the rates of a model were given in each window, by kind: for questions about all models. Every revision counts. Give a slice and a range of window_end.';
 
 CREATE OR REPLACE VIEW latest_rates
 (
