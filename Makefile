@@ -56,8 +56,8 @@ check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m alerts --check
 
 .PHONY: pictures
-pictures: sync ## Photograph the dashboards of a running demo for the docs (needs Chromium); URL=... where it is
-	$(RUN) python tools/pictures.py $(URL)
+pictures: sync ## Photograph the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
+	$(RUN) python tools/pictures.py '$(URL)'
 
 .PHONY: compose-validator
 compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.yml that a test runs (needs Go 1.24)

@@ -9,11 +9,11 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.sync_api import Page, sync_playwright
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
-RANGE = "from=now-150d&to=now"
 CHOSEN = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
 PAGES = {"fleet": 900, "model": 1150, "field": 1150}
 """Page → how much of it is shown, in pixels from the top."""
@@ -21,14 +21,14 @@ WIDTH = 1400
 PATIENCE_MS = 120_000
 
 
-def photograph(page: Page, root: str, name: str, height: int) -> None:
+def photograph(page: Page, root: str, span: str, name: str, height: int) -> None:
     """Write one page's picture once everything on it is drawn.
 
     Raises:
         RuntimeError: a panel could not be drawn.
     """
     page.set_viewport_size({"width": WIDTH, "height": height})
-    page.goto(f"{root.rstrip('/')}/d/barograph-{name}?{RANGE}&{CHOSEN}")
+    page.goto(f"{root}d/barograph-{name}?{span}&{CHOSEN}")
     page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
     failed = page.query_selector_all("[data-state=failed]")
     if failed:
@@ -39,8 +39,11 @@ def photograph(page: Page, root: str, name: str, height: int) -> None:
 def main() -> int:
     """Return 0 where all pictures were written."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", nargs="?", default="http://127.0.0.1:3111/", help="the page that the demo printed")
-    root = parser.parse_args().url
+    parser.add_argument("url", help="the address of the dashboards that the demo printed, with its range")
+    given = urlsplit(parser.parse_args().url)
+    root = f"{given.scheme}://{given.netloc}/"
+    chosen = parse_qs(given.query)
+    span = urlencode({end: chosen[end][0] for end in ("from", "to")})
     chromium = shutil.which("chromium")
     if chromium is None:
         sys.stderr.write("No Chromium is installed: on Debian, apt-get install chromium.\n")
@@ -49,7 +52,7 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         for name, height in PAGES.items():
-            photograph(page, root, name, height)
+            photograph(page, root, span, name, height)
         browser.close()
     return 0
 

@@ -29,9 +29,9 @@ _SHIFT = (
     f"FROM {windows(step=QUARTERS, where=NUMBERS)})"
 )
 _KINDS = (
-    f"(SELECT *, arrayJoin(if(field = '', ['error'], if(kind = 'numeric', ['above', 'below', 'invalid', 'null'], "
+    f"(SELECT *, arrayJoin(if(field = 'events', ['error'], if(kind = 'numeric', ['above', 'below', 'invalid', 'null'], "
     f"['invalid', 'null', 'unseen']))) AS of FROM (SELECT * FROM {SERIES} UNION ALL "
-    f"SELECT * REPLACE ('' AS field, 'category' AS kind, false AS changes) FROM {SERIES} WHERE field = 'score')"
+    f"SELECT * REPLACE ('events' AS field, 'category' AS kind, false AS changes) FROM {SERIES} WHERE field = 'score')"
     " ORDER BY model, version, baseline_id, slice, field, of)"
 )
 _RATES = (

@@ -222,7 +222,7 @@ class Reporter:
     def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path, page: str) -> None:
         """Say what can be done with everything up."""
         self.heading("The dashboards that Grafana is given, in a browser, with the alerts that were raised")
-        self.line(f"  {page}d/barograph-model?from=now-150d&to=now&var-window=7d")
+        self.line(f"  {page}")
         self.heading("Next, in another terminal")
         self.line(f"  {ON_DEMO} status")
         self.line(f"  {ON_DEMO} simulate --since 150d    # what the alert rules would have done")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ from cli.demo.picture import draw
 from cli.demo.replay import replay
 from cli.demo.report import Reporter
 from cli.demo.source import Source
-from cli.dev.page import open_page
+from cli.dev.page import open_page, page_address
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
 from cli.infer import Written, infer, write_result
@@ -83,6 +84,7 @@ class Demo:
         self._times_s: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
         self._settings: Settings | None = None
+        self._record_end: datetime | None = None
 
     def run(self, picture: Path | None = None) -> bool:
         """Do all of it; return whether the flights showed what they must.
@@ -102,6 +104,7 @@ class Demo:
             files = self._prepare()
             settings = self._settings = starting.result()
         source = Source(files.tables.train, pq.read_table(files.predictions), pq.read_table(files.labels))
+        self._record_end = source.record_end
         calendar = Calendar(files.tables.shift_weeks)
         self._say.model(files.tables, source.record_end)
         self._say.heading("barograph infer: contract and baselines from the training tables")
@@ -138,8 +141,10 @@ class Demo:
         """Keep everything up until a signal, and say how it is used."""
         assert self._supervisor is not None
         assert self._settings is not None
+        assert self._record_end is not None
         page = self._stack.enter_context(open_page(self._settings, None))
-        self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir, page.url)
+        shown = page_address(page.url, self._record_end)
+        self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir, shown)
         try:
             while True:
                 self._supervisor.look()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+from dashboards.identities import DASHBOARDS
 
 if TYPE_CHECKING:
     from cli.settings import Settings
@@ -32,6 +35,13 @@ def open_page(settings: Settings, port: int | None) -> PreviewServer:
 
     pages = [*dashboards().values()]
     return PreviewServer(pages, settings.warehouse, port=port or choose_port(PAGE_PORT), alerts=alerts)
+
+
+def page_address(root: str, end: datetime, days: int = 150) -> str:
+    """The address of the first page, over so many days up to an end."""
+    end_ms = round(end.timestamp() * 1000)
+    chosen = {"from": end_ms - days * 86_400_000, "to": end_ms, "var-window": "7d"}
+    return f"{root}d/{DASHBOARDS['fleet']}?{urlencode(chosen)}"
 
 
 def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:

@@ -378,7 +378,7 @@ def watched(client: Client) -> None:
             drift(field="colour", slice="region=north", level="major"),
         ],
     )
-    insert_rows(client, "rates", [rate(level="major"), rate(field="", kind="error", level="stable")])
+    insert_rows(client, "rates", [rate(level="major"), rate(field="events", kind="error", level="stable")])
     insert_rows(client, "processors", [processor("sketcher", 5), processor("monitor", 95, lag=-1, last_commit_at=0)])
     at_ms = NOW_S * 1000
     insert_rows(

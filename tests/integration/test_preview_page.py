@@ -108,6 +108,8 @@ def test_from_fleet_to_model_to_field(look: Look, shop: Shop, pipeline: Pipeline
     assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['fleet']}"
     look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
     model = shop.contract.model
+    # What processors wrote is found: France's amounts are judged, and the page does not call that no verdict.
+    assert "no verdict" not in look.page.inner_text(f'[data-panel="{panel_link("fleet", "levels").panel_id}"]')
     follow(look, f'[data-panel="{panel_link("fleet", "levels").panel_id}"] td a span:text-is("{model}")')
     assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['model']}"
     assert chosen(look)["var-model"] == model

@@ -199,7 +199,7 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                 kinds = [
                     (f.name, kind) for f in model.fields for kind in ("null", "invalid", "below", "above", "unseen")
                 ]
-                for field_name, kind in (*kinds, ("", "error")):
+                for field_name, kind in (*kinds, ("events", "error")):
                     share = 0.04 if kind == "null" else 0.001
                     rated = {
                         "n": REQUESTS, "k": int(REQUESTS * share), "rate": share, "baseline_rate": 0.001,

@@ -27,6 +27,8 @@ ALTER TABLE rates ADD PROJECTION IF NOT EXISTS levels
 
 ALTER TABLE rates MATERIALIZE PROJECTION levels;
 
+ALTER TABLE rates COMMENT COLUMN IF EXISTS field 'Observed series; events for the kind error, which is about whole predictions';
+
 CREATE VIEW IF NOT EXISTS drift_levels
 (
     model LowCardinality(String) COMMENT 'Name of the model',
@@ -66,7 +68,7 @@ CREATE OR REPLACE VIEW latest_rates
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline that the window is judged against',
     slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
-    field LowCardinality(String) COMMENT 'Observed series; empty for the kind error, which is about whole predictions',
+    field LowCardinality(String) COMMENT 'Observed series; events for the kind error, which is about whole predictions',
     kind LowCardinality(String) COMMENT 'What is counted: null, invalid, below, above, unseen or error',
     window LowCardinality(String) COMMENT 'Length of the window, such as 15m, 1h, 1d or 7d',
     window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive',

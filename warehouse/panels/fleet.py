@@ -15,7 +15,7 @@ _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"
 _ENDS = f"""
     SELECT model, version, window, max(window_end) AS last_end
     FROM rates
-    WHERE slice = 'all' AND field = '' AND kind = 'error' AND {_LAST_DAY}
+    WHERE slice = 'all' AND field = 'events' AND kind = 'error' AND {_LAST_DAY}
     GROUP BY model, version, window
 """
 # Of a day of verdicts on all fields of all models one hour's is wanted; the first condition is the quick one.
@@ -124,7 +124,7 @@ LEVELS_NOW = table(
         (
             SELECT model, version, window, argMax(completeness, (window_end, pos)) AS last
             FROM rates
-            WHERE slice = 'all' AND field = '' AND kind = 'error' AND {_LAST_DAY}
+            WHERE slice = 'all' AND field = 'events' AND kind = 'error' AND {_LAST_DAY}
             GROUP BY model, version, window
         )
         GROUP BY model

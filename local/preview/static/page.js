@@ -5,6 +5,7 @@ import { RENDERERS, element } from "./panels.js";
 import { filled, told } from "./values.js";
 
 const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];
+const SHOWN_ALERTS = 3;
 const byId = (id) => document.getElementById(id);
 const uid = decodeURIComponent(location.pathname.split("/")[2]);
 const address = new URLSearchParams(location.search);
@@ -106,11 +107,16 @@ async function drawAlerts(state) {
   const holder = byId("alerts");
   try {
     const alerts = await ask("/api/alerts", asked(state));
-    for (const alert of alerts) {
+    const rest = element("details");
+    for (const [index, alert] of alerts.entries()) {
       const made = element("a", `${alert.state} (${alert.severity}): ${alert.summary}`, {
         class: alert.state.toLowerCase(), "data-state": alert.state, href: alert.href,
       });
-      holder.append(made);
+      (index < SHOWN_ALERTS ? holder : rest).append(made);
+    }
+    if (alerts.length > SHOWN_ALERTS) {
+      rest.prepend(element("summary", `and ${alerts.length - SHOWN_ALERTS} more`));
+      holder.append(rest);
     }
     if (alerts.length === 0) holder.append(element("span", "No alert at the end of this range.", { class: "none" }));
     holder.dataset.state = "drawn";
