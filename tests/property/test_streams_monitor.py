@@ -24,8 +24,8 @@ from tests.support.monitor_schedule import (
 )
 
 SEEDS = (0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 18, 20, 22, 25, 27, 30, 62)
-"""Chosen because rules of writing, acknowledging and sealing, broken on purpose, failed at them; what came since may have
-moved at which of them each does."""
+"""Chosen because rules of writing, acknowledging and sealing, broken on purpose, failed at them; what came since may
+have moved at which of them each does."""
 GROUP = 10
 COMPARED = (
     *("panes", "volume", "violations", "rollups", "losses", "chain", "progress"),
