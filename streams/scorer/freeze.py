@@ -88,15 +88,14 @@ class Freezer:
         end_s = start_s + REFERENCE_S
         windows = state.windows_in(client, self.rules, start_s, end_s)
         groups = list(chunks(client, self.rules, windows, breaks_of(registry, contract.model)))
-        if not groups:
-            return []
+        odd = [state.has_odd_ids(client, self.rules, group) for group in groups]
         rows: list[dict[str, Any]] = []
-        for age_s in reversed(ages_of(self.rules)):
+        for age_s in reversed(ages_of(self.rules)) if groups else ():
             counted = []
-            for group in groups:
+            for group, odd_ids in zip(groups, odd, strict=True):
                 self.check()
                 dimensions = dimensions_at(contract, registry, group[0])
-                counted.append(state.score_by_age(client, self.rules, dimensions, group, age_s))
+                counted.append(state.score_together(client, self.rules, dimensions, group, age_s, odd=odd_ids))
             spanned = {"age_s": age_s, "from_time": start_s, "until_time": end_s, "frozen_at": now_ms}
             of_age = results.reference_rows(self.rules, version, pa.concat_tables(counted), spanned)
             if not rows and not self._is_good(client, contract, version, of_age, start_s):

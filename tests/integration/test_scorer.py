@@ -559,6 +559,15 @@ def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, scor
     assert client.rows("SELECT count() FROM waiting_labels") == [(0,)]
 
 
+def test_a_slice_whose_value_is_a_megabyte_is_other(client: Client, score: Callable[..., Scorer]) -> None:
+    long = prediction(1, START_MS, 1, score=0.5, context={"country": "d" * 1_000_000}, strings={"k": "1" * 1_000_000})
+    scoring.insert(client, "predictions", [long, prediction(2, START_MS, 2, score=0.5, context={"country": "de"})])
+    score(BINARY).score_once()
+    slices = {name: each["predictions"] for (_, name, _), each in stored(client).items()}
+    assert slices["country=other"] == slices["country=de"] == 1
+    assert all(len(name) < 20 for name in slices)
+
+
 def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
     client: Client, score: Callable[..., Scorer]
 ) -> None:

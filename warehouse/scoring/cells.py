@@ -56,6 +56,22 @@ COLUMNS = (
 )
 """Those of `performance_state`, in the order in which the query gives them."""
 
+TOGETHER = (
+    "version",
+    "slice",
+    "predictions",
+    "labelled",
+    "confusion",
+    "bins",
+    "bin_predictions",
+    "bin_scores",
+    "bin_labelled",
+    "bin_labelled_scores",
+    "bin_positives",
+    "sums",
+)
+"""Those that a reference is made of."""
+
 _SCALE = str(2**50)
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _COUNTS = (
@@ -78,14 +94,24 @@ _KEY = "version, window_start, slice"
 
 def counted(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
     """Write the query that gives the rows of `performance_state`."""
-    kinds = {"binary": _binary, "classes": _classes, "number": _number}
-    rows = kinds[rules.kind](joined.joined(rules, dimensions, odd=odd))
-    names = [f"cells.{i} AS {name}" if (i := _CELL.get(name)) else name for name in COLUMNS]
+    rows = _KINDS[rules.kind](joined.joined(rules, dimensions, odd=odd))
+    names = [*map(_column, COLUMNS)]
     names[COLUMNS.index("window_start")] = "made.window_start AS window_start"
     return (
         f"SELECT {', '.join(names)} FROM ({rows}) AS made "
         f"INNER JOIN ({joined.records(rules)}) AS held ON made.window_start = held.window_start"
     )
+
+
+def counted_together(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+    """Write the query that gives `TOGETHER` of all hours as one window."""
+    source = joined.joined(rules, dimensions, odd=odd)
+    rows = _KINDS[rules.kind](f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})")
+    return f"SELECT {', '.join(map(_column, TOGETHER))} FROM ({rows})"
+
+
+def _column(name: str) -> str:
+    return f"cells.{i} AS {name}" if (i := _CELL.get(name)) else name
 
 
 def gone(rules: Rules) -> str:
@@ -295,6 +321,7 @@ def _number(source: str) -> str:
     return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
 
 
+_KINDS = {"binary": _binary, "classes": _classes, "number": _number}
 _CELL = {
     "bins": 1,
     "bin_predictions": 2,

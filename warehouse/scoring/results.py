@@ -144,19 +144,17 @@ def frozen_since(client: Client, rules: Rules, moment: datetime) -> bool:
 
 
 def reference_rows(rules: Rules, version: str, counted: pa.Table, spanned: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Make rows of `performance_reference` of windows of `state.score_by_age`, summed by slice.
+    """Make rows of `performance_reference` of what `state.score_together` counted, summed by slice.
 
     Args:
         rules: of the model.
         version: rows of others are passed over.
-        counted: the windows.
+        counted: one or more of its tables, in a fixed order, so that sums come out the same to the bit.
         spanned: age_s, from_time and until_time in Unix seconds, frozen_at in milliseconds.
     """
     names = ("predictions", "labelled", "confusion", "sums")
     totals: dict[str, dict[str, Any]] = {}
-    # In one order, so that sums of doubles come out the same to the bit.
-    ordered = counted.sort_by([("window_start", "ascending"), ("slice", "ascending")])
-    for row in ordered.select(["version", "slice", *names, "bins", *_BIN_SUMS]).to_pylist():
+    for row in counted.to_pylist():
         if row["version"] != version:
             continue
         total = totals.setdefault(row["slice"], {**dict.fromkeys(names, 0), "cells": {}})

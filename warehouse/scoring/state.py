@@ -22,21 +22,37 @@ def score_windows(
 
     Of two states of a window that of more records holds, so that one whose raw rows were deleted by age stays.
     """
-    hours = rules.hours_of(list(windows))
-    values = cells.bound(rules, dimensions, hours, now_ms)
-    odd = bool(client.rows(f"SELECT 1 FROM ({joined.odd_ids()}) LIMIT 1", values))
+    values = cells.bound(rules, dimensions, rules.hours_of(list(windows)), now_ms)
+    odd = has_odd_ids(client, rules, windows)
     client.insert_selected("performance_state", cells.COLUMNS, cells.counted(rules, dimensions, odd=odd), values)
     client.insert_selected("performance_state", cells.COLUMNS, cells.gone(rules), values)
 
 
-def score_by_age(
-    client: Client, rules: Rules, dimensions: Sequence[Dimension], windows: Sequence[int], age_s: int
+def has_odd_ids(client: Client, rules: Rules, windows: Sequence[int]) -> bool:
+    """Whether an id has more than one row or label in score windows, so that these must be put in order."""
+    bound = {**rules.parameters(), "hours": rules.hours_of(list(windows))}
+    return bool(client.rows(f"SELECT 1 FROM ({joined.odd_ids()}) LIMIT 1", bound))
+
+
+def score_together(
+    client: Client, rules: Rules, dimensions: Sequence[Dimension], windows: Sequence[int], age_s: int, *, odd: bool
 ) -> pa.Table:
-    """Count what `score_windows` would had labels older than an age not come; nothing is written."""
+    """Count score windows as one, as if labels older than an age had not come; nothing is written.
+
+    Args:
+        client: the warehouse.
+        rules: of the model.
+        dimensions: by which predictions are cut into slices.
+        windows: the score windows (starts, Unix seconds).
+        age_s: labels that took longer are left out.
+        odd: `has_odd_ids` of the windows.
+
+    Returns:
+        A row per version and slice, columns `cells.TOGETHER`.
+    """
     values = cells.bound(rules, dimensions, rules.hours_of(list(windows)), 0)
     values["horizon"] = min(rules.horizon_ms, age_s * 1000)
-    odd = bool(client.rows(f"SELECT 1 FROM ({joined.odd_ids()}) LIMIT 1", values))
-    return client.arrow(cells.counted(rules, dimensions, odd=odd), values)
+    return client.arrow(cells.counted_together(rules, dimensions, odd=odd), values)
 
 
 def merged(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) -> pa.Table:
