@@ -12,7 +12,8 @@ It is counted from raw rows, once per version. Where these are gone there is non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,11 +64,21 @@ class Freezer:
         """
         since: list[int] = []
         promised = tuple(sorted(contract.slo.performance.items()))
+        read_until_s: float | None = None
         for version, first_s in state.first_windows(client, self.rules).items():
+            if version in frozen:
+                continue
             weeks = self._refused.get((version, promised), 0)
-            while version not in frozen and self._is_over(client, first_s + weeks * REFERENCE_S, now):
-                self.check()
-                rows = self._count(client, contract, registry, version, first_s + weeks * REFERENCE_S, now_ms)
+            while True:
+                start_s = first_s + weeks * REFERENCE_S
+                matured_s = start_s + REFERENCE_S + self.rules.horizon_ms / 1000
+                if now.second < matured_s:
+                    break
+                if read_until_s is None:
+                    read_until_s = math.inf if now.all_read else arrivals.read_until_s(client, self.rules)
+                if read_until_s < matured_s:
+                    break
+                rows = self._count(client, contract, registry, version, start_s, now_ms)
                 if rows:
                     results.write_references(client, rows)
                     since.append(first_s)
@@ -76,16 +87,14 @@ class Freezer:
             self._refused[version, promised] = weeks
         return min(since, default=None)
 
-    def _is_over(self, client: Client, start_s: int, now: Now) -> bool:
-        """Whether a week has passed the horizon and has wholly been read."""
-        end_s = start_s + REFERENCE_S + self.rules.horizon_ms / 1000
-        return now.second >= end_s and (now.all_read or arrivals.read_until_s(client, self.rules) >= end_s)
-
     def _count(
         self, client: Client, contract: Contract, registry: Registry, version: str, start_s: int, now_ms: int
     ) -> list[dict[str, Any]]:
         """Count a week of a version at each age of its labels; nothing where it is no reference."""
         end_s = start_s + REFERENCE_S
+        predictions = state.predictions_in(client, self.rules, version, start_s, end_s)
+        if predictions == 0:
+            return []
         windows = state.windows_in(client, self.rules, start_s, end_s)
         groups = list(chunks(client, self.rules, windows, breaks_of(registry, contract.model)))
         odd = [state.has_odd_ids(client, self.rules, group) for group in groups]
@@ -98,20 +107,12 @@ class Freezer:
                 counted.append(state.score_together(client, self.rules, dimensions, group, age_s, odd=odd_ids))
             spanned = {"age_s": age_s, "from_time": start_s, "until_time": end_s, "frozen_at": now_ms}
             of_age = results.reference_rows(self.rules, version, pa.concat_tables(counted), spanned)
-            if not rows and not self._is_good(client, contract, version, of_age, start_s):
-                return []
+            if not rows:
+                whole = [row for row in of_age if row["slice"] == ALL and row["predictions"] >= predictions]
+                if not whole or not is_known_good(contract, self.rules, whole[0]):
+                    return []
             rows += of_age
         return rows
-
-    def _is_good(
-        self, client: Client, contract: Contract, version: str, rows: Sequence[Mapping[str, Any]], start_s: int
-    ) -> bool:
-        whole = [row for row in rows if row["slice"] == ALL]
-        if not whole or whole[0]["predictions"] < state.predictions_in(
-            client, self.rules, version, start_s, start_s + REFERENCE_S
-        ):
-            return False
-        return is_known_good(contract, self.rules, whole[0])
 
 
 def is_known_good(contract: Contract, rules: Rules, row: Mapping[str, Any]) -> bool:

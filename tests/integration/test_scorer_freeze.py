@@ -195,6 +195,17 @@ def test_a_week_without_labels_or_of_a_bad_model_is_passed_over(client: Client, 
     assert "major" not in levels[1][1]
 
 
+def test_weeks_without_traffic_of_a_version_are_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
+    predictions, labels = traffic(24)
+    for i, each in enumerate(predictions):
+        each["version"] = "2" if i == 0 or each["at"] >= START_MS + 14 * DAY_MS else "1"
+    fill(client, (predictions, labels))
+    score(30).score_once()
+    found = client.rows("SELECT DISTINCT version, toUnixTimestamp(from_time) FROM performance_reference ORDER BY ALL")
+    days = [(version, (start_s - START_MS / 1000) / 86400) for version, start_s in found]
+    assert days == [("1", 0.0), ("2", 14.0)]
+
+
 def test_a_week_whose_raw_rows_are_gone_is_no_reference(client: Client, score: Callable[..., Scorer]) -> None:
     fill(client, traffic(16))
     score(7.5).score_once()
