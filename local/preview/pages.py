@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.durations import go_duration_s, interval_ms
 from dashboards.macros import ALL, TimeRange, Value, expand
+from dashboards.reading import Json, panels_of
 from warehouse.client import Answer
 
 MIN_INTERVAL_MS = 1_000
@@ -15,7 +17,6 @@ POINTS = 600
 
 Ask = Callable[[str], Answer]
 """Runs one query."""
-Json = Mapping[str, Any]
 Variables = Mapping[str, Value]
 
 
@@ -37,36 +38,21 @@ def panel_of(page: Json, panel_id: int) -> Json:
     Raises:
         PageError: there is none of this id.
     """
-    for panel in every_panel(page):
+    for panel in panels_of(page):
         if panel["id"] == panel_id:
             return panel
     raise PageError(f"The dashboard {page['title']} has no panel {panel_id}.")
 
 
-def every_panel(page: Json) -> Iterator[Json]:
-    """All panels of a dashboard, rows and what closed rows hold among them."""
-    for panel in page["panels"]:
-        yield panel
-        yield from panel.get("panels", ())
-
-
 def panel_answers(panel: Json, between: TimeRange, chosen: Variables, ask: Ask) -> list[Answer]:
     """Run the queries of a panel, those that are switched off left out."""
-    interval_ms = interval_of(between, panel.get("interval"))
+    least_ms = (go_duration_s(panel.get("interval", "")) or 0) * 1000 or MIN_INTERVAL_MS
+    step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, least_ms)
     return [
-        ask(expand(target["rawSql"], between, chosen, interval_ms=interval_ms))
+        ask(expand(target["rawSql"], between, chosen, interval_ms=step_ms))
         for target in panel.get("targets", ())
         if not target.get("hide")
     ]
-
-
-def interval_of(between: TimeRange, least: str | None) -> int:
-    """The interval of a panel in milliseconds: a range in `POINTS` steps, never under the panel's own minimum."""
-    units = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-    floor = int(least[:-1]) * units[least[-1]] if least else MIN_INTERVAL_MS
-    wanted = (between.to_ms - between.from_ms) // POINTS
-    steps = (1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 604_800)
-    return max(floor, next((step * 1_000 for step in steps if step * 1_000 >= wanted), steps[-1] * 1_000))
 
 
 def resolve(page: Json, between: TimeRange, given: Variables, ask: Ask) -> tuple[list[dict[str, Any]], Variables]:

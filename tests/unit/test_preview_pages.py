@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashboards.macros import ALL, TimeRange
-from local.preview.pages import PageError, annotations_of, interval_of, panel_answers, panel_of, resolve
+from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
 from warehouse.client import Answer
 
 HOUR_MS = 3_600_000
@@ -43,7 +43,7 @@ PAGE: dict[str, Any] = {
         ]
     },
     "panels": [
-        {"id": 1, "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": True}], "interval": "1h"},
+        {"id": 1, "type": "stat", "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": True}], "interval": "1h"},
         {"id": 2, "type": "row", "collapsed": True, "panels": [{"id": 3}]},
     ],
 }  # fmt: skip
@@ -97,10 +97,13 @@ def test_a_panel_runs_what_it_shows_in_steps_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hours", "least", "expected_s"), [(1, None, 10), (24, None, 300), (24, "1h", 3600), (24 * 180, "1m", 43_200)]
+    ("hours", "least", "expected_s"), [(1, None, 5), (24, None, 120), (24, "1h", 3600), (24 * 180, "1m", 21_600)]
 )
-def test_an_interval_is_a_round_step(hours: int, least: str | None, expected_s: int) -> None:
-    assert interval_of(TimeRange(0, hours * HOUR_MS), least) == expected_s * 1000
+def test_a_step_is_the_one_that_grafana_chooses(hours: int, least: str | None, expected_s: int) -> None:
+    desk = Desk()
+    panel = {"targets": [{"rawSql": "A $__interval_s"}]} | ({"interval": least} if least else {})
+    panel_answers(panel, TimeRange(0, hours * HOUR_MS), {}, desk)
+    assert desk.asked == [f"A {expected_s}"]
 
 
 def test_panels_in_closed_rows_are_found_and_others_are_named() -> None:
