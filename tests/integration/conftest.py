@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline
+from tests.support.shop import Shop, make_shop, run_shop
 from warehouse.client import Address
 
 
@@ -19,5 +21,24 @@ def pipeline(
 ) -> Iterator[Pipeline]:
     """A pipeline of a test's own on the run's broker and engine, on the replay clock; its processors end with it."""
     made = Pipeline(broker.bootstrap_servers, Address(engine.host, engine.port, database), topic_prefix, tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Three days of a model with known changes."""
+    return make_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def shop_pipeline(
+    broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pipeline]:
+    """The path with all of the shop's traffic counted, judged, recorded and scored."""
+    name = f"shop{uuid.uuid4().hex[:10]}"
+    address = Address(engine.host, engine.port, name)
+    made = Pipeline(broker.bootstrap_servers, address, f"{name}-", tmp_path_factory.mktemp("shop"))
+    run_shop(made, shop)
     yield made
     made.stop()

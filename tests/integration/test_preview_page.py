@@ -17,42 +17,17 @@ from cli.dev.page import open_page
 from cli.settings import Settings
 from dashboards.identities import DASHBOARDS, panel_link
 from dashboards.pages import dashboards
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from local.preview import PreviewServer
 from local.processes import choose_port
 from tests.support.browser import Look, chromium
 from tests.support.pipeline import Pipeline
-from tests.support.shop import HOURS, Shop, make_shop, run_shop
-from warehouse.client import Address
-
-DATABASE = "previewed"
+from tests.support.shop import HOURS, Shop
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return make_shop(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
-    made = Pipeline(
-        broker.bootstrap_servers,
-        Address(engine.host, engine.port, DATABASE),
-        f"{DATABASE}-",
-        tmp_path_factory.mktemp(DATABASE),
-    )
-    run_shop(made, shop)
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def server(pipeline: Pipeline) -> Iterator[PreviewServer]:
+def server(shop_pipeline: Pipeline) -> Iterator[PreviewServer]:
     """As `barograph dev` serves it."""
-    settings = Settings(bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address)
+    settings = Settings(bootstrap_servers=shop_pipeline.bootstrap, warehouse=shop_pipeline.address)
     with open_page(settings, choose_port()) as server:
         yield server
 
@@ -111,7 +86,7 @@ def test_every_panel_is_drawn(look: Look, shop: Shop, page: str) -> None:
     assert len(look.panels("drawn")) == len(wanted)
 
 
-def test_from_fleet_to_model_to_field(look: Look, shop: Shop, pipeline: Pipeline) -> None:
+def test_from_fleet_to_model_to_field(look: Look, shop: Shop, shop_pipeline: Pipeline) -> None:
     look.open(f"/?{span(shop)}")
     assert urlparse(look.page.url).path == f"/d/{DASHBOARDS['fleet']}"
     look.open(f"/d/{DASHBOARDS['fleet']}?{span(shop)}")
@@ -127,7 +102,7 @@ def test_from_fleet_to_model_to_field(look: Look, shop: Shop, pipeline: Pipeline
     drawn = look.traces(psi)
     window = look.page.input_value("[data-variable=window]")
     told: dict[str, list[tuple[Any, Any]]] = {}
-    for field, at, value in pipeline.rows(
+    for field, at, value in shop_pipeline.rows(
         "SELECT field, toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'all' "
         "AND window = {window:String} AND version = '1' AND isFinite(psi) ORDER BY field, window_end",
         {"window": window},
@@ -145,7 +120,7 @@ def test_from_fleet_to_model_to_field(look: Look, shop: Shop, pipeline: Pipeline
     assert chosen(look)["from"] == str(ms(shop, 0))
 
 
-def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, pipeline: Pipeline) -> None:
+def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, shop_pipeline: Pipeline) -> None:
     look.open(f"/d/{DASHBOARDS['model']}?{span(shop)}")
     with look.page.expect_navigation():
         look.page.select_option("[data-variable=slice]", "country=FR")
@@ -154,7 +129,7 @@ def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, pipeline: Pipeli
     drawn = look.traces(panel_link("model", "psi").panel_id)["amount"]
     window = look.page.input_value("[data-variable=window]")
     told = dict(
-        pipeline.rows(
+        shop_pipeline.rows(
             "SELECT toUnixTimestamp(window_end) * 1000, psi FROM latest_drift WHERE slice = 'country=FR' "
             "AND window = {window:String} AND field = 'amount'",
             {"window": window},

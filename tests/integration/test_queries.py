@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,11 +11,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.questions import questions
-from local.clickhouse import LocalClickHouse
-from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline
-from tests.support.shop import HOURS, SILENT_HOUR, Shop, make_shop, run_shop
-from warehouse.client import Address
+from tests.support.shop import HOURS, SILENT_HOUR, Shop
 
 Row = tuple[Any, ...]
 Check = Callable[[list[Row], Shop], None]
@@ -33,31 +30,10 @@ def answers(number: int) -> Callable[[Check], Check]:
     return note
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return make_shop(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
-    """The path with all traffic counted, judged, recorded and scored."""
-    made = Pipeline(
-        broker.bootstrap_servers,
-        Address(engine.host, engine.port, "questions"),
-        "questions-",
-        tmp_path_factory.mktemp("questions"),
-    )
-    run_shop(made, shop)
-    yield made
-    made.stop()
-
-
 @pytest.mark.parametrize("number", sorted(QUESTIONS))
-def test_every_answer_is_what_is_known(number: int, pipeline: Pipeline, shop: Shop) -> None:
+def test_every_answer_is_what_is_known(number: int, shop_pipeline: Pipeline, shop: Shop) -> None:
     sql = QUESTIONS[number].in_week(shop.start.date())
-    CHECKS[number](pipeline.rows(sql), shop)
+    CHECKS[number](shop_pipeline.rows(sql), shop)
 
 
 def test_there_are_enough_questions_and_each_is_checked() -> None:
@@ -65,12 +41,12 @@ def test_there_are_enough_questions_and_each_is_checked() -> None:
     assert sorted(CHECKS) == sorted(QUESTIONS)
 
 
-def test_the_pager_had_seen_nothing_before_it_was_judged(pipeline: Pipeline, shop: Shop) -> None:
+def test_the_pager_had_seen_nothing_before_it_was_judged(shop_pipeline: Pipeline, shop: Shop) -> None:
     sql = QUESTIONS[16].in_week(shop.start.date())
     window = f"window = '6h' AND window_end = toDateTime({int(shop.at(54).timestamp())})"
     first = f"(SELECT min(judged_at) FROM drift WHERE slice = 'all' AND {window})"
-    assert pipeline.rows(sql.replace("now64()", first))
-    assert pipeline.rows(sql.replace("now64()", f"{first} - INTERVAL 1 MILLISECOND")) == []
+    assert shop_pipeline.rows(sql.replace("now64()", first))
+    assert shop_pipeline.rows(sql.replace("now64()", f"{first} - INTERVAL 1 MILLISECOND")) == []
 
 
 def day_of(shop: Shop, n: int) -> date:

@@ -43,7 +43,7 @@ PAGE: dict[str, Any] = {
         ]
     },
     "panels": [
-        {"id": 1, "type": "stat", "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": True}], "interval": "1h"},
+        {"id": 1, "type": "stat", "interval": "1h", "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": 1}]},
         {"id": 2, "type": "row", "collapsed": True, "panels": [{"id": 3}]},
     ],
 }  # fmt: skip
