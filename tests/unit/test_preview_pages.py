@@ -43,7 +43,12 @@ PAGE: dict[str, Any] = {
         ]
     },
     "panels": [
-        {"id": 1, "type": "stat", "interval": "1h", "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": 1}]},
+        {
+            "id": 1,
+            "type": "stat",
+            "interval": "1h",
+            "targets": [{"rawSql": "A $__interval_s"}, {"rawSql": "B", "hide": True}],
+        },
         {"id": 2, "type": "row", "collapsed": True, "panels": [{"id": 3}]},
     ],
 }  # fmt: skip

@@ -1,4 +1,4 @@
--- Whether a window was held against its own hours of the week.
+-- Whether a window was held against its own hours of the week; the view has js and q_value too, which came with distances.
 
 ALTER TABLE drift ADD COLUMN IF NOT EXISTS season LowCardinality(String) DEFAULT 'none' COMMENT 'What the window was held against: hour_of_week, the same hours of the week in training; none, the whole of it' AFTER phi;
 
