@@ -158,7 +158,7 @@ class _Comparison:
                 rows.append(self._slow(field))
             phis = self._phis(field)
             rows.append(self._psi(field, phis))
-            nulls = [half.nulls(field) for half in self.halves]
+            nulls = [(half.nulls(field), half.events) for half in self.halves]
             rows.append(self._rate(Measure(field.name, "null_rate", "counts"), nulls, phis))
             rows += self._shares(field, phis) if field.kind == "category" else self._numbers(field, phis)
         return rows

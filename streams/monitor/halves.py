@@ -49,13 +49,10 @@ class Half:
         summed: IntArray = np.array([each[:, column] for each in self._counts], np.int64).sum(axis=0)
         return summed
 
-    def nulls(self, field: AlignedField) -> tuple[IntArray, IntArray]:
-        """Events without the field and all events, as the field itself counts them, each of shape (W,)."""
-        nulls, n = np.zeros_like(self.events), np.zeros_like(self.events)
-        for i, (member, index, cells, _) in enumerate(self._fields(field)):
-            nulls += cells[:, -1]
-            n += cells.sum(axis=1) + self._counts[i][:, int(member.layout.starts[index] + member.layout.n_cells[index])]
-        return nulls, n
+    def nulls(self, field: AlignedField) -> IntArray:
+        """Events without the field, shape (W,)."""
+        nulls: IntArray = np.array([cells[:, -1] for *_, cells, _ in self._fields(field)], np.int64).sum(axis=0)
+        return nulls
 
     def phi(self, field: AlignedField, window: str) -> FloatArray:
         """Overdispersion of the field in windows of a length, shape (W,); of several members each by its events."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from functools import cache
 from typing import Any
 
 import pytest
 
 from streams import flush
-from tests.support.broken_rules import BROKEN, Broken
-from tests.support.memory_warehouse import KEYS, Key, MemoryWarehouse, Row, without
+from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
     History,
     Run,
@@ -25,9 +23,10 @@ from tests.support.monitor_schedule import (
     verdict_events,
 )
 
-SEEDS = sorted({broken.seed for broken in BROKEN})
-"""At each of these some rule of `tests.support.broken_rules` is seen to fail where it is not kept."""
-GROUP = 5
+SEEDS = (0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 18, 20, 22, 25, 27, 30, 62)
+"""Chosen because rules of writing, acknowledging and sealing, broken on purpose, failed at them; what came since may
+have moved at which of them each does."""
+GROUP = 10
 COMPARED = (
     *("panes", "volume", "violations", "rollups", "losses", "chain", "progress"),
     *("errors", "producers", "dead_counts"),
@@ -131,54 +130,31 @@ def make_runs(seed: int) -> tuple[Run, Run]:
         crashes=rng.choice([0.02, 0.06, 0.12, 0.25]),
         budget_bytes=rng.choice([0, 1 << 30]),
         revise_s=rng.choice([60.0, 600.0]),
-        dies_at=rng.choice(sorted(KEYS)),
     )
     return calm, wild
 
 
-@cache
-def calm_rows(seed: int) -> MemoryWarehouse:
-    """What a run without mishaps leaves; it is read, never changed."""
-    calm, _ = make_runs(seed)
-    rows = calm.to_the_end()
-    check_against_events(rows, calm)
-    return rows
-
-
-def check_wild(seed: int) -> None:
-    """Run with mishaps, and hold the rows to the events and to those of a run without."""
-    wanted = calm_rows(seed)
-    _, wild = make_runs(seed)
-    try:
-        found = wild.to_the_end()
-        check_against_events(found, wild)
-        for table in COMPARED:
-            check_same(table, found.tables[table], wanted.tables[table])
-        for table in ("drift", "rates", "distances"):
-            check_same(table, found.last(table), wanted.last(table))
-        check_same("new_categories", found.named(), wanted.named())
-    except Exception as error:
-        error.add_note(f"seed {seed}, {dict(wild.mishaps)}")
-        raise
-
-
-def check_same(table: str, found: dict[Key, Row], wanted: dict[Key, Row]) -> None:
-    wrong = differing(found, wanted)
-    assert not wrong, f"{table}: {wrong[:3]}"
+def compare(calm: Run, wild: Run) -> None:
+    """Run both and hold their rows to the events and to one another."""
+    wanted, found = calm.to_the_end(), wild.to_the_end()
+    check_against_events(wanted, calm)
+    check_against_events(found, wild)
+    for table in COMPARED:
+        wrong = differing(found.tables[table], wanted.tables[table])
+        assert not wrong, f"{table}: {wrong[:3]}"
+    wrong = differing(found.named(), wanted.named())
+    assert not wrong, f"new_categories: {wrong[:3]}"
+    for table in ("drift", "rates", "distances"):
+        wrong = differing(found.last(table), wanted.last(table))
+        assert not wrong, f"{table}: {wrong[:3]}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, len(SEEDS), GROUP))
 def test_whatever_crashes_the_rows_are_the_same(first: int) -> None:
     for seed in SEEDS[first : first + GROUP]:
-        check_wild(seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.fault)
-def test_without_a_rule_they_are_not(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
-    calm_rows(broken.seed)
-    broken.apply(monkeypatch)
-    # Not any error: a change that cannot be run would break no rule.
-    with pytest.raises((AssertionError, ValueError)):
-        check_wild(broken.seed)
+        calm, wild = make_runs(seed)
+        try:
+            compare(calm, wild)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, {dict(wild.mishaps)}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -67,17 +66,12 @@ class Desk:
         version: str = "1",
         partitions: int = 1,
         end_mark: bool = False,
-        **told: Any,
     ) -> list[Dead]:
-        """Bring a flush of events at these times, as parts and progress; return what was put aside.
-
-        What is not `told` of the events is as usual.
-        """
+        """Bring a flush of events at these times, as parts and progress; return what was put aside."""
         first = self.positions.get(partition, 0) if start is None else start
         end = first + len(at_s)
         self.positions[partition] = max(end, self.positions.get(partition, 0))
-        usual = Event("m", version, 0, 0, 0.1, "red", "north", False)
-        events = [replace(usual, at_ms=s * 1000, received_ms=s * 1000, **told) for s in at_s]
+        events = [Event("m", version, s * 1000, s * 1000, 0.1, "red", "north", False) for s in at_s]
         dead = self.parts(events, Range(partition, first, end))
         read = PartitionProgress(
             partition=partition,

@@ -193,7 +193,7 @@ class _Writer:
 
     def write(self) -> History:
         rng = self.rng
-        hours = rng.choice([2, 4, 11])
+        hours = rng.choice([2, 4, 7])
         pace_s = hours * 3600 / rng.choice([10, 25, 45])
         idle = rng.choice([None, 0])
         while self.now_s < T0_S + hours * 3600:
@@ -288,11 +288,9 @@ class _Writer:
         for tally in summaries.tallies.tallies("predictions", TOPIC, covered, self.dead() if covered else []):
             for data in split(tally):
                 self.append(data)
-        # A sketcher that has not heard of a new partition yet tells of one less.
-        stale = self.grows and not reaches_end and self.signals.random() < 0.2
         progress = Progress(
             source_topic_id=TOPIC,
-            source_partitions=max(1, self.n_partitions - stale),
+            source_partitions=self.n_partitions,
             counted_at_ms=self.now_s * 1000,
             ranges=reads,
         )
@@ -370,8 +368,6 @@ class Connection:
         self.run, self.warehouse = run, run.warehouse
         self.database = run.warehouse.database
         self.inserts_left: int | None = None
-        self.dies_at = ""
-        """The table at whose next insert the process dies."""
         self.late: deque[tuple[str, pa.Table]] | None = None
         self.undecided: tuple[str, pa.Table] | None = None
 
@@ -384,11 +380,10 @@ class Connection:
         return self.warehouse.arrow(sql, parameters)
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        self.run.inserts += 1
-        if table == self.dies_at or self.inserts_left == 0 or self.run.inserts == self.run.breaks_off_at:
-            self.undecided = table, rows
-            raise Crash
         if self.inserts_left is not None:
+            if self.inserts_left == 0:
+                self.undecided = table, rows
+                raise Crash
             self.inserts_left -= 1
         if self.late is not None:
             self.late.append((table, rows))
@@ -444,11 +439,6 @@ class Run:
     """The probability of a mishap at each step."""
     budget_bytes: int = PANE_BUDGET_BYTES
     revise_s: float = 60.0
-    dies_at: str = ""
-    """The table at whose inserts many processes die."""
-    breaks_off_at: int = 0
-    """The insert, counted from 1, at which a process dies in any case."""
-    inserts: int = 0
     warehouse: MemoryWarehouse = field(default_factory=MemoryWarehouse)
     acknowledged: int = 0
     """Index of the first record that is not acknowledged."""
@@ -497,10 +487,7 @@ class Run:
     def mishap(self, owner: Process) -> Process:
         kind = self.rng.choice(["die", "die while writing", "die while writing", "superseded", "superseded"])
         if kind == "die while writing":
-            if self.rng.random() < 0.5:
-                owner.connection.inserts_left = self.rng.randrange(12)
-            else:
-                owner.connection.dies_at = self.dies_at
+            owner.connection.inserts_left = self.rng.randrange(12)
             return owner
         self.mishaps[kind] += 1
         if kind == "superseded":
@@ -513,7 +500,7 @@ class Run:
         for zombie in list(self.zombies):
             # A process works on only when its last insert was answered.
             if not zombie.connection.late and zombie.next < len(self.history.records) and self.rng.random() < 0.4:
-                zombie.connection.inserts_left, zombie.connection.dies_at = None, ""
+                zombie.connection.inserts_left = None
                 zombie.step(self)
             if self.rng.random() < 0.5:
                 self.land(zombie)
