@@ -91,7 +91,10 @@ def test_windows_after_the_change_are_stable_and_those_before_keep_their_rows(pi
     new = done.learned.baseline
     assert (done.old_id, new.rows) == (old.id, 6 * 24 * PER_HOUR)
     wait_read(pipeline, [*sketchers, "monitor-0"])
-    pipeline.produce(hours(8 * 24, 12 * 24))
+    pipeline.produce(hours(8 * 24, change))
+    # A flush keeps to what was in force when it began: those that come after are of the new one.
+    pipeline.wait_rows(f"SELECT sum(n) = {change * PER_HOUR} FROM volume FINAL WHERE slice = 'all'", "all before it")
+    pipeline.produce(hours(change, 12 * 24))
     pipeline.end(PARTITIONS)
     sealed = T0_S + 12 * 24 * HOUR_S
     pipeline.wait_rows(f"SELECT toUnixTimestamp(max(sealed_until)) >= {sealed} FROM progress FINAL", "the end")
