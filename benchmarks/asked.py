@@ -107,6 +107,7 @@ def asked_views(history: History) -> list[Asked]:
         Asked("dead_letters: all models, month", "SELECT topic, model, reason, sum(n) AS put_aside FROM dead_letters "
               f"WHERE hour >= {month} GROUP BY topic, model, reason ORDER BY put_aside DESC"),
         Asked("producer_gaps: a model", f"SELECT * FROM producer_gaps WHERE {one}"),
+        Asked("producer_totals: all models", "SELECT * FROM producer_totals ORDER BY lost DESC"),
         Asked("producer_panes: a model, day", f"SELECT producer, pane_start, missing FROM producer_panes WHERE {one} "
               f"AND pane_start >= {day} ORDER BY producer, pane_start"),
         Asked("duplicates: a model, month", f"SELECT hour, repeats, repeat_rate FROM duplicates WHERE {one} "

@@ -1,4 +1,4 @@
-"""How long analysts and panels wait: each worked question and each view on a month of generated history.
+"""How long analysts, panels and alert rules wait: whatever is asked, on a month of generated history.
 
 Queries go through the HTTP door as Grafana's and the analysts' do. The history lies in the parts in which it came, a
 day each, as far as the engine has merged them by itself.
@@ -14,13 +14,21 @@ from statistics import median
 from benchmarks.asked import Asked, asked_by_commands, asked_views, worked_questions
 from benchmarks.figures import Figures
 from benchmarks.history import FULL, History, Size, fill
+from benchmarks.pages import asked_by_pages
+from benchmarks.rules import asked_by_rules
 from benchmarks.world import World
 from warehouse import migrate
 from warehouse.client import Client, connect
 
 QUERIES = "Queries on a month of hourly panes"
 DATABASE = "history"
-SOURCES: tuple[Callable[[History], list[Asked]], ...] = (worked_questions, asked_views, asked_by_commands)
+SOURCES: tuple[Callable[[History], list[Asked]], ...] = (
+    worked_questions,
+    asked_views,
+    asked_by_commands,
+    asked_by_pages,
+    asked_by_rules,
+)
 """What is asked of the history, in this order."""
 RUNS = 5
 FILL_PATIENCE_S = 900

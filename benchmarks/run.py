@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.alerts import measure_alerts
 from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
@@ -27,7 +26,7 @@ from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "alerts", "queries")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,10 @@ class Profile:
     rows: int
     scored: int
     models: int
-    fields: int
-    days: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50, 200, 30)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10, 50, 10)
+FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10)
 
 
 def main() -> int:
@@ -108,8 +105,6 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
         measure_latency(world, figures, seconds=profile.live_s)
     if "scoring" in sections:
         measure_scoring(world, figures, predictions=profile.scored)
-    if "alerts" in sections:
-        measure_alerts(world, figures, models=profile.models, fields=profile.fields, days=profile.days)
 
 
 def _profile(world: World, profile: Profile, path: Path) -> None:

@@ -89,8 +89,8 @@ def levels_over_time() -> AnyPanel:
     about = _about(
         "levels_over_time",
         "Levels over time",
-        "The worst level that each model's fields were given, in all windows that end in a step and in every revision "
-        "of them. Gaps have no verdict.",
+        "The worst level that each model's fields were given in its longest windows, in every revision of them. Gaps "
+        "have no verdict.",
     )
     return levels(about, fleet.LEVELS, link=TO_MODEL_OF_LABEL)
 
@@ -100,8 +100,8 @@ def psi_over_time() -> AnyPanel:
     about = _about(
         "worst_psi_over_time",
         "Worst PSI of each model",
-        "The largest PSI that any field of each model was given, in windows that had enough data to be judged and in "
-        "every revision of them.",
+        "The largest PSI that any field of each model was given in its longest windows, in those that had enough data "
+        "to be judged and in every revision of them.",
     )
     return graph(about, fleet.WORST_PSI_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
 

@@ -156,7 +156,8 @@ def producer_gaps() -> AnyPanel:
     about = _about(
         "producer_gaps",
         "Lost before Kafka",
-        "Numbers that each publisher's events skip, over the last 30 days: events that it dropped or could not send.",
+        "Numbers that each publisher's events skip, over the last 30 days: events that it dropped or could not send. "
+        "A write that was repeated after a crash hides as many until ClickHouse merges it; `producer_gaps` does not.",
     )
     return listing(about, pipeline.PRODUCER_GAPS, units={"share": UNITS.share, "received": UNITS.count})
 

@@ -19,6 +19,7 @@ from dashboards.reading import Asked, asked_in
 from local.clickhouse import LocalClickHouse
 from sketches.bins import bin_labels
 from tests.support.warehouse import migrated
+from tests.support.warehouse import row as table_row
 from tests.support.watched import (
     END,
     END_S,
@@ -38,6 +39,7 @@ from warehouse.client import Client
 from warehouse.panels import PanelQuery
 from warehouse.panels.every import every_query
 from warehouse.panels.words import LEVEL_NUMBERS
+from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine
 
@@ -202,6 +204,31 @@ def test_the_fleet_has_every_model_with_its_levels(client: Client) -> None:
     assert ask(client, QUERIES["fleet.insufficient"], {}) == [(0,)]
     assert ask(client, QUERIES["fleet.silent"], {}) == [(0,)]
     assert ask(client, QUERIES["fleet.models"], {}) == [(4,)]
+
+
+def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: LocalClickHouse) -> None:
+    def judged(model: str, window: str, end_s: int, psi: float, level: str) -> dict[str, Any]:
+        return table_row(
+            "drift",
+            **{"model": model, "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "n": 1, "pos": 1},
+            **{"window": window, "window_end": end_s, "psi": psi, "level": level},
+        )
+
+    with migrated(engine) as client:
+        insert_rows(
+            client,
+            "drift",
+            [
+                judged("m", "1d", END_S, 0.05, "stable"),
+                judged("m", "90m", END_S - HOUR_S, 0.5, "major"),
+                judged("n", "15m", END_S - HOUR_S, 0.15, "minor"),
+            ],
+        )
+        assert [given[1:] for given in ask(client, QUERIES["fleet.levels"], {})] == [("n", 3), ("m", 1)]
+        assert [given[1:] for given in ask(client, QUERIES["fleet.worst_psi_over_time"], {})] == [
+            ("n", 0.15),
+            ("m", 0.05),
+        ]
 
 
 def test_a_fleet_that_nobody_asks_is_silent_and_not_healthy(client: Client) -> None:

@@ -10,6 +10,8 @@ from benchmarks.asked import Asked, asked_by_commands, asked_views, worked_quest
 from benchmarks.history import History, Size, fill
 from benchmarks.history.drawn import SERIES
 from benchmarks.history.filled import FILLINGS
+from benchmarks.pages import asked_by_pages
+from benchmarks.rules import asked_by_rules
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import migrated
 from warehouse.client import Client
@@ -75,7 +77,7 @@ def test_every_view_is_asked_and_answers(client: Client, history: History) -> No
     assert [each.name for each in asked if not each.of(client)] == []
 
 
-@pytest.mark.parametrize("source", [worked_questions, asked_by_commands])
+@pytest.mark.parametrize("source", [worked_questions, asked_by_commands, asked_by_pages, asked_by_rules])
 def test_whatever_is_asked_can_be_answered(
     source: Callable[[History], list[Asked]], client: Client, history: History
 ) -> None:

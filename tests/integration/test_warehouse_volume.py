@@ -205,6 +205,45 @@ def test_who_writes_for_which_models_is_not_read_row_by_row(client: Client) -> N
     assert "ReadFromMergeTree (last_heard)" in "\n".join(line for (line,) in plan)
 
 
+def totals(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
+    found = client.rows("SELECT model, producer, received, lost, lost_share, models FROM producer_totals")
+    return {(model, producer): tuple(rest) for model, producer, *rest in found}
+
+
+def test_totals_of_all_producers_are_gaps_from_a_projection(client: Client) -> None:
+    long_ago = arrived("r", HOUR_S - 31 * DAY_S, 1, 2, 2, 1)
+    rows = [
+        arrived("p", HOUR_S - 60, 4, 0, 3, 5),
+        arrived("p", HOUR_S, 2, 8, 9, 6),
+        arrived("q", HOUR_S, 1, 0, 0, 5),
+        arrived("q", HOUR_S, 1, 1, 1, 5, model="n"),
+        arrived("other", HOUR_S, 9, -1, -1, 1),
+        long_ago,
+    ]
+    write(client, "producers", rows)
+    found = totals(client)
+    assert found == {
+        ("m", "p"): (6, 4, 0.4, 1),
+        ("m", "q"): (1, None, None, 2),
+        ("n", "q"): (1, None, None, 2),
+    }
+    assert {key: (row[0], row[4], row[5], row[6]) for key, row in gaps(client).items()} == found
+    plan = client.rows("EXPLAIN SELECT * FROM producer_totals")
+    assert "ReadFromMergeTree (totals)" in "\n".join(line for (line,) in plan)
+
+
+def test_a_repeated_write_hides_losses_from_totals_until_it_is_merged(client: Client) -> None:
+    row = arrived("p", HOUR_S, 3, 2, 4, 1)
+    client.command("SYSTEM STOP MERGES producers")
+    write(client, "producers", [row])
+    write(client, "producers", [row])
+    assert gaps(client)["m", "p"][4] == 2
+    assert totals(client)["m", "p"][:2] == (6, -1)
+    client.command("SYSTEM START MERGES producers")
+    client.command("OPTIMIZE TABLE producers FINAL")
+    assert totals(client)["m", "p"][:2] == (3, 2)
+
+
 def test_producers_that_are_not_told_apart_make_losses_uncertain(client: Client) -> None:
     write(client, "producers", [arrived("p", HOUR_S, 1, 0, 4, 1), arrived("other", HOUR_S, 9, -1, -1, 1)])
     assert gaps(client) == {("m", "p"): (1, 0, 0, 4, 4, 0.8, 1, 9)}

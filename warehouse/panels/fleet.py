@@ -171,12 +171,21 @@ LEVELS_NOW = table(
     "last request",
 )
 
+# Steps in which only shorter windows end would jump between what these and what the longest say.
+_OF_LONGEST = f"""slice = 'all' AND $__timeFilter(window_end) AND (model, window) IN
+    (
+        SELECT model, argMax(window, {window_seconds()})
+        FROM drift_levels
+        WHERE slice = 'all' AND $__timeFilter(window_end)
+        GROUP BY model
+    )"""
+
 LEVELS = series(
     "fleet.levels",
     f"""
     SELECT $__timeInterval(window_end) AS time, model, max({level_number("given.level")}) AS level
-    FROM drift AS given
-    WHERE slice = 'all' AND $__timeFilter(window_end)
+    FROM drift_levels AS given
+    WHERE {_OF_LONGEST}
     GROUP BY time, model
     ORDER BY time, model
     """,
@@ -187,9 +196,9 @@ LEVELS = series(
 WORST_PSI_OVER_TIME = series(
     "fleet.worst_psi_over_time",
     f"""
-    SELECT $__timeInterval(window_end) AS time, model, max({known("given.psi")}) AS psi
-    FROM drift AS given
-    WHERE slice = 'all' AND level != 'insufficient' AND $__timeFilter(window_end)
+    SELECT $__timeInterval(window_end) AS time, model, max({known("given.worst_psi")}) AS psi
+    FROM drift_levels AS given
+    WHERE {_OF_LONGEST} AND level != 'insufficient'
     GROUP BY time, model
     ORDER BY time, model
     """,

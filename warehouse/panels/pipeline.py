@@ -19,25 +19,34 @@ _MODEL = chosen_or_all("model")
 # Up to the end of the range, and never in the future.
 _END = "least($__toTime, now('UTC'))"
 
+# The times first: a month has a report every ten seconds, and of each processor one is wanted.
 _LAST = f"""
-    SELECT
-        kind, instance,
-        argMax((at, lag, rate, retries, dead_letters, started_at, last_commit_at, host, events), at) AS last
+    SELECT kind, instance, at, lag, rate, retries, dead_letters, started_at, last_commit_at, host, events
     FROM processors AS report
-    WHERE {_REPORTS}
-    GROUP BY kind, instance
+    WHERE {_REPORTS} AND (kind, instance, at) IN
+    (
+        SELECT kind, instance, max(report.at)
+        FROM processors AS report
+        WHERE {_REPORTS}
+        GROUP BY kind, instance
+    )
+    LIMIT 1 BY kind, instance
 """
 
 LAG_NOW = table(
     "pipeline.lag_now",
-    f"SELECT sumIf(last.2, last.2 >= 0) AS lag FROM ({_LAST}) HAVING count() > 0",
+    f"SELECT sumIf(last.lag, last.lag >= 0) AS lag FROM ({_LAST}) AS last HAVING count() > 0",
     "lag",
     grain_s=REPORTS_S,
 )
 
 SILENT = table(
     "pipeline.silent",
-    f"SELECT countIf(dateDiff('second', last.1, {_END}) > {GONE_S}) AS silent FROM ({_LAST}) HAVING count() > 0",
+    f"""
+    SELECT countIf(dateDiff('second', last.at, {_END}) > {GONE_S}) AS silent
+    FROM ({_LAST}) AS last
+    HAVING count() > 0
+    """,
     "silent",
     grain_s=REPORTS_S,
 )
@@ -48,16 +57,16 @@ PROCESSORS = table(
     SELECT
         {_PROCESSOR} AS processor,
         if(silent_s > {GONE_S}, 'silent', 'reports') AS state,
-        dateDiff('second', last.1, {_END}) AS silent_s,
-        if(last.2 < 0, NULL, last.2) AS lag,
-        last.3 AS rate,
-        last.9 AS events,
-        last.4 AS retries,
-        last.5 AS "dead letters",
-        if(toUnixTimestamp64Milli(last.7) = 0, NULL, dateDiff('second', last.7, {_END})) AS "last commit",
-        last.6 AS "started at",
-        last.8 AS host
-    FROM ({_LAST})
+        dateDiff('second', last.at, {_END}) AS silent_s,
+        if(last.lag < 0, NULL, last.lag) AS lag,
+        last.rate AS rate,
+        last.events AS events,
+        last.retries AS retries,
+        last.dead_letters AS "dead letters",
+        dateDiff('second', nullIf(last.last_commit_at, fromUnixTimestamp64Milli(0, 'UTC')), {_END}) AS "last commit",
+        last.started_at AS "started at",
+        last.host AS host
+    FROM ({_LAST}) AS last
     ORDER BY silent_s DESC, processor
     LIMIT 100
     """,
@@ -298,7 +307,7 @@ PRODUCER_GAPS = table(
     SELECT
         model, producer, lost, {known("lost_share")} AS share, received,
         first_at AS "first heard", last_at AS "last heard"
-    FROM producer_gaps
+    FROM producer_totals
     WHERE {_MODEL} AND last_at >= $__fromTime AND first_at <= $__toTime
     ORDER BY lost DESC, model, producer
     LIMIT 100

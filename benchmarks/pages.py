@@ -1,0 +1,33 @@
+"""What the dashboards ask of a history: every panel, variable and annotation, as Grafana writes them out."""
+
+from __future__ import annotations
+
+from benchmarks.asked import Asked
+from benchmarks.history import MODEL, History
+from benchmarks.history.drawn import DAY_S
+from dashboards.durations import go_duration_s, interval_ms
+from dashboards.macros import ALL, TimeRange, Value, expand
+from dashboards.pages import dashboards
+from dashboards.reading import asked_in
+
+POINTS = 600
+"""What a panel of half a screen can show."""
+CHOSEN: dict[str, Value] = {"version": "1", "slice": "all", "field": "amount", "window": "1d"}
+"""What is chosen on the pages that have it; the model is `MODEL`, and all of them where a page can show all."""
+
+
+def asked_by_pages(history: History) -> list[Asked]:
+    """Each query of each page, over the last day and over the whole history."""
+    found = []
+    for dashboard in dashboards().values():
+        variables = dashboard["templating"]["list"]
+        has_all = any(each["name"] == "model" and each["includeAll"] for each in variables)
+        chosen = CHOSEN | {"datasource": "barograph", "model": ALL if has_all else MODEL}
+        for days in (1, history.size.days):
+            between = TimeRange(1000 * (history.end_s - days * DAY_S), 1000 * history.end_s)
+            for asked in asked_in(dashboard):
+                least_s = go_duration_s((asked.panel or {}).get("interval", "")) or 1
+                step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, 1000 * least_s)
+                sql = expand(asked.sql, between, chosen, interval_ms=step_ms)
+                found.append(Asked(f"{asked.where.removeprefix('Barograph / ')}, {days} d", sql))
+    return found

@@ -1,0 +1,36 @@
+"""What the alert rules ask of a history, one evaluation of each, and a replay of all of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from alerts import AlertSettings, rules_of
+from alerts.simulator import simulate
+from benchmarks.asked import Asked
+from benchmarks.history import History
+from warehouse.client import Client
+from warehouse.signals import point_sql
+
+RULE_LIMIT_MS = 500.0
+REPLAY_LIMIT_MS = 10_000.0
+"""A backtest is to take seconds."""
+
+
+def asked_by_rules(history: History) -> list[Asked]:
+    """Each rule of the first model at the end of the history, all of them replayed, and those of drift as judged."""
+    settings = AlertSettings()
+    rules = rules_of(history.contract, settings)
+    found = [
+        Asked(
+            f"rule {rule.name} ({rule.severity}, {len(rule.signal.keys)} instances)",
+            point_sql(rule.signal, at=f"toUInt32({history.end_s})"),
+            RULE_LIMIT_MS,
+        )
+        for rule in rules
+    ]
+
+    def replay(client: Client) -> list[object]:
+        return list(simulate(client, rules, settings, history.start_s, history.end_s, "ended").replays)
+
+    days = (datetime.fromtimestamp(history.end_s, UTC) - datetime.fromtimestamp(history.start_s, UTC)).days
+    return [*found, Asked(f"replay of {len(rules)} rules over {days} days", replay, REPLAY_LIMIT_MS)]
