@@ -122,8 +122,8 @@ def sealed_age() -> AnyPanel:
     about = _about(
         "sealed_age",
         "How far models are read and judged",
-        "Event time up to which verdicts are final and up to which everything was read, as seconds before the end of "
-        "the range. `last progress` is by the monitor's clock. A click opens the model.",
+        "Event time up to which verdicts are final and up to which everything was read, as time before the end of the "
+        "range. `last progress` is before now, by the monitor's clock. A click opens the model.",
         UNITS.seconds,
     )
     return listing(about, pipeline.SEALED_AGE, link=TO_MODEL)

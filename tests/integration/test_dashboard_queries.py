@@ -368,7 +368,13 @@ def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
     assert ask(client, QUERIES["pipeline.completeness"], everything) == [(0.99,)]
     assert ask(client, QUERIES["pipeline.duplicates"], one) == [(0.2,)]
     assert len(ask(client, QUERIES["pipeline.sealed_age"], everything)) == len(NAMES)
-    assert len(ask(client, QUERIES["pipeline.sealed_age"], one)) == 1
+    [(_, sealed_s, read_s, _)] = ask(client, QUERIES["pipeline.sealed_age"], one)
+    assert (sealed_s, read_s) == (0, 0)
+    yesterday = TimeRange.between(END - timedelta(hours=47), END - timedelta(hours=24, minutes=20))
+    [(_, sealed_s, read_s, _)] = ask(client, QUERIES["pipeline.sealed_age"], one, time_range=yesterday)
+    assert (sealed_s, read_s) == (0, 0), "what is final beyond the range is final within it"
+    of_model: dict[str, Value] = {"model": "fraud"}
+    assert ask(client, QUERIES["freshness.sealed_age"], of_model, time_range=yesterday) == [(0,)]
 
 
 def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:

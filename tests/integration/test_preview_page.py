@@ -137,6 +137,7 @@ def test_a_slice_and_a_range_are_chosen(look: Look, shop: Shop, shop_pipeline: P
     )
     assert judged(drawn).items() <= told.items()
 
+    assert look.page.input_value("#from") == shop.at(0).strftime("%Y-%m-%d %H:%M")
     look.page.fill("#from", shop.at(24).strftime("%Y-%m-%d %H:%M"))
     look.page.fill("#to", shop.at(48).strftime("%Y-%m-%d %H:%M"))
     follow(look, "#range button")

@@ -9,7 +9,7 @@ from warehouse.panels.words import MODEL, SLICE, VERSION, WINDOW, known
 SEALED_AGE = table(
     "freshness.sealed_age",
     f"""
-    SELECT dateDiff('second', max(pane_start + pane_s), least($__toTime, now('UTC'))) AS age
+    SELECT greatest(0, dateDiff('second', max(pane_start + pane_s), least($__toTime, now('UTC')))) AS age
     FROM volume
     WHERE {MODEL} AND slice = 'all' AND sealed AND $__timeFilter(pane_start)
     HAVING count() > 0

@@ -161,14 +161,20 @@ WATCHDOG = series(
     grain_s=REPORTS_S,
 )
 
+
+def _before_end(moment: str) -> str:
+    """Seconds from a moment to the range's end: 0 where it lies behind it, NULL where there was none yet."""
+    return f"if(toUnixTimestamp64Milli({moment}) = 0, NULL, greatest(0, dateDiff('second', {moment}, {_END})))"
+
+
 SEALED_AGE = table(
     "pipeline.sealed_age",
     f"""
     SELECT
         model,
-        if(toUnixTimestamp64Milli(read.2) = 0, NULL, dateDiff('second', read.2, {_END})) AS "verdicts final up to, ago",
-        if(toUnixTimestamp64Milli(read.1) = 0, NULL, dateDiff('second', read.1, {_END})) AS "read up to, ago",
-        dateDiff('second', read.3, {_END}) AS "last progress, ago"
+        {_before_end("read.2")} AS "verdicts final up to, ago",
+        {_before_end("read.1")} AS "read up to, ago",
+        dateDiff('second', read.3, now('UTC')) AS "last progress, ago"
     FROM
     (
         SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.pos) AS read

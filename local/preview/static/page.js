@@ -2,7 +2,7 @@
 // Everything that it shows stands in the address, as in Grafana: /d/UID?from=…&to=…&var-model=…
 
 import { RENDERERS, element } from "./panels.js";
-import { filled, told } from "./values.js";
+import { filled, time, told } from "./values.js";
 
 const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];
 const SHOWN_ALERTS = 3;
@@ -36,9 +36,11 @@ function go(changes) {
   location.search = address.toString();
 }
 
+// Links carry milliseconds, people read dates; an end that was not touched stays what it was.
+const readable = (end) => (/^\d+$/.test(end) ? time(Number(end)) : end);
+
 function drawRange(state) {
-  byId("from").value = state.from;
-  byId("to").value = state.to;
+  for (const end of ["from", "to"]) byId(end).value = readable(state[end]);
   const quick = byId("quick");
   quick.append(element("option", "…", { value: "" }));
   for (const from of QUICK) quick.append(element("option", `last ${from.slice(4)}`, { value: from }));
@@ -46,7 +48,8 @@ function drawRange(state) {
   quick.addEventListener("change", () => quick.value && go({ from: quick.value, to: "now" }));
   byId("range").addEventListener("submit", (event) => {
     event.preventDefault();
-    go({ from: byId("from").value.trim(), to: byId("to").value.trim() });
+    const typed = (end) => (byId(end).value === readable(state[end]) ? state[end] : byId(end).value.trim());
+    go({ from: typed("from"), to: typed("to") });
   });
 }
 

@@ -1,0 +1,77 @@
+"""How long the preview page takes in Chromium: `python -m benchmarks.browser URL`, the address that a demo printed.
+
+A page is usable once its range, variables and links are there, and whole once every panel is drawn; alerts come last,
+for which the rules are replayed. Each page is loaded once to warm up, and then `RUNS` times with an empty cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from statistics import median
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, sync_playwright
+
+from benchmarks.machine import describe_machine
+from dashboards.identities import DASHBOARDS
+
+RUNS = 5
+PATIENCE_MS = 120_000
+MOMENTS = {
+    "usable": "document.querySelectorAll('#pages a').length > 0 && document.querySelector('#quick').length > 0",
+    "whole": "document.querySelector('[data-panel]') && !document.querySelector('[data-panel][data-state=loading]')",
+    "alerts": "document.querySelector('#alerts').dataset.state !== undefined",
+}
+"""Name → what is true of the page from then on."""
+WATCH = f"""
+    window.moments = {{}};
+    const looks = {{{", ".join(f"{name}: () => {what}" for name, what in MOMENTS.items())}}};
+    const look = () => {{
+        if (document.body)
+            for (const [name, isTrue] of Object.entries(looks))
+                if (!(name in window.moments) && isTrue()) window.moments[name] = performance.now();
+        requestAnimationFrame(look);
+    }};
+    look();
+"""
+
+
+def load(browser: Browser, url: str) -> dict[str, float]:
+    """Milliseconds from the request for a page to each of `MOMENTS`."""
+    with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        page.goto(url)
+        page.wait_for_function(f"Object.keys(window.moments).length === {len(MOMENTS)}", timeout=PATIENCE_MS)
+        found: dict[str, float] = page.evaluate("window.moments")
+        return found
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.browser", description=__doc__)
+    parser.add_argument("url", help="the address of the dashboards that the demo printed, with its range")
+    given = urlsplit(parser.parse_args().url)
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        sys.stderr.write("No Chromium is installed: on Debian, apt-get install chromium.\n")
+        return 1
+    for name, text in describe_machine().items():
+        print(f"{name}: {text}")
+    print(f"\n| Page | {' | '.join(MOMENTS)} |\n|---|{'--:|' * len(MOMENTS)}")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for page, uid in DASHBOARDS.items():
+            url = f"{given.scheme}://{given.netloc}/d/{uid}?{given.query}"
+            load(browser, url)
+            runs = [load(browser, url) for _ in range(RUNS)]
+            cells = [f"{median(run[name] for run in runs):.0f} ms" for name in MOMENTS]
+            print(f"| {page} | {' | '.join(cells)} |")
+        browser.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
