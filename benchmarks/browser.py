@@ -32,7 +32,8 @@ WATCH = f"""
         if (document.body)
             for (const [name, isTrue] of Object.entries(looks))
                 if (!(name in window.moments) && isTrue()) window.moments[name] = performance.now();
-        requestAnimationFrame(look);
+        if (Object.keys(window.moments).length < {len(MOMENTS)}) requestAnimationFrame(look);
+        else document.body.dataset.measured = "";
     }};
     look();
 """
@@ -44,7 +45,8 @@ def load(browser: Browser, url: str) -> dict[str, float]:
         page = context.new_page()
         page.add_init_script(WATCH)
         page.goto(url)
-        page.wait_for_function(f"Object.keys(window.moments).length === {len(MOMENTS)}", timeout=PATIENCE_MS)
+        # The page forbids evaluation of text, which waiting for a function needs.
+        page.wait_for_selector("body[data-measured]", timeout=PATIENCE_MS)
         found: dict[str, float] = page.evaluate("window.moments")
         return found
 

@@ -10,6 +10,7 @@ from cli.demo.flights import SLO, Calendar
 from cli.demo.report import Reporter, day_of, joined, number, percent
 from cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, tell_inputs
 from cli.demo.signals.outputs import Outputs, expect_outputs, read_outputs, tell_outputs
+from cli.demo.signals.pager import Pager, expect_pager, read_pager, tell_pager
 from cli.demo.signals.season import Season, expect_season, read_season, tell_season
 from cli.demo.signals.truth import Truth, expect_truth, read_truth, tell_truth
 from cli.demo.signals.volume import Volume, expect_volume, read_volume, tell_volume
@@ -19,13 +20,14 @@ from warehouse.client import Client
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The four signals, and the season."""
+    """The four signals, the season, and the pager."""
 
     volume: Volume
     inputs: Inputs
     outputs: Outputs
     truth: Truth
     season: Season
+    pager: Pager
 
 
 def read_findings(client: Client, calendar: Calendar, source: Source, published: tuple[int, int]) -> Findings:
@@ -44,6 +46,7 @@ def read_findings(client: Client, calendar: Calendar, source: Source, published:
         read_outputs(client, calendar, end),
         read_truth(client, calendar),
         read_season(client, calendar, end),
+        read_pager(client, calendar, end),
     )
 
 
@@ -57,6 +60,7 @@ def tell(say: Reporter, found: Findings, calendar: Calendar) -> None:
     tell_outputs(say, found.outputs, calendar)
     tell_truth(say, found.truth, calendar)
     tell_season(say, found.season)
+    tell_pager(say, found.pager)
 
 
 def expectations(found: Findings, source: Source) -> list[Expectation]:
@@ -67,6 +71,7 @@ def expectations(found: Findings, source: Source) -> list[Expectation]:
         *expect_outputs(found.outputs, source),
         *expect_truth(found.truth, source),
         *expect_season(found.season),
+        *expect_pager(found.pager),
     ]
 
 

@@ -22,6 +22,7 @@ const digits = (value, decimals) => {
   return value.toLocaleString("en-GB", { maximumFractionDigits: wanted, minimumFractionDigits: decimals ?? 0 });
 };
 const scaled = (value, steps, decimals) => {
+  if (value === 0) return `0${steps.find((step) => step[1] === 1)[2]}`;
   const step = steps.findLast(([from]) => Math.abs(value) >= from) ?? steps[0];
   return `${digits(value / step[1], decimals ?? (step[1] === 1 ? undefined : 1))}${step[2]}`;
 };
