@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from cli.demo.answer import Answer
 from cli.demo.findings import Findings
-from cli.demo.flights import ACCEPTED_AT, CANDIDATE, HOUR_S, VERSION, WEEK, Calendar
+from cli.demo.flights import ACCEPTED_AT, CANDIDATE, HOUR_S, PLANE, ROUTE, SCHEDULE, VERSION, WEEK, Calendar
 from cli.demo.signals.inputs import STEADY, Inputs
 from cli.demo.signals.outputs import Outputs
+from cli.demo.signals.pager import NULLS, PSI, Paged, Pager
 from cli.demo.signals.season import Season, Week
 from cli.demo.signals.truth import METRICS, Truth, WeekFigure
 from cli.demo.signals.volume import Volume
@@ -239,6 +240,21 @@ def season() -> Season:
     )
 
 
+def pager() -> Pager:
+    """Drift in September, and no weather at the end of the year."""
+    autumn, new_year = datetime(2013, 9, 20, 5, tzinfo=UTC), datetime(2013, 12, 31, 10, tzinfo=UTC)
+    return Pager(
+        rules=19,
+        watched=("temp", "dewp", *SCHEDULE, *PLANE, *ROUTE),
+        pages=(
+            Paged(PSI, "temp", autumn, None),
+            Paged("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
+            Paged(NULLS, "temp", new_year, None),
+            Paged(NULLS, "dewp", new_year, None),
+        ),
+    )
+
+
 def good() -> Findings:
     """Findings of which everything that is expected holds."""
-    return Findings(volume(), inputs(), outputs(), truth(), season())
+    return Findings(volume(), inputs(), outputs(), truth(), season(), pager())

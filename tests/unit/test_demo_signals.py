@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,23 @@ from cli.demo.findings import Findings, expectations, tell
 from cli.demo.flights import CRITICAL
 from cli.demo.report import Reporter
 from cli.demo.signals.inputs import DRIFTING, STEADY
+from cli.demo.signals.pager import NULLS, PSI, Paged
 from cli.demo.signals.season import Season
 from local.stack import StackAddresses
-from tests.support.demo import CALENDAR, SOURCE, SQL, good, inputs, null_rate, outputs, season, truth, volume, weeks
+from tests.support.demo import (
+    CALENDAR,
+    SOURCE,
+    SQL,
+    good,
+    inputs,
+    null_rate,
+    outputs,
+    pager,
+    season,
+    truth,
+    volume,
+    weeks,
+)
 
 Change = Callable[[], Findings]
 
@@ -197,6 +211,38 @@ def test_a_season_without_weeks_is_seen() -> None:
     assert len(failed(changed(season=Season([], Answer(SQL, ()))))) == 3
 
 
+# ---------------------------------------------------------------------------------------------------- the pager
+
+
+def with_page(rule: str, field: str, day: date) -> Findings:
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    others = [page for page in pager().pages if (page.rule, page.instance) != (rule, field)]
+    return changed(pager=dataclasses.replace(pager(), pages=[*others, Paged(rule, field, begin, None)]))
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (lambda: with_page("silence", "", date(2013, 8, 31)), "nobody is paged in August"),
+        (lambda: with_page(PSI, "temp", date(2013, 9, 14)), "temp and dewp page first"),
+        (lambda: with_page(PSI, "temp", date(2013, 10, 1)), "temp and dewp page first"),
+        (lambda: with_page(PSI, "origin", date(2013, 12, 1)), "the 11 fields"),
+        (lambda: changed(pager=dataclasses.replace(pager(), watched=pager().watched[:-1])), "the 11 fields"),
+        (lambda: with_page(NULLS, "dewp", date(2013, 12, 29)), "the missing weather of 31 December pages"),
+    ],
+)
+def test_a_page_that_these_flights_do_not_explain_is_seen(broken: Change, what: str) -> None:
+    [said] = failed(broken())
+    assert said.startswith(what)
+
+
+def test_a_pager_that_never_rings_is_seen() -> None:
+    assert [what.split(" page")[0] for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))] == [
+        "temp and dewp",
+        "the missing weather of 31 December",
+    ]
+
+
 # ---------------------------------------------------------------------------------------------------- telling
 
 
@@ -246,6 +292,10 @@ def test_findings_are_told_in_the_dates_of_2013(width: int) -> None:
         "AUC of arm b is below that of arm a in 2 of 2 matured weeks, surely so in 1",
         "judged against 22 September to 2 November",
         "temp, summer",
+        "19 rules, replayed over these five months",
+        "Those that page did so 4 times",
+        "psi-major temp 20 September fires at the end 1",
+        "silence flight-delay 1 November 2 November 1",
     ):
         assert part in text, part
 
@@ -281,6 +331,7 @@ def test_findings_without_anything_are_told_too() -> None:
                 truth(), weeks=[], reference=empty, labels=Answer(SQL, ((0, 0, 0.0, 0.0),)), selective=empty, arms=empty
             ),
             Season([], empty),
+            dataclasses.replace(pager(), pages=()),
         )
     )
     assert "First major" not in text
