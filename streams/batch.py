@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from streams.columns import Arrivals, EventColumns
 
+MOST_ARROW = 64
+"""How many Arrow messages are decoded at once: each may unpack to several times its size (streams/arrow_stream.py)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dead:
@@ -64,6 +67,15 @@ class SortedMessages:
     json: MessageBatch
     arrow: MessageBatch
     end_marks: set[int]
+
+
+_IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
+
+
+def portion(messages: Sequence[Any]) -> int:
+    """How many of the first messages are decoded at once: all, unless more than `MOST_ARROW` of them are Arrow."""
+    arrow = [i for i, message in enumerate(messages) if (headers := message.headers()) and _IS_ARROW in headers]
+    return arrow[MOST_ARROW] if len(arrow) > MOST_ARROW else len(messages)
 
 
 def sort_messages(messages: Sequence[Any]) -> SortedMessages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,15 @@ from barograph.contract_check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
+from streams.arrow_stream import DETAIL_CHARS, open_table, refusal
 from streams.batch import Dead, Decoded, MessageBatch
 from streams.columns import INVALID_TEXT, Coded, EventColumns, arrivals, code_names
 from streams.decode_json import UNNAMED_ERROR, refuse_times
 from streams.registry import Registry
 from streams.wanted import SCORES_OF, Wanted, wanted
+
+MAX_APART_BYTES = 64 << 20
+LEFT_OUT = "too many rows were put aside at once to keep each one's bytes: see the message at this position"
 
 _REQUIRED = (
     ("model", Reason.MISSING_MODEL),
@@ -39,7 +43,7 @@ class ArrowDecoder:
             try:
                 table = open_table(value)
             except ValueError as error:
-                decoded.dead.append(batch.dead(i, Reason.NOT_ARROW if value else Reason.EMPTY, str(error)[:200]))
+                decoded.dead.append(batch.dead(i, refusal(value, error), str(error)))
                 continue
             tables.setdefault(table.schema.remove_metadata(), []).append((i, table))
         for found in tables.values():
@@ -53,7 +57,7 @@ class ArrowDecoder:
             self._decode_tables(batch, found, part)
         except (pa.ArrowException, ValueError, TypeError) as error:
             if len(found) == 1:
-                decoded.dead.append(batch.dead(found[0][0], Reason.NOT_ARROW, str(error)[:200]))
+                decoded.dead.append(batch.dead(found[0][0], Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
                 return
             for one in found:
                 self._decode_patiently(batch, [one], decoded)
@@ -119,9 +123,9 @@ class ArrowDecoder:
             own = models.code == code
             if producer is not None and own.any():
                 decoded.arrivals += arrivals(model, seen_ms[own], producer.take(own), seq[own])
-        for i in np.flatnonzero(reasons != "").tolist():
+        bad = np.flatnonzero(reasons != "").tolist()
+        for i, row in zip(bad, rows_apart(table, bad), strict=True):
             reason = Reason(str(reasons[i]))
-            row = table.slice(i, 1)
             place = int(message[i])
             decoded.dead.append(
                 Dead(
@@ -129,8 +133,8 @@ class ArrowDecoder:
                     int(batch.partition[place]),
                     int(batch.offset[place]),
                     int(index[i]),
-                    one_row(row),
-                    details.get(reason, ""),
+                    row,
+                    details.get(reason, "") if row else LEFT_OUT,
                     models.values[models.code[i]] if models.code[i] >= 0 else "",
                     int(received[i]),
                 )
@@ -143,32 +147,22 @@ class ArrowDecoder:
         return Coded(known, code.to_numpy(zero_copy_only=False))
 
 
-def open_table(value: bytes | None) -> pa.Table:
-    """Read an Arrow IPC stream whole, its buffers checked.
+def rows_apart(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
+    """Write each of some rows as an Arrow IPC stream of its own; none more once they have `MAX_APART_BYTES` in all.
 
-    Raises:
-        ValueError: the bytes are no such stream, or damaged.
+    A row carries its whole schema: many rows of many columns are far larger apart than together.
     """
-    if not value:
-        raise ValueError("the message is empty")
-    try:
-        with pa.ipc.open_stream(value) as reader:
-            table = reader.read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise ValueError(f"{error}") from error
-    if len(set(table.column_names)) != table.num_columns:
-        raise ValueError("column names repeat")
-    return table
-
-
-def one_row(row: pa.Table) -> bytes:
-    """Write one row as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, row.schema) as writer:
-        writer.write_table(row)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    size = 0
+    for i in rows:
+        if size > MAX_APART_BYTES:
+            yield b""
+            continue
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table.slice(i, 1))
+        data: bytes = sink.getvalue().to_pybytes()
+        size += len(data)
+        yield data
 
 
 def as_text(table: pa.Table, name: str) -> pa.Array:

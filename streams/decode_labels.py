@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from barograph.events import Reason
 from numpy.typing import NDArray
 
+from streams.arrow_stream import DETAIL_CHARS, open_table, refusal
 from streams.batch import Dead, MessageBatch
-from streams.decode_arrow import one_row, open_table
+from streams.decode_arrow import LEFT_OUT, rows_apart
 from streams.decode_json import refuse_times
 from streams.raw_arrow import as_numbers, as_texts, is_number, is_text, plain
 from streams.raw_rows import positions, rows_of, times
@@ -173,10 +174,17 @@ def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedL
         try:
             table = open_table(value)
         except ValueError as error:
-            decoded.dead.append(batch.dead(i, Reason.NOT_ARROW if value else Reason.EMPTY, str(error)))
+            decoded.dead.append(batch.dead(i, refusal(value, error), str(error)))
             continue
         if table.num_rows:
-            _add_table(batch, i, table, models, decoded)
+            found = DecodedLabels()
+            try:
+                _add_table(batch, i, table, models, found)
+            except (pa.ArrowException, ValueError, TypeError) as error:  # columns that Arrow cannot compute on
+                decoded.dead.append(batch.dead(i, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
+                continue
+            decoded.rows += found.rows
+            decoded.dead += found.dead
     return decoded
 
 
@@ -216,12 +224,14 @@ def _add_table(
     label, kind, detail = _arrow_labels(table)
     refuse(_mask(pc.is_null(label)), Reason.WRONG_TYPE, detail)
     good = reasons == ""
-    for i in np.flatnonzero(~good).tolist():
+    at = int(batch.partition[message]), int(batch.offset[message])
+    received_ms = int(batch.received_ms[message])
+    bad = np.flatnonzero(~good).tolist()
+    for i, row in zip(bad, rows_apart(table, bad), strict=True):
         reason = Reason(str(reasons[i]))
-        at = int(batch.partition[message]), int(batch.offset[message])
-        value, received_ms = one_row(table.slice(i, 1)), int(batch.received_ms[message])
         named = model[i].as_py() if known[i] else ""
-        decoded.dead.append(Dead(reason, *at, i, value, details[reason], named, received_ms))
+        detail = details[reason] if row else LEFT_OUT
+        decoded.dead.append(Dead(reason, *at, i, row, detail, named, received_ms))
     if good.any():
         kept = pa.array(good)
         rows = np.flatnonzero(good)

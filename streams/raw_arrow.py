@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streams.arrow_stream import open_table
 from streams.batch import MessageBatch
 from streams.columns import EventColumns
-from streams.decode_arrow import ArrowDecoder, open_table
+from streams.decode_arrow import ArrowDecoder
 from streams.raw_columns import Entries, FeatureColumns
 from streams.raw_rows import FEATURES, RawModel, positions, raw_models, rows_of, times, unknown
 from streams.raw_values import UNWRITABLE, text_of

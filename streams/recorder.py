@@ -24,7 +24,7 @@ import structlog
 from barograph.events import LABELS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.batch import Dead, sort_messages
+from streams.batch import Dead, portion, sort_messages
 from streams.dead_letters import dead_message
 from streams.decode_labels import decode_arrow_labels, decode_json_labels
 from streams.kafka import (
@@ -92,6 +92,12 @@ class _Batch:
         self.rows += sum(part.num_rows for part in rows)
         self.payload_bytes += sum(part.nbytes for part in rows)
 
+    def add_dead(self, dead: list[Dead]) -> None:
+        """Keep what was put aside."""
+        self.dead += dead
+        self.rows += len(dead)
+        self.payload_bytes += sum(len(each.value) for each in dead)
+
 
 class Recorder:
     """One recorder process."""
@@ -123,7 +129,7 @@ class Recorder:
         """Of every assigned partition, the next offset to read."""
         self._committed: dict[Place, int] = {}
         self._early: list[Any] = []
-        """Messages that came although their partition was paused."""
+        """Messages that came although their partition was paused, or did not fit into the batch."""
         self._lag_asked_s = 0.0
         self._decoders: tuple[Registry, RawJson, RawArrow] | None = None
 
@@ -179,9 +185,11 @@ class Recorder:
         # Captured before the batch's first poll: a stale batch must not commit under a fresh generation.
         batch = _Batch(self._consumer.consumer_group_metadata(), self._generation, time.monotonic())
         while not self._due(batch, stop):
-            messages = self._early + self._consumer.consume(POLL_MESSAGES, POLL_S)
+            if not self._early:
+                self._early = self._consumer.consume(POLL_MESSAGES, POLL_S)
             self._check(batch)
-            self._early = []
+            n = portion(self._early)
+            messages, self._early = self._early[:n], self._early[n:]
             self._take(batch, messages)
             self._measure_lag()
         if self._position == self._committed or not self._write(batch, stop):
@@ -229,7 +237,7 @@ class Recorder:
         models = frozenset(registry.contracts)
         for labels in (decode_json_labels(found.json, models), decode_arrow_labels(found.arrow, models)):
             batch.add(table, labels.rows)
-            batch.dead += labels.dead
+            batch.add_dead(labels.dead)
 
     def _on_error(self, error: KafkaError, place: Place) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -252,6 +260,7 @@ class Recorder:
         self._count("offsets_lost", max(0, low - was))
         self._position[place] = low
         # A partition in this state cannot be sought: all are assigned anew, each where it is.
+        self._early = []
         self._consumer.assign([TopicPartition(*each, offset) for each, offset in self._position.items()])
 
     # ------------------------------------------------------------------------------------------ the warehouse

@@ -19,7 +19,7 @@ import structlog
 from barograph.events import PREDICTIONS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.batch import Dead, Decoded, sort_messages
+from streams.batch import Dead, Decoded, portion, sort_messages
 from streams.columns import EventColumns
 from streams.dead_letters import dead_message
 from streams.decode_arrow import ArrowDecoder
@@ -50,6 +50,8 @@ PROBE_S = 1.0
 """How often an open flush asks the broker where its partitions end."""
 BOUNDARY_S = 1.0
 """How long after a pane's end an open flush goes on to read what came until then."""
+DEAD_BYTES = 64 << 20
+"""How many bytes of events that were put aside a flush holds before it ends."""
 MIN_FLUSH_S = 0.2
 """Boundaries of many models' panes do not make flushes shorter than this."""
 
@@ -77,6 +79,7 @@ class _Flush:
     oldest_ms: dict[int, int] = field(default_factory=dict)
     end_marks: set[int] = field(default_factory=set)
     dead: list[Dead] = field(default_factory=list)
+    dead_bytes: int = 0
     events: int = 0
     probes: dict[int, tuple[int, int]] = field(default_factory=dict)
     caught_up_ms: dict[int, int] = field(default_factory=dict)
@@ -110,6 +113,8 @@ class Sketcher:
         self._position: dict[int, int] = {}
         self._paused: set[int] = set()
         self._overtaken: set[int] = set()
+        self._early: list[Any] = []
+        """Messages that were fetched with those of this flush and did not fit into it."""
         self._decoders: tuple[Registry, JsonDecoder, ArrowDecoder] | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -139,7 +144,7 @@ class Sketcher:
 
     def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._generation += 1
-        self._assigned, self._position = [], {}
+        self._assigned, self._position, self._early = [], {}, []
         consumer.unassign()
 
     def _assign(self) -> None:
@@ -153,7 +158,7 @@ class Sketcher:
         """Read from given offsets; librdkafka keeps a partition paused over `assign`, so all are resumed."""
         self._consumer.assign(starts)
         self._consumer.resume(starts)
-        self._paused = set()
+        self._paused, self._early = set(), []
 
     def _restart(self) -> None:
         """Drop what was read and go back to the committed offsets."""
@@ -175,9 +180,12 @@ class Sketcher:
             self._out_of_range(flush, partition)
         self._overtaken = set()
         while not self._due(flush, stop):
-            messages = self._consumer.consume(POLL_MESSAGES, POLL_S)
+            if not self._early:
+                self._early = self._consumer.consume(POLL_MESSAGES, POLL_S)
             if self._generation != generation:
                 raise _Rebalanced
+            n = portion(self._early)
+            messages, self._early = self._early[:n], self._early[n:]
             self._take(flush, messages)
             self._probe(flush)
             self._hold_back(flush)
@@ -224,7 +232,9 @@ class Sketcher:
         if stop.is_set() or flush.must_end:
             return True
         age_s = time.monotonic() - flush.opened_s
-        if flush.events >= self._settings.flush_events or len(flush.summaries.panes) >= self._settings.flush_panes:
+        if flush.events + len(flush.dead) >= self._settings.flush_events or flush.dead_bytes >= DEAD_BYTES:
+            return True
+        if len(flush.summaries.panes) >= self._settings.flush_panes:
             return True
         if age_s >= self._settings.flush_s:
             return True
@@ -310,6 +320,7 @@ class Sketcher:
             from_arrow.decode(batch.arrow) if len(batch.arrow) else Decoded(),
         ):
             flush.dead += decoded.dead
+            flush.dead_bytes += sum(len(dead.value) for dead in decoded.dead)
             for arrivals in decoded.arrivals:
                 flush.summaries.add_arrivals(arrivals)
             for events in decoded.events:

@@ -14,6 +14,7 @@ from barograph import Contract, Reason
 from barograph.contract import Field
 from barograph.events import encode_predictions
 
+from streams.arrow_stream import MAX_ROWS, MAX_UNPACKED_BYTES
 from streams.batch import Decoded, MessageBatch
 from streams.columns import INVALID_TEXT
 from streams.decode_arrow import ArrowDecoder
@@ -153,6 +154,17 @@ def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
     assert outcome_of("damaged Arrow") == "dead letter `not-arrow`"
     assert [(dead.reason, dead.offset) for dead in decoded.dead] == [("not-arrow", 1), ("not-arrow", 2), ("empty", 3)]
     assert sum(map(len, decoded.events)) == 1
+
+
+def test_arrow_that_unpacks_to_too_much_is_a_dead_letter_whole() -> None:
+    many = encode_predictions(
+        pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")})
+    )
+    [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).dead
+    larger = f"whose columns unpack to more than {MAX_UNPACKED_BYTES >> 20} MiB"
+    told = outcome_of(f"an Arrow batch of more than {MAX_ROWS:,} rows, or {larger}")
+    assert told == f"dead letter `{dead.reason}`" == "dead letter `too-large`"
+    assert dead.value == many
 
 
 def test_a_bad_row_is_a_dead_letter_alone() -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import TopicPartition
 
-from streams.records import Progress, decode
-from streams.registry import RegisteredBaseline, build_registry
-from streams.report import Report
-from streams.settings import ProcessorSettings
 from streams.sketcher import MAX_AHEAD_MS, Sketcher
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.pipeline import Pipeline
+from tests.support.sketching import flush_until, open_sketcher
 
 START_MS = 1_790_000_000_000
 
@@ -22,21 +18,8 @@ START_MS = 1_790_000_000_000
 @pytest.fixture
 def sketcher(pipeline: Pipeline) -> Iterator[Sketcher]:
     pipeline.create(2)
-    baseline = simple_baseline()
-    registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
-    settings = ProcessorSettings(
-        instance="s",
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=pipeline.address,
-        topics=pipeline.topics,
-        clock="replay",
-        flush_s=0.3,
-    )
-    made = Sketcher(settings, lambda: registry, Report("sketcher", "s"))
-    made._transactions.start()
-    made._consumer.subscribe([made._topic], on_assign=made._on_assign, on_revoke=made._on_revoke)
-    yield made
-    made._consumer.close()
+    with open_sketcher(pipeline, flush_s=0.3) as made:
+        yield made
 
 
 def send(pipeline: Pipeline, partition: int, first_ms: int, n: int = 10) -> None:
@@ -57,32 +40,6 @@ def send(pipeline: Pipeline, partition: int, first_ms: int, n: int = 10) -> None
         )
         for i in range(n)
     )
-
-
-def covered(pipeline: Pipeline) -> dict[int, int]:
-    """How far the committed progress records cover each source partition."""
-    ends: dict[int, int] = {}
-    for message in pipeline.read_all(pipeline.topics.parts):
-        record = decode(message.value())
-        if isinstance(record, Progress):
-            for read in record.ranges:
-                ends[read.partition] = max(ends.get(read.partition, 0), read.end)
-    return ends
-
-
-def flush_until(pipeline: Pipeline, sketcher: Sketcher, ends: dict[int, int]) -> None:
-    stop = threading.Event()
-
-    def look() -> bool:
-        try:
-            sketcher.flush_once(stop)
-        except Exception as error:
-            if type(error).__name__ != "_Rebalanced":
-                raise
-            sketcher._restart()
-        return covered(pipeline) == ends
-
-    wait_for(look, f"offsets {ends} to be covered")
 
 
 def test_a_paused_partition_is_read_after_the_next_assignment(pipeline: Pipeline, sketcher: Sketcher) -> None:

@@ -1,0 +1,74 @@
+"""Many large batches that are fetched at once are counted flush by flush, each event once."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
+
+from streams.batch import MOST_ARROW
+from streams.records import Part, Progress, decode
+from streams.sketcher import Sketcher
+from tests.support.pipeline import Pipeline
+from tests.support.sketching import flush_until, open_sketcher
+
+START_MS = 1_790_000_000_000
+ARROW = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
+ROWS = 10
+MESSAGES = 3 * MOST_ARROW + 7
+
+
+def send(pipeline: Pipeline) -> None:
+    def encoded(message: int) -> bytes:
+        good = [message * ROWS + i for i in range(ROWS - 1)]
+        return encode_predictions(
+            pa.table(
+                {
+                    "model": ["toy"] * ROWS,
+                    "version": ["1"] * ROWS,
+                    "id": [*(f"e{i}" for i in good), None],
+                    "at": pa.array([START_MS] * ROWS, pa.int64()),
+                    "features.x": [0.5] * ROWS,
+                }
+            )
+        )
+
+    pipeline.produce((0, encoded(message), ARROW) for message in range(MESSAGES))
+
+
+def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
+    """Events counted, dead letters, flushes that covered something."""
+    records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.parts)]
+    first = [each for each in records if isinstance(each, Part) and not each.slice_from and not each.field_from]
+    counted = sum(int(part.counts[0, 0]) for part in first)
+    flushes = sum(isinstance(record, Progress) and record.ranges[0].end > record.ranges[0].start for record in records)
+    return counted, len(pipeline.read_all(pipeline.topics.predictions_dead)), flushes
+
+
+def test_what_did_not_fit_into_a_flush_is_in_the_next(pipeline: Pipeline) -> None:
+    pipeline.create()
+    send(pipeline)
+    early: list[int] = []
+
+    with open_sketcher(pipeline, flush_s=2, flush_events=MOST_ARROW * ROWS) as sketcher:
+        flush_until(pipeline, sketcher, {0: MESSAGES}, lambda: early.append(len(sketcher._early)))
+    assert max(early) > 0, "everything fitted, nothing was shown"
+    counted, dead, flushes = outcome(pipeline)
+    assert (counted, dead) == (MESSAGES * (ROWS - 1), MESSAGES)
+    assert flushes >= MESSAGES // MOST_ARROW
+
+
+def test_what_was_fetched_early_is_fetched_again_after_a_rebalance(pipeline: Pipeline) -> None:
+    pipeline.create()
+    send(pipeline)
+
+    def restart(sketcher: Sketcher) -> None:
+        if sketcher._early:
+            sketcher._restart()
+            restarted.append(True)
+            assert sketcher._early == []
+
+    restarted: list[bool] = []
+    with open_sketcher(pipeline, flush_s=2, flush_events=MOST_ARROW * ROWS) as sketcher:
+        flush_until(pipeline, sketcher, {0: MESSAGES}, lambda: restart(sketcher))
+    assert restarted
+    assert outcome(pipeline)[:2] == (MESSAGES * (ROWS - 1), MESSAGES)

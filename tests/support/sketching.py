@@ -1,0 +1,68 @@
+"""A sketcher in the test's own process, driven flush by flush."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from streams.records import Progress, decode
+from streams.registry import RegisteredBaseline, build_registry
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from streams.sketcher import Sketcher
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+
+
+@contextmanager
+def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
+    """One that knows the model `toy`, on the replay clock, in its group, with nothing assigned yet."""
+    baseline = simple_baseline()
+    registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
+    made = Sketcher(
+        ProcessorSettings(
+            instance="s",
+            bootstrap_servers=pipeline.bootstrap,
+            warehouse=pipeline.address,
+            topics=pipeline.topics,
+            clock="replay",
+            **settings,
+        ),
+        lambda: registry,
+        Report("sketcher", "s"),
+    )
+    made._transactions.start()
+    made._consumer.subscribe([made._topic], on_assign=made._on_assign, on_revoke=made._on_revoke)
+    yield made
+    made._consumer.close()
+
+
+def covered(pipeline: Pipeline) -> dict[int, int]:
+    """How far the committed progress records cover each source partition."""
+    ends: dict[int, int] = {}
+    for message in pipeline.read_all(pipeline.topics.parts):
+        record = decode(message.value())
+        if isinstance(record, Progress):
+            for read in record.ranges:
+                ends[read.partition] = max(ends.get(read.partition, 0), read.end)
+    return ends
+
+
+def flush_until(
+    pipeline: Pipeline, sketcher: Sketcher, ends: dict[int, int], between: Callable[[], None] = lambda: None
+) -> None:
+    """Flush until the partitions are covered up to their ends; `between` is called after each flush."""
+    stop = threading.Event()
+
+    def look() -> bool:
+        try:
+            sketcher.flush_once(stop)
+        except Exception as error:
+            if type(error).__name__ != "_Rebalanced":
+                raise
+            sketcher._restart()
+        between()
+        return covered(pipeline) == ends
+
+    wait_for(look, f"offsets {ends} to be covered")
