@@ -1,0 +1,15 @@
+"""One target under libFuzzer: `python -m tests.fuzz.child TARGET`, then libFuzzer's options and its corpus."""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["barograph", "sketches", "streams"]):
+    from tests.fuzz.targets import TARGETS
+
+if __name__ == "__main__":
+    name, *options = sys.argv[1:]
+    atheris.Setup([sys.argv[0], *options], TARGETS[name].run)
+    atheris.Fuzz()

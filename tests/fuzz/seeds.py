@@ -1,0 +1,93 @@
+"""Sound bytes of each kind, from which a fuzzer departs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from barograph.contract_yaml import dump_contract
+from barograph.events import encode_labels, encode_predictions
+
+from sketches.baseline import dump_baseline
+from sketches.categorical import UnseenCategories
+from sketches.numeric import numeric_sketch
+from streams.batch import MessageBatch
+from streams.decode_json import JsonDecoder
+from streams.flush import part_messages
+from streams.records import PartitionProgress, Progress, Range, Tally, encode
+from streams.registry import RegisteredBaseline, build_registry
+from streams.summarise import FlushSummaries
+from tests.fuzz.targets import GOOD, GOOD_LABEL, MODEL, RECEIVED_MS
+from tests.support.pipeline import simple_baseline, simple_contract
+
+_AT = [RECEIVED_MS - 1000, RECEIVED_MS]
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Target → sound inputs."""
+    sketch = numeric_sketch(False, "kll")
+    sketch.update(np.arange(50.0))
+    unseen = UnseenCategories()
+    unseen.update(["pink", "blue"])
+    records = _records()
+    bodies = [bytes([kind]) + _CODEC.decompress(data[10:], int.from_bytes(data[6:10], "big"), asbytes=True)
+              for kind, data in zip((3, 4, 5), records, strict=True)]  # fmt: skip
+    return {
+        "predictions-json": [
+            GOOD,
+            b'{"model":"toy","version":"9","id":"a","at":"2026-09-21T10:13:20Z","features":{"x":"NaN","flag":true}}',
+            b'{"model":"toy","version":"1","id":"a","at":1e3,"features":{"x":null,"y":9007199254740993},"score":"-Infinity"}',
+            b'{"model":"toy","version":"1","id":"a","at":-1,"context":{"region":"\\ud800"},"latency_ms":[],"seq":1e400}',
+            b"[" * 2000,
+        ],
+        "predictions-arrow": [_predictions()],
+        "labels-json": [GOOD_LABEL, b'{"model":"toy","id":7,"label":{},"at":"never"}'],
+        "labels-arrow": [_labels()],
+        "record-bytes": records,
+        "record-bodies": bodies,
+        "envelopes": [sketch.to_bytes(), unseen.to_bytes()],
+        "contracts": [
+            dump_contract(simple_contract()).encode(),
+            b"contract: 1\nmodel: m\nfields: {x: {type: float}}\n",
+        ],
+        "baselines": [dump_baseline(simple_baseline(rows=50))],
+    }
+
+
+_CODEC = pa.Codec("zstd")
+
+
+def _predictions() -> bytes:
+    return encode_predictions(
+        pa.table(
+            {
+                "model": [MODEL, MODEL],
+                "version": ["1", "1"],
+                "id": ["a", "b"],
+                "at": pa.array(_AT, pa.int64()),
+                "features.x": [1.5, None],
+                "features.colour": ["red", "pink"],
+                "score": [0.5, 2.0],
+            }
+        )
+    )
+
+
+def _labels() -> bytes:
+    return encode_labels(
+        pa.table({"model": [MODEL], "id": ["a"], "label": [True], "at": pa.array(_AT[:1], pa.timestamp("ms", "UTC"))})
+    )
+
+
+def _records() -> list[bytes]:
+    """A part, a tally and a progress record."""
+    contract, baseline = simple_contract(), simple_baseline(rows=50)
+    registry = build_registry([(contract, 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
+    batch = MessageBatch([GOOD], np.zeros(1, np.int32), np.zeros(1, np.int64), np.full(1, RECEIVED_MS))
+    summaries = FlushSummaries(registry)
+    for events in JsonDecoder(registry).decode(batch).events:
+        summaries.add(events)
+    [(key, pane)] = summaries.panes.items()
+    [part, *_] = part_messages(key, pane, "topic", [Range(0, 0, 1)])
+    covered = PartitionProgress(partition=0, start=0, end=1, newest_ms={MODEL: RECEIVED_MS})
+    progress = Progress(source_topic_id="topic", source_partitions=1, counted_at_ms=RECEIVED_MS, ranges=[covered])
+    return [part, encode(Tally(model=MODEL, topic="predictions")), encode(progress)]
