@@ -95,7 +95,6 @@ class _Batch:
     def add_dead(self, dead: list[Dead]) -> None:
         """Keep what was put aside."""
         self.dead += dead
-        self.rows += len(dead)
         self.payload_bytes += sum(len(each.value) for each in dead)
 
 
@@ -202,7 +201,7 @@ class Recorder:
             raise _Rebalanced
 
     def _due(self, batch: _Batch, stop: threading.Event) -> bool:
-        if stop.is_set() or batch.rows >= BATCH_ROWS or batch.payload_bytes >= BATCH_BYTES:
+        if stop.is_set() or batch.rows + len(batch.dead) >= BATCH_ROWS or batch.payload_bytes >= BATCH_BYTES:
             return True
         return time.monotonic() - batch.opened_s >= BATCH_S
 
