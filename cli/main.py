@@ -75,6 +75,11 @@ COMMANDS: dict[str, _Entry] = {
         "distribution_command",
         "Show what a field held in any window of the past: quantiles, shares, and PSI against training.",
     ),
+    "dead-letters": _Entry(
+        "cli.dead_letters.command",
+        "dead_letters_app",
+        "Show events that were put aside, send them again, or say that they are done with.",
+    ),
     "query": _Entry("cli.query", "query_command", "Ask ClickHouse; nothing can be changed."),
 }
 

@@ -14,6 +14,12 @@ from streams.columns import Arrivals, EventColumns
 
 MOST_ARROW = 64
 """How many Arrow messages are decoded at once: each may unpack to several times its size (streams/arrow_stream.py)."""
+LETTER_HEADER = "barograph-letter"
+"""On a message that `barograph dead-letters replay` sent: the dead letter whose bytes it holds."""
+COUNTED_HEADER = "barograph-counted"
+"""Beside it: the producer's number of this event was counted when it first came, and is not counted again."""
+MAX_LETTER_CHARS = 300
+"""Of a letter's name: a topic's has at most 249 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,11 @@ class SortedMessages:
     json: MessageBatch
     arrow: MessageBatch
     end_marks: set[int]
+    counted_json: MessageBatch
+    """Replayed dead letters of which the producers' numbers were counted before; empty unless they are kept apart."""
+    counted_arrow: MessageBatch
+    letters: dict[tuple[int, int], str]
+    """Partition and offset of a replayed message → the dead letter that it was."""
 
 
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
@@ -78,11 +89,19 @@ def portion(messages: Sequence[Any]) -> int:
     return arrow[MOST_ARROW] if len(arrow) > MOST_ARROW else len(messages)
 
 
-def sort_messages(messages: Sequence[Any]) -> SortedMessages:
-    """Split consumed messages (confluent_kafka.Message without errors) by their encoding."""
+def sort_messages(messages: Sequence[Any], *, counted_apart: bool = False) -> SortedMessages:
+    """Split consumed messages (confluent_kafka.Message without errors) by their encoding.
+
+    Args:
+        messages: of one topic.
+        counted_apart: whether replayed messages whose producers' numbers were counted come in batches of their own.
+    """
     plain: list[Any] = []
     arrow: list[Any] = []
+    counted_plain: list[Any] = []
+    counted_arrow: list[Any] = []
     marks: set[int] = set()
+    letters: dict[tuple[int, int], str] = {}
     for message in messages:
         headers = message.headers()
         if headers is None:
@@ -92,11 +111,16 @@ def sort_messages(messages: Sequence[Any]) -> SortedMessages:
         if MARK_HEADER in named:
             if named[MARK_HEADER] == b"end":
                 marks.add(message.partition())
-        elif named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
-            arrow.append(message)
+            continue
+        if LETTER_HEADER in named:
+            place = message.partition(), message.offset()
+            letters[place] = (named[LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_LETTER_CHARS]
+        apart = counted_apart and COUNTED_HEADER in named
+        if named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
+            (counted_arrow if apart else arrow).append(message)
         else:
-            plain.append(message)
-    return SortedMessages(_batch(plain), _batch(arrow), marks)
+            (counted_plain if apart else plain).append(message)
+    return SortedMessages(_batch(plain), _batch(arrow), marks, _batch(counted_plain), _batch(counted_arrow), letters)
 
 
 def _batch(messages: list[Any]) -> MessageBatch:

@@ -82,6 +82,8 @@ class _Batch:
     tables: dict[str, list[pa.Table]] = field(default_factory=lambda: {"predictions": [], "labels": []})
     written: set[str] = field(default_factory=set)
     dead: list[Dead] = field(default_factory=list)
+    letters: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Partition and offset of a replayed dead letter of `labels` → its name."""
     messages: int = 0
     rows: int = 0
     payload_bytes: int = 0
@@ -233,6 +235,7 @@ class Recorder:
             batch.add(table, from_json.rows(found.json) if len(found.json) else [])
             batch.add(table, from_arrow.rows(found.arrow) if len(found.arrow) else [])
             return
+        batch.letters |= found.letters
         models = frozenset(registry.contracts)
         for labels in (decode_json_labels(found.json, models), decode_arrow_labels(found.arrow, models)):
             batch.add(table, labels.rows)
@@ -354,7 +357,8 @@ class Recorder:
         """The dead letters of labels, and how many there are."""
         topics = self._settings.topics
         for each in batch.dead:
-            yield topics.labels_dead, dead_message(each, topics.labels)
+            replay_of = batch.letters.get((each.partition, each.offset), "")
+            yield topics.labels_dead, dead_message(each, topics.labels, replay_of)
         for model, counts in count_dead(batch.dead).items():
             partition = parts_partition(model, self._parts_partitions)
             for data in split(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):

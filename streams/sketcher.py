@@ -80,6 +80,8 @@ class _Flush:
     end_marks: set[int] = field(default_factory=set)
     dead: list[Dead] = field(default_factory=list)
     dead_bytes: int = 0
+    letters: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Partition and offset of a replayed dead letter → its name."""
     events: int = 0
     probes: dict[int, tuple[int, int]] = field(default_factory=dict)
     caught_up_ms: dict[int, int] = field(default_factory=dict)
@@ -313,15 +315,19 @@ class Sketcher:
     def _decode(self, flush: _Flush, messages: list[Any]) -> None:
         assert self._decoders is not None
         _, from_json, from_arrow = self._decoders
-        batch = sort_messages(messages)
+        batch = sort_messages(messages, counted_apart=True)
         flush.end_marks |= batch.end_marks
-        for decoded in (
-            from_json.decode(batch.json) if len(batch.json) else Decoded(),
-            from_arrow.decode(batch.arrow) if len(batch.arrow) else Decoded(),
+        flush.letters |= batch.letters
+        for decoder, some, counted in (
+            (from_json, batch.json, False),
+            (from_arrow, batch.arrow, False),
+            (from_json, batch.counted_json, True),
+            (from_arrow, batch.counted_arrow, True),
         ):
+            decoded = decoder.decode(some) if len(some) else Decoded()
             flush.dead += decoded.dead
             flush.dead_bytes += sum(len(dead.value) for dead in decoded.dead)
-            for arrivals in decoded.arrivals:
+            for arrivals in () if counted else decoded.arrivals:
                 flush.summaries.add_arrivals(arrivals)
             for events in decoded.events:
                 flush.summaries.add(events)
@@ -402,7 +408,8 @@ class Sketcher:
             for data in part_messages(key, pane, self._topic_id, covered):
                 yield topics.parts, {"value": data, "partition": partition}
         for dead in flush.dead:
-            yield topics.predictions_dead, dead_message(dead, self._topic)
+            replay_of = flush.letters.get((dead.partition, dead.offset), "")
+            yield topics.predictions_dead, dead_message(dead, self._topic, replay_of)
         for tally in flush.summaries.tallies.tallies(PREDICTIONS_TOPIC, self._topic_id, covered, flush.dead):
             for data in split(tally):
                 yield topics.parts, {"value": data, "partition": parts_partition(tally.model, self._parts_partitions)}

@@ -36,6 +36,11 @@ class Topics:
     def parts_dead(self) -> str:
         return f"{self.prefix}parts.dead"
 
+    @property
+    def dead_letters(self) -> str:
+        """What was done with dead letters, compacted: a mark for each that was replayed or dropped."""
+        return f"{self.prefix}dead-letters"
+
 
 def parts_partition(model: str, n_partitions: int) -> int:
     """Find the partition of `parts` that holds all of a model.

@@ -83,6 +83,8 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         TopicSpec(topics.predictions_dead, 1, inner, month),
         TopicSpec(topics.labels_dead, 1, inner, month),
         TopicSpec(topics.parts_dead, 1, inner, month),
+        # A mark must outlive its letter, whose topic may keep it longer than a month: marks are compacted, not deleted.
+        TopicSpec(topics.dead_letters, 1, {"cleanup.policy": "compact"}, {}),
     )
 
 

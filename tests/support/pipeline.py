@@ -74,6 +74,7 @@ class Pipeline:
             NewTopic(self.topics.predictions_dead, 1, 1),
             NewTopic(self.topics.labels_dead, 1, 1),
             NewTopic(self.topics.parts_dead, 1, 1),
+            NewTopic(self.topics.dead_letters, 1, 1, config={"cleanup.policy": "compact"}),
         ]
         for future in admin.create_topics(wanted).values():
             future.result(30)

@@ -102,6 +102,7 @@ def test_the_sources_have_the_brokers_times_and_every_topic_its_prefix() -> None
         "eu-predictions.dead": 1,
         "eu-labels.dead": 1,
         "eu-parts.dead": 1,
+        "eu-dead-letters": 1,
     }
     timed = {name for name, spec in by_name.items() if spec.fixed.get("message.timestamp.type") == "LogAppendTime"}
     assert timed == {"eu-predictions", "eu-labels"}

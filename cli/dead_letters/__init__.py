@@ -1,0 +1,1 @@
+"""`barograph dead-letters`: events that were put aside, and what became of them."""

@@ -1,0 +1,231 @@
+"""Dead letters on Apache Kafka: replayed exactly once whatever is killed, linked when they come back, never deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_predictions
+from confluent_kafka import Producer
+
+from cli.main import main
+from streams.batch import LETTER_HEADER, Dead
+from streams.dead_letters import dead_message
+from streams.letters.letter import Mark
+from streams.letters.read import Wanted
+from streams.letters.settle import Settler
+from streams.records import Part, Tally, decode
+from streams.settings import ProcessorSettings
+from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
+
+NOW_MS = int(time.time() * 1000) - 600_000
+LETTERS, BATCH = 12, 4
+
+
+def event(i: int, model: str = "toy", **changes: Any) -> bytes:
+    plain = {"model": model, "version": "1", "id": f"e{i}", "at": NOW_MS + i, "producer": "p", "seq": i}
+    return json.dumps(
+        plain | {"features": {"x": i / 8, "colour": "red"}, "context": {"region": "north"}} | changes
+    ).encode()
+
+
+def put_aside(pipeline: Pipeline, n: int) -> list[bytes]:
+    """Write dead letters as a sketcher does; return their bytes."""
+    producer = Producer({"bootstrap.servers": pipeline.bootstrap})
+    values = [event(i, "later") for i in range(n)]
+    for i, value in enumerate(values):
+        dead = Dead(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
+        producer.produce(pipeline.topics.predictions_dead, **dead_message(dead, pipeline.topics.predictions))
+    assert producer.flush(30) == 0
+    return values
+
+
+def replay(pipeline: Pipeline, call: str) -> subprocess.CompletedProcess[str]:
+    told = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch_letters": BATCH}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.support.killed_replay", call, json.dumps(told)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def marks(pipeline: Pipeline) -> dict[str, Mark]:
+    messages = pipeline.read_all(pipeline.topics.dead_letters)
+    assert len({m.key() for m in messages}) == len(messages), "a letter was marked twice"
+    return {m.key().decode(): msgspec.json.decode(m.value(), type=Mark) for m in messages}
+
+
+@pytest.mark.slow
+def test_a_replay_that_is_killed_anywhere_sends_every_letter_once(pipeline: Pipeline) -> None:
+    pipeline.create(source_partitions=2)
+    values = put_aside(pipeline, LETTERS)
+    # Of each transaction the calls are begin, 2 × BATCH produce, commit; init_transactions is call 0.
+    commit = 2 * BATCH + 2
+    sent = 0
+    for call in ("5+", str(commit), f"{commit}+", f"{commit + 3}+"):
+        done = replay(pipeline, call)
+        assert done.returncode == -9, f"call {call}: {done.stdout}{done.stderr}"
+        before, sent = sent, len(marks(pipeline))
+        # Only who was killed after a commit sent anything; whole transactions at that.
+        assert sent - before == (BATCH if int(call.rstrip("+")) > commit or call == f"{commit}+" else 0), call
+        assert len(pipeline.read_all(pipeline.topics.predictions)) == sent, call
+    settings = ProcessorSettings(
+        instance="test", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
+    )
+    assert Settler(settings).replay(Wanted()).done.total() == LETTERS - sent > 0
+    assert Settler(settings).replay(Wanted()).done.total() == 0
+    found = pipeline.read_all(pipeline.topics.predictions)
+    assert sorted(m.value() for m in found) == sorted(values)
+    assert {m.value(): m.partition() for m in found} == {value: i % 2 for i, value in enumerate(values)}
+    assert Counter(mark.state for mark in marks(pipeline).values()) == {"replayed": LETTERS}
+
+
+def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder the current one, whose settings name the pipeline."""
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
+        monkeypatch.delenv(name)
+    address = pipeline.address
+    Path("barograph.toml").write_text(
+        f'bootstrap_servers = "{pipeline.bootstrap}"\ntopic_prefix = "{pipeline.prefix}"\n'
+        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
+    )
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(("dead-letters", *words))
+    out = capsys.readouterr()
+    assert int(end.value.code or 0) == code, out.err
+    return out.out if code == 0 else out.err
+
+
+def groups(capsys: pytest.CaptureFixture[str], *words: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+    found = json.loads(run(capsys, "list", "--json", *words))
+    return {(group["topic"].rpartition("-")[2], group["model"], group["reason"]): group for group in found}
+
+
+def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
+    """Events and producers' numbers of a model in committed parts and tallies."""
+    events = numbers = 0
+    for message in pipeline.read_all(pipeline.topics.parts):
+        record = decode(message.value())
+        if isinstance(record, Part) and record.model == model and record.slice_from == record.field_from == 0:
+            events += int(record.counts[0, 0])
+        if isinstance(record, Tally) and record.model == model and record.topic == "predictions":
+            numbers += sum(each.n for each in record.producers)
+    return events, numbers
+
+
+@pytest.mark.slow
+def test_letters_are_replayed_counted_once_and_come_back_linked(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.create(source_partitions=1)
+    contract = simple_contract()
+    pipeline.register(contract, [simple_baseline()])
+    table = pa.table(
+        {
+            "model": ["toy", "later"],
+            "version": ["1", "1"],
+            "id": ["a0", "a1"],
+            "at": [NOW_MS, NOW_MS + 1],
+            "features.x": [0.5, 1.5],
+        }
+    )
+    messages: list[tuple[int, bytes | None, Any]] = [(0, event(i), None) for i in range(5)]
+    messages += [(0, event(i, "later"), None) for i in range(10, 13)]
+    messages += [(0, event(5, at="once upon a time"), None), (0, b'{"model": "toy", "id": Jane', None)]
+    messages.append((0, encode_predictions(table), [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]))
+    pipeline.produce(messages)
+    label = {"model": "later", "id": "e10", "label": True, "at": NOW_MS}
+    pipeline.produce([(0, json.dumps(label).encode(), None)], pipeline.topics.labels)
+    pipeline.start("sketcher", clock="live")
+    pipeline.start("recorder", clock="live")
+    topics = pipeline.topics
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 6, "six dead predictions", 60)
+    wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label", 60)
+
+    enter(pipeline, tmp_path, monkeypatch)
+    found = groups(capsys)
+    assert {key: group["waiting"] for key, group in found.items()} == {
+        ("predictions", "later", "unknown-model"): 4,
+        ("labels", "later", "unknown-model"): 1,
+        ("predictions", "toy", "bad-time"): 1,
+        ("predictions", "", "not-json"): 1,
+    }
+    assert "6 letters wait" in run(capsys, "list", "--topic", "predictions", "--since", "1h")
+    assert run(capsys, "list", "--until", "1h") == "No dead letters.\n"
+    assert "Say which letters" in run(capsys, "replay", code=1)
+
+    # The cause is mended: the model's contract is applied.
+    baseline = msgspec.structs.replace(simple_baseline(), model="later")
+    pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])
+    wait_for(
+        lambda: '"models": 2' in pipeline.log("sketcher-0") and '"models": 2' in pipeline.log("recorder-0"), "both", 60
+    )
+    assert "4 letters wait" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
+    done = run(capsys, "replay", "--model", "later")
+    assert f"4 of {topics.predictions}: replayed" in done
+    assert f"1 of {topics.labels}: replayed" in done
+    # What is not mended goes round once.
+    assert f"1 of {topics.predictions}: replayed" in run(capsys, "replay", "--reason", "bad-time")
+    pipeline.wait_rows("SELECT count() = 4 FROM all_predictions WHERE model = 'later'", "the events as raw rows", 60)
+    pipeline.wait_rows("SELECT count() = 1 FROM labels FINAL WHERE model = 'later'", "the label", 60)
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 7, "the letter that came back", 60)
+    wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in parts", 60)
+    # Its number was counted when it was put aside for the first time.
+    assert counted(pipeline, "toy") == (6, 6)
+
+    back = pipeline.read_all(topics.predictions_dead)[-1]
+    first = next(m for m in pipeline.read_all(topics.predictions_dead) if m.value() == back.value())
+    assert dict(back.headers())["replay-of"].decode() == f"{topics.predictions_dead}/0/{first.offset()}"
+    assert dict(back.headers())["reason"] == b"bad-time"
+    assert groups(capsys)["predictions", "toy", "bad-time"] | {"first": "", "last": ""} == {
+        "topic": topics.predictions,
+        "model": "toy",
+        "reason": "bad-time",
+        "waiting": 1,
+        "replayed": 1,
+        "dropped": 0,
+        "came_back": 1,
+        "first": "",
+        "last": "",
+    }
+    sent = len(pipeline.read_all(topics.predictions))
+    assert "came back" in run(capsys, "replay", "--model", "toy")
+    assert len(pipeline.read_all(topics.predictions)) == sent
+    assert run(capsys, "replay", "--model", "later").startswith("Nothing to be replayed")
+
+    name = f"{topics.predictions_dead}/{back.partition()}/{back.offset()}"
+    shown = run(capsys, "show", name)
+    assert "once upon a time" in shown
+    assert f"came back   from {topics.predictions_dead}/0/{first.offset()}" in shown
+    # No contract explains these bytes: their shape alone is shown.
+    assert "Jane" not in run(capsys, "show", "--reason", "not-json")
+    assert '{"xxxxx": "xxx", "xx": xxxx' in run(capsys, "show", "--reason", "not-json")
+    assert "Jane" in run(capsys, "show", "--reason", "not-json", "--unmasked")
+
+    assert "--because is empty" in run(capsys, "drop", name, "--because", " ", code=1)
+    assert "1 of" in run(capsys, "drop", name, "--because", "a test clock")
+    assert len(pipeline.read_all(topics.predictions_dead)) == 7
+    assert "dropped" in run(capsys, "show", name)
+    assert "a test clock" in run(capsys, "show", name)
+    assert "no letter" in run(capsys, "drop", name, "--because", "once more", code=1)
+    # A drop is a mark, not an end: with both options it goes once more.
+    assert "1 of" in run(capsys, "replay", name, "--dropped", "--again")
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it comes back again", 60)
+    assert [m.headers()[0][0] for m in pipeline.read_all(topics.predictions)[-1:]] == [LETTER_HEADER]
+    pipeline.alive()

@@ -1,0 +1,72 @@
+"""Replays dead letters and kills itself: `python -m tests.support.killed_replay CALL SETTINGS`.
+
+CALL counts the calls to the transactional producer from 0 (init_transactions); the process is killed with -9 just
+before that call, or with a plus sign just after it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from confluent_kafka import Producer
+
+from streams.kafka import transactional_producer
+from streams.letters import settle
+from streams.letters.read import Wanted
+from streams.settings import ProcessorSettings
+from streams.topics import Topics
+from warehouse.client import Address
+
+
+class Mortal:
+    """A producer that ends its process at one of its calls."""
+
+    def __init__(self, producer: Producer, at: int, *, after: bool) -> None:
+        self._producer, self._at, self._after = producer, at, after
+        self._calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._producer, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            mine = self._calls == self._at
+            self._calls += 1
+            if mine and not self._after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if mine:
+                # What was produced must have reached the broker, so that a kill leaves it there.
+                self._producer.flush(10)
+            done = found(*args, **kwargs)
+            if mine:
+                if name == "produce":
+                    self._producer.flush(10)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        return call
+
+
+def main() -> None:
+    call, told = sys.argv[1], json.loads(sys.argv[2])
+    settings = ProcessorSettings(
+        instance="test",
+        bootstrap_servers=told["bootstrap_servers"],
+        warehouse=Address(),
+        topics=Topics(told["prefix"]),
+        transaction_timeout_s=60.0,
+    )
+    settle.BATCH_LETTERS = told["batch_letters"]
+
+    def make(given: ProcessorSettings, name: str) -> Any:
+        producer = transactional_producer(given, name)
+        return Mortal(producer, int(call.rstrip("+")), after=call.endswith("+"))
+
+    settle.Settler(settings, make_producer=make).replay(Wanted())
+
+
+if __name__ == "__main__":
+    main()
