@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_predictions
 
+from streams.arrow_stream import MAX_ROWS
+
 ARROW_HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 DAY_MS = 86_400_000
 
@@ -82,6 +84,10 @@ def _arrow_corrupt(event: dict[str, Any]) -> bytes:
     return bytes(data)
 
 
+def _arrow_too_long(event: dict[str, Any]) -> bytes:
+    return encode_predictions(_arrow(event).take([0] * (MAX_ROWS + 1)))
+
+
 KINDS: tuple[Kind, ...] = (
     Kind("not JSON", lambda e: b"{this is not json", Reason.NOT_JSON),
     Kind("cut off", lambda e: json.dumps(e).encode()[:-20], Reason.NOT_JSON),
@@ -104,6 +110,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("years behind", _json(lambda e: e.update(at=e["at"] - 1500 * DAY_MS)), Reason.TOO_OLD),
     Kind("features a list", _with("features", [1, 2]), Reason.WRONG_TYPE),
     Kind("corrupt Arrow", _arrow_corrupt, Reason.NOT_ARROW, headers=ARROW_HEADERS),
+    Kind("too many rows", _arrow_too_long, Reason.TOO_LARGE, headers=ARROW_HEADERS),
     Kind("JSON called Arrow", lambda e: json.dumps(e).encode(), Reason.NOT_ARROW, headers=ARROW_HEADERS),
     Kind("Arrow with one bad row", _arrow_bad_row, Reason.MISSING_ID, headers=ARROW_HEADERS, good_rows=2),
     Kind("number as string", _feature("x", "3.5"), None, invalid=("x",)),
