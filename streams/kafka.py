@@ -21,11 +21,13 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
     """Configuration of a consumer that commits by hand and never starts at a place nobody chose.
 
     `read_committed` makes fetching the committed offsets wait for pending transactions; the eager assignor makes
-    every rebalance start a new generation for all.
+    every rebalance start a new generation for all. The member is known by its instance's name (KIP-345): a process that
+    was killed and started again takes its place at once, without waiting until the session of the dead one has ended.
     """
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "group.id": f"{settings.topics.prefix}{group}",
+        "group.instance.id": settings.instance,
         "client.id": f"barograph-{group}-{settings.instance}",
         "isolation.level": "read_committed",
         "enable.auto.commit": False,
@@ -133,6 +135,8 @@ _WAIT = (
 
 
 NO_WAY_ON = (
+    # What librdkafka hands to a consumer that can do no more; `fatal()` is not set on it.
+    KafkaError._FATAL,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -140,6 +144,9 @@ NO_WAY_ON = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
 )
 """What no waiting mends: a consumer that meets one of these stops."""
+
+
+NAME_TAKEN = "Another processor runs under this instance name: give each its own --instance"
 
 
 def explain(error: KafkaException | None, action: str) -> ProcessorError:
@@ -153,8 +160,11 @@ def explain(error: KafkaException | None, action: str) -> ProcessorError:
         KafkaError._ALL_BROKERS_DOWN: "Check bootstrap_servers and that the broker runs",
         KafkaError._TRANSPORT: "Check bootstrap_servers and that the broker runs",
         KafkaError._TIMED_OUT: "Check bootstrap_servers and that the broker runs",
-        KafkaError._FENCED: "Another processor runs under this instance name: give each its own --instance",
-        KafkaError.PRODUCER_FENCED: "Another processor runs under this instance name: give each its own --instance",
+        KafkaError._FENCED: NAME_TAKEN,
+        KafkaError.PRODUCER_FENCED: NAME_TAKEN,
+        KafkaError.FENCED_INSTANCE_ID: NAME_TAKEN,
         KafkaError.TOPIC_AUTHORIZATION_FAILED: "Grant this user the right to read and write the topic",
     }.get(cause.code(), "Look at the broker's log")
+    if cause.code() == KafkaError._FATAL and "group.instance.id" in cause.str():
+        advice = NAME_TAKEN
     return ProcessorError(f"Kafka failed to {action}: {cause.str()} ({cause.name()}). {advice}.")

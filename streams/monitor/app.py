@@ -26,16 +26,19 @@ log = structlog.get_logger()
 
 
 class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """A consumer thread that never sees the parts of aborted transactions."""
+    """A consumer thread that never sees the parts of aborted transactions, of a member known by its instance's name."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         # Faust decides the isolation level by this flag alone while it builds the consumer.
         before = self.consumer.in_transaction
         self.consumer.in_transaction = True
         try:
-            return super()._create_worker_consumer(transport)
+            made = super()._create_worker_consumer(transport)
         finally:
             self.consumer.in_transaction = before
+        # Faust has no setting for it (KIP-345); the group is joined with it once the consumer starts.
+        made._group_instance_id = self.consumer.app.member_name
+        return made
 
 
 class CommittedOnlyConsumer(Consumer):  # type: ignore[misc]
@@ -78,6 +81,7 @@ def make_app(settings: ProcessorSettings, worker: Worker) -> Any:
             "root": {"handlers": ["console"], "level": "WARNING"},
         },
     )
+    app.member_name = settings.instance
     app.transport = CommittedOnlyTransport(app.conf.broker_consumer, app)
     topic = app.topic(settings.topics.parts, value_serializer="raw", key_serializer="raw", value_type=bytes)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="monitor")

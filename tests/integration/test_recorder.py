@@ -280,6 +280,7 @@ def test_a_topic_made_anew_is_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     names = [pipeline.topics.predictions, pipeline.topics.labels, pipeline.topics.parts]
     names += [pipeline.topics.predictions_dead, pipeline.topics.labels_dead, pipeline.topics.parts_dead]
+    names += [pipeline.topics.dead_letters]
     for done in (10, 20):
         pipeline.create()
         pipeline.register(simple_contract(), [simple_baseline()])

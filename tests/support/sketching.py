@@ -11,7 +11,7 @@ from streams.records import Progress, decode
 from streams.registry import RegisteredBaseline, build_registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher import Sketcher
+from streams.sketcher import Sketcher, _Rebalanced
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 
@@ -49,19 +49,21 @@ def covered(pipeline: Pipeline) -> dict[int, int]:
     return ends
 
 
+def flush_once(sketcher: Sketcher) -> None:
+    """One flush as `run` does it."""
+    try:
+        sketcher.flush_once(threading.Event())
+    except _Rebalanced:
+        sketcher._restart()
+
+
 def flush_until(
     pipeline: Pipeline, sketcher: Sketcher, ends: dict[int, int], between: Callable[[], None] = lambda: None
 ) -> None:
     """Flush until the partitions are covered up to their ends; `between` is called after each flush."""
-    stop = threading.Event()
 
     def look() -> bool:
-        try:
-            sketcher.flush_once(stop)
-        except Exception as error:
-            if type(error).__name__ != "_Rebalanced":
-                raise
-            sketcher._restart()
+        flush_once(sketcher)
         between()
         return covered(pipeline) == ends
 
