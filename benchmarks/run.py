@@ -20,13 +20,14 @@ from benchmarks.monitor import measure_monitor
 from benchmarks.publishing import measure_publisher
 from benchmarks.queries import measure_queries
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
+from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
 from benchmarks.workload import SEED, make_workload
 from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries", "recovery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,12 @@ class Profile:
     rows: int
     scored: int
     models: int
+    kills: int
+    outage_s: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10)
+FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50, 5, 600)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10, 3, 120)
 
 
 def main() -> int:
@@ -81,7 +84,11 @@ def main() -> int:
 def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str]) -> None:
     if "queries" in sections:
         measure_queries(world, figures, models=profile.models)
-    if set(sections) == {"queries"}:
+    if "recovery" in sections:
+        measure_recovery(
+            world, figures, models=profile.models, fields=100, runs=profile.kills, outage_s=profile.outage_s
+        )
+    if set(sections) <= {"queries", "recovery"}:
         return
     workload = make_workload(world.folder, numbers=18)
     world.register(DATABASE, workload)

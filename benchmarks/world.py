@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from barograph.contract_yaml import dump_contract
-from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from benchmarks.workload import Workload
 from local.clickhouse import PID_HEADER
@@ -132,6 +132,11 @@ class World:
         if left := producer.flush(120):
             raise RuntimeError(f"{left} messages could not be written to {topic}")
         return n, size
+
+    def end_offset(self, topic: str) -> int:
+        """The end of a topic's only partition."""
+        at = TopicPartition(topic, 0)
+        return int(self._admin.list_offsets({at: OffsetSpec.latest()})[at].result(30).offset)
 
     def forget_group(self, group: str) -> None:
         """Delete a group's offsets, so that the next of it reads from the start."""

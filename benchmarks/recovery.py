@@ -1,0 +1,285 @@
+"""How soon processors work again after a kill -9, and how fast they catch up after the warehouse was away.
+
+Every processor here runs with default settings, its session time-out too, on the live clock; only the outage is
+replayed: what waits in Kafka after ten minutes is made at once, in flushes as large as they would have been.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+import numpy as np
+from barograph.events import MARK_HEADER
+
+from benchmarks.figures import Figures, spread
+from benchmarks.workload import MODEL, Workload, json_events, make_workload
+from benchmarks.world import World, start
+from streams.settings import ProcessorSettings
+from streams.topics import Topics
+from warehouse.client import Address, Client
+
+RECOVERY = "After a kill -9"
+OUTAGE = "After an outage of the warehouse"
+SESSION_S = 45.0
+"""The default, which is given to every processor here."""
+LIVE_PER_S = 2_000
+PATIENCE_S = 240.0
+LOOK_S = 0.02
+
+
+def measure_recovery(world: World, figures: Figures, *, models: int, fields: int, runs: int, outage_s: int) -> None:
+    """Kill processors and start them again; then let them catch up."""
+    measure_kills(world, figures, models=models, fields=fields, runs=runs)
+    measure_outage(world, figures, outage_s=outage_s)
+
+
+# ------------------------------------------------------------------------------------------------------ kills
+
+
+def measure_kills(world: World, figures: Figures, *, models: int, fields: int, runs: int) -> None:
+    """Kill sketcher and monitor while panes of many models are open."""
+    database, prefix = "kills", "kills-"
+    workload = make_workload(world.folder, numbers=fields, texts=0)
+    topics = world.create_topics(prefix)
+    many = [_of_model(workload, f"{MODEL}-{i:02}") for i in range(models)]
+    for each in many:
+        world.register(database, each)
+    processes = _Processes(world, database, prefix)
+    try:
+        for kind in ("sketcher", "monitor"):
+            processes.start(kind, "one")
+        for kind in ("sketcher", "monitor"):
+            processes.wait_assigned(kind, "one", 0)
+        now_ms = int(time.time() * 1000)
+        n, _ = world.fill(topics.predictions, _events(many, 200, now_ms))
+        with world.client(database) as client:
+            _sketched(client, n)
+        end = world.end_offset(topics.parts)
+        note = f"{models} models of {fields} fields with open panes; {runs} kills"
+        again = [_restart(processes, "sketcher") for _ in range(runs)]
+        name = "sketcher started again, until it reads"
+        figures.add(RECOVERY, name, median(again), "s", f"to be under 5; {spread(again)}")
+        held = [_restart(processes, "monitor", until=end) for _ in range(runs)]
+        name = "monitor started again, until it holds its open panes"
+        figures.add(RECOVERY, name, median(held), "s", f"to be under 10; {note}; {spread(held)}")
+        spent_s = _hand_over(processes)
+        said = f"to be under {SESSION_S + 5:.0f}, since sessions last {SESSION_S:.0f} s; 1 kill"
+        figures.add(RECOVERY, "sketcher not started again, until another reads for it", spent_s, "s", said)
+    finally:
+        processes.end()
+
+
+def _of_model(workload: Workload, model: str) -> Workload:
+    contract = msgspec.structs.replace(workload.contract, model=model)
+    baseline = msgspec.structs.replace(workload.baseline, model=model)
+    return Workload(contract, baseline, workload.numbers, workload.texts, workload.seed)
+
+
+def _events(models: list[Workload], n: int, now_ms: int) -> Iterator[bytes]:
+    """N events of each model, all of now."""
+    for workload in models:
+        old = f'"model":"{MODEL}"'.encode()
+        new = f'"model":"{workload.contract.model}"'.encode()
+        for data in json_events(workload, n, now_ms - 1000, now_ms):
+            yield data.replace(old, new, 1)
+
+
+def _sketched(client: Client, n: int) -> None:
+    """Wait until the sketcher has reported n events."""
+    deadline = time.monotonic() + PATIENCE_S
+    while int(client.rows("SELECT max(events) FROM processors WHERE kind = 'sketcher'")[0][0]) < n:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the sketcher did not count {n:,} events")
+        time.sleep(0.2)
+
+
+def _restart(processes: _Processes, kind: str, until: int | None = None) -> float:
+    """Kill a processor, start it again, and return after how many seconds it was there again."""
+    processes.kill(kind, "one")
+    began = time.time()
+    processes.start(kind, "one", until=until)
+    if until is None:
+        return processes.wait_assigned(kind, "one", began) - began
+    return processes.wait_event("reached", kind, "one", began) - began
+
+
+def _hand_over(processes: _Processes) -> float:
+    """Kill a sketcher beside an idle one, and return after how many seconds that one reads its partition."""
+    began = time.time()
+    processes.start("sketcher", "two")
+    processes.wait_event("assigned", "sketcher", "two", began)
+    killed = time.time()
+    processes.kill("sketcher", "one")
+    return processes.wait_assigned("sketcher", "two", killed) - killed
+
+
+class _Processes:
+    """Processors as processes, and what they say in their logs."""
+
+    def __init__(self, world: World, database: str, prefix: str) -> None:
+        self._world, self._database, self._prefix = world, database, prefix
+        self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+
+    def start(self, kind: str, instance: str, **told: Any) -> None:
+        """Start one; what it says is added to its log."""
+        address = self._world.address(self._database)
+        given = {
+            "bootstrap_servers": self._world.bootstrap_servers,
+            "host": address.host,
+            "port": address.port,
+            "database": self._database,
+            "prefix": self._prefix,
+            "instance": instance,
+            **told,
+        }
+        log = self._log(kind, instance)
+        self._running[kind, instance] = start("benchmarks.recovery", kind, json.dumps(given), log=log)
+
+    def kill(self, kind: str, instance: str) -> None:
+        """Kill one with -9."""
+        process = self._running.pop((kind, instance))
+        process.kill()
+        process.wait()
+
+    def end(self) -> None:
+        """End all of them."""
+        for process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._running.values():
+            process.wait(60)
+
+    def wait_assigned(self, kind: str, instance: str, after: float) -> float:
+        """Wait until one has partitions; return when (Unix seconds)."""
+        return self.wait_event("assigned", kind, instance, after, lambda said: bool(said["partitions"]))
+
+    def wait_event(
+        self,
+        event: str,
+        kind: str,
+        instance: str,
+        after: float,
+        holds: Callable[[dict[str, Any]], bool] = lambda said: True,
+    ) -> float:
+        """Wait until a line of a log says something after a moment; return when (Unix seconds)."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            for line in self._log(kind, instance).read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    said = json.loads(line)
+                    at = np.datetime64(said["timestamp"].rstrip("Z")).astype("datetime64[us]").astype(int) / 1e6
+                except (ValueError, KeyError, TypeError):
+                    continue
+                if said.get("event") == event and at > after and holds(said):
+                    return float(at)
+            process = self._running[kind, instance]
+            if process.poll() is not None:
+                raise RuntimeError(f"{kind} ended: {self._log(kind, instance).read_text()[-2000:]}")
+            time.sleep(LOOK_S)
+        raise RuntimeError(f"{kind} did not say {event!r}")
+
+    def _log(self, kind: str, instance: str) -> Path:
+        return self._world.folder / f"{self._prefix}{kind}-{instance}.log"
+
+
+# ------------------------------------------------------------------------------------------------------ outage
+
+
+def measure_outage(world: World, figures: Figures, *, outage_s: int) -> None:
+    """Let recorder and monitor find what came in while the warehouse was away."""
+    database, prefix = "outage", "outage-"
+    workload = make_workload(world.folder, numbers=18)
+    topics = world.create_topics(prefix)
+    world.register(database, workload)
+    n = LIVE_PER_S * outage_s
+    now_ms = int(time.time() * 1000)
+    world.fill(topics.predictions, json_events(workload, n, now_ms - outage_s * 1000, now_ms))
+    world.fill(topics.predictions, [b""], [(MARK_HEADER, b"end")])
+    processes = _Processes(world, database, prefix)
+    replay = {"clock": "replay", "flush_events": LIVE_PER_S * 15, "flush_s": 15.0}
+    try:
+        processes.start("sketcher", "one", **replay)
+        with world.client(database) as client:
+            _sketched(client, n)
+            began = time.monotonic()
+            for kind in ("recorder", "monitor"):
+                processes.start(kind, "one", **replay)
+            waits: dict[str, Callable[[], bool]] = {
+                "recorder": lambda: int(client.rows("SELECT count() FROM predictions")[0][0]) >= n,
+                "monitor": lambda: _judged(client, now_ms // 60_000 * 60),
+            }
+            took: dict[str, float] = {}
+            while len(took) < len(waits):
+                for kind, is_done in waits.items():
+                    if kind not in took and is_done():
+                        took[kind] = time.monotonic() - began
+                if time.monotonic() - began > PATIENCE_S:
+                    raise RuntimeError(f"recorder and monitor did not catch up: {sorted(took)} did")
+                time.sleep(0.1)
+    finally:
+        processes.end()
+    for kind, spent_s in took.items():
+        note = f"to be at least 5; {n:,} events in {spent_s:.1f} s, its start included, both at once on this machine"
+        figures.add(
+            OUTAGE, f"{kind}: catching up ÷ a live rate of {LIVE_PER_S:,}/s", n / spent_s / LIVE_PER_S, "×", note
+        )
+
+
+def _judged(client: Client, last_s: int) -> bool:
+    """Whether the last whole pane has been judged."""
+    [(end,)] = client.rows("SELECT max(toUnixTimestamp(window_end)) FROM drift WHERE n > 0")
+    return int(end) >= last_s
+
+
+# ------------------------------------------------------------------------------------------------------ processes
+
+
+def main() -> int:
+    """Run a processor: `python -m benchmarks.recovery KIND SETTINGS`."""
+    from streams import run
+
+    kind, told = sys.argv[1], json.loads(sys.argv[2])
+    settings = ProcessorSettings(
+        instance=told["instance"],
+        bootstrap_servers=told["bootstrap_servers"],
+        warehouse=Address(told["host"], told["port"], told["database"]),
+        topics=Topics(told["prefix"]),
+        session_timeout_s=SESSION_S,
+        **{name: told[name] for name in ("clock", "flush_s", "flush_events") if name in told},
+    )
+    if told.get("until") is not None:
+        _say_when_reached(told["until"])
+    work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
+    return int(work(settings))
+
+
+def _say_when_reached(until: int) -> None:
+    """Let the monitor's worker say when it has worked on the record before an offset."""
+    import structlog
+
+    from streams.monitor.worker import Incoming, Worker
+
+    handle = Worker.handle
+    said = False
+
+    def handle_and_say(self: Worker, record: Incoming) -> int:
+        nonlocal said
+        durable = handle(self, record)
+        if not said and record.offset >= until - 2:
+            said = True
+            structlog.get_logger().info("reached", offset=record.offset)
+        return durable
+
+    Worker.handle = handle_and_say  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
