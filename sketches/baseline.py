@@ -15,6 +15,8 @@ from typing import ClassVar, Literal
 import msgspec
 from barograph.contract import CROSS, Contract, Field, Slice, content_hash
 
+from sketches.personal import bare_values
+
 FORMAT = 1
 ALL = "all"
 """The slice that is the whole."""
@@ -291,7 +293,7 @@ def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
             problems.append(f"slice {cut.name}: the baseline does not hold it")
     wanted = {cut.name for cut in contract.slices}
     problems += [f"slice {name}: the contract does not hold it" for name in dimensions if name not in wanted]
-    return problems + _season_misfits(contract, baseline)
+    return problems + _season_misfits(contract, baseline) + bare_values(contract, baseline)
 
 
 def _season_misfits(contract: Contract, baseline: Baseline) -> list[str]:

@@ -76,8 +76,13 @@ class Pii:
         return self._actions.get(room, {})
 
     def protect(self, room: str, members: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Copy a map without personal data; the given map is left as it is."""
+        """Copy a map without personal data; the given map is left as it is.
+
+        Keys are compared as they are written: an `Enum` or a number names a member too.
+        """
         kept = dict(members)
+        if not all(type(name) is str for name in kept):
+            kept = {text_of(name) or "": value for name, value in kept.items()}
         for name, action in self.actions(room).items():
             if name not in kept:
                 continue

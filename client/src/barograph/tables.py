@@ -53,7 +53,10 @@ def as_table(data: Any) -> pa.Table:
         if hasattr(data, "to_arrow"):
             return data.to_arrow()
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InvalidEvent(f"the table cannot be read as Arrow: {error}") from error
+        # Its own text may hold a value, and this one is logged.
+        raise InvalidEvent(
+            f"the table cannot be read as Arrow ({type(error).__name__}); make each column of one type"
+        ) from error
     raise InvalidEvent(
         f"{type(data).__name__} is no table; pass a pyarrow Table or RecordBatch, or a pandas or polars DataFrame"
     )

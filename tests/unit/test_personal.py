@@ -1,0 +1,99 @@
+"""Personal data that a baseline would carry where events do not is found, and not shown."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+import pytest
+from barograph import Contract
+from barograph.contract import Field, Slice
+from barograph.pii import Pii, hash_text
+
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, fit_problems
+from sketches.personal import bare_values
+
+KEY = b"a key of sixteen bytes"
+HASHED = hash_text(KEY, "ana@x.example")
+CONTRACT = Contract(
+    model="m",
+    fields=(
+        Field(name="email", type="category", source="features.email", pii="hash"),
+        Field(name="zip", type="category", source="context.zip", pii="truncate"),
+        Field(name="ssn", type="category", source="features.ssn", pii="drop"),
+        Field(name="city", type="category", source="features.city"),
+    ),
+    slices=(Slice(name="who", source="features.email * features.city"),),
+)
+
+
+def crossed(value: str) -> SliceValues:
+    return SliceValues(name="who", source="features.email * features.city", values=(value,), trained=True)
+
+
+def baseline(**categories: tuple[str, ...]) -> Baseline:
+    kept: dict[str, tuple[str, ...]] = {
+        "email": (HASHED,),
+        "zip": ("109",),
+        "ssn": (),
+        "city": ("Berlin",),
+        **categories,
+    }
+    return Baseline(
+        model="m",
+        version="1",
+        rows=0,
+        slice_rows={"all": 0},
+        dimensions=(crossed(f"{HASHED} * Berlin"),),
+        fields=tuple(
+            FieldBaseline(
+                name=name,
+                kind="category",
+                categories=values,
+                slices={"all": SliceCounts(cells=(0,) * (len(values) + 2))},
+            )
+            for name, values in kept.items()
+        ),
+    )
+
+
+def test_what_the_publisher_would_send_is_no_finding() -> None:
+    assert bare_values(CONTRACT, baseline()) == []
+
+
+@pytest.mark.parametrize(
+    ("categories", "said"),
+    [
+        ({"email": (HASHED, "bo@x.example")}, "field email: the contract says pii: hash, and 1 values"),
+        ({"email": (HASHED.upper(),)}, "field email"),
+        ({"zip": ("109", "10997")}, "field zip: the contract says pii: truncate, and 1 values"),
+        ({"ssn": ("1", "2")}, "field ssn: the contract says pii: drop, and 2 values"),
+    ],
+)
+def test_bare_values_are_counted_and_not_shown(categories: dict[str, tuple[str, ...]], said: str) -> None:
+    (found,) = bare_values(CONTRACT, baseline(**categories))
+    assert found.startswith(said)
+    assert "bo@x.example" not in found
+    assert "10997" not in found
+    assert found in fit_problems(CONTRACT, baseline(**categories))
+
+
+def test_crossed_slices_are_looked_through() -> None:
+    bare = crossed("bo@x.example * Berlin")
+    (found,) = bare_values(CONTRACT, msgspec.structs.replace(baseline(), dimensions=(bare,)))
+    assert found.startswith("slice who: the contract says pii: hash")
+    assert "bo@x.example" not in found
+
+
+def test_members_are_known_by_how_they_are_written() -> None:
+    """An Enum or a number as a key is written as text: it must not slip past by being none yet."""
+
+    class Column(enum.Enum):
+        EMAIL = "email"
+        CITY = "city"
+
+    pii = Pii(CONTRACT, KEY)
+    odd: dict[Any, Any] = {Column.EMAIL: "ana@x.example", Column.CITY: "Berlin", 7: 1.0}
+    assert pii.protect("features", odd) == {"email": HASHED, "city": "Berlin", "7": 1.0}
+    assert odd[Column.EMAIL] == "ana@x.example"
