@@ -13,7 +13,7 @@ Whatever fits the format is an event to the sketcher as well, so raw rows and co
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import attrgetter, or_
@@ -36,6 +36,8 @@ from streams.times import times_ms
 
 CHUNK = 2_000
 """Messages decoded in one go: what they hold stays in the processor's cache."""
+CHUNK_BYTES = 8 << 20
+"""… and of no more than so many bytes: maps of unknown members become objects of ten times their size meanwhile."""
 TRIES = 50
 """Events of a chunk that are tried the exact way in vain before the rest is not."""
 
@@ -96,8 +98,8 @@ class RawJson:
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
         """Make rows of a batch, in some order; events that the sketcher puts aside give none."""
         found = []
-        for start in range(0, len(batch), CHUNK):
-            found += self._chunk(_part(batch, slice(start, start + CHUNK)))
+        for chunk in _chunks(batch):
+            found += self._chunk(_part(batch, chunk))
         return found
 
     def _chunk(self, batch: MessageBatch) -> list[pa.Table]:
@@ -173,6 +175,19 @@ class _Events:
                 chosen = [i for i, event in enumerate(self.events) if models[type(event)] is model]
                 own = _Events([self.events[i] for i in chosen], [self.where[i] for i in chosen], self.unread)
             yield model, own
+
+
+def _chunks(batch: MessageBatch) -> Iterator[slice]:
+    """Cut a batch where `CHUNK` messages or `CHUNK_BYTES` are full."""
+    start, held = 0, 0
+    for i, value in enumerate(batch.values):
+        size = len(value or b"")
+        if i > start and (i - start >= CHUNK or held + size > CHUNK_BYTES):
+            yield slice(start, i)
+            start, held = i, 0
+        held += size
+    if start < len(batch):
+        yield slice(start, len(batch))
 
 
 def _part(batch: MessageBatch, chosen: slice | list[int]) -> MessageBatch:

@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 from barograph.contract import Contract, SketchKind
 from numpy.typing import NDArray
 
+from sketches.baseline import OTHER
 from sketches.categorical import UnseenCategories
 from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
 from sketches.layout import ERRORS, EVENTS, N_MOMENTS, SLOW, TAIL, TIMED, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
-from streams.columns import INVALID_TEXT, Arrivals, EventColumns
+from streams.columns import INVALID_TEXT, Arrivals, EventColumns, encode_versions
 from streams.registry import Registry
 from streams.slices import SliceCoder
 from streams.tallies import ErrorSlices, FlushTallies
@@ -31,6 +32,12 @@ ARM = "arm"
 """The source of the slices by which errors are counted by kind."""
 MAX_PANES_AT_ONCE = 512
 """Panes counted in one array; more are done in turns, so that a replay's memory stays bounded."""
+
+
+MAX_VERSIONS = 50
+"""Versions without a baseline that one flush counts apart for each model; further ones are the version `other`."""
+MAX_VERSION_CHARS = 200
+"""A version whose name is longer is `other` too: every row of its panes would carry it."""
 
 
 class PaneKey(NamedTuple):
@@ -107,9 +114,12 @@ class FlushSummaries:
         self.tallies = FlushTallies()
         self.unwatched = 0
         """Events of models that have a contract and no baseline yet: kept raw, not summarised."""
+        self._strangers: dict[str, set[str]] = {}
+        """Per model the versions without a baseline that are counted apart."""
 
     def add(self, events: EventColumns) -> None:
         """Summarise events of one model."""
+        self._gather_versions(events)
         contract = self._registry.contracts[events.model]
         pane_ms = contract.pane_s * 1000
         pane = events.at_ms // pane_ms
@@ -121,6 +131,22 @@ class FlushSummaries:
                     continue
                 part = events if mask is None else events.take(mask)
                 self._add_series(part, contract, version, *ids)
+
+    def _gather_versions(self, events: EventColumns) -> None:
+        """Take versions together where a producer makes up ever new ones: each would hold panes in every room."""
+        registered = self._registry.baselines.get(events.model, {})
+        kept = self._strangers.setdefault(events.model, set())
+        names = []
+        for version in events.versions:
+            if version not in registered and version not in kept:
+                if len(version) > MAX_VERSION_CHARS or len(kept) >= MAX_VERSIONS:
+                    version = OTHER
+                else:
+                    kept.add(version)
+            names.append(version)
+        if len(set(names)) < len(names) or OTHER in names:
+            events.versions, code = encode_versions(names)
+            events.version_code = code[events.version_code]
 
     def add_arrivals(self, arrivals: Arrivals) -> None:
         """Note which numbers of which producers came, whether or not their events are counted."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from streams.batch import MessageBatch
 from streams.decode_json import JsonDecoder
-from streams.raw_json import TRIES, RawJson
+from streams.raw_json import CHUNK, CHUNK_BYTES, TRIES, RawJson, _chunks
 from streams.registry import build_registry
 from tests.support.poison import KINDS
 
@@ -162,6 +162,19 @@ def test_rows_are_the_events_as_they_came(given_events: list[dict[str, Any]]) ->
     found = rows([json.dumps(event).encode() for event in given_events])
     expected = [reference(event, 100 + i) for i, event in enumerate(given_events)]
     assert [comparable(row) for row in found] == [comparable(row) for row in expected]
+
+
+def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:
+    def cut(sizes: list[int]) -> list[int]:
+        found = list(_chunks(batch([b"x" * size if size else None for size in sizes])))
+        assert [at.start for at in found[1:]] == [at.stop for at in found[:-1]]
+        return [at.stop - at.start for at in found]
+
+    assert cut([]) == []
+    assert cut([0, 0]) == [2]
+    assert cut([1] * (2 * CHUNK + 1)) == [CHUNK, CHUNK, 1]
+    assert cut([CHUNK_BYTES + 1, 5, CHUNK_BYTES]) == [1, 1, 1]
+    assert cut([CHUNK_BYTES // 2] * 5) == [2, 2, 1]
 
 
 def test_more_events_than_one_chunk_and_than_are_tried() -> None:

@@ -6,7 +6,7 @@ import math
 import random
 
 from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import FlushSummaries
+from streams.summarise import MAX_VERSION_CHARS, MAX_VERSIONS, FlushSummaries
 from tests.support.monitor_schedule import T0_S, Event, baseline, columns, contract
 
 HOUR_S = 3600
@@ -77,6 +77,26 @@ def test_each_pane_is_counted_on_the_baseline_that_holds_for_it() -> None:
         assert resolved is not None
         assert key.baseline_id == resolved.baseline_id
         assert pane.unregistered == (key.version == "new")
+
+
+def test_a_flood_of_versions_is_counted_as_one_version() -> None:
+    found = registry(FIRST)
+    summaries = FlushSummaries(found)
+    names = [f"v{i:04d}" for i in range(3 * MAX_VERSIONS)]
+    for batch in (names, names[::-1], ["1", "w" * (MAX_VERSION_CHARS + 1), "1"]):
+        summaries.add(columns("m", 0, [(i, event(T0_S, name)) for i, name in enumerate(batch)]))
+    counted = {key.version: int(pane.counts[0, 0]) for key, pane in summaries.panes.items()}
+    # Each of those that are told apart came in both batches, whatever their order.
+    apart = dict.fromkeys(names[:MAX_VERSIONS], 2)
+    assert counted == {**apart, "1": 2, "other": 4 * MAX_VERSIONS + 1}
+
+
+def test_registered_versions_are_never_taken_together() -> None:
+    entries = [entry(f"v{i}", i / 1000, 0, i) for i in range(MAX_VERSIONS + 10)]
+    summaries = FlushSummaries(registry(*entries))
+    events = [event(T0_S, each.baseline.version) for each in entries]
+    summaries.add(columns("m", 0, list(enumerate(events))))
+    assert {key.version for key in summaries.panes} == {each.baseline.version for each in entries}
 
 
 def test_a_baseline_holds_from_its_pane_until_the_next_one() -> None:

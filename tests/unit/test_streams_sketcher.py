@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +12,12 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
 from streams.registry import Registry, build_registry
 from streams.report import Report
 from streams.settings import Clock, ProcessorSettings
-from streams.sketcher import BOUNDARY_S, PROBE_S, Sketcher, _Flush, _note_times
+from streams.sketcher import BOUNDARY_S, DEAD_BYTES, PROBE_S, Sketcher, _Flush, _note_times
 from streams.summarise import FlushSummaries
 from tests.support.monitor_schedule import Event, columns, contract
 from warehouse.client import Address
@@ -83,6 +87,34 @@ def boundary_s(now_s: float, *paces: tuple[int, int, int], clock: Clock = "live"
 )
 def test_a_flush_ends_where_a_pane_ends_or_can_be_sealed(now_s: float, wanted: float) -> None:
     assert boundary_s(now_s, (60, 20, 5)) == wanted
+
+
+def test_a_flush_ends_where_dead_letters_fill_it() -> None:
+    desk = Desk()
+    desk.flush.opened_s = time.monotonic()
+    desk.flush.dead_bytes = DEAD_BYTES - 1
+    assert not desk.sketcher._due(desk.flush, threading.Event())
+    desk.flush.dead_bytes = DEAD_BYTES
+    assert desk.sketcher._due(desk.flush, threading.Event())
+
+
+def test_dead_letters_are_weighed_as_they_come() -> None:
+    desk = Desk()
+    registry = build_registry([], [])
+    desk.sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
+    messages = [message(b"{" * 100), message(b"x" * 50), message(None)]
+    desk.sketcher._decode(desk.flush, messages)
+    assert (len(desk.flush.dead), desk.flush.dead_bytes) == (3, 150)
+
+
+def message(value: bytes | None) -> Any:
+    return SimpleNamespace(
+        value=lambda: value,
+        headers=lambda: None,
+        partition=lambda: 0,
+        offset=lambda: 0,
+        timestamp=lambda: (1, 1_000_000),
+    )
 
 
 def test_the_next_boundary_of_all_models_counts() -> None:
