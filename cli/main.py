@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from cli.options import help_text
+from cli.shown import visible
 
 DEBUG = "--debug"
 
@@ -132,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        print(sentence(error), file=sys.stderr)
+        print(visible(sentence(error)), file=sys.stderr)
         sys.exit(EXIT_FAILED)
 
 

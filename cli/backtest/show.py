@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from alerts.backtest import Backtest, Incident, Side
 from alerts.simulator import Episode
 from alerts.text import duration
+from cli.shown import Text
 from cli.simulate.show import moment
 
 SHOWN = 20

@@ -115,13 +115,13 @@ def accept_command(
             --reason "after the new tariff" --dry-run
     """
     from rich.console import Console
-    from rich.text import Text
 
     from cli.apply.command import parse_moment
     from cli.baseline.accept import Request, accept
     from cli.baseline.show import accepted_lines, print_accepted
     from cli.errors import CommandError
     from cli.settings import load_settings
+    from cli.shown import Text
 
     if not reason.strip():
         raise CommandError("--reason is empty: say why, for whoever reads the baseline later.")

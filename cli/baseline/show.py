@@ -10,11 +10,11 @@ from typing import Any
 from barograph.contract import parse_duration
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cli.apply.catalogue import ALWAYS_S, iso
 from cli.baseline.accept import Accepted
 from cli.baseline.find import Listed
+from cli.shown import Text
 from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.bins import PsiBins
 from sketches.layout import Layout

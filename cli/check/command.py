@@ -90,7 +90,8 @@ def _record(checked: Checked) -> dict[str, object]:
 def _print(checked: Checked) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from cli.shown import Text
 
     console = Console()
     if not console.is_terminal:

@@ -169,9 +169,9 @@ def replay_command(
         barograph dead-letters replay predictions.dead/0/17
     """
     from rich.console import Console
-    from rich.text import Text
 
     from cli.dead_letters.show import grouped, print_groups, settled_lines
+    from cli.shown import Text
     from streams.letters.settle import Settler
 
     settings = _settings(config)
@@ -217,10 +217,10 @@ def drop_command(
         barograph dead-letters drop --reason not-json --because "a port scan of 3 March"
     """
     from rich.console import Console
-    from rich.text import Text
 
     from cli.dead_letters.show import grouped, print_groups, settled_lines
     from cli.errors import CommandError
+    from cli.shown import Text
     from streams.letters.settle import Settler
 
     because = reason_text.strip()

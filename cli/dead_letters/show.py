@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cli.shown import Text
 from streams.letters.letter import Letter
 from streams.letters.settle import Settled
 

@@ -10,13 +10,13 @@ from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.text import Text
 
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
 from cli.demo.fresh import DATABASE
 from cli.demo.timeline import SIGNS, STYLES, Timeline
 from cli.infer import InferResult
+from cli.shown import Text
 from sketches.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:

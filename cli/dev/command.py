@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from cli.dev.page import PAGE_PORT, open_page
 from cli.errors import CommandError
 from cli.options import ConfigOption
 from cli.run import ClockName
+from cli.shown import Text
 
 if TYPE_CHECKING:
     from cli.apply import Plan

@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cli.check.command import share as percent
 from cli.distribution.read import moment
 from cli.distribution.reckon import Distribution, Psi, Share
+from cli.shown import Text
 from sketches.baseline import ALL
 
 SHARES_SHOWN = 40

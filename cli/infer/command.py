@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from barograph.contract import Arms, Window, parse_duration
 from rich.console import Console
-from rich.text import Text
 
 from cli.infer.errors import InferError, OptionError
 from cli.infer.files import write_result
 from cli.infer.learn import DEFAULTS, InferOptions, Season, infer
 from cli.infer.profile import Roles
 from cli.infer.report import print_report
+from cli.shown import Text
 
 BAD_INPUT = 2
 """The exit code where the table or an option is at fault, and nothing was written."""

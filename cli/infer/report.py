@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table as RichTable
-from rich.text import Text
 
 from cli.infer.files import Written
 from cli.infer.learn import Decision, InferResult
+from cli.shown import Text
 from sketches.baseline import ALL, Baseline, Phi
 from sketches.bins import PsiBins
 from sketches.layout import Layout

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CommandError
 from cli.options import ConfigOption
+from cli.shown import Text
 
 if TYPE_CHECKING:
     from barograph import Contract, Publisher

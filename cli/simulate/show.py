@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from alerts.simulator import Alert, Notification, Replay, Simulation, Transition
 from alerts.text import words
+from cli.shown import Text
 from cli.simulate.read import History
 
 STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cli.check.command import share
+from cli.shown import Text
 from cli.skew.compare import Comparison, FieldSkew
 from sketches.skew import Explanation, Skew
 

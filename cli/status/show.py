@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from cli.shown import Text
 from cli.status.read import FORGOTTEN_S, ModelStatus, Status, is_silent, never
 from sketches.levels import LEVEL_NAMES
 from warehouse.status import DriftRow, LostRange, ProcessorRow, RateRow

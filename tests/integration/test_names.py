@@ -1,0 +1,256 @@
+"""Names that mean something to SQL, HTML, YAML, templates, shells and screens, through the whole path and every sink.
+
+What people name (models, fields, slices) may hold anything but control characters; what events hold (categories, slice
+values, classes, kinds of errors, ids) may hold those too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+from barograph import Publisher, parse_contract
+from barograph.contract import Contract, Field, Label, Slice, Window
+from barograph.contract_yaml import dump_contract
+from playwright.sync_api import Dialog
+
+from alerts import rules_for, to_files
+from alerts.example import written
+from cli.dev.page import open_page
+from cli.main import main
+from cli.settings import Settings
+from dashboards.identities import DASHBOARDS
+from dashboards.macros import TimeRange, expand, expand_backend
+from dashboards.pages import dashboards
+from local.processes import choose_port
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from tests.support.alerting import installation
+from tests.support.browser import Look, chromium
+from tests.support.pipeline import Pipeline
+from warehouse.panels.every import every_query
+
+MODEL = """o'dd "m" $__interval ${HOME} {{ .x }} {a:String} %s \\' ; DROP TABLE drift; -- /* <img src=x> # 名"""
+FIELD = """f' OR 1=1 -- "q" <script>alert(2)</script> ${model:raw} {{x}} \\"""
+NUMBER = """n`; $$ \\n [red]</td>"""
+SLICE = """s' "<b>" $x {y} \\ --"""
+CATEGORIES = (
+    "plain",
+    "quo'te\"s\\",
+    "line\nbreak\ttab\r",
+    "\x1b]0;stolen\x07\x1b[2J",
+    '<script>window.stolen = 1</script><img src=x onerror="window.stolen = 1">',
+    "'); DROP TABLE panes; --",
+    "{{ $labels.x }} ${__user.login} $__timeFilter(x)",
+    "a=b, c\x00nul\u202e",
+)
+REGIONS = ("no'rth \"<i>", "so\nuth \x1b[31m")
+HOUR_S = 3600
+N = 800
+
+
+def contract_of() -> Contract:
+    return Contract(
+        model=MODEL,
+        team="t'eam <b>",
+        pane_s=HOUR_S,
+        lateness_s=600,
+        out_of_order_s=600,
+        windows=(Window(3 * HOUR_S, HOUR_S),),
+        slice_min_n=1,
+        fields=(
+            Field(name=FIELD, type="category", source=f"features.{FIELD}", critical=True),
+            Field(name=NUMBER, type="float", source=f"features.{NUMBER}"),
+            Field(name="score", type="float", source="score"),
+        ),
+        slices=(Slice(name=SLICE, source=f"context.{SLICE}"),),
+        label=Label(type="bool", positive=True),
+    )
+
+
+def baseline_of() -> Baseline:
+    names = ["all", *(f"{SLICE}={value}" for value in REGIONS), f"{SLICE}=other"]
+    rows = dict(zip(names, (8_000, 4_000, 4_000, 0), strict=True))
+    kept = CATEGORIES[:4]
+    numeric: dict[str, Any] = {"kind": "numeric", "edges": (0.25, 0.5, 0.75)}
+    spread = {name: SliceCounts(cells=(n // 4,) * 4 + (0,)) for name, n in rows.items()}
+    return Baseline(
+        model=MODEL,
+        version="1",
+        rows=8_000,
+        slice_rows=rows,
+        dimensions=(SliceValues(name=SLICE, source=f"context.{SLICE}", values=REGIONS, trained=True),),
+        fields=(
+            FieldBaseline(
+                name=FIELD,
+                kind="category",
+                categories=kept,
+                slices={name: SliceCounts(cells=(n // 4,) * 4 + (0, 0)) for name, n in rows.items()},
+            ),
+            FieldBaseline(name=NUMBER, **numeric, slices=spread),
+            FieldBaseline(name="score", **numeric, slices=spread),
+        ),
+    )
+
+
+BEGIN_S = int(time.time()) // HOUR_S * HOUR_S - 30 * HOUR_S
+
+
+@pytest.fixture
+def run(pipeline: Pipeline) -> Pipeline:
+    """The path with events of such names counted, judged, recorded and scored."""
+    contract = parse_contract(dump_contract(contract_of()))
+    assert contract == contract_of(), "YAML gives the names back"
+    pipeline.create(source_partitions=1)
+    pipeline.register(contract, [baseline_of()])
+    with Publisher.from_contract(
+        contract, version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix, on_full="wait"
+    ) as publisher:
+        for i in range(N):
+            at = (BEGIN_S + i * 6 * HOUR_S // N) * 1000
+            publisher.prediction(
+                id=f"{CATEGORIES[i % 8]}{i}",
+                features={FIELD: CATEGORIES[i % 8], NUMBER: (i % 10) / 10},
+                context={SLICE: REGIONS[i % 2]},
+                score=(i % 10) / 10,
+                error=f"E{CATEGORIES[i % 8]}" if i % 50 == 0 else None,
+                at=at,
+            )
+            publisher.label(id=f"{CATEGORIES[i % 8]}{i}", label=i % 3 == 0, at=at + 1000)
+        publisher.mark("end")
+    for kind in ("sketcher", "recorder", "monitor", "scorer"):
+        pipeline.start(kind)
+    pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_rows(f"SELECT count() = {N} FROM labels FINAL", "labels")
+    pipeline.wait_rows("SELECT count() > 0 FROM latest_performance", "performance")
+    pipeline.wait_settled()
+    return pipeline
+
+
+def test_odd_names_reach_every_sink_as_they_are(
+    run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables_hold_them(run)
+    panels_show_them(run)
+    rules_are_about_them(run)
+    logs_have_a_line_for_each_event(run)
+    screens_obey_nobody(run, tmp_path, capsys, monkeypatch)
+    pages_run_nothing(run)
+
+
+def tables_hold_them(run: Pipeline) -> None:
+    assert run.rows("SELECT DISTINCT model FROM drift") == [(MODEL,)]
+    fields = run.rows("SELECT DISTINCT field FROM drift ORDER BY field")
+    assert sorted(field for (field,) in fields) == sorted([FIELD, NUMBER, "score"])
+    slices = run.rows("SELECT DISTINCT slice FROM volume FINAL WHERE n > 0 ORDER BY slice")
+    assert sorted(name for (name,) in slices) == sorted(["all", *(f"{SLICE}={value}" for value in REGIONS)])
+    raw = run.rows("SELECT strings[{field:String}], count() FROM predictions FINAL GROUP BY 1", {"field": FIELD})
+    assert dict(raw) == dict.fromkeys(CATEGORIES, N // 8)
+    unseen = run.rows("SELECT DISTINCT category FROM unseen_categories WHERE field = {field:String}", {"field": FIELD})
+    assert sorted(value for (value,) in unseen) == sorted(CATEGORIES[4:])
+    kinds = run.rows("SELECT DISTINCT kind FROM errors_by_kind")
+    assert sorted(kind for (kind,) in kinds) == sorted({f"E{CATEGORIES[i % 8]}" for i in range(0, N, 50)})
+    ids = run.rows("SELECT count() FROM predictions AS p INNER JOIN labels AS l ON p.id = l.id")
+    assert ids == [(N,)]
+
+
+def panels_show_them(run: Pipeline) -> None:
+    between = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
+    found: set[str] = set()
+    for field in (FIELD, NUMBER):
+        for part in ("all", f"{SLICE}={REGIONS[1]}"):
+            chosen: dict[str, Any] = {"model": MODEL, "version": "1", "slice": part, "window": "3h", "field": field}
+            for query in every_query().values():
+                rows = run.rows(expand(query.sql, between, chosen, interval_ms=HOUR_S * 1000))
+                found |= {value for row in rows for value in row if isinstance(value, str)}
+    for name in (MODEL, FIELD, NUMBER, *CATEGORIES):
+        assert any(name in text for text in found), name
+
+
+def rules_are_about_them(run: Pipeline) -> None:
+    rules = rules_for([contract_of()], installation())
+    for name, content in to_files(rules, installation()).items():
+        assert yaml.safe_load(written(content)) == content, name
+    now = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
+    labels = set()
+    for content in to_files(rules, installation()).values():
+        for group in content.get("groups", []):
+            for rule in group["rules"]:
+                for query in rule["data"][:-1]:
+                    rows = run.rows(expand_backend(query["model"]["rawSql"], now, query["model"]["intervalMs"]))
+                    labels |= {value for row in rows for value in row if isinstance(value, str)}
+    assert FIELD in labels
+
+
+def logs_have_a_line_for_each_event(run: Pipeline) -> None:
+    for name in run.processes:
+        for line in (run.log_dir / f"{name}.log").read_text().splitlines():
+            assert json.loads(line)["event"], name
+
+
+def screens_obey_nobody(
+    run: Pipeline, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = folder / "barograph.toml"
+    address = run.address
+    told.write_text(
+        f'bootstrap_servers = "{run.bootstrap}"\ntopic_prefix = "{run.prefix}"\n'
+        f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
+    )
+    span = [f"--from={moment(BEGIN_S)}", f"--to={moment(BEGIN_S + 6 * HOUR_S)}"]
+    shown = ""
+    for words in (
+        ["status"],
+        ["distribution", "--model", MODEL, "--field", FIELD, *span],
+        ["distribution", "--model", MODEL, "--field", FIELD, "--slice", f"{SLICE}={REGIONS[1]}", *span],
+        ["query", "SELECT DISTINCT strings FROM predictions", "--format", "table"],
+        ["baseline", "list", "--model", MODEL],
+        ["baseline", "show", baseline_of().id, "--field", FIELD],
+        ["simulate", "--model", MODEL, "--since", moment(BEGIN_S), "--until", moment(BEGIN_S + 6 * HOUR_S)],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--config", str(told)])
+        written_out = capsys.readouterr()
+        assert ended.value.code == 0, written_out.err
+        shown += written_out.out + written_out.err
+    assert not set(shown) & set("\x1b\x07\x00\r\u202e\x9b")
+    for name in (MODEL, FIELD, "␛]0;stolen␇␛[2J"):
+        assert name in shown.replace("\n", " ") or name in shown, name
+
+
+def moment(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def pages_run_nothing(run: Pipeline) -> None:
+    settings = Settings(bootstrap_servers=run.bootstrap, warehouse=run.address)
+    with chromium() as browser, open_page(settings, choose_port()) as server:
+        look = Look(browser, server.url)
+        asked: list[str] = []
+
+        def dismiss(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.dismiss()
+
+        look.page.on("dialog", dismiss)
+        span = {"from": (BEGIN_S - HOUR_S) * 1000, "to": (BEGIN_S + 8 * HOUR_S) * 1000}
+        for page, uid in DASHBOARDS.items():
+            rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
+            query = {
+                **span,
+                "open": ",".join(map(str, rows)),
+                "var-model": MODEL,
+                "var-field": FIELD,
+                "var-window": "3h",
+            }
+            look.open(f"/d/{uid}?{urlencode(query)}")
+            assert look.panels("failed") == []
+            assert look.page.evaluate("() => window.stolen ?? null") is None
+            assert not look.page.query_selector_all("img[src=x]")
+        assert asked == []
+        assert [fault for fault in look.faults if "Content Security" in fault] == []
+        look.close()
