@@ -47,11 +47,12 @@ bench: sync ## Measure rates, memory and latency; the figures of docs/performanc
 	$(RUN) python -m benchmarks
 
 .PHONY: generate
-generate: sync ## Write generated files anew: JSON Schemas, docs/tables.md, Grafana's dashboards and alerting files
+generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write
 	$(RUN) python -m warehouse.describe
 	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
+	$(RUN) python -m cli.access --write
 
 .PHONY: check-generated
 check-generated: sync ## Fail where a generated file is not what the code says
@@ -59,6 +60,7 @@ check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m warehouse.describe --check
 	$(RUN) python -m dashboards --check
 	$(RUN) python -m alerts --check
+	$(RUN) python -m cli.access --check
 
 .PHONY: pictures
 pictures: sync ## Photograph the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'

@@ -81,7 +81,7 @@ def _ask(address: Address, sql: str, format_name: str, settings: Mapping[str, st
     import clickhouse_connect
     from clickhouse_connect.driver import exceptions
 
-    from warehouse.client import connect
+    from warehouse.client import connect, tls_options
     from warehouse.errors import translate
 
     # Says in a sentence what is wrong with server, user or database, before the query is blamed.
@@ -93,7 +93,7 @@ def _ask(address: Address, sql: str, format_name: str, settings: Mapping[str, st
             username=address.username,
             password=address.password,
             database=address.database,
-            interface="https" if address.secure else "http",
+            **tls_options(address),
             # An error that comes up half-way is then an error, not half an answer.
             settings={"wait_end_of_query": 1},
             query_retries=0,
@@ -119,7 +119,8 @@ def _sentence(text: str, format_name: str, code: int | None) -> str:
 def _print_table(answer: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from cli.shown import Text
 
     console = Console()
     if not console.is_terminal:

@@ -279,6 +279,7 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "clickhouse.database": _text,
     "clickhouse.username": _text,
     "clickhouse.secure": _flag,
+    "clickhouse.ca_file": _text,
     "grafana.url": _url,
     "grafana.folder": _text,
     "grafana.clickhouse_host": _text,
@@ -304,7 +305,7 @@ SECRETS: dict[str, Callable[[object], str]] = {
     "grafana.reader_password": _text,
 }
 """Keys that the environment alone may hold."""
-_SECRET_PARTS = ("password", "secret", "key.pem")
+_SECRET_PARTS = ("password", "passphrase", "secret", "key.pem")
 """A property of librdkafka with one of these in its name is a secret."""
 
 

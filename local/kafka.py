@@ -10,7 +10,7 @@ import base64
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,6 +89,7 @@ class LocalKafka(LocalServer):
         log_dir: Path | None = None,
         jvm_options: Sequence[str] = DEV_OPTIONS,
         properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
     ) -> None:
         """Describe the broker; nothing is started.
 
@@ -99,10 +100,20 @@ class LocalKafka(LocalServer):
             log_dir: Where `kafka.log` is written; by default `data_dir`.
             jvm_options: Options of the Java virtual machine.
             properties: Broker properties that replace or join the defaults of this module.
+            listeners: Further listeners by name, each with its protocol (`SASL_SSL`), on free ports of loopback;
+                what they need beside, certificates and mechanisms, stands in `properties`.
         """
         super().__init__(data_dir, port=port, log_dir=log_dir)
         self._jvm_options = tuple(jvm_options)
-        self._properties = {**_PROPERTIES, **(properties or {})}
+        self._listeners = dict(listeners or {})
+        self._listener_ports: dict[str, int] = {}
+        protocols = [_PROPERTIES["listener.security.protocol.map"]]
+        protocols += [f"{name}:{protocol}" for name, protocol in self._listeners.items()]
+        self._properties = {
+            **_PROPERTIES,
+            "listener.security.protocol.map": ",".join(protocols),
+            **(properties or {}),
+        }
         self._classpath = ""
 
     @property
@@ -114,6 +125,10 @@ class LocalKafka(LocalServer):
         """
         return f"{LOOPBACK}:{self.port}"
 
+    def servers_of(self, listener: str) -> str:
+        """What clients of a further listener are given to connect to; the broker runs."""
+        return f"{LOOPBACK}:{self._listener_ports[listener]}"
+
     def _prepare(self, state: dict[str, Any]) -> None:
         self._classpath = ":".join(map(str, kafka_jars()))
         if "cluster_id" not in state:
@@ -124,10 +139,16 @@ class LocalKafka(LocalServer):
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
         state["controller_port"] = choose_port(state.get("controller_port", 0))
+        for name in self._listeners:
+            # One after the other: a port is free until somebody listens.
+            taken = {number for key, number in state.items() if key.endswith("port")}
+            state[f"{name} port"] = self._listener_ports[name] = _port_beside(taken)
         self._write_broker_properties(state["port"], state["controller_port"])
         return self._java("kafka.Kafka", str(self._properties_path)), None
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
+        # Of a broker that runs on, they are where it said.
+        self._listener_ports = {name: int(state.get(f"{name} port", 0)) for name in self._listeners}
         return broker_answers(self.bootstrap_servers, state["cluster_id"])
 
     def _format(self) -> str:
@@ -220,8 +241,15 @@ class LocalKafka(LocalServer):
 
     def _write_broker_properties(self, port: int, controller_port: int) -> None:
         listeners = f"BROKER://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}"
+        listeners += "".join(f",{name}://{LOOPBACK}:{at}" for name, at in self._listener_ports.items())
         addresses = {"listeners": listeners, "advertised.listeners": listeners}
         _write_properties(self._properties_path, self._properties | addresses | self._place(controller_port))
+
+
+def _port_beside(taken: Collection[int]) -> int:
+    while (port := choose_port(0)) in taken:
+        pass
+    return port
 
 
 def _write_properties(path: Path, properties: Mapping[str, str]) -> None:

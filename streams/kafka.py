@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.process import ProcessorError
 from streams.settings import ProcessorSettings
 
+T = TypeVar("T")
+
 TIMEOUT_S = 30.0
+REFUSED_S = 3.0
+"""How long a broker that refuses this user or its certificate is given to think better of it."""
 
 _quiet = logging.getLogger("barograph.librdkafka")
 
@@ -46,8 +52,16 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
     }
 
 
-def transactional_producer(settings: ProcessorSettings, name: str) -> Producer:
-    """Make a producer that fences its predecessor of the same instance and aborts what that left open."""
+def transactional_producer(
+    settings: ProcessorSettings, name: str, on_failure: Callable[[KafkaError, Any], None] | None = None
+) -> Producer:
+    """Make a producer that fences its predecessor of the same instance and aborts what that left open.
+
+    Args:
+        settings: where the broker is, and which instance this is.
+        name: the processor's kind.
+        on_failure: called with each message that was not delivered, and why.
+    """
     return Producer(
         {
             "bootstrap.servers": settings.bootstrap_servers,
@@ -57,6 +71,8 @@ def transactional_producer(settings: ProcessorSettings, name: str) -> Producer:
             "linger.ms": 5,
             "message.max.bytes": 2_000_000,
             "log_level": 3,
+            # A transaction that fails tells no more than that some message did.
+            **({"on_delivery": on_failure, "delivery.report.only.error": True} if on_failure is not None else {}),
             **settings.kafka,
         }
     )
@@ -67,11 +83,62 @@ def make_consumer(settings: ProcessorSettings, group: str) -> Consumer:
     return Consumer(consumer_config(settings, group))
 
 
+class Admin:
+    """An admin client that says at once when the broker does not let it in.
+
+    librdkafka takes a wrong password or certificate for a broker that is away: requests wait until their time is up
+    and then say no more than that. What really happened comes by the error callback, which is watched here.
+    """
+
+    def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str], *, log_level: int = 0) -> None:
+        self._refusal: KafkaError | None = None
+        self._refused_s = 0.0
+        try:
+            self.client = AdminClient(
+                {"bootstrap.servers": bootstrap_servers, "log_level": log_level, "error_cb": self._on_error, **kafka}
+            )
+        except KafkaException as error:
+            raise explain(error, "take its settings") from error
+
+    def _on_error(self, error: KafkaError) -> None:
+        if self._refusal is None and error.code() in _REFUSALS:
+            self._refusal, self._refused_s = error, time.monotonic()
+
+    def result(self, future: Future[T], action: str) -> T:
+        """Wait for the answer to a request.
+
+        Args:
+            future: of the request, which has its own time-out.
+            action: what is asked for, as it follows "failed to".
+
+        Raises:
+            KafkaException: the broker answers that it does not do it, or not in time.
+            ProcessorError: it does not let this client in.
+        """
+        while True:
+            try:
+                return future.result(0.1)
+            except TimeoutError:
+                self.client.poll(0)
+                if self._refusal is not None and time.monotonic() - self._refused_s > REFUSED_S:
+                    raise self.explain(None, action) from None
+            except KafkaException as error:
+                self.client.poll(0)
+                if self._refusal is not None:
+                    raise self.explain(error, action) from error
+                raise
+
+    def explain(self, error: KafkaException | None, action: str) -> ProcessorError:
+        """Say what failed: that the broker lets nobody in like this, where it does not, else the error."""
+        self.client.poll(0)
+        return explain(error if self._refusal is None else KafkaException(self._refusal), action)
+
+
 class TopicFacts:
     """Asks the broker for the id and the number of partitions of topics."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
-        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka})
+        self._admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
 
     def describe(self, topic: str) -> tuple[str, int]:
         """Return a topic's id and how many partitions it has now.
@@ -79,12 +146,12 @@ class TopicFacts:
         Raises:
             ProcessorError: the topic does not exist, or no broker answers.
         """
-        from confluent_kafka import TopicCollection
-
+        action = f"ask for topic {topic}"
         try:
-            found = self._admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic].result()
+            asked = self._admin.client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+            found = self._admin.result(asked, action)
         except KafkaException as error:
-            raise explain(error, f"ask for topic {topic}") from error
+            raise explain(error, action) from error
         return str(found.topic_id), len(found.partitions)
 
 
@@ -134,6 +201,9 @@ _WAIT = (
 )
 
 
+_REFUSALS = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
+"""The broker does not let this client in, or this client does not trust the broker."""
+
 NO_WAY_ON = (
     # What librdkafka hands to a consumer that can do no more; `fatal()` is not set on it.
     KafkaError._FATAL,
@@ -141,7 +211,10 @@ NO_WAY_ON = (
     KafkaError._UNKNOWN_TOPIC,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError._AUTHENTICATION,
 )
 """What no waiting mends: a consumer that meets one of these stops."""
 
@@ -154,6 +227,8 @@ def explain(error: KafkaException | None, action: str) -> ProcessorError:
     cause = error.args[0] if error is not None and error.args else None
     if not isinstance(cause, KafkaError):
         return ProcessorError(f"Kafka failed to {action}: {cause}.")
+    granted = "Grant this user the rights that `barograph plan --acls` prints"
+    who = "Check sasl.mechanism, sasl.username and BAROGRAPH_KAFKA_SASL_PASSWORD"
     advice = {
         KafkaError.UNKNOWN_TOPIC_OR_PART: "Run `barograph apply`, which creates the topics",
         KafkaError._UNKNOWN_TOPIC: "Run `barograph apply`, which creates the topics",
@@ -163,7 +238,13 @@ def explain(error: KafkaException | None, action: str) -> ProcessorError:
         KafkaError._FENCED: NAME_TAKEN,
         KafkaError.PRODUCER_FENCED: NAME_TAKEN,
         KafkaError.FENCED_INSTANCE_ID: NAME_TAKEN,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED: "Grant this user the right to read and write the topic",
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: granted,
+        KafkaError.GROUP_AUTHORIZATION_FAILED: granted,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: granted,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED: granted,
+        KafkaError._AUTHENTICATION: who,
+        KafkaError.SASL_AUTHENTICATION_FAILED: who,
+        KafkaError._SSL: "Check ssl.ca.location and the certificates, and that this port speaks TLS",
     }.get(cause.code(), "Look at the broker's log")
     if cause.code() == KafkaError._FATAL and "group.instance.id" in cause.str():
         advice = NAME_TAKEN

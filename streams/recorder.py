@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import structlog
@@ -50,7 +50,7 @@ from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.tables import insert_arrow
 
-GROUP = "recorder"
+GROUP: Final = "recorder"
 POLL_MESSAGES = 10_000
 POLL_S = 0.1
 BATCH_S = 1.0

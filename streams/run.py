@@ -16,6 +16,7 @@ from streams.process import EXIT_STOPPED, ProcessorError, configure_logging, run
 from streams.registry import Registry
 from streams.registry_source import RegistrySource
 from streams.report import Report, Reporter
+from streams.rights import require_rights
 from streams.settings import ProcessorSettings
 from warehouse import queries
 from warehouse.client import connect
@@ -34,6 +35,7 @@ def run_sketcher(settings: ProcessorSettings) -> int:
     from streams.sketcher import Sketcher
 
     def make(registry: Callable[[], Registry], report: Report) -> Runnable:
+        require_rights(settings, "sketcher")
         _parts_topic(settings)
         return Sketcher(settings, registry, report)
 
@@ -45,6 +47,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
     from streams.recorder import Recorder
 
     def make(registry: Callable[[], Registry], report: Report) -> Runnable:
+        require_rights(settings, "recorder")
         _parts_topic(settings)
         return Recorder(settings, registry, report)
 
@@ -54,6 +57,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
 def run_monitor(settings: ProcessorSettings) -> int:
     """Run a monitor until SIGTERM or SIGINT; return the exit code."""
     from streams.monitor.app import GROUP, run_app
+    from streams.monitor.security import security_of
     from streams.monitor.store import WarehouseStore
     from streams.monitor.worker import Worker
     from streams.watchdog import Watchdog
@@ -63,7 +67,9 @@ def run_monitor(settings: ProcessorSettings) -> int:
     report = Report("monitor", settings.instance)
     source = RegistrySource(settings.warehouse, settings.registry_poll_s)
     try:
+        security = security_of(settings.kafka)
         source.start()
+        require_rights(settings, "monitor")
         topic_id, partitions = _parts_topic(settings)
         client = connect(settings.warehouse)
     except (ProcessorError, WarehouseError, WarehouseBusy) as error:
@@ -76,7 +82,7 @@ def run_monitor(settings: ProcessorSettings) -> int:
     watchdog.start()
     log.info("started")
     try:
-        code = run_app(settings, worker)
+        code = run_app(settings, worker, security)
     finally:
         source.stop()
         watchdog.stop()

@@ -42,5 +42,5 @@ class ProcessorSettings:
     transaction_timeout_s: float = 60.0
     metadata_refresh_s: float = 30.0
     """How soon a new partition is seen."""
-    kafka: Mapping[str, str] = field(default_factory=dict)
-    """Further librdkafka properties: security, sockets."""
+    kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further librdkafka properties: security, sockets. May hold secrets."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import structlog
@@ -43,7 +43,7 @@ from streams.tallies import split
 from streams.topics import parts_partition
 from streams.transactions import Message, TransactionDropped, Transactions
 
-GROUP = "sketcher"
+GROUP: Final = "sketcher"
 POLL_MESSAGES = 20_000
 POLL_S = 0.1
 PROBE_S = 1.0

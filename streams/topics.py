@@ -41,6 +41,18 @@ class Topics:
         """What was done with dead letters, compacted: a mark for each that was replayed or dropped."""
         return f"{self.prefix}dead-letters"
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (
+            self.predictions,
+            self.labels,
+            self.parts,
+            self.predictions_dead,
+            self.labels_dead,
+            self.parts_dead,
+            self.dead_letters,
+        )
+
 
 def parts_partition(model: str, n_partitions: int) -> int:
     """Find the partition of `parts` that holds all of a model.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.kafka import TIMEOUT_S, explain, transactional_producer
 from streams.report import Report
+from streams.rights import DENIALS, Who, denied
 from streams.settings import ProcessorSettings
 
 COMMIT_ATTEMPTS = 5
@@ -24,8 +25,10 @@ class TransactionDropped(Exception):
 class Transactions:
     """The transactions of one processor under its stable name."""
 
-    def __init__(self, settings: ProcessorSettings, name: str, report: Report) -> None:
-        self._producer = transactional_producer(settings, name)
+    def __init__(self, settings: ProcessorSettings, name: Who, report: Report) -> None:
+        self._settings, self._name = settings, name
+        self._failed: KafkaError | None = None
+        self._producer = transactional_producer(settings, name, self._on_failure)
         self._report = report
 
     def start(self) -> None:
@@ -37,7 +40,7 @@ class Transactions:
         try:
             self._producer.init_transactions(TIMEOUT_S * 2)
         except KafkaException as error:
-            raise explain(error, "start transactions") from error
+            raise denied(self._settings, self._name, error, "start transactions") from error
 
     def commit(self, messages: Iterable[Message], offsets: list[TopicPartition], metadata: Any) -> None:
         """Write messages and the consumer group's offsets together.
@@ -49,8 +52,10 @@ class Transactions:
 
         Raises:
             TransactionDropped: nothing was committed.
-            ProcessorError: another processor took this one's name, or the transaction cannot be ended.
+            ProcessorError: another processor took this one's name, a right is missing, or the transaction cannot be
+                ended.
         """
+        self._failed = None
         try:
             self._producer.begin_transaction()
             for topic, message in messages:
@@ -60,6 +65,9 @@ class Transactions:
         except KafkaException as error:
             self._abort(error)
             raise TransactionDropped(error.args[0].str()) from error
+
+    def _on_failure(self, error: KafkaError, _message: Any) -> None:
+        self._failed = self._failed or error
 
     def _send(self, topic: str, message: dict[str, Any]) -> None:
         while True:
@@ -87,3 +95,7 @@ class Transactions:
             self._producer.abort_transaction(TIMEOUT_S)
         except KafkaException as failed:
             raise explain(failed, "abort a transaction") from failed
+        cause = self._failed or error.args[0]
+        if cause.code() in DENIALS:
+            # Nobody would ever commit it: reading the same again and again is no way on.
+            raise denied(self._settings, self._name, KafkaException(cause), "commit a transaction") from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import clickhouse_connect
 import pytest
@@ -15,6 +13,7 @@ from hypothesis import settings
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from local.processes import PartMissingError
+from tests.support.parts import skip_without
 
 # Quick tests first, so that a slip shows before a broker is started.
 _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
@@ -41,13 +40,6 @@ def _rank(item: pytest.Item) -> tuple[int, bool]:
     return rank, item.get_closest_marker("slow") is not None
 
 
-def _missing(error: PartMissingError) -> NoReturn:
-    """A machine without a part skips, and says so at the end of the run (-ra); in CI that is an error."""
-    if os.environ.get("CI"):
-        raise error
-    pytest.skip(f"NOT TESTED, a part of the local stack is missing: {error}")
-
-
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """Apache Kafka, started once per run."""
@@ -55,7 +47,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     try:
         kafka.start()
     except PartMissingError as error:
-        _missing(error)
+        skip_without(error)
     yield kafka
     kafka.stop()
 
@@ -67,7 +59,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse
     try:
         clickhouse.start()
     except PartMissingError as error:
-        _missing(error)
+        skip_without(error)
     yield clickhouse
     clickhouse.stop()
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import clickhouse_connect
@@ -58,6 +59,8 @@ class Address:
     username: str = "default"
     password: str = field(default="", repr=False)
     secure: bool = False
+    ca_file: str = ""
+    """The authorities that the server's certificate is verified by, in PEM; empty for the system's."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -226,7 +229,7 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
             port=address.port,
             username=address.username,
             password=address.password,
-            interface="https" if address.secure else "http",
+            **tls_options(address),
             # The status line of an answer then tells of errors that come up half-way.
             settings={"wait_end_of_query": 1},
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -242,6 +245,19 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
         raise translate(error, "open a connection", str(address)) from error
     driver.http_retries = 0
     return select_database(Client(driver, str(address)), database, create=create)
+
+
+def tls_options(address: Address) -> dict[str, Any]:
+    """What clickhouse-connect is told of HTTPS.
+
+    Raises:
+        WarehouseError: the file of authorities is not there.
+    """
+    if not address.secure:
+        return {"interface": "http"}
+    if address.ca_file and not Path(address.ca_file).is_file():
+        raise WarehouseError(f"There is no file {address.ca_file}: correct clickhouse.ca_file.")
+    return {"interface": "https", "verify": True, "ca_cert": address.ca_file or None}
 
 
 def select_database(client: Client, database: str, *, create: bool) -> Client:

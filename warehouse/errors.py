@@ -45,6 +45,14 @@ ADVICE: dict[int, str] = {
 """What to do about the error codes that a person can mend."""
 
 
+_DISTRUST: dict[str, str] = {
+    "CERTIFICATE_VERIFY_FAILED": "Set clickhouse.ca_file to the authority of its certificate, and clickhouse.host to a "
+    "name that this is for",
+    "WRONG_VERSION_NUMBER": "It speaks no TLS there: correct clickhouse.port, or set clickhouse.secure to false",
+}
+"""What waiting does not mend about TLS, by words of the error."""
+
+
 class WarehouseError(Exception):
     """ClickHouse refused for a reason that does not pass by itself.
 
@@ -83,6 +91,11 @@ def translate(error: exceptions.ClickHouseError, action: str, where: str) -> War
             f"ClickHouse at {where} could not {action} now: {BUSY_CODES[code]} (code {code}: {text}). "
             "It may be tried again as it is; if it stays so, look at the server's log.",
             code,
+        )
+    distrust = next((advice for words, advice in _DISTRUST.items() if words in text), None)
+    if code is None and distrust is not None:
+        return WarehouseError(
+            f"ClickHouse at {where} could not be trusted to {action}: {text.rstrip('.')}. {distrust}."
         )
     if code is None and _is_transport(error):
         return WarehouseBusy(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from cli.errors import EXIT_CHANGES, ApplyError
 from cli.options import ConfigOption
+from cli.shown import Text
 
 if TYPE_CHECKING:
     from barograph.contract import Contract
@@ -45,19 +45,33 @@ def plan_command(
     baseline: Annotated[list[Path] | None, _BASELINE] = None,
     effective: Annotated[str | None, _EFFECTIVE] = None,
     overwrite_grafana: Annotated[bool, _OVERWRITE] = False,
+    acls: Annotated[
+        bool,
+        typer.Option("--acls", help="Print the least rights in Kafka as commands of kafka-acls.sh, and nothing else."),
+    ] = False,
+    roles: Annotated[
+        bool,
+        typer.Option("--roles", help="Print the least roles in ClickHouse as SQL, and nothing else."),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show what `apply` would change, and change nothing.
 
     Exits with 0 where there is nothing to do and with 3 where `apply` would change something, or Grafana was edited.
+    With `--acls` or `--roles` neither Kafka nor ClickHouse is asked: what they are to be told is printed.
 
     Examples:
         barograph plan contracts/flight-delay.yaml
         barograph plan contracts/*.yaml --config production.toml
+        barograph plan --acls contracts/*.yaml > grant.sh
+        barograph plan --roles > roles.sql
     """
     from cli.apply.plan import plan_all
     from cli.settings import load_settings
 
+    if acls or roles:
+        _print_access(contracts or [], config, acls=acls, roles=roles)
+        return
     pairs, baselines = _read(contracts or [], baseline)
     settings = load_settings(config)
     plan = plan_all(
@@ -74,6 +88,24 @@ def plan_command(
     else:
         _print(["Nothing was changed. `barograph apply` with the same arguments does it."])
     raise typer.Exit(EXIT_CHANGES)
+
+
+def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
+    """Print the commands or the SQL, for a file or a pipe: as they are, neither coloured nor wrapped."""
+    from cli.access.acls import acl_lines, grants
+    from cli.access.roles import role_lines
+    from cli.apply.files import read_contracts
+    from cli.settings import load_settings
+
+    if acls and roles:
+        raise ApplyError("--acls prints shell commands and --roles SQL: ask for one at a time.")
+    settings = load_settings(config, needs=())
+    found = [contract for contract, _ in read_contracts(contracts)]
+    if acls:
+        lines = acl_lines(grants(settings.topics, found), settings.bootstrap_servers)
+    else:
+        lines = role_lines(settings.warehouse.database)
+    print("\n".join(lines))
 
 
 def apply_command(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from barograph.events import MAX_MESSAGE_BYTES
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -20,7 +19,7 @@ from confluent_kafka.admin import (
 
 from cli.errors import ApplyError
 from cli.settings import Settings
-from streams.kafka import explain
+from streams.kafka import Admin, explain
 
 TIMEOUT_S = 30.0
 REACH_S = 5.0
@@ -107,17 +106,17 @@ class TopicAdmin:
     def __init__(self, settings: Settings) -> None:
         self._where = settings.bootstrap_servers
         # The library's own log would say the same beside the sentence.
-        self._admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, **settings.kafka})
+        self._admin = Admin(settings.bootstrap_servers, settings.kafka)
 
     def read(self, names: Sequence[str]) -> dict[str, TopicState]:
         """Read those of the topics that exist."""
         try:
-            known = self._admin.list_topics(timeout=REACH_S).topics
+            known = self._admin.client.list_topics(timeout=REACH_S).topics
             present = [name for name in names if name in known]
             described = {name: self._describe(name) for name in present}
             configs = self._configs(present)
         except KafkaException as error:
-            raise explain(error, f"answer at {self._where}") from error
+            raise self._admin.explain(error, f"answer at {self._where}") from error
         return {name: TopicState(*described[name], configs[name]) for name in present}
 
     def create(self, spec: TopicSpec) -> None:
@@ -125,18 +124,20 @@ class TopicAdmin:
         new = NewTopic(
             spec.name, num_partitions=spec.partitions, replication_factor=-1, config={**spec.fixed, **spec.initial}
         )
+        action = f"create topic {spec.name}"
         try:
-            self._admin.create_topics([new], request_timeout=TIMEOUT_S)[spec.name].result()
+            self._admin.result(self._admin.client.create_topics([new], request_timeout=TIMEOUT_S)[spec.name], action)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise explain(error, f"create topic {spec.name}") from error
+                raise explain(error, action) from error
 
     def grow(self, name: str, partitions: int) -> None:
         """Add partitions up to a number."""
+        action, wanted = f"add partitions to topic {name}", [NewPartitions(name, partitions)]
         try:
-            self._admin.create_partitions([NewPartitions(name, partitions)], request_timeout=TIMEOUT_S)[name].result()
+            self._admin.result(self._admin.client.create_partitions(wanted, request_timeout=TIMEOUT_S)[name], action)
         except KafkaException as error:
-            raise explain(error, f"add partitions to topic {name}") from error
+            raise explain(error, action) from error
 
     def configure(self, name: str, values: Mapping[str, str]) -> None:
         """Set settings of a topic; the others stay."""
@@ -144,10 +145,12 @@ class TopicAdmin:
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        action = f"change the settings of topic {name}"
         try:
-            self._admin.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource].result()
+            asked = self._admin.client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S)[resource]
+            self._admin.result(asked, action)
         except KafkaException as error:
-            raise explain(error, f"change the settings of topic {name}") from error
+            raise explain(error, action) from error
 
     def wait(self, specs: Sequence[TopicSpec]) -> dict[str, TopicState]:
         """Read the topics when every broker's metadata may still be on its way.
@@ -169,16 +172,20 @@ class TopicAdmin:
             time.sleep(0.05)
 
     def _describe(self, name: str) -> tuple[str, int]:
-        found = self._admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result()
+        asked = self._admin.client.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name]
+        found = self._admin.result(asked, f"describe topic {name}")
         return str(found.topic_id), len(found.partitions)
 
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         if not names:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answers = self._admin.describe_configs(resources, request_timeout=TIMEOUT_S)
+        answers = self._admin.client.describe_configs(resources, request_timeout=TIMEOUT_S)
         return {
-            resource.name: {key: str(entry.value) for key, entry in answer.result().items()}
+            resource.name: {
+                key: str(entry.value)
+                for key, entry in self._admin.result(answer, f"tell the settings of topic {resource.name}").items()
+            }
             for resource, answer in answers.items()
         }
 

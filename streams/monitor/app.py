@@ -15,13 +15,16 @@ from typing import Any
 
 import faust
 import structlog
+from faust import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from mode.supervisors import CrashingSupervisor
 
+from streams.monitor.security import Security
 from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
 from streams.settings import ProcessorSettings
 
 GROUP = "monitor"
+PLAIN = Security()
 log = structlog.get_logger()
 
 
@@ -54,11 +57,24 @@ class CommittedOnlyTransport(Transport):  # type: ignore[misc]
     Consumer = CommittedOnlyConsumer
 
 
-def make_app(settings: ProcessorSettings, worker: Worker) -> Any:
+def credentials(security: Security) -> Any:
+    """What Faust is given to speak to Kafka so; None without TLS and SASL."""
+    if security.mechanism:
+        return SASLCredentials(
+            username=security.username,
+            password=security.password,
+            mechanism=security.mechanism,
+            ssl_context=security.tls,
+        )
+    return None if security.tls is None else SSLCredentials(security.tls)
+
+
+def make_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAIN) -> Any:
     """Build the Faust app of a monitor."""
     app = faust.App(
         f"{settings.topics.prefix}{GROUP}",
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=credentials(security),
         datadir=tempfile.mkdtemp(prefix="barograph-monitor-"),
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
@@ -127,9 +143,9 @@ def make_app(settings: ProcessorSettings, worker: Worker) -> Any:
     return app
 
 
-def run_app(settings: ProcessorSettings, worker: Worker) -> int:
+def run_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAIN) -> int:
     """Run until SIGTERM, SIGINT or an error; return the exit code (0 asked to, 1 otherwise)."""
-    app = make_app(settings, worker)
+    app = make_app(settings, worker, security)
     try:
         process = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
         process.spinner = None  # It would write terminal codes into the log.

@@ -122,6 +122,8 @@ class Pipeline:
             "host": self.address.host,
             "port": self.address.port,
             "database": self.address.database,
+            "username": self.address.username,
+            "password": self.address.password,
             "prefix": self.prefix,
             "clock": self.clock,
             "flush_s": 0.5,

@@ -13,7 +13,8 @@ from warehouse.client import Address
 
 def main() -> int:
     kind, told = sys.argv[1], json.loads(sys.argv[2])
-    address = Address(told.pop("host"), told.pop("port"), told.pop("database"))
+    who = told.pop("username"), told.pop("password")
+    address = Address(told.pop("host"), told.pop("port"), told.pop("database"), *who)
     topics = Topics(told.pop("prefix"))
     settings = ProcessorSettings(warehouse=address, topics=topics, **told)
     return int(getattr(run, f"run_{kind}")(settings))

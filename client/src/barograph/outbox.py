@@ -40,6 +40,8 @@ MAX_VIOLATIONS = 1_000
 METADATA_AGE_S = 300.0
 """When a topic's partitions are counted again; as often as librdkafka does."""
 _NOT_KNOWN_YET = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
+_REFUSALS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+"""Neither passes by waiting: a password or a certificate is not taken."""
 _TIMEOUT_MS = {"drop": 300_000, "wait": 120_000}
 """How long an event is retried: serving rides out a broker's restart, a batch job would rather know."""
 
@@ -104,6 +106,7 @@ class Outbox:
         self._first_failure = ""
         self._detail: dict[str, str] = {}
         self._fatal = False
+        self._refusal = ""
         self._outages = 0
         self._logged: dict[str, tuple[float, int]] = {}
         self._partitions: dict[str, tuple[int, float]] = {}
@@ -240,6 +243,8 @@ class Outbox:
     def _on_error(self, error: KafkaError) -> None:
         with self._lock:
             self._detail["kafka"] = error.str()
+            if error.code() in _REFUSALS:
+                self._refusal = error.str()
             self._fatal = self._fatal or error.fatal()
             self._outages += error.code() == KafkaError._ALL_BROKERS_DOWN
 
@@ -287,6 +292,12 @@ class Outbox:
             try:
                 found = self._producer().list_topics(topic, timeout=max(TOPIC_AGAIN_S, left_s)).topics[topic]
             except KafkaException as error:
+                self.poll()
+                if self._refusal:
+                    raise PublishError(
+                        f"the broker at {servers} and this publisher do not let each other in ({self._refusal}); check "
+                        "sasl.username, sasl.password, ssl.ca.location and the like in kafka"
+                    ) from error
                 raise PublishError(
                     f"no broker answers at {servers} within {timeout_s:g} s ({error.args[0].str()}); start Kafka or "
                     "correct bootstrap_servers"

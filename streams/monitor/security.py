@@ -1,0 +1,174 @@
+"""Kafka's security settings for the monitor's consumer, which is aiokafka's and does not know librdkafka's properties.
+
+One set of settings (`kafka.security.protocol`, `kafka.sasl.…`, `kafka.ssl.…`) holds for every client of a process.
+Here they become what Python's TLS and Faust's credentials need. What cannot be carried over is refused with a
+sentence: a consumer that is less protected than the settings say would be worse than none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NoReturn, TypeVar
+
+from streams.process import ProcessorError
+
+Word = TypeVar("Word", bound=str)
+Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
+
+PROTOCOLS: tuple[Protocol, ...] = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
+MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+_SASL = frozenset({"sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"})
+_SSL = frozenset(
+    {
+        "ssl.ca.location",
+        "ssl.ca.pem",
+        "ssl.certificate.location",
+        "ssl.certificate.pem",
+        "ssl.key.location",
+        "ssl.key.pem",
+        "ssl.key.password",
+        "ssl.cipher.suites",
+        "ssl.crl.location",
+        "ssl.endpoint.identification.algorithm",
+    }
+)
+_VERIFICATION = "enable.ssl.certificate.verification"
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How the monitor's consumer speaks to Kafka."""
+
+    protocol: Protocol = "plaintext"
+    mechanism: str = ""
+    """Of SASL; empty where the protocol has none."""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    tls: ssl.SSLContext | None = None
+    """None where the protocol has no TLS."""
+
+
+def security_of(kafka: Mapping[str, str]) -> Security:
+    """Read librdkafka's security properties; others, such as sockets, are passed over.
+
+    Raises:
+        ProcessorError: a property has no equivalent here, a value does not fit, a file cannot be read, or the
+            properties do not fit together.
+    """
+    protocol = _one_of("security.protocol", kafka.get("security.protocol", "plaintext").lower(), PROTOCOLS)
+    if protocol in ("ssl", "sasl_ssl"):
+        _check_known(kafka, "ssl.", _SSL)
+    if protocol.startswith("sasl"):
+        _check_known(kafka, "sasl.", _SASL)
+    tls = _tls(kafka) if protocol in ("ssl", "sasl_ssl") else None
+    if not protocol.startswith("sasl"):
+        return Security(protocol, tls=tls)
+    mechanism = kafka.get("sasl.mechanism") or kafka.get("sasl.mechanisms") or "GSSAPI"
+    if mechanism not in MECHANISMS:
+        _refuse(f"sasl.mechanism is {mechanism}", f"Write one of {', '.join(MECHANISMS)}, or use mTLS (ssl)")
+    missing = [name for name in ("sasl.username", "sasl.password") if not kafka.get(name)]
+    if missing:
+        _refuse(f"security.protocol is {protocol}, and {' and '.join(missing)} is not set", "Set it")
+    return Security(protocol, mechanism, kafka["sasl.username"], kafka["sasl.password"], tls)
+
+
+def _check_known(kafka: Mapping[str, str], group: str, known: frozenset[str]) -> None:
+    unknown = sorted(name for name in kafka if name.startswith(group) and name not in known)
+    if unknown:
+        _refuse(
+            f"it has no equivalent of {', '.join(unknown)}",
+            f"Leave it out for the monitor; of {group}… it knows {', '.join(sorted(known))}",
+        )
+
+
+def _tls(kafka: Mapping[str, str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _trust(context, kafka)
+    _identify(context, kafka)
+    if kafka.get("ssl.cipher.suites"):
+        with _explained("ssl.cipher.suites"):
+            context.set_ciphers(kafka["ssl.cipher.suites"])
+    if kafka.get("ssl.crl.location"):
+        with _explained("ssl.crl.location"):
+            context.load_verify_locations(cafile=kafka["ssl.crl.location"])
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+def _trust(context: ssl.SSLContext, kafka: Mapping[str, str]) -> None:
+    """Whom to believe that they are the broker."""
+    name = "ssl.endpoint.identification.algorithm"
+    context.check_hostname = _one_of(name, kafka.get(name, "https").lower(), ("https", "none")) == "https"
+    if _one_of(_VERIFICATION, kafka.get(_VERIFICATION, "true").lower(), ("true", "false")) == "false":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return
+    place, pem = kafka.get("ssl.ca.location"), kafka.get("ssl.ca.pem")
+    if pem:
+        with _explained("ssl.ca.pem"):
+            context.load_verify_locations(cadata=pem)
+    elif place and place != "probe":
+        with _explained("ssl.ca.location"):
+            if os.path.isdir(place):
+                context.load_verify_locations(capath=place)
+            else:
+                context.load_verify_locations(cafile=place)
+    else:
+        context.load_default_certs()
+
+
+def _identify(context: ssl.SSLContext, kafka: Mapping[str, str]) -> None:
+    """Show a certificate of our own, where there is one."""
+    given = [name for name in ("ssl.certificate.location", "ssl.certificate.pem") if kafka.get(name)]
+    keys = [name for name in ("ssl.key.location", "ssl.key.pem") if kafka.get(name)]
+    if not given and not keys:
+        return
+    if not given:
+        _refuse(f"{keys[0]} is set without a certificate", "Set ssl.certificate.location too")
+    with (
+        _explained(" and ".join((given[0], *keys[:1]))),
+        _file(kafka, "ssl.certificate") as certificate,
+        _file(kafka, "ssl.key") as key,
+    ):
+        # Never a prompt: without a password an encrypted key is an error.
+        context.load_cert_chain(certificate, key or None, password=kafka.get("ssl.key.password", ""))
+
+
+@contextlib.contextmanager
+def _file(kafka: Mapping[str, str], name: str) -> Iterator[str]:
+    """The path of a certificate or key, of a file that only we can read while it is given as text; empty for none."""
+    text = kafka.get(f"{name}.pem")
+    if not text:
+        yield kafka.get(f"{name}.location", "")
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="barograph-", suffix=".pem") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        # ssl.SSLError is an OSError; neither says which property was meant, and none shows a key.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        _refuse(f"{name} cannot be used ({reason})", "Correct it")
+
+
+def _one_of(name: str, value: str, words: tuple[Word, ...]) -> Word:
+    for word in words:
+        if word == value:
+            return word
+    _refuse(f"{name} is {value!r}", f"Write one of {', '.join(words)}")
+
+
+def _refuse(reason: str, advice: str) -> NoReturn:
+    raise ProcessorError(f"The monitor's consumer cannot take Kafka's settings as they are: {reason}. {advice}.")

@@ -1,0 +1,136 @@
+"""HTTPS to ClickHouse by settings: a door that speaks TLS stands before the local engine, which has none of its own."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from local.clickhouse import LocalClickHouse
+from tests.support.secure_kafka import Certificates, require_openssl
+from warehouse.client import Address, WarehouseError, connect
+
+PASSWORD = "p4ss word"
+
+
+@dataclass
+class Door:
+    """Where it listens, and the authority of its certificate."""
+
+    port: int
+    ca: Path
+    users: set[str] = field(default_factory=set)
+    """Name and password of each request."""
+
+
+@pytest.fixture(scope="module")
+def door(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    require_openssl()
+    certificates = Certificates(tmp_path_factory.mktemp("https"))
+    made = Door(0, certificates.ca)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._pass_on()
+
+        def do_POST(self) -> None:
+            self._pass_on()
+
+        def _pass_on(self) -> None:
+            told = self.headers.get("Authorization", "").removeprefix("Basic ")
+            made.users.add(base64.b64decode(told).decode())
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() not in ("host", "authorization")
+            }
+            behind = http.client.HTTPConnection(engine.host, engine.port, timeout=30)
+            behind.request(self.command, self.path, body, headers)
+            answer = behind.getresponse()
+            data = answer.read()
+            behind.close()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("server", "date"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    certificate, key = certificates.issue("clickhouse")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    made.port = server.server_port
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def address(door: Door, database: str, **changes: object) -> Address:
+    told: dict[str, object] = {"secure": True, "ca_file": str(door.ca), "username": "ana", "password": PASSWORD}
+    return Address("127.0.0.1", door.port, database, **{**told, **changes})  # type: ignore[arg-type]
+
+
+def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(door: Door, database: str) -> None:
+    with connect(address(door, database)) as client:
+        assert client.rows("SELECT 1") == [(1,)]
+    assert door.users == {f"ana:{PASSWORD}"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"ca_file": ""}, "Set clickhouse.ca_file to the authority of its certificate"),
+        ({"ca_file": "/nowhere/ca.pem"}, "clickhouse.ca_file"),
+    ],
+)
+def test_a_server_that_is_not_trusted_is_told_nothing(
+    door: Door, database: str, changes: dict[str, object], advice: str
+) -> None:
+    door.users.clear()
+    with pytest.raises(WarehouseError) as refused:
+        connect(address(door, database, **changes))
+    assert advice in str(refused.value)
+    assert PASSWORD not in str(refused.value)
+    assert not door.users, "no password went out"
+
+
+def test_https_to_a_port_without_it_is_no_busy_server(door: Door, engine: LocalClickHouse, database: str) -> None:
+    with pytest.raises(WarehouseError, match="speaks no TLS there"):
+        connect(Address(engine.host, engine.port, database, secure=True, ca_file=str(door.ca)))
+
+
+def test_commands_take_it_from_the_settings(
+    door: Door,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = tmp_path / "barograph.toml"
+    told.write_text(
+        f'[clickhouse]\nhost = "127.0.0.1"\nport = {door.port}\ndatabase = "{database}"\nsecure = true\n'
+        f'ca_file = "{door.ca}"\nusername = "ana"\n'
+    )
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", PASSWORD)
+    with pytest.raises(SystemExit) as ended:
+        main(["query", "SELECT 40 + 2 AS answer", "--config", str(told)])
+    assert ended.value.code == 0
+    assert "42" in capsys.readouterr().out

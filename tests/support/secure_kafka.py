@@ -1,0 +1,210 @@
+"""A Kafka that lets nobody in without a password or certificate, nor do anything that no list allows.
+
+Clients come in through two listeners, SASL_SSL with SCRAM and SSL with certificates. The broker's own listener, on
+which nobody is asked, is the test's: its user is the superuser.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from cli.access.acls import Grant, acl_lines
+from local.kafka import LocalKafka
+from streams.rights import Right
+from tests.support.pipeline import wait_for
+
+SASL, MTLS = "SECURE", "MTLS"
+ITERATIONS = 4096
+_JAAS = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+_TYPES = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional-id": ResourceType.TRANSACTIONAL_ID,
+}
+
+
+class Certificates:
+    """An authority of a test's own and what it signs, elliptic curves for speed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ca = folder / "ca.pem"
+        self._openssl("-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=authority")
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """A certificate for a name, on loopback, and its key."""
+        certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        if not certificate.exists():
+            self._openssl(
+                *("-CA", self.ca, "-CAkey", self._folder / "ca.key", "-keyout", key, "-out", certificate),
+                *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+                *("-addext", "basicConstraints=critical,CA:FALSE"),
+            )
+        return certificate, key
+
+    def _openssl(self, *words: object) -> None:
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        command = ["openssl", "req", "-x509", *curve, "-days", "2", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def require_openssl() -> None:
+    """Skip, or in CI fail, where certificates cannot be made."""
+    if shutil.which("openssl"):
+        return
+    assert not os.environ.get("CI"), "openssl is missing"
+    pytest.skip("NOT TESTED: openssl is missing")
+
+
+@dataclass(frozen=True)
+class SecureKafka:
+    """The broker and its authority."""
+
+    broker: LocalKafka
+    certificates: Certificates
+
+    @property
+    def admin(self) -> AdminClient:
+        """The superuser's."""
+        return AdminClient({"bootstrap.servers": self.broker.bootstrap_servers})
+
+    @property
+    def sasl_servers(self) -> str:
+        return self.broker.servers_of(SASL)
+
+    @property
+    def mtls_servers(self) -> str:
+        return self.broker.servers_of(MTLS)
+
+    def add_user(self, name: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
+        """Make a user with a password; return the settings by which it comes in."""
+        password = f"secret-of-{name}"
+        info = ScramCredentialInfo(getattr(ScramMechanism, mechanism.replace("-", "_")), ITERATIONS)
+        change = UserScramCredentialUpsertion(name, info, password.encode())
+        admin = self.admin
+        for future in admin.alter_user_scram_credentials([change]).values():
+            future.result(30)
+        return {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": mechanism,
+            "sasl.username": name,
+            "sasl.password": password,
+            "ssl.ca.location": str(self.certificates.ca),
+        }
+
+    def certified(self, name: str) -> dict[str, str]:
+        """The settings by which a user comes in with a certificate."""
+        certificate, key = self.certificates.issue(name)
+        return {
+            "security.protocol": "SSL",
+            "ssl.ca.location": str(self.certificates.ca),
+            "ssl.certificate.location": str(certificate),
+            "ssl.key.location": str(key),
+        }
+
+    def grant(self, found: Iterable[Grant]) -> None:
+        """Do what the printed commands do."""
+        self._add([binding for line in acl_lines(list(found), "") for binding in bindings_of(line)])
+
+    def grant_rights(self, user: str, rights: Iterable[Right]) -> None:
+        self.grant([Grant(user, "a test's", tuple(rights))])
+
+    def _add(self, bindings: list[AclBinding]) -> None:
+        admin = self.admin
+        for future in admin.create_acls(bindings).values():
+            future.result(30)
+        # The controller has them then; the broker hears of them a moment later.
+        for user in {binding.principal.removeprefix("User:") for binding in bindings}:
+            mine = [binding for binding in bindings if binding.principal == f"User:{user}"]
+            self._wait(user, {(acl.restype.name, acl.name, acl.operation.name) for acl in mine})
+
+    def _wait(self, user: str, wanted: set[tuple[str, str, str]]) -> None:
+        wait_for(lambda: wanted <= self.listed(user), f"the rights of {user}", 30)
+
+    def listed(self, user: str) -> set[tuple[str, str, str]]:
+        """Kind of resource, name and operation of everything that a user is allowed."""
+        wanted = AclBindingFilter(
+            ResourceType.ANY,
+            None,
+            ResourcePatternType.ANY,
+            f"User:{user}",
+            None,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        admin = self.admin
+        return {(acl.restype.name, acl.name, acl.operation.name) for acl in admin.describe_acls(wanted).result(30)}
+
+
+def bindings_of(command: str) -> list[AclBinding]:
+    """What one printed command of kafka-acls.sh adds; nothing for a comment."""
+    words = shlex.split(command, comments=True)
+    if not words:
+        return []
+    assert words[0] == "kafka-acls.sh"
+    assert "--add" in words
+    given: dict[str, list[str]] = {}
+    i = 1
+    while i < len(words):
+        if words[i] == "--add":
+            i += 1
+            continue
+        given.setdefault(words[i].removeprefix("--"), []).append(words[i + 1])
+        i += 2
+    (user,) = given["allow-principal"]
+    pattern = ResourcePatternType[given.get("resource-pattern-type", ["literal"])[0].upper()]
+    return [
+        AclBinding(_TYPES[kind], name, pattern, user, "*", _operation(operation), AclPermissionType.ALLOW)
+        for kind in _TYPES
+        for name in given.get(kind, [])
+        for operation in given["operation"]
+    ]
+
+
+def _operation(name: str) -> AclOperation:
+    """`AlterConfigs` → ALTER_CONFIGS."""
+    return AclOperation["".join(f"_{char}" if char.isupper() else char for char in name).lstrip("_").upper()]
+
+
+def make_secure_kafka(folder: Path) -> SecureKafka:
+    """Describe the broker, with its certificates; it is not started."""
+    certificates = Certificates(folder)
+    certificate, key = certificates.issue("broker")
+    store = folder / "broker-store.pem"
+    store.write_text(key.read_text() + certificate.read_text())
+    mechanisms = ("SCRAM-SHA-512", "SCRAM-SHA-256")
+    properties = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "sasl.enabled.mechanisms": ",".join(mechanisms),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(store),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(certificates.ca),
+        f"listener.name.{MTLS.lower()}.ssl.client.auth": "required",
+        f"listener.name.{MTLS.lower()}.ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",
+        **{f"listener.name.{SASL.lower()}.{name.lower()}.sasl.jaas.config": _JAAS for name in mechanisms},
+    }
+    broker = LocalKafka(folder / "kafka", port=0, properties=properties, listeners={SASL: "SASL_SSL", MTLS: "SSL"})
+    return SecureKafka(broker, certificates)

@@ -1,0 +1,95 @@
+"""The rights that are printed: least, complete, and safe to paste into a shell."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from barograph.contract import Contract, Label
+from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
+
+from cli.access.__main__ import PAGE
+from cli.access.acls import acl_lines, grants
+from cli.access.page import PageError, rendered
+from cli.main import main
+from streams.rights import rights_of
+from streams.topics import Topics
+from tests.support.secure_kafka import bindings_of
+
+ODD = 'it\'s "a" $(touch stolen) `touch stolen` ; #&|<>*\\ ü'
+
+
+def test_every_right_is_in_one_command_of_its_user() -> None:
+    for grant in grants(Topics("t-")):
+        bindings = [binding for line in acl_lines([grant], "kafka:9092") for binding in bindings_of(line)]
+        found = {(b.restype.name, b.name, b.resource_pattern_type.name, b.operation.name) for b in bindings}
+        assert len(bindings) == len(found) == len(grant.rights)
+        assert {b.principal for b in bindings} == {f"User:{grant.user}"}
+
+
+def test_nobody_may_do_anything_to_the_cluster_or_to_names_that_are_not_ours() -> None:
+    for line in acl_lines(grants(Topics("t-")), ""):
+        for binding in bindings_of(line):
+            assert binding.restype in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
+            assert binding.name.startswith("t-")
+            assert binding.operation not in (AclOperation.ALL, AclOperation.DELETE)
+            if binding.resource_pattern_type == ResourcePatternType.PREFIXED:
+                assert binding.restype == ResourceType.TRANSACTIONAL_ID
+
+
+def test_processors_write_to_no_source_and_publishers_read_nothing() -> None:
+    topics = Topics()
+    for who in ("sketcher", "recorder", "monitor"):
+        written = {right.name for right in rights_of(who, topics) if right.operation == "Write"}
+        assert not written & {topics.predictions, topics.labels}
+    assert {right.operation for right in rights_of("publisher", topics)} == {"Write"}
+
+
+def test_each_model_has_a_publisher_that_writes_labels_only_where_there_are_any() -> None:
+    scored = Contract(model="scored", label=Label(type="bool"))
+    plain = Contract(model="plain")
+    found = {grant.user: [right.name for right in grant.rights] for grant in grants(Topics(), [scored, plain])}
+    assert found["barograph-publisher-scored"] == ["predictions", "labels"]
+    assert found["barograph-publisher-plain"] == ["predictions"]
+    assert "barograph-publisher" not in found
+
+
+def test_odd_names_are_one_word_of_a_shell(tmp_path: Path) -> None:
+    lines = acl_lines(grants(Topics(), [Contract(model=ODD)]), "kafka:9092")
+    (line,) = (line for line in lines if "publisher" in line and not line.startswith("#"))
+    assert f"User:barograph-publisher-{ODD}" in shlex.split(line)
+    shell = ["bash", "-c", "kafka-acls.sh() { printf '%s\\n' \"$@\"; }\n" + "\n".join(lines)]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"User:barograph-publisher-{ODD}" in done.stdout.splitlines()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_prints_them_without_asking_anybody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAROGRAPH_TOPIC_PREFIX", "eu.")
+    monkeypatch.setenv("BAROGRAPH_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "--acls"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--bootstrap-server 127.0.0.1:1 " in shown
+    assert "--operation Read --topic eu.predictions" in shown
+    assert "--resource-pattern-type prefixed --transactional-id eu.sketcher-" in shown
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "--roles"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "GRANT INSERT ON barograph.predictions TO barograph_recorder;" in shown
+    assert "GRANT SELECT ON barograph.* TO grafana;" in shown
+
+
+def test_the_page_has_the_tables_of_the_code() -> None:
+    page = PAGE.read_text("utf-8")
+    assert rendered(page) == page
+    with pytest.raises(PageError, match="lacks the line"):
+        rendered(page.replace("<!-- end of rights in Kafka -->", ""))
+    assert rendered(page.replace("`parts`", "`other`", 1)) == page

@@ -1,0 +1,127 @@
+"""Kafka's security settings become what the monitor's consumer understands, or are refused with a sentence."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from faust import SASLCredentials, SSLCredentials
+
+from streams.monitor.app import credentials
+from streams.monitor.security import Security, security_of
+from streams.process import ProcessorError
+from tests.support.secure_kafka import Certificates, require_openssl
+
+SCRAM = {
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "SCRAM-SHA-512",
+    "sasl.username": "monitor",
+    "sasl.password": "top-secret",
+}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    require_openssl()
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+def test_nothing_is_asked_for_where_nothing_is_set() -> None:
+    assert security_of({}) == Security()
+    assert security_of({"socket.timeout.ms": "5"}) == Security()
+    assert credentials(Security()) is None
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
+@pytest.mark.parametrize("name", ["sasl.mechanism", "sasl.mechanisms"])
+def test_passwords_are_carried_over(mechanism: str, name: str, certificates: Certificates) -> None:
+    told = {key: value for key, value in SCRAM.items() if key != "sasl.mechanism"}
+    security = security_of({**told, name: mechanism, "ssl.ca.location": str(certificates.ca)})
+    assert (security.protocol, security.mechanism) == ("sasl_ssl", mechanism)
+    found = credentials(security)
+    assert isinstance(found, SASLCredentials)
+    assert (found.username, found.password) == ("monitor", "top-secret")
+    assert (found.mechanism.value, found.protocol.value) == (mechanism, "SASL_SSL")
+    assert found.ssl_context is security.tls
+
+
+def test_passwords_without_encryption_stay_without() -> None:
+    security = security_of(SCRAM | {"security.protocol": "sasl_plaintext"})
+    assert security.tls is None
+    assert credentials(security).protocol.value == "SASL_PLAINTEXT"
+
+
+def test_the_broker_is_verified_and_its_name_too(certificates: Certificates) -> None:
+    tls = security_of({"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}).tls
+    assert tls is not None
+    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert [each["subject"] for each in tls.get_ca_certs()] == [((("commonName", "authority"),),)]
+    assert isinstance(credentials(Security("ssl", tls=tls)), SSLCredentials)
+
+
+def test_what_is_switched_off_is_off_and_no_more(certificates: Certificates) -> None:
+    told = {"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}
+    named = security_of(told | {"ssl.endpoint.identification.algorithm": "none"}).tls
+    assert named is not None
+    assert (named.verify_mode, named.check_hostname) == (ssl.CERT_REQUIRED, False)
+    trusting = security_of(told | {"enable.ssl.certificate.verification": "false"}).tls
+    assert trusting is not None
+    assert trusting.verify_mode == ssl.CERT_NONE
+
+
+def test_certificates_come_from_files_or_as_text(certificates: Certificates, tmp_path: Path) -> None:
+    certificate, key = certificates.issue("monitor")
+    told = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
+    by_file = security_of(told | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})
+    by_text = security_of(told | {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()})
+    assert by_file.tls is not None
+    assert by_text.tls is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"security.protocol": "sals_ssl"}, r"security.protocol is 'sals_ssl'. Write one of plaintext, ssl"),
+        ({"sasl.mechanism": "GSSAPI"}, r"sasl.mechanism is GSSAPI. Write one of SCRAM-SHA-512"),
+        ({"sasl.mechanism": ""}, r"sasl.mechanism is GSSAPI"),
+        ({"sasl.password": ""}, r"sasl_ssl, and sasl.password is not set"),
+        ({"sasl.kerberos.keytab": "/k"}, r"no equivalent of sasl.kerberos.keytab"),
+        ({"ssl.keystore.location": "/k.p12"}, r"no equivalent of ssl.keystore.location"),
+        ({"ssl.ca.location": "/nowhere/ca.pem"}, r"ssl.ca.location cannot be used \(No such file"),
+        ({"ssl.ca.pem": "no certificate"}, r"ssl.ca.pem cannot be used"),
+        ({"ssl.key.location": "/nowhere/key"}, r"ssl.key.location is set without a certificate"),
+        ({"ssl.certificate.location": "/nowhere/c"}, r"ssl.certificate.location cannot be used"),
+        ({"ssl.cipher.suites": "NONE-SUCH"}, r"ssl.cipher.suites cannot be used"),
+        ({"ssl.endpoint.identification.algorithm": "http"}, r"is 'http'. Write one of https, none"),
+        ({"enable.ssl.certificate.verification": "no"}, r"is 'no'. Write one of true, false"),
+    ],
+)
+def test_what_cannot_be_carried_over_is_refused(change: dict[str, str], said: str) -> None:
+    with pytest.raises(ProcessorError, match=said) as caught:
+        security_of(SCRAM | change)
+    assert "top-secret" not in str(caught.value)
+
+
+def test_an_encrypted_key_without_its_password_is_an_error_and_no_prompt(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    import subprocess
+
+    certificate, key = certificates.issue("encrypted")
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:right", "-out", str(locked)]
+    subprocess.run(command, check=True, capture_output=True)
+    told = {
+        "security.protocol": "ssl",
+        "ssl.certificate.location": str(certificate),
+        "ssl.key.location": str(locked),
+    }
+    assert security_of(told | {"ssl.key.password": "right"}).tls is not None
+    for password in ({}, {"ssl.key.password": "wrong"}):
+        with pytest.raises(ProcessorError, match=r"ssl.certificate.location and ssl.key.location cannot be used"):
+            security_of(told | password)
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "top-secret" not in repr(security_of(SCRAM | {"security.protocol": "sasl_plaintext"}))
