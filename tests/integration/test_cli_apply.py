@@ -68,7 +68,7 @@ def other_baseline(source: str = "retrained") -> Baseline:
 def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Settings) -> None:
     done = apply(settings, CONTRACT, BASELINE)
     assert done.database == settings.warehouse.database
-    assert len(done.topics) == 6
+    assert len(done.topics) == 7
     assert apply(settings, CONTRACT, BASELINE).is_empty
     states = TopicAdmin(settings).read(
         [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "parts")]
