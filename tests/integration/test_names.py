@@ -123,7 +123,7 @@ def run(pipeline: Pipeline) -> Pipeline:
             publisher.label(id=f"{CATEGORIES[i % 8]}{i}", label=i % 3 == 0, at=at + 1000)
         publisher.mark("end")
     for kind in ("sketcher", "recorder", "monitor", "scorer"):
-        pipeline.start(kind)
+        pipeline.start(kind, score_s=1.0)
     pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_rows(f"SELECT count() = {N} FROM labels FINAL", "labels")
     pipeline.wait_rows("SELECT count() > 0 FROM latest_performance", "performance")

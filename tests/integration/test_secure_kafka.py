@@ -228,9 +228,7 @@ def run(kafka: SecureKafka, place: Place, tmp_path_factory: pytest.TempPathFacto
     counted = "SELECT sum(n) = {} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
     pipeline.wait_rows(counted.format(N + 1), "panes that the monitor judged by password")
     pipeline.kill("monitor-0")
-    pipeline.start(
-        "monitor", "monitor-1", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified("barograph-monitor")
-    )
+    pipeline.start("monitor", bootstrap_servers=kafka.mtls_servers, kafka=kafka.certified("barograph-monitor"))
     with publisher(kafka.mtls_servers, kafka.certified("barograph-publisher-toy")) as certified:
         publish(certified, N, N)
     pipeline.wait_rows(counted.format(2 * N + 1), "panes that the monitor judged by certificate")
