@@ -81,6 +81,11 @@ COMMANDS: dict[str, _Entry] = {
         "dead_letters_app",
         "Show events that were put aside, send them again, or say that they are done with.",
     ),
+    "rebuild": _Entry(
+        "cli.rebuild.command",
+        "rebuild_command",
+        "Count panes and verdicts of the past anew from Kafka, replace them, and show what that changed.",
+    ),
     "query": _Entry("cli.query", "query_command", "Ask ClickHouse; nothing can be changed."),
 }
 

@@ -40,6 +40,18 @@ def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms:
     return sorted(seen, key=lambda each: (seen[each], each)).index(name)
 
 
+def known_epoch(client: Client, topic: str, topic_id: str) -> int | None:
+    """Find the epoch of a topic's incarnation without recording it; None where none of its rows were ever written.
+
+    Raises:
+        WarehouseBusy: ClickHouse cannot tell now.
+        WarehouseError: the table `topics` is missing.
+    """
+    seen = _incarnations(client, topic)
+    name = f"{topic}@{topic_id}"
+    return sorted(seen, key=lambda each: (seen[each], each)).index(name) if name in seen else None
+
+
 def _incarnations(client: Client, topic: str) -> dict[str, datetime]:
     queries.sync_replicas(client, "topics")
     return {row.name: row.recorded_at for row in queries.topics(client) if row.name.startswith(f"{topic}@")}

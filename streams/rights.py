@@ -18,7 +18,7 @@ from streams.process import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
-Who = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "apply"]
+Who = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "rebuild", "apply"]
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Create", "Alter", "AlterConfigs"]
 
@@ -75,6 +75,11 @@ def rights_of(who: Who, topics: Topics) -> tuple[Right, ...]:
             # Whoever settles letters is one in the whole cluster, so this is no beginning of names.
             settles = Right("Write", "transactional-id", f"{topics.dead_letters}-all")
             return (*map(_read, (*dead, topics.dead_letters)), *map(_write, settled), settles)
+        case "rebuild":
+            read = (topics.predictions, topics.labels, topics.parts, topics.predictions_dead)
+            # Whoever may read as a group may set back its offsets.
+            groups = tuple(Right("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
+            return (*map(_read, read), *groups)
         case "apply":
             return tuple(Right(operation, "topic", name) for name in topics.all for operation in _APPLY)
 

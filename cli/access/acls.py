@@ -33,6 +33,7 @@ def grants(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[Grant, .
     found = [_grant("apply", "`barograph apply` and `plan`", topics)]
     found += [_grant(who, f"the {who}", topics) for who in PROCESSORS]
     found.append(_grant("dead-letters", "`barograph dead-letters`, whose `replay` writes to the sources", topics))
+    found.append(_grant("rebuild", "`barograph rebuild`", topics))
     models = sorted(contracts, key=lambda contract: contract.model)
     if not models:
         return (*found, _grant("publisher", "publishers, `barograph load` among them", topics))

@@ -1,0 +1,1 @@
+"""`barograph rebuild`: panes and verdicts of the past counted anew."""

@@ -1,0 +1,1 @@
+"""Panes and verdicts of a stretch of the past counted anew from their source."""

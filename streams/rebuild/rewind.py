@@ -1,0 +1,141 @@
+"""Consumer groups set back to where restored tables end, so that what came since the backup is read again.
+
+Kafka keeps the offsets of monitors and recorders, ClickHouse what they made of them. After a restore the tables are
+older than the offsets: what lies between would never be read again. Reading more than that is harmless, since both
+write rows whose keys and `pos` make repeats converge; so each group is set back a little further than its rows end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain
+from streams.monitor.app import GROUP as MONITOR
+from streams.monitor.chain import POS_EPOCH_BITS
+from streams.monitor.store import WarehouseStore
+from streams.raw_epochs import known_epoch
+from streams.rebuild.stopped import wait_stopped
+from streams.recorder import GROUP as RECORDER
+from streams.settings import ProcessorSettings
+from warehouse.client import Client, connect
+
+MARGIN_MS = 15 * 60 * 1000
+"""How long before the end of the rows reading begins: what awaits a revision, or was half inserted, is newer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One partition of one group."""
+
+    group: str
+    topic: str
+    partition: int
+    committed: int
+    """Where the group would go on."""
+    target: int
+    """Where it is set to; as `committed` where the tables are not older."""
+    gone: int
+    """Offsets before the target that the tables lack and the log holds no more."""
+
+
+def rewind(
+    settings: ProcessorSettings, *, dry_run: bool = False, on_step: Callable[[str], None] = lambda _: None
+) -> list[Move]:
+    """Set the groups of monitors and recorders back to where the tables end.
+
+    Raises:
+        RebuildError: a processor of a group that must move is running.
+        ProcessorError: Kafka does not answer.
+        WarehouseError: ClickHouse refuses.
+        WarehouseBusy: ClickHouse cannot answer now.
+    """
+    with connect(settings.warehouse) as client:
+        if not dry_run:
+            wait_stopped(settings, client, [MONITOR, RECORDER], on_step)
+        ends = {
+            MONITOR: _chain_ends(settings, client),
+            RECORDER: {**_raw_ends(settings, client, "predictions"), **_raw_ends(settings, client, "labels")},
+        }
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka})
+    consumer = Consumer(consumer_config(settings, "rebuild"))
+    moves: list[Move] = []
+    try:
+        for group, by_place in ends.items():
+            name = f"{settings.topics.prefix}{group}"
+            moves += _moves(admin, consumer, name, by_place)
+        if not dry_run:
+            for name in sorted({move.group for move in moves if move.target < move.committed}):
+                _set(admin, name, [move for move in moves if move.group == name and move.target < move.committed])
+    except KafkaException as error:
+        raise explain(error, "set back the offsets of a group") from error
+    finally:
+        consumer.close()
+    return moves
+
+
+def _chain_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str, int], int]:
+    """Of each partition of `parts`, the first offset that is not in the chain."""
+    topic = settings.topics.parts
+    topic_id, partitions = TopicFacts(settings).describe(topic)
+    store = WarehouseStore(client)
+    ends = {}
+    for partition in range(partitions):
+        chain, epoch = store.load_chain(partition, topic_id)
+        pos = chain.newest_pos()
+        same = pos >= 0 and pos >> POS_EPOCH_BITS == epoch
+        ends[topic, partition] = (pos & ((1 << POS_EPOCH_BITS) - 1)) + 1 if same else 0
+    return ends
+
+
+def _raw_ends(settings: ProcessorSettings, client: Client, table: str) -> dict[tuple[str, int], int]:
+    """Of each partition of a source topic, the first offset after the last raw row."""
+    topic = getattr(settings.topics, table)
+    topic_id, partitions = TopicFacts(settings).describe(topic)
+    epoch = known_epoch(client, topic, topic_id)
+    sql = f"SELECT partition, max(offset) FROM {table} WHERE epoch = {{epoch:UInt16}} GROUP BY partition"  # noqa: S608
+    found = {} if epoch is None else dict(client.rows(sql, {"epoch": epoch}))
+    return {
+        (topic, partition): int(found[partition]) + 1 if partition in found else 0 for partition in range(partitions)
+    }
+
+
+def _moves(admin: AdminClient, consumer: Consumer, group: str, ends: dict[tuple[str, int], int]) -> list[Move]:
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in ends])
+    found = admin.list_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group].result()
+    moves = []
+    for place in found.topic_partitions:
+        end = ends[place.topic, place.partition]
+        if place.offset < 0:
+            continue
+        low, high = consumer.get_watermark_offsets(
+            TopicPartition(place.topic, place.partition), timeout=TIMEOUT_S, cached=False
+        )
+        target = max(low, min(place.offset, _before(consumer, place.topic, place.partition, end, low, high)))
+        moves.append(Move(group, place.topic, place.partition, place.offset, target, max(0, low - end)))
+    return sorted(moves, key=lambda move: (move.group, move.topic, move.partition))
+
+
+def _before(consumer: Consumer, topic: str, partition: int, end: int, low: int, high: int) -> int:
+    """The offset that lies `MARGIN_MS` before the record at `end`."""
+    if end <= low or low >= high:
+        return end
+    consumer.assign([TopicPartition(topic, partition, min(max(low, end - 1), high - 1))])
+    message = consumer.poll(TIMEOUT_S)
+    consumer.unassign()
+    if message is None or message.error() is not None:
+        return low
+    since = TopicPartition(topic, partition, max(0, message.timestamp()[1] - MARGIN_MS))
+    found = consumer.offsets_for_times([since], timeout=TIMEOUT_S)[0].offset
+    return end if found < 0 else min(end, int(found))
+
+
+def _set(admin: AdminClient, group: str, moves: list[Move]) -> None:
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(m.topic, m.partition, m.target) for m in moves])
+    done = admin.alter_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group].result()
+    for place in done.topic_partitions:
+        if place.error is not None:
+            raise KafkaException(place.error)

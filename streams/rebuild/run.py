@@ -1,0 +1,185 @@
+"""A rebuild from its checks to its rows: what must hold before it begins, and again before anything is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from streams.kafka import TopicFacts
+from streams.monitor.app import GROUP
+from streams.monitor.chain import POS_EPOCH_BITS, Chain
+from streams.monitor.store import WarehouseStore
+from streams.rebuild.errors import RebuildError
+from streams.rebuild.recount import TABLES, Stretch, recount
+from streams.rebuild.source import KafkaSource, Span
+from streams.rebuild.stopped import wait_stopped
+from streams.registry import Registry
+from streams.registry_source import RegistrySource
+from streams.settings import ProcessorSettings
+from streams.topics import parts_partition
+from warehouse.client import Client, connect
+from warehouse.staging import Difference, Staging
+
+MAX_PANES = 10_080
+"""Of one run: a week of minutes. All of them are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What was rebuilt, and what it changed."""
+
+    model: str
+    from_s: int
+    to_s: int
+    offsets: int
+    """Of `predictions`, read again."""
+    recovered: int
+    """Offsets that were lost to the panes and are read again."""
+    differences: list[Difference]
+    replaced: bool
+
+
+def rebuild(
+    settings: ProcessorSettings,
+    model: str,
+    from_s: int,
+    to_s: int,
+    *,
+    dry_run: bool = False,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Rebuilt:
+    """Count and judge a stretch of a model's past anew from Kafka, and put the rows in place of the old ones.
+
+    Raises:
+        RebuildError: it cannot be done exactly, or not now.
+        ProcessorError: Kafka does not answer.
+        WarehouseError: ClickHouse refuses.
+        WarehouseBusy: ClickHouse cannot answer now.
+    """
+    source = RegistrySource(settings.warehouse, settings.registry_poll_s)
+    source.refresh()
+    registry = source.current()
+    if model not in registry.contracts:
+        known = ", ".join(sorted(registry.contracts)) or "none"
+        raise RebuildError(f"No contract of model {model} is applied; applied are {known}.")
+    with connect(settings.warehouse) as client:
+        on_step("looking at what is there")
+        wait_stopped(settings, client, [GROUP], on_step)
+        stretch, chain = _stretch(settings, client, registry, model, from_s, to_s)
+        kafka = KafkaSource(settings)
+        spans = kafka.spans(chain, stretch.from_s)
+        stretch, recovered = _without_recovered(stretch, spans)
+        staging = Staging(settings.warehouse, model, TABLES)
+        try:
+            with staging.open(client) as staged:
+                on_step("counting the events anew")
+                events = kafka.events(spans, registry, model, stretch.from_s, stretch.to_s)
+                for table, rows in recount(WarehouseStore(client), registry, stretch, events):
+                    staging.insert(staged, table, rows)
+            parameters = {"model": model, "from_s": stretch.from_s, "to_s": stretch.to_s}
+            on_step("comparing")
+            _refuse_fewer(staging.uncounted(client, parameters), registry, model)
+            differences = staging.differences(client, parameters)
+            if not dry_run:
+                on_step("replacing")
+                wait_stopped(settings, client, [GROUP], on_step)
+                staging.put_in_place(client)
+        finally:
+            staging.drop(client)
+    offsets = sum(span.end - span.start for span in spans)
+    return Rebuilt(model, stretch.from_s, stretch.to_s, offsets, recovered, differences, not dry_run)
+
+
+def _stretch(
+    settings: ProcessorSettings, client: Client, registry: Registry, model: str, from_s: int, to_s: int
+) -> tuple[Stretch, Chain]:
+    topic_id, n_partitions = TopicFacts(settings).describe(settings.topics.parts)
+    partition = parts_partition(model, n_partitions)
+    store = WarehouseStore(client)
+    chain, _ = store.load_chain(partition, topic_id)
+    sealed_until_s = store.sealed_until_s(model)
+    if not chain.rows or sealed_until_s is None:
+        raise RebuildError(f"Nothing of model {model} is sealed yet: there is nothing to rebuild.")
+    pane_s = registry.contracts[model].pane_s
+    from_s, to_s = from_s // pane_s * pane_s, min(-(-to_s // pane_s) * pane_s, sealed_until_s)
+    begun = client.rows(
+        "SELECT count(), toUnixTimestamp(min(pane_start)) FROM volume WHERE model = {model:String}", {"model": model}
+    )[0]
+    if begun[0]:
+        from_s = max(from_s, int(begun[1]))
+    if from_s >= to_s:
+        raise RebuildError(
+            "No sealed pane of the model's record lies in that range: panes that are open are the monitor's."
+        )
+    if (to_s - from_s) // pane_s > MAX_PANES:
+        raise RebuildError(
+            f"The range holds {(to_s - from_s) // pane_s:,} panes, and at most {MAX_PANES:,} are rebuilt at once: do "
+            "it piece by piece."
+        )
+    pos = chain.newest_pos()
+    _refuse_unfinished(client, model, pos)
+    late = client.rows(
+        "SELECT version, baseline_id, slice, toUnixTimestamp(pane_start), late FROM volume FINAL WHERE "
+        "model = {model:String} AND pane_start >= {from_s:UInt32} AND pane_start < {to_s:UInt32} AND late > 0",
+        {"model": model, "from_s": from_s, "to_s": to_s},
+    )
+    return (
+        Stretch(
+            model=model,
+            from_s=from_s,
+            to_s=to_s,
+            sealed_until_s=sealed_until_s,
+            ended=chain.has_ended(model),
+            partition=partition,
+            n_partitions=n_partitions,
+            parts_topic_id=topic_id,
+            pos=pos,
+            losses=tuple(chain.losses),
+            late={(str(v), str(b), str(s), int(at)): int(n) for v, b, s, at, n in late},
+        ),
+        chain,
+    )
+
+
+def _refuse_unfinished(client: Client, model: str, pos: int) -> None:
+    """Rows ahead of the chain are those of a commit that broke off: the monitor must finish it first."""
+    ahead = {
+        table: int(client.rows(f"SELECT max(pos) FROM {table} WHERE model = {{model:String}}", {"model": model})[0][0])  # noqa: S608
+        for table in ("panes", "volume", "drift", "rates")
+    }
+    # Verdicts of an earlier rebuild lie one beyond the chain.
+    if any(found > pos + (table in ("drift", "rates")) for table, found in ahead.items()):
+        raise RebuildError(
+            "The monitor was killed in the middle of a write: start it, let it catch up, stop it (SIGTERM), and run "
+            "this again."
+        )
+
+
+def _without_recovered(stretch: Stretch, spans: list[Span]) -> tuple[Stretch, int]:
+    """Take out the losses whose offsets are read again; return how many offsets that are."""
+    by_partition = {span.partition: span for span in spans}
+    epoch = stretch.pos >> POS_EPOCH_BITS
+    kept, recovered = [], 0
+    for loss in stretch.losses:
+        span = by_partition.get(loss.source_partition)
+        if span is not None and loss.pos >> POS_EPOCH_BITS == epoch and span.start <= loss.start < loss.end <= span.end:
+            recovered += loss.offsets
+        else:
+            kept.append(loss)
+    return replace(stretch, losses=tuple(kept)), recovered
+
+
+def _refuse_fewer(uncounted: list[tuple[str, str, int, int]], registry: Registry, model: str) -> None:
+    if not uncounted:
+        return
+    version, baseline_id, rows, n = uncounted[0]
+    held = [entry.baseline_id for entry in registry.effective(model, version)[0]]
+    why = (
+        f"baseline {baseline_id} is not what the catalogue says of those panes now"
+        if baseline_id not in held
+        else "Kafka does not hold the events that were counted there"
+    )
+    raise RebuildError(
+        f"{rows} rows of version {version} on baseline {baseline_id}, of up to {n:,} events each, have no counterpart "
+        f"in what was read: {why}. Nothing was changed, since the old rows would stay beside the new ones."
+    )

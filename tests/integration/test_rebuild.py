@@ -1,0 +1,307 @@
+"""A stretch of the past counted anew: the same rows as those of a run that nothing happened to."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from barograph.contract import Window
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.letters.read import Wanted
+from streams.letters.settle import Settler
+from streams.rebuild.errors import RebuildError
+from streams.rebuild.run import Rebuilt, rebuild
+from streams.settings import ProcessorSettings
+from tests.integration.test_pipeline import START_MS, toy_events
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from warehouse.client import Client
+
+HOUR_S = 3600
+START_S = START_MS // 1000
+FROM_S, TO_S = START_S + 7 * HOUR_S, START_S + 15 * HOUR_S
+
+PANES = (
+    "SELECT version, baseline_id, slice, field, toUnixTimestamp(pane_start), pane_s, n, nulls, invalid, below, above, "
+    "unseen, counts, sealed, minimum, maximum FROM {table} FINAL ORDER BY ALL"
+)
+VOLUME = (
+    "SELECT version, baseline_id, slice, toUnixTimestamp(pane_start), n, errors, timed, slow, late, sealed, "
+    "unregistered FROM volume FINAL ORDER BY ALL"
+)
+DRIFT = (
+    "SELECT baseline_id, slice, field, window, toUnixTimestamp(window_end), n, psi, psi_low, psi_high, p_value, df, "
+    "phi, level, line_minor, line_major, top_bin, completeness FROM latest_drift ORDER BY ALL"
+)
+RATES = (
+    "SELECT baseline_id, slice, field, kind, window, toUnixTimestamp(window_end), n, k, level, completeness "
+    "FROM latest_rates ORDER BY ALL"
+)
+QUERIES = {
+    "panes": PANES.format(table="panes"),
+    "rollups": PANES.format(table="rollups"),
+    "volume": VOLUME,
+    "drift": DRIFT,
+    "rates": RATES,
+}
+
+
+def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
+    """What each query gives, in order; NaN is equal to itself here."""
+    return {
+        name: [tuple(None if value != value else value for value in row) for row in pipeline.rows(sql)]
+        for name, sql in QUERIES.items()
+    }
+
+
+def settings(pipeline: Pipeline) -> ProcessorSettings:
+    return ProcessorSettings(
+        instance="test",
+        bootstrap_servers=pipeline.bootstrap,
+        warehouse=pipeline.address,
+        topics=pipeline.topics,
+        clock="replay",
+        session_timeout_s=6.0,
+    )
+
+
+class Reader(threading.Thread):
+    """Asks again and again what readers of two tables see of the stretch."""
+
+    ASKED = (
+        f"SELECT count(), sum(n), sum(nulls) FROM panes FINAL WHERE pane_start >= {FROM_S} AND pane_start < {TO_S}",
+        f"SELECT count(), countIf(psi = 9) FROM latest_drift WHERE window_end > {FROM_S} AND window_start < {TO_S}",
+    )
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self._pipeline, self._end = pipeline, threading.Event()
+        self.seen: tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]] = (set(), set())
+        self.asked = 0
+
+    def look(self) -> None:
+        """Ask once."""
+        for sql, seen in zip(self.ASKED, self.seen, strict=True):
+            seen.update(self._pipeline.rows(sql))
+        self.asked += 1
+
+    def run(self) -> None:
+        """Ask until it is stopped."""
+        while not self._end.is_set():
+            self.look()
+
+    def stop(self) -> None:
+        """End."""
+        self._end.set()
+        self.join(60)
+
+
+def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) -> Rebuilt:
+    return rebuild(settings(pipeline), "toy", from_s, to_s, **how)
+
+
+class Died(BaseException):
+    """Stands for a kill."""
+
+
+def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
+    """A `Client.command` that attaches that many times and then dies."""
+    attached = 0
+
+    def command(client: Client, sql: str, parameters: Any = None) -> None:
+        nonlocal attached
+        attached += "ATTACH PARTITION" in sql
+        if attached > steps and "ATTACH PARTITION" in sql:
+            raise Died
+        real(client, sql, parameters)
+
+    return command
+
+
+@pytest.mark.slow
+def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.create(source_partitions=2)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    events = toy_events(4000, hours=30)
+    bad = [{**event, "id": ""} for event in events[1500:1505]]
+    pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate([*events[:2000], *bad]))
+    pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate(events[2000:]))
+    pipeline.end(2)
+    pipeline.start("sketcher")
+    pipeline.start("monitor", report_s=0.5)
+    pipeline.wait_rows("SELECT sum(n) = 4000 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_settled()
+    with pytest.raises(RebuildError, match="Running: monitor monitor-0"):
+        run(pipeline)
+    pipeline.stop()
+    undisturbed = rows(pipeline)
+    revisions = pipeline.rows("SELECT count() FROM drift FINAL")[0][0]
+
+    # Rows are lost and damaged, as by a disk or a hand.
+    span = f"pane_start >= {FROM_S} AND pane_start < {TO_S}"
+    with pipeline.client as client:
+        for sql in (
+            f"ALTER TABLE panes DELETE WHERE {span} AND field = 'x'",
+            f"ALTER TABLE panes UPDATE n = n + 7, counts = arrayMap(c -> c + 1, counts) WHERE {span} AND field = 'k'",
+            f"ALTER TABLE volume DELETE WHERE {span} AND pane_start < {FROM_S + 2 * HOUR_S}",
+            f"ALTER TABLE drift DELETE WHERE window_end > {FROM_S} AND window_start < {TO_S} AND window = '3h'",
+            f"ALTER TABLE drift UPDATE level = 'major', psi = 9 WHERE window_end > {FROM_S} AND window_start < {TO_S}",
+            f"ALTER TABLE rates DELETE WHERE window_end > {FROM_S} AND window_start < {TO_S}",
+            f"ALTER TABLE rollups DELETE WHERE pane_start = {START_S // 86400 * 86400}",
+        ):
+            client.command(f"{sql} SETTINGS mutations_sync = 2")
+    damaged = rows(pipeline)
+    assert all(damaged[name] != undisturbed[name] for name in QUERIES if name != "rollups")
+
+    seen = run(pipeline, dry_run=True)
+    changes = {line.what: line for line in seen.differences}
+    assert changes["drift (windows judged)"].changed > 0
+    assert changes["events"].after == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
+    assert changes["events"].before < changes["events"].after
+    assert rows(pipeline) == damaged
+    # It dies when some of the tables are replaced, and is run again.
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "command", dying_after(2, Client.command))
+        with pytest.raises(Died):
+            run(pipeline)
+    before, reader, after = Reader(pipeline), Reader(pipeline), Reader(pipeline)
+    before.look()
+    reader.start()
+    done = run(pipeline)
+    reader.stop()
+    after.look()
+    assert done.replaced
+    assert reader.asked > 2
+    for old, between, new in zip(before.seen, reader.seen, after.seen, strict=True):
+        assert between <= old | new, "a reader saw some of both"
+    found = rows(pipeline)
+    for name in QUERIES:
+        assert found[name] == undisturbed[name], name
+    # What was given before stays as an earlier revision.
+    assert pipeline.rows("SELECT count() FROM drift FINAL WHERE level = 'major' AND psi = 9")[0][0] > 0
+    assert revisions > 0
+    assert pipeline.rows(
+        "SELECT count() FROM system.databases WHERE name LIKE concat(currentDatabase(), '_rebuild%')"
+    ) == [(0,)]
+
+    # The monitor goes on from the rebuilt rows: a late event is merged into them, and once.
+    late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
+    pipeline.produce([(0, json.dumps(late).encode(), None)])
+    pipeline.start("sketcher")
+    pipeline.start("monitor")
+    pipeline.wait_rows("SELECT sum(n) = 4001 AND sum(late) = 1 FROM volume FINAL WHERE slice = 'all'", "the late event")
+    n = 1 + sum(FROM_S <= event["at"] // 1000 < FROM_S + 3 * HOUR_S for event in events)
+    pipeline.wait_rows(
+        f"SELECT n = {n} FROM latest_drift WHERE slice = 'all' AND field = 'x' AND window = '3h' "
+        f"AND window_end = {FROM_S + 3 * HOUR_S}",
+        "a revision on the rebuilt panes",
+    )
+    pipeline.stop()
+    # It stays late, and a rebuild finds what the monitor has.
+    with_late = rows(pipeline)
+    again = run(pipeline)
+    assert {line.what: line.changed for line in again.differences if line.changed} == {}
+    assert rows(pipeline) == with_late
+
+
+@pytest.mark.slow
+def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeline) -> None:
+    pipeline.clock = "live"
+    pipeline.create(source_partitions=1)
+    now_s = int(time.time())
+    start_s = now_s // HOUR_S * HOUR_S - 5 * HOUR_S
+    shift_ms = start_s * 1000 - START_MS
+    events = [{**event, "at": event["at"] + shift_ms} for event in toy_events(1500, hours=4)]
+    windows = (Window(900, 60), Window(HOUR_S, 300), Window(3 * HOUR_S, HOUR_S))
+    contract = simple_contract(pane_s=60, windows=windows)
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:50])
+    pipeline.start("sketcher")
+    # No contract is applied yet: the first are dead letters.
+    wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters", 60)
+    pipeline.register(contract, [simple_baseline()])
+    wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
+    assert Settler(settings(pipeline)).replay(Wanted(reason="unknown-model")).done.total() == 50
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[50:])
+    pipeline.start("monitor")
+    from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S
+    pipeline.wait_rows(
+        "SELECT sum(n) = 1500 AND minIf(sealed, n > 0) FROM volume FINAL WHERE slice = 'all'", "sealed volume"
+    )
+    pipeline.wait_rows(f"SELECT min(sealed_until) >= toDateTime({start_s + 4 * HOUR_S}) FROM progress FINAL", "sealed")
+    pipeline.wait_settled()
+    pipeline.stop()
+    undisturbed = rows(pipeline)
+    same = run(pipeline, start_s, start_s + 4 * HOUR_S, dry_run=True)
+    assert {line.what: line.changed for line in same.differences if line.changed} == {}
+    with pipeline.client as client:
+        for sql in (
+            f"ALTER TABLE panes DELETE WHERE pane_start >= {from_s} AND pane_start < {to_s}",
+            f"ALTER TABLE rollups DELETE WHERE pane_s = 3600 AND pane_start >= {from_s - 1800} AND pane_start < {to_s}",
+            f"ALTER TABLE drift DELETE WHERE window_end > {from_s} AND window_start < {to_s}",
+        ):
+            client.command(f"{sql} SETTINGS mutations_sync = 2")
+    assert rows(pipeline) != undisturbed
+    run(pipeline, from_s, to_s)
+    found = rows(pipeline)
+    for name in QUERIES:
+        assert found[name] == undisturbed[name], name
+
+
+def move_sketcher(pipeline: Pipeline, offset: int) -> None:
+    """Set the sketchers' group to an offset, as an operator might by mistake."""
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    group = f"{pipeline.prefix}sketcher"
+    # A member that stopped stays in its group until its session has timed out.
+    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group", 60)
+    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
+    done = admin.alter_consumer_group_offsets([wanted])[group].result()
+    assert all(place.error is None for place in done.topic_partitions)
+
+
+@pytest.mark.slow
+def test_what_was_lost_to_the_panes_and_is_still_in_the_log_is_recovered_and_what_is_gone_is_refused(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.create(source_partitions=1)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    events = toy_events(500, hours=10)
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:300])
+    with pytest.raises(RebuildError, match="Nothing of model toy is sealed"):
+        run(pipeline)
+    pipeline.start("sketcher")
+    pipeline.start("monitor")
+    pipeline.wait_rows("SELECT sum(n) = 300 FROM volume FINAL WHERE slice = 'all'", "the first events")
+    stopped = pipeline.processes.pop("sketcher-0")
+    stopped.terminate()
+    assert stopped.wait(30) == 0
+    move_sketcher(pipeline, 340)
+    pipeline.produce((0, json.dumps(event).encode(), None) for event in events[300:])
+    pipeline.end(1)
+    pipeline.start("sketcher", "sketcher-1")
+    pipeline.wait_rows("SELECT sum(n) = 460 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
+    pipeline.wait_rows("SELECT sum(offsets) = 40 FROM lost_ranges", "the loss")
+    pipeline.wait_settled()
+    pipeline.stop()
+    assert pipeline.rows("SELECT min(completeness) < 1 FROM latest_drift") == [(True,)]
+    done = run(pipeline, START_S, START_S + 24 * HOUR_S)
+    assert done.recovered == 40
+    assert {line.what: (line.before, line.after) for line in done.differences}["events"] == (460, 500)
+    assert pipeline.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'") == [(500,)]
+    assert pipeline.rows("SELECT min(completeness) FROM latest_drift") == [(1.0,)]
+    with pytest.raises(RebuildError, match="No contract of model other"):
+        rebuild(settings(pipeline), "other", FROM_S, TO_S)
+    with pytest.raises(RebuildError, match="No sealed pane"):
+        run(pipeline, START_S - 10 * HOUR_S, START_S - 5 * HOUR_S)
+    # Events that are counted and that Kafka has no more would be counted as gone.
+    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
+    place = TopicPartition(pipeline.topics.predictions, 0, 100)
+    admin.delete_records([place])[place].result()
+    before = rows(pipeline)
+    with pytest.raises(RebuildError, match="Retention has taken offsets"):
+        run(pipeline, START_S, TO_S)
+    assert rows(pipeline) == before
