@@ -32,7 +32,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow as pa
 
 from local.clickhouse import PID_HEADER
-from local.engine import Engine, EngineError, Reply, Request
+from local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
 
 _HOST = "127.0.0.1"
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -350,7 +350,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        engine = Engine(arguments.path.absolute())
+        path = arguments.path.absolute()
+        # Beside the engine's folder, so that BACKUP … TO File('NAME') has a place and nothing else can be written to.
+        backups = {"backups.allowed_path": str(path.parent / "backups")}
+        engine = Engine(path, {**ENGINE_OPTIONS, **backups})
     except EngineError as error:
         _log.error("the engine cannot open %s: %s", arguments.path, error)
         return 1

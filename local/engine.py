@@ -234,7 +234,7 @@ class _Session:
 class Engine:
     """The engine on one folder, for any number of threads; one process can open a folder at a time."""
 
-    def __init__(self, path: Path, options: Mapping[str, int] = ENGINE_OPTIONS) -> None:
+    def __init__(self, path: Path, options: Mapping[str, int | str] = ENGINE_OPTIONS) -> None:
         """Open the engine, making the folder when it is missing.
 
         Raises:

@@ -1,0 +1,134 @@
+"""The warehouse from a backup that was made under way: restored into a fresh server it comes to the same rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.clickhouse import LocalClickHouse
+from streams.rebuild.rewind import rewind
+from tests.integration.test_pipeline import toy_events
+from tests.integration.test_rebuild import rows, settings
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
+from warehouse.client import Address, connect
+
+FIRST, ALL, LABELS = 1500, 3000, 200
+FIRST_TABLES = ("progress", "scorer_marks"), ("chain",)
+"""What is backed up before the rest, in this order: the reverse of the order of writing."""
+
+
+def statements(database: str, name: str) -> list[str]:
+    """The statements of docs/backup.md that make a backup."""
+    made = []
+    for i, tables in enumerate(FIRST_TABLES, start=1):
+        named = ", ".join(f"TABLE {database}.{table}" for table in tables)
+        made.append(f"BACKUP {named} TO File('{name}/{i}')")
+    others = ", ".join(f"{database}.{table}" for tables in FIRST_TABLES for table in tables)
+    made.append(f"BACKUP DATABASE {database} EXCEPT TABLES {others} TO File('{name}/3')")
+    return made
+
+
+def restores(database: str, name: str) -> list[str]:
+    """The statements of docs/backup.md that restore it."""
+    made = [f"RESTORE DATABASE {database} FROM File('{name}/3')"]
+    for i, tables in enumerate(FIRST_TABLES, start=1):
+        named = ", ".join(f"TABLE {database}.{table}" for table in tables)
+        made.append(f"RESTORE {named} FROM File('{name}/{i}')")
+    return made
+
+
+def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int]]:
+    """Rows of every table, and a sum of their hashes."""
+    with connect(Address(engine.host, engine.port, database)) as client:
+        tables = client.rows(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE 'Replacing%'"
+        )
+        return {name: client.rows(f"SELECT count(), sum(cityHash64(*)) FROM {name} FINAL")[0] for (name,) in tables}
+
+
+@pytest.mark.slow
+def test_a_backup_under_way_leads_to_the_same_rows(
+    pipeline: Pipeline, engine: LocalClickHouse, database: str, tmp_path: Path
+) -> None:
+    pipeline.create(source_partitions=1)
+    pipeline.register(simple_contract(), [simple_baseline()])
+    events = toy_events(ALL, hours=30)
+
+    def send(some: list[dict[str, Any]]) -> None:
+        pipeline.produce((0, json.dumps(event).encode(), None) for event in some)
+
+    for kind in ("sketcher", "recorder", "monitor"):
+        pipeline.start(kind)
+    send(events[:FIRST])
+    labels = [{"model": "toy", "id": e["id"], "label": True, "at": e["at"]} for e in events[:LABELS]]
+    pipeline.produce(((0, json.dumps(label).encode(), None) for label in labels), pipeline.topics.labels)
+    pipeline.wait_rows(
+        f"SELECT sum(n) >= {FIRST} AND max(sealed) FROM volume FINAL WHERE slice = 'all'", "the first half"
+    )
+    send(events[FIRST : FIRST + 500])
+    with pipeline.client as client:
+        for sql in statements(database, f"{database}/early"):
+            client.command(sql)
+    send(events[FIRST + 500 :])
+    pipeline.end(1)
+    whole = f"SELECT sum(n) = {ALL} AND min(sealed) FROM volume FINAL WHERE slice = 'all'"
+    raw = f"SELECT uniqExact(offset) = {ALL} FROM predictions"
+    pipeline.wait_rows(whole, "sealed volume")
+    pipeline.wait_rows(raw, "raw rows")
+    pipeline.wait_settled()
+    pipeline.stop()
+    undisturbed = rows(pipeline)
+    with pipeline.client as client:
+        for sql in statements(database, f"{database}/late"):
+            client.command(sql)
+    told = contents(engine, database)
+
+    fresh = LocalClickHouse(tmp_path / "fresh", port=0)
+    fresh.start()
+    try:
+        shutil.copytree(engine.data_dir / "backups" / database, fresh.data_dir / "backups" / database)
+        # A backup of what stands still is restored to the bit.
+        with connect(Address(fresh.host, fresh.port, "default")) as client:
+            for sql in restores(database, f"{database}/late"):
+                client.command(sql)
+            assert contents(fresh, database) == told
+            client.command(f"DROP DATABASE {database} SYNC")
+            for sql in restores(database, f"{database}/early"):
+                client.command(sql)
+        restored = replace(pipeline, address=Address(fresh.host, fresh.port, database), processes={})
+        assert restored.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")[0][0] < ALL
+        assert {name: n for name, n in contents(fresh, database).items() if name in ("contracts", "baselines")} == {
+            name: told[name] for name in ("contracts", "baselines")
+        }
+
+        seen = rewind(settings(restored), dry_run=True)
+        moves = rewind(settings(restored))
+        assert moves == seen
+        assert {(move.topic, move.target < move.committed) for move in moves if move.committed} >= {
+            (pipeline.topics.predictions, True),
+            (pipeline.topics.labels, True),
+            (pipeline.topics.parts, True),
+        }
+        # A second time there is nothing left to do.
+        assert all(move.target == move.committed for move in rewind(settings(restored)))
+        try:
+            for kind in ("sketcher", "recorder", "monitor"):
+                restored.start(kind)
+            restored.wait_rows(whole, "sealed volume after the restore")
+            restored.wait_rows(raw, "raw rows after the restore")
+            restored.wait_settled()
+        finally:
+            restored.stop()
+        found = rows(restored)
+        for name, wanted in undisturbed.items():
+            assert found[name] == wanted, name
+        assert restored.rows("SELECT count() FROM lost_ranges") == [(0,)]
+        assert restored.rows("SELECT count(), uniqExact(id) FROM all_predictions") == [(ALL, ALL)]
+        assert restored.rows("SELECT count(), uniqExact(id) FROM labels FINAL") == [(LABELS, LABELS)]
+    finally:
+        fresh.stop()
