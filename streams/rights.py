@@ -76,10 +76,10 @@ def rights_of(who: Who, topics: Topics) -> tuple[Right, ...]:
             settles = Right("Write", "transactional-id", f"{topics.dead_letters}-all")
             return (*map(_read, (*dead, topics.dead_letters)), *map(_write, settled), settles)
         case "rebuild":
-            read = (topics.predictions, topics.labels, topics.parts, topics.predictions_dead)
+            counted = (topics.predictions, topics.labels, topics.parts, topics.predictions_dead)
             # Whoever may read as a group may set back its offsets.
             groups = tuple(Right("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
-            return (*map(_read, read), *groups)
+            return (*map(_read, counted), *groups)
         case "apply":
             return tuple(Right(operation, "topic", name) for name in topics.all for operation in _APPLY)
 
