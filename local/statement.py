@@ -68,6 +68,7 @@ class Statement:
         insert_text: For an INSERT with a FORMAT: the text before that word. None otherwise.
         insert_format: The format of its data.
         data_start: Where in the body its data begins.
+        settings_start: Where in that text its SETTINGS begin; its end where it has none.
         has_another: Whether a second statement follows.
     """
 
@@ -76,6 +77,7 @@ class Statement:
     insert_text: str | None = None
     insert_format: str | None = None
     data_start: int = 0
+    settings_start: int = 0
     has_another: bool = False
 
     @property
@@ -97,6 +99,7 @@ def parse_statement(body: bytes) -> Statement:
     format_word: re.Match[bytes] | None = None
     reply_format: str | None = None
     in_settings = False
+    insert_settings: int | None = None
     for token in _TOKEN.finditer(body):
         kind = "quoted" if token.group("quoted") else token.lastgroup
         if kind == "comment":
@@ -116,10 +119,12 @@ def parse_statement(body: bytes) -> Statement:
             # `format` is a good name for a column or a function too: the clause is the word, blanks, a name.
             if format_word and not body[format_word.end() : token.start()].strip():
                 if verb == b"INSERT":
-                    return _insert(body, format_word.start(), token)
+                    return _insert(body, format_word.start(), token, insert_settings)
                 format_word, reply_format = None, _text(token.group())
             elif word == b"SETTINGS" and reply_format:
                 in_settings = True
+            elif word == b"SETTINGS" and verb == b"INSERT" and insert_settings is None and not _names_next(body, token):
+                insert_settings, format_word = token.start(), None
             elif verb == b"INSERT" and word in _INSERT_TAKES_OVER:
                 return Statement("INSERT")
             else:
@@ -128,7 +133,13 @@ def parse_statement(body: bytes) -> Statement:
     return Statement(_text(verb), reply_format)
 
 
-def _insert(body: bytes, text_end: int, name: re.Match[bytes]) -> Statement:
+def _names_next(body: bytes, token: re.Match[bytes]) -> bool:
+    """Whether a word of an INSERT stands where its table is named."""
+    before = body[: token.start()].rstrip().upper()
+    return before.endswith((b"INTO", b"TABLE", b"."))
+
+
+def _insert(body: bytes, text_end: int, name: re.Match[bytes], settings_start: int | None) -> Statement:
     space = _SPACE_BEFORE_DATA.match(body, name.end())
     assert space is not None
     return Statement(
@@ -136,6 +147,7 @@ def _insert(body: bytes, text_end: int, name: re.Match[bytes]) -> Statement:
         insert_text=_text(body[:text_end]),
         insert_format=_text(name.group()),
         data_start=space.end(),
+        settings_start=len(_text(body[: text_end if settings_start is None else settings_start])),
     )
 
 

@@ -120,6 +120,21 @@ def test_a_failed_insert_leaves_no_row(client: Any) -> None:
     assert client.command("SELECT count() FROM t") == 0
 
 
+def test_an_insert_that_fails_while_rows_are_written_is_an_error(client: Any) -> None:
+    client.command("CREATE TABLE small (a Int64, CONSTRAINT is_small CHECK a < 5) ENGINE = MergeTree ORDER BY a")
+    with pytest.raises(DatabaseError) as raised:
+        client.raw_insert("small", ["a"], b"1\n2\n9\n", fmt="CSV")
+    assert raised.value.name == "VIOLATED_CONSTRAINT"
+    full = {"min_free_disk_bytes_to_perform_insert": 1 << 60}
+    with pytest.raises(DatabaseError) as raised:
+        client.raw_insert("small", ["a"], b"1\n2\n", fmt="CSV", settings=full)
+    assert raised.value.name == "NOT_ENOUGH_SPACE"
+    assert client.command("SELECT count() FROM small") == 0
+    client.raw_insert("small", ["a"], b"1\n2\n", fmt="CSV")
+    client.command("INSERT INTO small (a) SETTINGS max_threads = 1 FORMAT CSV\n3")
+    assert client.command("SELECT sum(a) FROM small") == 6
+
+
 def test_settings_of_a_request_end_with_it(engine: LocalClickHouse, client: Any) -> None:
     sql = "SELECT getSetting('max_threads'), getSetting('max_block_size'), getSetting('max_memory_usage')"
     before = client.query(sql).result_rows
