@@ -134,6 +134,29 @@ class Admin:
         return explain(error if self._refusal is None else KafkaException(self._refusal), action)
 
 
+def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> list[Any]:
+    """Fetch messages and errors of single partitions.
+
+    A consumer that can do no more says so once, and librdkafka takes its partitions away in the same moment. Whoever
+    looked at the new generation first would drop the message that says why, and fetch nothing from then on.
+
+    Args:
+        consumer: whose callbacks run meanwhile.
+        messages: at most so many.
+        timeout_s: how long the first is awaited.
+        action: what fails, as it follows "failed to".
+
+    Raises:
+        ProcessorError: the consumer can do no more.
+    """
+    found: list[Any] = consumer.consume(messages, timeout_s)
+    for message in found:
+        error = message.error()
+        if error is not None and (error.fatal() or error.code() == KafkaError._FATAL):
+            raise explain(KafkaException(error), action)
+    return found
+
+
 class TopicFacts:
     """Asks the broker for the id and the number of partitions of topics."""
 
@@ -219,7 +242,10 @@ NO_WAY_ON = (
 """What no waiting mends: a consumer that meets one of these stops."""
 
 
-NAME_TAKEN = "Another processor runs under this instance name: give each its own --instance"
+NAME_TAKEN = (
+    "Another processor runs under this instance name: give each its own --instance. If none does, the broker lost "
+    "track of this one while it was restarted: start it again"
+)
 
 
 def explain(error: KafkaException | None, action: str) -> ProcessorError:

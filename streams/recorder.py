@@ -33,6 +33,7 @@ from streams.kafka import (
     TopicFacts,
     committed_or_start,
     explain,
+    fetch,
     make_consumer,
 )
 from streams.process import ProcessorError
@@ -187,7 +188,7 @@ class Recorder:
         batch = _Batch(self._consumer.consumer_group_metadata(), self._generation, time.monotonic())
         while not self._due(batch, stop):
             if not self._early:
-                self._early = self._consumer.consume(POLL_MESSAGES, POLL_S)
+                self._early = self._fetch(POLL_S)
             self._check(batch)
             n = portion(self._early)
             messages, self._early = self._early[:n], self._early[n:]
@@ -197,6 +198,9 @@ class Recorder:
             return False
         self._commit(batch)
         return True
+
+    def _fetch(self, timeout_s: float) -> list[Any]:
+        return fetch(self._consumer, POLL_MESSAGES, timeout_s, f"read {' and '.join(self._topics)}")
 
     def _check(self, batch: _Batch) -> None:
         if self._generation != batch.generation:
@@ -325,7 +329,7 @@ class Recorder:
         while (left_s := deadline - time.monotonic()) > 0:
             if stop.is_set():
                 return False
-            self._early += self._consumer.consume(POLL_MESSAGES, min(left_s, 5 * POLL_S))
+            self._early += self._fetch(min(left_s, 5 * POLL_S))
             self._check(batch)
             self._measure_lag()
         return True

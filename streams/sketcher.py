@@ -31,6 +31,7 @@ from streams.kafka import (
     TopicFacts,
     committed_or_start,
     explain,
+    fetch,
     make_consumer,
 )
 from streams.process import ProcessorError
@@ -183,7 +184,7 @@ class Sketcher:
         self._overtaken = set()
         while not self._due(flush, stop):
             if not self._early:
-                self._early = self._consumer.consume(POLL_MESSAGES, POLL_S)
+                self._early = fetch(self._consumer, POLL_MESSAGES, POLL_S, f"read {self._topic}")
             if self._generation != generation:
                 raise _Rebalanced
             n = portion(self._early)
