@@ -43,6 +43,9 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "max_partitions_per_insert_block": 0,
     # Replacing rows before they are written costs more than half of the insert; merges and FINAL replace them.
     "optimize_on_insert": 0,
+    # Refused as busy while there is room to refuse in: an insert that fills the disk to its last byte can leave a part
+    # that nobody can read, and with it a table (the local engine, 26.9).
+    "min_free_disk_bytes_to_perform_insert": 128 << 20,
     # A null in a column without nulls is a mistake of ours, not a zero.
     "input_format_null_as_default": 0,
 }

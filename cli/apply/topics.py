@@ -73,12 +73,14 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "cleanup.policy": "delete",
     }
+    # What a sketcher says of the time is held against when Kafka took its record.
+    timed = {"message.timestamp.type": "LogAppendTime"}
     inner = {"max.message.bytes": str(_ROOMY_BYTES), "cleanup.policy": "delete"}
     week, month = {"retention.ms": str(7 * _DAY_MS)}, {"retention.ms": str(30 * _DAY_MS)}
     return (
         TopicSpec(topics.predictions, settings.predictions_partitions, source, week, growth=True),
         TopicSpec(topics.labels, settings.labels_partitions, source, month),
-        TopicSpec(topics.parts, settings.parts_partitions, inner, week),
+        TopicSpec(topics.parts, settings.parts_partitions, inner | timed, week),
         TopicSpec(topics.predictions_dead, 1, inner, month),
         TopicSpec(topics.labels_dead, 1, inner, month),
         TopicSpec(topics.parts_dead, 1, inner, month),

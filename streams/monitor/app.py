@@ -123,7 +123,8 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
         loop = asyncio.get_running_loop()
         async for event in stream.noack().events():
             message = event.message
-            record = Incoming(message.partition, message.offset, message.value, message.generation_id)
+            received_ms = round(message.timestamp * 1000)
+            record = Incoming(message.partition, message.offset, message.value, message.generation_id, received_ms)
             if record.generation != app.consumer_generation_id:
                 continue
             waiting = pending.setdefault(record.partition, deque())

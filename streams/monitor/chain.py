@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from streams.records import PartitionProgress, Progress
 
 EVERY_MODEL = ""
@@ -41,7 +43,7 @@ class Loss:
     from_ms: int
     """The last event before the gap, or the moment since when it can have come, if later; 0 where none is known."""
     to_ms: int
-    """Event time of the first event after it."""
+    """Event time of the oldest event after it; of the newest, where the oldest is late."""
     reason: str
     pos: int
 
@@ -51,7 +53,7 @@ class Loss:
 
     def overlaps(self, start_ms: int, end_ms: int, out_of_order_ms: int) -> bool:
         """Whether events of the gap can belong to [start, end) of event time."""
-        return self.from_ms - out_of_order_ms < end_ms and self.to_ms >= start_ms
+        return self.from_ms - out_of_order_ms < end_ms and self.to_ms + out_of_order_ms >= start_ms
 
 
 @dataclass
@@ -80,12 +82,21 @@ class Chain:
             row = self.rows.get(read.partition)
             if row is None or pos <= row.pos or read.end <= row.end:
                 continue
-            self._lose(read.partition, row, row.end, read.end, read, "re-sketch", pos)
+            self._lose(read.partition, row, row.end, read.end, read, progress.counted_at_ms, "re-sketch", pos)
             row.end, row.pos, row.dirty = read.end, pos, True
 
-    def follow(self, progress: Progress, pos: int, *, live: bool) -> None:
-        """Take a progress record in; a redelivered one changes nothing."""
-        for read in progress.ranges:
+    def follow(self, progress: Progress, pos: int, *, live: bool, received_ms: int | None = None) -> None:
+        """Take a progress record in; a redelivered one changes nothing.
+
+        Args:
+            progress: the record.
+            pos: its place.
+            live: whether a partition that was read to its end moves time.
+            received_ms: when Kafka took the record (Unix ms), which no sketcher's clock can be ahead of; None where
+                that is not known.
+        """
+        for each in progress.ranges:
+            read = _clipped(each, received_ms)
             row = self.rows.get(read.partition)
             if row is None:
                 row = self.rows[read.partition] = ChainRow(progress.source_topic_id, end=read.start)
@@ -94,7 +105,7 @@ class Chain:
             if row.source_topic_id != progress.source_topic_id:
                 row.source_topic_id, row.end = progress.source_topic_id, read.start
             if read.start > row.end:
-                self._lose(read.partition, row, row.end, read.start, read, "gap", pos)
+                self._lose(read.partition, row, row.end, read.start, read, progress.counted_at_ms, "gap", pos)
             row.end, row.pos, row.dirty = read.end, pos, True
             for model, newest_ms in read.newest_ms.items():
                 _raise(row, model, newest_ms)
@@ -135,12 +146,18 @@ class Chain:
         return sum(loss.offsets for loss in self.losses if loss.overlaps(start_ms, end_ms, out_of_order_ms))
 
     def _lose(
-        self, partition: int, row: ChainRow, start: int, end: int, read: PartitionProgress, reason: str, pos: int
+        self,
+        partition: int,
+        row: ChainRow,
+        start: int,
+        end: int,
+        read: PartitionProgress,
+        counted_ms: int,
+        reason: str,
+        pos: int,
     ) -> None:
-        after = read.oldest_ms
-        if after is None:
-            after = read.caught_up_at_ms if read.caught_up_at_ms is not None else ENDED_MS
         before = row.last_event_ms
+        after = _after_ms(read, before, counted_ms)
         read_to_end_ms = row.watermarks.get(EVERY_MODEL, 0)
         if read_to_end_ms < ENDED_MS:
             # What was lost came after the moment at which nothing was left; windows sealed by then cannot miss it.
@@ -149,6 +166,29 @@ class Chain:
         if not any((h.source_partition, h.start, h.end) == (partition, start, end) for h in self.losses):
             self.losses.append(loss)
         self.new_losses.append(loss)
+
+
+def _after_ms(read: PartitionProgress, before_ms: int, counted_ms: int) -> int:
+    """The event time by which what was lost before a range was made, give or take what may be out of order.
+
+    Its oldest event says so only where that is not older than what came before the gap: one that is tells of itself
+    alone, that it is late, or of another model's history. Then the newest does; and where even that is older, only
+    that the range had been received.
+    """
+    if read.oldest_ms is None:
+        return read.caught_up_at_ms if read.caught_up_at_ms is not None else ENDED_MS
+    newest_ms = max(read.newest_ms.values(), default=before_ms - 1)
+    if read.oldest_ms >= before_ms:
+        return read.oldest_ms
+    return newest_ms if newest_ms >= before_ms else counted_ms
+
+
+def _clipped(read: PartitionProgress, received_ms: int | None) -> PartitionProgress:
+    """What was read, its sketcher's clock held against the broker's: a fast one would seal panes that are to come."""
+    at_ms = read.caught_up_at_ms
+    if received_ms is None or at_ms is None or at_ms <= received_ms:
+        return read
+    return msgspec.structs.replace(read, caught_up_at_ms=received_ms)
 
 
 def _raise(row: ChainRow, model: str, mark_ms: int) -> None:

@@ -68,22 +68,39 @@ class PartitionState:
         revise_s: float = 60.0,
         budget_bytes: int = PANE_BUDGET_BYTES,
         clock: Callable[[], float] = time.time,
+        pace: Callable[[], float] | None = None,
     ) -> None:
+        """Load the state of a partition.
+
+        Args:
+            partition: of `parts`.
+            n_partitions: how many `parts` has.
+            parts_topic_id: Kafka's id of it.
+            store: where the state is.
+            registry: contracts and baselines in force.
+            live: whether idle partitions count as read.
+            write_s: how often unsealed panes are written.
+            revise_s: how often a window is revised at most.
+            budget_bytes: of panes in memory.
+            clock: Unix seconds, for what is said of rows.
+            pace: seconds that never go back, for what is done every so often; the clock where it is not given.
+        """
         self._partition, self._n_partitions = partition, n_partitions
         self._parts_topic_id = parts_topic_id
         self._registry = registry
-        self._live, self._write_s, self._revise_s, self._clock = live, write_s, revise_s, clock
+        self._live, self._write_s, self._revise_s = live, write_s, revise_s
+        self._clock, self._pace = clock, pace or clock
         self._models: dict[str, ModelState] = {}
         # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
         self._chain, self._epoch = store.load_chain(partition, parts_topic_id)
         self._done = self._chain.newest_pos()
         """What was done with records up to here is in the panes that are loaded: merged, or put aside."""
-        self._written_s = clock()
+        self._written_s = self._pace()
         self._tallied: list[tuple[Tally, int]] = []
         """What is not written yet, each with its `pos`."""
         self._memory = Memory(store, registry, budget_bytes)
         self._verdicts = Verdicts(self._chain, self._memory, registry, clock)
-        self._rollups = Rollups(partition, store, self._memory.series, self._memory.have, revise_s, clock)
+        self._rollups = Rollups(partition, store, self._memory.series, self._memory.have, revise_s, self._pace)
         self.late_events = 0
 
     # ---------------------------------------------------------------------------------------------- records
@@ -131,8 +148,13 @@ class PartitionState:
     def _resketched(self, record: Part | Tally, pos: int) -> bool:
         return any(self._chain.resketched(r.partition, r.start, record.source_topic_id, pos) for r in record.ranges)
 
-    def progress(self, progress: Progress, offset: int) -> tuple[Writes | None, int]:
+    def progress(self, progress: Progress, offset: int, received_ms: int | None = None) -> tuple[Writes | None, int]:
         """Follow a progress record: seal, judge, revise.
+
+        Args:
+            progress: the record.
+            offset: of it.
+            received_ms: when Kafka took it (Unix ms); None where that is not known.
 
         Returns:
             What to write (None: nothing yet), and the offset up to which (exclusive) records may be acknowledged
@@ -143,7 +165,7 @@ class PartitionState:
             self._chain.lose_from_resketch(progress, pos)
             log.error("re-sketch", partition=self._partition, offset=offset, instance=progress.instance)
         else:
-            self._chain.follow(progress, pos, live=self._live)
+            self._chain.follow(progress, pos, live=self._live, received_ms=received_ms)
         writes = Writes()
         judged = False
         for model in self._known_models():
@@ -151,7 +173,7 @@ class PartitionState:
             if state is not None:
                 judged |= self._seal(state, pos, writes)
                 judged |= self._revise(state, pos, writes)
-        now = self._clock()
+        now = self._pace()
         if not judged and now - self._written_s < self._write_s:
             return None, 0
         self._written_s = now
@@ -291,7 +313,7 @@ class PartitionState:
         touch(state, series, pane_start_s, offset, ended=self._chain.has_ended(state.contract.model))
 
     def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
-        now = self._clock()
+        now = self._pace()
         due: dict[tuple[SeriesKey, Window], list[int]] = {}
         for key in sorted(state.awaiting, key=lambda k: (k[0], k[1], k[2])):
             series_key, window, end = key

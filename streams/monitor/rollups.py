@@ -56,7 +56,7 @@ class Rollups:
         series_of: finds the series of a model by version and baseline; None where the baseline is not known.
         have: has the panes of a model in memory that start in [start, end).
         revise_s: late events have one day written again no more often than this.
-        clock: the wall clock.
+        clock: seconds that never go back.
     """
 
     def __init__(

@@ -41,6 +41,8 @@ class Incoming:
     offset: int
     value: bytes | None
     generation: int
+    received_ms: int | None = None
+    """When Kafka took it, Unix ms."""
 
 
 class Patience(Protocol):
@@ -166,7 +168,7 @@ class Worker:
             self._report.events += int(part.counts[0, 0]) if part.slice_from == 0 and part.field_from == 0 else 0
 
     def _progress(self, state: PartitionState, progress: Progress, record: Incoming) -> int:
-        writes, durable = state.progress(progress, record.offset)
+        writes, durable = state.progress(progress, record.offset, record.received_ms)
         if writes is None:
             return NOTHING
         began = time.monotonic()
@@ -187,6 +189,7 @@ class Worker:
             live=self._settings.clock == "live",
             write_s=self._settings.write_s,
             revise_s=self._settings.revise_s,
+            pace=time.monotonic,
         )
 
     def _bury(self, record: Incoming, reason: str) -> None:

@@ -55,6 +55,9 @@ class Pipeline:
     parts_partitions: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    module: str = "tests.support.processor"
+    """What is started as a processor: this, or one that does what a fault needs."""
+    environ: dict[str, str] = field(default_factory=dict)
 
     @property
     def topics(self) -> Topics:
@@ -70,7 +73,7 @@ class Pipeline:
         wanted = [
             NewTopic(self.topics.predictions, source_partitions, 1, config=source),
             NewTopic(self.topics.labels, source_partitions, 1, config=source),
-            NewTopic(self.topics.parts, self.parts_partitions, 1),
+            NewTopic(self.topics.parts, self.parts_partitions, 1, config={"message.timestamp.type": "LogAppendTime"}),
             NewTopic(self.topics.predictions_dead, 1, 1),
             NewTopic(self.topics.labels_dead, 1, 1),
             NewTopic(self.topics.parts_dead, 1, 1),
@@ -139,11 +142,11 @@ class Pipeline:
         }
         log = (self.log_dir / f"{name}.log").open("ab")
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.processor", kind, json.dumps(told)],
+            [sys.executable, "-m", self.module, kind, json.dumps(told)],
             cwd=ROOT,
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environ},
         )
         log.close()
         self.processes[name] = process

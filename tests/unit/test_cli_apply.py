@@ -92,7 +92,7 @@ def test_a_topic_is_created_grown_or_set_right_and_else_left_alone() -> None:
     assert compare(keyed, TopicState("id", 3, {})) is None
 
 
-def test_the_sources_have_the_brokers_times_and_every_topic_its_prefix() -> None:
+def test_sources_and_parts_have_the_brokers_times_and_every_topic_its_prefix() -> None:
     specs = topic_specs(Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, parts_partitions=3))
     by_name = {spec.name: spec for spec in specs}
     assert {name: spec.partitions for name, spec in by_name.items()} == {
@@ -105,4 +105,4 @@ def test_the_sources_have_the_brokers_times_and_every_topic_its_prefix() -> None
         "eu-dead-letters": 1,
     }
     timed = {name for name, spec in by_name.items() if spec.fixed.get("message.timestamp.type") == "LogAppendTime"}
-    assert timed == {"eu-predictions", "eu-labels"}
+    assert timed == {"eu-predictions", "eu-labels", "eu-parts"}

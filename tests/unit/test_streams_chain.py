@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from streams.monitor.chain import ENDED_MS, EVERY_MODEL, Chain, Loss, make_pos
 from streams.records import PartitionProgress, Progress
 
@@ -114,6 +116,18 @@ def test_a_partition_that_was_added_holds_everything_back() -> None:
     assert chain.watermark_ms("m", 0) == 2500
 
 
+def test_a_sketchers_clock_is_no_further_than_the_brokers() -> None:
+    chain = Chain()
+    ahead = read(0, 0, 10, newest_ms={"m": 1000}, caught_up_at_ms=3_600_000)
+    chain.follow(progress(ahead), 1, live=True, received_ms=5000)
+    assert chain.watermark_ms("m", 0) == 5000
+    # What is lost after it can be older than that clock said.
+    chain.follow(progress(read(0, 15, 20, oldest_ms=9000)), 2, live=True, received_ms=9500)
+    assert [(loss.from_ms, loss.to_ms) for loss in chain.losses] == [(5000, 9000)]
+    chain.follow(progress(read(0, 20, 20, caught_up_at_ms=9900)), 3, live=True, received_ms=10_000)
+    assert chain.watermark_ms("m", 0) == 9900
+
+
 def test_on_the_replay_clock_idleness_moves_nothing_and_end_marks_everything() -> None:
     chain = Chain()
     chain.follow(progress(read(0, 0, 1, newest_ms={"m": 1000}, caught_up_at_ms=10**12)), 1, live=False)
@@ -128,11 +142,20 @@ def test_a_loss_counts_in_the_windows_it_may_have_had_events_of() -> None:
     loss = Loss(0, 10, 15, 10_000, 20_000, "gap", 1)
     assert not loss.overlaps(0, 9_000, 1_000)
     assert loss.overlaps(0, 9_001, 1_000)
-    assert loss.overlaps(20_000, 30_000, 1_000)
-    assert not loss.overlaps(20_001, 30_000, 1_000)
+    assert loss.overlaps(21_000, 30_000, 1_000)
+    assert not loss.overlaps(21_001, 30_000, 1_000)
     chain = Chain(losses=[loss, Loss(1, 0, 2, 0, ENDED_MS, "gap", 2)])
     assert chain.lost_offsets(12_000, 13_000, 0) == 7
     assert chain.lost_offsets(50_000, 60_000, 0) == 2
+
+
+def test_a_late_event_after_a_gap_does_not_say_when_the_gap_ends() -> None:
+    for newest, until in (({"m": 9000}, 9000), ({"m": 2900}, 30_000), ({}, 30_000)):
+        chain = Chain()
+        chain.follow(progress(read(0, 0, 10, newest_ms={"m": 3000})), 1, live=False)
+        told = progress(read(0, 15, 20, newest_ms=newest, oldest_ms=500))
+        chain.follow(msgspec.structs.replace(told, counted_at_ms=30_000), 2, live=False)
+        assert [(loss.from_ms, loss.to_ms) for loss in chain.losses] == [(3000, until)]
 
 
 def test_a_loss_that_is_found_again_counts_once() -> None:

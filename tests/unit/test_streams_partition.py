@@ -368,3 +368,26 @@ def test_damaged_sketches_in_the_warehouse_stop_nothing() -> None:
     assert {end for end, row in last.items() if math.isnan(row["ks"])} == {4, 5}, "3 was described before"
     assert not any(math.isnan(row["mean"]) for row in last.values())
     assert desk.verdicts("3h")[8] == 3
+
+
+def test_a_clock_that_steps_back_does_not_hold_back_what_is_written() -> None:
+    desk = Desk(make_registry(), live=True)
+    clock_s, pace_s = [T0_S + 600.0], [0.0]
+    desk.state = PartitionState(
+        0,
+        1,
+        desk.topic,
+        desk.store,
+        lambda: desk.registry,
+        live=True,
+        write_s=10.0,
+        revise_s=60.0,
+        clock=lambda: clock_s[0],
+        pace=lambda: pace_s[0],
+    )
+    desk.flush(T0_S + 10)
+    assert not desk.warehouse.tables["panes"]
+    clock_s[0] -= 3600
+    pace_s[0] += 10
+    desk.flush(T0_S + 20)
+    assert {row["n"] for key, row in desk.warehouse.tables["volume"].items() if key[3] == "all"} == {2}

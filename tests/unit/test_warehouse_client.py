@@ -30,6 +30,7 @@ def test_an_insert_sends_arrow_and_waits_for_the_disk() -> None:
         "insert_quorum": "auto",
         "distributed_foreground_insert": 1,
         "insert_deduplicate": 0,
+        "min_free_disk_bytes_to_perform_insert": 128 << 20,
         "max_partitions_per_insert_block": 0,
         "input_format_null_as_default": 0,
         "optimize_on_insert": 0,
