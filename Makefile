@@ -27,6 +27,10 @@ fuzz: ## Feed every decoder ten million inputs of libFuzzer's; ARGS="--runs 1000
 	@./tools/uv sync --locked --quiet --group fuzz
 	$(RUN) python -m tests.fuzz $(ARGS)
 
+.PHONY: faults
+faults: sync ## Break everything by a seeded plan and compare all that was written; SHORT=1, SEED=7, ARGS="--only live"
+	$(RUN) python -m tests.faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: lint
 lint: sync ## Check style and layout
 	$(RUN) ruff check .

@@ -1,0 +1,66 @@
+"""The warehouse's disk is full for a while."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tests.faults.faults import kill_at
+from tests.faults.world import World
+
+SIZE_MB = 512
+LEFT_MB = 32
+"""To the last byte would be a fault of another kind: the local engine then leaves parts that it cannot read itself."""
+
+
+class NoSmallDisk(Exception):
+    """This machine does not let the harness mount a small disk."""
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A folder on a disk of its own that holds little.
+
+    Raises:
+        NoSmallDisk: it cannot be mounted, which needs root and the right to mount.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise NoSmallDisk(done.stderr.strip())
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+
+
+@dataclass(frozen=True)
+class DiskFull:
+    """The disk is filled but for less than an insert may find, a processor is killed, and the disk is freed again."""
+
+    disk: Path
+    for_s: float
+    kill: str
+    name: ClassVar[str] = "disk full"
+
+    def apply(self, world: World) -> str:
+        ballast = self.disk / "ballast"
+        written = 0
+        with ballast.open("wb", buffering=0) as file:
+            while os.statvfs(self.disk).f_bavail * os.statvfs(self.disk).f_frsize > LEFT_MB << 20:
+                written += file.write(b"\0" * (1 << 20))
+        try:
+            time.sleep(self.for_s / 2)
+            kill_at(world, world.rng.choice(world.fleet.names(self.kill)), "", 0.0)
+            time.sleep(self.for_s / 2)
+        finally:
+            ballast.unlink()
+        return f"{written >> 20} MiB of {SIZE_MB} were taken for {self.for_s:.0f} s, a {self.kill} killed meanwhile"

@@ -1,0 +1,97 @@
+"""The seeded plan of faults of one storm."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import get_args
+
+from tests.faults.door import Mode
+from tests.faults.faults import (
+    BrokerRestart,
+    BrokerUnreachable,
+    EngineKill,
+    Fault,
+    JoinAndLeave,
+    Kill,
+    Poison,
+    RollingRestart,
+    Terminate,
+    Warehouse,
+    Zombie,
+)
+from tests.faults.fleet import KINDS
+from tests.faults.places import PLACES
+from tests.faults.registry import NewBaseline, NewContract, NewVersion
+
+GROUPED = ("sketcher", "recorder", "monitor")
+"""Processors of which several share the work."""
+MODES: tuple[Mode, ...] = tuple(mode for mode in get_args(Mode) if mode != "open")
+KILLED_MORE_OFTEN = ("sketcher", "recorder", "monitor", "sketcher", "recorder", "monitor", "scorer")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of each."""
+
+    kills: int
+    """Besides those that happen within other faults."""
+    rounds: int
+    """How often every other fault comes."""
+    unreachable_s: float
+    outage_s: float
+
+
+LONG = Scale(kills=78, rounds=3, unreachable_s=60.0, outage_s=6.0)
+SHORT = Scale(kills=10, rounds=0, unreachable_s=5.0, outage_s=2.0)
+
+
+def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
+    """Draw the faults of a storm in their order, each with the pause before it in seconds."""
+    rng = random.Random(seed)
+    places = [(kind, place) for kind, every in PLACES.items() for place in every]
+    rng.shuffle(places)
+    faults: list[Fault] = []
+    for i in range(scale.kills):
+        kind, place = places[i // 2 % len(places)] if i % 2 else (rng.choice(KILLED_MORE_OFTEN), "")
+        faults.append(Kill(kind, place, down_s=rng.choice((0.0, 0.0, 0.5, 3.0))))
+    for i in range(scale.rounds):
+        faults += _round(rng, i, scale)
+    if not scale.rounds:
+        faults += _sample(rng, scale)
+    rng.shuffle(faults)
+    return [(rng.uniform(0.1, 0.8), fault) for fault in faults]
+
+
+def _round(rng: random.Random, i: int, scale: Scale) -> list[Fault]:
+    return [
+        *(Terminate(kind) for kind in KINDS),
+        *(Zombie(kind, rng.choice(PLACES[kind])) for kind in GROUPED),
+        *(JoinAndLeave(kind, killed=bool((i + j) % 2)) for j, kind in enumerate(GROUPED)),
+        BrokerRestart(killed=False, down_s=rng.uniform(2, 6)),
+        BrokerRestart(killed=True, down_s=rng.uniform(0, 6)),
+        BrokerUnreachable(scale.unreachable_s, rng.choice(GROUPED)),
+        *(Warehouse(mode, scale.outage_s, rng.choice(KINDS)) for mode in MODES),
+        EngineKill(down_s=rng.uniform(0, 4)),
+        Poison(),
+        NewContract(),
+        NewBaseline(seed=100 + i),
+        NewVersion(version=str(2 + i)),
+        RollingRestart(),
+    ]
+
+
+def _sample(rng: random.Random, scale: Scale) -> list[Fault]:
+    """Of the short form: a few that take little time."""
+    return [
+        Terminate(rng.choice(KINDS)),
+        Zombie("sketcher", "offsets-sent"),
+        JoinAndLeave(rng.choice(GROUPED), killed=True),
+        BrokerRestart(killed=True, down_s=1.0),
+        *(Warehouse(mode, scale.outage_s, rng.choice(KINDS)) for mode in ("down", "error", "cut", "lost")),
+        EngineKill(down_s=0.5),
+        Poison(),
+        NewContract(),
+        NewBaseline(seed=100),
+        NewVersion(version="2"),
+    ]

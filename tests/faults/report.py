@@ -1,0 +1,97 @@
+"""What a run has to say at its end, and the table of docs/reliability.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.oracle import Verdict
+from tests.support.pipeline import ROOT
+
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+
+
+@dataclass
+class Result:
+    """One run."""
+
+    scenario: str
+    seed: int
+    seconds: float
+    verdict: Verdict
+    done: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
+    messages: int = 0
+    stops_s: list[float] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
+    must_fail: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run came out as it must."""
+        return self.verdict.holds != self.must_fail
+
+    def sentence(self) -> str:
+        """How it came out, in one line."""
+        lost, doubled = sum(self.verdict.lost.values()), sum(self.verdict.doubled.values())
+        seen = f"{lost} lost, {doubled} double-counted, {len(self.verdict.wrong)} differences"
+        if self.must_fail:
+            return f"{self.scenario}: {'noticed' if self.passed else 'NOT NOTICED'} ({seen})"
+        return (
+            f"{self.scenario} (seed {self.seed}, {self.seconds:.0f} s): {'holds' if self.passed else 'FAILS'}: {seen}"
+        )
+
+
+def table(results: list[Result], command: str, omitted: list[str]) -> str:
+    """The results as Markdown."""
+    honest = [each for each in results if not each.must_fail]
+    done: Counter[str] = sum((each.done for each in honest), Counter())
+    kills: Counter[str] = sum((each.kills for each in honest), Counter())
+    compared: Counter[str] = sum((each.verdict.compared for each in honest), Counter())
+    lost = sum(sum(each.verdict.lost.values()) for each in honest)
+    doubled = sum(sum(each.verdict.doubled.values()) for each in honest)
+    messages = sum(each.messages for each in honest)
+    stops = sorted(second for each in honest for second in each.stops_s)
+    lines = [
+        f"`{command}`; seeds "
+        + ", ".join(f"{each.scenario} {each.seed}" for each in honest)
+        + f"; {messages:,} messages in {sum(each.seconds for each in honest) / 60:.0f} minutes.",
+        "",
+        "| fault | times |",
+        "|---|---|",
+        f"| kill -9 | {sum(kills.values())} |",
+        *(f"| … {where} | {n} |" for where, n in sorted(kills.items())),
+        *(f"| {name} | {n} |" for name, n in sorted(done.items()) if name != "kill -9"),
+        *(f"| {name} | not tested |" for name in omitted),
+        "",
+        "| compared | n |",
+        "|---|---|",
+        *(f"| {name} | {n:,} |" for name, n in sorted(compared.items())),
+        f"| **lost** | **{lost}** |",
+        f"| **counted twice** | **{doubled}** |",
+    ]
+    if stops:
+        lines += [
+            "",
+            f"{len(stops)} processors that were asked to end did within {stops[-1]:.1f} s "
+            f"(median {stops[len(stops) // 2]:.1f} s).",
+        ]
+    sabotaged = [each for each in results if each.must_fail]
+    if sabotaged:
+        lines += ["", "| with this taken away the harness | lost | counted twice |", "|---|---|---|"]
+        for each in sabotaged:
+            verdict = each.verdict
+            lines.append(
+                f"| {each.scenario}: {'fails, as it must' if each.passed else '**DID NOT NOTICE**'} "
+                f"| {sum(verdict.lost.values())} | {sum(verdict.doubled.values())} |"
+            )
+    return "\n".join(lines)
+
+
+def write_page(text: str, page: Path = PAGE) -> None:
+    """Put the table between its marks in the docs."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

@@ -1,0 +1,116 @@
+"""Retention overtakes stopped processors: what is gone is reported, with its offsets, and no verdict hides it."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.faults import oracle
+from tests.faults.expected import work_out
+from tests.faults.oracle import Verdict
+from tests.faults.world import World
+
+ROUNDS = 3
+WRITTEN = 400
+"""Messages that come while the sketchers are down; half of them are deleted before anybody read them."""
+
+
+def run_retention(world: World) -> Verdict:
+    """Stop the sketchers, let retention pass what they read, start them again; three times."""
+    world.begin({"sketcher": 2, "recorder": 1, "monitor": 1})
+    world.wait_begun(300)
+    admin = AdminClient({"bootstrap.servers": world.pipeline.bootstrap})
+    lost: dict[int, set[int]] = {}
+    ranges: list[tuple[int, int, int]] = []
+    topic = world.pipeline.topics.predictions
+    for i in range(ROUNDS):
+        for name in world.fleet.names("sketcher"):
+            world.fleet.take_away(name, signal.SIGKILL if i % 2 else signal.SIGTERM)
+        ends = _committed(world)
+        before = world.source.n
+        while world.source.n < before + WRITTEN:
+            time.sleep(0.1)
+        world.source.flush()
+        partition = i % world.partitions
+        until = (ends[partition] + len(world.source.sent[topic, partition])) // 2
+        # The recorder must have passed it: of raw rows nothing is lost here.
+        _wait_recorded(world, partition, until)
+        for future in admin.delete_records([TopicPartition(topic, partition, until)]).values():
+            future.result(30)
+        lost.setdefault(partition, set()).update(range(ends[partition], until))
+        ranges.append((partition, ends[partition], until))
+        world.say(f"offsets {ends[partition]} to {until} of partition {partition} were deleted")
+        for name in [name for name, each in world.fleet.members.items() if each.kind == "sketcher"]:
+            world.fleet.bring_back(name)
+        time.sleep(3.0)
+        world.done["retention overtakes a stopped consumer"] += 1
+    return _finish(world, lost, ranges)
+
+
+def _committed(world: World) -> dict[int, int]:
+    """Where the sketchers' group will go on."""
+    from confluent_kafka import Consumer
+
+    consumer = Consumer({"bootstrap.servers": world.pipeline.bootstrap, "group.id": f"{world.pipeline.prefix}sketcher"})
+    try:
+        wanted = [TopicPartition(world.pipeline.topics.predictions, p) for p in range(world.partitions)]
+        return {tp.partition: max(0, tp.offset) for tp in consumer.committed(wanted, timeout=30)}
+    finally:
+        consumer.close()
+
+
+def _wait_recorded(world: World, partition: int, until: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        [(newest,)] = world.pipeline.rows(f"SELECT max(offset) FROM predictions WHERE partition = {partition}")
+        if newest >= until:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"the recorder did not reach offset {until} of partition {partition} within 60 s")
+
+
+def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int, int]]) -> Verdict:
+    world.source.stop()
+    world.source.end()
+    whole = world.expected()
+    left = work_out(world.source.sent, world.pipeline.topics, world.contract, world.baselines, lost)
+    verdict = Verdict()
+    world.arrive(left)
+    world.observer.stop()
+    for sentence in world.observer.broken:
+        verdict.say(sentence)
+    oracle.check_panes(verdict, world.pipeline, left)
+    oracle.check_raw(verdict, world.pipeline, whole)
+    found = world.pipeline.rows("SELECT source_partition, start_offset, end_offset FROM lost_ranges")
+    verdict.compared["lost ranges"] += len(ranges)
+    if sorted(set(found)) != sorted(ranges):
+        verdict.say(f"lost ranges are {sorted(set(found))}, and {sorted(ranges)} were deleted")
+    _check_completeness(verdict, world)
+    return verdict
+
+
+def _check_completeness(verdict: Verdict, world: World) -> None:
+    """No verdict says of a window that more of it was there than was."""
+    sent: dict[int, int] = {}
+    topic = world.pipeline.topics.predictions
+    for (name, _), messages in world.source.sent.items():
+        if name == topic:
+            for message in messages:
+                for _, event in message.events:
+                    if event.model == world.contract.model:
+                        start = event.at_ms // 1000 // world.contract.pane_s * world.contract.pane_s
+                        sent[start] = sent.get(start, 0) + 1
+    rows = world.pipeline.rows(
+        "SELECT toUnixTimestamp(window_start), toUnixTimestamp(window_end), max(completeness), sum(n) "
+        "FROM latest_drift WHERE slice = 'all' AND field = 'flag' AND model = {model:String} "
+        "GROUP BY window_start, window_end, window",
+        {"model": world.contract.model},
+    )
+    for begin, end, completeness, n in rows:
+        whole = sum(count for start, count in sent.items() if begin <= start < end)
+        verdict.compared["completeness of windows"] += 1
+        if whole and n < whole and completeness >= 1:
+            verdict.say(f"the window to {end} claims to be complete with {n} of {whole} events")

@@ -1,0 +1,145 @@
+"""The product's guards, each taken away: the harness must notice every one of them.
+
+Each is a switch of the harness, put around the product's functions when a processor is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.faults.places import Places
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """One guard that is taken away."""
+
+    name: str
+    kind: str
+    """The processor that it guards."""
+    install: Callable[[Places], None]
+    killed: tuple[str, str]
+    """The processor and the place of it at which a kill shows that the guard is gone."""
+
+
+class _Untransacted:
+    """Stands for a transactional producer: what is produced is there at once, the offsets are committed afterwards."""
+
+    def __init__(self, settings: Any, places: Places) -> None:
+        from confluent_kafka import Producer
+
+        told = {"bootstrap.servers": settings.bootstrap_servers, "linger.ms": 5, "message.max.bytes": 2_000_000}
+        self._producer, self._places, self._held = Producer(told), places, 0
+        self.consumer: Any = None
+
+    def init_transactions(self, *_: Any) -> None: ...
+
+    def begin_transaction(self) -> None:
+        self._held = 0
+
+    def abort_transaction(self, *_: Any) -> None: ...
+
+    def commit_transaction(self, *_: Any) -> None: ...
+
+    def poll(self, timeout_s: float) -> None:
+        self._producer.poll(timeout_s)
+
+    def produce(self, *args: Any, **kwargs: Any) -> None:
+        self._producer.produce(*args, **kwargs)
+        self._held += 1
+
+    def send_offsets_to_transaction(self, offsets: Any, *_: Any) -> None:
+        assert self._producer.flush(30) == 0
+        if self._held > 2:
+            self._places.stop_at("in-transaction")
+        self.consumer.commit(offsets=offsets, asynchronous=False)
+
+
+def _no_transaction(places: Places) -> None:
+    from streams.sketcher import Sketcher
+
+    original = Sketcher.__init__
+
+    def init(self: Any, settings: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, settings, *args, **kwargs)
+        self._transactions._producer = _Untransacted(settings, places)
+        self._transactions._producer.consumer = self._consumer
+
+    Sketcher.__init__ = init  # type: ignore[method-assign]
+
+
+def _read_uncommitted(places: Places) -> None:
+    from faust.transport.drivers.aiokafka import Transport
+
+    from streams.monitor import app
+
+    app.CommittedOnlyTransport = Transport  # type: ignore[misc]
+
+
+def _no_pos(places: Places) -> None:
+    from streams.monitor.partition import PartitionState
+    from streams.monitor.series import Series
+
+    merge, init = Series.merge, PartitionState.__init__
+
+    def merge_always(self: Any, pane: Any, part: Any, pos: int, *, late: bool) -> bool:
+        pane.pos[:] = np.minimum(pane.pos, pos - 1)
+        return merge(self, pane, part, pos, late=late)
+
+    def forgetful(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self._done = -1
+
+    Series.merge = merge_always  # type: ignore[method-assign]
+    PartitionState.__init__ = forgetful  # type: ignore[method-assign]
+
+
+def _monitor_acknowledges_first(places: Places) -> None:
+    from streams.monitor.worker import Worker
+
+    handle = Worker.handle
+
+    def acknowledged(self: Any, record: Any) -> int:
+        handle(self, record)
+        return int(record.offset) + 1
+
+    Worker.handle = acknowledged  # type: ignore[method-assign]
+
+
+def _recorder_acknowledges_first(places: Places) -> None:
+    from streams.recorder import Recorder
+
+    write, commit = Recorder._write, Recorder._commit
+
+    def commit_then_write(self: Any, batch: Any, stop: Any) -> bool:
+        commit(self, batch)
+        return write(self, batch, stop)
+
+    Recorder._write = commit_then_write  # type: ignore[method-assign]
+    Recorder._commit = lambda self, batch: None  # type: ignore[method-assign]
+
+
+SABOTAGES = {
+    each.name: each
+    for each in (
+        Sabotage("transaction removed", "sketcher", _no_transaction, ("sketcher", "in-transaction")),
+        Sabotage("read_committed removed", "monitor", _read_uncommitted, ("sketcher", "in-transaction")),
+        Sabotage("pos check removed", "monitor", _no_pos, ("monitor", "written")),
+        Sabotage(
+            "monitor acknowledges before it writes",
+            "monitor",
+            _monitor_acknowledges_first,
+            ("monitor", "before-write"),
+        ),
+        Sabotage(
+            "recorder acknowledges before it inserts",
+            "recorder",
+            _recorder_acknowledges_first,
+            ("recorder", "before-insert"),
+        ),
+    )
+}

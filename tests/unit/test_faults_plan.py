@@ -1,0 +1,84 @@
+"""The fault harness itself: its plan holds what it promises, and its oracle counts and compares."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from streams.topics import Topics
+from tests.faults.expected import work_out
+from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
+from tests.faults.oracle import Verdict
+from tests.faults.places import PLACES
+from tests.faults.plan import LONG, SHORT, make_plan
+from tests.faults.sabotage import SABOTAGES
+from tests.faults.source import Event, Label, Sent
+from tests.support.pipeline import simple_baseline, simple_contract
+
+
+def test_the_long_plan_has_a_hundred_kills_and_every_fault_three_times() -> None:
+    plan = [fault for _, fault in make_plan(7, LONG)]
+    counts = Counter(fault.name for fault in plan)
+    within = sum(isinstance(fault, Warehouse | BrokerUnreachable | JoinAndLeave) for fault in plan)
+    assert counts["kill -9"] + within >= 100
+    assert min(counts.values()) >= 3
+    places = {(fault.kind, fault.place) for fault in plan if isinstance(fault, Kill) and fault.place}
+    assert places == {(kind, place) for kind, every in PLACES.items() for place in every}
+
+
+def test_a_seed_draws_the_same_plan() -> None:
+    assert make_plan(7, SHORT) == make_plan(7, SHORT)
+    assert make_plan(7, SHORT) != make_plan(8, SHORT)
+
+
+def test_what_a_sabotage_needs_exists() -> None:
+    for sabotage in SABOTAGES.values():
+        kind, place = sabotage.killed
+        assert place in PLACES[kind]
+
+
+def test_the_source_is_counted_by_hand() -> None:
+    topics = Topics("t-")
+    events = [
+        Event("toy", "1", "a", 3_600_000, 0.1, 3, True, "red", "north", 0.5),
+        Event("toy", "1", "b", 3_600_001, None, None, False, "mauve", "elsewhere", 0.5, invalid=("k",)),
+        Event("toy", "2", "c", 7_199_999, 0.1, 3, True, None, "north", 0.5),
+    ]
+    sent = {
+        (topics.predictions, 1): [
+            Sent(b"", None, events=((0, events[0]), (2, events[1])), dead=((1, "missing-id"),)),
+            Sent(b"", None, events=((0, events[2]),)),
+        ],
+        (topics.labels, 0): [Sent(b"", None, labels=((0, Label("a", True, 1)),))],
+    }
+    baseline = simple_baseline()
+    found = work_out(sent, topics, simple_contract(), [(0, baseline)])
+    assert dict(found.volume) == {
+        ("toy", "1", "all", 3600): 2,
+        ("toy", "1", "region=north", 3600): 1,
+        ("toy", "1", "region=other", 3600): 1,
+        ("toy", "2", "all", 3600): 1,
+        ("toy", "2", "region=north", 3600): 1,
+    }
+    k = found.panes["toy", "1", "all", "k", 3600]
+    assert (k.n, k.nulls, k.invalid) == (1, 0, 1)
+    colour = found.cells["toy", "1", "all", "colour", 3600, baseline.id]
+    assert dict(colour) == {0: 1, 3: 1}, "red, and one that the baseline does not keep"
+    assert not [key for key in found.cells if key[1] == "2"], "a version of its own baseline is not held to this one"
+    assert sorted(found.predictions) == [(1, 0, 0), (1, 0, 2), (1, 1, 0)]
+    assert found.dead[topics.predictions] == {(1, 0, 1, "missing-id"): 1}
+    assert found.labelled["1", "all", 3600] == (2, 1)
+    left = work_out(sent, topics, simple_contract(), [(0, baseline)], {1: [0]})
+    assert left.volume["toy", "1", "all", 3600] == 0
+    assert len(left.predictions) == 3
+
+
+def test_what_is_missing_and_what_is_there_twice_are_told_apart() -> None:
+    verdict = Verdict()
+    verdict.rows("rows", Counter({"a": 1, "b": 1}), ["a", "b"])
+    verdict.number("counts", "a", 2, 2)
+    assert verdict.holds
+    verdict.rows("rows", Counter({"a": 2}), {"a": 1, "b": 1})
+    verdict.number("counts", "a", 3, 1)
+    assert (verdict.lost, verdict.doubled) == ({"rows": 1}, {"rows": 1, "counts": 2})
+    assert not verdict.holds
+    assert len(verdict.sentences()) == 3
