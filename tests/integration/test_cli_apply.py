@@ -88,7 +88,7 @@ def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Setti
         assert baseline.effective_from.timestamp() == 0
         assert baseline.reason == "a test"
         recorded = {topic.name: (topic.topic_id, topic.partitions) for topic in queries.topics(client)}
-        assert len(recorded) == 6
+        assert len(recorded) == 7
         assert recorded[settings.topics.parts] == (parts.topic_id, 2)
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_broke_off_is_finished_by_the_next(settings: Settings) -> Non
     admin.delete_topics([settings.topics.labels_dead])[settings.topics.labels_dead].result()
     done = apply(settings, CONTRACT, BASELINE)
     assert [change.spec.name for change in done.topics] == [settings.topics.labels_dead]
-    assert len(done.records) == 5
+    assert len(done.records) == 6
     assert not done.baselines
     assert apply(settings, CONTRACT, BASELINE).is_empty
 

@@ -46,9 +46,8 @@ def _grants(those: list[str]) -> str:
 class RoleEngine(engine.Engine):
     """The engine, each request in a role."""
 
-    def __init__(self, path: Path) -> None:
-        options: Mapping[str, int] = {**engine.ENGINE_OPTIONS, "config-file": str(path / "config.xml")}  # type: ignore[dict-item]
-        super().__init__(path, options)
+    def __init__(self, path: Path, options: Mapping[str, int | str] = engine.ENGINE_OPTIONS) -> None:
+        super().__init__(path, {**options, "config-file": str(path / "config.xml")})
 
     def execute(self, request: engine.Request) -> engine.Reply:
         settings = dict(request.settings)
