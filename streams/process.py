@@ -12,6 +12,8 @@ from types import FrameType
 import structlog
 
 EXIT_OK = 0
+EXIT_STUCK = 70
+"""Ended by itself because it stood still."""
 EXIT_STOPPED = 1
 """Stopped by an error that a person must see; whoever supervises the processor starts it again."""
 

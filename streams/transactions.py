@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.kafka import TIMEOUT_S, explain, transactional_producer
+from streams.process import EXIT_STUCK
 from streams.report import Report
 from streams.rights import DENIALS, Who, denied
 from streams.settings import ProcessorSettings
 
 COMMIT_ATTEMPTS = 5
+STUCK_S = TIMEOUT_S + 10.0
+"""How long sending offsets may take; it is told to give up after `TIMEOUT_S`."""
 
 Message = tuple[str, dict[str, Any]]
 """A topic, and keyword arguments of `Producer.produce`."""
@@ -25,8 +32,28 @@ class TransactionDropped(Exception):
 class Transactions:
     """The transactions of one processor under its stable name."""
 
-    def __init__(self, settings: ProcessorSettings, name: Who, report: Report) -> None:
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        name: Who,
+        report: Report,
+        *,
+        stuck_s: float | None = None,
+        end: Callable[[int], Any] = os._exit,
+    ) -> None:
+        """Make the producer.
+
+        Args:
+            settings: of the processor.
+            name: which of them it is.
+            report: takes retries.
+            stuck_s: after how long a call that does not come back ends the process: no sooner than the broker gives
+                up the transaction, where that is sooner than `STUCK_S`.
+            end: ends the process.
+        """
         self._settings, self._name = settings, name
+        self._stuck_s = min(STUCK_S, settings.transaction_timeout_s) if stuck_s is None else stuck_s
+        self._exit = end
         self._failed: KafkaError | None = None
         self._producer = transactional_producer(settings, name, self._on_failure)
         self._report = report
@@ -60,11 +87,37 @@ class Transactions:
             self._producer.begin_transaction()
             for topic, message in messages:
                 self._send(topic, message)
-            self._producer.send_offsets_to_transaction(offsets, metadata, TIMEOUT_S)
+            with self._bounded():
+                self._producer.send_offsets_to_transaction(offsets, metadata, TIMEOUT_S)
             self._end()
         except KafkaException as error:
             self._abort(error)
             raise TransactionDropped(error.args[0].str()) from error
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """End the process where a call does not come back.
+
+        librdkafka 2.16 forgets the time-out of this one when the group's coordinator goes away (its issues 5456 and
+        5511), and neither its consumer nor a signal gets a word in meanwhile.
+        """
+        watch = threading.Timer(self._stuck_s, self._give_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            yield
+        finally:
+            watch.cancel()
+
+    def _give_up(self) -> None:
+        structlog.get_logger().error(
+            "stuck",
+            processor=self._name,
+            instance=self._settings.instance,
+            reason=f"Offsets could not be sent to Kafka within {self._stuck_s:.0f} s. Start it again: nothing of the "
+            "transaction is committed, and what it covered is read again.",
+        )
+        self._exit(EXIT_STUCK)
 
     def _on_failure(self, error: KafkaError, _message: Any) -> None:
         self._failed = self._failed or error

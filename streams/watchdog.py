@@ -14,11 +14,11 @@ from collections.abc import Callable
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from streams.process import EXIT_STUCK
 from streams.report import Report
 from streams.settings import ProcessorSettings
 
 STUCK_S = 300.0
-EXIT_STUCK = 70
 NO_LAG = 1
 """The committed offset stays one below the log's end: the last record there is a commit marker."""
 

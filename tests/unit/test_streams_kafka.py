@@ -9,8 +9,12 @@ import pytest
 from confluent_kafka import KafkaError
 
 from streams.kafka import fetch
-from streams.process import ProcessorError
+from streams.process import EXIT_STUCK, ProcessorError
+from streams.report import Report
+from streams.settings import ProcessorSettings
 from streams.sketcher import Sketcher
+from streams.transactions import Transactions
+from warehouse.client import Address
 
 
 class Message:
@@ -61,3 +65,34 @@ def test_errors_of_single_partitions_are_handed_on() -> None:
 
     found = fetch(Reading(), 10, 0.1, "read predictions")
     assert [message.error().code() for message in found] == [KafkaError._PARTITION_EOF]
+
+
+class Hanging:
+    """A producer whose call does not come back before somebody lets it."""
+
+    def __init__(self, let: threading.Event) -> None:
+        self._let = let
+
+    def begin_transaction(self) -> None: ...
+
+    def commit_transaction(self, *_: Any) -> None: ...
+
+    def send_offsets_to_transaction(self, *_: Any) -> None:
+        assert self._let.wait(30)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_transaction_that_hangs_ends_its_process(hangs: bool) -> None:
+    let, ended = threading.Event(), list[int]()
+
+    def end(code: int) -> None:
+        ended.append(code)
+        let.set()
+
+    settings = ProcessorSettings(instance="a", bootstrap_servers="127.0.0.1:1", warehouse=Address())
+    transactions = Transactions(settings, "sketcher", Report("sketcher", "a"), stuck_s=0.05 if hangs else 30.0, end=end)
+    transactions._producer = Hanging(let)
+    if not hangs:
+        let.set()
+    transactions.commit([], [], None)
+    assert ended == ([EXIT_STUCK] if hangs else [])

@@ -8,9 +8,10 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
 from streams import watchdog as watchdog_module
+from streams.process import EXIT_STUCK
 from streams.report import Report
 from streams.settings import ProcessorSettings
-from streams.watchdog import EXIT_STUCK, Watchdog
+from streams.watchdog import Watchdog
 from warehouse.client import Address
 
 
