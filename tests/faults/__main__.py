@@ -26,8 +26,8 @@ from tests.faults.disk import DiskFull, NoSmallDisk, small_disk
 from tests.faults.faults import Fault, Kill
 from tests.faults.live import COUNTS, live_contract, live_plan
 from tests.faults.oracle import Verdict
-from tests.faults.plan import LONG, SHORT, make_plan
-from tests.faults.report import Result, table, write_page
+from tests.faults.plan import LONG, SHORT, STORMS, make_plan
+from tests.faults.report import Result, remember, table, write_page
 from tests.faults.retention import run_retention
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.storm import run_storm
@@ -42,16 +42,22 @@ SCENARIOS = ("storm", "live", "retention", "disk", "trials")
 class Harness:
     """Runs scenarios one after another on one broker and one engine."""
 
-    def __init__(self, folder: Path, seed: int, *, short: bool) -> None:
-        self.folder, self.seed, self.short = folder, seed, short
+    def __init__(self, folder: Path, seed: int, storms: range, *, short: bool) -> None:
+        self.folder, self.seed, self.storms, self.short = folder, seed, storms, short
         self.results: list[Result] = []
         self.omitted: list[str] = []
         self.servers = Servers(LocalKafka(folder / "kafka", port=0), LocalClickHouse(folder / "clickhouse", port=0))
 
     def storm(self) -> None:
-        plan = make_plan(self.seed, SHORT if self.short else LONG)
-        budget_s = SHORT_S if self.short else float("inf")
-        self.run("storm", lambda world: run_storm(world, plan, budget_s=budget_s), rate=100.0 if self.short else 60.0)
+        if self.short:
+            plan = make_plan(self.seed, SHORT)
+            self.run("storm", lambda world: run_storm(world, plan, budget_s=SHORT_S), rate=100.0)
+            return
+        for i in self.storms:
+            self._storm(make_plan(self.seed + i, LONG), self.seed + i)
+
+    def _storm(self, plan: list[tuple[float, Fault]], seed: int) -> None:
+        self.run(f"storm {seed - self.seed + 1}", lambda world: run_storm(world, plan), seed=seed, rate=60.0)
 
     def live(self) -> None:
         plan = live_plan(self.seed, short=self.short)
@@ -89,12 +95,20 @@ class Harness:
     def _sabotaged(self, name: str) -> None:
         self.run(name, run_trial, sabotage=name, rate=200.0, quiet_s=10.0)
 
-    def run(self, scenario: str, act: Callable[[World], Verdict], servers: Servers | None = None, **told: Any) -> None:
+    def run(
+        self,
+        scenario: str,
+        act: Callable[[World], Verdict],
+        servers: Servers | None = None,
+        seed: int | None = None,
+        **told: Any,
+    ) -> None:
         """Run one scenario in a world of its own, and keep its result."""
         began = time.monotonic()
-        say(f"\n=== {scenario}, seed {self.seed}")
+        seed = self.seed if seed is None else seed
+        say(f"\n=== {scenario}, seed {seed}")
         folder = self.folder / scenario.replace(" ", "-")
-        world = World(servers or self.servers, folder, self.seed, lambda what: say(f"   {scenario}: {what}"), **told)
+        world = World(servers or self.servers, folder, seed, lambda what: say(f"   {scenario}: {what}"), **told)
         try:
             verdict = act(world)
         except Exception as error:
@@ -105,7 +119,7 @@ class Harness:
             world.close()
         result = Result(
             scenario,
-            self.seed,
+            seed,
             time.monotonic() - began,
             verdict,
             world.done,
@@ -131,6 +145,10 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="the form that runs in CI, under four minutes")
     parser.add_argument("--seed", type=int, default=None, help="of the plan and the source; drawn where not given")
     parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, with commas between them")
+    parser.add_argument("--storms", default=f"1-{STORMS}", help="which storms of the long form: 2, or 1-3")
+    parser.add_argument(
+        "--results", type=Path, help="a file to which results are added, and whose results are told too"
+    )
     parser.add_argument("--write", action="store_true", help="write the table to docs/reliability.md")
     parser.add_argument("--keep", type=Path, help="a folder for logs and data, which are deleted otherwise")
     faulthandler.register(signal.SIGUSR1)
@@ -143,11 +161,15 @@ def main() -> int:
         chosen = ["storm", "trials"]
     say(f"Seed {seed}: `make faults SEED={seed}{' SHORT=1' if given.short else ''}` draws the same plan.")
     with tempfile.TemporaryDirectory(prefix="barograph-faults-") as scratch:
-        harness = Harness(given.keep or Path(scratch), seed, short=given.short)
+        first, _, last = given.storms.partition("-")
+        storms = range(int(first) - 1, int(last or first))
+        harness = Harness(given.keep or Path(scratch), seed, storms, short=given.short)
         with harness.servers.broker, harness.servers.engine:
             for name in chosen:
                 getattr(harness, name)()
     command = f"make faults SEED={seed}" + (" SHORT=1" if given.short else "")
+    if given.results:
+        harness.results = remember(given.results, harness.results)
     text = table(harness.results, command, harness.omitted)
     say(f"\n{text}\n")
     for result in harness.results:

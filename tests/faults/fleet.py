@@ -117,6 +117,13 @@ class Fleet:
         """Send a signal, such as SIGSTOP."""
         self.pipeline.processes[name].send_signal(number)
 
+    def say_where(self) -> None:
+        """Have every processor write to its log where each of its threads is."""
+        for process in self.pipeline.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGUSR1)
+        time.sleep(1.0)
+
     # ------------------------------------------------------------------------------------------ places
 
     def arm(self, name: str, place: str) -> None:

@@ -42,7 +42,9 @@ class Scale:
     outage_s: float
 
 
-LONG = Scale(kills=78, rounds=3, unreachable_s=60.0, outage_s=6.0)
+LONG = Scale(kills=28, rounds=1, unreachable_s=60.0, outage_s=6.0)
+"""Of one storm; the long form has three, under seeds that follow one another."""
+STORMS = 3
 SHORT = Scale(kills=10, rounds=0, unreachable_s=5.0, outage_s=2.0)
 
 
@@ -53,7 +55,7 @@ def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
     rng.shuffle(places)
     faults: list[Fault] = []
     for i in range(scale.kills):
-        kind, place = places[i // 2 % len(places)] if i % 2 else (rng.choice(KILLED_MORE_OFTEN), "")
+        kind, place = places[i // 2] if i % 2 and i // 2 < len(places) else (rng.choice(KILLED_MORE_OFTEN), "")
         faults.append(Kill(kind, place, down_s=rng.choice((0.0, 0.0, 0.5, 3.0))))
     for i in range(scale.rounds):
         faults += _round(rng, i, scale)

@@ -6,8 +6,10 @@ the file that shifts its clock.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -35,6 +37,8 @@ def shift_clock(file: Path) -> None:
 
 
 def main() -> int:
+    # Whoever wants to know where it stands still is told in its log.
+    faulthandler.register(signal.SIGUSR1)
     kind, told = sys.argv[1], json.loads(sys.argv[2])
     wanted = json.loads(os.environ["BAROGRAPH_FAULTS"])
     # Before anything is imported that keeps the clock.

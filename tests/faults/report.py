@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.faults.oracle import Verdict
 from tests.support.pipeline import ROOT
@@ -42,6 +44,24 @@ class Result:
         return (
             f"{self.scenario} (seed {self.seed}, {self.seconds:.0f} s): {'holds' if self.passed else 'FAILS'}: {seen}"
         )
+
+
+def remember(file: Path, results: list[Result]) -> list[Result]:
+    """Add results to a file, in place of older ones of the same runs, and return all that it holds."""
+    held: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    for each in results:
+        held[each.scenario] = vars(each) | {"verdict": vars(each.verdict)}
+    file.write_text(json.dumps(held, indent=1))
+    return [_recall(dict(told)) for _, told in sorted(held.items())]
+
+
+def _recall(told: dict[str, Any]) -> Result:
+    verdict = Verdict()
+    verdict.__dict__.update(
+        {name: Counter(value) if isinstance(value, dict) else value for name, value in told.pop("verdict").items()}
+    )
+    counters = {name: Counter(value) for name, value in told.items() if isinstance(value, dict)}
+    return Result(**{**told, **counters, "verdict": verdict})
 
 
 def table(results: list[Result], command: str, omitted: list[str]) -> str:

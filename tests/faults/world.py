@@ -213,6 +213,7 @@ class World:
             # What is there twice never goes away again.
             doubled = any(n > most for n, most in zip(found, wanted, strict=True) if most) and found[3] == 0
             if now - since > (DOUBLED_S if doubled else self.quiet_s):
+                self.fleet.say_where()
                 self.say(f"… {found} of {wanted} and no change for {self.quiet_s:.0f} s")
                 return found == wanted
             time.sleep(0.3)

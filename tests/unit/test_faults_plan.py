@@ -9,14 +9,14 @@ from tests.faults.expected import work_out
 from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
 from tests.faults.oracle import Verdict
 from tests.faults.places import PLACES
-from tests.faults.plan import LONG, SHORT, make_plan
+from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.source import Event, Label, Sent
 from tests.support.pipeline import simple_baseline, simple_contract
 
 
-def test_the_long_plan_has_a_hundred_kills_and_every_fault_three_times() -> None:
-    plan = [fault for _, fault in make_plan(7, LONG)]
+def test_the_long_form_has_a_hundred_kills_and_every_fault_three_times() -> None:
+    plan = [fault for i in range(STORMS) for _, fault in make_plan(7 + i, LONG)]
     counts = Counter(fault.name for fault in plan)
     within = sum(isinstance(fault, Warehouse | BrokerUnreachable | JoinAndLeave) for fault in plan)
     assert counts["kill -9"] + within >= 100
