@@ -160,7 +160,8 @@ def denied(settings: ProcessorSettings, who: Who, error: KafkaException, action:
         return ProcessorError(_sentence(settings, who, [r for r in needed if r.resource == "transactional-id"]))
     if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
         return ProcessorError(_sentence(settings, who, [r for r in needed if r.resource == "group"]))
-    missing = missing_rights(settings, who) if code in DENIALS else []
+    # An idempotent producer without a right to write anywhere fails for good, and its messages tell no more than that.
+    missing = missing_rights(settings, who) if code in (*DENIALS, KafkaError._FATAL) else []
     return ProcessorError(_sentence(settings, who, missing)) if missing else explain(error, action)
 
 

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import structlog
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
@@ -19,6 +19,7 @@ from streams.monitor.store import SeriesPanes, Store, Writes
 from streams.records import Part, Progress, RecordError, Tally, decode
 from streams.registry import Registry
 from streams.report import Report
+from streams.rights import denied
 from streams.settings import ProcessorSettings
 from warehouse.errors import WarehouseBusy
 
@@ -105,10 +106,13 @@ class Worker:
         self._current = -1
         self._stop = threading.Event()
         self.waiting = False
+        self._undelivered: KafkaError | None = None
         self._dead = Producer(
             {
                 "bootstrap.servers": settings.bootstrap_servers,
                 "enable.idempotence": True,
+                "on_delivery": self._on_failure,
+                "delivery.report.only.error": True,
                 "log_level": 3,
                 **settings.kafka,
             }
@@ -131,6 +135,7 @@ class Worker:
 
         Raises:
             Superseded: the record belongs to an older generation.
+            ProcessorError: what was put aside is not taken by Kafka.
             WarehouseError: the warehouse refuses for good.
         """
         if record.generation < max(self._generation, self._current):
@@ -172,7 +177,7 @@ class Worker:
         if writes is None:
             return NOTHING
         began = time.monotonic()
-        self._dead.flush()
+        self._put_aside()
         self._store.write(writes)
         self._report.details["write_seconds"] = time.monotonic() - began
         self._report.details["late_events"] = float(sum(s.late_events for s in self._states.values()))
@@ -191,6 +196,20 @@ class Worker:
             revise_s=self._settings.revise_s,
             pace=time.monotonic,
         )
+
+    def _on_failure(self, error: KafkaError, _message: Any) -> None:
+        self._undelivered = self._undelivered or error
+
+    def _put_aside(self) -> None:
+        """Wait until what was put aside is in Kafka: what follows acknowledges the records themselves.
+
+        Raises:
+            ProcessorError: Kafka does not take it; the records are read again by whoever comes next.
+        """
+        self._dead.flush()
+        if self._undelivered is not None:
+            error = KafkaException(self._undelivered)
+            raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.parts_dead}")
 
     def _bury(self, record: Incoming, reason: str) -> None:
         self._report.dead_letters += 1

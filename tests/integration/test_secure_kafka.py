@@ -36,7 +36,11 @@ from local.jars import kafka_jars
 from local.processes import PartMissingError
 from sketches.baseline import Baseline, FieldBaseline, SliceCounts
 from streams.kafka import make_consumer
+from streams.monitor.store import WarehouseStore
+from streams.monitor.worker import NOTHING, Incoming, Worker
 from streams.process import EXIT_STOPPED, ProcessorError
+from streams.records import Progress, encode
+from streams.registry import Registry
 from streams.report import Report
 from streams.rights import PROCESSORS, Right, Who, missing_rights, require_rights, rights_of
 from streams.settings import ProcessorSettings
@@ -359,6 +363,19 @@ def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, plac
             [message], [TopicPartition(place.topics.predictions, 0, 0)], consumer.consumer_group_metadata()
         )
     consumer.close()
+
+
+def test_a_monitor_that_cannot_put_aside_acknowledges_nothing(kafka: SecureKafka, place: Place) -> None:
+    (lacked,) = (right for right in rights_of("monitor", place.topics) if right.name == place.topics.parts_dead)
+    user = without(kafka, place, "monitor", lacked, "muzzled")
+    settings = dataclasses.replace(place.settings("monitor", user), write_s=0.0)
+    report = Report("monitor", "muzzled")
+    with connect(place.address) as client:
+        worker = Worker(settings, WarehouseStore(client), Registry, lambda: None, ("id", 2), report)
+        assert worker.handle(Incoming(0, 0, b"no record", 0)) == NOTHING
+        progress = encode(Progress(source_topic_id="t", source_partitions=1, counted_at_ms=0, ranges=[]))
+        with pytest.raises(ProcessorError, match=f"lacks {lacked}"):
+            worker.handle(Incoming(0, 1, progress, 0))
 
 
 def changed(user: dict[str, str], **values: Any) -> dict[str, str]:
