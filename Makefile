@@ -54,6 +54,7 @@ bench: sync ## Measure rates, memory and latency; the figures of docs/performanc
 generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write
 	$(RUN) python -m warehouse.describe
+	$(RUN) python -m warehouse.describe_metrics
 	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
 	$(RUN) python -m cli.access --write
@@ -62,6 +63,7 @@ generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Graf
 check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m barograph.schemas --check
 	$(RUN) python -m warehouse.describe --check
+	$(RUN) python -m warehouse.describe_metrics --check
 	$(RUN) python -m dashboards --check
 	$(RUN) python -m alerts --check
 	$(RUN) python -m cli.access --check

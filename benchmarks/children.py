@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +121,8 @@ def sketcher(told: Told) -> Told:
     stop, samples = threading.Event(), []
 
     class Counting(Report):
-        def committed(self, events: int, dead_letters: int = 0, duration_s: float = 0.0) -> None:
-            super().committed(events, dead_letters, duration_s)
+        def committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
+            super().committed(events, outcome, dead_letters)
             if events:
                 rss, peak = memory_mib()
                 samples.append({**clock.read(self.events), "rss_mib": rss, "peak_mib": peak})

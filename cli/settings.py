@@ -72,6 +72,10 @@ class Settings:
     clock: Clock = "live"
     paces: Mapping[str, float] = field(default_factory=dict)
     """Those of `PACES` that are set."""
+    metrics_host: str = "127.0.0.1"
+    """Where a processor's `/healthz` and `/metrics` listen."""
+    metrics_port: int | None = None
+    """0: they do not. None: at the port of each kind of processor."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     """Contact points, routes and mute timings."""
     grafana: GrafanaSettings | None = None
@@ -92,6 +96,8 @@ class Settings:
             topics=self.topics,
             clock=clock or self.clock,
             kafka=self.kafka,
+            metrics_host=self.metrics_host,
+            metrics_port=self.metrics_port,
             **paces,
         )
 
@@ -155,6 +161,7 @@ def load_settings(
         kafka=kafka,
         paces=_section("processors", values),
         grafana=_grafana(_section("grafana", values)),
+        **{f"metrics_{key}": value for key, value in _section("metrics", values).items()},
         **plain,
     )
 
@@ -280,6 +287,8 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "clickhouse.username": _text,
     "clickhouse.secure": _flag,
     "clickhouse.ca_file": _text,
+    "metrics.host": _text,
+    "metrics.port": _whole(0, 65_535),
     "grafana.url": _url,
     "grafana.folder": _text,
     "grafana.clickhouse_host": _text,

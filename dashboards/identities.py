@@ -105,6 +105,15 @@ PANELS: dict[str, dict[str, int]] = {
         "late_now": 23,
         "dead_letters_now": 24,
         "duplicates_now": 25,
+        "committed_age": 30,
+        "waiting": 31,
+        "healthy": 32,
+        "memory": 33,
+        "cpu": 34,
+        "events": 35,
+        "put_aside": 36,
+        "inserted": 37,
+        "scored": 38,
     },
 }
 """Page → key of a panel → its id on that page."""

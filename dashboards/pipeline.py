@@ -200,8 +200,9 @@ def insert_times() -> AnyPanel:
     about = _about(
         "insert_times",
         "Time to write",
-        "Longest per step: commit is a flush with its transaction (sketcher) or an insert (recorder), write what the "
-        "monitor writes after a progress record, part the merge of one part.",
+        "Longest of each step: flush is a flush or a batch from its first poll to its commit, transaction its Kafka "
+        "transaction, insert one insert by table, write all that the monitor writes after a progress record, part the "
+        "merge of one part, pass one look of the scorer at all models.",
         UNITS.seconds,
     )
     return graph(about, pipeline.INSERT_TIMES, at_least=0)
@@ -223,11 +224,93 @@ def watchdog() -> AnyPanel:
     about = _about(
         "watchdog",
         "Since the last commit",
-        "Seconds since each processor committed last, or was started. Idle processors commit too; at 300 s the "
-        "monitor's watchdog ends its process. A line that falls to 0 without a commit is a restart.",
+        "Seconds since each processor committed last, or was started. Idle processors commit too. A line that falls to "
+        "0 without a commit is a restart.",
         UNITS.seconds,
     )
     return graph(about, pipeline.WATCHDOG, at_least=0)
+
+
+def committed_age() -> AnyPanel:
+    """What the watchdog looks at."""
+    about = _about(
+        "committed_age",
+        "Standing still",
+        "committed_age: how long the committed offset of the slowest partition has stood still with messages behind "
+        "it. loop_age: since the processor's loop came round. A processor is not healthy at 60 s, and its watchdog "
+        "ends it at 300 s, unless it waits for ClickHouse (scorer: 330 s and 900 s).",
+        UNITS.seconds,
+    )
+    return graph(about, pipeline.COMMITTED_AGE, at_least=0)
+
+
+def waiting() -> AnyPanel:
+    """Whether ClickHouse is waited for."""
+    about = _about(
+        "waiting",
+        "Waiting for ClickHouse",
+        "waiting: how long a processor has kept its batch because ClickHouse is busy or away; nothing is lost. "
+        "registry_age: since contracts and baselines were read last. Reports are written to ClickHouse too, so while "
+        "it is away nothing is drawn: /metrics tells it then.",
+        UNITS.seconds,
+    )
+    return graph(about, pipeline.WAITING, at_least=0)
+
+
+def healthy() -> AnyPanel:
+    """What /healthz answers."""
+    about = _about("healthy", "Healthy", "1 while /healthz of a processor answers 200, 0 while it answers 503.")
+    return graph(about, pipeline.HEALTHY, at_least=0)
+
+
+def memory() -> AnyPanel:
+    """Memory of processors."""
+    about = _about("memory", "Memory", "What lies in RAM of each processor (resident set).", UNITS.bytes)
+    return graph(about, pipeline.MEMORY, at_least=0)
+
+
+def cpu() -> AnyPanel:
+    """Processor time."""
+    about = _about("cpu", "CPU", "Share of one core that each processor uses.", UNITS.share)
+    return graph(about, pipeline.CPU, at_least=0)
+
+
+def events() -> AnyPanel:
+    """Events by what became of them."""
+    about = _about(
+        "events",
+        "Events by outcome",
+        "counted by the sketcher, recorded by the recorder, merged by the monitor (late: of these, after their pane "
+        "was sealed), scored by the scorer, dead where they were put aside. What is read again after a restart is "
+        "counted again here, and nowhere else.",
+        UNITS.count,
+    )
+    return graph(about, pipeline.EVENTS, counted=True, at_least=0)
+
+
+def put_aside() -> AnyPanel:
+    """Dead letters and lost offsets, by processor."""
+    about = _about(
+        "put_aside",
+        "Put aside or lost, by processor",
+        "dead_letters by reason, as processors met them; offsets_lost is what retention took before it was read.",
+        UNITS.count,
+    )
+    return graph(about, pipeline.PUT_ASIDE, counted=True, at_least=0)
+
+
+def inserted() -> AnyPanel:
+    """Rows written."""
+    about = _about("inserted", "Rows inserted", "Rows that ClickHouse took, by processor and table.", UNITS.count)
+    return graph(about, pipeline.INSERTED, counted=True, at_least=0)
+
+
+def scored() -> AnyPanel:
+    """What the scorer measured."""
+    about = _about(
+        "scored", "Windows scored", "Windows whose performance was measured (new), and revised figures.", UNITS.count
+    )
+    return graph(about, pipeline.SCORED, counted=True, at_least=0)
 
 
 def rows() -> list[Row]:
@@ -259,7 +342,20 @@ def rows() -> list[Row]:
         ),
         Row(
             "Inside the processors",
-            (Placed(insert_times(), 8, 8), Placed(retries(), 8, 8), Placed(watchdog(), 8, 8)),
+            (
+                Placed(committed_age(), 8, 8),
+                Placed(watchdog(), 8, 8),
+                Placed(waiting(), 8, 8),
+                Placed(insert_times(), 8, 8),
+                Placed(retries(), 8, 8),
+                Placed(healthy(), 8, 8),
+                Placed(events(), 12, 8),
+                Placed(put_aside(), 12, 8),
+                Placed(inserted(), 12, 8),
+                Placed(scored(), 12, 8),
+                Placed(memory(), 12, 8),
+                Placed(cpu(), 12, 8),
+            ),
             folded=True,
         ),
     ]

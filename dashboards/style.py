@@ -28,6 +28,7 @@ class Units:
     milliseconds: str = "ms"
     per_minute: str = "reqpm"
     per_second: str = "cps"
+    bytes: str = "bytes"
 
 
 TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "purple", "#808080"

@@ -42,7 +42,7 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
         "partition.assignment.strategy": "range",
         "session.timeout.ms": int(settings.session_timeout_s * 1000),
         "heartbeat.interval.ms": max(300, int(settings.session_timeout_s * 1000 / 5)),
-        "max.poll.interval.ms": max(300_000, int(settings.session_timeout_s * 1000)),
+        "max.poll.interval.ms": int(max(settings.max_poll_interval_s, settings.session_timeout_s) * 1000),
         "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh_s * 1000),
         "fetch.wait.max.ms": 100,
         "queued.min.messages": 100_000,

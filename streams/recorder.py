@@ -15,7 +15,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -47,6 +48,7 @@ from streams.settings import ProcessorSettings
 from streams.tallies import count_dead, split
 from streams.topics import parts_partition
 from streams.transactions import Message, TransactionDropped, Transactions
+from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.tables import insert_arrow
@@ -62,8 +64,6 @@ BATCH_BYTES = 64 << 20
 RETRY_S, MAX_RETRY_S = 0.5, 15.0
 """How long the first and the last waits for a busy warehouse are at most; each is shortened at random."""
 WRITE_TIMEOUT_S = 30
-LAG_S = 2.0
-"""How often the broker is asked where the partitions end."""
 
 Place = tuple[str, int]
 """A topic and a partition."""
@@ -132,7 +132,6 @@ class Recorder:
         self._committed: dict[Place, int] = {}
         self._early: list[Any] = []
         """Messages that came although their partition was paused, or did not fit into the batch."""
-        self._lag_asked_s = 0.0
         self._decoders: tuple[Registry, RawJson, RawArrow] | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -153,6 +152,10 @@ class Recorder:
             self._consumer.close()
             self._disconnect()
 
+    def mine(self) -> Collection[Place]:
+        """The partitions that are this recorder's to move; for any thread."""
+        return list(self._position.copy())
+
     # ------------------------------------------------------------------------------------------ the group
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
@@ -163,8 +166,6 @@ class Recorder:
     def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._generation += 1
         self._position, self._committed, self._early = {}, {}, []
-        self._report.forget_lag()
-        self._report.details = {name: n for name, n in self._report.details.items() if not name.startswith("lag ")}
         consumer.unassign()
 
     def _assign(self, places: list[Place]) -> None:
@@ -189,11 +190,11 @@ class Recorder:
         while not self._due(batch, stop):
             if not self._early:
                 self._early = self._fetch(POLL_S)
+            self._report.pulse.beat()
             self._check(batch)
             n = portion(self._early)
             messages, self._early = self._early[:n], self._early[n:]
             self._take(batch, messages)
-            self._measure_lag()
         if self._position == self._committed or not self._write(batch, stop):
             return False
         self._commit(batch)
@@ -253,7 +254,7 @@ class Recorder:
         elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {' and '.join(self._topics)}")
         else:
-            self._report.retries += 1
+            self._report.tried_again("kafka")
             self._log.warning("kafka", error=error.str())
 
     def _out_of_range(self, place: Place) -> None:
@@ -263,7 +264,7 @@ class Recorder:
         was = self._position[place]
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=TIMEOUT_S, cached=False)
         self._log.warning("offsets lost to retention", topic=place[0], partition=place[1], start=was, end=low)
-        self._count("offsets_lost", max(0, low - was))
+        self._report.add(metrics.OFFSETS_LOST, max(0, low - was), self._topics[place[0]])
         self._position[place] = low
         # A partition in this state cannot be sought: all are assigned anew, each where it is.
         self._early = []
@@ -278,22 +279,26 @@ class Recorder:
         the same again.
         """
         longest_s, waited = RETRY_S, False
-        while True:
-            try:
-                self._insert(batch)
-                break
-            except WarehouseBusy as error:
-                self._disconnect()
-                self._report.retries += 1
-                if not waited:
-                    self._log.warning("warehouse busy: reading is paused", error=str(error), rows=batch.rows)
-                    self._consumer.pause(self._assigned())
-                waited = True
-            except WarehouseError as error:
-                raise ProcessorError(str(error)) from error
-            if not self._wait(batch, random.uniform(longest_s / 2, longest_s), stop):  # noqa: S311 - jitter
-                return False
-            longest_s = min(2 * longest_s, MAX_RETRY_S)
+        try:
+            while True:
+                try:
+                    self._insert(batch)
+                    break
+                except WarehouseBusy as error:
+                    self._disconnect()
+                    self._report.tried_again("warehouse")
+                    self._report.pulse.wait("ClickHouse is busy or away, and rows wait to be written.")
+                    if not waited:
+                        self._log.warning("warehouse busy: reading is paused", error=str(error), rows=batch.rows)
+                        self._consumer.pause(self._assigned())
+                    waited = True
+                except WarehouseError as error:
+                    raise ProcessorError(str(error)) from error
+                if not self._wait(batch, random.uniform(longest_s / 2, longest_s), stop):  # noqa: S311 - jitter
+                    return False
+                longest_s = min(2 * longest_s, MAX_RETRY_S)
+        finally:
+            self._report.pulse.go_on()
         if waited:
             self._consumer.resume(self._assigned())
             self._log.info("warehouse writes again")
@@ -303,6 +308,7 @@ class Recorder:
         if not batch.rows:
             return
         self._client = client = self._client or self._connect(self._settings.warehouse)
+        client.on_insert = self._report.inserted
         for topic, table in self._topics.items():
             if table in batch.written or not batch.tables[table]:
                 continue
@@ -330,8 +336,8 @@ class Recorder:
             if stop.is_set():
                 return False
             self._early += self._fetch(min(left_s, 5 * POLL_S))
+            self._report.pulse.beat()
             self._check(batch)
-            self._measure_lag()
         return True
 
     def _assigned(self) -> list[TopicPartition]:
@@ -353,9 +359,8 @@ class Recorder:
             self._log.warning("batch read again", error=str(dropped))
             raise _Rebalanced from dropped
         self._committed = dict(self._position)
-        self._report.committed(batch.rows, len(batch.dead), time.monotonic() - batch.opened_s)
-        for table, parts in batch.tables.items():
-            self._count(table, sum(part.num_rows for part in parts))
+        self._report.observe(metrics.FLUSH, time.monotonic() - batch.opened_s)
+        self._report.committed(batch.rows, "recorded", Counter(dead.reason.value for dead in batch.dead))
 
     def _messages(self, batch: _Batch) -> Iterator[Message]:
         """The dead letters of labels, and how many there are."""
@@ -367,24 +372,3 @@ class Recorder:
             partition = parts_partition(model, self._parts_partitions)
             for data in split(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):
                 yield topics.parts, {"value": data, "partition": partition}
-
-    # ------------------------------------------------------------------------------------------ the report
-
-    def _count(self, name: str, n: int) -> None:
-        self._report.details[name] = self._report.details.get(name, 0) + n
-
-    def _measure_lag(self) -> None:
-        """Ask the broker now and then how far each partition's end is from what was committed."""
-        if time.monotonic() - self._lag_asked_s < LAG_S:
-            return
-        for i, place in enumerate(sorted(self._committed)):
-            try:
-                _, end = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=POLL_S * 50, cached=False)
-            except KafkaException as error:
-                self._report.retries += 1
-                self._log.warning("kafka", error=str(error))
-                break
-            lag = max(0, end - self._committed[place])
-            self._report.set_lag(i, lag)
-            self._report.details[f"lag {self._topics[place[0]]} {place[1]}"] = lag
-        self._lag_asked_s = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import structlog
 from barograph.contract_yaml import ContractError, parse_contract
@@ -25,6 +26,7 @@ class RegistrySource:
         self._registry = Registry()
         self._stamp: object = None
         self._bodies: dict[str, RegisteredBaseline] = {}
+        self._read_s: float | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
@@ -33,11 +35,15 @@ class RegistrySource:
         """The newest registry read."""
         return self._registry
 
+    def age_s(self) -> float:
+        """Seconds since it was read last; infinite before the first time."""
+        return float("inf") if self._read_s is None else time.monotonic() - self._read_s
+
     def start(self, patience_s: float = 120.0) -> None:
         """Read for the first time, waiting for ClickHouse, then keep polling.
 
         Raises:
-            ProcessorError: ClickHouse does not answer in time, or holds what cannot be read.
+            ProcessorError: ClickHouse does not answer in time, or holds what cannot be read; or `stop` was called.
         """
         waited_s = 0.0
         while True:
@@ -66,6 +72,7 @@ class RegistrySource:
                 self._read(client)
             except (ContractError, BaselineError) as error:
                 raise ProcessorError(f"What `barograph apply` stored cannot be read: {error}") from error
+            self._read_s = time.monotonic()
 
     def _read(self, client: Client) -> None:
         stamp = queries.catalogue_stamp(client)

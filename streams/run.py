@@ -6,19 +6,19 @@ Each imports its own parts when it runs: Faust, scipy and the sketches take seco
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
-import structlog
-
+from streams.endpoint import OFF, Endpoint
 from streams.kafka import TopicFacts
-from streams.process import EXIT_STOPPED, ProcessorError, configure_logging, run_until_signal
-from streams.registry import Registry
+from streams.offsets import OffsetWatch, Source
+from streams.process import ProcessorError, Stopping, configure_logging, run_until_signal
 from streams.registry_source import RegistrySource
 from streams.report import Report, Reporter
 from streams.rights import require_rights
 from streams.settings import ProcessorSettings
-from warehouse import queries
+from streams.watchdog import SCORER_PATIENCE, Watchdog
+from warehouse import metrics, queries
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
@@ -29,92 +29,142 @@ class Runnable(Protocol):
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
 
+    def mine(self) -> Collection[tuple[str, int]] | None:
+        """The partitions that are its to move now, by topic; None while that is not settled."""
+
 
 def run_sketcher(settings: ProcessorSettings) -> int:
     """Run a sketcher until SIGTERM or SIGINT; return the exit code."""
-    from streams.sketcher import Sketcher
 
-    def make(registry: Callable[[], Registry], report: Report) -> Runnable:
+    def work(kit: _Kit, stopping: Stopping) -> None:
+        from streams.sketcher import GROUP, Sketcher
+
         require_rights(settings, "sketcher")
         _parts_topic(settings)
-        return Sketcher(settings, registry, report)
+        kit.work(Sketcher(settings, kit.registry, kit.report), GROUP, [_source(settings, "predictions")], stopping)
 
-    return _run("sketcher", settings, make)
+    return _run("sketcher", settings, work)
 
 
 def run_recorder(settings: ProcessorSettings) -> int:
     """Run a recorder until SIGTERM or SIGINT; return the exit code."""
-    from streams.recorder import Recorder
 
-    def make(registry: Callable[[], Registry], report: Report) -> Runnable:
+    def work(kit: _Kit, stopping: Stopping) -> None:
+        from streams.recorder import GROUP, Recorder
+
         require_rights(settings, "recorder")
         _parts_topic(settings)
-        return Recorder(settings, registry, report)
+        sources = [_source(settings, "predictions"), _source(settings, "labels")]
+        kit.work(Recorder(settings, kit.registry, kit.report), GROUP, sources, stopping)
 
-    return _run("recorder", settings, make)
+    return _run("recorder", settings, work)
 
 
 def run_monitor(settings: ProcessorSettings) -> int:
     """Run a monitor until SIGTERM or SIGINT; return the exit code."""
-    from streams.monitor.app import GROUP, run_app
-    from streams.monitor.security import security_of
-    from streams.monitor.store import WarehouseStore
-    from streams.monitor.worker import Worker
-    from streams.watchdog import Watchdog
 
-    configure_logging()
-    log = structlog.get_logger().bind(processor="monitor", instance=settings.instance)
-    report = Report("monitor", settings.instance)
-    source = RegistrySource(settings.warehouse, settings.registry_poll_s)
-    try:
+    def work(kit: _Kit, stopping: Stopping) -> int:
+        from streams.monitor.app import GROUP, run_app
+        from streams.monitor.security import security_of
+        from streams.monitor.store import WarehouseStore
+        from streams.monitor.worker import Worker
+
         security = security_of(settings.kafka)
-        source.start()
         require_rights(settings, "monitor")
         topic_id, partitions = _parts_topic(settings)
         client = connect(settings.warehouse)
-    except (ProcessorError, WarehouseError, WarehouseBusy) as error:
-        log.error("stopped", reason=str(error))
-        return EXIT_STOPPED
-    worker = Worker(settings, WarehouseStore(client), source.current, source.refresh, (topic_id, partitions), report)
-    watchdog = Watchdog(settings, GROUP, settings.topics.parts, partitions, report, waiting=lambda: worker.waiting)
-    reporter = Reporter(report, settings.warehouse, settings.report_s)
-    reporter.start()
-    watchdog.start()
-    log.info("started")
-    try:
-        code = run_app(settings, worker, security)
-    finally:
-        source.stop()
-        watchdog.stop()
-        reporter.stop()
-    log.info("stopped", exit=code)
-    return code
+        client.on_insert = kit.report.inserted
+        store, topic = WarehouseStore(client), (topic_id, partitions)
+        worker = Worker(settings, store, kit.registry, kit.source.refresh, topic, kit.report)
+        # The last record of the topic is the marker of a commit, which nobody reads.
+        parts = Source(settings.topics.parts, "parts", partitions, no_lag=1)
+
+        def mine() -> Collection[tuple[str, int]] | None:
+            assigned = worker.assigned
+            return None if assigned is None else [(parts.name, p) for p in assigned]
+
+        kit.watch(OffsetWatch(settings, GROUP, [parts], kit.report, mine=mine))
+        return run_app(settings, worker, security, stopping)
+
+    return _run("monitor", settings, work)
 
 
 def run_scorer(settings: ProcessorSettings) -> int:
     """Run a scorer until SIGTERM or SIGINT; return the exit code."""
-    from streams.scorer.worker import Scorer
 
-    return _run("scorer", settings, lambda registry, report: Scorer(settings, registry, report))
+    def work(kit: _Kit, stopping: Stopping) -> None:
+        from streams.scorer.worker import Scorer
+
+        Scorer(settings, kit.registry, kit.report).run(stopping.asked)
+
+    return _run("scorer", settings, work)
 
 
-def _run(kind: str, settings: ProcessorSettings, make: Callable[[Callable[[], Registry], Report], Runnable]) -> int:
+class _Kit:
+    """What every processor has beside its work: contracts, metrics, health."""
+
+    def __init__(self, kind: str, settings: ProcessorSettings) -> None:
+        self._settings = settings
+        self.report = Report(kind, settings.instance)
+        self.source = RegistrySource(settings.warehouse, settings.registry_poll_s)
+        self.registry = self.source.current
+        self.report.ask(metrics.REGISTRY_AGE, self.source.age_s)
+        self._watchdog = Watchdog(self.report, patience=SCORER_PATIENCE if kind == "scorer" else None)
+        self._reporter = Reporter(self.report, settings.warehouse, settings.report_s)
+        self._endpoint: Endpoint | None = None
+        if settings.metrics_port != OFF:
+            self._endpoint = Endpoint(settings, self.report, self._watchdog.health)
+
+    def start(self, stopping: Stopping) -> None:
+        """Answer, watch, read contracts for the first time, report.
+
+        Raises:
+            ProcessorError: contracts cannot be read.
+        """
+        stopping.tell(self.report.pulse.stop)
+        stopping.tell(self.source.stop)
+        if self._endpoint is not None:
+            self._endpoint.start()
+        self._watchdog.start()
+        self.source.start()
+        self._reporter.start()
+
+    def watch(self, offsets: OffsetWatch) -> None:
+        """Have the watchdog look at a group's offsets too."""
+        self._watchdog.watch(offsets)
+
+    def work(self, processor: Runnable, group: str, sources: Collection[Source], stopping: Stopping) -> None:
+        """Run a processor that reads topics until it is asked to end."""
+        self.watch(OffsetWatch(self._settings, group, sources, self.report, mine=processor.mine))
+        processor.run(stopping.asked)
+
+    def stop(self) -> None:
+        """End all of it; nothing that a server does not answer is waited for."""
+        self.source.stop()
+        self._watchdog.stop()
+        self._reporter.stop()
+        if self._endpoint is not None:
+            self._endpoint.stop()
+
+
+def _run(kind: str, settings: ProcessorSettings, work: Callable[[_Kit, Stopping], int | None]) -> int:
     configure_logging()
 
-    def work(stop: threading.Event) -> None:
-        report = Report(kind, settings.instance)
-        source = RegistrySource(settings.warehouse, settings.registry_poll_s)
-        source.start()
-        reporter = Reporter(report, settings.warehouse, settings.report_s)
-        processor = make(source.current, report)
-        reporter.start()
+    def all_of_it(stopping: Stopping) -> int | None:
+        kit = _Kit(kind, settings)
         try:
-            processor.run(stop)
+            kit.start(stopping)
+            return work(kit, stopping)
+        except (WarehouseBusy, WarehouseError) as error:
+            raise ProcessorError(str(error)) from error
         finally:
-            source.stop()
-            reporter.stop()
+            kit.stop()
 
-    return run_until_signal(kind, settings.instance, work)
+    return run_until_signal(kind, settings.instance, all_of_it)
+
+
+def _source(settings: ProcessorSettings, label: str) -> Source:
+    return Source(getattr(settings.topics, label), label)
 
 
 def _parts_topic(settings: ProcessorSettings) -> tuple[str, int]:

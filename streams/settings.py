@@ -40,7 +40,13 @@ class ProcessorSettings:
     report_s: float = 10.0
     session_timeout_s: float = 45.0
     transaction_timeout_s: float = 60.0
+    max_poll_interval_s: float = 300.0
+    """A consumer that has not polled for so long leaves its group; none does while a server is busy."""
     metadata_refresh_s: float = 30.0
     """How soon a new partition is seen."""
+    metrics_host: str = "127.0.0.1"
+    """Where `/healthz` and `/metrics` listen."""
+    metrics_port: int | None = None
+    """0: they do not. None: at the port of this kind of processor, or at a free one where that is taken."""
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further librdkafka properties: security, sockets. May hold secrets."""

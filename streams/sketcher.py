@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ from streams.summarise import FlushSummaries
 from streams.tallies import split
 from streams.topics import parts_partition
 from streams.transactions import Message, TransactionDropped, Transactions
+from warehouse import metrics
 
 GROUP: Final = "sketcher"
 POLL_MESSAGES = 20_000
@@ -137,6 +139,10 @@ class Sketcher:
         finally:
             self._consumer.close()
 
+    def mine(self) -> Collection[tuple[str, int]]:
+        """The partitions that are this sketcher's to move, those that wait for slower ones left out; for any thread."""
+        return [(self._topic, p) for p in self._assigned if p not in self._paused]
+
     # ------------------------------------------------------------------------------------------ the group
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
@@ -185,6 +191,7 @@ class Sketcher:
         while not self._due(flush, stop):
             if not self._early:
                 self._early = fetch(self._consumer, POLL_MESSAGES, POLL_S, f"read {self._topic}")
+            self._report.pulse.beat()
             if self._generation != generation:
                 raise _Rebalanced
             n = portion(self._early)
@@ -291,7 +298,7 @@ class Sketcher:
         elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {self._topic}")
         else:
-            self._report.retries += 1
+            self._report.tried_again("kafka")
             self._log.warning("kafka", error=error.str())
 
     def _out_of_range(self, flush: _Flush, partition: int) -> None:
@@ -309,6 +316,7 @@ class Sketcher:
         self._log.warning(
             "offsets lost to retention", partition=partition, start=self._position.get(partition), end=low
         )
+        self._report.add(metrics.OFFSETS_LOST, max(0, low - self._position.get(partition, low)), PREDICTIONS_TOPIC)
         self._position[partition] = flush.start[partition] = low
         # Not by `seek`: after this error librdkafka 2.16 refuses it as an erroneous state.
         self._start_at([TopicPartition(self._topic, p, at) for p, at in sorted(self._position.items())])
@@ -373,11 +381,10 @@ class Sketcher:
                 TopicPartition(self._topic, partition), timeout=TIMEOUT_S, cached=False
             )
         except KafkaException as error:
-            self._report.retries += 1
+            self._report.tried_again("kafka")
             self._log.warning("kafka", error=str(error))
             return
         flush.probes[partition] = (asked_ms, end)
-        self._report.set_lag(partition, max(0, end - self._position[partition]))
 
     def _probe_reached(self, flush: _Flush) -> None:
         for p in self._assigned:
@@ -386,7 +393,6 @@ class Sketcher:
         for p, (asked_ms, end) in flush.probes.items():
             if self._position.get(p, -1) >= end:
                 flush.caught_up_ms[p] = asked_ms
-                self._report.set_lag(p, 0)
 
     # ------------------------------------------------------------------------------------------ the transaction
 
@@ -399,7 +405,8 @@ class Sketcher:
         except TransactionDropped as dropped:
             self._log.warning("flush dropped", error=str(dropped))
             raise _Rebalanced from dropped
-        self._report.committed(flush.events, len(flush.dead), time.monotonic() - flush.opened_s)
+        self._report.observe(metrics.FLUSH, time.monotonic() - flush.opened_s)
+        self._report.committed(flush.events, "counted", Counter(dead.reason.value for dead in flush.dead))
 
     def _messages(self, flush: _Flush, ranges: list[Range], covered: list[Range], counted_ms: int) -> Iterator[Message]:
         """Parts, dead letters, tallies, and after them one progress record for each partition of `parts`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from streams.process import EXIT_STUCK
 from streams.report import Report
 from streams.rights import DENIALS, Who, denied
 from streams.settings import ProcessorSettings
+from warehouse import metrics
 
 COMMIT_ATTEMPTS = 5
 STUCK_S = TIMEOUT_S + 10.0
@@ -83,6 +85,7 @@ class Transactions:
                 ended.
         """
         self._failed = None
+        began = time.monotonic()
         try:
             self._producer.begin_transaction()
             for topic, message in messages:
@@ -93,6 +96,7 @@ class Transactions:
         except KafkaException as error:
             self._abort(error)
             raise TransactionDropped(error.args[0].str()) from error
+        self._report.observe(metrics.TRANSACTION, time.monotonic() - began)
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
@@ -138,12 +142,12 @@ class Transactions:
             except KafkaException as error:
                 if not error.args[0].retriable() or attempt == COMMIT_ATTEMPTS - 1:
                     raise
-                self._report.retries += 1
+                self._report.tried_again("kafka")
 
     def _abort(self, error: KafkaException) -> None:
         if error.args[0].fatal():
             raise explain(error, "commit a transaction") from error
-        self._report.retries += 1
+        self._report.tried_again("kafka")
         try:
             self._producer.abort_transaction(TIMEOUT_S)
         except KafkaException as failed:

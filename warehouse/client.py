@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,9 @@ __all__ = ["Address", "Answer", "Client", "WarehouseBusy", "WarehouseError", "co
 CONNECT_TIMEOUT_S = 5
 DEFAULT_TIMEOUT_S = 60
 """Bound of one request. It lies below the 5 minutes in which Kafka expects a consumer to poll again."""
+
+OnInsert = Callable[[str, int | None, float], None]
+"""Takes the table, the number of rows (None where a query gave them) and the seconds until the answer."""
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -95,6 +99,8 @@ class Client:
         """
         self._driver = driver
         self.where = where
+        self.on_insert: OnInsert | None = None
+        """Told of each insert that was answered."""
 
     @property
     def database(self) -> str:
@@ -164,7 +170,7 @@ class Client:
         # Compressed, because what is saved in copying the body outweighs the compression even on loopback.
         with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(rows)
-        with self._translated(f"write {rows.num_rows} rows to {table}"):
+        with self._told(table, rows.num_rows), self._translated(f"write {rows.num_rows} rows to {table}"):
             self._driver.raw_insert(
                 identifier(table),
                 rows.schema.names,
@@ -190,7 +196,7 @@ class Client:
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"
-        with self._translated(f"write rows to {table}"):
+        with self._told(table, None), self._translated(f"write rows to {table}"):
             self._driver.command(sql, parameters=_bound(parameters), settings=INSERT_SETTINGS)
 
     def close(self) -> None:
@@ -202,6 +208,13 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _told(self, table: str, rows: int | None) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        if self.on_insert is not None:
+            self.on_insert(table, rows, time.monotonic() - began)
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:

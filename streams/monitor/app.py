@@ -8,9 +8,9 @@ exception; under `at_least_once` Faust reads uncommitted records unless its cons
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import faust
@@ -21,10 +21,13 @@ from mode.supervisors import CrashingSupervisor
 
 from streams.monitor.security import Security
 from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
+from streams.process import Stopping
 from streams.settings import ProcessorSettings
 
 GROUP = "monitor"
 PLAIN = Security()
+BEAT_S = 1.0
+"""How often the event loop shows that it comes round."""
 log = structlog.get_logger()
 
 
@@ -42,6 +45,18 @@ class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         # Faust has no setting for it (KIP-345); the group is joined with it once the consumer starts.
         made._group_instance_id = self.consumer.app.member_name
         return made
+
+    async def keep_place(self) -> None:
+        """Count as polled, though no records are wanted: else the group takes the partitions away.
+
+        Faust has its own way to pause partitions; what it had fetched of them by then it drops and never reads again.
+        """
+        await self.call_thread(self._polled)
+
+    async def _polled(self) -> None:
+        if self._consumer is not None:
+            with self._consumer._fetcher._subscriptions.fetch_context():
+                pass
 
 
 class CommittedOnlyConsumer(Consumer):  # type: ignore[misc]
@@ -69,20 +84,33 @@ def credentials(security: Security) -> Any:
     return None if security.tls is None else SSLCredentials(security.tls)
 
 
+class DisklessApp(faust.App):  # type: ignore[misc]
+    """An app that makes no folders: all of its state is in the warehouse."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
+class DeafWorker(faust.Worker):  # type: ignore[misc]
+    """A Faust worker that is told of signals by others: a loop that hangs would not notice them."""
+
+    def install_signal_handlers(self) -> None:
+        pass
+
+
 def make_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAIN) -> Any:
     """Build the Faust app of a monitor."""
-    app = faust.App(
+    app = DisklessApp(
         f"{settings.topics.prefix}{GROUP}",
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=credentials(security),
-        datadir=tempfile.mkdtemp(prefix="barograph-monitor-"),
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=max(0.3, settings.session_timeout_s / 5),
         broker_request_timeout=max(90.0, settings.session_timeout_s * 2),
-        broker_max_poll_interval=1000.0,
+        broker_max_poll_interval=max(settings.max_poll_interval_s, settings.session_timeout_s),
         consumer_auto_offset_reset="earliest",
         table_standby_replicas=0,
         topic_disable_leader=True,
@@ -106,17 +134,23 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     @app.on_partitions_revoked.connect  # type: ignore[untyped-decorator]
     async def on_revoked(_app: Any, revoked: Any, **_: Any) -> None:
         pending.clear()
+        worker.assigned = None
         worker.supersede(app.consumer_generation_id + 1)
 
     @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
     async def on_assigned(_app: Any, assigned: Any, **_: Any) -> None:
         pending.clear()
-        log.info(
-            "assigned",
-            processor="monitor",
-            instance=settings.instance,
-            partitions=sorted(t.partition for t in assigned),
-        )
+        worker.assigned = sorted(t.partition for t in assigned)
+        log.info("assigned", processor="monitor", instance=settings.instance, partitions=worker.assigned)
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def pulse() -> None:
+        while True:
+            worker.pulse.beat()
+            if worker.pulse.waiting is not None:
+                # The worker keeps its record, Faust's buffer fills up, and then nobody polls.
+                await app.consumer._thread.keep_place()
+            await asyncio.sleep(BEAT_S)
 
     @app.agent(topic, concurrency=1)  # type: ignore[untyped-decorator]
     async def parts(stream: Any) -> None:
@@ -144,15 +178,34 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     return app
 
 
-def run_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAIN) -> int:
-    """Run until SIGTERM, SIGINT or an error; return the exit code (0 asked to, 1 otherwise)."""
+def run_app(
+    settings: ProcessorSettings, worker: Worker, security: Security = PLAIN, stopping: Stopping | None = None
+) -> int:
+    """Run until an error, or until asked to end; return the exit code (0 asked to, 1 otherwise).
+
+    Args:
+        settings: of the processor.
+        worker: does the work.
+        security: how it speaks to Kafka.
+        stopping: asks to end; None where Faust takes SIGTERM and SIGINT itself.
+    """
     app = make_app(settings, worker, security)
     try:
-        process = faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+        kind = faust.Worker if stopping is None else DeafWorker
+        process = kind(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
         process.spinner = None  # It would write terminal codes into the log.
+        if stopping is not None:
+            stopping.tell(worker.stop)
+            stopping.tell(lambda: _ask_to_end(process))
         process.execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)
     finally:
         worker.stop()
     return 0
+
+
+def _ask_to_end(process: Any) -> None:
+    """Do from another thread what Faust does at a signal; nothing where its loop has ended by now."""
+    with suppress(RuntimeError):
+        process.loop.call_soon_threadsafe(process._on_sigterm)

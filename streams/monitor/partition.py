@@ -50,6 +50,8 @@ class Dead:
 
     offset: int
     reason: str
+    code: str
+    """The reason as metrics tell it."""
 
 
 class PartitionState:
@@ -102,6 +104,7 @@ class PartitionState:
         self._verdicts = Verdicts(self._chain, self._memory, registry, clock)
         self._rollups = Rollups(partition, store, self._memory.series, self._memory.have, revise_s, self._pace)
         self.late_events = 0
+        """Since whoever reports them took them."""
 
     # ---------------------------------------------------------------------------------------------- records
 
@@ -109,13 +112,13 @@ class PartitionState:
         """Merge a part; return it as dead where it cannot be."""
         pos = make_pos(self._epoch, offset)
         if self._resketched(part, pos):
-            return Dead(offset, RESKETCHED)
+            return Dead(offset, RESKETCHED, "re-sketch")
         state = self._model(part.model)
         if state is None:
-            return Dead(offset, f"no contract of model {part.model} is applied")
+            return Dead(offset, f"no contract of model {part.model} is applied", "unregistered")
         series = self._memory.series(state, part.version, part.baseline_id)
         if series is None:
-            return Dead(offset, f"no baseline {part.baseline_id} is applied")
+            return Dead(offset, f"no baseline {part.baseline_id} is applied", "unregistered")
         end_s = part.pane_start_s + part.pane_s
         late = state.sealed_until_s is not None and end_s <= state.sealed_until_s
         changed = False
@@ -125,7 +128,7 @@ class PartitionState:
                 pane = self._memory.pane(state, series, part.pane_start_s)
                 changed = series.merge(pane, part, pos, late=late)
             except RecordError as error:
-                return Dead(offset, str(error))
+                return Dead(offset, str(error), "misfit")
         if late:
             if changed and part.slice_from == 0 and part.field_from == 0:
                 self.late_events += int(part.counts[0, 0])
@@ -141,7 +144,7 @@ class PartitionState:
         """
         pos = make_pos(self._epoch, offset)
         if self._resketched(tally, pos):
-            return Dead(offset, RESKETCHED)
+            return Dead(offset, RESKETCHED, "re-sketch")
         self._tallied.append((tally, pos))
         return None
 

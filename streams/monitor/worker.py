@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from streams.registry import Registry
 from streams.report import Report
 from streams.rights import denied
 from streams.settings import ProcessorSettings
+from warehouse import metrics
 from warehouse.errors import WarehouseBusy
 
 T = TypeVar("T")
@@ -105,8 +106,10 @@ class Worker:
         self._generation = -1
         self._current = -1
         self._stop = threading.Event()
-        self.waiting = False
         self._undelivered: KafkaError | None = None
+        self.pulse = report.pulse
+        self.assigned: Collection[int] | None = None
+        """The partitions that are this worker's; None while the group is being shared out."""
         self._dead = Producer(
             {
                 "bootstrap.servers": settings.bootstrap_servers,
@@ -149,16 +152,16 @@ class Worker:
         try:
             found = decode(record.value)
         except RecordError as error:
-            self._bury(record, str(error))
+            self._bury(record, str(error), "damaged")
             return NOTHING
         if isinstance(found, Part):
             self._part(state, found, record)
-            self._report.details["part_seconds"] = time.monotonic() - began
+            self._report.observe(metrics.PART, time.monotonic() - began)
             return NOTHING
         if isinstance(found, Tally):
             dead = state.tally(found, record.offset)
             if dead is not None:
-                self._bury(record, dead.reason)
+                self._bury(record, dead.reason, dead.code)
             return NOTHING
         return self._progress(state, found, record)
 
@@ -168,9 +171,9 @@ class Worker:
             self._patiently(self._refresh, "read contracts and baselines")
         dead = state.part(part, record.offset)
         if dead is not None:
-            self._bury(record, dead.reason)
-        else:
-            self._report.events += int(part.counts[0, 0]) if part.slice_from == 0 and part.field_from == 0 else 0
+            self._bury(record, dead.reason, dead.code)
+        elif part.slice_from == 0 and part.field_from == 0:
+            self._report.add(metrics.EVENTS, int(part.counts[0, 0]), "merged")
 
     def _progress(self, state: PartitionState, progress: Progress, record: Incoming) -> int:
         writes, durable = state.progress(progress, record.offset, record.received_ms)
@@ -179,9 +182,12 @@ class Worker:
         began = time.monotonic()
         self._put_aside()
         self._store.write(writes)
-        self._report.details["write_seconds"] = time.monotonic() - began
-        self._report.details["late_events"] = float(sum(s.late_events for s in self._states.values()))
-        self._report.committed(0)
+        self._report.observe(metrics.WRITE, time.monotonic() - began)
+        for each in self._states.values():
+            if each.late_events:
+                self._report.add(metrics.EVENTS, each.late_events, "late")
+                each.late_events = 0
+        self._report.committed(0, "merged")
         return durable
 
     def _load(self, partition: int) -> PartitionState:
@@ -211,8 +217,8 @@ class Worker:
             error = KafkaException(self._undelivered)
             raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.parts_dead}")
 
-    def _bury(self, record: Incoming, reason: str) -> None:
-        self._report.dead_letters += 1
+    def _bury(self, record: Incoming, reason: str, code: str) -> None:
+        self._report.put_aside({code: 1})
         self._log.error("record put aside", partition=record.partition, offset=record.offset, reason=reason)
         topics = self._settings.topics
         self._dead.produce(
@@ -232,13 +238,14 @@ class Worker:
         while True:
             try:
                 found = work()
-                self.waiting = False
+                self.pulse.go_on()
                 return found
             except WarehouseBusy as error:
-                self.waiting = True
-                self._report.retries += 1
+                self.pulse.wait(f"ClickHouse is busy or away, and the monitor cannot {action}.")
+                self._report.tried_again("warehouse")
                 self._log.warning("warehouse busy", action=action, error=str(error), wait_s=round(wait_s, 1))
             if self._current > self._generation or self._stop.wait(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 self._states.clear()
+                self.pulse.go_on()
                 raise Superseded
             wait_s = min(wait_s * 2, LAST_RETRY_S)

@@ -18,6 +18,7 @@ from streams.scorer.ratios import RatioLooks
 from streams.scorer.rules import make_rules, why_not
 from streams.scorer.windows import Now
 from streams.settings import ProcessorSettings
+from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.scoring import arrivals, results
@@ -28,6 +29,8 @@ GRACE_S = 60.0
 """Marks stay at least so far behind: an insert is visible, on every replica, long before."""
 RETRY_S, MAX_RETRY_S = 0.5, 15.0
 """How long the first and the last waits for a busy warehouse are at most; each is shortened at random."""
+BEAT_S = 1.0
+"""How often a scorer that rests shows that its loop comes round."""
 QUERY_TIMEOUT_S = 300
 """One statement joins at most some million rows; a minute is seldom needed."""
 WORK_SHARE = 0.25
@@ -101,6 +104,7 @@ class Scorer:
             try:
                 self.score_once()
                 if busy:
+                    self._report.pulse.go_on()
                     self._log.info("warehouse answers again")
                 longest_s, busy = RETRY_S, False
                 took_s = time.monotonic() - began
@@ -108,7 +112,8 @@ class Scorer:
                 wait_s = max(self._settings.score_s - took_s, rest_s, 0.0)
             except WarehouseBusy as error:
                 self._disconnect()
-                self._report.retries += 1
+                self._report.tried_again("warehouse")
+                self._report.pulse.wait("ClickHouse is busy or away, and the pass waits to be repeated.")
                 if not busy:
                     self._log.warning("warehouse busy", error=str(error))
                 wait_s = random.uniform(longest_s / 2, longest_s)  # noqa: S311 - jitter
@@ -117,8 +122,17 @@ class Scorer:
                 raise ProcessorError(str(error)) from error
             except _Stopped:
                 break
-            stop.wait(wait_s)
+            self._rest(wait_s, stop)
         self._disconnect()
+
+    def _rest(self, wait_s: float, stop: threading.Event) -> None:
+        """Wait, and show that the loop comes round."""
+        until_s = time.monotonic() + wait_s
+        while not stop.is_set():
+            self._report.pulse.beat()
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or stop.wait(min(left_s, BEAT_S)):
+                return
 
     def score_once(self) -> Done:
         """Do one pass over all models.
@@ -133,13 +147,10 @@ class Scorer:
         except BaseException:
             self._forget()
             raise
-        self._report.committed(done.arrived, duration_s=time.monotonic() - began)
-        self._report.details |= {
-            "pass_seconds": time.monotonic() - began,
-            "windows": self._report.details.get("windows", 0) + done.scored,
-            "revisions": self._report.details.get("revisions", 0) + done.revised,
-            "models": len(self._models),
-        }
+        self._report.observe(metrics.PASS, time.monotonic() - began)
+        self._report.committed(done.arrived, "scored")
+        self._report.add(metrics.WINDOWS, done.scored, "new")
+        self._report.add(metrics.WINDOWS, done.revised, "revised")
         return done
 
     # ------------------------------------------------------------------------------------------ a pass
@@ -282,11 +293,13 @@ class Scorer:
     # ------------------------------------------------------------------------------------------ the warehouse
 
     def _check(self) -> None:
+        self._report.pulse.beat()
         if self._stopping():
             raise _Stopped
 
     def _open(self) -> Client:
         self._client = self._client or self._connect(self._settings.warehouse)
+        self._client.on_insert = self._report.inserted
         return self._client
 
     def _disconnect(self) -> None:

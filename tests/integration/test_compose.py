@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from warehouse import migrate
+from streams.endpoint import DEFAULT_PORTS, Endpoint
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from streams.watchdog import Health
 from warehouse.client import Address, connect
-from warehouse.errors import WarehouseError
-from warehouse.tables import insert_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -81,61 +81,20 @@ def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: Loca
 
 
 @pytest.mark.parametrize("kind", PROCESSORS)
-def test_a_processor_is_healthy_while_it_reports(engine: LocalClickHouse, database: str, kind: str) -> None:
-    command = SERVICES[kind]["healthcheck"]["test"]
-    assert command[:3] == ["CMD", "barograph", "query"]
-    statement = command[3]
-    instance = SERVICES[kind]["environment"]["BAROGRAPH_INSTANCE"]
-    now_ms = int(time.time() * 1000)
-    with connect(Address(engine.host, engine.port, database)) as client:
-        migrate.apply(client)
-        for wrong in (
-            report(kind, "another", now_ms),
-            report("other", instance, now_ms),
-            report(kind, instance, now_ms - 120_000),
-        ):
-            insert_rows(client, "processors", [wrong])
-            with pytest.raises(WarehouseError, match="throwIf"):
-                client.rows(statement)
-        insert_rows(client, "processors", [report(kind, instance, now_ms)])
-        assert client.rows(statement) == [(0,)]
-
-
-def test_the_health_check_tells_by_its_exit_code(engine: LocalClickHouse, database: str) -> None:
-    servers = {
-        "BAROGRAPH_CLICKHOUSE_HOST": engine.host,
-        "BAROGRAPH_CLICKHOUSE_PORT": str(engine.port),
-        "BAROGRAPH_CLICKHOUSE_DATABASE": database,
-    }
-    command = [sys.executable, "-m", "cli.main", *SERVICES["monitor"]["healthcheck"]["test"][2:]]
-
-    def check() -> subprocess.CompletedProcess[str]:
-        environ = {**os.environ, **servers}
-        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
-
-    with connect(Address(engine.host, engine.port, database)) as client:
-        migrate.apply(client)
-        silent = check()
-        assert silent.returncode == 1
-        assert "Traceback" not in silent.stderr
-        insert_rows(client, "processors", [report("monitor", "monitor-1", int(time.time() * 1000))])
-        done = check()
-        assert done.returncode == 0, done.stderr
-
-
-def report(kind: str, instance: str, at_ms: int) -> dict[str, object]:
-    return {
-        "kind": kind,
-        "instance": instance,
-        "at": at_ms,
-        "host": "here",
-        "pid": 1,
-        "started_at": at_ms,
-        "lag": 0,
-        "events": 0,
-        "rate": 0.0,
-        "retries": 0,
-        "dead_letters": 0,
-        "last_commit_at": at_ms,
-        "details": {},
-    }
+def test_the_health_check_tells_by_its_exit_code(kind: str) -> None:
+    told = {"health": Health("working")}
+    address = Address("127.0.0.1", 1, "none")
+    settings = ProcessorSettings(instance="i", bootstrap_servers="b", warehouse=address, metrics_port=0)
+    endpoint = Endpoint(settings, Report(kind, "i"), lambda: told["health"])
+    endpoint.start()
+    words = SERVICES[kind]["healthcheck"]["test"]
+    assert words[:2] == ["CMD", "python"]
+    command = [sys.executable, *words[2:-1], words[-1].replace(f"127.0.0.1:{DEFAULT_PORTS[kind]}", endpoint.address)]
+    assert endpoint.address in command[-1]
+    try:
+        for health, code in ((Health("working"), 0), (Health("waiting"), 0), (Health("stuck"), 1)):
+            told["health"] = health
+            assert subprocess.run(command, capture_output=True, check=False).returncode == code, health
+    finally:
+        endpoint.stop()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1, "nobody answers"

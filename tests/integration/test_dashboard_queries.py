@@ -380,12 +380,49 @@ def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
 def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
     assert ask(client, QUERIES["pipeline.silent"], {}) == [(1,)]
     rows = {row[0]: row[1:3] for row in ask(client, QUERIES["pipeline.processors"], {})}
-    assert rows == {"monitor monitor-1": ("silent", 120), "sketcher sketcher-1": ("reports", 0)}
-    assert ask(client, QUERIES["pipeline.lag_now"], {}) == [(10,)]
+    told = {f"{kind} {kind}-1": ("reports", 0) for kind in ("sketcher", "scorer")}
+    assert rows == {"monitor monitor-1": ("silent", 120), **told}
+    assert ask(client, QUERIES["pipeline.lag_now"], {}) == [(15,)]
     assert {row[2] for row in ask(client, QUERIES["pipeline.watchdog"], {}, interval_s=10)} == {7}
     assert {row[2] for row in ask(client, QUERIES["pipeline.insert_times"], {}, interval_s=60)} == {0.25}
     tried = ask(client, QUERIES["pipeline.retries"], {}, interval_s=3600)
     assert sum(row[2] for row in tried if row[1].startswith("sketcher")) >= 1
+
+
+def test_metrics_are_told_as_processors_report_them(client: Client) -> None:
+    """Gauges are 4, and counters grow by one each second."""
+    for panel in ("committed_age", "waiting", "healthy", "memory"):
+        rows = ask(client, QUERIES[f"pipeline.{panel}"], {}, interval_s=60)
+        assert {row[2] for row in rows} == {4}, panel
+    assert {row[1] for row in ask(client, QUERIES["pipeline.committed_age"], {}, interval_s=60)} == {
+        "monitor monitor-1: committed_age predictions",
+        "monitor monitor-1: loop_age",
+        "scorer scorer-1: loop_age",
+        "sketcher sketcher-1: committed_age predictions",
+        "sketcher sketcher-1: loop_age",
+    }
+    # From its first report of the range on: what came before it is not of the range.
+    grown: dict[str, float] = {}
+    for _, what, n in ask(client, QUERIES["pipeline.events"], {}, interval_s=10):
+        grown[what] = grown.get(what, 0) + n
+    assert grown == {
+        "monitor monitor-1: events counted": 1080,
+        "scorer scorer-1: events counted": 1200,
+        "sketcher sketcher-1: events counted": 1200,
+    }
+    put_aside = {row[1] for row in ask(client, QUERIES["pipeline.put_aside"], {}, interval_s=60)}
+    assert put_aside == {
+        "monitor monitor-1: dead_letters empty",
+        "sketcher sketcher-1: dead_letters empty",
+        "sketcher sketcher-1: offsets_lost predictions",
+    }
+    cpu = [row[2] for row in ask(client, QUERIES["pipeline.cpu"], {}, interval_s=60)]
+    assert cpu[1:-1] == pytest.approx([1.0] * (len(cpu) - 2)) or set(cpu) <= {0.0, 1.0, 5 / 6, 1 / 6}
+    inserted = {row[1] for row in ask(client, QUERIES["pipeline.inserted"], {}, interval_s=60)}
+    assert inserted == {f"{kind} {kind}-1: inserted_rows predictions" for kind in ("monitor", "scorer")}
+    assert {row[1] for row in ask(client, QUERIES["pipeline.scored"], {}, interval_s=60)} == {
+        "scorer scorer-1: windows new"
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ annotations

@@ -1,16 +1,25 @@
-"""A partition that waits for slower ones is read on after a rebalance: librdkafka keeps it paused over `assign`."""
+"""Who is paused is read on after a rebalance, and who waits for a warehouse keeps its place in the group.
+
+librdkafka keeps a partition paused over `assign`. Faust polls no more once its buffer is full.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
 
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
 from streams.sketcher import MAX_AHEAD_MS, Sketcher
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_until, open_sketcher
+from warehouse.client import Address
 
 START_MS = 1_790_000_000_000
 
@@ -70,3 +79,51 @@ def test_a_partition_far_ahead_waits_and_nothing_is_missed(pipeline: Pipeline, s
     flush_until(pipeline, sketcher, {0: 60_000, 1: 500})
     assert {1} in paused, "it never waited: the test shows nothing"
     assert sketcher._report.events == 60_500
+
+
+# --------------------------------------------------------------------------------------- a warehouse that is away
+
+
+INTERVAL_S = 6.0
+"""`max.poll.interval.ms`, set low: whoever has not polled for so long is put out of its group."""
+RECORDS = 6_000
+"""More than Faust holds for an agent: 4,096."""
+
+
+@pytest.mark.slow
+def test_a_warehouse_that_is_away_for_long_puts_nobody_out_of_its_group(
+    broker: LocalKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    with LocalClickHouse(tmp_path / "engine", port=0) as engine:
+        port, address = engine.port, Address(engine.host, engine.port, "away")
+        pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path, parts_partitions=1)
+        pipeline.create()
+        pipeline.register(simple_contract(), [simple_baseline()])
+        for kind in ("recorder", "monitor"):
+            pipeline.start(kind, max_poll_interval_s=INTERVAL_S)
+        for kind in ("recorder", "monitor"):
+            wait_for(partial(logged, pipeline, f"{kind}-0", "assigned"), f"partitions of the {kind}")
+    try:
+        # Each of them has something to write, and more to read behind it than it can hold.
+        send(pipeline, 0, START_MS, n=RECORDS)
+        pipeline.produce([(0, b"no record", None)] * RECORDS, pipeline.topics.parts)
+        for kind in ("recorder", "monitor"):
+            wait_for(partial(logged, pipeline, f"{kind}-0", "warehouse busy"), f"the {kind} to wait")
+        until_s = time.monotonic() + 3 * INTERVAL_S
+        wait_for(lambda: time.monotonic() > until_s, "an outage of three intervals")
+        pipeline.alive()
+        with LocalClickHouse(tmp_path / "engine", port=port):
+            pipeline.wait_rows(f"SELECT count() = {RECORDS} FROM predictions FINAL", "every row")
+            dead = f"SELECT max(dead_letters) = {RECORDS} FROM processors WHERE kind = 'monitor'"
+            pipeline.wait_rows(dead, "every record of parts to be read")
+            pipeline.stop()
+            for kind in ("recorder", "monitor"):
+                log = (tmp_path / f"{kind}-0.log").read_text()
+                assert log.count('"event": "assigned"') == 1, log
+    finally:
+        pipeline.stop()
+
+
+def logged(pipeline: Pipeline, name: str, text: str) -> bool:
+    pipeline.alive()
+    return text in pipeline.log(name)

@@ -266,8 +266,9 @@ def test_offsets_that_retention_took_are_reported_and_reading_goes_on(pipeline: 
         future.result(30)
     pipeline.start("recorder")
     pipeline.wait_rows(
-        "SELECT argMax(details, at) AS last, last['offsets_lost'] = 50 AND last['lag predictions 0'] = 0 "
-        "AND last['predictions'] = 50 AS told FROM processors WHERE kind = 'recorder' HAVING told",
+        "SELECT argMax(details, at) AS last, last['offsets_lost_total predictions'] = 50 "
+        "AND last['lag_messages predictions'] = 0 AND last['inserted_rows_total predictions'] = 50 AS told "
+        "FROM processors WHERE kind = 'recorder' HAVING told",
         "lost offsets reported",
     )
     pipeline.wait_rows("SELECT count() = 150 FROM predictions FINAL", "the rest")

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from faust.transport.drivers.aiokafka import Transport
 
+from streams import watchdog
+from streams.endpoint import Endpoint
 from streams.monitor import app
 from streams.monitor.worker import NOTHING, Incoming
 from streams.process import configure_logging
+from streams.pulse import Pulse
+from streams.report import Report
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -26,7 +31,18 @@ class NotingWorker:
     def __init__(self, told: dict[str, Any]) -> None:
         self._seen = Path(told["seen"])
         self._failed = self._seen.with_suffix(".failed")
+        self.pulse, self.assigned = Pulse(), None
         self._fail_at, self._withhold_from = told.get("fail_at"), told.get("withhold_from")
+
+    def hang(self) -> None:
+        """Stand still in the event loop at its second beat, as a call does that never returns."""
+        beat = self.pulse.beat
+
+        def last() -> None:
+            beat()
+            self.pulse.beat = lambda: time.sleep(600)  # type: ignore[method-assign]
+
+        self.pulse.beat = last  # type: ignore[method-assign]
 
     def handle(self, record: Incoming) -> int:
         with self._seen.open("a") as file:
@@ -59,7 +75,16 @@ def main() -> int:
         topics=Topics(told["prefix"]),
         session_timeout_s=6.0,
     )
-    return app.run_app(settings, NotingWorker(told))  # type: ignore[arg-type]
+    worker = NotingWorker(told)
+    if told.get("hangs"):
+        worker.hang()
+        report = Report("monitor", "probe")
+        report.pulse = worker.pulse
+        watchdog.LOOK_S = 0.2
+        dog = watchdog.Watchdog(report, patience=watchdog.Patience(unhealthy_s=2.0, stuck_s=6.0))
+        Endpoint(settings, report, dog.health).start()
+        dog.start()
+    return app.run_app(settings, worker)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

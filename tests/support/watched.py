@@ -19,6 +19,7 @@ from sketches.baseline import Baseline, FieldBaseline, dump_baseline
 from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row
 from warehouse.client import Client
+from warehouse.metrics import METRICS as OF_PROCESSORS
 from warehouse.tables import insert_rows
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
@@ -312,17 +313,32 @@ def _comparisons(client: Client, model: Watched) -> None:
     )
 
 
+def _details(kind: str, at_s: int) -> list[tuple[str, float]]:
+    """Every metric that a processor has told, counters growing by one each second."""
+    told = []
+    for metric in OF_PROCESSORS:
+        if kind not in metric.processors or (metric.column and not metric.told_labels) or metric.kind == "histogram":
+            continue
+        value = float(at_s - START_S) if metric.kind == "counter" else 4.0
+        told.append((metric.key(*(label.values[0] for label in metric.told_labels)), value))
+    return told
+
+
 def fill_pipeline(client: Client, model: str) -> None:
     """Write what processors report of themselves, and what went wrong."""
     reports = []
-    for kind, step, until_s in (("sketcher", "commit_seconds", END_S), ("monitor", "write_seconds", END_S - 120)):
+    for kind, step, until_s in (
+        ("sketcher", "flush_seconds", END_S),
+        ("scorer", "pass_seconds", END_S),
+        ("monitor", "write_seconds", END_S - 120),
+    ):
         for at_s in range(END_S - 1200, until_s + 1, 10):
             reports.append(
                 row(
                     "processors",
                     **{"kind": kind, "instance": f"{kind}-1", "at": at_s * 1000, "started_at": START_S * 1000},
                     **{"lag": 5, "events": at_s - START_S, "rate": 1.5, "retries": (at_s - START_S) // 600},
-                    **{"last_commit_at": (at_s - 7) * 1000, "details": [(step, 0.25), ("late_events", 3.0)]},
+                    **{"last_commit_at": (at_s - 7) * 1000, "details": [(step, 0.25), *_details(kind, at_s)]},
                 )
             )
     insert_rows(client, "processors", reports)

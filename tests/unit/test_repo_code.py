@@ -106,7 +106,9 @@ def test_other_ways_are_found(code: str) -> None:
 
 def test_settings_that_faust_gets_wrong_by_default_are_set() -> None:
     tree = ast.parse(FAUST_MODULE.read_text(encoding="utf-8"))
-    (made,) = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "faust.App")
+    (made,) = (
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "DisklessApp"
+    )
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in made.keywords}
     wanted = {
         "processing_guarantee": "'at_least_once'",

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cli.settings import load_settings
+from streams.endpoint import DEFAULT_PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -71,7 +72,8 @@ def test_settings_are_those_of_the_command(name: str) -> None:
     if name in PROCESSORS:
         # Without a name of its own each new container would be a new instance, whose predecessor nobody fences.
         assert settings.instance == f"{name}-1"
-        assert settings.instance in SERVICES[name]["healthcheck"]["test"][-1]
+        assert f":{DEFAULT_PORTS[name]}/healthz" in SERVICES[name]["healthcheck"]["test"][-1]
+        assert settings.metrics_port is None
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

@@ -1,31 +1,38 @@
-"""The watchdog: how long a group that is behind has stood still."""
+"""The watchdog: how long a group or a loop has stood still, what that makes of health, and when the process ends."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Collection
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams import watchdog as watchdog_module
+from streams import offsets as offsets_module
+from streams.offsets import OffsetWatch, Source
 from streams.process import EXIT_STUCK
+from streams.pulse import Pulse
 from streams.report import Report
 from streams.settings import ProcessorSettings
-from streams.watchdog import Watchdog
+from streams.watchdog import Patience, Watchdog
+from warehouse import metrics
 from warehouse.client import Address
+
+PATIENCE = Patience(unhealthy_s=60.0, stuck_s=300.0)
 
 
 class FakeConsumer:
     """Committed offsets and ends of logs as a test sets them."""
 
-    committed_at: dict[int, int]
-    ends: dict[int, int]
-    failing = False
-
     def __init__(self, config: dict[str, Any]) -> None:
         self.group = config["group.id"]
-        self.committed_at, self.ends = {}, {}
-        self.closed = False
+        self.committed_at: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
+        self.failing = self.closed = False
+        self.empty: set[int] = set()
+        """Partitions that hold markers of transactions alone behind what is committed."""
+        self.peeked: list[tuple[int, int]] = []
 
     def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         if self.failing:
@@ -36,79 +43,219 @@ class FakeConsumer:
         assert not cached
         return 3, self.ends[tp.partition]
 
+    def assign(self, wanted: list[TopicPartition]) -> None:
+        self.peeked += [(tp.partition, tp.offset) for tp in wanted]
+
+    def unassign(self) -> None:
+        pass
+
+    def poll(self, timeout: float) -> Any:
+        return Polled(KafkaError(KafkaError._PARTITION_EOF) if self.peeked[-1][0] in self.empty else None)
+
     def close(self) -> None:
         self.closed = True
 
 
+class Polled:
+    """A message, or an error."""
+
+    def __init__(self, error: KafkaError | None) -> None:
+        self._error = error
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+
+class Bench:
+    """A watchdog, a clock and a broker by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        self.mine: Collection[tuple[str, int]] | None = None
+        self.ended: list[int] = []
+        self.report = Report("monitor", "monitor-0")
+        self.report.pulse = self.pulse = Pulse(lambda: self.now_s)
+        made: list[FakeConsumer] = []
+
+        def consumer(config: dict[str, Any]) -> FakeConsumer:
+            made.append(FakeConsumer(config))
+            return made[-1]
+
+        monkeypatch.setattr(offsets_module, "Consumer", consumer)
+        settings = ProcessorSettings(instance="w", bootstrap_servers="b", warehouse=Address("h", 1, "d"))
+        parts = [Source("x-parts", "parts", 2, no_lag=1)]
+        self.offsets = OffsetWatch(
+            settings, "monitor", parts, self.report, mine=lambda: self.mine, clock=lambda: self.now_s
+        )
+        self.consumer = made[0]
+        self.watchdog = Watchdog(self.report, self.offsets, patience=PATIENCE, end=self.ended.append)
+
+    def stood_s(self, at_s: float) -> float:
+        self.now_s = 1000.0 + at_s
+        stood = self.offsets.look()
+        return stood.seconds if stood else 0.0
+
+    def look(self, at_s: float) -> str:
+        self.now_s = 1000.0 + at_s
+        self.watchdog.look()
+        return self.watchdog.health().status
+
+
 @pytest.fixture
-def report() -> Report:
-    return Report("monitor", "monitor-0")
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
 
 
-def make(report: Report, monkeypatch: pytest.MonkeyPatch, **told: Any) -> tuple[Watchdog, FakeConsumer]:
-    made: list[FakeConsumer] = []
-
-    def consumer(config: dict[str, Any]) -> FakeConsumer:
-        made.append(FakeConsumer(config))
-        return made[-1]
-
-    monkeypatch.setattr(watchdog_module, "Consumer", consumer)
-    settings = ProcessorSettings(instance="w", bootstrap_servers="b", warehouse=Address("h", 1, "d"))
-    told = {"waiting": lambda: False, **told}
-    return Watchdog(settings, "monitor", "parts", 2, report, **told), made[0]
-
-
-def test_only_a_partition_that_is_behind_and_does_not_move_stands_still(
-    report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watchdog, consumer = make(report, monkeypatch)
+def test_only_a_partition_that_is_behind_and_does_not_move_stands_still(bench: Bench) -> None:
+    consumer = bench.consumer
     consumer.committed_at, consumer.ends = {0: 10, 1: 20}, {0: 30, 1: 21}
-    assert watchdog.look(0.0) == 0.0
+    assert bench.stood_s(0) == 0
     # Partition 1 is one record behind: that is the last commit's marker, and no lag.
-    assert report.row()["lag"] == 19
-    assert watchdog.look(100.0) == 100.0
+    assert bench.report.row()["lag"] == 19
+    assert bench.report.values(metrics.LAG) == {("parts", "0"): 19, ("parts", "1"): 0}
+    assert bench.stood_s(100) == 100
+    assert bench.report.values(metrics.COMMITTED_AGE) == {("parts", "0"): 100, ("parts", "1"): 0}
     consumer.committed_at[0] = 11
-    assert watchdog.look(200.0) == 0.0
-    assert watchdog.look(250.0) == 50.0
+    assert bench.stood_s(200) == 0
+    assert bench.stood_s(250) == 50
     consumer.ends[1] = 40
-    assert watchdog.look(300.0) == 100.0
+    assert bench.stood_s(300) == 100
     consumer.committed_at[0] = 29
-    assert watchdog.look(400.0) == 150.0, "partition 1 since it was last level"
+    assert bench.stood_s(400) == 150, "partition 1 since it was last level"
     consumer.committed_at[1] = 39
-    assert watchdog.look(500.0) == 0.0
-    assert report.row()["lag"] == 0
+    assert bench.stood_s(500) == 0
+    assert bench.report.row()["lag"] == 0
 
 
-def test_a_group_that_never_committed_is_behind_from_the_logs_start(
-    report: Report, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watchdog, consumer = make(report, monkeypatch)
-    consumer.ends = {0: 3, 1: 13}
-    watchdog.look(0.0)
-    assert report.row()["lag"] == 9
-    assert watchdog.look(7.0) == 7.0
+def test_a_group_that_never_committed_is_behind_from_the_logs_start(bench: Bench) -> None:
+    bench.consumer.ends = {0: 3, 1: 13}
+    bench.stood_s(0)
+    assert bench.report.row()["lag"] == 9
+    assert bench.stood_s(7) == 7
 
 
-class Ticks:
-    """Stands for the event that the thread waits on: so many looks, without their pauses."""
+def test_markers_of_transactions_alone_are_nothing_to_read(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends, bench.consumer.empty = {0: 10, 1: 10}, {0: 30, 1: 10}, {0}
+    assert bench.stood_s(0) == 0
+    assert bench.report.row()["lag"] == 19
+    assert bench.stood_s(11) == 0
+    assert bench.report.row()["lag"] == 0
+    for second in (20, 400, 800):
+        assert bench.stood_s(second) == 0
+    bench.consumer.ends[0], bench.consumer.empty = 31, set()
+    assert bench.stood_s(820) == 20, "since it was last seen to hold nothing"
+    assert bench.stood_s(840) == 40
+    # Looked behind once for each end, not at every look.
+    assert bench.consumer.peeked == [(0, 10), (0, 10)]
 
-    def __init__(self, looks: int) -> None:
-        self.left = looks
 
-    def wait(self, _timeout: float) -> bool:
-        self.left -= 1
-        return self.left < 0
+def test_before_the_first_look_the_lag_is_not_known(bench: Bench) -> None:
+    assert bench.report.row()["lag"] == -1
 
 
-@pytest.mark.parametrize(("waiting", "failing", "ends"), [(False, False, 1), (True, False, 0), (False, True, 0)])
-def test_a_stuck_process_is_ended_unless_it_waits_for_the_warehouse(
-    report: Report, monkeypatch: pytest.MonkeyPatch, waiting: bool, failing: bool, ends: int
-) -> None:
-    ended: list[int] = []
-    watchdog, consumer = make(report, monkeypatch, waiting=lambda: waiting, stuck_s=300.0, end=ended.append)
-    consumer.committed_at, consumer.ends, consumer.failing = {0: 10, 1: 10}, {0: 30, 1: 10}, failing
-    clock = iter([0.0, 200.0, 301.0])
-    monkeypatch.setattr("streams.watchdog.time.monotonic", lambda: next(clock, 301.0))
-    monkeypatch.setattr(watchdog, "_stop", Ticks(3))
-    watchdog._run()
-    assert ended == [EXIT_STUCK] * ends
+def test_what_is_anothers_to_move_does_not_count(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 12}
+    bench.mine = [("x-parts", 1)]
+    bench.stood_s(0)
+    assert bench.report.row()["lag"] == 1
+    assert bench.stood_s(400) == 400
+    bench.consumer.committed_at[1] = 11
+    assert bench.stood_s(800) == 0, "partition 0 stands still, and is another's"
+    bench.mine = [("x-parts", 0)]
+    assert bench.stood_s(801) == 0, "it counts from when it came"
+    bench.mine = []
+    assert bench.stood_s(2000) == 0
+    assert bench.report.values(metrics.LAG) == {}
+    bench.mine = None
+    bench.stood_s(2001)
+    assert bench.stood_s(2011) == 10, "while nobody knows whose they are, they are everybody's"
+
+
+def test_a_processor_that_gets_on_is_healthy_and_lives(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 90, 1: 11}
+    assert bench.look(0) == "starting"
+    for second in range(0, 1000, 50):
+        bench.consumer.committed_at[0] = 10 + second // 50
+        bench.pulse._beat_s = 1000.0 + second
+        bench.pulse._started = True
+        assert bench.look(second) == "working"
+    assert bench.report.values(metrics.HEALTHY) == {(): 1.0}
+    assert bench.ended == []
+
+
+@pytest.mark.parametrize("broker", ["answers", "is away"])
+def test_a_loop_that_stands_still_is_seen_whatever_the_broker_does(bench: Bench, broker: str) -> None:
+    bench.consumer.ends = {0: 3, 1: 3}
+    bench.consumer.failing = broker == "is away"
+    bench.pulse.beat()
+    assert bench.look(60) == "working"
+    assert bench.look(61) == "stuck"
+    assert "loop has not come round for 61 s" in bench.watchdog.health().reason
+    assert bench.report.values(metrics.HEALTHY) == {(): 0.0}
+    assert bench.look(300) == "stuck"
+    assert bench.ended == []
+    bench.look(301)
+    assert bench.ended == [EXIT_STUCK]
+
+
+def test_a_group_that_stands_still_although_its_loop_beats_is_stuck(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
+    statuses = []
+    for second in (0, 60, 61, 300, 301):
+        bench.now_s = 1000.0 + second
+        bench.pulse.beat()
+        statuses.append(bench.look(second))
+    assert statuses == ["working", "working", "stuck", "stuck", "stuck"]
+    assert "committed offset of x-parts 0 has stood still for 301 s" in bench.watchdog.health().reason
+    assert bench.ended == [EXIT_STUCK]
+
+
+def test_who_waits_for_the_warehouse_is_healthy_and_lives_as_long_as_its_loop_beats(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
+    for second in range(0, 3000, 50):
+        bench.now_s = 1000.0 + second
+        bench.pulse.beat()
+        bench.pulse.wait("ClickHouse is away.")
+        assert bench.look(second) == "waiting"
+    assert bench.watchdog.health().reason == "ClickHouse is away. It has waited 2950 s; nothing is lost."
+    assert bench.report.values(metrics.WAITING)[()] == 2950
+    bench.pulse.go_on()
+    assert bench.look(2951) == "stuck", "it goes on, and has not moved yet"
+    bench.consumer.committed_at[0] = 30
+    assert bench.look(2960) == "working"
+    assert bench.report.values(metrics.WAITING)[()] == 0
+    bench.pulse.wait("ClickHouse is away.")
+    assert bench.look(3400) == "stuck", "the loop itself stands still"
+    # Once while it had just gone on, once now.
+    assert bench.ended == [EXIT_STUCK] * 2
+
+
+def test_a_broker_that_is_away_says_nothing_about_offsets(bench: Bench) -> None:
+    bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
+    bench.look(0)
+    bench.consumer.failing = True
+    for second in range(0, 1000, 50):
+        bench.now_s = 1000.0 + second
+        bench.pulse.beat()
+        assert bench.look(second) == "working"
+    assert bench.ended == []
+
+
+def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench: Bench) -> None:
+    bench.pulse.beat()
+    bench.consumer.ends = {0: 3, 1: 3}
+    bench.pulse.stop()
+    assert bench.look(1000) == "stopping"
+    assert bench.ended == []
+
+
+def test_it_looks_by_itself_and_closes_what_it_opened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.watchdog.LOOK_S", 0.001)
+    bench.consumer.ends = {0: 3, 1: 3}
+    ended = threading.Event()
+    bench.watchdog._end = lambda code: ended.set()
+    bench.now_s += 301
+    bench.watchdog.start()
+    assert ended.wait(30)
+    bench.watchdog.stop()
+    assert bench.consumer.closed

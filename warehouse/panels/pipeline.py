@@ -5,6 +5,7 @@ Processors report by the clock of the wall, whatever the event times of what the
 
 from __future__ import annotations
 
+from warehouse.metrics import shown_on
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 from warehouse.panels.words import chosen_or_all, known
 
@@ -125,25 +126,78 @@ RETRIES = series(
     grain_s=REPORTS_S,
 )
 
-INSERT_TIMES = series(
-    "pipeline.insert_times",
-    f"""
-    SELECT $__timeInterval(at) AS time, concat(kind, ' ', instance, ': ', replaceOne(step, '_seconds', '')) AS what,
-        max(taken) AS seconds
-    FROM
-    (
-        SELECT at, kind, instance, arrayJoin(details) AS detail, detail.1 AS step, detail.2 AS taken
-        FROM processors AS report
-        WHERE {_REPORTS}
+# ------------------------------------------------------------------------------------------------ metrics
+
+_NAME = "replaceOne(replaceOne(step, '_seconds', ''), '_total', '')"
+
+
+# Keys of details are those of `warehouse.metrics`; a processor that ran before a metric was declared lacks it.
+def _details(panel: str) -> str:
+    """The metrics of a panel, one row each per report, those that have a column of their own left out."""
+    wanted = " OR ".join(
+        f"startsWith(key, '{metric.short} ')" if metric.told_labels else f"key = '{metric.short}'"
+        for metric in shown_on(panel)
     )
-    WHERE step IN ('commit_seconds', 'write_seconds', 'part_seconds')
-    GROUP BY time, what
-    ORDER BY time, what
-    """,
-    "what:text",
-    "seconds",
-    grain_s=REPORTS_S,
-)
+    return f"""
+        SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS taken
+        FROM processors AS report
+        ARRAY JOIN mapFilter((key, value) -> {wanted}, details) AS detail
+        WHERE {_REPORTS}
+    """
+
+
+def _gauges(panel: str, column: str, number: str = "max(told.taken)") -> PanelQuery:
+    """The metrics of a panel as they are told, by processor and metric."""
+    return series(
+        f"pipeline.{panel}",
+        f"""
+        SELECT $__timeInterval(at) AS time, concat({_PROCESSOR}, ': ', {_NAME}) AS what, {number} AS {column}
+        FROM ({_details(panel)}) AS told
+        GROUP BY time, what
+        ORDER BY time, what
+        """,
+        "what:text",
+        column,
+        grain_s=REPORTS_S,
+    )
+
+
+def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
+    """By how much the counters of a panel grew; they begin again with each start of a processor."""
+    grown = "told.taken - lagInFrame(told.taken, 1, told.taken) OVER before"
+    return series(
+        f"pipeline.{panel}",
+        f"""
+        SELECT $__timeInterval(at) AS time, what, sum(grown){per} AS {column}
+        FROM
+        (
+            SELECT at, concat({_PROCESSOR}, ': ', {_NAME}) AS what, greatest(0, {grown}) AS grown
+            FROM ({_details(panel)}) AS told
+            WINDOW before AS
+            (
+                PARTITION BY kind, instance, started_at, step ORDER BY at
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            )
+        )
+        GROUP BY time, what
+        ORDER BY time, what
+        """,
+        "what:text",
+        column,
+        grain_s=REPORTS_S,
+    )
+
+
+INSERT_TIMES = _gauges("insert_times", "seconds")
+COMMITTED_AGE = _gauges("committed_age", "seconds")
+WAITING = _gauges("waiting", "seconds")
+HEALTHY = _gauges("healthy", "healthy", "min(told.taken)")
+MEMORY = _gauges("memory", "bytes")
+EVENTS = _counters("events", "events")
+PUT_ASIDE = _counters("put_aside", "events")
+INSERTED = _counters("inserted", "rows")
+SCORED = _counters("scored", "windows")
+CPU = _counters("cpu", "share", " / $__interval_s")
 
 # What the watchdog of a processor looks at: it ends one that has not got on for 300 s.
 WATCHDOG = series(

@@ -1,0 +1,121 @@
+"""`/healthz` and `/metrics` over HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from streams import endpoint as endpoint_module
+from streams.endpoint import DEFAULT_PORTS, Endpoint
+from streams.process import ProcessorError
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from streams.watchdog import Health
+from tests.support.pipeline import wait_for
+from warehouse.client import Address
+
+
+def settings(port: int | None = None, host: str = "127.0.0.1") -> ProcessorSettings:
+    address = Address("127.0.0.1", 1, "d")
+    return ProcessorSettings(
+        instance="s-1", bootstrap_servers="b", warehouse=address, metrics_port=port, metrics_host=host
+    )
+
+
+def get(address: str, path: str, **headers: str) -> tuple[int, str, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"http://{address}{path}", headers=headers)) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read().decode()
+
+
+class Served:
+    health = Health("working")
+
+    def __init__(self, port: int | None) -> None:
+        self.report = Report("sketcher", "s-1")
+        self.endpoint = Endpoint(settings(port), self.report, lambda: self.health)
+        self.endpoint.start()
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    # 0 is any free port: what a test takes must not be in another's way.
+    monkeypatch.setitem(DEFAULT_PORTS, "sketcher", 0)
+    made = Served(None)
+    yield made
+    made.endpoint.stop()
+
+
+def test_metrics_are_served_as_prometheus_and_openmetrics_ask_for_them(served: Served) -> None:
+    served.report.committed(3, "counted")
+    code, kind, text = get(served.endpoint.address, "/metrics")
+    assert (code, kind.partition(";")[0]) == (200, "text/plain")
+    assert 'barograph_events_total{outcome="counted"} 3.0' in text.splitlines()
+    assert 'barograph_processor_info{name="s-1",processor="sketcher"} 1.0' in text.splitlines()
+    code, kind, text = get(
+        served.endpoint.address, "/metrics?x=1", Accept="application/openmetrics-text; version=1.0.0"
+    )
+    assert (code, kind.partition(";")[0]) == (200, "application/openmetrics-text")
+    assert text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("working", 200), ("waiting", 200), ("starting", 503), ("stuck", 503), ("stopping", 503)]
+)
+def test_health_is_a_status_and_a_reason(served: Served, status: str, code: int) -> None:
+    served.health = Health(status, "Because.")  # type: ignore[arg-type]
+    found, kind, text = get(served.endpoint.address, "/healthz")
+    assert (found, kind) == (code, "application/json")
+    assert json.loads(text) == {"status": status, "processor": "sketcher", "instance": "s-1", "reason": "Because."}
+
+
+def test_other_paths_are_not_there(served: Served) -> None:
+    assert get(served.endpoint.address, "/")[0] == 404
+    assert get(served.endpoint.address, "/metrics/../etc")[0] == 404
+
+
+def test_who_says_nothing_keeps_nobody_waiting(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, _, port = served.endpoint.address.partition(":")
+    with socket.create_connection((host, int(port))) as silent:
+        assert get(served.endpoint.address, "/healthz")[0] == 200
+        silent.sendall(b"GET /heal")
+    with socket.create_connection((host, int(port))) as rude:
+        rude.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert b"400" in rude.recv(4096)
+    assert get(served.endpoint.address, "/healthz")[0] == 200
+
+
+def test_a_default_port_that_is_taken_is_no_trouble_and_one_that_was_asked_for_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setitem(endpoint_module.DEFAULT_PORTS, "sketcher", port)
+        made = Endpoint(settings(), Report("sketcher", "s"), lambda: Health("working"))
+        assert made.address.startswith("127.0.0.1:")
+        assert not made.address.endswith(f":{port}")
+        made.stop()
+        with pytest.raises(ProcessorError, match=f"served at 127.0.0.1:{port}: Address already in use.*0 for none"):
+            Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
+    wait_for(lambda: _listens(port), "the port")
+
+
+def _listens(port: int) -> bool:
+    made = Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
+    made.stop()
+    return True
+
+
+def test_an_address_that_is_not_this_machines_is_said() -> None:
+    with pytest.raises(ProcessorError, match=r"203\.0\.113\.1:9611"):
+        Endpoint(settings(None, "203.0.113.1"), Report("sketcher", "s"), lambda: Health("working"))

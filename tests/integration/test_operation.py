@@ -1,0 +1,264 @@
+"""Processors in operation: what each tells of itself, how one that is stuck ends, and how all end when asked."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from barograph.contract import Label
+
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from streams.process import EXIT_STUCK
+from tests.support.operation import KINDS, address, families, get, health, held_up, lines, total, wait_total
+from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
+from warehouse.client import Address
+from warehouse.metrics import METRICS
+
+NOW_MS = int(time.time() * 1000) - 1_000_000
+STOP_S = 10.0
+SECRET = "4929-s3cret-value"
+CONTRACT = simple_contract(label=Label(type="bool", positive=True, horizon_s=3600))
+
+
+def prediction(i: int) -> bytes:
+    features = {"x": i / 8, "k": i % 5, "flag": True, "colour": SECRET}
+    plain = {"model": "toy", "version": "1", "id": f"e{i}", "at": NOW_MS + i, "score": 0.5}
+    return json.dumps(plain | {"features": features, "context": {"region": SECRET}, "seq": i}).encode()
+
+
+def label(i: int) -> bytes:
+    return json.dumps({"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}).encode()
+
+
+def send(pipeline: Pipeline, n: int) -> None:
+    pipeline.produce((0, prediction(i), None) for i in range(n))
+    pipeline.produce(((0, label(i), None) for i in range(n)), pipeline.topics.labels)
+
+
+def start_all(pipeline: Pipeline, **settings: Any) -> None:
+    for kind in KINDS:
+        pipeline.start(kind, score_s=1.0, **settings)
+
+
+@pytest.mark.slow
+def test_every_processor_tells_how_it_is_and_ends_under_load(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    pipeline.create()
+    pipeline.register(CONTRACT, [simple_baseline()])
+    start_all(pipeline, flush_s=2.0)
+    where = {kind: address(pipeline, f"{kind}-0") for kind in KINDS}
+    assert len(set(where.values())) == len(KINDS), "four processors on one machine are not in each other's way"
+    send(pipeline, 500)
+    pipeline.produce([(0, b"{", None), (0, b"[]", None), (0, b"", [("barograph-mark", b"end")])])
+    handled = {"sketcher": "counted", "recorder": "recorded", "monitor": "merged", "scorer": "scored"}
+    for kind, outcome in handled.items():
+        wanted = {"recorder": 1000, "scorer": 1}.get(kind, 500)
+        wait_total(where[kind], wanted, "barograph_events_total", outcome=outcome)
+        told_well = (200, {"status": "working", "processor": kind, "instance": f"{kind}-0"})
+        wait_for(partial(_is, told_well, health, where[kind]), f"the {kind} to be healthy")
+    assert total(where["sketcher"], "barograph_dead_letters_total") == 2
+    assert total(where["sketcher"], "barograph_dead_letters_total", reason="not-json") == 1
+    for kind in KINDS:
+        found = families(where[kind])
+        declared = {metric.name.removesuffix("_total") for metric in METRICS if kind in metric.processors}
+        assert found.keys() == declared | {"barograph_processor_info"}
+        assert total(where[kind], "barograph_memory_bytes") > 30e6
+        assert total(where[kind], "barograph_healthy") == 1
+        assert time.time() - 300 < total(where[kind], "barograph_last_commit_timestamp_seconds") < time.time() + 1
+        if kind == "monitor":
+            # Its sketcher goes on writing progress, so that it is seldom level with the end.
+            assert total(where[kind], "barograph_lag_messages") >= 0
+            assert total(where[kind], "barograph_committed_age_seconds") < 60
+        elif kind != "scorer":
+            wait_for(partial(_is, 0, total, where[kind], "barograph_lag_messages"), f"the {kind} to catch up")
+            assert total(where[kind], "barograph_committed_age_seconds") == 0
+    assert total(where["recorder"], "barograph_inserted_rows_total", table="predictions") == 500
+    for kind, timed in (
+        ("sketcher", "flush"),
+        ("sketcher", "transaction"),
+        ("recorder", "insert"),
+        ("monitor", "write"),
+    ):
+        assert total(where[kind], f"barograph_{timed}_seconds_count") > 0, timed
+    # What is in ClickHouse is the same, under the same names.
+    wait_for(
+        lambda: all(
+            dict(pipeline.rows(_DETAILS, {"kind": kind, "n": n}))
+            for kind, n in (("sketcher", 500.0), ("recorder", 1000.0), ("monitor", 500.0))
+        ),
+        "reports",
+    )
+    keys = {key for (key,) in pipeline.rows("SELECT DISTINCT arrayJoin(mapKeys(details)) FROM processors")}
+    assert {key.partition(" ")[0] for key in keys} <= {metric.short for metric in METRICS}
+    told = [get(where[kind], "/metrics")[1] for kind in KINDS] + sorted(keys)
+    for secret in (SECRET, "toy", "colour", "region"):
+        assert not any(secret in text for text in told), secret
+    with Producing(pipeline):
+        wait_total(where["sketcher"], 20_000, "barograph_events_total", outcome="counted")
+        took = stop_all(pipeline)
+    assert_ended_in_time(pipeline, took)
+    assert list(scratch.iterdir()) == []
+    assert not list(ROOT.glob("*-data"))
+
+
+_DETAILS = (
+    "SELECT instance, details FROM pipeline WHERE kind = {kind:String} "
+    "AND arrayExists(k -> startsWith(k, 'events_total ') AND details[k] = {n:Float64}, mapKeys(details))"
+)
+
+
+def _is(wanted: object, ask: Callable[..., object], *told: object) -> bool:
+    return ask(*told) == wanted
+
+
+def test_a_loop_that_stands_still_is_seen_and_ended_from_outside(
+    broker: LocalKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Faust's event loop hangs in a call; nothing in it can tell, and nothing in it can end."""
+    seen = tmp_path / "probe.seen"
+    seen.touch()
+    pipeline = Pipeline(broker.bootstrap_servers, Address(), topic_prefix, tmp_path)
+    pipeline.produce([(0, b"hang", None)], pipeline.topics.parts)
+    told = {"bootstrap": broker.bootstrap_servers, "prefix": topic_prefix, "seen": str(seen), "hangs": True}
+    with (tmp_path / "probe.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.faust_probe", json.dumps(told)], cwd=ROOT, stdout=log, stderr=log
+        )
+    pipeline.processes["probe"] = process
+    try:
+        where = address(pipeline, "probe")
+        wait_for(lambda: health(where)[1].get("status") == "stuck", "a stuck loop to be noticed")
+        code, found = health(where)
+        assert code == 503
+        assert found["reason"].startswith("Its loop has not come round for ")
+        assert total(where, "barograph_healthy") == 0
+        assert process.wait(60) == EXIT_STUCK
+        assert [line["event"] for line in lines(pipeline, "probe")][-1] == "stuck"
+    finally:
+        process.kill()
+
+
+# ------------------------------------------------------------------------------------------------------- stopping
+
+
+class Producing:
+    """A source that goes on until it is told to stop."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        n = 0
+        while not self._stop.is_set():
+            self._pipeline.produce((0, prediction(i), None) for i in range(n, n + 20_000))
+            self._pipeline.produce(((0, label(i), None) for i in range(n, n + 5_000)), self._pipeline.topics.labels)
+            n += 20_000
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join(60)
+
+
+@pytest.fixture
+def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalClickHouse]]:
+    """A broker and an engine that may be held up without anybody else noticing."""
+    with LocalKafka(tmp_path / "kafka", port=0) as kafka, LocalClickHouse(tmp_path / "engine", port=0) as engine:
+        address = Address(engine.host, engine.port, "own")
+        pipeline = Pipeline(kafka.bootstrap_servers, address, "own-", tmp_path)
+        pipeline.create()
+        pipeline.register(CONTRACT, [simple_baseline()])
+        yield pipeline, kafka, engine
+        for process in pipeline.processes.values():
+            process.kill()
+            process.wait(30)
+
+
+def stop_all(pipeline: Pipeline) -> dict[str, tuple[int | None, float]]:
+    """Ask every processor to end; return exit codes and how long each took."""
+    began = time.monotonic()
+    for process in pipeline.processes.values():
+        process.send_signal(signal.SIGTERM)
+    took = {}
+    for name, process in pipeline.processes.items():
+        try:
+            code: int | None = process.wait(max(0.1, began + STOP_S + 5 - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            code = None
+        took[name] = (code, time.monotonic() - began)
+    return took
+
+
+def assert_ended_in_time(pipeline: Pipeline, took: dict[str, tuple[int | None, float]]) -> None:
+    late = {name: told for name, told in took.items() if told[0] != 0 or told[1] > STOP_S}
+    assert not late, "\n".join(f"{name}: {told}\n{pipeline.log(name)}" for name, told in late.items())
+    for name in took:
+        assert "stopped" in {line.get("event") for line in lines(pipeline, name)}, pipeline.log(name)
+
+
+@pytest.mark.slow
+def test_all_end_within_ten_seconds_whoever_hangs(own_servers: tuple[Pipeline, LocalKafka, LocalClickHouse]) -> None:
+    pipeline, kafka, engine = own_servers
+    for hangs in (engine, kafka):
+        # With the time-out of the tests the broker's hanging would end sketcher and recorder before they are asked to.
+        start_all(pipeline, transaction_timeout_s=30.0)
+        with Producing(pipeline) as load:
+            wait_at_work(pipeline)
+            with held_up(hangs.pid):
+                # So long that each is in the middle of asking whoever hangs.
+                asking = time.monotonic() + 3
+                wait_for(partial(_past, asking), "all to meet it")
+                took = stop_all(pipeline)
+                load.stop()
+        assert_ended_in_time(pipeline, took)
+        pipeline.processes.clear()
+        for kind in KINDS:
+            # It says where the ones before listened.
+            (pipeline.log_dir / f"{kind}-0.log").unlink()
+
+
+def wait_at_work(pipeline: Pipeline) -> None:
+    for kind in KINDS:
+        wait_total(address(pipeline, f"{kind}-0"), 1, "barograph_last_commit_timestamp_seconds")
+
+
+def _past(moment_s: float) -> bool:
+    return time.monotonic() > moment_s
+
+
+def test_one_that_waits_for_a_warehouse_at_its_start_ends_at_once(
+    broker: LocalKafka, topic_prefix: str, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(broker.bootstrap_servers, Address("127.0.0.1", 1, "none"), topic_prefix, tmp_path)
+    for kind in KINDS:
+        pipeline.start(kind)
+    for kind in KINDS:
+        where = address(pipeline, f"{kind}-0")
+        assert health(where)[1]["status"] == "starting"
+    took = stop_all(pipeline)
+    assert_ended_in_time(pipeline, took)
+    assert max(seconds for _, seconds in took.values()) < 5

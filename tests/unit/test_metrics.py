@@ -1,0 +1,116 @@
+"""Metrics of processors: declared once, told in one way, shown on the Pipeline page, no value in a label."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from dashboards.identities import PANELS
+from streams.endpoint import ReportCollector
+from streams.report import Report
+from warehouse import metrics
+from warehouse.metrics import ALL, METRICS, OTHER, Metric
+from warehouse.panels.every import every_query
+
+
+def text_of(report: Report) -> str:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ReportCollector(report))
+    return generate_latest(registry).decode()
+
+
+def samples(report: Report) -> dict[tuple[str, tuple[str, ...]], float]:
+    return {
+        (sample.name, tuple(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text_of(report))
+        for sample in family.samples
+    }
+
+
+def test_names_are_those_of_prometheus() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    for metric in METRICS:
+        assert metric.name.startswith("barograph_")
+        assert (metric.kind == "counter") == metric.name.endswith("_total"), metric.name
+        if metric.unit in ("seconds", "bytes"):
+            assert f"_{metric.unit}" in metric.name
+        if metric.kind == "histogram":
+            assert metric.unit == "seconds"
+        assert metric.help.endswith(".")
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.short)
+def test_every_metric_is_on_the_pipeline_page(metric: Metric) -> None:
+    assert metric.panel in PANELS["pipeline"]
+    sql = every_query()[f"pipeline.{metric.panel}"].sql
+    assert (metric.column or metric.short) in sql
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_processor_tells_its_metrics_from_the_start_and_no_others(kind: str) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(text_of(Report(kind, "i")))}
+    declared = {metric.name: metric for metric in METRICS if kind in metric.processors}
+    assert families.keys() == {"barograph_processor_info"} | {name.removesuffix("_total") for name in declared}
+    for name, metric in declared.items():
+        family = families[name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.kind, metric.help)
+        if metric.kind != "histogram" and not metric.labels and metric is not metrics.HEALTHY:
+            assert len(family.samples) == 1
+
+
+def test_numbers_come_out_as_they_were_told() -> None:
+    report = Report("sketcher", "s-1")
+    report.committed(10, "counted", {"not-json": 2, "too-old": 1})
+    report.committed(5, "counted")
+    report.tried_again("kafka")
+    report.replace(metrics.LAG, {("predictions", 0): 7, ("predictions", 1): 5})
+    report.replace(metrics.COMMITTED_AGE, {("predictions", 0): 7, ("predictions", 1): 5})
+    for seconds in (0.005, 0.006, 1000.0):
+        report.observe(metrics.FLUSH, seconds)
+    found = samples(report)
+    assert found["barograph_events_total", ("counted",)] == 15
+    assert found["barograph_events_total", ("dead",)] == 3
+    assert found["barograph_dead_letters_total", ("not-json",)] == 2
+    assert found["barograph_retries_total", ("kafka",)] == 1
+    assert found["barograph_lag_messages", ("0", "predictions")] == 7
+    buckets = [n for (name, _), n in found.items() if name == "barograph_flush_seconds_bucket"]
+    assert (buckets[:2], buckets[-2:]) == ([1, 2], [2, 3])
+    assert found["barograph_flush_seconds_count", ()] == 3
+    assert found["barograph_flush_seconds_sum", ()] == pytest.approx(1000.011)
+    assert found["barograph_memory_bytes", ()] > 1e7
+    row = report.row()
+    details = row["details"]
+    assert isinstance(details, dict)
+    assert (row["events"], row["dead_letters"], row["retries"], row["lag"]) == (15, 3, 1, 12)
+    assert details["lag_messages predictions"] == 12
+    assert details["committed_age_seconds predictions"] == 7, "the slowest partition's"
+    assert details["events_total counted"] == 15
+    assert details["flush_seconds"] == 1000
+    again = report.row()["details"]
+    assert isinstance(again, dict)
+    assert again["flush_seconds"] == 0, "the longest since the row before"
+    assert not any(math.isnan(value) for value in details.values())
+
+
+def test_what_was_taken_away_is_told_no_more() -> None:
+    report = Report("monitor", "m")
+    report.replace(metrics.LAG, {("parts", 0): 7, ("parts", 1): 5})
+    report.replace(metrics.LAG, {("parts", 1): 5})
+    assert [key for key in samples(report) if key[0] == "barograph_lag_messages"] == [
+        ("barograph_lag_messages", ("1", "parts"))
+    ]
+
+
+@pytest.mark.parametrize("secret", ["s3cret", 'a"b\n', "4111 1111", "", "-1", "1.5", "x" * 100_000])
+def test_a_label_never_holds_what_is_in_no_set(secret: str) -> None:
+    report = Report("sketcher", "s-1")
+    report.put_aside({secret: 1})
+    report.tried_again(secret)
+    report.add(metrics.EVENTS, 1, secret)
+    report.inserted(secret, 1, 0.1)
+    report.replace(metrics.LAG, {(secret, secret): 1})
+    told = {labels for name, labels in samples(report) if name != "barograph_processor_info" and "bucket" not in name}
+    assert {value for labels in told for value in labels} == {OTHER, "dead"}
