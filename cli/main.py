@@ -58,6 +58,11 @@ COMMANDS: dict[str, _Entry] = {
         "status_command",
         "Show how the models and the pipeline are, from ClickHouse alone.",
     ),
+    "doctor": _Entry(
+        "cli.doctor.command",
+        "doctor_command",
+        "Look at Kafka, topics, ClickHouse, contracts, clocks and Grafana, and say what to do.",
+    ),
     "demo": _Entry(
         "cli.demo.command",
         "demo_command",
