@@ -78,9 +78,15 @@ def transactional_producer(
     )
 
 
-def make_consumer(settings: ProcessorSettings, group: str) -> Consumer:
-    """Make a consumer of a processor's group."""
-    return Consumer(consumer_config(settings, group))
+def make_consumer(settings: ProcessorSettings, group: str, *, tells_ends: bool = False) -> Consumer:
+    """Make a consumer of a processor's group.
+
+    Args:
+        settings: of the processor.
+        group: the group, without the prefix.
+        tells_ends: whether a message with the error `_PARTITION_EOF` tells where a partition was read to its end.
+    """
+    return Consumer({**consumer_config(settings, group), "enable.partition.eof": tells_ends})
 
 
 class Admin:

@@ -108,7 +108,7 @@ class Sketcher:
         self._clock = clock
         self._log = structlog.get_logger().bind(processor="sketcher", instance=settings.instance)
         self._topic = settings.topics.predictions
-        self._consumer = make_consumer(settings, GROUP)
+        self._consumer = make_consumer(settings, GROUP, tells_ends=True)
         self._transactions = Transactions(settings, GROUP, report)
         self._facts = TopicFacts(settings)
         self._topic_id, self._source_partitions = self._facts.describe(self._topic)
@@ -276,7 +276,10 @@ class Sketcher:
             error = message.error()
             partition = message.partition()
             if error is not None:
-                errors.append((error, partition))
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self._step_over(flush, partition, message.offset())
+                else:
+                    errors.append((error, partition))
                 continue
             offset = message.offset()
             if offset < self._position.get(partition, offset + 1):
@@ -290,10 +293,20 @@ class Sketcher:
         for error, partition in errors:
             self._on_error(flush, error, partition)
 
+    def _step_over(self, flush: _Flush, partition: int, end: int) -> None:
+        """Take what lies before a partition's end and is given to nobody as read: markers, aborted messages.
+
+        A replay of dead letters ends with such. A position that stayed before them would never reach the end, and the
+        partition's silence would hold all models back.
+        """
+        if self._position.get(partition, end) < end:
+            flush.fetched.add(partition)
+            self._position[partition] = end
+
     def _on_error(self, flush: _Flush, error: KafkaError, partition: int) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._out_of_range(flush, partition)
-        elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
+        elif error.code() == KafkaError._MAX_POLL_EXCEEDED:
             return
         elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {self._topic}")

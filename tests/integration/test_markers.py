@@ -1,0 +1,74 @@
+"""What transactions leave in a source topic is given to no reader, and holds neither panes nor the watchdog back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from streams.offsets import PEEK_AFTER_S, OffsetWatch, Source
+from streams.report import Report
+from streams.settings import ProcessorSettings
+from tests.support.pipeline import Pipeline
+from tests.support.sketching import flush_until, open_sketcher
+
+START_MS = 1_790_000_000_000
+
+
+def event(i: int) -> bytes:
+    return json.dumps(
+        {"model": "toy", "version": "1", "id": f"e{i}", "at": START_MS + i, "features": {"x": 0.5}}
+    ).encode()
+
+
+def send_in_transactions(pipeline: Pipeline, committed: int, aborted: int) -> int:
+    """As a replay of dead letters does; returns the end of the partition."""
+    producer = Producer({"bootstrap.servers": pipeline.bootstrap, "transactional.id": f"{pipeline.prefix}replay"})
+    producer.init_transactions(30)
+    for n, end in ((committed, producer.commit_transaction), (aborted, producer.abort_transaction)):
+        producer.begin_transaction()
+        for i in range(n):
+            producer.produce(pipeline.topics.predictions, event(i), partition=0)
+        producer.flush(30)
+        end(30)
+    return committed + aborted + 2
+
+
+def test_a_partition_that_ends_with_transactions_is_read_to_its_end(pipeline: Pipeline) -> None:
+    pipeline.create(2)
+    end = send_in_transactions(pipeline, 5, 3)
+    with open_sketcher(pipeline, flush_s=0.3) as sketcher:
+        flush_until(pipeline, sketcher, {0: end, 1: 0})
+        assert sketcher._report.events == 5
+        # And on from there.
+        pipeline.produce([(0, event(9), None)])
+        flush_until(pipeline, sketcher, {0: end + 1, 1: 0})
+        assert sketcher._report.events == 6
+
+
+def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: Pipeline) -> None:
+    pipeline.create(1)
+    send_in_transactions(pipeline, 5, 3)
+    topic, group = pipeline.topics.predictions, f"{pipeline.prefix}recorder"
+    consumer = Consumer({"bootstrap.servers": pipeline.bootstrap, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
+    consumer.close()
+    now: dict[str, float] = {"s": 0.0}
+    settings = ProcessorSettings(
+        instance="r", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
+    )
+    report = Report("recorder", "r")
+    told: dict[str, Any] = {"mine": lambda: [(topic, 0)], "clock": lambda: now["s"]}
+    offsets = OffsetWatch(settings, "recorder", [Source(topic, "predictions")], report, **told)
+    assert offsets.look() is None
+    assert report.lag == 5
+    now["s"] = PEEK_AFTER_S + 1
+    assert offsets.look() is None
+    assert report.lag == 0
+    pipeline.produce([(0, event(9), None)])
+    now["s"] = 100.0
+    stood = offsets.look()
+    assert stood is not None
+    assert (stood.place, report.lag) == ((topic, 0), 6)
+    offsets.close()
