@@ -121,6 +121,9 @@ class Admin:
             KafkaException: the broker answers that it does not do it, or not in time.
             ProcessorError: it does not let this client in.
         """
+        # What happened before, such as a broker that was restarted in the middle of a handshake, is no answer to this.
+        # Callbacks come by `poll` alone, so nothing of this request is forgotten here.
+        self._refusal = None
         while True:
             try:
                 return future.result(0.1)
@@ -130,14 +133,15 @@ class Admin:
                     raise self.explain(None, action) from None
             except KafkaException as error:
                 self.client.poll(0)
-                if self._refusal is not None:
+                if self._refusal is not None and error.args[0].code() in _UNANSWERED:
                     raise self.explain(error, action) from error
                 raise
 
     def explain(self, error: KafkaException | None, action: str) -> ProcessorError:
         """Say what failed: that the broker lets nobody in like this, where it does not, else the error."""
         self.client.poll(0)
-        return explain(error if self._refusal is None else KafkaException(self._refusal), action)
+        unanswered = error is None or error.args[0].code() in _UNANSWERED
+        return explain(KafkaException(self._refusal) if unanswered and self._refusal is not None else error, action)
 
 
 def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> list[Any]:
@@ -232,6 +236,8 @@ _WAIT = (
 
 _REFUSALS = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
 """The broker does not let this client in, or this client does not trust the broker."""
+
+_UNANSWERED = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
 NO_WAY_ON = (
     # What librdkafka hands to a consumer that can do no more; `fatal()` is not set on it.
