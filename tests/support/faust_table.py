@@ -56,10 +56,6 @@ async def take(stream: Any, notes: Notes) -> None:
             notes.done(int(value))
 
 
-async def noack_take(stream: Any, notes: Notes) -> None:
-    await _by_hand(stream.noack_take(BATCH, within=WITHIN_S), notes)
-
-
 async def noack_noack_take(stream: Any, notes: Notes) -> None:
     await _by_hand(stream.noack().noack_take(BATCH, within=WITHIN_S), notes)
 
@@ -80,7 +76,7 @@ async def _by_hand(batches: AsyncIterator[list[Any]], notes: Notes) -> None:
             event.ack()
 
 
-STYLES = {each.__name__: each for each in (values, take, noack_take, noack_noack_take, noack_events)}
+STYLES = {each.__name__: each for each in (values, take, noack_noack_take, noack_events)}
 SUPERVISORS = {"default": OneForOneSupervisor, "crashing": CrashingSupervisor}
 
 
