@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from cli.apply.catalogue import iso
+from cli.shown import Text
 from streams.rebuild.rewind import Move
 from streams.rebuild.run import Rebuilt
 from warehouse.staging import Difference
