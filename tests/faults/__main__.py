@@ -34,7 +34,7 @@ from tests.faults.storm import run_storm
 from tests.faults.trial import run_trial
 from tests.faults.world import Servers, World
 
-SHORT_S = 110.0
+SHORT_S = 90.0
 """How long the storm of the short form may go on: with what follows it stays under four minutes."""
 SCENARIOS = ("storm", "live", "retention", "disk", "trials")
 

@@ -45,7 +45,7 @@ class Scale:
 LONG = Scale(kills=28, rounds=1, unreachable_s=60.0, outage_s=6.0)
 """Of one storm; the long form has three, under seeds that follow one another."""
 STORMS = 3
-SHORT = Scale(kills=10, rounds=0, unreachable_s=5.0, outage_s=2.0)
+SHORT = Scale(kills=8, rounds=0, unreachable_s=5.0, outage_s=2.0)
 
 
 def make_plan(seed: int, scale: Scale) -> list[tuple[float, Fault]]:
@@ -88,7 +88,6 @@ def _sample(rng: random.Random, scale: Scale) -> list[Fault]:
     return [
         Terminate(rng.choice(KINDS)),
         Zombie("sketcher", "offsets-sent"),
-        JoinAndLeave(rng.choice(GROUPED), killed=True),
         BrokerRestart(killed=True, down_s=1.0),
         *(Warehouse(mode, scale.outage_s, rng.choice(KINDS)) for mode in ("down", "error", "cut", "lost")),
         EngineKill(down_s=0.5),

@@ -21,7 +21,7 @@ def run_trial(world: World) -> Verdict:
     kills, counts = KILLS, COUNTS
     if world.sabotage:
         kind, _ = SABOTAGES[world.sabotage].killed
-        kills = [SABOTAGES[world.sabotage].killed] * 2
+        kills = [SABOTAGES[world.sabotage].killed]
         # Only those that have to do with it: whatever else were missing would be noticed too.
         counts = {"recorder": 1} if kind == "recorder" else {"sketcher": 1, "monitor": 1}
     world.begin(counts)
