@@ -89,7 +89,7 @@ COMMANDS: dict[str, _Entry] = {
     "rebuild": _Entry(
         "cli.rebuild.command",
         "rebuild_command",
-        "Count panes and verdicts of the past anew from Kafka, replace them, and show what that changed.",
+        "Count panes and verdicts of the past anew, replace them, and show what that changed.",
     ),
     "query": _Entry("cli.query", "query_command", "Ask ClickHouse; nothing can be changed."),
 }

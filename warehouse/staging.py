@@ -75,8 +75,46 @@ class Staging:
             )
         ]
 
+    def poorer(self, client: Client, parameters: Mapping[str, Any]) -> int:
+        """Panes of fields, of the slice `all`, that hold fewer values or fewer invalid ones than what is there."""
+        key = "version, baseline_id, field, pane_start"
+        old, new = (
+            f"SELECT {key}, n + invalid AS told, invalid FROM {db}panes FINAL WHERE {_IN_PANES} AND slice = 'all'"
+            for db in ("", f"{self.database}.")
+        )
+        found = client.rows(
+            f"SELECT countIf(new.told < old.told OR new.invalid < old.invalid) FROM ({old}) AS old "
+            f"INNER JOIN ({new}) AS new USING ({key})",
+            parameters,
+        )
+        return int(found[0][0])
+
     def differences(self, client: Client, parameters: Mapping[str, Any]) -> list[Difference]:
         """Compare what is prepared with what is there, panes first, then verdicts by level."""
+        found = self._counted(client, parameters) if "panes" in self._tables else []
+        for table, key in (
+            ("drift", "version, baseline_id, slice, field, window, window_end"),
+            ("rates", "version, baseline_id, slice, field, kind, window, window_end"),
+        ):
+            latest = (
+                f"SELECT {key}, argMax(level, pos) AS told FROM {{db}}{table} FINAL WHERE {_IN_WINDOWS} GROUP BY {key}"
+            )
+            found.append(self._compared(client, f"{table} (windows judged)", latest, key, parameters))
+            levels = {
+                db: dict(
+                    client.rows(
+                        f"SELECT told, toInt64(count()) FROM ({latest.replace('{db}', db)}) GROUP BY told", parameters
+                    )
+                )
+                for db in ("", f"{self.database}.")
+            }
+            for level in BUSY_LEVELS:
+                old, new = (int(levels[db].get(level, 0)) for db in ("", f"{self.database}."))
+                found.append(Difference(f"{table}: {level}", old, new, abs(old - new)))
+        return found
+
+    def _counted(self, client: Client, parameters: Mapping[str, Any]) -> list[Difference]:
+        """Compare panes, volume and the number of events."""
         found = [
             self._compared(
                 client,
@@ -99,25 +137,6 @@ class Staging:
             int(client.rows(events.replace("{db}", db), parameters)[0][0]) for db in ("", f"{self.database}.")
         )
         found.append(Difference("events", before, after, abs(after - before)))
-        for table, key in (
-            ("drift", "version, baseline_id, slice, field, window, window_end"),
-            ("rates", "version, baseline_id, slice, field, kind, window, window_end"),
-        ):
-            latest = (
-                f"SELECT {key}, argMax(level, pos) AS told FROM {{db}}{table} FINAL WHERE {_IN_WINDOWS} GROUP BY {key}"
-            )
-            found.append(self._compared(client, f"{table} (windows judged)", latest, key, parameters))
-            levels = {
-                db: dict(
-                    client.rows(
-                        f"SELECT told, toInt64(count()) FROM ({latest.replace('{db}', db)}) GROUP BY told", parameters
-                    )
-                )
-                for db in ("", f"{self.database}.")
-            }
-            for level in BUSY_LEVELS:
-                old, new = (int(levels[db].get(level, 0)) for db in ("", f"{self.database}."))
-                found.append(Difference(f"{table}: {level}", old, new, abs(old - new)))
         return found
 
     def _compared(self, client: Client, what: str, select: str, key: str, parameters: Mapping[str, Any]) -> Difference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,21 +26,29 @@ def rebuild_command(
             "what came since.",
         ),
     ] = False,
+    source: Annotated[
+        Literal["kafka", "raw", "panes"],
+        typer.Option(
+            help="Where the events come from: Kafka, or raw rows where it has forgotten them; `panes` counts nothing "
+            "and judges the panes that are there anew."
+        ),
+    ] = "kafka",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and replace nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Count panes and verdicts of the past anew from Kafka, replace them, and show what that changed.
+    """Count panes and verdicts of the past anew, replace them, and show what that changed.
 
     The monitors must be stopped; everything else goes on. Sealed panes of the range are counted again from the events
-    that Kafka still holds, up to where the monitor had come, and every window that reaches into them is judged again,
-    by the contract and the baselines in force. What was given before stays as earlier revisions.
+    that Kafka (or the raw rows) still hold, up to where the monitor had come, and every window that reaches into them
+    is judged again, by the contract and the baselines in force. What was given before stays as earlier revisions.
 
     With --after-restore it is the processors that count anew: their offsets in Kafka are newer than tables that were
     restored from a backup, and are set back to these.
 
     Examples:
         barograph rebuild --model churn --from 2026-03-02T00:00Z --to 2026-03-02T06:00Z --dry-run
+        barograph rebuild --model churn --from 2026-01-12 --to 2026-01-13 --source panes
         barograph rebuild --after-restore
     """
     from rich.console import Console
@@ -78,11 +86,12 @@ def rebuild_command(
             model,
             int(start.timestamp()),
             -int(-stop.timestamp() // 1),
+            source=source,
             dry_run=dry_run,
             on_step=lambda step: status.update(Text(step)),
         )
     if as_json:
-        print(json.dumps({**dataclasses.asdict(done), "source": "kafka"}, ensure_ascii=False, indent=2))
+        print(json.dumps(dataclasses.asdict(done), ensure_ascii=False, indent=2))
         return
     print_differences(console, done.differences)
     for line in rebuilt_lines(done):

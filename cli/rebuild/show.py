@@ -28,7 +28,13 @@ def print_differences(console: Console, differences: Sequence[Difference]) -> No
 def rebuilt_lines(done: Rebuilt) -> list[str]:
     """What was done, in sentences."""
     stretch = f"panes from {iso(done.from_s)} to {iso(done.to_s)}"
-    lines = [f"Counted from Kafka: {done.offsets:,} offsets of the source, {stretch}."]
+    lines = [
+        {
+            "kafka": f"Counted from Kafka: {done.read:,} offsets of the source, {stretch}.",
+            "raw": f"Counted from raw rows: {done.read:,} of them, {stretch}.",
+            "panes": f"Nothing was counted: the {stretch} were judged anew as they are.",
+        }[done.source]
+    ]
     if done.recovered:
         lines.append(f"{done.recovered:,} offsets that were lost to these panes are in them now.")
     lines.append("Replaced; start the monitors again." if done.replaced else "Nothing was replaced (--dry-run).")

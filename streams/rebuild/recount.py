@@ -32,6 +32,8 @@ _PANES = ("volume", "violations", "panes", "rollups", "new_categories")
 _VERDICTS = ("drift", "rates", "distances", "comparisons")
 TABLES = (*_VERDICTS, *_PANES)
 """The tables that are rebuilt, in the order in which the monitor writes them."""
+JUDGED_TABLES = (*_VERDICTS, "rollups", "new_categories")
+"""Those that follow from panes."""
 NO_LIMIT = 1 << 62
 
 
@@ -54,6 +56,8 @@ class Stretch:
     """Of the last record that the monitor's chain has: everything up to it is in the panes."""
     losses: tuple[Loss, ...]
     """What stays lost."""
+    panes_stay: bool
+    """Whether the panes that are there are judged anew, instead of counted anew."""
     late: dict[tuple[str, str, str, int], int]
     """Version, baseline, slice, pane → events that had come late; they stay late."""
 
@@ -104,6 +108,8 @@ class _RecountStore:
 
     def _around(self, start_s: int, end_s: int) -> list[tuple[int, int]]:
         end_s = min(end_s, self._until_s)
+        if self._stretch.panes_stay:
+            return [(start_s, end_s)] if start_s < end_s else []
         ranges = [(start_s, min(end_s, self._stretch.from_s)), (max(start_s, self._stretch.to_s), end_s)]
         return [(begin, end) for begin, end in ranges if begin < end]
 
@@ -166,7 +172,7 @@ def recount(
     writes, _ = state.progress(progress, offset)
     if writes is None:
         return
-    for table in TABLES:
+    for table in JUDGED_TABLES if stretch.panes_stay else TABLES:
         for columns in getattr(writes, table):
             rows = _of_stretch(table, table_of(table, columns), stretch, hour_s(contract))
             if rows.num_rows:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from streams.columns import EventColumns
 from streams.kafka import TopicFacts
 from streams.monitor.app import GROUP
 from streams.monitor.chain import POS_EPOCH_BITS, Chain
 from streams.monitor.store import WarehouseStore
 from streams.rebuild.errors import RebuildError
-from streams.rebuild.recount import TABLES, Stretch, recount
+from streams.rebuild.raw import RawSource
+from streams.rebuild.recount import JUDGED_TABLES, TABLES, Stretch, recount
 from streams.rebuild.source import KafkaSource, Span
 from streams.rebuild.stopped import wait_stopped
 from streams.registry import Registry
@@ -19,6 +22,8 @@ from streams.settings import ProcessorSettings
 from streams.topics import parts_partition
 from warehouse.client import Client, connect
 from warehouse.staging import Difference, Staging
+
+Source = Literal["kafka", "raw", "panes"]
 
 MAX_PANES = 10_080
 """Of one run: a week of minutes. All of them are in memory at once."""
@@ -31,8 +36,9 @@ class Rebuilt:
     model: str
     from_s: int
     to_s: int
-    offsets: int
-    """Of `predictions`, read again."""
+    source: Source
+    read: int
+    """Offsets of `predictions` (`kafka`) or raw rows (`raw`) that were read again."""
     recovered: int
     """Offsets that were lost to the panes and are read again."""
     differences: list[Difference]
@@ -45,10 +51,20 @@ def rebuild(
     from_s: int,
     to_s: int,
     *,
+    source: Source = "kafka",
     dry_run: bool = False,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Rebuilt:
-    """Count and judge a stretch of a model's past anew from Kafka, and put the rows in place of the old ones.
+    """Count and judge a stretch of a model's past anew, and put the rows in place of the old ones.
+
+    Args:
+        settings: where Kafka and ClickHouse are.
+        model: the model.
+        from_s: start of the stretch, event time.
+        to_s: its end.
+        source: `kafka`, or `raw` rows; with `panes` nothing is counted, and the panes that are there are judged anew.
+        dry_run: whether nothing is replaced.
+        on_step: told what is done.
 
     Raises:
         RebuildError: it cannot be done exactly, or not now.
@@ -56,9 +72,9 @@ def rebuild(
         WarehouseError: ClickHouse refuses.
         WarehouseBusy: ClickHouse cannot answer now.
     """
-    source = RegistrySource(settings.warehouse, settings.registry_poll_s)
-    source.refresh()
-    registry = source.current()
+    catalogue = RegistrySource(settings.warehouse, settings.registry_poll_s)
+    catalogue.refresh()
+    registry = catalogue.current()
     if model not in registry.contracts:
         known = ", ".join(sorted(registry.contracts)) or "none"
         raise RebuildError(f"No contract of model {model} is applied; applied are {known}.")
@@ -66,19 +82,30 @@ def rebuild(
         on_step("looking at what is there")
         wait_stopped(settings, client, [GROUP], on_step)
         stretch, chain = _stretch(settings, client, registry, model, from_s, to_s)
-        kafka = KafkaSource(settings)
-        spans = kafka.spans(chain, stretch.from_s)
-        stretch, recovered = _without_recovered(stretch, spans)
-        staging = Staging(settings.warehouse, model, TABLES)
+        stretch = replace(stretch, panes_stay=source == "panes")
+        spans: list[Span] = []
+        recovered = 0
+        kafka, raw = KafkaSource(settings), RawSource(settings, client)
+        events: Iterable[EventColumns] = ()
+        if source == "kafka":
+            spans = kafka.spans(chain, stretch.from_s)
+            stretch, recovered = _without_recovered(stretch, spans)
+            events = kafka.events(spans, registry, model, stretch.from_s, stretch.to_s)
+        elif source == "raw":
+            raw.check(model, chain, stretch.from_s)
+            events = raw.events(registry, model, chain, stretch.from_s, stretch.to_s)
+        staging = Staging(settings.warehouse, model, JUDGED_TABLES if stretch.panes_stay else TABLES)
         try:
             with staging.open(client) as staged:
-                on_step("counting the events anew")
-                events = kafka.events(spans, registry, model, stretch.from_s, stretch.to_s)
+                on_step("counting and judging anew")
                 for table, rows in recount(WarehouseStore(client), registry, stretch, events):
                     staging.insert(staged, table, rows)
             parameters = {"model": model, "from_s": stretch.from_s, "to_s": stretch.to_s}
             on_step("comparing")
-            _refuse_fewer(staging.uncounted(client, parameters), registry, model)
+            if not stretch.panes_stay:
+                _refuse_fewer(staging.uncounted(client, parameters), registry, model)
+            if source == "raw":
+                _refuse_poorer(staging.poorer(client, parameters))
             differences = staging.differences(client, parameters)
             if not dry_run:
                 on_step("replacing")
@@ -86,8 +113,8 @@ def rebuild(
                 staging.put_in_place(client)
         finally:
             staging.drop(client)
-    offsets = sum(span.end - span.start for span in spans)
-    return Rebuilt(model, stretch.from_s, stretch.to_s, offsets, recovered, differences, not dry_run)
+    read = raw.rows if source == "raw" else sum(span.end - span.start for span in spans)
+    return Rebuilt(model, stretch.from_s, stretch.to_s, source, read, recovered, differences, not dry_run)
 
 
 def _stretch(
@@ -135,6 +162,7 @@ def _stretch(
             parts_topic_id=topic_id,
             pos=pos,
             losses=tuple(chain.losses),
+            panes_stay=False,
             late={(str(v), str(b), str(s), int(at)): int(n) for v, b, s, at, n in late},
         ),
         chain,
@@ -177,9 +205,18 @@ def _refuse_fewer(uncounted: list[tuple[str, str, int, int]], registry: Registry
     why = (
         f"baseline {baseline_id} is not what the catalogue says of those panes now"
         if baseline_id not in held
-        else "Kafka does not hold the events that were counted there"
+        else "the source does not hold the events that were counted there"
     )
     raise RebuildError(
         f"{rows} rows of version {version} on baseline {baseline_id}, of up to {n:,} events each, have no counterpart "
         f"in what was read: {why}. Nothing was changed, since the old rows would stay beside the new ones."
     )
+
+
+def _refuse_poorer(rows: int) -> None:
+    if rows:
+        raise RebuildError(
+            f"In {rows:,} panes of fields raw rows give fewer values, or fewer invalid ones, than were counted: they "
+            "do not hold every event as it came. Rebuild from Kafka; where the panes themselves are sound, "
+            "--source panes judges them anew. Nothing was changed."
+        )

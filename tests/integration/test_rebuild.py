@@ -105,6 +105,16 @@ def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) 
     return rebuild(settings(pipeline), "toy", from_s, to_s, **how)
 
 
+def damage_again(pipeline: Pipeline) -> None:
+    """Take verdicts away, panes stay."""
+    with pipeline.client as client:
+        for table in ("drift", "rates"):
+            client.command(
+                f"ALTER TABLE {table} DELETE WHERE window_end > {FROM_S} AND window_start < {TO_S} "
+                "SETTINGS mutations_sync = 2"
+            )
+
+
 class Died(BaseException):
     """Stands for a kill."""
 
@@ -133,6 +143,7 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
     pipeline.produce((i % 2, json.dumps(event).encode(), None) for i, event in enumerate(events[2000:]))
     pipeline.end(2)
     pipeline.start("sketcher")
+    pipeline.start("recorder")
     pipeline.start("monitor", report_s=0.5)
     pipeline.wait_rows("SELECT sum(n) = 4000 AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
     pipeline.wait_settled()
@@ -188,6 +199,19 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
     assert pipeline.rows(
         "SELECT count() FROM system.databases WHERE name LIKE concat(currentDatabase(), '_rebuild%')"
     ) == [(0,)]
+
+    damage_again(pipeline)
+    # The panes are sound: they are judged anew as they are.
+    judged = run(pipeline, source="panes")
+    assert (judged.read, judged.replaced) == (0, True)
+    found = rows(pipeline)
+    assert found["drift"] == undisturbed["drift"]
+    assert found["rates"] == undisturbed["rates"]
+    # Every event has a raw row, and comes out of it as it went in.
+    with pipeline.client as client:
+        client.command(f"ALTER TABLE panes DELETE WHERE {span} AND field != 'k' SETTINGS mutations_sync = 2")
+    assert run(pipeline, source="raw").read == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
+    assert rows(pipeline) == undisturbed
 
     # The monitor goes on from the rebuilt rows: a late event is merged into them, and once.
     late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
@@ -297,6 +321,11 @@ def test_what_was_lost_to_the_panes_and_is_still_in_the_log_is_recovered_and_wha
         rebuild(settings(pipeline), "other", FROM_S, TO_S)
     with pytest.raises(RebuildError, match="No sealed pane"):
         run(pipeline, START_S - 10 * HOUR_S, START_S - 5 * HOUR_S)
+    # A share of the predictions is no source of counts.
+    half = simple_contract(raw_share=0.5)
+    pipeline.register(half, [])
+    with pytest.raises(RebuildError, match="records a share of"):
+        run(pipeline, START_S, TO_S, source="raw")
     # Events that are counted and that Kafka has no more would be counted as gone.
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     place = TopicPartition(pipeline.topics.predictions, 0, 100)

@@ -1,0 +1,100 @@
+"""Raw rows as a source of events: what went in comes out, and where it does not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from barograph.contract import Contract, Field, Slice
+
+from streams.batch import MessageBatch
+from streams.columns import EventColumns
+from streams.decode_json import JsonDecoder
+from streams.raw_json import RawJson
+from streams.rebuild.raw import as_message
+from streams.registry import build_registry
+
+NOW_MS = 1_790_000_000_000
+CONTRACT = Contract(
+    model="toy",
+    fields=(
+        Field(name="x", type="float", source="features.x"),
+        Field(name="k", type="int", source="features.k"),
+        Field(name="flag", type="bool", source="features.flag"),
+        Field(name="colour", type="category", source="features.colour"),
+        Field(name="score", type="float", source="score"),
+        Field(name="class", type="category", source="class"),
+        Field(name="cost", type="float", source="metrics.cost"),
+        Field(name="latency", type="float", source="latency_ms"),
+    ),
+    slices=(Slice(name="region", source="context.region"), Slice(name="arm", source="arm")),
+)
+REGISTRY = build_registry([(CONTRACT, 1)], [])
+
+
+def batch(values: list[bytes]) -> MessageBatch:
+    n = len(values)
+    return MessageBatch(list(values), np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+
+
+def event(i: int, **changes: Any) -> bytes:
+    features = {"x": i / 7, "k": i % 5, "flag": i % 2 == 0, "colour": "rot \u2713"}
+    plain = {"model": "toy", "version": "1", "id": f"e{i}", "at": NOW_MS - i, "features": features}
+    more = {"score": 0.25, "class": "yes", "metrics": {"cost": 3}, "latency_ms": 12.5, "arm": "b"}
+    return json.dumps(plain | more | {"context": {"region": "north"}} | changes).encode()
+
+
+EVENTS = [
+    event(0),
+    event(1, features={"x": None, "k": 2**40, "flag": False}),
+    event(2, features={"x": 1e300, "colour": None}, score=None, metrics=None),
+    event(3, features={"x": "a text", "k": 0.5, "flag": 3, "colour": ""}),
+    event(4, features={}, context=None, arm=None, latency_ms=None),
+    event(5, error="timeout", status="504", **{"class": None}),
+    event(6, features={"x": "NaN", "k": "-Infinity"}),
+]
+
+
+def recorded(values: list[bytes]) -> list[bytes]:
+    """The messages that are made of the events' raw rows."""
+    found = sorted(pa.concat_tables(RawJson(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
+    made = []
+    for row in found:
+        maps = [dict(row[name]) for name in ("context", "numbers", "strings")]
+        plain = [row[name] for name in ("partition", "offset", "version", "id")]
+        times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
+        rest = [row["nulls"], row["score"], row["class"], dict(row["scores"]), dict(row["metrics"])]
+        made.append(
+            as_message(
+                "toy", (*plain, *times, row["arm"], *maps, *rest, row["latency_ms"], row["status"], row["error"])
+            )
+        )
+    return made
+
+
+def columns(values: list[bytes]) -> EventColumns:
+    decoded = JsonDecoder(REGISTRY).decode(batch(values))
+    assert not decoded.dead
+    (events,) = decoded.events
+    return events
+
+
+def test_an_event_comes_out_of_its_raw_row_as_it_went_in() -> None:
+    before, after = columns(EVENTS), columns(recorded(EVENTS))
+    assert before.at_ms.tolist() == after.at_ms.tolist()
+    assert before.errors.tolist() == after.errors.tolist()
+    assert set(before.numbers) == set(after.numbers)
+    for source, values in before.numbers.items():
+        np.testing.assert_array_equal(after.numbers[source], values, err_msg=source)
+    for source, texts in before.texts.items():
+        assert after.texts[source].to_pylist() == texts.to_pylist(), source
+
+
+def test_what_a_raw_row_does_not_hold_makes_fewer_invalid_values() -> None:
+    odd = [event(0, features={"x": True}, score=[1], latency_ms="slow")]
+    before, after = columns(odd), columns(recorded(odd))
+    for source in ("features.x", "score", "latency_ms"):
+        assert np.isinf(before.numbers[source][0]), source
+        assert not np.isinf(after.numbers[source][0]), source
