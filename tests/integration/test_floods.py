@@ -56,6 +56,7 @@ def flood() -> Iterator[bytes]:
 COUNTED = WIDE + EACH_OWN + LONG
 
 
+@pytest.mark.slow
 def test_floods_are_accounted_for_and_memory_stays(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=1)
     pipeline.register(simple_contract(), [simple_baseline()])

@@ -131,6 +131,7 @@ def run(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
+@pytest.mark.slow
 def test_odd_names_reach_every_sink_as_they_are(
     run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,11 +162,11 @@ def tables_hold_them(run: Pipeline) -> None:
 def panels_show_them(run: Pipeline) -> None:
     between = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
     found: set[str] = set()
-    for field in (FIELD, NUMBER):
-        for part in ("all", f"{SLICE}={REGIONS[1]}"):
+    with run.client as client:
+        for field, part in ((FIELD, "all"), (NUMBER, f"{SLICE}={REGIONS[1]}")):
             chosen: dict[str, Any] = {"model": MODEL, "version": "1", "slice": part, "window": "3h", "field": field}
             for query in every_query().values():
-                rows = run.rows(expand(query.sql, between, chosen, interval_ms=HOUR_S * 1000))
+                rows = client.rows(expand(query.sql, between, chosen, interval_ms=HOUR_S * 1000))
                 found |= {value for row in rows for value in row if isinstance(value, str)}
     for name in (MODEL, FIELD, NUMBER, *CATEGORIES):
         assert any(name in text for text in found), name
@@ -176,13 +177,18 @@ def rules_are_about_them(run: Pipeline) -> None:
     for name, content in to_files(rules, installation()).items():
         assert yaml.safe_load(written(content)) == content, name
     now = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
+    asked = [
+        query["model"]
+        for content in to_files(rules, installation()).values()
+        for group in content.get("groups", [])
+        for rule in group["rules"]
+        for query in rule["data"][:-1]
+    ]
     labels = set()
-    for content in to_files(rules, installation()).values():
-        for group in content.get("groups", []):
-            for rule in group["rules"]:
-                for query in rule["data"][:-1]:
-                    rows = run.rows(expand_backend(query["model"]["rawSql"], now, query["model"]["intervalMs"]))
-                    labels |= {value for row in rows for value in row if isinstance(value, str)}
+    with run.client as client:
+        for query in asked:
+            rows = client.rows(expand_backend(query["rawSql"], now, query["intervalMs"]))
+            labels |= {value for row in rows for value in row if isinstance(value, str)}
     assert FIELD in labels
 
 
@@ -238,7 +244,7 @@ def pages_run_nothing(run: Pipeline) -> None:
 
         look.page.on("dialog", dismiss)
         span = {"from": (BEGIN_S - HOUR_S) * 1000, "to": (BEGIN_S + 8 * HOUR_S) * 1000}
-        for page, uid in DASHBOARDS.items():
+        for page in ("fleet", "model", "field"):
             rows = [panel["id"] for panel in dashboards()[page]["panels"] if panel["type"] == "row"]
             query = {
                 **span,
@@ -247,7 +253,7 @@ def pages_run_nothing(run: Pipeline) -> None:
                 "var-field": FIELD,
                 "var-window": "3h",
             }
-            look.open(f"/d/{uid}?{urlencode(query)}")
+            look.open(f"/d/{DASHBOARDS[page]}?{urlencode(query)}")
             assert look.panels("failed") == []
             assert look.page.evaluate("() => window.stolen ?? null") is None
             assert not look.page.query_selector_all("img[src=x]")
