@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from cli.doctor.finding import Finding, State
+from cli.shown import Text
 
 _STYLES = {State.OK: "green", State.LOOK: "yellow", State.WRONG: "bold red", State.UNKNOWN: "dim"}
 
