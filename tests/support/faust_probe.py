@@ -81,7 +81,7 @@ def main() -> int:
         report = Report("monitor", "probe")
         report.pulse = worker.pulse
         watchdog.LOOK_S = 0.2
-        dog = watchdog.Watchdog(report, patience=watchdog.Patience(unhealthy_s=2.0, stuck_s=6.0))
+        dog = watchdog.Watchdog(report, patience=watchdog.Patience(unhealthy_s=1.5, stuck_s=4.0))
         Endpoint(settings, report, dog.health).start()
         dog.start()
     return app.run_app(settings, worker)  # type: ignore[arg-type]
