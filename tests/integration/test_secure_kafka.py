@@ -46,6 +46,7 @@ from streams.rights import PROCESSORS, Right, Who, missing_rights, require_right
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from streams.transactions import Transactions
+from tests.support.operation import address, get
 from tests.support.parts import skip_without
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
@@ -260,13 +261,14 @@ def test_no_secret_is_found_anywhere(run: Run, kafka: SecureKafka, engine: Local
     for where, data in everything(run, kafka, engine):
         leaks |= {where for secret in (PLANTED.encode(), b"secret-of-", KEY) if secret in data}
         # Every kind of place holds what belongs there: it is read, and a secret would be found.
-        seen |= {where.partition(" ")[0] for expected in (hashed, b'"event": "started"') if expected in data}
+        expected = (hashed, b'"event": "started"', b"barograph_processor_info")
+        seen |= {where.partition(" ")[0] for each in expected if each in data}
     assert leaks == set()
-    assert seen == {"topic", "file", "table", "log"}
+    assert seen == {"topic", "file", "table", "log", "metric"}
 
 
 def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[tuple[str, bytes]]:
-    """Everything that the run wrote, by where it is: messages, the broker's files, rows, logs."""
+    """Everything that the run wrote or tells, by where it is: messages, the broker's files, rows, metrics, logs."""
     for topic in run.pipeline.topics.all:
         for message in run.pipeline.read_all(topic):
             headers = b"".join(value for _, value in message.headers() or [])
@@ -283,6 +285,9 @@ def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterato
     with clickhouse_connect.get_client(host=where.host, port=where.port, database=where.database) as driver:
         for (name,) in tables:
             yield f"table {name}", driver.raw_query(f"SELECT * FROM {name}", fmt="TSVRaw")
+    for name in run.pipeline.processes:
+        for asked in ("/metrics", "/healthz"):
+            yield f"metric {name}{asked}", get(address(run.pipeline, name), asked)[1].encode()
     for path in [*run.logs.glob("*.log"), kafka.broker.log_path, engine.log_path]:
         yield f"log {path.name}", path.read_bytes()
 
