@@ -26,7 +26,7 @@ from tests.faults.source import LOOSE, STRICT, Source
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from warehouse.client import Address
 
-QUIET_S = 25.0
+QUIET_S = 150.0
 """A run in which nothing changes for so long, all processors running, has come to its end, whatever it misses."""
 DOUBLED_S = 3.0
 """… and one in which something is there twice can be compared sooner."""
