@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from streams.process import ProcessorError
@@ -137,6 +145,30 @@ class Admin:
                     raise self.explain(error, action) from error
                 raise
 
+    def committed(
+        self, group: str, places: Iterable[tuple[str, int]], *, timeout_s: float = TIMEOUT_S
+    ) -> list[TopicPartition]:
+        """What a group has committed in some partitions; an offset below 0 where it has nothing.
+
+        Raises:
+            KafkaException: the broker does not tell.
+            ProcessorError: it does not let this client in.
+        """
+        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
+        asked = self.client.list_consumer_group_offsets([wanted], request_timeout=timeout_s)[group]
+        found: list[TopicPartition] = self.result(asked, f"tell the offsets of the group {group}").topic_partitions
+        return found
+
+    def members(self, group: str, *, timeout_s: float = TIMEOUT_S) -> int:
+        """How many members a group has.
+
+        Raises:
+            KafkaException: the broker does not tell.
+            ProcessorError: it does not let this client in.
+        """
+        asked = self.client.describe_consumer_groups([group], request_timeout=timeout_s)[group]
+        return len(self.result(asked, f"describe the group {group}").members)
+
     def explain(self, error: KafkaException | None, action: str) -> ProcessorError:
         """Say what failed: that the broker lets nobody in like this, where it does not, else the error."""
         self.client.poll(0)
@@ -165,6 +197,17 @@ def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> l
         if error is not None and (error.fatal() or error.code() == KafkaError._FATAL):
             raise explain(KafkaException(error), action)
     return found
+
+
+def offset_since(consumer: Consumer, topic: str, partition: int, since_ms: int) -> int | None:
+    """The first offset of a partition that Kafka received at or after a time (Unix ms); None where there is none.
+
+    Raises:
+        KafkaException: the broker does not tell.
+    """
+    asked = TopicPartition(topic, partition, max(0, since_ms))
+    found = int(consumer.offsets_for_times([asked], timeout=TIMEOUT_S)[0].offset)
+    return None if found < 0 else found
 
 
 class TopicFacts:

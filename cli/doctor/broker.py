@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import ConfigResource, ResourceType
 
 from cli.doctor.finding import Finding, look, ok, unknown, wrong
 from cli.settings import Settings
-from streams.kafka import explain
+from streams.kafka import Admin
 
 PART = "Kafka"
 REACH_S = 5.0
@@ -28,11 +28,11 @@ class Broker:
             ProcessorError: no broker answers, or it refuses; the sentence says what to do.
         """
         self.where = settings.bootstrap_servers
-        self.admin = AdminClient({"bootstrap.servers": self.where, "log_level": 0, **settings.kafka})
+        self.admin = Admin(self.where, settings.kafka)
         try:
-            self.metadata = self.admin.list_topics(timeout=REACH_S)
+            self.metadata = self.admin.client.list_topics(timeout=REACH_S)
         except KafkaException as error:
-            raise explain(error, f"answer at {self.where}") from error
+            raise self.admin.explain(error, f"answer at {self.where}") from error
 
     @property
     def n_brokers(self) -> int:
@@ -46,7 +46,8 @@ class Broker:
             KafkaException: it is not told.
         """
         resource = ConfigResource(kind, name)
-        found = self.admin.describe_configs([resource], request_timeout=REACH_S)[resource].result()
+        asked = self.admin.client.describe_configs([resource], request_timeout=REACH_S)[resource]
+        found = self.admin.result(asked, f"tell the configuration of {name}")
         return {key: str(entry.value) for key, entry in found.items()}
 
 

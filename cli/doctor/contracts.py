@@ -8,15 +8,14 @@ from barograph.contract import Contract
 from barograph.contract_yaml import ContractError, parse_contract
 
 from cli.doctor.finding import Finding, look, ok, wrong
+from cli.status.read import is_silent
 from sketches.baseline import Baseline, BaselineError, fit_problems, load_baseline
 from warehouse import queries
 from warehouse.client import Client
+from warehouse.metrics import ALL
 from warehouse.status import processors
 
 PART, PROCESSORS = "Contracts", "Processors"
-KINDS = ("sketcher", "recorder", "monitor", "scorer")
-GONE_S = 30
-"""A processor that has not reported for so long is silent, as `status` says."""
 
 
 def check_contracts(client: Client) -> Iterator[Finding]:
@@ -80,9 +79,9 @@ def _fits(contract: Contract, baselines: Mapping[str, Baseline]) -> Iterator[Fin
 def check_processors(client: Client) -> Iterator[Finding]:
     """Look whether one of each kind reports."""
     reports = processors(client)
-    for kind in KINDS:
+    for kind in ALL:
         mine = [row for row in reports if row.kind == kind]
-        alive = [row for row in mine if row.silent_s <= GONE_S]
+        alive = [row for row in mine if not is_silent(row)]
         if alive:
             yield ok(PROCESSORS, f"{len(alive)} {kind}{'s' if len(alive) > 1 else ''} reporting.")
         elif mine:

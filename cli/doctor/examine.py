@@ -58,7 +58,7 @@ def _kafka(
         yield from kafka.check_broker(broker, settings.processor().transaction_timeout_s)
         yield from topics.check_topics(settings, broker, recorded)
         yield from topics.check_groups(settings, broker)
-        yield from clocks.check_broker(settings, broker.admin, clock)
+        yield from clocks.check_broker(settings, broker.admin.client, clock)
     except ProcessorError as error:
         yield wrong(kafka.PART, str(error))
 

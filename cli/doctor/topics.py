@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cli.apply.topics import TopicAdmin, TopicSpec, TopicState, compare, topic_specs
 from cli.doctor.broker import REACH_S, Broker
@@ -141,7 +140,7 @@ def check_groups(settings: Settings, broker: Broker) -> Iterator[Finding]:
     for group, labels in _READ_BY.items():
         topics = [getattr(settings.topics, label) for label in labels]
         places = [
-            TopicPartition(topic, p)
+            (topic, p)
             for topic in topics
             if topic in broker.metadata.topics
             for p in broker.metadata.topics[topic].partitions
@@ -154,13 +153,10 @@ def check_groups(settings: Settings, broker: Broker) -> Iterator[Finding]:
             yield unknown(GROUPS, str(explain(error, f"tell of the group {settings.topic_prefix}{group}")))
 
 
-def _group(settings: Settings, broker: Broker, group: str, places: list[TopicPartition]) -> Iterator[Finding]:
+def _group(settings: Settings, broker: Broker, group: str, places: list[tuple[str, int]]) -> Iterator[Finding]:
     name = f"{settings.topic_prefix}{group}"
-    asked = broker.admin.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(name, places)], request_timeout=REACH_S
-    )
-    committed: list[Any] = asked[name].result().topic_partitions
-    members = len(broker.admin.describe_consumer_groups([name], request_timeout=REACH_S)[name].result().members)
+    committed = broker.admin.committed(name, places, timeout_s=REACH_S)
+    members = broker.admin.members(name, timeout_s=REACH_S)
     consumer = Consumer({"bootstrap.servers": broker.where, "group.id": name, "log_level": 0, **settings.kafka})
     behind, overtaken = 0, False
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain
+from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.letters.letter import Letter, Mark, Place, State, open_letter
 from streams.process import ProcessorError
 from streams.settings import ProcessorSettings
@@ -134,9 +134,8 @@ class LetterReader:
     def _start(consumer: Consumer, place: TopicPartition, since_ms: int | None, low: int, high: int) -> int:
         if since_ms is None:
             return low
-        asked = TopicPartition(place.topic, place.partition, max(0, since_ms))
-        found = consumer.offsets_for_times([asked], timeout=TIMEOUT_S)[0]
-        return high if found.offset < 0 else max(low, found.offset)
+        found = offset_since(consumer, place.topic, place.partition, since_ms)
+        return high if found is None else max(low, found)
 
 
 def letter_topics(topics: Topics) -> dict[str, str]:

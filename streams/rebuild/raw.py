@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from barograph.contract_yaml import parse_contract
 from barograph.events import MAX_AHEAD_S
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 
 from streams.batch import MessageBatch
 from streams.columns import EventColumns
 from streams.decode_json import JsonDecoder
-from streams.kafka import TIMEOUT_S, explain
+from streams.kafka import Admin, explain
 from streams.monitor.chain import Chain
 from streams.raw_epochs import known_epoch
 from streams.rebuild.errors import RebuildError
@@ -82,15 +81,12 @@ class RawSource:
 
     def _check_recorded(self, chain: Chain) -> None:
         topic, group = self._settings.topics.predictions, f"{self._settings.topics.prefix}{GROUP}"
-        admin = AdminClient(
-            {"bootstrap.servers": self._settings.bootstrap_servers, "log_level": 3, **self._settings.kafka}
-        )
-        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition) for partition in chain.rows])
+        admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
         try:
-            found = admin.list_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group].result()
+            found = admin.committed(group, [(topic, partition) for partition in chain.rows])
         except KafkaException as error:
             raise explain(error, f"tell the offsets of the group {group}") from error
-        for place in found.topic_partitions:
+        for place in found:
             end = chain.rows[place.partition].end
             if place.offset < end:
                 raise RebuildError(

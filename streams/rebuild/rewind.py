@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
-from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain
+from streams.kafka import TIMEOUT_S, Admin, TopicFacts, consumer_config, explain, offset_since
 from streams.monitor.app import GROUP as MONITOR
 from streams.monitor.chain import POS_EPOCH_BITS
 from streams.monitor.store import WarehouseStore
@@ -60,7 +59,7 @@ def rewind(
             MONITOR: _chain_ends(settings, client),
             RECORDER: {**_raw_ends(settings, client, "predictions"), **_raw_ends(settings, client, "labels")},
         }
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka})
+    admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
     consumer = Consumer(consumer_config(settings, "rebuild"))
     moves: list[Move] = []
     try:
@@ -103,11 +102,9 @@ def _raw_ends(settings: ProcessorSettings, client: Client, table: str) -> dict[t
     }
 
 
-def _moves(admin: AdminClient, consumer: Consumer, group: str, ends: dict[tuple[str, int], int]) -> list[Move]:
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in ends])
-    found = admin.list_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group].result()
+def _moves(admin: Admin, consumer: Consumer, group: str, ends: dict[tuple[str, int], int]) -> list[Move]:
     moves = []
-    for place in found.topic_partitions:
+    for place in admin.committed(group, ends):
         end = ends[place.topic, place.partition]
         if place.offset < 0:
             continue
@@ -128,14 +125,14 @@ def _before(consumer: Consumer, topic: str, partition: int, end: int, low: int, 
     consumer.unassign()
     if message is None or message.error() is not None:
         return low
-    since = TopicPartition(topic, partition, max(0, message.timestamp()[1] - MARGIN_MS))
-    found = consumer.offsets_for_times([since], timeout=TIMEOUT_S)[0].offset
-    return end if found < 0 else min(end, int(found))
+    found = offset_since(consumer, topic, partition, message.timestamp()[1] - MARGIN_MS)
+    return end if found is None else min(end, found)
 
 
-def _set(admin: AdminClient, group: str, moves: list[Move]) -> None:
+def _set(admin: Admin, group: str, moves: list[Move]) -> None:
     wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(m.topic, m.partition, m.target) for m in moves])
-    done = admin.alter_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group].result()
+    asked = admin.client.alter_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group]
+    done = admin.result(asked, f"set back the offsets of the group {group}")
     for place in done.topic_partitions:
         if place.error is not None:
             raise KafkaException(place.error)

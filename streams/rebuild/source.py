@@ -19,7 +19,7 @@ from streams.batch import portion, sort_messages
 from streams.columns import EventColumns
 from streams.decode_arrow import ArrowDecoder
 from streams.decode_json import JsonDecoder
-from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain
+from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.letters.read import LetterReader, Wanted
 from streams.monitor.chain import Chain
 from streams.rebuild.errors import RebuildError
@@ -77,9 +77,8 @@ class KafkaSource:
             )
         place = TopicPartition(self._topic, partition)
         low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S, cached=False)
-        since = TopicPartition(self._topic, partition, max(0, (from_s - MAX_AHEAD_S) * 1000))
-        found = consumer.offsets_for_times([since], timeout=TIMEOUT_S)[0].offset
-        start = high if found < 0 else found
+        found = offset_since(consumer, self._topic, partition, (from_s - MAX_AHEAD_S) * 1000)
+        start = high if found is None else found
         if low > 0 and start <= low:
             raise RebuildError(
                 f"Retention has taken offsets [0, {low}) of {self._topic} partition {partition}, and some of them may "

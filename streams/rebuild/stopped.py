@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from streams.kafka import TIMEOUT_S, explain
+from streams.kafka import Admin, explain
 from streams.rebuild.errors import RebuildError
 from streams.settings import ProcessorSettings
 from warehouse.client import Client
@@ -38,7 +37,7 @@ def wait_stopped(
         ProcessorError: Kafka does not answer.
     """
     kinds = sorted(groups)
-    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 3, **settings.kafka})
+    admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
     deadline = time.monotonic() + settings.session_timeout_s + SLACK_S
     reported = _reports(client, kinds)
     while True:
@@ -58,9 +57,9 @@ def wait_stopped(
         time.sleep(LOOK_S)
 
 
-def _members(admin: AdminClient, group: str) -> int:
+def _members(admin: Admin, group: str) -> int:
     try:
-        return len(admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result().members)
+        return admin.members(group)
     except KafkaException as error:
         raise explain(error, f"describe the group {group}") from error
 
