@@ -85,7 +85,6 @@ class _Batch:
     dead: list[Dead] = field(default_factory=list)
     letters: dict[tuple[int, int], str] = field(default_factory=dict)
     """Partition and offset of a replayed dead letter of `labels` → its name."""
-    messages: int = 0
     rows: int = 0
     payload_bytes: int = 0
 
@@ -235,7 +234,6 @@ class Recorder:
             self._decoders = registry, RawJson(registry), RawArrow(registry)
         _, from_json, from_arrow = self._decoders
         found = sort_messages(messages)
-        batch.messages += len(messages)
         if table == "predictions":
             batch.add(table, from_json.rows(found.json) if len(found.json) else [])
             batch.add(table, from_arrow.rows(found.arrow) if len(found.arrow) else [])

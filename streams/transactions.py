@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.kafka import TIMEOUT_S, explain, transactional_producer
 from streams.process import EXIT_STUCK
@@ -25,6 +25,32 @@ STUCK_S = TIMEOUT_S + 10.0
 
 Message = tuple[str, dict[str, Any]]
 """A topic, and keyword arguments of `Producer.produce`."""
+
+
+def send(producer: Producer, topic: str, message: dict[str, Any]) -> None:
+    """Hand a message to a producer, waiting while its queue is full."""
+    while True:
+        try:
+            producer.produce(topic, **message)
+            return
+        except BufferError:
+            producer.poll(0.1)
+
+
+def end_transaction(producer: Producer, on_retry: Callable[[], None] = lambda: None) -> None:
+    """Commit a transaction, trying again what can be tried again; `on_retry` is told of each time.
+
+    Raises:
+        KafkaException: it is not committed.
+    """
+    for attempt in range(COMMIT_ATTEMPTS):
+        try:
+            producer.commit_transaction(TIMEOUT_S)
+            return
+        except KafkaException as error:
+            if not error.args[0].retriable() or attempt == COMMIT_ATTEMPTS - 1:
+                raise
+            on_retry()
 
 
 class TransactionDropped(Exception):
@@ -89,10 +115,10 @@ class Transactions:
         try:
             self._producer.begin_transaction()
             for topic, message in messages:
-                self._send(topic, message)
+                send(self._producer, topic, message)
             with self._bounded():
                 self._producer.send_offsets_to_transaction(offsets, metadata, TIMEOUT_S)
-            self._end()
+            end_transaction(self._producer, lambda: self._report.tried_again("kafka"))
         except KafkaException as error:
             self._abort(error)
             raise TransactionDropped(error.args[0].str()) from error
@@ -125,24 +151,6 @@ class Transactions:
 
     def _on_failure(self, error: KafkaError, _message: Any) -> None:
         self._failed = self._failed or error
-
-    def _send(self, topic: str, message: dict[str, Any]) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, **message)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-
-    def _end(self) -> None:
-        for attempt in range(COMMIT_ATTEMPTS):
-            try:
-                self._producer.commit_transaction(TIMEOUT_S)
-                return
-            except KafkaException as error:
-                if not error.args[0].retriable() or attempt == COMMIT_ATTEMPTS - 1:
-                    raise
-                self._report.tried_again("kafka")
 
     def _abort(self, error: KafkaException) -> None:
         if error.args[0].fatal():

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.letters.letter import Letter, Mark, Place, State, open_letter
 from streams.process import ProcessorError
+from streams.read_again import read_again
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
@@ -67,7 +69,7 @@ class LetterReader:
         """
         topic = self._settings.topics.dead_letters
         found: dict[str, Mark] = {}
-        for message in self._messages(topic, None):
+        for message in self._messages(topic, self.partitions(topic), None):
             try:
                 found[(message.key() or b"").decode()] = _MARKS.decode(message.value() or b"")
             except (msgspec.DecodeError, ValueError) as error:
@@ -85,8 +87,8 @@ class LetterReader:
                 continue
             if wanted.places and topic not in {place.topic for place in wanted.places}:
                 continue
-            topic_id, _ = self._facts.describe(topic)
-            for message in self._messages(topic, wanted.since_ms):
+            topic_id, partitions = self._facts.describe(topic)
+            for message in self._messages(topic, partitions, wanted.since_ms):
                 letter = open_letter(message, topic_id, marks)
                 if wanted.holds(letter):
                     yield letter
@@ -95,47 +97,27 @@ class LetterReader:
         """How many partitions a topic has."""
         return self._facts.describe(topic)[1]
 
-    def _messages(self, topic: str, since_ms: int | None) -> Iterator[Any]:
+    def _messages(self, topic: str, partitions: int, since_ms: int | None) -> Iterator[Any]:
         """Every committed message of a topic that is there now, from a time on."""
-        _, partitions = self._facts.describe(topic)
-        config = consumer_config(self._settings, GROUP) | {"enable.partition.eof": True}
-        consumer = Consumer(config)
+        consumer = Consumer(consumer_config(self._settings, GROUP))
         try:
-            ends = {}
-            starts = []
-            for partition in range(partitions):
-                place = TopicPartition(topic, partition)
-                low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S, cached=False)
-                start = self._start(consumer, place, since_ms, low, high)
-                if start < high:
-                    ends[partition] = high
-                    starts.append(TopicPartition(topic, partition, start))
-            consumer.assign(starts)
-            while ends:
-                # Not longer: it waits for that many even at the end of a topic.
-                for message in consumer.consume(POLL_MESSAGES, POLL_S):
-                    error = message.error()
-                    if error is not None:
-                        if error.code() != KafkaError._PARTITION_EOF:
-                            raise KafkaException(error)
-                        ends.pop(message.partition(), None)
-                        continue
-                    if message.partition() not in ends or message.offset() >= ends[message.partition()]:
-                        # Came after the reading began.
-                        ends.pop(message.partition(), None)
-                        continue
-                    yield message
+            spans = {partition: self._span(consumer, topic, partition, since_ms) for partition in range(partitions)}
         except KafkaException as error:
             raise explain(error, f"read {topic}") from error
         finally:
             consumer.close()
+        # Not longer: it waits for that many even at the end of a topic.
+        found = read_again(self._settings, GROUP, topic, spans, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
+        return chain.from_iterable(found)
 
     @staticmethod
-    def _start(consumer: Consumer, place: TopicPartition, since_ms: int | None, low: int, high: int) -> int:
+    def _span(consumer: Consumer, topic: str, partition: int, since_ms: int | None) -> tuple[int, int]:
+        place = TopicPartition(topic, partition)
+        low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S, cached=False)
         if since_ms is None:
-            return low
-        found = offset_since(consumer, place.topic, place.partition, since_ms)
-        return high if found is None else max(low, found)
+            return low, high
+        found = offset_since(consumer, topic, partition, since_ms)
+        return (high if found is None else max(low, found)), high
 
 
 def letter_topics(topics: Topics) -> dict[str, str]:

@@ -26,11 +26,11 @@ from streams.letters.letter import Letter, Mark
 from streams.letters.read import LetterReader, Wanted
 from streams.process import ProcessorError
 from streams.settings import ProcessorSettings
+from streams.transactions import end_transaction, send
 
 NAME = "dead-letters"
 BATCH_LETTERS, BATCH_BYTES = 500, 8 << 20
 """Of one transaction: readers wait until it is committed."""
-COMMIT_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
@@ -162,30 +162,14 @@ class Settler:
             for letter in batch:
                 made = mark(letter)
                 if made.state == "replayed":
-                    self._send(letter.source_topic, **original(letter))
-                self._send(self._settings.topics.dead_letters, key=letter.key, value=msgspec.json.encode(made))
-            self._end()
+                    send(self._producer, letter.source_topic, original(letter))
+                told = {"key": letter.key, "value": msgspec.json.encode(made)}
+                send(self._producer, self._settings.topics.dead_letters, told)
+            end_transaction(self._producer)
         except KafkaException as error:
             self._give_up(error)
         for letter in batch:
             settled.done[letter.source_topic] += 1
-
-    def _send(self, topic: str, **message: Any) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, **message)
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-
-    def _end(self) -> None:
-        for attempt in range(COMMIT_ATTEMPTS):
-            try:
-                self._producer.commit_transaction(TIMEOUT_S)
-                return
-            except KafkaException as error:
-                if not error.args[0].retriable() or attempt == COMMIT_ATTEMPTS - 1:
-                    raise
 
     def _give_up(self, error: KafkaException) -> None:
         cause = error.args[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from barograph.events import MAX_AHEAD_S
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from streams.batch import portion, sort_messages
@@ -22,11 +22,12 @@ from streams.decode_json import JsonDecoder
 from streams.kafka import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.letters.read import LetterReader, Wanted
 from streams.monitor.chain import Chain
+from streams.read_again import OvertakenError, read_again
 from streams.rebuild.errors import RebuildError
 from streams.registry import Registry
 from streams.settings import ProcessorSettings
 
-POLL_MESSAGES = 20_000
+POLL_MESSAGES, POLL_S = 20_000, 0.2
 _ANY_ROW = -1
 
 
@@ -132,43 +133,16 @@ class KafkaSource:
         return found
 
     def _portions(self, spans: list[Span]) -> Iterator[list[Any]]:
-        for messages in self._messages(spans):
-            while messages:
-                n = portion(messages)
-                yield messages[:n]
-                messages = messages[n:]
-
-    def _messages(self, spans: list[Span]) -> Iterator[list[Any]]:
-        open_ends = {span.partition: span.end for span in spans if span.start < span.end}
-        consumer = Consumer(consumer_config(self._settings, "rebuild") | {"enable.partition.eof": True})
+        wanted = {span.partition: (span.start, span.end) for span in spans}
+        found = read_again(self._settings, "rebuild", self._topic, wanted, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
         try:
-            consumer.assign([TopicPartition(self._topic, s.partition, s.start) for s in spans if s.start < s.end])
-            while open_ends:
-                good = []
-                for message in consumer.consume(POLL_MESSAGES, 0.2):
-                    error, partition = message.error(), message.partition()
-                    if error is not None:
-                        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                            raise RebuildError(
-                                f"Retention overtook the reading of {self._topic}: choose a later --from."
-                            )
-                        if error.code() != KafkaError._PARTITION_EOF:
-                            raise KafkaException(error)
-                        open_ends.pop(partition, None)
-                        continue
-                    end = open_ends.get(partition)
-                    if end is None:
-                        continue
-                    if message.offset() < end:
-                        good.append(message)
-                    if message.offset() >= end - 1:
-                        del open_ends[partition]
-                if good:
-                    yield good
-        except KafkaException as error:
-            raise explain(error, f"read {self._topic}") from error
-        finally:
-            consumer.close()
+            for messages in found:
+                while messages:
+                    n = portion(messages)
+                    yield messages[:n]
+                    messages = messages[n:]
+        except OvertakenError as error:
+            raise RebuildError(f"Retention overtook the reading of {self._topic}: choose a later --from.") from error
 
 
 def _put_aside(events: EventColumns, aside: Mapping[tuple[int, int, int], int]) -> NDArray[np.bool_]:
