@@ -5,22 +5,20 @@ The schema is laid out by the migrations in a scratch engine inside this process
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import sys
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import clickhouse_connect
 
 from warehouse import migrate
 from warehouse.client import Client, select_database
+from warehouse.page import Page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PAGE = Path(__file__).parent.parent / "docs" / "tables.md"
+PAGE = Page("tables.md", "warehouse.describe", "the schema")
 
 _HEAD = """\
 # Tables and views
@@ -77,27 +75,12 @@ def render_scratch() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or with `--check` compare it: 0 equal or written, 1 different."""
-    parser = argparse.ArgumentParser(prog="python -m warehouse.describe", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare docs/tables.md, do not write it")
-    check = parser.parse_args(arguments).check
-    page = render_scratch()
-    if not check:
-        PAGE.write_text(page, encoding="utf-8")
-        return 0
-    return compare(page)
+    return PAGE.main(__doc__, render_scratch, arguments)
 
 
 def compare(page: str) -> int:
     """Say on stderr where docs/tables.md differs from a page: 0 equal, 1 different."""
-    written = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    if written == page:
-        return 0
-    diff = difflib.unified_diff(
-        written.splitlines(keepends=True), page.splitlines(keepends=True), "docs/tables.md", "the schema", n=1
-    )
-    sys.stderr.writelines(diff)
-    sys.stderr.write("docs/tables.md is not what the schema says: run `python -m warehouse.describe`.\n")
-    return 1
+    return PAGE.compare(page)
 
 
 def _cell(text: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from warehouse.metrics import BUCKETS_S, METRICS, PARTITION, Label, Metric
+from warehouse.page import Page
 
-PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
+PAGE = Page("metrics.md", "warehouse.describe_metrics", "the code")
 
 _HEAD = f"""\
 # Metrics
@@ -55,22 +53,7 @@ def render() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page, or with `--check` compare it: 0 equal or written, 1 different."""
-    parser = argparse.ArgumentParser(prog="python -m warehouse.describe_metrics", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare docs/metrics.md, do not write it")
-    check = parser.parse_args(arguments).check
-    page = render()
-    if not check:
-        PAGE.write_text(page, encoding="utf-8")
-        return 0
-    written = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    if written == page:
-        return 0
-    diff = difflib.unified_diff(
-        written.splitlines(keepends=True), page.splitlines(keepends=True), "docs/metrics.md", "the metrics", n=1
-    )
-    sys.stderr.writelines(diff)
-    sys.stderr.write("docs/metrics.md is not what the code says: run `python -m warehouse.describe_metrics`.\n")
-    return 1
+    return PAGE.main(__doc__, render, arguments)
 
 
 def _unit(metric: Metric) -> str:
