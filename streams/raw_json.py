@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 
 from streams import raw_maps as maps
 from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder, is_nameable, refuse_times
+from streams.decode_json import JsonDecoder
+from streams.event_types import is_nameable
 from streams.raw_columns import FeatureColumns
 from streams.raw_parse import parse_counted
 from streams.raw_rows import RawModel, positions, raw_models, rows_of, times, unknown
 from streams.raw_values import integer_column, number_column, text_column
 from streams.registry import Registry
-from streams.times import times_ms
+from streams.times import refuse_times, times_ms
 
 CHUNK = 2_000
 """Messages decoded in one go: what they hold stays in the processor's cache."""
