@@ -164,6 +164,27 @@ def count_numeric(
     return counts
 
 
+def count_sorted(field: FieldBaseline | FieldCells, ordered: FloatArray) -> IntArray:
+    """Count a numeric field's columns of the layout from values in order: what `count_numeric` gives of one group.
+
+    Args:
+        field: the field's baseline, or that made ready.
+        ordered: shape (n,), ascending and finite.
+
+    Returns:
+        Shape (n_cells + TAIL,).
+    """
+    ready = _ready(field, "numeric")
+    counts = np.zeros(ready.n_cells + TAIL, dtype=np.int64)
+    before = np.searchsorted(ordered, ready.edges, side="left")
+    counts[: len(before)] = before
+    counts[len(before)] = len(ordered)
+    counts[1 : len(before) + 1] -= before
+    counts[ready.n_cells + 1] = np.searchsorted(ordered, ready.low, side="left")
+    counts[ready.n_cells + 2] = len(ordered) - np.searchsorted(ordered, ready.high, side="right")
+    return counts
+
+
 def count_categories(
     field: FieldBaseline | FieldCells,
     cell: CellArray,

@@ -3,7 +3,7 @@
 Guarantees, each with 99 % confidence, for any order of the values and any tree of merges:
 
 - KLL, k = 200: a rank is off by at most 1.33 % of n, the share of an interval by at most 1.65 %; 2–5 KB of
-  bytes.
+  bytes. Many values at once are cut from their order (`sketches.sorted_kll`), which errs less.
   Source: Karnin, Lang, Liberty, "Optimal Quantile Approximation in Streams", FOCS 2016 (arXiv 1603.05346).
 - REQ, k = 12, accurate at high ranks: the error shrinks with the distance from the top, 2.1 % at the bottom,
   1.6 % at the median, 0.03 % at rank 0.99, 0.003 % at 0.999; 6 KB. For what is read at p99 and beyond.
@@ -31,6 +31,7 @@ from barograph.contract import SketchKind
 from numpy.typing import ArrayLike, NDArray
 
 from sketches.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
+from sketches.sorted_kll import FEWEST, sorted_kll
 
 FloatArray = NDArray[np.float64]
 
@@ -131,15 +132,28 @@ class NumericSketch:
             ValueError: a value is NaN or infinite; nothing was added. Such values are counted as `invalid`
                 before a sketch sees them.
         """
-        if values.size == 0:
-            return
-        # Sorting first pays for itself: 4 ns a value to sort, 35 ns a value saved in the update.
-        ordered = np.sort(values)
+        if values.size:
+            self.update_sorted(np.sort(values))
+
+    def update_sorted(self, ordered: NDArray[np.floating[Any]]) -> None:
+        """Add values that are sorted already, shape (n,), n > 0; quicker than value by value.
+
+        Raises:
+            ValueError: a value is NaN or infinite; nothing was added.
+        """
         least, largest = float(ordered[0]), float(ordered[-1])
         # NaN sorts last, so the two ends tell about all.
         if not (np.isfinite(least) and np.isfinite(largest)):
             raise ValueError("a sketch takes finite values only: count NaN and infinities as invalid before")
-        self._sketch.update(self._narrow(ordered))
+        narrow = self._narrow(ordered)
+        if self.sketch_type is SketchType.REQ_FLOATS or narrow.size < FEWEST:
+            self._sketch.update(narrow)
+            return
+        made = self._engine.open(sorted_kll(narrow, KLL_K))
+        if self._sketch.is_empty():
+            self._sketch = made
+        else:
+            self._sketch.merge(made)
 
     def merge(self, other: NumericSketch) -> None:
         """Add all values of another sketch, which stays as it is.

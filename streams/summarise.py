@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from sketches.baseline import OTHER
 from sketches.categorical import UnseenCategories
-from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from sketches.cells import FieldCells, category_cells, count_sorted, numeric_cells
 from sketches.layout import ERRORS, EVENTS, N_MOMENTS, SLOW, TAIL, TIMED, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from streams.columns import INVALID_TEXT, Arrivals, EventColumns, encode_versions
+from streams.grouping import Dimension, Groups
 from streams.registry import Registry
 from streams.slices import SliceCoder
 from streams.tallies import ErrorSlices, FlushTallies
@@ -33,6 +34,8 @@ ARM = "arm"
 MAX_PANES_AT_ONCE = 512
 """Panes counted in one array; more are done in turns, so that a replay's memory stays bounded."""
 
+FEW_IN_PANE = 1_000
+"""From so many events per pane on, and without slices, bins are counted by searching edges in the sorted values."""
 
 MAX_VERSIONS = 50
 """Versions without a baseline that one flush counts apart for each model; further ones are the version `other`."""
@@ -275,56 +278,68 @@ def _summarise(
     moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
     sketches: list[list[NumericSketch | UnseenCategories | None]] = [[None] * layout.n_fields for _ in range(n_panes)]
     kept: list[dict[tuple[int, int], Kept]] = [{} for _ in range(n_panes)]
-    orders: dict[int, NDArray[np.int64]] = {}
-    groups: list[tuple[int, int, NDArray[np.int64]]] = [(0, 1, pane)]
-    for coder, start in series.dimensions:
-        n_values = coder.n_values + 1
-        groups.append((start, n_values, pane * n_values + coder.codes(events)))
+    groups = Groups(
+        pane,
+        n_panes,
+        layout.n_slices,
+        [Dimension(start, coder.n_values + 1, coder.codes(events)) for coder, start in series.dimensions],
+    )
     bounds = np.searchsorted(pane, np.arange(n_panes + 1))
-    header = _header(events, series.slow_ms)
-    for start, n_values, group in groups:
-        span = slice(start, start + n_values)
-        size = n_panes * n_values
-        counts[:, span, EVENTS] = np.bincount(group, minlength=size).reshape(n_panes, n_values)
-        for column, mask in header:
-            counts[:, span, column] = np.bincount(group[mask], minlength=size).reshape(n_panes, n_values)
+    in_order = not series.dimensions and len(events) >= FEW_IN_PANE * n_panes
+    orders: dict[int, NDArray[np.int64]] = {}
+    counts[:, :, EVENTS] = groups.number()
+    for column, mask in _header(events, series.slow_ms):
+        counts[:, :, column] = groups.number(mask)
     for i, field in enumerate(layout.fields):
-        columns = slice(int(layout.starts[i]), int(layout.starts[i]) + field.n_cells + TAIL)
+        block = counts[:, :, int(layout.starts[i]) : int(layout.starts[i]) + field.n_cells + TAIL]
         cells = series.cells[i]
-        if field.kind == "numeric":
-            values = field_numbers(events, series.sources[i], series.types[i])
-            found = numeric_cells(cells, values, np.isnan(values))
-            for start, n_values, group in groups:
-                block = count_numeric(cells, found, group, n_panes * n_values)
-                counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
-            panes, found_moments, found_sketches = _by_group(field.integer, series.kinds[i], field.mean, values, bounds)
-            moments[panes, i] = found_moments
-            for p, sketch in zip(panes, found_sketches, strict=True):
-                sketches[p][i] = sketch
-            for (start, n_values, group), asked in zip(groups[1:], series.kept, strict=True):
-                if i in asked:
-                    order = orders.get(start)
-                    if order is None:
-                        order = orders[start] = np.argsort(group, kind="stable")
-                    ends = np.searchsorted(group[order], np.arange(n_panes * n_values + 1))
-                    places = _by_group(field.integer, series.kinds[i], field.mean, values[order], ends)
-                    for g, of_slice, sketch in zip(*places, strict=True):
-                        kept[g // n_values][start + g % n_values, i] = Kept(of_slice, sketch)
-        else:
+        if field.kind != "numeric":
             texts = events.texts.get(series.sources[i])
             if texts is None:
                 texts = pa.nulls(len(events), pa.string())
-            cell, invalid = _category_cells(cells, texts)
-            for start, n_values, group in groups:
-                valid = cell if invalid is None else cell[~invalid]
-                block = count_categories(
-                    cells, valid, group if invalid is None else group[~invalid], n_panes * n_values
-                )
-                if invalid is not None:
-                    block[:, field.n_cells] = np.bincount(group[invalid], minlength=n_panes * n_values)
-                counts[:, start : start + n_values, columns] = block.reshape(n_panes, n_values, -1)
+            cell = _category_cells(cells, texts)
+            block[:, :, : field.n_cells + 1] = groups.count(cell, field.n_cells + 1)
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
+            continue
+        values = field_numbers(events, series.sources[i], series.types[i])
+        sketched = _Numbers(field.integer, series.kinds[i], field.mean)
+        if in_order:
+            panes, found_moments, found_sketches = sketched.by_group(values, bounds, cells, block[:, 0])
+            _count_odd(cells, values, groups, block)
+        else:
+            _count_numbers(cells, values, groups, block)
+            panes, found_moments, found_sketches = sketched.by_group(values, bounds)
+        moments[panes, i] = found_moments
+        for p, sketch in zip(panes, found_sketches, strict=True):
+            sketches[p][i] = sketch
+        for d, ((coder, start), asked) in enumerate(zip(series.dimensions, series.kept, strict=True)):
+            if i in asked:
+                group, n_values = groups.by_value(d), coder.n_values + 1
+                order = orders.get(start)
+                if order is None:
+                    order = orders[start] = np.argsort(group, kind="stable")
+                ends = np.searchsorted(group[order], np.arange(n_panes * n_values + 1))
+                for g, of_slice, sketch in zip(*sketched.by_group(values[order], ends), strict=True):
+                    kept[g // n_values][start + g % n_values, i] = Kept(of_slice, sketch)
     return counts, moments, sketches, kept
+
+
+def _count_numbers(cells: FieldCells, values: NDArray[np.float64], groups: Groups, block: IntArray) -> None:
+    """Count a numeric field into its columns, shape (n_panes, n_slices, n_cells + TAIL)."""
+    n_cells = cells.n_cells
+    found = numeric_cells(cells, values, np.isnan(values))
+    block[:, :, : n_cells + 1] = groups.count(found.cell, n_cells + 1)
+    for column, flag in ((n_cells + 1, found.below), (n_cells + 2, found.above)):
+        if flag.any():
+            block[:, :, column] = groups.number(flag)
+
+
+def _count_odd(cells: FieldCells, values: NDArray[np.float64], groups: Groups, block: IntArray) -> None:
+    """Count what is no finite number: nulls and invalid values."""
+    if not np.isfinite(values).all():
+        null = np.isnan(values)
+        block[:, :, cells.null] = groups.number(null)
+        block[:, :, cells.invalid] = groups.number(np.isinf(values))
 
 
 def _header(events: EventColumns, slow_ms: float | None) -> list[tuple[int, NDArray[np.bool_]]]:
@@ -347,52 +362,72 @@ def field_numbers(events: EventColumns, source: str, field_type: str) -> NDArray
     return (events.at_ms - values) / 1000 if field_type == "timestamp" else values
 
 
-def _category_cells(cells: FieldCells, texts: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.bool_] | None]:
+def _category_cells(cells: FieldCells, texts: pa.Array) -> NDArray[np.int32]:
+    """The cell of each text, `cells.invalid` among them."""
     cell = category_cells(cells, texts)
-    unseen = len(cells.field.categories)
-    if not (cell == unseen).any():
-        return cell, None
+    unseen = cell == len(cells.field.categories)
+    if not unseen.any():
+        return cell
     invalid = pc.fill_null(pc.equal(_plain(texts), INVALID_TEXT), False).to_numpy(zero_copy_only=False)
-    if not invalid.any():
-        return cell, None
-    return np.where(invalid, np.int32(cells.invalid), cell), invalid
+    return np.where(invalid, np.int32(cells.invalid), cell) if invalid.any() else cell
 
 
 def _plain(texts: pa.Array) -> pa.Array:
     return texts.cast(pa.string()) if pa.types.is_dictionary(texts.type) else texts
 
 
-def _by_group(
-    integer: bool, kind: SketchKind, mean: float, values: NDArray[np.float64], bounds: NDArray[np.int64]
-) -> tuple[list[int], NDArray[np.float64], list[NumericSketch]]:
-    """Summarise numbers per group: group g holds values[bounds[g]:bounds[g + 1]], of which the finite ones count.
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """How the numbers of a field are summarised."""
 
-    Returns:
-        The groups with a finite value, their moments of shape (groups, N_MOMENTS), their sketches.
-    """
-    finite = np.isfinite(values)
-    if not finite.all():
-        values = values[finite]
-        kept = np.concatenate(([0], np.cumsum(finite)))
-        bounds = kept[bounds]
-    full = np.flatnonzero(bounds[1:] > bounds[:-1])
-    moments = np.empty((len(full), N_MOMENTS))
-    if not len(full):
-        return [], moments, []
-    starts = bounds[:-1][full]
-    # Of numbers near the end of the range the sums are infinite: what is stored then says "out of range".
-    with np.errstate(over="ignore", invalid="ignore"):
-        shifted = values - mean
-        moments[:, 0] = np.add.reduceat(shifted, starts)
-        moments[:, 1] = np.add.reduceat(shifted * shifted, starts)
-    moments[:, 2] = np.minimum.reduceat(values, starts)
-    moments[:, 3] = np.maximum.reduceat(values, starts)
-    sketches = []
-    for g in full.tolist():
-        sketch = numeric_sketch(integer, kind)
-        sketch.update(values[bounds[g] : bounds[g + 1]])
-        sketches.append(sketch)
-    return full.tolist(), moments, sketches
+    integer: bool
+    kind: SketchKind
+    mean: float
+
+    def by_group(
+        self,
+        values: NDArray[np.float64],
+        bounds: NDArray[np.int64],
+        cells: FieldCells | None = None,
+        counts: IntArray | None = None,
+    ) -> tuple[list[int], NDArray[np.float64], list[NumericSketch]]:
+        """Summarise numbers per group: group g holds values[bounds[g]:bounds[g + 1]], of which the finite ones count.
+
+        Args:
+            values: ordered by group.
+            bounds: shape (groups + 1,).
+            cells: where they are to be counted too: the field's,
+            counts: and where to, shape (groups, n_cells + TAIL); nulls and invalid values are not counted.
+
+        Returns:
+            The groups with a finite value, their moments of shape (groups, N_MOMENTS), their sketches.
+        """
+        finite = np.isfinite(values)
+        if not finite.all():
+            values = values[finite]
+            kept = np.concatenate(([0], np.cumsum(finite)))
+            bounds = kept[bounds]
+        full = np.flatnonzero(bounds[1:] > bounds[:-1])
+        moments = np.empty((len(full), N_MOMENTS))
+        if not len(full):
+            return [], moments, []
+        starts = bounds[:-1][full]
+        # Of numbers near the end of the range the sums are infinite: what is stored then says "out of range".
+        with np.errstate(over="ignore", invalid="ignore"):
+            shifted = values - self.mean
+            moments[:, 0] = np.add.reduceat(shifted, starts)
+            moments[:, 1] = np.add.reduceat(shifted * shifted, starts)
+        sketches = []
+        for i, g in enumerate(full.tolist()):
+            # One sorting serves the extremes, the sketch and the counts.
+            ordered = np.sort(values[bounds[g] : bounds[g + 1]])
+            moments[i, 2:] = ordered[0], ordered[-1]
+            sketch = numeric_sketch(self.integer, self.kind)
+            sketch.update_sorted(ordered)
+            sketches.append(sketch)
+            if cells is not None and counts is not None:
+                counts[g] = count_sorted(cells, ordered)
+        return full.tolist(), moments, sketches
 
 
 def _unseen_sketches(

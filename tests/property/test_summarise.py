@@ -1,0 +1,213 @@
+"""What is counted for whole arrays is what counting event by event gives: cells, extremes, moments, sketches."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from barograph.contract import Contract, Field, Slice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.categorical import UnseenCategories
+from sketches.layout import EVENTS, TAIL
+from sketches.numeric import as_sketched
+from streams import grouping, summarise
+from streams.columns import INVALID_TEXT, EventColumns
+from streams.registry import RegisteredBaseline, Registry, build_registry
+from streams.summarise import FlushSummaries, PaneKey
+
+PANE_S = 60
+EDGES = (-5.0, 0.0, 2.0**24 + 1, 2.0**53)
+LOW, HIGH = -10.0, 2.0**60
+COLOURS = ("blue", "green", "red")
+NUMBERS = st.sampled_from(
+    [
+        *(math.nan, math.inf, -math.inf, 0.0, -0.0, -5.0, -5.0000001, -10.0, -10.5, 5e-324, -5e-324),
+        *(2.0**24, 2.0**24 + 1, 2.0**24 + 2, 2.0**53 - 1, 2.0**53, 2.0**53 + 2, 2.0**60, 2.0**61, 1.7e308, -1.7e308),
+    ]
+) | st.floats(-20, 20)
+TEXTS = st.sampled_from([*COLOURS, "mauve", "", INVALID_TEXT, None])
+EVENT = st.tuples(st.integers(0, 3), NUMBERS, NUMBERS, TEXTS, TEXTS, TEXTS)
+
+
+def registry(dimensions: int, kept: bool) -> Registry:
+    cuts = tuple(
+        SliceValues(name=f"d{i}", source=f"context.d{i}", values=COLOURS[: i + 1], trained=True)
+        for i in range(dimensions)
+    )
+    names = ["all", *(f"{cut.name}={value}" for cut in cuts for value in (*cut.values, "other"))]
+    limits: dict[str, Any] = {"edges": EDGES, "low": LOW, "high": HIGH, "mean": 1.5}
+    shapes: list[dict[str, Any]] = [
+        {"name": "x", "kind": "numeric", **limits},
+        {"name": "n", "kind": "numeric", "integer": True, **limits},
+        {"name": "colour", "kind": "category", "categories": COLOURS},
+    ]
+    fields = []
+    for shape in shapes:
+        cells = len(shape.get("edges", ())) + 2 if shape["kind"] == "numeric" else len(COLOURS) + 2
+        fields.append(FieldBaseline(**shape, slices={name: SliceCounts(cells=(1,) * cells) for name in names}))
+    baseline = Baseline(
+        model="m",
+        version="1",
+        rows=10,
+        slice_rows=dict.fromkeys(names, 10),
+        dimensions=cuts,
+        fields=tuple(sorted(fields, key=lambda field: field.name)),
+    )
+    contract = Contract(
+        model="m",
+        pane_s=PANE_S,
+        fields=(
+            Field(name="x", source="features.x", type="number"),
+            Field(name="n", source="features.n", type="number"),
+            Field(name="colour", source="features.colour", type="category"),
+        ),
+        slices=tuple(
+            Slice(name=cut.name, source=cut.source, sketches=("x", "n") if kept and cut.name == "d0" else ())
+            for cut in cuts
+        ),
+    )
+    return build_registry([(contract, 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
+
+
+def columns(events: list[Any], dimensions: int) -> EventColumns:
+    n = len(events)
+    pane, x, whole, colour, *texts = zip(*events, strict=True) if events else ((),) * 6
+    return EventColumns(
+        "m",
+        np.array(pane, dtype=np.int64) * PANE_S * 1000 + 7,
+        np.zeros(n, dtype=np.int64),
+        np.zeros(n, dtype=np.int32),
+        np.arange(n, dtype=np.int64),
+        np.zeros(n, dtype=np.int32),
+        ("1",),
+        np.zeros(n, dtype=np.int32),
+        np.zeros(n, dtype=bool),
+        {"features.x": np.array(x, dtype=np.float64), "features.n": np.array(whole, dtype=np.float64)},
+        {
+            "features.colour": pa.array(colour, pa.string()),
+            **{f"context.d{i}": pa.array(texts[i % len(texts)], pa.string()) for i in range(dimensions)},
+        },
+    )
+
+
+def cells_of(value: Any) -> set[str]:
+    """The columns of one value, by name: its bin or category, `null` or `invalid`, and `below` or `above`."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return {"null"}
+    if isinstance(value, str):
+        return {"invalid"} if value == INVALID_TEXT else {value if value in COLOURS else "unseen"}
+    if math.isinf(value):
+        return {"invalid"}
+    found = {str(bisect_right(EDGES, value))}
+    return found | ({"below"} if value < LOW else {"above"} if value > HIGH else set())
+
+
+def plainly(events: list[Any], dimensions: int) -> dict[int, dict[tuple[str, str, str], int]]:
+    """Counts by pane, and within it by slice, field and column, event by event."""
+    counts: dict[int, dict[tuple[str, str, str], int]] = defaultdict(lambda: defaultdict(int))
+    for pane, x, whole, colour, *texts in events:
+        slices = ["all"]
+        for i in range(dimensions):
+            text = texts[i % len(texts)]
+            slices.append(f"d{i}={text if text in COLOURS[: i + 1] else 'other'}")
+        for name in slices:
+            counts[pane * PANE_S][name, "", "events"] += 1
+            for field, value in (("x", x), ("n", whole), ("colour", colour)):
+                for column in cells_of(value):
+                    counts[pane * PANE_S][name, field, column] += 1
+    return counts
+
+
+def named(key: PaneKey, summaries: FlushSummaries) -> dict[tuple[str, str, str], int]:
+    """The counts of a pane as `plainly` names them, zeros left out."""
+    pane = summaries.panes[key]
+    layout = pane.layout
+    found: dict[tuple[str, str, str], int] = {}
+    for s, name in enumerate(layout.slices):
+        found[name, "", "events"] = int(pane.counts[s, EVENTS])
+        for i, field in enumerate(layout.fields):
+            inner = [str(b) for b in range(field.n_cells - 1)]
+            if field.kind == "category":
+                inner = [*field.categories, "unseen"]
+            start = int(layout.starts[i])
+            values = pane.counts[s, start : start + field.n_cells + TAIL].tolist()
+            found |= zip(
+                ((name, field.name, column) for column in (*inner, "null", "invalid", "below", "above")),
+                values,
+                strict=True,
+            )
+    return {key: n for key, n in found.items() if n}
+
+
+@pytest.mark.parametrize("counters", [1, 60, grouping.MOST_COUNTERS])
+@pytest.mark.parametrize("few", [1, summarise.FEW_IN_PANE])
+@settings(max_examples=60)
+@given(events=st.lists(EVENT, max_size=60), dimensions=st.integers(0, 4), kept=st.booleans(), cut=st.integers(0, 60))
+def test_arrays_count_what_events_count(
+    counters: int, few: int, events: list[Any], dimensions: int, kept: bool, cut: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouping, "MOST_COUNTERS", counters)
+        patch.setattr(summarise, "FEW_IN_PANE", few)
+        summaries = FlushSummaries(registry(dimensions, kept))
+        # In two portions, as polls come: what was counted before is added to.
+        for some in (events[:cut], events[cut:]):
+            if some:
+                summaries.add(columns(some, dimensions))
+    wanted = plainly(events, dimensions)
+    assert {key.pane_start_s for key in summaries.panes} == set(wanted)
+    for key in summaries.panes:
+        assert named(key, summaries) == dict(wanted[key.pane_start_s])
+        _check_sketches(key, summaries, events, dimensions)
+
+
+def _check_sketches(key: PaneKey, summaries: FlushSummaries, events: list[Any], dimensions: int) -> None:
+    pane = summaries.panes[key]
+    mine = [event for event in events if event[0] * PANE_S == key.pane_start_s]
+    place = {field.name: i for i, field in enumerate(pane.layout.fields)}
+    for name, column in (("x", 1), ("n", 2)):
+        values = np.array([event[column] for event in mine])
+        _check_numbers(values[np.isfinite(values)], pane.moments[place[name]], pane.sketches[place[name]])
+        for s in range(1, 3) if pane.kept else ():
+            inside = [event for event in mine if (event[4] == COLOURS[0]) == (s == 1)]
+            values = np.array([event[column] for event in inside])
+            values = values[np.isfinite(values)] if inside else values
+            found = pane.kept.get((s, place[name]))
+            assert (found is None) == (values.size == 0)
+            if found is not None:
+                _check_numbers(values, found.moments, found.sketch)
+    strange = {event[3] for event in mine} - {*COLOURS, INVALID_TEXT, None}
+    unseen = pane.sketches[place["colour"]]
+    assert (unseen is None) == (not strange)
+    if isinstance(unseen, UnseenCategories):
+        assert {found.value for found in unseen.top(99)} == strange
+
+
+def _check_numbers(values: Any, moments: Any, sketch: Any) -> None:
+    if not values.size:
+        assert sketch is None
+        return
+    assert sketch.n == values.size
+    assert moments[2:].tolist() == [values.min(), values.max()]
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = values - 1.5
+        for found, exact in ((moments[0], shifted.sum()), (moments[1], (shifted * shifted).sum())):
+            scale = np.abs(shifted).sum() if exact == shifted.sum() else exact
+            assert found == exact or not np.isfinite(exact) or abs(found - exact) <= 1e-9 * (1 + scale)
+    # So few values are all kept.
+    middles = (np.arange(values.size) + 0.5) / values.size
+    assert sketch.quantiles(middles).tolist() == as_sketched(sketch.sketch_type, np.sort(values)).tolist()
+
+
+def test_nothing_is_made_of_no_events() -> None:
+    summaries = FlushSummaries(registry(2, True))
+    summaries.add(columns([], 2))
+    assert summaries.panes == {}
