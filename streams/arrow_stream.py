@@ -8,6 +8,7 @@ What a stream claims is read from its metadata before its buffers are.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,16 +125,31 @@ def _refuse_columns(table: pa.Table) -> None:
     """Refuse what cannot be worked on: too many rows, names that repeat, rows that share long values."""
     if table.num_rows > MAX_ROWS:
         raise UnpackedError(f"it has {table.num_rows:,} rows; a message may hold {MAX_ROWS:,}")
-    if len(set(table.column_names)) != table.num_columns:
+    _refuse_bytes(sum(_shared_bytes(table.column(i)) for i in _sharing(table.schema)))
+
+
+def _sharing(schema: pa.Schema) -> list[int]:
+    """Which columns have rows that share values; remembered, since a topic holds few schemas.
+
+    Raises:
+        ValueError: names of columns repeat.
+    """
+    for known, found in _known_schemas:
+        if known.equals(schema):
+            return found
+    if len(set(schema.names)) != len(schema):
         raise ValueError("column names repeat")
-    _refuse_bytes(sum(_shared_bytes(table.column(i)) for i in range(table.num_columns)))
+    found = [i for i, kind in enumerate(schema.types) if _shares(kind)]
+    _known_schemas.append((schema, found))
+    return found
+
+
+_known_schemas: deque[tuple[pa.Schema, list[int]]] = deque(maxlen=64)
 
 
 def _shared_bytes(column: pa.ChunkedArray) -> int:
-    """At most the size of a column of which rows share values, were each written out; 0 where they do not."""
+    """At most the size of a column of which rows share values, were each written out."""
     kind = column.type
-    if not _shares(kind):
-        return 0
     most = column.nbytes * len(column)
     if most <= MAX_UNPACKED_BYTES:
         return int(most)

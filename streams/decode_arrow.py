@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from streams.arrow_stream import DETAIL_CHARS, open_table, refusal
 from streams.batch import Dead, Decoded, MessageBatch
-from streams.columns import INVALID_TEXT, Coded, EventColumns, arrivals, code_names
+from streams.columns import INVALID_TEXT, EventColumns, arrivals, code_names
 from streams.event_types import UNNAMED_ERROR
 from streams.registry import Registry
 from streams.times import refuse_times
@@ -23,11 +24,13 @@ from streams.wanted import SCORES_OF, Wanted, wanted
 MAX_APART_BYTES = 64 << 20
 LEFT_OUT = "too many rows were put aside at once to keep each one's bytes: see the message at this position"
 
-_REQUIRED = (
-    ("model", Reason.MISSING_MODEL),
-    ("version", Reason.MISSING_VERSION),
-    ("id", Reason.MISSING_ID),
+_REASONS = (
+    None,
+    *(Reason.MISSING_MODEL, Reason.MISSING_VERSION, Reason.MISSING_ID, Reason.WRONG_TYPE),
+    *(Reason.MISSING_TIME, Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD, Reason.UNKNOWN_MODEL),
 )
+"""Why a row is refused, by its number; 0 is one that is not."""
+_NUMBER = {reason: number for number, reason in enumerate(_REASONS)}
 
 
 class ArrowDecoder:
@@ -39,15 +42,20 @@ class ArrowDecoder:
     def decode(self, batch: MessageBatch) -> Decoded:
         """Turn a batch of messages into columns per model and dead letters; every row ends in one of the two."""
         decoded = Decoded()
-        tables: dict[Any, list[tuple[int, pa.Table]]] = {}
+        tables: list[tuple[pa.Schema, list[tuple[int, pa.Table]]]] = []
         for i, value in enumerate(batch.values):
             try:
                 table = open_table(value)
             except ValueError as error:
                 decoded.dead.append(batch.dead(i, refusal(value, error), str(error)))
                 continue
-            tables.setdefault(table.schema.remove_metadata(), []).append((i, table))
-        for found in tables.values():
+            # Comparing is far quicker than hashing, and a batch holds few schemas.
+            found = next((found for schema, found in tables if schema.equals(table.schema)), None)
+            if found is None:
+                found = []
+                tables.append((table.schema, found))
+            found.append((i, table))
+        for _, found in tables:
             self._decode_patiently(batch, found, decoded)
         return decoded
 
@@ -72,16 +80,11 @@ class ArrowDecoder:
         message = np.repeat([i for i, _ in found], lengths).astype(np.int64)
         index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32) if found else np.empty(0, np.int32)
         table = pa.concat_tables([table for _, table in found], promote_options="none").unify_dictionaries()
-        reasons = np.full(len(message), "", dtype="U20")
-        details: dict[str, str] = {}
-        texts: dict[str, pa.Array] = {}
-        for name, reason in _REQUIRED:
-            column = as_text(table, name)
-            texts[name] = column
-            missing = pc.or_kleene(pc.is_null(column), pc.fill_null(pc.equal(column, ""), True))
-            _refuse(reasons, missing.to_numpy(zero_copy_only=False), reason)
-            wrong = pc.fill_null(pc.equal(column, INVALID_TEXT), False)
-            _refuse(reasons, wrong.to_numpy(zero_copy_only=False), Reason.WRONG_TYPE)
+        reasons = np.zeros(len(message), dtype=np.int8)
+        models, versions = _Names.of(table, "model"), _Names.of(table, "version")
+        _refuse_names(reasons, models, Reason.MISSING_MODEL)
+        _refuse_names(reasons, versions, Reason.MISSING_VERSION)
+        _refuse_ids(reasons, table)
         at_ms, no_time, bad_time = _times(table)
         _refuse(reasons, no_time, Reason.MISSING_TIME)
         _refuse(reasons, bad_time, Reason.BAD_TIME)
@@ -90,62 +93,109 @@ class ArrowDecoder:
         if refused is not None:
             for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
                 _refuse(reasons, refused == reason, reason)
-        good = reasons == ""
-        for model in pc.unique(texts["model"].filter(pa.array(good))).to_pylist():
-            own = pc.fill_null(pc.equal(texts["model"], model), False).to_numpy(zero_copy_only=False) & good
-            want = self._wanted.get(model)
-            if want is None:
-                reasons[own] = Reason.UNKNOWN_MODEL
-                details[Reason.UNKNOWN_MODEL] = model[:200]
+        known = np.array([name in self._wanted for name in models.values] + [False])
+        good = reasons == 0
+        for code in np.unique(models.code[good]).tolist():
+            own = good & (models.code == code)
+            if not known[code]:
+                reasons[own] = _NUMBER[Reason.UNKNOWN_MODEL]
                 continue
-            where = np.flatnonzero(own)
-            part = table if len(where) == len(message) else table.take(pa.array(where))
-            version = texts["version"].take(pa.array(where)).dictionary_encode()
+            where = slice(None) if own.all() else np.flatnonzero(own)
+            model = models.values[code]
+            part = table if isinstance(where, slice) else table.take(pa.array(where))
             kinds = code_names(as_text(part, "error"), invalid=UNNAMED_ERROR)
+            places = message[where]
             decoded.events.append(
                 EventColumns(
                     model,
                     at_ms[where],
                     received[where],
-                    batch.partition[message[where]],
-                    batch.offset[message[where]],
+                    batch.partition[places],
+                    batch.offset[places],
                     index[where],
-                    tuple(version.dictionary.to_pylist()),
-                    version.indices.to_numpy(zero_copy_only=False).astype(np.int32),
-                    np.zeros(len(where), dtype=bool) if kinds is None else kinds.code >= 0,
-                    *_columns(part, want),
+                    *versions.coded(where),
+                    np.zeros(part.num_rows, dtype=bool) if kinds is None else kinds.code >= 0,
+                    *_columns(part, self._wanted[model]),
                     kinds,
                 )
             )
-        models = self._models(texts["model"])
-        producer, seq = code_names(as_text(table, "producer")), _seqs(table)
-        seen_ms = np.where(good, at_ms, received)
-        for code, model in enumerate(models.values):
-            own = models.code == code
-            if producer is not None and own.any():
-                decoded.arrivals += arrivals(model, seen_ms[own], producer.take(own), seq[own])
-        bad = np.flatnonzero(reasons != "").tolist()
+        producer = code_names(as_text(table, "producer"))
+        if producer is not None:
+            seq, seen_ms = _seqs(table), np.where(good, at_ms, received)
+            for code in np.unique(models.code[known[models.code]]).tolist():
+                own = models.code == code
+                decoded.arrivals += arrivals(models.values[code], seen_ms[own], producer.take(own), seq[own])
+        bad = np.flatnonzero(reasons).tolist()
         for i, row in zip(bad, rows_apart(table, bad), strict=True):
-            reason = Reason(str(reasons[i]))
-            place = int(message[i])
+            why = _REASONS[reasons[i]]
+            assert why is not None
+            place, code = int(message[i]), int(models.code[i])
+            detail = models.values[code][:200] if why is Reason.UNKNOWN_MODEL else ""
             decoded.dead.append(
                 Dead(
-                    reason,
+                    why,
                     int(batch.partition[place]),
                     int(batch.offset[place]),
                     int(index[i]),
                     row,
-                    details.get(reason, "") if row else LEFT_OUT,
-                    models.values[models.code[i]] if models.code[i] >= 0 else "",
+                    detail if row else LEFT_OUT,
+                    models.values[code] if known[code] else "",
                     int(received[i]),
                 )
             )
 
-    def _models(self, texts: pa.Array) -> Coded:
-        """Number the models that have a contract; −1 is any other."""
-        known = tuple(sorted(self._wanted))
-        code = pc.fill_null(pc.index_in(texts, value_set=pa.array(known, pa.string())), -1)
-        return Coded(known, code.to_numpy(zero_copy_only=False))
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """A column of names as numbers of distinct ones."""
+
+    values: tuple[str, ...]
+    """Distinct."""
+    code: NDArray[np.int64]
+    """Shape (n,): a position in `values`, or −1 for none."""
+
+    @classmethod
+    def of(cls, table: pa.Table, name: str) -> _Names:
+        """Read a column; one that is absent or null has no names, what is no text is `INVALID_TEXT`."""
+        if name not in table.column_names:
+            return cls((), np.full(table.num_rows, -1, dtype=np.int64))
+        column = table.column(name).combine_chunks()
+        kind = column.type
+        if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
+            column = _text(column).dictionary_encode()
+        held = column.dictionary.to_pylist()
+        values = tuple(sorted({each for each in held if each is not None}))
+        place = {value: i for i, value in enumerate(values)}
+        codes = np.array([*(place.get(each, -1) for each in held), -1], dtype=np.int64)
+        # The last entry is what null points at.
+        indices = pc.fill_null(column.indices.cast(pa.int64()), len(held)) if column.null_count else column.indices
+        return cls(values, codes[indices.to_numpy(zero_copy_only=False)])
+
+    def coded(self, where: slice | NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+        """The distinct names of some rows, all of which have one, and each row's position among them."""
+        present, code = np.unique(self.code[where], return_inverse=True)
+        return tuple(self.values[i] for i in present.tolist()), code.astype(np.int32)
+
+
+def _refuse_names(reasons: NDArray[np.int8], names: _Names, missing: Reason) -> None:
+    verdict = [
+        _NUMBER[missing if not name else Reason.WRONG_TYPE if name == INVALID_TEXT else None] for name in names.values
+    ]
+    each = np.array([*verdict, _NUMBER[missing]], dtype=np.int8)[names.code]
+    np.copyto(reasons, each, where=reasons == 0)
+
+
+def _refuse_ids(reasons: NDArray[np.int8], table: pa.Table) -> None:
+    column = table.column("id") if "id" in table.column_names else pa.chunked_array([pa.nulls(table.num_rows)])
+    if pa.types.is_string(column.type) and not column.null_count:
+        shortest = pc.min(pc.binary_length(column)).as_py()
+        if shortest and not pc.any(pc.equal(column, INVALID_TEXT)).as_py():
+            return
+    ids = _text(column)
+    missing = pc.or_kleene(pc.is_null(ids), pc.fill_null(pc.equal(ids, ""), True))
+    _refuse(reasons, missing.to_numpy(zero_copy_only=False), Reason.MISSING_ID)
+    wrong = pc.fill_null(pc.equal(ids, INVALID_TEXT), False)
+    _refuse(reasons, wrong.to_numpy(zero_copy_only=False), Reason.WRONG_TYPE)
 
 
 def rows_apart(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
@@ -189,8 +239,9 @@ def _text(column: Any) -> pa.Array:
     return pc.if_else(pc.is_valid(column), pa.scalar(INVALID_TEXT), pa.scalar(None, pa.string()))
 
 
-def _refuse(reasons: NDArray[np.str_], where: NDArray[np.bool_], reason: Reason) -> None:
-    reasons[where & (reasons == "")] = str(reason)
+def _refuse(reasons: NDArray[np.int8], where: NDArray[np.bool_], reason: Reason) -> None:
+    if where.any():
+        reasons[where & (reasons == 0)] = _NUMBER[reason]
 
 
 def _times(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
@@ -238,7 +289,7 @@ def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float6
             numbers[CONFIDENCE] = largest
     for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants)):
         for source in _held(sources, held):
-            numbers[source] = read(table.column(source).combine_chunks())
+            numbers[source] = read(table.column(source))
     texts = {}
     for source in _held(want.texts, held):
         column = table.column(source).combine_chunks()
@@ -251,7 +302,7 @@ def _largest(table: pa.Table) -> NDArray[np.float64] | None:
     largest: NDArray[np.float64] | None = None
     for name in table.column_names:
         if name.startswith(SCORES_OF):
-            values = _numbers(table.column(name).combine_chunks())
+            values = _numbers(table.column(name))
             values[np.isinf(values)] = np.inf
             largest = values if largest is None else np.fmax(largest, values)
     return None if largest is None else largest + 0.0
@@ -267,17 +318,29 @@ def _numbers(column: Any) -> NDArray[np.float64]:
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
+    plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    values = np.empty(len(column))
+    if plain and not column.null_count:
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        start = 0
+        for chunk in chunks:
+            # From one array into the other, whatever the width.
+            values[start : start + len(chunk)] = chunk.to_numpy()
+            start += len(chunk)
+        if pa.types.is_floating(kind):
+            values[np.isnan(values)] = np.inf
+        return values
     if pa.types.is_null(kind):
-        return np.full(len(column), np.nan)
+        values[:] = np.nan
+        return values
     null = pc.is_null(column).to_numpy(zero_copy_only=False)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
+    if plain or pa.types.is_decimal(kind):
+        values[:] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         values[np.isnan(values)] = np.inf
     else:
-        values = np.full(len(column), np.inf)
+        values[:] = np.inf
     values[null] = np.nan
-    found: NDArray[np.float64] = values
-    return found
+    return values
 
 
 def _flags(column: Any) -> NDArray[np.float64]:

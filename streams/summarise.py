@@ -122,6 +122,8 @@ class FlushSummaries:
 
     def add(self, events: EventColumns) -> None:
         """Summarise events of one model."""
+        if not len(events):
+            return
         self._gather_versions(events)
         contract = self._registry.contracts[events.model]
         pane_ms = contract.pane_s * 1000
@@ -181,8 +183,8 @@ class FlushSummaries:
             series = self._series[baseline_id] = _Series(self._registry.layouts[baseline_id], contract)
         self._add_errors(events, contract, version, baseline_id, series)
         pane = events.at_ms // (contract.pane_s * 1000)
-        distinct, group = np.unique(pane, return_inverse=True)
-        if len(distinct) > 1:
+        distinct, group = _number_panes(pane)
+        if (group[1:] < group[:-1]).any():
             order = np.argsort(group, kind="stable")
             events, group = _reorder(events, order), group[order]
         for first in range(0, len(distinct), MAX_PANES_AT_ONCE):
@@ -244,6 +246,15 @@ def merge_sketch(
         return other if into is None else into
     into.merge(other)  # type: ignore[arg-type]
     return into
+
+
+def _number_panes(pane: IntArray) -> tuple[IntArray, IntArray]:
+    """The distinct panes of n events, ascending, and the position of each event's among them, shape (n,)."""
+    first, last = int(pane.min()), int(pane.max())
+    if last - first >= max(len(pane), MAX_PANES_AT_ONCE):
+        return np.unique(pane, return_inverse=True)
+    present = np.bincount(pane - first) > 0
+    return np.flatnonzero(present) + first, (np.cumsum(present) - 1)[pane - first]
 
 
 def _reorder(events: EventColumns, order: NDArray[np.int64]) -> EventColumns:
