@@ -95,7 +95,7 @@ class ArrowDecoder:
                 _refuse(reasons, refused == reason, reason)
         known = np.array([name in self._wanted for name in models.values] + [False])
         good = reasons == 0
-        for code in np.unique(models.code[good]).tolist():
+        for code in models.present(good):
             own = good & (models.code == code)
             if not known[code]:
                 reasons[own] = _NUMBER[Reason.UNKNOWN_MODEL]
@@ -122,7 +122,7 @@ class ArrowDecoder:
         producer = code_names(as_text(table, "producer"))
         if producer is not None:
             seq, seen_ms = _seqs(table), np.where(good, at_ms, received)
-            for code in np.unique(models.code[known[models.code]]).tolist():
+            for code in models.present(known[models.code]):
                 own = models.code == code
                 decoded.arrivals += arrivals(models.values[code], seen_ms[own], producer.take(own), seq[own])
         bad = np.flatnonzero(reasons).tolist()
@@ -173,8 +173,15 @@ class _Names:
 
     def coded(self, where: slice | NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
         """The distinct names of some rows, all of which have one, and each row's position among them."""
-        present, code = np.unique(self.code[where], return_inverse=True)
-        return tuple(self.values[i] for i in present.tolist()), code.astype(np.int32)
+        code = self.code[where]
+        present = np.bincount(code, minlength=len(self.values)) > 0
+        names = tuple(name for name, held in zip(self.values, present.tolist(), strict=True) if held)
+        return names, (np.cumsum(present) - 1)[code].astype(np.int32)
+
+    def present(self, chosen: NDArray[np.bool_]) -> list[int]:
+        """The positions of the names that some rows have, all of which have one."""
+        found: list[int] = np.flatnonzero(np.bincount(self.code[chosen])).tolist()
+        return found
 
 
 def _refuse_names(reasons: NDArray[np.int8], names: _Names, missing: Reason) -> None:

@@ -350,7 +350,7 @@ class Sketcher:
     def _advance(self, flush: _Flush, places: Places) -> NDArray[np.bool_]:
         """Move the positions behind messages; return which of them had not been read before, shape (n,)."""
         fresh = np.zeros(len(places.partition), dtype=bool)
-        for p in np.unique(places.partition).tolist():
+        for p in np.flatnonzero(np.bincount(places.partition)).tolist():
             position = self._position.get(p)
             if position is None:
                 continue
@@ -526,7 +526,7 @@ class Sketcher:
 def _note_times(flush: _Flush, events: EventColumns) -> None:
     """Keep the newest event time per partition and model, each clipped to its receipt, and the oldest."""
     clipped = np.minimum(events.at_ms, events.received_ms)
-    for p in np.unique(events.partition).tolist():
+    for p in np.flatnonzero(np.bincount(events.partition)).tolist():
         mine = events.partition == p
         newest, oldest = int(clipped[mine].max()), int(events.at_ms[mine].min())
         key = (p, events.model)
