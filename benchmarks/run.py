@@ -20,6 +20,7 @@ from benchmarks.monitor import measure_monitor
 from benchmarks.publishing import measure_publisher
 from benchmarks.queries import measure_queries
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
+from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
 from benchmarks.workload import SEED, make_workload
@@ -27,7 +28,7 @@ from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries", "recovery")
+SECTIONS = ("rates", "memory", "recorder", "monitor", "publisher", "latency", "scoring", "queries", "recovery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
         )
     if "memory" in sections:
         measure_memory(world, workload, figures, events=profile.memory_events)
+    if "recorder" in sections:
+        measure_recorder(world, workload, figures, events=profile.rate_events, runs=profile.runs)
     if "monitor" in sections:
         measure_monitor(world.folder, figures, panes=profile.panes)
     if "publisher" in sections:

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any, Final
 
 import pyarrow as pa
@@ -67,6 +68,11 @@ WRITE_TIMEOUT_S = 30
 
 Place = tuple[str, int]
 """A topic and a partition."""
+
+
+_ERROR, _TOPIC, _PARTITION, _OFFSET = map(methodcaller, ("error", "topic", "partition", "offset"))
+_MIN_ROWS = 2_000
+"""Of a record batch that is sent, on average: the engine makes a block of each."""
 
 
 class _Rebalanced(Exception):
@@ -212,21 +218,24 @@ class Recorder:
         return time.monotonic() - batch.opened_s >= BATCH_S
 
     def _take(self, batch: _Batch, messages: list[Any]) -> None:
-        good: dict[str, list[Any]] = {topic: [] for topic in self._topics}
-        errors = []
-        for message in messages:
-            error = message.error()
-            place = message.topic(), message.partition()
-            if error is not None:
-                errors.append((error, place))
-            elif place in self._position:
-                good[place[0]].append(message)
-                self._position[place] = message.offset() + 1
-        for topic, chosen in good.items():
-            if chosen:
-                self._decode(batch, self._topics[topic], chosen)
-        for error, place in errors:
-            self._on_error(error, place)
+        failed: list[Any] = []
+        if any(error is not None for error in map(_ERROR, messages)):
+            failed = [message for message in messages if message.error() is not None]
+            messages = [message for message in messages if message.error() is None]
+        places = list(zip(map(_TOPIC, messages), map(_PARTITION, messages), strict=True))
+        if not set(places) <= self._position.keys():
+            messages = [message for message, place in zip(messages, places, strict=True) if place in self._position]
+            places = [place for place in places if place in self._position]
+        # Of each place the last offset stays.
+        newest = dict(zip(places, map(_OFFSET, messages), strict=True))
+        self._position |= {place: offset + 1 for place, offset in newest.items()}
+        topics = {topic for topic, _ in newest}
+        for topic, table in self._topics.items():
+            if topic in topics:
+                of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]
+                self._decode(batch, table, of_topic)
+        for message in failed:
+            self._on_error(message.error(), (message.topic(), message.partition()))
 
     def _decode(self, batch: _Batch, table: str, messages: list[Any]) -> None:
         registry = self._registry()
@@ -310,7 +319,9 @@ class Recorder:
         for topic, table in self._topics.items():
             if table in batch.written or not batch.tables[table]:
                 continue
-            rows = pa.concat_tables(batch.tables[table]).combine_chunks()
+            rows = pa.concat_tables(batch.tables[table])
+            if len(rows) < _MIN_ROWS * len(batch.tables[table]):
+                rows = rows.combine_chunks()
             epoch = pa.repeat(pa.scalar(self._epoch(client, topic), pa.uint16()), len(rows))
             insert_arrow(client, table, rows.append_column("epoch", epoch))
             batch.written.add(table)
