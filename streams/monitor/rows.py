@@ -27,7 +27,7 @@ def pane_columns(
     """
     layout = series.layout
     n_slices, n_fields = layout.n_slices, layout.n_fields
-    counts = np.stack([pane.counts for pane in panes])
+    counts = np.stack([pane.counts for pane in panes], dtype=np.int64)
     starts, n_cells = layout.starts, layout.n_cells
     nulls = counts[:, :, starts + n_cells - 1]
     invalid = counts[:, :, starts + n_cells]
@@ -125,7 +125,7 @@ def category_columns(series: Series, hours: Iterable[tuple[int, int, int, bytes]
 def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:
     """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
     layout = series.layout
-    counts = np.stack([pane.counts[:, :HEADER] for pane in panes])
+    counts = np.stack([pane.counts[:, :HEADER] for pane in panes], dtype=np.int64)
     chosen = counts[:, :, EVENTS] > 0
     chosen[:, 0] = True
     p, s = np.nonzero(chosen)
