@@ -24,7 +24,7 @@ from streams.raw_rows import RawModel
 STRETCH: Final = 256
 """Events whose objects are held at a time: half a megabyte of them."""
 _PLAIN = tuple(name for name in ATTRIBUTES if name != "features")
-_plain = attrgetter(*(ATTRIBUTES[name] for name in _PLAIN))
+_READ_PLAIN = [attrgetter(ATTRIBUTES[name]) for name in _PLAIN]
 _features = attrgetter("features")
 
 
@@ -56,8 +56,8 @@ class ExactEvents:
     def add(self, events: Sequence[Any], where: Sequence[int]) -> None:
         """Read some events, which may be dropped then."""
         self.where += where
-        for column, values in zip(self.columns.values(), zip(*map(_plain, events), strict=True), strict=True):
-            column += values
+        for column, read in zip(self.columns.values(), _READ_PLAIN, strict=True):
+            column += map(read, events)
         features = list(map(_features, events))
         self._matrices.append(self._matrix(features))
         for column, read in zip(self._rest.values(), self._read_rest, strict=True):

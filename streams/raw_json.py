@@ -68,28 +68,32 @@ class RawJson:
         self._id = decoder(ids)
         self._lines = {kind: self._models[model].line for model, kind in ids.items()}
 
+    def wanted(self, values: Sequence[bytes | None]) -> Sequence[int]:
+        """Which messages are to be recorded by the ids of their events, ascending, as far as a glance can tell.
+
+        That reads nothing but an event's model and id, so what a contract's share leaves out costs little. Messages
+        that are no such events, of another encoding too, are among the wanted: they are to be looked at more closely.
+        """
+        if not self._shares:
+            return range(len(values))
+        found = []
+        identify, lines = self._id, self._lines
+        for i, value in enumerate(values):
+            try:
+                event = identify(value)
+            except OFF_FORMAT:
+                found.append(i)
+                continue
+            if is_kept(event.id, lines[type(event)]):
+                found.append(i)
+        return found
+
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
         """Make rows of a batch, in some order; events that the sketcher puts aside give none."""
-        if self._shares:
-            batch = self._chosen(batch)
         found = []
         for chunk in _chunks(batch):
             found += self._chunk(_part(batch, chunk))
         return found
-
-    def _chosen(self, batch: MessageBatch) -> MessageBatch:
-        """The messages whose events are to be recorded by their id, as far as a glance can tell."""
-        chosen = []
-        identify, lines = self._id, self._lines
-        for i, value in enumerate(batch.values):
-            try:
-                event = identify(value)
-            except OFF_FORMAT:
-                chosen.append(i)  # it is looked at more closely
-                continue
-            if is_kept(event.id, lines[type(event)]):
-                chosen.append(i)
-        return batch if len(chosen) == len(batch) else _part(batch, chosen)
 
     def _chunk(self, batch: MessageBatch) -> list[pa.Table]:
         exact: dict[str, ExactEvents] = {}

@@ -22,6 +22,7 @@ UNWRITABLE = "…"
 """Stands for a value that was read and cannot be written as text."""
 MAX_UNKNOWN = 65_535
 """What the column `unknown` holds at most."""
+_TEXTUAL = (str, type(None))
 _INT64_MAX = 2**63 - 1
 
 
@@ -56,9 +57,9 @@ def clean(text: str) -> str:
 
 def text_column(values: Sequence[Any]) -> pa.Array:
     """Write values as a column of text without nulls, dictionary-encoded where all are the same."""
-    kinds = set(map(type, values))
-    if len(kinds) == 1 and kinds <= {str, type(None)} and len(set(values)) == 1:
+    if values and type(values[0]) in _TEXTUAL and values.count(values[0]) == len(values):
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(values), dtype=np.int32)), [values[0] or ""])
+    kinds = set(map(type, values))
     if not kinds <= {str, type(None)}:
         values = list(map(text_of, values))
     return pc.fill_null(pa.array(values, pa.string()), "")

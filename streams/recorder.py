@@ -18,9 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 from operator import methodcaller
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import structlog
 from barograph.events import LABELS_TOPIC
@@ -38,7 +40,7 @@ from streams.kafka import (
     fetch,
     make_consumer,
 )
-from streams.process import ProcessorError
+from streams.process import ProcessorError, settle_heap
 from streams.raw_arrow import RawArrow
 from streams.raw_epochs import epoch_of
 from streams.raw_json import RawJson
@@ -70,7 +72,7 @@ Place = tuple[str, int]
 """A topic and a partition."""
 
 
-_ERROR, _TOPIC, _PARTITION, _OFFSET = map(methodcaller, ("error", "topic", "partition", "offset"))
+_ERROR, _TOPIC, _PARTITION, _OFFSET, _VALUE = map(methodcaller, ("error", "topic", "partition", "offset", "value"))
 _MIN_ROWS = 2_000
 """Of a record batch that is sent, on average: the engine makes a block of each."""
 
@@ -145,6 +147,7 @@ class Recorder:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
+        settle_heap()
         self._transactions.start()
         self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
@@ -222,26 +225,35 @@ class Recorder:
         if any(error is not None for error in map(_ERROR, messages)):
             failed = [message for message in messages if message.error() is not None]
             messages = [message for message in messages if message.error() is None]
-        places = list(zip(map(_TOPIC, messages), map(_PARTITION, messages), strict=True))
-        if not set(places) <= self._position.keys():
-            messages = [message for message, place in zip(messages, places, strict=True) if place in self._position]
-            places = [place for place in places if place in self._position]
-        # Of each place the last offset stays.
-        newest = dict(zip(places, map(_OFFSET, messages), strict=True))
-        self._position |= {place: offset + 1 for place, offset in newest.items()}
-        topics = {topic for topic, _ in newest}
+        topics = set(map(_TOPIC, messages))
         for topic, table in self._topics.items():
             if topic in topics:
                 of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]
-                self._decode(batch, table, of_topic)
+                self._decode(batch, table, self._advance(topic, of_topic))
         for message in failed:
             self._on_error(message.error(), (message.topic(), message.partition()))
+
+    def _advance(self, topic: str, messages: list[Any]) -> list[Any]:
+        """Set the next offsets behind some messages; those of partitions that are not assigned are left out."""
+        partitions = np.fromiter(map(_PARTITION, messages), dtype=np.int32, count=len(messages))
+        offsets = np.fromiter(map(_OFFSET, messages), dtype=np.int64, count=len(messages))
+        every = np.unique(partitions).tolist()
+        mine = [partition for partition in every if (topic, partition) in self._position]
+        for partition in mine:
+            self._position[topic, partition] = int(offsets[partitions == partition][-1]) + 1
+        if len(mine) == len(every):
+            return messages
+        return list(compress(messages, np.isin(partitions, mine).tolist()))
 
     def _decode(self, batch: _Batch, table: str, messages: list[Any]) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
             self._decoders = registry, RawJson(registry), RawArrow(registry)
         _, from_json, from_arrow = self._decoders
+        if table == "predictions":
+            chosen = from_json.wanted(list(map(_VALUE, messages)))
+            if len(chosen) < len(messages):
+                messages = [messages[i] for i in chosen]
         found = sort_messages(messages)
         if table == "predictions":
             batch.add(table, from_json.rows(found.json) if len(found.json) else [])

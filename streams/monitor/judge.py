@@ -25,7 +25,7 @@ Columns = dict[str, Any]
 WINDOWS_AT_ONCE = 64
 COUNTS_AT_ONCE = 8_000_000
 """… and no more of them than hold so many counts, 8 bytes each, so that a wide model's take little memory."""
-CELLS_AT_ONCE = 1_000_000
+CELLS_AT_ONCE = 250_000
 """Counts of some slices in some windows that are judged together: what is worked out of each takes 200 bytes."""
 ERROR_KIND = "error"
 ERROR_FIELD = "events"
