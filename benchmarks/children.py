@@ -192,9 +192,10 @@ def main() -> int:
     """Run the child that the command line names."""
     from benchmarks.publishing import CHILDREN as PUBLISHING
     from benchmarks.recording import CHILDREN as RECORDING
+    from benchmarks.wide import CHILDREN as WIDE
 
     name, told = sys.argv[1], json.loads(sys.argv[2])
-    tell(told, {**CHILDREN, **PUBLISHING, **RECORDING}[name](told))
+    tell(told, {**CHILDREN, **PUBLISHING, **RECORDING, **WIDE}[name](told))
     return 0
 
 

@@ -50,7 +50,11 @@ def pane_columns(
         for (j, k), of_slice in pane.kept.items():
             moments[i, j, k] = of_slice.moments
     moments[~np.isfinite(moments[..., 2])] = np.nan
-    sketches = [_sketch(panes[i], j, k) for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
+    sketches = [b""] * len(p)
+    # Other slices than `all` have sketches only in panes that keep some.
+    with_sketch = np.flatnonzero((s == 0) | np.array([bool(pane.kept) for pane in panes])[p])
+    for row in with_sketch.tolist():
+        sketches[row] = _sketch(panes[p[row]], int(s[row]), int(f[row]))
     pos = np.stack([pane.pos[:, 1:] for pane in panes])
     return {
         **common_columns(series, parts_partition, len(p)),
