@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, MARK_HEADER, Reason
@@ -49,11 +50,28 @@ class MessageBatch:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, chosen: slice | NDArray[np.int64]) -> MessageBatch:
+        """Some of the messages: a stretch, or those at given positions."""
+        values = self.values[chosen] if isinstance(chosen, slice) else [self.values[i] for i in chosen.tolist()]
+        return MessageBatch(values, self.partition[chosen], self.offset[chosen], self.received_ms[chosen])
+
     def dead(self, position: int, reason: Reason, detail: str = "", *, index: int = 0, model: str = "") -> Dead:
         """Put the message at a position of this batch aside, whole."""
         value = self.values[position]
         at = int(self.partition[position]), int(self.offset[position])
         return Dead(reason, *at, index, value or b"", detail, model, int(self.received_ms[position]))
+
+
+def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
+    """Put batches one behind another, at least one."""
+    if len(batches) == 1:
+        return batches[0]
+    return MessageBatch(
+        list(chain.from_iterable(batch.values for batch in batches)),
+        np.concatenate([batch.partition for batch in batches]),
+        np.concatenate([batch.offset for batch in batches]),
+        np.concatenate([batch.received_ms for batch in batches]),
+    )
 
 
 @dataclass(slots=True)
@@ -79,6 +97,9 @@ class SortedMessages:
     letters: dict[tuple[int, int], str]
     """Partition and offset of a replayed message → the dead letter that it was."""
 
+    def __len__(self) -> int:
+        return len(self.json) + len(self.arrow) + len(self.counted_json) + len(self.counted_arrow)
+
 
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
@@ -89,45 +110,66 @@ def portion(messages: Sequence[Any]) -> int:
     return arrow[MOST_ARROW] if len(arrow) > MOST_ARROW else len(messages)
 
 
-def sort_messages(messages: Sequence[Any], *, counted_apart: bool = False) -> SortedMessages:
+class Places(NamedTuple):
+    """Where n messages of one topic stand."""
+
+    partition: NDArray[np.int32]
+    offset: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, messages: Sequence[Any]) -> Places:
+        """The places of consumed messages."""
+        n = len(messages)
+        return cls(
+            np.fromiter([message.partition() for message in messages], dtype=np.int32, count=n),
+            np.fromiter([message.offset() for message in messages], dtype=np.int64, count=n),
+        )
+
+    def keep(self, chosen: NDArray[Any]) -> Places:
+        """Those of a mask or of positions."""
+        return Places(self.partition[chosen], self.offset[chosen])
+
+
+def sort_messages(
+    messages: Sequence[Any], places: Places | None = None, *, counted_apart: bool = False
+) -> SortedMessages:
     """Split consumed messages (confluent_kafka.Message without errors) by their encoding.
 
     Args:
         messages: of one topic.
+        places: theirs, where they are known.
         counted_apart: whether replayed messages whose producers' numbers were counted come in batches of their own.
     """
-    plain: list[Any] = []
-    arrow: list[Any] = []
-    counted_plain: list[Any] = []
-    counted_arrow: list[Any] = []
+    places = places or Places.of(messages)
+    headers = [message.headers() for message in messages]
+    if not any(headers):
+        return SortedMessages(_batch(messages, places), _EMPTY, set(), _EMPTY, _EMPTY, {})
+    kinds: dict[tuple[bool, bool], list[int]] = {
+        (arrow, apart): [] for arrow in (False, True) for apart in (False, True)
+    }
     marks: set[int] = set()
     letters: dict[tuple[int, int], str] = {}
-    for message in messages:
-        headers = message.headers()
-        if headers is None:
-            plain.append(message)
-            continue
-        named = dict(headers)
+    for i, pairs in enumerate(headers):
+        named = dict(pairs or ())
         if MARK_HEADER in named:
             if named[MARK_HEADER] == b"end":
-                marks.add(message.partition())
+                marks.add(int(places.partition[i]))
             continue
         if LETTER_HEADER in named:
-            place = message.partition(), message.offset()
+            place = int(places.partition[i]), int(places.offset[i])
             letters[place] = (named[LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_LETTER_CHARS]
-        apart = counted_apart and COUNTED_HEADER in named
-        if named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
-            (counted_arrow if apart else arrow).append(message)
-        else:
-            (counted_plain if apart else plain).append(message)
-    return SortedMessages(_batch(plain), _batch(arrow), marks, _batch(counted_plain), _batch(counted_arrow), letters)
-
-
-def _batch(messages: list[Any]) -> MessageBatch:
-    n = len(messages)
-    return MessageBatch(
-        [message.value() for message in messages],
-        np.fromiter((message.partition() for message in messages), dtype=np.int32, count=n),
-        np.fromiter((message.offset() for message in messages), dtype=np.int64, count=n),
-        np.fromiter((message.timestamp()[1] for message in messages), dtype=np.int64, count=n),
+        is_arrow = named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
+        kinds[is_arrow, counted_apart and COUNTED_HEADER in named].append(i)
+    json, counted_json, arrow, counted_arrow = (
+        _batch([messages[i] for i in chosen], places.keep(np.array(chosen, dtype=np.int64)))
+        for chosen in kinds.values()
     )
+    return SortedMessages(json, arrow, marks, counted_json, counted_arrow, letters)
+
+
+def _batch(messages: Sequence[Any], places: Places) -> MessageBatch:
+    received = np.fromiter([message.timestamp()[1] for message in messages], dtype=np.int64, count=len(messages))
+    return MessageBatch([message.value() for message in messages], *places, received)
+
+
+_EMPTY = _batch([], Places.of([]))

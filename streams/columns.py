@@ -92,6 +92,51 @@ class EventColumns:
         )
 
 
+def join(parts: Sequence[EventColumns]) -> EventColumns:
+    """Put columns of one model with the same sources one behind another, at least one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    versions, version_code = _join_codes([part.versions for part in parts], [part.version_code for part in parts])
+    return EventColumns(
+        first.model,
+        np.concatenate([part.at_ms for part in parts]),
+        np.concatenate([part.received_ms for part in parts]),
+        np.concatenate([part.partition for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+        np.concatenate([part.index for part in parts]),
+        versions,
+        version_code,
+        np.concatenate([part.errors for part in parts]),
+        {source: np.concatenate([part.numbers[source] for part in parts]) for source in first.numbers},
+        {source: pa.concat_arrays([part.texts[source] for part in parts]) for source in first.texts},
+        _join_coded([part.kinds for part in parts], [len(part) for part in parts]),
+    )
+
+
+def _join_codes(
+    names: Sequence[tuple[str, ...]], codes: Sequence[NDArray[np.int32]]
+) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """Number the distinct names of several parts anew; −1 stays −1."""
+    together = tuple(sorted(set().union(*names)))
+    place = {name: i for i, name in enumerate(together)}
+    found = []
+    for own, code in zip(names, codes, strict=True):
+        # The last entry is what −1 points at.
+        found.append(np.array([*(place[name] for name in own), -1], dtype=np.int32)[code])
+    return together, np.concatenate(found)
+
+
+def _join_coded(parts: Sequence[Coded | None], lengths: Sequence[int]) -> Coded | None:
+    if all(part is None for part in parts):
+        return None
+    known = [
+        Coded((), np.full(n, -1, dtype=np.int32)) if part is None else part
+        for part, n in zip(parts, lengths, strict=True)
+    ]
+    return Coded(*_join_codes([part.values for part in known], [part.code for part in known]))
+
+
 def encode_versions(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     """Number the distinct values in sorted order; one pass in C."""
     distinct = tuple(sorted(set(values)))

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from streams.arrow_stream import DETAIL_CHARS, open_table, refusal
 from streams.batch import Dead, Decoded, MessageBatch
 from streams.columns import INVALID_TEXT, Coded, EventColumns, arrivals, code_names
-from streams.decode_json import UNNAMED_ERROR, refuse_times
+from streams.event_types import UNNAMED_ERROR
 from streams.registry import Registry
+from streams.times import refuse_times
 from streams.wanted import SCORES_OF, Wanted, wanted
 
 MAX_APART_BYTES = 64 << 20

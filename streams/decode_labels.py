@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from streams.arrow_stream import DETAIL_CHARS, open_table, refusal
 from streams.batch import Dead, MessageBatch
 from streams.decode_arrow import LEFT_OUT, rows_apart
-from streams.decode_json import refuse_times
 from streams.raw_arrow import as_numbers, as_texts, is_number, is_text, plain
 from streams.raw_rows import positions, rows_of, times
 from streams.raw_values import clean
-from streams.times import parse_time_ms, times_ms
+from streams.times import parse_time_ms, refuse_times, times_ms
 
 MAX_DETAIL_CHARS = 200
 _TEXT, _NUMBER, _FLAG = "string", "number", "bool"

@@ -192,9 +192,8 @@ def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> l
         ProcessorError: the consumer can do no more.
     """
     found: list[Any] = consumer.consume(messages, timeout_s)
-    for message in found:
-        error = message.error()
-        if error is not None and (error.fatal() or error.code() == KafkaError._FATAL):
+    for error in [error for message in found if (error := message.error()) is not None]:
+        if error.fatal() or error.code() == KafkaError._FATAL:
             raise explain(KafkaException(error), action)
     return found
 

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from streams import raw_maps as maps
 from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder, is_nameable, refuse_times
+from streams.decode_json import JsonDecoder
+from streams.event_types import is_nameable
 from streams.raw_events import MAPS, NAMES, NUMBERS, OFF_FORMAT, PLAIN, TEXTS, decoder, event_type, id_type
 from streams.raw_exact import STRETCH, ExactEvents
 from streams.raw_free import FreeEvents
@@ -33,7 +34,7 @@ from streams.raw_parse import parse_counted
 from streams.raw_rows import RawModel, is_kept, positions, raw_models, rows_of, times, unknown
 from streams.raw_values import integer_column, number_column, text_column
 from streams.registry import Registry
-from streams.times import times_ms
+from streams.times import refuse_times, times_ms
 
 CHUNK = 10_000
 """Messages of which rows are made in one go, so that a column costs little beside its values."""
@@ -92,7 +93,7 @@ class RawJson:
         """Make rows of a batch, in some order; events that the sketcher puts aside give none."""
         found = []
         for chunk in _chunks(batch):
-            found += self._chunk(_part(batch, chunk))
+            found += self._chunk(batch.part(chunk))
         return found
 
     def _chunk(self, batch: MessageBatch) -> list[pa.Table]:
@@ -157,7 +158,7 @@ class RawJson:
 
     def _add_judged(self, batch: MessageBatch, refused: list[int], free: _Events) -> None:
         """Add those of the events off the format that the sketcher counts."""
-        part = _part(batch, refused)
+        part = batch.part(np.array(refused))
         place = dict(zip(zip(part.partition.tolist(), part.offset.tolist(), strict=True), refused, strict=True))
         for counted in self._judge.decode(part).events:
             for i, code in enumerate(counted.version_code.tolist()):
@@ -215,11 +216,6 @@ def _chunks(batch: MessageBatch) -> Iterator[slice]:
         end = min(max(full, start + 1), start + CHUNK, len(ends))
         yield slice(start, end)
         start, held = end, ends[end - 1]
-
-
-def _part(batch: MessageBatch, chosen: slice | list[int]) -> MessageBatch:
-    values = batch.values[chosen] if isinstance(chosen, slice) else [batch.values[i] for i in chosen]
-    return MessageBatch(values, batch.partition[chosen], batch.offset[chosen], batch.received_ms[chosen])
 
 
 def _rows(

@@ -28,7 +28,7 @@ import structlog
 from barograph.events import LABELS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.batch import Dead, portion, sort_messages
+from streams.batch import Dead, Places, portion, sort_messages
 from streams.dead_letters import dead_message
 from streams.decode_labels import decode_arrow_labels, decode_json_labels
 from streams.kafka import (
@@ -72,7 +72,7 @@ Place = tuple[str, int]
 """A topic and a partition."""
 
 
-_ERROR, _TOPIC, _PARTITION, _OFFSET, _VALUE = map(methodcaller, ("error", "topic", "partition", "offset", "value"))
+_ERROR, _TOPIC, _VALUE = map(methodcaller, ("error", "topic", "value"))
 _MIN_ROWS = 2_000
 """Of a record batch that is sent, on average: the engine makes a block of each."""
 
@@ -229,23 +229,23 @@ class Recorder:
         for topic, table in self._topics.items():
             if topic in topics:
                 of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]
-                self._decode(batch, table, self._advance(topic, of_topic))
+                self._decode(batch, table, *self._advance(topic, of_topic))
         for message in failed:
             self._on_error(message.error(), (message.topic(), message.partition()))
 
-    def _advance(self, topic: str, messages: list[Any]) -> list[Any]:
-        """Set the next offsets behind some messages; those of partitions that are not assigned are left out."""
-        partitions = np.fromiter(map(_PARTITION, messages), dtype=np.int32, count=len(messages))
-        offsets = np.fromiter(map(_OFFSET, messages), dtype=np.int64, count=len(messages))
-        every = np.unique(partitions).tolist()
+    def _advance(self, topic: str, messages: list[Any]) -> tuple[list[Any], Places]:
+        """Set the next offsets behind messages of one topic; leave out those of partitions that are not assigned."""
+        places = Places.of(messages)
+        every = np.unique(places.partition).tolist()
         mine = [partition for partition in every if (topic, partition) in self._position]
         for partition in mine:
-            self._position[topic, partition] = int(offsets[partitions == partition][-1]) + 1
+            self._position[topic, partition] = int(places.offset[places.partition == partition][-1]) + 1
         if len(mine) == len(every):
-            return messages
-        return list(compress(messages, np.isin(partitions, mine).tolist()))
+            return messages, places
+        chosen = np.isin(places.partition, mine)
+        return list(compress(messages, chosen.tolist())), places.keep(chosen)
 
-    def _decode(self, batch: _Batch, table: str, messages: list[Any]) -> None:
+    def _decode(self, batch: _Batch, table: str, messages: list[Any], places: Places) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
             self._decoders = registry, RawJson(registry), RawArrow(registry)
@@ -253,8 +253,8 @@ class Recorder:
         if table == "predictions":
             chosen = from_json.wanted(list(map(_VALUE, messages)))
             if len(chosen) < len(messages):
-                messages = [messages[i] for i in chosen]
-        found = sort_messages(messages)
+                messages, places = [messages[i] for i in chosen], places.keep(np.array(chosen, dtype=np.int64))
+        found = sort_messages(messages, places)
         if table == "predictions":
             batch.add(table, from_json.rows(found.json) if len(found.json) else [])
             batch.add(table, from_arrow.rows(found.arrow) if len(found.arrow) else [])

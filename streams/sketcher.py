@@ -13,14 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
 import structlog
 from barograph.events import PREDICTIONS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from numpy.typing import NDArray
 
-from streams.batch import Dead, Decoded, portion, sort_messages
+from streams.batch import Dead, Decoded, Places, SortedMessages, portion, sort_messages
 from streams.columns import EventColumns
 from streams.dead_letters import dead_message
 from streams.decode_arrow import ArrowDecoder
@@ -47,8 +49,11 @@ from streams.transactions import Message, TransactionDropped, Transactions
 from warehouse import metrics
 
 GROUP: Final = "sketcher"
-POLL_MESSAGES = 20_000
+POLL_MESSAGES = 1_000
+"""Messages fetched at once: so many are still in the processor's cache when they are decoded."""
 POLL_S = 0.1
+TURN_MESSAGES = 20_000
+"""Messages whose events are summarised together, since arrays are the cheaper the longer they are."""
 PROBE_S = 1.0
 """How often an open flush asks the broker where its partitions end."""
 BOUNDARY_S = 1.0
@@ -89,6 +94,37 @@ class _Flush:
     probes: dict[int, tuple[int, int]] = field(default_factory=dict)
     caught_up_ms: dict[int, int] = field(default_factory=dict)
     must_end: bool = False
+
+
+class _Turn:
+    """What is read between two looks at whether the flush should end."""
+
+    def __init__(self, from_json: JsonDecoder, from_arrow: ArrowDecoder) -> None:
+        self._json, self._counted_json = from_json.gather(), from_json.gather()
+        self._from_arrow = from_arrow
+        self._arrow: list[tuple[Decoded, bool]] = []
+        self.messages = 0
+
+    def add(self, flush: _Flush, batch: SortedMessages) -> None:
+        """Decode some messages and note the marks among them."""
+        flush.end_marks |= batch.end_marks
+        flush.letters |= batch.letters
+        self._json.add(batch.json)
+        self._counted_json.add(batch.counted_json)
+        for some, counted in ((batch.arrow, False), (batch.counted_arrow, True)):
+            if len(some):
+                self._arrow.append((self._from_arrow.decode(some), counted))
+        self.messages += len(batch)
+
+    def is_full(self) -> bool:
+        """Whether it is time to summarise: arrays are long enough, or Arrow messages, which unpack, have come."""
+        return self.messages >= TURN_MESSAGES or bool(self._arrow)
+
+    def take(self) -> Iterator[tuple[Decoded, bool]]:
+        """Hand over what was decoded, and whether the numbers of its producers were counted before."""
+        yield self._json.take(), False
+        yield self._counted_json.take(), True
+        yield from self._arrow
 
 
 class Sketcher:
@@ -189,14 +225,7 @@ class Sketcher:
             self._out_of_range(flush, partition)
         self._overtaken = set()
         while not self._due(flush, stop):
-            if not self._early:
-                self._early = fetch(self._consumer, POLL_MESSAGES, POLL_S, f"read {self._topic}")
-            self._report.pulse.beat()
-            if self._generation != generation:
-                raise _Rebalanced
-            n = portion(self._early)
-            messages, self._early = self._early[:n], self._early[n:]
-            self._take(flush, messages)
+            self._read(flush, generation)
             self._probe(flush)
             self._hold_back(flush)
         if not self._assigned or (stop.is_set() and not flush.events and not flush.dead):
@@ -269,29 +298,70 @@ class Sketcher:
     def _all_reached(self, flush: _Flush) -> bool:
         return all(p in flush.caught_up_ms for p in self._assigned)
 
-    def _take(self, flush: _Flush, messages: list[Any]) -> None:
-        good = []
-        errors = []
+    def _read(self, flush: _Flush, generation: int) -> None:
+        """Read what there is, up to `TURN_MESSAGES`, and summarise it.
+
+        Raises:
+            _Rebalanced: the flush is void.
+        """
+        assert self._decoders is not None
+        turn = _Turn(*self._decoders[1:])
+        while True:
+            if not self._early:
+                self._early = fetch(self._consumer, POLL_MESSAGES, POLL_S, f"read {self._topic}")
+            self._report.pulse.beat()
+            if self._generation != generation:
+                raise _Rebalanced
+            n = portion(self._early)
+            messages, self._early = self._early[:n], self._early[n:]
+            faults = self._take(flush, turn, messages)
+            if faults or n < POLL_MESSAGES or turn.is_full():
+                break
+        self._count(flush, turn)
+        # After the messages, since mending one partition starts all of them again at their positions.
+        for error, partition in faults:
+            self._on_error(flush, error, partition)
+
+    def _take(self, flush: _Flush, turn: _Turn, messages: list[Any]) -> list[tuple[KafkaError, int]]:
+        """Decode messages of the partitions' new positions; return what is no message: errors, each with its partition.
+
+        A message before its partition's position was read already: librdkafka gave it out before it was told to start
+        anew.
+        """
+        faults: list[tuple[KafkaError, int]] = []
+        good = [message for message in messages if message.error() is None]
+        if good:
+            places = Places.of(good)
+            fresh = self._advance(flush, places)
+            if not fresh.all():
+                good, places = list(compress(good, fresh)), places.keep(fresh)
+            turn.add(flush, sort_messages(good, places, counted_apart=True))
+        if len(good) == len(messages):
+            return faults
         for message in messages:
             error = message.error()
-            partition = message.partition()
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
-                    self._step_over(flush, partition, message.offset())
+                    self._step_over(flush, message.partition(), message.offset())
                 else:
-                    errors.append((error, partition))
+                    faults.append((error, message.partition()))
+        return faults
+
+    def _advance(self, flush: _Flush, places: Places) -> NDArray[np.bool_]:
+        """Move the positions behind messages; return which of them had not been read before, shape (n,)."""
+        fresh = np.zeros(len(places.partition), dtype=bool)
+        for p in np.unique(places.partition).tolist():
+            position = self._position.get(p)
+            if position is None:
                 continue
-            offset = message.offset()
-            if offset < self._position.get(partition, offset + 1):
-                continue
-            good.append(message)
-            flush.fetched.add(partition)
-            self._position[partition] = offset + 1
-        if good:
-            self._decode(flush, good)
-        # After the messages, since mending one partition starts all of them again at their positions.
-        for error, partition in errors:
-            self._on_error(flush, error, partition)
+            mine = places.partition == p
+            offsets = places.offset[mine]
+            reached = np.maximum.accumulate(np.append(position - 1, offsets))
+            fresh[mine] = offsets > reached[:-1]
+            if reached[-1] >= position:
+                flush.fetched.add(p)
+                self._position[p] = int(reached[-1]) + 1
+        return fresh
 
     def _step_over(self, flush: _Flush, partition: int, end: int) -> None:
         """Take what lies before a partition's end and is given to nobody as read: markers, aborted messages.
@@ -334,19 +404,9 @@ class Sketcher:
         # Not by `seek`: after this error librdkafka 2.16 refuses it as an erroneous state.
         self._start_at([TopicPartition(self._topic, p, at) for p, at in sorted(self._position.items())])
 
-    def _decode(self, flush: _Flush, messages: list[Any]) -> None:
-        assert self._decoders is not None
-        _, from_json, from_arrow = self._decoders
-        batch = sort_messages(messages, counted_apart=True)
-        flush.end_marks |= batch.end_marks
-        flush.letters |= batch.letters
-        for decoder, some, counted in (
-            (from_json, batch.json, False),
-            (from_arrow, batch.arrow, False),
-            (from_json, batch.counted_json, True),
-            (from_arrow, batch.counted_arrow, True),
-        ):
-            decoded = decoder.decode(some) if len(some) else Decoded()
+    def _count(self, flush: _Flush, turn: _Turn) -> None:
+        """Summarise what a turn read."""
+        for decoded, counted in turn.take():
             flush.dead += decoded.dead
             flush.dead_bytes += sum(len(dead.value) for dead in decoded.dead)
             for arrivals in () if counted else decoded.arrivals:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from barograph.events import Reason
 from numpy.typing import NDArray
 
 FUTURE_MS = 5 * 60 * 1000
@@ -48,3 +49,18 @@ def times_ms(values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_
     parsed = [parse_time_ms(value) for value in values]
     bad = np.fromiter((value is None for value in parsed), dtype=bool, count=len(parsed))
     return np.array([value or 0 for value in parsed], dtype=np.int64), bad
+
+
+def refuse_times(
+    at_ms: NDArray[np.int64], received_ms: NDArray[np.int64], unreadable: NDArray[np.bool_] | None
+) -> NDArray[np.str_] | None:
+    """Name the reason each event's time is refused for ('' where it is not); None where none is.
+
+    Times are held against the moment Kafka received the event, so that reading it again decides the same.
+    """
+    future = at_ms > received_ms + FUTURE_MS
+    old = at_ms < received_ms - RETENTION_MS
+    bad = unreadable if unreadable is not None else np.zeros(len(at_ms), dtype=bool)
+    if not (future.any() or old.any() or bad.any()):
+        return None
+    return np.select([bad, future, old], [Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD], "")

@@ -159,7 +159,7 @@ class Driven:
         """Fetch into a flush until it has reached these positions."""
 
         def reached() -> bool:
-            self.sketcher._take(flush, self.consumer.consume(1000, 0.1))
+            self.sketcher._read(flush, self.sketcher._generation)
             return self.sketcher._position == wanted
 
         wait_for(reached, f"positions {wanted}")

@@ -9,7 +9,8 @@ import pytest
 from barograph.contract import Contract, Field
 
 from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder, is_nameable
+from streams.decode_json import JsonDecoder
+from streams.event_types import is_nameable
 from streams.raw_json import RawJson
 from streams.registry import Registry, build_registry
 

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
 from streams.kafka import fetch
 from streams.process import EXIT_STUCK, ProcessorError
+from streams.registry import Registry
 from streams.report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher import Sketcher
@@ -52,6 +55,8 @@ def test_a_consumer_that_can_do_no_more_stops_its_processor_although_its_partiti
 
     sketcher._generation, sketcher._assigned, sketcher._overtaken, sketcher._early = 1, [0], set(), []
     sketcher._topic, sketcher._consumer = "predictions", Fenced(revoke)
+    registry = Registry()
+    sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
     sketcher._open = lambda metadata: None
     sketcher._due = lambda flush, stop: False
     with pytest.raises(ProcessorError, match="give each its own --instance"):

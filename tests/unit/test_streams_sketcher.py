@@ -17,7 +17,7 @@ from streams.decode_json import JsonDecoder
 from streams.registry import Registry, build_registry
 from streams.report import Report
 from streams.settings import Clock, ProcessorSettings
-from streams.sketcher import BOUNDARY_S, DEAD_BYTES, PROBE_S, Sketcher, _Flush, _note_times
+from streams.sketcher import BOUNDARY_S, DEAD_BYTES, POLL_MESSAGES, PROBE_S, Sketcher, _Flush, _note_times
 from streams.summarise import FlushSummaries
 from tests.support.monitor_schedule import Event, columns, contract
 from warehouse.client import Address
@@ -30,6 +30,10 @@ class FakeConsumer:
         self.ends: dict[int, int] = {}
         self.away = False
         self.asked = 0
+        self.messages: list[list[Any]] = []
+
+    def consume(self, most: int, timeout_s: float) -> list[Any]:
+        return self.messages.pop(0) if self.messages else []
 
     def get_watermark_offsets(self, tp: Any, timeout: float, cached: bool) -> tuple[int, int]:
         assert not cached, "a remembered end may be an old one"
@@ -57,6 +61,7 @@ class Desk:
         sketcher._topic = "predictions"
         sketcher._report = Report("sketcher", "s")
         sketcher._log = SimpleNamespace(warning=lambda *_, **__: None)
+        sketcher._generation, sketcher._early = 1, []
         sketcher._assigned = list(range(partitions))
         sketcher._position = dict.fromkeys(range(partitions), 0)
         self.sketcher = sketcher
@@ -102,19 +107,48 @@ def test_dead_letters_are_weighed_as_they_come() -> None:
     desk = Desk()
     registry = build_registry([], [])
     desk.sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
-    messages = [message(b"{" * 100), message(b"x" * 50), message(None)]
-    desk.sketcher._decode(desk.flush, messages)
+    messages = [message(b"{" * 100, 0), message(b"x" * 50, 1), message(None, 2)]
+    desk.consumer.messages = [messages]
+    desk.sketcher._read(desk.flush, 1)
     assert (len(desk.flush.dead), desk.flush.dead_bytes) == (3, 150)
 
 
-def message(value: bytes | None) -> Any:
+def message(value: bytes | None, offset: int = 0, partition: int = 0, error: KafkaError | None = None) -> Any:
     return SimpleNamespace(
+        error=lambda: error,
         value=lambda: value,
         headers=lambda: None,
-        partition=lambda: 0,
-        offset=lambda: 0,
+        partition=lambda: partition,
+        offset=lambda: offset,
         timestamp=lambda: (1, 1_000_000),
     )
+
+
+def test_what_was_read_before_and_what_belongs_to_others_is_not_read_again() -> None:
+    desk = Desk()
+    registry = build_registry([], [])
+    desk.sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
+    desk.sketcher._position = {0: 5, 1: 0}
+    end = message(None, 9, 1, KafkaError(KafkaError._PARTITION_EOF))
+    # librdkafka may give out what it had fetched before it was told where to go on.
+    places = [(4, 0), (5, 0), (0, 1), (5, 0), (7, 0), (3, 2), (2, 1), (6, 0)]
+    desk.consumer.messages = [[*(message(b"x", *place) for place in places), end]]
+    desk.sketcher._read(desk.flush, 1)
+    assert [(dead.offset, dead.partition) for dead in desk.flush.dead] == [(5, 0), (0, 1), (7, 0), (2, 1)]
+    assert desk.sketcher._position == {0: 8, 1: 9}, "what lies before a partition's end is given to nobody as read"
+    assert desk.flush.fetched == {0, 1}
+
+
+def test_messages_are_summarised_together_until_no_more_wait() -> None:
+    desk = Desk(partitions=1)
+    registry = build_registry([], [])
+    desk.sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
+    polls = [[message(b"x", i * POLL_MESSAGES + j) for j in range(POLL_MESSAGES)] for i in range(3)]
+    desk.consumer.messages = [*polls, [message(b"x", 3 * POLL_MESSAGES)], [message(b"x", 3 * POLL_MESSAGES + 1)]]
+    desk.sketcher._read(desk.flush, 1)
+    assert len(desk.flush.dead) == 3 * POLL_MESSAGES + 1, "a poll that is not full ends the turn"
+    desk.sketcher._read(desk.flush, 1)
+    assert [dead.offset for dead in desk.flush.dead] == list(range(3 * POLL_MESSAGES + 2))
 
 
 def test_the_next_boundary_of_all_models_counts() -> None:
