@@ -43,13 +43,14 @@ def memory_mib() -> tuple[float, float]:
     return found["VmRSS"], found["VmHWM"]
 
 
-class _Clock:
+class Clock:
     """CPU and wall time since it was made."""
 
     def __init__(self) -> None:
         self._cpu, self._wall = cpu_s(), time.monotonic()
 
     def read(self, events: int) -> Told:
+        """Tell what so many events took."""
         return {"events": events, "cpu_s": cpu_s() - self._cpu, "wall_s": time.monotonic() - self._wall}
 
 
@@ -67,7 +68,7 @@ def consume(told: Told) -> Told:
             "queued.max.messages.kbytes": 65_536,
         }
     )
-    clock, seen = _Clock(), 0
+    clock, seen = Clock(), 0
     consumer.assign([TopicPartition(told["topic"], 0, 0)])
     while seen < told["messages"]:
         seen += len(consumer.consume(20_000, 0.1))
@@ -98,7 +99,7 @@ def faust_loop(told: Told) -> Told:
         clock, seen = None, 0
         async for _ in stream:
             if clock is None:
-                clock = _Clock()
+                clock = Clock()
             seen += 1
             if seen > wanted:
                 tell(told, clock.read(wanted))
@@ -143,9 +144,9 @@ def sketcher(told: Told) -> Told:
     reporter.start()
     process = Sketcher(settings, source.current, report)
     _warm_up(source.current(), told["warm"].encode())
-    clock = _Clock()
+    clock = Clock()
     if told.get("profile"):
-        _profiled(lambda: process.run(stop), Path(told["profile"]))
+        profiled(lambda: process.run(stop), Path(told["profile"]))
     else:
         process.run(stop)
     source.stop()
@@ -164,7 +165,8 @@ def _warm_up(registry: Registry, event: bytes) -> None:
         summaries.add(columns)
 
 
-def _profiled(work: Callable[[], None], path: Path) -> None:
+def profiled(work: Callable[[], None], path: Path) -> None:
+    """Do some work under cProfile and write where the time went."""
     import cProfile
     import pstats
 
@@ -189,9 +191,11 @@ CHILDREN: dict[str, Callable[[Told], Told]] = {
 def main() -> int:
     """Run the child that the command line names."""
     from benchmarks.publishing import CHILDREN as PUBLISHING
+    from benchmarks.recording import CHILDREN as RECORDING
+    from benchmarks.wide import CHILDREN as WIDE
 
     name, told = sys.argv[1], json.loads(sys.argv[2])
-    tell(told, {**CHILDREN, **PUBLISHING}[name](told))
+    tell(told, {**CHILDREN, **PUBLISHING, **RECORDING, **WIDE}[name](told))
     return 0
 
 

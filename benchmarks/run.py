@@ -20,14 +20,16 @@ from benchmarks.monitor import measure_monitor
 from benchmarks.publishing import measure_publisher
 from benchmarks.queries import measure_queries
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
+from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
+from benchmarks.wide import measure_wide_monitor
 from benchmarks.workload import SEED, make_workload
 from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries", "recovery")
+SECTIONS = ("rates", "memory", "recorder", "monitor", "wide", "publisher", "latency", "scoring", "queries", "recovery")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Profile:
     arrow_events: int
     memory_events: int
     panes: int
+    wide_fields: int
+    wide_panes: int
     live_s: int
     calls: int
     rows: int
@@ -49,8 +53,10 @@ class Profile:
     outage_s: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50, 5, 600)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10, 3, 120)
+FULL = Profile(
+    5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 2_000, 68, 120, 200_000, 1_000_000, 10_000_000, 50, 5, 600
+)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 200, 20, 25, 25_000, 200_000, 1_000_000, 10, 3, 120)
 
 
 def main() -> int:
@@ -104,8 +110,12 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
         )
     if "memory" in sections:
         measure_memory(world, workload, figures, events=profile.memory_events)
+    if "recorder" in sections:
+        measure_recorder(world, workload, figures, events=profile.rate_events, runs=profile.runs)
     if "monitor" in sections:
         measure_monitor(world.folder, figures, panes=profile.panes)
+    if "wide" in sections:
+        measure_wide_monitor(world, figures, fields=profile.wide_fields, slices=100, panes=profile.wide_panes)
     if "publisher" in sections:
         measure_publisher(world, workload, figures, calls=profile.calls, rows=profile.rows)
     if "latency" in sections:

@@ -40,6 +40,11 @@ class PsiBins:
         base_bins: Training counts per bin, shape (nb,); each group's sum is at least 1.
     """
 
+    _columns: IntArray
+    """The counts, as places in a flat (n_slices, width), that are summed into bins, bin after bin."""
+    _firsts: IntArray
+    """Where each bin begins in `_columns`, shape (nb,)."""
+
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         slice_index: list[int] = []
@@ -69,6 +74,7 @@ class PsiBins:
         self.base_bins: IntArray = _joined(base)
         self._columns = _joined(columns)
         self._firsts = _joined(firsts)
+        self._phi: dict[str, FloatArray] = {}
 
     @property
     def n_groups(self) -> int:
@@ -95,7 +101,27 @@ class PsiBins:
 
     def phi(self, window: str) -> FloatArray:
         """Give every group's overdispersion at one window length, shape (G,); 1 where it is not known."""
-        return _phi(self.layout, self.slice_index, self.field_index, window)
+        if window not in self._phi:
+            self._phi[window] = _phi(self.layout, self.slice_index, self.field_index, window)
+        return self._phi[window]
+
+    def of_groups(self, chosen: NDArray[np.bool_]) -> PsiBins:
+        """The bins of some groups alone, shape (G,): they lie end to end as these do."""
+        if chosen.all():
+            return self
+        part = object.__new__(PsiBins)
+        part.layout, part._phi = self.layout, {window: phi[chosen] for window, phi in self._phi.items()}
+        part.slice_index, part.field_index = self.slice_index[chosen], self.field_index[chosen]
+        sizes, bins = self.sizes[chosen], self.of_bins(chosen)
+        lengths = np.diff(self._firsts, append=len(self._columns))
+        part.starts, part.base_bins = np.cumsum(sizes) - sizes, self.base_bins[bins]
+        part._columns = self._columns[np.repeat(bins, lengths)]
+        part._firsts = np.cumsum(lengths[bins]) - lengths[bins]
+        return part
+
+    def of_bins(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which bins are those of some groups, shape (nb,)."""
+        return np.repeat(chosen, self.sizes)
 
     @cached_property
     def sizes(self) -> IntArray:
@@ -105,10 +131,24 @@ class PsiBins:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """What people call each bin, shape (nb,): `< 54.5`, `[54.5, 61.2)`, `DE`, `other`, `null`."""
-        labels: list[str] = []
-        for group in range(self.n_groups):
-            labels += self.group_labels(group)
-        return tuple(labels)
+        codes, distinct = self.coded_labels
+        return tuple(map(distinct.__getitem__, codes.tolist()))
+
+    @cached_property
+    def coded_labels(self) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """The labels as positions, shape (nb,), among the distinct ones."""
+        places: dict[str, int] = {}
+        numeric: dict[int, list[int]] = {}
+        codes: list[NDArray[np.int32]] = []
+        for group, column in enumerate(self.field_index.tolist()):
+            # A numeric field's bins are called the same in all slices.
+            found = numeric.get(column)
+            if found is None:
+                found = [places.setdefault(label, len(places)) for label in self.group_labels(group)]
+                if self.layout.fields[column].kind == "numeric":
+                    numeric[column] = found
+            codes.append(np.array(found, dtype=np.int32))
+        return np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32), tuple(places)
 
     def group_labels(self, group: int) -> list[str]:
         """Name the bins of one group, in their order."""
@@ -174,6 +214,7 @@ class RateCells:
         self._columns: IntArray = table[3]
         self.base_k: IntArray = table[4]
         self.base_n: IntArray = table[5]
+        self._phi: dict[str, FloatArray] = {}
 
     @property
     def n_groups(self) -> int:
@@ -191,7 +232,20 @@ class RateCells:
 
     def phi(self, window: str) -> FloatArray:
         """Give every group's overdispersion at one window length, shape (G,); 1 where it is not known."""
-        return _phi(self.layout, self.slice_index, self.field_index, window)
+        if window not in self._phi:
+            self._phi[window] = _phi(self.layout, self.slice_index, self.field_index, window)
+        return self._phi[window]
+
+    def of_groups(self, chosen: NDArray[np.bool_]) -> RateCells:
+        """Some groups alone, shape (G,)."""
+        if chosen.all():
+            return self
+        part = object.__new__(RateCells)
+        part.layout, part._phi = self.layout, {window: phi[chosen] for window, phi in self._phi.items()}
+        part.slice_index, part.field_index = self.slice_index[chosen], self.field_index[chosen]
+        part.kind_index, part._columns = self.kind_index[chosen], self._columns[chosen]
+        part.base_k, part.base_n, part.base_phi = self.base_k[chosen], self.base_n[chosen], self.base_phi[chosen]
+        return part
 
 
 def judged_against(layout: Layout) -> tuple[str, ...]:

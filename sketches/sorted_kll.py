@@ -71,4 +71,5 @@ def _level_capacity(k: int, depth: int) -> int:
     if depth > 30:
         half = depth // 2
         return _level_capacity(_level_capacity(k, half), depth - half)
-    return ((k << 1 << depth) // 3**depth + 1) >> 1
+    doubled: int = (k << 1 << depth) // 3**depth
+    return (doubled + 1) >> 1

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.raw_maps import offsets
+from streams.raw_maps import coded, offsets
 from streams.raw_values import NOT_FINITE, number_of, text_of
 
 Mask = NDArray[np.bool_]
@@ -26,7 +26,9 @@ class Entries:
 
     names: list[str] = field(default_factory=list)
     columns: list[Any] = field(default_factory=list)
+    """Of shape (n,), or (n, k) for k names at once."""
     held: list[Mask] = field(default_factory=list)
+    """Of the same shapes."""
 
     def add(self, name: str, column: Any, held: Mask) -> None:
         """Add an entry of the rows that hold it."""
@@ -34,28 +36,46 @@ class Entries:
         self.columns.append(column)
         self.held.append(held)
 
+    def add_all(self, names: Sequence[str], columns: Any, held: Mask) -> None:
+        """Add entries that lie side by side, shape (n, len(names))."""
+        self.names += names
+        self.columns.append(columns)
+        self.held.append(held)
+
     def numbers(self, n: int) -> pa.Array:
-        """Maps of n rows of columns that are float64 of shape (n,)."""
+        """Maps of n rows of columns that are float64."""
         held, ends, keys = self._keys(n)
-        values = np.column_stack(self.columns)[held] if self.columns else np.empty(0)
-        return pa.MapArray.from_arrays(ends, keys, pa.array(values))
+        values = _beside(self.columns) if self.columns else np.empty((n, 0))
+        return pa.MapArray.from_arrays(ends, keys, pa.array(values.reshape(-1) if held is None else values[held]))
 
     def texts(self, n: int) -> pa.Array:
-        """Maps of n rows of columns that are Arrow strings."""
+        """Maps of n rows of columns that are Arrow strings of shape (n,)."""
         held, ends, keys = self._keys(n)
         end_to_end = pa.concat_arrays(self.columns) if self.columns else pa.array([], pa.string())
         at = np.arange(n)[:, None] + n * np.arange(len(self.names))[None, :]
-        return pa.MapArray.from_arrays(ends, keys, end_to_end.take(pa.array(at[held])))
+        items = end_to_end.take(pa.array(at.reshape(-1) if held is None else at[held]))
+        return pa.MapArray.from_arrays(ends, keys, items)
 
     def lists(self, n: int) -> pa.Array:
         """Lists of n rows of the names alone."""
         _, ends, keys = self._keys(n)
         return pa.ListArray.from_arrays(ends, keys)
 
-    def _keys(self, n: int) -> tuple[Mask, pa.Array, pa.Array]:
-        held = np.column_stack(self.held) if self.held else np.empty((n, 0), dtype=bool)
-        code = np.broadcast_to(np.arange(len(self.names)), held.shape)[held]
-        return held, offsets(held.sum(axis=1)), pa.array(self.names, pa.string()).take(pa.array(code))
+    def _keys(self, n: int) -> tuple[Mask | None, pa.Array, pa.Array]:
+        """Which entries are held, shape (n, n_names), None where all are; the maps' offsets and keys."""
+        names = pa.array(self.names, pa.string())
+        held = _beside(self.held) if self.held else np.empty((n, 0), dtype=bool)
+        if held.all():
+            k = len(self.names)
+            codes = np.tile(np.arange(k, dtype=np.int32), n)
+            return None, pa.array(np.arange(n + 1, dtype=np.int32) * k), coded(codes, names)
+        codes = np.broadcast_to(np.arange(len(self.names), dtype=np.int32), held.shape)[held]
+        return held, offsets(held.sum(axis=1)), coded(codes, names)
+
+
+def _beside(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Columns side by side, shape (n, n_names)."""
+    return columns[0] if len(columns) == 1 and columns[0].ndim == 2 else np.column_stack(columns)
 
 
 @dataclass(slots=True)
@@ -66,6 +86,13 @@ class FeatureColumns:
     numbers: Entries = field(default_factory=Entries)
     strings: Entries = field(default_factory=Entries)
     nulls: Entries = field(default_factory=Entries)
+
+    def add_matrix(self, names: Sequence[str], values: NDArray[np.float64]) -> None:
+        """Add the numbers of several features, shape (n, len(names)); NaN is null."""
+        null = np.isnan(values)
+        self.numbers.add_all(names, values, ~null)
+        if null.any():
+            self.nulls.add_all(names, None, null)
 
     def add_numbers(self, name: str, values: NDArray[np.float64]) -> None:
         """Add a feature's numbers; NaN is null, for JSON has no other."""

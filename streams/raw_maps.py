@@ -57,11 +57,15 @@ class Members:
 
     def keys(self, chosen: NDArray[np.bool_]) -> pa.Array:
         """Make lists of the keys of the chosen members."""
-        return pa.ListArray.from_arrays(offsets(self.count(chosen)), self.names.take(pa.array(self.code[chosen])))
+        return pa.ListArray.from_arrays(offsets(self.count(chosen)), coded(self.code[chosen], self.names))
 
     def _map(self, chosen: NDArray[np.bool_], items: pa.Array) -> pa.Array:
-        keys = self.names.take(pa.array(self.code[chosen]))
-        return pa.MapArray.from_arrays(offsets(self.count(chosen)), keys, items)
+        return pa.MapArray.from_arrays(offsets(self.count(chosen)), coded(self.code[chosen], self.names), items)
+
+
+def coded(code: NDArray[np.integer[Any]], names: pa.Array) -> pa.DictionaryArray:
+    """Texts as they are sent: each a position in the distinct ones."""
+    return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32, copy=False)), names)
 
 
 def offsets(lengths: NDArray[np.int64]) -> pa.Array:
@@ -73,15 +77,28 @@ def offsets(lengths: NDArray[np.int64]) -> pa.Array:
 
 def members(maps: Sequence[dict[str, Any] | None]) -> Members:
     """Lay the members of maps end to end; None is a map of none."""
-    held = [each or _EMPTY for each in maps]
-    lengths = np.fromiter(map(len, held), dtype=np.int64, count=len(held))
-    total = int(lengths.sum())
+    held = [each or _EMPTY for each in maps] if any(maps) else [_EMPTY] * len(maps)
+    n, own = len(held), set(map(tuple, held))
+    if len(own) == 1:
+        # All hold the same keys in the same order.
+        (names,) = own
+        row = np.repeat(np.arange(n), len(names))
+        code = np.tile(np.arange(len(names), dtype=np.int32), n)
+        keys = pa.array(names, pa.string())
+    else:
+        row = np.repeat(np.arange(n), np.fromiter(map(len, held), dtype=np.int64, count=n))
+        encoded = pa.array(list(chain.from_iterable(held)), pa.string()).dictionary_encode()
+        code, keys = encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary
     flat = list(chain.from_iterable(map(dict.values, held)))
-    values = np.fromiter(flat, dtype=object, count=total)
-    kinds = np.fromiter(map(_KINDS.__getitem__, map(type, flat)), dtype=np.int8, count=total)
-    keys = pa.array(list(chain.from_iterable(held)), pa.string()).dictionary_encode()
-    code = keys.indices.to_numpy(zero_copy_only=False)
-    return Members(len(held), np.repeat(np.arange(len(held)), lengths), keys.dictionary, code, values, kinds)
+    values = np.fromiter(flat, dtype=object, count=len(flat))
+    return Members(n, row, keys, code, values, _kinds(flat))
+
+
+def _kinds(values: list[Any]) -> NDArray[np.int8]:
+    types = set(map(type, values))
+    if len(types) == 1:
+        return np.full(len(values), _KINDS[types.pop()], dtype=np.int8)
+    return np.fromiter(map(_KINDS.__getitem__, map(type, values)), dtype=np.int8, count=len(values))
 
 
 def as_texts(found: Members, chosen: NDArray[np.bool_]) -> None:

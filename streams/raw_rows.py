@@ -8,9 +8,9 @@ reading again decides the same. Labels are always kept.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -44,12 +44,23 @@ class RawModel:
     numeric: frozenset[str]
     """Features whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
 
+    @property
+    def line(self) -> float:
+        """Predictions are kept whose id's hash is below this."""
+        return self.share * 2**32
+
     def keep(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Choose the predictions to keep by their ids, as a mask of shape (n,)."""
         if self.share >= 1:
             return np.ones(len(ids), dtype=bool)
-        line = self.share * 2**32
-        return np.fromiter((zlib.crc32(each.encode()) < line for each in ids), dtype=bool, count=len(ids))
+        codes = np.fromiter(map(zlib.crc32, map(str.encode, ids)), dtype=np.uint32, count=len(ids))
+        kept: NDArray[np.bool_] = codes < self.line
+        return kept
+
+
+def is_kept(prediction_id: str, line: float) -> bool:
+    """Whether one prediction is kept, as `RawModel.keep` decides it."""
+    return zlib.crc32(prediction_id.encode()) < line
 
 
 def raw_models(registry: Registry) -> dict[str, RawModel]:
@@ -110,11 +121,33 @@ def unknown(n: int, counts: Iterable[NDArray[np.int64]]) -> pa.Array:
 
 def rows_of(table: str, columns: Mapping[str, pa.Array]) -> pa.Table:
     """Put rows of a raw table together; the epoch is added when they are written."""
-    return pa.table([columns[name] for name in RAW_SCHEMAS[table].names], schema=RAW_SCHEMAS[table])
+    return pa.table([_as_sent(columns[field.name], field.type) for field in RAW_SCHEMAS[table]], RAW_SCHEMAS[table])
 
 
-def _without_epoch(schema: pa.Schema) -> pa.Schema:
-    return schema.remove(schema.get_field_index("epoch"))
+def _as_sent(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return column.dictionary_encode() if kind == CODED and column.type != CODED else column
 
 
-RAW_SCHEMAS = {name: _without_epoch(SCHEMAS[name]) for name in ("predictions", "labels")}
+def _without_epoch(schema: pa.Schema, coded: Collection[str] = ()) -> pa.Schema:
+    fields = [
+        field.with_type(_coded(field.type)) if field.name in coded else field
+        for field in schema
+        if field.name != "epoch"
+    ]
+    return pa.schema(fields)
+
+
+def _coded(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_map(kind):
+        return pa.map_(CODED, kind.item_type)
+    return pa.list_(CODED) if pa.types.is_list(kind) else CODED
+
+
+CODED: Final = pa.dictionary(pa.int32(), pa.string())
+"""Text that repeats itself, keys above all: each distinct one is held and sent once, and a number for each that is."""
+_REPEATED = ("model", "version", "arm", "class", "status", "error", "producer")
+_MAPS = ("context", "numbers", "strings", "nulls", "scores", "metrics")
+RAW_SCHEMAS = {
+    "predictions": _without_epoch(SCHEMAS["predictions"], (*_REPEATED, *_MAPS)),
+    "labels": _without_epoch(SCHEMAS["labels"]),
+}

@@ -22,6 +22,7 @@ UNWRITABLE = "…"
 """Stands for a value that was read and cannot be written as text."""
 MAX_UNKNOWN = 65_535
 """What the column `unknown` holds at most."""
+_TEXTUAL = (str, type(None))
 _INT64_MAX = 2**63 - 1
 
 
@@ -55,10 +56,10 @@ def clean(text: str) -> str:
 
 
 def text_column(values: Sequence[Any]) -> pa.Array:
-    """Write values as a column of text without nulls."""
+    """Write values as a column of text without nulls, dictionary-encoded where all are the same."""
+    if values and type(values[0]) in _TEXTUAL and values.count(values[0]) == len(values):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(values), dtype=np.int32)), [values[0] or ""])
     kinds = set(map(type, values))
-    if kinds <= {type(None)}:
-        return pa.repeat("", len(values))
     if not kinds <= {str, type(None)}:
         values = list(map(text_of, values))
     return pc.fill_null(pa.array(values, pa.string()), "")
@@ -79,6 +80,9 @@ def number_column(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[n
 
 def integer_column(values: Sequence[Any]) -> NDArray[np.int64]:
     """Read whole numbers from 0 on; -1 for all else."""
-    if set(map(type, values)) != {int} or min(values) < 0 or max(values) > _INT64_MAX:
-        values = [value if type(value) is int and 0 <= value <= _INT64_MAX else -1 for value in values]
-    return np.array(values, dtype=np.int64)
+    if set(map(type, values)) == {int}:
+        try:
+            return np.maximum(np.array(values, dtype=np.int64), -1)
+        except OverflowError:
+            pass
+    return np.array([each if type(each) is int and 0 <= each <= _INT64_MAX else -1 for each in values], dtype=np.int64)

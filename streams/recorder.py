@@ -18,14 +18,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
+from operator import methodcaller
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import structlog
 from barograph.events import LABELS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams.batch import Dead, portion, sort_messages
+from streams.batch import Dead, Places, portion, sort_messages
 from streams.dead_letters import dead_message
 from streams.decode_labels import decode_arrow_labels, decode_json_labels
 from streams.kafka import (
@@ -37,7 +40,7 @@ from streams.kafka import (
     fetch,
     make_consumer,
 )
-from streams.process import ProcessorError
+from streams.process import ProcessorError, settle_heap
 from streams.raw_arrow import RawArrow
 from streams.raw_epochs import epoch_of
 from streams.raw_json import RawJson
@@ -67,6 +70,11 @@ WRITE_TIMEOUT_S = 30
 
 Place = tuple[str, int]
 """A topic and a partition."""
+
+
+_ERROR, _TOPIC, _VALUE = map(methodcaller, ("error", "topic", "value"))
+_MIN_ROWS = 2_000
+"""Of a record batch that is sent, on average: the engine makes a block of each."""
 
 
 class _Rebalanced(Exception):
@@ -139,6 +147,7 @@ class Recorder:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
+        settle_heap()
         self._transactions.start()
         self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
@@ -212,28 +221,40 @@ class Recorder:
         return time.monotonic() - batch.opened_s >= BATCH_S
 
     def _take(self, batch: _Batch, messages: list[Any]) -> None:
-        good: dict[str, list[Any]] = {topic: [] for topic in self._topics}
-        errors = []
-        for message in messages:
-            error = message.error()
-            place = message.topic(), message.partition()
-            if error is not None:
-                errors.append((error, place))
-            elif place in self._position:
-                good[place[0]].append(message)
-                self._position[place] = message.offset() + 1
-        for topic, chosen in good.items():
-            if chosen:
-                self._decode(batch, self._topics[topic], chosen)
-        for error, place in errors:
-            self._on_error(error, place)
+        failed: list[Any] = []
+        if any(error is not None for error in map(_ERROR, messages)):
+            failed = [message for message in messages if message.error() is not None]
+            messages = [message for message in messages if message.error() is None]
+        topics = set(map(_TOPIC, messages))
+        for topic, table in self._topics.items():
+            if topic in topics:
+                of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]
+                self._decode(batch, table, *self._advance(topic, of_topic))
+        for message in failed:
+            self._on_error(message.error(), (message.topic(), message.partition()))
 
-    def _decode(self, batch: _Batch, table: str, messages: list[Any]) -> None:
+    def _advance(self, topic: str, messages: list[Any]) -> tuple[list[Any], Places]:
+        """Set the next offsets behind messages of one topic; leave out those of partitions that are not assigned."""
+        places = Places.of(messages)
+        every = np.unique(places.partition).tolist()
+        mine = [partition for partition in every if (topic, partition) in self._position]
+        for partition in mine:
+            self._position[topic, partition] = int(places.offset[places.partition == partition][-1]) + 1
+        if len(mine) == len(every):
+            return messages, places
+        chosen = np.isin(places.partition, mine)
+        return list(compress(messages, chosen.tolist())), places.keep(chosen)
+
+    def _decode(self, batch: _Batch, table: str, messages: list[Any], places: Places) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
             self._decoders = registry, RawJson(registry), RawArrow(registry)
         _, from_json, from_arrow = self._decoders
-        found = sort_messages(messages)
+        if table == "predictions":
+            chosen = from_json.wanted(list(map(_VALUE, messages)))
+            if len(chosen) < len(messages):
+                messages, places = [messages[i] for i in chosen], places.keep(np.array(chosen, dtype=np.int64))
+        found = sort_messages(messages, places)
         if table == "predictions":
             batch.add(table, from_json.rows(found.json) if len(found.json) else [])
             batch.add(table, from_arrow.rows(found.arrow) if len(found.arrow) else [])
@@ -310,7 +331,9 @@ class Recorder:
         for topic, table in self._topics.items():
             if table in batch.written or not batch.tables[table]:
                 continue
-            rows = pa.concat_tables(batch.tables[table]).combine_chunks()
+            rows = pa.concat_tables(batch.tables[table])
+            if len(rows) < _MIN_ROWS * len(batch.tables[table]):
+                rows = rows.combine_chunks()
             epoch = pa.repeat(pa.scalar(self._epoch(client, topic), pa.uint16()), len(rows))
             insert_arrow(client, table, rows.append_column("epoch", epoch))
             batch.written.add(table)

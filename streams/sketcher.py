@@ -37,7 +37,7 @@ from streams.kafka import (
     fetch,
     make_consumer,
 )
-from streams.process import ProcessorError
+from streams.process import ProcessorError, settle_heap
 from streams.records import PartitionProgress, Progress, Range, encode
 from streams.registry import Registry
 from streams.report import Report
@@ -164,6 +164,7 @@ class Sketcher:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
+        settle_heap()
         self._transactions.start()
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:

@@ -489,7 +489,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 """Per table its columns, in order, with the Arrow type that they are sent as.
 
 Times are timestamps in UTC: whole seconds for `DateTime`, milliseconds for `DateTime64(3)`. Wherever a type
-is `string`, a dictionary-encoded column is taken as well and sent as it is.
+is `string`, keys of maps and members of lists too, dictionary-encoded ones are taken as well and sent as they are.
 """
 
 
@@ -567,7 +567,7 @@ def ragged(values: NDArray[np.int64 | np.uint64], offsets: NDArray[np.int64]) ->
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     if isinstance(values, pa.Array | pa.ChunkedArray):
-        if values.type == kind or (pa.types.is_dictionary(values.type) and kind == TEXT):
+        if _is_sent(values.type, kind):
             return values
         return values.cast(kind)
     if pa.types.is_timestamp(kind):
@@ -578,3 +578,12 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     if pa.types.is_map(kind):
         values = [list(value.items()) if isinstance(value, Mapping) else value for value in values]
     return pa.array(values, type=kind)
+
+
+def _is_sent(given: pa.DataType, kind: pa.DataType) -> bool:
+    """Whether a column is sent as it is: of its type, or with texts that are dictionary-encoded."""
+    if pa.types.is_map(given) and pa.types.is_map(kind):
+        return _is_sent(given.key_type, kind.key_type) and _is_sent(given.item_type, kind.item_type)
+    if pa.types.is_list(given) and pa.types.is_list(kind):
+        return _is_sent(given.value_type, kind.value_type)
+    return bool(given == kind or (pa.types.is_dictionary(given) and given.value_type == TEXT and kind == TEXT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,37 @@ from streams.slots import slot_unit_s, slots_of
 
 Columns = dict[str, Any]
 WINDOWS_AT_ONCE = 64
+COUNTS_AT_ONCE = 8_000_000
+"""… and no more of them than hold so many counts, 8 bytes each, so that a wide model's take little memory."""
+CELLS_AT_ONCE = 250_000
+"""Counts of some slices in some windows that are judged together: what is worked out of each takes 200 bytes."""
 ERROR_KIND = "error"
 ERROR_FIELD = "events"
 """What stands for a field where a rate is of the events themselves."""
 _LEVELS = pa.array(LEVEL_NAMES)
+_KINDS = pa.array(RATE_KINDS)
 _SEASONS = pa.array(["none", "hour_of_week"])
 
 
 def window_counts(series: Series, window: Window, ends_s: list[int], slices: slice = slice(None)) -> IntArray:
     """Sum windows, shape (len(ends_s), n_slices, width), of all slices or some; `ends_s` ascends."""
     step = step_s(series.contract, window)
-    first = ends_s[0] - window.length_s
-    steps = series.stack(first, ends_s[-1], step, slices)
-    total = np.zeros((len(steps) + 1, *steps.shape[1:]), dtype=np.int64)
-    np.cumsum(steps, axis=0, out=total[1:])
-    last = (np.array(ends_s) - first) // step
-    summed: IntArray = total[last] - total[last - window.length_s // step]
+    n_slices = len(range(*slices.indices(series.layout.n_slices)))
+    summed = np.zeros((len(ends_s), n_slices, series.layout.width), dtype=np.int64)
+    total = np.zeros(summed.shape[1:], dtype=np.int64)
+    start = until = ends_s[0] - window.length_s
+    for i, end in enumerate(ends_s):
+        # From one window to the next some steps come in and some go out.
+        first = end - window.length_s
+        if first >= until:
+            total[:] = 0
+            start = until = first
+        for counts in series.steps(start, first, step):
+            total -= counts[slices]
+        for counts in series.steps(until, end, step):
+            total += counts[slices]
+        start, until = first, end
+        summed[i] = total
     return summed
 
 
@@ -97,10 +113,12 @@ def judge(
     """
     drift: list[Columns] = []
     rates: list[Columns] = []
-    for first in range(0, len(ends_s), WINDOWS_AT_ONCE):
-        some = ends_s[first : first + WINDOWS_AT_ONCE]
+    layout = series.layout
+    at_once = max(1, min(WINDOWS_AT_ONCE, COUNTS_AT_ONCE // (layout.n_slices * layout.width)))
+    for first in range(0, len(ends_s), at_once):
+        some = ends_s[first : first + at_once]
         counts = window_counts(series, window, some)
-        chosen = slice(first, first + WINDOWS_AT_ONCE)
+        chosen = slice(first, first + at_once)
         some_lost, some_whole = lost[chosen], whole[chosen]
         seen = (counts[:, 0, EVENTS] > 0) | always[chosen]
         if not seen.all():
@@ -109,8 +127,9 @@ def judge(
             some = [end for end, keep in zip(some, seen.tolist(), strict=True) if keep]
             counts, some_lost, some_whole = counts[seen], some_lost[seen], some_whole[seen]
         batch = _Batch(series, window, np.array(some), counts, some_lost, some_whole, pos, judged_ms)
-        drift.append(batch.drift())
-        rates.append(batch.rates())
+        for slices in batch.slices():
+            drift.append(batch.drift(slices))
+            rates.append(batch.rates(slices))
         rates.append(batch.error_rates())
     return _joined(drift), _joined(rates)
 
@@ -134,6 +153,19 @@ class _Batch:
         events = counts[:, 0, EVENTS]
         self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
 
+    @cached_property
+    def seasonal(self) -> Expectation | None:
+        """What the windows should hold by the hours of the week, where that judges them."""
+        return seasonal_expectation(self.series, self.window, self.ends_s.tolist())
+
+    def slices(self) -> list[NDArray[np.bool_]]:
+        """The slices, each as a mask of shape (n_slices,), that any of the windows is judged in: some at a time."""
+        layout = self.series.layout
+        wanted = np.flatnonzero(self.wanted(np.arange(layout.n_slices)).any(axis=0))
+        at_once = max(1, CELLS_AT_ONCE // (len(self.counts) * layout.width))
+        every = np.arange(layout.n_slices)
+        return [np.isin(every, wanted[i : i + at_once]) for i in range(0, len(wanted), at_once)]
+
     def wanted(self, slice_index: IntArray) -> NDArray[np.bool_]:
         """Shape (W, G): slice `all` always, other slices from the contract's least n on."""
         least = np.maximum(self.series.contract.slice_min_n, 1)
@@ -141,7 +173,7 @@ class _Batch:
         chosen: NDArray[np.bool_] = (slice_index == 0)[None, :] | (events >= least)
         return chosen
 
-    def common(self, where: tuple[Any, ...], slice_index: IntArray, field_names: pa.Array) -> Columns:
+    def common(self, where: tuple[Any, ...], slice_index: IntArray, field: pa.Array) -> Columns:
         """The columns that both tables have; `where` are the (window, group) pairs that become rows."""
         w, g = where
         n = len(w)
@@ -156,7 +188,7 @@ class _Batch:
             "version": constant(self.series.version),
             "baseline_id": constant(self.series.baseline_id),
             "slice": pa.DictionaryArray.from_arrays(pa.array(slice_index[g].astype(np.int32)), pa.array(layout.slices)),
-            "field": field_names.take(pa.array(g)),
+            "field": field,
             "window": constant(self.window.name),
             "window_start": end - self.window.length_s,
             "window_end": end,
@@ -167,12 +199,11 @@ class _Batch:
 
     def levels(self, level: NDArray[np.int8], w: IntArray) -> pa.Array:
         """Name levels, shape (n,); `w` says which window each is of."""
-        found = np.where(self.whole[w], level, Level.insufficient)
-        return _LEVELS.take(pa.array(found.astype(np.int32)))
+        return _coded(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
 
     def field_names(self, field_index: IntArray) -> pa.Array:
-        names = pa.array([field.name for field in self.series.layout.fields], pa.string())
-        return names.take(pa.array(field_index))
+        """Name the field of each row, shape (n,)."""
+        return _coded(field_index, [field.name for field in self.series.layout.fields])
 
     def weights(self) -> NDArray[np.float64]:
         """How important the contract calls each field of the layout, shape (n_fields,)."""
@@ -185,15 +216,24 @@ class _Batch:
         chosen = np.isin(g, season.groups) if by_hours and season is not None else np.zeros(len(g), dtype=bool)
         return pa.DictionaryArray.from_arrays(pa.array(chosen.astype(np.int32)), _SEASONS)
 
-    def drift(self) -> Columns:
-        bins = self.series.compiled.bins
+    def drift(self, slices: NDArray[np.bool_]) -> Columns:
+        """Rows of `drift` of some slices, shape (n_slices,)."""
+        every = self.series.compiled.bins
+        if not every.n_groups:
+            return {}
         lines = self.series.contract.lines
-        phi = bins.phi(self.window.name)
-        window_bins = bins.window_bins(self.counts)
+        every.phi(self.window.name)
+        chosen = slices[every.slice_index]
+        bins = every.of_groups(chosen)
         if not bins.n_groups:
             return {}
+        phi = bins.phi(self.window.name)
+        window_bins = bins.window_bins(self.counts)
         wanted = self.wanted(bins.slice_index)
-        expected = seasonal_expectation(self.series, self.window, self.ends_s.tolist())
+        expected = self.seasonal
+        if expected is not None and bins is not every:
+            at = every.of_bins(chosen)
+            expected = Expectation(expected.share[:, at], expected.p[:, at], expected.m[:, chosen])
         found = psi_verdicts(
             bins.base_bins,
             window_bins,
@@ -217,8 +257,9 @@ class _Batch:
         m = np.add.reduceat(bins.base_bins, bins.starts)[g]
         share = bins.base_bins[top_flat] / m if expected is None else expected.share[w, top_flat]
         n = found.n[where]
-        labels = pa.array(np.array(bins.labels, dtype=object), pa.string()).take(pa.array(top_flat))
-        columns = self.common(where, bins.slice_index, self.field_names(bins.field_index))
+        codes, labels = self.series.compiled.labels
+        top_code = np.where(top >= 0, codes[every.of_bins(chosen)][top_flat], len(labels) - 1)
+        columns = self.common(where, bins.slice_index, self.field_names(bins.field_index[g]))
         columns |= {
             "n": n,
             "psi": found.psi[where],
@@ -229,11 +270,11 @@ class _Batch:
             "q_value": q[where],
             "df": found.df[where].astype(np.int32),
             "phi": phi[g],
-            "season": self.seasons(expected is not None, g),
+            "season": self.seasons(expected is not None, np.flatnonzero(chosen)[g]),
             "level": self.levels(found.level[where], w),
             "line_minor": np.full(len(w), lines.minor),
             "line_major": np.full(len(w), lines.major),
-            "top_bin": pa.array(labels).fill_null("") if (top >= 0).all() else _blank(labels, top < 0),
+            "top_bin": _coded(top_code, labels),
             "top_bin_index": top.astype(np.int32),
             "expected_share": share,
             "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
@@ -241,16 +282,19 @@ class _Batch:
         }
         return columns
 
-    def rates(self) -> Columns:
-        cells = self.series.compiled.rates
+    def rates(self, slices: NDArray[np.bool_]) -> Columns:
+        """Rows of `rates` of some slices, shape (n_slices,), beside those of errors."""
+        every = self.series.compiled.rates
+        every.phi(self.window.name)
+        cells = every.of_groups(slices[every.slice_index])
         if not cells.n_groups:
             return {}
         k, n = cells.k(self.counts), cells.n(self.counts)
         # A kind that neither training nor the window has seen says nothing in a slice; `all` has its row always.
         chosen = self.wanted(cells.slice_index) & ((cells.slice_index == 0)[None, :] | (k > 0) | (cells.base_k > 0))
         where = np.nonzero(chosen)
-        kinds = pa.array(RATE_KINDS).take(pa.array(cells.kind_index[where[1]]))
-        names = self.field_names(cells.field_index)
+        kinds = _coded(cells.kind_index[where[1]], _KINDS)
+        names = self.field_names(cells.field_index[where[1]])
         phi = cells.phi(self.window.name)
         base = (cells.base_k, cells.base_n, cells.base_phi)
         return self._rate_columns(where, cells.slice_index, names, kinds, k[where], n[where], base, phi)
@@ -261,8 +305,7 @@ class _Batch:
         slice_index = np.arange(layout.n_slices)
         where = np.nonzero(self.wanted(slice_index))
         k, n = self.counts[:, :, ERRORS], self.counts[:, :, EVENTS]
-        names = pa.array([ERROR_FIELD] * layout.n_slices)
-        kinds = pa.array([ERROR_KIND] * len(where[0]), pa.string())
+        names, kinds = (_coded(np.zeros(len(where[0])), [text]) for text in (ERROR_FIELD, ERROR_KIND))
         rows = np.full(layout.n_slices, max(layout.baseline.rows, 1), dtype=np.int64)
         zeros = np.zeros(layout.n_slices, dtype=np.int64)
         one = np.ones(layout.n_slices)
@@ -303,8 +346,9 @@ class _Batch:
         return columns
 
 
-def _blank(labels: pa.Array, where: NDArray[np.bool_]) -> pa.Array:
-    return pa.array(np.where(where, "", labels.to_numpy(zero_copy_only=False)), pa.string())
+def _coded(codes: NDArray[Any], texts: Any) -> pa.DictionaryArray:
+    """A column of texts by their positions in `texts`."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts, pa.string()))
 
 
 def _joined(parts: list[Columns]) -> Columns | None:

@@ -138,6 +138,8 @@ class Memory:
             if volume is None:
                 volume = self._store.load_volume(model, start_s, end_s)
             restore_volume(series, volume, new)
+            for pane in new.values():
+                pane.compact()
             series.panes.update(new)
             for at in new:
                 # What is loaded may hold more than the sum did: another process may have written it meanwhile.

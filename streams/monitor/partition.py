@@ -42,6 +42,8 @@ log = structlog.get_logger()
 RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
+COUNTS_PER_INSERT = 16_000_000
+"""… and no more of them than hold so many counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +361,9 @@ class PartitionState:
         dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
         until = state.sealed_until_s or 0
         pane_s = state.contract.pane_s
-        for first in range(0, len(dirty), PANES_PER_INSERT):
-            some = dirty[first : first + PANES_PER_INSERT]
+        at_once = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (series.layout.n_slices * series.layout.width)))
+        for first in range(0, len(dirty), at_once):
+            some = dirty[first : first + at_once]
             sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
             writes.panes.append(pane_columns(series, some, self._partition, pane_s, sealed))
             writes.volume.append(volume_columns(series, some, self._partition, sealed))
@@ -371,6 +374,7 @@ class PartitionState:
             self._rollups.collect_open(state, series, dirty, writes)
         for pane in dirty:
             pane.dirty = False
+        series.compact()
 
     def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
         contract = state.contract

@@ -27,7 +27,7 @@ def pane_columns(
     """
     layout = series.layout
     n_slices, n_fields = layout.n_slices, layout.n_fields
-    counts = np.stack([pane.counts for pane in panes])
+    counts = np.stack([pane.counts for pane in panes], dtype=np.int64)
     starts, n_cells = layout.starts, layout.n_cells
     nulls = counts[:, :, starts + n_cells - 1]
     invalid = counts[:, :, starts + n_cells]
@@ -50,7 +50,11 @@ def pane_columns(
         for (j, k), of_slice in pane.kept.items():
             moments[i, j, k] = of_slice.moments
     moments[~np.isfinite(moments[..., 2])] = np.nan
-    sketches = [_sketch(panes[i], j, k) for i, j, k in zip(p.tolist(), s.tolist(), f.tolist(), strict=True)]
+    sketches = [b""] * len(p)
+    # Other slices than `all` have sketches only in panes that keep some.
+    with_sketch = np.flatnonzero((s == 0) | np.array([bool(pane.kept) for pane in panes])[p])
+    for row in with_sketch.tolist():
+        sketches[row] = _sketch(panes[p[row]], int(s[row]), int(f[row]))
     pos = np.stack([pane.pos[:, 1:] for pane in panes])
     return {
         **common_columns(series, parts_partition, len(p)),
@@ -125,7 +129,7 @@ def category_columns(series: Series, hours: Iterable[tuple[int, int, int, bytes]
 def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:
     """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
     layout = series.layout
-    counts = np.stack([pane.counts[:, :HEADER] for pane in panes])
+    counts = np.stack([pane.counts[:, :HEADER] for pane in panes], dtype=np.int64)
     chosen = counts[:, :, EVENTS] > 0
     chosen[:, 0] = True
     p, s = np.nonzero(chosen)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import structlog
 from barograph.contract import SECONDS_PER_HOUR, Contract, SketchKind
 from numpy.typing import NDArray
@@ -25,6 +27,8 @@ from streams.summarise import merge_moments, merge_sketch
 log = structlog.get_logger()
 
 Sketch = NumericSketch | UnseenCategories
+CountArray = NDArray[np.integer[Any]]
+"""Counts of the smallest type that holds them, or of 64 bits while they grow."""
 KEPT_BYTES = 300
 """What the objects around a kept sketch take, about."""
 
@@ -44,7 +48,7 @@ class Pane:
     """The merge of all parts of one minute (or whatever the contract's pane is) of one series."""
 
     start_s: int
-    counts: IntArray
+    counts: CountArray
     """Shape (n_slices, width)."""
     moments: NDArray[np.float64]
     """Shape (n_fields, N_MOMENTS)."""
@@ -69,10 +73,27 @@ class Pane:
         kept = sum(KEPT_BYTES + len(each.sketch) for each in self.kept.values())
         return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches)) + kept
 
+    def compact(self) -> None:
+        """Hold the counts in as few bytes as they need, until more come."""
+        self.counts = smallest(self.counts)
+
+    def grow(self) -> None:
+        """Let more be counted."""
+        self.counts = self.counts.astype(np.int64, copy=False)
+
     def seal(self, pos: int) -> None:
         """Note that no event is expected any more, by the record at `pos`."""
         self.sealed = self.dirty = True
         self.pos[:, :] = np.where(self.pos >= 0, np.maximum(self.pos, pos), self.pos)
+
+
+def smallest(counts: CountArray) -> CountArray:
+    """The same counts, none of them negative, in the smallest type that holds them all."""
+    most = int(counts.max(initial=0))
+    for kind in (np.uint8, np.uint16, np.uint32):
+        if most <= np.iinfo(kind).max:
+            return counts.astype(kind, copy=False)
+    return counts
 
 
 @dataclass
@@ -84,8 +105,10 @@ class Compiled:
     rates: RateCells
     row_cells: NDArray[np.bool_]
     """Shape (width,): the columns that are cells, in the order of the fields."""
-    season: Season | None = None
+    season: Season | None
     """The hours of the week, where the baseline holds any."""
+    labels: tuple[NDArray[np.int32], pa.Array]
+    """Of the bins, as positions, shape (n_bins,), in the distinct ones, the last of which is empty."""
     trained: dict[tuple[tuple[str, str], ...], list[Trained]] = field(default_factory=dict)
     """Numeric fields to describe windows against, by the names and kinds of the contract's sketches."""
 
@@ -97,7 +120,8 @@ class Compiled:
             cells[start : start + n] = True
         bins = PsiBins(layout)
         season = Season(bins) if layout.baseline.timezone else None
-        return cls(layout, bins, RateCells(layout), cells, season)
+        codes, labels = bins.coded_labels
+        return cls(layout, bins, RateCells(layout), cells, season, (codes, pa.array([*labels, ""], pa.string())))
 
 
 @dataclass
@@ -110,7 +134,7 @@ class Series:
     contract: Contract
     unregistered: bool = False
     panes: dict[int, Pane] = field(default_factory=dict)
-    hours: dict[int, IntArray] = field(default_factory=dict)
+    hours: dict[int, CountArray] = field(default_factory=dict)
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
     """Starts of hours (panes, where these are longer) whose roll-ups and categories are to be written."""
@@ -220,11 +244,13 @@ class Series:
         return True
 
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:
+        pane.grow()
         pane.counts[rows, columns] += counts
         self.summaries.touch(pane.start_s)
         start_s = pane.start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         hour = self.hours.get(start_s)
         if hour is not None:
+            hour = self.hours[start_s] = hour.astype(np.int64, copy=False)
             hour[rows, columns] += counts
             self.dirty_hours.add(start_s)
 
@@ -399,14 +425,40 @@ class Series:
             self._kinds = self.contract, {field.name: field.sketch for field in self.contract.fields}
         return self._kinds[1].get(name, "kll")
 
-    def hour_counts(self, start_s: int) -> IntArray:
+    def hour_counts(self, start_s: int) -> CountArray:
         """The sum of the panes in memory of one hour, shape (n_slices, width)."""
         total = self.layout.empty_counts()
         for at in range(start_s, start_s + SECONDS_PER_HOUR, self.contract.pane_s):
             pane = self.panes.get(at)
             if pane is not None:
                 total += pane.counts
-        return total
+        return smallest(total)
+
+    def compact(self) -> None:
+        """Hold all counts that are not about to change in as few bytes as they need."""
+        for pane in self.panes.values():
+            if not pane.dirty and pane.counts.dtype == np.int64:
+                pane.compact()
+        for start, counts in self.hours.items():
+            if counts.dtype == np.int64:
+                self.hours[start] = smallest(counts)
+
+    def steps(self, start_s: int, end_s: int, step_s: int) -> Iterator[CountArray]:
+        """The counts of the panes or hours of [start, end) that are held, shape (n_slices, width) each.
+
+        Args:
+            start_s: of the first.
+            end_s: end of the last.
+            step_s: length of a pane, or of an hour.
+        """
+        for at in range(start_s, end_s, step_s):
+            if step_s > self.contract.pane_s:
+                counts = self.hours.get(at)
+            else:
+                pane = self.panes.get(at)
+                counts = None if pane is None else pane.counts
+            if counts is not None:
+                yield counts
 
     def stack(self, start_s: int, end_s: int, step_s: int, slices: slice = slice(None)) -> IntArray:
         """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.

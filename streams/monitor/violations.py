@@ -31,7 +31,7 @@ def violation_columns(series: Series, panes: list[Pane], parts_partition: int) -
     ]
     if not cells:
         return None
-    counts = np.stack([pane.counts[0] for pane in panes])
+    counts = np.stack([pane.counts[0] for pane in panes], dtype=np.int64)
     n = np.stack([counts[:, columns].sum(axis=1) for _, _, columns in cells], axis=1)
     p, c = np.nonzero(n)
     if not len(p):

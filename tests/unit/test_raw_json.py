@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,9 +15,11 @@ from barograph.contract import Contract, Field, Slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams import raw_json
 from streams.batch import MessageBatch
 from streams.decode_json import JsonDecoder
-from streams.raw_json import CHUNK, CHUNK_BYTES, TRIES, RawJson, _chunks
+from streams.raw_exact import STRETCH
+from streams.raw_json import CHUNK, CHUNK_BYTES, RawJson, _chunks
 from streams.registry import build_registry
 from tests.support.poison import KINDS
 
@@ -164,6 +168,66 @@ def test_rows_are_the_events_as_they_came(given_events: list[dict[str, Any]]) ->
     assert [comparable(row) for row in found] == [comparable(row) for row in expected]
 
 
+@settings(max_examples=300)
+@given(st.lists(events, min_size=1, max_size=12))
+def test_rows_are_the_same_however_events_are_cut(given_events: list[dict[str, Any]]) -> None:
+    sent: list[bytes | None] = [json.dumps(event).encode() for event in given_events]
+    whole = [comparable(row) for row in rows(sent)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in (("STRETCH", 2), ("FREE_CHUNK", 3), ("CHUNK", 7)):
+            patch.setattr(raw_json, name, size)
+        assert [comparable(row) for row in rows(sent)] == whole
+
+
+NUMERIC = Contract(
+    model="toy",
+    fields=tuple(Field(name=f"x{i}", type="float", source=f"features.x{i}") for i in range(4)),
+    slices=(Slice(name="late", source="features.late"),),
+)
+numbers = (
+    st.none()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(2**24 - 3, 2**24 + 3)
+    | st.integers(2**53 - 3, 2**53 + 3)
+    | st.integers(-(2**70), 2**70)
+    | st.sampled_from([-0.0, 0.0, True, False, 5e-324, *SPELLED])
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=8), st.integers(1, 4))
+def test_numbers_are_what_they_were(drawn: list[list[Any]], n_fields: int) -> None:
+    contract = msgspec.structs.replace(NUMERIC, fields=NUMERIC.fields[:n_fields])
+    raw = RawJson(build_registry([(contract, 1)], []))
+    head = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
+    sent = [{f"x{i}": value for i, value in enumerate(each[:n_fields])} | {"late": i} for i, each in enumerate(drawn)]
+    found = rows([json.dumps(head | {"features": features}).encode() for features in sent], raw)
+    for features, row in zip(sent, found, strict=True):
+        held = {name: repr(float(value)) for name, value in features.items() if value is not None}
+        assert {name: repr(value) for name, value in row["numbers"]} == held
+        assert row["strings"] == []
+        assert set(row["nulls"]) == {name for name, value in features.items() if value is None}
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(events, st.sampled_from(["", "cut", "x", "no UTF-8"])), min_size=1, max_size=8))
+def test_a_share_gives_the_rows_of_the_whole_that_the_hash_chooses(
+    given_events: list[tuple[dict[str, Any], str]],
+) -> None:
+    sent: list[bytes | None] = []
+    for event, harm in given_events:
+        data = json.dumps(event).encode()
+        odd = {"": data, "cut": data[:-3], "x": data.replace(b'"id"', b'"ID"'), "no UTF-8": data[:-1] + b',"q":"\xff"}'}
+        sent.append(odd[harm])
+    shared = RawJson(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []))
+    whole = [row for row in rows(sent) if row["model"] == "toy"]
+    chosen = [comparable(row) for row in whole if zlib.crc32(row["id"].encode()) < 0.4 * 2**32]
+    assert [comparable(row) for row in rows(sent, shared)] == chosen
+    kept = [sent[i] if i in set(shared.wanted(sent)) else None for i in range(len(sent))]
+    assert [comparable(row) for row in rows(kept, shared)] == chosen
+    assert list(RAW.wanted(sent)) == list(range(len(sent)))
+
+
 def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:
     def cut(sizes: list[int]) -> list[int]:
         found = list(_chunks(batch([b"x" * size if size else None for size in sizes])))
@@ -180,7 +244,7 @@ def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:
 def test_more_events_than_one_chunk_and_than_are_tried() -> None:
     plain = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
     exact = plain | {"features": {"x": 1.5, "flag": True, "colour": None, "kind": "k"}}
-    late_exact = [plain] * (TRIES + 1) + [exact]
+    late_exact = [plain] * (STRETCH + 1) + [exact]
     mixed = [exact, plain] * 1500
     for sent in (late_exact, mixed):
         found = rows([json.dumps(event).encode() for event in sent])

@@ -52,6 +52,18 @@ def test_dictionary_encoded_text_stays_so() -> None:
     assert table_of("topics", topics(name=names))["name"].type == names.type
 
 
+def test_dictionary_encoded_keys_of_maps_and_members_of_lists_stay_so() -> None:
+    row: dict[str, Any] = {name: [0] for name in SCHEMAS["chain"].names}
+    row |= {"source_topic_id": ["s"], "parts_topic_id": ["p"]}
+    keys = pa.array(["m", "n"]).dictionary_encode()
+    marks = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5, 6]))
+    column = table_of("chain", row | {"watermarks": marks})["watermarks"]
+    assert column.type == marks.type
+    assert column.to_pylist() == [[("m", 5), ("n", 6)]]
+    wide = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5.0, 6.0]))
+    assert table_of("chain", row | {"watermarks": wide})["watermarks"].type == SCHEMAS["chain"].field("watermarks").type
+
+
 def test_maps_may_be_mappings_or_pairs() -> None:
     row: dict[str, Any] = {name: [0] for name in SCHEMAS["chain"].names}
     row |= {"source_topic_id": ["s"], "parts_topic_id": ["p"]}

@@ -1,0 +1,231 @@
+"""Judging in arrays of some slices at a time gives what judging all of a model at once gives, to the bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from barograph.contract import Contract, Field, Window
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sketches.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from sketches.bins import RATE_KINDS, PsiBins, RateCells
+from sketches.distances import jensen_shannon
+from sketches.fdr import q_values
+from sketches.layout import EVENTS, IntArray, Layout
+from sketches.levels import LEVEL_NAMES
+from sketches.psi import psi_verdicts
+from sketches.rates import rate_verdicts
+from streams.monitor import judge as judging
+from streams.monitor.judge import Columns, judge, window_counts
+from streams.monitor.series import Compiled, Series, smallest
+
+PANE_S = 60
+FROM_S = 1_700_000_400
+WINDOWS = (Window(300, 60), Window(600, 180), Window(7_200, 3_600))
+
+
+def make_baseline(rng: np.random.Generator, shape: list[int], values: list[int]) -> Baseline:
+    """Numeric fields (so many bins) and category fields (negative: categories), some of them untrained in a slice."""
+    dimensions = tuple(
+        SliceValues(name=f"d{i}", source=f"c.d{i}", values=tuple(f"v{j}" for j in range(n)), trained=bool(i % 2 == 0))
+        for i, n in enumerate(values)
+    )
+    names = ["all", *(f"{d.name}={v}" for d in dimensions for v in (*d.values, "other"))]
+    fields = []
+    for i, n in enumerate(shape):
+        cells = n + 1 if n > 0 else -n + 2
+        counts = {
+            name: SliceCounts(
+                cells=tuple(rng.integers(0, 300, cells).tolist()),
+                phi={"5m": Phi(value=1.0 + float(rng.random()), windows=9, flag="ok")},
+            )
+            for name in names
+            if name == "all" or rng.random() < 0.8
+        }
+        kept: dict[str, Any] = {"name": f"f{i}", "slices": counts}
+        if n > 0:
+            edges = tuple(float(j) + 0.5 * (i % 2) for j in range(n - 1))
+            fields.append(FieldBaseline(kind="numeric", edges=edges, low=0.0, high=None if i % 2 else 9.0, **kept))
+        else:
+            categories = tuple("null" if j == 1 else f"c{j}" for j in range(-n))
+            fields.append(FieldBaseline(kind="category", categories=categories, **kept))
+    rows = 300 * 14
+    return Baseline(
+        model="m",
+        version="1",
+        rows=rows,
+        slice_rows=dict.fromkeys(names, rows),
+        dimensions=dimensions,
+        fields=tuple(fields),
+    )
+
+
+def make_series(seed: int, shape: list[int], values: list[int], panes: int) -> Series:
+    """A series with some of its panes and hours, a few of them compact; no slice holds more than its events."""
+    rng = np.random.default_rng(seed)
+    baseline = make_baseline(rng, shape, values)
+    layout = Layout(baseline)
+    fields = tuple(Field(name=field.name, type="float", source=f"features.{field.name}") for field in layout.fields)
+    contract = Contract(model="m", pane_s=PANE_S, windows=WINDOWS, slice_min_n=20, fields=fields)
+    series = Series("1", baseline.id, Compiled.of(layout), contract, first_s=0)
+
+    def drawn(most: int) -> IntArray:
+        counts = rng.integers(0, most, (layout.n_slices, layout.width))
+        counts[:, 1:4] = 0
+        counts[:, EVENTS] = rng.choice([0, 1, 30], layout.n_slices) * counts[:, 4:].sum(axis=1)
+        counts[counts[:, EVENTS] == 0] = 0
+        return counts.astype(np.int64)
+
+    for i in range(panes):
+        if rng.random() < 0.8:
+            pane = series.panes[FROM_S + i * PANE_S] = series.empty_pane(FROM_S + i * PANE_S)
+            pane.counts = drawn(int(rng.choice([2, 5, 300, 70_000])))
+            if rng.random() < 0.5:
+                pane.compact()
+    for hour_s in range(FROM_S // 3_600 * 3_600, FROM_S + panes * PANE_S, 3_600):
+        series.hours[hour_s] = smallest(drawn(300))
+    return series
+
+
+def plain_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray:
+    """Pane by pane, or hour by hour."""
+    summed = np.zeros((len(ends_s), series.layout.n_slices, series.layout.width), dtype=np.int64)
+    hourly = window.hop_s % 3_600 == 0
+    for i, end in enumerate(ends_s):
+        for at in range(end - window.length_s, end, 3_600 if hourly else PANE_S):
+            if hourly and at in series.hours:
+                summed[i] += series.hours[at]
+            elif not hourly and at in series.panes:
+                summed[i] += series.panes[at].counts
+    return summed
+
+
+def rows_of(columns: Columns | None) -> dict[tuple[Any, ...], dict[str, Any]]:
+    if columns is None:
+        return {}
+    lists = {name: column.to_pylist() if hasattr(column, "to_pylist") else column for name, column in columns.items()}
+    rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    found = {(row["window_end"], row["slice"], row["field"], row.get("kind", "")): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def same(one: dict[tuple[Any, ...], dict[str, Any]], other: dict[tuple[Any, ...], dict[str, Any]]) -> None:
+    assert one.keys() == other.keys()
+    for key, row in one.items():
+        assert {name: repr(value) for name, value in row.items()} == {n: repr(v) for n, v in other[key].items()}
+
+
+def plain_drift(series: Series, window: Window, ends_s: list[int], counts: IntArray) -> dict[Any, dict[str, Any]]:
+    """All groups of all slices at once; those are told that are wanted."""
+    bins = PsiBins(series.layout)
+    window_bins, phi = bins.window_bins(counts), bins.phi(window.name)
+    found = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=0.1, major=0.2)
+    wanted = (bins.slice_index == 0)[None, :] | (counts[:, :, EVENTS][:, bins.slice_index] >= 20)
+    q = q_values(found.p_value, 1.0, family=bins.slice_index, compared=wanted & found.enough)
+    js = jensen_shannon(bins.base_bins, window_bins, bins.starts)
+    told = {}
+    for w, g in zip(*(each.tolist() for each in np.nonzero(wanted)), strict=True):
+        top = int(found.top_bin[w, g])
+        key = ends_s[w], series.layout.slices[bins.slice_index[g]], series.layout.fields[bins.field_index[g]].name, ""
+        told[key] = {
+            **{"n": found.n[w, g], "psi": found.psi[w, g], "psi_low": found.low[w, g], "psi_high": found.high[w, g]},
+            **{"p_value": found.p_value[w, g], "q_value": q[w, g], "js": js[w, g], "phi": phi[g]},
+            **{"level": LEVEL_NAMES[found.level[w, g]], "visible_shift": found.visible_shift[w, g]},
+            "top_bin": bins.group_labels(g)[top] if top >= 0 else "",
+            "top_bin_index": np.int32(top),
+        }
+    return told
+
+
+def plain_rates(series: Series, window: Window, ends_s: list[int], counts: IntArray) -> dict[Any, dict[str, Any]]:
+    cells = RateCells(series.layout)
+    k, n, phi = cells.k(counts), cells.n(counts), cells.phi(window.name)
+    wanted = (cells.slice_index == 0)[None, :] | (n >= 20) & ((k > 0) | (cells.base_k > 0))
+    told = {}
+    for w, g in zip(*(each.tolist() for each in np.nonzero(wanted)), strict=True):
+        found = rate_verdicts(
+            k[w, [g]], n[w, [g]], cells.base_k[[g]], cells.base_n[[g]], phi=phi[[g]], base_phi=cells.base_phi[[g]]
+        )
+        layout = series.layout
+        at = layout.slices[cells.slice_index[g]], layout.fields[cells.field_index[g]].name
+        told[ends_s[w], *at, RATE_KINDS[cells.kind_index[g]]] = {
+            **{"n": n[w, g], "k": k[w, g], "delta": found.delta[0], "p_value": found.p_value[0], "phi": phi[g]},
+            **{"delta_low": found.low[0], "delta_high": found.high[0], "level": LEVEL_NAMES[found.level[0]]},
+        }
+    return told
+
+
+SHAPES = st.lists(st.integers(2, 12) | st.integers(-5, -1), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    SHAPES,
+    st.lists(st.integers(1, 4), max_size=2),
+    st.integers(1, 70),
+    st.sampled_from(WINDOWS),
+    st.lists(st.integers(0, 40), min_size=1, max_size=7, unique=True),
+)
+def test_windows_are_judged_as_all_at_once(
+    seed: int, shape: list[int], values: list[int], panes: int, window: Window, hops: list[int]
+) -> None:
+    series = make_series(seed, shape, values, panes)
+    first = -(-FROM_S // window.hop_s) * window.hop_s
+    ends = [first + hop * window.hop_s for hop in sorted(hops)]
+    counts = window_counts(series, window, ends)
+    assert (counts == plain_counts(series, window, ends)).all()
+    nothing, every = np.zeros(len(ends)), np.ones(len(ends), dtype=bool)
+    drift, rates = (rows_of(each) for each in judge(series, window, ends, nothing, every, 1, 1, always=every))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "COUNTS_AT_ONCE", 2 * series.layout.n_slices * series.layout.width)
+        patch.setattr(judging, "CELLS_AT_ONCE", 3 * series.layout.width)
+        apart = [rows_of(each) for each in judge(series, window, ends, nothing, every, 1, 1, always=every)]
+    same(drift, apart[0])
+    same(rates, apart[1])
+    for found, plain in (
+        (drift, plain_drift(series, window, ends, counts)),
+        ({key: row for key, row in rates.items() if key[3] != "error"}, plain_rates(series, window, ends, counts)),
+    ):
+        assert found.keys() == plain.keys()
+        for key, row in plain.items():
+            assert {name: told(value) for name, value in row.items()} == {name: told(found[key][name]) for name in row}
+
+
+def told(value: Any) -> str:
+    """A value as text, whatever type of number it is."""
+    return value if isinstance(value, str) else repr(float(value))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=6))
+def test_counts_are_held_in_the_least_bytes_that_hold_them(drawn: list[int]) -> None:
+    counts: NDArray[np.int64] = np.array([drawn], dtype=np.int64)
+    held = smallest(counts)
+    assert (held == counts).all()
+    widths = {1: 2**8, 2: 2**16, 4: 2**32, 8: 2**63}
+    assert held.itemsize == min(width for width, line in widths.items() if max(drawn) < line)
+
+
+@pytest.mark.parametrize("most", [0, 255, 256, 65_535, 2**32])
+def test_a_compact_pane_and_hour_count_on(most: int) -> None:
+    series = make_series(1, [3], [1], 0)
+    pane = series.panes[FROM_S] = series.empty_pane(FROM_S)
+    pane.counts[:] = most
+    pane.dirty = False
+    hour_s = FROM_S // 3_600 * 3_600
+    series.hours[hour_s] = series.hour_counts(hour_s)
+    series.compact()
+    series._add(pane, slice(0, 2), slice(0, 4), np.full((2, 4), 300, dtype=np.int64))
+    expected = np.full(pane.counts.shape, most)
+    expected[:2, :4] += 300
+    for counts in (pane.counts, series.hours[hour_s]):
+        assert (counts == expected).all()
+    pane.dirty = False
+    series.compact()
+    assert (pane.counts == expected).all()
