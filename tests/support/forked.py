@@ -8,7 +8,6 @@ processes that were started as users start them.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import subprocess
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,7 +85,7 @@ def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, envi
         log: what standard output and standard error are appended to.
         environ: all of the environment.
     """
-    process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)))
+    process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
     process.start()
     return Forked(process, f"{main.__module__} {' '.join(arguments)}")
 
