@@ -85,6 +85,8 @@ def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, envi
         log: what standard output and standard error are appended to.
         environ: all of the environment.
     """
+    # Before it is started: who waits for a line in it finds it there.
+    log.touch()
     process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
     process.start()
     return Forked(process, f"{main.__module__} {' '.join(arguments)}")
