@@ -20,7 +20,7 @@ demo: sync ## Replay real flights and show what changed in them; EXIT=1 ends it 
 
 .PHONY: test
 test: sync ## Run all tests, on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" chooses
-	$(RUN) pytest -n 3 --dist loadfile $(ARGS)
+	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Feed every decoder ten million inputs of libFuzzer's; ARGS="--runs 100000 --target baselines" chooses

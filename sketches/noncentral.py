@@ -18,8 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
-from scipy.linalg import eigh_tridiagonal
 from scipy.special import chdtri, chndtrinc, ndtr, ndtri
 
 FloatArray = NDArray[np.float64]
@@ -138,6 +136,9 @@ class _Inverse:
 
 def _curve(df: int, probability: float) -> tuple[float, FloatArray]:
     """x₀ and the cubics of one df: shape (cells, 4)."""
+    # Imported where tables are made: it takes a third of a second, and most commands judge nothing.
+    from scipy.interpolate import CubicSpline
+
     start = float(chdtri(df, 1.0 - max(probability, 0.5)))
     edge = float(np.sqrt(start))
     w = np.linspace(0.0, 1.0, _CELLS + 1)
@@ -183,6 +184,8 @@ def _chi2_gauss_points(df: int) -> tuple[FloatArray, FloatArray]:
     """
     if df == 0:
         return np.zeros(1), np.ones(1)
+    from scipy.linalg import eigh_tridiagonal
+
     alpha = df / 2.0 - 1.0
     k = np.arange(_GAUSS_POINTS)
     points, vectors = eigh_tridiagonal(2.0 * k + alpha + 1.0, np.sqrt(k[1:] * (k[1:] + alpha)))

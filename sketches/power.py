@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import chdtri, chndtr, chndtrinc, ndtr, ndtri
 
 from sketches.noncentral import by_df
@@ -55,6 +54,9 @@ def n_star(df: ArrayLike, minor: ArrayLike = 0.1, major: ArrayLike = 0.2) -> Flo
 
 @lru_cache(maxsize=65_536)
 def _n_star(df: int, minor: float, major: float) -> float:
+    # Imported where it is needed: it takes a third of a second, and most commands judge nothing.
+    from scipy.optimize import brentq
+
     def excess(n: float) -> float:
         return float(1.0 - FALSE_MAJOR - chndtr(major * n, df, minor * n))
 

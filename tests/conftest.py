@@ -18,6 +18,16 @@ from tests.support.parts import skip_without
 # Quick tests first, so that a slip shows before a broker is started.
 _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
 
+# The files that take longest, in the order of what they take (`make test ARGS=--durations=0`): they come next, so that
+# no worker is left alone with one of them in the end.
+_LONG = (
+    "exactness", "operation", "volume", "scorer", "names", "rebuild", "backup", "preview_page", "cli_dev",
+    "faust_facts", "fencing", "poison", "scorer_freeze", "recorder", "scorer_kafka", "local_kafka", "pause",
+    "floods", "secure_kafka", "slices", "infer_replayed", "doctor", "baseline_changes", "dead_letters",
+    "retention", "live", "bad_outputs", "roles", "season", "cli_apply", "demo", "comparisons", "scorer_truth",
+    "distances", "queries",
+)  # fmt: skip
+
 _TESTS = Path(__file__).parent
 
 # How long an example takes depends on the machine.
@@ -34,9 +44,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_rank)
 
 
-def _rank(item: pytest.Item) -> tuple[int, bool]:
+def _rank(item: pytest.Item) -> tuple[float, bool]:
     folder = item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
-    rank = _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
+    rank: float = _FOLDER_ORDER.index(folder) if folder in _FOLDER_ORDER else len(_FOLDER_ORDER)
+    name = item.path.stem.removeprefix("test_")
+    if folder == "integration" and name in _LONG:
+        rank = _FOLDER_ORDER.index("alerts") - 1 + (_LONG.index(name) + 1) / (len(_LONG) + 1)
     return rank, item.get_closest_marker("slow") is not None
 
 

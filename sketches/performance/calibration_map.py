@@ -26,8 +26,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_solve_banded, cholesky_banded
-from scipy.optimize import isotonic_regression
 from scipy.special import expit, log_expit, logit
 
 from sketches.performance.auc import class_rows
@@ -87,6 +85,9 @@ def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
         if fit.likelihood > best.likelihood:
             best = fit
     # Bins without rows have a little weight too, so that they follow their neighbours.
+    # Imported where it is needed, as it takes a third of a second and calibrations are learned seldom.
+    from scipy.optimize import isotonic_regression
+
     rising = isotonic_regression(best.odds, weights=n + 1.0).x
     return CalibrationMap(inner, expit(rising), best.covariance)
 
@@ -113,6 +114,8 @@ def _fit(
     The second derivatives are tridiagonal in f, with b as one more row and column, which holds λ at the first bin,
     −λ at the last and 1 + λ Σ Δx in the corner.
     """
+    from scipy.linalg import cho_solve_banded, cholesky_banded
+
     border = np.zeros(odds.size)
     border[0], border[-1] = stiffness, -stiffness
     corner = 1.0 + stiffness * float(width.sum())

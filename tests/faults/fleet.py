@@ -176,11 +176,12 @@ class Fleet:
             with self._lock:
                 for name, member in self.members.items():
                     process = self.pipeline.processes.get(name)
-                    if not member.wanted or process is None or process.poll() is None:
+                    code = None if process is None else process.poll()
+                    if not member.wanted or code is None:
                         continue
                     if member.ended_s is None:
                         member.ended_s = time.monotonic()
-                        self.ends[f"{member.kind}: {self._reason(name, process.returncode)}"] += 1
+                        self.ends[f"{member.kind}: {self._reason(name, code)}"] += 1
                     elif time.monotonic() - member.ended_s >= RESTART_S:
                         self._start(name)
 

@@ -53,7 +53,7 @@ def main() -> int:
     chosen = sabotage.SABOTAGES.get(wanted.get("sabotage", ""))
     if chosen is not None and chosen.kind == kind:
         chosen.install(places)
-    return processor.main()
+    return processor.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

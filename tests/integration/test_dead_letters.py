@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -25,7 +23,9 @@ from streams.letters.read import Wanted
 from streams.letters.settle import Settler
 from streams.records import Part, Tally, decode
 from streams.settings import ProcessorSettings
-from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support import killed_replay
+from tests.support.forked import fork
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 NOW_MS = int(time.time() * 1000) - 600_000
 LETTERS, BATCH = 12, 4
@@ -49,16 +49,11 @@ def put_aside(pipeline: Pipeline, n: int) -> list[bytes]:
     return values
 
 
-def replay(pipeline: Pipeline, call: str) -> subprocess.CompletedProcess[str]:
+def replay(pipeline: Pipeline, call: str) -> tuple[int, str]:
+    """Exit code and what was said."""
     told = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch_letters": BATCH}
-    return subprocess.run(
-        [sys.executable, "-m", "tests.support.killed_replay", call, json.dumps(told)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    log = pipeline.log_dir / f"replay {call}.log"
+    return fork(killed_replay.main, [call, json.dumps(told)], log, os.environ).wait(120), log.read_text()
 
 
 def marks(pipeline: Pipeline) -> dict[str, Mark]:
@@ -75,8 +70,8 @@ def test_a_replay_that_is_killed_anywhere_sends_every_letter_once(pipeline: Pipe
     commit = 2 * BATCH + 2
     sent = 0
     for call in ("5+", str(commit), f"{commit}+", f"{commit + 3}+"):
-        done = replay(pipeline, call)
-        assert done.returncode == -9, f"call {call}: {done.stdout}{done.stderr}"
+        code, told = replay(pipeline, call)
+        assert code == -9, f"call {call}: {told}"
         before, sent = sent, len(marks(pipeline))
         # Only who was killed after a commit sent anything; whole transactions at that.
         assert sent - before == (BATCH if int(call.rstrip("+")) > commit or call == f"{commit}+" else 0), call

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from local.kafka import LocalKafka
 from streams.topics import Topics
-from tests.support.pipeline import ROOT, wait_for
+from tests.support import faust_probe, faust_table
+from tests.support.forked import Running, fork
+from tests.support.pipeline import wait_for
 
 
 class Probe:
@@ -25,19 +26,16 @@ class Probe:
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         self.bootstrap, self.prefix, self.topic, self.folder = bootstrap, prefix, Topics(prefix).parts, folder
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Running] = []
         admin = AdminClient({"bootstrap.servers": bootstrap})
         admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30)
 
-    def start(self, name: str, **told: Any) -> tuple[subprocess.Popen[bytes], Callable[[], list[tuple[int, str]]]]:
+    def start(self, name: str, **told: Any) -> tuple[Running, Callable[[], list[tuple[int, str]]]]:
         """Start a process; the second result reads what it has seen so far: offsets and texts."""
         seen = self.folder / f"{name}.seen"
         seen.touch()
         given = {"bootstrap": self.bootstrap, "prefix": self.prefix, "seen": str(seen), **told}
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.faust_probe", json.dumps(given)], cwd=ROOT, stdout=log, stderr=log
-            )
+        process = fork(faust_probe.main, [json.dumps(given)], self.folder / f"{name}.log", os.environ)
         self.processes.append(process)
         return process, lambda: [(offset, text) for _, offset, text in map(json.loads, seen.read_text().splitlines())]
 
@@ -139,7 +137,7 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
             producer.produce(topic, str(i).encode(), partition=0)
     assert producer.flush(30) == 0
 
-    def start(way: str) -> subprocess.Popen[bytes]:
+    def start(way: str) -> Running:
         style, supervisor = way.split("-")
         told = {
             "bootstrap": broker.bootstrap_servers,
@@ -149,15 +147,13 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
             "supervisor": supervisor,
             "done": str(tmp_path / way),
         }
-        with (tmp_path / f"{way}.log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.support.faust_table", json.dumps(told)]
-            return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        return fork(faust_table.main, [json.dumps(told)], tmp_path / f"{way}.log", os.environ)
 
     def done(way: str) -> list[int]:
         path = tmp_path / way
         return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def run(some: list[str], ended: Callable[[str, subprocess.Popen[bytes]], bool]) -> None:
+    def run(some: list[str], ended: Callable[[str, Running], bool]) -> None:
         processes = {way: start(way) for way in some}
         try:
             for way, process in processes.items():
@@ -170,7 +166,7 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
             for process in processes.values():
                 process.kill()
 
-    def read_on(way: str, process: subprocess.Popen[bytes]) -> bool:
+    def read_on(way: str, process: Running) -> bool:
         if way.endswith("crashing"):
             return process.poll() == 1
         return 6 in done(way)

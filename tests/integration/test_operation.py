@@ -47,6 +47,8 @@ def send(pipeline: Pipeline, n: int) -> None:
 
 
 def start_all(pipeline: Pipeline, **settings: Any) -> None:
+    # How a process starts, what it takes of memory and how it ends is what these tests are about.
+    pipeline.anew = True
     for kind in KINDS:
         pipeline.start(kind, score_s=1.0, **settings)
 
@@ -172,10 +174,11 @@ class Producing:
 
     def _run(self) -> None:
         n = 0
-        while not self._stop.is_set():
-            self._pipeline.produce((0, prediction(i), None) for i in range(n, n + 20_000))
-            self._pipeline.produce(((0, label(i), None) for i in range(n, n + 5_000)), self._pipeline.topics.labels)
-            n += 20_000
+        # Ten thousand a second at most: more would take from the processors what they are to end in.
+        while not self._stop.wait(0.2):
+            self._pipeline.produce((0, prediction(i), None) for i in range(n, n + 2_000))
+            self._pipeline.produce(((0, label(i), None) for i in range(n, n + 500)), self._pipeline.topics.labels)
+            n += 2_000
 
     def stop(self) -> None:
         self._stop.set()
@@ -258,7 +261,7 @@ def _past(moment_s: float) -> bool:
 def test_one_that_waits_for_a_warehouse_at_its_start_ends_at_once(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
-    pipeline = Pipeline(broker.bootstrap_servers, Address("127.0.0.1", 1, "none"), topic_prefix, tmp_path)
+    pipeline = Pipeline(broker.bootstrap_servers, Address("127.0.0.1", 1, "none"), topic_prefix, tmp_path, anew=True)
     for kind in KINDS:
         pipeline.start(kind)
     for kind in KINDS:

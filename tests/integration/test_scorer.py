@@ -30,7 +30,7 @@ from tests.support.scoring import (
     shown,
     stored,
 )
-from tests.support.warehouse import emptied, migrated
+from tests.support.warehouse import emptied, kept, migrated
 from warehouse.client import Address, Client
 
 metrics = pytest.importorskip("sklearn.metrics")
@@ -332,21 +332,23 @@ def test_a_pass_that_is_killed_anywhere_is_repeated_into_the_same_rows(
     revisions = "SELECT * EXCEPT revised_at FROM performance FINAL ORDER BY ALL"
     wanted, wanted_revisions = scoring.everything(client), client.rows(revisions)
     assert client.rows("SELECT max(revision) FROM performance") == [(2,)]
+    emptied(client)
+    fill(0)
+    score(whole).score_once()
+    fill(1)
     kills = 0
-    while True:
-        emptied(client)
-        fill(0)
-        score(whole).score_once()
-        fill(1)
-        mortal: Any = MortalClient(client, kills + 1)
-        try:
-            score(whole, connect_to=lambda _, mortal=mortal: mortal).score_once()
-            break
-        except Killed:
-            kills += 1
-        score(whole).score_once()
-        assert scoring.everything(client) == wanted, kills
-        assert repr(client.rows(revisions)) == repr(wanted_revisions), kills
+    with kept(client) as back:
+        while True:
+            back()
+            mortal: Any = MortalClient(client, kills + 1)
+            try:
+                score(whole, connect_to=lambda _, mortal=mortal: mortal).score_once()
+                break
+            except Killed:
+                kills += 1
+            score(whole).score_once()
+            assert scoring.everything(client) == wanted, kills
+            assert repr(client.rows(revisions)) == repr(wanted_revisions), kills
     assert kills >= 10
 
 

@@ -14,7 +14,7 @@ from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Killed, MortalClient, label, prediction
-from tests.support.warehouse import emptied, migrated
+from tests.support.warehouse import emptied, kept, migrated
 from warehouse.client import Address, Client
 
 pytestmark = pytest.mark.engine
@@ -132,30 +132,27 @@ def test_a_pass_that_freezes_is_killed_anywhere_and_repeated_into_the_same_rows(
     early = [each for each in predictions if each["at"] < START_MS + 7.5 * DAY_MS]
     early_labels = [each for each in labels if each["at"] < START_MS + 7.5 * DAY_MS]
 
-    def fill_early() -> None:
-        emptied(client)
-        fill(client, (early, early_labels))
-        score(7.5).score_once()
-        assert reference_weeks(client) == []
-        fill(client, (predictions, labels))
-
-    fill_early()
-    score(12).score_once()
-    wanted = known(client)
-    assert reference_weeks(client) == [(0.0, 5)]
+    fill(client, (early, early_labels))
+    score(7.5).score_once()
+    assert reference_weeks(client) == []
+    fill(client, (predictions, labels))
     kills = 0
-    while True:
-        fill_early()
-        mortal: Any = MortalClient(client, kills + 1, JUDGING)
-        try:
-            score(12, connect_to=lambda _, mortal=mortal: mortal).score_once()
-            break
-        except Killed:
-            kills += 1
+    with kept(client) as back:
         score(12).score_once()
-        found = known(client)
-        for name, told in wanted.items():
-            assert found[name] == told, (name, kills)
+        wanted = known(client)
+        assert reference_weeks(client) == [(0.0, 5)]
+        while True:
+            back()
+            mortal: Any = MortalClient(client, kills + 1, JUDGING)
+            try:
+                score(12, connect_to=lambda _, mortal=mortal: mortal).score_once()
+                break
+            except Killed:
+                kills += 1
+            score(12).score_once()
+            found = known(client)
+            for name, told in wanted.items():
+                assert found[name] == told, (name, kills)
     assert kills >= 5
 
 

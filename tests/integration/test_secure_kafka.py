@@ -46,6 +46,7 @@ from streams.rights import PROCESSORS, Right, Who, missing_rights, require_right
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from streams.transactions import Transactions
+from tests.support.forked import Running
 from tests.support.operation import address, get
 from tests.support.parts import skip_without
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
@@ -303,7 +304,7 @@ LACKING: tuple[tuple[Who, str, str], ...] = (
 
 def test_a_processor_with_one_right_missing_says_which(kafka: SecureKafka, place: Place, tmp_path: Path) -> None:
     pipeline = Pipeline(kafka.broker.bootstrap_servers, place.address, place.topics.prefix, tmp_path)
-    started: list[tuple[str, Right, subprocess.Popen[bytes]]] = []
+    started: list[tuple[str, Right, Running]] = []
     for i, (who, operation, name) in enumerate(LACKING):
         (lacked,) = (
             r for r in rights_of(who, place.topics) if (r.operation, r.name) == (operation, named(place, name))

@@ -62,8 +62,8 @@ class NotingWorker:
         """Nothing waits."""
 
 
-def main() -> int:
-    told = json.loads(sys.argv[1])
+def main(arguments: list[str]) -> int:
+    told = json.loads(arguments[0])
     configure_logging()
     if told.get("uncommitted_too"):
         app.CommittedOnlyTransport = Transport  # type: ignore[misc]
@@ -88,4 +88,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -80,8 +80,8 @@ STYLES = {each.__name__: each for each in (values, take, noack_noack_take, noack
 SUPERVISORS = {"default": OneForOneSupervisor, "crashing": CrashingSupervisor}
 
 
-def main() -> int:
-    told = json.loads(sys.argv[1])
+def main(arguments: list[str]) -> int:
+    told = json.loads(arguments[0])
     configure_logging()
     notes, style = Notes(Path(told["done"])), STYLES[told["style"]]
     app = faust.App(
@@ -116,4 +116,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Replays dead letters and kills itself: `python -m tests.support.killed_replay CALL SETTINGS`.
+"""Replays dead letters and kills itself: `main` of CALL and SETTINGS, in a process of its own.
 
 CALL counts the calls to the transactional producer from 0 (init_transactions); the process is killed with -9 just
 before that call, or with a plus sign just after it.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from typing import Any
 
 from confluent_kafka import Producer
@@ -50,8 +49,8 @@ class Mortal:
         return call
 
 
-def main() -> None:
-    call, told = sys.argv[1], json.loads(sys.argv[2])
+def main(arguments: list[str]) -> int:
+    call, told = arguments[0], json.loads(arguments[1])
     settings = ProcessorSettings(
         instance="test",
         bootstrap_servers=told["bootstrap_servers"],
@@ -66,7 +65,4 @@ def main() -> None:
         return Mortal(producer, int(call.rstrip("+")), after=call.endswith("+"))
 
     settle.Settler(settings, make_producer=make).replay(Wanted())
-
-
-if __name__ == "__main__":
-    main()
+    return 0

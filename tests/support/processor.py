@@ -11,8 +11,8 @@ from streams.topics import Topics
 from warehouse.client import Address
 
 
-def main() -> int:
-    kind, told = sys.argv[1], json.loads(sys.argv[2])
+def main(arguments: list[str]) -> int:
+    kind, told = arguments[0], json.loads(arguments[1])
     who = told.pop("username"), told.pop("password")
     address = Address(told.pop("host"), told.pop("port"), told.pop("database"), *who)
     topics = Topics(told.pop("prefix"))
@@ -21,4 +21,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
