@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher, PublishError
 from barograph.contract import Field
@@ -32,48 +33,59 @@ class Message:
         self.where = where
 
 
-class HandProducer:
-    """A producer whose queue is as full and whose deliveries are as good as the test says."""
+class Hand:
+    """How full the queues are and how good deliveries, as the test says, and what was delivered."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
+    def __init__(self) -> None:
         self.room = 10**9
         self.refusal: Exception | None = None
         self.delivery: KafkaError | None = None
         self.flushes = True
-        self.waiting: list[Message] = []
         self.sent: list[Message] = []
         self.while_polling: Callable[[], None] = lambda: None
         self.topics: list[KafkaError | int] = []
         """What the broker answers when it is asked for a topic, one after another: an error or its partitions."""
 
+
+class HandProducer:
+    """A producer that does as a hand says."""
+
+    def __init__(self, settings: dict[str, Any], hand: Hand) -> None:
+        self.settings = settings
+        self.hand = hand
+        self.waiting: list[Message] = []
+
     def list_topics(self, topic: str, timeout: float) -> SimpleNamespace:
-        answer = self.topics.pop(0)
+        answer = self.hand.topics.pop(0)
         error, n = (answer, 0) if isinstance(answer, KafkaError) else (None, answer)
         return SimpleNamespace(topics={topic: SimpleNamespace(error=error, partitions=dict.fromkeys(range(n)))})
 
     def produce(self, topic: str, value: bytes, **where: Any) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        if len(self.waiting) >= self.room:
+        if self.hand.refusal is not None:
+            raise self.hand.refusal
+        if len(self.waiting) >= self.hand.room:
             raise BufferError("Local: Queue full")
         self.waiting.append(Message(topic, value, where))
 
     def poll(self, timeout_s: float) -> int:
-        self.while_polling()
+        self.hand.while_polling()
         return 0
 
     def flush(self, timeout_s: float) -> int:
-        if not self.flushes:
+        if not self.hand.flushes:
             return len(self.waiting)
         while self.waiting:
             message = self.waiting.pop(0)
             report = message.where.get("on_delivery", self.settings["on_delivery"])
-            self.sent.append(message)
-            report(self.delivery, message)
+            self.hand.sent.append(message)
+            if self.hand.delivery is not None or not self.settings.get("delivery.report.only.error"):
+                report(self.hand.delivery, message)
         return 0
 
     def purge(self) -> None:
+        for message in self.waiting:
+            report = message.where.get("on_delivery", self.settings["on_delivery"])
+            report(KafkaError(KafkaError._PURGE_QUEUE), message)
         self.waiting.clear()
 
     def __len__(self) -> int:
@@ -85,11 +97,12 @@ class Bench:
 
     def __init__(self, contract: Contract = CONTRACT, *, wait: bool = False, key: bytes = b"") -> None:
         self.made: list[HandProducer] = []
+        self.hand = Hand()
         self.outbox = Outbox({"bootstrap.servers": "nowhere:1"}, wait=wait, factory=self._make)
         self.publisher = Publisher(contract, "3", self.outbox, topic_prefix="p-", key=key)
 
     def _make(self, settings: dict[str, Any]) -> HandProducer:
-        self.made.append(HandProducer(settings))
+        self.made.append(HandProducer(settings, self.hand))
         return self.made[-1]
 
     @property
@@ -102,7 +115,7 @@ class Bench:
 
     def events(self) -> list[dict[str, Any]]:
         self.publisher.flush()
-        return [json.loads(message.value) for message in self.kafka.sent]
+        return [json.loads(message.value) for message in self.hand.sent]
 
 
 @pytest.fixture
@@ -116,7 +129,7 @@ def bench() -> Iterator[Bench]:
 def waiting() -> Iterator[Bench]:
     made = Bench(wait=True)
     yield made
-    made.kafka.refusal = None
+    made.hand.refusal = None
     made.outbox._wait = False
     made.publisher.close()
 
@@ -155,15 +168,15 @@ def test_a_prediction_is_published_with_every_member(bench: Bench) -> None:
         "producer": bench.outbox.producer,
         "seq": 0,
     }
-    assert bench.kafka.sent[0].topic == "p-predictions"
-    assert "key" not in bench.kafka.sent[0].where
+    assert bench.hand.sent[0].topic == "p-predictions"
+    assert "key" not in bench.hand.sent[0].where
 
 
 def test_a_label_is_published_under_its_key(bench: Bench) -> None:
     bench.publisher.label(id="a", label=True, at=1700000000000)
     assert bench.events() == [{"model": "m", "id": "a", "label": True, "at": 1700000000000}]
-    assert bench.kafka.sent[0].topic == "p-labels"
-    assert bench.kafka.sent[0].where["key"] == b"m\x00a"
+    assert bench.hand.sent[0].topic == "p-labels"
+    assert bench.hand.sent[0].where["key"] == b"m\x00a"
 
 
 def test_the_time_is_now_where_none_is_given(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +232,7 @@ def test_an_event_too_large_for_kafka_is_dropped(bench: Bench) -> None:
 
 
 def test_a_full_queue_drops_and_counts(bench: Bench) -> None:
-    bench.kafka.room = 2
+    bench.hand.room = 2
     for i in range(5):
         bench.publisher.prediction(id=str(i))
     assert bench.stats.dropped == {"queue-full": 3}
@@ -239,7 +252,7 @@ def test_a_full_queue_drops_and_counts(bench: Bench) -> None:
     ],
 )
 def test_no_error_of_kafka_reaches_the_caller(bench: Bench, refusal: Exception, cause: str) -> None:
-    bench.kafka.refusal = refusal
+    bench.hand.refusal = refusal
     bench.publisher.prediction(id="a")
     bench.publisher.label(id="a", label=True)
     assert bench.stats.dropped == {cause: 2}
@@ -248,7 +261,7 @@ def test_no_error_of_kafka_reaches_the_caller(bench: Bench, refusal: Exception, 
 
 def test_what_kafka_does_not_take_is_counted_as_failed(bench: Bench) -> None:
     bench.publisher.prediction(id="a")
-    bench.kafka.delivery = KafkaError(KafkaError._MSG_TIMED_OUT)
+    bench.hand.delivery = KafkaError(KafkaError._MSG_TIMED_OUT)
     assert bench.publisher.flush() == 0
     assert (bench.stats.published, bench.stats.failed, bench.stats.waiting) == (0, 1, 0)
 
@@ -257,14 +270,14 @@ def test_bytes_of_accepted_messages_are_counted(bench: Bench) -> None:
     bench.publisher.prediction(id="a")
     bench.publisher.label(id="a", label=True)
     bench.publisher.flush()
-    assert bench.stats.bytes == sum(len(message.value) for message in bench.kafka.sent) > 0
+    assert bench.stats.bytes == sum(len(message.value) for message in bench.hand.sent) > 0
 
 
 def test_flush_tells_what_is_left(bench: Bench) -> None:
     bench.publisher.prediction(id="a")
-    bench.kafka.flushes = False
+    bench.hand.flushes = False
     assert bench.publisher.flush(0) == 1
-    bench.kafka.flushes = True
+    bench.hand.flushes = True
     assert bench.publisher.flush(0) == 0
 
 
@@ -274,7 +287,7 @@ def test_after_close_events_are_dropped_and_closing_again_does_nothing(bench: Be
     bench.publisher.prediction(id="b")
     bench.publisher.label(id="b", label=True)
     assert bench.publisher.close() == 0
-    assert len(bench.kafka.sent) == 1
+    assert len(bench.hand.sent) == 1
     assert bench.stats.dropped == {"closed": 2}
     assert len(bench.made) == 1
 
@@ -283,7 +296,7 @@ def test_a_with_block_closes() -> None:
     made = Bench()
     with made.publisher as publisher:
         publisher.prediction(id="a")
-    assert len(made.kafka.sent) == 1
+    assert len(made.hand.sent) == 1
     made.publisher.prediction(id="b")
     assert made.stats.dropped == {"closed": 1}
 
@@ -303,13 +316,62 @@ def test_threads_share_a_publisher_and_no_number_is_given_twice(bench: Bench) ->
     assert bench.stats.published == len(events) == 2000
 
 
-def test_callers_fetch_delivery_reports_themselves(bench: Bench) -> None:
+def test_serving_calls_fetch_no_delivery_reports(bench: Bench) -> None:
+    """Some hundred at once would be a tenth of a millisecond; only failures are reported, and to a thread."""
+    assert bench.kafka.settings["delivery.report.only.error"] is True
+    polled: Counter[str] = Counter()
+    bench.hand.while_polling = lambda: polled.update([threading.current_thread().name])
+    for i in range(1000):
+        bench.publisher.prediction(id=str(i))
+    assert threading.current_thread().name not in polled
+
+
+def test_batch_jobs_fetch_delivery_reports_themselves(waiting: Bench) -> None:
     """Beside busy code a thread alone gets the GIL too seldom."""
     polled: Counter[str] = Counter()
-    bench.kafka.while_polling = lambda: polled.update([threading.current_thread().name])
+    waiting.hand.while_polling = lambda: polled.update([threading.current_thread().name])
     for i in range(100):
-        bench.publisher.prediction(id=str(i))
+        waiting.publisher.prediction(id=str(i))
     assert polled[threading.current_thread().name] >= 3
+
+
+def test_single_events_and_tables_are_counted_together(bench: Bench) -> None:
+    bench.publisher.prediction(id="a")
+    assert bench.publisher.predictions(pa.table({"id": ["b", "c"], "x": [0.5, 1.5]})) == 2
+    assert (bench.stats.waiting, bench.stats.queued, bench.stats.published) == (3, 2, 0)
+    assert len(bench.made) == 2, "tables are reported message by message"
+    bench.hand.delivery = KafkaError(KafkaError._MSG_TIMED_OUT)
+    bench.publisher.flush()
+    bench.hand.delivery = None
+    bench.publisher.prediction(id="d")
+    bench.publisher.predictions(pa.table({"id": ["e", "f"], "x": [0.5, 1.5]}))
+    bench.publisher.flush()
+    assert (bench.stats.waiting, bench.stats.published, bench.stats.failed) == (0, 3, 3)
+
+
+def test_what_a_failed_producer_held_is_lost_and_what_it_delivered_is_not(bench: Bench) -> None:
+    bench.publisher.prediction(id="a")
+    bench.publisher.flush()
+    first, quiet = bench.kafka, bench.outbox._quiet
+    bench.publisher.prediction(id="b")
+    first.settings["error_cb"](KafkaError(KafkaError._FATAL, "out of order", True))
+    _until(lambda: len(bench.made) == 2)
+    _until(lambda: not first.waiting)
+    assert (bench.stats.published, bench.stats.failed, bench.stats.waiting) == (1, 1, 0)
+    # A call that held the old producer when it failed: its event is counted, and as lost.
+    new, bench.outbox._quiet = bench.outbox._quiet, quiet
+    bench.publisher.prediction(id="c")
+    bench.outbox._quiet = new
+    assert (bench.stats.published, bench.stats.failed, bench.stats.waiting) == (1, 2, 0)
+
+
+def test_what_is_not_delivered_at_the_end_is_counted_as_lost(bench: Bench) -> None:
+    bench.publisher.prediction(id="a")
+    bench.publisher.flush()
+    bench.publisher.prediction(id="b")
+    bench.hand.flushes = False
+    assert bench.publisher.close(0) == 1
+    assert (bench.stats.published, bench.stats.failed, bench.stats.waiting) == (1, 1, 0)
 
 
 def test_a_fatal_error_gives_a_new_producer_which_goes_on(bench: Bench) -> None:
@@ -376,9 +438,9 @@ def test_observe_lets_the_caller_tell_latency_and_error(bench: Bench) -> None:
 
 
 def test_waiting_waits_for_room(waiting: Bench) -> None:
-    waiting.kafka.room = 1
+    waiting.hand.room = 1
     waiting.publisher.prediction(id="a")
-    waiting.kafka.while_polling = lambda: waiting.kafka.waiting.clear()
+    waiting.hand.while_polling = lambda: waiting.kafka.waiting.clear()
     waiting.publisher.prediction(id="b")
     assert waiting.stats.dropped == {}
     assert [json.loads(message.value)["id"] for message in waiting.kafka.waiting] == ["b"]
@@ -395,11 +457,11 @@ def test_waiting_raises_what_is_wrong_with_an_event(waiting: Bench) -> None:
 
 def test_waiting_raises_what_was_not_delivered(waiting: Bench) -> None:
     waiting.publisher.prediction(id="a")
-    waiting.kafka.flushes = False
+    waiting.hand.flushes = False
     with pytest.raises(PublishError, match=r"1 messages were not delivered within 0 s; is the broker at nowhere:1"):
         waiting.publisher.flush(0)
-    waiting.kafka.flushes = True
-    waiting.kafka.delivery = KafkaError(KafkaError._MSG_TIMED_OUT)
+    waiting.hand.flushes = True
+    waiting.hand.delivery = KafkaError(KafkaError._MSG_TIMED_OUT)
     with pytest.raises(PublishError, match="1 events were not delivered to nowhere:1"):
         waiting.publisher.flush()
     with pytest.raises(PublishError, match="were not delivered"):
@@ -421,10 +483,10 @@ def test_rows_travel_in_messages_of_a_thousand() -> None:
     assert made.publisher.predictions(pa.table({"id": [str(i) for i in range(n)], "x": [0.5] * n})) == n
     made.publisher.prediction(id="last")
     made.publisher.flush()
-    batches = [pa.ipc.open_stream(message.value).read_all() for message in made.kafka.sent[:-1]]
+    batches = [pa.ipc.open_stream(message.value).read_all() for message in made.hand.sent[:-1]]
     assert [batch.num_rows for batch in batches] == [BATCH_ROWS, BATCH_ROWS, 1]
     assert pa.concat_tables(batches).column("seq").to_pylist() == list(range(n))
-    assert json.loads(made.kafka.sent[-1].value)["seq"] == n
+    assert json.loads(made.hand.sent[-1].value)["seq"] == n
     assert (made.stats.published, made.stats.waiting) == (n + 1, 0)
     made.publisher.close()
 
@@ -442,17 +504,17 @@ def test_a_topic_that_was_just_made_is_waited_for(waiting: Bench, monkeypatch: p
     monkeypatch.setattr("barograph.outbox.TOPIC_AGAIN_S", 0.0)
     unknown, leaderless = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
     waiting.publisher.prediction(id="a")
-    waiting.kafka.topics = [unknown, leaderless, 0, 3]
+    waiting.hand.topics = [unknown, leaderless, 0, 3]
     assert waiting.outbox.partitions("p-predictions") == 3
     assert waiting.outbox.known_partitions("p-predictions") == 3
     monkeypatch.setattr("barograph.outbox.TOPIC_WAIT_S", -1.0)
-    waiting.kafka.topics = [unknown]
+    waiting.hand.topics = [unknown]
     with pytest.raises(PublishError, match="the topic p-labels does not exist at nowhere:1"):
         waiting.outbox.partitions("p-labels")
 
 
 def test_a_topic_that_may_not_be_seen_is_not_called_missing(waiting: Bench) -> None:
     waiting.publisher.prediction(id="a")
-    waiting.kafka.topics = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")]
+    waiting.hand.topics = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")]
     with pytest.raises(PublishError, match="the topic p-labels at nowhere:1 cannot be used: not authorised"):
         waiting.outbox.partitions("p-labels")

@@ -1,8 +1,13 @@
 """The bounded queue between a serving process and Kafka, and the count of everything that left it or did not.
 
 librdkafka holds the queue and sends from threads of its own. Delivery reports must be fetched, though, and take the
-GIL one by one: a Python thread beside busy serving code gets it too seldom, the reports pile up and fill the queue.
-Therefore whoever publishes also fetches a few reports now and then (`poll`), and a thread does it for quiet times.
+GIL one by one: a Python thread beside busy serving code gets it too seldom, the reports pile up and fill the queue; and
+some hundred that are fetched at once by whoever publishes are a tenth of a millisecond of serving.
+
+So there are two producers. The *quiet* one sends single predictions and reports failures alone: what it took, less
+what failed and what is still queued, was acknowledged. The other one sends what holds several events or is waited for,
+with a report for each message; whoever publishes fetches a few now and then (`poll`), and a thread does it for quiet
+times.
 """
 
 from __future__ import annotations
@@ -28,6 +33,8 @@ Cause = Literal["queue-full", "too-large", "invalid", "closed", "error"]
 """Why an event was dropped before Kafka saw it."""
 
 POLL_INTERVAL_S = 0.1
+_POLL_EVERY = 32
+"""Events of a batch job between two looks for delivery reports."""
 LOG_INTERVAL_S = 60.0
 ROOM_WAIT_S = 0.05
 METADATA_TIMEOUT_S = 10.0
@@ -71,6 +78,22 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """What `validate` found, by field and kind. Beyond 1,000 unknown features further ones are counted as `*`."""
 
 
+class _Quiet:
+    """A producer that reports failures alone, and what it took."""
+
+    __slots__ = ("accepted", "failed", "is_settled", "kafka")
+
+    def __init__(self) -> None:
+        self.kafka: Any = ()
+        self.accepted = self.failed = 0
+        self.is_settled = False
+
+    def queued(self) -> int:
+        """How many of its events are queued or under way."""
+        # What failed, or is queued, may show before it was counted as accepted.
+        return max(0, min(self.accepted - self.failed, len(self.kafka)))
+
+
 class Outbox:
     """Sends messages to Kafka; never blocks and never raises unless it is told to wait.
 
@@ -97,6 +120,7 @@ class Outbox:
         self.seq = itertools.count()
         self._lock = threading.RLock()
         self._kafka: Any = None
+        self._quiet: _Quiet | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._accepted = self._delivered = self._failed = self._bytes = 0
@@ -113,24 +137,38 @@ class Outbox:
         self._wanted: set[str] = set()
         self._learn_next_s = 0.0
 
-    def _start(self) -> Any:
+    def _start(self) -> None:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the publisher is closed")
-            if self._kafka is None:
-                self._kafka = self._make()
+            if self._thread is None:
+                if self._wait:
+                    self._kafka = self._make()
+                else:
+                    self._quiet = self._make_quiet()
                 self._thread = threading.Thread(target=self._run, name="barograph-publisher", daemon=True)
                 self._thread.start()
                 lifetime.close_at_end(self)
-            return self._kafka
 
     def _producer(self) -> Any:
+        """The producer that reports every message; made where it is needed first."""
         # Never `kafka or …`: a producer is false while its queue is empty.
-        kafka = self._kafka
-        return self._start() if kafka is None else kafka
+        if self._kafka is None:
+            self._start()
+            with self._lock:
+                if self._kafka is None:
+                    self._kafka = self._make()
+        return self._kafka
 
-    def _make(self) -> Any:
-        events = {"on_delivery": partial(self._on_delivery, 1), "error_cb": self._on_error}
+    def _make_quiet(self) -> _Quiet:
+        quiet = _Quiet()
+        quiet.kafka = self._make(
+            {"on_delivery": partial(self._on_quiet_failure, quiet), "delivery.report.only.error": True}
+        )
+        return quiet
+
+    def _make(self, more: Mapping[str, Any] | None = None) -> Any:
+        events = {"on_delivery": partial(self._on_delivery, 1), "error_cb": self._on_error, **(more or {})}
         try:
             return self._factory({**self._settings, **events})
         except (KafkaException, TypeError, ValueError) as error:
@@ -166,17 +204,30 @@ class Outbox:
         return True
 
     def send_event(self, topic: str, value: bytes) -> bool:
-        """Queue one event without key: `send` for the path that serving takes, at half the cost."""
-        kafka = self._kafka
-        if kafka is None or self._wait:
-            return self.send(topic, value)
+        """Queue one event without key: `send` for the path that serving takes, at a part of the cost."""
+        quiet = self._quiet
+        if quiet is None:
+            if self._wait or self._closed:
+                return self.send(topic, value)
+            try:
+                self._start()
+            except Exception as error:
+                return self.drop(_cause(error), 1, str(error))
+            quiet = self._quiet
+            assert quiet is not None
         try:
-            kafka.produce(topic, value)
-        except Exception:
-            return self.send(topic, value)  # it tells why
+            quiet.kafka.produce(topic, value)
+        except BufferError:
+            return self.drop("queue-full", 1)
+        except Exception as error:
+            return self.drop(_cause(error), 1, str(error))
         with self._lock:
-            self._accepted += 1
             self._bytes += len(value)
+            quiet.accepted += 1
+            if quiet.is_settled:
+                # The producer failed, or was closed, in this very moment.
+                self._accepted += 1
+                self._failed += 1
         return True
 
     def _send_waiting(self, topic: str, value: bytes, events: int, where: dict[str, Any]) -> bool:
@@ -192,6 +243,8 @@ class Outbox:
             with self._lock:
                 self._accepted += events
                 self._bytes += len(value)
+            if not self._accepted % _POLL_EVERY:
+                self.poll()
             return True
 
     def drop(self, cause: Cause, events: int = 1, detail: str = "") -> bool:
@@ -228,9 +281,13 @@ class Outbox:
 
     def poll(self) -> None:
         """Fetch the delivery reports that are there, without waiting."""
-        with contextlib.suppress(Exception):
-            if self._kafka is not None:
-                self._kafka.poll(0)
+        for kafka in self._producers():
+            with contextlib.suppress(Exception):
+                kafka.poll(0)
+
+    def _producers(self) -> list[Any]:
+        quiet = self._quiet
+        return [kafka for kafka in (self._kafka, None if quiet is None else quiet.kafka) if kafka is not None]
 
     def _on_delivery(self, events: int, error: KafkaError | None, _message: Any) -> None:
         with self._lock:
@@ -239,6 +296,12 @@ class Outbox:
                 return
             self._failed += events
             self._first_failure = self._first_failure or error.str()
+
+    def _on_quiet_failure(self, quiet: _Quiet, error: KafkaError | None, _message: Any) -> None:
+        if error is not None:
+            with self._lock:
+                quiet.failed += 1
+                self._first_failure = self._first_failure or error.str()
 
     def _on_error(self, error: KafkaError) -> None:
         with self._lock:
@@ -256,13 +319,13 @@ class Outbox:
         Raises:
             PublishError: only where the outbox waits: an event failed, or some are left.
         """
-        kafka = self._kafka
+        deadline_s = time.monotonic() + timeout_s
         left = 0
-        if kafka is not None:
+        for kafka in self._producers():
             try:
-                left = int(kafka.flush(max(timeout_s, 0.0)))
+                left += int(kafka.flush(max(deadline_s - time.monotonic(), 0.0)))
             except Exception:
-                left = len(kafka)
+                left += len(kafka)
         if self._wait:
             self._raise_failure()
             if left:
@@ -364,10 +427,25 @@ class Outbox:
     def _replace(self) -> None:
         """After a fatal error librdkafka accepts nothing more; go on with a new producer."""
         with self._lock:
-            old, self._kafka, self._fatal = self._kafka, self._make(), False
+            old, self._fatal = self._producers(), False
+            if self._kafka is not None:
+                self._kafka = self._make()
+            if self._quiet is not None:
+                self._settle(self._quiet)
+                self._quiet = self._make_quiet()
         _LOG.warning("Kafka's client failed (%s); the publisher goes on with a new one", self._detail.get("kafka"))
-        old.purge()
-        old.poll(0)
+        for kafka in old:
+            kafka.purge()
+            kafka.poll(0)
+
+    def _settle(self, quiet: _Quiet) -> None:
+        """Count what a producer took for good: what it still holds is lost."""
+        with self._lock:
+            left = quiet.queued()
+            self._accepted += quiet.accepted
+            self._failed += quiet.failed + left
+            self._delivered += quiet.accepted - quiet.failed - left
+            quiet.is_settled = True
 
     def _learn(self) -> None:
         if not self._wanted or time.monotonic() < self._learn_next_s:
@@ -386,7 +464,8 @@ class Outbox:
                 f"events dropped: {cause}": (n, self._detail.get(cause, "")) for cause, n in self._dropped.items()
             }
             losses |= {what: (n, self._detail.get(what, "")) for what, n in self._notes.items()}
-            losses["events not delivered"] = self._failed, self._first_failure
+            quiet = self._quiet
+            losses["events not delivered"] = self._failed + (0 if quiet is None else quiet.failed), self._first_failure
             losses["no broker answers, events wait in the queue"] = self._outages, self._detail.get("kafka", "")
         now_s = time.monotonic()
         for what, (count, detail) in losses.items():
@@ -401,13 +480,15 @@ class Outbox:
     def stats(self) -> Stats:
         """What became of the events so far."""
         with self._lock:
+            quiet = self._quiet or _Quiet()
+            queued = quiet.queued()
             return Stats(
-                published=self._delivered,
+                published=self._delivered + max(0, quiet.accepted - quiet.failed - queued),
                 dropped=dict(self._dropped),
-                failed=self._failed,
+                failed=self._failed + quiet.failed,
                 # a report may come before the event it is of has been counted
-                waiting=max(0, self._accepted - self._delivered - self._failed),
-                queued=len(self._kafka) if self._kafka is not None else 0,
+                waiting=max(0, self._accepted - self._delivered - self._failed) + queued,
+                queued=queued + (0 if self._kafka is None else len(self._kafka)),
                 bytes=self._bytes,
                 violations=dict(self._violations),
             )
@@ -423,19 +504,21 @@ class Outbox:
             self._stop.set()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join(1.0)
-            kafka, self._kafka = self._kafka, None
-            if kafka is not None:
+            for kafka in self._producers():
                 with contextlib.suppress(Exception):
                     kafka.purge()
                     kafka.flush(0.1)
+            if self._quiet is not None:
+                self._settle(self._quiet)
+            self._kafka = self._quiet = None
             lifetime.unwatch(self)
         self._report()
         return left
 
     def after_fork(self) -> None:
         """In a forked child: leave the parent's producer alone and begin anew at the next event."""
-        if self._kafka is not None:
-            lifetime.never_free(self._kafka)
+        for kafka in self._producers():
+            lifetime.never_free(kafka)
         self._begin()
 
 

@@ -47,8 +47,6 @@ from barograph.yaml_kinds import name_fault
 
 OnFull = Literal["drop", "wait"]
 
-_POLL_EVERY = 32
-"""Events between two looks for delivery reports; a look costs about as much as an event."""
 _NO_MAP: Mapping[str, Any] = {}
 
 
@@ -98,8 +96,8 @@ class Publisher:
                 for room and raise what goes wrong, for replays and batch jobs.
             topic_prefix: stands before the topics' names, where several systems share a broker.
             key: the secret for hashed fields; by default that in the environment's BAROGRAPH_PII_KEY.
-            max_queued: the most messages that wait to be sent.
-            max_queued_bytes: the most bytes that wait to be sent.
+            max_queued: the most messages that wait to be sent, in each of two queues: single predictions, and the rest.
+            max_queued_bytes: the most bytes that wait to be sent, in each of the two.
             kafka: further settings of librdkafka, such as `security.protocol`; they win over the publisher's own.
 
         Raises:
@@ -224,8 +222,6 @@ class Publisher:
             outbox.drop("too-large", 1, f"an event has {len(data):,} bytes; at most {MAX_EVENT_BYTES:,} are sent")
             return
         outbox.send_event(self._predictions_topic, data)
-        if not seq % _POLL_EVERY:
-            outbox.poll()
 
     def _without_pii(
         self, features: Mapping[str, Any], context: Mapping[str, Any], metrics: Mapping[str, Any]
