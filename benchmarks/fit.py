@@ -17,6 +17,8 @@ BEND = 0.1
 """A point further from the line than this share of the greatest measured value makes it no line."""
 FLAT = 0.1
 """What changes by less than this share of its mean over the whole range of the factor does not grow."""
+SCATTER = 0.35
+"""Costs that differ by less than this share of the greatest, and not with the factor, scatter around a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,15 @@ def worst_residual(line: Line, costs: Sequence[float]) -> float:
 def shape_of(line: Line, factors: Sequence[float], costs: Sequence[float]) -> str:
     """Say in a word how a cost grows: `flat`, `linear` or `not linear`.
 
-    Flat is what changes over the range of the factor by less than `FLAT` of its mean or scatters too much for its slope
-    to be told from 0; not linear is what has a point further than `BEND` off the line.
+    Flat is what changes over the range of the factor by less than `FLAT` of its mean, or scatters by less than `SCATTER`
+    with a slope that cannot be told from 0; not linear is what has a point further than `BEND` off the line.
     """
     mean = sum(costs) / len(costs)
     change = abs(line.slope) * (max(factors) - min(factors))
-    if change <= FLAT * abs(mean) and worst_residual(line, costs) <= BEND:
+    scatters = line.slope_low <= 0 <= line.slope_high and max(costs) - min(costs) <= SCATTER * max(costs)
+    if scatters or (change <= FLAT * abs(mean) and worst_residual(line, costs) <= BEND):
         return "flat"
-    if worst_residual(line, costs) > BEND:
-        return "not linear"
-    return "flat" if line.slope_low <= 0 <= line.slope_high else "linear"
+    return "not linear" if worst_residual(line, costs) > BEND else "linear"
 
 
 def exponent(factors: Sequence[float], costs: Sequence[float]) -> float:
