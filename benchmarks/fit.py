@@ -82,8 +82,8 @@ def worst_residual(line: Line, costs: Sequence[float]) -> float:
 def shape_of(line: Line, factors: Sequence[float], costs: Sequence[float]) -> str:
     """Say in a word how a cost grows: `flat`, `linear` or `not linear`.
 
-    Flat is what changes over the range of the factor by less than `FLAT` of its mean, or scatters by less than `SCATTER`
-    with a slope that cannot be told from 0; not linear is what has a point further than `BEND` off the line.
+    Flat is what changes over the range of the factor by less than `FLAT` of its mean, or scatters by less than
+    `SCATTER` with a slope that cannot be told from 0; not linear is what has a point further than `BEND` off the line.
     """
     mean = sum(costs) / len(costs)
     change = abs(line.slope) * (max(factors) - min(factors))

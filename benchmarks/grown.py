@@ -58,6 +58,10 @@ class Grown:
         contract = msgspec.structs.replace(self.contract, model=model)
         return Grown(contract, msgspec.structs.replace(self.baseline, model=model), self.numbers, self.texts)
 
+    def each(self) -> Iterator[tuple[Contract, Baseline]]:
+        """Contract and baseline, as whoever registers a workload asks for them."""
+        yield self.contract, self.baseline
+
     def draw(self, n: int, stream: int) -> dict[str, NDArray[Any]]:
         """Draw features and score of n events; another `stream` gives other events."""
         return _draw(self.numbers, self.texts, n, np.random.default_rng([SEED, stream]))
@@ -146,7 +150,9 @@ def spread_times(n: int, first_ms: int, last_ms: int) -> list[int]:
     return [int(at) for at in np.linspace(first_ms, last_ms, n).astype(np.int64)]
 
 
-def arrow_events(model: Grown, n: int, first_ms: int, last_ms: int, *, rows: int = 1_000, stream: int = 1) -> list[bytes]:
+def arrow_events(
+    model: Grown, n: int, first_ms: int, last_ms: int, *, rows: int = 1_000, stream: int = 1
+) -> list[bytes]:
     """N events as Arrow batches of so many rows, as the publisher sends them."""
     drawn = model.draw(n, stream)
     times = np.linspace(first_ms, last_ms, n).astype("datetime64[ms]")
@@ -185,9 +191,7 @@ def event_columns(model: Grown, n: int, first_ms: int, last_ms: int, *, stream: 
     )
 
 
-def _draw(
-    numbers: Sequence[str], texts: Sequence[str], n: int, rng: np.random.Generator
-) -> dict[str, NDArray[Any]]:
+def _draw(numbers: Sequence[str], texts: Sequence[str], n: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
     """A third each of normal, heavy-tailed and whole numbers; texts whose values are ever less frequent."""
     drawn: dict[str, NDArray[Any]] = {}
     for i, name in enumerate(numbers):

@@ -1,7 +1,7 @@
 """Cost against fields, slices, models, events, history and partitions: each factor alone, fitted, drawn.
 
-`measure_growth` returns everything that the computations of `benchmarks.sizing` need, so that docs/scale.md follows from
-one run.
+`measure_growth` returns everything that the computations of `benchmarks.sizing` need, so that docs/scale.md follows
+from one run.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from benchmarks.growth_points import Curve, Growth
 from benchmarks.growth_store import Warehoused, register
 from benchmarks.watched import SETTLE_S, Cluster, Watched, send_all, wait_until, watched
 from benchmarks.world import World
-from warehouse.tables import SCHEMAS, insert_rows
 from streams.records import PartitionProgress, Progress, encode
+from warehouse.tables import SCHEMAS, insert_rows
 
 SOURCES = (1, 8, 16, 32, 64)
 PARTS = (1, 8, 16, 32, 64)
@@ -73,7 +73,15 @@ def measure_partitions(world: World, growth: Growth) -> None:
     _add(growth, "sketcher", "waiting by sources", "source partitions", held, SOURCES, of_sketchers[: len(SOURCES)])
     parts = [settings[i][1] for i in of_parts]
     held = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
-    _add(growth, "sketcher", "waiting by parts", "partitions of `parts`", held, parts, [of_sketchers[i] for i in of_parts])
+    _add(
+        growth,
+        "sketcher",
+        "waiting by parts",
+        "partitions of `parts`",
+        held,
+        parts,
+        [of_sketchers[i] for i in of_parts],
+    )
     _add(growth, "monitor", "waiting by parts", "partitions of `parts`", f"{held}, 1 sketcher", parts, of_monitors)
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
     held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `parts`"

@@ -126,8 +126,14 @@ def _measure_sources(growth: Growth, base: Grown) -> None:
         state = _state(models, NoStore(), live=True)
         at_ms = FIRST_S * 1000
         for source in range(sources):
-            state.progress(_progress([PartitionProgress(
-                partition=source, start=0, end=1, newest_ms={}, caught_up_at_ms=at_ms)], sources, at_ms), source)
+            state.progress(
+                _progress(
+                    [PartitionProgress(partition=source, start=0, end=1, newest_ms={}, caught_up_at_ms=at_ms)],
+                    sources,
+                    at_ms,
+                ),
+                source,
+            )
         records = [
             encode(_progress([PartitionProgress(
                 partition=i % sources, start=1 + i // sources, end=2 + i // sources, newest_ms={},

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
 import msgspec
 
 from benchmarks.fit import Line, exponent, fit_line, shape_of, worst_residual
+
+_line = lru_cache(fit_line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Curve:
     @property
     def line(self) -> Line:
         """The line through the points."""
-        return fit_line(self.factors, self.costs)
+        return _line(self.factors, self.costs)
 
     @property
     def shape(self) -> str:
@@ -42,7 +45,9 @@ class Curve:
 
     def told(self) -> str:
         """Say how far the points are off the line, and how it bends where it does."""
-        said = f"{self.shape}; off the line by at most {100 * worst_residual(self.line, self.costs):.0f} % of the greatest"
+        said = (
+            f"{self.shape}; off the line by at most {100 * worst_residual(self.line, self.costs):.0f} % of the greatest"
+        )
         if self.shape == "not linear" and min(*self.factors[-2:], *self.costs[-2:]) > 0:
             said += f"; at the end it grows as the factor to the power {exponent(self.factors, self.costs):.2f}"
         return said
@@ -81,9 +86,7 @@ class Growth:
 
     def as_json(self) -> dict[str, Any]:
         """Write it as JSON's types, the lines too for whoever reads the file."""
-        curves = [
-            {**asdict(curve), "line": asdict(curve.line), "shape": curve.shape} for curve in self.curves
-        ]
+        curves = [{**asdict(curve), "line": asdict(curve.line), "shape": curve.shape} for curve in self.curves]
         return {"curves": curves, "units": self.units}
 
     @classmethod

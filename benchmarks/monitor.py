@@ -29,7 +29,7 @@ FIRST_S = 1_700_000_400
 """A full hour and more: where the panes begin."""
 
 
-class _NoStore:
+class NoStore:
     """A warehouse that holds nothing and forgets what it is given."""
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
@@ -64,7 +64,7 @@ def measure_monitor(folder: Path, figures: Figures, *, panes: int) -> None:
 def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> None:
     all_flushes = list(flushes(workload, panes))
     registry = workload.registry()
-    state = PartitionState(0, 1, TOPIC_ID, _NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
+    state = PartitionState(0, 1, TOPIC_ID, NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
     part_ms, seal_ms, sizes, offset = [], [], [], 0
     for parts, progress in all_flushes:
         for data in parts:

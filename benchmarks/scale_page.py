@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -20,7 +21,6 @@ RATES = (1e4, 1e6, 15e6)
 MODELS = (10, 100)
 FORMS: tuple[Form, ...] = ("json", "arrow")
 NAMES = {"json": "JSON", "arrow": "Arrow"}
-WORST = "the greatest of all"
 
 
 def blocks(record: dict[str, Any]) -> dict[str, str]:
@@ -57,8 +57,8 @@ def number(value: float, digits: int = 3) -> str:
 
 def _measured(about: dict[str, str]) -> str:
     return (
-        f"Measured {about['measured']}, commit {about['commit']}, {about['cpu']}, {about['memory']}, {about['system']}, "
-        f"load {about['load before the start']} before the start."
+        f"Measured {about['measured']}, commit {about['commit']}, {about['cpu']}, {about['memory']}, "
+        f"{about['system']}, load {about['load before the start']} before the start."
     )
 
 
@@ -92,14 +92,17 @@ def _growth(growth: Growth, about: dict[str, str]) -> str:
         lines.append("Where a line does not fit:")
         lines.append("")
         for curve in bent:
-            points = ", ".join(
-                f"{number(y)} at {number(x)}" for x, y in zip(curve.factors, curve.costs, strict=True)
-            )
+            points = ", ".join(f"{number(y)} at {number(x)}" for x, y in zip(curve.factors, curve.costs, strict=True))
             lines.append(f"- {curve.stage}, {curve.cost} ({curve.unit}) by {curve.factor}: {points}; {curve.told()}.")
     else:
         lines.append("No cost is off its line by more than a tenth of its greatest value.")
     units = [(f"`{name}`", number(value)) for name, value in growth.units.items()]
-    lines += ["", "Single costs beside them, the unit at the end of the name:", "", _table(("Name", "Value"), units, "lr")]
+    lines += [
+        "",
+        "Single costs beside them, the unit at the end of the name:",
+        "",
+        _table(("Name", "Value"), units, "lr"),
+    ]
     return "\n".join(lines)
 
 
@@ -115,9 +118,7 @@ def _charts(growth: Growth) -> str:
 
 
 def _needs(growth: Growth) -> str:
-    loads = [
-        Load(events_per_s=rate, models=models, form=form) for rate in RATES for form in FORMS for models in MODELS
-    ]
+    loads = [Load(events_per_s=rate, models=models, form=form) for rate in RATES for form in FORMS for models in MODELS]
     head = ["Events/s", "As", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "parts"]
     head += ["ClickHouse nodes", "Kafka in, MB/s", "Kafka out", "Replication", "Into ClickHouse", "Raw rows, GB a day"]
     head += ["Panes and verdicts, GB a day", "Kafka's log, GB a day"]
@@ -132,9 +133,9 @@ def _needs(growth: Growth) -> str:
             + [number(n) for n in (found.clickhouse_in_mb_s, found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day)]
         )
     said = (
-        f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; processes "
-        f"are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} cores such as the "
-        f"local one, planned to the same; Kafka keeps {sizing.REPLICAS} replicas."
+        f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
+        f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
+        f"cores such as the local one, planned to the same; Kafka keeps {sizing.REPLICAS} replicas."
     )
     return f"{said}\n\n{_table(head, rows, 'rlr' + 'r' * 13)}"
 
@@ -159,8 +160,8 @@ def _breaks(growth: Growth) -> str:
             rows.append((NAMES[form], stage, number(rate)))
     first = {form: rows[i * 3][1] for i, form in enumerate(FORMS)}
     lines = [
-        f"As load grows, the {first['json']} is the first of which one is not enough with JSON, and the {first['arrow']} "
-        f"with Arrow ({MODELS[0]} models):",
+        f"As load grows, the {first['json']} is the first of which one is not enough with JSON, and the "
+        f"{first['arrow']} with Arrow ({MODELS[0]} models):",
         "",
         _table(("As", "One", "is as full as planned at, events/s"), rows, "llr"),
         "",
@@ -176,10 +177,9 @@ def _breaks(growth: Growth) -> str:
                 stages = _stages(growth, load)
                 found = needs(growth, load)
                 most = max(stages, key=lambda stage: stages[stage])
-                rows.append(
-                    [number(rate), NAMES[form], str(models), *(number(cores) for cores in stages.values())]
-                    + [f"{100 * found.progress_cores / max(found.monitor_cores, 1e-9):.0f} %", most]
-                )
+                progress = f"{100 * found.progress_cores / max(found.monitor_cores, 1e-9):.0f} %"
+                cores = [number(each) for each in stages.values()]
+                rows.append((number(rate), NAMES[form], str(models), *cores, progress, most))
     head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
     return "\n".join([*lines, _table(head, rows, "rlrrrrrrl")])
 
@@ -188,7 +188,7 @@ def _remedies(growth: Growth) -> str:
     base = Load(events_per_s=RATES[1], models=MODELS[0])
     cases: list[tuple[str, Load]] = [
         ("JSON, all raw rows, flushes of 15 s", base),
-        ("`raw: share` of 0.1", msgspec.structs.replace(base) if False else _with(base, raw_share=0.1)),
+        ("`raw: share` of 0.1", _with(base, raw_share=0.1)),
         ("Arrow batches", _with(base, form="arrow")),
         ("Arrow batches and `raw: share` of 0.1", _with(base, form="arrow", raw_share=0.1)),
         ("flushes of 60 s", _with(base, flush_s=60.0)),
@@ -198,18 +198,14 @@ def _remedies(growth: Growth) -> str:
     for name, load in cases:
         found: Needs = needs(growth, load)
         stages = _stages(growth, load)
-        rows.append(
-            [name, number(sum(stages.values())), number(found.sketchers), number(found.recorders)]
-            + [number(found.monitors), number(found.engines), number(found.raw_gb_day)]
-            + [number(found.kafka_in_mb_s + found.kafka_out_mb_s + found.clickhouse_in_mb_s)]
-        )
+        network = found.kafka_in_mb_s + found.kafka_out_mb_s + found.clickhouse_in_mb_s
+        told = (sum(stages.values()), found.sketchers, found.recorders, found.monitors, found.engines)
+        rows.append((name, *(number(each) for each in (*told, found.raw_gb_day, network))))
     head = ("At 10⁶ events/s", "Cores in all", "Sketchers", "Recorders", "Monitors", "ClickHouse nodes")
     return _table((*head, "Raw rows, GB a day", "Network, MB/s"), rows, "lrrrrrrr")
 
 
 def _with(load: Load, **changed: Any) -> Load:
-    from dataclasses import replace
-
     return replace(load, **changed)
 
 
@@ -282,8 +278,9 @@ def _simulation(data: dict[str, Any]) -> str:
     lines = [
         _measured(data["about"]),
         "",
-        f"{setting['sketchers']} sketchers share {setting['sources']} partitions of `predictions`, {setting['monitors']} "
-        f"monitors {setting['parts']} of `parts`, one recorder reads all; {setting['models']} models, JSON, everything "
+        f"{setting['sketchers']} sketchers share {setting['sources']} partitions of `predictions`, "
+        f"{setting['monitors']} monitors {setting['parts']} of `parts`, one recorder reads all; "
+        f"{setting['models']} models, JSON, everything "
         "else as it is by default. Shares are of a core, the mean of the processes of a kind over a minute:",
         "",
         _table(("Process", "Events/s in all", "Measured", "Of the processes", "Computed", "Error"), rows, "lrrrrr"),

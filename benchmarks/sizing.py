@@ -111,8 +111,8 @@ class Costs:
         for _ in range(30):
             spent = self.round_s(rate / rounds, load.models, load.fields, load.form)
             rounds = max(1 / (POLL_S + spent), rate / POLL_MESSAGES)
-        written = self._writing_s(load) * self.parts_per_s(load)
-        return idle + rounds * spent + written
+        # What is short of a whole core at such small rounds makes them larger, and a process never takes more.
+        return min(1.0, idle + rounds * spent + self.writing_share(load))
 
     def sketcher_capacity(self, load: Load) -> float:
         """Events that a sketcher takes a second with all of a core, its polls full."""
@@ -129,15 +129,16 @@ class Costs:
         return self._scaled(load.raw_share * kept + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields")
 
     def parts_per_s(self, load: Load) -> float:
-        """Parts that one sketcher writes a second: each model's pane per flush, and once more where a pane ends in it."""
+        """Parts that a sketcher writes a second: each model's pane per flush, once more where a pane ends in it."""
         return load.models * (1 / load.flush_s + 1 / PANE_S)
 
     def part_bytes(self, load: Load) -> float:
         """Bytes of a part."""
         return 1024 * self.growth.curve("sketcher part by fields").line.at(load.fields)
 
-    def _writing_s(self, load: Load) -> float:
-        return self.growth.curve("sketcher writing by fields").line.at(load.fields) / 1e3
+    def writing_share(self, load: Load) -> float:
+        """Of a core that writing its parts takes of a sketcher."""
+        return self.parts_per_s(load) * self.growth.curve("sketcher writing by fields").line.at(load.fields) / 1e3
 
     def progress_s(self, sources: float, models: float) -> float:
         """CPU of a monitor for one progress record that seals nothing (s), of a partition with so many models."""
@@ -197,7 +198,7 @@ def needs(growth: Growth, load: Load) -> Needs:
         parts = _power_of_two(max(2 * monitors, 4))
         capacity = costs.sketcher_capacity(load)
         idle = costs.waiting_share(sources / sketchers, parts, load.flush_s)
-        spare = max(FULL - idle, FULL / 10)
+        spare = max(FULL - idle - costs.writing_share(load), FULL / 10)
         sketchers = _processes(load.events_per_s, capacity * spare)
         recorders = _processes(load.events_per_s * costs.recorder_s(load), FULL)
         sources = _power_of_two(max(sketchers, recorders))
@@ -239,7 +240,7 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
     """
     costs = Costs(growth)
     parts, sources = 4, 4
-    idle = costs.waiting_share(sources, parts, load.flush_s)
+    idle = costs.waiting_share(sources, parts, load.flush_s) + costs.writing_share(load)
     row_s = costs.engine_cores(Load(events_per_s=1.0, models=0, form=load.form, fields=load.fields), 0)
     return {
         "sketcher": costs.sketcher_capacity(load) * max(FULL - idle, 0.0),

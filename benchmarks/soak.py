@@ -18,7 +18,7 @@ from barograph.events import MARK_HEADER
 from benchmarks.figures import Figures, quantile
 from benchmarks.fit import fit_line
 from benchmarks.grown import Grown, Templates, grown, spread_times
-from benchmarks.growth_store import register
+from benchmarks.growth_store import Warehoused, register
 from benchmarks.watched import Cluster, Seen, Watched, find_pid, look_at, send_all, wait_until, watched
 from benchmarks.world import World
 from warehouse.client import Client
@@ -151,7 +151,7 @@ def soak(world: World, *, panes: int = PANES, limit_s: float = LIMIT_S) -> Soake
         [(counted,)] = client.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")
         soaked.counted = int(counted)
     with world.client(DATABASE) as client:
-        stored = register(world, DATABASE, []).stored(client)
+        stored = Warehoused(world, DATABASE).stored(client)
     soaked.stored_bytes = {table: size for table, (_, size) in stored.items()}
     soaked.stored_rows = {table: rows for table, (rows, _) in stored.items()}
     return soaked
