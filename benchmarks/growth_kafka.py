@@ -71,7 +71,7 @@ def measure_partitions(world: World, growth: Growth) -> None:
     of_sketchers, of_monitors = costs[: len(settings)], costs[len(settings) :]
     held = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `parts`"
     _add(growth, "sketcher", "waiting by sources", "source partitions", held, SOURCES, of_sketchers[: len(SOURCES)])
-    parts = [settings[i][1] for i in of_parts]
+    counts = [settings[i][1] for i in of_parts]
     held = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
     _add(
         growth,
@@ -82,7 +82,7 @@ def measure_partitions(world: World, growth: Growth) -> None:
         parts,
         [of_sketchers[i] for i in of_parts],
     )
-    _add(growth, "monitor", "waiting by parts", "partitions of `parts`", f"{held}, 1 sketcher", parts, of_monitors)
+    _add(growth, "monitor", "waiting by parts", "partitions of `parts`", f"{held}, 1 sketcher", counts, of_monitors)
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
     held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `parts`"
     found = of_sketchers[-len(FLUSHES_S) :]

@@ -66,7 +66,7 @@ def _measured(about: dict[str, str]) -> str:
 
 
 def _growth(growth: Growth, about: dict[str, str]) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for curve in growth.curves:
         line = curve.line
         off = f"{100 * worst_residual(line, curve.costs):.0f} %"
@@ -110,7 +110,7 @@ def _charts(growth: Growth) -> str:
     names = chart_names(growth)
     cells = [f"![{title}](charts/{name})" for name, title in names.items()]
     cells += [""] * (len(cells) % 2)
-    rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
+    rows: list[tuple[str, ...]] = [cells[i : i + 2] for i in range(0, len(cells), 2)]
     return _table(("", ""), rows, "ll")
 
 
@@ -122,16 +122,15 @@ def _needs(growth: Growth) -> str:
     head = ["Events/s", "As", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "parts"]
     head += ["ClickHouse nodes", "Kafka in, MB/s", "Kafka out", "Replication", "Into ClickHouse", "Raw rows, GB a day"]
     head += ["Panes and verdicts, GB a day", "Kafka's log, GB a day"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for load in loads:
         found = needs(growth, load)
-        rows.append(
-            [number(load.events_per_s), NAMES[load.form], str(load.models)]
-            + [number(n) for n in (found.sketchers, found.recorders, found.monitors)]
-            + [number(n) for n in (found.source_partitions, found.parts_partitions, found.engines)]
-            + [number(n) for n in (found.kafka_in_mb_s, found.kafka_out_mb_s, found.replication_mb_s)]
-            + [number(n) for n in (found.clickhouse_in_mb_s, found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day)]
-        )
+        told = (load.events_per_s, found.sketchers, found.recorders, found.monitors)
+        rate, *processes = (number(n) for n in told)
+        told = (found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s)
+        told += (found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s)
+        told += (found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day)
+        rows.append((rate, NAMES[load.form], str(load.models), *processes, *(number(n) for n in told)))
     said = (
         f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
         f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
@@ -153,7 +152,7 @@ def _stages(growth: Growth, load: Load) -> dict[str, float]:
 
 
 def _breaks(growth: Growth) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for form in FORMS:
         held = sizing.capacities(growth, Load(events_per_s=1.0, models=MODELS[0], form=form))
         for stage, rate in sorted(held.items(), key=lambda pair: pair[1]):
@@ -194,7 +193,7 @@ def _remedies(growth: Growth) -> str:
         ("flushes of 60 s", _with(base, flush_s=60.0)),
         (f"{MODELS[1]} models", _with(base, models=MODELS[1])),
     ]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, load in cases:
         found: Needs = needs(growth, load)
         stages = _stages(growth, load)
@@ -225,7 +224,7 @@ def _soak(data: dict[str, Any]) -> str:
         said += f"; {soak.PANES:,} were asked for, and would take {soaked.took_s / n * soak.PANES:.0f} s"
     lines.append(f"**{said}: {'every goal is met' if not missed else 'not met: ' + '; '.join(missed)}.**")
     lines.append("")
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, values in soaked.rss_mib.items():
         memory, files = soak.trend(soaked.panes, values), soak.trend(soaked.panes, soaked.files[name])
         rows.append(
@@ -261,7 +260,7 @@ def _soak(data: dict[str, Any]) -> str:
 
 def _simulation(data: dict[str, Any]) -> str:
     setting = data["setting"]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for each in data["found"]:
         several = each["processes"] > 1
         rows.append(
