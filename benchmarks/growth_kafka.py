@@ -79,7 +79,7 @@ def measure_partitions(world: World, growth: Growth) -> None:
         "waiting by parts",
         "partitions of `parts`",
         held,
-        parts,
+        counts,
         [of_sketchers[i] for i in of_parts],
     )
     _add(growth, "monitor", "waiting by parts", "partitions of `parts`", f"{held}, 1 sketcher", counts, of_monitors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from statistics import median
@@ -97,11 +97,15 @@ class Growth:
         return cls(curves, dict(data["units"]))
 
 
-def cpu_of(work: Callable[[], Any], runs: int = 3) -> float:
-    """CPU time of this process for a piece of work (s), the median of several runs."""
-    found = []
+def cpu_in_turns(works: Sequence[Callable[[], Any]], runs: int = 5) -> list[float]:
+    """CPU time of this process for each piece of work (s), the medians of several runs.
+
+    All are run once, then all again: what slows the machine for a while slows each of them, and bends no line.
+    """
+    found: list[list[float]] = [[] for _ in works]
     for _ in range(runs):
-        began = time.process_time()
-        work()
-        found.append(time.process_time() - began)
-    return median(found)
+        for work, spent in zip(works, found, strict=True):
+            began = time.process_time()
+            work()
+            spent.append(time.process_time() - began)
+    return [median(spent) for spent in found]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from benchmarks.grown import Grown, Templates, arrow_events, grown, registry_of, spread_times
-from benchmarks.growth_points import Curve, Growth, cpu_of
+from benchmarks.growth_points import Curve, Growth, cpu_in_turns
 from streams.batch import MessageBatch
 from streams.decode_arrow import ArrowDecoder
 from streams.decode_json import JsonDecoder
 from streams.flush import part_messages
 from streams.records import Range
 from streams.registry import Registry
-from streams.summarise import FlushSummaries
+from streams.summarise import FlushSummaries, PaneKey, PaneSummary
 
 STAGE = "sketcher"
 EVENTS = 10_000
@@ -87,49 +88,46 @@ def measure_sketcher(growth: Growth) -> None:
     """Measure one factor after the other."""
     json_job([grown()], 1_000).records()  # What libraries import at their first use is not measured.
     _measure_fields(growth)
-    costs, sizes = [], []
-    for dimensions in DIMENSIONS:
-        job = json_job([grown(dimensions=dimensions)], EVENTS)
-        costs.append(1e6 * cpu_of(job.summarise) / EVENTS)
-        sizes.append(job.records() / 1024)
+    jobs = [json_job([grown(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
     held = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
+    costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
     growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", held, DIMENSIONS, costs))
+    sizes = [job.records() / 1024 for job in jobs]
     growth.add(_curve("part by slices", "bytes of a part", "KiB", "slice dimensions", held, DIMENSIONS, sizes))
-    base, costs = grown(), []
-    for n in MODELS:
-        job = json_job([base.named(f"grown-{i:02d}") for i in range(n)], EVENTS)
-        costs.append(1e3 * cpu_of(job.summarise))
+    base = grown()
     held = "20 fields, no slices, batches of 10,000 events in all"
+    costs = _batches_ms([json_job([base.named(f"grown-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
     growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", held, MODELS, costs))
-    costs = [1e3 * cpu_of(json_job([base], n).summarise, 9 if n < 1_000 else 3) for n in BATCHES]
     held = "20 fields, no slices, one pane"
+    costs = _batches_ms([json_job([base], n) for n in BATCHES])
     growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", held, BATCHES, costs))
-    costs = [1e3 * cpu_of(json_job([base], EVENTS, panes).summarise) for panes in PANES]
     held = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
+    costs = _batches_ms([json_job([base], EVENTS, panes) for panes in PANES])
     growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes that its events are of", held, PANES, costs))
 
 
+def _batches_ms(jobs: Sequence[_Job]) -> list[float]:
+    return [1e3 * spent for spent in cpu_in_turns([job.summarise for job in jobs])]
+
+
 def _measure_fields(growth: Growth) -> None:
-    costs: dict[str, list[float]] = {"json": [], "arrow": [], "write": [], "size": []}
-    for fields in FIELDS:
-        model = grown(fields=fields)
-        job = json_job([model], EVENTS)
-        costs["json"].append(1e6 * cpu_of(job.summarise) / EVENTS)
-        arrow = _arrow_job(model, EVENTS)
-        costs["arrow"].append(1e6 * cpu_of(arrow.summarise) / EVENTS)
-        (key, pane), *_ = job.summarise().panes.items()
-        written: list[bytes] = []
-
-        def write(key=key, pane=pane, written=written) -> None:  # type: ignore[no-untyped-def]
-            written[:] = part_messages(key, pane, TOPIC_ID, [Range(0, 0, EVENTS)])
-
-        costs["write"].append(1e3 * cpu_of(write, 5))
-        costs["size"].append(sum(len(data) for data in written) / 1024)
+    models = [grown(fields=fields) for fields in FIELDS]
+    from_json = [json_job([model], EVENTS) for model in models]
+    from_arrow = [_arrow_job(model, EVENTS) for model in models]
+    panes = [next(iter(job.summarise().panes.items())) for job in from_json]
+    writing = [partial(_write, *pane) for pane in panes]
     held = "no slices, batches of 10,000 events, one pane"
-    growth.add(_curve("fields", "CPU of an event, JSON", "µs", "fields", held, FIELDS, costs["json"]))
-    growth.add(_curve("Arrow by fields", "CPU of an event, Arrow", "µs", "fields", held, FIELDS, costs["arrow"]))
-    growth.add(_curve("writing by fields", "CPU of writing a part", "ms", "fields", held, FIELDS, costs["write"]))
-    growth.add(_curve("part by fields", "bytes of a part", "KiB", "fields", held, FIELDS, costs["size"]))
+    for name, cost, jobs in (("fields", "JSON", from_json), ("Arrow by fields", "Arrow", from_arrow)):
+        costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
+        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", held, FIELDS, costs))
+    costs = [1e3 * spent for spent in cpu_in_turns(writing)]
+    growth.add(_curve("writing by fields", "CPU of writing a part", "ms", "fields", held, FIELDS, costs))
+    sizes = [write() / 1024 for write in writing]
+    growth.add(_curve("part by fields", "bytes of a part", "KiB", "fields", held, FIELDS, sizes))
+
+
+def _write(key: PaneKey, pane: PaneSummary) -> int:
+    return sum(len(data) for data in part_messages(key, pane, TOPIC_ID, [Range(0, 0, EVENTS)]))
 
 
 def _curve(

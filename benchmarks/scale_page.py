@@ -110,7 +110,7 @@ def _charts(growth: Growth) -> str:
     names = chart_names(growth)
     cells = [f"![{title}](charts/{name})" for name, title in names.items()]
     cells += [""] * (len(cells) % 2)
-    rows: list[tuple[str, ...]] = [cells[i : i + 2] for i in range(0, len(cells), 2)]
+    rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
     return _table(("", ""), rows, "ll")
 
 
@@ -125,12 +125,11 @@ def _needs(growth: Growth) -> str:
     rows: list[tuple[str, ...]] = []
     for load in loads:
         found = needs(growth, load)
-        told = (load.events_per_s, found.sketchers, found.recorders, found.monitors)
-        rate, *processes = (number(n) for n in told)
-        told = (found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s)
-        told += (found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s)
-        told += (found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day)
-        rows.append((rate, NAMES[load.form], str(load.models), *processes, *(number(n) for n in told)))
+        told: list[float] = [found.sketchers, found.recorders, found.monitors]
+        told += [found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s]
+        told += [found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s]
+        told += [found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day]
+        rows.append((number(load.events_per_s), NAMES[load.form], str(load.models), *(number(n) for n in told)))
     said = (
         f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
         f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
