@@ -80,16 +80,19 @@ def worst_residual(line: Line, costs: Sequence[float]) -> float:
 
 
 def shape_of(line: Line, factors: Sequence[float], costs: Sequence[float]) -> str:
-    """Say in a word how a cost grows: `flat`, `linear` or `not linear`.
+    """Say in a word how a cost grows: `flat`, `falls`, `linear` or `not linear`.
 
     Flat is what changes over the range of the factor by less than `FLAT` of its mean, or scatters by less than
-    `SCATTER` with a slope that cannot be told from 0; not linear is what has a point further than `BEND` off the line.
+    `SCATTER` with a slope that cannot be told from 0; what falls has a slope below 0; not linear is what has a point
+    further than `BEND` off the line.
     """
     mean = sum(costs) / len(costs)
     change = abs(line.slope) * (max(factors) - min(factors))
     scatters = line.slope_low <= 0 <= line.slope_high and max(costs) - min(costs) <= SCATTER * max(costs)
     if scatters or (change <= FLAT * abs(mean) and worst_residual(line, costs) <= BEND):
         return "flat"
+    if line.slope_high < 0:
+        return "falls"
     return "not linear" if worst_residual(line, costs) > BEND else "linear"
 
 

@@ -46,7 +46,9 @@ def measure_history(world: World, growth: Growth) -> None:
     held = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
     factors = tuple(map(float, DAYS))
     growth.add(
-        Curve("ClickHouse by days", "ClickHouse", "stored but raw rows", "MiB", "days", held, factors, tuple(stored))
+        Curve(
+            "ClickHouse by days", "ClickHouse", "stored, raw rows left out", "MiB", "days", held, factors, tuple(stored)
+        )
     )
     for name, costs in spent.items():
         key, cost = f"queries by days: {name}", f"time of a question: {name}"

@@ -31,8 +31,8 @@ FLUSH_SOURCES, FLUSH_PARTS = 8, 16
 """What the points of the flushes hold."""
 WAITED_S = 60.0
 """A whole minute, so that every flush that a minute brings is in it."""
-EVENTS = 300_000
-ARROW_EVENTS = 1_000_000
+EVENTS = 200_000
+ARROW_EVENTS = 800_000
 ARROW_ROWS = 1_000
 DATABASE = "growth_kafka"
 ARROW_BLOCK = 100_000
@@ -126,14 +126,15 @@ def measure_units(world: World, growth: Growth) -> None:
     values = list(Templates(model, 5_000).events(times))
     _measure_form(world, growth, model, "json", values, EVENTS, None)
     shared = replace(model, contract=msgspec.structs.replace(model.contract, raw_share=RAW_SHARE))
-    growth.unit("recorder_json_shared_us", _measure_recorder(world, shared, values))
     growth.unit("raw_share", RAW_SHARE)
+    growth.unit("recorder_json_shared_us", _measure_recorder(world, shared, "json", values, None) / EVENTS)
     values = []
     for i in range(ARROW_EVENTS // ARROW_BLOCK):
         at_ms = times[i * EVENTS // (ARROW_EVENTS // ARROW_BLOCK)]
         values += arrow_events(model, ARROW_BLOCK, at_ms, at_ms + 10_000, rows=ARROW_ROWS, stream=i + 1)
     headers = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
     _measure_form(world, growth, model, "arrow", values, ARROW_EVENTS, headers)
+    growth.unit("recorder_arrow_shared_us", _measure_recorder(world, shared, "arrow", values, headers) / ARROW_EVENTS)
 
 
 def _measure_form(
@@ -178,21 +179,23 @@ def _measure_form(
     growth.unit(f"{form}_kafka_bytes", cluster.log_bytes(topics.predictions) / rows)
 
 
-def _measure_recorder(world: World, model: Grown, values: list[bytes]) -> float:
-    """CPU of the recorder per event where it keeps a share of them (µs)."""
-    cluster, prefix, database = Cluster(world), "unit-shared-", "unit_shared"
+def _measure_recorder(
+    world: World, model: Grown, form: str, values: list[bytes], headers: list[tuple[str, bytes]] | None
+) -> float:
+    """CPU of the recorder for all of some messages (µs), where it keeps a share of their events."""
+    cluster, prefix, database = Cluster(world), f"unit-shared-{form}-", f"unit_shared_{form}"
     topics = cluster.create_topics(prefix)
     register(world, database, [model])
     few = values[: len(values) // 20]
     with watched([Watched(world, "recorder", "unit", database=database, prefix=prefix, **REPLAY)]) as (recorder,):
         recorder.wait_assigned()
-        send_all(cluster.producer(), topics.predictions, few)
+        send_all(cluster.producer(), topics.predictions, few, headers=headers)
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few))
         with recorder.held():
-            send_all(cluster.producer(), topics.predictions, values)
+            send_all(cluster.producer(), topics.predictions, values, headers=headers)
             began = recorder.look().cpu_s
         _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
-        return 1e6 * (recorder.look().cpu_s - began) / len(values)
+        return 1e6 * (recorder.look().cpu_s - began)
 
 
 def measure_records(world: World, growth: Growth) -> None:

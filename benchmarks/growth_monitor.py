@@ -32,7 +32,7 @@ EVENTS = 5_000
 """Of a pane, where they are not the factor."""
 VARIANTS = 8
 """Different contents of panes, used in turns."""
-WARM, COUNTED = 30, 60
+WARM, COUNTED = 5, 60
 """Panes before those that count, and these."""
 
 FIELDS = (5, 20, 50, 100, 200)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.charts import Chart, Series, draw
+from benchmarks.fit import Line
 from benchmarks.growth_points import Curve, Growth
 
-WIDE = 60.0
-"""Factors whose greatest is so many times the least are drawn on a logarithmic axis."""
+WIDE = 90.0
+"""Factors whose greatest is so many times the least are drawn on a logarithmic axis, …"""
+TALL = 5.0
+"""… and their costs too where those differ by so much: a line stays one where it goes through 0."""
 POINTS = 40
 """Of a fitted line, so that it is a line on a logarithmic axis too."""
 SOAK_POINTS = 240
@@ -39,17 +42,19 @@ def draw_growth(growth: Growth, folder: Path) -> None:
     for name, curves in groups(growth).items():
         series = []
         log_x = all(curve.factors[0] > 0 and curve.factors[-1] / curve.factors[0] >= WIDE for curve in curves)
+        log_y = log_x and all(min(curve.costs) * TALL <= max(curve.costs) for curve in curves)
+        # A line may pass below 0 at its start, where a logarithmic axis has no place for it.
+        least = min(min(curve.costs) for curve in curves) / 2 if log_y else 0.0
         for curve in curves:
             called = _called(curve.cost) if len(curves) > 1 else "measured"
             series.append(Series(called, curve.factors, curve.costs))
         for curve in curves:
             x = _between(curve.factors[0], curve.factors[-1], log=log_x)
             line = curve.line
-            called = f"{line.fixed:.3g} + {line.slope:.3g} x, R² {line.r2:.3f}"
-            series.append(Series(called, x, [max(0.0, line.at(each)) for each in x], dashed=True))
+            series.append(Series(_formula(line), x, [max(least, line.at(each)) for each in x], dashed=True))
         x_label = curves[0].factor.replace("`", "")
         y_label = curves[0].unit
-        draw(Chart(_title(curves), x_label, y_label, tuple(series), log_x=log_x), folder / f"{name}.svg")
+        draw(Chart(_title(curves), x_label, y_label, tuple(series), log_x=log_x, log_y=log_y), folder / f"{name}.svg")
 
 
 def draw_soak(data: dict[str, Any], folder: Path) -> None:
@@ -73,6 +78,10 @@ def _between(first: float, last: float, *, log: bool) -> list[float]:
     if log:
         return [first * (last / first) ** (i / (POINTS - 1)) for i in range(POINTS)]
     return [first + (last - first) * i / (POINTS - 1) for i in range(POINTS)]
+
+
+def _formula(line: Line) -> str:
+    return f"{line.fixed:.3g} {'−' if line.slope < 0 else '+'} {abs(line.slope):.3g} x"
 
 
 def _title(curves: Sequence[Curve]) -> str:

@@ -158,8 +158,8 @@ def _breaks(growth: Growth) -> str:
             rows.append((NAMES[form], stage, number(rate)))
     first = {form: rows[i * 3][1] for i, form in enumerate(FORMS)}
     lines = [
-        f"As load grows, the {first['json']} is the first of which one is not enough with JSON, and the "
-        f"{first['arrow']} with Arrow ({MODELS[0]} models):",
+        f"As load grows, one {first['json']} is the first to be not enough with JSON, and one {first['arrow']} with "
+        f"Arrow ({MODELS[0]} models):",
         "",
         _table(("As", "One", "is as full as planned at, events/s"), rows, "llr"),
         "",
@@ -189,7 +189,6 @@ def _remedies(growth: Growth) -> str:
         ("`raw: share` of 0.1", _with(base, raw_share=0.1)),
         ("Arrow batches", _with(base, form="arrow")),
         ("Arrow batches and `raw: share` of 0.1", _with(base, form="arrow", raw_share=0.1)),
-        ("flushes of 60 s", _with(base, flush_s=60.0)),
         (f"{MODELS[1]} models", _with(base, models=MODELS[1])),
     ]
     rows: list[tuple[str, ...]] = []

@@ -121,11 +121,8 @@ class Costs:
     def recorder_s(self, load: Load) -> float:
         """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""
         kept = self.growth.units[f"recorder_{load.form}_us"] / 1e6
-        if load.form == "json":
-            at_share, share = self.growth.units["recorder_json_shared_us"] / 1e6, self.growth.units["raw_share"]
-            dropped = max(0.0, (at_share - share * kept) / (1 - share))
-        else:
-            dropped = 0.0
+        at_share, share = self.growth.units[f"recorder_{load.form}_shared_us"] / 1e6, self.growth.units["raw_share"]
+        dropped = min(kept, max(0.0, (at_share - share * kept) / (1 - share)))
         return self._scaled(load.raw_share * kept + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields")
 
     def parts_per_s(self, load: Load) -> float:
@@ -245,7 +242,7 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
     return {
         "sketcher": costs.sketcher_capacity(load) * max(FULL - idle, 0.0),
         "recorder": FULL / costs.recorder_s(load),
-        "ClickHouse": ENGINE_CORES * FULL / (row_s * load.raw_share) if load.raw_share else math.inf,
+        "ClickHouse node": ENGINE_CORES * FULL / (row_s * load.raw_share) if load.raw_share else math.inf,
     }
 
 

@@ -41,6 +41,7 @@ def made_up(**units: float) -> Growth:
         "recorder_json_us": 8.0,
         "recorder_arrow_us": 5.0,
         "recorder_json_shared_us": 3.5,
+        "recorder_arrow_shared_us": 1.4,
         "raw_share": 0.1,
         "engine_json_us": 4.0,
         "engine_arrow_us": 4.0,

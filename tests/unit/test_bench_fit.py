@@ -65,6 +65,7 @@ def test_what_is_no_set_of_points_is_refused(factors: list[float], costs: list[f
         ([1.0, 4.0, 25.0, 100.0, 400.0], "not linear"),
         ([7.0, 7.1, 6.9, 7.0, 7.05], "flat"),
         ([9.0, 11.0, 8.5, 10.5, 9.5], "flat"),
+        ([30.0, 29.0, 27.0, 22.0, 12.0], "falls"),
         ([0.0, 0.0, 0.0, 0.0, 0.0], "flat"),
     ],
 )

@@ -89,7 +89,7 @@ def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
 def test_capacities_tell_what_is_full_first() -> None:
     found: dict[str, Any] = capacities(made_up(), Load(events_per_s=1, models=1))
     assert sorted(found, key=lambda stage: found[stage])[0] == "recorder"
-    assert found["ClickHouse"] == pytest.approx(2 * 0.6 / 4e-6)
+    assert found["ClickHouse node"] == pytest.approx(2 * 0.6 / 4e-6)
     assert found["recorder"] == pytest.approx(0.6 / 8e-6)
 
 
