@@ -12,7 +12,13 @@ import time
 from benchmarks.figures import Figures
 from benchmarks.grown import FIELDS
 from benchmarks.growth_history import measure_history
-from benchmarks.growth_kafka import measure_engine, measure_partitions, measure_records, measure_units
+from benchmarks.growth_kafka import (
+    measure_engine,
+    measure_partitions,
+    measure_recording,
+    measure_records,
+    measure_units,
+)
 from benchmarks.growth_monitor import measure_monitor_growth
 from benchmarks.growth_points import Growth
 from benchmarks.growth_sketcher import measure_sketcher
@@ -36,6 +42,7 @@ def measure_growth(world: World, figures: Figures) -> Growth:
     measure_records(world, growth)
     _say("partitions", began)
     measure_units(world, growth)
+    measure_recording(world, growth)
     measure_engine(world, growth)
     _say("single costs", began)
     measure_history(world, growth)

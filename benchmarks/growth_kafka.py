@@ -18,6 +18,7 @@ from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 from benchmarks.grown import Grown, Templates, arrow_events, grown, spread_times
 from benchmarks.growth_points import Curve, Growth
 from benchmarks.growth_store import Warehoused, register
+from benchmarks.throttled import Publishing
 from benchmarks.watched import SETTLE_S, Cluster, Watched, send_all, wait_until, watched
 from benchmarks.world import World
 from streams.records import PartitionProgress, Progress, encode
@@ -37,6 +38,9 @@ ARROW_ROWS = 1_000
 DATABASE = "growth_kafka"
 ARROW_BLOCK = 100_000
 RAW_SHARE = 0.1
+RECORDED_PER_S, HELD_PER_S = (100, 500, 2_000, 4_000), 500
+RECORDED_MODELS = (1, 4, 16)
+RECORDED_S = 20.0
 RECORDS = 20_000
 IDLE_LOOK_S = 1.0
 INSERT_ROWS, INSERTS, SMALL_INSERTS = 50_000, 6, 100
@@ -62,13 +66,21 @@ def measure_partitions(world: World, growth: Growth) -> None:
         for sketcher, (sources, _, _) in zip(sketchers, settings, strict=True):
             sketcher.wait_assigned(sources)
         of_parts = [i for i, (sources, _, flush_s) in enumerate(settings) if sources == HELD_SOURCES and flush_s == 15]
+        of_flushes = list(range(len(settings) - len(FLUSHES_S), len(settings)))
+        followed = [*of_parts, *of_flushes]
         monitors = stack.enter_context(
-            watched(Watched(world, "monitor", "idle", database=DATABASE, prefix=prefixes[i]) for i in of_parts)
+            watched(Watched(world, "monitor", "idle", database=DATABASE, prefix=prefixes[i]) for i in followed)
         )
-        for monitor, i in zip(monitors, of_parts, strict=True):
+        for monitor, i in zip(monitors, followed, strict=True):
             monitor.wait_assigned(settings[i][1])
+        engine = world.engine_cpu_s()
+        began = time.monotonic()
         costs = _shares(sketchers + monitors)
+        engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
     of_sketchers, of_monitors = costs[: len(settings)], costs[len(settings) :]
+    growth.unit("idle_engine_share", engine_share)
+    growth.unit("idle_processes", len(costs))
+    growth.unit("idle_parts", sum(settings[i][1] for i in followed))
     held = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `parts`"
     _add(growth, "sketcher", "waiting by sources", "source partitions", held, SOURCES, of_sketchers[: len(SOURCES)])
     counts = [settings[i][1] for i in of_parts]
@@ -82,20 +94,31 @@ def measure_partitions(world: World, growth: Growth) -> None:
         counts,
         [of_sketchers[i] for i in of_parts],
     )
-    _add(growth, "monitor", "waiting by parts", "partitions of `parts`", f"{held}, 1 sketcher", counts, of_monitors)
+    _add(
+        growth,
+        "monitor",
+        "waiting by parts",
+        "partitions of `parts`",
+        f"{held}, 1 sketcher",
+        counts,
+        of_monitors[: len(counts)],
+    )
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
     held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `parts`"
     found = of_sketchers[-len(FLUSHES_S) :]
     _add(growth, "sketcher", "waiting by flushes", "flushes a minute", held, per_minute, found)
+    found = of_monitors[len(counts) :]
+    _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{held}, 1 sketcher", per_minute, found)
     growth.unit("held_parts", HELD_PARTS)
+    growth.unit("held_flush_parts", FLUSH_PARTS)
     growth.unit("held_flushes", 60 / 15)
 
 
-def _shares(processes: Sequence[Watched]) -> list[float]:
+def _shares(processes: Sequence[Watched], seconds: float = WAITED_S) -> list[float]:
     """The share of a core that each process takes (%), once all have settled."""
     time.sleep(SETTLE_S)
     before = [(process.look().cpu_s, time.monotonic()) for process in processes]
-    time.sleep(WAITED_S)
+    time.sleep(seconds)
     after = [(process.look().cpu_s, time.monotonic()) for process in processes]
     return [100 * (c1 - c0) / (t1 - t0) for (c0, t0), (c1, t1) in zip(before, after, strict=True)]
 
@@ -116,6 +139,42 @@ def _add(
             tuple(y for _, y in points),
         )
     )
+
+
+def measure_recording(world: World, growth: Growth) -> None:
+    """Let recorders read what trickles in: what each poll and each insert costs, however few rows are in it."""
+    cluster, base = Cluster(world), grown()
+    models = [base.named(f"grown-{i:02d}") for i in range(max(RECORDED_MODELS))]
+    settings = [(rate, 1) for rate in RECORDED_PER_S] + [(HELD_PER_S, n) for n in RECORDED_MODELS if n > 1]
+    register(world, "growth_recording", models)
+    templates = [Templates(model, 500, i + 1) for i, model in enumerate(models)]
+    prefixes = [f"recorded-{i}-" for i in range(len(settings))]
+    topics = [cluster.create_topics(prefix) for prefix in prefixes]
+    with watched(
+        Watched(world, "recorder", "slow", database="growth_recording", prefix=prefix) for prefix in prefixes
+    ) as recorders:
+        for recorder in recorders:
+            recorder.wait_assigned()
+        publishing = [
+            Publishing(cluster.producer(), topic.predictions, templates[:n], rate)
+            for topic, (rate, n) in zip(topics, settings, strict=True)
+        ]
+        for each in publishing:
+            each.start()
+        time.sleep(SETTLE_S)
+        engine, began = world.engine_cpu_s(), time.monotonic()
+        costs = _shares(recorders, RECORDED_S)
+        engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
+        for each in publishing:
+            each.stop()
+    held = "an insert a second, 1 model, JSON, 20 fields"
+    n_rates = len(RECORDED_PER_S)
+    _add(growth, "recorder", "waiting by rate", "events a second", held, RECORDED_PER_S, costs[:n_rates])
+    at = costs[RECORDED_PER_S.index(HELD_PER_S)]
+    held = f"an insert a second, {HELD_PER_S} events a second in all, JSON, 20 fields"
+    _add(growth, "recorder", "waiting by models", "models", held, RECORDED_MODELS, [at, *costs[n_rates:]])
+    rows = sum(rate for rate, _ in settings) * growth.units["engine_json_us"] / 1e6
+    growth.unit("engine_recorder_insert_ms", max(0.0, 1e3 * (engine_share - rows) / len(settings)))
 
 
 def measure_units(world: World, growth: Growth) -> None:

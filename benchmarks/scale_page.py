@@ -125,11 +125,14 @@ def _needs(growth: Growth) -> str:
     rows: list[tuple[str, ...]] = []
     for load in loads:
         found = needs(growth, load)
-        told: list[float] = [found.sketchers, found.recorders, found.monitors]
-        told += [found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s]
+        monitors = number(found.monitors) + ("" if found.holds else ", not enough")
+        processes = [number(found.sketchers), number(found.recorders), monitors]
+        told: list[float] = [found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s]
         told += [found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s]
         told += [found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day]
-        rows.append((number(load.events_per_s), NAMES[load.form], str(load.models), *(number(n) for n in told)))
+        rows.append(
+            (number(load.events_per_s), NAMES[load.form], str(load.models), *processes, *(number(n) for n in told))
+        )
     said = (
         f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
         f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
@@ -144,7 +147,7 @@ def _stages(growth: Growth, load: Load) -> dict[str, float]:
     costs = Costs(growth)
     return {
         "sketchers": found.sketchers * found.sketcher_share,
-        "recorders": load.events_per_s * costs.recorder_s(load),
+        "recorders": found.recorders * costs.recorder_share(load, found.recorders),
         "ClickHouse": found.engine_cores,
         "monitors": found.monitor_cores,
     }
@@ -179,7 +182,13 @@ def _breaks(growth: Growth) -> str:
                 cores = [number(each) for each in stages.values()]
                 rows.append((number(rate), NAMES[form], str(models), *cores, progress, most))
     head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
-    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl")])
+    bound = sizing.most_sketchers(growth, Load(events_per_s=1.0).flush_s)
+    told = (
+        f"A partition of `parts` gets a progress record of every sketcher at every flush, whatever else is in it: at "
+        f"one flush in 15 s its monitor is full with those of {number(bound)} sketchers. More partitions or monitors "
+        "do not change that; fewer sketchers or longer flushes do."
+    )
+    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", told])
 
 
 def _remedies(growth: Growth) -> str:

@@ -8,20 +8,18 @@ which were measured one by one before.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean
 from typing import Any
 
-from confluent_kafka import Producer
-
 from benchmarks.figures import Figures
 from benchmarks.grown import Templates, grown
 from benchmarks.growth_points import Growth
 from benchmarks.growth_store import register
 from benchmarks.sizing import Costs, Load
+from benchmarks.throttled import Publishing
 from benchmarks.watched import Cluster, Watched, find_pid, look_at, watched
 from benchmarks.world import World
 
@@ -33,7 +31,6 @@ RATES = (2_000.0, 8_000.0)
 """Events a second in all."""
 SETTLE_S, COUNTED_S = 15.0, 60.0
 """A whole minute counts: each flush, each pane's end is in it once per minute."""
-STEP_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def simulate(world: World, growth: Growth, rates: Sequence[float] = RATES) -> Si
         at_once = {"sketcher": SOURCES // SKETCHERS, "monitor": PARTS // MONITORS, "recorder": SOURCES}
         _settle(processes, at_once)
         for rate in rates:
-            publishing = _Publishing(cluster.producer(), topics.predictions, templates, rate)
+            publishing = Publishing(cluster.producer(), topics.predictions, templates, rate, partitions=SOURCES)
             publishing.start()
             time.sleep(SETTLE_S)
             spent, published = _spent([process.pid for process in processes] + [engine], publishing)
@@ -104,41 +101,7 @@ def _settle(processes: Sequence[Watched], at_once: dict[str, int]) -> None:
         time.sleep(0.5)
 
 
-class _Publishing:
-    """Publishes events of all models in turns at a steady rate, over all partitions in turns."""
-
-    def __init__(self, producer: Producer, topic: str, templates: Sequence[Templates], rate: float) -> None:
-        self._producer, self._topic, self._templates, self._rate = producer, topic, templates, rate
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="publishing")
-        self.n = 0
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._producer.flush(30)
-
-    def _run(self) -> None:
-        began = time.monotonic()
-        while not self._stop.wait(STEP_S):
-            due = int((time.monotonic() - began) * self._rate)
-            at_ms = int(time.time() * 1000)
-            while self.n < due:
-                templates = self._templates[self.n % len(self._templates)]
-                (event,) = templates.events([at_ms], self.n)
-                try:
-                    self._producer.produce(self._topic, event, partition=self.n % SOURCES)
-                except BufferError:
-                    self._producer.poll(0.1)
-                    continue
-                self.n += 1
-            self._producer.poll(0)
-
-
-def _spent(pids: Sequence[int], publishing: _Publishing) -> tuple[list[float], float]:
+def _spent(pids: Sequence[int], publishing: Publishing) -> tuple[list[float], float]:
     """The share of a core that each process takes over the counted time, and the rate that was published."""
     began, n = time.monotonic(), publishing.n
     before = [look_at(pid).cpu_s for pid in pids]
@@ -154,8 +117,8 @@ def _compare(growth: Growth, kinds: Sequence[str], spent: Sequence[float], rate:
     computed = {
         "sketcher": costs.sketcher_share(load, SKETCHERS, SOURCES, PARTS),
         "monitor": costs.monitor_waiting(PARTS, MONITORS) + cores / MONITORS,
-        "recorder": rate * costs.recorder_s(load),
-        "engine": costs.engine_cores(load, PARTS),
+        "recorder": costs.recorder_share(load, 1),
+        "engine": costs.engine_cores(load, PARTS, recorders=1, processes=SKETCHERS + MONITORS + 1),
     }
     found = []
     for kind, share in computed.items():

@@ -23,6 +23,8 @@ REPLICAS = 3
 """How often Kafka keeps each message."""
 DAY_S = 86_400
 PANE_S = 60
+LEAST_PARTS = 4
+"""Partitions of `parts` that are planned at least."""
 Form = Literal["json", "arrow"]
 
 
@@ -46,6 +48,8 @@ class Needs:
     sketchers: int
     recorders: int
     monitors: int
+    holds: bool
+    """Whether so many monitors carry the load: no more work than partitions of `parts` can share it."""
     source_partitions: int
     parts_partitions: int
     engines: int
@@ -141,12 +145,22 @@ class Costs:
         """CPU of a monitor for one progress record that seals nothing (s), of a partition with so many models."""
         line = self.growth.curve("monitor by sources").line
         per_model = line.slope / self.growth.units["monitor_progress_models"]
-        return (line.fixed + per_model * sources * models + self.growth.units["monitor_record_us"]) / 1e6
+        return (line.fixed + per_model * sources * models) / 1e6 + self.record_s()
+
+    def record_s(self) -> float:
+        """CPU of a monitor for bringing one record that comes alone (s): fetching, Faust, acknowledging."""
+        by_flushes = self.growth.curve("monitor waiting by flushes").line
+        # Percent of a core per flush a minute, of which each brings a record to every partition of `parts`.
+        of_one = by_flushes.slope / 100 * 60 / self.growth.units["held_flush_parts"]
+        return max(
+            self.growth.units["monitor_record_us"] / 1e6,
+            of_one - self.growth.curve("monitor by sources").costs[0] / 1e6,
+        )
 
     def monitor_cores(self, load: Load, sketchers: int, sources: int, parts: int) -> tuple[float, float]:
         """Cores that all monitors take together beside what waiting costs each, and those of progress records."""
         merging = self.growth.curve("monitor parts by fields").line.at(load.fields) / 1e3
-        merging += self.growth.units["monitor_record_us"] / 1e6
+        merging += self.record_s()
         judging = self.growth.curve("monitor judging by fields").line.at(load.fields) / 1e3
         writing = self.growth.curve("monitor writing by fields").line.at(load.fields) / 1e3
         progress = sketchers * parts / load.flush_s * self.progress_s(sources, load.models / parts)
@@ -158,15 +172,32 @@ class Costs:
         line = self.growth.curve("monitor waiting by parts").line
         return max(0.0, line.at(parts / monitors)) / 100
 
-    def engine_cores(self, load: Load, parts: int) -> float:
-        """Cores that the engines take: raw rows with their merges, a commit of each partition of parts a pane."""
+    def recorder_share(self, load: Load, processes: int) -> float:
+        """Of a core that each of some recorders takes; what its polls and inserts cost beside their rows is in it."""
+        models = self.growth.curve("recorder waiting by models").line
+        fixed = self.growth.curve("recorder waiting by rate").line.fixed + models.slope * max(0, load.models - 1)
+        return min(1.0, max(0.0, fixed) / 100 + load.events_per_s / processes * self.recorder_s(load))
+
+    def engine_cores(self, load: Load, parts: int, *, recorders: int, processes: int) -> float:
+        """Cores that the engines take.
+
+        Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `parts` a pane,
+        and what all processes ask and report.
+        """
         rows = load.events_per_s * load.raw_share * self.growth.units[f"engine_{load.form}_us"] / 1e6
         rows = self._scaled(rows, load.fields, "sketcher by fields")
         commits = min(load.models, parts) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
         more = load.models / PANE_S * self.growth.curve("ClickHouse engine by fields").line.slope * load.fields / 1e3
         # Between panes each partition of `parts` writes its chain every ten seconds.
         chain = parts / 10 * CHAIN_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
-        return rows + commits + max(0.0, more) + chain
+        inserts = recorders * self.growth.units["engine_recorder_insert_ms"] / 1e3
+        return rows + inserts + commits + max(0.0, more) + chain + processes * self.asking_share()
+
+    def asking_share(self) -> float:
+        """Of a core of the engine that a process takes by reading contracts and reporting every ten seconds."""
+        units = self.growth.units
+        chain = units["idle_parts"] / 10 * CHAIN_INSERTS * units["engine_small_insert_ms"] / 1e3
+        return max(0.0, units["idle_engine_share"] - chain) / units["idle_processes"]
 
     def _scaled(self, cost: float, fields: int, curve: str) -> float:
         """A cost that was measured with the fields of `grown`, for another number of fields."""
@@ -188,11 +219,12 @@ def needs(growth: Growth, load: Load) -> Needs:
         KeyError: a cost was not measured.
     """
     costs = Costs(growth)
-    monitors = parts = 1
+    monitors = parts = wanted = 1
     sketchers = recorders = sources = 1
     # Each number depends on the others a little: a few rounds settle them.
     for _ in range(20):
-        parts = _power_of_two(max(2 * monitors, 4))
+        # A partition without a model has nothing but progress records: more partitions than models only cost.
+        parts = _power_of_two(max(min(2 * monitors, load.models), LEAST_PARTS))
         capacity = costs.sketcher_capacity(load)
         idle = costs.waiting_share(sources / sketchers, parts, load.flush_s)
         spare = max(FULL - idle - costs.writing_share(load), FULL / 10)
@@ -201,8 +233,9 @@ def needs(growth: Growth, load: Load) -> Needs:
         sources = _power_of_two(max(sketchers, recorders))
         cores, progress = costs.monitor_cores(load, sketchers, sources, parts)
         own = costs.monitor_waiting(parts, monitors)
-        monitors = _processes(cores, max(FULL - own, FULL / 10))
-    engine = costs.engine_cores(load, parts)
+        wanted = _processes(cores, max(FULL - own, FULL / 10))
+        monitors = min(wanted, parts)
+    engine = costs.engine_cores(load, parts, recorders=recorders, processes=sketchers + recorders + monitors)
     event = growth.units[f"{load.form}_kafka_bytes"] * load.fields / growth.units["fields"]
     events_mb_s = load.events_per_s * event / 1e6
     parts_mb_s = sketchers * costs.parts_per_s(load) * costs.part_bytes(load) / 1e6
@@ -213,6 +246,7 @@ def needs(growth: Growth, load: Load) -> Needs:
         sketchers=sketchers,
         recorders=recorders,
         monitors=monitors,
+        holds=wanted <= monitors,
         source_partitions=sources,
         parts_partitions=parts,
         engines=max(1, math.ceil(engine / (ENGINE_CORES * FULL))),
@@ -230,6 +264,11 @@ def needs(growth: Growth, load: Load) -> Needs:
     )
 
 
+def most_sketchers(growth: Growth, flush_s: float) -> float:
+    """How many sketchers fill one partition's monitor with nothing but their progress records."""
+    return FULL * flush_s / Costs(growth).progress_s(0, 0)
+
+
 def capacities(growth: Growth, load: Load) -> dict[str, float]:
     """Events a second at which one process of each stage, or one engine, is as full as planned.
 
@@ -238,7 +277,8 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
     costs = Costs(growth)
     parts, sources = 4, 4
     idle = costs.waiting_share(sources, parts, load.flush_s) + costs.writing_share(load)
-    row_s = costs.engine_cores(Load(events_per_s=1.0, models=0, form=load.form, fields=load.fields), 0)
+    of_one = Load(events_per_s=1.0, models=0, form=load.form, fields=load.fields)
+    row_s = costs.engine_cores(of_one, 0, recorders=0, processes=0)
     return {
         "sketcher": costs.sketcher_capacity(load) * max(FULL - idle, 0.0),
         "recorder": FULL / costs.recorder_s(load),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.sizing import Costs, Load, Needs, capacities, needs
+from benchmarks.sizing import Costs, Load, Needs, capacities, most_sketchers, needs
 from tests.support.growth import made_up
 
 GROWING = ("sketchers", "recorders", "source_partitions", "engines", "kafka_in_mb_s", "raw_gb_day", "kafka_gb_day")
@@ -55,6 +55,20 @@ def test_processes_have_partitions_and_are_not_overfull(load: Load) -> None:
     assert found.sketcher_share <= 1
 
 
+def test_progress_records_bound_the_sketchers_of_a_partition() -> None:
+    growth = made_up()
+    bound = most_sketchers(growth, 15.0)
+    cores, progress = Costs(growth).monitor_cores(Load(events_per_s=0, models=0), round(bound), 0, 1)
+    assert cores == pytest.approx(progress)
+    assert progress == pytest.approx(0.6, rel=0.01)
+    assert most_sketchers(growth, 30.0) == pytest.approx(2 * bound)
+
+
+def test_what_cannot_be_carried_is_told() -> None:
+    assert needs(made_up(), Load(events_per_s=1e4)).holds
+    assert not needs(made_up(monitor_record_us=1e6), Load(events_per_s=15e6)).holds
+
+
 @given(loads, st.floats(0, 1))
 def test_a_smaller_share_of_raw_rows_needs_less(load: Load, part: float) -> None:
     less, more = needs(made_up(), replace(load, raw_share=load.raw_share * part)), needs(made_up(), load)
@@ -74,8 +88,8 @@ def test_a_known_load() -> None:
     assert found.source_partitions == 16
     assert found.raw_gb_day == pytest.approx(1e6 * 120 * 86_400 / 1e9)
     assert found.kafka_in_mb_s == pytest.approx(250, rel=0.01)
-    # 4 µs a row of 2 cores at 60 %.
-    assert found.engines == 4
+    # 4 µs a row, and 14 inserts a second of 30 ms, of 2 cores at 60 %.
+    assert found.engines == 4 + 1
 
 
 def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
