@@ -63,7 +63,7 @@ def draw_soak(data: dict[str, Any], folder: Path) -> None:
     for name, title, label, values in (
         ("soak-memory", "Resident memory over a day of panes", "MiB", data["rss_mib"]),
         ("soak-files", "Open files over a day of panes", "files", data["files"]),
-        ("soak-latency", "From the last event of four panes to their verdicts", "s", {"": data["latency_s"]}),
+        ("soak-latency", "From the last event of four panes to their verdicts", "s", {"latency": data["latency_s"]}),
     ):
         series = [Series(of, *_thinned(panes, found)) for of, found in values.items()]
         draw(Chart(title, "panes", label, tuple(series)), folder / f"{name}.svg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import msgspec
@@ -220,7 +220,7 @@ def _with(load: Load, **changed: Any) -> Load:
 
 def _soak(data: dict[str, Any]) -> str:
     names = {"panes", "latency_s", "rss_mib", "files", "took_s", "events", "counted", "recorded"}
-    names |= {"stored_bytes", "stored_rows"}
+    names |= {"stored_bytes", "stored_rows", "threads", "cpu_s", "load"}
     soaked = msgspec.convert({k: v for k, v in data.items() if k in names}, soak.Soaked)
     n = soaked.panes[-1]
     verdict = soak.judge(soaked)
@@ -241,16 +241,23 @@ def _soak(data: dict[str, Any]) -> str:
                 f"{memory.per_day:+.1f} ({memory.low:+.1f} to {memory.high:+.1f}) MiB",
                 f"{files.mean:.0f}",
                 f"{files.per_day:+.1f} ({files.low:+.1f} to {files.high:+.1f})",
+                " → ".join(f"{median(some):.0f}" for some in soak.thirds(soaked.threads[name])),
+                " → ".join(f"{1e3 * fmean(some) / soak.PER_CHUNK:.1f}" for some in soak.thirds(soaked.cpu_s[name])),
             )
         )
     head = ("Process", "Memory", f"More after {soak.PANES:,} further panes", "Open files", "More of them likewise")
-    lines += [_table(head, rows, "lrrrr"), ""]
+    lines += [_table((*head, "Threads, first → last third", "CPU of a pane, ms, likewise"), rows, "lrrrrrr"), ""]
     early, late = soak.thirds(soaked.latency_s)
+    busy_early, busy_late = soak.thirds(soaked.load)
     rows = [
-        (name, f"{median(some):.2f} s", f"{quantile(some, 0.99):.2f} s")
-        for name, some in (("first third after the warm-up", early), ("last third", late))
+        (name, f"{median(some):.2f} s", f"{quantile(some, 0.99):.2f} s", f"{fmean(busy):.1f}")
+        for name, some, busy in (
+            ("first third after the warm-up", early, busy_early),
+            ("last third", late, busy_late),
+        )
     ]
-    lines += [_table(("From the last event of four panes to their verdicts", "Median", "p99"), rows, "lrr"), ""]
+    head = ("From the last event of four panes to their verdicts", "Median", "p99", "Load of the machine")
+    lines += [_table(head, rows, "lrrr"), ""]
     stored = sorted(soaked.stored_bytes.items(), key=lambda pair: -pair[1])
     rows = [
         (f"`{table}`", f"{soaked.stored_rows[table]:,}", number(size / 2**20))

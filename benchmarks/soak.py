@@ -7,6 +7,7 @@ After each chunk every process is looked at: resident memory, open files.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ BLOCKS = 36
 FLAT_GROWTH = 0.1
 """Memory and open files are flat where they cannot grow by more than this share within another day of panes."""
 STEADY = 1.25
-"""Latency is steady where the last third's median is less than so many times the first third's after the warm-up."""
+"""Latency and CPU are steady where the last third has less than so many times the first one's after the warm-up."""
+PROCESSORS = ("sketcher", "recorder", "monitor")
 
 
 @dataclass
@@ -54,6 +56,11 @@ class Soaked:
     rss_mib: dict[str, list[float]] = field(default_factory=dict)
     """Per process."""
     files: dict[str, list[float]] = field(default_factory=dict)
+    threads: dict[str, list[float]] = field(default_factory=dict)
+    cpu_s: dict[str, list[float]] = field(default_factory=dict)
+    """CPU time of each chunk."""
+    load: list[float] = field(default_factory=list)
+    """What else the machine had to do: processes that ran or waited, over the minute before each sample."""
     took_s: float = 0.0
     events: int = 0
     counted: int = 0
@@ -71,6 +78,9 @@ class Soaked:
             "latency_s": [round(each, 4) for each in self.latency_s],
             "rss_mib": {name: [round(each, 2) for each in some] for name, some in self.rss_mib.items()},
             "files": self.files,
+            "threads": self.threads,
+            "cpu_s": {name: [round(each, 4) for each in some] for name, some in self.cpu_s.items()},
+            "load": self.load,
             "took_s": self.took_s,
             "events": self.events,
             "counted": self.counted,
@@ -124,6 +134,9 @@ def judge(soaked: Soaked) -> dict[str, bool]:
     for name, values in soaked.files.items():
         seen = trend(soaked.panes, values)
         found[f"{name}: no more open files"] = seen.high <= FLAT_GROWTH * seen.mean
+    for name in PROCESSORS:
+        early, late = thirds(soaked.cpu_s[name])
+        found[f"{name}: CPU of a pane steady"] = mean(late) <= STEADY * mean(early)
     early, late = thirds(soaked.latency_s)
     found["latency steady"] = median(late) <= STEADY * median(early)
     found["every event counted once"] = soaked.counted == soaked.events
@@ -138,8 +151,7 @@ def soak(world: World, *, panes: int = PANES, limit_s: float = LIMIT_S) -> Soake
     topics = cluster.create_topics(PREFIX)
     register(world, DATABASE, [model])
     replay = {"clock": "replay", "flush_events": PER_CHUNK * EVENTS, "flush_s": 2.0}
-    kinds = ("sketcher", "recorder", "monitor")
-    started = (Watched(world, kind, "soak", database=DATABASE, prefix=PREFIX, **replay) for kind in kinds)
+    started = (Watched(world, kind, "soak", database=DATABASE, prefix=PREFIX, **replay) for kind in PROCESSORS)
     with watched(started) as processes, world.client(DATABASE) as client:
         for process in processes:
             process.wait_assigned()
@@ -163,6 +175,7 @@ def _publish(
     soaked = Soaked()
     producer, templates = cluster.producer(), Templates(model, 5_000)
     start_s = (int(time.time()) // 86_400 - 1) * 86_400
+    before = {name: look_at(pid) for name, pid in pids.items()}
     began = time.monotonic()
     for first in range(0, panes, PER_CHUNK):
         if time.monotonic() - began > limit_s:
@@ -176,8 +189,11 @@ def _publish(
         wait_until(lambda until_s=until_s: _sealed(client) >= until_s - PANE_S, "a chunk is judged", pause_s=LOOK_S)
         soaked.latency_s.append(time.monotonic() - written)
         soaked.panes.append(first + PER_CHUNK)
+        soaked.load.append(os.getloadavg()[0])
         for name, pid in pids.items():
-            _note(soaked, name, look_at(pid))
+            seen = look_at(pid)
+            _note(soaked, name, seen, seen.cpu_s - before[name].cpu_s)
+            before[name] = seen
     soaked.took_s = time.monotonic() - began
     send_all(producer, topic, [b""], headers=[(MARK_HEADER, b"end")])
     last_s = start_s + soaked.panes[-1] * PANE_S
@@ -185,9 +201,11 @@ def _publish(
     return soaked
 
 
-def _note(soaked: Soaked, name: str, seen: Seen) -> None:
+def _note(soaked: Soaked, name: str, seen: Seen, cpu_s: float) -> None:
     soaked.rss_mib.setdefault(name, []).append(seen.rss_mib)
     soaked.files.setdefault(name, []).append(seen.files)
+    soaked.threads.setdefault(name, []).append(seen.threads)
+    soaked.cpu_s.setdefault(name, []).append(cpu_s)
 
 
 def _sealed(client: Client) -> int:
@@ -213,6 +231,10 @@ def measure_soak(world: World, figures: Figures, *, panes: int = PANES) -> Soake
     for name, values in soaked.files.items():
         early, late = thirds(values)
         figures.add(SOAK, f"open files of the {name}", median(late), "", f"{median(early):.0f} in the first third")
+    for name, values in soaked.cpu_s.items():
+        early, late = thirds(values)
+        note = f"{1e3 * mean(early) / PER_CHUNK:.1f} ms in the first third"
+        figures.add(SOAK, f"CPU of the {name} for a pane, last third", 1e3 * mean(late) / PER_CHUNK, "ms", note)
     for name, some in zip(("first", "last"), thirds(soaked.latency_s), strict=True):
         note = f"p99 {quantile(some, 0.99):.2f} s; {PER_CHUNK} panes at once"
         figures.add(SOAK, f"from the last event to the verdicts, {name} third", median(some), "s", note)

@@ -38,7 +38,8 @@ class Seen:
     cpu_s: float
     rss_mib: float
     files: int
-    """Open file descriptors."""
+    """Open file descriptors; what it holds open of /proc (the engine three for each thread) goes with the threads."""
+    threads: int
 
 
 def look_at(pid: int) -> Seen:
@@ -51,7 +52,15 @@ def look_at(pid: int) -> Seen:
     fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     cpu_s = (int(fields[11]) + int(fields[12])) * TICK_S
     rss_mib = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return Seen(cpu_s, rss_mib, sum(1 for _ in (PROC / str(pid) / "fd").iterdir()))
+    files = sum(1 for each in (PROC / str(pid) / "fd").iterdir() if not _target(each).startswith("/proc/"))
+    return Seen(cpu_s, rss_mib, files, int(fields[17]))
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except OSError:
+        return "/proc/"  # It was closed meanwhile.
 
 
 def find_pid(folder: Path, *words: str) -> int:

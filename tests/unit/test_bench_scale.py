@@ -46,6 +46,7 @@ def _soaked(memory_per_sample: float = 0.0, late_s: float = 0.5) -> soak.Soaked:
         latency_s=[0.5 if i < n * 2 // 3 else late_s for i in range(n)],
         rss_mib={"monitor": [300 + i % 5 + memory_per_sample * i for i in range(n)]},
         files={"monitor": [30.0 + i % 2 for i in range(n)]},
+        cpu_s={name: [0.04 + 0.001 * (i % 3) for i in range(n)] for name in soak.PROCESSORS},
         events=8_000 * n,
         counted=8_000 * n,
         recorded=8_000 * n,
