@@ -11,12 +11,13 @@ from benchmarks.figures import Figure, Figures
 
 
 def draw_all(figures: Figures, folder: Path) -> list[Path]:
-    """Draw every chart of which a run has the figures; return the files."""
+    """Draw every chart of which a run has the figures, and leave no other of them; return the files."""
     drawn = []
     for name, make in CHARTS.items():
-        chart = make(figures)
-        if chart is not None:
-            path = folder / f"{name}.svg"
+        chart, path = make(figures), folder / f"{name}.svg"
+        if chart is None:
+            path.unlink(missing_ok=True)
+        else:
             draw(chart, path)
             drawn.append(path)
     return drawn
