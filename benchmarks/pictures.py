@@ -25,9 +25,11 @@ def draw_all(figures: Figures, folder: Path) -> list[Path]:
 
 def _rates(figures: Figures) -> Chart | None:
     found = [one for one in figures.of(rates.RATES) if one.unit == "events"]
-    found += [one for one in figures.of(goals.PEERS) if one.unit.startswith("events per CPU")]
     if not found:
         return None
+    # The peers' section measures the sketcher and Faust's loop again, in turns with them: they are in already.
+    peers = [one for one in figures.of(goals.PEERS) if one.unit == "events"]
+    found += [one for one in peers if not one.name.startswith(("sketcher", rates.FAUST))]
     found.sort(key=lambda one: -one.value)
     return Chart(
         "Events per CPU-second: the sketcher, the floors below it, and others",

@@ -32,7 +32,8 @@ MODEL, VERSION = "benchmark", "1"
 TRAINING_ROWS = 20_000
 ARROW_ROWS = 1_000
 """Events of one Arrow message, as the publisher makes them."""
-FRESH_ROWS = 500_000
+FRESH_VALUES = 10_000_000
+"""Numbers that are drawn anew for a topic of Arrow batches: of more events they come again."""
 ARROW_HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 
 _TEXTS = {
@@ -241,7 +242,7 @@ def arrow_rows(workload: Workload) -> int:
 def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> Iterator[bytes]:
     """Write n events as Arrow batches, each of one model, the models in turn.
 
-    Features are drawn for `FRESH_ROWS` events and come again with other ids and times, since drawing takes longer than
+    So many features are drawn as `FRESH_VALUES` says, and come again with other ids and times, since drawing takes longer than
     what is measured.
     """
     rows = arrow_rows(workload)
@@ -252,7 +253,7 @@ def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> I
     for i, start in enumerate(range(0, n, block)):
         size = min(block, n - start)
         times = first_ms + span * start // n, first_ms + span * (start + size) // n
-        if len(drawn) * block < FRESH_ROWS:
+        if len(drawn) * block * len(workload.numbers) < FRESH_VALUES:
             drawn.append(arrow_table(workload, block, *times, stream=start + 1))
         table = drawn[i % len(drawn)].slice(0, size)
         table = table.set_column(0, "id", _ids(size, 1, start)).set_column(1, "at", _times(size, *times))

@@ -78,7 +78,8 @@ def test_goals_are_computed_from_the_figures_alone() -> None:
     assert all(each.value is None for each in goals.judged(figures))
     figures.add(rates.RATES, rates.JSON_RATE, 260_000, "events")
     figures.add(rates.RATES, rates.TO_DECODE, 0.42, "×")
-    figures.add(goals.PEERS, goals.WHYLOGS, 130_000, "events per CPU-second")
+    figures.add(goals.PEER_RATIOS, "**sketcher, JSON ÷ whylogs, plain**", 2.0, "×")
+    figures.add(goals.PEER_RATIOS, "sketcher, JSON ÷ whylogs, another way", 1.2, "×")
     figures.add(shapes.JSON_COST, shapes.FIELDS_200, 12.1, "×")
     found = {each.goal.name: each for each in goals.judged(figures)}
     assert found["Sketcher, JSON, per CPU-second"].met
