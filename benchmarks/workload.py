@@ -242,8 +242,8 @@ def arrow_rows(workload: Workload) -> int:
 def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> Iterator[bytes]:
     """Write n events as Arrow batches, each of one model, the models in turn.
 
-    So many features are drawn as `FRESH_VALUES` says, and come again with other ids and times, since drawing takes longer than
-    what is measured.
+    As many numbers are drawn as `FRESH_VALUES` says; then they come again with other ids and times, since drawing takes
+    longer than what is measured.
     """
     rows = arrow_rows(workload)
     block = 100 * rows
