@@ -53,7 +53,7 @@ def measure_publisher(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
     for name, kind in ((DEAD_EVENTS, "events"), (DEAD_TABLES, "tables")):
-        dead = world.run_child("dead", bootstrap_servers=nobody, numbers=numbers, kind=kind, seconds=dead_s)
+        dead = world.run_child("dead", bootstrap_servers=nobody, prefix="", numbers=numbers, kind=kind, seconds=dead_s)
         note = f"peak over what the process held before; {dead['events']:,} events in {dead_s:g} s"
         figures.add(PUBLISHER, name, dead["grown_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
