@@ -29,6 +29,11 @@ FIRST_S = 1_700_000_400
 """A full hour and more: where the panes begin."""
 
 
+def recent_hour_s() -> int:
+    """A full hour of the day before yesterday: panes that ClickHouse is to keep must not be past their retention."""
+    return (int(time.time()) - 2 * 86_400) // 3_600 * 3_600
+
+
 class _NoStore:
     """A warehouse that holds nothing and forgets what it is given."""
 

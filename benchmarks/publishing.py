@@ -85,7 +85,8 @@ def calls(told: Told) -> Told:
     requests = _requests(workload, 10_000)
     publisher = _publisher(told, workload, "drop")
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
-    wall_ns, thread_ns = [], []
+    wall_ns: list[int] = []
+    thread_ns: list[int] = []
     context = {name: str(values[0]) for name, values in workload.context(CONTEXT, 1, 9).items()}
     began, cpu_before = time.monotonic(), time.process_time()
     for i in range(told["calls"]):

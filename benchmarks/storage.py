@@ -7,7 +7,7 @@ are asked of `system.parts`.
 from __future__ import annotations
 
 from benchmarks.figures import Figures
-from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes
+from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes, recent_hour_s
 from benchmarks.workload import make_workload
 from benchmarks.world import World
 from streams.monitor.partition import PartitionState
@@ -20,8 +20,6 @@ FLUSH, PANE, HOUR = "a flush, in parts", "a pane of a minute, in ClickHouse", "a
 DAY = "a day of one model: panes, roll-ups, verdicts and all"
 DATABASE = "storage"
 KB = 1_000
-FIRST_S = 1_700_002_800
-"""A full hour: where the panes begin."""
 EVENTS_PER_PANE = 20_000
 """Enough for every sketch to be as large as it gets; a model with fewer keeps less."""
 _RESULTS = ("panes", "rollups", "drift", "rates", "distances", "volume")
@@ -35,16 +33,16 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
     registry = workload.registry()
     with world.client(DATABASE) as client:
         sizes: list[int] = []
-        offset = 0
+        offset, first_s = 0, recent_hour_s()
 
         def now_s() -> float:
             """The moment at which the next flush would be: roll-ups are written every so often."""
-            return FIRST_S + len(sizes) * 60 / FLUSHES_PER_PANE
+            return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
 
         store = WarehouseStore(client)
         state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=now_s)
         # Some panes more than whole hours: an hour is rolled up once its last pane is sealed.
-        for parts, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, FIRST_S):
+        for parts, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
             sizes.append(sum(map(len, parts)))
             offset = _take(state, store, parts, progress, offset)
         figures.add_runs(
@@ -52,7 +50,7 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
         )
         client.command("CREATE TABLE hourly AS rollups")
         client.command(
-            f"INSERT INTO hourly SELECT * FROM rollups WHERE pane_s = 3600 AND pane_start < {FIRST_S + panes * 60}"
+            f"INSERT INTO hourly SELECT * FROM rollups WHERE pane_s = 3600 AND pane_start < {first_s + panes * 60}"
         )
         note = f"{EVENTS_PER_PANE:,} events each; bytes on disk after OPTIMIZE, all of it"
         for name, table in ((PANE, "panes"), (HOUR, "hourly")):
