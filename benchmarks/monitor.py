@@ -29,7 +29,12 @@ FIRST_S = 1_700_000_400
 """A full hour and more: where the panes begin."""
 
 
-class NoStore:
+def recent_hour_s() -> int:
+    """A full hour of the day before yesterday: panes that ClickHouse is to keep must not be past their retention."""
+    return (int(time.time()) - 2 * 86_400) // 3_600 * 3_600
+
+
+class _NoStore:
     """A warehouse that holds nothing and forgets what it is given."""
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
@@ -105,7 +110,7 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
 
 
 def flushes(
-    workload: Workload, panes: int, events_per_pane: int = EVENTS_PER_PANE
+    workload: Workload, panes: int, events_per_pane: int = EVENTS_PER_PANE, first_s: int = FIRST_S
 ) -> Iterator[tuple[list[bytes], bytes]]:
     """Make the records of flushes that cover one minute after the other: parts, and the progress behind them."""
     read = 0
@@ -113,7 +118,7 @@ def flushes(
     step_ms = 60_000 // FLUSHES_PER_PANE
     registry = workload.registry()
     for i in range(panes * FLUSHES_PER_PANE):
-        first_ms = FIRST_S * 1000 + i * step_ms
+        first_ms = first_s * 1000 + i * step_ms
         summaries = FlushSummaries(registry)
         summaries.add(event_columns(workload, n, first_ms, first_ms + step_ms - 1, stream=100 + i % 40))
         covered = [Range(0, read, read + n)]

@@ -6,6 +6,7 @@ They are put together as `streams.run` does it, without endpoint and watchdog.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -138,7 +139,7 @@ def _import_pandas() -> None:
     Processors in production have no pandas. Which array is the first depends on the model, so no event does it surely.
     """
     with contextlib.suppress(ImportError):
-        import pandas  # noqa: F401
+        importlib.import_module("pandas")
 
 
 def _batch(event: bytes) -> MessageBatch:

@@ -20,9 +20,6 @@ ALL_SECTIONS = (
     "scoring",
     "queries",
     "recovery",
-    "growth",
-    "soak",
-    "scale",
 )
 
 

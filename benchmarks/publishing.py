@@ -53,7 +53,7 @@ def measure_publisher(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"127.0.0.1:{taken.getsockname()[1]}"
     for name, kind in ((DEAD_EVENTS, "events"), (DEAD_TABLES, "tables")):
-        dead = world.run_child("dead", bootstrap_servers=nobody, numbers=numbers, kind=kind, seconds=dead_s)
+        dead = world.run_child("dead", bootstrap_servers=nobody, prefix="", numbers=numbers, kind=kind, seconds=dead_s)
         note = f"peak over what the process held before; {dead['events']:,} events in {dead_s:g} s"
         figures.add(PUBLISHER, name, dead["grown_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
@@ -85,7 +85,8 @@ def calls(told: Told) -> Told:
     requests = _requests(workload, 10_000)
     publisher = _publisher(told, workload, "drop")
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
-    wall_ns, thread_ns = [], []
+    wall_ns: list[int] = []
+    thread_ns: list[int] = []
     context = {name: str(values[0]) for name, values in workload.context(CONTEXT, 1, 9).items()}
     began, cpu_before = time.monotonic(), time.process_time()
     for i in range(told["calls"]):

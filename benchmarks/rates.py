@@ -91,6 +91,8 @@ def measure_rates(
         found["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
         for name, spent_us in time_stages(workload, sample).items():
             stages.setdefault(name, []).append(spent_us)
+    world.delete_topics(topics)
+    world.delete_topics(arrow)
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""

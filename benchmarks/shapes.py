@@ -13,6 +13,7 @@ from benchmarks.figures import Figures
 from benchmarks.rates import rate, run_sketcher, span
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
 from benchmarks.world import World
+from streams.topics import Topics
 
 JSON_COST, ARROW_COST = "Cost of a JSON event by shape", "Cost of an event in Arrow batches by shape"
 BASE = "base: 20 fields, no slices, 1 model, 700 bytes"
@@ -77,6 +78,7 @@ def measure_shapes(
             found = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
             rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(found))
     for cell in cells:
+        world.delete_topics(Topics(cell.prefix))
         mine, base = rates[cell.shape.name, cell.arrow], rates[BASE, cell.arrow]
         section = ARROW_COST if cell.arrow else JSON_COST
         note = f"{cell.events:,} events"

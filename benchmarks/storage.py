@@ -7,7 +7,7 @@ are asked of `system.parts`.
 from __future__ import annotations
 
 from benchmarks.figures import Figures
-from benchmarks.monitor import FIRST_S, FLUSHES_PER_PANE, TOPIC_ID, flushes
+from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes, recent_hour_s
 from benchmarks.workload import make_workload
 from benchmarks.world import World
 from streams.monitor.partition import PartitionState
@@ -32,19 +32,26 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
     world.register(DATABASE, workload)
     registry = workload.registry()
     with world.client(DATABASE) as client:
-        state = PartitionState(
-            0, 1, TOPIC_ID, WarehouseStore(client), lambda: registry, live=False, clock=lambda: FIRST_S
-        )
-        sizes, offset = [], 0
-        # A pane more than whole hours: what ends an hour is the first record behind it.
-        for parts, progress in flushes(workload, panes + 5, EVENTS_PER_PANE):
+        sizes: list[int] = []
+        offset, first_s = 0, recent_hour_s()
+
+        def now_s() -> float:
+            """The moment at which the next flush would be: roll-ups are written every so often."""
+            return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
+
+        store = WarehouseStore(client)
+        state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=now_s)
+        # Some panes more than whole hours: an hour is rolled up once its last pane is sealed.
+        for parts, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
             sizes.append(sum(map(len, parts)))
-            offset = _take(state, client, parts, progress, offset)
+            offset = _take(state, store, parts, progress, offset)
         figures.add_runs(
             STORAGE, FLUSH, [size / KB for size in sizes], "kB", f"{EVENTS_PER_PANE // FLUSHES_PER_PANE:,} events each"
         )
         client.command("CREATE TABLE hourly AS rollups")
-        client.command("INSERT INTO hourly SELECT * FROM rollups WHERE pane_s = 3600")
+        client.command(
+            f"INSERT INTO hourly SELECT * FROM rollups WHERE pane_s = 3600 AND pane_start < {first_s + panes * 60}"
+        )
         note = f"{EVENTS_PER_PANE:,} events each; bytes on disk after OPTIMIZE, all of it"
         for name, table in ((PANE, "panes"), (HOUR, "hourly")):
             n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
@@ -54,8 +61,7 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
         figures.add(STORAGE, DAY, kept / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}")
 
 
-def _take(state: PartitionState, client: Client, parts: list[bytes], progress: bytes, offset: int) -> int:
-    store = WarehouseStore(client)
+def _take(state: PartitionState, store: WarehouseStore, parts: list[bytes], progress: bytes, offset: int) -> int:
     for data in parts:
         part = decode(data)
         assert isinstance(part, Part)

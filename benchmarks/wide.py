@@ -17,7 +17,7 @@ import msgspec
 from barograph.contract import Slice
 
 from benchmarks.figures import Figures
-from benchmarks.monitor import flushes
+from benchmarks.monitor import flushes, recent_hour_s
 from benchmarks.workload import CONTEXT, Workload, make_workload
 from benchmarks.world import World, start
 from sketches.baseline import SliceValues
@@ -89,7 +89,7 @@ def _wide(workload: Workload) -> Workload:
 def _fill(world: World, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
     """Write the records of all flushes; return their bytes and their number."""
     size = records = 0
-    for parts, progress in flushes(workload, panes, EVENTS_PER_PANE):
+    for parts, progress in flushes(workload, panes, EVENTS_PER_PANE, recent_hour_s()):
         n, written = world.fill(topics.parts, [*parts, progress])
         size, records = size + written, records + n
     return size, records
