@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import time
 
-from benchmarks.figures import Figures
 from benchmarks.grown import FIELDS
 from benchmarks.growth_history import measure_history
 from benchmarks.growth_kafka import (
@@ -25,10 +24,8 @@ from benchmarks.growth_sketcher import measure_sketcher
 from benchmarks.growth_store import empty_database
 from benchmarks.world import World
 
-GROWTH = "Growth"
 
-
-def measure_growth(world: World, figures: Figures) -> Growth:
+def measure_growth(world: World) -> Growth:
     """Measure one factor after the other; five to eight minutes."""
     growth = Growth()
     growth.unit("fields", FIELDS)
@@ -47,15 +44,6 @@ def measure_growth(world: World, figures: Figures) -> Growth:
     _say("single costs", began)
     measure_history(world, growth)
     _say("history", began)
-    for curve in growth.curves:
-        line = curve.line
-        figures.add(
-            GROWTH,
-            f"{curve.stage}: {curve.cost}, per {curve.factor}",
-            line.slope,
-            curve.unit,
-            f"{line.fixed:.3g} + {line.slope:.3g} × {curve.factor}; R² {line.r2:.3f}; {curve.told()}",
-        )
     return growth
 
 

@@ -34,7 +34,7 @@ def recent_hour_s() -> int:
     return (int(time.time()) - 2 * 86_400) // 3_600 * 3_600
 
 
-class _NoStore:
+class NoStore:
     """A warehouse that holds nothing and forgets what it is given."""
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:

@@ -20,6 +20,9 @@ ALL_SECTIONS = (
     "scoring",
     "queries",
     "recovery",
+    "growth",
+    "soak",
+    "scale",
 )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import page
+from benchmarks import page, scale
 from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
@@ -108,6 +108,9 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "scoring": lambda b: measure_scoring(b.world, b.figures, predictions=b.profile.scored),
     "queries": lambda b: measure_queries(b.world, b.figures, models=b.profile.models),
     "recovery": _recovery,
+    "growth": lambda b: scale.measure(b.world, b.figures, "growth"),
+    "soak": lambda b: scale.measure(b.world, b.figures, "soak"),
+    "scale": lambda b: scale.measure(b.world, b.figures, "scale"),
 }
 """In the order in which they are measured."""
 

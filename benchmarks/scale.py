@@ -51,7 +51,7 @@ def measure(world: World, figures: Figures, section: str) -> None:
     if section == "growth":
         from benchmarks.growth import measure_growth
 
-        record["growth"] = {"about": figures.about, **measure_growth(world, figures).as_json()}
+        record["growth"] = {"about": figures.about, **measure_growth(world).as_json()}
     elif section == "soak":
         from benchmarks.soak import measure_soak
 
