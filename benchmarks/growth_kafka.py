@@ -24,8 +24,8 @@ from benchmarks.world import World
 from streams.records import PartitionProgress, Progress, encode
 from warehouse.tables import SCHEMAS, insert_rows
 
-SOURCES = (1, 8, 16, 32, 64)
-PARTS = (1, 8, 16, 32, 64)
+SOURCES = (1, 16, 32, 64)
+PARTS = (1, 16, 32, 64)
 FLUSHES_S = (2.0, 4.0, 15.0)
 HELD_SOURCES, HELD_PARTS = 4, 4
 FLUSH_SOURCES, FLUSH_PARTS = 8, 16

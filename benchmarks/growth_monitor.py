@@ -35,7 +35,7 @@ VARIANTS = 8
 WARM, COUNTED = 5, 60
 """Panes before those that count, and these."""
 
-FIELDS = (5, 20, 50, 100, 200)
+FIELDS = (5, 20, 70, 200)
 DIMENSIONS = (0, 1, 2, 4)
 MODELS = (1, 2, 5, 10, 20)
 EVENTS_OF_PANE = (20, 200, 2_000, 20_000)
