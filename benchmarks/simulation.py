@@ -27,6 +27,7 @@ SIMULATION = "Many partitions and processes, measured against computed"
 DATABASE, PREFIX = "simulated", "simulated-"
 SOURCES, PARTS = 64, 16
 SKETCHERS, MONITORS, MODELS = 8, 2, 4
+SETTING = {"sources": SOURCES, "parts": PARTS, "sketchers": SKETCHERS, "monitors": MONITORS, "models": MODELS}
 RATES = (2_000.0, 8_000.0)
 """Events a second in all."""
 SETTLE_S, COUNTED_S = 15.0, 60.0
@@ -34,7 +35,7 @@ SETTLE_S, COUNTED_S = 15.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Measured:
     """The CPU of one kind of process at one rate."""
 
     kind: str
@@ -46,27 +47,20 @@ class Compared:
     low: float
     high: float
     """The least and the greatest of the processes."""
-    computed: float
-
-    @property
-    def error(self) -> float:
-        """Computed ÷ measured − 1."""
-        return self.computed / self.measured - 1
 
 
 @dataclass
 class Simulated:
     """All of it."""
 
-    found: list[Compared]
+    found: list[Measured]
 
     def as_json(self) -> dict[str, Any]:
         """Write it as JSON's types."""
-        setting = {"sources": SOURCES, "parts": PARTS, "sketchers": SKETCHERS, "monitors": MONITORS, "models": MODELS}
-        return {"setting": setting, "found": [{**asdict(each), "error": each.error} for each in self.found]}
+        return {"setting": SETTING, "found": [asdict(each) for each in self.found]}
 
 
-def simulate(world: World, growth: Growth, rates: Sequence[float] = RATES) -> Simulated:
+def simulate(world: World, rates: Sequence[float] = RATES) -> Simulated:
     """Run it at each rate."""
     cluster, base = Cluster(world), grown()
     models = [base.named(f"simulated-{i}") for i in range(MODELS)]
@@ -75,7 +69,7 @@ def simulate(world: World, growth: Growth, rates: Sequence[float] = RATES) -> Si
     templates = [Templates(model, 2_000, i + 1) for i, model in enumerate(models)]
     engine = find_pid(world.folder, "local.door")
     kinds = ["sketcher"] * SKETCHERS + ["monitor"] * MONITORS + ["recorder"]
-    found: list[Compared] = []
+    found: list[Measured] = []
     with watched(
         Watched(world, kind, f"{kind}-{i}", database=DATABASE, prefix=PREFIX) for i, kind in enumerate(kinds)
     ) as processes:
@@ -87,7 +81,7 @@ def simulate(world: World, growth: Growth, rates: Sequence[float] = RATES) -> Si
             time.sleep(SETTLE_S)
             spent, published = _spent([process.pid for process in processes] + [engine], publishing)
             publishing.stop()
-            found += _compare(growth, [*kinds, "engine"], spent, published)
+            found += _measured([*kinds, "engine"], spent, published)
     return Simulated(found)
 
 
@@ -111,27 +105,33 @@ def _spent(pids: Sequence[int], publishing: Publishing) -> tuple[list[float], fl
     return [(b - a) / took_s for a, b in zip(before, after, strict=True)], (publishing.n - n) / took_s
 
 
-def _compare(growth: Growth, kinds: Sequence[str], spent: Sequence[float], rate: float) -> list[Compared]:
-    costs, load = Costs(growth), Load(events_per_s=rate, models=MODELS)
-    cores, _ = costs.monitor_cores(load, SKETCHERS, SOURCES, PARTS)
-    computed = {
-        "sketcher": costs.sketcher_share(load, SKETCHERS, SOURCES, PARTS),
-        "monitor": costs.monitor_waiting(PARTS, MONITORS) + cores / MONITORS,
+def computed(growth: Growth, setting: dict[str, int], rate: float) -> dict[str, float]:
+    """What the coefficients say of each kind of process, as a share of a core."""
+    sketchers, monitors, parts = setting["sketchers"], setting["monitors"], setting["parts"]
+    costs, load = Costs(growth), Load(events_per_s=rate, models=setting["models"])
+    cores, _ = costs.monitor_cores(load, sketchers, setting["sources"], parts)
+    return {
+        "sketcher": costs.sketcher_share(load, sketchers, setting["sources"], parts),
+        "monitor": costs.monitor_waiting(parts, monitors) + cores / monitors,
         "recorder": costs.recorder_share(load, 1),
-        "engine": costs.engine_cores(load, PARTS, recorders=1, processes=SKETCHERS + MONITORS + 1),
+        "engine": costs.engine_cores(load, parts, sketchers=sketchers, recorders=1, monitors=monitors),
     }
+
+
+def _measured(kinds: Sequence[str], spent: Sequence[float], rate: float) -> list[Measured]:
     found = []
-    for kind, share in computed.items():
+    for kind in dict.fromkeys(kinds):
         of_kind = [each for name, each in zip(kinds, spent, strict=True) if name == kind]
-        found.append(Compared(kind, len(of_kind), rate, mean(of_kind), min(of_kind), max(of_kind), share))
+        found.append(Measured(kind, len(of_kind), rate, mean(of_kind), min(of_kind), max(of_kind)))
     return found
 
 
 def measure_simulation(world: World, growth: Growth, figures: Figures) -> Simulated:
     """Run it, and tell what was found."""
-    simulated = simulate(world, growth)
+    simulated = simulate(world)
     for each in simulated.found:
-        note = f"computed {100 * each.computed:.1f} %: {100 * each.error:+.0f} %"
+        share = computed(growth, SETTING, each.events_per_s)[each.kind]
+        note = f"computed {100 * share:.1f} %: {100 * (share / each.measured - 1):+.0f} %"
         if each.processes > 1:
             note += f"; {100 * each.low:.1f} to {100 * each.high:.1f} % in {each.processes} processes"
         name = f"{each.kind} at {each.events_per_s:,.0f} events/s"

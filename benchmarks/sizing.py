@@ -25,6 +25,8 @@ DAY_S = 86_400
 PANE_S = 60
 LEAST_PARTS = 4
 """Partitions of `parts` that are planned at least."""
+IDLE_FLUSH_S = 15.0
+"""Of the sketchers whose waiting was measured."""
 Form = Literal["json", "arrow"]
 
 
@@ -178,7 +180,7 @@ class Costs:
         fixed = self.growth.curve("recorder waiting by rate").line.fixed + models.slope * max(0, load.models - 1)
         return min(1.0, max(0.0, fixed) / 100 + load.events_per_s / processes * self.recorder_s(load))
 
-    def engine_cores(self, load: Load, parts: int, *, recorders: int, processes: int) -> float:
+    def engine_cores(self, load: Load, parts: int, *, sketchers: int, recorders: int, monitors: int) -> float:
         """Cores that the engines take.
 
         Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `parts` a pane,
@@ -188,16 +190,22 @@ class Costs:
         rows = self._scaled(rows, load.fields, "sketcher by fields")
         commits = min(load.models, parts) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
         more = load.models / PANE_S * self.growth.curve("ClickHouse engine by fields").line.slope * load.fields / 1e3
-        # Between panes each partition of `parts` writes its chain every ten seconds.
-        chain = parts / 10 * CHAIN_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
+        # Between panes each partition of `parts` writes its chain at progress records, not more than every `WRITE_S`.
+        chain = parts / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._chain_s()
         inserts = recorders * self.growth.units["engine_recorder_insert_ms"] / 1e3
-        return rows + inserts + commits + max(0.0, more) + chain + processes * self.asking_share()
+        return (
+            rows + inserts + commits + max(0.0, more) + chain + (sketchers + recorders + monitors) * self.asking_share()
+        )
 
     def asking_share(self) -> float:
         """Of a core of the engine that a process takes by reading contracts and reporting every ten seconds."""
         units = self.growth.units
-        chain = units["idle_parts"] / 10 * CHAIN_INSERTS * units["engine_small_insert_ms"] / 1e3
+        # One sketcher wrote to each of those partitions, at a flush in 15 s.
+        chain = units["idle_parts"] / max(WRITE_S, IDLE_FLUSH_S) * self._chain_s()
         return max(0.0, units["idle_engine_share"] - chain) / units["idle_processes"]
+
+    def _chain_s(self) -> float:
+        return CHAIN_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
 
     def _scaled(self, cost: float, fields: int, curve: str) -> float:
         """A cost that was measured with the fields of `grown`, for another number of fields."""
@@ -208,6 +216,8 @@ class Costs:
         return cost * _interpolated(found, fields) / _interpolated(found, measured)
 
 
+WRITE_S = 10.0
+"""How often a monitor writes between panes, by default."""
 CHAIN_INSERTS = 2
 """Tables that a monitor writes between panes: `chain` and `progress`."""
 
@@ -235,7 +245,7 @@ def needs(growth: Growth, load: Load) -> Needs:
         own = costs.monitor_waiting(parts, monitors)
         wanted = _processes(cores, max(FULL - own, FULL / 10))
         monitors = min(wanted, parts)
-    engine = costs.engine_cores(load, parts, recorders=recorders, processes=sketchers + recorders + monitors)
+    engine = costs.engine_cores(load, parts, sketchers=sketchers, recorders=recorders, monitors=monitors)
     event = growth.units[f"{load.form}_kafka_bytes"] * load.fields / growth.units["fields"]
     events_mb_s = load.events_per_s * event / 1e6
     parts_mb_s = sketchers * costs.parts_per_s(load) * costs.part_bytes(load) / 1e6
@@ -278,7 +288,7 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
     parts, sources = 4, 4
     idle = costs.waiting_share(sources, parts, load.flush_s) + costs.writing_share(load)
     of_one = Load(events_per_s=1.0, models=0, form=load.form, fields=load.fields)
-    row_s = costs.engine_cores(of_one, 0, recorders=0, processes=0)
+    row_s = costs.engine_cores(of_one, 0, sketchers=0, recorders=0, monitors=0)
     return {
         "sketcher": costs.sketcher_capacity(load) * max(FULL - idle, 0.0),
         "recorder": FULL / costs.recorder_s(load),
