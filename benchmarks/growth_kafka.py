@@ -131,7 +131,7 @@ def _add(
         Curve(
             f"{stage} {name}",
             stage,
-            "CPU of a waiting process",
+            "CPU of a process that reads a trickle" if stage == "recorder" else "CPU of a waiting process",
             "% of a core",
             factor,
             held,

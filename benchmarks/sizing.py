@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.growth_points import Curve, Growth
+from streams import recorder
 from streams.sketcher import POLL_MESSAGES, POLL_S
 
 FULL = 0.6
@@ -114,7 +115,7 @@ class Costs:
         # A round waits `POLL_S` for messages, then works on them: the fuller, the fewer.
         rounds = 1 / POLL_S
         spent = 0.0
-        for _ in range(30):
+        for _ in range(12):
             spent = self.round_s(rate / rounds, load.models, load.fields, load.form)
             rounds = max(1 / (POLL_S + spent), rate / POLL_MESSAGES)
         # What is short of a whole core at such small rounds makes them larger, and a process never takes more.
@@ -174,11 +175,26 @@ class Costs:
         line = self.growth.curve("monitor waiting by parts").line
         return max(0.0, line.at(parts / monitors)) / 100
 
+    def recorder_round_s(self, load: Load, events: float) -> float:
+        """CPU of one round of a recorder, a poll that brings so many events of all models (s)."""
+        by_models = self.growth.curve("recorder waiting by models").line
+        of_models = max(0.0, by_models.slope) / 100 * recorder.POLL_S * max(0, load.models - 1)
+        return events * self.recorder_s(load) + of_models
+
+    def recorder_capacity(self, load: Load) -> float:
+        """Events that a recorder takes a second with all of a core, its polls full; infinite where none costs."""
+        spent = self.recorder_round_s(load, recorder.POLL_MESSAGES)
+        return recorder.POLL_MESSAGES / spent if spent else math.inf
+
     def recorder_share(self, load: Load, processes: int) -> float:
-        """Of a core that each of some recorders takes; what its polls and inserts cost beside their rows is in it."""
-        models = self.growth.curve("recorder waiting by models").line
-        fixed = self.growth.curve("recorder waiting by rate").line.fixed + models.slope * max(0, load.models - 1)
-        return min(1.0, max(0.0, fixed) / 100 + load.events_per_s / processes * self.recorder_s(load))
+        """Of a core that each of some recorders takes; what inserts of few rows cost is in it."""
+        rate = load.events_per_s / processes
+        fixed = max(0.0, self.growth.curve("recorder waiting by rate").line.fixed) / 100
+        rounds, spent = 1 / recorder.POLL_S, 0.0
+        for _ in range(12):
+            spent = self.recorder_round_s(load, rate / rounds)
+            rounds = max(1 / (recorder.POLL_S + spent), rate / recorder.POLL_MESSAGES)
+        return min(1.0, fixed + rounds * spent)
 
     def engine_cores(self, load: Load, parts: int, *, sketchers: int, recorders: int, monitors: int) -> float:
         """Cores that the engines take.
@@ -232,14 +248,14 @@ def needs(growth: Growth, load: Load) -> Needs:
     monitors = parts = wanted = 1
     sketchers = recorders = sources = 1
     # Each number depends on the others a little: a few rounds settle them.
-    for _ in range(20):
+    for _ in range(12):
         # A partition without a model has nothing but progress records: more partitions than models only cost.
         parts = _power_of_two(max(min(2 * monitors, load.models), LEAST_PARTS))
         capacity = costs.sketcher_capacity(load)
         idle = costs.waiting_share(sources / sketchers, parts, load.flush_s)
         spare = max(FULL - idle - costs.writing_share(load), FULL / 10)
         sketchers = _processes(load.events_per_s, capacity * spare)
-        recorders = _processes(load.events_per_s * costs.recorder_s(load), FULL)
+        recorders = _processes(load.events_per_s, FULL * costs.recorder_capacity(load))
         sources = _power_of_two(max(sketchers, recorders))
         cores, progress = costs.monitor_cores(load, sketchers, sources, parts)
         own = costs.monitor_waiting(parts, monitors)
@@ -291,7 +307,7 @@ def capacities(growth: Growth, load: Load) -> dict[str, float]:
     row_s = costs.engine_cores(of_one, 0, sketchers=0, recorders=0, monitors=0)
     return {
         "sketcher": costs.sketcher_capacity(load) * max(FULL - idle, 0.0),
-        "recorder": FULL / costs.recorder_s(load),
+        "recorder": FULL * costs.recorder_capacity(load),
         "ClickHouse node": ENGINE_CORES * FULL / (row_s * load.raw_share) if load.raw_share else math.inf,
     }
 
