@@ -256,8 +256,8 @@ def _soak(data: dict[str, Any]) -> str:
             ("last third", late, busy_late),
         )
     ]
-    head = ("From the last event of four panes to their verdicts", "Median", "p99", "Load of the machine")
-    lines += [_table(head, rows, "lrrr"), ""]
+    titles = ("From the last event of four panes to their verdicts", "Median", "p99", "Load of the machine")
+    lines += [_table(titles, rows, "lrrr"), ""]
     stored = sorted(soaked.stored_bytes.items(), key=lambda pair: -pair[1])
     rows = [
         (f"`{table}`", f"{soaked.stored_rows[table]:,}", number(size / 2**20))
