@@ -229,6 +229,7 @@ def _soak(data: dict[str, Any]) -> str:
     said = f"{n:,} panes with {soaked.events:,} events in {soaked.took_s:.0f} s"
     if n < soak.PANES:
         said += f"; {soak.PANES:,} were asked for, and would take {soaked.took_s / n * soak.PANES:.0f} s"
+    ms_of_pane = {name: [1e3 * each / soak.PER_CHUNK for each in some] for name, some in soaked.cpu_s.items()}
     lines.append(f"**{said}.** {_met(verdict)}")
     lines.append("")
     rows: list[tuple[str, ...]] = []
@@ -241,16 +242,34 @@ def _soak(data: dict[str, Any]) -> str:
                 f"{memory.per_day:+.1f} ({memory.low:+.1f} to {memory.high:+.1f}) MiB",
                 f"{files.mean:.0f}",
                 f"{files.per_day:+.1f} ({files.low:+.1f} to {files.high:+.1f})",
-                " → ".join(f"{median(some):.0f}" for some in soak.thirds(soaked.threads[name])),
-                " → ".join(f"{1e3 * fmean(some) / soak.PER_CHUNK:.1f}" for some in soak.thirds(soaked.cpu_s[name])),
+                *(
+                    " → ".join(f"{median(some):.0f}" for some in soak.thirds(values[name]))
+                    for values in (soaked.threads, ms_of_pane)
+                    if values
+                ),
             )
         )
-    head = ("Process", "Memory", f"More after {soak.PANES:,} further panes", "Open files", "More of them likewise")
-    lines += [_table((*head, "Threads, first → last third", "CPU of a pane, ms, likewise"), rows, "lrrrrrr"), ""]
+    head: tuple[str, ...] = (
+        "Process",
+        "Memory",
+        f"More after {soak.PANES:,} further panes",
+        "Open files",
+        "More of them likewise",
+    )
+    if ms_of_pane:
+        head += ("Threads, first → last third", "CPU of a pane, ms, likewise")
+    lines += [_table(head, rows, "lrrrrrr"[: len(head)]), ""]
+    if not soaked.threads:
+        lines += ["In this run the engine's three files of /proc per thread are among its open files.", ""]
     early, late = soak.thirds(soaked.latency_s)
-    busy_early, busy_late = soak.thirds(soaked.load)
+    busy_early, busy_late = soak.thirds(soaked.load or [math.nan])
     rows = [
-        (name, f"{median(some):.2f} s", f"{quantile(some, 0.99):.2f} s", f"{fmean(busy):.1f}")
+        (
+            name,
+            f"{median(some):.2f} s",
+            f"{quantile(some, 0.99):.2f} s",
+            f"{fmean(busy):.1f}" if soaked.load else "not noted",
+        )
         for name, some, busy in (
             ("first third after the warm-up", early, busy_early),
             ("last third", late, busy_late),
@@ -277,8 +296,8 @@ def _met(verdict: dict[str, bool]) -> str:
         ("Engine and broker", {k: v for k, v in verdict.items() if _of_server(k)}),
     ):
         missed = [goal for goal, met in found.items() if not met]
-        told = f"not met: {'; '.join(missed)}; the other {len(found) - len(missed)} are" if missed else "all met"
-        said.append(f"{whose}, {len(found)} goals: **{told}**.")
+        told = f"all but {'; '.join(missed)}" if missed else "all of them"
+        said.append(f"{whose}: {len(found) - len(missed)} of {len(found)} goals are met, **{told}**.")
     return " ".join(said)
 
 

@@ -134,7 +134,7 @@ def judge(soaked: Soaked) -> dict[str, bool]:
     for name, values in soaked.files.items():
         seen = trend(soaked.panes, values)
         found[f"{name}: no more open files"] = seen.high <= FLAT_GROWTH * seen.mean
-    for name in PROCESSORS:
+    for name in PROCESSORS if soaked.cpu_s else ():
         early, late = thirds(soaked.cpu_s[name])
         found[f"{name}: CPU of a pane steady"] = mean(late) <= STEADY * mean(early)
     early, late = thirds(soaked.latency_s)
