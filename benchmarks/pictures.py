@@ -69,7 +69,7 @@ def _stages(figures: Figures) -> Chart | None:
 
 
 def _memory(figures: Figures) -> Chart | None:
-    found = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ")]
+    found = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ") and one.unit == "MB"]
     if len(found) < 2:
         return None
     millions = [float(one.name.split()[1]) for one in found]
