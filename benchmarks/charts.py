@@ -9,6 +9,7 @@ dependency group `bench`; it is imported here alone, and only when something is 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, Literal
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b", "#8c564b")
 """Told apart by the colour-blind too: Okabe and Ito's, then two more."""
+NAME_CHARS = 34
+"""Names of bars that are longer go on in another line."""
 MARKERS = "osD^vPX*"
 _TEXT, _QUIET, _PAPER = "#24292f", "#d0d7de", "#ffffff"
 _GOAL: dict[str, Any] = {"color": "#b42318", "linewidth": 1.2, "linestyle": (0, (2, 2))}
@@ -29,9 +32,6 @@ _STYLE = {
     "text.color": _TEXT,
     "axes.labelcolor": _TEXT,
     "axes.edgecolor": "#8c959f",
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -100,8 +100,13 @@ def draw(chart: Chart, path: Path) -> None:
         height = 4.2 if chart.kind == "lines" else _bars_height(chart)
         figure = Figure(figsize=(7.6, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         axes = figure.add_subplot()
-        shown = [one for one in (_lines if chart.kind == "lines" else _bars)(axes, chart) if one.get_label()]
-        axes.set_title(chart.title)
+        shown = [
+            one
+            for one in (_lines if chart.kind == "lines" else _bars)(axes, chart)
+            if not one.get_label().startswith("_")
+        ]
+        # Over the whole figure: over the axes it would be cut off where names leave them little room.
+        figure.suptitle(chart.title, x=0.015, ha="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)
         if shown:
@@ -122,7 +127,7 @@ def _lines(axes: Any, chart: Chart) -> list[Any]:
         axes.yaxis.set_minor_formatter("")
     shown = []
     for i, series in enumerate(chart.series):
-        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name, "linewidth": 1.8}
+        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "label": series.name or "_", "linewidth": 1.8}
         if series.dashed:
             shown += axes.plot(series.x, series.y, linestyle=(0, (4, 3)), **look)
             continue
@@ -132,7 +137,7 @@ def _lines(axes: Any, chart: Chart) -> list[Any]:
         )
     shown += [axes.axhline(value, label=name, **_GOAL) for value, name in chart.goals]
     if not chart.log_y:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max([axes.get_ylim()[1], *(1.06 * max(one.high or one.y) for one in chart.series)]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: short(value))
     return shown
@@ -160,7 +165,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
             height=thick * 0.92,
             xerr=_errors(series),
             color=COLOURS[i % len(COLOURS)],
-            label=series.name,
+            label=series.name or "_",
             error_kw={"ecolor": _TEXT, "capsize": 2.5, "elinewidth": 1.1},
         )
         shown.insert(i, bars)
@@ -174,7 +179,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
                 fontsize=9,
                 bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 1.0},
             )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [textwrap.fill(name, NAME_CHARS) for name in names])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.14)

@@ -69,12 +69,14 @@ def _stages(figures: Figures) -> Chart | None:
 
 
 def _memory(figures: Figures) -> Chart | None:
-    found = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ")]
+    found = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ") and one.unit == "MB"]
     if len(found) < 2:
         return None
     millions = [float(one.name.split()[1]) for one in found]
-    values = Series("one model of 20 fields", millions, [one.value for one in found])
-    return Chart("The sketcher's memory", "events read, millions", "resident memory, MB", (values,))
+    values = Series("", millions, [one.value for one in found])
+    return Chart(
+        "The sketcher's memory, one model of 20 fields", "events read, millions", "resident memory, MB", (values,)
+    )
 
 
 def _processes(figures: Figures) -> Chart | None:
