@@ -1,165 +1,66 @@
-"""What a recorded row costs the recorder, for all of the predictions and for a share of them, from Kafka to ClickHouse.
-
-The insert itself is the engine's work, in a process of its own, and not counted.
-"""
+"""The recorder: rows per CPU-second, JSON and Arrow, and what it costs to keep a share of the events only."""
 
 from __future__ import annotations
 
-import threading
 import time
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
-from statistics import median
 from typing import Any
 
-import msgspec
-import numpy as np
-
-from benchmarks.children import Clock, Told, memory_mib, profiled
-from benchmarks.figures import Figures, spread
-from benchmarks.workload import Workload, json_events
-from benchmarks.world import World
-from streams.batch import MessageBatch
-from streams.raw_json import RawJson
+from benchmarks.figures import Figures
+from benchmarks.rates import span
+from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
+from benchmarks.world import Child, World
 from streams.recorder import GROUP
-from streams.registry import Registry
-from streams.topics import Topics
-from warehouse.client import Address
 
 RECORDER = "The recorder"
-SHARES = (1.0, 0.1, 0.01)
-"""Of `raw: share` in the contract."""
-PREFIX = "record-"
-SPAN_MS = 600_000
-"""Event times of the topic: the ten minutes before it was written."""
+JSON_ROWS, ARROW_ROWS_RATE = "JSON: rows per CPU-second", "Arrow batches: rows per CPU-second"
+SHARES = (1.0, 0.5, 0.1)
+KEPT, COST = "rows kept at raw: {share:g} ÷ all", "CPU time at raw: {share:g} ÷ at raw: 1"
+PATIENCE_S = 180.0
 
 
-class _Id(msgspec.Struct, gc=False):
-    id: str
-
-
-def recorder(told: Told) -> Told:
-    """The recorder as `streams.run` puts it together, until it has committed a number of rows."""
-    from streams.process import configure_logging
-    from streams.recorder import Recorder
-    from streams.registry_source import RegistrySource
-    from streams.report import Report, Reporter
-    from streams.settings import ProcessorSettings
-
-    configure_logging("warning")
-    stop, found = threading.Event(), {}
-
-    class Counting(Report):
-        def committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
-            super().committed(events, outcome, dead_letters)
-            if self.events >= told["rows"]:
-                found.update(clock.read(self.events))
-                stop.set()
-
-    report = Counting("recorder", "benchmark")
-    settings = ProcessorSettings(
-        instance="benchmark",
-        bootstrap_servers=told["bootstrap_servers"],
-        warehouse=Address(told["host"], told["port"], told["database"]),
-        topics=Topics(told["prefix"]),
-    )
-    source = RegistrySource(settings.warehouse, settings.registry_poll_s)
-    source.start()
-    reporter = Reporter(report, settings.warehouse, settings.report_s)
-    reporter.start()
-    process = Recorder(settings, source.current, report)
-    _warm_up(source.current(), told["warm"].encode())
-    clock = Clock()
-    if told.get("profile"):
-        profiled(lambda: process.run(stop), Path(told["profile"]))
-    else:
-        process.run(stop)
-    source.stop()
-    reporter.stop()
-    rss, peak = memory_mib()
-    return {**found, "rss_mib": rss, "peak_mib": peak}
-
-
-def _warm_up(registry: Registry, event: bytes) -> None:
-    """Make a row of one event, so that what libraries import at their first use is not measured."""
-    now_ms = np.array([time.time_ns() // 1_000_000])
-    RawJson(registry).rows(MessageBatch([event], np.zeros(1, np.int32), np.zeros(1, np.int64), now_ms))
-
-
-CHILDREN = {"recorder": recorder}
-
-
-def measure_recorder(world: World, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
-    """Let recorders read one topic from its start under contracts of several shares, in turns with librdkafka alone."""
-    for share in SHARES:
-        contract = msgspec.structs.replace(workload.contract, raw_share=share)
-        world.register(_database(share), replace(workload, contract=contract))
-    topics = world.create_topics(PREFIX)
-    now_ms = int(time.time() * 1000)
-    rows = dict.fromkeys(SHARES, 0)
-    sent = _counted(json_events(workload, events, now_ms - SPAN_MS, now_ms), rows)
-    world.fill(topics.predictions, sent)
-    cost_us: dict[float, list[float]] = {share: [] for share in SHARES}
-    floor_us, peaks = [], []
+def measure_recorder(world: World, figures: Figures, *, events: int, arrow_events: int, runs: int) -> None:
+    """Let recorders write the same events, all of them, half and a tenth, in turns."""
+    workloads = {share: make_workload(world.folder, raw_share=share) for share in SHARES}
+    for share, workload in workloads.items():
+        world.register(_database(share), workload)
+    base = workloads[1.0]
+    topics, arrow = world.create_topics("record-"), world.create_topics("record-arrow-")
+    world.fill(topics.predictions, json_events(base, events, *span()))
+    world.fill(arrow.predictions, arrow_messages(base, arrow_events, *span()), ARROW_HEADERS)
+    found: dict[float, list[dict[str, Any]]] = {share: [] for share in SHARES}
+    batches = []
     for _ in range(runs):
-        bare = world.run_child("consume", topic=topics.predictions, messages=events)
-        floor_us.append(bare["cpu_s"] / events * 1e6)
-        for share in SHARES:
-            found = run_recorder(world, workload, share, rows[share])
-            cost_us[share].append(found["cpu_s"] / events * 1e6)
-            if share == 1:
-                peaks.append(found["peak_mib"])
-    rates = [1e6 / each for each in cost_us[1.0]]
-    features = len(workload.numbers) + len(workload.texts)
-    figures.add(
-        RECORDER,
-        f"rows of {features} features per CPU-second ({events:,} events)",
-        median(rates),
-        "rows",
-        f"to be at least 100,000; {spread(rates)}",
-    )
-    figures.add(RECORDER, "librdkafka alone: consume and forget", median(floor_us), "µs/event", spread(floor_us))
-    for share in SHARES:
-        above = [(cost - floor) for cost, floor in zip(cost_us[share], floor_us, strict=True)]
-        whole = [(cost - floor) for cost, floor in zip(cost_us[1.0], floor_us, strict=True)]
-        ratio = median(part / all_ for part, all_ in zip(above, whole, strict=True))
-        figures.add(
-            RECORDER,
-            f"raw share {share:g}",
-            median(cost_us[share]),
-            "µs/event",
-            f"{spread(cost_us[share])}; {ratio:.0%} of the whole's cost beyond librdkafka's",
-        )
-    figures.add(RECORDER, "memory at most", median(peaks), "MiB", spread(peaks))
-
-
-def run_recorder(
-    world: World, workload: Workload, share: float, rows: int, *, profile: Path | None = None
-) -> dict[str, Any]:
-    """Let a new recorder read the topic from its start until it has written so many rows."""
-    world.forget_group(f"{PREFIX}{GROUP}")
-    now_ms = int(time.time() * 1000)
-    return world.run_child(
-        "recorder",
-        prefix=PREFIX,
-        database=_database(share),
-        rows=rows,
-        warm=next(json_events(workload, 1, now_ms, now_ms)).decode(),
-        profile=str(profile) if profile else "",
-    )
+        for share, workload in workloads.items():
+            found[share].append(_run(world, workload, "record-", _database(share), topics.predictions))
+        batches.append(_run(world, base, "record-arrow-", _database(1.0), arrow.predictions))
+    world.delete_topics(topics)
+    world.delete_topics(arrow)
+    for name, runs_found, n in ((JSON_ROWS, found[1.0], events), (ARROW_ROWS_RATE, batches, arrow_events)):
+        figures.add_runs(RECORDER, name, [one["events"] / one["cpu_s"] for one in runs_found], "rows", f"{n:,} events")
+    for share in SHARES[1:]:
+        pairs = list(zip(found[share], found[1.0], strict=True))
+        figures.add_runs(RECORDER, KEPT.format(share=share), [a["events"] / b["events"] for a, b in pairs], "×")
+        figures.add_runs(RECORDER, COST.format(share=share), [a["cpu_s"] / b["cpu_s"] for a, b in pairs], "×")
 
 
 def _database(share: float) -> str:
-    return f"recorder_{round(share * 1000):04d}"
+    return f"record_{share * 100:.0f}"
 
 
-def _counted(events: Iterator[bytes], rows: dict[float, int]) -> Iterator[bytes]:
-    """Pass events on and count of how many each share keeps a row."""
-    decode = msgspec.json.Decoder(_Id).decode
-    for event in events:
-        code = zlib.crc32(decode(event).id.encode())
-        for share in rows:
-            rows[share] += code < share * 2**32
-        yield event
+def _run(world: World, workload: Workload, prefix: str, database: str, topic: str) -> dict[str, Any]:
+    group = f"{prefix}{GROUP}"
+    world.forget_group(group)
+    warm = next(json_events(workload, 1, *span())).decode()
+    child = world.start_child("recorder", prefix=prefix, database=database, warm=warm)
+    _wait(world, child, group, topic, world.end_offset(topic))
+    child.stop()
+    return child.finish()
+
+
+def _wait(world: World, child: Child, group: str, topic: str, end: int) -> None:
+    """Wait until all was committed: how many rows that is depends on the share."""
+    deadline = time.monotonic() + PATIENCE_S
+    while world.committed(group, topic) < end:
+        if child.process.poll() or time.monotonic() > deadline:
+            raise RuntimeError("the recorder did not read to the end")
+        time.sleep(0.1)

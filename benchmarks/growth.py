@@ -1,0 +1,51 @@
+"""Cost against fields, slices, models, events, history and partitions: each factor alone, fitted, drawn.
+
+`measure_growth` returns everything that the computations of `benchmarks.sizing` need, so that docs/scale.md follows
+from one run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from benchmarks.grown import FIELDS
+from benchmarks.growth_history import measure_history
+from benchmarks.growth_kafka import (
+    measure_engine,
+    measure_partitions,
+    measure_recording,
+    measure_records,
+    measure_units,
+)
+from benchmarks.growth_monitor import measure_monitor_growth
+from benchmarks.growth_points import Growth
+from benchmarks.growth_sketcher import measure_sketcher
+from benchmarks.growth_store import empty_database
+from benchmarks.world import World
+
+
+def measure_growth(world: World) -> Growth:
+    """Measure one factor after the other; five to eight minutes."""
+    growth = Growth()
+    growth.unit("fields", FIELDS)
+    began = time.monotonic()
+    numbers = itertools.count()
+    measure_sketcher(growth)
+    _say("sketcher", began)
+    measure_monitor_growth(growth, lambda _: empty_database(world, f"growth_{next(numbers):02d}"))
+    _say("monitor", began)
+    measure_partitions(world, growth)
+    measure_records(world, growth)
+    _say("partitions", began)
+    measure_units(world, growth)
+    measure_recording(world, growth)
+    measure_engine(world, growth)
+    _say("single costs", began)
+    measure_history(world, growth)
+    _say("history", began)
+    return growth
+
+
+def _say(what: str, began: float) -> None:
+    print(f"  growth: {what} measured after {time.monotonic() - began:.0f} s", flush=True)

@@ -1,0 +1,65 @@
+"""What questions cost against the days of history that the warehouse holds."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+from benchmarks.asked import Asked, asked_by_commands, asked_views
+from benchmarks.growth_points import Curve, Growth
+from benchmarks.history import Size, fill
+from benchmarks.world import World
+from warehouse import migrate
+from warehouse.client import Client, connect
+
+DAYS = (2, 4, 8, 16, 28)
+MODELS, FIELDS = 5, 40
+RUNS = 5
+PATIENCE_S = 300
+QUESTIONS = {
+    "all models now": "latest_drift: all models, newest window",
+    "a field's month": "latest_distances: a field, month",
+    "what status asks": "status: last drift of a model",
+}
+"""What is asked of each history: of now, of all of it, and by a command."""
+
+
+def measure_history(world: World, growth: Growth) -> None:
+    """Make histories of ever more days, and ask each the same."""
+    spent: dict[str, list[float]] = {name: [] for name in QUESTIONS}
+    stored = []
+    for days in DAYS:
+        database = f"history_{days:02d}"
+        with world.client(database) as client:
+            migrate.apply(client)
+        with connect(world.address(database), timeout_s=PATIENCE_S) as client:
+            history = fill(client, Size(models=MODELS, fields=FIELDS, days=days))
+            [(size,)] = client.rows(
+                "SELECT sum(bytes_on_disk) FROM system.parts WHERE database = {database:String} AND active "
+                "AND table NOT IN ('predictions', 'labels')",
+                {"database": database},
+            )
+            stored.append(int(size) / 2**20)
+            known = {asked.name: asked for asked in (*asked_views(history), *asked_by_commands(history))}
+            for name, title in QUESTIONS.items():
+                spent[name].append(_median_ms(known[title], client))
+    held = f"{MODELS} models of {FIELDS} fields, panes of an hour, verdicts every hour"
+    factors = tuple(map(float, DAYS))
+    growth.add(
+        Curve(
+            "ClickHouse by days", "ClickHouse", "stored, raw rows left out", "MiB", "days", held, factors, tuple(stored)
+        )
+    )
+    for name, costs in spent.items():
+        key, cost = f"queries by days: {name}", f"time of a question: {name}"
+        growth.add(Curve(key, "ClickHouse", cost, "ms", "days", held, factors, tuple(costs)))
+
+
+def _median_ms(asked: Asked, client: Client) -> float:
+    asked.of(client)
+    found = []
+    for _ in range(RUNS):
+        began = time.monotonic()
+        asked.of(client)
+        found.append(time.monotonic() - began)
+    return 1e3 * median(found)

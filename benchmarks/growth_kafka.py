@@ -1,0 +1,315 @@
+"""What Kafka adds: cost against partitions, of processors that wait, and single costs of the real processes.
+
+Idle processors of as many settings as there are points run side by side, a consumer group each; only CPU time is
+counted, so that they share the machine without spoiling one another's figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+
+import msgspec
+import pyarrow as pa
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
+
+from benchmarks.grown import Grown, Templates, arrow_events, grown, spread_times
+from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_store import Warehoused, register
+from benchmarks.throttled import Publishing
+from benchmarks.watched import SETTLE_S, Cluster, Watched, send_all, wait_until, watched
+from benchmarks.world import World
+from streams.records import PartitionProgress, Progress, encode
+from warehouse.tables import SCHEMAS, insert_rows
+
+SOURCES = (1, 16, 32, 64)
+PARTS = (1, 16, 32, 64)
+FLUSHES_S = (2.0, 4.0, 15.0)
+HELD_SOURCES, HELD_PARTS = 4, 4
+FLUSH_SOURCES, FLUSH_PARTS = 8, 16
+"""What the points of the flushes hold."""
+WAITED_S = 60.0
+"""A whole minute, so that every flush that a minute brings is in it."""
+EVENTS = 200_000
+ARROW_EVENTS = 800_000
+ARROW_ROWS = 1_000
+DATABASE = "growth_kafka"
+ARROW_BLOCK = 100_000
+RAW_SHARE = 0.1
+RECORDED_PER_S, HELD_PER_S = (100, 500, 2_000, 4_000), 500
+RECORDED_MODELS = (1, 4, 16)
+RECORDED_S = 20.0
+RECORDS = 20_000
+IDLE_LOOK_S = 1.0
+INSERT_ROWS, INSERTS, SMALL_INSERTS = 50_000, 6, 100
+REPLAY = {"clock": "replay", "flush_s": 15.0}
+
+
+def measure_partitions(world: World, growth: Growth) -> None:
+    """Let sketchers wait on ever more partitions, then monitors on what those write."""
+    cluster = Cluster(world)
+    register(world, DATABASE, [grown()])
+    settings = [(n, HELD_PARTS, 15.0) for n in SOURCES]
+    settings += [(HELD_SOURCES, n, 15.0) for n in PARTS if n != HELD_PARTS]
+    settings += [(FLUSH_SOURCES, FLUSH_PARTS, flush_s) for flush_s in FLUSHES_S]
+    prefixes = [f"idle-{i:02d}-" for i in range(len(settings))]
+    for prefix, (sources, parts, _) in zip(prefixes, settings, strict=True):
+        cluster.create_topics(prefix, sources=sources, parts=parts)
+    starting = (
+        Watched(world, "sketcher", "idle", database=DATABASE, prefix=prefix, flush_s=flush_s)
+        for prefix, (_, _, flush_s) in zip(prefixes, settings, strict=True)
+    )
+    with ExitStack() as stack:
+        sketchers = stack.enter_context(watched(starting))
+        for sketcher, (sources, _, _) in zip(sketchers, settings, strict=True):
+            sketcher.wait_assigned(sources)
+        of_parts = [i for i, (sources, _, flush_s) in enumerate(settings) if sources == HELD_SOURCES and flush_s == 15]
+        of_flushes = list(range(len(settings) - len(FLUSHES_S), len(settings)))
+        followed = [*of_parts, *of_flushes]
+        monitors = stack.enter_context(
+            watched(Watched(world, "monitor", "idle", database=DATABASE, prefix=prefixes[i]) for i in followed)
+        )
+        for monitor, i in zip(monitors, followed, strict=True):
+            monitor.wait_assigned(settings[i][1])
+        engine = world.engine_cpu_s()
+        began = time.monotonic()
+        costs = _shares(sketchers + monitors)
+        engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
+    of_sketchers, of_monitors = costs[: len(settings)], costs[len(settings) :]
+    growth.unit("idle_engine_share", engine_share)
+    growth.unit("idle_processes", len(costs))
+    growth.unit("idle_parts", sum(settings[i][1] for i in followed))
+    held = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `parts`"
+    _add(growth, "sketcher", "waiting by sources", "source partitions", held, SOURCES, of_sketchers[: len(SOURCES)])
+    counts = [settings[i][1] for i in of_parts]
+    held = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
+    _add(
+        growth,
+        "sketcher",
+        "waiting by parts",
+        "partitions of `parts`",
+        held,
+        counts,
+        [of_sketchers[i] for i in of_parts],
+    )
+    _add(
+        growth,
+        "monitor",
+        "waiting by parts",
+        "partitions of `parts`",
+        f"{held}, 1 sketcher",
+        counts,
+        of_monitors[: len(counts)],
+    )
+    per_minute = [60 / flush_s for flush_s in FLUSHES_S]
+    held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `parts`"
+    found = of_sketchers[-len(FLUSHES_S) :]
+    _add(growth, "sketcher", "waiting by flushes", "flushes a minute", held, per_minute, found)
+    found = of_monitors[len(counts) :]
+    _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{held}, 1 sketcher", per_minute, found)
+    growth.unit("held_parts", HELD_PARTS)
+    growth.unit("held_flush_parts", FLUSH_PARTS)
+    growth.unit("held_flushes", 60 / 15)
+
+
+def _shares(processes: Sequence[Watched], seconds: float = WAITED_S) -> list[float]:
+    """The share of a core that each process takes (%), once all have settled."""
+    time.sleep(SETTLE_S)
+    before = [(process.look().cpu_s, time.monotonic()) for process in processes]
+    time.sleep(seconds)
+    after = [(process.look().cpu_s, time.monotonic()) for process in processes]
+    return [100 * (c1 - c0) / (t1 - t0) for (c0, t0), (c1, t1) in zip(before, after, strict=True)]
+
+
+def _add(
+    growth: Growth, stage: str, name: str, factor: str, held: str, factors: Sequence[float], costs: Sequence[float]
+) -> None:
+    points = sorted(zip(map(float, factors), costs, strict=True))
+    growth.add(
+        Curve(
+            f"{stage} {name}",
+            stage,
+            "CPU of a process that reads a trickle" if stage == "recorder" else "CPU of a waiting process",
+            "% of a core",
+            factor,
+            held,
+            tuple(x for x, _ in points),
+            tuple(y for _, y in points),
+        )
+    )
+
+
+def measure_recording(world: World, growth: Growth) -> None:
+    """Let recorders read what trickles in: what each poll and each insert costs, however few rows are in it."""
+    cluster, base = Cluster(world), grown()
+    models = [base.named(f"grown-{i:02d}") for i in range(max(RECORDED_MODELS))]
+    settings = [(rate, 1) for rate in RECORDED_PER_S] + [(HELD_PER_S, n) for n in RECORDED_MODELS if n > 1]
+    register(world, "growth_recording", models)
+    templates = [Templates(model, 500, i + 1) for i, model in enumerate(models)]
+    prefixes = [f"recorded-{i}-" for i in range(len(settings))]
+    topics = [cluster.create_topics(prefix) for prefix in prefixes]
+    with watched(
+        Watched(world, "recorder", "slow", database="growth_recording", prefix=prefix) for prefix in prefixes
+    ) as recorders:
+        for recorder in recorders:
+            recorder.wait_assigned()
+        publishing = [
+            Publishing(cluster.producer(), topic.predictions, templates[:n], rate)
+            for topic, (rate, n) in zip(topics, settings, strict=True)
+        ]
+        for each in publishing:
+            each.start()
+        time.sleep(SETTLE_S)
+        engine, began = world.engine_cpu_s(), time.monotonic()
+        costs = _shares(recorders, RECORDED_S)
+        engine_share = (world.engine_cpu_s() - engine) / (time.monotonic() - began)
+        for each in publishing:
+            each.stop()
+    held = "an insert a second, 1 model, JSON, 20 fields"
+    n_rates = len(RECORDED_PER_S)
+    _add(growth, "recorder", "waiting by rate", "events a second", held, RECORDED_PER_S, costs[:n_rates])
+    at = costs[RECORDED_PER_S.index(HELD_PER_S)]
+    held = f"an insert a second, {HELD_PER_S} events a second in all, JSON, 20 fields"
+    _add(growth, "recorder", "waiting by models", "models", held, RECORDED_MODELS, [at, *costs[n_rates:]])
+    rows = sum(rate for rate, _ in settings) * growth.units["engine_json_us"] / 1e6
+    growth.unit("engine_recorder_insert_ms", max(0.0, 1e3 * (engine_share - rows) / len(settings)))
+
+
+def measure_units(world: World, growth: Growth) -> None:
+    """Single costs of the real processes over Kafka: per event and per row, bytes on the wire and stored."""
+    model = grown()
+    now_ms = int(time.time() * 1000)
+    times = spread_times(EVENTS, now_ms - 300_000, now_ms)
+    values = list(Templates(model, 5_000).events(times))
+    _measure_form(world, growth, model, "json", values, EVENTS, None)
+    shared = replace(model, contract=msgspec.structs.replace(model.contract, raw_share=RAW_SHARE))
+    growth.unit("raw_share", RAW_SHARE)
+    growth.unit("recorder_json_shared_us", _measure_recorder(world, shared, "json", values, None) / EVENTS)
+    values = []
+    for i in range(ARROW_EVENTS // ARROW_BLOCK):
+        at_ms = times[i * EVENTS // (ARROW_EVENTS // ARROW_BLOCK)]
+        values += arrow_events(model, ARROW_BLOCK, at_ms, at_ms + 10_000, rows=ARROW_ROWS, stream=i + 1)
+    headers = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
+    _measure_form(world, growth, model, "arrow", values, ARROW_EVENTS, headers)
+    growth.unit("recorder_arrow_shared_us", _measure_recorder(world, shared, "arrow", values, headers) / ARROW_EVENTS)
+
+
+def _measure_form(
+    world: World,
+    growth: Growth,
+    model: Grown,
+    form: str,
+    values: list[bytes],
+    events: int,
+    headers: list[tuple[str, bytes]] | None,
+) -> None:
+    cluster, prefix, database = Cluster(world), f"unit-{form}-", f"unit_{form}"
+    topics = cluster.create_topics(prefix)
+    house = register(world, database, [model])
+    # A few first, so that what libraries import at their first use is not counted.
+    few = values[: len(values) // 20]
+    with watched(
+        Watched(world, kind, "unit", database=database, prefix=prefix, **REPLAY) for kind in ("sketcher", "recorder")
+    ) as (sketcher, recorder):
+        producer = cluster.producer()
+        for process in (sketcher, recorder):
+            process.wait_assigned()
+        send_all(producer, topics.predictions, few, headers=headers)
+        for process in (sketcher, recorder):
+            _wait_read(cluster, process, prefix, topics.predictions, len(few))
+        # What waits is then read in full batches, by one process after the other.
+        with recorder.held():
+            with sketcher.held():
+                send_all(producer, topics.predictions, values, headers=headers)
+                began = sketcher.look().cpu_s
+            _wait_read(cluster, sketcher, prefix, topics.predictions, len(few) + len(values))
+            growth.unit(f"sketcher_{form}_us", 1e6 * (sketcher.look().cpu_s - began) / events)
+            began, engine = recorder.look().cpu_s, house.engine_cpu_s()
+        _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
+        growth.unit(f"recorder_{form}_us", 1e6 * (recorder.look().cpu_s - began) / events)
+    with house.client() as client:
+        rows, size = house.stored(client)["predictions"]
+    # Merging all of it once is in it; a table that lives long merges its rows some times more.
+    growth.unit(f"engine_{form}_us", 1e6 * (house.engine_cpu_s() - engine) / events)
+    growth.unit(f"{form}_row_bytes", size / rows)
+    growth.unit(f"{form}_event_bytes", sum(map(len, values)) / events)
+    growth.unit(f"{form}_kafka_bytes", cluster.log_bytes(topics.predictions) / rows)
+
+
+def _measure_recorder(
+    world: World, model: Grown, form: str, values: list[bytes], headers: list[tuple[str, bytes]] | None
+) -> float:
+    """CPU of the recorder for all of some messages (µs), where it keeps a share of their events."""
+    cluster, prefix, database = Cluster(world), f"unit-shared-{form}-", f"unit_shared_{form}"
+    topics = cluster.create_topics(prefix)
+    register(world, database, [model])
+    few = values[: len(values) // 20]
+    with watched([Watched(world, "recorder", "unit", database=database, prefix=prefix, **REPLAY)]) as (recorder,):
+        recorder.wait_assigned()
+        send_all(cluster.producer(), topics.predictions, few, headers=headers)
+        _wait_read(cluster, recorder, prefix, topics.predictions, len(few))
+        with recorder.held():
+            send_all(cluster.producer(), topics.predictions, values, headers=headers)
+            began = recorder.look().cpu_s
+        _wait_read(cluster, recorder, prefix, topics.predictions, len(few) + len(values))
+        return 1e6 * (recorder.look().cpu_s - began)
+
+
+def measure_records(world: World, growth: Growth) -> None:
+    """What the monitor's process takes for one record beyond the work on it: fetching, Faust, acknowledging."""
+    cluster, prefix, database = Cluster(world), "records-", "growth_records"
+    topics = cluster.create_topics(prefix)
+    register(world, database, [grown()])
+    idle = [
+        encode(Progress(source_topic_id="growth", source_partitions=1, counted_at_ms=i, ranges=[
+            PartitionProgress(partition=0, start=i, end=i + 1, newest_ms={}, caught_up_at_ms=i)]))
+        for i in range(RECORDS)
+    ]  # fmt: skip
+    with watched([Watched(world, "monitor", "unit", database=database, prefix=prefix)]) as (monitor,):
+        monitor.wait_assigned()
+        time.sleep(SETTLE_S)
+        before = monitor.look().cpu_s
+        time.sleep(SETTLE_S)
+        waiting = (monitor.look().cpu_s - before) / SETTLE_S
+        began, clock = monitor.look().cpu_s, time.monotonic()
+        send_all(cluster.producer(), topics.parts, idle)
+        spent = [began]
+        # It says nothing of a record that seals nothing: its work is over when it is as idle as before.
+        while len(spent) < 4 or spent[-1] - spent[-3] > 2 * IDLE_LOOK_S * (waiting + 0.02):
+            time.sleep(IDLE_LOOK_S)
+            spent.append(monitor.look().cpu_s)
+        took_s = time.monotonic() - clock
+    line = growth.curve("monitor by sources").line
+    of_one = 1e6 * (spent[-1] - began - waiting * took_s) / RECORDS
+    work = line.fixed + line.slope / growth.units["monitor_progress_models"]
+    growth.unit("monitor_record_us", max(0.0, of_one - work))
+
+
+def _wait_read(cluster: Cluster, process: Watched, prefix: str, topic: str, messages: int) -> None:
+    group = f"{prefix}{process.kind}"
+    wait_until(lambda: cluster.committed(group, topic) >= messages, f"the {process.kind} has read {messages} messages")
+
+
+def measure_engine(world: World, growth: Growth) -> None:
+    """What the local engine takes: rows of predictions a second, and what an insert of a few rows costs it."""
+    house = Warehoused(world, "unit_json")
+    with house.client() as client:
+        names = ", ".join(SCHEMAS["predictions"].names)
+        table = client.arrow(f"SELECT {names} FROM predictions LIMIT {INSERT_ROWS}")
+        client.insert("predictions", table)
+        began, engine = time.monotonic(), house.engine_cpu_s()
+        for _ in range(INSERTS):
+            client.insert("predictions", table)
+        n = INSERTS * table.num_rows
+        growth.unit("engine_rows_per_s", n / (time.monotonic() - began))
+        growth.unit("engine_insert_us", 1e6 * (house.engine_cpu_s() - engine) / n)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+            writer.write_table(table)
+        growth.unit("insert_row_bytes", sink.getvalue().size / table.num_rows)
+        engine = house.engine_cpu_s()
+        for i in range(SMALL_INSERTS):
+            insert_rows(client, "topics", [{"name": f"t{i}", "topic_id": "growth", "partitions": 1, "recorded_at": i}])
+        growth.unit("engine_small_insert_ms", 1e3 * (house.engine_cpu_s() - engine) / SMALL_INSERTS)

@@ -1,0 +1,243 @@
+"""What the monitor costs against fields, slices, models, events, history and partitions, in this process without Kafka.
+
+CPU time of the thread that works on the records. Where a warehouse is given the rows go there too, which shows what
+writing costs on both sides and what is stored; elsewhere they are made and dropped. The last hour of panes counts: all
+hops of the windows of 15 minutes and an hour are in it, and one of the day's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from barograph.contract import Window
+
+from benchmarks.grown import Grown, event_columns, grown, registry_of
+from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_store import Warehoused
+from benchmarks.monitor import NoStore
+from streams.flush import part_messages
+from streams.monitor.partition import PartitionState
+from streams.monitor.store import Store, WarehouseStore
+from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
+from streams.summarise import FlushSummaries
+
+STAGE = "monitor"
+TOPIC_ID = "growth"
+PANE_S = 60
+FIRST_S = (int(time.time()) // 86_400 - 2) * 86_400
+"""The midnight where the panes begin: a recent one, since the warehouse drops what is older than it keeps."""
+EVENTS = 5_000
+"""Of a pane, where they are not the factor."""
+VARIANTS = 8
+"""Different contents of panes, used in turns."""
+WARM, COUNTED = 5, 60
+"""Panes before those that count, and these."""
+
+FIELDS = (5, 20, 70, 200)
+DIMENSIONS = (0, 1, 2, 4)
+MODELS = (1, 2, 5, 10, 20)
+EVENTS_OF_PANE = (20, 200, 2_000, 20_000)
+LENGTHS = (15, 60, 240, 720, 1_440)
+SOURCES = (1, 8, 32, 128, 512)
+SOURCE_MODELS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a pane of all models costs."""
+
+    part_ms: float
+    """CPU of merging its parts; a large one is split."""
+    pane_ms: float
+    """CPU of following the progress record: sealing, judging, making rows."""
+    write_ms: float
+    """CPU of writing those rows; 0 without a warehouse."""
+
+
+def measure_monitor_growth(growth: Growth, warehoused: Callable[[Grown], Warehoused]) -> None:
+    """Measure one factor after the other.
+
+    Args:
+        growth: takes the curves.
+        warehoused: makes an empty database for a model; for fields and slices, whose rows are stored.
+    """
+    feed([grown()], COUNTED)
+    for factor, what, models in (
+        ("fields", FIELDS, [grown(fields=n) for n in FIELDS]),
+        ("slice dimensions", DIMENSIONS, [grown(dimensions=n) for n in DIMENSIONS]),
+    ):
+        held = "no slices" if factor == "fields" else "20 fields; each dimension has 21 slices"
+        _measure_stored(growth, factor, what, models, f"{held}, {EVENTS:,} events per pane in 1 part", warehoused)
+    base = grown()
+    costs = [feed([base.named(f"grown-{i:02d}") for i in range(n)]).pane_ms for n in MODELS]
+    held = f"20 fields, no slices, {EVENTS:,} events per model and pane"
+    _add(growth, "models", "CPU of judging a pane of all models", "ms", "models", held, MODELS, costs)
+    costs = [feed([base], events=n).pane_ms for n in EVENTS_OF_PANE]
+    _add(growth, "events", "CPU of judging a pane", "ms", "events per pane", "20 fields", EVENTS_OF_PANE, costs)
+    costs = []
+    for length in LENGTHS:
+        model = grown(windows=[Window(length * 60, 60)])
+        costs.append(feed([model], length + 20, counted=20).pane_ms)
+    held = "20 fields, no slices; one window that hops by a pane"
+    _add(growth, "history", "CPU of judging a pane", "ms", "panes kept", held, LENGTHS, costs)
+    _measure_sources(growth, base)
+
+
+def _measure_stored(
+    growth: Growth,
+    factor: str,
+    what: Sequence[int],
+    models: Sequence[Grown],
+    held: str,
+    warehoused: Callable[[Grown], Warehoused],
+) -> None:
+    costs, engine, stored, rows = [], [], [], []
+    for model in models:
+        house = warehoused(model)
+        with house.client() as client:
+            began = house.engine_cpu_s()
+            costs.append(feed([model], store=WarehouseStore(client)))
+            engine.append(1e3 * (house.engine_cpu_s() - began) / (WARM + COUNTED))
+            found = house.stored(client)
+        stored.append(sum(size for _, size in found.values()) / 1024 / (WARM + COUNTED))
+        rows.append(sum(n for n, _ in found.values()) / (WARM + COUNTED))
+    name = factor.split()[-1]
+    for key, cost, unit, found_costs in (
+        (f"parts by {name}", "CPU of merging a flush", "ms", [c.part_ms for c in costs]),
+        (f"judging by {name}", "CPU of judging a pane", "ms", [c.pane_ms for c in costs]),
+        (f"writing by {name}", "CPU of writing a pane's rows", "ms", [c.write_ms for c in costs]),
+    ):
+        _add(growth, key, cost, unit, factor, held, what, found_costs)
+    for key, cost, unit, found_costs in (
+        (f"engine by {name}", "CPU of the engine for a pane", "ms", engine),
+        (f"rows by {name}", "rows of a pane", "rows", rows),
+        (f"bytes by {name}", "stored of a pane, merged", "KiB", stored),
+    ):
+        _add(growth, key, cost, unit, factor, held, what, found_costs, stage="ClickHouse")
+
+
+def _measure_sources(growth: Growth, base: Grown) -> None:
+    """What a progress record costs that seals nothing: each model's watermark is the least of all source partitions."""
+    models = [base.named(f"grown-{i:02d}") for i in range(SOURCE_MODELS)]
+    costs = []
+    for sources in SOURCES:
+        state = _state(models, NoStore(), live=True)
+        at_ms = FIRST_S * 1000
+        for source in range(sources):
+            state.progress(
+                _progress(
+                    [PartitionProgress(partition=source, start=0, end=1, newest_ms={}, caught_up_at_ms=at_ms)],
+                    sources,
+                    at_ms,
+                ),
+                source,
+            )
+        records = [
+            encode(_progress([PartitionProgress(
+                partition=i % sources, start=1 + i // sources, end=2 + i // sources, newest_ms={},
+                caught_up_at_ms=at_ms + i)], sources, at_ms))
+            for i in range(200)
+        ]  # fmt: skip
+        began = time.thread_time()
+        for i, data in enumerate(records):
+            found = decode(data)
+            assert isinstance(found, Progress)
+            state.progress(found, sources + i)
+        costs.append(1e6 * (time.thread_time() - began) / len(records))
+    held = f"{SOURCE_MODELS} models in the partition of `parts`; nothing is sealed"
+    _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", held, SOURCES, costs)
+    growth.unit("monitor_progress_models", SOURCE_MODELS)
+
+
+def feed(
+    models: Sequence[Grown],
+    panes: int = WARM + COUNTED,
+    *,
+    counted: int = COUNTED,
+    events: int = EVENTS,
+    store: Store | None = None,
+) -> Cost:
+    """Feed panes to a partition's state, one flush per pane; the last `counted` ones count."""
+    state = _state(models, store or NoStore(), live=False)
+    parts_s: list[float] = []
+    pane_s: list[float] = []
+    write_s: list[float] = []
+    offset = 0
+    for parts, progress in flushes(models, panes, events):
+        parts_s.append(0.0)
+        for data in parts:
+            began = time.thread_time()
+            part = decode(data)
+            assert isinstance(part, Part)
+            dead = state.part(part, offset)
+            parts_s[-1] += time.thread_time() - began
+            if dead is not None:
+                raise RuntimeError(f"a part was refused: {dead.reason}")
+            offset += 1
+        began = time.thread_time()
+        found = decode(progress)
+        assert isinstance(found, Progress)
+        writes, _ = state.progress(found, offset)
+        pane_s.append(time.thread_time() - began)
+        began = time.thread_time()
+        if store is not None and writes is not None:
+            store.write(writes)
+        write_s.append(time.thread_time() - began)
+        offset += 1
+    return Cost(*(1e3 * sum(some[-counted:]) / counted for some in (parts_s, pane_s, write_s)))
+
+
+def _state(models: Sequence[Grown], store: Store, *, live: bool) -> PartitionState:
+    registry = registry_of(models)
+    return PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=live, clock=lambda: 0.0)
+
+
+def flushes(models: Sequence[Grown], panes: int, events: int) -> Iterator[tuple[list[bytes], bytes]]:
+    """The records of flushes, each of which covers a pane: parts of all models, and the progress record."""
+    registry = registry_of(models)
+    variants = []
+    last_ms = FIRST_S * 1000 + PANE_S * 1000 - 1
+    for i in range(VARIANTS):
+        summaries = FlushSummaries(registry)
+        for model in models:
+            summaries.add(event_columns(model, events, FIRST_S * 1000, last_ms, stream=100 + i))
+        variants.append(summaries.panes)
+    n = events * len(models)
+    for pane in range(panes):
+        start_s = FIRST_S + pane * PANE_S
+        covered = Range(0, pane * n, (pane + 1) * n)
+        parts = [
+            data
+            for key, summary in variants[pane % VARIANTS].items()
+            for data in part_messages(key._replace(pane_start_s=start_s), summary, TOPIC_ID, [covered])
+        ]
+        newest_ms = (start_s + PANE_S) * 1000 - 1
+        read = PartitionProgress(
+            partition=0,
+            start=covered.start,
+            end=covered.end,
+            newest_ms={model.contract.model: newest_ms for model in models},
+            oldest_ms=start_s * 1000,
+        )
+        yield parts, encode(_progress([read], 1, newest_ms))
+
+
+def _progress(ranges: list[PartitionProgress], sources: int, at_ms: int) -> Progress:
+    return Progress(source_topic_id=TOPIC_ID, source_partitions=sources, counted_at_ms=at_ms, ranges=ranges)
+
+
+def _add(
+    growth: Growth,
+    name: str,
+    cost: str,
+    unit: str,
+    factor: str,
+    held: str,
+    factors: Sequence[float],
+    costs: Sequence[float],
+    stage: str = STAGE,
+) -> None:
+    key = f"{stage} {name}" if " by " in name else f"{stage} by {name}"
+    growth.add(Curve(key, stage, cost, unit, factor, held, tuple(map(float, factors)), tuple(costs)))

@@ -1,0 +1,137 @@
+"""What the sketcher's calculations cost against fields, slices, models and events, in this process without Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from benchmarks.grown import Grown, Templates, arrow_events, grown, registry_of, spread_times
+from benchmarks.growth_points import Curve, Growth, cpu_in_turns
+from streams.batch import MessageBatch
+from streams.decode_arrow import ArrowDecoder
+from streams.decode_json import JsonDecoder
+from streams.flush import part_messages
+from streams.records import Range
+from streams.registry import Registry
+from streams.summarise import FlushSummaries, PaneKey, PaneSummary
+
+STAGE = "sketcher"
+EVENTS = 10_000
+"""Of one batch where they are not the factor; a poll brings at most twice as many."""
+PANE_MS = 60_000
+TOPIC_ID = "growth"
+
+FIELDS = (5, 10, 20, 50, 100, 200)
+DIMENSIONS = (0, 1, 2, 3, 4)
+MODELS = (1, 2, 5, 10, 20, 50)
+BATCHES = (50, 200, 1_000, 5_000, 10_000, 20_000)
+PANES = (1, 4, 15, 60, 240)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch, and what reads it."""
+
+    registry: Registry
+    batch: MessageBatch
+    arrow: bool = False
+
+    def summarise(self) -> FlushSummaries:
+        """Do what a flush does with one poll."""
+        decoder = ArrowDecoder(self.registry) if self.arrow else JsonDecoder(self.registry)
+        summaries = FlushSummaries(self.registry)
+        decoded = decoder.decode(self.batch)
+        if decoded.dead:
+            raise RuntimeError(f"an event was refused: {decoded.dead[0].detail}")
+        for arrivals in decoded.arrivals:
+            summaries.add_arrivals(arrivals)
+        for events in decoded.events:
+            summaries.add(events)
+        return summaries
+
+    def records(self) -> int:
+        """Do it, write the parts, and return their bytes."""
+        covered = [Range(0, 0, len(self.batch))]
+        panes = self.summarise().panes.items()
+        return sum(len(data) for key, pane in panes for data in part_messages(key, pane, TOPIC_ID, covered))
+
+
+def _batch(values: Sequence[bytes]) -> MessageBatch:
+    n = len(values)
+    now_ms = np.full(n, int(time.time() * 1000), dtype=np.int64)
+    return MessageBatch(list(values), np.zeros(n, np.int32), np.arange(n, dtype=np.int64), now_ms)
+
+
+def _of_one_pane() -> tuple[int, int]:
+    first_ms = int(time.time() * 1000) // PANE_MS * PANE_MS - 2 * PANE_MS
+    return first_ms, first_ms + PANE_MS - 1
+
+
+def json_job(models: Sequence[Grown], events: int, panes: int = 1) -> _Job:
+    """Events of several models in turns, in the panes before the present one."""
+    _, last_ms = _of_one_pane()
+    times = spread_times(events, last_ms + 1 - panes * PANE_MS, last_ms)
+    templates = [Templates(model, min(events, 2_000), i + 1) for i, model in enumerate(models)]
+    writing = [template.events(times[i :: len(models)]) for i, template in enumerate(templates)]
+    return _Job(registry_of(models), _batch([next(writing[i % len(models)]) for i in range(events)]))
+
+
+def _arrow_job(model: Grown, events: int) -> _Job:
+    return _Job(registry_of([model]), _batch(arrow_events(model, events, *_of_one_pane())), arrow=True)
+
+
+def measure_sketcher(growth: Growth) -> None:
+    """Measure one factor after the other."""
+    json_job([grown()], 1_000).records()  # What libraries import at their first use is not measured.
+    _measure_fields(growth)
+    jobs = [json_job([grown(dimensions=dimensions)], EVENTS) for dimensions in DIMENSIONS]
+    held = "20 fields, batches of 10,000 events, one pane; each dimension has 21 slices"
+    costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
+    growth.add(_curve("slices", "CPU of an event, JSON", "µs", "slice dimensions", held, DIMENSIONS, costs))
+    sizes = [job.records() / 1024 for job in jobs]
+    growth.add(_curve("part by slices", "bytes of a part", "KiB", "slice dimensions", held, DIMENSIONS, sizes))
+    base = grown()
+    held = "20 fields, no slices, batches of 10,000 events in all"
+    costs = _batches_ms([json_job([base.named(f"grown-{i:02d}") for i in range(n)], EVENTS) for n in MODELS])
+    growth.add(_curve("models", "CPU of a batch, JSON", "ms", "models", held, MODELS, costs))
+    held = "20 fields, no slices, one pane"
+    costs = _batches_ms([json_job([base], n) for n in BATCHES])
+    growth.add(_curve("events", "CPU of a batch, JSON", "ms", "events in the batch", held, BATCHES, costs))
+    held = "20 fields, no slices, 10,000 events in all: 240 panes have 42 each"
+    costs = _batches_ms([json_job([base], EVENTS, panes) for panes in PANES])
+    growth.add(_curve("panes", "CPU of a batch, JSON", "ms", "panes that its events are of", held, PANES, costs))
+
+
+def _batches_ms(jobs: Sequence[_Job]) -> list[float]:
+    return [1e3 * spent for spent in cpu_in_turns([job.summarise for job in jobs])]
+
+
+def _measure_fields(growth: Growth) -> None:
+    models = [grown(fields=fields) for fields in FIELDS]
+    from_json = [json_job([model], EVENTS) for model in models]
+    from_arrow = [_arrow_job(model, EVENTS) for model in models]
+    panes = [next(iter(job.summarise().panes.items())) for job in from_json]
+    writing = [partial(_write, *pane) for pane in panes]
+    held = "no slices, batches of 10,000 events, one pane"
+    for name, cost, jobs in (("fields", "JSON", from_json), ("Arrow by fields", "Arrow", from_arrow)):
+        costs = [1e6 * spent / EVENTS for spent in cpu_in_turns([job.summarise for job in jobs])]
+        growth.add(_curve(name, f"CPU of an event, {cost}", "µs", "fields", held, FIELDS, costs))
+    costs = [1e3 * spent for spent in cpu_in_turns(writing)]
+    growth.add(_curve("writing by fields", "CPU of writing a part", "ms", "fields", held, FIELDS, costs))
+    sizes = [write() / 1024 for write in writing]
+    growth.add(_curve("part by fields", "bytes of a part", "KiB", "fields", held, FIELDS, sizes))
+
+
+def _write(key: PaneKey, pane: PaneSummary) -> int:
+    return sum(len(data) for data in part_messages(key, pane, TOPIC_ID, [Range(0, 0, EVENTS)]))
+
+
+def _curve(
+    name: str, cost: str, unit: str, factor: str, held: str, factors: Sequence[float], costs: Sequence[float]
+) -> Curve:
+    key = f"{STAGE} {name}" if " by " in name else f"{STAGE} by {name}"
+    return Curve(key, STAGE, cost, unit, factor, held, tuple(map(float, factors)), tuple(costs))

@@ -1,0 +1,342 @@
+"""The generated parts of docs/scale.md, from what docs/scale.json holds. Nothing is measured here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import fmean, median
+from typing import Any
+
+import msgspec
+
+from benchmarks import sizing, soak
+from benchmarks.figures import quantile
+from benchmarks.fit import worst_residual
+from benchmarks.growth_points import Growth
+from benchmarks.scale_charts import chart_names
+from benchmarks.simulation import computed
+from benchmarks.sizing import FULL, Costs, Form, Load, Needs, needs
+
+RATES = (1e4, 1e6, 15e6)
+MODELS = (10, 100)
+FORMS: tuple[Form, ...] = ("json", "arrow")
+NAMES = {"json": "JSON", "arrow": "Arrow"}
+
+
+def blocks(record: dict[str, Any]) -> dict[str, str]:
+    """Write every block that the record has data for, by name."""
+    found = {}
+    if "growth" in record:
+        growth = Growth.from_json(record["growth"])
+        found["growth"] = _growth(growth, record["growth"]["about"])
+        found["charts"] = _charts(growth)
+        found["needs"] = _needs(growth)
+        found["breaks"] = _breaks(growth)
+        found["remedies"] = _remedies(growth)
+        if "simulation" in record:
+            found["simulation"] = _simulation(record["simulation"], growth)
+    if "soak" in record:
+        found["soak"] = _soak(record["soak"])
+    return found
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    marks = {"l": "---", "r": "--:"}
+    lines = [f"| {' | '.join(head)} |", f"|{'|'.join(marks[each] for each in align)}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to read: thousands separated, three digits that count."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.0f}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{float(f'{value:.{digits}g}'):g}"
+
+
+def _measured(about: dict[str, str]) -> str:
+    return (
+        f"Measured {about['measured']}, commit {about['commit']}, {about['cpu']}, {about['memory']}, "
+        f"{about['system']}, load {about['load before the start']} before the start."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ growth
+
+
+def _growth(growth: Growth, about: dict[str, str]) -> str:
+    rows: list[tuple[str, ...]] = []
+    for curve in growth.curves:
+        line = curve.line
+        off = f"{100 * worst_residual(line, curve.costs):.0f} %"
+        worst = max(range(len(curve.factors)), key=lambda i, line=line: abs(line.residuals[i]))  # type: ignore[misc]
+        rows.append(
+            (
+                curve.stage,
+                f"{curve.cost}, {curve.unit}",
+                curve.factor,
+                f"{number(curve.factors[0])}–{number(curve.factors[-1])}",
+                number(line.fixed),
+                number(line.slope),
+                f"{line.r2:.3f}",
+                f"{off} at {number(curve.factors[worst])}",
+                curve.shape,
+                curve.held,
+            )
+        )
+    head = ("Stage", "Cost", "Factor", "Range", "a", "b", "R²", "Furthest off", "Growth", "Held")
+    bent = [curve for curve in growth.curves if curve.shape == "not linear"]
+    lines = [_measured(about), "", _table(head, rows, "lllrrrrrll"), ""]
+    if bent:
+        lines.append("Where a line does not fit:")
+        lines.append("")
+        for curve in bent:
+            points = ", ".join(f"{number(y)} at {number(x)}" for x, y in zip(curve.factors, curve.costs, strict=True))
+            lines.append(f"- {curve.stage}, {curve.cost} ({curve.unit}) by {curve.factor}: {points}; {curve.told()}.")
+    else:
+        lines.append("No cost is off its line by more than a tenth of its greatest value.")
+    units = [(f"`{name}`", number(value)) for name, value in growth.units.items()]
+    lines += [
+        "",
+        "Single costs beside them, the unit at the end of the name:",
+        "",
+        _table(("Name", "Value"), units, "lr"),
+    ]
+    return "\n".join(lines)
+
+
+def _charts(growth: Growth) -> str:
+    names = chart_names(growth)
+    cells = [f"![{title}](charts/{name})" for name, title in names.items()]
+    cells += [""] * (len(cells) % 2)
+    rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
+    return _table(("", ""), rows, "ll")
+
+
+# ------------------------------------------------------------------------------------------------------ needs
+
+
+def _needs(growth: Growth) -> str:
+    loads = [Load(events_per_s=rate, models=models, form=form) for rate in RATES for form in FORMS for models in MODELS]
+    head = ["Events/s", "As", "Models", "Sketchers", "Recorders", "Monitors", "Partitions: predictions", "parts"]
+    head += ["ClickHouse nodes", "Kafka in, MB/s", "Kafka out", "Replication", "Into ClickHouse", "Raw rows, GB a day"]
+    head += ["Panes and verdicts, GB a day", "Kafka's log, GB a day"]
+    rows: list[tuple[str, ...]] = []
+    for load in loads:
+        found = needs(growth, load)
+        monitors = number(found.monitors) + ("" if found.holds else ", not enough")
+        processes = [number(found.sketchers), number(found.recorders), monitors]
+        told: list[float] = [found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s]
+        told += [found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s]
+        told += [found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day]
+        rows.append(
+            (number(load.events_per_s), NAMES[load.form], str(load.models), *processes, *(number(n) for n in told))
+        )
+    said = (
+        f"Models of {growth.units['fields']:.0f} fields without slices; every raw row is kept; a flush every 15 s; "
+        f"processes are planned to {100 * FULL:.0f} % of a core, a node is an engine of {sizing.ENGINE_CORES:.0f} "
+        f"cores such as the local one, planned to the same; Kafka keeps {sizing.REPLICAS} replicas."
+    )
+    return f"{said}\n\n{_table(head, rows, 'rlr' + 'r' * 13)}"
+
+
+def _stages(growth: Growth, load: Load) -> dict[str, float]:
+    """Cores that each stage takes."""
+    found = needs(growth, load)
+    costs = Costs(growth)
+    return {
+        "sketchers": found.sketchers * found.sketcher_share,
+        "recorders": found.recorders * costs.recorder_share(load, found.recorders),
+        "ClickHouse": found.engine_cores,
+        "monitors": found.monitor_cores,
+    }
+
+
+def _breaks(growth: Growth) -> str:
+    rows: list[tuple[str, ...]] = []
+    for form in FORMS:
+        held = sizing.capacities(growth, Load(events_per_s=1.0, models=MODELS[0], form=form))
+        for stage, rate in sorted(held.items(), key=lambda pair: pair[1]):
+            rows.append((NAMES[form], stage, number(rate)))
+    first = {form: rows[i * 3][1] for i, form in enumerate(FORMS)}
+    lines = [
+        f"As load grows, one {first['json']} is the first to be not enough with JSON, and one {first['arrow']} with "
+        f"Arrow ({MODELS[0]} models):",
+        "",
+        _table(("As", "One", "is as full as planned at, events/s"), rows, "llr"),
+        "",
+        "Cores by stage, and the share of them that progress records take, the only work that grows by sketchers × "
+        "partitions × models:",
+        "",
+    ]
+    rows = []
+    for rate in RATES:
+        for form in FORMS:
+            for models in MODELS:
+                load = Load(events_per_s=rate, models=models, form=form)
+                stages = _stages(growth, load)
+                found = needs(growth, load)
+                most = max(stages, key=lambda stage: stages[stage])
+                progress = f"{100 * found.progress_cores / max(found.monitor_cores, 1e-9):.0f} %"
+                cores = [number(each) for each in stages.values()]
+                rows.append((number(rate), NAMES[form], str(models), *cores, progress, most))
+    head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
+    bound = sizing.most_sketchers(growth, Load(events_per_s=1.0).flush_s)
+    told = (
+        f"A partition of `parts` gets a progress record of every sketcher at every flush, whatever else is in it: at "
+        f"one flush in 15 s its monitor is full with those of {number(bound)} sketchers. More partitions or monitors "
+        "do not change that; fewer sketchers or longer flushes do."
+    )
+    return "\n".join([*lines, _table(head, rows, "rlrrrrrrl"), "", told])
+
+
+def _remedies(growth: Growth) -> str:
+    base = Load(events_per_s=RATES[1], models=MODELS[0])
+    cases: list[tuple[str, Load]] = [
+        ("JSON, all raw rows, flushes of 15 s", base),
+        ("`raw: share` of 0.1", _with(base, raw_share=0.1)),
+        ("Arrow batches", _with(base, form="arrow")),
+        ("Arrow batches and `raw: share` of 0.1", _with(base, form="arrow", raw_share=0.1)),
+        (f"{MODELS[1]} models", _with(base, models=MODELS[1])),
+    ]
+    rows: list[tuple[str, ...]] = []
+    for name, load in cases:
+        found: Needs = needs(growth, load)
+        stages = _stages(growth, load)
+        network = found.kafka_in_mb_s + found.kafka_out_mb_s + found.clickhouse_in_mb_s
+        told = (sum(stages.values()), found.sketchers, found.recorders, found.monitors, found.engines)
+        rows.append((name, *(number(each) for each in (*told, found.raw_gb_day, network))))
+    head = ("At 10⁶ events/s", "Cores in all", "Sketchers", "Recorders", "Monitors", "ClickHouse nodes")
+    return _table((*head, "Raw rows, GB a day", "Network, MB/s"), rows, "lrrrrrrr")
+
+
+def _with(load: Load, **changed: Any) -> Load:
+    return replace(load, **changed)
+
+
+# ------------------------------------------------------------------------------------------------------ soak
+
+
+def _soak(data: dict[str, Any]) -> str:
+    names = {"panes", "latency_s", "rss_mib", "files", "took_s", "events", "counted", "recorded"}
+    names |= {"stored_bytes", "stored_rows", "threads", "cpu_s", "load"}
+    soaked = msgspec.convert({k: v for k, v in data.items() if k in names}, soak.Soaked)
+    n = soaked.panes[-1]
+    verdict = soak.judge(soaked)
+    lines = [_measured(data["about"]), ""]
+    said = f"{n:,} panes with {soaked.events:,} events in {soaked.took_s:.0f} s"
+    if n < soak.PANES:
+        said += f"; {soak.PANES:,} were asked for, and would take {soaked.took_s / n * soak.PANES:.0f} s"
+    ms_of_pane = {name: [1e3 * each / soak.PER_CHUNK for each in some] for name, some in soaked.cpu_s.items()}
+    lines.append(f"**{said}.** {_met(verdict)}")
+    lines.append("")
+    rows: list[tuple[str, ...]] = []
+    for name, values in soaked.rss_mib.items():
+        memory, files = soak.trend(soaked.panes, values), soak.trend(soaked.panes, soaked.files[name])
+        rows.append(
+            (
+                name,
+                f"{memory.mean:.0f} MiB",
+                f"{memory.per_day:+.1f} ({memory.low:+.1f} to {memory.high:+.1f}) MiB",
+                f"{files.mean:.0f}",
+                f"{files.per_day:+.1f} ({files.low:+.1f} to {files.high:+.1f})",
+                *(
+                    " → ".join(f"{median(some):.0f}" for some in soak.thirds(values[name]))
+                    for values in (soaked.threads, ms_of_pane)
+                    if values
+                ),
+            )
+        )
+    head: tuple[str, ...] = (
+        "Process",
+        "Memory",
+        f"More after {soak.PANES:,} further panes",
+        "Open files",
+        "More of them likewise",
+    )
+    if ms_of_pane:
+        head += ("Threads, first → last third", "CPU of a pane, ms, likewise")
+    lines += [_table(head, rows, "lrrrrrr"[: len(head)]), ""]
+    if not soaked.threads:
+        lines += ["In this run the engine's three files of /proc per thread are among its open files.", ""]
+    early, late = soak.thirds(soaked.latency_s)
+    busy_early, busy_late = soak.thirds(soaked.load or [math.nan])
+    rows = [
+        (
+            name,
+            f"{median(some):.2f} s",
+            f"{quantile(some, 0.99):.2f} s",
+            f"{fmean(busy):.1f}" if soaked.load else "not noted",
+        )
+        for name, some, busy in (
+            ("first third after the warm-up", early, busy_early),
+            ("last third", late, busy_late),
+        )
+    ]
+    titles = ("From the last event of four panes to their verdicts", "Median", "p99", "Load of the machine")
+    lines += [_table(titles, rows, "lrrr"), ""]
+    stored = sorted(soaked.stored_bytes.items(), key=lambda pair: -pair[1])
+    rows = [
+        (f"`{table}`", f"{soaked.stored_rows[table]:,}", number(size / 2**20))
+        for table, size in stored
+        if size >= 2**14
+    ]
+    lines.append("What the warehouse held of it in the end, everything merged:")
+    lines += ["", _table(("Table", "Rows", "MiB"), rows, "lrr")]
+    return "\n".join(lines)
+
+
+def _met(verdict: dict[str, bool]) -> str:
+    """Say which goals are met: those of servers, which are not Barograph's, apart."""
+    said = []
+    for whose, found in (
+        ("Sketcher, recorder, monitor, latency and counts", {k: v for k, v in verdict.items() if not _of_server(k)}),
+        ("Engine and broker", {k: v for k, v in verdict.items() if _of_server(k)}),
+    ):
+        missed = [goal for goal, met in found.items() if not met]
+        told = f"all but {'; '.join(missed)}" if missed else "all of them"
+        said.append(f"{whose}: {len(found) - len(missed)} of {len(found)} goals are met, **{told}**.")
+    return " ".join(said)
+
+
+def _of_server(goal: str) -> bool:
+    return goal.startswith(("engine", "broker"))
+
+
+# ------------------------------------------------------------------------------------------------------ simulation
+
+
+def _simulation(data: dict[str, Any], growth: Growth) -> str:
+    setting = data["setting"]
+    rows: list[tuple[str, ...]] = []
+    errors = []
+    for each in data["found"]:
+        share = computed(growth, setting, each["events_per_s"])[each["kind"]]
+        errors.append((share / each["measured"] - 1, each["kind"], each["events_per_s"]))
+        several = each["processes"] > 1
+        rows.append(
+            (
+                f"{each['processes']} × {each['kind']}" if several else each["kind"],
+                number(each["events_per_s"]),
+                f"{100 * each['measured']:.1f} %",
+                f"{100 * each['low']:.1f} to {100 * each['high']:.1f} %" if several else "",
+                f"{100 * share:.1f} %",
+                f"{100 * errors[-1][0]:+.0f} %",
+            )
+        )
+    worst, kind, rate = max(errors, key=lambda each: abs(each[0]))
+    lines = [
+        _measured(data["about"]),
+        "",
+        f"{setting['sketchers']} sketchers share {setting['sources']} partitions of `predictions`, "
+        f"{setting['monitors']} monitors {setting['parts']} of `parts`, one recorder reads all; "
+        f"{setting['models']} models, JSON, everything "
+        "else as it is by default. Shares are of a core, the mean of the processes of a kind over a minute:",
+        "",
+        _table(("Process", "Events/s in all", "Measured", "Of the processes", "Computed", "Error"), rows, "lrrrrr"),
+        "",
+        f"The computations are off by at most {100 * abs(worst):.0f} % (the {kind} at {number(rate)} events/s).",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,327 @@
+"""From measured costs to what a load needs: processes, partitions, engines, network, storage.
+
+Nothing here is measured and nothing is typed: every cost is read from the curves and single costs of `Growth`. What is
+chosen is named in this file: how full a core may be, how often Kafka keeps what it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.growth_points import Curve, Growth
+from streams import recorder
+from streams.sketcher import POLL_MESSAGES, POLL_S
+
+FULL = 0.6
+"""Of a core that a process is planned for: the rest is for bursts, and for catching up after a stop."""
+ENGINE_CORES = 2.0
+"""Cores of an engine as it was measured; a node in these computations is one such engine."""
+REPLICAS = 3
+"""How often Kafka keeps each message."""
+DAY_S = 86_400
+PANE_S = 60
+LEAST_PARTS = 4
+"""Partitions of `parts` that are planned at least."""
+IDLE_FLUSH_S = 15.0
+"""Of the sketchers whose waiting was measured."""
+Form = Literal["json", "arrow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What comes in."""
+
+    events_per_s: float
+    models: int = 10
+    form: Form = "json"
+    fields: int = 20
+    raw_share: float = 1.0
+    """Of the predictions whose raw rows are kept."""
+    flush_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a load needs."""
+
+    sketchers: int
+    recorders: int
+    monitors: int
+    holds: bool
+    """Whether so many monitors carry the load: no more work than partitions of `parts` can share it."""
+    source_partitions: int
+    parts_partitions: int
+    engines: int
+    """Nodes as large as the local engine: `ENGINE_CORES`."""
+    sketcher_share: float
+    """Of a core that each sketcher takes at this load."""
+    monitor_cores: float
+    """That all monitors together take."""
+    progress_cores: float
+    """Of these, what progress records take, the only part that grows with processes × partitions × models."""
+    engine_cores: float
+    kafka_in_mb_s: float
+    """From producers and sketchers, before it is replicated."""
+    kafka_out_mb_s: float
+    """To sketchers, recorders and monitors."""
+    replication_mb_s: float
+    clickhouse_in_mb_s: float
+    raw_gb_day: float
+    panes_gb_day: float
+    """Panes, verdicts, volume and roll-ups."""
+    kafka_gb_day: float
+    """Of predictions and parts, all replicas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Measured costs, ready to be asked for."""
+
+    growth: Growth
+
+    def round_s(self, events: float, models: float, fields: int, form: Form) -> float:
+        """CPU of one round of a sketcher: a poll that brings so many events of so many models (s).
+
+        An event costs what it costs in full polls, over Kafka; beside that a round costs what its smallest batch does,
+        and more for every further model, whose arrays are its own.
+        """
+        by_models = self.growth.curve("sketcher by models").line
+        fixed_ms = self.growth.curve("sketcher by events").costs[0] + max(0.0, models - 1) * by_models.slope
+        per_event_us = self.growth.units[f"sketcher_{form}_us"]
+        curve = "sketcher by fields" if form == "json" else "sketcher Arrow by fields"
+        return self._scaled(events * per_event_us / 1e6, fields, curve) + self._scaled(
+            fixed_ms / 1e3, fields, "sketcher Arrow by fields"
+        )
+
+    def waiting_share(self, sources: float, parts: float, flush_s: float) -> float:
+        """Of a core that a sketcher takes without events."""
+        by_sources = self.growth.curve("sketcher waiting by sources").line
+        by_parts = self.growth.curve("sketcher waiting by parts")
+        by_flushes = self.growth.curve("sketcher waiting by flushes").line
+        held_parts = self.growth.units["held_parts"]
+        held_flushes = self.growth.units["held_flushes"]
+        percent = by_sources.at(sources) + by_parts.line.slope * (parts - held_parts)
+        percent += by_flushes.slope * (60 / flush_s - held_flushes)
+        return max(0.0, percent / 100)
+
+    def sketcher_share(self, load: Load, processes: int, sources: int, parts: int) -> float:
+        """Of a core that each of some sketchers takes; above 1 where it cannot keep up."""
+        rate = load.events_per_s / processes
+        idle = self.waiting_share(sources / processes, parts, load.flush_s)
+        # A round waits `POLL_S` for messages, then works on them: the fuller, the fewer.
+        rounds = 1 / POLL_S
+        spent = 0.0
+        for _ in range(12):
+            spent = self.round_s(rate / rounds, load.models, load.fields, load.form)
+            rounds = max(1 / (POLL_S + spent), rate / POLL_MESSAGES)
+        # What is short of a whole core at such small rounds makes them larger, and a process never takes more.
+        return min(1.0, idle + rounds * spent + self.writing_share(load))
+
+    def sketcher_capacity(self, load: Load) -> float:
+        """Events that a sketcher takes a second with all of a core, its polls full."""
+        return POLL_MESSAGES / self.round_s(POLL_MESSAGES, load.models, load.fields, load.form)
+
+    def recorder_s(self, load: Load) -> float:
+        """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""
+        kept = self.growth.units[f"recorder_{load.form}_us"] / 1e6
+        at_share, share = self.growth.units[f"recorder_{load.form}_shared_us"] / 1e6, self.growth.units["raw_share"]
+        dropped = min(kept, max(0.0, (at_share - share * kept) / (1 - share)))
+        return self._scaled(load.raw_share * kept + (1 - load.raw_share) * dropped, load.fields, "sketcher by fields")
+
+    def parts_per_s(self, load: Load) -> float:
+        """Parts that a sketcher writes a second: each model's pane per flush, once more where a pane ends in it."""
+        return load.models * (1 / load.flush_s + 1 / PANE_S)
+
+    def part_bytes(self, load: Load) -> float:
+        """Bytes of a part."""
+        return 1024 * self.growth.curve("sketcher part by fields").line.at(load.fields)
+
+    def writing_share(self, load: Load) -> float:
+        """Of a core that writing its parts takes of a sketcher."""
+        return self.parts_per_s(load) * self.growth.curve("sketcher writing by fields").line.at(load.fields) / 1e3
+
+    def progress_s(self, sources: float, models: float) -> float:
+        """CPU of a monitor for one progress record that seals nothing (s), of a partition with so many models."""
+        line = self.growth.curve("monitor by sources").line
+        per_model = line.slope / self.growth.units["monitor_progress_models"]
+        return (line.fixed + per_model * sources * models) / 1e6 + self.record_s()
+
+    def record_s(self) -> float:
+        """CPU of a monitor for bringing one record that comes alone (s): fetching, Faust, acknowledging."""
+        by_flushes = self.growth.curve("monitor waiting by flushes").line
+        # Percent of a core per flush a minute, of which each brings a record to every partition of `parts`.
+        of_one = by_flushes.slope / 100 * 60 / self.growth.units["held_flush_parts"]
+        return max(
+            self.growth.units["monitor_record_us"] / 1e6,
+            of_one - self.growth.curve("monitor by sources").costs[0] / 1e6,
+        )
+
+    def monitor_cores(self, load: Load, sketchers: int, sources: int, parts: int) -> tuple[float, float]:
+        """Cores that all monitors take together beside what waiting costs each, and those of progress records."""
+        merging = self.growth.curve("monitor parts by fields").line.at(load.fields) / 1e3
+        merging += self.record_s()
+        judging = self.growth.curve("monitor judging by fields").line.at(load.fields) / 1e3
+        writing = self.growth.curve("monitor writing by fields").line.at(load.fields) / 1e3
+        progress = sketchers * parts / load.flush_s * self.progress_s(sources, load.models / parts)
+        judged = load.models * judging / PANE_S + min(load.models, parts) * writing / PANE_S
+        return sketchers * self.parts_per_s(load) * merging + judged + progress, progress
+
+    def monitor_waiting(self, parts: int, monitors: int) -> float:
+        """Of a core that each of some monitors takes while nothing happens."""
+        line = self.growth.curve("monitor waiting by parts").line
+        return max(0.0, line.at(parts / monitors)) / 100
+
+    def recorder_round_s(self, load: Load, events: float) -> float:
+        """CPU of one round of a recorder, a poll that brings so many events of all models (s)."""
+        by_models = self.growth.curve("recorder waiting by models").line
+        of_models = max(0.0, by_models.slope) / 100 * recorder.POLL_S * max(0, load.models - 1)
+        return events * self.recorder_s(load) + of_models
+
+    def recorder_capacity(self, load: Load) -> float:
+        """Events that a recorder takes a second with all of a core, its polls full; infinite where none costs."""
+        spent = self.recorder_round_s(load, recorder.POLL_MESSAGES)
+        return recorder.POLL_MESSAGES / spent if spent else math.inf
+
+    def recorder_share(self, load: Load, processes: int) -> float:
+        """Of a core that each of some recorders takes; what inserts of few rows cost is in it."""
+        rate = load.events_per_s / processes
+        fixed = max(0.0, self.growth.curve("recorder waiting by rate").line.fixed) / 100
+        rounds, spent = 1 / recorder.POLL_S, 0.0
+        for _ in range(12):
+            spent = self.recorder_round_s(load, rate / rounds)
+            rounds = max(1 / (recorder.POLL_S + spent), rate / recorder.POLL_MESSAGES)
+        return min(1.0, fixed + rounds * spent)
+
+    def engine_cores(self, load: Load, parts: int, *, sketchers: int, recorders: int, monitors: int) -> float:
+        """Cores that the engines take.
+
+        Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `parts` a pane,
+        and what all processes ask and report.
+        """
+        rows = load.events_per_s * load.raw_share * self.growth.units[f"engine_{load.form}_us"] / 1e6
+        rows = self._scaled(rows, load.fields, "sketcher by fields")
+        commits = min(load.models, parts) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
+        more = load.models / PANE_S * self.growth.curve("ClickHouse engine by fields").line.slope * load.fields / 1e3
+        # Between panes each partition of `parts` writes its chain at progress records, not more than every `WRITE_S`.
+        chain = parts / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._chain_s()
+        inserts = recorders * self.growth.units["engine_recorder_insert_ms"] / 1e3
+        return (
+            rows + inserts + commits + max(0.0, more) + chain + (sketchers + recorders + monitors) * self.asking_share()
+        )
+
+    def asking_share(self) -> float:
+        """Of a core of the engine that a process takes by reading contracts and reporting every ten seconds."""
+        units = self.growth.units
+        # One sketcher wrote to each of those partitions, at a flush in 15 s.
+        chain = units["idle_parts"] / max(WRITE_S, IDLE_FLUSH_S) * self._chain_s()
+        return max(0.0, units["idle_engine_share"] - chain) / units["idle_processes"]
+
+    def _chain_s(self) -> float:
+        return CHAIN_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
+
+    def _scaled(self, cost: float, fields: int, curve: str) -> float:
+        """A cost that was measured with the fields of `grown`, for another number of fields."""
+        measured = int(self.growth.units["fields"])
+        if fields == measured:
+            return cost
+        found = self.growth.curve(curve)
+        return cost * _interpolated(found, fields) / _interpolated(found, measured)
+
+
+WRITE_S = 10.0
+"""How often a monitor writes between panes, by default."""
+CHAIN_INSERTS = 2
+"""Tables that a monitor writes between panes: `chain` and `progress`."""
+
+
+def needs(growth: Growth, load: Load) -> Needs:
+    """Compute what a load needs.
+
+    Raises:
+        KeyError: a cost was not measured.
+    """
+    costs = Costs(growth)
+    monitors = parts = wanted = 1
+    sketchers = recorders = sources = 1
+    # Each number depends on the others a little: a few rounds settle them.
+    for _ in range(12):
+        # A partition without a model has nothing but progress records: more partitions than models only cost.
+        parts = _power_of_two(max(min(2 * monitors, load.models), LEAST_PARTS))
+        capacity = costs.sketcher_capacity(load)
+        idle = costs.waiting_share(sources / sketchers, parts, load.flush_s)
+        spare = max(FULL - idle - costs.writing_share(load), FULL / 10)
+        sketchers = _processes(load.events_per_s, capacity * spare)
+        recorders = _processes(load.events_per_s, FULL * costs.recorder_capacity(load))
+        sources = _power_of_two(max(sketchers, recorders))
+        cores, progress = costs.monitor_cores(load, sketchers, sources, parts)
+        own = costs.monitor_waiting(parts, monitors)
+        wanted = _processes(cores, max(FULL - own, FULL / 10))
+        monitors = min(wanted, parts)
+    engine = costs.engine_cores(load, parts, sketchers=sketchers, recorders=recorders, monitors=monitors)
+    event = growth.units[f"{load.form}_kafka_bytes"] * load.fields / growth.units["fields"]
+    events_mb_s = load.events_per_s * event / 1e6
+    parts_mb_s = sketchers * costs.parts_per_s(load) * costs.part_bytes(load) / 1e6
+    row = growth.units[f"{load.form}_row_bytes"] * load.fields / growth.units["fields"]
+    sent = growth.units["insert_row_bytes"] * load.fields / growth.units["fields"]
+    pane = 1024 * growth.curve("ClickHouse bytes by fields").line.at(load.fields)
+    return Needs(
+        sketchers=sketchers,
+        recorders=recorders,
+        monitors=monitors,
+        holds=wanted <= monitors,
+        source_partitions=sources,
+        parts_partitions=parts,
+        engines=max(1, math.ceil(engine / (ENGINE_CORES * FULL))),
+        sketcher_share=costs.sketcher_share(load, sketchers, sources, parts),
+        monitor_cores=cores + monitors * own,
+        progress_cores=progress,
+        engine_cores=engine,
+        kafka_in_mb_s=events_mb_s + parts_mb_s,
+        kafka_out_mb_s=2 * events_mb_s + parts_mb_s,
+        replication_mb_s=(REPLICAS - 1) * (events_mb_s + parts_mb_s),
+        clickhouse_in_mb_s=load.events_per_s * load.raw_share * sent / 1e6,
+        raw_gb_day=load.events_per_s * load.raw_share * row * DAY_S / 1e9,
+        panes_gb_day=load.models * pane * DAY_S / PANE_S / 1e9,
+        kafka_gb_day=REPLICAS * (events_mb_s + parts_mb_s) * DAY_S / 1e3,
+    )
+
+
+def most_sketchers(growth: Growth, flush_s: float) -> float:
+    """How many sketchers fill one partition's monitor with nothing but their progress records."""
+    return FULL * flush_s / Costs(growth).progress_s(0, 0)
+
+
+def capacities(growth: Growth, load: Load) -> dict[str, float]:
+    """Events a second at which one process of each stage, or one engine, is as full as planned.
+
+    The monitor is no stage of this kind: it works per part, and one process carries any rate of few models.
+    """
+    costs = Costs(growth)
+    parts, sources = 4, 4
+    idle = costs.waiting_share(sources, parts, load.flush_s) + costs.writing_share(load)
+    of_one = Load(events_per_s=1.0, models=0, form=load.form, fields=load.fields)
+    row_s = costs.engine_cores(of_one, 0, sketchers=0, recorders=0, monitors=0)
+    return {
+        "sketcher": costs.sketcher_capacity(load) * max(FULL - idle, 0.0),
+        "recorder": FULL * costs.recorder_capacity(load),
+        "ClickHouse node": ENGINE_CORES * FULL / (row_s * load.raw_share) if load.raw_share else math.inf,
+    }
+
+
+def _interpolated(curve: Curve, factor: float) -> float:
+    """A cost between measured points; beyond the last one in proportion to it, before the first one as the first."""
+    if factor > curve.factors[-1]:
+        return curve.costs[-1] * factor / curve.factors[-1]
+    return float(np.interp(factor, curve.factors, curve.costs))
+
+
+def _processes(work: float, each: float) -> int:
+    return max(1, math.ceil(work / each))
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(0, (least - 1).bit_length())

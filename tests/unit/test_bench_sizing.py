@@ -1,0 +1,114 @@
+"""What loads need, by costs that are made up here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.sizing import Costs, Load, Needs, capacities, most_sketchers, needs
+from tests.support.growth import made_up
+
+GROWING = ("sketchers", "recorders", "source_partitions", "engines", "kafka_in_mb_s", "raw_gb_day", "kafka_gb_day")
+
+
+def _numbers(found: Needs) -> dict[str, float]:
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+
+
+loads = st.builds(
+    Load,
+    events_per_s=st.floats(0, 2e7),
+    models=st.integers(0, 200),
+    form=st.sampled_from(["json", "arrow"]),
+    fields=st.sampled_from([5, 20, 100]),
+    raw_share=st.floats(0, 1),
+    flush_s=st.sampled_from([5.0, 15.0, 60.0]),
+)
+
+
+def test_no_load_needs_one_of_each() -> None:
+    found = needs(made_up(), Load(events_per_s=0, models=1))
+    assert (found.sketchers, found.recorders, found.monitors, found.engines) == (1, 1, 1, 1)
+    assert (found.source_partitions, found.parts_partitions) == (1, 4)
+    assert found.raw_gb_day == 0
+    assert found.clickhouse_in_mb_s == 0
+
+
+@given(loads, st.floats(1, 10))
+def test_needs_grow_with_the_rate(load: Load, times: float) -> None:
+    less, more = needs(made_up(), load), needs(made_up(), replace(load, events_per_s=load.events_per_s * times))
+    for name in GROWING:
+        assert getattr(more, name) >= getattr(less, name), name
+
+
+@given(loads)
+def test_processes_have_partitions_and_are_not_overfull(load: Load) -> None:
+    found = needs(made_up(), load)
+    assert found.source_partitions >= max(found.sketchers, found.recorders)
+    assert found.parts_partitions >= found.monitors
+    assert min(_numbers(found).values()) >= 0
+    assert found.progress_cores <= found.monitor_cores + 1e-9
+    assert found.sketcher_share <= 1
+
+
+def test_progress_records_bound_the_sketchers_of_a_partition() -> None:
+    growth = made_up()
+    bound = most_sketchers(growth, 15.0)
+    cores, progress = Costs(growth).monitor_cores(Load(events_per_s=0, models=0), round(bound), 0, 1)
+    assert cores == pytest.approx(progress)
+    assert progress == pytest.approx(0.6, rel=0.01)
+    assert most_sketchers(growth, 30.0) == pytest.approx(2 * bound)
+
+
+def test_what_cannot_be_carried_is_told() -> None:
+    assert needs(made_up(), Load(events_per_s=1e4)).holds
+    assert not needs(made_up(monitor_record_us=1e6), Load(events_per_s=15e6)).holds
+
+
+@given(loads, st.floats(0, 1))
+def test_a_smaller_share_of_raw_rows_needs_less(load: Load, part: float) -> None:
+    less, more = needs(made_up(), replace(load, raw_share=load.raw_share * part)), needs(made_up(), load)
+    for name in ("recorders", "engines", "raw_gb_day", "clickhouse_in_mb_s"):
+        assert getattr(less, name) <= getattr(more, name), name
+    assert less.kafka_in_mb_s == pytest.approx(more.kafka_in_mb_s, rel=0.2)
+
+
+def test_a_known_load() -> None:
+    growth = made_up()
+    load = Load(events_per_s=1e6, models=1)
+    # 20,000 events take 80 ms and 1.3 ms beside them; 60 % less about 1 % of waiting and writing are planned for.
+    assert Costs(growth).sketcher_capacity(load) == pytest.approx(20_000 / (0.080 + 0.001325), rel=1e-6)
+    found = needs(growth, load)
+    assert found.sketchers == 7
+    assert found.recorders == 14
+    assert found.source_partitions == 16
+    assert found.raw_gb_day == pytest.approx(1e6 * 120 * 86_400 / 1e9)
+    assert found.kafka_in_mb_s == pytest.approx(250, rel=0.01)
+    # 4 µs a row, and 14 inserts a second of 30 ms, of 2 cores at 60 %.
+    assert found.engines == 4 + 1
+
+
+def test_what_is_left_out_of_raw_rows_is_still_read() -> None:
+    costs = Costs(made_up())
+    whole, tenth, none = (costs.recorder_s(Load(events_per_s=1, raw_share=share)) for share in (1, 0.1, 0))
+    assert whole == pytest.approx(8e-6)
+    assert tenth == pytest.approx(3.5e-6)
+    assert none == pytest.approx(3e-6)
+
+
+def test_capacities_tell_what_is_full_first() -> None:
+    found: dict[str, Any] = capacities(made_up(), Load(events_per_s=1, models=1))
+    assert sorted(found, key=lambda stage: found[stage])[0] == "recorder"
+    assert found["ClickHouse node"] == pytest.approx(2 * 0.6 / 4e-6)
+    assert found["recorder"] == pytest.approx(0.6 / 8e-6)
+
+
+def test_a_cost_that_was_not_measured_is_named() -> None:
+    growth = made_up()
+    growth.curves = [curve for curve in growth.curves if curve.key != "monitor by sources"]
+    with pytest.raises(KeyError, match="monitor by sources"):
+        needs(growth, Load(events_per_s=1))
