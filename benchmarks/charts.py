@@ -179,7 +179,7 @@ def _bars(axes: Any, chart: Chart) -> list[Any]:
                 fontsize=9,
                 bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 1.0},
             )
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, NAME_CHARS) for name in names])
+    axes.set_yticks(range(len(names)), [textwrap.fill(str(name), NAME_CHARS) for name in names])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.14)
