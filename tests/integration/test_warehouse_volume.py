@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
