@@ -171,6 +171,7 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     wait_for(
         lambda: '"models": 2' in pipeline.log("sketcher-0") and '"models": 2' in pipeline.log("recorder-0"), "both", 60
     )
+    pipeline.wait_flushed()
     assert "4 letters wait" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
     done = run(capsys, "replay", "--model", "later")
     assert f"4 of {topics.predictions}: replayed" in done

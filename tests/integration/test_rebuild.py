@@ -249,6 +249,7 @@ def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeli
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters", 60)
     pipeline.register(contract, [simple_baseline()])
     wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
+    pipeline.wait_flushed()
     assert Settler(settings(pipeline)).replay(Wanted(reason="unknown-model")).done.total() == 50
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[50:])
     pipeline.start("monitor")

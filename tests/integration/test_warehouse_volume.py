@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -394,4 +395,5 @@ def test_silence_says_how_far_was_read(client: Client) -> None:
     at_ms = int(until.timestamp() * 1000)
     insert_rows(client, "progress", [row("progress", model="m", sealed_until=at_ms, watermark=at_ms, pos=1)])
     [(age_s,)] = client.rows("SELECT sealed_age_s FROM silence")
-    assert 1000 <= age_s < 1600
+    # The test may run long after it was loaded.
+    assert 1000 <= age_s <= time.time() - until.timestamp() + 1

@@ -225,6 +225,14 @@ class Pipeline:
             before = self.rows("SELECT max(pos) FROM progress FINAL")[0][0]
             self.wait_rows(f"SELECT max(pos) > {before} FROM progress FINAL", "another commit of the monitor")
 
+    def wait_flushed(self) -> None:
+        """Wait until a flush is open that began after this call: it knows the contracts that its sketcher has read.
+
+        Every flush writes a progress record to every partition of `parts`; the one that is open now may know less.
+        """
+        enough = len(self.read_all(self.topics.parts)) + 2 * self.parts_partitions
+        wait_for(lambda: len(self.read_all(self.topics.parts)) >= enough, "two flushes", 60)
+
     def produce(
         self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]], topic: str | None = None
     ) -> None:
