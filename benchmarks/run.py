@@ -17,6 +17,7 @@ from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
+from benchmarks.peers.measure import measure_peers
 from benchmarks.publishing import measure_publisher
 from benchmarks.queries import measure_queries
 from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
@@ -27,7 +28,7 @@ from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries", "recovery")
+SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries", "recovery", "peers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ class Profile:
     models: int
     kills: int
     outage_s: int
+    peer_events: int
+    peer_runs: int
 
 
-FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50, 5, 600)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10, 3, 120)
+FULL = Profile(5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50, 5, 600, 600_000, 3)
+SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10, 3, 120, 150_000, 1)
 
 
 def main() -> int:
@@ -102,6 +105,8 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
             arrow_events=profile.arrow_events,
             runs=profile.runs,
         )
+    if "peers" in sections:
+        measure_peers(world, workload, figures, events=profile.peer_events, runs=profile.peer_runs)
     if "memory" in sections:
         measure_memory(world, workload, figures, events=profile.memory_events)
     if "monitor" in sections:
