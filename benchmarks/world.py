@@ -67,16 +67,9 @@ class World:
             NewTopic(name, 1, 1)
             for name in (topics.parts, topics.predictions_dead, topics.labels_dead, topics.parts_dead)
         ]
-        self._create(wanted)
-        return topics
-
-    def create_topic(self, name: str) -> None:
-        """Make one topic of a partition that is none of the project's."""
-        self._create([NewTopic(name, 1, 1)])
-
-    def _create(self, wanted: list[NewTopic]) -> None:
         for future in self._admin.create_topics(wanted).values():
             future.result(30)
+        return topics
 
     def register(self, database: str, workload: Workload) -> None:
         """Lay out a database and put contract and baseline of a model into it."""
@@ -113,14 +106,9 @@ class World:
             )
 
     def fill(
-        self,
-        topic: str,
-        messages: Iterable[bytes],
-        headers: list[tuple[str, bytes]] | None = None,
-        *,
-        key: bytes | None = None,
+        self, topic: str, messages: Iterable[bytes], headers: list[tuple[str, bytes]] | None = None
     ) -> tuple[int, int]:
-        """Write messages as the publisher does (lz4, 50 ms batches, no key); return how many, and their bytes."""
+        """Write messages as the publisher does (lz4, 50 ms batches); return how many, and their bytes."""
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -134,7 +122,7 @@ class World:
         for message in messages:
             while True:
                 try:
-                    producer.produce(topic, message, key, partition=0, headers=headers)
+                    producer.produce(topic, message, partition=0, headers=headers)
                     break
                 except BufferError:
                     producer.poll(0.1)

@@ -85,12 +85,17 @@ class Drawn:
         return {name: values[chosen] for name, values in self.columns.items()}
 
     def write(self, path: Path, starts: Iterable[int]) -> None:
-        """Write the events of some minutes as `frames.read_frame` reads them."""
-        np.savez(path, **self.within(starts))
+        """Write the events of some minutes to a file of columns."""
+        write_columns(path, self.within(starts))
 
     def _starts(self) -> NDArray[np.int64]:
         at: NDArray[np.int64] = self.columns["at"]
         return at - at % MINUTE_MS
+
+
+def write_columns(path: Path, columns: dict[str, Any]) -> None:
+    """Write columns, each (n,), as `frames.read_frame` reads them."""
+    np.savez(path, **columns)
 
 
 def counted(texts: NDArray[Any]) -> dict[str, int]:

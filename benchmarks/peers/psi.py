@@ -1,8 +1,9 @@
 """Evidently's PSI held against its own definition, computed here a second time, and against ours of the same minutes.
 
 Evidently cuts both samples together into bins of equal width (Sturges' number of them) and puts 0.0001 in place of
-empty shares; this project counts on bins frozen from the training data, a tenth of it in each, and smooths small counts.
-Both sum (q − p) ln(q / p), over different bins, so that they agree where nothing moves and differ by what their bins show.
+empty shares; this project counts on bins frozen from the training data, a tenth of it in each, and smooths small
+counts. Both sum (q − p) ln(q / p), but over different bins: they agree that nothing moves, and differ by what their
+bins show of chance.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def by_minute(rows: Sequence[Row]) -> dict[int, list[Row]]:
 
 
 def row_decoder(asked: Told) -> Callable[[bytes], Row]:
-    """Make a function that decodes an event's JSON into what is sketched: msgspec, into a struct of just these members."""
+    """Make a function that decodes an event's JSON, with msgspec and into a struct of just what is sketched."""
     numbers = [name for name in asked["numbers"] if name != "score"]
     texts: list[str] = asked["texts"]
     features: list[Any] = [*((name, float) for name in numbers), *((name, str) for name in texts)]
@@ -139,10 +139,13 @@ def row_decoder(asked: Told) -> Callable[[bytes], Row]:
     outer: Any = msgspec.defstruct("Event", [("at", int), ("features", inner), ("score", float)], gc=False)
     decode = msgspec.json.Decoder(outer).decode
     of_numbers = attrgetter(*(f"features.{name}" for name in numbers), "score")
-    of_texts = attrgetter(*(f"features.{name}" for name in texts))
+    # Of one name it gives no tuple, and it takes no fewer.
+    of_texts = attrgetter(*(f"features.{name}" for name in texts)) if len(texts) > 1 else None
 
     def row(data: bytes) -> Row:
         event = decode(data)
+        if of_texts is None:
+            return event.at, of_numbers(event), tuple(getattr(event.features, name) for name in texts)
         return event.at, of_numbers(event), of_texts(event)
 
     return row

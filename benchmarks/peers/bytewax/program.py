@@ -19,7 +19,7 @@ from benchmarks.peers.sketched import Minute, Minutes, Row, by_minute, row_decod
 BATCH = 10_000
 START = datetime(2020, 1, 1, tzinfo=UTC)
 WAIT = timedelta(seconds=10)
-"""Until a window closes. Bytewax lets its watermark go on with the wall clock while it works, so that with none of it the
+"""Until a window closes. Bytewax lets its watermark go on with the wall clock while it works: without any wait the
 second batch of a replay is late."""
 
 

@@ -10,11 +10,8 @@ import os
 import tempfile
 from typing import Any
 
-import mode.loop
-
-mode.loop.use("uvloop")
-
-import faust  # noqa: E402
+import faust
+from mode.loop import use
 
 from benchmarks.peers.child import Clock, tell, told
 from benchmarks.peers.sketched import Minutes, row_decoder
@@ -24,6 +21,7 @@ BATCH = 5_000
 
 def main() -> None:
     """Run the worker until the wanted minutes are complete."""
+    use("uvloop")
     asked = told()
     app = faust.App(
         asked["group"],
