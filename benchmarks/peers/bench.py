@@ -153,7 +153,8 @@ class Bench:
 
 
 def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
-    AdminClient({"bootstrap.servers": bootstrap_servers}).create_topics([NewTopic(KEYED, 1, 1)])[KEYED].result(30)
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.create_topics([NewTopic(KEYED, 1, 1)])[KEYED].result(30)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
