@@ -47,8 +47,9 @@ types: sync ## Check types, of the tests too
 	$(RUN) mypy tests
 
 .PHONY: bench
-bench: sync ## Measure rates, memory and latency; the figures of docs/performance.md
-	$(RUN) python -m benchmarks
+bench: ## Measure everything and write docs/performance.md's figures and charts; PROFILE=short: three minutes, prints only
+	@./tools/uv sync --locked --quiet --group bench
+	$(RUN) python -m benchmarks --profile $(or $(PROFILE),full) $(ARGS)
 
 .PHONY: generate
 generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Grafana's dashboards and alerting files

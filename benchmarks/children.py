@@ -9,20 +9,10 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.registry import Registry
-from streams.summarise import FlushSummaries
-from streams.topics import Topics
-from warehouse.client import Address
 
 Told = dict[str, Any]
 
@@ -43,13 +33,14 @@ def memory_mib() -> tuple[float, float]:
     return found["VmRSS"], found["VmHWM"]
 
 
-class _Clock:
+class Clock:
     """CPU and wall time since it was made."""
 
     def __init__(self) -> None:
         self._cpu, self._wall = cpu_s(), time.monotonic()
 
     def read(self, events: int) -> Told:
+        """What was spent on so many events."""
         return {"events": events, "cpu_s": cpu_s() - self._cpu, "wall_s": time.monotonic() - self._wall}
 
 
@@ -67,7 +58,7 @@ def consume(told: Told) -> Told:
             "queued.max.messages.kbytes": 65_536,
         }
     )
-    clock, seen = _Clock(), 0
+    clock, seen = Clock(), 0
     consumer.assign([TopicPartition(told["topic"], 0, 0)])
     while seen < told["messages"]:
         seen += len(consumer.consume(20_000, 0.1))
@@ -98,7 +89,7 @@ def faust_loop(told: Told) -> Told:
         clock, seen = None, 0
         async for _ in stream:
             if clock is None:
-                clock = _Clock()
+                clock = Clock()
             seen += 1
             if seen > wanted:
                 tell(told, clock.read(wanted))
@@ -109,71 +100,6 @@ def faust_loop(told: Told) -> Told:
     raise RuntimeError("the Faust worker ended before it had read all events")
 
 
-def sketcher(told: Told) -> Told:
-    """The sketcher as `streams.run` puts it together, until it has committed a number of events."""
-    from streams.process import configure_logging
-    from streams.registry_source import RegistrySource
-    from streams.report import Report, Reporter
-    from streams.settings import ProcessorSettings
-    from streams.sketcher import Sketcher
-
-    configure_logging("warning")
-    stop, samples = threading.Event(), []
-
-    class Counting(Report):
-        def committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
-            super().committed(events, outcome, dead_letters)
-            if events:
-                rss, peak = memory_mib()
-                samples.append({**clock.read(self.events), "rss_mib": rss, "peak_mib": peak})
-            if self.events + self.dead_letters >= told["events"]:
-                stop.set()
-
-    report = Counting("sketcher", "benchmark")
-    settings = ProcessorSettings(
-        instance="benchmark",
-        bootstrap_servers=told["bootstrap_servers"],
-        warehouse=Address(told["host"], told["port"], told["database"]),
-        topics=Topics(told["prefix"]),
-        flush_s=told["flush_s"],
-    )
-    source = RegistrySource(settings.warehouse, settings.registry_poll_s)
-    source.start()
-    reporter = Reporter(report, settings.warehouse, settings.report_s)
-    reporter.start()
-    process = Sketcher(settings, source.current, report)
-    _warm_up(source.current(), told["warm"].encode())
-    clock = _Clock()
-    if told.get("profile"):
-        _profiled(lambda: process.run(stop), Path(told["profile"]))
-    else:
-        process.run(stop)
-    source.stop()
-    reporter.stop()
-    if report.dead_letters:
-        raise RuntimeError(f"{report.dead_letters} events became dead letters: the figures would mean nothing")
-    return {**samples[-1], "samples": samples}
-
-
-def _warm_up(registry: Registry, event: bytes) -> None:
-    """Summarise one event, so that what libraries import at their first use (pandas, by pyarrow) is not measured."""
-    now_ms = np.array([time.time_ns() // 1_000_000])
-    batch = MessageBatch([event], np.zeros(1, np.int32), np.zeros(1, np.int64), now_ms)
-    summaries = FlushSummaries(registry)
-    for columns in JsonDecoder(registry).decode(batch).events:
-        summaries.add(columns)
-
-
-def _profiled(work: Callable[[], None], path: Path) -> None:
-    import cProfile
-    import pstats
-
-    profile = cProfile.Profile()
-    profile.runcall(work)
-    with path.open("w", encoding="utf-8") as out:
-        pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
-
-
 def tell(told: Told, found: Told) -> None:
     """Hand back what was found."""
     Path(told["out"]).write_text(json.dumps(found), encoding="utf-8")
@@ -182,16 +108,15 @@ def tell(told: Told, found: Told) -> None:
 CHILDREN: dict[str, Callable[[Told], Told]] = {
     "consume": consume,
     "faust": faust_loop,
-    "sketcher": sketcher,
 }
 
 
 def main() -> int:
     """Run the child that the command line names."""
-    from benchmarks.publishing import CHILDREN as PUBLISHING
+    from benchmarks import processors, publishing
 
     name, told = sys.argv[1], json.loads(sys.argv[2])
-    tell(told, {**CHILDREN, **PUBLISHING}[name](told))
+    tell(told, {**CHILDREN, **processors.CHILDREN, **publishing.CHILDREN}[name](told))
     return 0
 
 

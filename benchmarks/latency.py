@@ -1,4 +1,7 @@
-"""From the end of a pane to its verdict in ClickHouse, with publisher, sketcher and monitor on the live clock."""
+"""From the end of a pane to its verdict in ClickHouse, with publisher, sketcher and monitor on the live clock.
+
+At half the greatest rate that all of them together reach on this machine, which a flood of events finds first.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +21,26 @@ from benchmarks.workload import Workload, make_workload
 from benchmarks.world import Child, World, start
 from streams import run
 from streams.settings import ProcessorSettings
+from streams.sketcher import GROUP
 from streams.topics import Topics
 from warehouse.client import Address, Client
 
 LATENCY = "From the last event of a pane to its verdict"
+GREATEST = "the greatest live rate of everything on this machine"
+BEYOND_P99 = "row can be read in ClickHouse, beyond lateness, p99"
 DATABASE, PREFIX = "live", "live-"
 PANE_S, LATENESS_S, OUT_OF_ORDER_S = 5, 2, 1
 WINDOWS = (Window(PANE_S, PANE_S), Window(60, PANE_S))
-PER_S = 2_000
-NUMBERS = 18
+NUMBERS = 20
+CATCH_UP_S = 120.0
 LOOK_S = 0.05
 """How often ClickHouse is asked for verdicts: the error of what is seen."""
 
 
-def measure_latency(world: World, figures: Figures, *, seconds: int) -> None:
-    """Publish evenly, and see when the verdict of each pane's window can be read."""
+def measure_latency(world: World, figures: Figures, *, flood_s: int, seconds: int) -> None:
+    """Find the greatest rate, publish evenly at half of it, and see when the verdict of each pane can be read."""
     workload = live_workload(world)
-    world.create_topics(PREFIX)
+    topics = world.create_topics(PREFIX)
     world.register(DATABASE, workload)
     told = {
         "bootstrap_servers": world.bootstrap_servers,
@@ -42,21 +48,22 @@ def measure_latency(world: World, figures: Figures, *, seconds: int) -> None:
         "host": world.address(DATABASE).host,
         "port": world.address(DATABASE).port,
     }
+    published = {
+        "prefix": PREFIX,
+        "numbers": NUMBERS,
+        "pane_s": PANE_S,
+        "windows": [[w.length_s, w.hop_s] for w in WINDOWS],
+    }
     log = world.folder / "live.log"
     processes = [start("benchmarks.latency", kind, json.dumps(told), log=log) for kind in ("sketcher", "monitor")]
     try:
         with world.client(DATABASE) as client:
             _wait_started(client, processes)
-            load = world.start_child(
-                "steady",
-                prefix=PREFIX,
-                numbers=NUMBERS,
-                per_s=PER_S,
-                seconds=seconds,
-                pane_s=PANE_S,
-                windows=[[w.length_s, w.hop_s] for w in WINDOWS],
-            )
-            seen_s = _watch(client, seconds + 20, load)
+            most = _greatest_rate(world, topics.predictions, world.start_child("flood", seconds=flood_s, **published))
+            per_s = int(most / 2)
+            load = world.start_child("steady", per_s=per_s, seconds=seconds, **published)
+            began = time.time()
+            seen_s = _watch(client, seconds + 30, load, began)
             sent = load.finish()
             judged = {int(end): float(at) for end, at in client.rows(_JUDGED, {"name": WINDOWS[0].name})}
     finally:
@@ -64,7 +71,33 @@ def measure_latency(world: World, figures: Figures, *, seconds: int) -> None:
             process.send_signal(signal.SIGTERM)
         for process in processes:
             process.wait(60)
-    _show(figures, seen_s, judged, f"{PER_S:,} events/s for {seconds} s, {sent['dropped']} dropped")
+    note = f"publisher, broker, sketcher, monitor and engine together; {flood_s} s of JSON events from one publisher"
+    figures.add(LATENCY, GREATEST, most, "events/s", note)
+    _show(figures, seen_s, judged, f"{per_s:,} events/s for {seconds} s, {sent['dropped']} dropped")
+
+
+def _greatest_rate(world: World, topic: str, load: Child) -> float:
+    """Events per second between the commits of a sketcher while everything is published that there is room for.
+
+    Waits until the sketcher has read all of it.
+    """
+    commits: list[tuple[float, int]] = []
+    while load.process.poll() is None:
+        time.sleep(LOOK_S)
+        committed = world.committed(f"{PREFIX}{GROUP}", topic)
+        if committed and (not commits or committed > commits[-1][1]):
+            commits.append((time.monotonic(), committed))
+    load.finish()
+    end, deadline = world.end_offset(topic), time.monotonic() + CATCH_UP_S
+    while world.committed(f"{PREFIX}{GROUP}", topic) < end:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the sketcher did not catch up after the flood")
+        time.sleep(LOOK_S)
+    # The first commits are those of a process that warms up.
+    kept = commits[len(commits) // 4 :]
+    if len(kept) < 2:
+        raise RuntimeError(f"the sketcher committed {len(commits)} flushes during the flood: too few for a rate")
+    return (kept[-1][1] - kept[0][1]) / (kept[-1][0] - kept[0][0])
 
 
 def live_workload(world: World) -> Workload:
@@ -89,12 +122,12 @@ _JUDGED = (
 )
 
 
-def _watch(client: Client, patience_s: float, load: Child) -> dict[int, float]:
-    """When the verdict of each window's end was first seen; ends when the load is over and all is judged."""
+def _watch(client: Client, patience_s: float, load: Child, began: float) -> dict[int, float]:
+    """When the verdict of each window's end after a moment was first seen, until the load is over and all is judged."""
     seen: dict[int, float] = {}
     deadline = time.monotonic() + patience_s
     ended_at = None
-    after = 0
+    after = int(began)
     while time.monotonic() < deadline:
         rows = client.rows(_SEEN, {"name": WINDOWS[0].name, "after": after})
         now = time.time()
@@ -120,8 +153,8 @@ def _wait_started(client: Client, processes: list[subprocess.Popen[bytes]]) -> N
 
 
 def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float], note: str) -> None:
-    # The first and the last window hold parts of a pane only.
-    ends = sorted(seen_s)[1:-1]
+    # The publisher takes seconds to start, and the last window holds a part of a pane only.
+    ends = sorted(seen_s)[2:-1]
     if not ends:
         raise RuntimeError("no verdict was seen: the run was too short")
     wait_s = LATENESS_S + OUT_OF_ORDER_S
@@ -137,6 +170,7 @@ def _show(figures: Figures, seen_s: dict[int, float], judged_s: dict[int, float]
         figures.add(LATENCY, f"{name}, p99", quantile(found, 0.99), "s", f"the greatest is {max(found):.2f} s")
         beyond = [spent - wait_s for spent in found]
         figures.add(LATENCY, f"{name}, beyond lateness, median", median(beyond), "s")
+        figures.add(LATENCY, f"{name}, beyond lateness, p99", quantile(beyond, 0.99), "s")
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ In CPU time of the thread, as the rates are: on a busy machine a median of wall 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +27,11 @@ FLUSHES_PER_PANE = 4
 TOPIC_ID = "benchmark"
 FIRST_S = 1_700_000_400
 """A full hour and more: where the panes begin."""
+
+
+def recent_hour_s() -> int:
+    """A full hour of the day before yesterday: panes that ClickHouse is to keep must not be past their retention."""
+    return (int(time.time()) - 2 * 86_400) // 3_600 * 3_600
 
 
 class _NoStore:
@@ -61,11 +67,11 @@ def measure_monitor(folder: Path, figures: Figures, *, panes: int) -> None:
 
 
 def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> None:
-    flushes = list(_flushes(workload, panes))
+    all_flushes = list(flushes(workload, panes))
     registry = workload.registry()
     state = PartitionState(0, 1, TOPIC_ID, _NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
     part_ms, seal_ms, sizes, offset = [], [], [], 0
-    for parts, progress in flushes:
+    for parts, progress in all_flushes:
         for data in parts:
             began = time.thread_time()
             part = decode(data)
@@ -85,7 +91,7 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
         offset += 1
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions) + 1
     fields = len(workload.baseline.fields)
-    per_flush = len(sizes) / len(flushes)
+    per_flush = len(sizes) / len(all_flushes)
     figures.add(
         MONITOR,
         f"{title}: a part, median",
@@ -103,14 +109,16 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
     )
 
 
-def _flushes(workload: Workload, panes: int) -> list[tuple[list[bytes], bytes]]:
-    """The records of flushes that cover one minute after the other."""
-    found, read = [], 0
-    n = EVENTS_PER_PANE // FLUSHES_PER_PANE
+def flushes(
+    workload: Workload, panes: int, events_per_pane: int = EVENTS_PER_PANE, first_s: int = FIRST_S
+) -> Iterator[tuple[list[bytes], bytes]]:
+    """Make the records of flushes that cover one minute after the other: parts, and the progress behind them."""
+    read = 0
+    n = events_per_pane // FLUSHES_PER_PANE
     step_ms = 60_000 // FLUSHES_PER_PANE
     registry = workload.registry()
     for i in range(panes * FLUSHES_PER_PANE):
-        first_ms = FIRST_S * 1000 + i * step_ms
+        first_ms = first_s * 1000 + i * step_ms
         summaries = FlushSummaries(registry)
         summaries.add(event_columns(workload, n, first_ms, first_ms + step_ms - 1, stream=100 + i % 40))
         covered = [Range(0, read, read + n)]
@@ -121,6 +129,5 @@ def _flushes(workload: Workload, panes: int) -> list[tuple[list[bytes], bytes]]:
         record = Progress(
             source_topic_id=TOPIC_ID, source_partitions=1, counted_at_ms=first_ms + step_ms, ranges=[progress]
         )
-        found.append((parts, encode(record)))
+        yield parts, encode(record)
         read += n
-    return found

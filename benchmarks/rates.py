@@ -1,4 +1,8 @@
-"""The sketcher against Faust's bare loop on the same topic, with the floors below both, and its memory."""
+"""The sketcher against Faust's bare loop on the same topic, with the floors below both, and its memory.
+
+The floors are librdkafka handing over messages, msgspec decoding one, and numpy sorting the fields: what no Python
+program on these libraries can beat that sees every event and every value.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.figures import Figures, spread
+from benchmarks.figures import Figures
 from benchmarks.workload import (
     ARROW_HEADERS,
-    ARROW_ROWS,
     MODEL,
     VERSION,
     Workload,
     arrow_messages,
+    arrow_rows,
     json_events,
+    make_workload,
 )
 from benchmarks.world import World
 from streams.batch import MessageBatch
@@ -28,9 +33,25 @@ from streams.sketcher import GROUP
 from streams.summarise import FlushSummaries
 
 RATES = "Rate per CPU-second"
+JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"
+FAUST = "Faust, empty loop"
+CONSUME, DECODE = "librdkafka alone: consume and forget", "msgspec alone: decode into the contract's struct"
+SORT = "numpy alone: sort every field"
+TO_FAUST, TO_DECODE = "sketcher, JSON ÷ Faust", "sketcher, JSON ÷ msgspec alone"
+_RATES = {
+    "faust": FAUST,
+    "sketcher": JSON_RATE,
+    "arrow": ARROW_RATE,
+    "consume": CONSUME,
+    "decode": DECODE,
+    "sort": SORT,
+}
 STAGES = "Where the sketcher's time goes"
+REST = "fetching, sorting, commits: the rest"
 MEMORY = "The sketcher's memory"
-DATABASE = "rates"
+WIDE = "50 models of 100 fields, peak"
+DATABASE, WIDE_DATABASE = "rates", "wide"
+MB_OF_MIB = 2**20 / 1e6
 SPAN_MS = 600_000
 """Event times of a topic: the ten minutes before it was written."""
 FLUSH_S = 2.0
@@ -38,7 +59,8 @@ FLUSH_S = 2.0
 15 s pays less often."""
 
 
-def _span() -> tuple[int, int]:
+def span() -> tuple[int, int]:
+    """First and last event time of what is written now (Unix ms)."""
     now_ms = int(time.time() * 1000)
     return now_ms - SPAN_MS, now_ms
 
@@ -46,96 +68,108 @@ def _span() -> tuple[int, int]:
 def measure_rates(
     world: World, workload: Workload, figures: Figures, *, events: int, faust_events: int, arrow_events: int, runs: int
 ) -> None:
-    """Compare the sketcher with Faust, librdkafka and msgspec alone, in turns; then its Arrow path."""
-    topics = world.create_topics("rate-")
-    n, size = world.fill(topics.predictions, json_events(workload, events, *_span()))
+    """Compare the sketcher with Faust and with the floors below both, in turns, JSON and Arrow."""
+    topics, arrow = world.create_topics("rate-"), world.create_topics("arrow-")
+    n, size = world.fill(topics.predictions, json_events(workload, events, *span()))
+    world.fill(arrow.predictions, arrow_messages(workload, arrow_events, *span()), ARROW_HEADERS)
     figures.about["events"] = (
-        f"{size / n:.0f} bytes of JSON on average, {len(workload.numbers)} numeric and {len(workload.texts)} "
-        f"categorical features and a score, {len(workload.texts)} slice dimensions with "
-        f"{sum(len(d.values) + 1 for d in workload.baseline.dimensions)} slices, 1 partition, lz4"
+        f"{size / n:.0f} bytes of JSON on average, {len(workload.numbers)} numeric features and a score, no slices, "
+        f"one model, one partition, lz4; Arrow batches of {arrow_rows(workload):,}"
     )
-    sample = list(json_events(workload, 100_000, *_span()))
-    found: dict[str, list[float]] = {name: [] for name in ("consume", "decode", "sketcher", "faust", "arrow")}
+    sample = list(json_events(workload, 100_000, *span()))
+    found: dict[str, list[float]] = {name: [] for name in _RATES}
     stages: dict[str, list[float]] = {}
     for _ in range(runs):
-        found["consume"].append(_rate(world.run_child("consume", topic=topics.predictions, messages=events)))
-        found["decode"].append(_bare_decode(workload, sample))
-        found["sketcher"].append(_rate(run_sketcher(world, workload, "rate-", events)))
+        found["consume"].append(rate(world.run_child("consume", topic=topics.predictions, messages=events)))
+        found["decode"].append(bare_decode(workload, sample))
+        found["sort"].append(bare_sort(workload, 100_000))
+        found["sketcher"].append(rate(run_sketcher(world, workload, "rate-", events)))
+        group = f"faust-{uuid.uuid4().hex[:8]}"
         found["faust"].append(
-            _rate(
-                world.run_child(
-                    "faust", topic=topics.predictions, messages=faust_events, group=f"faust-{uuid.uuid4().hex[:8]}"
-                )
-            )
+            rate(world.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
         )
-        for name, spent_us in _stages(workload, sample).items():
+        found["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
+        for name, spent_us in time_stages(workload, sample).items():
             stages.setdefault(name, []).append(spent_us)
-    names = {
-        "faust": f"Faust, empty loop ({faust_events:,} events)",
-        "sketcher": f"sketcher, JSON ({events:,} events)",
-        "consume": "librdkafka alone: consume and forget",
-        "decode": "msgspec alone: decode into the contract's struct",
-    }
-    for name, title in names.items():
-        figures.add(RATES, title, median(found[name]), "events", spread(found[name]))
-    ratios = [s / f for s, f in zip(found["sketcher"], found["faust"], strict=True)]
-    figures.add(RATES, "**sketcher ÷ Faust**", median(ratios), "×", f"to be at least 10; {spread(ratios)}")
-    _measure_arrow(world, workload, figures, arrow_events, runs)
+    world.delete_topics(topics)
+    world.delete_topics(arrow)
+    read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
+    for name, title in _RATES.items():
+        note = f"{read[name]:,} events each" if name in read else ""
+        figures.add_runs(RATES, title, found[name], "events", note)
+    for over, under, title in (
+        ("sketcher", "faust", TO_FAUST),
+        ("sketcher", "decode", TO_DECODE),
+        ("sketcher", "consume", "sketcher, JSON ÷ librdkafka alone"),
+        ("arrow", "sort", "sketcher, Arrow ÷ numpy's sort alone"),
+        ("arrow", "sketcher", "sketcher, Arrow ÷ JSON"),
+    ):
+        figures.add_runs(RATES, title, [a / b for a, b in zip(found[over], found[under], strict=True)], "×")
     whole_us = 1e6 / median(found["sketcher"])
     for name, spent in stages.items():
-        figures.add(STAGES, name, median(spent), "µs/event")
+        figures.add_runs(STAGES, name, spent, "µs/event")
     figures.add(
         STAGES,
-        "fetching, sorting, commits: the rest",
+        REST,
         whole_us - sum(median(spent) for spent in stages.values()),
         "µs/event",
         f"of {whole_us:.2f} in all",
     )
 
 
-def _measure_arrow(world: World, workload: Workload, figures: Figures, events: int, runs: int) -> None:
-    topics = world.create_topics("arrow-")
-    world.fill(topics.predictions, arrow_messages(workload, events, *_span()), ARROW_HEADERS)
-    rates = [_rate(run_sketcher(world, workload, "arrow-", events)) for _ in range(runs)]
-    name = f"sketcher, Arrow batches of {ARROW_ROWS:,} ({events:,} events)"
-    figures.add(RATES, name, median(rates), "events", spread(rates))
-
-
-def measure_memory(world: World, workload: Workload, figures: Figures, *, events: int) -> None:
-    """Follow one sketcher with its default settings over many events."""
+def measure_memory(world: World, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
+    """Follow one sketcher with its default settings over many events, and one with many fields of many models."""
     topics = world.create_topics("memory-")
-    world.fill(topics.predictions, json_events(workload, events, *_span()))
+    world.fill(topics.predictions, json_events(workload, events, *span()))
     found = run_sketcher(world, workload, "memory-", events, flush_s=15.0)
+    world.delete_topics(topics)
     samples = found["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
         sample = next(s for s in samples if s["events"] >= target)
-        name = f"after {sample['events'] / 1e6:.2g} M events"
-        figures.add(MEMORY, name, sample["rss_mib"], "MiB", f"peak so far {sample['peak_mib']:.0f} MiB")
-    rate = found["events"] / found["wall_s"]
-    figures.add(MEMORY, "rate meanwhile, by the wall clock", rate, "events/s", "start of the group included")
+        name = f"after {target / 1e6:.2g} M events"
+        figures.add(MEMORY, name, sample["rss_mib"] * MB_OF_MIB, "MB", f"peak {sample['peak_mib'] * MB_OF_MIB:.0f} MB")
+    by_wall = found["events"] / found["wall_s"]
+    figures.add(MEMORY, "rate meanwhile, by the wall clock", by_wall, "events/s", "start of the group included")
+    many = make_workload(world.folder, numbers=99, models=50)
+    world.register(WIDE_DATABASE, many)
+    topics = world.create_topics("wide-")
+    world.fill(topics.predictions, json_events(many, wide_events, *span()))
+    found = run_sketcher(world, many, "wide-", wide_events, flush_s=15.0, database=WIDE_DATABASE)
+    world.delete_topics(topics)
+    panes = SPAN_MS // 60_000
+    note = f"{wide_events:,} events over {panes} panes of each model, default settings"
+    figures.add(MEMORY, WIDE, found["peak_mib"] * MB_OF_MIB, "MB", note)
 
 
 def run_sketcher(
-    world: World, workload: Workload, prefix: str, events: int, *, flush_s: float = FLUSH_S, profile: Path | None = None
+    world: World,
+    workload: Workload,
+    prefix: str,
+    events: int,
+    *,
+    flush_s: float = FLUSH_S,
+    database: str = DATABASE,
+    profile: Path | None = None,
 ) -> dict[str, Any]:
     """Let a new sketcher read a topic from its start."""
     world.forget_group(f"{prefix}{GROUP}")
     return world.run_child(
         "sketcher",
         prefix=prefix,
-        database=DATABASE,
+        database=database,
         events=events,
         flush_s=flush_s,
-        warm=next(json_events(workload, 1, *_span())).decode(),
+        warm=next(json_events(workload, 1, *span())).decode(),
         profile=str(profile) if profile else "",
     )
 
 
-def _rate(found: dict[str, Any]) -> float:
+def rate(found: dict[str, Any]) -> float:
+    """Events per CPU-second of a child."""
     return float(found["events"] / found["cpu_s"])
 
 
-def _bare_decode(workload: Workload, sample: list[bytes]) -> float:
+def bare_decode(workload: Workload, sample: list[bytes]) -> float:
     """Decode into one struct per event with the members that the contract watches, and keep nothing."""
     features: list[tuple[str, Any, Any]] = [(name, float | None, None) for name in workload.numbers]
     features += [(name, str | None, None) for name in workload.texts]
@@ -149,7 +183,17 @@ def _bare_decode(workload: Workload, sample: list[bytes]) -> float:
     return len(sample) / (time.process_time() - began)
 
 
-def _stages(workload: Workload, sample: list[bytes]) -> dict[str, float]:
+def bare_sort(workload: Workload, n: int) -> float:
+    """Sort every numeric field of n events, as exact quantiles would need, in flushes of 20,000."""
+    drawn = [values.astype(np.float64) for values in workload.columns(n, 3).values() if values.dtype.kind != "O"]
+    began = time.process_time()
+    for start in range(0, n, 20_000):
+        for values in drawn:
+            np.sort(values[start : start + 20_000])
+    return n / (time.process_time() - began)
+
+
+def time_stages(workload: Workload, sample: list[bytes]) -> dict[str, float]:
     """Time the sketcher's two calculations alone, in µs per event."""
     registry = workload.registry()
     decoder, summaries = JsonDecoder(registry), FlushSummaries(registry)

@@ -1,7 +1,9 @@
 """`make bench`: starts a broker and an engine of its own, measures everything in one run, and prints one table.
 
-`--short` measures less of the same within three minutes. Rates are per CPU-second of the measured process, and what
-is compared is measured in turns, so that ratios hold on other machines better than the numbers do.
+The profile `full` writes docs/performance.json and what follows from it, the tables and the charts of
+docs/performance.md; `short` measures less of the same within three minutes, headlines first, and only prints. Rates are
+per CPU-second of the measured process, and what is compared is measured in turns, so that ratios hold on other machines
+better than the numbers do.
 """
 
 from __future__ import annotations
@@ -10,126 +12,179 @@ import argparse
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks import page
 from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
 from benchmarks.peers.measure import measure_peers
+from benchmarks.processes import measure_processes
+from benchmarks.profiles import FULL, SHORT, Profile
 from benchmarks.publishing import measure_publisher
 from benchmarks.queries import measure_queries
-from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher
+from benchmarks.rates import DATABASE, measure_memory, measure_rates, run_sketcher, span
+from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
-from benchmarks.workload import SEED, make_workload
+from benchmarks.shapes import measure_shapes
+from benchmarks.storage import measure_storage
+from benchmarks.wide import measure_wide_monitor
+from benchmarks.workload import SEED, Workload, json_events, make_workload
 from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 
-SECTIONS = ("rates", "memory", "monitor", "publisher", "latency", "scoring", "queries", "recovery", "peers")
+
+class Bench(NamedTuple):
+    """What every section is given."""
+
+    world: World
+    workload: Workload
+    """The base: one model of 20 numeric features and a score, without slices."""
+    profile: Profile
+    figures: Figures
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """How much is measured."""
-
-    runs: int
-    rate_events: int
-    faust_events: int
-    arrow_events: int
-    memory_events: int
-    panes: int
-    live_s: int
-    calls: int
-    rows: int
-    scored: int
-    models: int
-    kills: int
-    outage_s: int
-    peer_events: int
-    peer_runs: int
+def _rates(b: Bench) -> None:
+    p = b.profile
+    measure_rates(
+        b.world,
+        b.workload,
+        b.figures,
+        events=p.rate_events,
+        faust_events=p.faust_events,
+        arrow_events=p.arrow_events,
+        runs=p.runs,
+    )
 
 
-FULL = Profile(
-    5, 1_000_000, 100_000, 2_000_000, 5_000_000, 150, 120, 200_000, 1_000_000, 10_000_000, 50, 5, 600, 600_000, 3
-)
-SHORT = Profile(3, 300_000, 40_000, 400_000, 1_000_000, 66, 25, 25_000, 200_000, 1_000_000, 10, 3, 120, 300_000, 1)
+def _shapes(b: Bench) -> None:
+    p = b.profile
+    measure_shapes(
+        b.world,
+        b.figures,
+        events=p.shape_events,
+        arrow_events=p.shape_arrow_events,
+        runs=p.shape_runs,
+        names=p.shapes,
+    )
+
+
+def _memory(b: Bench) -> None:
+    p = b.profile
+    measure_memory(b.world, b.workload, b.figures, events=p.memory_events, wide_events=p.wide_events)
+
+
+def _recovery(b: Bench) -> None:
+    p = b.profile
+    measure_recovery(b.world, b.figures, models=p.models, fields=100, runs=p.kills, outage_s=p.outage_s)
+
+
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "rates": _rates,
+    "shapes": _shapes,
+    "peers": lambda b: measure_peers(
+        b.world, b.workload, b.figures, events=b.profile.peer_events, runs=b.profile.peer_runs
+    ),
+    "processes": lambda b: measure_processes(
+        b.world, b.workload, b.figures, events=b.profile.process_events, runs=b.profile.process_runs
+    ),
+    "publisher": lambda b: measure_publisher(
+        b.world, b.workload, b.figures, calls=b.profile.calls, rows=b.profile.rows, dead_s=b.profile.dead_s
+    ),
+    "storage": lambda b: measure_storage(b.world, b.figures, panes=b.profile.stored_panes),
+    "recorder": lambda b: measure_recorder(
+        b.world,
+        b.figures,
+        events=b.profile.recorded,
+        arrow_events=b.profile.recorded_arrow,
+        runs=b.profile.recorder_runs,
+    ),
+    "latency": lambda b: measure_latency(b.world, b.figures, flood_s=b.profile.flood_s, seconds=b.profile.live_s),
+    "memory": _memory,
+    "monitor": lambda b: measure_monitor(b.world.folder, b.figures, panes=b.profile.panes),
+    "wide": lambda b: measure_wide_monitor(b.world, b.figures, panes=b.profile.wide_panes, most_s=b.profile.wide_s),
+    "scoring": lambda b: measure_scoring(b.world, b.figures, predictions=b.profile.scored),
+    "queries": lambda b: measure_queries(b.world, b.figures, models=b.profile.models),
+    "recovery": _recovery,
+}
+"""In the order in which they are measured."""
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print; 1 where a section failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="less of everything, within three minutes")
+    parser.add_argument("--profile", choices=("short", "full"), default="full", help="how much is measured")
+    parser.add_argument("--short", action="store_true", help="the same as --profile short")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
+    parser.add_argument("--cprofile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
+    parser.add_argument("--redraw", action="store_true", help="write page and charts anew from docs/performance.json")
     asked = parser.parse_args()
-    profile = SHORT if asked.short else FULL
+    if asked.redraw:
+        page.publish(Figures.read(page.FIGURES))
+        return 0
+    profile = SHORT if asked.short or asked.profile == "short" else FULL
     figures = Figures(describe_machine())
     figures.about["seed"] = str(SEED)
-    figures.about["command"] = " ".join(["python -m benchmarks", *sys.argv[1:]]) if sys.argv[1:] else "make bench"
+    figures.about["command"] = _command(asked)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="barograph-bench-") as name:
         folder = Path(name)
         with LocalStack(folder / "stack", kafka_port=0, clickhouse_port=0, jvm_options=FAST_OPTIONS) as stack:
             world = World(stack, folder)
-            if asked.profile:
-                _profile(world, profile, asked.profile)
+            if asked.cprofile:
+                _profile(world, profile, asked.cprofile)
                 return 0
-            _measure(world, profile, figures, asked.only or SECTIONS)
+            failed = _measure(world, profile, figures, asked.only or profile.sections)
     figures.about["took"] = f"{time.monotonic() - began:.0f} s"
-    print("\n" + figures.table())
+    print("\n" + page.whole(figures))
     if asked.json:
         figures.write(asked.json)
+    if failed:
+        print(f"Failed: {', '.join(failed)}; nothing was written to docs/.", file=sys.stderr)
+        return 1
+    if profile is FULL and not asked.only:
+        page.publish(figures)
     return 0
 
 
-def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str]) -> None:
-    if "queries" in sections:
-        measure_queries(world, figures, models=profile.models)
-    if "recovery" in sections:
-        measure_recovery(
-            world, figures, models=profile.models, fields=100, runs=profile.kills, outage_s=profile.outage_s
-        )
-    if set(sections) <= {"queries", "recovery"}:
-        return
-    workload = make_workload(world.folder, numbers=18)
+def _command(asked: argparse.Namespace) -> str:
+    if asked.only:
+        return " ".join(["python -m benchmarks", *sys.argv[1:]])
+    return "make bench" + (" PROFILE=short" if asked.short or asked.profile == "short" else "")
+
+
+def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str]) -> list[str]:
+    """Measure sections and return those that failed: an hour's run is not lost by its last minute."""
+    failed = []
+    workload = make_workload(world.folder)
     world.register(DATABASE, workload)
-    if "rates" in sections:
-        measure_rates(
-            world,
-            workload,
-            figures,
-            events=profile.rate_events,
-            faust_events=profile.faust_events,
-            arrow_events=profile.arrow_events,
-            runs=profile.runs,
-        )
-    if "peers" in sections:
-        measure_peers(world, workload, figures, events=profile.peer_events, runs=profile.peer_runs)
-    if "memory" in sections:
-        measure_memory(world, workload, figures, events=profile.memory_events)
-    if "monitor" in sections:
-        measure_monitor(world.folder, figures, panes=profile.panes)
-    if "publisher" in sections:
-        measure_publisher(world, workload, figures, calls=profile.calls, rows=profile.rows)
-    if "latency" in sections:
-        measure_latency(world, figures, seconds=profile.live_s)
-    if "scoring" in sections:
-        measure_scoring(world, figures, predictions=profile.scored)
+    for name in SECTIONS:
+        if name not in sections:
+            continue
+        began = time.monotonic()
+        print(f"{name} …", flush=True)
+        try:
+            SECTIONS[name](Bench(world, workload, profile, figures))
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return failed
 
 
 def _profile(world: World, profile: Profile, path: Path) -> None:
     """Let the sketcher read JSON events under cProfile."""
-    from benchmarks.workload import json_events
-
-    workload = make_workload(world.folder, numbers=18)
+    workload = make_workload(world.folder)
     world.register(DATABASE, workload)
     topics = world.create_topics("profile-")
-    now_ms = int(time.time() * 1000)
-    world.fill(topics.predictions, json_events(workload, profile.rate_events, now_ms - 600_000, now_ms))
+    world.fill(topics.predictions, json_events(workload, profile.rate_events, *span()))
     run_sketcher(world, workload, "profile-", profile.rate_events, profile=path)
     print(path.read_text(encoding="utf-8"))
 

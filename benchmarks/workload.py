@@ -1,27 +1,29 @@
-"""The model that is measured and its events: as JSON, as Arrow batches, and as columns.
+"""The models that are measured and their events: as JSON, as Arrow batches, and as columns.
 
 All of it follows from one seed. Numbers have four decimals and features names of some ten letters, as served models'
-have; one event is about 700 bytes of JSON.
+have. The base, from which one factor at a time is changed, is one model of 20 numeric features and a score without
+slices, of which one event is about 700 bytes of JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from barograph.contract import Contract, Window
+from barograph.contract import Contract, Slice, Window
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
 from numpy.typing import NDArray
 
 from cli.infer.learn import InferOptions, infer
 from cli.infer.profile import Roles
-from sketches.baseline import Baseline
+from sketches.baseline import Baseline, SliceValues
 from streams.columns import EventColumns
 from streams.registry import RegisteredBaseline, Registry, build_registry
 
@@ -30,6 +32,8 @@ MODEL, VERSION = "benchmark", "1"
 TRAINING_ROWS = 20_000
 ARROW_ROWS = 1_000
 """Events of one Arrow message, as the publisher makes them."""
+FRESH_VALUES = 10_000_000
+"""Numbers that are drawn anew for a topic of Arrow batches: of more events they come again."""
 ARROW_HEADERS = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 
 _TEXTS = {
@@ -37,37 +41,77 @@ _TEXTS = {
     "device": ("desktop", "mobile", "tablet", "tv"),
     "plan": ("free", "basic", "premium"),
 }
+CONTEXT = {
+    "region": ("eu", "us", "in", "br", "jp", "ca"),
+    "channel": ("web", "ios", "android", "api"),
+    "tier": ("free", "gold", "silver"),
+    "app": ("4.2", "4.1", "4.0", "3.9", "3.8"),
+}
+"""Request context that every JSON event holds; the contract slices by as many of them as are asked for."""
+_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789 ", dtype=np.uint8)
+_NOTES = 64
+"""Texts that fill events up to a size: so many different ones, so that compression does not make them nothing."""
 _NUMBERS = ("amount", "age_days", "basket_size", "session_s", "distance_km", "clicks_1h", "clicks_24h", "price_ratio")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One model: its contract, its baseline, and the shape of its events."""
+    """One model, or several alike: contract, baseline, and the shape of the events."""
 
     contract: Contract
     baseline: Baseline
     numbers: tuple[str, ...]
     texts: tuple[str, ...]
     seed: int
+    dimensions: tuple[str, ...] = ()
+    """Members of the request's context by which the contract slices."""
+    models: tuple[str, ...] = (MODEL,)
+    """Names of models that share contract and baseline; events are of each in turn."""
+    event_bytes: int = 0
+    """JSON events are filled up to this size by texts that nothing watches; 0: they are as large as they are."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: CONTEXT)
+    """The values of each member of the context."""
 
     def columns(self, n: int, stream: int) -> dict[str, NDArray[Any]]:
         """Draw the features and the score of n events; another `stream` gives other events."""
         return _draw(self.numbers, self.texts, n, np.random.default_rng([self.seed, stream]))
 
+    def context(self, names: Iterable[str], n: int, stream: int) -> dict[str, NDArray[Any]]:
+        """Draw members of the requests' context of n events: frequent values first, as texts."""
+        rng = np.random.default_rng([self.seed, stream, 1])
+        return {name: _choose(self.choices[name], n, rng) for name in names}
+
+    def each(self) -> Iterator[tuple[Contract, Baseline]]:
+        """Contract and baseline of every model."""
+        for model in self.models:
+            yield (
+                msgspec.structs.replace(self.contract, model=model),
+                msgspec.structs.replace(self.baseline, model=model),
+            )
+
     def registry(self) -> Registry:
         """What processors would read from ClickHouse."""
-        return build_registry([(self.contract, 0)], [RegisteredBaseline(self.baseline, self.baseline.id, 0, 0)])
+        pairs = list(self.each())
+        return build_registry(
+            [(contract, 0) for contract, _ in pairs],
+            [RegisteredBaseline(baseline, baseline.id, 0, 0) for _, baseline in pairs],
+        )
 
 
 def make_workload(
     folder: Path,
     *,
-    numbers: int,
-    texts: int = 2,
+    numbers: int = 20,
+    texts: int = 0,
+    dimensions: int = 0,
+    models: int = 1,
+    event_bytes: int = 0,
     pane_s: int = 60,
     windows: tuple[Window, ...] = Contract(model=MODEL).windows,
     lateness_s: int = 120,
     out_of_order_s: int = 60,
+    raw_share: float = 1.0,
+    training_rows: int = TRAINING_ROWS,
     seed: int = SEED,
 ) -> Workload:
     """Learn contract and baseline, as `barograph infer` does, from a table drawn here.
@@ -75,43 +119,65 @@ def make_workload(
     Args:
         folder: where the table is written.
         numbers: how many numeric features.
-        texts: how many categorical features; each is a slice dimension too.
+        texts: how many categorical features; each is a field and a slice dimension too.
+        dimensions: by how many members of the request's context the contract slices beside them (at most 4); the
+            events are the same with none.
+        models: how many models share the topic.
+        event_bytes: the size that JSON events are filled up to.
         pane_s: the contract's pane.
         windows: the contract's windows.
         lateness_s: the contract's.
         out_of_order_s: the contract's.
+        raw_share: the contract's share of raw events that are kept.
+        training_rows: rows of the table.
         seed: of all that is drawn.
     """
     number_names = tuple(f"{_NUMBERS[i % len(_NUMBERS)]}_{i:02d}" for i in range(numbers))
     text_names = tuple(_TEXTS)[:texts]
     path = folder / f"train-{numbers}-{texts}.parquet"
-    pq.write_table(pa.table(_draw(number_names, text_names, TRAINING_ROWS, np.random.default_rng([seed, 0]))), path)
+    pq.write_table(pa.table(_draw(number_names, text_names, training_rows, np.random.default_rng([seed, 0]))), path)
     roles = Roles(score="score", slices=text_names)
     found = infer(InferOptions(table=path, model=MODEL, version=VERSION, roles=roles, pane_s=pane_s, windows=windows))
-    contract = msgspec.structs.replace(found.contract, lateness_s=lateness_s, out_of_order_s=out_of_order_s)
-    return Workload(contract, found.baseline, number_names, text_names, seed)
+    sliced = tuple(CONTEXT)[:dimensions]
+    contract = msgspec.structs.replace(
+        found.contract,
+        lateness_s=lateness_s,
+        out_of_order_s=out_of_order_s,
+        raw_share=raw_share,
+        slices=(*found.contract.slices, *(Slice(name=n, source=f"context.{n}", values=CONTEXT[n]) for n in sliced)),
+    )
+    # Training tables hold no request context: its slices are judged against the whole, as those of arms are.
+    values = (SliceValues(name=n, source=f"context.{n}", values=CONTEXT[n], trained=False) for n in sliced)
+    baseline = msgspec.structs.replace(found.baseline, dimensions=(*found.baseline.dimensions, *values))
+    names = (MODEL,) if models == 1 else tuple(f"{MODEL}-{i:02}" for i in range(models))
+    return Workload(contract, baseline, number_names, text_names, seed, sliced, names, event_bytes)
 
 
 def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> Iterator[bytes]:
     """Write n events as the publisher writes them, their times spread evenly over [first_ms, last_ms]."""
     encode = msgspec.json.Encoder().encode
-    times = np.linspace(first_ms, last_ms, n).astype(np.int64).tolist()
+    models, n_models = workload.models, len(workload.models)
+    notes = _notes(workload)
     block = 50_000
+    step = (last_ms - first_ms) / max(1, n - 1)
     for start in range(0, n, block):
         size = min(block, n - start)
         drawn = {name: values.tolist() for name, values in workload.columns(size, stream + start).items()}
         scores = drawn.pop("score")
         names = tuple(drawn)
-        for i, values in enumerate(zip(*drawn.values(), strict=True)):
+        told = workload.context(CONTEXT, size, stream + start)
+        members = tuple(told)
+        requests = zip(*(values.tolist() for values in told.values()), strict=True)
+        for i, (values, context) in enumerate(zip(zip(*drawn.values(), strict=True), requests, strict=True)):
             seq = start + i
             yield encode(
                 {
-                    "model": MODEL,
+                    "model": models[seq % n_models],
                     "version": VERSION,
                     "id": f"7f3a9c20-5b1e-4d87-{stream:04x}-{seq:012x}",
-                    "at": times[seq],
+                    "at": first_ms + int(seq * step),
                     "arm": "treatment",
-                    "context": {"tenant": "acme-0042", "release": "2024-06-11.3"},
+                    "context": {**dict(zip(members, context, strict=True)), **notes[seq % _NOTES]},
                     "features": dict(zip(names, values, strict=True)),
                     "score": scores[i],
                     "latency_ms": 12.375,
@@ -121,45 +187,97 @@ def json_events(workload: Workload, n: int, first_ms: int, last_ms: int, *, stre
             )
 
 
-def arrow_table(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> pa.Table:
-    """Make n events as a table in the form that the publisher is given."""
+def _notes(workload: Workload) -> list[dict[str, str]]:
+    """Members of the context that fill an event up to `event_bytes`, `_NOTES` different sets of them."""
+    if not workload.event_bytes:
+        return [{}] * _NOTES
+    bare = Workload(workload.contract, workload.baseline, workload.numbers, workload.texts, workload.seed)
+    missing = workload.event_bytes - len(next(json_events(bare, 1, 0, 0)))
+    # `"note_00":"…",` is 13 characters around each text.
+    length = 100
+    rng = np.random.default_rng([workload.seed, 2])
+    return [
+        {
+            f"note_{k:02}": rng.choice(_LETTERS, length - 13).tobytes().decode("ascii")
+            for k in range(max(0, round(missing / length)))
+        }
+        for _ in range(_NOTES)
+    ]
+
+
+def arrow_table(
+    workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1, first: int = 0
+) -> pa.Table:
+    """Make n events as a table in the form that the publisher is given, their ids numbered from `first` on.
+
+    Of the request's context it has what the contract slices by.
+    """
     drawn = workload.columns(n, stream)
-    times = np.linspace(first_ms, last_ms, n).astype("datetime64[ms]")
+    told = workload.context(workload.dimensions, n, stream)
     return pa.table(
         {
-            "id": [f"7f3a9c20-5b1e-4d87-{stream:04x}-{i:012x}" for i in range(n)],
-            "at": pa.array(times, pa.timestamp("ms", "UTC")),
+            "id": _ids(n, stream, first),
+            "at": _times(n, first_ms, last_ms),
             **{name if name == "score" else f"features.{name}": values for name, values in drawn.items()},
+            **{f"context.{name}": values for name, values in told.items()},
         }
     )
 
 
+def _ids(n: int, stream: int, first: int) -> pa.Array:
+    numbers = pc.utf8_lpad(pa.array(np.arange(first, first + n)).cast(pa.string()), 12, "0")
+    return pc.binary_join_element_wise(f"7f3a9c20-5b1e-4d87-{stream:04x}", numbers, "-")
+
+
+def _times(n: int, first_ms: int, last_ms: int) -> pa.Array:
+    return pa.array(np.linspace(first_ms, last_ms, n).astype("datetime64[ms]"), pa.timestamp("ms", "UTC"))
+
+
+def arrow_rows(workload: Workload) -> int:
+    """Return how many events one Arrow message holds: `ARROW_ROWS`, or fewer where they would be over 1 MiB."""
+    row_bytes = 60 + 8 * (len(workload.numbers) + 1) + 16 * (len(workload.texts) + len(workload.dimensions))
+    return min(ARROW_ROWS, (900_000 // row_bytes) // 100 * 100)
+
+
 def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> Iterator[bytes]:
-    """Write n events as Arrow batches of `ARROW_ROWS` rows."""
-    block = 100 * ARROW_ROWS
-    for start in range(0, n, block):
+    """Write n events as Arrow batches, each of one model, the models in turn.
+
+    As many numbers are drawn as `FRESH_VALUES` says; then they come again with other ids and times, since drawing takes
+    longer than what is measured.
+    """
+    rows = arrow_rows(workload)
+    block = 100 * rows
+    drawn: list[pa.Table] = []
+    span = last_ms - first_ms
+    sent = 0
+    for i, start in enumerate(range(0, n, block)):
         size = min(block, n - start)
-        span = last_ms - first_ms
-        table = arrow_table(
-            workload, size, first_ms + span * start // n, first_ms + span * (start + size) // n, stream=start + 1
-        )
-        constants = {
-            name: pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, dtype=np.int32)), [value])
-            for name, value in (("model", MODEL), ("version", VERSION))
-        }
-        for name, values in constants.items():
-            table = table.append_column(name, values)
-        for batch in table.to_batches(max_chunksize=ARROW_ROWS):
+        times = first_ms + span * start // n, first_ms + span * (start + size) // n
+        if len(drawn) * block * len(workload.numbers) < FRESH_VALUES:
+            drawn.append(arrow_table(workload, block, *times, stream=start + 1))
+        table = drawn[i % len(drawn)].slice(0, size)
+        table = table.set_column(0, "id", _ids(size, 1, start)).set_column(1, "at", _times(size, *times))
+        for batch in table.to_batches(max_chunksize=rows):
+            model = workload.models[sent % len(workload.models)]
+            sent += 1
+            constants = {
+                name: pa.DictionaryArray.from_arrays(pa.array(np.zeros(batch.num_rows, dtype=np.int32)), [value])
+                for name, value in (("model", model), ("version", VERSION))
+            }
+            for name, values in constants.items():
+                batch = batch.append_column(name, values)
             yield encode_predictions(batch)
 
 
 def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:
     """Make n events as the decoders hand them on."""
     drawn = workload.columns(n, stream)
+    texts = {f"features.{name}": drawn[name] for name in workload.texts}
+    texts |= {f"context.{name}": values for name, values in workload.context(workload.dimensions, n, stream).items()}
     at_ms = np.linspace(first_ms, last_ms, n).astype(np.int64)
     source = {name: name if name == "score" else f"features.{name}" for name in drawn}
     return EventColumns(
-        MODEL,
+        workload.models[0],
         at_ms,
         at_ms,
         np.zeros(n, dtype=np.int32),
@@ -169,7 +287,7 @@ def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, st
         np.zeros(n, dtype=np.int32),
         np.zeros(n, dtype=bool),
         {source[name]: values.astype(np.float64) for name, values in drawn.items() if values.dtype.kind != "O"},
-        {source[name]: pa.array(values, pa.string()) for name, values in drawn.items() if values.dtype.kind == "O"},
+        {name: pa.array(values, pa.string()) for name, values in texts.items()},
     )
 
 
@@ -186,8 +304,12 @@ def _draw(
         else:
             drawn[name] = rng.poisson(40, n)
     for name in texts:
-        values = np.array(_TEXTS[name], dtype=object)
-        weights = 1 / np.arange(1, len(values) + 1)
-        drawn[name] = rng.choice(values, n, p=weights / weights.sum())
+        drawn[name] = _choose(_TEXTS[name], n, rng)
     drawn["score"] = np.round(rng.beta(2.0, 5.0, n), 6)
     return drawn
+
+
+def _choose(values: tuple[str, ...], n: int, rng: np.random.Generator) -> NDArray[Any]:
+    """Choose n times among texts of which the first is the most frequent."""
+    weights = 1 / np.arange(1, len(values) + 1)
+    return np.array(values, dtype=object)[rng.choice(len(values), n, p=weights / weights.sum())]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from barograph.contract_yaml import dump_contract
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from benchmarks.workload import Workload
@@ -58,11 +58,11 @@ class World:
         fields = Path(f"/proc/{self._engine_pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def create_topics(self, prefix: str) -> Topics:
-        """Make the topics of one prefix, a partition each, as `barograph apply` sets them up."""
+    def create_topics(self, prefix: str, partitions: int = 1) -> Topics:
+        """Make the topics of one prefix as `barograph apply` sets them up; those of events have some partitions."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
-        wanted = [NewTopic(name, 1, 1, config=source) for name in (topics.predictions, topics.labels)]
+        wanted = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
         wanted += [
             NewTopic(name, 1, 1)
             for name in (topics.parts, topics.predictions_dead, topics.labels_dead, topics.parts_dead)
@@ -71,58 +71,78 @@ class World:
             future.result(30)
         return topics
 
+    def delete_topics(self, topics: Topics) -> None:
+        """Delete what was filled, so that a run does not need more disk than its largest measurement."""
+        names = [topics.predictions, topics.labels, topics.parts]
+        names += [topics.predictions_dead, topics.labels_dead, topics.parts_dead]
+        for future in self._admin.delete_topics(names).values():
+            future.result(30)
+
     def register(self, database: str, workload: Workload) -> None:
-        """Lay out a database and put contract and baseline of a model into it."""
+        """Lay out a database and put contracts and baselines of a workload's models into it."""
         now = int(time.time() * 1000)
-        contract, baseline = workload.contract, workload.baseline
+        contracts, baselines = [], []
+        for contract, baseline in workload.each():
+            contracts.append(
+                {
+                    "model": contract.model,
+                    "contract_id": contract.id,
+                    "yaml": dump_contract(contract),
+                    "applied_at": now,
+                }
+            )
+            baselines.append(
+                {
+                    "model": baseline.model,
+                    "version": baseline.version,
+                    "baseline_id": baseline.id,
+                    "effective_from": 0,
+                    "body": dump_baseline(baseline).decode(),
+                    "reason": "benchmark",
+                    "accepted_at": now,
+                }
+            )
         with self.client(database) as client:
             migrate.apply(client)
-            insert_rows(
-                client,
-                "contracts",
-                [
-                    {
-                        "model": contract.model,
-                        "contract_id": contract.id,
-                        "yaml": dump_contract(contract),
-                        "applied_at": now,
-                    }
-                ],
-            )
-            insert_rows(
-                client,
-                "baselines",
-                [
-                    {
-                        "model": baseline.model,
-                        "version": baseline.version,
-                        "baseline_id": baseline.id,
-                        "effective_from": 0,
-                        "body": dump_baseline(baseline).decode(),
-                        "reason": "benchmark",
-                        "accepted_at": now,
-                    }
-                ],
-            )
+            insert_rows(client, "contracts", contracts)
+            insert_rows(client, "baselines", baselines)
 
     def fill(
-        self, topic: str, messages: Iterable[bytes], headers: list[tuple[str, bytes]] | None = None
+        self,
+        topic: str,
+        messages: Iterable[bytes],
+        headers: list[tuple[str, bytes]] | None = None,
+        *,
+        partitions: int = 1,
+        at_once: bool = False,
     ) -> tuple[int, int]:
-        """Write messages as the publisher does (lz4, 50 ms batches); return how many, and their bytes."""
-        producer = Producer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "compression.type": "lz4",
-                "linger.ms": 50,
-                "batch.num.messages": 10_000,
-                "queue.buffering.max.messages": 200_000,
-            }
-        )
+        """Write messages as the publisher does (lz4, 50 ms batches); return how many, and their bytes.
+
+        Args:
+            topic: where to.
+            messages: their values.
+            headers: of each.
+            partitions: they are laid on so many partitions in turn.
+            at_once: in one transaction, so that consumers of committed messages see all of them at one moment.
+        """
+        settings: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "compression.type": "lz4",
+            "linger.ms": 50,
+            "batch.num.messages": 10_000,
+            "queue.buffering.max.messages": 200_000,
+        }
+        if at_once:
+            settings |= {"transactional.id": f"fill-{topic}", "transaction.timeout.ms": 600_000}
+        producer = Producer(settings)
+        if at_once:
+            producer.init_transactions(60)
+            producer.begin_transaction()
         n = size = 0
         for message in messages:
             while True:
                 try:
-                    producer.produce(topic, message, partition=0, headers=headers)
+                    producer.produce(topic, message, partition=n % partitions, headers=headers)
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -131,12 +151,26 @@ class World:
                 producer.poll(0)
         if left := producer.flush(120):
             raise RuntimeError(f"{left} messages could not be written to {topic}")
+        if at_once:
+            producer.commit_transaction(60)
         return n, size
 
     def end_offset(self, topic: str) -> int:
         """The end of a topic's only partition."""
         at = TopicPartition(topic, 0)
         return int(self._admin.list_offsets({at: OffsetSpec.latest()})[at].result(30).offset)
+
+    def committed(self, group: str, topic: str, partitions: int = 1) -> int:
+        """How many messages of a topic a group has committed, all partitions together."""
+        wanted = [TopicPartition(topic, p) for p in range(partitions)]
+        asked = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])
+        found = asked[group].result(30).topic_partitions
+        return sum(max(0, at.offset) for at in found)
+
+    def shares(self, group: str) -> list[int]:
+        """How many partitions each member of a group has."""
+        found = self._admin.describe_consumer_groups([group])[group].result(30)
+        return [len(member.assignment.topic_partitions) for member in found.members]
 
     def forget_group(self, group: str) -> None:
         """Delete a group's offsets, so that the next of it reads from the start."""
@@ -167,6 +201,7 @@ class World:
             "port": self._port,
             "folder": str(self.folder),
             "out": str(out),
+            "stop": str(out.with_suffix(".stop")),
         }
         log = out.with_suffix(".log")
         return Child(name, start("benchmarks.children", name, json.dumps({**known, **told}), log=log), out, log)
@@ -180,6 +215,10 @@ class Child:
     process: subprocess.Popen[bytes]
     out: Path
     log: Path
+
+    def stop(self) -> None:
+        """Ask a child that looks for it to end."""
+        self.out.with_suffix(".stop").touch()
 
     def finish(self) -> dict[str, Any]:
         """Wait for its end and return what it found.

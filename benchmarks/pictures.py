@@ -1,0 +1,142 @@
+"""The charts of docs/performance.md: which figures stand in which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from benchmarks import goals, processes, rates, recording, shapes
+from benchmarks.charts import Chart, Series, draw
+from benchmarks.figures import Figure, Figures
+
+
+def draw_all(figures: Figures, folder: Path) -> list[Path]:
+    """Draw every chart of which a run has the figures, and leave no other of them; return the files."""
+    drawn = []
+    for name, make in CHARTS.items():
+        chart, path = make(figures), folder / f"{name}.svg"
+        if chart is None:
+            path.unlink(missing_ok=True)
+        else:
+            draw(chart, path)
+            drawn.append(path)
+    return drawn
+
+
+def _rates(figures: Figures) -> Chart | None:
+    found = [one for one in figures.of(rates.RATES) if one.unit == "events"]
+    if not found:
+        return None
+    # The peers' section measures the sketcher and Faust's loop again, in turns with them: they are in already.
+    peers = [one for one in figures.of(goals.PEERS) if one.unit == "events"]
+    found += [one for one in peers if not one.name.startswith(("sketcher", rates.FAUST))]
+    found.sort(key=lambda one: -one.value)
+    return Chart(
+        "Events per CPU-second: the sketcher, the floors below it, and others",
+        "events per second of the process's CPU time (logarithmic)",
+        "",
+        (_series("", found),),
+        kind="bars",
+        log_x=True,
+    )
+
+
+def _costs(figures: Figures) -> Chart | None:
+    by_encoding = {
+        name: {one.name: one for one in figures.of(section) if one.unit == "×"}
+        for name, section in (("JSON", shapes.JSON_COST), ("Arrow batches", shapes.ARROW_COST))
+    }
+    names = [name for name in by_encoding["JSON"] if name in by_encoding["Arrow batches"]]
+    if not names:
+        return None
+    series = tuple(_series(name, [found[each] for each in names]) for name, found in by_encoding.items())
+    return Chart(
+        "What one factor costs",
+        "CPU time of an event, times that of the base (20 fields, no slices, 1 model)",
+        "",
+        series,
+        kind="bars",
+        goals=((1.0, "base"),),
+    )
+
+
+def _stages(figures: Figures) -> Chart | None:
+    found = figures.of(rates.STAGES)
+    if not found:
+        return None
+    title = "Where the sketcher's time goes, JSON events of 20 fields"
+    return Chart(title, "CPU time per event, µs", "", (_series("", found),), kind="bars")
+
+
+def _memory(figures: Figures) -> Chart | None:
+    found = [one for one in figures.of(rates.MEMORY) if one.name.startswith("after ")]
+    if len(found) < 2:
+        return None
+    millions = [float(one.name.split()[1]) for one in found]
+    values = Series("", millions, [one.value for one in found])
+    return Chart(
+        "The sketcher's memory, one model of 20 fields", "events read, millions", "resident memory, MB", (values,)
+    )
+
+
+def _processes(figures: Figures) -> Chart | None:
+    found = figures.of(processes.PROCESSES)
+    if not found:
+        return None
+    kinds = ("per CPU-second", "by the wall clock")
+    series = tuple(
+        _series(kind, [one for one in found if one.name.endswith(kind) and one.unit != "×"]) for kind in kinds
+    )
+    named = tuple(
+        Series(one.name, ["1 process", "2 processes"][: len(one.y)], one.y, one.low, one.high) for one in series
+    )
+    title = "One sketcher and two, on two partitions and two cores"
+    return Chart(title, "events per second, all processes together", "", named, kind="bars")
+
+
+def _recorder(figures: Figures) -> Chart | None:
+    found = [
+        (share, one)
+        for share in sorted(recording.SHARES)
+        if (one := figures.get(recording.RECORDER, recording.COST.format(share=share))) is not None
+    ]
+    if not found:
+        return None
+    shares = [share for share, _ in found]
+    measured = Series(
+        "measured",
+        [*shares, 1.0],
+        [*(one.value for _, one in found), 1.0],
+        [*(one.low if one.low is not None else one.value for _, one in found), 1.0],
+        [*(one.high if one.high is not None else one.value for _, one in found), 1.0],
+    )
+    even = Series("in proportion", [0.0, 1.0], [0.0, 1.0], dashed=True)
+    return Chart(
+        "What the recorder costs that keeps a share of the events",
+        "share of the events that is kept (raw)",
+        "CPU time, times that of all",
+        (measured, even),
+    )
+
+
+def _series(name: str, found: Iterable[Figure]) -> Series:
+    """The figures' values with their least and greatest."""
+    kept = list(found)
+    return Series(
+        name,
+        [one.name for one in kept],
+        [one.value for one in kept],
+        [one.value if one.low is None else one.low for one in kept],
+        [one.value if one.high is None else one.high for one in kept],
+    )
+
+
+CHARTS: dict[str, Callable[[Figures], Chart | None]] = {
+    "performance-rates": _rates,
+    "performance-costs": _costs,
+    "performance-stages": _stages,
+    "performance-processes": _processes,
+    "performance-memory": _memory,
+    "performance-recorder": _recorder,
+}
+"""By the name of the file in docs/charts/."""

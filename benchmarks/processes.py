@@ -1,0 +1,82 @@
+"""One sketcher and two on a topic of two partitions: what a second process adds, per CPU-second and by the clock.
+
+The topic is filled within one transaction while the sketchers wait for it, each with its partitions: all events become
+visible at one moment, and joining the group is not in what is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.figures import Figures
+from benchmarks.rates import FLUSH_S, span
+from benchmarks.workload import Workload, json_events
+from benchmarks.world import Child, World
+from streams.sketcher import GROUP
+from streams.topics import Topics
+
+PROCESSES = "One and two sketchers on two partitions"
+DATABASE = "processes"
+PARTITIONS = 2
+PATIENCE_S = 180.0
+
+
+def measure_processes(world: World, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
+    """Let one and two sketchers read the same number of events, in turns."""
+    world.register(DATABASE, workload)
+    by_cpu: dict[int, list[float]] = {1: [], 2: []}
+    by_wall: dict[int, list[float]] = {1: [], 2: []}
+    for run in range(runs):
+        for n in (1, 2):
+            cpu_s, wall_s = _run(world, workload, f"processes-{run}-{n}-", n, events)
+            by_cpu[n].append(events / cpu_s)
+            by_wall[n].append(events / wall_s)
+    for n in (1, 2):
+        name = "1 process" if n == 1 else f"{n} processes, together"
+        figures.add_runs(PROCESSES, f"{name}: per CPU-second", by_cpu[n], "events", f"{events:,} events each")
+        figures.add_runs(PROCESSES, f"{name}: by the wall clock", by_wall[n], "events/s")
+    for what, found in (("per CPU-second", by_cpu), ("by the wall clock", by_wall)):
+        ratios = [two / one for one, two in zip(found[1], found[2], strict=True)]
+        figures.add_runs(PROCESSES, f"2 processes ÷ 1: {what}", ratios, "×")
+
+
+def _run(world: World, workload: Workload, prefix: str, n: int, events: int) -> tuple[float, float]:
+    """CPU time of all of n sketchers and wall time, from the moment at which events can be read."""
+    topics = world.create_topics(prefix, PARTITIONS)
+    warm = next(json_events(workload, 1, *span())).decode()
+    told = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "warm": warm}
+    children = [world.start_child("sketcher", **told, instance=f"{prefix}{i}") for i in range(n)]
+    _wait_members(world, topics, f"{prefix}{GROUP}", children)
+    world.fill(topics.predictions, json_events(workload, events, *span()), partitions=PARTITIONS, at_once=True)
+    visible_at = time.time()
+    # Behind the last event of each partition stands the marker of the commit.
+    _wait(lambda: world.committed(f"{prefix}{GROUP}", topics.predictions, PARTITIONS) >= events, children)
+    for child in children:
+        child.stop()
+    found = [child.finish() for child in children]
+    world.delete_topics(topics)
+    if (counted := sum(one["events"] for one in found)) != events:
+        raise RuntimeError(f"{n} sketchers counted {counted:,} of {events:,} events")
+    cpu_s = sum(_cpu_since(one["samples"], one["cpu_s"], visible_at) for one in found)
+    return cpu_s, max(one["at"] for one in found) - visible_at
+
+
+def _cpu_since(samples: list[dict[str, Any]], cpu_s: float, moment: float) -> float:
+    """CPU time after the last idle commit before a moment."""
+    idle = [sample["cpu_s"] for sample in samples if sample["at"] < moment and not sample["events"]]
+    return float(cpu_s - (idle[-1] if idle else 0.0))
+
+
+def _wait_members(world: World, topics: Topics, group: str, children: list[Child]) -> None:
+    """Wait until every sketcher has its share of the partitions."""
+    _wait(lambda: world.shares(group) == [PARTITIONS // len(children)] * len(children), children)
+
+
+def _wait(holds: Callable[[], bool], children: list[Child]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        if any(child.process.poll() for child in children) or time.monotonic() > deadline:
+            raise RuntimeError("the sketchers did not start, or did not read to the end")
+        time.sleep(0.1)

@@ -1,0 +1,160 @@
+"""Sketcher and recorder as measured processes: what they spent until each of their commits.
+
+They are put together as `streams.run` does it, without endpoint and watchdog.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.children import Clock, Told, memory_mib
+from streams.batch import MessageBatch
+from streams.decode_json import JsonDecoder
+from streams.registry import Registry
+from streams.summarise import FlushSummaries
+from streams.topics import Topics
+from warehouse.client import Address
+
+
+def sketcher(told: Told) -> Told:
+    """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
+    from streams.sketcher import Sketcher
+
+    with _Running(told, "sketcher") as running:
+        process = Sketcher(running.settings, running.registry, running.report)
+        _warm_up(running.registry(), told["warm"].encode())
+        running.begin()
+        if told.get("profile"):
+            _profiled(lambda: process.run(running.stop), Path(told["profile"]))
+        else:
+            process.run(running.stop)
+    return running.found()
+
+
+def recorder(told: Told) -> Told:
+    """The recorder as `streams.run` puts it together, until it is asked to end."""
+    from streams.recorder import Recorder
+
+    with _Running(told, "recorder") as running:
+        process = Recorder(running.settings, running.registry, running.report)
+        _warm_up_recorder(running.registry(), told["warm"].encode())
+        running.begin()
+        process.run(running.stop)
+    return running.found()
+
+
+class _Running:
+    """What a measured processor has around it, and what its process spent until each commit."""
+
+    def __init__(self, told: Told, kind: str) -> None:
+        from streams.process import configure_logging
+        from streams.registry_source import RegistrySource
+        from streams.report import Report, Reporter
+        from streams.settings import ProcessorSettings
+
+        configure_logging("warning")
+        self.stop = threading.Event()
+        self._samples: list[Told] = []
+        self._told = told
+        self._clock = Clock()
+        noted = self._committed
+
+        class Counting(Report):
+            def committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
+                super().committed(events, outcome, dead_letters)
+                noted(self.events + self.dead_letters)
+
+        self.report: Report = Counting(kind, told.get("instance", "benchmark"))
+        self.settings = ProcessorSettings(
+            instance=told.get("instance", "benchmark"),
+            bootstrap_servers=told["bootstrap_servers"],
+            warehouse=Address(told["host"], told["port"], told["database"]),
+            topics=Topics(told["prefix"]),
+            flush_s=told.get("flush_s", 15.0),
+        )
+        self._source = RegistrySource(self.settings.warehouse, self.settings.registry_poll_s)
+        self.registry = self._source.current
+        self._reporter = Reporter(self.report, self.settings.warehouse, self.settings.report_s)
+
+    def __enter__(self) -> _Running:
+        self._source.start()
+        self._reporter.start()
+        threading.Thread(target=self._look_for_the_end, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._source.stop()
+        self._reporter.stop()
+
+    def begin(self) -> None:
+        """Count from here."""
+        self._clock = Clock()
+
+    def _committed(self, events: int) -> None:
+        rss, peak = memory_mib()
+        self._samples.append({**self._clock.read(events), "at": time.time(), "rss_mib": rss, "peak_mib": peak})
+        if self._told.get("events") and events >= self._told["events"]:
+            self.stop.set()
+
+    def found(self) -> Told:
+        """What was spent until the last commit that held something."""
+        if self.report.dead_letters:
+            raise RuntimeError(f"{self.report.dead_letters} events became dead letters: the figures would mean nothing")
+        last = next(s for s in self._samples if s["events"] == self._samples[-1]["events"])
+        return {**last, "samples": self._samples}
+
+    def _look_for_the_end(self) -> None:
+        while not self.stop.is_set():
+            if Path(self._told["stop"]).exists():
+                self.stop.set()
+            time.sleep(0.05)
+
+
+def _warm_up(registry: Registry, event: bytes) -> None:
+    """Summarise one event, so that what libraries import at their first use is not measured."""
+    _import_pandas()
+    summaries = FlushSummaries(registry)
+    for columns in JsonDecoder(registry).decode(_batch(event)).events:
+        summaries.add(columns)
+
+
+def _warm_up_recorder(registry: Registry, event: bytes) -> None:
+    """Make one row, for the same reason."""
+    from streams.raw_json import RawJson
+
+    _import_pandas()
+    RawJson(registry).rows(_batch(event))
+
+
+def _import_pandas() -> None:
+    """Import what pyarrow imports at the first array that it is given, where it is installed: up to 0.9 s of CPU.
+
+    Processors in production have no pandas. Which array is the first depends on the model, so no event does it surely.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pandas")
+
+
+def _batch(event: bytes) -> MessageBatch:
+    now_ms = np.array([time.time_ns() // 1_000_000])
+    return MessageBatch([event], np.zeros(1, np.int32), np.zeros(1, np.int64), now_ms)
+
+
+def _profiled(work: Callable[[], None], path: Path) -> None:
+    import cProfile
+    import pstats
+
+    profile = cProfile.Profile()
+    profile.runcall(work)
+    with path.open("w", encoding="utf-8") as out:
+        pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
+
+
+CHILDREN: dict[str, Callable[[Told], Told]] = {"sketcher": sketcher, "recorder": recorder}

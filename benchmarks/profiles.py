@@ -1,0 +1,134 @@
+"""How much is measured: everything, or the headlines within three minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.shapes import HEADLINES
+
+ALL_SECTIONS = (
+    "rates",
+    "shapes",
+    "peers",
+    "processes",
+    "publisher",
+    "storage",
+    "recorder",
+    "latency",
+    "memory",
+    "monitor",
+    "wide",
+    "scoring",
+    "queries",
+    "recovery",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How many events, repetitions and seconds each section takes."""
+
+    sections: tuple[str, ...]
+    runs: int
+    rate_events: int
+    """So many that a measured process works for two seconds and more."""
+    faust_events: int
+    arrow_events: int
+    shapes: tuple[str, ...] | None
+    """Names of shapes; None: all."""
+    shape_runs: int
+    shape_events: int
+    shape_arrow_events: int
+    peer_runs: int
+    """Where it is 1, one way of each peer is measured."""
+    peer_events: int
+    process_runs: int
+    process_events: int
+    calls: int
+    rows: int
+    dead_s: float
+    """How long a process publishes to a broker that is gone."""
+    stored_panes: int
+    recorder_runs: int
+    recorded: int
+    recorded_arrow: int
+    flood_s: int
+    """How long everything is published that can be, to find the greatest rate."""
+    live_s: int
+    memory_events: int
+    wide_events: int
+    panes: int
+    wide_panes: int
+    wide_s: float
+    scored: int
+    models: int
+    kills: int
+    outage_s: int
+
+
+FULL = Profile(
+    sections=ALL_SECTIONS,
+    runs=5,
+    rate_events=1_000_000,
+    faust_events=50_000,
+    arrow_events=4_000_000,
+    shapes=None,
+    shape_runs=3,
+    shape_events=800_000,
+    shape_arrow_events=3_000_000,
+    peer_runs=3,
+    peer_events=600_000,
+    process_runs=3,
+    process_events=1_000_000,
+    calls=200_000,
+    rows=1_000_000,
+    dead_s=20.0,
+    stored_panes=180,
+    recorder_runs=3,
+    recorded=300_000,
+    recorded_arrow=600_000,
+    flood_s=20,
+    live_s=120,
+    memory_events=3_000_000,
+    wide_events=400_000,
+    panes=90,
+    wide_panes=20,
+    wide_s=150.0,
+    scored=5_000_000,
+    models=50,
+    kills=3,
+    outage_s=600,
+)
+SHORT = Profile(
+    sections=("rates", "shapes", "peers", "publisher", "storage", "recorder", "latency"),
+    runs=3,
+    rate_events=400_000,
+    faust_events=25_000,
+    arrow_events=1_000_000,
+    shapes=HEADLINES,
+    shape_runs=1,
+    shape_events=250_000,
+    shape_arrow_events=800_000,
+    peer_runs=1,
+    peer_events=300_000,
+    process_runs=1,
+    process_events=300_000,
+    calls=25_000,
+    rows=200_000,
+    dead_s=5.0,
+    stored_panes=60,
+    recorder_runs=1,
+    recorded=150_000,
+    recorded_arrow=200_000,
+    flood_s=10,
+    live_s=25,
+    memory_events=1_000_000,
+    wide_events=50_000,
+    panes=66,
+    wide_panes=4,
+    wide_s=60.0,
+    scored=1_000_000,
+    models=10,
+    kills=3,
+    outage_s=120,
+)

@@ -1,0 +1,101 @@
+"""What one factor changes: the sketcher on events of other shapes, each in turn with the base, JSON and Arrow.
+
+The base is one model of 20 numeric features and a score without slices, in JSON events of 700 bytes. A cost of 1.3 × is
+1.3 times the base's CPU time per event, measured in the same round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.figures import Figures
+from benchmarks.rates import rate, run_sketcher, span
+from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
+from benchmarks.world import World
+from streams.topics import Topics
+
+JSON_COST, ARROW_COST = "Cost of a JSON event by shape", "Cost of an event in Arrow batches by shape"
+BASE = "base: 20 fields, no slices, 1 model, 700 bytes"
+SLICES_2, SLICES_4 = "2 slice dimensions", "4 slice dimensions"
+FIELDS_200 = "200 fields"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One factor changed from the base."""
+
+    name: str
+    told: dict[str, Any]
+    """As `make_workload` takes it."""
+    weight: float
+    """About how many times the base's CPU time one event costs: so many times fewer are measured."""
+    arrow: bool = True
+
+
+SHAPES = (
+    Shape(BASE, {}, 1),
+    Shape(SLICES_2, {"dimensions": 2}, 1.5),
+    Shape(SLICES_4, {"dimensions": 4}, 2),
+    Shape(FIELDS_200, {"numbers": 200}, 10),
+    Shape("5 models", {"models": 5}, 1),
+    Shape("50 models", {"models": 50}, 1.5),
+    # 1,000 such events are more than a message may hold, so that batches of them are no batches of 1,000.
+    Shape("events of 5 KB, 20 fields of them watched", {"event_bytes": 5_000}, 3, arrow=False),
+)
+HEADLINES = (BASE, SLICES_2, FIELDS_200)
+"""What goals speak of: all that the short profile measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A topic of events of one shape and encoding."""
+
+    shape: Shape
+    workload: Workload
+    prefix: str
+    database: str
+    events: int
+    arrow: bool
+
+
+def measure_shapes(
+    world: World, figures: Figures, *, events: int, arrow_events: int, runs: int, names: tuple[str, ...] | None = None
+) -> None:
+    """Let the sketcher read topics of different shapes, all of them in each round."""
+    cells = []
+    for i, shape in enumerate(SHAPES):
+        if names is None or shape.name in names:
+            workload = make_workload(world.folder, **shape.told)
+            database = f"shape_{i}"
+            world.register(database, workload)
+            cells.append(_fill(world, shape, workload, i, database, events, arrow=False))
+            if shape.arrow:
+                cells.append(_fill(world, shape, workload, i, database, arrow_events, arrow=True))
+    rates: dict[tuple[str, bool], list[float]] = {}
+    for _ in range(runs):
+        for cell in cells:
+            found = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
+            rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(found))
+    for cell in cells:
+        world.delete_topics(Topics(cell.prefix))
+        mine, base = rates[cell.shape.name, cell.arrow], rates[BASE, cell.arrow]
+        section = ARROW_COST if cell.arrow else JSON_COST
+        note = f"{cell.events:,} events"
+        if cell.arrow and arrow_rows(cell.workload) != arrow_rows(cells[0].workload):
+            note += f" in batches of {arrow_rows(cell.workload)}, for a message is at most 1 MiB"
+        if cell.shape.name != BASE:
+            figures.add_runs(section, cell.shape.name, [b / m for b, m in zip(base, mine, strict=True)], "×", note)
+        figures.add_runs(section, f"{cell.shape.name}: rate", mine, "events per CPU-second", note)
+
+
+def _fill(world: World, shape: Shape, workload: Workload, i: int, database: str, events: int, *, arrow: bool) -> _Cell:
+    prefix = f"shape-{i}-{'arrow' if arrow else 'json'}-"
+    topics = world.create_topics(prefix)
+    n = int(events / shape.weight)
+    if arrow:
+        n = n // arrow_rows(workload) * arrow_rows(workload)
+        world.fill(topics.predictions, arrow_messages(workload, n, *span()), ARROW_HEADERS)
+    else:
+        world.fill(topics.predictions, json_events(workload, n, *span()))
+    return _Cell(shape, workload, prefix, database, n, arrow)

@@ -1,0 +1,83 @@
+"""What is kept: bytes of a flush in `parts`, of a pane-minute and of an hourly roll-up in ClickHouse.
+
+Real parts go through a monitor's state into the engine; then every table is merged to one part and its bytes on disk
+are asked of `system.parts`.
+"""
+
+from __future__ import annotations
+
+from benchmarks.figures import Figures
+from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes, recent_hour_s
+from benchmarks.workload import make_workload
+from benchmarks.world import World
+from streams.monitor.partition import PartitionState
+from streams.monitor.store import WarehouseStore
+from streams.records import Part, Progress, decode
+from warehouse.client import Client
+
+STORAGE = "What is kept of 20 numeric fields"
+FLUSH, PANE, HOUR = "a flush, in parts", "a pane of a minute, in ClickHouse", "an hourly roll-up, in ClickHouse"
+DAY = "a day of one model: panes, roll-ups, verdicts and all"
+DATABASE = "storage"
+KB = 1_000
+EVENTS_PER_PANE = 20_000
+"""Enough for every sketch to be as large as it gets; a model with fewer keeps less."""
+_RESULTS = ("panes", "rollups", "drift", "rates", "distances", "volume")
+
+
+def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
+    """Keep whole hours of one model's panes and weigh them."""
+    # The score is the twentieth.
+    workload = make_workload(world.folder, numbers=19)
+    world.register(DATABASE, workload)
+    registry = workload.registry()
+    with world.client(DATABASE) as client:
+        sizes: list[int] = []
+        offset, first_s = 0, recent_hour_s()
+
+        def now_s() -> float:
+            """The moment at which the next flush would be: roll-ups are written every so often."""
+            return first_s + len(sizes) * 60 / FLUSHES_PER_PANE
+
+        store = WarehouseStore(client)
+        state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=now_s)
+        # Some panes more than whole hours: an hour is rolled up once its last pane is sealed.
+        for parts, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
+            sizes.append(sum(map(len, parts)))
+            offset = _take(state, store, parts, progress, offset)
+        figures.add_runs(
+            STORAGE, FLUSH, [size / KB for size in sizes], "kB", f"{EVENTS_PER_PANE // FLUSHES_PER_PANE:,} events each"
+        )
+        client.command("CREATE TABLE hourly AS rollups")
+        client.command(
+            f"INSERT INTO hourly SELECT * FROM rollups WHERE pane_s = 3600 AND pane_start < {first_s + panes * 60}"
+        )
+        note = f"{EVENTS_PER_PANE:,} events each; bytes on disk after OPTIMIZE, all of it"
+        for name, table in ((PANE, "panes"), (HOUR, "hourly")):
+            n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
+            figures.add(STORAGE, name, _on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
+        covered = int(client.rows("SELECT uniqExact(pane_start) FROM panes")[0][0])
+        kept = sum(_on_disk(client, table) for table in _RESULTS)
+        figures.add(STORAGE, DAY, kept / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}")
+
+
+def _take(state: PartitionState, store: WarehouseStore, parts: list[bytes], progress: bytes, offset: int) -> int:
+    for data in parts:
+        part = decode(data)
+        assert isinstance(part, Part)
+        if (dead := state.part(part, offset)) is not None:
+            raise RuntimeError(f"a part was refused: {dead.reason}")
+        offset += 1
+    found = decode(progress)
+    assert isinstance(found, Progress)
+    writes, _ = state.progress(found, offset)
+    if writes is not None:
+        store.write(writes)
+    return offset + 1
+
+
+def _on_disk(client: Client, table: str) -> int:
+    """Bytes of a table's parts on disk, after they were merged."""
+    client.command(f"OPTIMIZE TABLE {table} FINAL")
+    asked = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() AND table = "
+    return int(client.rows(asked + f"'{table}'")[0][0])
