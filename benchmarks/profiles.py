@@ -40,7 +40,7 @@ class Profile:
     shape_events: int
     shape_arrow_events: int
     peer_runs: int
-    """Where it is 1, one way of each peer is measured."""
+    """Where it is 1, one way of each peer is measured, and none of Evidently."""
     peer_events: int
     process_runs: int
     process_events: int
