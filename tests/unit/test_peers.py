@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +205,7 @@ def test_environments_of_peers_are_left_to_themselves() -> None:
 
 
 @pytest.fixture
-def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A peer for a Python that does not exist yet."""
     folder = tmp_path / "strange"
     folder.mkdir()
