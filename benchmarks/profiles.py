@@ -9,6 +9,7 @@ from benchmarks.shapes import HEADLINES
 ALL_SECTIONS = (
     "rates",
     "shapes",
+    "peers",
     "processes",
     "publisher",
     "storage",
@@ -41,6 +42,9 @@ class Profile:
     shape_runs: int
     shape_events: int
     shape_arrow_events: int
+    peer_runs: int
+    """Where it is 1, one way of each peer is measured, and none of Evidently."""
+    peer_events: int
     process_runs: int
     process_events: int
     calls: int
@@ -75,6 +79,8 @@ FULL = Profile(
     shape_runs=3,
     shape_events=600_000,
     shape_arrow_events=2_500_000,
+    peer_runs=3,
+    peer_events=600_000,
     process_runs=3,
     process_events=1_000_000,
     calls=200_000,
@@ -97,7 +103,7 @@ FULL = Profile(
     outage_s=600,
 )
 SHORT = Profile(
-    sections=("rates", "shapes", "publisher", "storage"),
+    sections=("rates", "shapes", "peers", "publisher", "storage"),
     runs=3,
     rate_events=300_000,
     faust_events=15_000,
@@ -106,6 +112,8 @@ SHORT = Profile(
     shape_runs=1,
     shape_events=200_000,
     shape_arrow_events=600_000,
+    peer_runs=1,
+    peer_events=300_000,
     process_runs=1,
     process_events=300_000,
     calls=25_000,

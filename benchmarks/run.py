@@ -22,6 +22,7 @@ from benchmarks.figures import Figures
 from benchmarks.latency import measure_latency
 from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
+from benchmarks.peers.measure import measure_peers
 from benchmarks.processes import measure_processes
 from benchmarks.profiles import FULL, SHORT, Profile
 from benchmarks.publishing import measure_publisher
@@ -87,6 +88,9 @@ def _recovery(b: Bench) -> None:
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "rates": _rates,
     "shapes": _shapes,
+    "peers": lambda b: measure_peers(
+        b.world, b.workload, b.figures, events=b.profile.peer_events, runs=b.profile.peer_runs
+    ),
     "processes": lambda b: measure_processes(
         b.world, b.workload, b.figures, events=b.profile.process_events, runs=b.profile.process_runs
     ),

@@ -1,0 +1,177 @@
+"""What the sketcher and its peers are measured on, and one measurement of each: topics, ready frames, comparisons."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks.peers.child import MINUTE_MS, Told
+from benchmarks.peers.compare import Comparison, compare
+from benchmarks.peers.drawn import Drawn, write_columns
+from benchmarks.peers.environments import run
+from benchmarks.peers.ours import read_panes
+from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
+from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
+from benchmarks.world import World
+from streams.sketcher import GROUP
+
+DATABASE = "peers"
+PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"
+KEYED = "peers-keyed"
+"""The first minutes again, each message with a key: the windows of Quix Streams leave out messages without."""
+MINUTES = 10
+"""Of event time, whole ones, over which a topic's events are spread."""
+FRAMES = 3
+"""Of these minutes those that are ready DataFrames."""
+ARROW_TIMES = 3
+"""How many times as many events the topic of Arrow batches has: they are read sooner."""
+FLUSH_S = 2.0
+SKETCHER, ARROW, EMPTY = "sketcher, JSON", f"sketcher, Arrow batches of {ARROW_ROWS:,}", "Faust, empty loop"
+
+
+class Peer(NamedTuple):
+    """One way of one peer."""
+
+    name: str
+    """Of its folder."""
+    way: str
+    title: str
+    minutes: int
+    """How many of the topic's minutes it is given: fewer to the slow."""
+    brief: bool = False
+    """Whether it is measured where there is but one turn."""
+    keyed: bool = False
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What a sketcher reads and what is in it."""
+
+    prefix: str
+    events: int
+    drawn: Drawn
+    parts: str
+
+
+class Bench:
+    """The topics, the frames, and what was found so far."""
+
+    def __init__(self, world: World, workload: Workload, events: int) -> None:
+        self._world, self._workload = world, workload
+        first_ms = (int(time.time() * 1000) // MINUTE_MS - MINUTES - 1) * MINUTE_MS
+        span = first_ms, first_ms + MINUTES * MINUTE_MS - 1
+        self.json = self._fill_json(events, span)
+        self.arrow = self._fill_arrow(ARROW_TIMES * events, span)
+        starts = list(self.json.drawn.minutes())
+        self._frame, self._reference = world.folder / "peers-frame.npz", world.folder / "peers-reference.npz"
+        self.json.drawn.write(self._frame, starts[:FRAMES])
+        self._training = _training(world.folder, workload)
+        write_columns(self._reference, self._training)
+        self._our_psi: dict[int, dict[str, float]] = {}
+        self.rates: dict[str, list[float]] = {}
+        self.compared: dict[str, Comparison | PsiComparison] = {}
+
+    def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
+        topics = self._world.create_topics(PREFIX)
+        drawn = Drawn(self._workload)
+        self._world.fill(topics.predictions, drawn.watch(json_events(self._workload, events, *span)))
+        # A window closes when the minute after it begins.
+        some = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
+        _fill_keyed(self._world.bootstrap_servers, some)
+        return Topic(PREFIX, events, drawn, topics.parts)
+
+    def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
+        topics = self._world.create_topics(ARROW_PREFIX)
+        drawn = Drawn(self._workload)
+        messages = drawn.watch_batches(arrow_messages(self._workload, events, *span))
+        self._world.fill(topics.predictions, messages, ARROW_HEADERS)
+        return Topic(ARROW_PREFIX, events, drawn, topics.parts)
+
+    def sketch(self, title: str, topic: Topic) -> None:
+        """Let a new sketcher read a topic from its start, and compare the parts that it committed."""
+        world = self._world
+        world.forget_group(f"{topic.prefix}{GROUP}")
+        begin = world.end_offset(topic.parts)
+        warm = next(json_events(self._workload, 1, 0, 1)).decode()
+        found = world.run_child(
+            "sketcher", prefix=topic.prefix, database=DATABASE, events=topic.events, flush_s=FLUSH_S, warm=warm
+        )
+        panes = read_panes(world, self._workload, topic.parts, begin)
+        if topic is self.json:
+            self._our_psi = our_psi(panes)
+        self._keep(title, found, compare(panes.result(), topic.drawn))
+
+    def empty_loop(self) -> None:
+        """Let Faust read a minute's events and do nothing with them."""
+        found = self._world.run_child(
+            "faust",
+            topic=f"{PREFIX}predictions",
+            messages=self.json.events // MINUTES,
+            group=f"empty-{uuid.uuid4().hex[:8]}",
+        )
+        self._keep(EMPTY, found, None)
+
+    def measure(self, peer: Peer) -> None:
+        """Run a peer's program and compare what it found.
+
+        Raises:
+            PeerError: it failed.
+        """
+        told = {
+            **self.json.drawn.names(),
+            "way": peer.way,
+            "minutes": peer.minutes,
+            "bootstrap_servers": self._world.bootstrap_servers,
+            "topic": KEYED if peer.keyed else f"{PREFIX}predictions",
+            "group": f"{peer.name}-{uuid.uuid4().hex[:8]}",
+            "folder": str(self._world.folder),
+            "frame": str(self._frame),
+            "reference": str(self._reference),
+        }
+        found = run(peer.name, told)
+        if "psi" in found:
+            self._keep(peer.title, found, compare_psi(found, self._training, self.json.drawn, self._our_psi))
+        else:
+            self._keep(peer.title, found, compare(found, self.json.drawn))
+
+    def _keep(self, title: str, found: Told, compared: Comparison | PsiComparison | None) -> None:
+        self.rates.setdefault(title, []).append(float(found["events"] / found["cpu_s"]))
+        # The first that was wrong is kept, else the last.
+        before = self.compared.get(title)
+        if compared is not None and not (before is not None and before.wrong):
+            self.compared[title] = compared
+
+
+def _fill_keyed(bootstrap_servers: str, events: Iterable[bytes]) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.create_topics([NewTopic(KEYED, 1, 1)])[KEYED].result(30)
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "compression.type": "lz4",
+            "linger.ms": 50,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    for event in events:
+        producer.produce(KEYED, event, b"all", partition=0)
+        producer.poll(0)
+    if left := producer.flush(120):
+        raise RuntimeError(f"{left} messages could not be written to {KEYED}")
+
+
+def _training(folder: Path, workload: Workload) -> Columns:
+    """The table that the baseline was learned from: numbers as doubles, texts of fixed width."""
+    table = pq.read_table(folder / f"train-{len(workload.numbers)}-{len(workload.texts)}.parquet")
+    found: dict[str, Any] = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in workload.texts}
+    return found | {name: table[name].to_numpy().astype(np.float64) for name in (*workload.numbers, "score")}

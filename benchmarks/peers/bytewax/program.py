@@ -1,0 +1,118 @@
+"""Bytewax's part: its windows folding event by event, or its batches folded first and windows of what they gave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bytewax.operators as op
+import bytewax.operators.windowing as w
+from bytewax.connectors.kafka import operators as kop
+from bytewax.dataflow import Dataflow
+from bytewax.testing import run_main
+
+from benchmarks.peers.child import MINUTE_MS, Clock, Told, tell, told
+from benchmarks.peers.sketched import Minute, Minutes, Row, by_minute, row_decoder
+
+BATCH = 10_000
+START = datetime(2020, 1, 1, tzinfo=UTC)
+WAIT = timedelta(seconds=10)
+"""Until a window closes. Bytewax lets its watermark go on with the wall clock while it works: without any wait the
+second batch of a replay is late."""
+
+
+class Part:
+    """One dataflow, until the wanted minutes are complete."""
+
+    def __init__(self, asked: Told) -> None:
+        self.asked = asked
+        self.minutes = Minutes(asked)
+        self.row = row_decoder(asked)
+        self.clock: Clock | None = None
+        self.flow = Dataflow("peer")
+        self.messages = kop.input(
+            "events",
+            self.flow,
+            brokers=[asked["bootstrap_servers"]],
+            topics=[asked["topic"]],
+            batch_size=BATCH,
+        ).oks
+
+    def decode(self, message: Any) -> Row:
+        """Decode one message, the first of which starts the clock."""
+        if self.clock is None:
+            self.clock = Clock()
+        self.minutes.events += 1
+        return self.row(message.value)
+
+    def windows(self) -> None:
+        """Fold every event into the sketches of its window."""
+        keyed = op.key_on("key", op.map("decode", self.messages, self.decode), lambda _: "all")
+
+        def fold(minute: Minute, row: Row) -> Minute:
+            minute.add(row[1], row[2])
+            return minute
+
+        self.fold_windows(keyed, fold, lambda row: _utc(row[0]))
+
+    def batches(self) -> None:
+        """Sketch each batch by minute and merge these sketches in windows."""
+
+        def sketch(messages: list[Any]) -> Iterable[tuple[str, tuple[int, Minute]]]:
+            for rows in by_minute([self.decode(message) for message in messages]).values():
+                minute = self.minutes.new()
+                minute.add_rows([row[1] for row in rows], [row[2] for row in rows])
+                yield "all", (rows[-1][0], minute)
+
+        def fold(minute: Minute, part: tuple[int, Minute]) -> Minute:
+            minute.merge(part[1])
+            return minute
+
+        self.fold_windows(op.flat_map_batch("sketch", self.messages, sketch), fold, lambda part: _utc(part[0]))
+
+    def fold_windows(self, keyed: Any, fold: Any, at: Any) -> None:
+        """Fold a stream into windows of a minute and run until the wanted ones are closed."""
+
+        def merge(minute: Minute, other: Minute) -> Minute:
+            minute.merge(other)
+            return minute
+
+        closed = w.fold_window(
+            "minute",
+            keyed,
+            w.EventClock(at, WAIT),
+            w.TumblingWindower(length=timedelta(minutes=1), align_to=START),
+            self.minutes.new,
+            fold,
+            merge,
+            ordered=False,
+        )
+        op.inspect("closed", closed.down, self.close)
+        run_main(self.flow)
+
+    def close(self, _: str, item: tuple[str, tuple[int, Minute]]) -> None:
+        """Keep a closed window; after the last one tell what was found."""
+        number, minute = item[1]
+        self.minutes.found[int(START.timestamp() * 1000) + number * MINUTE_MS] = minute
+        if len(self.minutes.found) == self.minutes.wanted and self.clock is not None:
+            spent = self.clock.read()
+            tell({**self.minutes.result(), **spent}, "bytewax", "confluent-kafka", "datasketches", "msgspec")
+            # A flow that reads on has no end; an orderly one would be reading the whole topic.
+            os._exit(0)
+
+
+def _utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def main() -> None:
+    """Run one way and tell what it found."""
+    part = Part(told())
+    {"windows": part.windows, "batches": part.batches}[part.asked["way"]]()
+    raise RuntimeError("the dataflow ended before the wanted minutes were complete")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The peers' environments and processes: each installed from its own lock at its first use, in its own folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.child import Told
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
+INSTALL_PATIENCE_S = 600.0
+RUN_PATIENCE_S = 300.0
+
+
+class PeerError(Exception):
+    """A peer that does not install here, or whose program failed; the message says why."""
+
+
+def install(name: str) -> None:
+    """Install a peer exactly as its lock says; nothing happens where it already is.
+
+    Raises:
+        PeerError: it cannot be installed on this Python.
+    """
+    try:
+        _finish(_uv(name, "sync", "--locked", "--quiet"), INSTALL_PATIENCE_S)
+    except PeerError as error:
+        raise PeerError(f"does not install: {error}") from None
+
+
+def run(name: str, told: Told) -> Told:
+    """Run a peer's program to its end and return what it told.
+
+    Raises:
+        PeerError: it failed or told nothing.
+    """
+    module = f"benchmarks.peers.{name}.program"
+    process = _uv(name, "run", "--locked", "--quiet", "python", "-m", module, json.dumps(told))
+    try:
+        said = _finish(process, RUN_PATIENCE_S).splitlines()
+        found: Any = json.loads(said[-1]) if said else None
+    except (PeerError, ValueError) as error:
+        raise PeerError(f"failed: {error}") from None
+    if not isinstance(found, dict):
+        raise PeerError("failed: it told nothing")
+    return found
+
+
+def _uv(name: str, command: str, *arguments: str) -> subprocess.Popen[str]:
+    project = FOLDER / name
+    # This repository's own environment must not be taken for the peer's, whatever this process was started by.
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment["UV_PROJECT_ENVIRONMENT"] = str(project / ".venv")
+    return subprocess.Popen(
+        [str(ROOT / "tools" / "uv"), command, "--project", str(project), *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # uv runs the program as its child: both are ended together.
+        start_new_session=True,
+    )
+
+
+def _finish(process: subprocess.Popen[str], patience_s: float) -> str:
+    try:
+        said, complained = process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise PeerError(f"it was not done after {patience_s:.0f} s") from None
+    if process.returncode:
+        lines = [line.strip() for line in complained.splitlines() if line.strip()]
+        raise PeerError(" ".join(lines[-3:])[-300:] or f"it ended with {process.returncode}")
+    return said

@@ -1,0 +1,44 @@
+"""Evidently's part, on ready DataFrames: the PSI of every column of a minute against the training table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evidently import DataDefinition, Dataset, Report
+from evidently.presets import DataDriftPreset
+
+from benchmarks.peers.child import Clock, tell, told
+from benchmarks.peers.frames import by_minute, read_frame
+
+
+def main() -> None:
+    """Report on minute after minute and tell every PSI."""
+    asked = told()
+    definition = DataDefinition(numerical_columns=asked["numbers"], categorical_columns=asked["texts"])
+    columns = [*asked["numbers"], *asked["texts"]]
+    reference = Dataset.from_pandas(read_frame(Path(asked["reference"]))[columns], data_definition=definition)
+    frames = by_minute(read_frame(Path(asked["frame"])), asked["minutes"])
+    report = Report([DataDriftPreset(columns=columns, method="psi")])
+    # The first report imports much that is not to be measured.
+    report.run(Dataset.from_pandas(next(iter(frames.values())).head(100), data_definition=definition), reference).dict()
+    clock = Clock()
+    found: dict[int, dict[str, Any]] = {
+        start: report.run(Dataset.from_pandas(frame[columns], data_definition=definition), reference).dict()
+        for start, frame in frames.items()
+    }
+    spent = clock.read()
+    psi = {
+        str(start): {
+            metric["config"]["column"]: float(metric["value"])
+            for metric in one["metrics"]
+            if metric["config"]["type"].endswith(":ValueDrift")
+        }
+        for start, one in found.items()
+    }
+    minutes = {str(start): len(frame) for start, frame in frames.items()}
+    tell({"events": sum(minutes.values()), "minutes": minutes, "psi": psi, **spent}, "evidently", "pandas", "numpy")
+
+
+if __name__ == "__main__":
+    main()

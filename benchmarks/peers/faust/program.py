@@ -1,0 +1,73 @@
+"""Faust's part: an agent that sketches event by event, or with `take` batch by batch.
+
+State is a dictionary of the agent's, not a Faust table: a table would write each of twenty sketches to its changelog at
+every event. The loop is uvloop, as `faust --loop uvloop` has it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any
+
+import faust
+from mode.loop import use
+
+from benchmarks.peers.child import Clock, tell, told
+from benchmarks.peers.sketched import Minutes, row_decoder
+
+BATCH = 5_000
+
+
+def main() -> None:
+    """Run the worker until the wanted minutes are complete."""
+    use("uvloop")
+    asked = told()
+    app = faust.App(
+        asked["group"],
+        broker=f"kafka://{asked['bootstrap_servers']}",
+        datadir=tempfile.mkdtemp(dir=asked["folder"]),
+        consumer_auto_offset_reset="earliest",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+        stream_buffer_maxsize=2 * BATCH,
+    )
+    topic = app.topic(asked["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
+    minutes, row = Minutes(asked), row_decoder(asked)
+
+    def end(clock: Clock) -> None:
+        spent = clock.read()
+        tell({**minutes.result(), **spent}, "faust-streaming", "aiokafka", "datasketches", "msgspec")
+        # Nothing is left to do, and an orderly end would wait for the group.
+        os._exit(0)
+
+    async def events(stream: Any) -> None:
+        clock = None
+        async for value in stream:
+            if clock is None:
+                clock = Clock()
+            minutes.add(row(value))
+            if minutes.complete():
+                end(clock)
+
+    async def batches(stream: Any) -> None:
+        clock = None
+        async for values in stream.take(BATCH, within=1.0):
+            if clock is None:
+                # The first batch came before its clock could be started: it is left out of the rate.
+                minutes.add_batch(list(map(row, values)))
+                clock, minutes.events = Clock(), 0
+                continue
+            minutes.add_batch(list(map(row, values)))
+            if minutes.complete():
+                end(clock)
+
+    app.agent(topic)({"events": events, "take": batches}[asked["way"]])
+    faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
+    raise RuntimeError("the Faust worker ended before it had read all events")
+
+
+if __name__ == "__main__":
+    main()

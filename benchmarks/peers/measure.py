@@ -1,0 +1,84 @@
+"""The sketcher beside its peers on the same events, in turns, and whether all of them found the same."""
+
+from __future__ import annotations
+
+import sys
+from statistics import median
+
+from benchmarks.figures import Figures, spread
+from benchmarks.peers.bench import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Bench, Peer
+from benchmarks.peers.environments import PeerError, install
+from benchmarks.peers.ours import without_slices
+from benchmarks.workload import Workload
+from benchmarks.world import World
+
+RATES = "Beside its peers, events per CPU-second"
+RATIOS = "The sketcher ÷ its peers"
+WHYLOGS = "whylogs, `why.log(frame)`"
+PEERS = (
+    Peer("faust", "events", "Faust, event by event", 1),
+    Peer("faust", "take", "Faust, `take`", 1, brief=True),
+    Peer("quixstreams", "windows", "Quix Streams, its windows", 1, keyed=True),
+    Peer("quixstreams", "stateless", "Quix Streams, batches beside its state", 2, brief=True),
+    Peer("bytewax", "windows", "Bytewax, events folded in its windows", 1),
+    Peer("bytewax", "batches", "Bytewax, batches folded in its windows", 4, brief=True),
+    Peer("whylogs", "default", WHYLOGS, FRAMES, brief=True),
+    Peer("whylogs", "lean", "whylogs, KLL of k = 200 and frequent items alone", FRAMES),
+    Peer("evidently", "psi", "Evidently, PSI by `DataDriftPreset`", 1),
+)
+GOALS = ((SKETCHER, EMPTY, 15.0), (SKETCHER, WHYLOGS, 1.5), (ARROW, WHYLOGS, 20.0))
+"""What is divided by what, and the least that is to come of it."""
+
+
+def measure_peers(world: World, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
+    """Measure the sketcher and every peer in turns, and compare what each of them found with what was drawn.
+
+    Where `runs` is 1, one way of each peer is measured and none of Evidently, which takes longest to start.
+    """
+    workload = without_slices(workload)
+    world.register(DATABASE, workload)
+    missing: dict[Peer, str] = {}
+    installed: dict[str, str] = {}
+    for peer in PEERS:
+        if peer.name not in installed:
+            try:
+                install(peer.name)
+                installed[peer.name] = ""
+            except PeerError as error:
+                installed[peer.name] = str(error)
+        if installed[peer.name]:
+            missing[peer] = installed[peer.name]
+    bench = Bench(world, workload, events)
+    asked = [peer for peer in PEERS if runs > 1 or peer.brief]
+    for _ in range(runs):
+        bench.sketch(SKETCHER, bench.json)
+        bench.empty_loop()
+        for peer in asked:
+            if peer not in missing:
+                try:
+                    bench.measure(peer)
+                except PeerError as error:
+                    missing[peer] = str(error)
+        bench.sketch(ARROW, bench.arrow)
+    for title in (SKETCHER, ARROW, EMPTY, *(peer.title for peer in asked if peer not in missing)):
+        note = spread(bench.rates[title])
+        if title in bench.compared:
+            note += f"; {bench.compared[title].note()}"
+        figures.add(RATES, title, median(bench.rates[title]), "events", note)
+    for peer in asked:
+        if peer in missing:
+            figures.add(RATES, peer.title, 0, "runs", f"**{missing[peer]}**")
+            print(f"{peer.title} {missing[peer]}", file=sys.stderr)
+    _add_ratios(bench, figures, [EMPTY, *(peer.title for peer in asked if peer not in missing)])
+
+
+def _add_ratios(bench: Bench, figures: Figures, peers: list[str]) -> None:
+    goals = {(over, under): least for over, under, least in GOALS}
+    pairs = [(SKETCHER, peer) for peer in peers] + [(ARROW, peer) for peer in peers if (ARROW, peer) in goals]
+    for over, under in pairs:
+        ratios = [a / b for a, b in zip(bench.rates[over], bench.rates[under], strict=True)]
+        least = goals.get((over, under))
+        name, note = f"{over} ÷ {under}", spread(ratios)
+        if least is not None:
+            name, note = f"**{name}**", f"to be at least {least:g}; {note}"
+        figures.add(RATIOS, name, median(ratios), "×", note)

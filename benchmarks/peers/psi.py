@@ -1,0 +1,97 @@
+"""Evidently's PSI held against its own definition, computed here a second time, and against ours of the same minutes.
+
+Evidently cuts both samples together into bins of equal width (Sturges' number of them) and puts 0.0001 in place of
+empty shares; this project counts on bins frozen from the training data, a tenth of it in each, and smooths small
+counts. Both sum (q − p) ln(q / p), but over different bins: they agree that nothing moves, and differ by what their
+bins show of chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers.child import Told
+from benchmarks.peers.drawn import Drawn
+from benchmarks.peers.ours import Panes
+from sketches.bins import PsiBins
+from sketches.psi import psi_values
+
+Columns = dict[str, NDArray[Any]]
+
+TOLERANCE = 1e-9
+FEW = 20
+"""Numbers with so many different values or fewer in the reference are counted value by value."""
+EMPTY = 1e-4
+
+
+@dataclass
+class PsiComparison:
+    """What was compared and what was wrong."""
+
+    compared: int = 0
+    greatest: float = 0.0
+    """PSI that Evidently reported."""
+    apart: float = 0.0
+    """The greatest difference between Evidently's PSI and ours."""
+    wrong: list[str] = field(default_factory=list)
+
+    def note(self) -> str:
+        """Say it in a few words."""
+        if self.wrong:
+            return f"**WRONG: {'; '.join(self.wrong[:3])}**"
+        return (
+            f"{self.compared} PSI as their definition gives them, up to {self.greatest:.3f}; "
+            f"ours on other bins differ by up to {self.apart:.3f}"
+        )
+
+
+def defined_psi(reference: NDArray[Any], current: NDArray[Any]) -> float:
+    """The PSI of two samples, each (n,), as Evidently defines it."""
+    if reference.dtype.kind != "U" and len(np.unique(reference)) > FEW:
+        edges = np.histogram_bin_edges(np.concatenate((reference, current)), bins="sturges")
+        counts = [np.histogram(sample, edges)[0] for sample in (reference, current)]
+    else:
+        values = np.unique(np.concatenate((reference, current)))
+        counts = [(sample[:, None] == values).sum(axis=0) for sample in (reference, current)]
+    p, q = (_filled(count / count.sum()) for count in counts)
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def _filled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    least = shares[shares > 0].min()
+    return np.where(shares == 0, EMPTY if least > EMPTY else least / 1e6, shares)
+
+
+def our_psi(panes: Panes) -> dict[int, dict[str, float]]:
+    """The PSI of every pane and field as the monitor judges it, by the start of the pane in ms."""
+    bins = PsiBins(panes.layout)
+    starts = sorted(panes.counts)
+    counts = np.stack([panes.counts[start] for start in starts])[:, None, :]
+    psi = psi_values(bins.base_bins, bins.window_bins(counts), bins.starts)[0]
+    names = [panes.layout.fields[i].name for i in bins.field_index]
+    return {start: dict(zip(names, row.tolist(), strict=True)) for start, row in zip(starts, psi, strict=True)}
+
+
+def compare_psi(found: Told, training: Columns, drawn: Drawn, ours: dict[int, dict[str, float]]) -> PsiComparison:
+    """Compare each PSI that Evidently told with its definition and with ours."""
+    result = PsiComparison()
+    exact = drawn.minutes()
+    for minute, reported in found["psi"].items():
+        start = int(minute)
+        if found["minutes"][minute] != exact.get(start):
+            result.wrong.append(f"a minute has {found['minutes'][minute]} events, not {exact.get(start)}")
+            continue
+        columns = drawn.within([start])
+        for name in (*drawn.numbers, *drawn.texts):
+            psi = reported.get(name, float("nan"))
+            defined = defined_psi(training[name], columns[name])
+            if not abs(psi - defined) <= TOLERANCE:
+                result.wrong.append(f"PSI of {name} is {psi:.6f}, by its definition {defined:.6f}")
+            result.compared += 1
+            result.greatest = max(result.greatest, psi)
+            result.apart = max(result.apart, abs(psi - ours[start][name]))
+    return result

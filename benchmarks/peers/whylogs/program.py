@@ -1,0 +1,71 @@
+"""whylogs' part, on ready DataFrames: as its documentation begins, or with a schema of what is compared and no more."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import whylogs as why
+from whylogs.core.datatypes import Fractional, Integral, String
+from whylogs.core.metrics import StandardMetric
+from whylogs.core.metrics.metrics import MetricConfig
+from whylogs.core.resolvers import MetricSpec, ResolverSpec
+from whylogs.core.schema import DeclarativeSchema
+
+from benchmarks.peers.child import RANKS, Clock, Told, tell, told
+from benchmarks.peers.frames import by_minute, read_frame
+
+LEAN = MetricConfig(large_kll_k=False, kll_k=200)
+
+
+def lean_schema() -> DeclarativeSchema:
+    """KLL with k = 200 for numbers and frequent items for texts: neither types, counts nor distinct values."""
+    numbers = [MetricSpec(StandardMetric.distribution.value, LEAN)]
+    return DeclarativeSchema(
+        [
+            ResolverSpec(column_type=Integral, metrics=numbers),
+            ResolverSpec(column_type=Fractional, metrics=numbers),
+            ResolverSpec(column_type=String, metrics=[MetricSpec(StandardMetric.frequent_items.value)]),
+        ]
+    )
+
+
+def main() -> None:
+    """Profile frame by frame and tell what the merged profile says."""
+    asked = told()
+    frames = by_minute(read_frame(Path(asked["frame"])), asked["minutes"])
+    schema = {"default": lambda: None, "lean": lean_schema}[asked["way"]]
+    # The first profile imports much that is not to be measured.
+    why.log(next(iter(frames.values())).head(10), schema=schema()).view()
+    clock = Clock()
+    views = {start: why.log(frame, schema=schema()).view() for start, frame in frames.items()}
+    spent = clock.read()
+    tell({**_result(asked, frames, views), **spent}, "whylogs", "whylogs-sketching", "pandas", "numpy")
+
+
+def _result(asked: Told, frames: dict[int, Any], views: dict[int, Any]) -> Told:
+    whole = reduce(lambda one, other: one.merge(other), views.values())
+    first = asked["numbers"][0]
+    sketches = {name: _sketch(whole, name) for name in asked["numbers"]}
+    return {
+        "events": sum(map(len, frames.values())),
+        "minutes": {str(start): _sketch(view, first).get_n() for start, view in views.items()},
+        "ranks": RANKS,
+        "rank_error": float(sketches[first].normalized_rank_error(False)),
+        "quantiles": {name: list(map(float, sketch.get_quantiles(RANKS))) for name, sketch in sketches.items()},
+        "categories": {name: _counts(whole, name) for name in asked["texts"]},
+    }
+
+
+def _sketch(view: Any, name: str) -> Any:
+    return view.get_column(name).get_metric("distribution").kll.value
+
+
+def _counts(view: Any, name: str) -> dict[str, int]:
+    found = view.get_column(name).get_metric("frequent_items").to_summary_dict()["frequent_strings"]
+    return {item.value: int(item.est) for item in found}
+
+
+if __name__ == "__main__":
+    main()

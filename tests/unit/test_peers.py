@@ -1,0 +1,225 @@
+"""The peers' answers are compared, wrong ones are found, and each peer is what its folder says."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import datasketches
+import numpy as np
+import pytest
+
+from benchmarks.peers import environments
+from benchmarks.peers.child import RANKS, Told
+from benchmarks.peers.compare import compare, rank_errors
+from benchmarks.peers.drawn import Drawn
+from benchmarks.peers.environments import FOLDER, PeerError
+from benchmarks.peers.frames import by_minute, read_frame
+from benchmarks.peers.measure import PEERS
+from benchmarks.peers.ours import without_slices
+from benchmarks.peers.psi import compare_psi, defined_psi
+from benchmarks.peers.sketched import Minutes, row_decoder
+from benchmarks.workload import Workload, arrow_messages, json_events, make_workload
+from streams.registry import Registry
+
+START = 1_700_000_040_000
+"""A whole minute."""
+EVENTS = 6_000
+NAMES = sorted({peer.name for peer in PEERS})
+
+
+@pytest.fixture(scope="module", params=[2, 0], ids=["texts", "no texts"])
+def workload(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    return make_workload(tmp_path_factory.mktemp("peers"), numbers=4, texts=request.param)
+
+
+@pytest.fixture(scope="module")
+def drawn(workload: Workload) -> Drawn:
+    drawn = Drawn(workload)
+    assert len(list(drawn.watch(json_events(workload, EVENTS, START, START + 179_999)))) == EVENTS
+    return drawn
+
+
+def exact(drawn: Drawn, minutes: int) -> Told:
+    """What a program without error would tell."""
+    starts = list(drawn.minutes())[:minutes]
+    columns = drawn.within(starts)
+    return {
+        "minutes": {str(start): drawn.minutes()[start] for start in starts},
+        "ranks": list(RANKS),
+        "rank_error": 0.0133,
+        "quantiles": {
+            name: np.quantile(columns[name], RANKS, method="inverted_cdf").tolist() for name in drawn.numbers
+        },
+        "categories": {
+            name: dict(zip(*(part.tolist() for part in np.unique(columns[name], return_counts=True)), strict=True))
+            for name in drawn.texts
+        },
+    }
+
+
+def test_exact_answers_are_right(drawn: Drawn) -> None:
+    found = compare(exact(drawn, 2), drawn)
+    assert not found.wrong
+    assert found.worst == 0
+    assert found.compared == len(drawn.numbers) * len(RANKS)
+
+
+def test_a_quantile_that_is_far_away_is_wrong(drawn: Drawn) -> None:
+    told = exact(drawn, 2)
+    name = drawn.numbers[0]
+    told["quantiles"][name][3] = told["quantiles"][name][5]
+    found = compare(told, drawn)
+    assert found.wrong
+    assert name in found.wrong[0]
+    assert "WRONG" in found.note()
+
+
+def test_many_quantiles_a_little_beyond_are_wrong(drawn: Drawn) -> None:
+    told = exact(drawn, 2)
+    columns = drawn.within(map(int, told["minutes"]))
+    for name in drawn.numbers:
+        told["quantiles"][name][3] = float(np.quantile(columns[name].astype(float), 0.52))
+    told["rank_error"] = 0.0125
+    assert any("quantiles are beyond" in wrong for wrong in compare(told, drawn).wrong)
+
+
+def test_no_number_is_wrong(drawn: Drawn) -> None:
+    told = exact(drawn, 1)
+    told["quantiles"][drawn.numbers[0]][0] = float("nan")
+    assert compare(told, drawn).wrong
+
+
+def test_lost_events_and_other_minutes_are_wrong(drawn: Drawn) -> None:
+    told = exact(drawn, 2)
+    first = next(iter(told["minutes"]))
+    told["minutes"][first] -= 1
+    assert compare(told, drawn).wrong
+    assert compare({**exact(drawn, 1), "minutes": {}}, drawn).wrong
+
+
+def test_another_count_of_a_category_is_wrong(drawn: Drawn) -> None:
+    for name in drawn.texts:
+        told = exact(drawn, 2)
+        told["categories"][name]["elsewhere"] = 1
+        assert any(name in wrong for wrong in compare(told, drawn).wrong)
+
+
+def test_rank_errors_are_shares_of_ranks() -> None:
+    values = np.arange(1, 101).astype(float)
+    assert rank_errors(values, [0.5, 0.5, 0.5], [50, 60, 40]).tolist() == pytest.approx([0, 0.09, 0.1])
+    # Of equal values each of their ranks is right.
+    assert rank_errors(np.ones(10), [0.01, 0.99], [1, 1]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("way", ["events", "batches"])
+def test_what_peers_sketch_with_is_right(workload: Workload, drawn: Drawn, way: str) -> None:
+    minutes, row = Minutes({**drawn.names(), "minutes": 2}), row_decoder(drawn.names())
+    rows = [row(event) for event in json_events(workload, EVENTS, START, START + 179_999)]
+    if way == "events":
+        for each in rows:
+            minutes.add(each)
+    else:
+        minutes.add_batch(rows)
+    assert minutes.complete()
+    assert minutes.events == EVENTS
+    assert not compare(minutes.result(), drawn).wrong
+
+
+def test_a_sketch_of_too_small_a_size_is_wrong(drawn: Drawn) -> None:
+    told = exact(drawn, 3)
+    columns = drawn.within(map(int, told["minutes"]))
+    for name in drawn.numbers:
+        sketch = datasketches.kll_floats_sketch(8)
+        sketch.update(columns[name].astype(np.float32))
+        told["quantiles"][name] = list(map(float, sketch.get_quantiles(RANKS, True)))
+    assert compare(told, drawn).wrong
+
+
+def test_events_of_arrow_batches_are_kept_alike(workload: Workload) -> None:
+    drawn = Drawn(workload)
+    assert list(drawn.watch_batches(arrow_messages(workload, 3_000, START, START + 59_999)))
+    assert drawn.minutes() == {START: 3_000}
+    assert set(drawn.columns) == {"at", *drawn.numbers, *drawn.texts}
+
+
+def test_frames_hold_what_was_drawn(drawn: Drawn, tmp_path: Path) -> None:
+    starts = list(drawn.minutes())
+    drawn.write(tmp_path / "frame.npz", starts[:2])
+    frames = by_minute(read_frame(tmp_path / "frame.npz"), 2)
+    assert list(frames) == starts[:2]
+    for start, frame in frames.items():
+        columns = drawn.within([start])
+        assert list(frame.columns) == [name for name in columns if name != "at"]
+        assert all((frame[name] == columns[name]).all() for name in frame)
+
+
+def test_slices_are_left_out(workload: Workload) -> None:
+    registry: Registry = without_slices(workload).registry()
+    assert registry
+    assert not without_slices(workload).baseline.dimensions
+
+
+def test_psi_that_is_not_its_definition_is_wrong(drawn: Drawn) -> None:
+    start = next(iter(drawn.minutes()))
+    columns = drawn.within([start])
+    training = drawn.columns
+    psi = {name: defined_psi(training[name], columns[name]) for name in (*drawn.numbers, *drawn.texts)}
+    told = {"minutes": {str(start): drawn.minutes()[start]}, "psi": {str(start): psi}}
+    assert not compare_psi(told, training, drawn, {start: psi}).wrong
+    psi[drawn.numbers[1]] += 1e-6
+    assert compare_psi(told, training, drawn, {start: psi}).wrong
+    del psi[drawn.numbers[1]]
+    assert compare_psi(told, training, drawn, {start: {**psi, drawn.numbers[1]: 0.0}}).wrong
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_peer_has_its_own_lock_and_says_how_it_is_written(name: str) -> None:
+    folder = FOLDER / name
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    lock = tomllib.loads((folder / "uv.lock").read_text(encoding="utf-8"))
+    assert project["tool"]["uv"]["package"] is False
+    assert lock["requires-python"].replace(" ", "") == ", ".join(
+        sorted(project["project"]["requires-python"].split(","), reverse=True)
+    ).replace(" ", "")
+    assert "In its favour" in (folder / "README.md").read_text(encoding="utf-8")
+    assert (folder / "program.py").read_text(encoding="utf-8").startswith('"""')
+    for package in lock["package"]:
+        files: list[dict[str, Any]] = [*package.get("wheels", []), *filter(None, [package.get("sdist")])]
+        if package["name"] == project["project"]["name"]:
+            assert package["source"].keys() == {"virtual"}
+        else:
+            assert files
+            assert all(file["hash"].startswith("sha256:") for file in files)
+
+
+def test_environments_of_peers_are_left_to_themselves() -> None:
+    root = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert root["tool"]["uv"]["workspace"]["exclude"] == ["benchmarks/peers/*"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--quiet", f"benchmarks/peers/{NAMES[0]}/.venv/lib"], cwd=FOLDER.parents[1], check=False
+    )
+    assert ignored.returncode == 0
+
+
+@pytest.fixture
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A peer for a Python that does not exist yet."""
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    monkeypatch.setattr(environments, "FOLDER", tmp_path)
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "strange"\nversion = "0"\nrequires-python = ">=3.99"\n\n[tool.uv]\npackage = false\n'
+    )
+    (folder / "uv.lock").write_text(
+        'version = 1\nrevision = 3\nrequires-python = ">=3.99"\n\n'
+        '[[package]]\nname = "strange"\nversion = "0"\nsource = { virtual = "." }\n'
+    )
+    return folder
+
+
+def test_a_peer_that_does_not_install_says_why(strange: Path) -> None:
+    with pytest.raises(PeerError, match=r"does not install: .*3\.99"):
+        environments.install(strange.name)
