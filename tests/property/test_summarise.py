@@ -65,8 +65,8 @@ def registry(dimensions: int, kept: bool) -> Registry:
         model="m",
         pane_s=PANE_S,
         fields=(
-            Field(name="x", source="features.x", type="number"),
-            Field(name="n", source="features.n", type="number"),
+            Field(name="x", source="features.x", type="float"),
+            Field(name="n", source="features.n", type="float"),
             Field(name="colour", source="features.colour", type="category"),
         ),
         slices=tuple(
