@@ -6,6 +6,9 @@ SHELL := /bin/bash
 
 RUN := ./tools/uv run --no-sync
 
+# Processes start by the hundred here: what Python compiled once is kept, wherever it is told not to.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20

@@ -238,6 +238,9 @@ class Child:
 
 
 def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a module of this repository in a process of its own."""
+    """Start a module of this repository in a process of its own, with what the command sets before it loads numpy."""
+    environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
     with log.open("ab") as out:
-        return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out)
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out, env=environment
+        )

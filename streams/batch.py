@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streams.columns import Arrivals, EventColumns
 
-MOST_ARROW = 64
+MOST_ARROW = 32
 """How many Arrow messages are decoded at once: each may unpack to several times its size (streams/arrow_stream.py)."""
 LETTER_HEADER = "barograph-letter"
 """On a message that `barograph dead-letters replay` sent: the dead letter whose bytes it holds."""

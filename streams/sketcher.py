@@ -22,7 +22,7 @@ from barograph.events import PREDICTIONS_TOPIC
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from streams.batch import Dead, Decoded, Places, SortedMessages, portion, sort_messages
+from streams.batch import MOST_ARROW, Dead, Decoded, Places, SortedMessages, portion, sort_messages
 from streams.columns import EventColumns
 from streams.dead_letters import dead_message
 from streams.decode_arrow import ArrowDecoder
@@ -118,7 +118,12 @@ class _Turn:
 
     def is_full(self) -> bool:
         """Whether it is time to summarise: arrays are long enough, or Arrow messages, which unpack, have come."""
-        return self.messages >= TURN_MESSAGES or bool(self._arrow)
+        return self.messages >= TURN_MESSAGES or self.has_arrow
+
+    @property
+    def has_arrow(self) -> bool:
+        """Whether Arrow messages have come."""
+        return bool(self._arrow)
 
     def take(self) -> Iterator[tuple[Decoded, bool]]:
         """Hand over what was decoded, and whether the numbers of its producers were counted before."""
@@ -154,6 +159,7 @@ class Sketcher:
         self._position: dict[int, int] = {}
         self._paused: set[int] = set()
         self._overtaken: set[int] = set()
+        self._poll_messages = POLL_MESSAGES
         self._early: list[Any] = []
         """Messages that were fetched with those of this flush and did not fit into it."""
         self._decoders: tuple[Registry, JsonDecoder, ArrowDecoder] | None = None
@@ -309,7 +315,7 @@ class Sketcher:
         turn = _Turn(*self._decoders[1:])
         while True:
             if not self._early:
-                self._early = fetch(self._consumer, POLL_MESSAGES, POLL_S, f"read {self._topic}")
+                self._early = fetch(self._consumer, self._poll_messages, POLL_S, f"read {self._topic}")
             self._report.pulse.beat()
             if self._generation != generation:
                 raise _Rebalanced
@@ -318,6 +324,8 @@ class Sketcher:
             faults = self._take(flush, turn, messages)
             if faults or n < POLL_MESSAGES or turn.is_full():
                 break
+        # A thousand Arrow messages at once would be some hundred megabytes.
+        self._poll_messages = MOST_ARROW if turn.has_arrow else POLL_MESSAGES
         self._count(flush, turn)
         # After the messages, since mending one partition starts all of them again at their positions.
         for error, partition in faults:

@@ -54,7 +54,7 @@ def test_a_consumer_that_can_do_no_more_stops_its_processor_although_its_partiti
         sketcher._assigned = []
 
     sketcher._generation, sketcher._assigned, sketcher._overtaken, sketcher._early = 1, [0], set(), []
-    sketcher._topic, sketcher._consumer = "predictions", Fenced(revoke)
+    sketcher._topic, sketcher._consumer, sketcher._poll_messages = "predictions", Fenced(revoke), 10
     registry = Registry()
     sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
     sketcher._open = lambda metadata: None

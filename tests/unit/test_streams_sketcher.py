@@ -61,7 +61,7 @@ class Desk:
         sketcher._topic = "predictions"
         sketcher._report = Report("sketcher", "s")
         sketcher._log = SimpleNamespace(warning=lambda *_, **__: None)
-        sketcher._generation, sketcher._early = 1, []
+        sketcher._generation, sketcher._early, sketcher._poll_messages = 1, [], POLL_MESSAGES
         sketcher._assigned = list(range(partitions))
         sketcher._position = dict.fromkeys(range(partitions), 0)
         self.sketcher = sketcher
