@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.growth_points import Curve, Growth
 from streams import recorder
-from streams.sketcher import POLL_MESSAGES, POLL_S
+from streams.sketcher import POLL_S, TURN_MESSAGES
 
 FULL = 0.6
 """Of a core that a process is planned for: the rest is for bursts, and for catching up after a stop."""
@@ -117,13 +117,13 @@ class Costs:
         spent = 0.0
         for _ in range(12):
             spent = self.round_s(rate / rounds, load.models, load.fields, load.form)
-            rounds = max(1 / (POLL_S + spent), rate / POLL_MESSAGES)
+            rounds = max(1 / (POLL_S + spent), rate / TURN_MESSAGES)
         # What is short of a whole core at such small rounds makes them larger, and a process never takes more.
         return min(1.0, idle + rounds * spent + self.writing_share(load))
 
     def sketcher_capacity(self, load: Load) -> float:
         """Events that a sketcher takes a second with all of a core, its polls full."""
-        return POLL_MESSAGES / self.round_s(POLL_MESSAGES, load.models, load.fields, load.form)
+        return TURN_MESSAGES / self.round_s(TURN_MESSAGES, load.models, load.fields, load.form)
 
     def recorder_s(self, load: Load) -> float:
         """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""

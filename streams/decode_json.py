@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,13 +65,15 @@ class JsonDecoder:
             return Chunk(fast, None, [])
         events: list[Any] = []
         position: list[int] = []
-        refused: list[tuple[int, Rejected]] = []
+        refused: list[Refused] = []
         for i, value in enumerate(values):
             try:
                 events.append(self._decode_one(value))
                 position.append(i)
             except Rejected as rejected:
-                refused.append((i, rejected))
+                # Not the error itself: it would keep the whole event, through the frames of its traceback.
+                about = rejected.reason, rejected.detail, rejected.model, rejected.producer, rejected.seq
+                refused.append(Refused(i, *about))
         return Chunk(events, np.array(position, dtype=np.int64), refused)
 
     def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
@@ -104,6 +106,17 @@ class JsonDecoder:
             raise
 
 
+class Refused(NamedTuple):
+    """A message that is no event: where it stood, why, and what is known of it."""
+
+    position: int
+    reason: Reason
+    detail: str
+    model: str
+    producer: str | None
+    seq: int
+
+
 @dataclass(slots=True)
 class Chunk:
     """Some messages decoded: the structs of the good ones, and why the others were refused."""
@@ -111,7 +124,7 @@ class Chunk:
     events: list[Any]
     position: NDArray[np.int64] | None
     """Where each event stood among the messages; None where all are good."""
-    refused: list[tuple[int, Rejected]]
+    refused: list[Refused]
 
 
 class JsonGathering:
@@ -161,11 +174,11 @@ class JsonGathering:
         self._rest.dead += part.dead
         self._rest.arrivals += part.arrivals
 
-    def _put_aside(self, batch: MessageBatch, refused: list[tuple[int, Rejected]]) -> None:
+    def _put_aside(self, batch: MessageBatch, refused: list[Refused]) -> None:
         aside: dict[str, list[tuple[int, str | None, int]]] = {}
-        for i, rejected in refused:
-            self._rest.dead.append(batch.dead(i, rejected.reason, rejected.detail, model=rejected.model))
-            aside.setdefault(rejected.model, []).append((i, rejected.producer, rejected.seq))
+        for each in refused:
+            self._rest.dead.append(batch.dead(each.position, each.reason, each.detail, model=each.model))
+            aside.setdefault(each.model, []).append((each.position, each.producer, each.seq))
         for model, rows in aside.items():
             at, producers, seqs = zip(*rows, strict=True)
             received_ms = batch.received_ms[list(at)]

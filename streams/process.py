@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -15,10 +14,6 @@ from contextlib import suppress
 
 import structlog
 
-KEPT_FREE_BYTES = 128 << 20
-"""Of memory that was given back: so much is kept for what comes next."""
-# From glibc's malloc.h; the second is the most that it takes for blocks that are not mapped one by one.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD = -1, -3, 32 << 20
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 8.0
 """How long a processor may take to end after it was asked to: below the ten seconds that orchestrators allow."""
@@ -50,18 +45,11 @@ def configure_logging(level: str = "info") -> None:
 
 
 def settle_heap() -> None:
-    """Prepare memory for batches of messages, which come and go by the ten megabytes.
+    """Take what is in memory so far, modules above all, for what stays: the collector of cycles passes over it.
 
-    What is there so far, modules above all, is taken for what stays: the collector of cycles would walk through some
-    hundred thousand objects again for every few batches. And what a batch leaves free is kept for the next one, where
-    the C library is glibc: the kernel would have to clear the same pages again, which is a tenth of all CPU time where
-    messages are Arrow batches.
+    It would walk through some hundred thousand objects again for every few batches of messages.
     """
     gc.freeze()
-    with suppress(OSError, AttributeError):
-        tune = ctypes.CDLL(None).mallopt
-        tune(_M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
-        tune(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
 
 
 class Stopping:

@@ -38,7 +38,7 @@ from streams.times import refuse_times, times_ms
 
 CHUNK = 10_000
 """Messages of which rows are made in one go, so that a column costs little beside its values."""
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 4 << 20
 """… and of no more than so many bytes: maps of unknown members become objects of ten times their size meanwhile."""
 FREE_CHUNK = 2_000
 """Events off the contract of which rows are made in one go: their objects are held until then."""

@@ -64,7 +64,10 @@ class Members:
 
 
 def coded(code: NDArray[np.integer[Any]], names: pa.Array) -> pa.DictionaryArray:
-    """Texts as they are sent: each a position in the distinct ones."""
+    """Texts as they are sent: each a position in the distinct ones, which is all that ClickHouse takes."""
+    if len(pc.unique(names)) < len(names):
+        encoded = names.dictionary_encode()
+        code, names = encoded.indices.to_numpy(zero_copy_only=False)[code], encoded.dictionary
     return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32, copy=False)), names)
 
 

@@ -75,6 +75,8 @@ Place = tuple[str, int]
 _ERROR, _TOPIC, _VALUE = map(methodcaller, ("error", "topic", "value"))
 _MIN_ROWS = 2_000
 """Of a record batch that is sent, on average: the engine makes a block of each."""
+_SMALL_BYTES = 8 << 20
+"""Smaller ones are put together for that. Of large ones it would take several times their size: the keys of maps."""
 
 
 class _Rebalanced(Exception):
@@ -332,7 +334,7 @@ class Recorder:
             if table in batch.written or not batch.tables[table]:
                 continue
             rows = pa.concat_tables(batch.tables[table])
-            if len(rows) < _MIN_ROWS * len(batch.tables[table]):
+            if len(rows) < _MIN_ROWS * len(batch.tables[table]) and rows.nbytes < _SMALL_BYTES:
                 rows = rows.combine_chunks()
             epoch = pa.repeat(pa.scalar(self._epoch(client, topic), pa.uint16()), len(rows))
             insert_arrow(client, table, rows.append_column("epoch", epoch))

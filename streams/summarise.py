@@ -122,8 +122,6 @@ class FlushSummaries:
 
     def add(self, events: EventColumns) -> None:
         """Summarise events of one model."""
-        if not len(events):
-            return
         self._gather_versions(events)
         contract = self._registry.contracts[events.model]
         pane_ms = contract.pane_s * 1000
@@ -178,6 +176,8 @@ class FlushSummaries:
     def _add_series(
         self, events: EventColumns, contract: Contract, version: str, baseline_id: str, unregistered: bool
     ) -> None:
+        if not len(events):
+            return
         series = self._series.get(baseline_id)
         if series is None:
             series = self._series[baseline_id] = _Series(self._registry.layouts[baseline_id], contract)

@@ -258,7 +258,7 @@ class _Batch:
         share = bins.base_bins[top_flat] / m if expected is None else expected.share[w, top_flat]
         n = found.n[where]
         codes, labels = self.series.compiled.labels
-        top_code = np.where(top >= 0, codes[every.of_bins(chosen)][top_flat], len(labels) - 1)
+        top_code = np.where(top >= 0, codes[every.of_bins(chosen)][top_flat], labels.index("").as_py())
         columns = self.common(where, bins.slice_index, self.field_names(bins.field_index[g]))
         columns |= {
             "n": n,

@@ -109,7 +109,6 @@ def test_numbers_on_axes_are_short(value: float, text: str) -> None:
 
 
 def test_equal_data_give_equal_files(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the dependency group bench is not installed")
     bars = Chart("Cost", "ms", "", (Series("", ("a", "b"), (1.0, 2.0)),), kind="bars", goals=((1.5, "goal"),))
     for name, chart in (("lines", CHART), ("bars", bars)):
         files = [tmp_path / f"{name}-{i}.svg" for i in range(2)]
@@ -122,7 +121,6 @@ def test_equal_data_give_equal_files(tmp_path: Path) -> None:
 
 
 def test_a_chart_refuses_sequences_that_do_not_fit(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the dependency group bench is not installed")
     uneven = Chart("Cost", "x", "y", (Series("a", (1, 2), (1.0,)),))
     with pytest.raises(ValueError, match="differ in length"):
         draw(uneven, tmp_path / "uneven.svg")
