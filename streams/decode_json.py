@@ -22,13 +22,10 @@ from numpy.typing import NDArray
 
 from streams.batch import Decoded, MessageBatch, join_batches
 from streams.columns import EventColumns, arrivals, encode_names, join
-from streams.event_types import EventType, Rejected, numbered
+from streams.event_types import MOST_STRETCH, EventType, Rejected, numbered
 from streams.registry import Registry
 from streams.wanted import wanted
 
-CHUNK = 1_000
-"""Messages decoded in one go: one bad message costs the tolerant way for this many. The structs of so many events, and
-the messages themselves, fit into the caches next to one core; ten times as many take half as long again."""
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
 
@@ -47,6 +44,8 @@ class JsonDecoder:
         self._by_type = {kind.type: kind for kind in self._models.values()}
         union = reduce(or_, (kind.type for kind in self._models.values() if kind.is_typed), _Nobody)
         self._decoder = msgspec.json.Decoder(union)
+        self.chunk_messages = min((kind.stretch for kind in self._models.values()), default=MOST_STRETCH)
+        """Messages decoded in one go: one bad message costs the tolerant way for this many."""
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Turn a batch into columns per model and dead letters; every message ends in one of the two."""
@@ -56,7 +55,7 @@ class JsonDecoder:
 
     def gather(self) -> JsonGathering:
         """Begin to gather messages that come in small batches."""
-        return JsonGathering(self._by_type, self.chunk)
+        return JsonGathering(self._by_type, self.chunk, self.chunk_messages)
 
     def chunk(self, values: Sequence[bytes | None]) -> Chunk:
         """Decode some messages, all in one go if they are well formed."""
@@ -131,12 +130,15 @@ class JsonGathering:
     """Events that come in batches of any size → columns of long stretches.
 
     An event is decoded into a struct of a kilobyte or so, and reading it is quick while it is still in the processor's
-    cache. So structs become columns as soon as there are `CHUNK` of a model, and the columns are joined at the end.
+    cache. So structs become columns as soon as a model has a stretch of them, and the columns are joined at the end.
     """
 
-    def __init__(self, types: Mapping[Any, EventType], decode: Callable[[Sequence[bytes | None]], Chunk]) -> None:
+    def __init__(
+        self, types: Mapping[Any, EventType], decode: Callable[[Sequence[bytes | None]], Chunk], chunk_messages: int
+    ) -> None:
         self._types = types
         self._decode = decode
+        self._chunk_messages = chunk_messages
         self._waiting: dict[Any, _Waiting] = {}
         self._found: dict[str, list[EventColumns]] = {}
         self._rest = Decoded()
@@ -144,8 +146,8 @@ class JsonGathering:
 
     def add(self, batch: MessageBatch) -> None:
         """Decode some more messages; every one ends as an event or as a dead letter."""
-        for start in range(0, len(batch), CHUNK):
-            some = batch.part(slice(start, start + CHUNK))
+        for start in range(0, len(batch), self._chunk_messages):
+            some = batch.part(slice(start, start + self._chunk_messages))
             chunk = self._decode(some.values)
             self._put_aside(some, chunk.refused)
             if chunk.position is not None:
@@ -154,7 +156,7 @@ class JsonGathering:
                 waiting = self._waiting.setdefault(kind, _Waiting())
                 waiting.events += events
                 waiting.messages.append(messages)
-                if len(waiting.events) >= CHUNK:
+                if len(waiting.events) >= self._types[kind].stretch:
                     self._make_columns(kind)
 
     def take(self) -> Decoded:

@@ -32,6 +32,10 @@ FloatArray = NDArray[np.float64]
 INVALID = math.inf
 UNNAMED_ERROR = "error"
 """The kind of an error that is no text."""
+STRETCH_MEMBERS = 20_000
+"""Watched members of events that are decoded before they are read: so many, and the messages that they came in, fit
+into the caches next to one core; ten times as many take half as long again."""
+LEAST_STRETCH, MOST_STRETCH = 64, 1_000
 _TOP = ("score", "class", "latency_ms", "arm")
 _Named = Annotated[str, msgspec.Meta(min_length=1)]
 _Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -65,6 +69,7 @@ class EventType:
         kinds |= dict.fromkeys(want.flags, bool | int | None)
         kinds |= dict.fromkeys(want.times, str | int | float | None)
         kinds |= dict.fromkeys(want.texts, str | None)
+        kinds = {source: kinds[source] for source in want.order}
         self.groups: dict[str, list[str]] = {group: [] for group in MAPS}
         self.group_types: dict[str, Any] = {}
         members: list[Any] = [("version", _Named), ("id", _Named), ("at", int | str)]
@@ -101,6 +106,8 @@ class EventType:
             "event_", members, rename=rename, gc=False, tag_field="model", tag=want.model
         )
         self.empty = {group: kind() for group, kind in self.group_types.items()}
+        self.stretch = min(MOST_STRETCH, max(LEAST_STRETCH, STRETCH_MEMBERS // max(1, len(kinds))))
+        """Events whose structs are read into columns together."""
 
     def columns(self, events: Sequence[Any], batch: MessageBatch) -> Decoded:
         """Read the columns out of structs; `batch` holds the messages that they came in, one for each."""

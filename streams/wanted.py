@@ -26,6 +26,9 @@ class Wanted:
     times: tuple[str, ...]
     """Timestamps, read as Unix milliseconds."""
     texts: tuple[str, ...]
+    order: tuple[str, ...]
+    """All of them as the contract names them: likely as events hold them, since both follow the training table. A
+    decoder finds a member at once that comes where it is expected."""
 
 
 def wanted(registry: Registry, model: str) -> Wanted:
@@ -36,13 +39,13 @@ def wanted(registry: Registry, model: str) -> Wanted:
         kinds[field.source] = {"bool": "flag", "timestamp": "time", "category": "text"}.get(field.type, "number")
     if contract.slo.latency_ms is not None:
         kinds.setdefault(LATENCY, "number")
-    for source in slice_sources(registry, contract):
+    for source in sorted(slice_sources(registry, contract)):
         kinds.setdefault(source, "text")
 
     def of(kind: str) -> tuple[str, ...]:
         return tuple(sorted(source for source, k in kinds.items() if k == kind))
 
-    return Wanted(model, of("number"), of("flag"), of("time"), of("text"))
+    return Wanted(model, of("number"), of("flag"), of("time"), of("text"), tuple(kinds))
 
 
 def slice_sources(registry: Registry, contract: Contract) -> set[str]:
