@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.raw_maps import coded, offsets
+from streams.coded import coded
+from streams.raw_maps import offsets
 from streams.raw_values import NOT_FINITE, number_of, text_of
 
 Mask = NDArray[np.bool_]

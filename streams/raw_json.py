@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from streams import raw_maps as maps
 from streams.batch import MessageBatch
+from streams.coded import same
 from streams.decode_json import JsonDecoder
 from streams.event_types import is_nameable
 from streams.raw_events import MAPS, NAMES, NUMBERS, OFF_FORMAT, PLAIN, TEXTS, decoder, event_type, id_type
@@ -246,7 +247,7 @@ def _table(
     model: RawModel, columns: dict[str, list[Any]], made: dict[str, pa.Array], unread: list[NDArray[np.int64]]
 ) -> pa.Table:
     n = len(columns["id"])
-    made["model"] = maps.coded(np.zeros(n, dtype=np.int32), pa.array([model.model]))
+    made["model"] = same(model.model, n)
     made["id"] = pa.array(columns["id"], pa.string())
     made |= {name: text_column(columns[name]) for name in ("version", *TEXTS)}
     made["error"] = _errors(columns["error"], made["error"])

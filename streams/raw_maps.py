@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streams.coded import coded
 from streams.raw_values import NOT_FINITE, number_of, text_of
 
 NUMBER, FLAG, TEXT, NULL, OTHER = range(5)
@@ -61,14 +62,6 @@ class Members:
 
     def _map(self, chosen: NDArray[np.bool_], items: pa.Array) -> pa.Array:
         return pa.MapArray.from_arrays(offsets(self.count(chosen)), coded(self.code[chosen], self.names), items)
-
-
-def coded(code: NDArray[np.integer[Any]], names: pa.Array) -> pa.DictionaryArray:
-    """Texts as they are sent: each a position in the distinct ones, which is all that ClickHouse takes."""
-    if len(pc.unique(names)) < len(names):
-        encoded = names.dictionary_encode()
-        code, names = encoded.indices.to_numpy(zero_copy_only=False)[code], encoded.dictionary
-    return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32, copy=False)), names)
 
 
 def offsets(lengths: NDArray[np.int64]) -> pa.Array:

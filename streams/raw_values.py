@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streams.coded import same
+
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """How JSON events spell numbers that are not finite."""
 UNWRITABLE = "…"
@@ -58,7 +60,7 @@ def clean(text: str) -> str:
 def text_column(values: Sequence[Any]) -> pa.Array:
     """Write values as a column of text without nulls, dictionary-encoded where all are the same."""
     if values and type(values[0]) in _TEXTUAL and values.count(values[0]) == len(values):
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(values), dtype=np.int32)), [values[0] or ""])
+        return same(values[0] or "", len(values))
     kinds = set(map(type, values))
     if not kinds <= {str, type(None)}:
         values = list(map(text_of, values))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sketches.differences import Differences
 from sketches.layout import IntArray
 from sketches.levels import LEVEL_NAMES, Level
+from streams.coded import same
 from streams.monitor.sides import Kind
 
 FloatArray = NDArray[np.float64]
@@ -93,14 +94,14 @@ def comparison_columns(
         codes = np.where(windows.whole[at], level[at], Level.insufficient).astype(np.int32)
     end = windows.ends_s[at]
     columns: Columns = {
-        "model": _same(windows.model, n),
-        "kind": _same(windows.kind, n),
-        "left": _same(windows.left, n),
-        "right": _same(windows.right, n),
-        "field": _same(measure.field, n),
-        "measure": _same(measure.name, n),
-        "category": _same(measure.category, n),
-        "window": _same(windows.window.name, n),
+        "model": same(windows.model, n),
+        "kind": same(windows.kind, n),
+        "left": same(windows.left, n),
+        "right": same(windows.right, n),
+        "field": same(measure.field, n),
+        "measure": same(measure.name, n),
+        "category": same(measure.category, n),
+        "window": same(windows.window.name, n),
         "window_start": end - windows.window.length_s,
         "window_end": end,
         "n_left": sizes.n_left[at],
@@ -118,13 +119,9 @@ def comparison_columns(
         "line_minor": np.full(n, measure.lines[0]),
         "line_major": np.full(n, measure.lines[1]),
         "top_bin": pa.array([top_bin[i] for i in at.tolist()] if top_bin else [""] * n, pa.string()),
-        "source": _same(measure.source, n),
+        "source": same(measure.source, n),
         "completeness": windows.completeness[at],
         "judged_at": np.full(n, windows.judged_ms, dtype=np.int64),
         "pos": np.full(n, windows.pos, dtype=np.uint64),
     }
     return columns
-
-
-def _same(value: str, n: int) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([value]))

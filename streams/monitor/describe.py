@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from barograph.contract import Window
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from sketches.baseline import ALL
 from sketches.distances import STEP_ERROR, STEP_RANKS, STEPS, ks_statistics, ks_threshold, wasserstein
 from sketches.layout import EVENTS, IntArray
 from sketches.moments import MomentShifts, Spread, kurtosis, moment_shifts
+from streams.coded import coded, same
 from streams.monitor.judge import join_columns
 from streams.monitor.series import Series
 from streams.monitor.summaries import Summary
@@ -124,18 +124,13 @@ class _Rows:
         threshold = np.asarray(ks_threshold(n, m, ks_error, phi))
         moved = self._moved(of, n, kurtosis(quantiles[:, :STEPS]), phi)
         rows = len(of)
-
-        def constant(value: str) -> pa.Array:
-            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, dtype=np.int32)), pa.array([value]))
-
-        names = pa.array([field.name for field in layout.fields], pa.string())
         return {
-            "model": constant(series.contract.model),
-            "version": constant(series.version),
-            "baseline_id": constant(series.baseline_id),
-            "slice": constant(ALL),
-            "field": pa.DictionaryArray.from_arrays(pa.array(fields.astype(np.int32)), names),
-            "window": constant(self.window.name),
+            "model": same(series.contract.model, rows),
+            "version": same(series.version, rows),
+            "baseline_id": same(series.baseline_id, rows),
+            "slice": same(ALL, rows),
+            "field": coded(fields, [field.name for field in layout.fields]),
+            "window": same(self.window.name, rows),
             "window_start": ends - self.window.length_s,
             "window_end": ends,
             "n": n,

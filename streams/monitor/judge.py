@@ -17,6 +17,7 @@ from sketches.layout import ERRORS, EVENTS, IntArray
 from sketches.levels import LEVEL_NAMES, Level
 from sketches.psi import Expectation, psi_verdicts
 from sketches.rates import rate_verdicts
+from streams.coded import coded, same
 from streams.monitor.series import Series
 from streams.monitor.windows import step_s
 from streams.slots import slot_unit_s, slots_of
@@ -179,17 +180,13 @@ class _Batch:
         n = len(w)
         layout = self.series.layout
         end = self.ends_s[w]
-
-        def constant(value: str) -> pa.Array:
-            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int32)), pa.array([value]))
-
         return {
-            "model": constant(self.series.contract.model),
-            "version": constant(self.series.version),
-            "baseline_id": constant(self.series.baseline_id),
-            "slice": pa.DictionaryArray.from_arrays(pa.array(slice_index[g].astype(np.int32)), pa.array(layout.slices)),
+            "model": same(self.series.contract.model, n),
+            "version": same(self.series.version, n),
+            "baseline_id": same(self.series.baseline_id, n),
+            "slice": coded(slice_index[g], layout.slices),
             "field": field,
-            "window": constant(self.window.name),
+            "window": same(self.window.name, n),
             "window_start": end - self.window.length_s,
             "window_end": end,
             "completeness": self.completeness[w],
@@ -199,11 +196,11 @@ class _Batch:
 
     def levels(self, level: NDArray[np.int8], w: IntArray) -> pa.Array:
         """Name levels, shape (n,); `w` says which window each is of."""
-        return _coded(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
+        return coded(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
 
     def field_names(self, field_index: IntArray) -> pa.Array:
         """Name the field of each row, shape (n,)."""
-        return _coded(field_index, [field.name for field in self.series.layout.fields])
+        return coded(field_index, [field.name for field in self.series.layout.fields])
 
     def weights(self) -> NDArray[np.float64]:
         """How important the contract calls each field of the layout, shape (n_fields,)."""
@@ -214,7 +211,7 @@ class _Batch:
         """Name what each row's window was held against, shape (n,); `g` says which group each is of."""
         season = self.series.compiled.season
         chosen = np.isin(g, season.groups) if by_hours and season is not None else np.zeros(len(g), dtype=bool)
-        return pa.DictionaryArray.from_arrays(pa.array(chosen.astype(np.int32)), _SEASONS)
+        return coded(chosen, _SEASONS)
 
     def drift(self, slices: NDArray[np.bool_]) -> Columns:
         """Rows of `drift` of some slices, shape (n_slices,)."""
@@ -258,7 +255,7 @@ class _Batch:
         share = bins.base_bins[top_flat] / m if expected is None else expected.share[w, top_flat]
         n = found.n[where]
         codes, labels = self.series.compiled.labels
-        top_code = np.where(top >= 0, codes[every.of_bins(chosen)][top_flat], labels.index("").as_py())
+        top_code = np.where(top >= 0, codes[every.of_bins(chosen)][top_flat], len(labels) - 1)
         columns = self.common(where, bins.slice_index, self.field_names(bins.field_index[g]))
         columns |= {
             "n": n,
@@ -274,7 +271,7 @@ class _Batch:
             "level": self.levels(found.level[where], w),
             "line_minor": np.full(len(w), lines.minor),
             "line_major": np.full(len(w), lines.major),
-            "top_bin": _coded(top_code, labels),
+            "top_bin": coded(top_code, labels),
             "top_bin_index": top.astype(np.int32),
             "expected_share": share,
             "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
@@ -293,7 +290,7 @@ class _Batch:
         # A kind that neither training nor the window has seen says nothing in a slice; `all` has its row always.
         chosen = self.wanted(cells.slice_index) & ((cells.slice_index == 0)[None, :] | (k > 0) | (cells.base_k > 0))
         where = np.nonzero(chosen)
-        kinds = _coded(cells.kind_index[where[1]], _KINDS)
+        kinds = coded(cells.kind_index[where[1]], _KINDS)
         names = self.field_names(cells.field_index[where[1]])
         phi = cells.phi(self.window.name)
         base = (cells.base_k, cells.base_n, cells.base_phi)
@@ -305,7 +302,7 @@ class _Batch:
         slice_index = np.arange(layout.n_slices)
         where = np.nonzero(self.wanted(slice_index))
         k, n = self.counts[:, :, ERRORS], self.counts[:, :, EVENTS]
-        names, kinds = (_coded(np.zeros(len(where[0])), [text]) for text in (ERROR_FIELD, ERROR_KIND))
+        names, kinds = (same(text, len(where[0])) for text in (ERROR_FIELD, ERROR_KIND))
         rows = np.full(layout.n_slices, max(layout.baseline.rows, 1), dtype=np.int64)
         zeros = np.zeros(layout.n_slices, dtype=np.int64)
         one = np.ones(layout.n_slices)
@@ -344,11 +341,6 @@ class _Batch:
             "line_major": np.full(len(g), lines.major),
         }
         return columns
-
-
-def _coded(codes: NDArray[Any], texts: Any) -> pa.DictionaryArray:
-    """A column of texts by their positions in `texts`."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts, pa.string()))
 
 
 def _joined(parts: list[Columns]) -> Columns | None:

@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sketches.categorical import FrequentValue, UnseenCategories
-from sketches.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED, IntArray
+from sketches.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
+from streams.coded import coded, same
 from streams.monitor.chain import Chain, Loss
 from streams.monitor.series import Pane, Series
 from warehouse.tables import ragged
@@ -216,15 +217,9 @@ def loss_rows(losses: list[Loss], parts_partition: int, now_ms: int) -> list[dic
 
 def common_columns(series: Series, parts_partition: int, n: int) -> Columns:
     """The columns that say which series n rows are of."""
-    zeros: IntArray = np.zeros(n, dtype=np.int64)
     return {
         "parts_partition": np.full(n, parts_partition, dtype=np.int64),
-        "model": coded(zeros, [series.contract.model]),
-        "version": coded(zeros, [series.version]),
-        "baseline_id": coded(zeros, [series.baseline_id]),
+        "model": same(series.contract.model, n),
+        "version": same(series.version, n),
+        "baseline_id": same(series.baseline_id, n),
     }
-
-
-def coded(codes: NDArray[np.integer[Any]], values: Any) -> pa.Array:
-    """A column of texts by their positions in `values`."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(values), pa.string()))

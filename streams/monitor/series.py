@@ -108,7 +108,7 @@ class Compiled:
     season: Season | None
     """The hours of the week, where the baseline holds any."""
     labels: tuple[NDArray[np.int32], pa.Array]
-    """Of the bins, as positions, shape (n_bins,), in the distinct ones, the empty one among them."""
+    """Of the bins, as positions, shape (n_bins,), in the second, whose last is empty."""
     trained: dict[tuple[tuple[str, str], ...], list[Trained]] = field(default_factory=dict)
     """Numeric fields to describe windows against, by the names and kinds of the contract's sketches."""
 
@@ -121,9 +121,7 @@ class Compiled:
         bins = PsiBins(layout)
         season = Season(bins) if layout.baseline.timezone else None
         codes, labels = bins.coded_labels
-        # A category may have the empty name, and texts of a column are sent as positions in distinct ones.
-        distinct = list(dict.fromkeys([*labels, ""]))
-        return cls(layout, bins, RateCells(layout), cells, season, (codes, pa.array(distinct, pa.string())))
+        return cls(layout, bins, RateCells(layout), cells, season, (codes, pa.array([*labels, ""], pa.string())))
 
 
 @dataclass

@@ -9,7 +9,8 @@ import pyarrow as pa
 from barograph.contract import Contract, Field
 
 from sketches.baseline import FieldBaseline
-from streams.monitor.rows import coded, common_columns
+from streams.coded import coded
+from streams.monitor.rows import common_columns
 from streams.monitor.series import Pane, Series
 
 Columns = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from streams.raw_maps import coded
+from streams.coded import coded
 
 
 def test_names_that_repeat_are_sent_once() -> None:
