@@ -55,7 +55,7 @@ def consume(told: Told) -> Told:
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
             "queued.min.messages": 100_000,
-            "queued.max.messages.kbytes": 65_536,
+            "queued.max.messages.kbytes": 32_768,
         }
     )
     clock, seen = Clock(), 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.growth_points import Curve, Growth
 from streams import recorder
-from streams.sketcher import POLL_S, TURN_MESSAGES
+from streams.sketcher import POLL_S, TURN_BYTES, TURN_MESSAGES, TURN_S
 
 FULL = 0.6
 """Of a core that a process is planned for: the rest is for bursts, and for catching up after a stop."""
@@ -77,6 +77,9 @@ class Needs:
     """Of predictions and parts, all replicas."""
 
 
+NUMBER_BYTES = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """Measured costs, ready to be asked for."""
@@ -117,13 +120,19 @@ class Costs:
         spent = 0.0
         for _ in range(12):
             spent = self.round_s(rate / rounds, load.models, load.fields, load.form)
-            rounds = max(1 / (POLL_S + spent), rate / TURN_MESSAGES)
+            rounds = max(1 / (POLL_S + spent), rate / self.full_turn(load))
         # What is short of a whole core at such small rounds makes them larger, and a process never takes more.
         return min(1.0, idle + rounds * spent + self.writing_share(load))
 
     def sketcher_capacity(self, load: Load) -> float:
-        """Events that a sketcher takes a second with all of a core, its polls full."""
-        return TURN_MESSAGES / self.round_s(TURN_MESSAGES, load.models, load.fields, load.form)
+        """Events that a sketcher takes a second with all of a core, its turns full."""
+        events = self.full_turn(load)
+        return events / self.round_s(events, load.models, load.fields, load.form)
+
+    def full_turn(self, load: Load) -> float:
+        """Events that a sketcher with enough to do summarises together: bounded by number, bytes and time."""
+        one_s = self.round_s(1, 1, load.fields, load.form) - self.round_s(0, 1, load.fields, load.form)
+        return min(TURN_MESSAGES, TURN_BYTES / (NUMBER_BYTES * (load.fields + 1)), TURN_S / one_s)
 
     def recorder_s(self, load: Load) -> float:
         """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""

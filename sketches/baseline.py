@@ -158,6 +158,15 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
         return content_hash(self)
 
 
+def for_counting(baseline: Baseline) -> Baseline:
+    """A baseline without what only judging reads: what training counted, its quantiles, its hours of the week.
+
+    Bins, limits and slices are all there. Its `id` is no longer that of the whole one.
+    """
+    fields = tuple(msgspec.structs.replace(field, quantiles=(), slots={}, slices={}) for field in baseline.fields)
+    return msgspec.structs.replace(baseline, fields=fields)
+
+
 class BaselineError(ValueError):
     """A baseline is not what its file should hold, or does not agree with itself."""
 

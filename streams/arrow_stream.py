@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,8 @@ MAX_ROWS = 10_000
 """Of a message; the publisher cuts tables at 1,000."""
 MAX_UNPACKED_BYTES = 8 << 20
 """Of a message's columns once they are unpacked; the message itself has 1 MiB at most."""
+FEW_BYTES = 256 << 10
+"""Where rows share values that are no more than this if each is written out, nobody looks how much exactly."""
 DETAIL_CHARS = 200
 
 _U16, _I32, _U32, _I64 = (struct.Struct(f"<{code}") for code in "HiIq")
@@ -33,7 +35,19 @@ class UnpackedError(ValueError):
     """A stream is sound and unpacks to more than a message may hold."""
 
 
+class Opened(NamedTuple):
+    """A message's rows, and how many bytes they take once they are unpacked."""
+
+    table: pa.Table
+    n_bytes: int
+
+
 def open_table(value: bytes | None) -> pa.Table:
+    """Read an Arrow IPC stream whole, its buffers checked; raises as `open_message`."""
+    return open_message(value).table
+
+
+def open_message(value: bytes | None) -> Opened:
     """Read an Arrow IPC stream whole, its buffers checked.
 
     Raises:
@@ -43,16 +57,17 @@ def open_table(value: bytes | None) -> pa.Table:
     if not value:
         raise ValueError("the message is empty")
     try:
-        _refuse_bytes(unpacked_bytes(value))
+        claimed = unpacked_bytes(value)
+        _refuse_bytes(claimed)
         with pa.ipc.open_stream(value) as reader:
             table = reader.read_all()
         table.validate(full=True)
-        _refuse_columns(table)
+        shared = _columns_that_share(table)
     except UnpackedError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, struct.error) as error:
         raise ValueError(f"{error}"[:DETAIL_CHARS]) from error
-    return table
+    return Opened(table, max(len(value), claimed) + shared)
 
 
 def refusal(value: bytes | None, error: ValueError) -> Reason:
@@ -121,11 +136,16 @@ def _refuse_bytes(size: int) -> None:
         raise UnpackedError(f"its columns unpack to {size:,} bytes; a message may hold {MAX_UNPACKED_BYTES:,}")
 
 
-def _refuse_columns(table: pa.Table) -> None:
-    """Refuse what cannot be worked on: too many rows, names that repeat, rows that share long values."""
+def _columns_that_share(table: pa.Table) -> int:
+    """The size of columns of which rows share values, were each written out, in bytes.
+
+    Refuses what cannot be worked on: too many rows, names that repeat, rows that share long values.
+    """
     if table.num_rows > MAX_ROWS:
         raise UnpackedError(f"it has {table.num_rows:,} rows; a message may hold {MAX_ROWS:,}")
-    _refuse_bytes(sum(_shared_bytes(table.column(i)) for i in _sharing(table.schema)))
+    size = sum(_shared_bytes(table.column(i)) for i in _sharing(table.schema))
+    _refuse_bytes(size)
+    return size
 
 
 def _sharing(schema: pa.Schema) -> list[int]:
@@ -150,11 +170,11 @@ _known_schemas: deque[tuple[pa.Schema, list[int]]] = deque(maxlen=64)
 def _shared_bytes(column: pa.ChunkedArray) -> int:
     """At most the size of a column of which rows share values, were each written out."""
     kind = column.type
-    most = column.nbytes * len(column)
-    if most <= MAX_UNPACKED_BYTES:
-        return int(most)
     if pa.types.is_dictionary(kind):
         return sum(_dictionary_bytes(chunk) for chunk in column.chunks)
+    most = column.nbytes * len(column)
+    if most <= FEW_BYTES:
+        return int(most)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return _view_bytes(column)
     return int(most)
@@ -172,6 +192,9 @@ def _shares(kind: pa.DataType) -> bool:
 
 def _dictionary_bytes(chunk: pa.DictionaryArray) -> int:
     values = chunk.dictionary
+    most = values.nbytes * len(chunk)
+    if most <= FEW_BYTES:
+        return int(most)
     if pa.types.is_primitive(values.type):
         return int(len(chunk) * values.type.bit_width // 8)
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):

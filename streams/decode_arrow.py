@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from barograph.contract_check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
-from streams.arrow_stream import DETAIL_CHARS, open_table, refusal
-from streams.batch import Dead, Decoded, MessageBatch
+from streams.arrow_stream import DETAIL_CHARS, open_message, refusal
+from streams.batch import Dead, Decoded, MessageBatch, join_batches
 from streams.columns import INVALID_TEXT, EventColumns, arrivals, code_names
 from streams.event_types import UNNAMED_ERROR
 from streams.registry import Registry
@@ -41,26 +41,19 @@ class ArrowDecoder:
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Turn a batch of messages into columns per model and dead letters; every row ends in one of the two."""
-        decoded = Decoded()
-        tables: list[tuple[pa.Schema, list[tuple[int, pa.Table]]]] = []
-        for i, value in enumerate(batch.values):
-            try:
-                table = open_table(value)
-            except ValueError as error:
-                decoded.dead.append(batch.dead(i, refusal(value, error), str(error)))
-                continue
-            # Comparing is far quicker than hashing, and a batch holds few schemas.
-            found = next((found for schema, found in tables if schema.equals(table.schema)), None)
-            if found is None:
-                found = []
-                tables.append((table.schema, found))
-            found.append((i, table))
-        for _, found in tables:
-            self._decode_patiently(batch, found, decoded)
-        return decoded
+        gathered = self.gather()
+        gathered.add(batch)
+        return gathered.take()
 
-    def _decode_patiently(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
-        """Decode messages of one schema; what Arrow cannot compute on costs its own message only."""
+    def gather(self) -> ArrowGathering:
+        """Begin to gather messages that come in small batches."""
+        return ArrowGathering(self.decode_tables)
+
+    def decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
+        """Decode tables of one schema, each with its message's position in a batch.
+
+        What Arrow cannot compute on costs its own message only.
+        """
         part = Decoded()
         try:
             self._decode_tables(batch, found, part)
@@ -69,7 +62,7 @@ class ArrowDecoder:
                 decoded.dead.append(batch.dead(found[0][0], Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
                 return
             for one in found:
-                self._decode_patiently(batch, [one], decoded)
+                self.decode_tables(batch, [one], decoded)
             return
         decoded.events += part.events
         decoded.dead += part.dead
@@ -143,6 +136,53 @@ class ArrowDecoder:
                     int(received[i]),
                 )
             )
+
+
+class ArrowGathering:
+    """Messages that come in small batches, opened as they come → columns of all of them together.
+
+    What is worked out of columns costs less the longer they are.
+    """
+
+    def __init__(self, decode: Callable[[MessageBatch, list[tuple[int, pa.Table]], Decoded], None]) -> None:
+        self._decode = decode
+        self._batches: list[MessageBatch] = []
+        self._tables: list[tuple[pa.Schema, list[tuple[int, pa.Table]]]] = []
+        self._dead: list[Dead] = []
+        self.messages = self.rows = self.n_bytes = 0
+        """How much waits: messages, their rows, and the bytes of these once they are unpacked."""
+
+    def add(self, batch: MessageBatch) -> None:
+        """Open some more messages; every one ends as rows or as a dead letter."""
+        if not len(batch):
+            return
+        for i, value in enumerate(batch.values):
+            try:
+                table, n_bytes = open_message(value)
+            except ValueError as error:
+                self._dead.append(batch.dead(i, refusal(value, error), str(error)))
+                continue
+            self.rows += table.num_rows
+            self.n_bytes += n_bytes
+            # Comparing is far quicker than hashing, and there are few schemas.
+            found = next((found for schema, found in self._tables if schema.equals(table.schema)), None)
+            if found is None:
+                found = []
+                self._tables.append((table.schema, found))
+            found.append((self.messages + i, table))
+        self._batches.append(batch)
+        self.messages += len(batch)
+
+    def take(self) -> Decoded:
+        """Hand over all that was gathered; every row ends as an event or as a dead letter."""
+        decoded = Decoded(dead=self._dead)
+        if self._batches:
+            batch = join_batches(self._batches)
+            for _, found in self._tables:
+                self._decode(batch, found, decoded)
+        self._batches, self._tables, self._dead = [], [], []
+        self.messages = self.rows = self.n_bytes = 0
+        return decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,27 +366,29 @@ def _numbers(column: Any) -> NDArray[np.float64]:
         column = column.cast(kind.value_type)
         kind = column.type
     plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    values = np.empty(len(column))
+    values: NDArray[np.float64]
     if plain and not column.null_count:
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        start = 0
-        for chunk in chunks:
-            # From one array into the other, whatever the width.
-            values[start : start + len(chunk)] = chunk.to_numpy()
-            start += len(chunk)
-        if pa.types.is_floating(kind):
-            values[np.isnan(values)] = np.inf
-        return values
+        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        values = whole.to_numpy().astype(np.float64)
+        return _nan_as_invalid(values) if pa.types.is_floating(kind) else values
+    values = np.empty(len(column))
     if pa.types.is_null(kind):
         values[:] = np.nan
         return values
     null = pc.is_null(column).to_numpy(zero_copy_only=False)
     if plain or pa.types.is_decimal(kind):
         values[:] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        values[np.isnan(values)] = np.inf
+        _nan_as_invalid(values)
     else:
         values[:] = np.inf
     values[null] = np.nan
+    return values
+
+
+def _nan_as_invalid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    nan = np.isnan(values)
+    if nan.any():
+        values[nan] = np.inf
     return values
 
 

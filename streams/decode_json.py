@@ -29,6 +29,9 @@ from streams.wanted import wanted
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
 """What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
 
+MOST_STRETCHES = 20
+"""Of many models together that wait to be whole: each holds as much as is read at once, about a megabyte of structs."""
+
 
 class _Nobody(msgspec.Struct, tag_field="model", tag="\x00nobody"):
     """Makes a union of even a single model's type: outside a union msgspec does not ask for the tag."""
@@ -140,12 +143,17 @@ class JsonGathering:
         self._decode = decode
         self._chunk_messages = chunk_messages
         self._waiting: dict[Any, _Waiting] = {}
+        self._stretches = 0.0
+        """How many stretches wait in all."""
         self._found: dict[str, list[EventColumns]] = {}
         self._rest = Decoded()
         """Dead letters and arrivals."""
+        self.messages = self.n_bytes = self.dead_bytes = 0
+        """How much was gathered: messages, the bytes of numbers in columns, those of what was put aside."""
 
     def add(self, batch: MessageBatch) -> None:
         """Decode some more messages; every one ends as an event or as a dead letter."""
+        self.messages += len(batch)
         for start in range(0, len(batch), self._chunk_messages):
             some = batch.part(slice(start, start + self._chunk_messages))
             chunk = self._decode(some.values)
@@ -156,7 +164,12 @@ class JsonGathering:
                 waiting = self._waiting.setdefault(kind, _Waiting())
                 waiting.events += events
                 waiting.messages.append(messages)
-                if len(waiting.events) >= self._types[kind].stretch:
+                stretch = self._types[kind].stretch
+                self._stretches += len(events) / stretch
+                if len(waiting.events) >= stretch:
+                    self._make_columns(kind)
+            if self._stretches > MOST_STRETCHES:
+                for kind in list(self._waiting):
                     self._make_columns(kind)
 
     def take(self) -> Decoded:
@@ -166,20 +179,25 @@ class JsonGathering:
         decoded, found = self._rest, self._found
         decoded.events = [join(parts) for parts in found.values()]
         self._rest, self._found = Decoded(), {}
+        self.messages = self.n_bytes = self.dead_bytes = 0
         return decoded
 
     def _make_columns(self, kind: Any) -> None:
         waiting = self._waiting.pop(kind)
+        self._stretches -= len(waiting.events) / self._types[kind].stretch
         part = self._types[kind].columns(waiting.events, join_batches(waiting.messages))
         for events in part.events:
             self._found.setdefault(events.model, []).append(events)
+            self.n_bytes += sum(values.nbytes for values in events.numbers.values())
         self._rest.dead += part.dead
         self._rest.arrivals += part.arrivals
 
     def _put_aside(self, batch: MessageBatch, refused: list[Refused]) -> None:
         aside: dict[str, list[tuple[int, str | None, int]]] = {}
         for each in refused:
-            self._rest.dead.append(batch.dead(each.position, each.reason, each.detail, model=each.model))
+            dead = batch.dead(each.position, each.reason, each.detail, model=each.model)
+            self._rest.dead.append(dead)
+            self.dead_bytes += len(dead.value)
             aside.setdefault(each.model, []).append((each.position, each.producer, each.seq))
         for model, rows in aside.items():
             at, producers, seqs = zip(*rows, strict=True)

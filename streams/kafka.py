@@ -54,7 +54,7 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
         "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh_s * 1000),
         "fetch.wait.max.ms": 100,
         "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": 65_536,
+        "queued.max.messages.kbytes": 32_768,
         "log_level": 3,
         **settings.kafka,
     }

@@ -106,7 +106,8 @@ class _Kit:
     def __init__(self, kind: str, settings: ProcessorSettings) -> None:
         self._settings = settings
         self.report = Report(kind, settings.instance)
-        self.source = RegistrySource(settings.warehouse, settings.registry_poll_s)
+        judges = kind in ("monitor", "scorer")
+        self.source = RegistrySource(settings.warehouse, settings.registry_poll_s, judges=judges)
         self.registry = self.source.current
         self.report.ask(metrics.REGISTRY_AGE, self.source.age_s)
         self._watchdog = Watchdog(self.report, patience=SCORER_PATIENCE if kind == "scorer" else None)

@@ -52,14 +52,20 @@ GROUP: Final = "sketcher"
 POLL_MESSAGES = 1_000
 """Messages fetched at once: so many are still in the processor's cache when they are decoded."""
 POLL_S = 0.1
-TURN_MESSAGES = 20_000
-"""Messages whose events are summarised together, since arrays are the cheaper the longer they are."""
+TURN_MESSAGES = 100_000
+"""Messages whose events are summarised together at most, since arrays are the cheaper the longer they are;"""
+TURN_BYTES = 16 << 20
+"""… and no more of them than have so many bytes of numbers,"""
+TURN_S = 0.25
+"""… nor than are read in so long: how the flush does is looked at between turns."""
 PROBE_S = 1.0
 """How often an open flush asks the broker where its partitions end."""
 BOUNDARY_S = 1.0
 """How long after a pane's end an open flush goes on to read what came until then."""
 DEAD_BYTES = 64 << 20
 """How many bytes of events that were put aside a flush holds before it ends."""
+PANE_BYTES = 64 << 20
+"""… and about how many bytes of panes; those of one turn come on top."""
 MIN_FLUSH_S = 0.2
 """Boundaries of many models' panes do not make flushes shorter than this."""
 
@@ -101,9 +107,8 @@ class _Turn:
 
     def __init__(self, from_json: JsonDecoder, from_arrow: ArrowDecoder) -> None:
         self._json, self._counted_json = from_json.gather(), from_json.gather()
-        self._from_arrow = from_arrow
-        self._arrow: list[tuple[Decoded, bool]] = []
-        self.messages = 0
+        self._arrow, self._counted_arrow = from_arrow.gather(), from_arrow.gather()
+        self._began_s = time.monotonic()
 
     def add(self, flush: _Flush, batch: SortedMessages) -> None:
         """Decode some messages and note the marks among them."""
@@ -111,25 +116,37 @@ class _Turn:
         flush.letters |= batch.letters
         self._json.add(batch.json)
         self._counted_json.add(batch.counted_json)
-        for some, counted in ((batch.arrow, False), (batch.counted_arrow, True)):
-            if len(some):
-                self._arrow.append((self._from_arrow.decode(some), counted))
-        self.messages += len(batch)
+        self._arrow.add(batch.arrow)
+        self._counted_arrow.add(batch.counted_arrow)
 
-    def is_full(self) -> bool:
-        """Whether it is time to summarise: arrays are long enough, or Arrow messages, which unpack, have come."""
-        return self.messages >= TURN_MESSAGES or self.has_arrow
+    def is_full(self, most_events: int) -> bool:
+        """Whether it is time to summarise: arrays are long enough, or it has been some time."""
+        every = self._json, self._counted_json, self._arrow, self._counted_arrow
+        return (
+            sum(some.messages for some in every) >= TURN_MESSAGES
+            or self.events >= most_events
+            or sum(some.n_bytes for some in every) >= TURN_BYTES
+            or self._json.dead_bytes + self._counted_json.dead_bytes >= DEAD_BYTES
+            or time.monotonic() - self._began_s >= TURN_S
+        )
+
+    @property
+    def events(self) -> int:
+        """How many events came, those that will be put aside among them."""
+        json, arrow = self._json.messages + self._counted_json.messages, self._arrow.rows + self._counted_arrow.rows
+        return json + arrow
 
     @property
     def has_arrow(self) -> bool:
         """Whether Arrow messages have come."""
-        return bool(self._arrow)
+        return bool(self._arrow.messages or self._counted_arrow.messages)
 
     def take(self) -> Iterator[tuple[Decoded, bool]]:
-        """Hand over what was decoded, and whether the numbers of its producers were counted before."""
+        """Hand over what came, and whether the numbers of its producers were counted before."""
         yield self._json.take(), False
         yield self._counted_json.take(), True
-        yield from self._arrow
+        yield self._arrow.take(), False
+        yield self._counted_arrow.take(), True
 
 
 class Sketcher:
@@ -280,7 +297,7 @@ class Sketcher:
         age_s = time.monotonic() - flush.opened_s
         if flush.events + len(flush.dead) >= self._settings.flush_events or flush.dead_bytes >= DEAD_BYTES:
             return True
-        if len(flush.summaries.panes) >= self._settings.flush_panes:
+        if len(flush.summaries.panes) >= self._settings.flush_panes or flush.summaries.n_bytes >= PANE_BYTES:
             return True
         if age_s >= self._settings.flush_s:
             return True
@@ -313,19 +330,22 @@ class Sketcher:
         """
         assert self._decoders is not None
         turn = _Turn(*self._decoders[1:])
+        most_events = self._settings.flush_events - flush.events - len(flush.dead)
+        there_is_more = True
         while True:
             if not self._early:
                 self._early = fetch(self._consumer, self._poll_messages, POLL_S, f"read {self._topic}")
+                there_is_more = len(self._early) >= self._poll_messages
             self._report.pulse.beat()
             if self._generation != generation:
                 raise _Rebalanced
             n = portion(self._early)
             messages, self._early = self._early[:n], self._early[n:]
             faults = self._take(flush, turn, messages)
-            if faults or n < POLL_MESSAGES or turn.is_full():
+            # A thousand Arrow messages at once would be some hundred megabytes.
+            self._poll_messages = MOST_ARROW if turn.has_arrow else POLL_MESSAGES
+            if faults or turn.is_full(most_events) or not (self._early or there_is_more):
                 break
-        # A thousand Arrow messages at once would be some hundred megabytes.
-        self._poll_messages = MOST_ARROW if turn.has_arrow else POLL_MESSAGES
         self._count(flush, turn)
         # After the messages, since mending one partition starts all of them again at their positions.
         for error, partition in faults:

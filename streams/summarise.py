@@ -37,6 +37,9 @@ MAX_PANES_AT_ONCE = 512
 FEW_IN_PANE = 1_000
 """From so many events per pane on, and without slices, bins are counted by searching edges in the sorted values."""
 
+SKETCH_BYTES = 1_500
+"""What a sketch of many values takes, about, the objects around it included."""
+
 MAX_VERSIONS = 50
 """Versions without a baseline that one flush counts apart for each model; further ones are the version `other`."""
 MAX_VERSION_CHARS = 200
@@ -82,6 +85,11 @@ class PaneSummary:
     kept: dict[tuple[int, int], Kept] = dataclasses.field(default_factory=dict)
     """By slice and field: what the contract has kept of other slices than `all`, where there was a value."""
 
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory, about, once it has seen many values."""
+        return self.counts.nbytes + self.moments.nbytes + SKETCH_BYTES * (len(self.sketches) + len(self.kept))
+
 
 class _Series:
     """One model's layout made ready for arrays."""
@@ -117,6 +125,8 @@ class FlushSummaries:
         self.tallies = FlushTallies()
         self.unwatched = 0
         """Events of models that have a contract and no baseline yet: kept raw, not summarised."""
+        self.n_bytes = 0
+        """What the panes take in memory, about."""
         self._strangers: dict[str, set[str]] = {}
         """Per model the versions without a baseline that are counted apart."""
 
@@ -218,6 +228,7 @@ class FlushSummaries:
         held = self.panes.get(key)
         if held is None:
             self.panes[key] = more
+            self.n_bytes += more.n_bytes
             return
         held.counts += more.counts
         merge_moments(held.moments, more.moments)

@@ -28,6 +28,8 @@ GROUP = "monitor"
 PLAIN = Security()
 BEAT_S = 1.0
 """How often the event loop shows that it comes round."""
+BUFFERED = 512
+"""Records that are read ahead, those of wide models of up to a hundred kilobytes each; Faust's default is 4,096."""
 log = structlog.get_logger()
 
 
@@ -106,6 +108,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
         broker_credentials=credentials(security),
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFERED,
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=max(0.3, settings.session_timeout_s / 5),

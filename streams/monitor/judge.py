@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,8 @@ COUNTS_AT_ONCE = 8_000_000
 """… and no more of them than hold so many counts, 8 bytes each, so that a wide model's take little memory."""
 CELLS_AT_ONCE = 250_000
 """Counts of some slices in some windows that are judged together: what is worked out of each takes 200 bytes."""
+ROWS_AT_ONCE = 100_000
+"""Rows of a table that are handed over together, about 200 bytes each."""
 ERROR_KIND = "error"
 ERROR_FIELD = "events"
 """What stands for a field where a rate is of the events themselves."""
@@ -95,8 +98,8 @@ def judge(
     judged_ms: int,
     *,
     always: NDArray[np.bool_],
-) -> tuple[Columns | None, Columns | None]:
-    """Judge windows of one length.
+) -> Iterator[tuple[Columns | None, Columns | None]]:
+    """Judge windows of one length, and hand over verdicts as they are made.
 
     Args:
         series: whose panes are in memory for all of the windows.
@@ -109,11 +112,10 @@ def judge(
         judged_ms: the wall clock.
         always: which windows get verdicts without any event too, shape (len(ends_s),).
 
-    Returns:
-        Columns of `drift` and of `rates`; None where there is no row.
+    Yields:
+        Columns of `drift` and of `rates`, some `ROWS_AT_ONCE` of them; None where there is no row.
     """
-    drift: list[Columns] = []
-    rates: list[Columns] = []
+    drift, rates = _Gathered(), _Gathered()
     layout = series.layout
     at_once = max(1, min(WINDOWS_AT_ONCE, COUNTS_AT_ONCE // (layout.n_slices * layout.width)))
     for first in range(0, len(ends_s), at_once):
@@ -129,10 +131,12 @@ def judge(
             counts, some_lost, some_whole = counts[seen], some_lost[seen], some_whole[seen]
         batch = _Batch(series, window, np.array(some), counts, some_lost, some_whole, pos, judged_ms)
         for slices in batch.slices():
-            drift.append(batch.drift(slices))
-            rates.append(batch.rates(slices))
-        rates.append(batch.error_rates())
-    return _joined(drift), _joined(rates)
+            drift.add(batch.drift(slices))
+            rates.add(batch.rates(slices))
+            if drift.n + rates.n >= ROWS_AT_ONCE:
+                yield drift.take(), rates.take()
+        rates.add(batch.error_rates())
+    yield drift.take(), rates.take()
 
 
 class _Batch:
@@ -343,8 +347,23 @@ class _Batch:
         return columns
 
 
-def _joined(parts: list[Columns]) -> Columns | None:
-    return join_columns([part for part in parts if part and len(part["pos"])])
+class _Gathered:
+    """Rows of one table until they are handed over."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._parts: list[Columns] = []
+
+    def add(self, part: Columns) -> None:
+        """Add rows, if there are any."""
+        if part and len(part["pos"]):
+            self._parts.append(part)
+            self.n += len(part["pos"])
+
+    def take(self) -> Columns | None:
+        """Hand over what was added, end to end; None where nothing was."""
+        parts, self._parts, self.n = self._parts, [], 0
+        return join_columns(parts)
 
 
 def join_columns(parts: list[Columns]) -> Columns | None:

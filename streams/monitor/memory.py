@@ -13,7 +13,7 @@ from streams.monitor.summaries import over_budget
 from streams.monitor.windows import reach_s, step_s, uses_hours
 from streams.registry import Registry
 
-PANE_BUDGET_BYTES = 512 * 1024 * 1024
+PANE_BUDGET_BYTES = 256 << 20
 """How much the panes of one partition of `parts` may take in memory once they are written."""
 SUMMARIES_OF_BUDGET = 4
 """Which part of the panes' budget merged sketches may take beside them: one in so many."""

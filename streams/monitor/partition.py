@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import structlog
@@ -42,7 +43,7 @@ log = structlog.get_logger()
 RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
-COUNTS_PER_INSERT = 16_000_000
+COUNTS_PER_INSERT = 4_000_000
 """… and no more of them than hold so many counts."""
 
 
@@ -71,6 +72,7 @@ class PartitionState:
         write_s: float = 10.0,
         revise_s: float = 60.0,
         budget_bytes: int = PANE_BUDGET_BYTES,
+        write_ahead: Callable[[Writes], None] | None = None,
         clock: Callable[[], float] = time.time,
         pace: Callable[[], float] | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class PartitionState:
             write_s: how often unsealed panes are written.
             revise_s: how often a window is revised at most.
             budget_bytes: of panes in memory.
+            write_ahead: as `Verdicts` takes it.
             clock: Unix seconds, for what is said of rows.
             pace: seconds that never go back, for what is done every so often; the clock where it is not given.
         """
@@ -103,7 +106,7 @@ class PartitionState:
         self._tallied: list[tuple[Tally, int]] = []
         """What is not written yet, each with its `pos`."""
         self._memory = Memory(store, registry, budget_bytes)
-        self._verdicts = Verdicts(self._chain, self._memory, registry, clock)
+        self._verdicts = Verdicts(self._chain, self._memory, registry, clock, write_ahead)
         self._rollups = Rollups(partition, store, self._memory.series, self._memory.have, revise_s, self._pace)
         self.late_events = 0
         """Since whoever reports them took them."""
@@ -365,7 +368,7 @@ class PartitionState:
         for first in range(0, len(dirty), at_once):
             some = dirty[first : first + at_once]
             sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
-            writes.panes.append(pane_columns(series, some, self._partition, pane_s, sealed))
+            writes.panes.append(partial(pane_columns, series, some, self._partition, pane_s, sealed))
             writes.volume.append(volume_columns(series, some, self._partition, sealed))
             broken = violation_columns(series, some, self._partition)
             if broken is not None:

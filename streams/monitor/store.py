@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
 FAR_S = 4_102_444_800
-_BY_COLUMN = (
+BY_COLUMN = (
     "drift",
     "rates",
     "distances",
@@ -47,7 +47,8 @@ class Writes:
     comparisons: list[Columns] = field(default_factory=list)
     volume: list[Columns] = field(default_factory=list)
     violations: list[Columns] = field(default_factory=list)
-    panes: list[Columns] = field(default_factory=list)
+    panes: list[Callable[[], Columns]] = field(default_factory=list)
+    """Made when they are written: those of a wide model are large, and many may be due at once."""
     rollups: list[Columns] = field(default_factory=list)
     new_categories: list[Columns] = field(default_factory=list)
     errors: list[Columns] = field(default_factory=list)
@@ -56,6 +57,11 @@ class Writes:
     losses: list[dict[str, Any]] = field(default_factory=list)
     chain: list[dict[str, Any]] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)
+
+    def columns(self, table: str) -> Iterator[Columns]:
+        """The rows of a table that is written in columns, some at a time."""
+        for some in getattr(self, table):
+            yield some() if callable(some) else some
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +162,8 @@ class WarehouseStore:
         client = self._client
         # Volume before panes: whoever loads between the two must not find more values in a pane than events. Violations
         # too: a pane that is written is not dirty after a crash, and what follows from it would not be written again.
-        for table in _BY_COLUMN:
-            for columns in getattr(writes, table):
+        for table in BY_COLUMN:
+            for columns in writes.columns(table):
                 insert_columns(client, table, columns)
         for table in ("losses", "chain", "progress"):
             insert_rows(client, table, getattr(writes, table))

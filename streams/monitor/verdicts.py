@@ -18,9 +18,11 @@ from streams.monitor.model import ModelState
 from streams.monitor.numbers import summary_reader
 from streams.monitor.series import Series
 from streams.monitor.sides import arm_sides, compared_ends, in_order, version_sides
-from streams.monitor.store import Writes
+from streams.monitor.store import Columns, Writes
 from streams.registry import Registry
 
+MOST_ROWS = 200_000
+"""Verdicts, some 200 bytes each, that wait for the rest of their commit."""
 COMPARED_AT_ONCE = 16
 """Windows whose sketches are in memory together while they are compared: about a megabyte each for 200 fields."""
 
@@ -33,12 +35,19 @@ class Verdicts:
         memory: brings panes and hours into memory.
         registry: the contracts and baselines in force.
         clock: the wall clock.
+        write_ahead: writes verdicts before the rest of their commit, where they are many; without it they all wait.
     """
 
     def __init__(
-        self, chain: Chain, memory: Memory, registry: Callable[[], Registry], clock: Callable[[], float]
+        self,
+        chain: Chain,
+        memory: Memory,
+        registry: Callable[[], Registry],
+        clock: Callable[[], float],
+        write_ahead: Callable[[Writes], None] | None = None,
     ) -> None:
         self._chain, self._memory, self._registry, self._clock = chain, memory, registry, clock
+        self._write_ahead = write_ahead
 
     def judge(
         self,
@@ -68,12 +77,22 @@ class Verdicts:
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
         now_ms = int(self._clock() * 1000)
-        drift, rates = judge(series, window, ends_s, lost, whole, pos, now_ms, always=always)
+        for drift, rates in judge(series, window, ends_s, lost, whole, pos, now_ms, always=always):
+            _keep(writes.drift, drift)
+            _keep(writes.rates, rates)
+            self._relieve(writes)
         have = partial(self._memory.have_described, state)
-        distances = describe(series, window, ends_s, lost, whole, pos, now_ms, have)
-        for rows, into in ((drift, writes.drift), (rates, writes.rates), (distances, writes.distances)):
-            if rows is not None:
-                into.append(rows)
+        _keep(writes.distances, describe(series, window, ends_s, lost, whole, pos, now_ms, have))
+
+    def _relieve(self, writes: Writes) -> None:
+        """Write verdicts ahead of the rest of their commit where they are many.
+
+        They come first in a commit anyway, and after a crash the same are made again.
+        """
+        if self._write_ahead is None or sum(len(rows["pos"]) for rows in (*writes.drift, *writes.rates)) < MOST_ROWS:
+            return
+        self._write_ahead(Writes(drift=writes.drift, rates=writes.rates))
+        writes.drift, writes.rates = [], []
 
     def compare(self, state: ModelState, window: Window, ends_s: list[int], pos: int, writes: Writes) -> None:
         """Compare versions and arms of a model, in those of the windows in which outputs are compared at all."""
@@ -99,8 +118,7 @@ class Verdicts:
             # What is merged for some windows is let go before the next.
             values = summary_reader(window, partial(self._memory.have_described, state))
             rows = compare(judged, versions, arms, values)
-            if rows is not None:
-                writes.comparisons.append(rows)
+            _keep(writes.comparisons, rows)
 
     def _lost(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
         out_of_order_ms = state.contract.out_of_order_s * 1000
@@ -130,3 +148,8 @@ class Verdicts:
             if last_s is not None:
                 whole &= ends_s <= last_s + state.contract.pane_s
         return whole
+
+
+def _keep(into: list[Columns], rows: Columns | None) -> None:
+    if rows is not None:
+        into.append(rows)

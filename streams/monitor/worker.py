@@ -200,6 +200,7 @@ class Worker:
             live=self._settings.clock == "live",
             write_s=self._settings.write_s,
             revise_s=self._settings.revise_s,
+            write_ahead=self._store.write,
             pace=time.monotonic,
         )
 

@@ -173,7 +173,7 @@ def recount(
     if writes is None:
         return
     for table in JUDGED_TABLES if stretch.panes_stay else TABLES:
-        for columns in getattr(writes, table):
+        for columns in writes.columns(table):
             rows = _of_stretch(table, table_of(table, columns), stretch, hour_s(contract))
             if rows.num_rows:
                 yield table, rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,19 @@ def rows_of(columns: Columns | None) -> dict[tuple[Any, ...], dict[str, Any]]:
     return found
 
 
+def together(
+    found: Iterator[tuple[Columns | None, Columns | None]],
+) -> tuple[dict[tuple[Any, ...], dict[str, Any]], dict[tuple[Any, ...], dict[str, Any]]]:
+    """The rows of `drift` and of `rates` that were handed over bit by bit, none of them twice."""
+    drift: dict[tuple[Any, ...], dict[str, Any]] = {}
+    rates: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for some_drift, some_rates in found:
+        for rows, more in ((drift, rows_of(some_drift)), (rates, rows_of(some_rates))):
+            assert not rows.keys() & more.keys()
+            rows.update(more)
+    return drift, rates
+
+
 def same(one: dict[tuple[Any, ...], dict[str, Any]], other: dict[tuple[Any, ...], dict[str, Any]]) -> None:
     assert one.keys() == other.keys()
     for key, row in one.items():
@@ -181,11 +195,12 @@ def test_windows_are_judged_as_all_at_once(
     counts = window_counts(series, window, ends)
     assert (counts == plain_counts(series, window, ends)).all()
     nothing, every = np.zeros(len(ends)), np.ones(len(ends), dtype=bool)
-    drift, rates = (rows_of(each) for each in judge(series, window, ends, nothing, every, 1, 1, always=every))
+    drift, rates = together(judge(series, window, ends, nothing, every, 1, 1, always=every))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "COUNTS_AT_ONCE", 2 * series.layout.n_slices * series.layout.width)
         patch.setattr(judging, "CELLS_AT_ONCE", 3 * series.layout.width)
-        apart = [rows_of(each) for each in judge(series, window, ends, nothing, every, 1, 1, always=every)]
+        patch.setattr(judging, "ROWS_AT_ONCE", 10)
+        apart = together(judge(series, window, ends, nothing, every, 1, 1, always=every))
     same(drift, apart[0])
     same(rates, apart[1])
     for found, plain in (

@@ -397,18 +397,19 @@ class Process:
     def __init__(self, run: Run) -> None:
         self.connection = Connection(run)
         self.next = run.acknowledged
+        self.store = WarehouseStore(self.connection)  # type: ignore[arg-type]
         self.state = PartitionState(
             0,
             1,
             PARTS_TOPIC,
-            WarehouseStore(self.connection),  # type: ignore[arg-type]
+            self.store,
             lambda: run.history.registry,
             live=run.history.live,
             revise_s=run.revise_s,
             budget_bytes=run.budget_bytes,
+            write_ahead=self.store.write if run.writes_ahead else None,
             clock=lambda: run.now_s,
         )
-        self.store = WarehouseStore(self.connection)  # type: ignore[arg-type]
 
     def step(self, run: Run) -> int | None:
         """Work on the next record; return up to where it may be acknowledged."""
@@ -439,6 +440,8 @@ class Run:
     """The probability of a mishap at each step."""
     budget_bytes: int = PANE_BUDGET_BYTES
     revise_s: float = 60.0
+    writes_ahead: bool = False
+    """Whether verdicts are written before the rest of their commit, each as it is judged."""
     warehouse: MemoryWarehouse = field(default_factory=MemoryWarehouse)
     acknowledged: int = 0
     """Index of the first record that is not acknowledged."""

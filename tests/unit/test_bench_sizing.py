@@ -80,8 +80,9 @@ def test_a_smaller_share_of_raw_rows_needs_less(load: Load, part: float) -> None
 def test_a_known_load() -> None:
     growth = made_up()
     load = Load(events_per_s=1e6, models=1)
-    # 20,000 events take 80 ms and 1.3 ms beside them; 60 % less about 1 % of waiting and writing are planned for.
-    assert Costs(growth).sketcher_capacity(load) == pytest.approx(20_000 / (0.080 + 0.001325), rel=1e-6)
+    # A turn of 250 ms has 62,500 events and takes 1.3 ms beside them; 60 % less about 1 % of waiting and writing are
+    # planned for.
+    assert Costs(growth).sketcher_capacity(load) == pytest.approx(62_500 / (0.250 + 0.001325), rel=1e-6)
     found = needs(growth, load)
     assert found.sketchers == 7
     assert found.recorders == 14

@@ -93,7 +93,7 @@ def test_psi_is_the_monitors(pane_s: int, window: Window, season: str, slots: bo
     series = make_series(contract, baseline)
     ends = list(range(FROM_S + window.length_s, FROM_S + DAYS * DAY_S + 1, 7 * HOUR_S))
     every = np.ones(len(ends), bool)
-    drift, _ = judge(series, window, ends, np.zeros(len(ends)), every, 1, 1, always=every)
+    ((drift, _),) = judge(series, window, ends, np.zeros(len(ends)), every, 1, 1, always=every)
     assert drift is not None
     levels = drift["level"].to_pylist()
     for i, end in enumerate(ends):

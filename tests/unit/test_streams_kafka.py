@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,7 +58,8 @@ def test_a_consumer_that_can_do_no_more_stops_its_processor_although_its_partiti
     sketcher._topic, sketcher._consumer, sketcher._poll_messages = "predictions", Fenced(revoke), 10
     registry = Registry()
     sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
-    sketcher._open = lambda metadata: None
+    sketcher._settings = SimpleNamespace(flush_events=1)
+    sketcher._open = lambda metadata: SimpleNamespace(events=0, dead=[])
     sketcher._due = lambda flush, stop: False
     with pytest.raises(ProcessorError, match="give each its own --instance"):
         sketcher.flush_once(threading.Event())

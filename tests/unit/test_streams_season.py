@@ -112,7 +112,7 @@ def make_series(pane_s: int, windows: tuple[Window, ...], baseline: Baseline, **
 
 def rows(series: Series, window: Window, ends_s: list[int]) -> dict[tuple[str, str, int], dict[str, Any]]:
     nothing, all_ = np.zeros(len(ends_s)), np.ones(len(ends_s), dtype=bool)
-    drift, _ = judge(series, window, ends_s, nothing, all_, 1, 1, always=all_)
+    ((drift, _),) = judge(series, window, ends_s, nothing, all_, 1, 1, always=all_)
     assert drift is not None
     return {(row["field"], row["slice"], int(row["window_end"])): row for row in as_rows(drift)}
 
