@@ -43,8 +43,8 @@ log = structlog.get_logger()
 RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
-COUNTS_PER_INSERT = 4_000_000
-"""… and no more of them than hold so many counts."""
+COUNTS_PER_INSERT = 1_000_000
+"""… and no more of them, or of the slices of one, than hold so many counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,11 +364,15 @@ class PartitionState:
         dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
         until = state.sealed_until_s or 0
         pane_s = state.contract.pane_s
-        at_once = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (series.layout.n_slices * series.layout.width)))
+        n_slices, width = series.layout.n_slices, series.layout.width
+        at_once = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (n_slices * width)))
+        slices_at_once = max(1, COUNTS_PER_INSERT // width)
+        pages = [range(i, min(i + slices_at_once, n_slices)) for i in range(0, n_slices, slices_at_once)]
         for first in range(0, len(dirty), at_once):
             some = dirty[first : first + at_once]
             sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
-            writes.panes.append(partial(pane_columns, series, some, self._partition, pane_s, sealed))
+            for slices in pages:
+                writes.panes.append(partial(pane_columns, series, some, self._partition, pane_s, sealed, slices))
             writes.volume.append(volume_columns(series, some, self._partition, sealed))
             broken = violation_columns(series, some, self._partition)
             if broken is not None:

@@ -20,15 +20,30 @@ Columns = dict[str, Any]
 
 
 def pane_columns(
-    series: Series, panes: list[Pane], parts_partition: int, pane_s: int, sealed: NDArray[np.bool_]
+    series: Series,
+    panes: list[Pane],
+    parts_partition: int,
+    pane_s: int,
+    sealed: NDArray[np.bool_],
+    slices: range | None = None,
 ) -> Columns:
     """Rows of `panes` (or of `rollups`): one per pane, slice and field in which anything was seen.
 
     The slice `all` has its rows always, so that a pane that is held is found again.
+
+    Args:
+        series: whose panes they are.
+        panes: some of them.
+        parts_partition: where their parts came from.
+        pane_s: how long each is.
+        sealed: which are, shape (len(panes),).
+        slices: consecutive ones that are told; None: all.
     """
     layout = series.layout
-    n_slices, n_fields = layout.n_slices, layout.n_fields
-    counts = np.stack([pane.counts for pane in panes], dtype=np.int64)
+    slices = range(layout.n_slices) if slices is None else slices
+    only = slice(slices.start, slices.stop)
+    n_slices, n_fields = len(slices), layout.n_fields
+    counts = np.stack([pane.counts[only] for pane in panes], dtype=np.int64)
     starts, n_cells = layout.starts, layout.n_cells
     nulls = counts[:, :, starts + n_cells - 1]
     invalid = counts[:, :, starts + n_cells]
@@ -39,27 +54,31 @@ def pane_columns(
     firsts = np.concatenate(([0], np.cumsum(n_cells)))[:-1]
     n = np.add.reduceat(cells, firsts, axis=2)
     chosen = (n + invalid) > 0
-    chosen[:, 0, :] = True
+    if slices.start == 0:
+        chosen[:, 0, :] = True
     p, s, f = np.nonzero(chosen)
     kept = cells[np.repeat(chosen, n_cells, axis=2)]
     offsets = np.concatenate(([0], np.cumsum(n_cells[f])))
     # Moments are kept of the slice `all` and of those that the contract names, and only where there was a number;
     # elsewhere they are no zeros.
     moments = np.full((len(panes), n_slices, n_fields, 4), np.nan)
-    moments[:, 0] = np.stack([pane.moments for pane in panes])
+    if slices.start == 0:
+        moments[:, 0] = np.stack([pane.moments for pane in panes])
     for i, pane in enumerate(panes):
         for (j, k), of_slice in pane.kept.items():
-            moments[i, j, k] = of_slice.moments
+            if j in slices:
+                moments[i, j - slices.start, k] = of_slice.moments
     moments[~np.isfinite(moments[..., 2])] = np.nan
     sketches = [b""] * len(p)
     # Other slices than `all` have sketches only in panes that keep some.
-    with_sketch = np.flatnonzero((s == 0) | np.array([bool(pane.kept) for pane in panes])[p])
+    told = s + slices.start
+    with_sketch = np.flatnonzero((told == 0) | np.array([bool(pane.kept) for pane in panes])[p])
     for row in with_sketch.tolist():
-        sketches[row] = _sketch(panes[p[row]], int(s[row]), int(f[row]))
-    pos = np.stack([pane.pos[:, 1:] for pane in panes])
+        sketches[row] = _sketch(panes[p[row]], int(told[row]), int(f[row]))
+    pos = np.stack([pane.pos[only, 1:] for pane in panes])
     return {
         **common_columns(series, parts_partition, len(p)),
-        "slice": coded(s, layout.slices),
+        "slice": coded(told, layout.slices),
         "field": coded(f, [field.name for field in layout.fields]),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), pane_s, dtype=np.int64),
