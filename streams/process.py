@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import pyarrow as pa
 import structlog
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -50,6 +52,22 @@ def settle_heap() -> None:
     It would walk through some hundred thousand objects again for every few batches of messages.
     """
     gc.freeze()
+
+
+def share_one_heap() -> None:
+    """Let all threads, and Arrow, take memory from one heap of glibc's; to be called before there are any threads.
+
+    Each thread that finds the others busy would else have a heap of its own, and keep what it once needed for
+    itself. This is for processes whose work is one thread's: others would wait for one another. Without glibc nothing
+    happens.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
 
 
 class Stopping:

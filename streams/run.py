@@ -12,7 +12,7 @@ from typing import Protocol
 from streams.endpoint import OFF, Endpoint
 from streams.kafka import TopicFacts
 from streams.offsets import OffsetWatch, Source
-from streams.process import ProcessorError, Stopping, configure_logging, run_until_signal
+from streams.process import ProcessorError, Stopping, configure_logging, run_until_signal, share_one_heap
 from streams.registry_source import RegistrySource
 from streams.report import Report, Reporter
 from streams.rights import require_rights
@@ -86,6 +86,7 @@ def run_monitor(settings: ProcessorSettings) -> int:
         kit.watch(OffsetWatch(settings, GROUP, [parts], kit.report, mine=mine))
         return run_app(settings, worker, security, stopping)
 
+    share_one_heap()
     return _run("monitor", settings, work)
 
 

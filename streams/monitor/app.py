@@ -28,7 +28,7 @@ GROUP = "monitor"
 PLAIN = Security()
 BEAT_S = 1.0
 """How often the event loop shows that it comes round."""
-BUFFERED = 512
+BUFFERED = 256
 """Records that are read ahead, those of wide models of up to a hundred kilobytes each; Faust's default is 4,096."""
 log = structlog.get_logger()
 

@@ -25,11 +25,11 @@ from streams.slots import slot_unit_s, slots_of
 
 Columns = dict[str, Any]
 WINDOWS_AT_ONCE = 64
-COUNTS_AT_ONCE = 8_000_000
+COUNTS_AT_ONCE = 3_000_000
 """… and no more of them than hold so many counts, 8 bytes each, so that a wide model's take little memory."""
-CELLS_AT_ONCE = 250_000
+CELLS_AT_ONCE = 125_000
 """Counts of some slices in some windows that are judged together: what is worked out of each takes 200 bytes."""
-ROWS_AT_ONCE = 100_000
+ROWS_AT_ONCE = 50_000
 """Rows of a table that are handed over together, about 200 bytes each."""
 ERROR_KIND = "error"
 ERROR_FIELD = "events"

@@ -54,6 +54,7 @@ class Memory:
             pane = series.panes.get(start_s)
         if pane is None:
             pane = series.panes[start_s] = series.empty_pane(start_s)
+            pane.compact()
         return pane
 
     # ------------------------------------------------------------------------------------------ loading

@@ -28,7 +28,8 @@ log = structlog.get_logger()
 
 Sketch = NumericSketch | UnseenCategories
 CountArray = NDArray[np.integer[Any]]
-"""Counts of the smallest type that holds them, or of 64 bits while they grow."""
+"""Counts of the smallest type that holds them, unsigned, or of a signed one while they grow."""
+GROWING = (np.int32, np.int64)
 KEPT_BYTES = 300
 """What the objects around a kept sketch take, about."""
 
@@ -77,9 +78,10 @@ class Pane:
         """Hold the counts in as few bytes as they need, until more come."""
         self.counts = smallest(self.counts)
 
-    def grow(self) -> None:
-        """Let more be counted."""
-        self.counts = self.counts.astype(np.int64, copy=False)
+    def make_room(self, most: int) -> None:
+        """Let counts of up to `most` be held, in half the bytes of the largest type as long as they fit."""
+        kind = np.int32 if most <= np.iinfo(np.int32).max and self.counts.dtype != np.int64 else np.int64
+        self.counts = self.counts.astype(kind, copy=False)
 
     def seal(self, pos: int) -> None:
         """Note that no event is expected any more, by the record at `pos`."""
@@ -244,8 +246,8 @@ class Series:
         return True
 
     def _add(self, pane: Pane, rows: slice, columns: slice, counts: IntArray) -> None:
-        pane.grow()
-        pane.counts[rows, columns] += counts
+        pane.make_room(int(pane.counts[rows, columns].max(initial=0)) + int(counts.max(initial=0)))
+        pane.counts[rows, columns] += counts.astype(pane.counts.dtype, copy=False)
         self.summaries.touch(pane.start_s)
         start_s = pane.start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
         hour = self.hours.get(start_s)
@@ -437,10 +439,10 @@ class Series:
     def compact(self) -> None:
         """Hold all counts that are not about to change in as few bytes as they need."""
         for pane in self.panes.values():
-            if not pane.dirty and pane.counts.dtype == np.int64:
+            if not pane.dirty and pane.counts.dtype in GROWING:
                 pane.compact()
         for start, counts in self.hours.items():
-            if counts.dtype == np.int64:
+            if counts.dtype in GROWING:
                 self.hours[start] = smallest(counts)
 
     def steps(self, start_s: int, end_s: int, step_s: int) -> Iterator[CountArray]:
