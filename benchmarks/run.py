@@ -125,7 +125,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=("short", "full"), default="full", help="how much is measured")
     parser.add_argument("--short", action="store_true", help="the same as --profile short")
     parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this; may be repeated")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, after each section")
     parser.add_argument("--cprofile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
     parser.add_argument("--redraw", action="store_true", help="write page and charts anew from docs/performance.json")
     asked = parser.parse_args()
@@ -144,7 +144,7 @@ def main() -> int:
             if asked.cprofile:
                 _profile(world, profile, asked.cprofile)
                 return 0
-            failed = _measure(world, profile, figures, asked.only or profile.sections)
+            failed = _measure(world, profile, figures, asked.only or profile.sections, asked.json)
     figures.about["took"] = f"{time.monotonic() - began:.0f} s"
     print("\n" + page.whole(figures))
     if asked.json:
@@ -163,8 +163,13 @@ def _command(asked: argparse.Namespace) -> str:
     return "make bench" + (" PROFILE=short" if asked.short or asked.profile == "short" else "")
 
 
-def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str]) -> list[str]:
-    """Measure sections and return those that failed: an hour's run is not lost by its last minute."""
+def _measure(
+    world: World, profile: Profile, figures: Figures, sections: tuple[str, ...] | list[str], path: Path | None
+) -> list[str]:
+    """Measure sections and return those that failed: an hour's run is not lost by its last minute.
+
+    What was measured so far is written to the path after each, if there is one.
+    """
     failed = []
     workload = make_workload(world.folder)
     world.register(DATABASE, workload)
@@ -179,6 +184,8 @@ def _measure(world: World, profile: Profile, figures: Figures, sections: tuple[s
             traceback.print_exc()
             failed.append(name)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+        if path is not None:
+            figures.write(path)
     return failed
 
 

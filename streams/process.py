@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-import pyarrow as pa
 import structlog
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -61,6 +60,8 @@ def share_one_heap() -> None:
     itself. This is for processes whose work is one thread's: others would wait for one another. Without glibc nothing
     happens.
     """
+    import pyarrow as pa
+
     pa.set_memory_pool(pa.system_memory_pool())
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

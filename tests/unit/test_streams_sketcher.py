@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
+from barograph.events import encode_predictions
 from confluent_kafka import KafkaError, KafkaException
 
+from streams import sketcher
+from streams.batch import MessageBatch
 from streams.decode_arrow import ArrowDecoder
 from streams.decode_json import JsonDecoder
-from streams.registry import Registry, build_registry
+from streams.registry import RegisteredBaseline, Registry, build_registry
 from streams.report import Report
 from streams.settings import Clock, ProcessorSettings
-from streams.sketcher import BOUNDARY_S, DEAD_BYTES, POLL_MESSAGES, PROBE_S, Sketcher, _Flush, _note_times
+from streams.sketcher import (
+    BOUNDARY_S,
+    DEAD_BYTES,
+    PANE_BYTES,
+    POLL_MESSAGES,
+    PROBE_S,
+    Sketcher,
+    _Flush,
+    _note_times,
+)
 from streams.summarise import FlushSummaries
 from tests.support.monitor_schedule import Event, columns, contract
+from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.client import Address
 
 
@@ -149,6 +164,61 @@ def test_messages_are_summarised_together_until_no_more_wait() -> None:
     assert len(desk.flush.dead) == 3 * POLL_MESSAGES + 1, "a poll that is not full ends the turn"
     desk.sketcher._read(desk.flush, 1)
     assert [dead.offset for dead in desk.flush.dead] == list(range(3 * POLL_MESSAGES + 2))
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"), [("TURN_MESSAGES", POLL_MESSAGES), ("TURN_S", 0.0), ("DEAD_BYTES", POLL_MESSAGES)]
+)
+def test_a_turn_ends_where_it_holds_enough(bound: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sketcher, bound, value)
+    assert first_turn(Desk(partitions=1)) == POLL_MESSAGES
+
+
+def test_a_turn_ends_where_its_flush_is_full() -> None:
+    desk = Desk(partitions=1)
+    desk.sketcher._settings = replace(desk.sketcher._settings, flush_events=2 * POLL_MESSAGES)
+    desk.flush.events = POLL_MESSAGES
+    assert first_turn(desk) == POLL_MESSAGES
+
+
+def first_turn(desk: Desk) -> int:
+    """How many messages the first turn reads of three full polls."""
+    registry = build_registry([], [])
+    desk.sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
+    desk.consumer.messages = [[message(b"x", i * POLL_MESSAGES + j) for j in range(POLL_MESSAGES)] for i in range(3)]
+    desk.sketcher._read(desk.flush, 1)
+    return len(desk.flush.dead)
+
+
+def test_a_turn_of_numbers_is_weighed() -> None:
+    baseline = simple_baseline()
+    registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
+    now = int(time.time() * 1000)
+    event = msgspec.json.encode(
+        {"model": "toy", "version": "1", "id": "a", "at": now, "features": {"x": 1.0, "k": 2, "flag": True}}
+    )
+    table = pa.table({"model": ["toy"] * 9, "version": ["1"] * 9, "id": list("abcdefghi"), "at": [now] * 9})
+    arrow = encode_predictions(table)
+    json_turn, arrow_turn = JsonDecoder(registry).gather(), ArrowDecoder(registry).gather()
+    n = JsonDecoder(registry).chunk_messages
+    json_turn.add(MessageBatch([event] * n, np.zeros(n, np.int32), np.arange(n), np.full(n, now)))
+    arrow_turn.add(MessageBatch([arrow] * 2, np.zeros(2, np.int32), np.arange(2), np.full(2, now)))
+    assert json_turn.messages == n
+    assert json_turn.n_bytes >= 8 * 3 * n, "three numbers of each"
+    assert (arrow_turn.messages, arrow_turn.rows) == (2, 18)
+    assert arrow_turn.n_bytes >= 2 * len(arrow)
+    assert sum(len(events) for events in json_turn.take().events) == n
+    assert sum(len(events) for events in arrow_turn.take().events) == 18
+    assert (json_turn.messages, json_turn.n_bytes, arrow_turn.rows, arrow_turn.n_bytes) == (0, 0, 0, 0)
+
+
+def test_a_flush_ends_where_its_panes_take_much_memory() -> None:
+    desk = Desk()
+    desk.flush.opened_s = time.monotonic()
+    desk.flush.summaries.n_bytes = PANE_BYTES - 1
+    assert not desk.sketcher._due(desk.flush, threading.Event())
+    desk.flush.summaries.n_bytes = PANE_BYTES
+    assert desk.sketcher._due(desk.flush, threading.Event())
 
 
 def test_the_next_boundary_of_all_models_counts() -> None:
