@@ -58,6 +58,8 @@ TURN_BYTES = 16 << 20
 """… and no more of them than have so many bytes of numbers,"""
 TURN_S = 0.25
 """… nor than are read in so long: how the flush does is looked at between turns."""
+REPLAY_TURN_MESSAGES = 20_000
+"""Of history, where each event may be of another pane: fewer of these, or a poll of Arrow messages."""
 PROBE_S = 1.0
 """How often an open flush asks the broker where its partitions end."""
 BOUNDARY_S = 1.0
@@ -105,7 +107,8 @@ class _Flush:
 class _Turn:
     """What is read between two looks at whether the flush should end."""
 
-    def __init__(self, from_json: JsonDecoder, from_arrow: ArrowDecoder) -> None:
+    def __init__(self, from_json: JsonDecoder, from_arrow: ArrowDecoder, *, replay: bool) -> None:
+        self._replay = replay
         self._json, self._counted_json = from_json.gather(), from_json.gather()
         self._arrow, self._counted_arrow = from_arrow.gather(), from_arrow.gather()
         self._began_s = time.monotonic()
@@ -123,7 +126,8 @@ class _Turn:
         """Whether it is time to summarise: arrays are long enough, or it has been some time."""
         every = self._json, self._counted_json, self._arrow, self._counted_arrow
         return (
-            sum(some.messages for some in every) >= TURN_MESSAGES
+            sum(some.messages for some in every) >= (REPLAY_TURN_MESSAGES if self._replay else TURN_MESSAGES)
+            or (self._replay and self.has_arrow)
             or self.events >= most_events
             or sum(some.n_bytes for some in every) >= TURN_BYTES
             or self._json.dead_bytes + self._counted_json.dead_bytes >= DEAD_BYTES
@@ -323,13 +327,13 @@ class Sketcher:
         return all(p in flush.caught_up_ms for p in self._assigned)
 
     def _read(self, flush: _Flush, generation: int) -> None:
-        """Read what there is, up to `TURN_MESSAGES`, and summarise it.
+        """Read what there is, up to a full turn, and summarise it.
 
         Raises:
             _Rebalanced: the flush is void.
         """
         assert self._decoders is not None
-        turn = _Turn(*self._decoders[1:])
+        turn = _Turn(*self._decoders[1:], replay=self._settings.clock == "replay")
         most_events = self._settings.flush_events - flush.events - len(flush.dead)
         there_is_more = True
         while True:

@@ -58,7 +58,7 @@ def test_a_consumer_that_can_do_no_more_stops_its_processor_although_its_partiti
     sketcher._topic, sketcher._consumer, sketcher._poll_messages = "predictions", Fenced(revoke), 10
     registry = Registry()
     sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
-    sketcher._settings = SimpleNamespace(flush_events=1)
+    sketcher._settings = SimpleNamespace(flush_events=1, clock="live")
     sketcher._open = lambda metadata: SimpleNamespace(events=0, dead=[])
     sketcher._due = lambda flush, stop: False
     with pytest.raises(ProcessorError, match="give each its own --instance"):

@@ -174,6 +174,12 @@ def test_a_turn_ends_where_it_holds_enough(bound: str, value: float, monkeypatch
     assert first_turn(Desk(partitions=1)) == POLL_MESSAGES
 
 
+def test_a_turn_of_history_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sketcher, "REPLAY_TURN_MESSAGES", POLL_MESSAGES)
+    assert first_turn(Desk("replay", partitions=1)) == POLL_MESSAGES
+    assert first_turn(Desk("live", partitions=1)) == 3 * POLL_MESSAGES
+
+
 def test_a_turn_ends_where_its_flush_is_full() -> None:
     desk = Desk(partitions=1)
     desk.sketcher._settings = replace(desk.sketcher._settings, flush_events=2 * POLL_MESSAGES)
