@@ -56,6 +56,7 @@ def consume(told: Told) -> Told:
             "isolation.level": "read_committed",
             "queued.min.messages": 100_000,
             "queued.max.messages.kbytes": 32_768,
+            "fetch.queue.backoff.ms": 20,
         }
     )
     clock, seen = Clock(), 0

@@ -55,6 +55,8 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
         "fetch.wait.max.ms": 100,
         "queued.min.messages": 100_000,
         "queued.max.messages.kbytes": 32_768,
+        # Once so much waits, librdkafka looks again after this long; its default of a second lets the queue run dry.
+        "fetch.queue.backoff.ms": 20,
         "log_level": 3,
         **settings.kafka,
     }
