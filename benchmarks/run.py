@@ -159,7 +159,8 @@ def main() -> int:
 
 def _command(asked: argparse.Namespace) -> str:
     if asked.only:
-        return " ".join(["python -m benchmarks", *sys.argv[1:]])
+        short = ["--short"] if asked.short or asked.profile == "short" else []
+        return " ".join(["python -m benchmarks", *short, *(f"--only {name}" for name in asked.only)])
     return "make bench" + (" PROFILE=short" if asked.short or asked.profile == "short" else "")
 
 
