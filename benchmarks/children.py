@@ -48,15 +48,15 @@ def consume(told: Told) -> Told:
     """Take messages from librdkafka in batches and do nothing with them."""
     from confluent_kafka import Consumer, TopicPartition
 
+    from streams.kafka import READ_AHEAD
+
     consumer = Consumer(
         {
             "bootstrap.servers": told["bootstrap_servers"],
             "group.id": "bare",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            "queued.min.messages": 100_000,
-            "queued.max.messages.kbytes": 32_768,
-            "fetch.queue.backoff.ms": 20,
+            **READ_AHEAD,
         }
     )
     clock, seen = Clock(), 0

@@ -53,11 +53,11 @@ WIDE = "50 models of 100 fields, peak"
 DATABASE, WIDE_DATABASE = "rates", "wide"
 MB_OF_MIB = 2**20 / 1e6
 SPAN_MS = 600_000
+"""Event times of a topic: the ten minutes before it was written."""
 FLOOR_PASSES = 5
 """How often a floor without Kafka goes over its sample of 100,000 events."""
 TURN_EVENTS = 50_000
 """Events that are summarised together where the stages are timed: about what a sketcher reads in `TURN_S`."""
-"""Event times of a topic: the ten minutes before it was written."""
 FLUSH_S = 2.0
 """Of the sketcher whose rate is measured, so that a run of a few seconds pays for several commits. The default of
 15 s pays less often."""

@@ -123,7 +123,9 @@ def main() -> int:
     """Measure and print; 1 where a section failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--profile", choices=("short", "full"), default="full", help="how much is measured")
-    parser.add_argument("--short", action="store_true", help="the same as --profile short")
+    parser.add_argument(
+        "--short", action="store_const", dest="profile", const="short", help="the same as --profile short"
+    )
     parser.add_argument("--only", choices=SECTIONS, action="append", help="measure only this; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, after each section")
     parser.add_argument("--cprofile", type=Path, metavar="FILE", help="write a profile of the sketcher there instead")
@@ -132,7 +134,7 @@ def main() -> int:
     if asked.redraw:
         page.publish(Figures.read(page.FIGURES))
         return 0
-    profile = SHORT if asked.short or asked.profile == "short" else FULL
+    profile = SHORT if asked.profile == "short" else FULL
     figures = Figures(describe_machine())
     figures.about["seed"] = str(SEED)
     figures.about["command"] = _command(asked)
@@ -159,9 +161,9 @@ def main() -> int:
 
 def _command(asked: argparse.Namespace) -> str:
     if asked.only:
-        short = ["--short"] if asked.short or asked.profile == "short" else []
+        short = ["--short"] if asked.profile == "short" else []
         return " ".join(["python -m benchmarks", *short, *(f"--only {name}" for name in asked.only)])
-    return "make bench" + (" PROFILE=short" if asked.short or asked.profile == "short" else "")
+    return "make bench" + (" PROFILE=short" if asked.profile == "short" else "")
 
 
 def _measure(

@@ -23,6 +23,7 @@ ENGINE_CORES = 2.0
 REPLICAS = 3
 """How often Kafka keeps each message."""
 DAY_S = 86_400
+NUMBER_BYTES = 8
 PANE_S = 60
 LEAST_PARTS = 4
 """Partitions of `parts` that are planned at least."""
@@ -75,9 +76,6 @@ class Needs:
     """Panes, verdicts, volume and roll-ups."""
     kafka_gb_day: float
     """Of predictions and parts, all replicas."""
-
-
-NUMBER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)

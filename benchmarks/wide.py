@@ -33,6 +33,7 @@ VALUES = 24
 """Of each of four dimensions; with `other` that makes 25 slices each."""
 EVENTS_PER_PANE = 8_000
 OPEN_PANES = 4
+"""Lateness and out-of-order time hold the last panes open."""
 LOOK_S = 0.2
 START_S = 120.0
 
@@ -103,7 +104,6 @@ def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, most_s
         found = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
         sealed = int(found[0][0])
         time.sleep(LOOK_S)
-        # Lateness and out-of-order time hold the last panes open.
         if sealed >= max(1, panes - OPEN_PANES):
             break
     if process.poll() is not None:

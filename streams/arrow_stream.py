@@ -62,7 +62,7 @@ def open_message(value: bytes | None) -> Opened:
         with pa.ipc.open_stream(value) as reader:
             table = reader.read_all()
         table.validate(full=True)
-        shared = _columns_that_share(table)
+        shared = _bytes_of_sharing(table)
     except UnpackedError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, struct.error) as error:
@@ -71,7 +71,7 @@ def open_message(value: bytes | None) -> Opened:
 
 
 def refusal(value: bytes | None, error: ValueError) -> Reason:
-    """Why a message that `open_table` refused is a dead letter."""
+    """Why a message that `open_message` refused is a dead letter."""
     if not value:
         return Reason.EMPTY
     return Reason.TOO_LARGE if isinstance(error, UnpackedError) else Reason.NOT_ARROW
@@ -136,7 +136,7 @@ def _refuse_bytes(size: int) -> None:
         raise UnpackedError(f"its columns unpack to {size:,} bytes; a message may hold {MAX_UNPACKED_BYTES:,}")
 
 
-def _columns_that_share(table: pa.Table) -> int:
+def _bytes_of_sharing(table: pa.Table) -> int:
     """The size of columns of which rows share values, were each written out, in bytes.
 
     Refuses what cannot be worked on: too many rows, names that repeat, rows that share long values.

@@ -61,8 +61,9 @@ class ArrowDecoder:
             if len(found) == 1:
                 decoded.dead.append(batch.dead(found[0][0], Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
                 return
-            for one in found:
-                self.decode_tables(batch, [one], decoded)
+            half = len(found) // 2
+            self.decode_tables(batch, found[:half], decoded)
+            self.decode_tables(batch, found[half:], decoded)
             return
         decoded.events += part.events
         decoded.dead += part.dead
@@ -149,8 +150,9 @@ class ArrowGathering:
         self._batches: list[MessageBatch] = []
         self._tables: list[tuple[pa.Schema, list[tuple[int, pa.Table]]]] = []
         self._dead: list[Dead] = []
-        self.messages = self.rows = self.n_bytes = 0
-        """How much waits: messages, their rows, and the bytes of these once they are unpacked."""
+        self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
+        """How much waits: messages, their rows (a refused one counts as one), the bytes of these once they are
+        unpacked, and those of what was put aside."""
 
     def add(self, batch: MessageBatch) -> None:
         """Open some more messages; every one ends as rows or as a dead letter."""
@@ -160,7 +162,10 @@ class ArrowGathering:
             try:
                 table, n_bytes = open_message(value)
             except ValueError as error:
-                self._dead.append(batch.dead(i, refusal(value, error), str(error)))
+                dead = batch.dead(i, refusal(value, error), str(error))
+                self._dead.append(dead)
+                self.rows += 1
+                self.dead_bytes += len(dead.value)
                 continue
             self.rows += table.num_rows
             self.n_bytes += n_bytes
@@ -181,7 +186,7 @@ class ArrowGathering:
             for _, found in self._tables:
                 self._decode(batch, found, decoded)
         self._batches, self._tables, self._dead = [], [], []
-        self.messages = self.rows = self.n_bytes = 0
+        self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
         return decoded
 
 

@@ -25,6 +25,13 @@ from streams.settings import ProcessorSettings
 T = TypeVar("T")
 
 TIMEOUT_S = 30.0
+READ_AHEAD = {
+    "queued.min.messages": 100_000,
+    "queued.max.messages.kbytes": 32_768,
+    # Once so much waits, librdkafka looks again after this long; its default of a second lets the queue run dry.
+    "fetch.queue.backoff.ms": 20,
+}
+"""How much a consumer fetches before it is asked."""
 REFUSED_S = 3.0
 """How long a broker that refuses this user or its certificate is given to think better of it."""
 
@@ -53,10 +60,7 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
         "max.poll.interval.ms": int(max(settings.max_poll_interval_s, settings.session_timeout_s) * 1000),
         "topic.metadata.refresh.interval.ms": int(settings.metadata_refresh_s * 1000),
         "fetch.wait.max.ms": 100,
-        "queued.min.messages": 100_000,
-        "queued.max.messages.kbytes": 32_768,
-        # Once so much waits, librdkafka looks again after this long; its default of a second lets the queue run dry.
-        "fetch.queue.backoff.ms": 20,
+        **READ_AHEAD,
         "log_level": 3,
         **settings.kafka,
     }

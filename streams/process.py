@@ -18,6 +18,8 @@ import structlog
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 8.0
 """How long a processor may take to end after it was asked to: below the ten seconds that orchestrators allow."""
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
 EXIT_OK = 0
 EXIT_STUCK = 70
 """Ended by itself because it stood still."""
@@ -65,10 +67,6 @@ def share_one_heap() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-
-
-_M_ARENA_MAX = -8
-"""Of glibc's malloc.h."""
 
 
 class Stopping:

@@ -130,7 +130,7 @@ class _Turn:
             or (self._replay and self.has_arrow)
             or self.events >= most_events
             or sum(some.n_bytes for some in every) >= TURN_BYTES
-            or self._json.dead_bytes + self._counted_json.dead_bytes >= DEAD_BYTES
+            or sum(some.dead_bytes for some in every) >= DEAD_BYTES
             or time.monotonic() - self._began_s >= TURN_S
         )
 

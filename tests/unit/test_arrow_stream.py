@@ -79,6 +79,7 @@ SOUND = {
     "a dictionary of few texts": {"a": pa.array(["red", "blue"] * 4000).dictionary_encode()},
     "a dictionary of many texts": {"a": pa.array([f"{i:0>400}" for i in range(1500)]).dictionary_encode()},
     "a dictionary of numbers": {"a": pa.array(np.arange(9000.0)).dictionary_encode()},
+    "many dictionaries": {f"c{i}": pa.array(["red", "blue"] * 500).dictionary_encode() for i in range(9)},
     "a dictionary of nothing": {"a": pa.DictionaryArray.from_arrays(FIRST, pa.array([None], pa.string()))},
     "short views": {"a": pa.array(["qq"] * 9000, pa.string_view())},
     "no rows": {"a": pa.array([], pa.int64())},

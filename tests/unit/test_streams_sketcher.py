@@ -218,6 +218,15 @@ def test_a_turn_of_numbers_is_weighed() -> None:
     assert (json_turn.messages, json_turn.n_bytes, arrow_turn.rows, arrow_turn.n_bytes) == (0, 0, 0, 0)
 
 
+def test_what_is_refused_is_weighed_in_every_encoding() -> None:
+    registry = build_registry([], [])
+    for turn in (JsonDecoder(registry).gather(), ArrowDecoder(registry).gather()):
+        turn.add(MessageBatch([b"\xff" * 100] * 3, np.zeros(3, np.int32), np.arange(3), np.zeros(3, np.int64)))
+        assert (turn.messages, turn.dead_bytes) == (3, 300)
+        assert len(turn.take().dead) == 3
+        assert (turn.messages, turn.dead_bytes) == (0, 0)
+
+
 def test_a_flush_ends_where_its_panes_take_much_memory() -> None:
     desk = Desk()
     desk.flush.opened_s = time.monotonic()
