@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
-from benchmarks import goals, processes, rates, recording, shapes
+from benchmarks import goals, processes, rates, recording, shapes, stages
 from benchmarks.charts import Chart, Series, draw
 from benchmarks.figures import Figure, Figures
 
@@ -60,11 +61,11 @@ def _costs(figures: Figures) -> Chart | None:
     )
 
 
-def _stages(figures: Figures) -> Chart | None:
-    found = figures.of(rates.STAGES)
+def _stages(figures: Figures, section: str, what: str) -> Chart | None:
+    found = figures.of(section)
     if not found:
         return None
-    title = "Where the sketcher's time goes, JSON events of 20 fields"
+    title = f"Where the sketcher's time goes, {what}"
     return Chart(title, "CPU time per event, µs", "", (_series("", found),), kind="bars")
 
 
@@ -134,7 +135,8 @@ def _series(name: str, found: Iterable[Figure]) -> Series:
 CHARTS: dict[str, Callable[[Figures], Chart | None]] = {
     "performance-rates": _rates,
     "performance-costs": _costs,
-    "performance-stages": _stages,
+    "performance-stages": partial(_stages, section=stages.JSON_STAGES, what="JSON events of 20 fields"),
+    "performance-stages-arrow": partial(_stages, section=stages.ARROW_STAGES, what="Arrow batches of 20 fields"),
     "performance-processes": _processes,
     "performance-memory": _memory,
     "performance-recorder": _recorder,

@@ -9,17 +9,15 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from benchmarks import stages
 from benchmarks.figures import Figures
 from benchmarks.workload import (
     ARROW_HEADERS,
-    MODEL,
-    VERSION,
     Workload,
     arrow_messages,
     arrow_rows,
@@ -27,10 +25,7 @@ from benchmarks.workload import (
     make_workload,
 )
 from benchmarks.world import World
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.sketcher import GROUP, POLL_MESSAGES
-from streams.summarise import FlushSummaries
+from streams.sketcher import GROUP
 
 RATES = "Rate per CPU-second"
 JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"
@@ -46,8 +41,6 @@ _RATES = {
     "decode": DECODE,
     "sort": SORT,
 }
-STAGES = "Where the sketcher's time goes"
-REST = "fetching, sorting, commits: the rest"
 MEMORY = "The sketcher's memory"
 WIDE = "50 models of 100 fields, peak"
 DATABASE, WIDE_DATABASE = "rates", "wide"
@@ -56,8 +49,6 @@ SPAN_MS = 600_000
 """Event times of a topic: the ten minutes before it was written."""
 FLOOR_PASSES = 5
 """How often a floor without Kafka goes over its sample of 100,000 events."""
-TURN_EVENTS = 50_000
-"""Events that are summarised together where the stages are timed: about what a sketcher reads in `TURN_S`."""
 FLUSH_S = 2.0
 """Of the sketcher whose rate is measured, so that a run of a few seconds pays for several commits. The default of
 15 s pays less often."""
@@ -82,7 +73,9 @@ def measure_rates(
     )
     sample = list(json_events(workload, 100_000, *span()))
     found: dict[str, list[float]] = {name: [] for name in _RATES}
-    stages: dict[str, list[float]] = {}
+    batches = list(arrow_messages(workload, 400_000, *span()))
+    json_stages: dict[str, list[float]] = {}
+    arrow_stages: dict[str, list[float]] = {}
     for _ in range(runs):
         found["consume"].append(rate(world.run_child("consume", topic=topics.predictions, messages=events)))
         found["sort"].append(bare_sort(workload, 100_000))
@@ -95,8 +88,10 @@ def measure_rates(
             rate(world.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
         )
         found["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
-        for name, spent_us in time_stages(workload, sample).items():
-            stages.setdefault(name, []).append(spent_us)
+        for name, spent_us in stages.time_json(workload, sample).items():
+            json_stages.setdefault(name, []).append(spent_us)
+        for name, spent_us in stages.time_arrow(workload, batches).items():
+            arrow_stages.setdefault(name, []).append(spent_us)
     world.delete_topics(topics)
     world.delete_topics(arrow)
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
@@ -111,16 +106,8 @@ def measure_rates(
         ("arrow", "sketcher", "sketcher, Arrow ÷ JSON"),
     ):
         figures.add_runs(RATES, title, [a / b for a, b in zip(found[over], found[under], strict=True)], "×")
-    whole_us = 1e6 / median(found["sketcher"])
-    for name, spent in stages.items():
-        figures.add_runs(STAGES, name, spent, "µs/event")
-    figures.add(
-        STAGES,
-        REST,
-        whole_us - sum(median(spent) for spent in stages.values()),
-        "µs/event",
-        f"of {whole_us:.2f} in all",
-    )
+    stages.add_stages(figures, stages.JSON_STAGES, json_stages, found["sketcher"])
+    stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, found["arrow"])
 
 
 def measure_memory(world: World, workload: Workload, figures: Figures, *, events: int, wide_events: int) -> None:
@@ -199,39 +186,3 @@ def bare_sort(workload: Workload, n: int) -> float:
             for values in drawn:
                 np.sort(values[start : start + 20_000])
     return FLOOR_PASSES * n / (time.process_time() - began)
-
-
-def time_stages(workload: Workload, sample: list[bytes]) -> dict[str, float]:
-    """Time the sketcher's two calculations alone, in µs per event.
-
-    As in the sketcher, messages come a poll at a time, just copied and so in the processor's cache, and events are
-    summarised a turn at a time.
-    """
-    registry = workload.registry()
-    decoder, summaries = JsonDecoder(registry), FlushSummaries(registry)
-    now_ms = int(time.time() * 1000)
-    decode_s = summarise_s = 0.0
-    for turn in range(0, len(sample), TURN_EVENTS):
-        gathered = decoder.gather()
-        for start in range(turn, min(turn + TURN_EVENTS, len(sample)), POLL_MESSAGES):
-            values: list[bytes | None] = [bytes(bytearray(event)) for event in sample[start : start + POLL_MESSAGES]]
-            n = len(values)
-            offsets = np.arange(start, start + n, dtype=np.int64)
-            batch = MessageBatch(values, np.zeros(n, np.int32), offsets, np.full(n, now_ms, np.int64))
-            began = time.process_time()
-            gathered.add(batch)
-            decode_s += time.process_time() - began
-        began = time.process_time()
-        decoded = gathered.take()
-        decode_s += time.process_time() - began
-        if decoded.dead:
-            raise RuntimeError(f"an event of model {MODEL} version {VERSION} was refused: {decoded.dead[0].detail}")
-        began = time.process_time()
-        for columns in decoded.events:
-            summaries.add(columns)
-        summarise_s += time.process_time() - began
-    scale = 1e6 / len(sample)
-    return {
-        "JSON into columns (streams/decode_json.py)": decode_s * scale,
-        "columns into counts and sketches (streams/summarise.py)": summarise_s * scale,
-    }

@@ -108,9 +108,7 @@ def test_only_our_transport_keeps_aborted_records_away(probe: Probe) -> None:
 
 LOST: dict[tuple[str, str], set[int]] = {
     ("values", "default"): {3},
-    ("values", "crashing"): {3},
     ("take", "default"): {3, 4},
-    ("take", "crashing"): {3, 4, 5},
     ("noack_noack_take", "default"): {0, 1, 2, 3, 4},
     ("noack_noack_take", "crashing"): set(),
     ("noack_events", "default"): {3},
@@ -123,10 +121,16 @@ what supervises it.
 all that it read or nothing, with the default one it may stand still, commit nothing and not end when it is asked to.
 """
 
+LOST_OR_NOT: dict[tuple[str, str], set[int]] = {
+    ("values", "crashing"): {3},
+    ("take", "crashing"): {3, 4, 5},
+}
+"""Ways that lose either these or nothing: it depends on whether the process that ends commits once more."""
+
 
 @pytest.mark.slow
 def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
-    ways = [f"{style}-{supervisor}" for style, supervisor in LOST]
+    ways = [f"{style}-{supervisor}" for style, supervisor in LOST | LOST_OR_NOT]
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     topics = {way: f"{topic_prefix}{way}" for way in ways}
     for made in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics.values()]).values():
@@ -174,6 +178,6 @@ def test_what_is_lost_when_an_agent_fails_once(broker: LocalKafka, topic_prefix:
     # With the default supervisor the same process reads on; with the crashing one it ends. Another goes on after both.
     run(ways, read_on)
     run([way for way in ways if 6 not in done(way)], lambda way, _: 6 in done(way))
-    assert {
-        (style, supervisor): set(range(7)) - set(done(f"{style}-{supervisor}")) for style, supervisor in LOST
-    } == LOST
+    lost = {tuple(way.split("-")): set(range(7)) - set(done(way)) for way in ways}
+    assert {way: lost[way] for way in LOST} == LOST
+    assert all(lost[way] in (set(), may_be) for way, may_be in LOST_OR_NOT.items())
