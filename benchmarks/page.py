@@ -2,7 +2,8 @@
 
     python -m benchmarks --redraw
 
-writes them anew from the JSON alone, so that page, charts and figures cannot disagree.
+writes them anew from the JSON alone, so that page, charts and figures cannot disagree. The run that was shown before
+stays in docs/performance-before.json, and every ratio is held against it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks import goals, pictures, rates
+from benchmarks import goals, pictures, rates, repeated
 from benchmarks.figures import Figures, markdown_table, number
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURES, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
+BEFORE = DOCS / "performance-before.json"
+"""The run that was published before, against which ratios are held."""
 _BLOCK = re.compile(r"(<!-- from performance\.json: (\w+) -->\n).*?(<!-- to here -->)", re.DOTALL)
 
 
@@ -24,7 +27,7 @@ def whole(figures: Figures) -> str:
     return f"{figures.facts()}\n\n{markdown_table([*goals.rows(figures), *rows])}\n"
 
 
-def blocks(figures: Figures) -> dict[str, str]:
+def blocks(figures: Figures, before: Figures) -> dict[str, str]:
     """The generated parts of the page by the name in their marks."""
     rows = [(one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.found]
     return {
@@ -32,6 +35,7 @@ def blocks(figures: Figures) -> dict[str, str]:
         "goals": goals.table(figures),
         "charts": _charts(figures),
         "floors": _floors(figures),
+        "repeated": repeated.table(figures, before),
         "figures": markdown_table(rows),
     }
 
@@ -57,13 +61,13 @@ def _floors(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def rewrite(text: str, figures: Figures) -> str:
-    """Put a run's tables between the marks of a page.
+def rewrite(text: str, figures: Figures, before: Figures) -> str:
+    """Put a run's tables, and its ratios beside those of the run before it, between the marks of a page.
 
     Raises:
         ValueError: a part has no mark in the page, or a mark no part.
     """
-    parts = blocks(figures)
+    parts = blocks(figures, before)
     found = [match[2] for match in _BLOCK.finditer(text)]
     if sorted(found) != sorted(parts):
         raise ValueError(f"the page has marks for {sorted(found)}, and {sorted(parts)} are to be put there")
@@ -71,7 +75,14 @@ def rewrite(text: str, figures: Figures) -> str:
 
 
 def publish(figures: Figures) -> None:
-    """Write JSON, page and charts."""
+    """Write JSON, page and charts of a new run; the one that was published until now becomes the run before."""
+    BEFORE.write_bytes(FIGURES.read_bytes())
     figures.write(FIGURES)
-    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), figures), encoding="utf-8")
+    redraw()
+
+
+def redraw() -> None:
+    """Write page and charts from the JSON of both runs alone."""
+    figures, before = Figures.read(FIGURES), Figures.read(BEFORE)
+    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), figures, before), encoding="utf-8")
     pictures.draw_all(figures, CHARTS)

@@ -47,11 +47,14 @@ DATABASE, WIDE_DATABASE = "rates", "wide"
 MB_OF_MIB = 2**20 / 1e6
 SPAN_MS = 600_000
 """Event times of a topic: the ten minutes before it was written."""
+DEFAULT_FLUSH_EVENTS = 1_000_000
+"""As `streams.settings` has it."""
 FLOOR_PASSES = 5
 """How often a floor without Kafka goes over its sample of 100,000 events."""
-FLUSH_S = 2.0
-"""Of the sketcher whose rate is measured, so that a run of a few seconds pays for several commits. The default of
-15 s pays less often."""
+FLUSHES = 3
+"""Commits that a run pays for, at equal numbers of events: how many must not depend on how quick the machine is."""
+FLUSH_S = 3.0
+"""When the last of them comes, where polls did not end at the very number of events."""
 
 
 def span() -> tuple[int, int]:
@@ -114,7 +117,7 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
     """Follow one sketcher with its default settings over many events, and one with many fields of many models."""
     topics = world.create_topics("memory-")
     world.fill(topics.predictions, json_events(workload, events, *span()))
-    found = run_sketcher(world, workload, "memory-", events, flush_s=15.0)
+    found = run_sketcher(world, workload, "memory-", events, flush_s=15.0, flush_events=DEFAULT_FLUSH_EVENTS)
     world.delete_topics(topics)
     samples = found["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
@@ -127,7 +130,15 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
     world.register(WIDE_DATABASE, many)
     topics = world.create_topics("wide-")
     world.fill(topics.predictions, json_events(many, wide_events, *span()))
-    found = run_sketcher(world, many, "wide-", wide_events, flush_s=15.0, database=WIDE_DATABASE)
+    found = run_sketcher(
+        world,
+        many,
+        "wide-",
+        wide_events,
+        flush_s=15.0,
+        flush_events=DEFAULT_FLUSH_EVENTS,
+        database=WIDE_DATABASE,
+    )
     world.delete_topics(topics)
     panes = SPAN_MS // 60_000
     note = f"{wide_events:,} events over {panes} panes of each model, default settings"
@@ -141,10 +152,11 @@ def run_sketcher(
     events: int,
     *,
     flush_s: float = FLUSH_S,
+    flush_events: int | None = None,
     database: str = DATABASE,
     profile: Path | None = None,
 ) -> dict[str, Any]:
-    """Let a new sketcher read a topic from its start."""
+    """Let a new sketcher read a topic from its start, in `FLUSHES` flushes if nothing else is said."""
     world.forget_group(f"{prefix}{GROUP}")
     return world.run_child(
         "sketcher",
@@ -152,6 +164,7 @@ def run_sketcher(
         database=database,
         events=events,
         flush_s=flush_s,
+        flush_events=flush_events or events // FLUSHES,
         warm=next(json_events(workload, 1, *span())).decode(),
         profile=str(profile) if profile else "",
     )

@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--redraw", action="store_true", help="write page and charts anew from docs/performance.json")
     asked = parser.parse_args()
     if asked.redraw:
-        page.publish(Figures.read(page.FIGURES))
+        page.redraw()
         return 0
     profile = SHORT if asked.profile == "short" else FULL
     figures = Figures(describe_machine())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 
@@ -207,6 +207,27 @@ def rollups(
     As `panes` does otherwise.
     """
     return _cells(client, "rollups", model, start_s, end_s, version, baseline_id, sketches, pane_s)
+
+
+def rows_by_start(
+    client: Client, table: Literal["panes", "rollups"], model: str, start_s: int, end_s: int
+) -> list[tuple[int, int]]:
+    """Count about how many rows `panes`, or `rollups` with its hourly ones, has by pane start in [start_s, end_s).
+
+    Rows that a merge is yet to replace count too.
+
+    Returns:
+        Pane start (Unix seconds) and rows, by pane start.
+    """
+    parameters: dict[str, Any] = {"model": model, "start_s": start_s, "end_s": end_s}
+    hourly = ""
+    if table == "rollups":
+        hourly, parameters["pane_s"] = " AND pane_s = {pane_s:UInt32}", 3600
+    return client.rows(
+        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE model = {{model:String}} "  # noqa: S608
+        f"AND pane_start >= {{start_s:UInt32}} AND pane_start < {{end_s:UInt32}}{hourly} GROUP BY at ORDER BY at",
+        parameters,
+    )
 
 
 def volume(client: Client, model: str, start_s: int, end_s: int, *, version: str | None = None) -> pa.Table:

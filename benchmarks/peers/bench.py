@@ -21,6 +21,7 @@ from benchmarks.peers.drawn import Drawn, write_columns
 from benchmarks.peers.environments import run
 from benchmarks.peers.ours import read_panes
 from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
+from benchmarks.rates import FLUSH_S, FLUSHES
 from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
 from benchmarks.world import World
 from streams.sketcher import GROUP
@@ -35,7 +36,6 @@ FRAMES = 3
 """Of these minutes those that are ready DataFrames."""
 ARROW_TIMES = 3
 """How many times as many events the topic of Arrow batches has: they are read sooner."""
-FLUSH_S = 2.0
 SKETCHER, ARROW, EMPTY = "sketcher, JSON", f"sketcher, Arrow batches of {ARROW_ROWS:,}", "Faust, empty loop"
 
 
@@ -104,7 +104,13 @@ class Bench:
         begin = world.end_offset(topic.parts)
         warm = next(json_events(self._workload, 1, 0, 1)).decode()
         found = world.run_child(
-            "sketcher", prefix=topic.prefix, database=DATABASE, events=topic.events, flush_s=FLUSH_S, warm=warm
+            "sketcher",
+            prefix=topic.prefix,
+            database=DATABASE,
+            events=topic.events,
+            flush_s=FLUSH_S,
+            flush_events=topic.events // FLUSHES,
+            warm=warm,
         )
         panes = read_panes(world, self._workload, topic.parts, begin)
         if topic is self.json:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from barograph.contract import SECONDS_PER_HOUR, Window
 
 from streams.monitor.model import ModelState
+from streams.monitor.restore import restore_panes, restore_volume
 from streams.monitor.series import Compiled, Pane, Series
-from streams.monitor.store import Store, restore_panes, restore_volume
+from streams.monitor.store import Store
 from streams.monitor.summaries import over_budget
 from streams.monitor.windows import reach_s, step_s, uses_hours
 from streams.registry import Registry
@@ -127,7 +128,12 @@ class Memory:
             _sum_hour(state, start)
 
     def _restore(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Load panes that start in [start, end) and are not held."""
+        """Load panes that start in [start, end) and are not held, some at a time: those of a wide model are large."""
+        for begin, end in self._store.ranges("panes", state.contract.model, start_s, end_s):
+            self._restore_at_once(state, begin, end)
+        state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
+
+    def _restore_at_once(self, state: ModelState, start_s: int, end_s: int) -> None:
         model, volume = state.contract.model, None
         for found in self._store.load_panes(model, start_s, end_s):
             series = self.series(state, found.version, found.baseline_id)
@@ -146,7 +152,6 @@ class Memory:
                 # What is loaded may hold more than the sum did: another process may have written it meanwhile.
                 series.hours.pop(at // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
                 series.summaries.touch(at)
-        state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
 
     # ------------------------------------------------------------------------------------------ letting go
 

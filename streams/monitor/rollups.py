@@ -12,9 +12,10 @@ import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 
 from streams.monitor.model import ModelState, SeriesKey
+from streams.monitor.restore import restore_panes
 from streams.monitor.rows import category_columns, pane_columns
 from streams.monitor.series import Pane, Series
-from streams.monitor.store import Columns, Store, Writes, restore_panes
+from streams.monitor.store import Columns, Store, Writes
 from streams.monitor.windows import SECONDS_PER_DAY, has_days, hour_s, starts_between
 
 Hours = dict[SeriesKey, dict[int, Pane]]
@@ -131,16 +132,19 @@ class Rollups:
 
     def _load_hours(self, state: ModelState, day_s: int, hours: Hours) -> None:
         """Add to the hours of this commit the others of the day."""
-        for loaded in self._store.load_hours(state.contract.model, day_s, day_s + SECONDS_PER_DAY):
-            series = self._series_of(state, loaded.version, loaded.baseline_id)
-            if series is None:
-                continue
-            own = hours.setdefault((loaded.version, loaded.baseline_id), {})
-            stored: dict[int, Pane] = {}
-            restore_panes(series, loaded.table, stored)
-            for start_s, pane in stored.items():
-                # Another process may have written a later state of an hour than this one has come to.
-                own[start_s] = series.newest(own[start_s], pane) if start_s in own else pane
+        model = state.contract.model
+        for begin, end in self._store.ranges("rollups", model, day_s, day_s + SECONDS_PER_DAY):
+            for loaded in self._store.load_hours(model, begin, end):
+                series = self._series_of(state, loaded.version, loaded.baseline_id)
+                if series is None:
+                    continue
+                own = hours.setdefault((loaded.version, loaded.baseline_id), {})
+                stored: dict[int, Pane] = {}
+                restore_panes(series, loaded.table, stored)
+                for start_s, pane in stored.items():
+                    pane.compact()
+                    # Another process may have written a later state of an hour than this one has come to.
+                    own[start_s] = series.newest(own[start_s], pane) if start_s in own else pane
 
     def _due_days(self, state: ModelState, *, ended: bool) -> set[int]:
         """Take out the days that are to be written now."""

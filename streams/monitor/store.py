@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sketches.layout import HEADER
 from streams.monitor.chain import ENDED_MS, Chain, ChainRow, Loss
 from streams.monitor.rows import MAX_MS
-from streams.monitor.series import KeptBytes, Pane, Series
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
+Table = Literal["panes", "rollups"]
 FAR_S = 4_102_444_800
+ROWS_AT_ONCE = 250_000
+"""Rows of panes that are read at once: some hundred megabytes, with what they become."""
 BY_COLUMN = (
     "drift",
     "rates",
@@ -79,6 +80,9 @@ class Store(Protocol):
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         """The chain and the epoch of the present `parts` topic."""
 
+    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+        """Parts of [start, end), without gaps, each of which can be loaded at once."""
+
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         """Panes that start in [start, end), per series."""
 
@@ -99,10 +103,15 @@ class Store(Protocol):
 
 
 class WarehouseStore:
-    """The store in ClickHouse."""
+    """The store in ClickHouse.
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    Args:
+        client: where it is.
+        rows_at_once: rows of panes or hours that are read at once; more only where one pane has more.
+    """
+
+    def __init__(self, client: Client, rows_at_once: int = ROWS_AT_ONCE) -> None:
+        self._client, self._rows_at_once = client, rows_at_once
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         queries.sync_replicas(self._client, "chain", "panes", "rollups", "volume", "losses", "progress")
@@ -130,6 +139,16 @@ class WarehouseStore:
                 )
             )
         return chain, newest_epoch + 1 if epoch is None else epoch
+
+    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+        start_s, end_s = max(0, start_s), min(end_s, FAR_S)
+        found, begin, rows = [], start_s, 0
+        for at, more in queries.rows_by_start(self._client, table, model, start_s, end_s):
+            if rows and rows + more > self._rows_at_once:
+                found.append((begin, at))
+                begin, rows = at, 0
+            rows += more
+        return [*found, (begin, end_s)]
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         table = queries.panes(self._client, model, max(0, start_s), min(end_s, FAR_S))
@@ -169,81 +188,15 @@ class WarehouseStore:
             insert_rows(client, table, getattr(writes, table))
 
 
-def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> None:
-    """Build panes from rows of `panes`; panes that are already held stay as they are."""
-    layout = series.layout
-    slice_index = {name: i for i, name in enumerate(layout.slices)}
-    columns = {name: table.column(name).to_pylist() for name in ("slice", "field", "sketch", "sealed")}
-    starts = table.column("pane_start").to_numpy().astype(np.int64).tolist()
-    numbers = {
-        name: table.column(name).to_numpy()
-        for name in ("invalid", "below", "above", "shift_sum", "shift_square_sum", "minimum", "maximum", "n", "nulls")
-    }
-    pos = table.column("pos").to_numpy().astype(np.int64)
-    counts = table.column("counts").combine_chunks()
-    values = counts.values.to_numpy()
-    offsets = counts.offsets.to_numpy()
-    built: dict[int, Pane] = {}
-    for i, start_s in enumerate(starts):
-        if start_s in into:
-            continue
-        s, f = slice_index.get(columns["slice"][i]), layout.field_index.get(columns["field"][i])
-        if s is None or f is None:
-            continue
-        pane = built.get(start_s)
-        if pane is None:
-            pane = built[start_s] = series.empty_pane(start_s)
-            pane.dirty = False
-        first, n_cells = int(layout.starts[f]), int(layout.n_cells[f])
-        pane.counts[s, first : first + n_cells] = values[offsets[i] : offsets[i + 1]]
-        pane.counts[s, first + n_cells : first + n_cells + 3] = [
-            numbers[name][i] for name in ("invalid", "below", "above")
-        ]
-        pane.pos[s, 1 + f] = pos[i]
-        pane.sealed = pane.sealed or bool(columns["sealed"][i])
-        sketch = columns["sketch"][i] or b""
-        has_values = layout.fields[f].kind == "numeric" and numbers["n"][i] > numbers["nulls"][i]
-        moments = [numbers[name][i] for name in ("shift_sum", "shift_square_sum", "minimum", "maximum")]
-        if s == 0:
-            pane.sketches[f] = sketch
-            if has_values:
-                pane.moments[f] = moments
-        elif sketch and has_values:
-            pane.kept[s, f] = KeptBytes(np.array(moments), sketch)
-    into.update(built)
-
-
-def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> None:
-    """Put the header and late counts of rows of `volume` into panes that are held and not yet changed."""
-    slice_index = {name: i for i, name in enumerate(series.layout.slices)}
-    for row in table.to_pylist():
-        if row["version"] != series.version or row["baseline_id"] != series.baseline_id:
-            continue
-        pane, s = panes.get(int(row["pane_start"])), slice_index.get(row["slice"])
-        if pane is None or s is None:
-            continue
-        pane.counts[s, :HEADER] = [row[name] for name in _HEADER_COLUMNS]
-        pane.late[s], pane.pos[s, 0] = row["late"], row["pos"]
-        pane.sealed = pane.sealed or bool(row["sealed"])
-        series.unregistered = series.unregistered or bool(row["unregistered"])
-
-
 def _by_series(table: pa.Table) -> Iterator[SeriesPanes]:
     if not table.num_rows:
         return
     keys = table.select(["version", "baseline_id"])
     pairs: Iterable[tuple[str, str]] = sorted(set(zip(*(keys.column(i).to_pylist() for i in range(2)), strict=True)))
     for version, baseline_id in pairs:
-        import pyarrow.compute as pc
-
         mask = pc.and_(pc.equal(keys.column(0), version), pc.equal(keys.column(1), baseline_id))
         yield SeriesPanes(version, baseline_id, table.filter(mask))
 
 
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
-
-
-_HEADER_COLUMNS = ("n", "errors", "timed", "slow")
-"""Columns of `volume` that hold the header of a pane's counts, in its order."""
-assert len(_HEADER_COLUMNS) == HEADER

@@ -19,7 +19,7 @@ from streams.columns import EventColumns
 from streams.flush import part_messages
 from streams.monitor.chain import POS_EPOCH_BITS, Chain, ChainRow, Loss
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import SeriesPanes, Store, Writes
+from streams.monitor.store import SeriesPanes, Store, Table, Writes
 from streams.monitor.windows import hour_s
 from streams.rebuild.errors import RebuildError
 from streams.records import Part, PartitionProgress, Progress, decode
@@ -72,6 +72,10 @@ class _RecountStore:
         """A chain of one source that has seen nothing, with the losses that stay."""
         chain = Chain(rows={0: ChainRow(SOURCE)}, losses=list(self._stretch.losses), partitions=1)
         return chain, self._stretch.pos >> POS_EPOCH_BITS
+
+    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+        """As the warehouse says; what is within the stretch or after it is left out where it is loaded."""
+        return self._store.ranges(table, model, start_s, end_s)
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         """Panes outside of the stretch, and before the last window's end."""

@@ -10,6 +10,7 @@ import pytest
 
 from streams import flush
 from streams.monitor import judge, verdicts
+from streams.monitor.store import ROWS_AT_ONCE
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
     History,
@@ -130,6 +131,7 @@ def make_runs(seed: int) -> tuple[Run, Run]:
         rng,
         crashes=rng.choice([0.02, 0.06, 0.12, 0.25]),
         budget_bytes=rng.choice([0, 1 << 30]),
+        rows_at_once=(1, 8, ROWS_AT_ONCE)[seed % 3],
         revise_s=rng.choice([60.0, 600.0]),
         writes_ahead=rng.choice([False, True]),
     )

@@ -19,9 +19,9 @@ from sketches.layout import HEADER, TAIL, Layout
 from sketches.numeric import numeric_sketch
 from streams import flush, tallies
 from streams.flush import part_messages, rectangles
+from streams.monitor.restore import restore_panes
 from streams.monitor.rows import pane_columns
 from streams.monitor.series import Compiled, Pane, Series
-from streams.monitor.store import restore_panes
 from streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,
@@ -386,6 +386,14 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
         series, table_of("panes", columns).set_column(6, "pane_start", pa.array(columns["pane_start"])), loaded
     )
     assert kept_of(series, loaded[0]) == kept_of(series, merged)
+    # A slice in which nothing was seen of a field has no row.
+    told = loaded[0].pos[:, 1:] >= 0
+    assert told[0].all()
+    assert (loaded[0].pos[:, 1:] == np.where(told, merged.pos[:, 1:], -1)).all()
+    cells = np.repeat(told, layout.n_cells + TAIL, axis=1)
+    assert (loaded[0].counts[:, HEADER:] == merged.counts[:, HEADER:] * cells).all()
+    np.testing.assert_array_equal(loaded[0].moments, merged.moments)
+    assert loaded[0].sketches == merged.sketches
     cut = rng.randrange(1, flushes + 1)
     halves = [summed(series, some) for some in (panes[:cut], panes[cut:]) if some]
     both, at_once = series.merged(0, halves), series.merged(0, [summed(series, [pane]) for pane in panes])

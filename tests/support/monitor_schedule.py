@@ -23,7 +23,7 @@ from streams.columns import Arrivals, EventColumns, arrivals, encode_names, enco
 from streams.flush import part_messages
 from streams.monitor.memory import PANE_BUDGET_BYTES
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import WarehouseStore
+from streams.monitor.store import ROWS_AT_ONCE, WarehouseStore
 from streams.monitor.windows import described_every_s
 from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
 from streams.registry import RegisteredBaseline, Registry, build_registry
@@ -397,7 +397,7 @@ class Process:
     def __init__(self, run: Run) -> None:
         self.connection = Connection(run)
         self.next = run.acknowledged
-        self.store = WarehouseStore(self.connection)  # type: ignore[arg-type]
+        self.store = WarehouseStore(self.connection, run.rows_at_once)  # type: ignore[arg-type]
         self.state = PartitionState(
             0,
             1,
@@ -439,6 +439,7 @@ class Run:
     crashes: float = 0.0
     """The probability of a mishap at each step."""
     budget_bytes: int = PANE_BUDGET_BYTES
+    rows_at_once: int = ROWS_AT_ONCE
     revise_s: float = 60.0
     writes_ahead: bool = False
     """Whether verdicts are written before the rest of their commit, each as it is judged."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import goals, page, rates, shapes
+from benchmarks import goals, page, rates, repeated, shapes
 from benchmarks.charts import Chart, Series, draw, short
 from benchmarks.figures import Figures
 from benchmarks.goals import ALL_GOALS, Goal, Judged
@@ -18,9 +18,14 @@ from benchmarks.shapes import BASE, SHAPES
 CHART = Chart("Cost", "fields", "CPU, ms", (Series("sketcher", (20, 200), (3.0, 31.0), (2.9, 30.0), (3.2, 33.0)),))
 
 
+def published() -> tuple[Figures, Figures, str]:
+    """The run that the page shows, the one before it, and the page."""
+    return Figures.read(page.FIGURES), Figures.read(page.BEFORE), page.PAGE.read_text(encoding="utf-8")
+
+
 def test_the_page_shows_the_figures_of_the_json() -> None:
-    figures, text = Figures.read(page.FIGURES), page.PAGE.read_text(encoding="utf-8")
-    assert page.rewrite(text, figures) == text, "run `python -m benchmarks --redraw`"
+    figures, before, text = published()
+    assert page.rewrite(text, figures, before) == text, "run `python -m benchmarks --redraw`"
 
 
 def test_every_chart_of_the_page_is_there_and_no_other() -> None:
@@ -31,15 +36,41 @@ def test_every_chart_of_the_page_is_there_and_no_other() -> None:
 
 
 def test_a_changed_figure_shows_in_the_page() -> None:
-    figures, text = Figures.read(page.FIGURES), page.PAGE.read_text(encoding="utf-8")
+    figures, before, text = published()
     figures.add("A section", "a figure", 12_345_678, "events")
-    assert "12,345,678 events" in page.rewrite(text, figures)
+    assert "12,345,678 events" in page.rewrite(text, figures, before)
 
 
 def test_a_page_without_a_mark_is_refused() -> None:
     text = page.PAGE.read_text(encoding="utf-8").replace("performance.json: goals", "performance.json: gaols")
     with pytest.raises(ValueError, match="gaols"):
-        page.rewrite(text, Figures({}))
+        page.rewrite(text, Figures({}), Figures({}))
+
+
+def test_ratios_of_two_runs_stand_beside_each_other() -> None:
+    now, before = Figures({"commit": "b"}), Figures({"commit": "a"})
+    for figures, close, far in ((now, 1.1, 2.0), (before, 1.0, 2.5)):
+        figures.add("A", "close", close, "×")
+        figures.add("A", "a rate", 1 / far, "events")
+        figures.add("A", "far", far, "×")
+    now.add("B", "new", 1.0, "×")
+    assert [round(pair.apart, 9) for pair in repeated.pairs(now, before)] == [0.1, 0.25]
+    table = repeated.table(now, before)
+    assert "**1 of 2 ratios are within 15%" in table
+    assert "| **A** | close | 1.1 | 1 | 10% |" in table
+    assert "|  | far | 2 | 2.5 | **25%** |" in table
+
+
+def test_a_new_run_makes_the_last_one_the_run_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIGURES", "BEFORE", "PAGE"):
+        path: Path = getattr(page, name)
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        monkeypatch.setattr(page, name, tmp_path / path.name)
+    monkeypatch.setattr(page, "CHARTS", tmp_path)
+    last, new = Figures.read(page.FIGURES), Figures({"commit": "new"})
+    page.publish(new)
+    assert Figures.read(page.FIGURES) == new
+    assert Figures.read(page.BEFORE) == last
 
 
 def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
