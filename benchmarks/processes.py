@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.figures import Figures
-from benchmarks.rates import FLUSH_S, FLUSHES, span
+from benchmarks.rates import FLUSH_S, span
 from benchmarks.workload import Workload, json_events
 from benchmarks.world import Child, World
 from streams.sketcher import GROUP
@@ -46,7 +46,7 @@ def _run(world: World, workload: Workload, prefix: str, n: int, events: int) -> 
     """CPU time of all of n sketchers and wall time, from the moment at which events can be read."""
     topics = world.create_topics(prefix, PARTITIONS)
     warm = next(json_events(workload, 1, *span())).decode()
-    flush_events = events // (n * FLUSHES)
+    flush_events = events // n
     told = {"prefix": prefix, "database": DATABASE, "flush_s": FLUSH_S, "flush_events": flush_events, "warm": warm}
     children = [world.start_child("sketcher", **told, instance=f"{prefix}{i}") for i in range(n)]
     _wait_members(world, topics, f"{prefix}{GROUP}", children)

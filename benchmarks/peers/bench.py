@@ -21,7 +21,7 @@ from benchmarks.peers.drawn import Drawn, write_columns
 from benchmarks.peers.environments import run
 from benchmarks.peers.ours import read_panes
 from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
-from benchmarks.rates import FLUSH_S, FLUSHES
+from benchmarks.rates import FLUSH_S
 from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
 from benchmarks.world import World
 from streams.sketcher import GROUP
@@ -109,7 +109,7 @@ class Bench:
             database=DATABASE,
             events=topic.events,
             flush_s=FLUSH_S,
-            flush_events=topic.events // FLUSHES,
+            flush_events=topic.events,
             warm=warm,
         )
         panes = read_panes(world, self._workload, topic.parts, begin)
