@@ -50,7 +50,7 @@ types: sync ## Check types, of the tests too
 	$(RUN) mypy tests
 
 .PHONY: bench
-bench: sync ## Measure everything and write docs/performance.md's figures and charts; PROFILE=short: three minutes, prints only
+bench: sync ## Measure speed and memory and write docs/performance.md's figures and charts; PROFILE=short: three minutes, prints only
 	$(RUN) python -m benchmarks --profile $(or $(PROFILE),full) $(ARGS)
 
 .PHONY: generate

@@ -11,17 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import msgspec
 import numpy as np
 from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, spread
-from benchmarks.workload import MODEL, Workload, json_events, make_workload
+from benchmarks.workload import json_events, make_workload
 from benchmarks.world import World, start
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
@@ -31,6 +30,8 @@ RECOVERY = "After a kill -9"
 OUTAGE = "After an outage of the warehouse"
 SESSION_S = 45.0
 """The default, which is given to every processor here."""
+EVENTS = 200
+"""Of each model, all of now."""
 LIVE_PER_S = 2_000
 PATIENCE_S = 240.0
 LOOK_S = 0.02
@@ -48,11 +49,9 @@ def measure_recovery(world: World, figures: Figures, *, models: int, fields: int
 def measure_kills(world: World, figures: Figures, *, models: int, fields: int, runs: int) -> None:
     """Kill sketcher and monitor while panes of many models are open."""
     database, prefix = "kills", "kills-"
-    workload = make_workload(world.folder, numbers=fields, texts=0)
+    workload = make_workload(world.folder, numbers=fields, models=models)
     topics = world.create_topics(prefix)
-    many = [_of_model(workload, f"{MODEL}-{i:02}") for i in range(models)]
-    for each in many:
-        world.register(database, each)
+    world.register(database, workload)
     processes = _Processes(world, database, prefix)
     try:
         for kind in ("sketcher", "monitor"):
@@ -60,7 +59,7 @@ def measure_kills(world: World, figures: Figures, *, models: int, fields: int, r
         for kind in ("sketcher", "monitor"):
             processes.wait_assigned(kind, "one", 0)
         now_ms = int(time.time() * 1000)
-        n, _ = world.fill(topics.predictions, _events(many, 200, now_ms))
+        n, _ = world.fill(topics.predictions, json_events(workload, EVENTS * models, now_ms - 1000, now_ms))
         with world.client(database) as client:
             _sketched(client, n)
         end = world.end_offset(topics.parts)
@@ -76,21 +75,6 @@ def measure_kills(world: World, figures: Figures, *, models: int, fields: int, r
         figures.add(RECOVERY, "sketcher not started again, until another reads for it", spent_s, "s", said)
     finally:
         processes.end()
-
-
-def _of_model(workload: Workload, model: str) -> Workload:
-    contract = msgspec.structs.replace(workload.contract, model=model)
-    baseline = msgspec.structs.replace(workload.baseline, model=model)
-    return Workload(contract, baseline, workload.numbers, workload.texts, workload.seed)
-
-
-def _events(models: list[Workload], n: int, now_ms: int) -> Iterator[bytes]:
-    """N events of each model, all of now."""
-    for workload in models:
-        old = f'"model":"{MODEL}"'.encode()
-        new = f'"model":"{workload.contract.model}"'.encode()
-        for data in json_events(workload, n, now_ms - 1000, now_ms):
-            yield data.replace(old, new, 1)
 
 
 def _sketched(client: Client, n: int) -> None:

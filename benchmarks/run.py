@@ -1,4 +1,4 @@
-"""`make bench`: starts a broker and an engine of its own, measures everything in one run, and prints one table.
+"""`make bench`: starts a broker and an engine of its own, measures in one run, and prints one table.
 
 The profile `full` writes docs/performance.json and what follows from it, the tables and the charts of
 docs/performance.md; `short` measures less of the same within three minutes, headlines first, and only prints. Rates are

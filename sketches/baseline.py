@@ -6,10 +6,11 @@ Its id is the hash of its content, so a baseline never changes: another content 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, pairwise
+from itertools import count
 from typing import ClassVar, Literal
 
 import msgspec
@@ -317,11 +318,11 @@ def _season_misfits(contract: Contract, baseline: Baseline) -> list[str]:
 
 def _field_problems(field: FieldBaseline, slice_rows: dict[str, int]) -> Iterator[str]:
     numbers = (*field.edges, *field.quantiles, field.mean, field.std, field.low or 0.0, field.high or 0.0)
-    if not all(math.isfinite(number) for number in numbers):
+    if not all(map(math.isfinite, numbers)):
         yield "an edge, quantile, limit or moment is not finite"
-    if any(left >= right for left, right in pairwise(field.edges)):
+    if any(map(operator.ge, field.edges, field.edges[1:])):
         yield "edges must ascend, each larger than the one before"
-    if any(left > right for left, right in pairwise(field.quantiles)):
+    if any(map(operator.gt, field.quantiles, field.quantiles[1:])):
         yield "quantiles must ascend"
     if len(field.quantiles) not in (0, QUANTILE_RANKS):
         yield f"{len(field.quantiles)} quantiles, there must be {QUANTILE_RANKS} or none"

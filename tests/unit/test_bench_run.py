@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import page, run
 from benchmarks.figures import Figures
+from benchmarks.profiles import FULL
 from benchmarks.run import Bench
 
 
@@ -63,7 +64,7 @@ def test_a_full_run_measures_everything_and_writes_the_docs(
 ) -> None:
     sections(monkeypatch)
     assert called(monkeypatch) == 0
-    assert [one.section for one in written[0].found] == list(run.SECTIONS)
+    assert [one.section for one in written[0].found] == list(FULL.sections)
     assert written[0].about["command"] == "make bench"
     assert capsys.readouterr().out.count("| Section | Figure | Value | Notes |") == 1
 
@@ -86,7 +87,7 @@ def test_a_section_that_fails_is_told_and_the_others_are_measured(
     sections(monkeypatch, failing="storage")
     assert called(monkeypatch, "--json", str(tmp_path / "found.json")) == 1
     assert not written, "docs are written from whole runs alone"
-    assert [one.section for one in Figures.read(tmp_path / "found.json").found] == list(run.SECTIONS)
+    assert [one.section for one in Figures.read(tmp_path / "found.json").found] == list(FULL.sections)
     told = capsys.readouterr().err
     assert "Failed: storage" in told
     assert "the broker is gone" in told
