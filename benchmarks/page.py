@@ -2,8 +2,9 @@
 
     python -m benchmarks --redraw
 
-writes them anew from the JSON alone, so that page, charts and figures cannot disagree. The run that was shown before
-stays in docs/performance-before.json, and every ratio is held against it.
+writes them anew from the JSON alone, so that page, charts and figures cannot disagree. Another run stands
+in docs/performance-other.json, and every ratio is held against it: a new full run is shown, and the one shown before
+becomes the other.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from benchmarks.figures import Figures, markdown_table, number
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURES, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
-BEFORE = DOCS / "performance-before.json"
-"""The run that was published before, against which ratios are held."""
+OTHER = DOCS / "performance-other.json"
+"""Another run, against whose ratios those of the shown one are held."""
 _BLOCK = re.compile(r"(<!-- from performance\.json: (\w+) -->\n).*?(<!-- to here -->)", re.DOTALL)
 
 
@@ -27,7 +28,7 @@ def whole(figures: Figures) -> str:
     return f"{figures.facts()}\n\n{markdown_table([*goals.rows(figures), *rows])}\n"
 
 
-def blocks(figures: Figures, before: Figures) -> dict[str, str]:
+def blocks(figures: Figures, other: Figures) -> dict[str, str]:
     """The generated parts of the page by the name in their marks."""
     rows = [(one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.found]
     return {
@@ -35,7 +36,7 @@ def blocks(figures: Figures, before: Figures) -> dict[str, str]:
         "goals": goals.table(figures),
         "charts": _charts(figures),
         "floors": _floors(figures),
-        "repeated": repeated.table(figures, before),
+        "repeated": repeated.table(figures, other),
         "figures": markdown_table(rows),
     }
 
@@ -61,13 +62,13 @@ def _floors(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def rewrite(text: str, figures: Figures, before: Figures) -> str:
-    """Put a run's tables, and its ratios beside those of the run before it, between the marks of a page.
+def rewrite(text: str, figures: Figures, other: Figures) -> str:
+    """Put a run's tables, and its ratios beside those of another run, between the marks of a page.
 
     Raises:
         ValueError: a part has no mark in the page, or a mark no part.
     """
-    parts = blocks(figures, before)
+    parts = blocks(figures, other)
     found = [match[2] for match in _BLOCK.finditer(text)]
     if sorted(found) != sorted(parts):
         raise ValueError(f"the page has marks for {sorted(found)}, and {sorted(parts)} are to be put there")
@@ -75,14 +76,14 @@ def rewrite(text: str, figures: Figures, before: Figures) -> str:
 
 
 def publish(figures: Figures) -> None:
-    """Write JSON, page and charts of a new run; the one that was published until now becomes the run before."""
-    BEFORE.write_bytes(FIGURES.read_bytes())
+    """Write JSON, page and charts of a new run; the one that was shown until now becomes the other."""
+    OTHER.write_bytes(FIGURES.read_bytes())
     figures.write(FIGURES)
     redraw()
 
 
 def redraw() -> None:
     """Write page and charts from the JSON of both runs alone."""
-    figures, before = Figures.read(FIGURES), Figures.read(BEFORE)
-    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), figures, before), encoding="utf-8")
+    figures, other = Figures.read(FIGURES), Figures.read(OTHER)
+    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), figures, other), encoding="utf-8")
     pictures.draw_all(figures, CHARTS)

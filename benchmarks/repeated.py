@@ -20,31 +20,32 @@ class Pair(NamedTuple):
 
     figure: Figure
     """Of the run that is shown."""
-    before: float
+    other: float
+    """In the other run."""
 
     @property
     def apart(self) -> float:
         """How far the greater one is above the smaller one, as a share of it."""
-        small, great = sorted((self.figure.value, self.before))
+        small, great = sorted((self.figure.value, self.other))
         return great / small - 1 if small > 0 else 0.0 if great == small else float("inf")
 
 
-def pairs(figures: Figures, before: Figures) -> list[Pair]:
+def pairs(figures: Figures, other: Figures) -> list[Pair]:
     """Find every ratio that both runs have, in the order of the run that is shown."""
-    found = ((one, before.get(one.section, one.name)) for one in figures.found if one.unit == RATIO)
-    return [Pair(one, other.value) for one, other in found if other is not None]
+    found = ((one, other.get(one.section, one.name)) for one in figures.found if one.unit == RATIO)
+    return [Pair(one, same.value) for one, same in found if same is not None]
 
 
-def table(figures: Figures, before: Figures) -> str:
+def table(figures: Figures, other: Figures) -> str:
     """Write both runs' ratios as a Markdown table, with a list above it that counts them."""
-    both = pairs(figures, before)
+    both = pairs(figures, other)
     close = sum(pair.apart <= CLOSE for pair in both)
     lines = [
         f"- this run: {_said(figures)}",
-        f"- the run before: {_said(before)}",
+        f"- the other run: {_said(other)}",
         f"- **{close} of {len(both)} ratios are within {CLOSE:.0%} of each other**",
         "",
-        "| Section | Ratio | This run | The run before | Apart |",
+        "| Section | Ratio | This run | The other run | Apart |",
         "|---|---|--:|--:|--:|",
     ]
     section = ""
@@ -52,9 +53,7 @@ def table(figures: Figures, before: Figures) -> str:
         shown = "" if pair.figure.section == section else f"**{pair.figure.section}**"
         section = pair.figure.section
         apart = f"{pair.apart:.0%}" if pair.apart <= CLOSE else f"**{pair.apart:.0%}**"
-        lines.append(
-            f"| {shown} | {pair.figure.name} | {number(pair.figure.value)} | {number(pair.before)} | {apart} |"
-        )
+        lines.append(f"| {shown} | {pair.figure.name} | {number(pair.figure.value)} | {number(pair.other)} | {apart} |")
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
-"""What one factor changes: the sketcher on events of other shapes, each in turn with the base, JSON and Arrow.
+"""What one factor changes: the sketcher on events of other shapes, each between two runs of the base, JSON and Arrow.
 
 The base is one model of 20 numeric features and a score without slices, in JSON events of 700 bytes. A cost of 1.3 × is
-1.3 times the base's CPU time per event, as it was before and after the round.
+1.3 times the base's CPU time per event, as it was right before and right after: what a machine does in the same time
+changes within seconds, by more than some of these factors.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class _Cell:
 def measure_shapes(
     world: World, figures: Figures, *, events: int, arrow_events: int, runs: int, names: tuple[str, ...] | None = None
 ) -> None:
-    """Let the sketcher read topics of different shapes, all in each round, and the base once more at the end."""
+    """Let the sketcher read topics of different shapes, and the base before and after each."""
     cells = []
     for i, shape in enumerate(SHAPES):
         if names is None or shape.name in names:
@@ -73,20 +74,30 @@ def measure_shapes(
             if shape.arrow:
                 cells.append(_fill(world, shape, workload, i, database, arrow_events, arrow=True))
     rates: dict[tuple[str, bool], list[float]] = {}
-    bases = [cell for cell in cells if cell.shape.name == BASE]
-    for cell in [*cells * runs, *bases]:
-        found = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
-        rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(found))
+    costs: dict[tuple[str, bool], list[float]] = {}
+    for base in [cell for cell in cells if cell.shape.name == BASE]:
+        others = [cell for cell in cells if cell.arrow == base.arrow and cell is not base]
+        before = _measure(world, base, rates)
+        for cell in others * runs:
+            mine = _measure(world, cell, rates)
+            after = _measure(world, base, rates)
+            costs.setdefault((cell.shape.name, cell.arrow), []).extend(b / mine for b in between([before, after]))
+            before = after
     for cell in cells:
         world.delete_topics(Topics(cell.prefix))
-        mine, base = rates[cell.shape.name, cell.arrow], between(rates[BASE, cell.arrow])
-        section = ARROW_COST if cell.arrow else JSON_COST
+        section, key = ARROW_COST if cell.arrow else JSON_COST, (cell.shape.name, cell.arrow)
         note = f"{cell.events:,} events"
         if cell.arrow and arrow_rows(cell.workload) != arrow_rows(cells[0].workload):
             note += f" in batches of {arrow_rows(cell.workload)}, for a message is at most 1 MiB"
-        if cell.shape.name != BASE:
-            figures.add_runs(section, cell.shape.name, [b / m for b, m in zip(base, mine, strict=True)], "×", note)
-        figures.add_runs(section, f"{cell.shape.name}: rate", mine, "events per CPU-second", note)
+        if key in costs:
+            figures.add_runs(section, cell.shape.name, costs[key], "×", note)
+        figures.add_runs(section, f"{cell.shape.name}: rate", rates[key], "events per CPU-second", note)
+
+
+def _measure(world: World, cell: _Cell, rates: dict[tuple[str, bool], list[float]]) -> float:
+    found = run_sketcher(world, cell.workload, cell.prefix, cell.events, database=cell.database)
+    rates.setdefault((cell.shape.name, cell.arrow), []).append(rate(found))
+    return rate(found)
 
 
 def _fill(world: World, shape: Shape, workload: Workload, i: int, database: str, events: int, *, arrow: bool) -> _Cell:

@@ -19,13 +19,13 @@ CHART = Chart("Cost", "fields", "CPU, ms", (Series("sketcher", (20, 200), (3.0, 
 
 
 def published() -> tuple[Figures, Figures, str]:
-    """The run that the page shows, the one before it, and the page."""
-    return Figures.read(page.FIGURES), Figures.read(page.BEFORE), page.PAGE.read_text(encoding="utf-8")
+    """The run that the page shows, the other one, and the page."""
+    return Figures.read(page.FIGURES), Figures.read(page.OTHER), page.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_shows_the_figures_of_the_json() -> None:
-    figures, before, text = published()
-    assert page.rewrite(text, figures, before) == text, "run `python -m benchmarks --redraw`"
+    figures, other, text = published()
+    assert page.rewrite(text, figures, other) == text, "run `python -m benchmarks --redraw`"
 
 
 def test_every_chart_of_the_page_is_there_and_no_other() -> None:
@@ -36,9 +36,9 @@ def test_every_chart_of_the_page_is_there_and_no_other() -> None:
 
 
 def test_a_changed_figure_shows_in_the_page() -> None:
-    figures, before, text = published()
+    figures, other, text = published()
     figures.add("A section", "a figure", 12_345_678, "events")
-    assert "12,345,678 events" in page.rewrite(text, figures, before)
+    assert "12,345,678 events" in page.rewrite(text, figures, other)
 
 
 def test_a_page_without_a_mark_is_refused() -> None:
@@ -61,8 +61,8 @@ def test_ratios_of_two_runs_stand_beside_each_other() -> None:
     assert "|  | far | 2 | 2.5 | **25%** |" in table
 
 
-def test_a_new_run_makes_the_last_one_the_run_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIGURES", "BEFORE", "PAGE"):
+def test_a_new_run_makes_the_one_that_was_shown_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIGURES", "OTHER", "PAGE"):
         path: Path = getattr(page, name)
         (tmp_path / path.name).write_bytes(path.read_bytes())
         monkeypatch.setattr(page, name, tmp_path / path.name)
@@ -70,7 +70,7 @@ def test_a_new_run_makes_the_last_one_the_run_before(tmp_path: Path, monkeypatch
     last, new = Figures.read(page.FIGURES), Figures({"commit": "new"})
     page.publish(new)
     assert Figures.read(page.FIGURES) == new
-    assert Figures.read(page.BEFORE) == last
+    assert Figures.read(page.OTHER) == last
 
 
 def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
