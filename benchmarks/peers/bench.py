@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.figures import between
 from benchmarks.peers.child import MINUTE_MS, Told
 from benchmarks.peers.compare import Comparison, compare
 from benchmarks.peers.drawn import Drawn, write_columns
@@ -79,6 +80,8 @@ class Bench:
         write_columns(self._reference, self._training)
         self._our_psi: dict[int, dict[str, float]] = {}
         self.rates: dict[str, list[float]] = {}
+        self._order: list[tuple[str, float]] = []
+        """Everything that was measured, one after the other."""
         self.compared: dict[str, Comparison | PsiComparison] = {}
 
     def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
@@ -150,8 +153,20 @@ class Bench:
         else:
             self._keep(peer.title, found, compare(found, self.json.drawn))
 
+    def ratios(self, over: str, under: str) -> list[float]:
+        """Of each run of one program: the rate of another, as it was last before and first after it, by its own."""
+        found = []
+        for at, (title, rate) in enumerate(self._order):
+            if title == under:
+                before = next(other for name, other in reversed(self._order[:at]) if name == over)
+                after = next(other for name, other in self._order[at + 1 :] if name == over)
+                found += [both / rate for both in between([before, after])]
+        return found
+
     def _keep(self, title: str, found: Told, compared: Comparison | PsiComparison | None) -> None:
-        self.rates.setdefault(title, []).append(float(found["events"] / found["cpu_s"]))
+        rate = float(found["events"] / found["cpu_s"])
+        self.rates.setdefault(title, []).append(rate)
+        self._order.append((title, rate))
         # The first that was wrong is kept, else the last.
         before = self.compared.get(title)
         if compared is not None and not (before is not None and before.wrong):

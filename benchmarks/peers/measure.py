@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from statistics import median
 
-from benchmarks.figures import Figures, between, spread
+from benchmarks.figures import Figures, spread
 from benchmarks.peers.bench import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Bench, Peer
 from benchmarks.peers.environments import PeerError, install
 from benchmarks.peers.ours import without_slices
@@ -33,7 +33,7 @@ GOALS = ((SKETCHER, EMPTY, 15.0), (SKETCHER, WHYLOGS, 1.5), (ARROW, WHYLOGS, 20.
 def measure_peers(world: World, workload: Workload, figures: Figures, *, events: int, runs: int) -> None:
     """Measure the sketcher and every peer in turns, and compare what each of them found with what was drawn.
 
-    The sketcher is measured before each round and after the last: a ratio is to both of its neighbours.
+    The sketcher is measured before and after each of them: a ratio is to both of its neighbours.
 
     Where `runs` is 1, one way of each peer is measured and none of Evidently, which takes longest to start.
     """
@@ -52,18 +52,23 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
             missing[peer] = installed[peer.name]
     bench = Bench(world, workload, events)
     asked = [peer for peer in PEERS if runs > 1 or peer.brief]
-    for _ in range(runs):
-        bench.sketch(SKETCHER, bench.json)
-        bench.sketch(ARROW, bench.arrow)
-        bench.empty_loop()
-        for peer in asked:
-            if peer not in missing:
-                try:
-                    bench.measure(peer)
-                except PeerError as error:
-                    missing[peer] = str(error)
     bench.sketch(SKETCHER, bench.json)
     bench.sketch(ARROW, bench.arrow)
+    with_arrow = {under for over, under, _ in GOALS if over == ARROW}
+    for _ in range(runs):
+        bench.empty_loop()
+        bench.sketch(SKETCHER, bench.json)
+        for peer in asked:
+            if peer in missing:
+                continue
+            try:
+                bench.measure(peer)
+            except PeerError as error:
+                missing[peer] = str(error)
+                continue
+            bench.sketch(SKETCHER, bench.json)
+            if peer.title in with_arrow:
+                bench.sketch(ARROW, bench.arrow)
     for title in (SKETCHER, ARROW, EMPTY, *(peer.title for peer in asked if peer not in missing)):
         note = spread(bench.rates[title])
         if title in bench.compared:
@@ -80,7 +85,7 @@ def _add_ratios(bench: Bench, figures: Figures, peers: list[str]) -> None:
     goals = {(over, under): least for over, under, least in GOALS}
     pairs = [(SKETCHER, peer) for peer in peers] + [(ARROW, peer) for peer in peers if (ARROW, peer) in goals]
     for over, under in pairs:
-        ratios = [a / b for a, b in zip(between(bench.rates[over]), bench.rates[under], strict=True)]
+        ratios = bench.ratios(over, under)
         least = goals.get((over, under))
         name, note = f"{over} ÷ {under}", spread(ratios)
         if least is not None:
