@@ -30,7 +30,7 @@ def test_the_page_shows_the_figures_of_the_json() -> None:
 
 def test_every_chart_of_the_page_is_there_and_no_other() -> None:
     text = page.PAGE.read_text(encoding="utf-8")
-    shown = set(re.findall(r"\(charts/(performance-\w+)\.svg\)", text))
+    shown = set(re.findall(r"\(charts/(performance-[\w-]+)\.svg\)", text))
     assert shown <= CHARTS.keys()
     assert {path.stem for path in page.CHARTS.glob("performance-*.svg")} == shown
 
