@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -88,11 +87,6 @@ def markdown_table(rows: Iterable[tuple[str, str, str, str]]) -> str:
 def spread(values: Sequence[float]) -> str:
     """Name the least and the greatest of repeated measurements."""
     return f"{number(min(values))} to {number(max(values))} in {len(values)} runs"
-
-
-def between(rates: Sequence[float]) -> list[float]:
-    """Of rates that were measured before each round and after the last, one per round: that of both together."""
-    return [2 / (1 / before + 1 / after) for before, after in pairwise(rates)]
 
 
 def quantile(values: Sequence[float], share: float) -> float:

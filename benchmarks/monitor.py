@@ -17,9 +17,10 @@ from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.flush import part_messages
 from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import BY_COLUMN, SeriesPanes, Table, Writes
+from streams.monitor.store import BY_COLUMN, SeriesPanes, Writes
 from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
 from streams.summarise import FlushSummaries
+from warehouse.queries import PaneTable
 
 MONITOR = "The monitor, without Kafka and ClickHouse"
 EVENTS_PER_PANE = 5_000
@@ -41,7 +42,7 @@ class NoStore:
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         return Chain(), 0
 
-    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         return []
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:

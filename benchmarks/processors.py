@@ -80,8 +80,7 @@ class _Running:
             bootstrap_servers=told["bootstrap_servers"],
             warehouse=Address(told["host"], told["port"], told["database"]),
             topics=Topics(told["prefix"]),
-            flush_s=told.get("flush_s", 15.0),
-            flush_events=told.get("flush_events", 1_000_000),
+            **{name: told[name] for name in ("flush_s", "flush_events") if name in told},
             # A member by name stays in its group until its session ends, and the next run waits for that.
             session_timeout_s=SHORTEST_SESSION_S,
         )

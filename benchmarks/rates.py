@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import uuid
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
 import msgspec
@@ -47,8 +48,6 @@ DATABASE, WIDE_DATABASE = "rates", "wide"
 MB_OF_MIB = 2**20 / 1e6
 SPAN_MS = 600_000
 """Event times of a topic: the ten minutes before it was written."""
-DEFAULT_FLUSH_EVENTS = 1_000_000
-"""As `streams.settings` has it."""
 FLOOR_PASSES = 5
 """How often a floor without Kafka goes over its sample of 100,000 events."""
 FLUSH_S = 8.0
@@ -76,24 +75,22 @@ def measure_rates(
     sample = list(json_events(workload, 100_000, *span()))
     found: dict[str, list[float]] = {name: [] for name in _RATES}
     batches = list(arrow_messages(workload, 400_000, *span()))
-    json_stages: dict[str, list[float]] = {}
-    arrow_stages: dict[str, list[float]] = {}
+    json_stages: list[dict[str, float]] = []
+    arrow_stages: list[dict[str, float]] = []
     for _ in range(runs):
         found["consume"].append(rate(world.run_child("consume", topic=topics.predictions, messages=events)))
         found["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it: such short work tells of a moment of the machine only.
         before = bare_decode(workload, sample)
         found["sketcher"].append(rate(run_sketcher(world, workload, "rate-", events)))
-        found["decode"].append(2 / (1 / before + 1 / bare_decode(workload, sample)))
+        found["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
         group = f"faust-{uuid.uuid4().hex[:8]}"
         found["faust"].append(
             rate(world.run_child("faust", topic=topics.predictions, messages=faust_events, group=group))
         )
         found["arrow"].append(rate(run_sketcher(world, workload, "arrow-", arrow_events)))
-        for name, spent_us in stages.time_json(workload, sample).items():
-            json_stages.setdefault(name, []).append(spent_us)
-        for name, spent_us in stages.time_arrow(workload, batches).items():
-            arrow_stages.setdefault(name, []).append(spent_us)
+        json_stages.append(stages.time_json(workload, sample))
+        arrow_stages.append(stages.time_arrow(workload, batches))
     world.delete_topics(topics)
     world.delete_topics(arrow)
     read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
@@ -116,7 +113,7 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
     """Follow one sketcher with its default settings over many events, and one with many fields of many models."""
     topics = world.create_topics("memory-")
     world.fill(topics.predictions, json_events(workload, events, *span()))
-    found = run_sketcher(world, workload, "memory-", events, flush_s=15.0, flush_events=DEFAULT_FLUSH_EVENTS)
+    found = run_sketcher(world, workload, "memory-", events, at_once=False)
     world.delete_topics(topics)
     samples = found["samples"]
     for target in range(1_000_000, events + 1, 1_000_000):
@@ -129,15 +126,7 @@ def measure_memory(world: World, workload: Workload, figures: Figures, *, events
     world.register(WIDE_DATABASE, many)
     topics = world.create_topics("wide-")
     world.fill(topics.predictions, json_events(many, wide_events, *span()))
-    found = run_sketcher(
-        world,
-        many,
-        "wide-",
-        wide_events,
-        flush_s=15.0,
-        flush_events=DEFAULT_FLUSH_EVENTS,
-        database=WIDE_DATABASE,
-    )
+    found = run_sketcher(world, many, "wide-", wide_events, at_once=False, database=WIDE_DATABASE)
     world.delete_topics(topics)
     panes = SPAN_MS // 60_000
     note = f"{wide_events:,} events over {panes} panes of each model, default settings"
@@ -150,20 +139,18 @@ def run_sketcher(
     prefix: str,
     events: int,
     *,
-    flush_s: float = FLUSH_S,
-    flush_events: int | None = None,
+    at_once: bool = True,
     database: str = DATABASE,
     profile: Path | None = None,
 ) -> dict[str, Any]:
-    """Let a new sketcher read a topic from its start, in one flush if nothing else is said."""
+    """Let a new sketcher read a topic from its start, in one flush or in those that it makes by default."""
     world.forget_group(f"{prefix}{GROUP}")
     return world.run_child(
         "sketcher",
         prefix=prefix,
         database=database,
         events=events,
-        flush_s=flush_s,
-        flush_events=flush_events or events,
+        **({"flush_s": FLUSH_S, "flush_events": events} if at_once else {}),
         warm=next(json_events(workload, 1, *span())).decode(),
         profile=str(profile) if profile else "",
     )

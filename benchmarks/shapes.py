@@ -8,9 +8,10 @@ changes within seconds, by more than some of these factors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import harmonic_mean
 from typing import Any
 
-from benchmarks.figures import Figures, between
+from benchmarks.figures import Figures
 from benchmarks.rates import rate, run_sketcher, span
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
 from benchmarks.world import World
@@ -81,7 +82,7 @@ def measure_shapes(
         for cell in others * runs:
             mine = _measure(world, cell, rates)
             after = _measure(world, base, rates)
-            costs.setdefault((cell.shape.name, cell.arrow), []).extend(b / mine for b in between([before, after]))
+            costs.setdefault((cell.shape.name, cell.arrow), []).append(harmonic_mean([before, after]) / mine)
             before = after
     for cell in cells:
         world.delete_topics(Topics(cell.prefix))

@@ -16,6 +16,7 @@ from benchmarks.workload import Workload
 from streams.batch import MOST_ARROW, MessageBatch
 from streams.decode_arrow import ArrowDecoder
 from streams.decode_json import JsonDecoder
+from streams.registry import Registry
 from streams.sketcher import POLL_MESSAGES
 from streams.summarise import FlushSummaries
 
@@ -31,41 +32,41 @@ TURN_BATCHES = 100
 
 def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:
     """Time JSON events, in µs per event by stage."""
-    registry = workload.registry()
-    decode_s, summarise_s, counted = _time(
-        JsonDecoder(registry), FlushSummaries(registry), events, turn=TURN_EVENTS, poll=POLL_MESSAGES
-    )
-    scale = 1e6 / counted
-    return {"JSON into columns (streams/decode_json.py)": decode_s * scale, SUMMARISE: summarise_s * scale}
+    registry, title = workload.registry(), "JSON into columns (streams/decode_json.py)"
+    return _time(registry, JsonDecoder(registry), title, events, turn=TURN_EVENTS, poll=POLL_MESSAGES)
 
 
 def time_arrow(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
     """Time Arrow messages of many rows, in µs per event by stage."""
-    registry = workload.registry()
-    decode_s, summarise_s, counted = _time(
-        ArrowDecoder(registry), FlushSummaries(registry), messages, turn=TURN_BATCHES, poll=MOST_ARROW
-    )
-    scale = 1e6 / counted
-    return {"Arrow into columns (streams/decode_arrow.py)": decode_s * scale, SUMMARISE: summarise_s * scale}
+    registry, title = workload.registry(), "Arrow into columns (streams/decode_arrow.py)"
+    return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MOST_ARROW)
 
 
-def add_stages(figures: Figures, section: str, stages: dict[str, list[float]], rates: Sequence[float]) -> None:
-    """Add the stages, and what is left of the time that an event takes at the median of some rates (events/s)."""
-    whole_us = 1e6 / median(rates)
-    for name, spent in stages.items():
+def add_stages(figures: Figures, section: str, runs: Sequence[dict[str, float]], rates: Sequence[float]) -> None:
+    """Add the stages of some runs, and what is left of the time that an event takes at the median rate (events/s)."""
+    whole_us = left_us = 1e6 / median(rates)
+    for name in runs[0]:
+        spent = [run[name] for run in runs]
         figures.add_runs(section, name, spent, "µs/event")
-    left_us = whole_us - sum(median(spent) for spent in stages.values())
+        left_us -= median(spent)
     figures.add(section, REST, left_us, "µs/event", f"of {whole_us:.2f} in all")
 
 
 def _time(
-    decoder: JsonDecoder | ArrowDecoder, summaries: FlushSummaries, messages: Sequence[bytes], *, turn: int, poll: int
-) -> tuple[float, float, int]:
-    """CPU time (s) of decoding and of summarising, and the events there were.
+    registry: Registry,
+    decoder: JsonDecoder | ArrowDecoder,
+    title: str,
+    messages: Sequence[bytes],
+    *,
+    turn: int,
+    poll: int,
+) -> dict[str, float]:
+    """CPU time of decoding, under a title, and of summarising (µs per event).
 
     As in the sketcher, messages come a poll at a time, just copied and so in the processor's cache, and events are
     summarised a turn at a time.
     """
+    summaries = FlushSummaries(registry)
     now_ms = int(time.time() * 1000)
     decode_s = summarise_s = 0.0
     counted = 0
@@ -89,5 +90,5 @@ def _time(
         for columns in decoded.events:
             summaries.add(columns)
         summarise_s += time.process_time() - began
-        counted += sum(len(columns.at_ms) for columns in decoded.events)
-    return decode_s, summarise_s, counted
+        counted += sum(map(len, decoded.events))
+    return {title: decode_s * 1e6 / counted, SUMMARISE: summarise_s * 1e6 / counted}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from warehouse.client import Client
 
 RowT = TypeVar("RowT")
+PaneTable = Literal["panes", "rollups"]
+"""Tables with a row per slice and field: of panes, or of hours and days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +211,7 @@ def rollups(
     return _cells(client, "rollups", model, start_s, end_s, version, baseline_id, sketches, pane_s)
 
 
-def rows_by_start(
-    client: Client, table: Literal["panes", "rollups"], model: str, start_s: int, end_s: int
-) -> list[tuple[int, int]]:
+def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
     """Count about how many rows `panes`, or `rollups` with its hourly ones, has by pane start in [start_s, end_s).
 
     Rows that a merge is yet to replace count too.
@@ -219,13 +219,10 @@ def rows_by_start(
     Returns:
         Pane start (Unix seconds) and rows, by pane start.
     """
-    parameters: dict[str, Any] = {"model": model, "start_s": start_s, "end_s": end_s}
-    hourly = ""
-    if table == "rollups":
-        hourly, parameters["pane_s"] = " AND pane_s = {pane_s:UInt32}", 3600
+    conditions, parameters = _within(model, start_s, end_s, pane_s=3600 if table == "rollups" else None)
     return client.rows(
-        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE model = {{model:String}} "  # noqa: S608
-        f"AND pane_start >= {{start_s:UInt32}} AND pane_start < {{end_s:UInt32}}{hourly} GROUP BY at ORDER BY at",
+        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {conditions} "  # noqa: S608 - as below
+        "GROUP BY at ORDER BY at",
         parameters,
     )
 
@@ -308,6 +305,22 @@ def _table(
     pane_s: int | None = None,
     without: Iterable[str] = (),
 ) -> pa.Table:
+    conditions, parameters = _within(model, start_s, end_s, version=version, baseline_id=baseline_id, pane_s=pane_s)
+    columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
+    sql = f"SELECT {columns} FROM {table} FINAL WHERE {conditions}"  # noqa: S608 - names of this file
+    return client.arrow(sql, parameters)
+
+
+def _within(
+    model: str,
+    start_s: int,
+    end_s: int,
+    *,
+    version: str | None = None,
+    baseline_id: str | None = None,
+    pane_s: int | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """The condition on rows of a model that start in [start_s, end_s), and what it binds."""
     conditions = ["model = {model:String}", "pane_start >= {start_s:UInt32}", "pane_start < {end_s:UInt32}"]
     parameters: dict[str, Any] = {"model": model, "start_s": start_s, "end_s": end_s}
     for name, value in (("version", version), ("baseline_id", baseline_id)):
@@ -317,6 +330,4 @@ def _table(
     if pane_s is not None:
         conditions.append("pane_s = {pane_s:UInt32}")
         parameters["pane_s"] = pane_s
-    columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
-    sql = f"SELECT {columns} FROM {table} FINAL WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of this file
-    return client.arrow(sql, parameters)
+    return " AND ".join(conditions), parameters

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,17 +16,15 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.figures import between
 from benchmarks.peers.child import MINUTE_MS, Told
 from benchmarks.peers.compare import Comparison, compare
 from benchmarks.peers.drawn import Drawn, write_columns
 from benchmarks.peers.environments import run
 from benchmarks.peers.ours import read_panes
 from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
-from benchmarks.rates import FLUSH_S
+from benchmarks.rates import rate, run_sketcher
 from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
 from benchmarks.world import World
-from streams.sketcher import GROUP
 
 DATABASE = "peers"
 PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"
@@ -79,9 +78,8 @@ class Bench:
         self._training = _training(world.folder, workload)
         write_columns(self._reference, self._training)
         self._our_psi: dict[int, dict[str, float]] = {}
-        self.rates: dict[str, list[float]] = {}
-        self._order: list[tuple[str, float]] = []
-        """Everything that was measured, one after the other."""
+        self._found: list[tuple[str, float]] = []
+        """Rates of everything that was measured, one after the other."""
         self.compared: dict[str, Comparison | PsiComparison] = {}
 
     def _fill_json(self, events: int, span: tuple[int, int]) -> Topic:
@@ -103,18 +101,8 @@ class Bench:
     def sketch(self, title: str, topic: Topic) -> None:
         """Let a new sketcher read a topic from its start, and compare the parts that it committed."""
         world = self._world
-        world.forget_group(f"{topic.prefix}{GROUP}")
         begin = world.end_offset(topic.parts)
-        warm = next(json_events(self._workload, 1, 0, 1)).decode()
-        found = world.run_child(
-            "sketcher",
-            prefix=topic.prefix,
-            database=DATABASE,
-            events=topic.events,
-            flush_s=FLUSH_S,
-            flush_events=topic.events,
-            warm=warm,
-        )
+        found = run_sketcher(world, self._workload, topic.prefix, topic.events, database=DATABASE)
         panes = read_panes(world, self._workload, topic.parts, begin)
         if topic is self.json:
             self._our_psi = our_psi(panes)
@@ -153,20 +141,22 @@ class Bench:
         else:
             self._keep(peer.title, found, compare(found, self.json.drawn))
 
+    def rates(self, title: str) -> list[float]:
+        """Events per CPU-second of each run of a program."""
+        return [found for name, found in self._found if name == title]
+
     def ratios(self, over: str, under: str) -> list[float]:
         """Of each run of one program: the rate of another, as it was last before and first after it, by its own."""
-        found = []
-        for at, (title, rate) in enumerate(self._order):
+        ratios = []
+        for at, (title, mine) in enumerate(self._found):
             if title == under:
-                before = next(other for name, other in reversed(self._order[:at]) if name == over)
-                after = next(other for name, other in self._order[at + 1 :] if name == over)
-                found += [both / rate for both in between([before, after])]
-        return found
+                before = next(other for name, other in reversed(self._found[:at]) if name == over)
+                after = next(other for name, other in self._found[at + 1 :] if name == over)
+                ratios.append(harmonic_mean([before, after]) / mine)
+        return ratios
 
     def _keep(self, title: str, found: Told, compared: Comparison | PsiComparison | None) -> None:
-        rate = float(found["events"] / found["cpu_s"])
-        self.rates.setdefault(title, []).append(rate)
-        self._order.append((title, rate))
+        self._found.append((title, rate(found)))
         # The first that was wrong is kept, else the last.
         before = self.compared.get(title)
         if compared is not None and not (before is not None and before.wrong):

@@ -70,10 +70,10 @@ def measure_peers(world: World, workload: Workload, figures: Figures, *, events:
             if peer.title in with_arrow:
                 bench.sketch(ARROW, bench.arrow)
     for title in (SKETCHER, ARROW, EMPTY, *(peer.title for peer in asked if peer not in missing)):
-        note = spread(bench.rates[title])
+        note = spread(bench.rates(title))
         if title in bench.compared:
             note += f"; {bench.compared[title].note()}"
-        figures.add(RATES, title, median(bench.rates[title]), "events", note)
+        figures.add(RATES, title, median(bench.rates(title)), "events", note)
     for peer in asked:
         if peer in missing:
             figures.add(RATES, peer.title, 0, "runs", f"**{missing[peer]}**")

@@ -139,9 +139,7 @@ class Memory:
             series = self.series(state, found.version, found.baseline_id)
             if series is None:
                 continue
-            fresh: dict[int, Pane] = dict(series.panes)
-            restore_panes(series, found.table, fresh)
-            new = {at: pane for at, pane in fresh.items() if at not in series.panes}
+            new = restore_panes(series, found.table, series.panes)
             if volume is None:
                 volume = self._store.load_volume(model, start_s, end_s)
             restore_volume(series, volume, new)

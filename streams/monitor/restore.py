@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,8 @@ _HEADER_COLUMNS = ("n", "errors", "timed", "slow")
 assert len(_HEADER_COLUMNS) == HEADER
 
 
-def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> None:
-    """Build panes from rows of `panes` or `rollups`; panes that are already held stay as they are.
+def restore_panes(series: Series, table: pa.Table, held: Container[int] = ()) -> dict[int, Pane]:
+    """Build panes from rows of `panes` or `rollups`, by start; those that are held already are left out.
 
     Rows of slices and fields that the baseline has not are left out.
 
@@ -40,10 +40,11 @@ def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> Non
     numeric = np.array([field.kind == "numeric" for field in layout.fields], dtype=bool)
     sketches = table.column("sketch")
     has_sketch = pc.fill_null(pc.greater(pc.binary_length(sketches), 0), False).to_numpy()
+    built: dict[int, Pane] = {}
     for start_s, rows in _by_start(starts, (slices >= 0) & (fields >= 0)):
-        if start_s in into:
+        if start_s in held:
             continue
-        pane = into[start_s] = series.empty_pane(start_s)
+        pane = built[start_s] = series.empty_pane(start_s)
         pane.dirty = False
         s, f = slices[rows], fields[rows]
         first, n_cells = layout.starts[f], layout.n_cells[f]
@@ -69,6 +70,7 @@ def restore_panes(series: Series, table: pa.Table, into: dict[int, Pane]) -> Non
                 pane.sketches[int(f[i])] = data
             elif described[i]:
                 pane.kept[int(s[i]), int(f[i])] = KeptBytes(moments[rows[i]].copy(), data)
+    return built
 
 
 def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> None:

@@ -139,9 +139,7 @@ class Rollups:
                 if series is None:
                     continue
                 own = hours.setdefault((loaded.version, loaded.baseline_id), {})
-                stored: dict[int, Pane] = {}
-                restore_panes(series, loaded.table, stored)
-                for start_s, pane in stored.items():
+                for start_s, pane in restore_panes(series, loaded.table).items():
                     pane.compact()
                     # Another process may have written a later state of an hour than this one has come to.
                     own[start_s] = series.newest(own[start_s], pane) if start_s in own else pane

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +17,6 @@ from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
-Table = Literal["panes", "rollups"]
 FAR_S = 4_102_444_800
 ROWS_AT_ONCE = 250_000
 """Rows of panes that are read at once: some hundred megabytes, with what they become."""
@@ -80,7 +79,7 @@ class Store(Protocol):
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         """The chain and the epoch of the present `parts` topic."""
 
-    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def ranges(self, table: queries.PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         """Parts of [start, end), without gaps, each of which can be loaded at once."""
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
@@ -140,7 +139,7 @@ class WarehouseStore:
             )
         return chain, newest_epoch + 1 if epoch is None else epoch
 
-    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def ranges(self, table: queries.PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         start_s, end_s = max(0, start_s), min(end_s, FAR_S)
         found, begin, rows = [], start_s, 0
         for at, more in queries.rows_by_start(self._client, table, model, start_s, end_s):

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import SeriesPanes, Store, Table, Writes
+from streams.monitor.store import SeriesPanes, Store, Writes
 from streams.records import Part, Progress, RecordError, Tally, decode
 from streams.registry import Registry
 from streams.report import Report
@@ -23,6 +23,7 @@ from streams.rights import denied
 from streams.settings import ProcessorSettings
 from warehouse import metrics
 from warehouse.errors import WarehouseBusy
+from warehouse.queries import PaneTable
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class _PatientStore:
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         return self._patiently(lambda: self._store.load_chain(parts_partition, parts_topic_id), "load the chain")
 
-    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         return self._patiently(lambda: self._store.ranges(table, model, start_s, end_s), "find panes")
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:

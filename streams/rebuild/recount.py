@@ -19,12 +19,13 @@ from streams.columns import EventColumns
 from streams.flush import part_messages
 from streams.monitor.chain import POS_EPOCH_BITS, Chain, ChainRow, Loss
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import SeriesPanes, Store, Table, Writes
+from streams.monitor.store import SeriesPanes, Store, Writes
 from streams.monitor.windows import hour_s
 from streams.rebuild.errors import RebuildError
 from streams.records import Part, PartitionProgress, Progress, decode
 from streams.registry import Registry
 from streams.summarise import FlushSummaries
+from warehouse.queries import PaneTable
 from warehouse.tables import table_of
 
 SOURCE = "rebuild"
@@ -73,7 +74,7 @@ class _RecountStore:
         chain = Chain(rows={0: ChainRow(SOURCE)}, losses=list(self._stretch.losses), partitions=1)
         return chain, self._stretch.pos >> POS_EPOCH_BITS
 
-    def ranges(self, table: Table, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         """As the warehouse says; what is within the stretch or after it is left out where it is loaded."""
         return self._store.ranges(table, model, start_s, end_s)
 

@@ -381,9 +381,8 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     assert kept_of(series, merged) == kept_of_all(layout, panes)
     # Rows of the table hold it all, and panes merge to hours as parts do to panes.
     columns = pane_columns(series, [merged], 0, 60, np.ones(1, dtype=bool))
-    loaded: dict[int, Pane] = {}
-    restore_panes(
-        series, table_of("panes", columns).set_column(6, "pane_start", pa.array(columns["pane_start"])), loaded
+    loaded = restore_panes(
+        series, table_of("panes", columns).set_column(6, "pane_start", pa.array(columns["pane_start"]))
     )
     assert kept_of(series, loaded[0]) == kept_of(series, merged)
     # A slice in which nothing was seen of a field has no row.
