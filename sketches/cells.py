@@ -7,6 +7,7 @@ Cells of a field are numbered as its columns lie in `sketches.layout`: bins (or 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ class FieldCells:
         self.invalid = field.n_cells
         self.edges: FloatArray = np.array(field.edges, dtype=np.float64)
         self.low, self.high = _limits(field)
+        self.marks: FloatArray = np.append(self.edges, (self.low, math.nextafter(self.high, math.inf)))
+        """Below which how many values lie is all that counts need: the edges, `low`, and what comes after `high`."""
         self._categories: dict[pa.DataType, pa.Array] = {}
 
     def categories(self, string_type: pa.DataType) -> pa.Array:
@@ -176,12 +179,13 @@ def count_sorted(field: FieldBaseline | FieldCells, ordered: FloatArray) -> IntA
     """
     ready = _ready(field, "numeric")
     counts = np.zeros(ready.n_cells + TAIL, dtype=np.int64)
-    before = np.searchsorted(ordered, ready.edges, side="left")
-    counts[: len(before)] = before
-    counts[len(before)] = len(ordered)
-    counts[1 : len(before) + 1] -= before
-    counts[ready.n_cells + 1] = np.searchsorted(ordered, ready.low, side="left")
-    counts[ready.n_cells + 2] = len(ordered) - np.searchsorted(ordered, ready.high, side="right")
+    before = ordered.searchsorted(ready.marks)
+    n_edges = len(ready.edges)
+    counts[:n_edges] = before[:n_edges]
+    counts[n_edges] = len(ordered)
+    counts[1 : n_edges + 1] -= before[:n_edges]
+    counts[ready.n_cells + 1] = before[n_edges]
+    counts[ready.n_cells + 2] = len(ordered) - before[n_edges + 1]
     return counts
 
 

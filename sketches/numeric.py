@@ -21,6 +21,7 @@ integers from 2²⁴ on. REQ exists in 32 bits only; tails are read to a few dig
 from __future__ import annotations
 
 import copy
+import math
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -57,17 +58,20 @@ class _Engine(NamedTuple):
     dtype: type[np.floating[Any]]
     family: int
     k: int
+    largest: float
 
+
+_FLOAT32, _FLOAT64 = float(np.finfo(np.float32).max), float(np.finfo(np.float64).max)
 
 _ENGINES = {
     SketchType.KLL_FLOATS: _Engine(
-        lambda: ds.kll_floats_sketch(KLL_K), ds.kll_floats_sketch.deserialize, np.float32, 15, KLL_K
+        lambda: ds.kll_floats_sketch(KLL_K), ds.kll_floats_sketch.deserialize, np.float32, 15, KLL_K, _FLOAT32
     ),
     SketchType.KLL_DOUBLES: _Engine(
-        lambda: ds.kll_doubles_sketch(KLL_K), ds.kll_doubles_sketch.deserialize, np.float64, 15, KLL_K
+        lambda: ds.kll_doubles_sketch(KLL_K), ds.kll_doubles_sketch.deserialize, np.float64, 15, KLL_K, _FLOAT64
     ),
     SketchType.REQ_FLOATS: _Engine(
-        lambda: ds.req_floats_sketch(REQ_K, True), ds.req_floats_sketch.deserialize, np.float32, 17, REQ_K
+        lambda: ds.req_floats_sketch(REQ_K, True), ds.req_floats_sketch.deserialize, np.float32, 17, REQ_K, _FLOAT32
     ),
 }
 
@@ -143,13 +147,14 @@ class NumericSketch:
         """
         least, largest = float(ordered[0]), float(ordered[-1])
         # NaN sorts last, so the two ends tell about all.
-        if not (np.isfinite(least) and np.isfinite(largest)):
+        if not (math.isfinite(least) and math.isfinite(largest)):
             raise ValueError("a sketch takes finite values only: count NaN and infinities as invalid before")
-        narrow = self._narrow(ordered)
-        if self.sketch_type is SketchType.REQ_FLOATS or narrow.size < FEWEST:
-            self._sketch.update(narrow)
+        if self.sketch_type is SketchType.REQ_FLOATS or ordered.size < FEWEST:
+            self._sketch.update(self._narrow(ordered))
             return
-        made = self._engine.open(sorted_kll(narrow, KLL_K))
+        if max(-least, largest) > self._engine.largest:
+            ordered = self._narrow(ordered)
+        made = self._engine.open(sorted_kll(ordered, KLL_K, self._engine.dtype))
         if self._sketch.is_empty():
             self._sketch = made
         else:
@@ -271,10 +276,8 @@ def as_sketched(sketch_type: SketchType, values: ArrayLike) -> FloatArray:
 
 def _narrowed(engine: _Engine, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Cast to the sketch's width; what exceeds its range becomes its largest number, never infinite."""
-    bounds = np.finfo(engine.dtype)
-    low, high = float(bounds.min), float(bounds.max)
-    if values.size and (values.max() > high or values.min() < low):
-        values = np.clip(values, low, high)
+    if values.size and (values.max() > engine.largest or values.min() < -engine.largest):
+        values = np.clip(values, -engine.largest, engine.largest)
     return values.astype(engine.dtype, copy=False)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,37 +26,52 @@ FEWEST = 400
 _HEADER = struct.Struct("<BBBBHBBQHBB")
 _PREAMBLE_INTS, _SERIAL_VERSION, _FAMILY, _LEVEL_ZERO_SORTED, _M = 5, 1, 15, 0x02, 8
 _MOST_LEVELS = 60
-_random = np.random.default_rng()
+_random = np.random.PCG64()
 
 
-def sorted_kll(ordered: NDArray[np.floating[Any]], k: int) -> bytes:
+class _Cut(NamedTuple):
+    """How n sorted values are cut into groups of neighbours, of each of which one value is kept."""
+
+    head: bytes
+    """The sketch's bytes up to its values."""
+    starts: NDArray[np.int64]
+    """Shape (kept + 2,): where the groups begin; the least and the largest value go before them."""
+    masks: NDArray[np.int64]
+    """Of the same shape: the length of each group less one. It is a power of two: random bits under the mask are one of
+    its places."""
+
+
+def sorted_kll(ordered: NDArray[np.floating[Any]], k: int, dtype: type[np.floating[Any]]) -> bytes:
     """Serialise a KLL sketch of values.
 
     Args:
-        ordered: shape (n,), n > k, ascending and finite, in the width that the sketch keeps (float32 or float64).
+        ordered: shape (n,), n > k, ascending, finite, within the range of `dtype`.
         k: the sketch's size parameter.
+        dtype: the width that the sketch keeps, float32 or float64. Only what is kept is converted, some hundred values.
     """
-    n = len(ordered)
-    if n <= k:
-        raise ValueError(f"{n} values are no more than k = {k}: a sketch keeps them all")
-    height = next(h for h in range(_MOST_LEVELS) if (n >> h) + h <= _capacities(k)[h])
-    width, whole = 1 << height, n >> height
-    left = n - (whole << height)
-    picks = [h for h in range(height) if left >> h & 1]
-    offsets = _random.integers(0, width, whole + len(picks))
-    top = ordered[np.arange(0, whole << height, width) + offsets[:whole]]
-    kept: list[Any] = []
-    at = whole << height
-    for h, offset in zip(picks, offsets[whole:].tolist(), strict=True):
-        # The low bits of a number from [0, 2^height) are one from [0, 2^h).
-        kept.append(ordered[at + (offset & ((1 << h) - 1))])
-        at += 1 << h
-    first = _capacities(k)[height] - whole - len(picks)
-    bounds = np.full(height + 1, first, dtype="<u4")
+    if len(ordered) <= k:
+        raise ValueError(f"{len(ordered)} values are no more than k = {k}: a sketch keeps them all")
+    cut = _cut(len(ordered), k)
+    random: NDArray[np.uint64] = _random.random_raw(len(cut.starts))
+    places = (random.view(np.int64) & cut.masks) + cut.starts
+    kept: NDArray[np.floating[Any]] = ordered[places].astype(dtype)
+    return cut.head + kept.tobytes()
+
+
+@lru_cache(maxsize=256)
+def _cut(n: int, k: int) -> _Cut:
+    """The cut of n values; the fields of a pane have as many values each, if none is null."""
+    capacities = _capacities(k)
+    height = next(h for h in range(_MOST_LEVELS) if (n >> h) + h <= capacities[h])
+    whole, left = n >> height, n & ((1 << height) - 1)
+    # What is left over is one group for each bit of its number, behind the whole ones; levels begin with the lowest.
+    over = np.array([1 << h for h in range(height) if left >> h & 1], dtype=np.int64)
+    starts = np.concatenate(([0, n - 1], n - left + np.cumsum(over) - over, np.arange(whole) << height))
+    masks = np.concatenate(([0, 0], over - 1, np.full(whole, (1 << height) - 1)))
+    bounds = np.full(height + 1, capacities[height] - whole - len(over), dtype="<u4")
     bounds[1:] += np.cumsum([left >> h & 1 for h in range(height)], dtype="<u4")
-    header = _HEADER.pack(_PREAMBLE_INTS, _SERIAL_VERSION, _FAMILY, _LEVEL_ZERO_SORTED, k, _M, 0, n, k, height + 1, 0)
-    items = np.concatenate((ordered[[0, -1]], np.array(kept, dtype=ordered.dtype), top))
-    return header + bounds.tobytes() + items.tobytes()
+    head = _HEADER.pack(_PREAMBLE_INTS, _SERIAL_VERSION, _FAMILY, _LEVEL_ZERO_SORTED, k, _M, 0, n, k, height + 1, 0)
+    return _Cut(head + bounds.tobytes(), starts, masks)
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from barograph.contract_check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
-from streams.arrow_stream import DETAIL_CHARS, open_message, refusal
+from streams.arrow_stream import DETAIL_CHARS, KnownSchema, open_message, refusal
 from streams.batch import Dead, Decoded, MessageBatch, join_batches
 from streams.columns import INVALID_TEXT, EventColumns, arrivals, code_names
 from streams.event_types import UNNAMED_ERROR
@@ -148,7 +148,7 @@ class ArrowGathering:
     def __init__(self, decode: Callable[[MessageBatch, list[tuple[int, pa.Table]], Decoded], None]) -> None:
         self._decode = decode
         self._batches: list[MessageBatch] = []
-        self._tables: list[tuple[pa.Schema, list[tuple[int, pa.Table]]]] = []
+        self._tables: dict[KnownSchema, list[tuple[int, pa.Table]]] = {}
         self._dead: list[Dead] = []
         self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
         """How much waits: messages, their rows (a refused one counts as one), the bytes of these once they are
@@ -160,7 +160,7 @@ class ArrowGathering:
             return
         for i, value in enumerate(batch.values):
             try:
-                table, n_bytes = open_message(value)
+                table, schema, n_bytes = open_message(value)
             except ValueError as error:
                 dead = batch.dead(i, refusal(value, error), str(error))
                 self._dead.append(dead)
@@ -169,12 +169,7 @@ class ArrowGathering:
                 continue
             self.rows += table.num_rows
             self.n_bytes += n_bytes
-            # Comparing is far quicker than hashing, and there are few schemas.
-            found = next((found for schema, found in self._tables if schema.equals(table.schema)), None)
-            if found is None:
-                found = []
-                self._tables.append((table.schema, found))
-            found.append((self.messages + i, table))
+            self._tables.setdefault(schema, []).append((self.messages + i, table))
         self._batches.append(batch)
         self.messages += len(batch)
 
@@ -183,9 +178,9 @@ class ArrowGathering:
         decoded = Decoded(dead=self._dead)
         if self._batches:
             batch = join_batches(self._batches)
-            for _, found in self._tables:
+            for found in self._tables.values():
                 self._decode(batch, found, decoded)
-        self._batches, self._tables, self._dead = [], [], []
+        self._batches, self._tables, self._dead = [], {}, []
         self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
         return decoded
 
@@ -202,7 +197,7 @@ class _Names:
     @classmethod
     def of(cls, table: pa.Table, name: str) -> _Names:
         """Read a column; one that is absent or null has no names, what is no text is `INVALID_TEXT`."""
-        if name not in table.column_names:
+        if not _has(table, name):
             return cls((), np.full(table.num_rows, -1, dtype=np.int64))
         column = table.column(name).combine_chunks()
         kind = column.type
@@ -238,7 +233,7 @@ def _refuse_names(reasons: NDArray[np.int8], names: _Names, missing: Reason) -> 
 
 
 def _refuse_ids(reasons: NDArray[np.int8], table: pa.Table) -> None:
-    column = table.column("id") if "id" in table.column_names else pa.chunked_array([pa.nulls(table.num_rows)])
+    column = table.column("id") if _has(table, "id") else pa.chunked_array([pa.nulls(table.num_rows)])
     if pa.types.is_string(column.type) and not column.null_count:
         shortest = pc.min(pc.binary_length(column)).as_py()
         if shortest and not pc.any(pc.equal(column, INVALID_TEXT)).as_py():
@@ -270,7 +265,7 @@ def rows_apart(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
 
 def as_text(table: pa.Table, name: str) -> pa.Array:
     """A column as strings; null where it is absent or holds no text."""
-    if name not in table.column_names:
+    if not _has(table, name):
         return pa.nulls(table.num_rows, pa.string())
     return _text(table.column(name).combine_chunks())
 
@@ -300,7 +295,7 @@ def _times(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArr
     """Read `at`: Unix ms, where it is missing, where it cannot be read."""
     n = table.num_rows
     none = np.zeros(n, dtype=bool)
-    if "at" not in table.column_names:
+    if not _has(table, "at"):
         return np.zeros(n, dtype=np.int64), ~none, none
     column = table.column("at").combine_chunks()
     missing = pc.is_null(column).to_numpy(zero_copy_only=False)
@@ -322,7 +317,7 @@ def _to_ms(column: Any) -> pa.Array | None:
 
 def _seqs(table: pa.Table) -> NDArray[np.int64]:
     """Read `seq`, −1 where it is missing or no whole number."""
-    column = table.column("seq").combine_chunks() if "seq" in table.column_names else None
+    column = table.column("seq").combine_chunks() if _has(table, "seq") else None
     if column is None or not pa.types.is_integer(column.type):
         return np.full(table.num_rows, -1, dtype=np.int64)
     if pa.types.is_uint64(column.type):
@@ -332,18 +327,22 @@ def _seqs(table: pa.Table) -> NDArray[np.int64]:
 
 
 def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
-    held = set(table.column_names)
-    numbers = {}
+    numbers = {
+        source: read(table.column(source))
+        for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants))
+        for source in sources
+        if _has(table, source)
+    }
     if CONFIDENCE in want.numbers:
-        held.discard(CONFIDENCE)
+        # It is worked out of the scores, whatever a column of this name holds.
+        numbers.pop(CONFIDENCE, None)
         largest = _largest(table)
         if largest is not None:
             numbers[CONFIDENCE] = largest
-    for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants)):
-        for source in _held(sources, held):
-            numbers[source] = read(table.column(source))
     texts = {}
-    for source in _held(want.texts, held):
+    for source in want.texts:
+        if not _has(table, source):
+            continue
         column = table.column(source).combine_chunks()
         texts[source] = _class_text(column) if source == "class" else _text(column)
     return numbers, texts
@@ -355,17 +354,18 @@ def _largest(table: pa.Table) -> NDArray[np.float64] | None:
     for name in table.column_names:
         if name.startswith(SCORES_OF):
             values = _numbers(table.column(name))
-            values[np.isinf(values)] = np.inf
+            values = np.where(np.isinf(values), np.inf, values)
             largest = values if largest is None else np.fmax(largest, values)
     return None if largest is None else largest + 0.0
 
 
-def _held(sources: Iterable[str], held: set[str]) -> list[str]:
-    return [source for source in sources if source in held]
+def _has(table: pa.Table, name: str) -> bool:
+    """Whether a table has a column; its names are not made anew for it, which takes longer than many a column."""
+    return bool(table.schema.get_field_index(name) >= 0)
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:
-    """Read numbers: NaN for null, an infinity for what is none."""
+    """Read numbers: NaN for null, an infinity for what is none; they may be Arrow's own, which are read-only."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -374,7 +374,7 @@ def _numbers(column: Any) -> NDArray[np.float64]:
     values: NDArray[np.float64]
     if plain and not column.null_count:
         whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        values = whole.to_numpy().astype(np.float64)
+        values = whole.to_numpy().astype(np.float64, copy=False)
         return _nan_as_invalid(values) if pa.types.is_floating(kind) else values
     values = np.empty(len(column))
     if pa.types.is_null(kind):
@@ -382,8 +382,7 @@ def _numbers(column: Any) -> NDArray[np.float64]:
         return values
     null = pc.is_null(column).to_numpy(zero_copy_only=False)
     if plain or pa.types.is_decimal(kind):
-        values[:] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        _nan_as_invalid(values)
+        values[:] = _nan_as_invalid(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     else:
         values[:] = np.inf
     values[null] = np.nan
@@ -392,17 +391,14 @@ def _numbers(column: Any) -> NDArray[np.float64]:
 
 def _nan_as_invalid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     nan = np.isnan(values)
-    if nan.any():
-        values[nan] = np.inf
-    return values
+    return np.where(nan, np.inf, values) if nan.any() else values
 
 
 def _flags(column: Any) -> NDArray[np.float64]:
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     values = _numbers(column)
-    values[(values != 0) & (values != 1) & ~np.isnan(values)] = np.inf
-    return values
+    return np.where((values != 0) & (values != 1) & ~np.isnan(values), np.inf, values)
 
 
 def _instants(column: Any) -> NDArray[np.float64]:

@@ -325,12 +325,16 @@ def _summarise(
             continue
         values = field_numbers(events, series.sources[i], series.types[i])
         sketched = _Numbers(field.integer, series.kinds[i], field.mean)
+        are_finite = np.isfinite(values)
+        finite = None if are_finite.all() else are_finite
         if in_order:
-            panes, found_moments, found_sketches = sketched.by_group(values, bounds, cells, block[:, 0])
-            _count_odd(cells, values, groups, block)
+            panes, found_moments, found_sketches = sketched.by_group(values, finite, bounds, cells, block[:, 0])
+            if finite is not None:
+                block[:, :, cells.null] = groups.number(np.isnan(values))
+                block[:, :, cells.invalid] = groups.number(np.isinf(values))
         else:
             _count_numbers(cells, values, groups, block)
-            panes, found_moments, found_sketches = sketched.by_group(values, bounds)
+            panes, found_moments, found_sketches = sketched.by_group(values, finite, bounds)
         moments[panes, i] = found_moments
         for p, sketch in zip(panes, found_sketches, strict=True):
             sketches[p][i] = sketch
@@ -341,7 +345,8 @@ def _summarise(
                 if order is None:
                     order = orders[start] = np.argsort(group, kind="stable")
                 ends = np.searchsorted(group[order], np.arange(n_panes * n_values + 1))
-                for g, of_slice, sketch in zip(*sketched.by_group(values[order], ends), strict=True):
+                of_slices = sketched.by_group(values[order], None if finite is None else finite[order], ends)
+                for g, of_slice, sketch in zip(*of_slices, strict=True):
                     kept[g // n_values][start + g % n_values, i] = Kept(of_slice, sketch)
     return counts, moments, sketches, kept
 
@@ -354,14 +359,6 @@ def _count_numbers(cells: FieldCells, values: NDArray[np.float64], groups: Group
     for column, flag in ((n_cells + 1, found.below), (n_cells + 2, found.above)):
         if flag.any():
             block[:, :, column] = groups.number(flag)
-
-
-def _count_odd(cells: FieldCells, values: NDArray[np.float64], groups: Groups, block: IntArray) -> None:
-    """Count what is no finite number: nulls and invalid values."""
-    if not np.isfinite(values).all():
-        null = np.isnan(values)
-        block[:, :, cells.null] = groups.number(null)
-        block[:, :, cells.invalid] = groups.number(np.isinf(values))
 
 
 def _header(events: EventColumns, slow_ms: float | None) -> list[tuple[int, NDArray[np.bool_]]]:
@@ -409,6 +406,7 @@ class _Numbers:
     def by_group(
         self,
         values: NDArray[np.float64],
+        finite: NDArray[np.bool_] | None,
         bounds: NDArray[np.int64],
         cells: FieldCells | None = None,
         counts: IntArray | None = None,
@@ -417,6 +415,7 @@ class _Numbers:
 
         Args:
             values: ordered by group.
+            finite: which of them are, shape (n,); None for all.
             bounds: shape (groups + 1,).
             cells: where they are to be counted too: the field's,
             counts: and where to, shape (groups, n_cells + TAIL); nulls and invalid values are not counted.
@@ -424,8 +423,7 @@ class _Numbers:
         Returns:
             The groups with a finite value, their moments of shape (groups, N_MOMENTS), their sketches.
         """
-        finite = np.isfinite(values)
-        if not finite.all():
+        if finite is not None:
             values = values[finite]
             kept = np.concatenate(([0], np.cumsum(finite)))
             bounds = kept[bounds]
@@ -442,7 +440,8 @@ class _Numbers:
         sketches = []
         for i, g in enumerate(full.tolist()):
             # One sorting serves the extremes, the sketch and the counts.
-            ordered = np.sort(values[bounds[g] : bounds[g + 1]])
+            ordered = values[bounds[g] : bounds[g + 1]].copy()
+            ordered.sort()
             moments[i, 2:] = ordered[0], ordered[-1]
             sketch = numeric_sketch(self.integer, self.kind)
             sketch.update_sorted(ordered)

@@ -18,7 +18,7 @@ LEVELS_AT, FIRST_LEVEL_AT = 18, 20
 
 
 def opened(ordered: np.ndarray) -> ds.kll_floats_sketch:
-    return ds.kll_floats_sketch.deserialize(sorted_kll(ordered.astype(np.float32), KLL_K))
+    return ds.kll_floats_sketch.deserialize(sorted_kll(ordered, KLL_K, np.float32))
 
 
 def furthest(sketch: ds.kll_floats_sketch, ordered: np.ndarray) -> float:
@@ -71,7 +71,7 @@ def test_repeated_values_and_both_widths(values: list[float], kind: SketchType) 
 
 def test_few_values_are_refused() -> None:
     with pytest.raises(ValueError, match="keeps them all"):
-        sorted_kll(np.arange(KLL_K, dtype=np.float32), KLL_K)
+        sorted_kll(np.arange(KLL_K, dtype=np.float32), KLL_K, np.float32)
 
 
 @pytest.mark.parametrize("size", [400, 777, 5000])
