@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from streams.batch import Decoded, MessageBatch
 from streams.columns import INVALID_TEXT, EventColumns, arrivals, encode_names, encode_versions
+from streams.struct_numbers import StructNumbers
 from streams.times import parse_time_ms, refuse_times, times_ms
 from streams.wanted import SCORES_OF, Wanted
 
@@ -106,6 +107,15 @@ class EventType:
             "event_", members, rename=rename, gc=False, tag_field="model", tag=want.model
         )
         self.empty = {group: kind() for group, kind in self.group_types.items()}
+        self.read_numbers: list[tuple[str, tuple[str, ...], StructNumbers]] = []
+        """Per group (the empty one is the event's own members) its numbers and flags, and what reads them."""
+        numeric = {*want.numbers, *want.flags}
+        for group, member_type in (("", self.type), *self.group_types.items()):
+            held = [source for source, (of, _) in self.paths.items() if of == group and source in numeric]
+            if held:
+                names = [self.paths[source][1] for source in held]
+                every = names == list(member_type.__struct_fields__)
+                self.read_numbers.append((group, tuple(held), StructNumbers(names, every=every)))
         self.stretch = min(MOST_STRETCH, max(LEAST_STRETCH, STRETCH_MEMBERS // max(1, len(kinds))))
         """Events whose structs are read into columns together."""
 
@@ -214,7 +224,15 @@ class _Reader:
     def numbers(self) -> dict[str, FloatArray]:
         """All columns of numbers, flags and times, each of shape (n,)."""
         want = self._kind.want
-        found = self._together((*want.numbers, *want.flags))
+        found: dict[str, FloatArray] = {}
+        for group, sources, reader in self._kind.read_numbers:
+            try:
+                found |= zip(sources, reader.read(self._groups[group]).T.copy(), strict=True)
+            except OverflowError:  # a flag may be a whole number of hundreds of digits
+                found |= {source: self._alone(source) for source in sources}
+        for source in want.numbers:
+            if source not in found:
+                found[source] = _largest(self._scores) if source == CONFIDENCE else self._alone(source)
         for source in want.flags:
             flags = found[source]
             flags[(flags != 0) & (flags != 1) & ~np.isnan(flags)] = INVALID
@@ -229,36 +247,12 @@ class _Reader:
             values = [_text(value) for value in values]
         return pa.array(values, pa.string())
 
-    def _together(self, sources: Sequence[str]) -> dict[str, FloatArray]:
-        """Read numbers, all members of one struct in one go."""
-        found: dict[str, FloatArray] = {}
-        members: dict[str, list[str]] = {}
-        for source in sources:
-            if source == CONFIDENCE:
-                found[source] = _largest(self._scores)
-            elif self._kind.all_scores and source.startswith(SCORES_OF):
-                found[source] = self._alone(source)
-            else:
-                members.setdefault(self._kind.paths[source][0], []).append(source)
-        for group, held in members.items():
-            if len(held) == 1:
-                found[held[0]] = self._alone(held[0])
-                continue
-            get = attrgetter(*(self._kind.paths[source][1] for source in held))
-            values = chain.from_iterable(map(get, self._groups[group]))
-            try:
-                flat = np.fromiter(values, dtype=np.float64, count=self._n * len(held))
-            except OverflowError:
-                found |= {source: self._alone(source) for source in held}
-                continue
-            found |= zip(held, flat.reshape(self._n, len(held)).T.copy(), strict=True)
-        return found
-
     def _alone(self, source: str) -> FloatArray:
+        values = list(self._values(source))
         try:
-            return np.fromiter(self._values(source), dtype=np.float64, count=self._n)
-        except OverflowError:  # a flag may be a whole number of hundreds of digits
-            return np.array([_within_floats(value) for value in self._values(source)], dtype=np.float64)
+            return np.array(values, dtype=np.float64)
+        except OverflowError:
+            return np.array([_within_floats(value) for value in values], dtype=np.float64)
 
     def _values(self, source: str) -> Iterator[Any]:
         if self._kind.all_scores and source.startswith(SCORES_OF):
@@ -290,7 +284,7 @@ def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: Messa
 def _seqs(values: list[int | None]) -> NDArray[np.int64]:
     """The numbers of events, −1 where an event has none or null."""
     try:
-        return np.array(values, dtype=np.int64)
+        return np.fromiter(values, dtype=np.int64, count=len(values))
     except TypeError:
         return np.array([-1 if value is None else value for value in values], dtype=np.int64)
 

@@ -36,13 +36,13 @@ def event_type(model: RawModel, *, exact: bool = False, strict: bool = True) -> 
 
 
 def _features_type(model: RawModel) -> Any:
-    """The struct of features m0, m1, …: all that are watched, each of its type, and no unknown one."""
-    kinds: list[tuple[Any, ...]] = [(name, float | bool | None) for name in model.numbers]
-    kinds += [(name, str | None) for name in model.texts]
-    kinds += [(name, Any) for name in model.others]
-    kinds += [(name, Any, msgspec.UNSET) for name in model.ignored]
-    members = [(f"m{i}", *kind) for i, (_, *kind) in enumerate(kinds)]
-    names = {f"m{i}": name for i, (name, *_) in enumerate(kinds)}
+    """The struct of features m0, m1, …, in the model's order: all that are watched, of their types, and no unknown."""
+    kinds: dict[str, tuple[Any, ...]] = dict.fromkeys(model.numbers, (float | bool | None,))
+    kinds |= dict.fromkeys(model.texts, (str | None,))
+    kinds |= dict.fromkeys(model.others, (Any,))
+    kinds |= dict.fromkeys(model.ignored, (Any, msgspec.UNSET))
+    members = [(f"m{i}", *kinds[name]) for i, name in enumerate(model.order)]
+    names = {f"m{i}": name for i, name in enumerate(model.order)}
     return msgspec.defstruct("features_", members, rename=names, gc=False, forbid_unknown_fields=True)
 
 

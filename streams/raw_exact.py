@@ -7,9 +7,8 @@ made in the same memory.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from itertools import chain, compress, starmap
+from itertools import compress
 from operator import attrgetter
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from streams.raw_columns import FeatureColumns
 from streams.raw_events import ATTRIBUTES
 from streams.raw_rows import RawModel
+from streams.struct_numbers import StructNumbers
 
 STRETCH: Final = 256
 """Events whose objects are held at a time: half a megabyte of them."""
@@ -43,12 +43,13 @@ class ExactEvents:
         self.where: list[int] = []
         self._matrices: list[NDArray[np.float64]] = []
         """The numbers, shape (events, n_numbers) each."""
-        n = len(model.numbers)
-        self._pack = struct.Struct(f"{n}d").pack
-        self._numbers = attrgetter(*(f"m{i}" for i in range(n))) if n else None
+        member = {name: f"m{i}" for i, name in enumerate(model.order)}
+        self._names = [name for name in model.order if name in set(model.numbers)]
+        every = len(self._names) == len(member)
+        self._numbers = StructNumbers([member[name] for name in self._names], every=every) if self._names else None
         rest = (*model.texts, *model.others, *model.ignored)
         self._rest: dict[str, list[Any]] = {name: [] for name in rest}
-        self._read_rest = [attrgetter(f"m{i}") for i in range(n, n + len(rest))]
+        self._read_rest = [attrgetter(member[name]) for name in rest]
 
     def __len__(self) -> int:
         return len(self.where)
@@ -59,23 +60,10 @@ class ExactEvents:
         for column, read in zip(self.columns.values(), _READ_PLAIN, strict=True):
             column += map(read, events)
         features = list(map(_features, events))
-        self._matrices.append(self._matrix(features))
+        if self._numbers is not None:
+            self._matrices.append(self._numbers.read(features))
         for column, read in zip(self._rest.values(), self._read_rest, strict=True):
             column += map(read, features)
-
-    def _matrix(self, features: list[Any]) -> NDArray[np.float64]:
-        """The numbers of some events, NaN for null."""
-        shape = len(features), len(self.model.numbers)
-        if self._numbers is None:
-            return np.empty(shape)
-        if shape[1] == 1:
-            return np.fromiter(map(self._numbers, features), dtype=np.float64, count=shape[0])[:, None]
-        try:
-            packed = b"".join(starmap(self._pack, map(self._numbers, features)))
-        except struct.error:  # not a number among them
-            flat = chain.from_iterable(map(self._numbers, features))
-            return np.fromiter(flat, dtype=np.float64, count=shape[0] * shape[1]).reshape(shape)
-        return np.frombuffer(packed).reshape(shape)
 
     def take(self, keep: NDArray[np.bool_]) -> None:
         """Keep only some of the events, shape (n,)."""
@@ -84,7 +72,8 @@ class ExactEvents:
             for name, values in columns.items():
                 columns[name] = list(compress(values, chosen))
         self.where = list(compress(self.where, chosen))
-        self._matrices = [self._all_numbers()[keep]]
+        if self._names:
+            self._matrices = [self._all_numbers()[keep]]
 
     def _all_numbers(self) -> NDArray[np.float64]:
         return np.concatenate(self._matrices)
@@ -93,8 +82,8 @@ class ExactEvents:
         """Sort the features into `numbers`, `strings` and `nulls`; none of them is unknown to the contract."""
         model = self.model
         found = FeatureColumns(len(self))
-        if model.numbers:
-            found.add_matrix(model.numbers, self._all_numbers())
+        if self._names:
+            found.add_matrix(self._names, self._all_numbers())
         for name, values in self._rest.items():
             if name in model.texts:
                 found.add_texts(name, pa.array(values, pa.string()))

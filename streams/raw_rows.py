@@ -41,6 +41,9 @@ class RawModel:
     """Features that it ignores for a reason."""
     known: frozenset[str]
     """All of these: every other feature is recorded too, and counted as unknown."""
+    order: tuple[str, ...]
+    """The same as the contract names them, which is likely as events hold them, those that are ignored last. A decoder
+    finds a member at once that comes where it is expected."""
     numeric: frozenset[str]
     """Features whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
 
@@ -80,6 +83,7 @@ def raw_models(registry: Registry) -> dict[str, RawModel]:
             tuple(sorted(watched - numbers - texts)),
             tuple(sorted(ignored)),
             frozenset(watched | ignored),
+            (*types, *sorted(watched - types.keys()), *sorted(ignored)),
             frozenset(types.keys() - texts),
         )
     return found

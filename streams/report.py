@@ -17,7 +17,7 @@ from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.metrics import BUCKETS_S, Metric
-from warehouse.tables import insert_rows
+from warehouse.reports import insert_reports
 
 Labels = tuple[str, ...]
 """One value for each label of a metric."""
@@ -242,7 +242,7 @@ class Reporter:
             last = self._stop.wait(self._every_s)
             try:
                 client = client or connect(self._address, timeout_s=10)
-                insert_rows(client, "processors", [self._report.row()])
+                insert_reports(client, [self._report.row()])
                 failing = False
             except (WarehouseBusy, WarehouseError) as error:
                 client = None

@@ -43,7 +43,7 @@ def times_ms(values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_
     """Read event times: Unix ms of shape (n,), and which could not be read (None where all could)."""
     if set(map(type, values)) == {int}:
         try:
-            return np.array(values, dtype=np.int64), None
+            return np.fromiter(values, dtype=np.int64, count=len(values)), None
         except OverflowError:
             pass
     parsed = [parse_time_ms(value) for value in values]

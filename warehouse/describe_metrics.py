@@ -21,7 +21,8 @@ What each processor tells of itself, at `/metrics` in Prometheus' text format an
 
 In `processors` a metric stands in `details`, under its name without `barograph_` and its labels with spaces between
 (`insert_seconds drift`), or in the column named here. Partitions are not told apart there, and of times it holds the
-longest since the row before.
+longest since the row before. [`processor_metrics`](tables.md#processor_metrics) holds the least and the greatest of
+each by five minutes: the dashboard draws from it where its steps are that long.
 
 Labels hold names from closed sets and whole numbers, never the value of a feature, the name of a model, or a secret:
 what is in no set is `other`. Which processor a target is says `barograph_processor_info`, by the labels `processor` and

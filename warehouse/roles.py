@@ -42,6 +42,7 @@ _JUDGED = (
     "violations",
     "volume",
 )
+_REPORTED = ("processor_metrics", "processors")
 _ALL = ("*",)
 
 
@@ -81,33 +82,33 @@ ROLES: tuple[Role, ...] = (
         "barograph_apply",
         "`barograph apply`: makes tables and views, and stores contracts and baselines",
         _ALL,
-        ("baselines", "contracts", "migrations", "topics"),
+        ("baselines", "contracts", "migrations", "processor_metrics", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS"),
             *("ALTER ADD INDEX", "ALTER MATERIALIZE INDEX", "ALTER ADD PROJECTION", "ALTER MATERIALIZE PROJECTION"),
         ),
     ),
-    Role("barograph_sketcher", "the sketcher", _CATALOGUE, ("processors",)),
+    Role("barograph_sketcher", "the sketcher", _CATALOGUE, _REPORTED),
     Role(
         "barograph_recorder",
         "the recorder",
         _CATALOGUE,
-        ("labels", "predictions", "processors", "topics"),
+        ("labels", "predictions", *_REPORTED, "topics"),
         _SYNC,
     ),
     Role(
         "barograph_monitor",
         "the monitor",
         (*_CATALOGUE, "chain", "losses", "panes", "progress", "rollups", "volume"),
-        (*_JUDGED, "processors"),
+        (*_JUDGED, *_REPORTED),
         _SYNC,
     ),
     Role(
         "barograph_scorer",
         "the scorer",
         (*_CATALOGUE, *_SCORED, "labels", "latest_performance", "predictions"),
-        (*_SCORED, "processors"),
+        (*_SCORED, *_REPORTED),
         _SYNC,
     ),
     Role(

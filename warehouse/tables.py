@@ -394,6 +394,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             "details": pa.map_(TEXT, NUMBER),
         }
     ),
+    "processor_metrics": pa.schema(
+        {
+            "metric": TEXT,
+            "kind": TEXT,
+            "instance": TEXT,
+            "started_at": MILLIS,
+            "since": SECONDS,
+            "low": NUMBER,
+            "high": NUMBER,
+        }
+    ),
     "performance": pa.schema(
         {
             "model": TEXT,

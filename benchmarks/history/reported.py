@@ -6,6 +6,7 @@ from benchmarks.history.drawn import (
     Filling,
 )
 from warehouse.metrics import METRICS
+from warehouse.reports import BY_S
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")
 REPORT_S = 10
@@ -42,5 +43,18 @@ FILLINGS: tuple[Filling, ...] = (
             "details": _DETAILS,
         },
         _REPORTS,
+    ),
+    Filling(
+        "processor_metrics",
+        {
+            "metric": "told.1",
+            "kind": "kind",
+            "instance": "instance",
+            "started_at": "fromUnixTimestamp64Milli(1000 * (start - start % 86400), 'UTC')",
+            "since": f"toDateTime(start - start % {BY_S}, 'UTC')",
+            "low": "told.2",
+            "high": "told.2",
+        },
+        f"(SELECT * FROM {_REPORTS} ARRAY JOIN {_DETAILS} AS told WHERE start % {BY_S} = 0)",
     ),
 )

@@ -154,6 +154,8 @@ def test_what_is_sent_has_the_types_of_the_tables(client: Client) -> None:
         "Int32": pa.int32(),
         "Int64": pa.int64(),
         "Float64": pa.float64(),
+        "SimpleAggregateFunction(min, Float64)": pa.float64(),
+        "SimpleAggregateFunction(max, Float64)": pa.float64(),
         "Bool": pa.bool_(),
         "DateTime('UTC')": pa.timestamp("s", tz="UTC"),
         "DateTime64(3, 'UTC')": pa.timestamp("ms", tz="UTC"),

@@ -20,6 +20,7 @@ from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.metrics import METRICS as OF_PROCESSORS
+from warehouse.reports import insert_reports
 from warehouse.tables import insert_rows
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
@@ -341,7 +342,7 @@ def fill_pipeline(client: Client, model: str) -> None:
                     **{"last_commit_at": (at_s - 7) * 1000, "details": [(step, 0.25), *_details(kind, at_s)]},
                 )
             )
-    insert_rows(client, "processors", reports)
+    insert_reports(client, reports)
     hour_s = END_S - 2 * HOUR_S
     insert_rows(
         client,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from warehouse.metrics import shown_on
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 from warehouse.panels.words import chosen_or_all, known
+from warehouse.reports import BY_S
 
 REPORTS_S = 10
 """How often a processor reports."""
@@ -133,20 +134,34 @@ _NAME = "replaceOne(replaceOne(step, '_seconds', ''), '_total', '')"
 
 # Keys of details are those of `warehouse.metrics`; a processor that ran before a metric was declared lacks it.
 def _details(panel: str) -> str:
-    """The metrics of a panel, one row each per report, those that have a column of their own left out."""
-    wanted = " OR ".join(
-        f"startsWith(key, '{metric.short} ')" if metric.told_labels else f"key = '{metric.short}'"
-        for metric in shown_on(panel)
-    )
+    """The metrics of a panel, one row each per report or, where steps are that long, per five minutes.
+
+    Those that have a column of their own are left out.
+    """
+
+    def wanted(key: str) -> str:
+        found = " OR ".join(
+            f"startsWith({key}, '{metric.short} ')" if metric.told_labels else f"{key} = '{metric.short}'"
+            for metric in shown_on(panel)
+        )
+        return f"({found})"
+
     return f"""
-        SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS taken
+        SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS low, detail.2 AS high
         FROM processors AS report
-        ARRAY JOIN mapFilter((key, value) -> {wanted}, details) AS detail
-        WHERE {_REPORTS}
+        ARRAY JOIN mapFilter((key, value) -> {wanted("key")}, details) AS detail
+        WHERE $__interval_s < {BY_S} AND {_REPORTS}
+        UNION ALL
+        SELECT
+            toDateTime64(kept.since, 3, 'UTC') AS at, kind, instance, started_at, metric AS step,
+            min(kept.low) AS low, max(kept.high) AS high
+        FROM processor_metrics AS kept
+        WHERE $__interval_s >= {BY_S} AND $__timeFilter(kept.since) AND {wanted("metric")}
+        GROUP BY at, kind, instance, started_at, step
     """
 
 
-def _gauges(panel: str, column: str, number: str = "max(told.taken)") -> PanelQuery:
+def _gauges(panel: str, column: str, number: str = "max(told.high)") -> PanelQuery:
     """The metrics of a panel as they are told, by processor and metric."""
     return series(
         f"pipeline.{panel}",
@@ -164,7 +179,7 @@ def _gauges(panel: str, column: str, number: str = "max(told.taken)") -> PanelQu
 
 def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
     """By how much the counters of a panel grew; they begin again with each start of a processor."""
-    grown = "told.taken - lagInFrame(told.taken, 1, told.taken) OVER before"
+    grown = "told.high - lagInFrame(told.high, 1, told.low) OVER before"
     return series(
         f"pipeline.{panel}",
         f"""
@@ -191,7 +206,7 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
 INSERT_TIMES = _gauges("insert_times", "seconds")
 COMMITTED_AGE = _gauges("committed_age", "seconds")
 WAITING = _gauges("waiting", "seconds")
-HEALTHY = _gauges("healthy", "healthy", "min(told.taken)")
+HEALTHY = _gauges("healthy", "healthy", "min(told.low)")
 MEMORY = _gauges("memory", "bytes")
 EVENTS = _counters("events", "events")
 PUT_ASIDE = _counters("put_aside", "events")
