@@ -113,9 +113,9 @@ class EventType:
         for group, member_type in (("", self.type), *self.group_types.items()):
             held = [source for source, (of, _) in self.paths.items() if of == group and source in numeric]
             if held:
-                names = [self.paths[source][1] for source in held]
-                every = names == list(member_type.__struct_fields__)
-                self.read_numbers.append((group, tuple(held), StructNumbers(names, every=every)))
+                attributes = [self.paths[source][1] for source in held]
+                every = attributes == list(member_type.__struct_fields__)
+                self.read_numbers.append((group, tuple(held), StructNumbers(attributes, every=every)))
         self.stretch = min(MOST_STRETCH, max(LEAST_STRETCH, STRETCH_MEMBERS // max(1, len(kinds))))
         """Events whose structs are read into columns together."""
 
