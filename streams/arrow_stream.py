@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,14 +48,15 @@ class KnownSchema:
 class Opened(NamedTuple):
     """A message's rows, their schema, and how many bytes they take once they are unpacked."""
 
-    table: pa.Table
+    batches: list[pa.RecordBatch]
     schema: KnownSchema
     n_bytes: int
 
 
 def open_table(value: bytes | None) -> pa.Table:
     """Read an Arrow IPC stream whole, its buffers checked; raises as `open_message`."""
-    return open_message(value).table
+    opened, schema = _open(value)
+    return pa.Table.from_batches(opened.batches, schema)
 
 
 def open_message(value: bytes | None) -> Opened:
@@ -65,24 +66,27 @@ def open_message(value: bytes | None) -> Opened:
         UnpackedError: the stream holds more than `MAX_ROWS` rows or `MAX_UNPACKED_BYTES`.
         ValueError: the bytes are no such stream, or damaged; at most `DETAIL_CHARS` characters say in what.
     """
+    return _open(value)[0]
+
+
+def _open(value: bytes | None) -> tuple[Opened, pa.Schema]:
+    """Read a stream; its own schema too, which may differ from the known one in metadata."""
     if not value:
         raise ValueError("the message is empty")
     try:
         head, claimed = _claims(value)
         _refuse_bytes(claimed)
         with pa.ipc.open_stream(value) as reader:
-            batches = list(reader)
-            table = pa.Table.from_batches(batches, reader.schema)
-        # The table's own validation is the same for ten times the time.
+            own, batches = reader.schema, list(reader)
         for batch in batches:
             batch.validate(full=True)
-        schema = _schema_of(head, table)
-        shared = _bytes_of_sharing(table, schema)
+        schema = _schema_of(head, own)
+        shared = _bytes_of_sharing(batches, schema)
     except UnpackedError:
         raise
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, struct.error) as error:
         raise ValueError(f"{error}"[:DETAIL_CHARS]) from error
-    return Opened(table, schema, max(len(value), claimed) + shared)
+    return Opened(batches, schema, max(len(value), claimed) + shared), own
 
 
 def refusal(value: bytes | None, error: ValueError) -> Reason:
@@ -154,8 +158,8 @@ def _refuse_bytes(size: int) -> None:
         raise UnpackedError(f"its columns unpack to {size:,} bytes; a message may hold {MAX_UNPACKED_BYTES:,}")
 
 
-def _schema_of(head: pa.Buffer, table: pa.Table) -> KnownSchema:
-    """A table's schema, found by how its stream states it.
+def _schema_of(head: pa.Buffer, schema: pa.Schema) -> KnownSchema:
+    """The known one of a schema, found by how its stream states it.
 
     A topic holds few schemas, and bytes are compared far quicker than columns.
 
@@ -165,11 +169,11 @@ def _schema_of(head: pa.Buffer, table: pa.Table) -> KnownSchema:
     for stated, known in _known:
         if stated.equals(head):
             return known
-    found = next((known for _, known in _known if known.schema.equals(table.schema)), None)
+    found = next((known for _, known in _known if known.schema.equals(schema)), None)
     if found is None:
-        if len(set(table.schema.names)) != len(table.schema):
+        if len(set(schema.names)) != len(schema):
             raise ValueError("column names repeat")
-        found = KnownSchema(table.schema, tuple(i for i, kind in enumerate(table.schema.types) if _shares(kind)))
+        found = KnownSchema(schema, tuple(i for i, kind in enumerate(schema.types) if _shares(kind)))
     # A copy: what is stated is a part of the message, which would be kept with it.
     _known.append((pa.py_buffer(head.to_pybytes()), found))
     return found
@@ -178,28 +182,31 @@ def _schema_of(head: pa.Buffer, table: pa.Table) -> KnownSchema:
 _known: deque[tuple[pa.Buffer, KnownSchema]] = deque(maxlen=64)
 
 
-def _bytes_of_sharing(table: pa.Table, schema: KnownSchema) -> int:
+def _bytes_of_sharing(batches: Sequence[pa.RecordBatch], schema: KnownSchema) -> int:
     """The size of columns of which rows share values, were each written out, in bytes.
 
     Refuses what cannot be worked on: too many rows, rows that share long values.
     """
-    if table.num_rows > MAX_ROWS:
-        raise UnpackedError(f"it has {table.num_rows:,} rows; a message may hold {MAX_ROWS:,}")
-    size = sum(_shared_bytes(table.column(i)) for i in schema.sharing)
+    rows = sum(batch.num_rows for batch in batches)
+    if rows > MAX_ROWS:
+        raise UnpackedError(f"it has {rows:,} rows; a message may hold {MAX_ROWS:,}")
+    size = sum(_shared_bytes([batch.column(i) for batch in batches]) for i in schema.sharing)
     _refuse_bytes(size)
     return size
 
 
-def _shared_bytes(column: pa.ChunkedArray) -> int:
+def _shared_bytes(chunks: Sequence[pa.Array]) -> int:
     """At most the size of a column of which rows share values, were each written out."""
-    kind = column.type
+    if not chunks:
+        return 0
+    kind = chunks[0].type
     if pa.types.is_dictionary(kind):
-        return sum(_dictionary_bytes(chunk) for chunk in column.chunks)
-    most = column.nbytes * len(column)
+        return sum(map(_dictionary_bytes, chunks))
+    most = sum(chunk.nbytes for chunk in chunks) * sum(map(len, chunks))
     if most <= FEW_BYTES:
         return int(most)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return _view_bytes(column)
+        return _view_bytes(chunks)
     return int(most)
 
 
@@ -225,10 +232,10 @@ def _dictionary_bytes(chunk: pa.DictionaryArray) -> int:
     return int(pc.sum(pc.binary_length(values).cast(pa.int64()).take(chunk.indices)).as_py() or 0)
 
 
-def _view_bytes(column: pa.ChunkedArray) -> int:
+def _view_bytes(chunks: Sequence[pa.Array]) -> int:
     """The lengths of views, which are the first four bytes of each one's sixteen."""
     total = 0
-    for chunk in column.chunks:
+    for chunk in chunks:
         views = np.frombuffer(chunk.buffers()[1], np.int32).reshape(-1, 4)
         total += int(views[chunk.offset : chunk.offset + len(chunk), 0].sum(dtype=np.int64))
     return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from barograph.contract_check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
+from streams.arrow_rows import Part, Rows
 from streams.arrow_stream import DETAIL_CHARS, KnownSchema, open_message, refusal
 from streams.batch import Dead, Decoded, MessageBatch, join_batches
 from streams.columns import INVALID_TEXT, EventColumns, arrivals, code_names
@@ -47,39 +48,39 @@ class ArrowDecoder:
 
     def gather(self) -> ArrowGathering:
         """Begin to gather messages that come in small batches."""
-        return ArrowGathering(self.decode_tables)
+        return ArrowGathering(self.decode_found)
 
-    def decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
-        """Decode tables of one schema, each with its message's position in a batch.
+    def decode_found(self, batch: MessageBatch, schema: pa.Schema, found: list[Found], decoded: Decoded) -> None:
+        """Decode opened messages of one schema.
 
         What Arrow cannot compute on costs its own message only.
         """
         part = Decoded()
         try:
-            self._decode_tables(batch, found, part)
+            self._decode_found(batch, schema, found, part)
         except (pa.ArrowException, ValueError, TypeError) as error:
             if len(found) == 1:
-                decoded.dead.append(batch.dead(found[0][0], Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
+                decoded.dead.append(batch.dead(found[0].position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
                 return
             half = len(found) // 2
-            self.decode_tables(batch, found[:half], decoded)
-            self.decode_tables(batch, found[half:], decoded)
+            self.decode_found(batch, schema, found[:half], decoded)
+            self.decode_found(batch, schema, found[half:], decoded)
             return
         decoded.events += part.events
         decoded.dead += part.dead
         decoded.arrivals += part.arrivals
 
-    def _decode_tables(self, batch: MessageBatch, found: list[tuple[int, pa.Table]], decoded: Decoded) -> None:
-        lengths = [table.num_rows for _, table in found]
-        message = np.repeat([i for i, _ in found], lengths).astype(np.int64)
+    def _decode_found(self, batch: MessageBatch, schema: pa.Schema, found: list[Found], decoded: Decoded) -> None:
+        lengths = [each.n_rows for each in found]
+        message = np.repeat([each.position for each in found], lengths).astype(np.int64)
         index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32) if found else np.empty(0, np.int32)
-        table = pa.concat_tables([table for _, table in found], promote_options="none").unify_dictionaries()
+        rows = Rows(schema, [one for each in found for one in each.batches])
         reasons = np.zeros(len(message), dtype=np.int8)
-        models, versions = _Names.of(table, "model"), _Names.of(table, "version")
+        models, versions = _Names.of(rows, "model"), _Names.of(rows, "version")
         _refuse_names(reasons, models, Reason.MISSING_MODEL)
         _refuse_names(reasons, versions, Reason.MISSING_VERSION)
-        _refuse_ids(reasons, table)
-        at_ms, no_time, bad_time = _times(table)
+        _refuse_ids(reasons, rows)
+        at_ms, no_time, bad_time = _times(rows)
         _refuse(reasons, no_time, Reason.MISSING_TIME)
         _refuse(reasons, bad_time, Reason.BAD_TIME)
         received = batch.received_ms[message]
@@ -96,8 +97,8 @@ class ArrowDecoder:
                 continue
             where = slice(None) if own.all() else np.flatnonzero(own)
             model = models.values[code]
-            part = table if isinstance(where, slice) else table.take(pa.array(where))
-            kinds = code_names(as_text(part, "error"), invalid=UNNAMED_ERROR)
+            part = rows if isinstance(where, slice) else rows.part(where)
+            kinds = code_names(_as_text(part, "error"), invalid=UNNAMED_ERROR)
             places = message[where]
             decoded.events.append(
                 EventColumns(
@@ -108,19 +109,19 @@ class ArrowDecoder:
                     batch.offset[places],
                     index[where],
                     *versions.coded(where),
-                    np.zeros(part.num_rows, dtype=bool) if kinds is None else kinds.code >= 0,
+                    np.zeros(len(part), dtype=bool) if kinds is None else kinds.code >= 0,
                     *_columns(part, self._wanted[model]),
                     kinds,
                 )
             )
-        producer = code_names(as_text(table, "producer"))
+        producer = code_names(_as_text(rows, "producer"))
         if producer is not None:
-            seq, seen_ms = _seqs(table), np.where(good, at_ms, received)
+            seq, seen_ms = _seqs(rows), np.where(good, at_ms, received)
             for code in models.present(known[models.code]):
                 own = models.code == code
                 decoded.arrivals += arrivals(models.values[code], seen_ms[own], producer.take(own), seq[own])
         bad = np.flatnonzero(reasons).tolist()
-        for i, row in zip(bad, rows_apart(table, bad), strict=True):
+        for i, row in zip(bad, rows_apart(rows.table(), bad) if bad else (), strict=True):
             why = _REASONS[reasons[i]]
             assert why is not None
             place, code = int(message[i]), int(models.code[i])
@@ -139,16 +140,25 @@ class ArrowDecoder:
             )
 
 
+class Found(NamedTuple):
+    """A message that was opened."""
+
+    position: int
+    """In its batch."""
+    n_rows: int
+    batches: list[pa.RecordBatch]
+
+
 class ArrowGathering:
     """Messages that come in small batches, opened as they come → columns of all of them together.
 
     What is worked out of columns costs less the longer they are.
     """
 
-    def __init__(self, decode: Callable[[MessageBatch, list[tuple[int, pa.Table]], Decoded], None]) -> None:
+    def __init__(self, decode: Callable[[MessageBatch, pa.Schema, list[Found], Decoded], None]) -> None:
         self._decode = decode
         self._batches: list[MessageBatch] = []
-        self._tables: dict[KnownSchema, list[tuple[int, pa.Table]]] = {}
+        self._found: dict[KnownSchema, list[Found]] = {}
         self._dead: list[Dead] = []
         self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
         """How much waits: messages, their rows (a refused one counts as one), the bytes of these once they are
@@ -160,16 +170,17 @@ class ArrowGathering:
             return
         for i, value in enumerate(batch.values):
             try:
-                table, schema, n_bytes = open_message(value)
+                batches, schema, n_bytes = open_message(value)
             except ValueError as error:
                 dead = batch.dead(i, refusal(value, error), str(error))
                 self._dead.append(dead)
                 self.rows += 1
                 self.dead_bytes += len(dead.value)
                 continue
-            self.rows += table.num_rows
+            n_rows = sum(each.num_rows for each in batches)
+            self.rows += n_rows
             self.n_bytes += n_bytes
-            self._tables.setdefault(schema, []).append((self.messages + i, table))
+            self._found.setdefault(schema, []).append(Found(self.messages + i, n_rows, batches))
         self._batches.append(batch)
         self.messages += len(batch)
 
@@ -178,9 +189,9 @@ class ArrowGathering:
         decoded = Decoded(dead=self._dead)
         if self._batches:
             batch = join_batches(self._batches)
-            for found in self._tables.values():
-                self._decode(batch, found, decoded)
-        self._batches, self._tables, self._dead = [], {}, []
+            for known, found in self._found.items():
+                self._decode(batch, known.schema, found, decoded)
+        self._batches, self._found, self._dead = [], {}, []
         self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
         return decoded
 
@@ -195,15 +206,17 @@ class _Names:
     """Shape (n,): a position in `values`, or −1 for none."""
 
     @classmethod
-    def of(cls, table: pa.Table, name: str) -> _Names:
+    def of(cls, rows: Rows, name: str) -> _Names:
         """Read a column; one that is absent or null has no names, what is no text is `INVALID_TEXT`."""
-        if not _has(table, name):
-            return cls((), np.full(table.num_rows, -1, dtype=np.int64))
-        column = table.column(name).combine_chunks()
+        if not rows.has(name):
+            return cls((), np.full(len(rows), -1, dtype=np.int64))
+        column = rows.column(name)
         kind = column.type
         if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
             column = _text(column).dictionary_encode()
         held = column.dictionary.to_pylist()
+        if len(held) == 1 and held[0] is not None and not column.null_count:
+            return cls((held[0],), np.zeros(len(column), dtype=np.int64))
         values = tuple(sorted({each for each in held if each is not None}))
         place = {value: i for i, value in enumerate(values)}
         codes = np.array([*(place.get(each, -1) for each in held), -1], dtype=np.int64)
@@ -232,8 +245,8 @@ def _refuse_names(reasons: NDArray[np.int8], names: _Names, missing: Reason) -> 
     np.copyto(reasons, each, where=reasons == 0)
 
 
-def _refuse_ids(reasons: NDArray[np.int8], table: pa.Table) -> None:
-    column = table.column("id") if _has(table, "id") else pa.chunked_array([pa.nulls(table.num_rows)])
+def _refuse_ids(reasons: NDArray[np.int8], rows: Rows) -> None:
+    column = rows.column("id") if rows.has("id") else pa.nulls(len(rows))
     if pa.types.is_string(column.type) and not column.null_count:
         shortest = pc.min(pc.binary_length(column)).as_py()
         if shortest and not pc.any(pc.equal(column, INVALID_TEXT)).as_py():
@@ -263,16 +276,12 @@ def rows_apart(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
         yield data
 
 
-def as_text(table: pa.Table, name: str) -> pa.Array:
+def _as_text(rows: Rows | Part, name: str) -> pa.Array:
     """A column as strings; null where it is absent or holds no text."""
-    if not _has(table, name):
-        return pa.nulls(table.num_rows, pa.string())
-    return _text(table.column(name).combine_chunks())
+    return _text(rows.column(name)) if rows.has(name) else pa.nulls(len(rows), pa.string())
 
 
 def _text(column: Any) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -291,13 +300,13 @@ def _refuse(reasons: NDArray[np.int8], where: NDArray[np.bool_], reason: Reason)
         reasons[where & (reasons == 0)] = _NUMBER[reason]
 
 
-def _times(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+def _times(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Read `at`: Unix ms, where it is missing, where it cannot be read."""
-    n = table.num_rows
+    n = len(rows)
     none = np.zeros(n, dtype=bool)
-    if not _has(table, "at"):
+    if not rows.has("at"):
         return np.zeros(n, dtype=np.int64), ~none, none
-    column = table.column("at").combine_chunks()
+    column = rows.column("at")
     missing = pc.is_null(column).to_numpy(zero_copy_only=False)
     milliseconds = _to_ms(column)
     if milliseconds is None:
@@ -315,53 +324,48 @@ def _to_ms(column: Any) -> pa.Array | None:
     return None
 
 
-def _seqs(table: pa.Table) -> NDArray[np.int64]:
+def _seqs(rows: Rows) -> NDArray[np.int64]:
     """Read `seq`, −1 where it is missing or no whole number."""
-    column = table.column("seq").combine_chunks() if _has(table, "seq") else None
+    column = rows.column("seq") if rows.has("seq") else None
     if column is None or not pa.types.is_integer(column.type):
-        return np.full(table.num_rows, -1, dtype=np.int64)
+        return np.full(len(rows), -1, dtype=np.int64)
     if pa.types.is_uint64(column.type):
         column = pc.if_else(pc.less_equal(column, 2**63 - 1), column, None)
     seqs: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
     return seqs
 
 
-def _columns(table: pa.Table, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
+def _columns(rows: Rows | Part, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
     numbers = {
-        source: read(table.column(source))
+        source: read(rows.column(source))
         for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants))
         for source in sources
-        if _has(table, source)
+        if rows.has(source)
     }
     if CONFIDENCE in want.numbers:
         # It is worked out of the scores, whatever a column of this name holds.
         numbers.pop(CONFIDENCE, None)
-        largest = _largest(table)
+        largest = _largest(rows)
         if largest is not None:
             numbers[CONFIDENCE] = largest
     texts = {}
     for source in want.texts:
-        if not _has(table, source):
+        if not rows.has(source):
             continue
-        column = table.column(source).combine_chunks()
+        column = rows.column(source)
         texts[source] = _class_text(column) if source == "class" else _text(column)
     return numbers, texts
 
 
-def _largest(table: pa.Table) -> NDArray[np.float64] | None:
+def _largest(rows: Rows | Part) -> NDArray[np.float64] | None:
     """The largest of each row's scores: NaN where it has none, invalid where one is invalid; None without columns."""
     largest: NDArray[np.float64] | None = None
-    for name in table.column_names:
+    for name in rows.names:
         if name.startswith(SCORES_OF):
-            values = _numbers(table.column(name))
+            values = _numbers(rows.column(name))
             values = np.where(np.isinf(values), np.inf, values)
             largest = values if largest is None else np.fmax(largest, values)
     return None if largest is None else largest + 0.0
-
-
-def _has(table: pa.Table, name: str) -> bool:
-    """Whether a table has a column; its names are not made anew for it, which takes longer than many a column."""
-    return bool(table.schema.get_field_index(name) >= 0)
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:
@@ -373,8 +377,7 @@ def _numbers(column: Any) -> NDArray[np.float64]:
     plain = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     values: NDArray[np.float64]
     if plain and not column.null_count:
-        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        values = whole.to_numpy().astype(np.float64, copy=False)
+        values = column.to_numpy().astype(np.float64, copy=False)
         return _nan_as_invalid(values) if pa.types.is_floating(kind) else values
     values = np.empty(len(column))
     if pa.types.is_null(kind):

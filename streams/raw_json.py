@@ -32,7 +32,7 @@ from streams.raw_events import MAPS, NAMES, NUMBERS, OFF_FORMAT, PLAIN, TEXTS, d
 from streams.raw_exact import STRETCH, ExactEvents
 from streams.raw_free import FreeEvents
 from streams.raw_parse import parse_counted
-from streams.raw_rows import RawModel, is_kept, positions, raw_models, rows_of, times, unknown
+from streams.raw_rows import RawModel, hashes, is_kept, positions, raw_models, rows_of, times, unknown
 from streams.raw_values import integer_column, number_column, text_column
 from streams.registry import Registry
 from streams.times import refuse_times, times_ms
@@ -78,6 +78,17 @@ class RawJson:
         """
         if not self._shares:
             return range(len(values))
+        identify, lines = self._id, self._lines
+        try:
+            events = list(map(identify, values))
+        except OFF_FORMAT:
+            return self._wanted_apart(values)
+        below = np.fromiter(map(lines.__getitem__, map(type, events)), dtype=np.float64, count=len(events))
+        chosen: list[int] = np.flatnonzero(hashes([event.id for event in events]) < below).tolist()
+        return chosen
+
+    def _wanted_apart(self, values: Sequence[bytes | None]) -> list[int]:
+        """The same, of messages not all of which can be read so."""
         found = []
         identify, lines = self._id, self._lines
         for i, value in enumerate(values):

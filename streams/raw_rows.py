@@ -56,9 +56,13 @@ class RawModel:
         """Choose the predictions to keep by their ids, as a mask of shape (n,)."""
         if self.share >= 1:
             return np.ones(len(ids), dtype=bool)
-        codes = np.fromiter(map(zlib.crc32, map(str.encode, ids)), dtype=np.uint32, count=len(ids))
-        kept: NDArray[np.bool_] = codes < self.line
+        kept: NDArray[np.bool_] = hashes(ids) < self.line
         return kept
+
+
+def hashes(ids: Sequence[str]) -> NDArray[np.uint32]:
+    """What decides of each of n predictions whether it is kept, shape (n,)."""
+    return np.fromiter(map(zlib.crc32, map(str.encode, ids)), dtype=np.uint32, count=len(ids))
 
 
 def is_kept(prediction_id: str, line: float) -> bool:

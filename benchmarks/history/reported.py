@@ -21,7 +21,7 @@ _REPORTS = (
 _KEYS = sorted(
     metric.key(*(label.values[0] for label in metric.told_labels)) for metric in METRICS if not metric.column
 )
-_DETAILS = f"mapFromArrays({_KEYS}, arrayMap(i -> 1. * i, range({len(_KEYS)})))"
+_VALUES = f"arrayMap(i -> 1. * i, range({len(_KEYS)}))"
 
 
 FILLINGS: tuple[Filling, ...] = (
@@ -40,7 +40,7 @@ FILLINGS: tuple[Filling, ...] = (
             "retries": "0",
             "dead_letters": "0",
             "last_commit_at": "fromUnixTimestamp64Milli(1000 * start, 'UTC')",
-            "details": _DETAILS,
+            "details": f"mapFromArrays({_KEYS}, {_VALUES})",
         },
         _REPORTS,
     ),
@@ -55,6 +55,6 @@ FILLINGS: tuple[Filling, ...] = (
             "low": "told.2",
             "high": "told.2",
         },
-        f"(SELECT * FROM {_REPORTS} ARRAY JOIN {_DETAILS} AS told WHERE start % {BY_S} = 0)",
+        f"(SELECT *, arrayJoin(arrayZip({_KEYS}, {_VALUES})) AS told FROM {_REPORTS} WHERE start % {BY_S} = 0)",
     ),
 )

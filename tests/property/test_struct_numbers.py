@@ -1,0 +1,49 @@
+"""Numbers read out of structs in one go against each member read by itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.struct_numbers import StructNumbers
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.sampled_from([-0.0, 5e-324, math.inf]),
+)
+WIDTHS = st.integers(1, 5)
+
+
+def made(rows: list[list[Any]], width: int) -> list[Any]:
+    kind = msgspec.defstruct("kind", [(f"m{i}", Any, None) for i in range(width)], gc=False)
+    return [kind(*row) for row in rows]
+
+
+@given(data=st.data(), width=WIDTHS)
+def test_every_member_is_as_it_is_alone(data: st.DataObject, width: int) -> None:
+    rows = data.draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=20))
+    chosen = data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=width, unique=True))
+    every = chosen == list(range(width))
+    found = StructNumbers([f"m{i}" for i in chosen], every=every).read(made(rows, width))
+    plain = [[math.nan if row[i] is None else float(row[i]) for i in chosen] for row in rows]
+    expected = np.array(plain, dtype=np.float64).reshape(len(rows), len(chosen))
+    assert found.shape == expected.shape
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert np.array_equal(np.signbit(found), np.signbit(expected))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("beside", [1.0, None])
+def test_whole_numbers_beyond_floats_are_refused(width: int, beside: float | None) -> None:
+    rows = [[beside] * (width - 1) + [10**400]]
+    with pytest.raises(OverflowError):
+        StructNumbers([f"m{i}" for i in range(width)], every=True).read(made(rows, width))
