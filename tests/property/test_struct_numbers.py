@@ -30,7 +30,7 @@ def made(rows: list[list[Any]], width: int) -> list[Any]:
 
 @given(data=st.data(), width=WIDTHS)
 def test_every_member_is_as_it_is_alone(data: st.DataObject, width: int) -> None:
-    rows = data.draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=20))
+    rows: list[list[Any]] = data.draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=20))
     chosen = data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=width, unique=True))
     every = chosen == list(range(width))
     found = StructNumbers([f"m{i}" for i in chosen], every=every).read(made(rows, width))
