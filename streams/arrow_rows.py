@@ -49,10 +49,6 @@ class Rows:
             return pa.chunked_array(chunks, kind).unify_dictionaries().combine_chunks()
         return pa.concat_arrays(chunks) if chunks else pa.array([], kind)
 
-    def part(self, where: NDArray[np.int64]) -> Part:
-        """The rows at some places."""
-        return Part(self, where)
-
     def kept(self, name: str) -> pa.Array:
         """A column that is kept for another part of the rows."""
         if name not in self._kept:
@@ -65,7 +61,7 @@ class Rows:
 
 
 class Part:
-    """Some of the rows, n of them."""
+    """The rows at some places, n of them."""
 
     def __init__(self, rows: Rows, where: NDArray[np.int64]) -> None:
         self._rows, self._where = rows, pa.array(where)

@@ -97,7 +97,7 @@ class ArrowDecoder:
                 continue
             where = slice(None) if own.all() else np.flatnonzero(own)
             model = models.values[code]
-            part = rows if isinstance(where, slice) else rows.part(where)
+            part = rows if isinstance(where, slice) else Part(rows, where)
             kinds = code_names(_as_text(part, "error"), invalid=UNNAMED_ERROR)
             places = message[where]
             decoded.events.append(

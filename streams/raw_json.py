@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ from streams.raw_events import MAPS, NAMES, NUMBERS, OFF_FORMAT, PLAIN, TEXTS, d
 from streams.raw_exact import STRETCH, ExactEvents
 from streams.raw_free import FreeEvents
 from streams.raw_parse import parse_counted
-from streams.raw_rows import RawModel, hashes, is_kept, positions, raw_models, rows_of, times, unknown
+from streams.raw_rows import RawModel, hashes, positions, raw_models, rows_of, times, unknown
 from streams.raw_values import integer_column, number_column, text_column
 from streams.registry import Registry
 from streams.times import refuse_times, times_ms
@@ -78,28 +78,18 @@ class RawJson:
         """
         if not self._shares:
             return range(len(values))
-        identify, lines = self._id, self._lines
-        try:
-            events = list(map(identify, values))
-        except OFF_FORMAT:
-            return self._wanted_apart(values)
-        below = np.fromiter(map(lines.__getitem__, map(type, events)), dtype=np.float64, count=len(events))
-        chosen: list[int] = np.flatnonzero(hashes([event.id for event in events]) < below).tolist()
-        return chosen
-
-    def _wanted_apart(self, values: Sequence[bytes | None]) -> list[int]:
-        """The same, of messages not all of which can be read so."""
-        found = []
-        identify, lines = self._id, self._lines
+        events: list[Any] = []
+        where: list[int] = []
+        others: list[int] = []
         for i, value in enumerate(values):
             try:
-                event = identify(value)
+                events.append(self._id(value))
+                where.append(i)
             except OFF_FORMAT:
-                found.append(i)
-                continue
-            if is_kept(event.id, lines[type(event)]):
-                found.append(i)
-        return found
+                others.append(i)
+        below = np.array([self._lines[type(event)] for event in events])
+        kept = hashes([event.id for event in events]) < below
+        return sorted([*others, *compress(where, kept.tolist())])
 
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
         """Make rows of a batch, in some order; events that the sketcher puts aside give none."""

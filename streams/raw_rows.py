@@ -65,11 +65,6 @@ def hashes(ids: Sequence[str]) -> NDArray[np.uint32]:
     return np.fromiter(map(zlib.crc32, map(str.encode, ids)), dtype=np.uint32, count=len(ids))
 
 
-def is_kept(prediction_id: str, line: float) -> bool:
-    """Whether one prediction is kept, as `RawModel.keep` decides it."""
-    return zlib.crc32(prediction_id.encode()) < line
-
-
 def raw_models(registry: Registry) -> dict[str, RawModel]:
     """Gather what recording depends on for every model that has a contract."""
     found = {}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RowT = TypeVar("RowT")
 PaneTable = Literal["panes", "rollups"]
 """Tables with a row per slice and field: of panes, or of hours and days."""
+_Within = tuple[str, dict[str, Any]]
+"""A condition on rows, and what it binds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ def panes(
         The columns of the table `panes` in their order, in no order of rows. `pane_start` is unsigned epoch
         seconds, `counts` a list of uint64, `sketch` binary.
     """
-    return _cells(client, "panes", model, start_s, end_s, version, baseline_id, sketches)
+    within = _within(model, start_s, end_s, version=version, baseline_id=baseline_id)
+    return _cells(client, "panes", within, sketches=sketches)
 
 
 def rollups(
@@ -208,7 +211,8 @@ def rollups(
 
     As `panes` does otherwise.
     """
-    return _cells(client, "rollups", model, start_s, end_s, version, baseline_id, sketches, pane_s)
+    within = _within(model, start_s, end_s, version=version, baseline_id=baseline_id, pane_s=pane_s)
+    return _cells(client, "rollups", within, sketches=sketches)
 
 
 def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
@@ -233,7 +237,7 @@ def volume(client: Client, model: str, start_s: int, end_s: int, *, version: str
     Returns:
         The columns of the table `volume` in their order; `pane_start` is unsigned epoch seconds.
     """
-    return _table(client, "volume", model, start_s, end_s, version=version)
+    return _table(client, "volume", _within(model, start_s, end_s, version=version))
 
 
 def sync_replicas(client: Client, *tables: str) -> None:
@@ -264,28 +268,8 @@ def rows_of(client: Client, row: type[RowT], tail: str, parameters: Mapping[str,
     return [row(*values) for values in client.rows(f"SELECT {', '.join(names)} {tail}", parameters)]
 
 
-def _cells(
-    client: Client,
-    table: str,
-    model: str,
-    start_s: int,
-    end_s: int,
-    version: str | None,
-    baseline_id: str | None,
-    sketches: bool,
-    pane_s: int | None = None,
-) -> pa.Table:
-    found = _table(
-        client,
-        table,
-        model,
-        start_s,
-        end_s,
-        version=version,
-        baseline_id=baseline_id,
-        pane_s=pane_s,
-        without=() if sketches else ("sketch",),
-    )
+def _cells(client: Client, table: PaneTable, within: _Within, *, sketches: bool) -> pa.Table:
+    found = _table(client, table, within, without=() if sketches else ("sketch",))
     if not sketches:
         return found
     # Sketches are bytes; the engine sends all of its strings as text.
@@ -293,19 +277,8 @@ def _cells(
     return found.set_column(index, "sketch", found.column(index).cast(pa.binary()))
 
 
-def _table(
-    client: Client,
-    table: str,
-    model: str,
-    start_s: int,
-    end_s: int,
-    *,
-    version: str | None = None,
-    baseline_id: str | None = None,
-    pane_s: int | None = None,
-    without: Iterable[str] = (),
-) -> pa.Table:
-    conditions, parameters = _within(model, start_s, end_s, version=version, baseline_id=baseline_id, pane_s=pane_s)
+def _table(client: Client, table: str, within: _Within, *, without: Iterable[str] = ()) -> pa.Table:
+    conditions, parameters = within
     columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
     sql = f"SELECT {columns} FROM {table} FINAL WHERE {conditions}"  # noqa: S608 - names of this file
     return client.arrow(sql, parameters)
@@ -319,7 +292,7 @@ def _within(
     version: str | None = None,
     baseline_id: str | None = None,
     pane_s: int | None = None,
-) -> tuple[str, dict[str, Any]]:
+) -> _Within:
     """The condition on rows of a model that start in [start_s, end_s), and what it binds."""
     conditions = ["model = {model:String}", "pane_start >= {start_s:UInt32}", "pane_start < {end_s:UInt32}"]
     parameters: dict[str, Any] = {"model": model, "start_s": start_s, "end_s": end_s}
