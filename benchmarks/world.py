@@ -238,9 +238,6 @@ class Child:
 
 
 def start(module: str, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a module of this repository in a process of its own, with what the command sets before it loads numpy."""
-    environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}
+    """Start a module of this repository in a process of its own."""
     with log.open("ab") as out:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out, env=environment
-        )
+        return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=out, stderr=out)

@@ -1,0 +1,54 @@
+"""What numpy is told before it is loaded."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli.numpy_start import AVX512_SORTS, prepare_numpy
+
+ZEN_4 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu avx2 avx512f avx512vl\n"
+ZEN_3 = ZEN_4.replace(" avx512f avx512vl", "")
+ZEN_5 = ZEN_4.replace(": 25", ": 26")
+XEON = ZEN_4.replace("AuthenticAMD", "GenuineIntel").replace(": 25", ": 6")
+
+
+def prepared(tmp_path: Path, cpuinfo: str, **environ: str) -> dict[str, str]:
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"{cpuinfo}\n{cpuinfo.replace('flags', 'bugs')}", encoding="utf-8")
+    prepare_numpy(environ, file)
+    return environ
+
+
+def test_zen_4_is_left_the_sorts_for_avx2(tmp_path: Path) -> None:
+    assert prepared(tmp_path, ZEN_4)["NPY_DISABLE_CPU_FEATURES"] == AVX512_SORTS
+
+
+@pytest.mark.parametrize("cpuinfo", [ZEN_3, ZEN_5, XEON, ""])
+def test_no_other_processor_is(tmp_path: Path, cpuinfo: str) -> None:
+    assert prepared(tmp_path, cpuinfo) == {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_where_linux_says_nothing_nothing_is_known(tmp_path: Path) -> None:
+    environ: dict[str, str] = {}
+    prepare_numpy(environ, tmp_path / "none")
+    assert environ == {"OPENBLAS_NUM_THREADS": "1"}
+
+
+def test_what_the_environment_says_stays(tmp_path: Path) -> None:
+    said = {"OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "AVX512_ICL"}
+    assert prepared(tmp_path, ZEN_4, **said) == said
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numpy is built for another kind of processor")
+def test_numpy_knows_the_name() -> None:
+    """What it does not know it passes over in silence."""
+    assert AVX512_SORTS in np._core._multiarray_umath.__cpu_dispatch__
+
+
+def test_the_command_says_it_before_numpy_is_loaded() -> None:
+    code = "import sys, cli; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
