@@ -25,6 +25,7 @@ _PACKAGES = (
 
 def describe_machine() -> dict[str, str]:
     """Return what a reader must know to compare figures, by name."""
+    without = os.environ.get("NPY_DISABLE_CPU_FEATURES", "")
     return {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
@@ -34,6 +35,7 @@ def describe_machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "broker": f"Apache Kafka {_kafka()}, on the same machine, compiler and collector as the JVM chooses them",
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+        **({"numpy": f"without {without}, for all that was measured (docs/decisions/0030)"} if without else {}),
     }
 
 
