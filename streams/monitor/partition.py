@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import structlog
@@ -22,9 +21,10 @@ from streams.monitor.model import ModelState, SeriesKey
 from streams.monitor.rollups import Rollups, mark_sealed, touch
 from streams.monitor.rows import (
     MAX_MS,
+    PANES_PER_INSERT,
     chain_rows,
     loss_rows,
-    pane_columns,
+    pane_pages,
     silent_columns,
     volume_columns,
 )
@@ -41,10 +41,6 @@ from streams.topics import parts_partition
 log = structlog.get_logger()
 
 RESKETCHED = "covers offsets that were sketched before: offsets of the sketcher were reset"
-PANES_PER_INSERT = 256
-"""Panes whose rows go into one insert: bounds the arrays of a replay."""
-COUNTS_PER_INSERT = 1_000_000
-"""… and no more of them, or of the slices of one, than hold so many counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,9 +345,12 @@ class PartitionState:
             for series in state.series.values():
                 self._collect_series(state, series, writes)
             self._rollups.collect(state, writes, ended=self._chain.has_ended(state.contract.model))
+            # Not before: what is not in the warehouse yet could not be read there, were it set down meanwhile.
+            for series in state.series.values():
+                series.written()
             self._memory.forget(state)
             self._collect_progress(state, writes, pos, now_ms)
-        self._memory.set_down(self._models.values())
+        self._memory.set_down()
         add_tallies(writes, self._tallied, self._partition)
         self._tallied = []
         writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
@@ -364,24 +363,16 @@ class PartitionState:
         dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
         until = state.sealed_until_s or 0
         pane_s = state.contract.pane_s
-        n_slices, width = series.layout.n_slices, series.layout.width
-        at_once = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (n_slices * width)))
-        slices_at_once = max(1, COUNTS_PER_INSERT // width)
-        pages = [range(i, min(i + slices_at_once, n_slices)) for i in range(0, n_slices, slices_at_once)]
-        for first in range(0, len(dirty), at_once):
-            some = dirty[first : first + at_once]
-            sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in some])
-            for slices in pages:
-                writes.panes.append(partial(pane_columns, series, some, self._partition, pane_s, sealed, slices))
-            writes.volume.append(volume_columns(series, some, self._partition, sealed))
-            broken = violation_columns(series, some, self._partition)
+        sealed = np.array([pane.sealed or pane.start_s + pane_s <= until for pane in dirty], dtype=bool)
+        writes.panes += pane_pages(series, dirty, self._partition, pane_s, sealed)
+        for first in range(0, len(dirty), PANES_PER_INSERT):
+            some = slice(first, first + PANES_PER_INSERT)
+            writes.volume.append(volume_columns(series, dirty[some], self._partition, sealed[some]))
+            broken = violation_columns(series, dirty[some], self._partition)
             if broken is not None:
                 writes.violations.append(broken)
         if self._live:
             self._rollups.collect_open(state, series, dirty, writes)
-        for pane in dirty:
-            pane.dirty = False
-        series.compact()
 
     def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
         contract = state.contract

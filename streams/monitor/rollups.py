@@ -7,13 +7,15 @@ from panes; days from hours, those of the present commit and those that stand in
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 
+from streams.monitor.merging import Merging
 from streams.monitor.model import ModelState, SeriesKey
 from streams.monitor.restore import restore_panes
-from streams.monitor.rows import category_columns, pane_columns
+from streams.monitor.rows import category_columns, pane_pages
 from streams.monitor.series import Pane, Series
 from streams.monitor.store import Columns, Store, Writes
 from streams.monitor.windows import SECONDS_PER_DAY, has_days, hour_s, starts_between
@@ -55,7 +57,7 @@ class Rollups:
         partition: of `parts`.
         store: where hours of earlier commits are.
         series_of: finds the series of a model by version and baseline; None where the baseline is not known.
-        have: has the panes of a model in memory that start in [start, end).
+        have: has the panes of a model within reach that start in [start, end).
         revise_s: late events have one day written again no more often than this.
         clock: seconds that never go back.
     """
@@ -104,9 +106,9 @@ class Rollups:
             state.series[key].dirty_hours.difference_update(each)
 
     def _hours(self, state: ModelState, series: Series, starts_s: list[int], writes: Writes) -> dict[int, Pane]:
-        """Write hours whose panes are in memory; return those in which anything came."""
+        """Write hours whose panes are within reach; return those in which anything came."""
         length_s = hour_s(state.contract)
-        found = {at: self._merged(state, series, at, length_s) for at in starts_s}
+        found = {at: self._merged(series, at, length_s) for at in starts_s}
         rolled = {at: pane for at, pane in found.items() if pane is not None}
         if state.contract.pane_s < length_s:
             for pane in rolled.values():
@@ -119,30 +121,38 @@ class Rollups:
     def _day(self, state: ModelState, day_s: int, hours: Hours, writes: Writes) -> None:
         """Write a day of every series."""
         if state.contract.pane_s < SECONDS_PER_HOUR:
-            self._load_hours(state, day_s, hours)
+            days = self._of_hours(state, day_s, hours)
         else:
             self._have(state, day_s, day_s + SECONDS_PER_DAY)
+            days = {key: self._merged(series, day_s, SECONDS_PER_DAY) for key, series in state.series.items()}
         for key, series in sorted(state.series.items()):
-            if state.contract.pane_s < SECONDS_PER_HOUR:
-                of_day = [pane for _, pane in sorted(hours.get(key, {}).items())]
-                day = series.merged(day_s, of_day) if of_day else None
-            else:
-                day = self._merged(state, series, day_s, SECONDS_PER_DAY)
+            day = days.get(key)
             self._write(series, [] if day is None else [day], SECONDS_PER_DAY, writes)
 
-    def _load_hours(self, state: ModelState, day_s: int, hours: Hours) -> None:
-        """Add to the hours of this commit the others of the day."""
-        model = state.contract.model
-        for begin, end in self._store.ranges("rollups", model, day_s, day_s + SECONDS_PER_DAY):
-            for loaded in self._store.load_hours(model, begin, end):
-                series = self._series_of(state, loaded.version, loaded.baseline_id)
-                if series is None:
-                    continue
-                own = hours.setdefault((loaded.version, loaded.baseline_id), {})
-                for start_s, pane in restore_panes(series, loaded.table).items():
-                    pane.compact()
+    def _of_hours(self, state: ModelState, day_s: int, hours: Hours) -> dict[SeriesKey, Pane | None]:
+        """Merge the hours of a day, those of this commit with the others in the warehouse, some at a time."""
+        merging: dict[SeriesKey, Merging] = {}
+        for begin, end in self._store.ranges("rollups", state.contract.model, day_s, day_s + SECONDS_PER_DAY):
+            stored = self._stored_hours(state, begin, end)
+            for key in hours.keys() | stored.keys():
+                series, both = state.series[key], (hours.get(key, {}), stored.get(key, {}))
+                for start_s in sorted(at for at in both[0].keys() | both[1].keys() if begin <= at < end):
+                    if key not in merging:
+                        merging[key] = Merging(series, day_s)
                     # Another process may have written a later state of an hour than this one has come to.
-                    own[start_s] = series.newest(own[start_s], pane) if start_s in own else pane
+                    merging[key].add(reduce(series.newest, (each[start_s] for each in both if start_s in each)))
+        return {key: each.done() for key, each in merging.items()}
+
+    def _stored_hours(self, state: ModelState, start_s: int, end_s: int) -> Hours:
+        """The hours of [start, end) in the warehouse."""
+        found: Hours = {}
+        for loaded in self._store.load_hours(state.contract.model, start_s, end_s):
+            series = self._series_of(state, loaded.version, loaded.baseline_id)
+            if series is not None:
+                panes = found[loaded.version, loaded.baseline_id] = restore_panes(series, loaded.table)
+                for pane in panes.values():
+                    pane.compact()
+        return found
 
     def _due_days(self, state: ModelState, *, ended: bool) -> set[int]:
         """Take out the days that are to be written now."""
@@ -160,16 +170,16 @@ class Rollups:
             state.revised_days_s = {d: at for d, at in state.revised_days_s.items() if now - at < self._revise_s}
         return due
 
-    def _merged(self, state: ModelState, series: Series, start_s: int, length_s: int) -> Pane | None:
-        """The merge of the panes in memory of an hour or day; None where nothing came."""
-        at = range(start_s, start_s + length_s, state.contract.pane_s)
-        panes = [series.panes[each] for each in at if each in series.panes]
-        return series.merged(start_s, panes) if panes else None
+    def _merged(self, series: Series, start_s: int, length_s: int) -> Pane | None:
+        """The merge of the panes of an hour or day; None where nothing came."""
+        merging = None
+        for pane in series.every(start_s, start_s + length_s):
+            merging = merging or Merging(series, start_s)
+            merging.add(pane)
+        return None if merging is None else merging.done()
 
     def _write(self, series: Series, panes: list[Pane], pane_s: int, writes: Writes) -> None:
-        if panes:
-            ones = np.ones(len(panes), dtype=bool)
-            writes.rollups.append(pane_columns(series, panes, self._partition, pane_s, ones))
+        writes.rollups += pane_pages(series, panes, self._partition, pane_s, np.ones(len(panes), dtype=bool))
 
 
 def _start(at_s: int, length_s: int) -> int:

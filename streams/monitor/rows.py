@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,28 @@ from streams.monitor.series import Pane, Series
 from warehouse.tables import ragged
 
 Columns = dict[str, Any]
+
+PANES_PER_INSERT = 256
+"""Panes whose rows go into one insert: bounds the arrays of a replay."""
+COUNTS_PER_INSERT = 1_000_000
+"""… and no more of them, or of the slices of one, than hold so many counts."""
+
+
+def pane_pages(
+    series: Series, panes: list[Pane], parts_partition: int, pane_s: int, sealed: NDArray[np.bool_]
+) -> Iterator[Callable[[], Columns]]:
+    """Rows of `panes` (or of `rollups`), some at a time, made when they are asked for: those of a wide model are large.
+
+    Takes the arguments of `pane_columns`.
+    """
+    n_slices, width = series.layout.n_slices, series.layout.width
+    at_once = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (n_slices * width)))
+    slices_at_once = max(1, COUNTS_PER_INSERT // width)
+    pages = [range(i, min(i + slices_at_once, n_slices)) for i in range(0, n_slices, slices_at_once)]
+    for first in range(0, len(panes), at_once):
+        some = slice(first, first + at_once)
+        for slices in pages:
+            yield partial(pane_columns, series, panes[some], parts_partition, pane_s, sealed[some], slices)
 
 
 def pane_columns(

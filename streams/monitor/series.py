@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from sketches.season import Season
 from streams.flush import span
+from streams.monitor.merging import Merging
 from streams.monitor.summaries import Summaries
 from streams.monitor.trained import Trained, trained_of
 from streams.records import Part, RecordError
@@ -126,6 +127,10 @@ class Compiled:
         return cls(layout, bins, RateCells(layout), cells, season, (codes, pa.array([*labels, ""], pa.string())))
 
 
+def _none_away(start_s: int) -> Pane | None:
+    return None
+
+
 @dataclass
 class Series:
     """The state of one (model, version, baseline)."""
@@ -147,6 +152,8 @@ class Series:
 
     Late events do not move it, since windows that were judged as partly before the record would then be whole.
     """
+    away: Callable[[int], Pane | None] = _none_away
+    """Reads the pane of a start that was set down, for a moment; None where there is none."""
     _kinds: tuple[Contract, dict[str, SketchKind]] | None = None
     """Kinds of sketches by field, and the contract that they are of."""
 
@@ -337,33 +344,12 @@ class Series:
         except (EnvelopeError, ValueError) as error:
             raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
 
-    def merged(self, start_s: int, panes: Sequence[Pane]) -> Pane:
-        """Merge panes (or hours) into one that begins at `start_s`.
-
-        Where a sketch of a field is missing or cannot be opened it has none: some of the values would pass for all.
-        """
-        total = self.empty_pane(start_s)
+    def merged(self, start_s: int, panes: Iterable[Pane]) -> Pane:
+        """Merge panes (or hours) into one that begins at `start_s`; see `Merging`."""
+        merging = Merging(self, start_s)
         for pane in panes:
-            total.counts += pane.counts
-            total.late += pane.late
-            merge_moments(total.moments, pane.moments)
-            np.maximum(total.pos, pane.pos, out=total.pos)
-        for i in range(self.layout.n_fields):
-            numeric = self.layout.fields[i].kind == "numeric"
-            if numeric and any(not pane.sketches[i] and self.has_values(pane, 0, i) for pane in panes):
-                continue
-            total.sketches[i] = self._together(i, start_s, [pane.sketches[i] for pane in panes])
-        for s, f in sorted({place for pane in panes for place in pane.kept}):
-            with_values = [pane for pane in panes if self.has_values(pane, s, f)]
-            every = [pane.kept[s, f] for pane in with_values if (s, f) in pane.kept]
-            try:
-                both = self.merged_kept(f, every) if every and len(every) == len(with_values) else None
-            except RecordError as error:
-                log.error("sketch left out", start_s=start_s, slice=self.layout.slices[s], error=str(error))
-                continue
-            if both is not None:
-                total.kept[s, f] = both
-        return total
+            merging.add(pane)
+        return merging.done()
 
     def unseen(self, start_s: int, panes: Sequence[Pane]) -> list[tuple[int, int, int, bytes]]:
         """The sketches of unseen categories of some panes together: start, field, `pos` and sketch of each."""
@@ -427,26 +413,37 @@ class Series:
             self._kinds = self.contract, {field.name: field.sketch for field in self.contract.fields}
         return self._kinds[1].get(name, "kll")
 
-    def hour_counts(self, start_s: int) -> CountArray:
-        """The sum of the panes in memory of one hour, shape (n_slices, width)."""
-        total = self.layout.empty_counts()
-        for at in range(start_s, start_s + SECONDS_PER_HOUR, self.contract.pane_s):
-            pane = self.panes.get(at)
+    def look(self, start_s: int) -> Pane | None:
+        """The pane of a start, to be read and let go: it is not held, where it was set down."""
+        pane = self.panes.get(start_s)
+        return self.away(start_s) if pane is None else pane
+
+    def every(self, start_s: int, end_s: int) -> Iterator[Pane]:
+        """The panes of [start, end), one after the other, to be read and let go."""
+        for at in range(start_s, end_s, self.contract.pane_s):
+            pane = self.look(at)
             if pane is not None:
-                total += pane.counts
+                yield pane
+
+    def hour_counts(self, start_s: int) -> CountArray:
+        """The sum of the panes of one hour, shape (n_slices, width)."""
+        total = self.layout.empty_counts()
+        for pane in self.every(start_s, start_s + SECONDS_PER_HOUR):
+            total += pane.counts
         return smallest(total)
 
-    def compact(self) -> None:
-        """Hold all counts that are not about to change in as few bytes as they need."""
+    def written(self) -> None:
+        """Note that all panes are to be written as they are, and hold their counts in as few bytes as they need."""
         for pane in self.panes.values():
-            if not pane.dirty and pane.counts.dtype in GROWING:
+            pane.dirty = False
+            if pane.counts.dtype in GROWING:
                 pane.compact()
         for start, counts in self.hours.items():
             if counts.dtype in GROWING:
                 self.hours[start] = smallest(counts)
 
     def steps(self, start_s: int, end_s: int, step_s: int) -> Iterator[CountArray]:
-        """The counts of the panes or hours of [start, end) that are held, shape (n_slices, width) each.
+        """The counts of the panes or hours of [start, end) that there are, shape (n_slices, width) each.
 
         Args:
             start_s: of the first.
@@ -454,16 +451,18 @@ class Series:
             step_s: length of a pane, or of an hour.
         """
         for at in range(start_s, end_s, step_s):
-            if step_s > self.contract.pane_s:
-                counts = self.hours.get(at)
-            else:
-                pane = self.panes.get(at)
-                counts = None if pane is None else pane.counts
+            counts = self._step(at, step_s)
             if counts is not None:
                 yield counts
 
+    def _step(self, start_s: int, step_s: int) -> CountArray | None:
+        if step_s > self.contract.pane_s:
+            return self.hours.get(start_s)
+        pane = self.look(start_s)
+        return None if pane is None else pane.counts
+
     def stack(self, start_s: int, end_s: int, step_s: int, slices: slice = slice(None)) -> IntArray:
-        """The counts of consecutive panes or hours, shape (n, n_slices, width); what is not held counts zero.
+        """The counts of consecutive panes or hours, shape (n, n_slices, width); what there is not counts zero.
 
         Args:
             start_s: of the first.
@@ -471,17 +470,11 @@ class Series:
             step_s: length of a pane, or of an hour.
             slices: which slices; all of them by default.
         """
-        held = self.hours if step_s > self.contract.pane_s else None
         n = (end_s - start_s) // step_s
         n_slices = len(range(*slices.indices(self.layout.n_slices)))
         stacked = np.zeros((n, n_slices, self.layout.width), dtype=np.int64)
         for i in range(n):
-            at = start_s + i * step_s
-            if held is not None:
-                counts = held.get(at)
-            else:
-                pane = self.panes.get(at)
-                counts = None if pane is None else pane.counts
+            counts = self._step(start_s + i * step_s, step_s)
             if counts is not None:
                 stacked[i] = counts[slices]
         return stacked

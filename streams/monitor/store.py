@@ -49,7 +49,7 @@ class Writes:
     violations: list[Columns] = field(default_factory=list)
     panes: list[Callable[[], Columns]] = field(default_factory=list)
     """Made when they are written: those of a wide model are large, and many may be due at once."""
-    rollups: list[Columns] = field(default_factory=list)
+    rollups: list[Callable[[], Columns]] = field(default_factory=list)
     new_categories: list[Columns] = field(default_factory=list)
     errors: list[Columns] = field(default_factory=list)
     producers: list[Columns] = field(default_factory=list)
@@ -75,6 +75,9 @@ class SeriesPanes:
 
 class Store(Protocol):
     """Where the monitor's state lives between its processes."""
+
+    rows_at_once: int
+    """Rows of panes that are read at once; more only where one pane has more."""
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         """The chain and the epoch of the present `parts` topic."""
@@ -110,7 +113,7 @@ class WarehouseStore:
     """
 
     def __init__(self, client: Client, rows_at_once: int = ROWS_AT_ONCE) -> None:
-        self._client, self._rows_at_once = client, rows_at_once
+        self._client, self.rows_at_once = client, rows_at_once
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         queries.sync_replicas(self._client, "chain", "panes", "rollups", "volume", "losses", "progress")
@@ -143,7 +146,7 @@ class WarehouseStore:
         start_s, end_s = max(0, start_s), min(end_s, FAR_S)
         found, begin, rows = [], start_s, 0
         for at, more in queries.rows_by_start(self._client, table, model, start_s, end_s):
-            if rows and rows + more > self._rows_at_once:
+            if rows and rows + more > self.rows_at_once:
                 found.append((begin, at))
                 begin, rows = at, 0
             rows += more

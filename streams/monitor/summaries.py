@@ -193,10 +193,8 @@ class Summaries:
         whole = Summary(series.layout)
         if length_s == series.contract.pane_s:
             have(start_s, end_s)
-            for at in range(start_s, end_s, length_s):
-                pane = series.panes.get(at)
-                if pane is not None:
-                    whole.add_pane(series, pane)
+            for pane in series.every(start_s, end_s):
+                whole.add_pane(series, pane)
             return whole
         shorter = self._shorter(series, length_s)
         for at in range(start_s, end_s, length_s):

@@ -64,6 +64,7 @@ class _PatientStore:
 
     def __init__(self, store: Store, patiently: Patience) -> None:
         self._store, self._patiently = store, patiently
+        self.rows_at_once = store.rows_at_once
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         return self._patiently(lambda: self._store.load_chain(parts_partition, parts_topic_id), "load the chain")

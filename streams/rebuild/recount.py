@@ -68,6 +68,7 @@ class _RecountStore:
 
     def __init__(self, store: Store, stretch: Stretch, until_s: int) -> None:
         self._store, self._stretch, self._until_s = store, stretch, until_s
+        self.rows_at_once = store.rows_at_once
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         """A chain of one source that has seen nothing, with the losses that stay."""

@@ -235,12 +235,11 @@ def test_a_compact_pane_and_hour_count_on(most: int) -> None:
     pane.dirty = False
     hour_s = FROM_S // 3_600 * 3_600
     series.hours[hour_s] = series.hour_counts(hour_s)
-    series.compact()
+    series.written()
     series._add(pane, slice(0, 2), slice(0, 4), np.full((2, 4), 300, dtype=np.int64))
     expected = np.full(pane.counts.shape, most)
     expected[:2, :4] += 300
     for counts in (pane.counts, series.hours[hour_s]):
         assert (counts == expected).all()
-    pane.dirty = False
-    series.compact()
+    series.written()
     assert (pane.counts == expected).all()

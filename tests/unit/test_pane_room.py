@@ -34,8 +34,7 @@ def test_counts_beyond_32_bits_stay_exact() -> None:
     for i in range(1, 5):
         series._add(pane, whole, width, more)
         assert (pane.counts == i * 2**30).all()
-    pane.dirty = False
-    series.compact()
+    series.written()
     assert pane.counts.dtype == np.int64, "no smaller type holds 2 to the 32nd"
     assert (pane.counts == 2**32).all()
 
@@ -44,9 +43,8 @@ def test_counts_that_grew_are_compacted_once_they_are_written() -> None:
     series = make_series()
     pane = series.panes[0] = series.empty_pane(0)
     series._add(pane, slice(0, 1), slice(0, 1), np.array([[300]]))
-    series.compact()
     assert pane.counts.dtype in (np.int32, np.int64), "it may change yet"
-    pane.dirty = False
-    series.compact()
+    series.written()
+    assert not pane.dirty
     assert pane.counts.dtype == np.uint16
     assert pane.n_events == 300

@@ -181,8 +181,12 @@ class Publisher:
                 features, context, metrics = self._without_pii(
                     features or _NO_MAP, context or _NO_MAP, metrics or _NO_MAP
                 )
-            if context and not all(type(text) is str for text in context.values()):
-                context = text_map(context)
+            if context:
+                # A loop, since a generator costs as much as the rest of these checks.
+                for text in context.values():
+                    if type(text) is not str:
+                        context = text_map(context)
+                        break
             if class_ is not None and type(class_) is not str:
                 class_ = text_of(class_)
             if arm is not None and type(arm) is not str:
