@@ -17,7 +17,7 @@ from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.flush import part_messages
 from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import BY_COLUMN, SeriesPanes, Writes
+from streams.monitor.store import BY_COLUMN, ROWS_AT_ONCE, SeriesPanes, Writes
 from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
 from streams.summarise import FlushSummaries
 from warehouse.queries import PaneTable
@@ -38,6 +38,8 @@ def recent_hour_s() -> int:
 
 class NoStore:
     """A warehouse that holds nothing and forgets what it is given."""
+
+    rows_at_once = ROWS_AT_ONCE
 
     def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
         return Chain(), 0
