@@ -11,6 +11,7 @@ rows in a slice forms none: there is nothing to judge it against.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
@@ -47,13 +48,9 @@ class PsiBins:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        slice_index: list[int] = []
-        field_index: list[int] = []
-        starts: list[int] = []
-        base: list[IntArray] = []
-        columns: list[IntArray] = []
-        firsts: list[IntArray] = []
-        n_bins = n_columns = 0
+        # Of a wide model there are millions: as arrays of Python's own objects they would take several times the space.
+        slice_index, field_index, starts = array("q"), array("q"), array("q")
+        base, columns, firsts = array("q"), array("q"), array("q")
         for row, column, field, counts in _trained(layout):
             cells = np.array(counts.cells, dtype=np.int64)
             if not cells.any():
@@ -62,18 +59,16 @@ class PsiBins:
             bounds = np.cumsum(sizes) - sizes
             slice_index.append(row)
             field_index.append(column)
-            starts.append(n_bins)
-            columns.append(row * layout.width + layout.starts[column] + order)
-            firsts.append(n_columns + bounds)
-            base.append(np.add.reduceat(cells[order], bounds))
-            n_bins += len(sizes)
-            n_columns += len(order)
+            starts.append(len(base))
+            firsts.frombytes((len(columns) + bounds).tobytes())
+            columns.frombytes((row * layout.width + layout.starts[column] + order).tobytes())
+            base.frombytes(np.add.reduceat(cells[order], bounds).tobytes())
         self.slice_index: IntArray = np.array(slice_index, dtype=np.int64)
         self.field_index: IntArray = np.array(field_index, dtype=np.int64)
         self.starts: IntArray = np.array(starts, dtype=np.int64)
-        self.base_bins: IntArray = _joined(base)
-        self._columns = _joined(columns)
-        self._firsts = _joined(firsts)
+        self.base_bins: IntArray = np.array(base, dtype=np.int64)
+        self._columns = np.array(columns, dtype=np.int64)
+        self._firsts = np.array(firsts, dtype=np.int64)
         self._phi: dict[str, FloatArray] = {}
 
     @property
@@ -139,7 +134,7 @@ class PsiBins:
         """The labels as positions, shape (nb,), among the distinct ones."""
         places: dict[str, int] = {}
         numeric: dict[int, list[int]] = {}
-        codes: list[NDArray[np.int32]] = []
+        codes = array("i")
         for group, column in enumerate(self.field_index.tolist()):
             # A numeric field's bins are called the same in all slices.
             found = numeric.get(column)
@@ -147,8 +142,8 @@ class PsiBins:
                 found = [places.setdefault(label, len(places)) for label in self.group_labels(group)]
                 if self.layout.fields[column].kind == "numeric":
                     numeric[column] = found
-            codes.append(np.array(found, dtype=np.int32))
-        return np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32), tuple(places)
+            codes.extend(found)
+        return np.array(codes, dtype=np.int32), tuple(places)
 
     def group_labels(self, group: int) -> list[str]:
         """Name the bins of one group, in their order."""
@@ -161,11 +156,10 @@ class PsiBins:
         offset = self.slice_index[group] * self.layout.width + self.layout.starts[self.field_index[group]]
         return [*(category_label(field.categories[i]) for i in kept - offset), OTHER_BIN, NULL_BIN]
 
-    @cached_property
-    def group_of(self) -> dict[tuple[int, int], int]:
-        """Find a group by (slice index, field index)."""
-        pairs = zip(self.slice_index.tolist(), self.field_index.tolist(), strict=True)
-        return {pair: group for group, pair in enumerate(pairs)}
+    def groups_in(self, slice_index: int) -> dict[int, int]:
+        """Find the groups of a slice by field index."""
+        groups = np.flatnonzero(self.slice_index == slice_index)
+        return dict(zip(self.field_index[groups].tolist(), groups.tolist(), strict=True))
 
 
 class RateCells:
@@ -186,8 +180,7 @@ class RateCells:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        rows: list[tuple[int, int, int, int, int, int]] = []
-        phi: list[float] = []
+        rows, phi = array("q"), array("d")
         baseline, judged = layout.baseline, judged_against(layout)
         for row, column, field, counts in _trained(layout):
             n = baseline.slice_rows[judged[row]]
@@ -204,10 +197,10 @@ class RateCells:
                 if field.high is not None:
                     found.append(("above", tail + 2, counts.above))
             for kind, cell, k in found:
-                rows.append((row, column, RATE_KINDS.index(kind), row * layout.width + cell, k, n))
+                rows.extend((row, column, RATE_KINDS.index(kind), row * layout.width + cell, k, n))
                 phi.append(_unseen_phi(field, counts) if kind == "unseen" else 1.0)
         self.base_phi: FloatArray = np.array(phi, dtype=np.float64)
-        table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+        table = np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 6).T)
         self.slice_index: IntArray = table[0]
         self.field_index: IntArray = table[1]
         self.kind_index: IntArray = table[2]
@@ -350,7 +343,3 @@ def category_label(category: str) -> str:
 def _flat(counts: IntArray) -> IntArray:
     """View (W, n_slices, width) as (W, n_slices * width), also where W is 0."""
     return counts.reshape(len(counts), counts.shape[1] * counts.shape[2])
-
-
-def _joined(arrays: list[IntArray]) -> IntArray:
-    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=np.int64)

@@ -339,7 +339,7 @@ def _psi(counted: Counted, cells: IntArray) -> Psi | None:
     """Judge the range as the monitor judges a window: the same counts, bins, φ, lines and hours of the week."""
     layout, contract = counted.layout, counted.contract
     bins = PsiBins(layout)
-    group = bins.group_of.get((counted.slice_index, counted.field_index))
+    group = bins.groups_in(counted.slice_index).get(counted.field_index)
     if group is None:
         return None
     counts = np.zeros((1, layout.n_slices, layout.width), np.int64)

@@ -157,8 +157,9 @@ class _Rows:
         """φ per trained field, of the slice `all` at this length of window."""
         bins = self.series.compiled.bins
         phi = bins.phi(self.window.name)
-        groups = [bins.group_of.get((0, trained.field_index)) for trained in self.trained]
-        return np.array([1.0 if group is None else phi[group] for group in groups])
+        groups = bins.groups_in(0)
+        found = [groups.get(trained.field_index) for trained in self.trained]
+        return np.array([1.0 if group is None else phi[group] for group in found])
 
     def _compared(self, of: IntArray, steps: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """D̂, its error and W₁ of each row."""

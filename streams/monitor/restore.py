@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sketches.layout import HEADER, IntArray
 from streams.monitor.series import KeptBytes, Pane, Series
 
+ROWS_TOGETHER = 32_768
+"""Rows that are worked on together: some ten megabytes, where each has a dozen cells."""
 _TAIL_COLUMNS = ("invalid", "below", "above")
 """Columns of `panes` that follow a field's cells, in their order."""
 _MOMENT_COLUMNS = ("shift_sum", "shift_square_sum", "minimum", "maximum")
@@ -28,6 +30,14 @@ def restore_panes(series: Series, table: pa.Table, held: Container[int] = ()) ->
     Raises:
         ValueError: a row has not as many counts as its field has cells.
     """
+    built: dict[int, Pane] = {}
+    for first in range(0, table.num_rows, ROWS_TOGETHER):
+        _restore_rows(series, table.slice(first, ROWS_TOGETHER), held, built)
+    return built
+
+
+def _restore_rows(series: Series, table: pa.Table, held: Container[int], built: dict[int, Pane]) -> None:
+    """Put some rows into panes, which are made where they are new; raises as `restore_panes`."""
     layout = series.layout
     slices = _positions(table, "slice", {name: i for i, name in enumerate(layout.slices)})
     fields = _positions(table, "field", layout.field_index)
@@ -40,12 +50,13 @@ def restore_panes(series: Series, table: pa.Table, held: Container[int] = ()) ->
     numeric = np.array([field.kind == "numeric" for field in layout.fields], dtype=bool)
     sketches = table.column("sketch")
     has_sketch = pc.fill_null(pc.greater(pc.binary_length(sketches), 0), False).to_numpy()
-    built: dict[int, Pane] = {}
     for start_s, rows in _by_start(starts, (slices >= 0) & (fields >= 0)):
         if start_s in held:
             continue
-        pane = built[start_s] = series.empty_pane(start_s)
-        pane.dirty = False
+        if start_s not in built:
+            built[start_s] = series.empty_pane(start_s)
+            built[start_s].dirty = False
+        pane = built[start_s]
         s, f = slices[rows], fields[rows]
         first, n_cells = layout.starts[f], layout.n_cells[f]
         if (offsets[rows + 1] - offsets[rows] != n_cells).any():
@@ -59,7 +70,7 @@ def restore_panes(series: Series, table: pa.Table, held: Container[int] = ()) ->
         for i in range(tail.shape[1]):
             pane.counts[s, first + n_cells + i] = tail[rows, i]
         pane.pos[s, 1 + f] = pos[rows]
-        pane.sealed = bool(sealed[rows].any())
+        pane.sealed = pane.sealed or bool(sealed[rows].any())
         # Where there was no number they are NaN in the table.
         described = numeric[f] & np.isfinite(moments[rows, 2])
         whole = (s == 0) & described
@@ -70,7 +81,6 @@ def restore_panes(series: Series, table: pa.Table, held: Container[int] = ()) ->
                 pane.sketches[int(f[i])] = data
             elif described[i]:
                 pane.kept[int(s[i]), int(f[i])] = KeptBytes(moments[rows[i]].copy(), data)
-    return built
 
 
 def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> None:

@@ -21,7 +21,7 @@ Columns = dict[str, Any]
 
 PANES_PER_INSERT = 256
 """Panes whose rows go into one insert: bounds the arrays of a replay."""
-COUNTS_PER_INSERT = 1_000_000
+COUNTS_PER_INSERT = 500_000
 """… and no more of them, or of the slices of one, than hold so many counts."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -193,11 +193,17 @@ class WarehouseStore:
 def _by_series(table: pa.Table) -> Iterator[SeriesPanes]:
     if not table.num_rows:
         return
-    keys = table.select(["version", "baseline_id"])
-    pairs: Iterable[tuple[str, str]] = sorted(set(zip(*(keys.column(i).to_pylist() for i in range(2)), strict=True)))
-    for version, baseline_id in pairs:
-        mask = pc.and_(pc.equal(keys.column(0), version), pc.equal(keys.column(1), baseline_id))
-        yield SeriesPanes(version, baseline_id, table.filter(mask))
+    versions, baselines = (table.column(name) for name in ("version", "baseline_id"))
+    pairs = {(v, b) for v in versions.unique().to_pylist() for b in baselines.unique().to_pylist()}
+    for version, baseline_id in sorted(pairs):
+        # Most models have one, and of a wide one a copy is large.
+        if len(pairs) > 1:
+            mask = pc.and_(pc.equal(versions, version), pc.equal(baselines, baseline_id))
+            some = table.filter(mask)
+        else:
+            some = table
+        if some.num_rows:
+            yield SeriesPanes(version, baseline_id, some)
 
 
 def _ms(moment: datetime) -> int:

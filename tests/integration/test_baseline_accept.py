@@ -246,7 +246,7 @@ def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
             if event.at_ms // 1000 // length in by_id:
                 by_id[event.at_ms // 1000 // length].append(event)
         counts = np.array([x_cells(events) for events in by_id.values()])
-        group = bins.group_of[0, 0]
+        group = bins.groups_in(0)[0]
         start = int(bins.starts[group])
         _, df, t, n = psi_values(bins.base_bins[start : start + 4], counts, [0])
         wide = np.zeros((len(n), bins.n_groups))

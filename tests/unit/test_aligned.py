@@ -31,7 +31,7 @@ def test_one_baseline_has_the_bins_that_windows_are_judged_on() -> None:
     bins = PsiBins(mine)
     for field in align(mine, [mine, mine], [each.name for each in mine.fields]):
         index = mine.field_index[field.name]
-        group = bins.group_of[0, index]
+        group = bins.groups_in(0)[index]
         assert list(field.labels) == bins.group_labels(group)
         cells = np.arange(1, mine.n_cells[index] + 1)
         counts = np.zeros((1, mine.n_slices, mine.width), dtype=np.int64)

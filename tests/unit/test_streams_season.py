@@ -148,7 +148,7 @@ def test_windows_are_held_against_the_mix_of_their_hours(pane_s: int, window: Wi
             if end - window.length_s <= start < end:
                 by_slot[slots_of(np.array([start]), HOUR_S, ZONE)[0]] += pane.counts[0, x : x + 3]
         counted = np.zeros((1, bins.n_bins), dtype=np.int64)
-        group = bins.group_of[0, 0]
+        group = bins.groups_in(0)[0]
         counted[0, bins.starts[group] : bins.starts[group] + 3] = by_slot.sum(axis=0)
         expected = season.expectation(list(range(168)), by_slot.sum(axis=1)[None, :, None])
         wanted = psi_verdicts(bins.base_bins, counted, bins.starts, expected=expected)
@@ -197,7 +197,7 @@ def test_without_either_the_whole_week_judges(what: str) -> None:
         np.stack([sum(p.counts for s, p in plain.panes.items() if e - HOUR_S <= s < e) for e in ends])
     )
     direct = psi_verdicts(bins.base_bins, window_bins, bins.starts)
-    group = bins.group_of[0, 0]
+    group = bins.groups_in(0)[0]
     assert [whole["x", ALL, end]["psi"] for end in ends] == direct.psi[:, group].tolist()
     assert {row["level"] for key, row in whole.items() if key[:2] == ("x", ALL)} >= {"major"}
     assert "major" not in {row["level"] for key, row in by_hour.items() if key[:2] == ("x", ALL)}

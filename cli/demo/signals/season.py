@@ -116,14 +116,14 @@ def _judge(
         minor=lines.minor,
         major=lines.major,
     )
-    row = layout.slices.index(ALL)
+    groups = bins.groups_in(layout.slices.index(ALL))
     return {
         (field.name, begin + timedelta(days=i + length)): (
             LEVEL_NAMES[int(found.level[i, group])],
             float(found.psi[i, group]),
         )
         for index, field in enumerate(layout.fields)
-        if (group := bins.group_of.get((row, index))) is not None
+        if (group := groups.get(index)) is not None
         for i in range(len(weeks))
     }
 
