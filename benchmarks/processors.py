@@ -5,7 +5,6 @@ They are put together as `streams.run` does it, without endpoint and watchdog.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.children import Clock, Told, memory_mib
+from benchmarks.production import hide_pandas
 from streams.batch import MessageBatch
 from streams.decode_json import JsonDecoder
 from streams.registry import Registry
@@ -56,7 +56,7 @@ class _Running:
     """What a measured processor has around it, and what its process spent until each commit."""
 
     def __init__(self, told: Told, kind: str) -> None:
-        sys.meta_path.insert(0, _WithoutPandas())
+        hide_pandas()
         from streams.process import configure_logging
         from streams.registry_source import RegistrySource
         from streams.report import Report, Reporter
@@ -134,17 +134,6 @@ def _warm_up_recorder(registry: Registry, event: bytes) -> None:
     from streams.raw_json import RawJson
 
     RawJson(registry).rows(_batch(event))
-
-
-class _WithoutPandas:
-    """Hides pandas, which processors in production do not have: it comes with the developers' tools.
-
-    pyarrow imports it at its first array where it is installed, for up to 0.9 s of CPU and 50 MB.
-    """
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
 
 
 def _batch(event: bytes) -> MessageBatch:

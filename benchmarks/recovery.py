@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,15 +19,13 @@ import numpy as np
 from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, spread
+from benchmarks.production import SESSION_S
 from benchmarks.workload import json_events, make_workload
 from benchmarks.world import World, start
-from streams.settings import ProcessorSettings
-from streams.topics import Topics
-from warehouse.client import Address, Client
+from warehouse.client import Client
 
 RECOVERY = "After a kill -9"
 OUTAGE = "After an outage of the warehouse"
-SESSION_S = 45.0
 """The default, which is given to every processor here."""
 EVENTS = 200
 """Of each model, all of now."""
@@ -126,7 +123,7 @@ class _Processes:
             **told,
         }
         log = self._log(kind, instance)
-        self._running[kind, instance] = start("benchmarks.recovery", kind, json.dumps(given), log=log)
+        self._running[kind, instance] = start("benchmarks.production", kind, json.dumps(given), log=log)
 
     def kill(self, kind: str, instance: str) -> None:
         """Kill one with -9."""
@@ -221,49 +218,3 @@ def _judged(client: Client, last_s: int) -> bool:
     """Whether the last whole pane has been judged."""
     [(end,)] = client.rows("SELECT max(toUnixTimestamp(window_end)) FROM drift WHERE n > 0")
     return int(end) >= last_s
-
-
-# ------------------------------------------------------------------------------------------------------ processes
-
-
-def main() -> int:
-    """Run a processor: `python -m benchmarks.recovery KIND SETTINGS`."""
-    from streams import run
-
-    kind, told = sys.argv[1], json.loads(sys.argv[2])
-    settings = ProcessorSettings(
-        instance=told["instance"],
-        bootstrap_servers=told["bootstrap_servers"],
-        warehouse=Address(told["host"], told["port"], told["database"]),
-        topics=Topics(told["prefix"]),
-        session_timeout_s=SESSION_S,
-        **{name: told[name] for name in ("clock", "flush_s", "flush_events") if name in told},
-    )
-    if told.get("until") is not None:
-        _say_when_reached(told["until"])
-    work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
-    return int(work(settings))
-
-
-def _say_when_reached(until: int) -> None:
-    """Let the monitor's worker say when it has worked on the record before an offset."""
-    import structlog
-
-    from streams.monitor.worker import Incoming, Worker
-
-    handle = Worker.handle
-    said = False
-
-    def handle_and_say(self: Worker, record: Incoming) -> int:
-        nonlocal said
-        durable = handle(self, record)
-        if not said and record.offset >= until - 2:
-            said = True
-            structlog.get_logger().info("reached", offset=record.offset)
-        return durable
-
-    Worker.handle = handle_and_say  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

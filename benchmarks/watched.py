@@ -87,7 +87,7 @@ class Watched:
     """One processor, started with the settings of a benchmark."""
 
     def __init__(self, world: World, kind: str, instance: str, *, database: str, prefix: str, **told: Any) -> None:
-        """Start it; `told` are further settings that `benchmarks.recovery` knows."""
+        """Start it; `told` are further settings that `benchmarks.production` knows."""
         address = world.address(database)
         given = {
             "bootstrap_servers": world.bootstrap_servers,
@@ -100,7 +100,7 @@ class Watched:
         }
         self.kind, self.instance = kind, instance
         self._log = world.folder / f"{prefix}{kind}-{instance}.log"
-        self._process: subprocess.Popen[bytes] = start("benchmarks.recovery", kind, json.dumps(given), log=self._log)
+        self._process: subprocess.Popen[bytes] = start("benchmarks.production", kind, json.dumps(given), log=self._log)
 
     @property
     def pid(self) -> int:

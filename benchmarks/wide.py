@@ -54,7 +54,7 @@ def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: 
         "clock": "replay",
     }
     size, records = _fill(world, topics, workload, panes)
-    process = start("benchmarks.recovery", "monitor", json.dumps(told), log=world.folder / "wide-monitor.log")
+    process = start("benchmarks.production", "monitor", json.dumps(told), log=world.folder / "wide-monitor.log")
     try:
         with world.client(DATABASE) as client:
             sealed, peak_mb, cpu_s = _follow(process, client, panes, most_s)

@@ -24,6 +24,8 @@ from sketches.baseline import ALL, RARE_DIVISOR, FieldBaseline, SliceCounts
 from sketches.layout import EVENTS, IntArray, Layout
 
 FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int32]
+"""Places among slices, fields, bins, counts: of a wide model there are millions of each."""
 
 RateKind = Literal["null", "invalid", "below", "above", "unseen"]
 RATE_KINDS: tuple[RateKind, ...] = get_args(RateKind)
@@ -41,9 +43,9 @@ class PsiBins:
         base_bins: Training counts per bin, shape (nb,); each group's sum is at least 1.
     """
 
-    _columns: IntArray
+    _columns: IndexArray
     """The counts, as places in a flat (n_slices, width), that are summed into bins, bin after bin."""
-    _firsts: IntArray
+    _firsts: IndexArray
     """Where each bin begins in `_columns`, shape (nb,)."""
 
     def __init__(self, layout: Layout) -> None:
@@ -63,12 +65,12 @@ class PsiBins:
             firsts.frombytes((len(columns) + bounds).tobytes())
             columns.frombytes((row * layout.width + layout.starts[column] + order).tobytes())
             base.frombytes(np.add.reduceat(cells[order], bounds).tobytes())
-        self.slice_index: IntArray = np.array(slice_index, dtype=np.int64)
-        self.field_index: IntArray = np.array(field_index, dtype=np.int64)
+        self.slice_index: IndexArray = np.array(slice_index, dtype=np.int32)
+        self.field_index: IndexArray = np.array(field_index, dtype=np.int32)
         self.starts: IntArray = np.array(starts, dtype=np.int64)
         self.base_bins: IntArray = np.array(base, dtype=np.int64)
-        self._columns = np.array(columns, dtype=np.int64)
-        self._firsts = np.array(firsts, dtype=np.int64)
+        self._columns = np.array(columns, dtype=np.int32)
+        self._firsts = np.array(firsts, dtype=np.int32)
         self._phi: dict[str, FloatArray] = {}
 
     @property
@@ -199,14 +201,15 @@ class RateCells:
             for kind, cell, k in found:
                 rows.extend((row, column, RATE_KINDS.index(kind), row * layout.width + cell, k, n))
                 phi.append(_unseen_phi(field, counts) if kind == "unseen" else 1.0)
-        self.base_phi: FloatArray = np.array(phi, dtype=np.float64)
-        table = np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 6).T)
-        self.slice_index: IntArray = table[0]
-        self.field_index: IntArray = table[1]
-        self.kind_index: IntArray = table[2]
-        self._columns: IntArray = table[3]
-        self.base_k: IntArray = table[4]
-        self.base_n: IntArray = table[5]
+        base_phi = np.array(phi, dtype=np.float64)
+        self.base_phi: FloatArray = base_phi if (base_phi != 1.0).any() else _ones(len(base_phi))
+        table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+        self.slice_index: IndexArray = table[0].astype(np.int32)
+        self.field_index: IndexArray = table[1].astype(np.int32)
+        self.kind_index: IndexArray = table[2].astype(np.int32)
+        self._columns: IndexArray = table[3].astype(np.int32)
+        self.base_k: IntArray = table[4].copy()
+        self.base_n: IntArray = table[5].copy()
         self._phi: dict[str, FloatArray] = {}
 
     @property
@@ -325,14 +328,23 @@ def _unseen_phi(field: FieldBaseline, counts: SliceCounts) -> float:
     return 1.0 + float((held * (held - 1)).sum()) / binomial
 
 
-def _phi(layout: Layout, slice_index: IntArray, field_index: IntArray, window: str) -> FloatArray:
-    phi = np.ones(len(slice_index))
+def _phi(layout: Layout, slice_index: IndexArray, field_index: IndexArray, window: str) -> FloatArray:
     judged = judged_against(layout)
-    for group, (row, column) in enumerate(zip(slice_index.tolist(), field_index.tolist(), strict=True)):
-        learned = layout.fields[column].slices[judged[row]].phi.get(window)
-        if learned is not None:
-            phi[group] = learned.value
-    return phi
+    learned = {
+        (row, column): phi.value
+        for row, name in enumerate(judged)
+        for column, field in enumerate(layout.fields)
+        if name in field.slices and (phi := field.slices[name].phi.get(window)) is not None
+    }
+    if not learned:
+        return _ones(len(slice_index))
+    pairs = zip(slice_index.tolist(), field_index.tolist(), strict=True)
+    return np.array([learned.get(pair, 1.0) for pair in pairs], dtype=np.float64)
+
+
+def _ones(n: int) -> FloatArray:
+    """So many ones in the place of one, to be read only."""
+    return np.broadcast_to(np.float64(1.0), n)
 
 
 def category_label(category: str) -> str:

@@ -87,7 +87,7 @@ class Season:
     def _choose(self, groups: IntArray) -> None:
         """Take some groups, and lay their bins end to end."""
         self.groups = groups
-        self.fields: IntArray = self._bins.field_index[groups]
+        self.fields: IntArray = self._bins.field_index[groups].astype(np.int64)
         sizes = self._sizes = self._bins.sizes[groups]
         self.starts: IntArray = np.cumsum(sizes) - sizes
         self._of_bin: IntArray = np.repeat(np.arange(len(groups)), sizes)

@@ -24,6 +24,8 @@ from streams.monitor.windows import step_s
 from streams.slots import slot_unit_s, slots_of
 
 Columns = dict[str, Any]
+Places = NDArray[np.integer[Any]]
+"""Positions of slices or fields in a layout."""
 WINDOWS_AT_ONCE = 64
 COUNTS_AT_ONCE = 3_000_000
 """… and no more of them than hold so many counts, 8 bytes each, so that a wide model's take little memory."""
@@ -171,14 +173,14 @@ class _Batch:
         every = np.arange(layout.n_slices)
         return [np.isin(every, wanted[i : i + at_once]) for i in range(0, len(wanted), at_once)]
 
-    def wanted(self, slice_index: IntArray) -> NDArray[np.bool_]:
+    def wanted(self, slice_index: Places) -> NDArray[np.bool_]:
         """Shape (W, G): slice `all` always, other slices from the contract's least n on."""
         least = np.maximum(self.series.contract.slice_min_n, 1)
         events = self.counts[:, :, EVENTS].take(slice_index, axis=1)
         chosen: NDArray[np.bool_] = (slice_index == 0)[None, :] | (events >= least)
         return chosen
 
-    def common(self, where: tuple[Any, ...], slice_index: IntArray, field: pa.Array) -> Columns:
+    def common(self, where: tuple[Any, ...], slice_index: Places, field: pa.Array) -> Columns:
         """The columns that both tables have; `where` are the (window, group) pairs that become rows."""
         w, g = where
         n = len(w)
@@ -202,7 +204,7 @@ class _Batch:
         """Name levels, shape (n,); `w` says which window each is of."""
         return coded(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
 
-    def field_names(self, field_index: IntArray) -> pa.Array:
+    def field_names(self, field_index: Places) -> pa.Array:
         """Name the field of each row, shape (n,)."""
         return coded(field_index, [field.name for field in self.series.layout.fields])
 
@@ -315,7 +317,7 @@ class _Batch:
     def _rate_columns(
         self,
         where: tuple[Any, ...],
-        slice_index: IntArray,
+        slice_index: Places,
         names: pa.Array,
         kinds: pa.Array,
         k: IntArray,
