@@ -66,7 +66,7 @@ BOUNDARY_S = 1.0
 """How long after a pane's end an open flush goes on to read what came until then."""
 DEAD_BYTES = 64 << 20
 """How many bytes of events that were put aside a flush holds before it ends."""
-PANE_BYTES = 64 << 20
+PANE_BYTES = 48 << 20
 """… and about how many bytes of panes; those of one turn come on top."""
 MIN_FLUSH_S = 0.2
 """Boundaries of many models' panes do not make flushes shorter than this."""
