@@ -18,8 +18,9 @@ import structlog
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 8.0
 """How long a processor may take to end after it was asked to: below the ten seconds that orchestrators allow."""
-_M_ARENA_MAX = -8
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """Of glibc's malloc.h."""
+_LARGE_BYTES = 1 << 20
 EXIT_OK = 0
 EXIT_STUCK = 70
 """Ended by itself because it stood still."""
@@ -66,7 +67,11 @@ def share_one_heap() -> None:
 
     pa.set_memory_pool(pa.system_memory_pool())
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(_M_ARENA_MAX, 1)
+        # What is large goes back to the system when it is let go. By default glibc keeps ever larger pieces, in between
+        # of which little else fits.
+        glibc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 class Stopping:

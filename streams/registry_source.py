@@ -8,7 +8,7 @@ import time
 import structlog
 from barograph.contract_yaml import ContractError, parse_contract
 
-from sketches.baseline import BaselineError, for_counting, load_baseline
+from sketches.baseline import BaselineError, for_counting, for_judging, load_baseline
 from streams.process import ProcessorError
 from streams.registry import RegisteredBaseline, Registry, build_registry
 from warehouse import queries
@@ -102,8 +102,7 @@ class RegistrySource:
             entry = self._bodies.get(key)
             if entry is None:
                 baseline = load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
-                if not self._judges:
-                    baseline = for_counting(baseline)
+                baseline = for_judging(baseline) if self._judges else for_counting(baseline)
                 entry = RegisteredBaseline(baseline, row.baseline_id, effective_s, accepted_ms)
             self._bodies[key] = entry
             entries.append(entry)

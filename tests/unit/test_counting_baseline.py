@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from sketches.baseline import for_counting
+from sketches.baseline import for_counting, for_judging
 from sketches.layout import Layout
 from streams.batch import MessageBatch
 from streams.decode_json import JsonDecoder
+from streams.monitor.trained import trained_of
 from streams.registry import RegisteredBaseline, build_registry
 from streams.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract
@@ -20,6 +21,18 @@ BASELINE = simple_baseline()
 def test_what_only_judging_reads_is_gone() -> None:
     for field in for_counting(BASELINE).fields:
         assert (field.quantiles, field.slots, field.slices) == ((), {}, {})
+
+
+def test_who_judges_reads_the_same_quantiles() -> None:
+    packed = for_judging(BASELINE)
+    assert [tuple(field.quantiles) for field in packed.fields] == [field.quantiles for field in BASELINE.fields]
+    whole, part = (trained_of(simple_contract(), baseline.fields) for baseline in (BASELINE, packed))
+    assert any(trained.table is not None for trained in whole)
+    for one, other in zip(whole, part, strict=True):
+        assert (one.field_index, one.m, one.mean, one.std) == (other.field_index, other.m, other.mean, other.std)
+        assert (one.table is None) == (other.table is None)
+        if one.table is not None and other.table is not None:
+            assert (one.table.steps == other.table.steps).all()
 
 
 def test_the_layout_is_the_same() -> None:
