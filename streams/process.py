@@ -20,7 +20,7 @@ STOP_S = 8.0
 """How long a processor may take to end after it was asked to: below the ten seconds that orchestrators allow."""
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
 """Of glibc's malloc.h."""
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 4 << 20
 EXIT_OK = 0
 EXIT_STUCK = 70
 """Ended by itself because it stood still."""
