@@ -20,7 +20,7 @@ from streams.monitor.summaries import over_budget
 from streams.monitor.windows import reach_s, step_s, uses_hours
 from streams.registry import Registry
 
-PANE_BUDGET_BYTES = 256 << 20
+PANE_BUDGET_BYTES = 192 << 20
 """How much the panes of one partition of `parts` may take in memory once they are written."""
 NEVER_S = 1 << 32
 SUMMARIES_OF_BUDGET = 4

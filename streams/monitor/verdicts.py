@@ -21,7 +21,7 @@ from streams.monitor.sides import arm_sides, compared_ends, in_order, version_si
 from streams.monitor.store import Columns, Writes
 from streams.registry import Registry
 
-MOST_ROWS = 50_000
+MOST_ROWS = 25_000
 """Verdicts, some 200 bytes each, that wait for the rest of their commit."""
 COMPARED_AT_ONCE = 16
 """Windows whose sketches are in memory together while they are compared: about a megabyte each for 200 fields."""
