@@ -1,8 +1,4 @@
 """What this system costs: rates per CPU-second, memory, latency. `make bench` runs it all; nothing here is a test."""
 
-import os
-
-from cli.numpy_start import prepare_numpy
-
-# As the command does, for this process and those that it measures.
-prepare_numpy(os.environ)
+# It says what numpy is to use, for this process and those that it measures, as it does for the command.
+import cli  # noqa: F401

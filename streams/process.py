@@ -60,8 +60,8 @@ def share_one_heap() -> None:
     """Let all threads, and Arrow, take memory from one heap of glibc's; to be called before there are any threads.
 
     Each thread that finds the others busy would else have a heap of its own, and keep what it once needed for
-    itself. This is for processes whose work is one thread's: others would wait for one another. Without glibc nothing
-    happens.
+    itself. This is for processes whose work is one thread's: others would wait for one another. What is large goes back
+    to the system when it is let go. Without glibc nothing happens.
     """
     import pyarrow as pa
 
@@ -69,8 +69,7 @@ def share_one_heap() -> None:
     with suppress(OSError, AttributeError):
         glibc = ctypes.CDLL(None)
         glibc.mallopt(_M_ARENA_MAX, 1)
-        # What is large goes back to the system when it is let go. By default glibc keeps ever larger pieces, in between
-        # of which little else fits.
+        # By default glibc keeps ever larger pieces, in between of which little else fits.
         glibc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 

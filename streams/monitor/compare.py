@@ -65,7 +65,7 @@ def compare(judged: Judged, versions: Sequence[Side], arms: Sequence[Side], valu
     """Compare the last two versions of each window, and each arm with the control.
 
     Args:
-        judged: the windows; panes or hours of all members are in memory for them. They take memory together.
+        judged: the windows; panes or hours of all members are within reach for them. They take memory together.
         versions: the oldest first.
         arms: the control first.
         values: reads moments and sketches.

@@ -51,7 +51,7 @@ def describe(
             different of one that it covers in part.
         pos: of the progress record that gave rise to the verdicts.
         judged_ms: the wall clock.
-        have: brings the panes of [start, end) into memory.
+        have: has the panes of [start, end) within reach.
 
     Returns:
         Columns of `distances`, a row per window and numeric field with a valid number; None where there is none.

@@ -104,7 +104,7 @@ def judge(
     """Judge windows of one length, and hand over verdicts as they are made.
 
     Args:
-        series: whose panes are in memory for all of the windows.
+        series: whose panes are within reach for all of the windows.
         window: length and hop.
         ends_s: ends of the windows, ascending.
         lost: lost offsets per window, shape (len(ends_s),): they make the completeness.

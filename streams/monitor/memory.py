@@ -135,7 +135,7 @@ class Memory:
                 series.hours[start] = series.hour_counts(start)
 
     def _have_hours(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have the sums of all hours of [start, end), from panes in memory or in the warehouse."""
+        """Have the sums of all hours of [start, end), from panes within reach or in the warehouse."""
         for start in range(start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, end_s, SECONDS_PER_HOUR):
             if all(start in series.hours for series in state.series.values()):
                 continue

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 import structlog
 
+from streams.monitor.series import KeptBytes, Pane, Series, Sketch
 from streams.records import RecordError
 from streams.summarise import merge_moments, merge_sketch
-
-if TYPE_CHECKING:
-    from streams.monitor.series import KeptBytes, Pane, Series, Sketch
 
 log = structlog.get_logger()
 
 Place = tuple[int, int]
 """Slice and field."""
+
+
+def merged(series: Series, start_s: int, panes: Iterable[Pane]) -> Pane | None:
+    """Merge panes (or hours) into one that begins at `start_s`; None where there are none."""
+    merging = None
+    for pane in panes:
+        merging = merging or Merging(series, start_s)
+        merging.add(pane)
+    return None if merging is None else merging.done()
 
 
 class Merging:

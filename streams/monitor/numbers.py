@@ -35,7 +35,7 @@ def summary_reader(window: Window, have: Callable[[int, int], None]) -> ReadValu
 
     Args:
         window: length and hop.
-        have: brings the panes of [start, end) into memory.
+        have: has the panes of [start, end) within reach.
     """
     held: dict[tuple[str, str, int], Summary] = {}
 

@@ -12,7 +12,7 @@ from functools import reduce
 import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 
-from streams.monitor.merging import Merging
+from streams.monitor.merging import Merging, merged
 from streams.monitor.model import ModelState, SeriesKey
 from streams.monitor.restore import restore_panes
 from streams.monitor.rows import category_columns, pane_pages
@@ -108,7 +108,7 @@ class Rollups:
     def _hours(self, state: ModelState, series: Series, starts_s: list[int], writes: Writes) -> dict[int, Pane]:
         """Write hours whose panes are within reach; return those in which anything came."""
         length_s = hour_s(state.contract)
-        found = {at: self._merged(series, at, length_s) for at in starts_s}
+        found = {at: merged(series, at, series.every(at, at + length_s)) for at in starts_s}
         rolled = {at: pane for at, pane in found.items() if pane is not None}
         if state.contract.pane_s < length_s:
             for pane in rolled.values():
@@ -123,8 +123,9 @@ class Rollups:
         if state.contract.pane_s < SECONDS_PER_HOUR:
             days = self._of_hours(state, day_s, hours)
         else:
-            self._have(state, day_s, day_s + SECONDS_PER_DAY)
-            days = {key: self._merged(series, day_s, SECONDS_PER_DAY) for key, series in state.series.items()}
+            end_s = day_s + SECONDS_PER_DAY
+            self._have(state, day_s, end_s)
+            days = {key: merged(series, day_s, series.every(day_s, end_s)) for key, series in state.series.items()}
         for key, series in sorted(state.series.items()):
             day = days.get(key)
             self._write(series, [] if day is None else [day], SECONDS_PER_DAY, writes)
@@ -169,14 +170,6 @@ class Rollups:
         if len(state.revised_days_s) > 1_000:
             state.revised_days_s = {d: at for d, at in state.revised_days_s.items() if now - at < self._revise_s}
         return due
-
-    def _merged(self, series: Series, start_s: int, length_s: int) -> Pane | None:
-        """The merge of the panes of an hour or day; None where nothing came."""
-        merging = None
-        for pane in series.every(start_s, start_s + length_s):
-            merging = merging or Merging(series, start_s)
-            merging.add(pane)
-        return None if merging is None else merging.done()
 
     def _write(self, series: Series, panes: list[Pane], pane_s: int, writes: Writes) -> None:
         writes.rollups += pane_pages(series, panes, self._partition, pane_s, np.ones(len(panes), dtype=bool))

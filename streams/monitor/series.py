@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from sketches.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.numeric import NumericSketch, numeric_sketch
 from sketches.season import Season
 from streams.flush import span
-from streams.monitor.merging import Merging
 from streams.monitor.summaries import Summaries
 from streams.monitor.trained import Trained, trained_of
 from streams.records import Part, RecordError
@@ -343,13 +342,6 @@ class Series:
             return None
         except (EnvelopeError, ValueError) as error:
             raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
-
-    def merged(self, start_s: int, panes: Iterable[Pane]) -> Pane:
-        """Merge panes (or hours) into one that begins at `start_s`; see `Merging`."""
-        merging = Merging(self, start_s)
-        for pane in panes:
-            merging.add(pane)
-        return merging.done()
 
     def unseen(self, start_s: int, panes: Sequence[Pane]) -> list[tuple[int, int, int, bytes]]:
         """The sketches of unseen categories of some panes together: start, field, `pos` and sketch of each."""

@@ -193,17 +193,15 @@ class WarehouseStore:
 def _by_series(table: pa.Table) -> Iterator[SeriesPanes]:
     if not table.num_rows:
         return
-    versions, baselines = (table.column(name) for name in ("version", "baseline_id"))
-    pairs = {(v, b) for v in versions.unique().to_pylist() for b in baselines.unique().to_pylist()}
-    for version, baseline_id in sorted(pairs):
-        # Most models have one, and of a wide one a copy is large.
-        if len(pairs) > 1:
-            mask = pc.and_(pc.equal(versions, version), pc.equal(baselines, baseline_id))
+    keys = ["version", "baseline_id"]
+    pairs = table.group_by(keys).aggregate([]).select(keys)
+    for version, baseline_id in sorted(zip(*(column.to_pylist() for column in pairs.columns), strict=True)):
+        some = table
+        # Most models have one series, and of a wide one a copy is large.
+        if pairs.num_rows > 1:
+            mask = pc.and_(pc.equal(table.column(keys[0]), version), pc.equal(table.column(keys[1]), baseline_id))
             some = table.filter(mask)
-        else:
-            some = table
-        if some.num_rows:
-            yield SeriesPanes(version, baseline_id, some)
+        yield SeriesPanes(version, baseline_id, some)
 
 
 def _ms(moment: datetime) -> int:

@@ -188,7 +188,7 @@ class Summaries:
             start_s: a multiple of the length.
             end_s: another one.
             length_s: a key of `windows.stretches_s`, or that of a pane.
-            have: brings the panes of [start, end) into memory.
+            have: has the panes of [start, end) within reach.
         """
         whole = Summary(series.layout)
         if length_s == series.contract.pane_s:
@@ -216,7 +216,7 @@ class Summaries:
 
 
 def _is_there(start_s: int, end_s: int) -> None:
-    """Bring nothing: the panes are in memory."""
+    """Bring nothing: the panes are within reach."""
 
 
 def over_budget(every: Sequence[Summaries], budget_bytes: int) -> None:

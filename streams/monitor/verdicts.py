@@ -32,7 +32,7 @@ class Verdicts:
 
     Args:
         chain: what was lost, and whether history has ended.
-        memory: brings panes and hours into memory.
+        memory: has panes and hours within reach.
         registry: the contracts and baselines in force.
         clock: the wall clock.
         write_ahead: writes verdicts before the rest of their commit, where they are many; without it they all wait.

@@ -39,6 +39,7 @@ from streams.records import (
     encode,
 )
 from streams.summarise import Kept, PaneKey, PaneSummary
+from tests.support.merged import merge
 from warehouse.tables import table_of
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -395,7 +396,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     assert loaded[0].sketches == merged.sketches
     cut = rng.randrange(1, flushes + 1)
     halves = [summed(series, some) for some in (panes[:cut], panes[cut:]) if some]
-    both, at_once = series.merged(0, halves), series.merged(0, [summed(series, [pane]) for pane in panes])
+    both, at_once = merge(series, 0, halves), merge(series, 0, [summed(series, [pane]) for pane in panes])
     assert kept_of(series, both) == kept_of(series, at_once) == kept_of_all(layout, panes)
     assert (both.counts == at_once.counts).all()
 

@@ -20,6 +20,7 @@ from streams.monitor.sides import Member, arm_sides, in_order, version_sides
 from streams.records import Part, decode
 from streams.registry import RegisteredBaseline, Registry, build_registry
 from streams.summarise import FlushSummaries
+from tests.support.merged import merge
 from warehouse.tables import table_of
 
 Row = dict[str, Any]
@@ -59,7 +60,7 @@ class ReadEvents:
         """Merged from panes, as tests may."""
         window = self.contract.windows[0]
         panes = [pane for at, pane in member.series.panes.items() if end_s - window.length_s <= at < end_s]
-        merged = member.series.merged(end_s - window.length_s, panes)
+        merged = merge(member.series, end_s - window.length_s, panes)
         if member.slice_index == 0:
             sketch = member.series.open_sketch(field, merged.sketches[field])
             assert isinstance(sketch, NumericSketch)

@@ -20,6 +20,7 @@ from streams.monitor.windows import described_every_s, stretch_s, stretches_s
 from streams.records import Part, Range, decode
 from streams.registry import RegisteredBaseline, build_registry
 from streams.summarise import FlushSummaries
+from tests.support.merged import merge
 from tests.support.monitor_schedule import T0_S, TOPIC, Event, baseline, columns, contract
 
 HOUR_S, DAY_S = 3600, 86_400
@@ -169,14 +170,14 @@ def test_an_hour_with_a_damaged_sketch_has_none(damaged: bytes) -> None:
     panes = [room.series.panes[T0_S + m * 1200] for m in range(6)]
     panes[1].sketches[0] = damaged
     panes[2].kept.clear()
-    first, second = (room.series.merged(panes[i].start_s, panes[i : i + 3]) for i in (0, 3))
-    day = room.series.merged(T0_S, [first, second])
+    first, second = (merge(room.series, panes[i].start_s, panes[i : i + 3]) for i in (0, 3))
+    day = merge(room.series, T0_S, [first, second])
     assert [len(pane.sketches[0]) > 0 for pane in (first, second, day)] == [False, True, False]
     assert day.n_events == 120
     kept = {(s, f): each for (s, f), each in second.kept.items() if f == 0}
     assert kept
     panes[4].kept.update({place: KeptBytes(each.moments, b"no sketch") for place, each in panes[4].kept.items()})
-    assert not room.series.merged(panes[3].start_s, panes[3:]).kept
+    assert not merge(room.series, panes[3].start_s, panes[3:]).kept
 
 
 def test_an_hour_that_was_merged_for_its_roll_up_is_not_merged_again() -> None:
@@ -184,7 +185,7 @@ def test_an_hour_that_was_merged_for_its_roll_up_is_not_merged_again() -> None:
     hours = [T0_S + h * HOUR_S for h in range(8)]
     for start in hours[:-1]:
         panes = [room.series.panes[start + m * 1200] for m in range(3)]
-        room.series.summaries.offer(room.series, HOUR_S, room.series.merged(start, panes))
+        room.series.summaries.offer(room.series, HOUR_S, merge(room.series, start, panes))
     [row] = room.describe(8)
     assert row["n"] == 480
     assert row["mean"] == pytest.approx(room.x.mean(), rel=1e-9)
