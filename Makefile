@@ -56,8 +56,8 @@ bench: sync ## Measure speed and memory and write docs/performance.md's figures 
 .PHONY: generate
 generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write
-	$(RUN) python -m warehouse.describe
-	$(RUN) python -m warehouse.describe_metrics
+	$(RUN) python -m warehouse.tables_page
+	$(RUN) python -m warehouse.metrics_page
 	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
 	$(RUN) python -m cli.access --write
@@ -65,8 +65,8 @@ generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Graf
 .PHONY: check-generated
 check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m barograph.schemas --check
-	$(RUN) python -m warehouse.describe --check
-	$(RUN) python -m warehouse.describe_metrics --check
+	$(RUN) python -m warehouse.tables_page --check
+	$(RUN) python -m warehouse.metrics_page --check
 	$(RUN) python -m dashboards --check
 	$(RUN) python -m alerts --check
 	$(RUN) python -m cli.access --check

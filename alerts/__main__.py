@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alerts.example import ALERTING, RUNBOOKS, example_files, written
 from alerts.lint import lint
-from dashboards.generated import main_of
+from dashboards.generated_files import main_of
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 from barograph.contract import Contract
-from barograph.contract_alerts import RULES, AlertRule
-from barograph.contract_alerts_file import ALERT_RULE, build_alerts
-from barograph.contract_check import check_contract
-from barograph.problems import ContractError
-from barograph.yaml_kinds import Reader, Unreadable, nearest
-from barograph.yaml_tree import read_tree
+from barograph.contract.alerts import RULES, AlertRule
+from barograph.contract.alerts_section import ALERT_RULE, build_alerts
+from barograph.contract.check import check_contract
+from barograph.contract.kinds import Reader, Unreadable, nearest
+from barograph.contract.problems import ContractError
+from barograph.contract.yaml_tree import read_tree
 
 from alerts.rules import rules_of
 from alerts.settings import AlertsError, AlertSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 from barograph.contract import Contract
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 from barograph.schemas import FOLDER as SCHEMAS
 
 from alerts.grafana import Json, to_files

@@ -9,8 +9,8 @@ from typing import Any
 from alerts.grafana import DATASOURCE, EXPRESSION, GRAFANA_DEFAULT, Json
 from alerts.rule import TITLE_CHARS
 from alerts.schema import FILE, QUERY_MODEL, THRESHOLD_MODEL, faults
-from dashboards.identities import DASHBOARDS, PANELS
 from dashboards.macros import MacroError, TimeRange, expand_backend
+from dashboards.uids import DASHBOARDS, PANELS
 
 INTERVAL_MS = 60_000
 _SOME_HOUR = TimeRange(1_767_222_000_000, 1_767_225_600_000)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alerts.text import Form, Text, digest, shortened
-from dashboards.identities import PanelLink
+from dashboards.uids import PanelLink
 from warehouse.signals import Signal
 
 Severity = Literal["page", "ticket"]
@@ -25,7 +25,7 @@ class Rule:
     """One rule: a signal, a line with hysteresis, how long, and who is told."""
 
     name: str
-    """Its template: one of `barograph.contract_alerts.RULES`, or `processor-gone`."""
+    """Its template: one of `barograph.contract.alerts.RULES`, or `processor-gone`."""
     part: str = ""
     """Tells rules of one template and severity apart: the metric of a promise."""
     model: str

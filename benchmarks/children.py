@@ -48,7 +48,7 @@ def consume(told: Told) -> Told:
     """Take messages from librdkafka in batches and do nothing with them."""
     from confluent_kafka import Consumer, TopicPartition
 
-    from streams.kafka import READ_AHEAD
+    from streams.broker.client import READ_AHEAD
 
     consumer = Consumer(
         {

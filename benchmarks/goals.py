@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from benchmarks import latency, publishing, rates, recording, shapes, storage, wide
+from benchmarks import latency, publishing, rates, recording, shapes, storage, wide_model
 from benchmarks.figures import Figures, number
 
 GOALS = "Goals"
@@ -133,7 +133,7 @@ ALL_GOALS = (
     Goal("Publisher, dead broker, prediction(…)", "at most", 100, "MB", _publisher(publishing.DEAD_EVENTS)),
     Goal("Publisher, dead broker, predictions(table)", "at most", 100, "MB", _publisher(publishing.DEAD_TABLES)),
     Goal("Sketcher, memory with 50 models of 100 fields", "under", 400, "MB", _of(rates.MEMORY, rates.WIDE)),
-    Goal("Monitor, memory with 2,000 fields × 100 slices", "under", 1_000, "MB", _of(wide.WIDE, wide.PEAK)),
+    Goal("Monitor, memory with 2,000 fields × 100 slices", "under", 1_000, "MB", _of(wide_model.WIDE, wide_model.PEAK)),
     Goal("A flush of 20 numeric fields in parts", "under", 60, "kB", _of(storage.STORAGE, storage.FLUSH)),
     Goal("A pane-minute of 20 numeric fields in ClickHouse", "under", 60, "kB", _of(storage.STORAGE, storage.PANE)),
     Goal("An hourly roll-up of 20 numeric fields in ClickHouse", "under", 80, "kB", _of(storage.STORAGE, storage.HOUR)),

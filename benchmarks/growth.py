@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import time
 
-from benchmarks.grown import FIELDS
 from benchmarks.growth_history import measure_history
 from benchmarks.growth_kafka import (
     measure_engine,
@@ -18,11 +17,12 @@ from benchmarks.growth_kafka import (
     measure_records,
     measure_units,
 )
+from benchmarks.growth_measurement import Growth
 from benchmarks.growth_monitor import measure_monitor_growth
-from benchmarks.growth_points import Growth
 from benchmarks.growth_sketcher import measure_sketcher
 from benchmarks.growth_store import empty_database
-from benchmarks.world import World
+from benchmarks.stack import World
+from benchmarks.synthetic_models import FIELDS
 
 
 def measure_growth(world: World) -> Growth:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from benchmarks.asked import Asked, asked_by_commands, asked_views
-from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.history import Size, fill
-from benchmarks.world import World
+from benchmarks.history_queries import Asked, asked_by_commands, asked_views
+from benchmarks.stack import World
 from warehouse import migrate
 from warehouse.client import Client, connect
 

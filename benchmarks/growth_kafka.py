@@ -15,12 +15,12 @@ import msgspec
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 
-from benchmarks.grown import Grown, Templates, arrow_events, grown, spread_times
-from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.growth_store import Warehoused, register
-from benchmarks.throttled import Publishing
-from benchmarks.watched import SETTLE_S, Cluster, Watched, send_all, wait_until, watched
-from benchmarks.world import World
+from benchmarks.process_stats import SETTLE_S, Cluster, Watched, send_all, wait_until, watched
+from benchmarks.stack import World
+from benchmarks.steady_publisher import Publishing
+from benchmarks.synthetic_models import Grown, Templates, arrow_events, grown, spread_times
 from streams.records import PartitionProgress, Progress, encode
 from warehouse.tables import SCHEMAS, insert_rows
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 from barograph.contract import Window
 
-from benchmarks.grown import Grown, event_columns, grown, registry_of
-from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.growth_store import Warehoused
 from benchmarks.monitor import NoStore
-from streams.flush import part_messages
+from benchmarks.synthetic_models import Grown, event_columns, grown, registry_of
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import Store, WarehouseStore
+from streams.monitor.state.store import Store, WarehouseStore
 from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
-from streams.summarise import FlushSummaries
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
 
 STAGE = "monitor"
 TOPIC_ID = "growth"

@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.grown import Grown, Templates, arrow_events, grown, registry_of, spread_times
-from benchmarks.growth_points import Curve, Growth, cpu_in_turns
-from streams.batch import MessageBatch
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.flush import part_messages
+from benchmarks.growth_measurement import Curve, Growth, cpu_in_turns
+from benchmarks.synthetic_models import Grown, Templates, arrow_events, grown, registry_of, spread_times
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
 from streams.records import Range
-from streams.registry import Registry
-from streams.summarise import FlushSummaries, PaneKey, PaneSummary
+from streams.registry.registry import Registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries, PaneKey, PaneSummary
 
 STAGE = "sketcher"
 EVENTS = 10_000

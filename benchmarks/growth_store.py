@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.grown import Grown
-from benchmarks.world import World
+from benchmarks.stack import World
+from benchmarks.synthetic_models import Grown
 from warehouse import migrate
 from warehouse.client import Client
 

@@ -17,11 +17,11 @@ from typing import Any
 from barograph.contract import Window
 
 from benchmarks.figures import Figures, quantile
+from benchmarks.stack import Child, World, start
 from benchmarks.workload import Workload, make_workload
-from benchmarks.world import Child, World, start
 from streams import run
 from streams.settings import ProcessorSettings
-from streams.sketcher import GROUP
+from streams.sketcher.sketcher import GROUP
 from streams.topics import Topics
 from warehouse.client import Address, Client
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from benchmarks.figures import Figures, quantile
 from benchmarks.workload import MODEL, Workload, event_columns, make_workload
-from streams.flush import part_messages
-from streams.monitor.chain import Chain
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import BY_COLUMN, ROWS_AT_ONCE, SeriesPanes, Writes
+from streams.monitor.state.offset_ledger import Chain
+from streams.monitor.state.store import BY_COLUMN, ROWS_AT_ONCE, SeriesPanes, Writes
 from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
-from streams.summarise import FlushSummaries
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
 from warehouse.queries import PaneTable
 
 MONITOR = "The monitor, without Kafka and ClickHouse"

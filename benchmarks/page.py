@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from benchmarks import goals, pictures, rates, repeated
+from benchmarks import goals, pictures, rates, run_comparison
 from benchmarks.figures import Figures, markdown_table, number
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -36,7 +36,7 @@ def blocks(figures: Figures, other: Figures) -> dict[str, str]:
         "goals": goals.table(figures),
         "charts": _charts(figures),
         "floors": _floors(figures),
-        "repeated": repeated.table(figures, other),
+        "repeated": run_comparison.table(figures, other),
         "figures": markdown_table(rows),
     }
 

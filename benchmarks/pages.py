@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.asked import Asked
 from benchmarks.history import MODEL, History
-from benchmarks.history.drawn import DAY_S
+from benchmarks.history.series import DAY_S
+from benchmarks.history_queries import Asked
 from dashboards.durations import go_duration_s, interval_ms
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
-from dashboards.reading import asked_in
+from dashboards.parse import asked_in
 
 POINTS = 600
 """What a panel of half a screen can show."""

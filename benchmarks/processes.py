@@ -12,9 +12,9 @@ from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import span
+from benchmarks.stack import Child, World
 from benchmarks.workload import Workload, json_events
-from benchmarks.world import Child, World
-from streams.sketcher import GROUP
+from streams.sketcher.sketcher import GROUP
 from streams.topics import Topics
 
 PROCESSES = "One and two sketchers on two partitions"

@@ -14,10 +14,10 @@ import numpy as np
 
 from benchmarks.children import Clock, Told, memory_mib
 from benchmarks.production import hide_pandas
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.registry import Registry
-from streams.summarise import FlushSummaries
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import Registry
+from streams.sketcher.summarise import FlushSummaries
 from streams.topics import Topics
 from warehouse.client import Address
 
@@ -27,7 +27,7 @@ SHORTEST_SESSION_S = 6.0
 
 def sketcher(told: Told) -> Told:
     """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
-    from streams.sketcher import Sketcher
+    from streams.sketcher.sketcher import Sketcher
 
     with _Running(told, "sketcher") as running:
         process = Sketcher(running.settings, running.registry, running.report)
@@ -42,7 +42,7 @@ def sketcher(told: Told) -> Told:
 
 def recorder(told: Told) -> Told:
     """The recorder as `streams.run` puts it together, until it is asked to end."""
-    from streams.recorder import Recorder
+    from streams.recorder.recorder import Recorder
 
     with _Running(told, "recorder") as running:
         process = Recorder(running.settings, running.registry, running.report)
@@ -57,9 +57,9 @@ class _Running:
 
     def __init__(self, told: Told, kind: str) -> None:
         hide_pandas()
-        from streams.process import configure_logging
-        from streams.registry_source import RegistrySource
-        from streams.report import Report, Reporter
+        from streams.registry.poller import RegistrySource
+        from streams.runtime.lifecycle import configure_logging
+        from streams.runtime.metrics_report import Report, Reporter
         from streams.settings import ProcessorSettings
 
         configure_logging("warning")
@@ -131,7 +131,7 @@ def _warm_up(registry: Registry, event: bytes) -> None:
 
 def _warm_up_recorder(registry: Registry, event: bytes) -> None:
     """Make one row, for the same reason."""
-    from streams.raw_json import RawJson
+    from streams.recorder.json_rows import RawJson
 
     RawJson(registry).rows(_batch(event))
 

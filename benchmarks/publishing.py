@@ -14,8 +14,8 @@ from barograph.contract import Window
 
 from benchmarks.children import memory_mib, tell
 from benchmarks.figures import Figures, quantile
+from benchmarks.stack import World
 from benchmarks.workload import CONTEXT, VERSION, Workload, arrow_table, make_workload
-from benchmarks.world import World
 
 PUBLISHER = "The publisher"
 CALL_MEDIAN, CALL_TAIL = "prediction(…), median", "prediction(…), p99.9"

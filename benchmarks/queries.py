@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.asked import Asked, asked_by_commands, asked_views, worked_questions
 from benchmarks.figures import Figures
 from benchmarks.history import FULL, History, Size, fill
+from benchmarks.history_queries import Asked, asked_by_commands, asked_views, worked_questions
 from benchmarks.pages import asked_by_pages
 from benchmarks.rules import asked_by_rules
-from benchmarks.world import World
+from benchmarks.stack import World
 from warehouse import migrate
 from warehouse.client import Client, connect
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks import stages
 from benchmarks.figures import Figures
+from benchmarks.stack import World
 from benchmarks.workload import (
     ARROW_HEADERS,
     Workload,
@@ -25,8 +26,7 @@ from benchmarks.workload import (
     json_events,
     make_workload,
 )
-from benchmarks.world import World
-from streams.sketcher import GROUP
+from streams.sketcher.sketcher import GROUP
 
 RATES = "Rate per CPU-second"
 JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"

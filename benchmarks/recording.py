@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import span
+from benchmarks.stack import Child, World
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, json_events, make_workload
-from benchmarks.world import Child, World
-from streams.recorder import GROUP
+from streams.recorder.recorder import GROUP
 
 RECORDER = "The recorder"
 JSON_ROWS, ARROW_ROWS_RATE = "JSON: rows per CPU-second", "Arrow batches: rows per CPU-second"

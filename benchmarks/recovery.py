@@ -20,8 +20,8 @@ from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, spread
 from benchmarks.production import SESSION_S
+from benchmarks.stack import World, start
 from benchmarks.workload import json_events, make_workload
-from benchmarks.world import World, start
 from warehouse.client import Client
 
 RECOVERY = "After a kill -9"

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from alerts import AlertSettings, rules_of
 from alerts.simulator import simulate
-from benchmarks.asked import Asked
 from benchmarks.history import History
+from benchmarks.history_queries import Asked
 from warehouse.client import Client
 from warehouse.signals import point_sql
 

@@ -32,10 +32,10 @@ from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
 from benchmarks.scoring import measure_scoring
 from benchmarks.shapes import measure_shapes
+from benchmarks.stack import World
 from benchmarks.storage import measure_storage
-from benchmarks.wide import measure_wide_monitor
+from benchmarks.wide_model import measure_wide_monitor
 from benchmarks.workload import SEED, Workload, json_events, make_workload
-from benchmarks.world import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figures
-from benchmarks.growth_points import Growth
+from benchmarks.growth_measurement import Growth
 from benchmarks.machine import describe_machine
 from benchmarks.scale_page import blocks
-from benchmarks.world import World
+from benchmarks.stack import World
 from local.kafka import FAST_OPTIONS
 from local.stack import LocalStack
 

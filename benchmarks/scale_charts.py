@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.charts import Chart, Series, draw
-from benchmarks.fit import Line
-from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_measurement import Curve, Growth
+from benchmarks.linear_fit import Line
 
 WIDE = 90.0
 """Factors whose greatest is so many times the least are drawn on a logarithmic axis, …"""

@@ -12,8 +12,8 @@ import msgspec
 
 from benchmarks import sizing, soak
 from benchmarks.figures import quantile
-from benchmarks.fit import worst_residual
-from benchmarks.growth_points import Growth
+from benchmarks.growth_measurement import Growth
+from benchmarks.linear_fit import worst_residual
 from benchmarks.scale_charts import chart_names
 from benchmarks.simulation import computed
 from benchmarks.sizing import FULL, Costs, Form, Load, Needs, needs

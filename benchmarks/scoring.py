@@ -15,9 +15,9 @@ from typing import Any
 from barograph.contract import Arms, Contract, Label, Slice, Window
 
 from benchmarks.figures import Figures, spread
-from benchmarks.world import World
-from streams.registry import build_registry
-from streams.report import Report
+from benchmarks.stack import World
+from streams.registry.registry import build_registry
+from streams.runtime.metrics_report import Report
 from streams.scorer.rules import dimensions_at, make_rules
 from streams.scorer.worker import QUERY_TIMEOUT_S, Scorer
 from streams.settings import ProcessorSettings

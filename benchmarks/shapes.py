@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.figures import Figures
 from benchmarks.rates import rate, run_sketcher, span
+from benchmarks.stack import World
 from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
-from benchmarks.world import World
 from streams.topics import Topics
 
 JSON_COST, ARROW_COST = "Cost of a JSON event by shape", "Cost of an event in Arrow batches by shape"

@@ -15,13 +15,13 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.figures import Figures
-from benchmarks.grown import Templates, grown
-from benchmarks.growth_points import Growth
+from benchmarks.growth_measurement import Growth
 from benchmarks.growth_store import register
+from benchmarks.process_stats import Cluster, Watched, find_pid, look_at, watched
 from benchmarks.sizing import Costs, Load
-from benchmarks.throttled import Publishing
-from benchmarks.watched import Cluster, Watched, find_pid, look_at, watched
-from benchmarks.world import World
+from benchmarks.stack import World
+from benchmarks.steady_publisher import Publishing
+from benchmarks.synthetic_models import Templates, grown
 
 SIMULATION = "Many partitions and processes, measured against computed"
 DATABASE, PREFIX = "simulated", "simulated-"
@@ -67,7 +67,7 @@ def simulate(world: World, rates: Sequence[float] = RATES) -> Simulated:
     topics = cluster.create_topics(PREFIX, sources=SOURCES, parts=PARTS)
     register(world, DATABASE, models)
     templates = [Templates(model, 2_000, i + 1) for i, model in enumerate(models)]
-    engine = find_pid(world.folder, "local.door")
+    engine = find_pid(world.folder, "local.http_gateway")
     kinds = ["sketcher"] * SKETCHERS + ["monitor"] * MONITORS + ["recorder"]
     found: list[Measured] = []
     with watched(

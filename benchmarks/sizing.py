@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.growth_points import Curve, Growth
-from streams import recorder
-from streams.sketcher import POLL_S, TURN_BYTES, TURN_MESSAGES, TURN_S
+from benchmarks.growth_measurement import Curve, Growth
+from streams.recorder import recorder
+from streams.sketcher.sketcher import POLL_S, TURN_BYTES, TURN_MESSAGES, TURN_S
 
 FULL = 0.6
 """Of a core that a process is planned for: the rest is for bursts, and for catching up after a stop."""

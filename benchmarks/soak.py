@@ -17,11 +17,11 @@ from typing import Any
 from barograph.events import MARK_HEADER
 
 from benchmarks.figures import Figures, quantile
-from benchmarks.fit import fit_line
-from benchmarks.grown import Grown, Templates, grown, spread_times
 from benchmarks.growth_store import Warehoused, register
-from benchmarks.watched import Cluster, Seen, Watched, find_pid, look_at, send_all, wait_until, watched
-from benchmarks.world import World
+from benchmarks.linear_fit import fit_line
+from benchmarks.process_stats import Cluster, Seen, Watched, find_pid, look_at, send_all, wait_until, watched
+from benchmarks.stack import World
+from benchmarks.synthetic_models import Grown, Templates, grown, spread_times
 from warehouse.client import Client
 
 SOAK = "Soak: a day of panes"
@@ -156,7 +156,10 @@ def soak(world: World, *, panes: int = PANES, limit_s: float = LIMIT_S) -> Soake
         for process in processes:
             process.wait_assigned()
         pids = {process.kind: process.pid for process in processes}
-        pids |= {"engine": find_pid(world.folder, "local.door"), "broker": find_pid(world.folder, "kafka.Kafka")}
+        pids |= {
+            "engine": find_pid(world.folder, "local.http_gateway"),
+            "broker": find_pid(world.folder, "kafka.Kafka"),
+        }
         soaked = _publish(cluster, client, model, topics.predictions, pids, panes, limit_s)
         wait_until(lambda: _recorded(client) >= soaked.events, "the recorder has recorded all of it")
         soaked.recorded = _recorded(client)

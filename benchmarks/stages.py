@@ -13,16 +13,16 @@ import numpy as np
 
 from benchmarks.figures import Figures
 from benchmarks.workload import Workload
-from streams.batch import MOST_ARROW, MessageBatch
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.registry import Registry
-from streams.sketcher import POLL_MESSAGES
-from streams.summarise import FlushSummaries
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import MOST_ARROW, MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import Registry
+from streams.sketcher.sketcher import POLL_MESSAGES
+from streams.sketcher.summarise import FlushSummaries
 
 JSON_STAGES = "Where the sketcher's time goes"
 ARROW_STAGES = "Where the sketcher's time goes, Arrow batches"
-SUMMARISE = "columns into counts and sketches (streams/summarise.py)"
+SUMMARISE = "columns into counts and sketches (streams/sketcher/summarise.py)"
 REST = "fetching, sorting, commits: the rest"
 TURN_EVENTS = 50_000
 """JSON events that are summarised together: about what a sketcher reads in `TURN_S`."""
@@ -32,13 +32,13 @@ TURN_BATCHES = 100
 
 def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:
     """Time JSON events, in µs per event by stage."""
-    registry, title = workload.registry(), "JSON into columns (streams/decode_json.py)"
+    registry, title = workload.registry(), "JSON into columns (streams/events/json_decoder.py)"
     return _time(registry, JsonDecoder(registry), title, events, turn=TURN_EVENTS, poll=POLL_MESSAGES)
 
 
 def time_arrow(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
     """Time Arrow messages of many rows, in µs per event by stage."""
-    registry, title = workload.registry(), "Arrow into columns (streams/decode_arrow.py)"
+    registry, title = workload.registry(), "Arrow into columns (streams/events/arrow_decoder.py)"
     return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MOST_ARROW)
 
 

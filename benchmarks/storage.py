@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from benchmarks.figures import Figures
 from benchmarks.monitor import FLUSHES_PER_PANE, TOPIC_ID, flushes, recent_hour_s
+from benchmarks.stack import World
 from benchmarks.workload import make_workload
-from benchmarks.world import World
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import WarehouseStore
+from streams.monitor.state.store import WarehouseStore
 from streams.records import Part, Progress, decode
 from warehouse.client import Client
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from cli.options import help_text
-from cli.shown import visible
+from cli.terminal import visible
 
 DEBUG = "--debug"
 
@@ -157,7 +157,7 @@ def sentence(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{reason[:1].lower() + reason[1:] if where else reason}."
     if type(error).__module__.partition(".")[0] == "confluent_kafka" or type(error).__name__ == "KafkaException":
-        from streams.kafka import explain
+        from streams.broker.client import explain
 
         return str(explain(error, "do what was asked"))
     text = " ".join(str(error).split())

@@ -120,7 +120,7 @@ def _print_table(answer: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cli.shown import Text
+    from cli.terminal import Text
 
     console = Console()
     if not console.is_terminal:

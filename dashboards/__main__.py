@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dashboards.generated import main_of
+from dashboards.generated_files import main_of
 from dashboards.pages import FOLDER, files
 
 

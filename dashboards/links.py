@@ -9,7 +9,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import DashboardLink as Built
 from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
-from dashboards.identities import DASHBOARDS
+from dashboards.uids import DASHBOARDS
 
 TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "pipeline": "Pipeline"}
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from barograph.contract import parse_duration
 
-from dashboards.choices import ORDER
 from dashboards.lint_links import link_faults
 from dashboards.lint_sql import sql_faults
 from dashboards.panels import PANEL_TYPES
+from dashboards.parse import Asked, Json, asked_in, panels_of, variables_of
 from dashboards.query import laid_out
-from dashboards.reading import Asked, Json, asked_in, panels_of, variables_of
 from dashboards.style import PLUGIN, STYLE
+from dashboards.variables import ORDER
 from warehouse.panels import PanelQuery
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from dashboards.reading import Json, panels_of, variables_of
+from dashboards.parse import Json, panels_of, variables_of
 from warehouse.panels import PanelQuery
 
 Fault = tuple[str, str, str]

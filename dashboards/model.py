@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import outputs
+from dashboards import model_outputs
 from dashboards.layout import Placed, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE
 from dashboards.panels import About, AnyPanel, figure, graph, levels, listing
@@ -217,5 +217,5 @@ def rows() -> list[Row]:
             (Placed(changed_rates(), 24, 8), Placed(violations(), 12, 8), Placed(slices(), 12, 8)),
             folded=True,
         ),
-        *outputs.rows(),
+        *model_outputs.rows(),
     ]

@@ -12,12 +12,12 @@ from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
-from dashboards import choices, field, fleet, model, pipeline
-from dashboards.happenings import happenings
-from dashboards.identities import DASHBOARDS
+from dashboards import field, fleet, model, pipeline, variables
+from dashboards.annotations import happenings
 from dashboards.layout import Row, place
 from dashboards.links import TITLES, page_links
-from dashboards.reading import panels_of
+from dashboards.parse import panels_of
+from dashboards.uids import DASHBOARDS
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
 """Where the generated files stand; Grafana reads them from there."""
@@ -60,12 +60,12 @@ class Page:
 
 def pages() -> list[Page]:
     """All pages, from the general to the special."""
-    one = (choices.datasource(), choices.model(), choices.version(), choices.slice_of_events())
+    one = (variables.datasource(), variables.model(), variables.version(), variables.slice_of_events())
     return [
         Page(
             "fleet",
             "Which model needs somebody now?",
-            (choices.datasource(),),
+            (variables.datasource(),),
             fleet.rows,
             "now-24h",
             one_model=False,
@@ -73,21 +73,21 @@ def pages() -> list[Page]:
         Page(
             "model",
             "What is wrong with this model, since when, and where?",
-            (*one, choices.window()),
+            (*one, variables.window()),
             model.rows,
             "now-24h",
         ),
         Page(
             "field",
             "How did this field move, and is it the world, its source or the mix?",
-            (*one, choices.field(), choices.window()),
+            (*one, variables.field(), variables.window()),
             field.rows,
             "now-7d",
         ),
         Page(
             "pipeline",
             "Can what the other pages show be relied on?",
-            (choices.datasource(), choices.model(all_models=True)),
+            (variables.datasource(), variables.model(all_models=True)),
             pipeline.rows,
             "now-6h",
             one_model=False,

@@ -29,10 +29,10 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColor
 from grafana_foundation_sdk.models.text import TextMode
 
 from dashboards import style
-from dashboards.identities import PANELS
 from dashboards.links import DataLink
 from dashboards.query import DATASOURCE, Query
 from dashboards.style import STYLE
+from dashboards.uids import PANELS
 from warehouse.panels import PanelQuery
 
 PANEL_TYPES = ("timeseries", "stat", "table", "state-timeline", "heatmap", "barchart", "text")

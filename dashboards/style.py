@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from warehouse.panels.words import LEVEL_NUMBERS
+from warehouse.panels.fragments import LEVEL_NUMBERS
 
 GRAFANA_VERSION = "13.2.3"
 PLUGIN = "grafana-clickhouse-datasource"

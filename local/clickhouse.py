@@ -1,6 +1,6 @@
 """The ClickHouse engine as a child process behind ClickHouse's HTTP interface, its data kept between runs.
 
-The child is `local.door`: the engine (chDB) can be opened by one process at a time, so that one serves all.
+The child is `local.http_gateway`: the engine (chDB) can be opened by one process at a time, so that one serves all.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from local.processes import LOOPBACK
-from local.server import LocalServer
+from local.child_process import LOOPBACK
+from local.managed_server import LocalServer
 
 # The door says by this header of its /ping which process it is.
 PID_HEADER = "X-Barograph-Pid"
@@ -58,7 +58,7 @@ class LocalClickHouse(LocalServer):
             # The child must find this room wherever it was imported from.
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
-        return [sys.executable, "-m", "local.door", "--path", path, "--port", port], environ
+        return [sys.executable, "-m", "local.http_gateway", "--path", path, "--port", port], environ
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
         return door_pid(state["port"]) == self.pid

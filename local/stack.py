@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from local.child_process import LOOPBACK, LocalStackError, OwnerLock
 from local.clickhouse import LocalClickHouse, door_pid
 from local.kafka import DEV_OPTIONS, LocalKafka, broker_answers
-from local.processes import LOOPBACK, LocalStackError, OwnerLock
 
 _RECORD = "stack.json"
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.layout import HEADER
+from sketches.baseline.layout import HEADER
 
 FORMAT = 2
 OLDEST_FORMAT = 1

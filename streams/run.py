@@ -9,15 +9,15 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from streams.endpoint import OFF, Endpoint
-from streams.kafka import TopicFacts
-from streams.offsets import OffsetWatch, Source
-from streams.process import ProcessorError, Stopping, configure_logging, run_until_signal, share_one_heap
-from streams.registry_source import RegistrySource
-from streams.report import Report, Reporter
-from streams.rights import require_rights
+from streams.broker.acl import require_rights
+from streams.broker.client import TopicFacts
+from streams.broker.consumer_lag import OffsetWatch, Source
+from streams.health.endpoint import OFF, Endpoint
+from streams.health.watchdog import SCORER_PATIENCE, Watchdog
+from streams.registry.poller import RegistrySource
+from streams.runtime.lifecycle import ProcessorError, Stopping, configure_logging, run_until_signal, share_one_heap
+from streams.runtime.metrics_report import Report, Reporter
 from streams.settings import ProcessorSettings
-from streams.watchdog import SCORER_PATIENCE, Watchdog
 from warehouse import metrics, queries
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -37,7 +37,7 @@ def run_sketcher(settings: ProcessorSettings) -> int:
     """Run a sketcher until SIGTERM or SIGINT; return the exit code."""
 
     def work(kit: _Kit, stopping: Stopping) -> None:
-        from streams.sketcher import GROUP, Sketcher
+        from streams.sketcher.sketcher import GROUP, Sketcher
 
         require_rights(settings, "sketcher")
         _parts_topic(settings)
@@ -50,7 +50,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
     """Run a recorder until SIGTERM or SIGINT; return the exit code."""
 
     def work(kit: _Kit, stopping: Stopping) -> None:
-        from streams.recorder import GROUP, Recorder
+        from streams.recorder.recorder import GROUP, Recorder
 
         require_rights(settings, "recorder")
         _parts_topic(settings)
@@ -66,7 +66,7 @@ def run_monitor(settings: ProcessorSettings) -> int:
     def work(kit: _Kit, stopping: Stopping) -> int:
         from streams.monitor.app import GROUP, run_app
         from streams.monitor.security import security_of
-        from streams.monitor.store import WarehouseStore
+        from streams.monitor.state.store import WarehouseStore
         from streams.monitor.worker import Worker
 
         security = security_of(settings.kafka)

@@ -18,10 +18,10 @@ import numpy as np
 from barograph.contract import SECONDS_PER_HOUR
 from numpy.typing import NDArray
 
-from sketches.baseline import ALL, OTHER
-from sketches.layout import IntArray
-from streams.batch import Dead
-from streams.columns import Arrivals, Coded
+from sketches.baseline.baseline import ALL, OTHER
+from sketches.baseline.layout import IntArray
+from streams.events.batch import Dead
+from streams.events.columns import Arrivals, Coded
 from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, ProducerCount, Range, Tally, encode
 
 MAX_KINDS = 50

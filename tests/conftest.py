@@ -10,10 +10,10 @@ import clickhouse_connect
 import pytest
 from hypothesis import settings
 
+from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from local.processes import PartMissingError
-from tests.support.parts import skip_without
+from tests.support.missing_dependencies import skip_without
 
 # Quick tests first, so that a slip shows before a broker is started.
 _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")

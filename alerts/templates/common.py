@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from barograph.contract import Contract, Field, Window
-from barograph.contract_alerts import AlertRule
-from barograph.contract_alerts_file import watches
+from barograph.contract.alerts import AlertRule
+from barograph.contract.alerts_section import watches
 
 from alerts.rule import Rule, Severity
 from alerts.settings import AlertSettings
 from alerts.text import Label, Number, in_url
-from dashboards.identities import DASHBOARDS
+from dashboards.uids import DASHBOARDS
 from warehouse.signals.verdicts import Pane, WindowOf
 
 DAY_S = 86_400

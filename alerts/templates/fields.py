@@ -10,7 +10,7 @@ from barograph.contract import Window
 from alerts.rule import Rule
 from alerts.templates.common import DAY_S, INTERVAL, Common
 from alerts.text import Label, Number, Text
-from dashboards.identities import panel_link
+from dashboards.uids import panel_link
 from warehouse.signals.verdicts import psi, rate
 
 WEEK_S = 7 * DAY_S

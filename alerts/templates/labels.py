@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from barograph.contract import format_duration
-from barograph.contract_check import METRICS, label_kind
+from barograph.contract.check import METRICS, label_kind
 
 from alerts.rule import Rule
 from alerts.templates.common import DAY_S, INTERVAL, Common
 from alerts.text import Label, Number, duration
-from dashboards.identities import panel_link
+from dashboards.uids import panel_link
 from warehouse.signals.labels import Direction, expected_drop, label_age, performance
 
 LABELS_EVERY_S = 600

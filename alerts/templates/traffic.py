@@ -9,7 +9,7 @@ from alerts.rule import Rule
 from alerts.settings import AlertSettings
 from alerts.templates.common import INTERVAL, Common
 from alerts.text import Label, Number, duration
-from dashboards.identities import DASHBOARDS, panel_link
+from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.pipeline import processor_age
 from warehouse.signals.verdicts import loss, verdict_age
 from warehouse.signals.volume import broken_share, silence

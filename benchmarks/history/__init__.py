@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchmarks.history.filled import FULL, MODEL, History, Size, fill
+from benchmarks.history.generate import FULL, MODEL, History, Size, fill
 
 __all__ = ["FULL", "MODEL", "History", "Size", "fill"]

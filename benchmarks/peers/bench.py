@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.peers.barograph_result import read_panes
 from benchmarks.peers.child import MINUTE_MS, Told
 from benchmarks.peers.compare import Comparison, compare
-from benchmarks.peers.drawn import Drawn, write_columns
 from benchmarks.peers.environments import run
-from benchmarks.peers.ours import read_panes
 from benchmarks.peers.psi import Columns, PsiComparison, compare_psi, our_psi
+from benchmarks.peers.topic_contents import Drawn, write_columns
 from benchmarks.rates import rate, run_sketcher
+from benchmarks.stack import World
 from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messages, json_events
-from benchmarks.world import World
 
 DATABASE = "peers"
 PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.child import Told
-from benchmarks.peers.drawn import Drawn, counted
+from benchmarks.peers.topic_contents import Drawn, counted
 
 MOST_BEYOND = 0.05
 """The error that a sketch states holds with 99 % confidence, and the quantiles of one field miss together. A program is

@@ -6,11 +6,11 @@ import sys
 from statistics import median
 
 from benchmarks.figures import Figures, spread
+from benchmarks.peers.barograph_result import without_slices
 from benchmarks.peers.bench import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Bench, Peer
 from benchmarks.peers.environments import PeerError, install
-from benchmarks.peers.ours import without_slices
+from benchmarks.stack import World
 from benchmarks.workload import Workload
-from benchmarks.world import World
 
 RATES = "Beside its peers, events per CPU-second"
 RATIOS = "The sketcher ÷ its peers"

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.peers.barograph_result import Panes
 from benchmarks.peers.child import Told
-from benchmarks.peers.drawn import Drawn
-from benchmarks.peers.ours import Panes
-from sketches.bins import PsiBins
-from sketches.psi import psi_values
+from benchmarks.peers.topic_contents import Drawn
+from sketches.baseline.bins import PsiBins
+from sketches.drift.psi import psi_values
 
 Columns = dict[str, NDArray[Any]]
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cli.access.page import rendered
-from dashboards.generated import main_of
+from dashboards.generated_files import main_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from streams.rights import PROCESSORS, Right, Who, rights_of
+from streams.broker.acl import PROCESSORS, Right, Who, rights_of
 from streams.topics import Topics
 
 USER_PREFIX = "barograph-"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.rights import PROCESSORS, Right, Who, rights_of
+from streams.broker.acl import PROCESSORS, Right, Who, rights_of
 from streams.topics import Topics
 from warehouse.roles import ROLES, Role
 

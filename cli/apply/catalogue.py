@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from barograph.contract import Contract, format_duration
-from barograph.contract_yaml import ContractError, parse_contract
+from barograph.contract.file import ContractError, parse_contract
 
-from cli.apply.difference import contract_difference
+from cli.apply.contract_diff import contract_difference
 from cli.errors import ApplyError
-from sketches.baseline import Baseline, dump_baseline, fit_problems, load_baseline
+from sketches.baseline.baseline import Baseline, dump_baseline, fit_problems, load_baseline
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_rows

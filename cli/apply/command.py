@@ -11,12 +11,12 @@ from rich.console import Console
 
 from cli.errors import EXIT_CHANGES, ApplyError
 from cli.options import ConfigOption
-from cli.shown import Text
+from cli.terminal import Text
 
 if TYPE_CHECKING:
     from barograph.contract import Contract
 
-    from sketches.baseline import Baseline
+    from sketches.baseline.baseline import Baseline
 
 _CONTRACTS = typer.Argument(
     metavar="CONTRACT", help="Contract files; without any, tables and topics alone.", show_default=False

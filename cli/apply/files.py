@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from barograph.contract import Contract
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 
 from cli.errors import ApplyError
-from sketches.baseline import Baseline, load_baseline
+from sketches.baseline.baseline import Baseline, load_baseline
 
 BASELINE_ENDING = ".baseline.json"
 

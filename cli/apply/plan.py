@@ -21,7 +21,7 @@ from cli.apply.grafana import connect as connect_grafana
 from cli.apply.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
 from cli.settings import Settings
-from sketches.baseline import Baseline
+from sketches.baseline.baseline import Baseline
 from warehouse import migrate, queries
 from warehouse.client import Client, WarehouseError, connect
 from warehouse.migrate import Migration

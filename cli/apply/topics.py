@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 
 from cli.errors import ApplyError
 from cli.settings import Settings
-from streams.kafka import Admin, explain
+from streams.broker.client import Admin, explain
 
 TIMEOUT_S = 30.0
 REACH_S = 5.0

@@ -11,8 +11,8 @@ from rich.table import Table
 from alerts.backtest import Backtest, Incident, Side
 from alerts.simulator import Episode
 from alerts.text import duration
-from cli.shown import Text
 from cli.simulate.show import moment
+from cli.terminal import Text
 
 SHOWN = 20
 

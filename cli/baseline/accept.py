@@ -11,14 +11,14 @@ from barograph.contract import Contract, format_duration
 
 from cli.apply import catalogue
 from cli.apply.catalogue import BaselineChange, Stored, StoredBaseline, iso
-from cli.baseline.doubts import doubts
-from cli.baseline.learn import Learned, learn
+from cli.baseline.from_production import Learned, learn
+from cli.baseline.warnings import doubts
 from cli.errors import ApplyError
-from sketches.baseline import Baseline, load_baseline
-from streams.monitor.store import WarehouseStore
-from warehouse import sums
+from sketches.baseline.baseline import Baseline, load_baseline
+from streams.monitor.state.store import WarehouseStore
+from warehouse import pane_sums
 from warehouse.client import Address, Client, connect
-from warehouse.sums import PaneRange, ServedRow
+from warehouse.pane_sums import PaneRange, ServedRow
 
 Clock = Callable[[], float]
 
@@ -129,10 +129,10 @@ def _check_range(client: Client, request: Request, contract: Contract) -> None:
 
 def _served(client: Client, request: Request, history: list[StoredBaseline]) -> ServedRow:
     """The one baseline by which the range was counted."""
-    found = sums.served(client, request.model, request.version, request.from_s, request.to_s)
+    found = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
     what = f"{request.model} version {request.version}"
     if not found:
-        ever = sums.served(client, request.model, request.version, 0, sums.FAR_S)
+        ever = pane_sums.served(client, request.model, request.version, 0, pane_sums.FAR_S)
         hint = (
             f"it had some from {iso(min(row.first.timestamp() for row in ever))} to "
             f"{iso(max(row.last.timestamp() for row in ever))}"

@@ -32,7 +32,7 @@ def list_command(
     """
     from rich.console import Console
 
-    from cli.baseline.find import listed
+    from cli.baseline.lookup import listed
     from cli.baseline.show import list_json, print_list
     from cli.settings import load_settings
     from warehouse.client import connect
@@ -62,7 +62,7 @@ def show_command(
     """
     from rich.console import Console
 
-    from cli.baseline.find import find
+    from cli.baseline.lookup import find
     from cli.baseline.show import print_baseline
     from cli.errors import CommandError
     from cli.settings import load_settings
@@ -121,7 +121,7 @@ def accept_command(
     from cli.baseline.show import accepted_lines, print_accepted
     from cli.errors import CommandError
     from cli.settings import load_settings
-    from cli.shown import Text
+    from cli.terminal import Text
 
     if not reason.strip():
         raise CommandError("--reason is empty: say why, for whoever reads the baseline later.")

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline import ALL, HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
-from sketches.layout import EVENTS, TAIL, IntArray, Layout
-from sketches.season import Season, SlotArray
-from streams.slots import slots_of
-from warehouse import sums
+from sketches.baseline.baseline import ALL, HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
+from sketches.baseline.layout import EVENTS, TAIL, IntArray, Layout
+from sketches.drift.season import Season, SlotArray
+from streams.hour_of_week import slots_of
+from warehouse import pane_sums
 from warehouse.client import Client
-from warehouse.sums import PaneRange
+from warehouse.pane_sums import PaneRange
 
 CHUNK_COUNTS = 1 << 22
 """Counts held at a time, of all windows and slices of a chunk: 32 MB."""
@@ -36,9 +36,9 @@ class RangeCounts:
     def whole(self) -> tuple[IntArray, NDArray[np.float64]]:
         """The counts of the whole range, (n_slices, width), and its moments, (n_fields, N_MOMENTS)."""
         layout, panes = self._layout, self._panes
-        table = sums.pane_sums(self._client, panes, start_s=panes.start_s, end_s=panes.end_s)
+        table = pane_sums.pane_sums(self._client, panes, start_s=panes.start_s, end_s=panes.end_s)
         counts = self._placed(table, np.zeros(table.num_rows, np.int64), 1)[0]
-        for name, n in sums.events(self._client, panes).items():
+        for name, n in pane_sums.events(self._client, panes).items():
             if name in layout.slices:
                 counts[layout.slices.index(name), EVENTS] = n
         moments = layout.empty_moments()
@@ -120,7 +120,7 @@ class RangeCounts:
             yield start, min(start + most, last)
 
     def _read(self, start_s: int, end_s: int, by_s: list[int], only: str = "") -> pa.Table:
-        return sums.pane_sums(self._client, self._panes, by_s=by_s, only=only, start_s=start_s, end_s=end_s)
+        return pane_sums.pane_sums(self._client, self._panes, by_s=by_s, only=only, start_s=start_s, end_s=end_s)
 
     def _placed(self, table: pa.Table, group: IntArray, n_groups: int) -> IntArray:
         """Counts of the groups, (n_groups, n_slices, width)."""

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from cli.apply.catalogue import ALWAYS_S, iso
 from cli.baseline.accept import Accepted
-from cli.baseline.find import Listed
-from cli.shown import Text
-from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
-from sketches.bins import PsiBins
-from sketches.layout import Layout
-from sketches.overdispersion import FINDING
+from cli.baseline.lookup import Listed
+from cli.terminal import Text
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import Layout
+from sketches.drift.overdispersion import FINDING
 
 PIPE_WIDTH = 200
 """Characters of a line where no screen bounds it."""

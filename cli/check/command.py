@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from barograph.validation_tables import TableViolation
+    from barograph.validation.tables import TableViolation
 
     from cli.check.rows import Checked
 
@@ -54,8 +54,8 @@ def check_command(
         barograph check train.parquet --contract flight-delay.yaml
         barograph check served.csv --contract flight-delay.yaml --sample 100000 --json
     """
-    from barograph.contract_yaml import load_contract
-    from barograph.problems import ContractError
+    from barograph.contract.file import load_contract
+    from barograph.contract.problems import ContractError
 
     from cli.check.rows import check_file
     from cli.errors import CommandError
@@ -91,7 +91,7 @@ def _print(checked: Checked) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cli.shown import Text
+    from cli.terminal import Text
 
     console = Console()
     if not console.is_terminal:

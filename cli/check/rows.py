@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.validation_tables import TableChecker, TableViolation, columns_read, unknown_columns
+from barograph.validation.tables import TableChecker, TableViolation, columns_read, unknown_columns
 from numpy.typing import NDArray
 
 from cli.load.files import EventFile, LoadError

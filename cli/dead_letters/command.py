@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from barograph.contract import Contract
 
     from cli.settings import Settings
-    from streams.letters.letter import Letter
-    from streams.letters.read import Wanted
+    from streams.dead_letters.dead_letter import Letter
+    from streams.dead_letters.reader import Wanted
 
 dead_letters_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -120,7 +120,7 @@ def show_command(
 
     from rich.console import Console
 
-    from cli.dead_letters.readable import readable
+    from cli.dead_letters.decoded import readable
     from cli.dead_letters.show import letter_json, print_letter
 
     settings = _settings(config)
@@ -171,8 +171,8 @@ def replay_command(
     from rich.console import Console
 
     from cli.dead_letters.show import grouped, print_groups, settled_lines
-    from cli.shown import Text
-    from streams.letters.settle import Settler
+    from cli.terminal import Text
+    from streams.dead_letters.replay import Settler
 
     settings = _settings(config)
     wanted = _wanted(
@@ -220,8 +220,8 @@ def drop_command(
 
     from cli.dead_letters.show import grouped, print_groups, settled_lines
     from cli.errors import CommandError
-    from cli.shown import Text
-    from streams.letters.settle import Settler
+    from cli.terminal import Text
+    from streams.dead_letters.replay import Settler
 
     because = reason_text.strip()
     if not because:
@@ -261,8 +261,8 @@ def _wanted(
 
     from cli.errors import CommandError
     from cli.times import parse_since
-    from streams.letters.letter import Place
-    from streams.letters.read import Wanted, letter_topics
+    from streams.dead_letters.dead_letter import Place
+    from streams.dead_letters.reader import Wanted, letter_topics
 
     now = datetime.now(UTC)
     places = set()
@@ -292,7 +292,7 @@ def _wanted(
 
 
 def _read(settings: Settings, wanted: Wanted) -> Iterator[Letter]:
-    from streams.letters.read import LetterReader
+    from streams.dead_letters.reader import LetterReader
 
     reader = LetterReader(settings.processor())
     return reader.letters(wanted, reader.marks())
@@ -321,7 +321,7 @@ def _check_found(wanted: Wanted, found: list[Letter], limit: int | None) -> None
 
 def _contracts(settings: Settings) -> dict[str, Contract]:
     """The applied contracts; none where ClickHouse does not answer, and then every value is masked."""
-    from barograph.contract_yaml import parse_contract
+    from barograph.contract.file import parse_contract
 
     from warehouse import queries
     from warehouse.client import connect

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cli.shown import Text
-from streams.letters.letter import Letter
-from streams.letters.settle import Settled
+from cli.terminal import Text
+from streams.dead_letters.dead_letter import Letter
+from streams.dead_letters.replay import Settled
 
 PIPE_WIDTH = 200
 """Characters of a line where no screen bounds it."""

@@ -14,7 +14,7 @@ from cli.demo.signals.pager import Pager, expect_pager, read_pager, tell_pager
 from cli.demo.signals.season import Season, expect_season, read_season, tell_season
 from cli.demo.signals.truth import Truth, expect_truth, read_truth, tell_truth
 from cli.demo.signals.volume import Volume, expect_volume, read_volume, tell_volume
-from cli.demo.source import Source
+from cli.demo.source_data import Source
 from warehouse.client import Client
 
 

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
-from cli.demo.fresh import DATABASE
+from cli.demo.fresh_start import DATABASE
 from cli.demo.timeline import SIGNS, STYLES, Timeline
 from cli.infer import InferResult
-from cli.shown import Text
-from sketches.baseline import ALL, FieldBaseline
+from cli.terminal import Text
+from sketches.baseline.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:
     from cli.apply import Plan

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 from barograph import Publisher
 from barograph.contract import Contract
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from rich.console import Console
 
 from cli.apply import apply_all
 from cli.apply.catalogue import NOTICE_S
 from cli.apply.files import read_baselines
 from cli.baseline.accept import Request, accept
-from cli.demo.acts import Act, Stage
-from cli.demo.board import Board
+from cli.demo.chart_data import read_drawn
 from cli.demo.counts import STAGES, stage_counts
-from cli.demo.drawn import read_drawn
 from cli.demo.errors import DemoError
 from cli.demo.findings import expectations, read_findings, tell
 from cli.demo.flights import (
@@ -38,19 +36,21 @@ from cli.demo.flights import (
     infer_options,
     prepare_flights,
 )
-from cli.demo.fresh import POLL_S, fresh_settings, wipe
+from cli.demo.fresh_start import POLL_S, fresh_settings, wipe
 from cli.demo.picture import draw
+from cli.demo.progress_board import Board
 from cli.demo.replay import replay
 from cli.demo.report import Reporter
-from cli.demo.source import Source
+from cli.demo.source_data import Source
+from cli.demo.stages import Act, Stage
 from cli.dev.page import open_page, page_address
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
 from cli.infer import Written, infer, write_result
 from cli.settings import Settings
 from local.stack import LocalStack
-from streams.monitor.store import WarehouseStore
-from warehouse.arms import sample_ratio, write_ratio
+from streams.monitor.state.store import WarehouseStore
+from warehouse.arm_ratios import sample_ratio, write_ratio
 from warehouse.client import Client, connect
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from cli.dev.page import PAGE_PORT, open_page
 from cli.errors import CommandError
 from cli.options import ConfigOption
 from cli.run import ClockName
-from cli.shown import Text
+from cli.terminal import Text
 
 if TYPE_CHECKING:
     from cli.apply import Plan

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from dashboards.identities import DASHBOARDS
+from dashboards.uids import DASHBOARDS
 
 if TYPE_CHECKING:
     from cli.settings import Settings
@@ -27,8 +27,8 @@ def open_page(settings: Settings, port: int | None) -> PreviewServer:
         port: where to listen; None is `PAGE_PORT`, or a free port where that is taken.
     """
     from dashboards.pages import dashboards
+    from local.child_process import choose_port
     from local.preview import PreviewServer
-    from local.processes import choose_port
 
     def alerts(from_ms: int, to_ms: int) -> list[dict[str, Any]]:
         return alert_states(settings, from_ms, to_ms)
@@ -60,7 +60,7 @@ def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str,
     from cli.errors import CommandError
     from cli.simulate.read import contracts_in_force
     from warehouse.client import connect
-    from warehouse.signals.recorded import recorded
+    from warehouse.signals.recorded_history import recorded
 
     with connect(settings.warehouse) as client:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cli.dev.supervisor import last_reason
 from cli.settings import PREFIX, Settings
-from local.processes import ChildProcess
+from local.child_process import ChildProcess
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 INSTANCE = "dev"

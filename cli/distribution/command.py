@@ -12,7 +12,7 @@ import typer
 from cli.options import ConfigOption
 
 if TYPE_CHECKING:
-    from cli.distribution.reckon import Wanted
+    from cli.distribution.compute import Wanted
 
 MAX_BINS = 1_000
 
@@ -52,8 +52,8 @@ def distribution_command(
     """
     from rich.console import Console
 
+    from cli.distribution.compute import reckon
     from cli.distribution.read import Asked, read_counted
-    from cli.distribution.reckon import reckon
     from cli.distribution.show import as_record, print_distribution
     from cli.settings import load_settings
     from cli.times import parse_range
@@ -72,7 +72,7 @@ def distribution_command(
 
 
 def _wanted(bins: int | None, edges: str | None, quantiles: str | None) -> Wanted:
-    from cli.distribution.reckon import RANKS, Wanted
+    from cli.distribution.compute import RANKS, Wanted
     from cli.errors import CommandError
 
     if bins is not None and edges is not None:

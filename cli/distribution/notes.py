@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cli.distribution.read import Counted, moment
-from sketches.baseline import ALL
+from sketches.baseline.baseline import ALL
 
 IntArray = NDArray[np.int64]
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 
 from cli.errors import CommandError
-from sketches.baseline import ALL, Baseline, load_baseline
-from sketches.layout import Layout
+from sketches.baseline.baseline import ALL, Baseline, load_baseline
+from sketches.baseline.layout import Layout
 from warehouse.client import Client
 from warehouse.distribution import CountedSpan, counted, counted_spans
 from warehouse.queries import baselines, contracts

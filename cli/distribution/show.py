@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.check.command import share as percent
+from cli.distribution.compute import Distribution, Psi, Share
 from cli.distribution.read import moment
-from cli.distribution.reckon import Distribution, Psi, Share
-from cli.shown import Text
-from sketches.baseline import ALL
+from cli.terminal import Text
+from sketches.baseline.baseline import ALL
 
 SHARES_SHOWN = 40
 _STYLES = {"major": "bold red", "minor": "yellow", "insufficient": "dim", "stable": "green"}

@@ -10,7 +10,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 
 from cli.doctor.finding import Finding, look, ok, unknown, wrong
 from cli.settings import Settings
-from streams.kafka import Admin
+from streams.broker.client import Admin
 
 PART = "Kafka"
 REACH_S = 5.0

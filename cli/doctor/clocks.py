@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from cli.doctor.finding import Finding, look, ok, unknown, wrong
 from cli.settings import Settings
-from streams.kafka import explain
+from streams.broker.client import explain
 from warehouse.client import Client
 
 PART = "Clocks"

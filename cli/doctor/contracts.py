@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 
 from barograph.contract import Contract
-from barograph.contract_yaml import ContractError, parse_contract
+from barograph.contract.file import ContractError, parse_contract
 
 from cli.doctor.finding import Finding, look, ok, wrong
 from cli.status.read import is_silent
-from sketches.baseline import Baseline, BaselineError, fit_problems, load_baseline
+from sketches.baseline.baseline import Baseline, BaselineError, fit_problems, load_baseline
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.metrics import ALL

@@ -10,11 +10,11 @@ from barograph.contract import Contract
 
 from cli.apply import catalogue
 from cli.doctor import broker as kafka
-from cli.doctor import clocks, contracts, store, topics
+from cli.doctor import clickhouse, clocks, contracts, topics
 from cli.doctor.finding import Finding, wrong
 from cli.doctor.grafana import check_grafana
 from cli.settings import Settings
-from streams.process import ProcessorError
+from streams.runtime.lifecycle import ProcessorError
 from warehouse import queries
 from warehouse.client import Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -39,11 +39,11 @@ def examine(settings: Settings, *, clock: Callable[[], float] = time.time) -> It
         try:
             client = opened.enter_context(connect(settings.warehouse, timeout_s=PATIENCE_S))
         except (WarehouseBusy, WarehouseError) as error:
-            yield wrong(store.PART, str(error))
+            yield wrong(clickhouse.PART, str(error))
         yield from _kafka(settings, None if client is None else _recorded(client), clock)
         in_force = None
         if client is not None:
-            for check in (store.examine, contracts.check_contracts, contracts.check_processors):
+            for check in (clickhouse.examine, contracts.check_contracts, contracts.check_processors):
                 yield from _guarded(check, client)
             yield from _guarded(lambda each: clocks.check_warehouse(each, clock), client)
             in_force = _in_force(client)
@@ -67,7 +67,7 @@ def _guarded(check: Callable[[Client], Iterator[Finding]], client: Client) -> It
     try:
         yield from check(client)
     except (WarehouseBusy, WarehouseError) as error:
-        yield wrong(store.PART, str(error))
+        yield wrong(clickhouse.PART, str(error))
 
 
 def _recorded(client: Client) -> Mapping[str, TopicRow] | None:

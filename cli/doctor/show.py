@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from cli.doctor.finding import Finding, State
-from cli.shown import Text
+from cli.terminal import Text
 
 _STYLES = {State.OK: "green", State.LOOK: "yellow", State.WRONG: "bold red", State.UNKNOWN: "dim"}
 

@@ -10,7 +10,7 @@ from cli.apply.topics import TopicAdmin, TopicSpec, TopicState, compare, topic_s
 from cli.doctor.broker import REACH_S, Broker
 from cli.doctor.finding import Finding, look, ok, unknown, wrong
 from cli.settings import Settings
-from streams.kafka import explain
+from streams.broker.client import explain
 from warehouse.queries import TopicRow
 
 PART, GROUPS = "Topics", "Groups"

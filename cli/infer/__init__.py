@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cli.infer.errors import ExistsError, InferError, OptionError, TableError
 from cli.infer.files import Written, write_result
-from cli.infer.learn import Decision, InferOptions, InferResult, infer
+from cli.infer.infer import Decision, InferOptions, InferResult, infer
 from cli.infer.profile import Roles
 
 __all__ = [

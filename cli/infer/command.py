@@ -11,10 +11,10 @@ from rich.console import Console
 
 from cli.infer.errors import InferError, OptionError
 from cli.infer.files import write_result
-from cli.infer.learn import DEFAULTS, InferOptions, Season, infer
+from cli.infer.infer import DEFAULTS, InferOptions, Season, infer
 from cli.infer.profile import Roles
 from cli.infer.report import print_report
-from cli.shown import Text
+from cli.terminal import Text
 
 BAD_INPUT = 2
 """The exit code where the table or an option is at fault, and nothing was written."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from barograph.contract_check import CONFIDENCE
+from barograph.contract.check import CONFIDENCE
 from numpy.typing import NDArray
 
 from cli.infer.columns import (
@@ -29,9 +29,9 @@ from cli.infer.summarise import (
     summarise_texts,
 )
 from cli.infer.tables import Table
-from sketches.baseline import ALL, RARE_DIVISOR, FieldBaseline
-from sketches.layout import IntArray
-from sketches.quantiles import FEW_INTEGERS, POINT_MASS
+from sketches.baseline.baseline import ALL, RARE_DIVISOR, FieldBaseline
+from sketches.baseline.layout import IntArray
+from sketches.sketch.quantiles import FEW_INTEGERS, POINT_MASS
 
 ID_MIN_ROWS = 100
 """With fewer valid rows, values that are all different say nothing."""

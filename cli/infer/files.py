@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from barograph.contract import Contract
-from barograph.contract_yaml import ContractError, dump_contract, load_contract
+from barograph.contract.file import ContractError, dump_contract, load_contract
 
 from cli.infer.errors import ExistsError
-from cli.infer.learn import InferResult
-from sketches.baseline import dump_baseline
+from cli.infer.infer import InferResult
+from sketches.baseline.baseline import dump_baseline
 
 _UNSAFE = frozenset('%/\\:*?"<>|')
 """Not allowed in file names somewhere, or with a meaning to shells; and `%` itself, which escapes them."""

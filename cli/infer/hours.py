@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.infer.summarise import CellArray
-from sketches.baseline import HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
-from sketches.cells import count_cells
-from sketches.layout import IntArray
-from sketches.season import SlotArray
-from streams.slots import slot_unit_s, slots_of
+from sketches.baseline.baseline import HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
+from sketches.baseline.cells import count_cells
+from sketches.baseline.layout import IntArray
+from sketches.drift.season import SlotArray
+from streams.hour_of_week import slot_unit_s, slots_of
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 19

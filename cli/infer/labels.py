@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Label
-from barograph.yaml_kinds import name_fault
+from barograph.contract.kinds import name_fault
 
 from cli.infer.columns import TooManyTexts, read_numbers, read_texts
 from cli.infer.errors import OptionError

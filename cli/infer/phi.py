@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from cli.infer.hours import TrainingHours
 from cli.infer.slices import Dimension
 from cli.infer.summarise import CellArray, Summary
-from sketches.baseline import ALL, Baseline, FieldBaseline, Phi
-from sketches.bins import PsiBins
-from sketches.cells import count_cells
-from sketches.layout import IntArray, Layout
-from sketches.overdispersion import Overdispersion, learn_phi, sparse_inflation
-from sketches.psi import psi_values
-from sketches.season import Season
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.cells import count_cells
+from sketches.baseline.layout import IntArray, Layout
+from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
+from sketches.drift.psi import psi_values
+from sketches.drift.season import Season
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 22

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 from barograph.contract import CROSS, Field, FieldType, SketchKind
-from barograph.contract_check import CONFIDENCE, OUTPUT_TYPES
+from barograph.contract.check import CONFIDENCE, OUTPUT_TYPES
+from barograph.contract.kinds import name_fault
 from barograph.events import SCORES
-from barograph.yaml_kinds import name_fault
 
 from cli.infer.errors import OptionError
 from cli.infer.tables import Table, is_number, is_text, plain_type

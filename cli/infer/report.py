@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from cli.infer.files import Written
-from cli.infer.learn import Decision, InferResult
-from cli.shown import Text
-from sketches.baseline import ALL, Baseline, Phi
-from sketches.bins import PsiBins
-from sketches.layout import Layout
-from sketches.season import Season
+from cli.infer.infer import Decision, InferResult
+from cli.terminal import Text
+from sketches.baseline.baseline import ALL, Baseline, Phi
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import Layout
+from sketches.drift.season import Season
 
 NAME_CHARS = 40
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}

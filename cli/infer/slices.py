@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from barograph.contract import CROSS, Arms, Slice
-from barograph.yaml_kinds import name_fault
+from barograph.contract.kinds import name_fault
 from numpy.typing import NDArray
 
 from cli.infer.columns import MAX_SLICE_TEXTS, NULL_CODE, TooManyTexts, read_texts
 from cli.infer.errors import OptionError
 from cli.infer.profile import FieldPlan
 from cli.infer.tables import Table, is_text, plain_type
-from sketches.baseline import OTHER, SliceValues
+from sketches.baseline.baseline import OTHER, SliceValues
 
 CodeArray = NDArray[np.int64]
 

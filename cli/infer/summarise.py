@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from cli.infer.columns import FloatArray, Texts
 from cli.infer.slices import Dimension
-from sketches.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
-from sketches.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
-from sketches.layout import IntArray
-from sketches.quantiles import exact_quantiles, freeze_edges
+from sketches.baseline.baseline import ALL, QUANTILE_RANKS, FieldBaseline, SliceCounts
+from sketches.baseline.cells import FieldCells, category_cells, count_categories, count_numeric, numeric_cells
+from sketches.baseline.layout import IntArray
+from sketches.sketch.quantiles import exact_quantiles, freeze_edges
 
 CellArray = NDArray[np.int16]
 Counter = Callable[[NDArray[np.int16] | None, int], IntArray]

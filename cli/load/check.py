@@ -8,9 +8,9 @@ from typing import Literal
 
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.contract_check import CONFIDENCE
-from barograph.pii import Pii
-from barograph.tables import Block, LabelTables, PredictionTables
+from barograph.contract.check import CONFIDENCE
+from barograph.publisher.pii import Pii
+from barograph.publisher.tables import Block, LabelTables, PredictionTables
 from barograph.values import InvalidEvent
 
 from cli.load.files import EventFile, LoadError

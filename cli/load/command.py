@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CommandError
 from cli.options import ConfigOption
-from cli.shown import Text
+from cli.terminal import Text
 
 if TYPE_CHECKING:
     from barograph import Contract, Publisher
@@ -59,7 +59,7 @@ def load_command(
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
         barograph load labels-2026-03-01.csv --contract flight-delay.yaml
     """
-    from barograph.contract_yaml import load_contract
+    from barograph.contract.file import load_contract
 
     from cli.load.check import understand
     from cli.load.files import EventFile, csv_types

@@ -56,7 +56,7 @@ def rebuild_command(
     from cli.errors import CommandError
     from cli.rebuild.show import moves_lines, print_differences, print_moves, rebuilt_lines
     from cli.settings import load_settings
-    from cli.shown import Text
+    from cli.terminal import Text
     from cli.times import parse_range
     from streams.rebuild.rewind import rewind
     from streams.rebuild.run import rebuild

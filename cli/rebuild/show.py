@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.apply.catalogue import iso
-from cli.shown import Text
+from cli.terminal import Text
 from streams.rebuild.rewind import Move
 from streams.rebuild.run import Rebuilt
 from warehouse.staging import Difference

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from alerts import AlertsError, Rule
-from alerts.live import LiveAlerts
-from alerts.send import Sender
+from alerts.wall_clock import LiveAlerts
+from alerts.webhooks import Sender
 from cli.errors import CommandError
 from cli.settings import Settings
 from cli.simulate.read import contracts_in_force, rules_named

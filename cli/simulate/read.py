@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from barograph.contract import Contract
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 
 from alerts import Rule, rules_for
 from alerts.settings import AlertSettings
@@ -17,7 +17,7 @@ from cli.times import parse_since
 from warehouse.client import Client
 from warehouse.queries import contracts as contract_rows
 from warehouse.signals import Known
-from warehouse.signals.recorded import recorded
+from warehouse.signals.recorded_history import recorded
 
 KnownOption = Literal["auto", "judged", "ended"]
 

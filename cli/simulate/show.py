@@ -11,8 +11,8 @@ from rich.console import Console
 
 from alerts.simulator import Alert, Notification, Replay, Simulation, Transition
 from alerts.text import words
-from cli.shown import Text
 from cli.simulate.read import History
+from cli.terminal import Text
 
 STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
 ALERTS_NAMED = 4

@@ -83,7 +83,7 @@ def skew_command(
         barograph skew --served served.parquet --recomputed train.parquet --contract flight-delay.yaml
         barograph skew --served clickhouse:flight-delay@3 --from 2026-03-01 --to 2026-03-02 --recomputed train.parquet
     """
-    from barograph.problems import ContractError
+    from barograph.contract.problems import ContractError
     from rich.console import Console
 
     from cli.errors import CommandError
@@ -151,7 +151,7 @@ def _compare(
     config: Path | None,
     progress: Callable[[str], None],
 ) -> Comparison:
-    from barograph.contract_yaml import load_contract
+    from barograph.contract.file import load_contract
 
     from cli.skew.compare import compare
     from cli.skew.sources import CLICKHOUSE, Production, SkewError, open_file

@@ -15,10 +15,10 @@ from cli.infer.tables import Table, is_text, plain_type
 from cli.skew.fields import Compared, LeftOut, entities, numbers, pair_fields, published, texts_of
 from cli.skew.join import Joined, join, texts_at
 from cli.skew.sources import SkewError
-from sketches.skew import Skew, cleaned
-from sketches.skew_numbers import EXACT, TOLERANCE, compare_numbers
-from sketches.skew_series import History, Series
-from sketches.skew_texts import compare_texts
+from sketches.skew.field import Skew, cleaned
+from sketches.skew.history_rules import History, Series
+from sketches.skew.numbers import EXACT, TOLERANCE, compare_numbers
+from sketches.skew.texts import compare_texts
 
 SAMPLES = 5
 """Rows shown per field."""

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field
-from barograph.pii import KEY_VARIABLE, TRUNCATED_CHARS, PiiKeyError, hash_text, read_key
-from barograph.validation import time_ms
-from barograph.validation_tables import MEMBERS, columns_read
+from barograph.publisher.pii import KEY_VARIABLE, TRUNCATED_CHARS, PiiKeyError, hash_text, read_key
+from barograph.validation.rows import time_ms
+from barograph.validation.tables import MEMBERS, columns_read
 from numpy.typing import NDArray
 
 from cli.infer.columns import NULL_CODE, FloatArray, Texts, TooManyTexts, read_numbers, read_texts

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.check.command import share
-from cli.shown import Text
 from cli.skew.compare import Comparison, FieldSkew
-from sketches.skew import Explanation, Skew
+from cli.terminal import Text
+from sketches.skew.field import Explanation, Skew
 
 _SHOWN_CHARS = 40
 _WORTH_TELLING = 0.1

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph.contract import Contract
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 
 from cli.errors import CommandError
 from cli.infer.tables import Table, is_number, open_table, plain_type
 from cli.load.files import csv_types
 from warehouse.client import Client
 from warehouse.queries import contracts
-from warehouse.served import served_features, served_range
+from warehouse.served_predictions import served_features, served_range
 
 if TYPE_CHECKING:
-    from warehouse.served import Room
+    from warehouse.served_predictions import Room
 
 CLICKHOUSE = "clickhouse:"
 _NUMBERS = ("float", "int", "bool")

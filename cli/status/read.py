@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sketches.levels import LEVEL_NAMES
+from sketches.baseline.levels import LEVEL_NAMES
 from warehouse import queries, status
 from warehouse.client import Client
 from warehouse.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow

@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cli.shown import Text
 from cli.status.read import FORGOTTEN_S, ModelStatus, Status, is_silent, never
-from sketches.levels import LEVEL_NAMES
+from cli.terminal import Text
+from sketches.baseline.levels import LEVEL_NAMES
 from warehouse.status import DriftRow, LostRange, ProcessorRow, RateRow
 
 PIPE_WIDTH = 160

@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboards.durations import go_duration_s, interval_ms
 from dashboards.macros import ALL, TimeRange, Value, expand
-from dashboards.reading import Json, panels_of
+from dashboards.parse import Json, panels_of
 from warehouse.client import Answer
 
 MIN_INTERVAL_MS = 1_000

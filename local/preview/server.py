@@ -24,10 +24,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dashboards.macros import MacroError, TimeRange, Value
+from local.child_process import LOOPBACK, LocalStackError
 from local.preview.frames import frame_of
 from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
 from local.preview.ranges import RangeError, read_range
-from local.processes import LOOPBACK, LocalStackError
 from warehouse.client import Address, Answer, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 

@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
+from sketches.drift.rates import wilson
 from sketches.performance.auc import class_rows
 from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi
-from sketches.rates import wilson
 
 FloatArray = NDArray[np.float64]
 

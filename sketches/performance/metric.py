@@ -2,7 +2,7 @@
 
 Every interval is of 95 %. φ, the overdispersion of the traffic, divides the sample size wherever one is used.
 
-Sources: Wilson (1927), in `sketches.rates`; MOVER: Zou and Donner (2008), Statistics in Medicine 27, 1693–1702.
+Sources: Wilson (1927), in `sketches.drift.rates`; MOVER: Zou and Donner (2008), Statistics in Medicine 27, 1693–1702.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri, stdtrit
 
-from sketches.rates import CONFIDENCE, wilson
+from sketches.drift.rates import CONFIDENCE, wilson
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]

@@ -21,7 +21,7 @@ from mode.supervisors import CrashingSupervisor
 
 from streams.monitor.security import Security
 from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
-from streams.process import Stopping
+from streams.runtime.lifecycle import Stopping
 from streams.settings import ProcessorSettings
 
 GROUP = "monitor"

@@ -15,11 +15,7 @@ import structlog
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from streams.monitor.chain import ENDED_MS, POS_EPOCH_BITS, make_pos
-from streams.monitor.memory import PANE_BUDGET_BYTES, Memory
-from streams.monitor.model import ModelState, SeriesKey
-from streams.monitor.rollups import Rollups, mark_sealed, touch
-from streams.monitor.rows import (
+from streams.monitor.rows.pane_rows import (
     MAX_MS,
     PANES_PER_INSERT,
     chain_rows,
@@ -28,14 +24,18 @@ from streams.monitor.rows import (
     silent_columns,
     volume_columns,
 )
-from streams.monitor.series import Series
-from streams.monitor.store import Store, Writes
-from streams.monitor.tallied import add_tallies
-from streams.monitor.verdicts import Verdicts
-from streams.monitor.violations import violation_columns
+from streams.monitor.rows.rollups import Rollups, mark_sealed, touch
+from streams.monitor.rows.tally_rows import add_tallies
+from streams.monitor.rows.violation_rows import violation_columns
+from streams.monitor.state.model import ModelState, SeriesKey
+from streams.monitor.state.offset_ledger import ENDED_MS, POS_EPOCH_BITS, make_pos
+from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, Memory
+from streams.monitor.state.series import Series
+from streams.monitor.state.store import Store, Writes
+from streams.monitor.verdicts.due_windows import Verdicts
 from streams.monitor.windows import all_ends, ends_covering, last_end_s
 from streams.records import Part, Progress, RecordError, Tally
-from streams.registry import Registry
+from streams.registry.registry import Registry
 from streams.topics import parts_partition
 
 log = structlog.get_logger()

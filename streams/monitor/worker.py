@@ -13,13 +13,13 @@ import pyarrow as pa
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from streams.monitor.chain import Chain
+from streams.broker.acl import denied
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import SeriesPanes, Store, Writes
+from streams.monitor.state.offset_ledger import Chain
+from streams.monitor.state.store import SeriesPanes, Store, Writes
 from streams.records import Part, Progress, RecordError, Tally, decode
-from streams.registry import Registry
-from streams.report import Report
-from streams.rights import denied
+from streams.registry.registry import Registry
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from warehouse import metrics
 from warehouse.errors import WarehouseBusy

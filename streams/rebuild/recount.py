@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from streams.columns import EventColumns
-from streams.flush import part_messages
-from streams.monitor.chain import POS_EPOCH_BITS, Chain, ChainRow, Loss
+from streams.events.columns import EventColumns
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import SeriesPanes, Store, Writes
+from streams.monitor.state.offset_ledger import POS_EPOCH_BITS, Chain, ChainRow, Loss
+from streams.monitor.state.store import SeriesPanes, Store, Writes
 from streams.monitor.windows import hour_s
 from streams.rebuild.errors import RebuildError
 from streams.records import Part, PartitionProgress, Progress, decode
-from streams.registry import Registry
-from streams.summarise import FlushSummaries
+from streams.registry.registry import Registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
 from warehouse.queries import PaneTable
 from warehouse.tables import table_of
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from streams.kafka import TIMEOUT_S, Admin, TopicFacts, consumer_config, explain, offset_since
+from streams.broker.client import TIMEOUT_S, Admin, TopicFacts, consumer_config, explain, offset_since
 from streams.monitor.app import GROUP as MONITOR
-from streams.monitor.chain import POS_EPOCH_BITS
-from streams.monitor.store import WarehouseStore
-from streams.raw_epochs import known_epoch
-from streams.rebuild.stopped import wait_stopped
-from streams.recorder import GROUP as RECORDER
+from streams.monitor.state.offset_ledger import POS_EPOCH_BITS
+from streams.monitor.state.store import WarehouseStore
+from streams.rebuild.stopped_check import wait_stopped
+from streams.recorder.recorder import GROUP as RECORDER
+from streams.recorder.topic_epoch import known_epoch
 from streams.settings import ProcessorSettings
 from warehouse.client import Client, connect
 

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from streams.columns import EventColumns
-from streams.kafka import TopicFacts
+from streams.broker.client import TopicFacts
+from streams.events.columns import EventColumns
 from streams.monitor.app import GROUP
-from streams.monitor.chain import POS_EPOCH_BITS, Chain
-from streams.monitor.store import WarehouseStore
+from streams.monitor.state.offset_ledger import POS_EPOCH_BITS, Chain
+from streams.monitor.state.store import WarehouseStore
 from streams.rebuild.errors import RebuildError
-from streams.rebuild.raw import RawSource
+from streams.rebuild.kafka_events import KafkaSource, Span
+from streams.rebuild.raw_events import RawSource
 from streams.rebuild.recount import JUDGED_TABLES, TABLES, Stretch, recount
-from streams.rebuild.source import KafkaSource, Span
-from streams.rebuild.stopped import wait_stopped
-from streams.registry import Registry
-from streams.registry_source import RegistrySource
+from streams.rebuild.stopped_check import wait_stopped
+from streams.registry.poller import RegistrySource
+from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
 from streams.topics import parts_partition
 from warehouse.client import Client, connect

@@ -20,15 +20,15 @@ from typing import Any
 import pyarrow as pa
 from barograph.contract import Contract
 
-from sketches.baseline import ALL
-from sketches.levels import Level
-from streams.registry import Registry
-from streams.scorer.chunks import chunks
-from streams.scorer.dense import dense
+from sketches.baseline.baseline import ALL
+from sketches.baseline.levels import Level
+from streams.registry.registry import Registry
 from streams.scorer.measure import figures
 from streams.scorer.reference import REFERENCE_S, ages_of
 from streams.scorer.rules import breaks_of, dimensions_at
+from streams.scorer.statement_chunks import chunks
 from streams.scorer.verdicts import levels_of_promise
+from streams.scorer.window_counts import dense
 from streams.scorer.windows import Now
 from warehouse.client import Client
 from warehouse.scoring import arrivals, results, state

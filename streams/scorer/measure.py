@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from barograph.contract_check import METRICS
+from barograph.contract.check import METRICS
 from numpy.typing import NDArray
 
 from sketches.performance.binary import binary_metrics
 from sketches.performance.classes import class_metrics
 from sketches.performance.metric import Metric
 from sketches.performance.number import ERROR_QUANTILES, number_metrics
-from streams.scorer.dense import Dense
+from streams.scorer.window_counts import Dense
 from warehouse.scoring.rules import Rules
 
 OF_SCORES = frozenset({"auc", "auc_macro", "log_loss", "brier", "calibration_error"})

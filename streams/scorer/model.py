@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from barograph.contract import Contract, format_duration
 
-from streams.registry import Registry
-from streams.scorer import ages as label_ages
-from streams.scorer.ages import LEARNED_DAYS, Ages
-from streams.scorer.chunks import chunks, cut, slices
+from streams.registry.registry import Registry
+from streams.scorer import label_delay as label_ages
 from streams.scorer.freeze import Freezer
+from streams.scorer.label_delay import LEARNED_DAYS, Ages
 from streams.scorer.reference import References
 from streams.scorer.rules import breaks_of, dimensions_at
+from streams.scorer.statement_chunks import chunks, cut, slices
 from streams.scorer.verdicts import Judge
 from streams.scorer.windows import DAY_S, Now, lengths, start_of, starts_between
 from warehouse.client import Client

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sketches.baseline import ALL
+from sketches.baseline.baseline import ALL
 from sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.metric import Metric, undefined
 from sketches.performance.selective import corrected_metrics
-from streams.scorer.dense import Dense, dense
 from streams.scorer.measure import Name, figures
+from streams.scorer.window_counts import Dense, dense
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]

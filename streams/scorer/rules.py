@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import msgspec
 from barograph.contract import SECONDS_PER_HOUR, Contract, Label, content_hash
-from barograph.contract_check import label_kind
+from barograph.contract.check import label_kind
 
-from sketches.baseline import SliceValues
+from sketches.baseline.baseline import SliceValues
 from sketches.performance.bins import score_edges
 from sketches.performance.maturity import age_edges
-from streams.registry import Registry
+from streams.registry.registry import Registry
 from warehouse.scoring.rules import Dimension, Kind, Rules
 
 _LABEL_TYPES = {"bool": "bool", "category": "string", "float": "number"}

@@ -10,14 +10,14 @@ import pyarrow as pa
 from barograph.contract import Contract, format_duration
 from numpy.typing import NDArray
 
-from sketches.levels import LEVEL_NAMES, Level
+from sketches.baseline.levels import LEVEL_NAMES, Level
 from sketches.performance.cbpe import realised_error
 from sketches.performance.metric import Metric, difference, undefined
 from sketches.performance.selective import ALPHA, SPREAD, selective
-from streams.scorer.ages import Ages
-from streams.scorer.dense import Dense, dense
+from streams.scorer.label_delay import Ages
 from streams.scorer.measure import ERRORS, SIGNED, Figure, Name, figures, is_share
 from streams.scorer.reference import References, ages_of, parts_of
+from streams.scorer.window_counts import Dense, dense
 from streams.scorer.windows import Now
 from warehouse.scoring.rules import Rules
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from streams.process import ProcessorError
-from streams.registry import Registry
-from streams.report import Report
+from streams.registry.registry import Registry
+from streams.runtime.lifecycle import ProcessorError
+from streams.runtime.metrics_report import Report
+from streams.scorer.arm_ratios import RatioLooks
 from streams.scorer.model import Done, Looked, ModelScorer
-from streams.scorer.ratios import RatioLooks
 from streams.scorer.rules import make_rules, why_not
 from streams.scorer.windows import Now
 from streams.settings import ProcessorSettings

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, Rule, rules_of
 from alerts.simulator import Simulation, simulate
 from local.clickhouse import LocalClickHouse
-from sketches.levels import LEVEL_NAMES
-from sketches.psi import PsiVerdicts, psi_verdicts
+from sketches.baseline.levels import LEVEL_NAMES
+from sketches.drift.psi import PsiVerdicts, psi_verdicts
 from tests.support.warehouse import migrated, row
 from warehouse.client import Client
 from warehouse.tables import insert_rows

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 
 from alerts import AlertSettings, rules_of
 from alerts.simulator import Replay, Simulation, simulate

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from barograph.contract import Contract
-from barograph.contract_yaml import dump_contract, parse_contract
-from barograph.problems import ContractError
+from barograph.contract.file import dump_contract, parse_contract
+from barograph.contract.problems import ContractError
 
 from alerts import AlertsError, AlertSettings, rules_of
 from alerts.backtest import Incident, backtest, changed

@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from barograph.contract_yaml import dump_contract, parse_contract
+from barograph.contract.file import dump_contract, parse_contract
 
-import alerts.send
+import alerts.webhooks
 from alerts import AlertSettings, read_alert_settings, rules_of
-from alerts.live import LiveAlerts
-from alerts.send import Sender, Told
 from alerts.simulator import Alert, Notification
+from alerts.wall_clock import LiveAlerts
+from alerts.webhooks import Sender, Told
 from cli.settings import Settings
 from cli.simulate.live import run_live
 from tests.support.pipeline import wait_for
@@ -174,7 +174,7 @@ def test_a_webhook_is_told_what_grafana_would_tell(hook: Hook) -> None:
 
 
 def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alerts.send, "PAGERDUTY_URL", hook.url)
+    monkeypatch.setattr(alerts.webhooks, "PAGERDUTY_URL", hook.url)
     said: list[str] = []
     sends = sender(hook.url, said, SLACK=hook.url, KEY="k3y")
     sends.send(*message("platform"))
@@ -204,7 +204,7 @@ def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch
 def test_what_may_pass_is_tried_again_and_what_fails_is_said(
     hook: Hook, monkeypatch: pytest.MonkeyPatch, answers: list[int | float], requests: int, said: str
 ) -> None:
-    monkeypatch.setattr(alerts.send, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(alerts.webhooks, "TIMEOUT_S", 0.2)
     hook.answers = answers
     told: list[str] = []
     sends = sender(hook.url, told)

@@ -14,12 +14,12 @@ from barograph import Contract, Reason
 from barograph.contract import Field
 from barograph.events import encode_predictions
 
-from streams.arrow_stream import MAX_ROWS, MAX_UNPACKED_BYTES
-from streams.batch import Decoded, MessageBatch
-from streams.columns import INVALID_TEXT
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.registry import Registry
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES
+from streams.events.batch import Decoded, MessageBatch
+from streams.events.columns import INVALID_TEXT
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import Registry
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
 NOW_MS = 1_700_000_000_000

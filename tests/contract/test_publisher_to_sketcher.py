@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher
 from barograph.contract import Field, Slice
-from barograph.outbox import Outbox
+from barograph.publisher.outbox import Outbox
 
-from streams.batch import Decoded, MessageBatch
-from streams.columns import INVALID_TEXT
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.registry import Registry
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import Decoded, MessageBatch
+from streams.events.columns import INVALID_TEXT
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import Registry
 
 CONTRACT = Contract(
     model="m",

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from barograph import Contract, Publisher, Validator
 from barograph.contract import Field, FieldType
-from barograph.outbox import Outbox
+from barograph.publisher.outbox import Outbox
 
-from streams.batch import MessageBatch
-from streams.columns import INVALID_TEXT
-from streams.decode_json import JsonDecoder
-from streams.registry import Registry
+from streams.events.batch import MessageBatch
+from streams.events.columns import INVALID_TEXT
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import Registry
 
 TYPES: tuple[FieldType, ...] = ("float", "int", "bool", "category", "timestamp")
 CONTRACT = Contract(model="m", fields=tuple(Field(name=t, type=t, source=f"features.{t}") for t in TYPES))

@@ -32,7 +32,7 @@ from tests.faults.retention import run_retention
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.storm import run_storm
 from tests.faults.trial import run_trial
-from tests.faults.world import Servers, World
+from tests.faults.trial_run import Servers, World
 
 SHORT_S = 90.0
 """How long the storm of the short form may go on: with what follows it stays under four minutes."""

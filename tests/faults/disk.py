@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.faults.faults import kill_at
-from tests.faults.world import World
+from tests.faults.trial_run import World
 
 SIZE_MB = 512
 LEFT_MB = 32

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from barograph.contract import Contract
 
-from sketches.baseline import Baseline, FieldBaseline
+from sketches.baseline.baseline import Baseline, FieldBaseline
 from streams.topics import Topics
 from tests.faults.source import STRICT, Event, Label, Sent
 

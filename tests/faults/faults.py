@@ -10,8 +10,8 @@ from typing import ClassVar, Protocol
 
 from confluent_kafka import Producer
 
-from tests.faults.door import Mode
-from tests.faults.world import World
+from tests.faults.proxy import Mode
+from tests.faults.trial_run import World
 
 PLACE_S = 8.0
 """How long a processor is given to come to a place."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.places import armed_file, reached_file
+from tests.faults.kill_points import armed_file, reached_file
 from tests.support.pipeline import Pipeline
 
 RESTART_S = 0.5

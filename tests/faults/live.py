@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.faults.faults import BrokerRestart, Fault, Kill, Terminate, Warehouse, choose
 from tests.faults.source import STRICT
-from tests.faults.world import World
+from tests.faults.trial_run import World
 from tests.support.pipeline import simple_contract
 
 COUNTS = {"sketcher": 2, "recorder": 2, "monitor": 2}

@@ -6,7 +6,6 @@ import random
 from dataclasses import dataclass
 from typing import get_args
 
-from tests.faults.door import Mode
 from tests.faults.faults import (
     BrokerRestart,
     BrokerUnreachable,
@@ -21,7 +20,8 @@ from tests.faults.faults import (
     Zombie,
 )
 from tests.faults.fleet import KINDS
-from tests.faults.places import PLACES
+from tests.faults.kill_points import PLACES
+from tests.faults.proxy import Mode
 from tests.faults.registry import NewBaseline, NewContract, NewVersion
 
 GROUPED = ("sketcher", "recorder", "monitor")

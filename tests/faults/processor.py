@@ -45,7 +45,7 @@ def main() -> int:
     shift_clock(Path(wanted["folder"]) / f"{told['instance']}.clock")
 
     from tests.faults import sabotage
-    from tests.faults.places import Places, install
+    from tests.faults.kill_points import Places, install
     from tests.support import processor
 
     places = Places(Path(wanted["folder"]), told["instance"])

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import msgspec
 
-from sketches.baseline import Baseline, dump_baseline
+from sketches.baseline.baseline import Baseline, dump_baseline
 from tests.faults.source import HOUR_MS, STRICT
-from tests.faults.world import World
+from tests.faults.trial_run import World
 from tests.support.pipeline import simple_baseline
 from warehouse.tables import insert_rows
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from tests.faults import oracle
 from tests.faults.expected import work_out
 from tests.faults.oracle import Verdict
-from tests.faults.world import World
+from tests.faults.trial_run import World
 
 ROUNDS = 3
 WRITTEN = 400

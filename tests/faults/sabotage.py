@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults.places import Places
+from tests.faults.kill_points import Places
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Untransacted:
 
 
 def _no_transaction(places: Places) -> None:
-    from streams.sketcher import Sketcher
+    from streams.sketcher.sketcher import Sketcher
 
     original = Sketcher.__init__
 
@@ -82,7 +82,7 @@ def _read_uncommitted(places: Places) -> None:
 
 def _no_pos(places: Places) -> None:
     from streams.monitor.partition import PartitionState
-    from streams.monitor.series import Series
+    from streams.monitor.state.series import Series
 
     merge, init = Series.merge, PartitionState.__init__
 
@@ -111,7 +111,7 @@ def _monitor_acknowledges_first(places: Places) -> None:
 
 
 def _recorder_acknowledges_first(places: Places) -> None:
-    from streams.recorder import Recorder
+    from streams.recorder.recorder import Recorder
 
     write, commit = Recorder._write, Recorder._commit
 

@@ -6,7 +6,7 @@ import time
 
 from tests.faults.faults import Fault
 from tests.faults.oracle import Verdict
-from tests.faults.world import World
+from tests.faults.trial_run import World
 
 COUNTS = {"sketcher": 2, "recorder": 2, "monitor": 2, "scorer": 1}
 

@@ -7,7 +7,7 @@ import time
 from tests.faults.faults import Kill
 from tests.faults.oracle import Verdict
 from tests.faults.sabotage import SABOTAGES
-from tests.faults.world import World
+from tests.faults.trial_run import World
 
 COUNTS = {"sketcher": 1, "recorder": 1, "monitor": 1}
 HOLD_S = 1.5

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from barograph.events import encode_labels, encode_predictions
 
-from sketches.baseline import dump_baseline
-from sketches.categorical import UnseenCategories
-from sketches.numeric import numeric_sketch
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.flush import part_messages
+from sketches.baseline.baseline import dump_baseline
+from sketches.sketch.categorical import UnseenCategories
+from sketches.sketch.numeric import numeric_sketch
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
 from streams.records import PartitionProgress, Progress, Range, Tally, encode
-from streams.registry import RegisteredBaseline, build_registry
-from streams.summarise import FlushSummaries
+from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
 from tests.fuzz.targets import GOOD, GOOD_LABEL, MODEL, RECEIVED_MS
 from tests.support.pipeline import simple_baseline, simple_contract
 

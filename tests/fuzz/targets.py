@@ -13,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Slice
-from barograph.contract_yaml import dump_contract, parse_contract
-from barograph.problems import ContractError
+from barograph.contract.file import dump_contract, parse_contract
+from barograph.contract.problems import ContractError
 
-from sketches.baseline import BaselineError, load_baseline
-from sketches.envelope import EnvelopeError, unseal
+from sketches.baseline.baseline import BaselineError, load_baseline
+from sketches.sketch.envelope import EnvelopeError, unseal
 from streams import records
-from streams.arrow_stream import open_table
-from streams.batch import Decoded, MessageBatch
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.decode_labels import DecodedLabels, decode_arrow_labels, decode_json_labels
-from streams.registry import RegisteredBaseline, build_registry
-from streams.summarise import FlushSummaries
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.arrow_message import open_table
+from streams.events.batch import Decoded, MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
+from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODEL = "toy"

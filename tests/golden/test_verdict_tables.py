@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sketches.levels import LEVEL_NAMES
-from sketches.power import n_star, visible_shift
-from sketches.psi import psi_verdicts
-from sketches.rates import newcombe, wilson
+from sketches.baseline.levels import LEVEL_NAMES
+from sketches.drift.power import n_star, visible_shift
+from sketches.drift.psi import psi_verdicts
+from sketches.drift.rates import newcombe, wilson
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.pipeline import Pipeline
-from tests.support.shop import Shop, make_shop, run_shop
+from tests.support.shop_model import Shop, make_shop, run_shop
 from warehouse.client import Address
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from barograph.contract import Arms, Contract
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 
 from local.clickhouse import LocalClickHouse
-from sketches.levels import Level
-from sketches.sample_ratio import anytime_p
-from streams.registry import build_registry
-from streams.scorer.ratios import LOOK_S, RatioLooks
+from sketches.baseline.levels import Level
+from sketches.comparison.sample_ratio import anytime_p
+from streams.registry.registry import build_registry
+from streams.scorer.arm_ratios import LOOK_S, RatioLooks
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import emptied, migrated, row
-from warehouse.arms import ArmRatio, sample_ratio, write_ratio
+from warehouse.arm_ratios import ArmRatio, sample_ratio, write_ratio
 from warehouse.client import Client
 from warehouse.tables import insert_rows
 

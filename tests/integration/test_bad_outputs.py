@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Label, Slice, Window
 
-from sketches.baseline import Baseline, SliceValues
+from sketches.baseline.baseline import Baseline, SliceValues
 from tests.support.outputs import class_field, numeric_field
 from tests.support.pipeline import Pipeline, with_dimension
 from tests.support.scoring import START_MS

@@ -13,26 +13,26 @@ import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, Window
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 
 from cli.apply.catalogue import NOTICE_S, iso
-from cli.baseline import counts, learn
+from cli.baseline import counts, from_production
 from cli.baseline.accept import Accepted, Request, accept
 from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from cli.main import main
 from local.clickhouse import LocalClickHouse
-from sketches.baseline import Baseline, dump_baseline, load_baseline
-from sketches.bins import PsiBins
-from sketches.layout import Layout
-from sketches.overdispersion import learn_phi, sparse_inflation
-from sketches.psi import psi_values
-from streams.flush import part_messages
+from sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import Layout
+from sketches.drift.overdispersion import learn_phi, sparse_inflation
+from sketches.drift.psi import psi_values
+from streams.hour_of_week import slots_of
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import WarehouseStore
+from streams.monitor.state.store import WarehouseStore
 from streams.records import Part, PartitionProgress, Progress, Range, decode
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.slots import slots_of
-from streams.summarise import FlushSummaries
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
 from tests.support.monitor_schedule import PARTS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
 from warehouse import queries
@@ -271,7 +271,7 @@ def test_what_is_held_at_a_time_changes_nothing(fresh: World, monkeypatch: pytes
     )
     at_once = ask(fresh, dry_run=True).learned.baseline
     monkeypatch.setattr(counts, "CHUNK_COUNTS", 4_000)
-    monkeypatch.setattr(learn, "SKETCH_PANES", 7)
+    monkeypatch.setattr(from_production, "SKETCH_PANES", 7)
     in_pieces = ask(fresh, dry_run=True).learned.baseline
     for one, other in zip(at_once.fields, in_pieces.fields, strict=True):
         # Sketches flip coins: the quantiles agree within their error.
@@ -302,7 +302,7 @@ def test_hours_of_the_week_are_counted_where_the_contract_asks_for_them(fresh: W
 
 
 def _slot_names() -> tuple[str, ...]:
-    from sketches.baseline import SLOT_NAMES
+    from sketches.baseline.baseline import SLOT_NAMES
 
     return SLOT_NAMES
 

@@ -11,7 +11,7 @@ import numpy as np
 from barograph.contract import Window
 
 from cli.baseline.accept import Accepted, Request, accept
-from sketches.baseline import Baseline
+from sketches.baseline.baseline import Baseline
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 HOUR_S, DAY_S = 3_600, 86_400

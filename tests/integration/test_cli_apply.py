@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from barograph.contract import Contract
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from cli.apply import ApplyError, Plan, apply_all, plan_all
@@ -17,11 +17,11 @@ from cli.apply.topics import TopicAdmin
 from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
 from cli.main import main
 from cli.settings import Settings
+from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from local.processes import choose_port
-from sketches.baseline import Baseline, dump_baseline
-from streams.process import ProcessorError
+from sketches.baseline.baseline import Baseline, dump_baseline
+from streams.runtime.lifecycle import ProcessorError
 from tests.support.grafana_state import READER_RIGHTS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving

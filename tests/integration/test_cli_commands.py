@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from barograph.events import ARROW_CONTENT_TYPE
 from confluent_kafka import Consumer, TopicPartition
 
@@ -21,9 +21,9 @@ from cli.apply import apply_all
 from cli.errors import EXIT_FAILED, EXIT_OK
 from cli.main import main
 from cli.settings import Settings
+from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from local.processes import choose_port
 from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.client import Address, Client, connect
 from warehouse.tables import insert_rows

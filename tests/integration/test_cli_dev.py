@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 
-from dashboards.identities import DASHBOARDS
+from dashboards.uids import DASHBOARDS
+from local.child_process import started_at
 from local.kafka import LocalKafka
-from local.processes import started_at
-from sketches.baseline import dump_baseline
+from sketches.baseline.baseline import dump_baseline
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from warehouse.client import Address, connect
 

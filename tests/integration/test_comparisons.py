@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
-from sketches.levels import Level
-from sketches.sample_ratio import anytime_p
+from sketches.baseline.levels import Level
+from sketches.comparison.sample_ratio import anytime_p
 from tests.support.outputs import CLASSES, output_baseline, output_contract, output_events
 from tests.support.pipeline import Pipeline
-from warehouse.arms import sample_ratio, write_ratio
+from warehouse.arm_ratios import sample_ratio, write_ratio
 
 HOUR_MS = 3_600_000
 START_MS = 1_790_000_000_000 // HOUR_MS * HOUR_MS

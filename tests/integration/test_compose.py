@@ -16,10 +16,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from streams.endpoint import DEFAULT_PORTS, Endpoint
-from streams.report import Report
+from streams.health.endpoint import DEFAULT_PORTS, Endpoint
+from streams.health.watchdog import Health
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.watchdog import Health
 from warehouse.client import Address, connect
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,12 +15,10 @@ from clickhouse_connect.driver.httpclient import HttpClient
 
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
-from dashboards.reading import Asked, asked_in
+from dashboards.parse import Asked, asked_in
 from local.clickhouse import LocalClickHouse
-from sketches.bins import bin_labels
-from tests.support.warehouse import migrated
-from tests.support.warehouse import row as table_row
-from tests.support.watched import (
+from sketches.baseline.bins import bin_labels
+from tests.support.two_day_model import (
     END,
     END_S,
     ERRORS,
@@ -35,10 +33,12 @@ from tests.support.watched import (
     fill_pipeline,
     watched,
 )
+from tests.support.warehouse import migrated
+from tests.support.warehouse import row as table_row
 from warehouse.client import Client
 from warehouse.panels import PanelQuery
-from warehouse.panels.every import every_query
-from warehouse.panels.words import LEVEL_NUMBERS
+from warehouse.panels.catalog import every_query
+from warehouse.panels.fragments import LEVEL_NUMBERS
 from warehouse.tables import insert_rows
 
 pytestmark = pytest.mark.engine

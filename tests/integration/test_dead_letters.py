@@ -16,15 +16,15 @@ from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, en
 from confluent_kafka import Producer
 
 from cli.main import main
-from streams.batch import LETTER_HEADER, Dead
-from streams.dead_letters import dead_message
-from streams.letters.letter import Mark
-from streams.letters.read import Wanted
-from streams.letters.settle import Settler
+from streams.dead_letters.dead_letter import Mark
+from streams.dead_letters.message import dead_message
+from streams.dead_letters.reader import Wanted
+from streams.dead_letters.replay import Settler
+from streams.events.batch import LETTER_HEADER, Dead
 from streams.records import Part, Tally, decode
 from streams.settings import ProcessorSettings
 from tests.support import killed_replay
-from tests.support.forked import fork
+from tests.support.forked_processors import fork
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 NOW_MS = int(time.time() * 1000) - 600_000

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient
 
 from cli.apply import apply_all
 from cli.apply.catalogue import BaselineChange, store_baselines
+from cli.demo.chart_data import read_psi, read_scores
 from cli.demo.counts import STAGES, StageCount, stage_counts
-from cli.demo.drawn import read_psi, read_scores
 from cli.demo.flights import (
     ACCEPTED_AT,
     CANDIDATE,
@@ -34,7 +34,7 @@ from cli.demo.flights import (
     infer_options,
     last_pane_end,
 )
-from cli.demo.fresh import DATABASE, fresh_settings, wipe
+from cli.demo.fresh_start import DATABASE, fresh_settings, wipe
 from cli.demo.signals.inputs import read_inputs
 from cli.demo.signals.outputs import read_outputs
 from cli.demo.signals.season import read_season
@@ -44,8 +44,8 @@ from cli.infer import infer
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from local.stack import StackAddresses
-from sketches.baseline import Baseline
-from sketches.psi import psi_values
+from sketches.baseline.baseline import Baseline
+from sketches.drift.psi import psi_values
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from warehouse.client import Client, connect
 from warehouse.tables import insert_rows

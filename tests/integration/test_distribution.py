@@ -21,8 +21,8 @@ from barograph.contract import Contract, Slice, Window
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse
-from sketches.baseline import QUANTILE_RANKS, Baseline
-from sketches.quantiles import exact_quantiles
+from sketches.baseline.baseline import QUANTILE_RANKS, Baseline
+from sketches.sketch.quantiles import exact_quantiles
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.warehouse import migrated, row
 from warehouse.queries import rollups

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams import endpoint as endpoint_module
-from streams.endpoint import DEFAULT_PORTS, Endpoint
-from streams.process import ProcessorError
-from streams.report import Report
+from streams.health import endpoint as endpoint_module
+from streams.health.endpoint import DEFAULT_PORTS, Endpoint
+from streams.health.watchdog import Health
+from streams.runtime.lifecycle import ProcessorError
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.watchdog import Health
 from tests.support.pipeline import wait_for
 from warehouse.client import Address
 

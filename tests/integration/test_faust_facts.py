@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from local.kafka import LocalKafka
 from streams.topics import Topics
 from tests.support import faust_probe, faust_table
-from tests.support.forked import Running, fork
+from tests.support.forked_processors import Running, fork
 from tests.support.pipeline import wait_for
 
 

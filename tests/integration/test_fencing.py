@@ -15,17 +15,17 @@ from barograph.contract import Window
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from streams import sketcher as sketcher_module
-from streams.batch import sort_messages
-from streams.decode_json import JsonDecoder
-from streams.flush import part_messages
-from streams.kafka import TopicFacts
+from streams.broker.client import TopicFacts
+from streams.events.batch import sort_messages
+from streams.events.json_decoder import JsonDecoder
 from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.report import Report
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher import Sketcher
-from streams.summarise import FlushSummaries
+from streams.sketcher import sketcher as sketcher_module
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.sketcher import Sketcher
+from streams.sketcher.summarise import FlushSummaries
 from streams.topics import parts_partition
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 

@@ -13,7 +13,7 @@ import pytest
 from barograph.events import MAX_MESSAGE_BYTES
 from confluent_kafka import KafkaError, Producer
 
-from streams.summarise import MAX_VERSIONS
+from streams.sketcher.summarise import MAX_VERSIONS
 from streams.tallies import MAX_KINDS, MAX_PRODUCERS
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 

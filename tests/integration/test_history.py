@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks.asked import Asked, asked_by_commands, asked_views, worked_questions
 from benchmarks.history import History, Size, fill
-from benchmarks.history.drawn import SERIES
-from benchmarks.history.filled import FILLINGS
+from benchmarks.history.generate import FILLINGS
+from benchmarks.history.series import SERIES
+from benchmarks.history_queries import Asked, asked_by_commands, asked_views, worked_questions
 from benchmarks.pages import asked_by_pages
 from benchmarks.rules import asked_by_rules
 from local.clickhouse import LocalClickHouse

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 from typer.testing import CliRunner, Result
 
 from cli.infer.command import infer_command
-from sketches.baseline import load_baseline
-from tests.odd_tables import odd_table
+from sketches.baseline.baseline import load_baseline
+from tests.support.odd_tables import odd_table
 
 app = typer.Typer()
 app.command()(infer_command)

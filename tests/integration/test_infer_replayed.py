@@ -15,7 +15,7 @@ from barograph import Publisher
 from barograph.contract import Contract, Window
 
 from cli.infer import InferOptions, Roles, infer
-from tests import odd_tables
+from tests.support import odd_tables
 from tests.support.pipeline import Pipeline
 
 DAY_S = 86_400

@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import CROSS, Label
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
 from cli.infer import (
@@ -30,13 +30,13 @@ from cli.infer import (
     tables,
     write_result,
 )
-from sketches.baseline import fit_problems, load_baseline
-from sketches.bins import PsiBins, RateCells
-from sketches.cells import count_numeric, numeric_cells
-from sketches.layout import EVENTS, TAIL, IntArray, Layout
-from sketches.levels import Level
-from sketches.psi import psi_verdicts
-from tests.odd_tables import ODD_TABLES, ROLES, odd_table
+from sketches.baseline.baseline import fit_problems, load_baseline
+from sketches.baseline.bins import PsiBins, RateCells
+from sketches.baseline.cells import count_numeric, numeric_cells
+from sketches.baseline.layout import EVENTS, TAIL, IntArray, Layout
+from sketches.baseline.levels import Level
+from sketches.drift.psi import psi_verdicts
+from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
 OTHER = "other"
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from local.child_process import LocalStackError
 from local.clickhouse import LocalClickHouse
-from local.processes import LocalStackError
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from local.child_process import LocalStackError, port_is_free, started_at, wait_until
 from local.kafka import LocalKafka, broker_answers
-from local.processes import LocalStackError, port_is_free, started_at, wait_until
 
 # Enough for a group to settle on a machine with other work.
 PATIENCE_S = 30

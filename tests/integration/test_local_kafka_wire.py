@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from local.child_process import LocalStackError
 from local.kafka_wire import unregister_broker
-from local.processes import LocalStackError
 
 
 class Controller:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.jars import Jar, kafka_jars
-from local.processes import (
+from local.child_process import (
     ChildProcess,
     LocalStackError,
     OwnerLock,
@@ -21,6 +20,7 @@ from local.processes import (
     started_at,
     wait_until,
 )
+from local.kafka_jars import Jar, kafka_jars
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -113,7 +113,7 @@ def test_a_damaged_pid_file_is_no_child(tmp_path: Path, text: str) -> None:
 _PARENT = """
 import sys, time
 from pathlib import Path
-from local.processes import ChildProcess
+from local.child_process import ChildProcess
 folder = Path(sys.argv[1])
 child = ChildProcess("sleeper", run_dir=folder / "run", log_path=folder / "logs" / "sleeper.log")
 child.spawn(["/bin/sleep", "60"])

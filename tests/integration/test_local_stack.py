@@ -9,7 +9,7 @@ from pathlib import Path
 import clickhouse_connect
 import pytest
 
-from local.processes import LocalStackError, started_at, wait_until
+from local.child_process import LocalStackError, started_at, wait_until
 from local.stack import LocalStack, find_stack
 
 REPOSITORY = Path(__file__).parents[2]

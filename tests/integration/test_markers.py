@@ -7,8 +7,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.offsets import PEEK_AFTER_S, OffsetWatch, Source
-from streams.report import Report
+from streams.broker.consumer_lag import PEEK_AFTER_S, OffsetWatch, Source
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline
 from tests.support.sketching import flush_until, open_sketcher

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from barograph import Publisher, parse_contract
 from barograph.contract import Contract, Field, Label, Slice, Window
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
 from alerts import rules_for, to_files
@@ -24,15 +24,15 @@ from alerts.example import written
 from cli.dev.page import open_page
 from cli.main import main
 from cli.settings import Settings
-from dashboards.identities import DASHBOARDS
 from dashboards.macros import TimeRange, expand, expand_backend
 from dashboards.pages import dashboards
-from local.processes import choose_port
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from dashboards.uids import DASHBOARDS
+from local.child_process import choose_port
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from tests.support.alerting import installation
 from tests.support.browser import Look, chromium
 from tests.support.pipeline import Pipeline
-from warehouse.panels.every import every_query
+from warehouse.panels.catalog import every_query
 
 MODEL = """o'dd "m" $__interval ${HOME} {{ .x }} {a:String} %s \\' ; DROP TABLE drift; -- /* <img src=x> # 名"""
 FIELD = """f' OR 1=1 -- "q" <script>alert(2)</script> ${model:raw} {{x}} \\"""

@@ -19,7 +19,7 @@ from barograph.contract import Label
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from streams.process import EXIT_STUCK
+from streams.runtime.lifecycle import EXIT_STUCK
 from tests.support.operation import KINDS, address, families, get, health, held_up, lines, total, wait_total
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
 from warehouse.client import Address

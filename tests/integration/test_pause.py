@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from streams.sketcher import MAX_AHEAD_MS, Sketcher
+from streams.sketcher.sketcher import MAX_AHEAD_MS, Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_until, open_sketcher
 from warehouse.client import Address

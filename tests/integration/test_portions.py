@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
 
-from streams.batch import MOST_ARROW
+from streams.events.batch import MOST_ARROW
 from streams.records import Part, Progress, decode
-from streams.sketcher import Sketcher
+from streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline
 from tests.support.sketching import flush_until, open_sketcher
 

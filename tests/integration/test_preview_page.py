@@ -15,13 +15,13 @@ from playwright.sync_api import Browser
 
 from cli.dev.page import open_page
 from cli.settings import Settings
-from dashboards.identities import DASHBOARDS, panel_link
 from dashboards.pages import dashboards
+from dashboards.uids import DASHBOARDS, panel_link
+from local.child_process import choose_port
 from local.preview import PreviewServer
-from local.processes import choose_port
 from tests.support.browser import Look, chromium
 from tests.support.pipeline import Pipeline
-from tests.support.shop import HOURS, Shop
+from tests.support.shop_model import HOURS, Shop
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def test_a_broker_that_is_away_neither_blocks_nor_breaks_serving() -> None:
 
 
 def test_whoever_waits_is_told_that_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barograph.outbox.Outbox.partitions.__defaults__", (0.2,))
+    monkeypatch.setattr("barograph.publisher.outbox.Outbox.partitions.__defaults__", (0.2,))
     with pytest.raises(PublishError, match=r"no broker answers at 127\.0\.0\.1:9 within 0\.2 s .*start Kafka"):
         Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", on_full="wait")
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.questions import questions
 from tests.support.pipeline import Pipeline
-from tests.support.shop import HOURS, SILENT_HOUR, Shop
+from tests.support.shop_model import HOURS, SILENT_HOUR, Shop
 
 Row = tuple[Any, ...]
 Check = Callable[[list[Row], Shop], None]

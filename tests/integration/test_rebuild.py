@@ -13,8 +13,8 @@ from barograph.contract import Window
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.letters.read import Wanted
-from streams.letters.settle import Settler
+from streams.dead_letters.reader import Wanted
+from streams.dead_letters.replay import Settler
 from streams.rebuild.errors import RebuildError
 from streams.rebuild.run import Rebuilt, rebuild
 from streams.settings import ProcessorSettings

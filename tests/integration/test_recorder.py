@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from streams.recorder import Recorder
-from streams.registry import Registry, build_registry
-from streams.report import Report
+from streams.recorder.recorder import Recorder
+from streams.registry.registry import Registry, build_registry
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.poison import KINDS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.clickhouse import LocalClickHouse
-from streams.raw_epochs import epoch_of
+from streams.recorder.topic_epoch import epoch_of
 from tests.support.warehouse import migrated
 from warehouse.client import Client
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 from barograph.contract import Contract, Label
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 
 from cli.access.roles import role_lines
 from cli.apply import apply_all
 from cli.settings import Settings
+from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
-from local.processes import choose_port
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
-from tests.support.roles_door import write_config
+from tests.support.roles_gateway import write_config
 from warehouse.client import Address, Client, WarehouseError, connect
 from warehouse.roles import ROLES, Role
 
@@ -41,7 +41,7 @@ def guarded(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("guarded")
     write_config(folder, DATABASE)
     address = Address(engine.host, choose_port(), DATABASE)
-    words = [sys.executable, "-m", "tests.support.roles_door", f"--path={folder}", f"--port={address.port}"]
+    words = [sys.executable, "-m", "tests.support.roles_gateway", f"--path={folder}", f"--port={address.port}"]
     with (folder / "door.log").open("wb") as log:
         door = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.infer.learn import InferOptions, InferResult, infer
+from cli.infer.infer import InferOptions, InferResult, infer
 from cli.infer.profile import Roles
-from streams.slots import slots_of
+from streams.hour_of_week import slots_of
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3_600, 86_400

@@ -24,31 +24,31 @@ import pyarrow as pa
 import pytest
 from barograph import Publisher, PublishError
 from barograph.contract import Contract, Field, Label
-from barograph.contract_yaml import dump_contract
-from barograph.pii import hash_text
+from barograph.contract.file import dump_contract
+from barograph.publisher.pii import hash_text
 from confluent_kafka import TopicPartition
 
 from cli.access.acls import acl_lines, grants
 from cli.apply import apply_all
 from cli.settings import Settings
+from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
-from local.jars import kafka_jars
-from local.processes import PartMissingError
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts
-from streams.kafka import make_consumer
-from streams.monitor.store import WarehouseStore
+from local.kafka_jars import kafka_jars
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from streams.broker.acl import PROCESSORS, Right, Who, missing_rights, require_rights, rights_of
+from streams.broker.client import make_consumer
+from streams.broker.transactions import Transactions
+from streams.monitor.state.store import WarehouseStore
 from streams.monitor.worker import NOTHING, Incoming, Worker
-from streams.process import EXIT_STOPPED, ProcessorError
 from streams.records import Progress, encode
-from streams.registry import Registry
-from streams.report import Report
-from streams.rights import PROCESSORS, Right, Who, missing_rights, require_rights, rights_of
+from streams.registry.registry import Registry
+from streams.runtime.lifecycle import EXIT_STOPPED, ProcessorError
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
-from streams.transactions import Transactions
-from tests.support.forked import Running
+from tests.support.forked_processors import Running
+from tests.support.missing_dependencies import skip_without
 from tests.support.operation import address, get
-from tests.support.parts import skip_without
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.secure_kafka import SecureKafka, make_secure_kafka, require_openssl
 from warehouse.client import Address, connect

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from barograph.pii import hash_text
+from barograph.publisher.pii import hash_text
 
 from cli.main import main
 from local.clickhouse import LocalClickHouse

@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from barograph import Publisher
 from barograph.contract import Contract, Slice, Window
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 from barograph.events import encode_predictions
 
 from cli.infer import InferOptions, Roles, infer, write_result
-from sketches.baseline import Baseline, load_baseline
-from sketches.envelope import SketchType
-from sketches.numeric import NumericSketch
+from sketches.baseline.baseline import Baseline, load_baseline
+from sketches.sketch.envelope import SketchType
+from sketches.sketch.numeric import NumericSketch
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3600, 86_400

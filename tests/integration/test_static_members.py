@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer, KafkaError
 
-from streams.kafka import make_consumer
-from streams.process import ProcessorError
+from streams.broker.client import make_consumer
+from streams.runtime.lifecycle import ProcessorError
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_once, open_sketcher

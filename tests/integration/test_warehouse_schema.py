@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from local.clickhouse import LocalClickHouse
-from streams.times import RETENTION_MS
+from streams.events.event_time import RETENTION_MS
 from tests.support.warehouse import migrated
-from warehouse import describe, migrate
+from warehouse import migrate, tables_page
 from warehouse.client import Address, Client, WarehouseError, connect
 from warehouse.migrate import State
 from warehouse.tables import SCHEMAS
@@ -131,7 +131,7 @@ def test_every_table_view_and_column_is_described(client: Client) -> None:
 
 
 def test_the_page_of_tables_says_what_the_schema_says(client: Client) -> None:
-    assert describe.compare(describe.render(client)) == 0
+    assert tables_page.compare(tables_page.render(client)) == 0
 
 
 @pytest.mark.parametrize("table", ["panes", "rollups", "volume", "drift", "rates"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from barograph.contract import Contract
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 
 from local.clickhouse import LocalClickHouse
 from tests.support.warehouse import emptied, migrated, row

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.categorical import UnseenCategories
-from sketches.envelope import EnvelopeError, MixedSketches, SketchType, seal
-from sketches.numeric import FloatArray, NumericSketch
+from sketches.sketch.categorical import UnseenCategories
+from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal
+from sketches.sketch.numeric import FloatArray, NumericSketch
 
 Sketch = TypeVar("Sketch", NumericSketch, UnseenCategories)
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sketches.baseline import ALL, FieldBaseline, SliceCounts
-from sketches.cells import category_cells, count_cells, count_numeric, numeric_cells
-from sketches.quantiles import freeze_edges
+from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from sketches.baseline.cells import category_cells, count_cells, count_numeric, numeric_cells
+from sketches.sketch.quantiles import freeze_edges
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 numbers = st.one_of(

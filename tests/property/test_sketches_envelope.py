@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sketches.envelope import EnvelopeError, SketchType, seal, unseal
+from sketches.sketch.envelope import EnvelopeError, SketchType, seal, unseal
 
 sealed_payloads = st.builds(seal, st.sampled_from(list(SketchType)), st.binary(max_size=300))
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.envelope import SketchType
-from sketches.numeric import KLL_K, NumericSketch
-from sketches.sorted_kll import FEWEST, _capacities, sorted_kll
+from sketches.sketch.envelope import SketchType
+from sketches.sketch.numeric import KLL_K, NumericSketch
+from sketches.sketch.sorted_kll import FEWEST, _capacities, sorted_kll
 
 LEVELS_AT, FIRST_LEVEL_AT = 18, 20
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from streams import flush
+from streams.sketcher import partial_messages
 from tests.property.test_streams_monitor import counted_wrong, differing
 from tests.support.monitor_schedule import Run, make_history
 from tests.support.output_schedule import compared_pairs, expected_pairs, with_outputs
@@ -20,7 +20,7 @@ def make_runs(seed: int) -> tuple[Run, Run]:
     """A run without mishaps and one with many, over the same history with outputs."""
     rng = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flush, "_BUDGET_BYTES", rng.choice([400, 400_000]))
+        patch.setattr(partial_messages, "_BUDGET_BYTES", rng.choice([400, 400_000]))
         history = make_history(seed, with_outputs)
     calm = Run(history, random.Random(seed))
     return calm, Run(history, rng, crashes=rng.choice([0.02, 0.1, 0.25]), budget_bytes=rng.choice([0, 1 << 30]))

@@ -14,13 +14,13 @@ from barograph.events import encode_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline import SliceValues
-from streams.batch import Decoded, MessageBatch
-from streams.columns import EventColumns
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import FlushSummaries
+from sketches.baseline.baseline import SliceValues
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import Decoded, MessageBatch
+from streams.events.columns import EventColumns
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract, with_dimension
 
 RECEIVED_MS = 1_790_000_000_000

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.bins import RATE_KINDS, PsiBins, RateCells
-from sketches.distances import jensen_shannon
-from sketches.fdr import q_values
-from sketches.layout import EVENTS, IntArray, Layout
-from sketches.levels import LEVEL_NAMES
-from sketches.psi import psi_verdicts
-from sketches.rates import rate_verdicts
-from streams.monitor import judge as judging
-from streams.monitor.judge import Columns, judge, window_counts
-from streams.monitor.series import Compiled, Series, smallest
+from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from sketches.baseline.bins import RATE_KINDS, PsiBins, RateCells
+from sketches.baseline.layout import EVENTS, IntArray, Layout
+from sketches.baseline.levels import LEVEL_NAMES
+from sketches.drift.distances import jensen_shannon
+from sketches.drift.fdr import q_values
+from sketches.drift.psi import psi_verdicts
+from sketches.drift.rates import rate_verdicts
+from streams.monitor.state.series import Compiled, Series, smallest
+from streams.monitor.verdicts import judge as judging
+from streams.monitor.verdicts.judge import Columns, judge, window_counts
 
 PANE_S = 60
 FROM_S = 1_700_000_400

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from streams import flush
-from streams.monitor import judge, verdicts
-from streams.monitor.store import ROWS_AT_ONCE
+from streams.monitor.state.store import ROWS_AT_ONCE
+from streams.monitor.verdicts import due_windows, judge
+from streams.sketcher import partial_messages
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 from tests.support.monitor_schedule import (
     History,
@@ -123,7 +123,7 @@ def make_runs(seed: int) -> tuple[Run, Run]:
     """A run without mishaps and one with many, over the same history."""
     rng = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flush, "_BUDGET_BYTES", rng.choice([150, 400, 400_000]))
+        patch.setattr(partial_messages, "_BUDGET_BYTES", rng.choice([150, 400, 400_000]))
         history = make_history(seed)
     calm = Run(history, random.Random(seed))
     wild = Run(
@@ -144,7 +144,7 @@ def compare(calm: Run, wild: Run) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Few rows are many here.
         patch.setattr(judge, "ROWS_AT_ONCE", 2)
-        patch.setattr(verdicts, "MOST_ROWS", 2)
+        patch.setattr(due_windows, "MOST_ROWS", 2)
         found = wild.to_the_end()
     check_against_events(wanted, calm)
     check_against_events(found, wild)

@@ -14,14 +14,13 @@ from barograph.contract import Contract, Field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.layout import HEADER, TAIL, Layout
-from sketches.numeric import numeric_sketch
-from streams import flush, tallies
-from streams.flush import part_messages, rectangles
-from streams.monitor.restore import restore_panes
-from streams.monitor.rows import pane_columns
-from streams.monitor.series import Compiled, Pane, Series
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline.layout import HEADER, TAIL, Layout
+from sketches.sketch.numeric import numeric_sketch
+from streams import tallies
+from streams.monitor.rows.pane_rows import pane_columns
+from streams.monitor.state.restore import restore_panes
+from streams.monitor.state.series import Compiled, Pane, Series
 from streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,
@@ -38,8 +37,10 @@ from streams.records import (
     decode,
     encode,
 )
-from streams.summarise import Kept, PaneKey, PaneSummary
-from tests.support.merged import merge
+from streams.sketcher import partial_messages
+from streams.sketcher.partial_messages import part_messages, rectangles
+from streams.sketcher.summarise import Kept, PaneKey, PaneSummary
+from tests.support.merged_panes import merge
 from warehouse.tables import table_of
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -262,7 +263,7 @@ def test_rectangles_cover_every_cell_once_and_keep_to_the_budget(
     for s, f in data.draw(st.sets(st.tuples(st.integers(0, layout.n_slices - 1), st.integers(0, n - 1)))):
         kept[s, f] = 700 if s else 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flush, "_BUDGET_BYTES", budget)
+        patch.setattr(partial_messages, "_BUDGET_BYTES", budget)
         found = rectangles(layout, sizes, kept)
     seen = np.zeros((layout.n_slices, n), dtype=int)
     for s0, s1, f0, f1 in found:
@@ -352,7 +353,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     panes = [random_pane(layout, numbers) for _ in range(flushes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flush, "_BUDGET_BYTES", budget)
+        patch.setattr(partial_messages, "_BUDGET_BYTES", budget)
         written = [record for pane in panes for record in part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [])]
     records = [decode(record) for record in written]
     rng.shuffle(records)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.struct_numbers import StructNumbers
+from streams.events.struct_numbers import StructNumbers
 
 VALUES = st.one_of(
     st.none(),

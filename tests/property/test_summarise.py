@@ -14,14 +14,14 @@ from barograph.contract import Contract, Field, Slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.categorical import UnseenCategories
-from sketches.layout import EVENTS, TAIL
-from sketches.numeric import as_sketched
-from streams import grouping, summarise
-from streams.columns import INVALID_TEXT, EventColumns
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import FlushSummaries, PaneKey
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline.layout import EVENTS, TAIL
+from sketches.sketch.categorical import UnseenCategories
+from sketches.sketch.numeric import as_sketched
+from streams.events.columns import INVALID_TEXT, EventColumns
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher import grouping, summarise
+from streams.sketcher.summarise import FlushSummaries, PaneKey
 
 PANE_S = 60
 EDGES = (-5.0, 0.0, 2.0**24 + 1, 2.0**53)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sketches.levels import Level
-from sketches.psi import PsiVerdicts, psi_verdicts
-from sketches.rates import rate_verdicts
+from sketches.baseline.levels import Level
+from sketches.drift.psi import PsiVerdicts, psi_verdicts
+from sketches.drift.rates import rate_verdicts
 
 IntArray = NDArray[np.int64]
 Case = tuple[IntArray, IntArray, IntArray, NDArray[np.float64]]

@@ -21,25 +21,25 @@ from scipy.stats import poisson
 
 from cli.infer.columns import Texts
 from cli.infer.summarise import summarise_texts
-from sketches.baseline import ALL, QUANTILE_RANKS, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts
-from sketches.bins import RATE_KINDS, PsiBins, RateCells
-from sketches.differences import mean_differences, quantile_differences, rate_differences
-from sketches.distances import STEP_ERROR, STEP_RANKS, QuantileTable, ks_statistics, ks_threshold
-from sketches.layout import IntArray, Layout
-from sketches.levels import Level
-from sketches.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
+from sketches.baseline.baseline import ALL, QUANTILE_RANKS, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts
+from sketches.baseline.bins import RATE_KINDS, PsiBins, RateCells
+from sketches.baseline.layout import IntArray, Layout
+from sketches.baseline.levels import Level
+from sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
+from sketches.comparison.rebin import rebin
+from sketches.comparison.sample_ratio import MINOR_ALPHA, anytime_p
+from sketches.comparison.two_sample import psi_differences
+from sketches.drift.distances import STEP_ERROR, STEP_RANKS, QuantileTable, ks_statistics, ks_threshold
+from sketches.drift.psi import psi_verdicts
+from sketches.drift.rates import rate_verdicts
+from sketches.drift.season import Season
 from sketches.performance.binary import binary_metrics
 from sketches.performance.bins import score_edges
 from sketches.performance.metric import Metric, difference
 from sketches.performance.number import number_metrics
 from sketches.performance.selective import selective
-from sketches.psi import psi_verdicts
-from sketches.quantiles import exact_quantiles
-from sketches.rates import rate_verdicts
-from sketches.rebin import rebin
-from sketches.sample_ratio import MINOR_ALPHA, anytime_p
-from sketches.season import Season
-from sketches.two_sample import psi_differences
+from sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
+from sketches.sketch.quantiles import exact_quantiles
 from streams.scorer.verdicts import levels_of_change
 
 FloatArray = NDArray[np.float64]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from barograph.contract import Contract
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 
 from alerts.settings import AlertSettings, read_alert_settings
 

@@ -16,7 +16,7 @@ from cli.demo.signals.pager import NULLS, PSI, Paged, Pager
 from cli.demo.signals.season import Season, Week
 from cli.demo.signals.truth import METRICS, Truth, WeekFigure
 from cli.demo.signals.volume import Volume
-from cli.demo.source import Source
+from cli.demo.source_data import Source
 from warehouse.status import DriftRow, RateRow
 
 SHIFT = 600

@@ -13,13 +13,13 @@ from typing import Any
 
 from faust.transport.drivers.aiokafka import Transport
 
-from streams import watchdog
-from streams.endpoint import Endpoint
+from streams.health import watchdog
+from streams.health.endpoint import Endpoint
 from streams.monitor import app
 from streams.monitor.worker import NOTHING, Incoming
-from streams.process import configure_logging
-from streams.pulse import Pulse
-from streams.report import Report
+from streams.runtime.heartbeat import Pulse
+from streams.runtime.lifecycle import configure_logging
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address

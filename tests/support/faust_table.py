@@ -16,7 +16,7 @@ from typing import Any
 import faust
 from mode.supervisors import CrashingSupervisor, OneForOneSupervisor
 
-from streams.process import configure_logging
+from streams.runtime.lifecycle import configure_logging
 
 BATCH = 5
 WITHIN_S = 3.0

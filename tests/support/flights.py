@@ -19,14 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from barograph.contract import Contract, Window
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
 from cli.infer.files import write_result
-from cli.infer.learn import InferOptions, infer
+from cli.infer.infer import InferOptions, infer
 from cli.infer.profile import Roles
 from examples.flights.replay import prepare
-from sketches.baseline import Baseline, load_baseline
+from sketches.baseline.baseline import Baseline, load_baseline
 
 WINDOWS = (Window(86_400, 3 * 3600), Window(7 * 86_400, 86_400))
 MODEL, VERSION = "flight-delay", "1"

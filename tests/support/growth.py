@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_measurement import Curve, Growth
 
 
 def _curve(key: str, factors: tuple[float, ...], fixed: float, slope: float, held: str = "") -> Curve:

@@ -13,9 +13,9 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from streams.kafka import transactional_producer
-from streams.letters import settle
-from streams.letters.read import Wanted
+from streams.broker.client import transactional_producer
+from streams.dead_letters import replay
+from streams.dead_letters.reader import Wanted
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -58,11 +58,11 @@ def main(arguments: list[str]) -> int:
         topics=Topics(told["prefix"]),
         transaction_timeout_s=60.0,
     )
-    settle.BATCH_LETTERS = told["batch_letters"]
+    replay.BATCH_LETTERS = told["batch_letters"]
 
     def make(given: ProcessorSettings, name: str) -> Any:
         producer = transactional_producer(given, name)
         return Mortal(producer, int(call.rstrip("+")), after=call.endswith("+"))
 
-    settle.Settler(settings, make_producer=make).replay(Wanted())
+    replay.Settler(settings, make_producer=make).replay(Wanted())
     return 0

@@ -17,17 +17,17 @@ import pyarrow as pa
 from barograph.contract import Contract, Field, Slice, Slo, Window
 from barograph.events import Reason
 
-from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
-from streams.batch import Dead
-from streams.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
-from streams.flush import part_messages
-from streams.monitor.memory import PANE_BUDGET_BYTES
+from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
+from streams.events.batch import Dead
+from streams.events.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
 from streams.monitor.partition import PartitionState
-from streams.monitor.store import ROWS_AT_ONCE, WarehouseStore
+from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
+from streams.monitor.state.store import ROWS_AT_ONCE, WarehouseStore
 from streams.monitor.windows import described_every_s
 from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import FlushSummaries
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
 from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
 

@@ -19,15 +19,22 @@ from typing import Any
 import msgspec
 import numpy as np
 from barograph.contract import Contract, Field, Slice, Window
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from sketches.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues, dump_baseline
-from sketches.quantiles import exact_quantiles
+from sketches.baseline.baseline import (
+    QUANTILE_RANKS,
+    Baseline,
+    FieldBaseline,
+    SliceCounts,
+    SliceValues,
+    dump_baseline,
+)
+from sketches.sketch.quantiles import exact_quantiles
 from streams.topics import Topics
 from tests.support import processor
-from tests.support.forked import Running, fork
+from tests.support.forked_processors import Running, fork
 from warehouse import migrate
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy

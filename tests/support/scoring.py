@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from barograph.contract import Contract, Label
-from barograph.contract_yaml import dump_contract
+from barograph.contract.file import dump_contract
 
-from streams.registry import Registry, build_registry
-from streams.report import Report
+from streams.registry.registry import Registry, build_registry
+from streams.runtime.metrics_report import Report
 from streams.scorer.worker import Scorer
 from streams.settings import ProcessorSettings
 from tests.support.warehouse import row

@@ -30,7 +30,7 @@ from confluent_kafka.admin import (
 
 from cli.access.acls import Grant, acl_lines
 from local.kafka import LocalKafka
-from streams.rights import Right
+from streams.broker.acl import Right
 from tests.support.pipeline import wait_for
 
 SASL, MTLS = "SECURE", "MTLS"

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from streams.records import Progress, decode
-from streams.registry import RegisteredBaseline, build_registry
-from streams.report import Report
+from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher import Sketcher, _Rebalanced
+from streams.sketcher.sketcher import Sketcher, _Rebalanced
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 

@@ -14,7 +14,7 @@ from cli.access.__main__ import PAGE
 from cli.access.acls import acl_lines, grants
 from cli.access.page import PageError, rendered
 from cli.main import main
-from streams.rights import rights_of
+from streams.broker.acl import rights_of
 from streams.topics import Topics
 from tests.support.secure_kafka import bindings_of
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from barograph.contract import Contract
-from barograph.contract_alerts import RULES
-from barograph.contract_yaml import parse_contract
+from barograph.contract.alerts import RULES
+from barograph.contract.file import parse_contract
 
 from alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
 from alerts.example import RUNBOOKS

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from barograph.contract_yaml import parse_contract
+from barograph.contract.file import parse_contract
 from hypothesis import given
 from hypothesis import strategies as st
 

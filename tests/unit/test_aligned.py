@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sketches.aligned import align
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts
-from sketches.bins import PsiBins
-from sketches.layout import Layout
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import Layout
+from sketches.comparison.aligned import align
 from tests.support.outputs import output_baseline
 
 

@@ -10,13 +10,20 @@ import pyarrow as pa
 import pytest
 from barograph.events import ARROW_CONTENT_TYPE, Reason
 
-from streams import decode_arrow
-from streams.arrow_stream import MAX_ROWS, MAX_UNPACKED_BYTES, UnpackedError, open_table, refusal, unpacked_bytes
-from streams.batch import MOST_ARROW, MessageBatch, portion
-from streams.decode_arrow import LEFT_OUT, ArrowDecoder
-from streams.decode_labels import decode_arrow_labels
-from streams.raw_arrow import RawArrow
-from streams.registry import RegisteredBaseline, build_registry
+from streams.events import arrow_decoder
+from streams.events.arrow_decoder import LEFT_OUT, ArrowDecoder
+from streams.events.arrow_message import (
+    MAX_ROWS,
+    MAX_UNPACKED_BYTES,
+    UnpackedError,
+    open_table,
+    refusal,
+    unpacked_bytes,
+)
+from streams.events.batch import MOST_ARROW, MessageBatch, portion
+from streams.recorder.arrow_rows import RawArrow
+from streams.recorder.labels import decode_arrow_labels
+from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.pipeline import simple_baseline, simple_contract
 
 NOW_MS = 1_790_000_000_000
@@ -128,7 +135,7 @@ def test_a_column_that_arrow_cannot_compute_on_costs_one_message_of_labels() -> 
 
 
 def test_many_bad_rows_of_many_columns_are_put_aside_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_arrow, "MAX_APART_BYTES", 1 << 20)
+    monkeypatch.setattr(arrow_decoder, "MAX_APART_BYTES", 1 << 20)
     wide = {f"features.f{i}": pa.nulls(500) for i in range(300)}
     data = stream({"model": ["toy"] * 500, "version": ["1"] * 500, "at": [NOW_MS] * 500, **wide})
     tracemalloc.start()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice
 
-from sketches.baseline import (
+from sketches.baseline.baseline import (
     ALL,
     FORMAT,
     QUANTILE_RANKS,

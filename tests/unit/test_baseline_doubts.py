@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from barograph.contract import Contract, Field, Window
 
-from cli.baseline.doubts import doubts
-from sketches.baseline import ALL, Baseline, FieldBaseline, Phi, SliceCounts
+from cli.baseline.warnings import doubts
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi, SliceCounts
 
 HOUR_S, DAY_S = 3_600, 86_400
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.fit import exponent, fit_line, shape_of, worst_residual
+from benchmarks.linear_fit import exponent, fit_line, shape_of, worst_residual
 
 FACTORS = (1.0, 2.0, 5.0, 10.0, 20.0)
 numbers = st.floats(-1e6, 1e6, allow_nan=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import scale, soak
-from benchmarks.growth_points import Curve, Growth
+from benchmarks.growth_measurement import Curve, Growth
 from benchmarks.scale_charts import chart_names
 from benchmarks.scale_page import number
 from tests.support.growth import made_up

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.bins import RATE_KINDS, PsiBins, RateCells, bin_labels
-from sketches.layout import EVENTS, IntArray, Layout
+from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from sketches.baseline.bins import RATE_KINDS, PsiBins, RateCells, bin_labels
+from sketches.baseline.layout import EVENTS, IntArray, Layout
 
 SEED = 20_261_101
 

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from sketches.categorical import MAX_CHARS, FrequentValue, UnseenCategories
+from sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
 
 
 def _exactly(value: str, count: int) -> FrequentValue:

@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sketches.baseline import ALL, Baseline, FieldBaseline, SliceCounts
-from sketches.cells import (
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
+from sketches.baseline.cells import (
     FieldCells,
     category_cells,
     count_categories,
@@ -11,7 +11,7 @@ from sketches.cells import (
     count_numeric,
     numeric_cells,
 )
-from sketches.layout import HEADER, TAIL, Layout
+from sketches.baseline.layout import HEADER, TAIL, Layout
 
 
 def numeric_field(

@@ -5,7 +5,7 @@ import pytest
 from barograph.contract import Contract, Field, Label, Slice, Window
 
 from cli.apply.command import parse_effective
-from cli.apply.difference import contract_difference
+from cli.apply.contract_diff import contract_difference
 from cli.apply.topics import TopicSpec, TopicState, compare, topic_specs
 from cli.errors import ApplyError
 from cli.settings import Settings

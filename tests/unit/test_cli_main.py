@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 from barograph import ContractError
-from barograph.problems import Problem
+from barograph.contract.problems import Problem
 from confluent_kafka import KafkaError, KafkaException
 
 from cli import main as command

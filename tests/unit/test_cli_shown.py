@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.shown import Text, visible
+from cli.terminal import Text, visible
 
 
 @pytest.mark.parametrize(

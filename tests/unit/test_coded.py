@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from streams.coded import coded
+from warehouse.dictionary_columns import coded
 
 
 def test_names_that_repeat_are_sent_once() -> None:

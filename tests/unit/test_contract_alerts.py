@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from barograph import Contract, ContractError, dump_contract, parse_contract
 from barograph.contract import Field
-from barograph.contract_alerts import RULES, AlertRule, Alerts
-from barograph.contract_alerts_file import watches
+from barograph.contract.alerts import RULES, AlertRule, Alerts
+from barograph.contract.alerts_section import watches
 
 HEAD = """
 contract: 1

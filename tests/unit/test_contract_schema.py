@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
-from barograph.contract_alerts_file import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
-from barograph.contract_keys import ARMS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
+from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
+from barograph.contract.keys import ARMS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
+from barograph.contract.kinds import Record
 from barograph.events import Label, Prediction
 from barograph.schemas import FOLDER, event_schema, files, member_docs
 from barograph.schemas.__main__ import main
-from barograph.yaml_kinds import Record
 
 from tests.support.json_schema import faults
 

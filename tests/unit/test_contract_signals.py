@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
 from barograph.contract import Arms, Contract, Field, Label, Slice, Slo
-from barograph.contract_check import METRICS, label_kind
+from barograph.contract.check import METRICS, label_kind
 
 HEAD = """
 contract: 1

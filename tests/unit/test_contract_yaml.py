@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from barograph import Contract, ContractError, load_contract, parse_contract, yaml_tree
-from barograph.contract import Field, Label, Lines, RateLines, Slice, Slo, Window
+from barograph import Contract, ContractError, load_contract, parse_contract
+from barograph.contract import Field, Label, Lines, RateLines, Slice, Slo, Window, yaml_tree
 
 HEAD = "contract: 1\nmodel: m\n"
 

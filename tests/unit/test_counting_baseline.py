@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from sketches.baseline import for_counting, for_judging
-from sketches.layout import Layout
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.monitor.trained import trained_of
-from streams.registry import RegisteredBaseline, build_registry
-from streams.summarise import FlushSummaries
+from sketches.baseline.baseline import for_counting, for_judging
+from sketches.baseline.layout import Layout
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.monitor.state.training_reference import trained_of
+from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract
 
 NOW_MS = 1_790_000_000_000

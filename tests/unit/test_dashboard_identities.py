@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.identities import DASHBOARDS, PANELS, panel_link
+from dashboards.uids import DASHBOARDS, PANELS, panel_link
 
 
 def test_a_panel_is_named_by_page_and_key() -> None:

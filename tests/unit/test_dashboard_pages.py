@@ -11,14 +11,14 @@ import yaml
 
 from dashboards import style
 from dashboards.__main__ import main
-from dashboards.identities import DASHBOARDS, PANELS
 from dashboards.lint import lint
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
-from dashboards.reading import asked_in, panels_of
+from dashboards.parse import asked_in, panels_of
+from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.json_schema import faults
-from warehouse.panels.every import every_query
-from warehouse.panels.words import LEVELS
+from warehouse.panels.catalog import every_query
+from warehouse.panels.fragments import LEVELS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = dashboards()

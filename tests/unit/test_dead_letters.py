@@ -10,13 +10,13 @@ import pytest
 from barograph.contract import Contract, Field
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_predictions
 
-from cli.dead_letters.readable import readable
+from cli.dead_letters.decoded import readable
 from cli.dead_letters.show import grouped
-from streams.batch import COUNTED_HEADER, LETTER_HEADER, Dead, sort_messages
-from streams.dead_letters import dead_message
-from streams.letters.letter import Letter, Mark, Place, mark_key, open_letter
-from streams.letters.read import Wanted
-from streams.letters.settle import original
+from streams.dead_letters.dead_letter import Letter, Mark, Place, mark_key, open_letter
+from streams.dead_letters.message import dead_message
+from streams.dead_letters.reader import Wanted
+from streams.dead_letters.replay import original
+from streams.events.batch import COUNTED_HEADER, LETTER_HEADER, Dead, sort_messages
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field
 
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.event_types import is_nameable
-from streams.raw_json import RawJson
-from streams.registry import Registry, build_registry
+from streams.events.batch import MessageBatch
+from streams.events.event_type import is_nameable
+from streams.events.json_decoder import JsonDecoder
+from streams.recorder.json_rows import RawJson
+from streams.registry.registry import Registry, build_registry
 
 NAMES = ["plain", 'with "quotes"', "back\\slash", "日本", "a.b", "$x{}", "m0"]
 MODELS = ["simple", 'a "quoted" \\ model', "模型"]

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from cli.demo.acts import AHEAD, Act, Stage
 from cli.demo.counts import StageCount
 from cli.demo.replay import DAY_MS
+from cli.demo.stages import AHEAD, Act, Stage
 
 
 def table(*at_ms: int) -> pa.Table:

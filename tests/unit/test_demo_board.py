@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from cli.demo.board import Board
 from cli.demo.counts import StageCount
+from cli.demo.progress_board import Board
 
 
 def clock(*times_s: float) -> Callable[[], float]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from cli.demo.source import Source
+from cli.demo.source_data import Source
 
 THURSDAY_S = 1_785_369_600
 """2026-07-30, the beginning of a week."""

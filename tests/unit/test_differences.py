@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact, ttest_ind
 
-from sketches.differences import mean_differences, quantile_differences, rate_differences
-from sketches.levels import Level
-from sketches.numeric import NumericSketch, numeric_sketch
-from sketches.rates import newcombe
+from sketches.baseline.levels import Level
+from sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
+from sketches.drift.rates import newcombe
+from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def test_means_are_welchs() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from sketches.baseline import QUANTILE_RANKS
-from sketches.distances import (
+from sketches.baseline.baseline import QUANTILE_RANKS
+from sketches.drift.distances import (
     STEP_ERROR,
     STEP_RANKS,
     STEPS,
@@ -24,8 +24,8 @@ from sketches.distances import (
     ks_threshold,
     wasserstein,
 )
-from sketches.numeric import as_sketched, numeric_sketch, numeric_sketch_type
-from sketches.quantiles import exact_quantiles
+from sketches.sketch.numeric import as_sketched, numeric_sketch, numeric_sketch_type
+from sketches.sketch.quantiles import exact_quantiles
 
 RANKS = np.linspace(0.0, 1.0, QUANTILE_RANKS)
 Draw = Callable[[np.random.Generator, int], FloatArray]

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field, Window
 
+from cli.distribution.compute import Wanted, reckon
 from cli.distribution.read import Asked, Counted
-from cli.distribution.reckon import Wanted, reckon
-from sketches.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
-from sketches.layout import EVENTS, Layout
-from streams.monitor.judge import judge
-from streams.monitor.rows import pane_columns
-from streams.monitor.series import Compiled, Series
-from streams.slots import slots_of
+from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
+from sketches.baseline.layout import EVENTS, Layout
+from streams.hour_of_week import slots_of
+from streams.monitor.rows.pane_rows import pane_columns
+from streams.monitor.state.series import Compiled, Series
+from streams.monitor.verdicts.judge import judge
 from warehouse.tables import table_of
 
 ZONE = "Europe/Berlin"

@@ -2,7 +2,16 @@ import zlib
 
 import pytest
 
-from sketches.envelope import FORMAT, HEADER_BYTES, EnvelopeError, MixedSketches, SketchType, seal, unseal, unseal_as
+from sketches.sketch.envelope import (
+    FORMAT,
+    HEADER_BYTES,
+    EnvelopeError,
+    MixedSketches,
+    SketchType,
+    seal,
+    unseal,
+    unseal_as,
+)
 
 PAYLOAD = bytes(range(40))
 

@@ -7,8 +7,8 @@ from collections import Counter
 from streams.topics import Topics
 from tests.faults.expected import work_out
 from tests.faults.faults import BrokerUnreachable, JoinAndLeave, Kill, Warehouse
+from tests.faults.kill_points import PLACES
 from tests.faults.oracle import Verdict
-from tests.faults.places import PLACES
 from tests.faults.plan import LONG, SHORT, STORMS, make_plan
 from tests.faults.sabotage import SABOTAGES
 from tests.faults.source import Event, Label, Sent

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control
 
-from sketches.fdr import q_values
+from sketches.drift.fdr import q_values
 
 P = [0.001, 0.012, 0.02, 0.03, 0.2, 0.6]
 W = [3, 1, 1, 1, 0.5, 0.5]

@@ -115,7 +115,7 @@ def users(libraries: set[str], rooms: list[str]) -> set[str]:
 
 
 def test_only_the_publisher_knows_kafka_in_the_client() -> None:
-    assert users({"confluent_kafka"}, ["barograph"]) == {"barograph/outbox.py"}
+    assert users({"confluent_kafka"}, ["barograph"]) == {"barograph/publisher/outbox.py"}
     assert not users({"confluent_kafka"}, ["sketches", "warehouse"])
 
 

@@ -12,7 +12,7 @@ from cli.infer import phi
 from cli.infer.phi import TrainingWindows
 from cli.infer.slices import Dimension
 from cli.infer.summarise import Summary, summarise_numbers
-from sketches.baseline import Phi, SliceValues
+from sketches.baseline.baseline import Phi, SliceValues
 from tests.reference.flights_reference import DAY_S, WEEK_S, reference_field
 
 SEED = 40_207

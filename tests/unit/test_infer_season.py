@@ -12,22 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Window
-from barograph.contract_yaml import load_contract
+from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from cli.infer import hours
 from cli.infer.errors import OptionError
-from cli.infer.learn import InferOptions, InferResult, infer
+from cli.infer.infer import InferOptions, InferResult, infer
 from cli.infer.profile import Roles
 from cli.main import app
-from sketches.baseline import ALL, SLOT_NAMES, load_baseline
-from sketches.bins import PsiBins
-from sketches.layout import Layout
-from sketches.noncentral import chi2_median
-from sketches.psi import psi_values
-from sketches.season import Season
-from streams.slots import slots_of
+from sketches.baseline.baseline import ALL, SLOT_NAMES, load_baseline
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import Layout
+from sketches.drift.noncentral import chi2_median
+from sketches.drift.psi import psi_values
+from sketches.drift.season import Season
+from streams.hour_of_week import slots_of
 
 ZONE = "America/New_York"
 HOUR_S, WEEK_S = 3_600, 7 * 86_400

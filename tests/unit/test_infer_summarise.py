@@ -9,7 +9,7 @@ from cli.infer import summarise
 from cli.infer.columns import Texts
 from cli.infer.slices import Dimension
 from cli.infer.summarise import is_whole, mean_and_std, needs_doubles, summarise_numbers, summarise_texts
-from sketches.baseline import SliceValues
+from sketches.baseline.baseline import SliceValues
 
 LARGEST = float(np.finfo(np.float64).max)
 

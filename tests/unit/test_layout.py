@@ -1,7 +1,7 @@
 import numpy as np
 
-from sketches.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.layout import EVENTS, HEADER, N_MOMENTS, TAIL, Layout
+from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline.layout import EVENTS, HEADER, N_MOMENTS, TAIL, Layout
 
 
 def baseline(*fields: FieldBaseline, dimensions: tuple[SliceValues, ...] = ()) -> Baseline:

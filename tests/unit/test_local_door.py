@@ -4,7 +4,7 @@ import zlib
 import pyarrow as pa
 import pytest
 
-from local.door import BadRequest, decode_body
+from local.http_gateway import BadRequest, decode_body
 
 PLAIN = b"INSERT INTO t FORMAT CSV\n" + b"1,2\n" * 10_000
 

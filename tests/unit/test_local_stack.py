@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from local.processes import LocalStackError
+from local.child_process import LocalStackError
 from local.stack import LocalStack, StackAddresses, default_root
 
 

@@ -8,12 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dashboards.identities import PANELS
-from streams.endpoint import ReportCollector
-from streams.report import Report
+from dashboards.uids import PANELS
+from streams.health.endpoint import ReportCollector
+from streams.runtime.metrics_report import Report
 from warehouse import metrics
 from warehouse.metrics import ALL, METRICS, OTHER, Metric
-from warehouse.panels.every import every_query
+from warehouse.panels.catalog import every_query
 
 
 def text_of(report: Report) -> str:

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import kurtosis as sample_kurtosis
 from scipy.stats import ttest_ind
 
-from sketches.distances import STEP_RANKS, FloatArray
-from sketches.moments import MomentShifts, Spread, kurtosis, moment_shifts
-from sketches.quantiles import exact_quantiles
+from sketches.drift.distances import STEP_RANKS, FloatArray
+from sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
+from sketches.sketch.quantiles import exact_quantiles
 
 
 def shifts(windows: FloatArray, base: Spread, phi: float = 1.0) -> MomentShifts:

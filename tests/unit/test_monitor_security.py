@@ -10,7 +10,7 @@ from faust import SASLCredentials, SSLCredentials
 
 from streams.monitor.app import credentials
 from streams.monitor.security import Security, security_of
-from streams.process import ProcessorError
+from streams.runtime.lifecycle import ProcessorError
 from tests.support.secure_kafka import Certificates, require_openssl
 
 SCRAM = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.special import chdtri
 
-from sketches.baseline import Phi
-from sketches.overdispersion import Overdispersion, learn_phi
-from sketches.psi import psi_values, psi_verdicts
+from sketches.baseline.baseline import Phi
+from sketches.drift.overdispersion import Overdispersion, learn_phi
+from sketches.drift.psi import psi_values, psi_verdicts
 
 
 def windows(phi: float, count: int, df: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

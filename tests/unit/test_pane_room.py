@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sketches.layout import Layout
-from streams.monitor.series import Compiled, Series
+from sketches.baseline.layout import Layout
+from streams.monitor.state.series import Compiled, Series
 from tests.support.pipeline import simple_baseline, simple_contract
 
 BASELINE = simple_baseline()

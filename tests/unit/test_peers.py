@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from benchmarks.peers import environments
+from benchmarks.peers.barograph_result import without_slices
 from benchmarks.peers.child import RANKS, Told
 from benchmarks.peers.compare import compare, rank_errors
-from benchmarks.peers.drawn import Drawn
+from benchmarks.peers.datasketches_minute import Minutes, row_decoder
 from benchmarks.peers.environments import FOLDER, PeerError
 from benchmarks.peers.frames import by_minute, read_frame
 from benchmarks.peers.measure import PEERS
-from benchmarks.peers.ours import without_slices
 from benchmarks.peers.psi import compare_psi, defined_psi
-from benchmarks.peers.sketched import Minutes, row_decoder
+from benchmarks.peers.topic_contents import Drawn
 from benchmarks.workload import Workload, arrow_messages, json_events, make_workload
-from streams.registry import Registry
+from streams.registry.registry import Registry
 
 START = 1_700_000_040_000
 """A whole minute."""

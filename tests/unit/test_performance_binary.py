@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from barograph.contract_check import METRICS
+from barograph.contract.check import METRICS
 from sklearn import metrics as sklearn_metrics
 
+from sketches.drift.rates import newcombe
 from sketches.performance.auc import auc_and_variance, auc_metric
 from sketches.performance.binary import binary_metrics
 from sketches.performance.bins import first_positive, score_edges, score_histogram
 from sketches.performance.metric import difference, mean, proportion
-from sketches.rates import newcombe
 from tests.support.performance import confusion, drawn, measured
 
 GOLDEN_SCORES = [0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6]

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from barograph.contract_check import METRICS
+from barograph.contract.check import METRICS
 from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import t as student_t

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import goals, page, rates, repeated, shapes
+from benchmarks import goals, page, rates, run_comparison, shapes
 from benchmarks.charts import Chart, Series, draw, short
 from benchmarks.figures import Figures
 from benchmarks.goals import ALL_GOALS, Goal, Judged
@@ -54,8 +54,8 @@ def test_ratios_of_two_runs_stand_beside_each_other() -> None:
         figures.add("A", "a rate", 1 / far, "events")
         figures.add("A", "far", far, "×")
     now.add("B", "new", 1.0, "×")
-    assert [round(pair.apart, 9) for pair in repeated.pairs(now, before)] == [0.1, 0.25]
-    table = repeated.table(now, before)
+    assert [round(pair.apart, 9) for pair in run_comparison.pairs(now, before)] == [0.1, 0.25]
+    table = run_comparison.table(now, before)
     assert "**1 of 2 ratios are within 15%" in table
     assert "| **A** | close | 1.1 | 1 | 10% |" in table
     assert "|  | far | 2 | 2.5 | **25%** |" in table

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from barograph import Contract
 from barograph.contract import Field, Slice
-from barograph.pii import Pii, hash_text
+from barograph.publisher.pii import Pii, hash_text
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, fit_problems
-from sketches.personal import bare_values
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, fit_problems
+from sketches.baseline.personal import bare_values
 
 KEY = b"a key of sixteen bytes"
 HASHED = hash_text(KEY, "ana@x.example")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import chdtri, chndtrinc
 
-from sketches.levels import Level
-from sketches.power import n_star, visible_shift
-from sketches.psi import psi_values, psi_verdicts
+from sketches.baseline.levels import Level
+from sketches.drift.power import n_star, visible_shift
+from sketches.drift.psi import psi_values, psi_verdicts
 
 TEN = [1_000_000] * 10
 

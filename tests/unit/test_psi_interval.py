@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import chdtri, chndtr, chndtrinc
 
-from sketches.noncentral import _Inverse, chi2_median, lambda_high, lambda_low
+from sketches.drift.noncentral import _Inverse, chi2_median, lambda_high, lambda_low
 
 SEED = 31
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2, ncx2, poisson
 
-from sketches.levels import Level
-from sketches.noncentral import lambda_high, lambda_low
-from sketches.power import n_star
-from sketches.psi import PsiVerdicts, psi_verdicts
+from sketches.baseline.levels import Level
+from sketches.drift.noncentral import lambda_high, lambda_low
+from sketches.drift.power import n_star
+from sketches.drift.psi import PsiVerdicts, psi_verdicts
 
 FloatArray = NDArray[np.float64]
 

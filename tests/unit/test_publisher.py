@@ -18,7 +18,7 @@ import pytest
 from barograph import Contract, Publisher, PublishError
 from barograph.contract import Field
 from barograph.events import BATCH_ROWS, MAX_EVENT_BYTES, MAX_MEMBERS
-from barograph.outbox import Outbox, Stats
+from barograph.publisher.outbox import Outbox, Stats
 from confluent_kafka import KafkaError, KafkaException
 
 CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
@@ -501,13 +501,13 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_topic_that_was_just_made_is_waited_for(waiting: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barograph.outbox.TOPIC_AGAIN_S", 0.0)
+    monkeypatch.setattr("barograph.publisher.outbox.TOPIC_AGAIN_S", 0.0)
     unknown, leaderless = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), KafkaError(KafkaError.LEADER_NOT_AVAILABLE)
     waiting.publisher.prediction(id="a")
     waiting.hand.topics = [unknown, leaderless, 0, 3]
     assert waiting.outbox.partitions("p-predictions") == 3
     assert waiting.outbox.known_partitions("p-predictions") == 3
-    monkeypatch.setattr("barograph.outbox.TOPIC_WAIT_S", -1.0)
+    monkeypatch.setattr("barograph.publisher.outbox.TOPIC_WAIT_S", -1.0)
     waiting.hand.topics = [unknown]
     with pytest.raises(PublishError, match="the topic p-labels does not exist at nowhere:1"):
         waiting.outbox.partitions("p-labels")

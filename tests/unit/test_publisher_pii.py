@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher
 from barograph.contract import Field
-from barograph.pii import KEY_VARIABLE, Pii, PiiKeyError, hash_text, read_key
-from barograph.tables import PredictionTables
+from barograph.publisher.pii import KEY_VARIABLE, Pii, PiiKeyError, hash_text, read_key
+from barograph.publisher.tables import PredictionTables
 
 KEY = b"a key of sixteen bytes"
 CONTRACT = Contract(
@@ -106,7 +106,7 @@ def test_no_personal_data_is_in_what_is_sent() -> None:
         def __len__(self) -> int:
             return 0
 
-    from barograph.outbox import Outbox
+    from barograph.publisher.outbox import Outbox
 
     outbox = Outbox({}, wait=False, factory=lambda _settings: Producer())
     publisher = Publisher(CONTRACT, "3", outbox, key=KEY)

@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher
-from barograph.batches import send_labels, send_predictions
 from barograph.contract import Field, Slice
 from barograph.events import BATCH_BYTES, BATCH_ROWS, CONTENT_TYPE_HEADER, MAX_EVENT_BYTES, label_key
-from barograph.outbox import Outbox
-from barograph.pii import Pii
-from barograph.tables import BLOCK_ROWS, LabelTables, PredictionTables, as_table, by_partition
+from barograph.publisher.batches import send_labels, send_predictions
+from barograph.publisher.outbox import Outbox
+from barograph.publisher.pii import Pii
+from barograph.publisher.tables import BLOCK_ROWS, LabelTables, PredictionTables, as_table, by_partition
 from barograph.values import InvalidEvent
 
 MS = pa.timestamp("ms", "UTC")

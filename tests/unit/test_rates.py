@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from sketches.levels import Level
-from sketches.rates import newcombe, rate_verdicts, wilson
+from sketches.baseline.levels import Level
+from sketches.drift.rates import newcombe, rate_verdicts, wilson
 
 ROWS = 100_000
 """Of the baselines."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from sketches.fisher import fisher_p
+from sketches.drift.fisher import fisher_p
 
 SEED = 50
 

@@ -14,11 +14,11 @@ import pytest
 from barograph.contract import Contract, Field
 from barograph.events import encode_predictions
 
-from streams.batch import MessageBatch
-from streams.decode_arrow import ArrowDecoder
-from streams.raw_arrow import RawArrow
-from streams.raw_json import RawJson
-from streams.registry import build_registry
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import MessageBatch
+from streams.recorder.arrow_rows import RawArrow
+from streams.recorder.json_rows import RawJson
+from streams.registry.registry import build_registry
 from tests.support.poison import ARROW_HEADERS, KINDS
 
 NOW_MS = 1_790_000_000_000

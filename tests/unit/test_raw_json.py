@@ -15,12 +15,12 @@ from barograph.contract import Contract, Field, Slice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams import raw_json
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.raw_exact import STRETCH
-from streams.raw_json import CHUNK, CHUNK_BYTES, RawJson, _chunks
-from streams.registry import build_registry
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.recorder import json_rows
+from streams.recorder.contract_events import STRETCH
+from streams.recorder.json_rows import CHUNK, CHUNK_BYTES, RawJson, _chunks
+from streams.registry.registry import build_registry
 from tests.support.poison import KINDS
 
 NOW_MS = 1_790_000_000_000
@@ -175,7 +175,7 @@ def test_rows_are_the_same_however_events_are_cut(given_events: list[dict[str, A
     whole = [comparable(row) for row in rows(sent)]
     with pytest.MonkeyPatch.context() as patch:
         for name, size in (("STRETCH", 2), ("FREE_CHUNK", 3), ("CHUNK", 7)):
-            patch.setattr(raw_json, name, size)
+            patch.setattr(json_rows, name, size)
         assert [comparable(row) for row in rows(sent)] == whole
 
 

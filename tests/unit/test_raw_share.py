@@ -12,10 +12,10 @@ import pytest
 from barograph.contract import Contract
 from barograph.events import encode_predictions
 
-from streams.batch import MessageBatch
-from streams.raw_arrow import RawArrow
-from streams.raw_json import RawJson
-from streams.registry import build_registry
+from streams.events.batch import MessageBatch
+from streams.recorder.arrow_rows import RawArrow
+from streams.recorder.json_rows import RawJson
+from streams.registry.registry import build_registry
 
 NOW_MS = 1_790_000_000_000
 IDS = [f"é{i}" for i in range(2000)]

@@ -7,9 +7,9 @@ import pytest
 from barograph.contract import SketchKind
 from numpy.typing import NDArray
 
-from sketches.numeric import NumericSketch, numeric_sketch
-from sketches.rebin import rebin
-from sketches.two_sample import psi_differences
+from sketches.comparison.rebin import rebin
+from sketches.comparison.two_sample import psi_differences
+from sketches.sketch.numeric import NumericSketch, numeric_sketch
 
 
 def merged(values: NDArray[np.float64], kind: SketchKind, parts: int = 15) -> NumericSketch:

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field, Slice
 
-from streams.batch import MessageBatch
-from streams.columns import EventColumns
-from streams.decode_json import JsonDecoder
-from streams.raw_json import RawJson
-from streams.rebuild.raw import as_message
-from streams.registry import build_registry
+from streams.events.batch import MessageBatch
+from streams.events.columns import EventColumns
+from streams.events.json_decoder import JsonDecoder
+from streams.rebuild.raw_events import as_message
+from streams.recorder.json_rows import RawJson
+from streams.registry.registry import build_registry
 
 NOW_MS = 1_790_000_000_000
 CONTRACT = Contract(

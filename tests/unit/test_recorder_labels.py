@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from barograph.events import encode_labels
 
-from streams.batch import MessageBatch
-from streams.decode_labels import DecodedLabels, decode_arrow_labels, decode_json_labels, label_text
+from streams.events.batch import MessageBatch
+from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels, label_text
 
 NOW_MS = 1_790_000_000_000
 DAY_MS = 86_400_000

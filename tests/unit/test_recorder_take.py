@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.batch import Places
-from streams.recorder import Place, Recorder
+from streams.events.batch import Places
+from streams.recorder.recorder import Place, Recorder
 
 TOPICS = {"predictions": "predictions", "labels": "labels"}
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cli.settings import load_settings
-from streams.endpoint import DEFAULT_PORTS
+from streams.health.endpoint import DEFAULT_PORTS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

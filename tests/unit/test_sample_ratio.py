@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.special import betaln
 from scipy.stats import chi2, chisquare
 
-from sketches.levels import Level
-from sketches.sample_ratio import CONCENTRATIONS, anytime_p, fixed_n_p, sample_ratio
+from sketches.baseline.levels import Level
+from sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p, fixed_n_p, sample_ratio
 
 LOOKS, TESTS = 336, 2_000
 HALF = [0.5, 0.5]

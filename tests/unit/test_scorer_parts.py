@@ -13,14 +13,14 @@ from barograph.contract import Arms, Contract, Label, Slice, Window
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sketches.baseline import SliceValues
-from sketches.levels import LEVEL_NAMES
+from sketches.baseline.baseline import SliceValues
+from sketches.baseline.levels import LEVEL_NAMES
 from sketches.performance.metric import Metric
 from sketches.performance.number import ERROR_RANKS
-from streams.registry import RegisteredBaseline, build_registry
-from streams.scorer.dense import dense
+from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.scorer.rules import breaks_of, by_dimensions, dimensions_at, make_rules, why_not
 from streams.scorer.verdicts import levels_of_change, levels_of_promise
+from streams.scorer.window_counts import dense
 from streams.scorer.windows import Now, lengths, starts_between
 from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.scoring.arrivals import Place, beyond

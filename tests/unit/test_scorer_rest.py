@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from streams.pulse import Pulse
-from streams.registry import Registry
-from streams.report import Report
+from streams.registry.registry import Registry
+from streams.runtime.heartbeat import Pulse
+from streams.runtime.metrics_report import Report
 from streams.scorer.model import Done
 from streams.scorer.worker import BEAT_S, Scorer
 from streams.settings import Clock, ProcessorSettings

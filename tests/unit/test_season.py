@@ -11,7 +11,7 @@ import pytest
 from barograph.contract import Contract, Field
 from numpy.typing import NDArray
 
-from sketches.baseline import (
+from sketches.baseline.baseline import (
     ALL,
     SLOT_NAMES,
     Baseline,
@@ -23,12 +23,12 @@ from sketches.baseline import (
     fit_problems,
     load_baseline,
 )
-from sketches.bins import PsiBins
-from sketches.layout import IntArray, Layout
-from sketches.levels import Level
-from sketches.psi import PsiVerdicts, psi_verdicts
-from sketches.season import Season
-from streams.slots import slots_of
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import IntArray, Layout
+from sketches.baseline.levels import Level
+from sketches.drift.psi import PsiVerdicts, psi_verdicts
+from sketches.drift.season import Season
+from streams.hour_of_week import slots_of
 
 FloatArray = NDArray[np.float64]
 ZONE = "Europe/Berlin"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from sketches.skew import FloatArray, IntArray, Skew
-from sketches.skew_numbers import compare_numbers
-from sketches.skew_series import History, Series
+from sketches.skew.field import FloatArray, IntArray, Skew
+from sketches.skew.history_rules import History, Series
+from sketches.skew.numbers import compare_numbers
 
 ENTITIES, ROWS = 40, 150
 HOUR = 3_600_000

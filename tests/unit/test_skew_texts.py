@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from sketches.skew import IntArray, Skew
-from sketches.skew_texts import compare_texts
+from sketches.skew.field import IntArray, Skew
+from sketches.skew.texts import compare_texts
 
 RNG = np.random.default_rng(5)
 NAMES = ("São Paulo", "New York-JFK", "la Guardia", "Newark EWR", "Köln Bonn", "Orly")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streams.monitor.chain import ENDED_MS, EVERY_MODEL, Chain, Loss, make_pos
+from streams.monitor.state.offset_ledger import ENDED_MS, EVERY_MODEL, Chain, Loss, make_pos
 from streams.records import PartitionProgress, Progress
 
 

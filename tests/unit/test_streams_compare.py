@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
-from streams.monitor.compare import Judged, compare, is_output
-from streams.monitor.sides import arm_sides, compared_ends, in_order, version_sides
-from streams.monitor.store import WarehouseStore, Writes
-from tests.support.comparing import ReadEvents, Row, one
+from streams.monitor.state.store import WarehouseStore, Writes
+from streams.monitor.verdicts.compare import Judged, compare, is_output
+from streams.monitor.verdicts.sides import arm_sides, compared_ends, in_order, version_sides
+from tests.support.comparison_builder import ReadEvents, Row, one
 from tests.support.outputs import CLASSES, output_baseline, output_contract, output_events
 
 START_S = 1_789_992_000

@@ -8,8 +8,8 @@ from barograph.contract import Contract, Field, Window
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
-from sketches.baseline import Baseline, FieldBaseline
-from tests.support.comparing import ReadEvents, Row, one
+from sketches.baseline.baseline import Baseline, FieldBaseline
+from tests.support.comparison_builder import ReadEvents, Row, one
 from tests.support.outputs import class_field, numeric_field
 
 START_S = 1_789_992_000

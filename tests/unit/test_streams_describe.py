@@ -10,17 +10,17 @@ import pytest
 from barograph.contract import Contract, Window
 from scipy.stats import ks_2samp
 
-from sketches.baseline import Baseline
-from sketches.distances import STEP_ERROR
-from streams.flush import part_messages
-from streams.monitor.describe import describe
-from streams.monitor.series import Compiled, KeptBytes, Pane, Series
-from streams.monitor.summaries import Summaries, over_budget
+from sketches.baseline.baseline import Baseline
+from sketches.drift.distances import STEP_ERROR
+from streams.monitor.state.merged_ranges import Summaries, over_budget
+from streams.monitor.state.series import Compiled, KeptBytes, Pane, Series
+from streams.monitor.verdicts.describe import describe
 from streams.monitor.windows import described_every_s, stretch_s, stretches_s
 from streams.records import Part, Range, decode
-from streams.registry import RegisteredBaseline, build_registry
-from streams.summarise import FlushSummaries
-from tests.support.merged import merge
+from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
+from tests.support.merged_panes import merge
 from tests.support.monitor_schedule import T0_S, TOPIC, Event, baseline, columns, contract
 
 HOUR_S, DAY_S = 3600, 86_400

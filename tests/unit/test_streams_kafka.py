@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.kafka import fetch
-from streams.process import EXIT_STUCK, ProcessorError
-from streams.registry import Registry
-from streams.report import Report
+from streams.broker.client import fetch
+from streams.broker.transactions import Transactions
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import Registry
+from streams.runtime.lifecycle import EXIT_STUCK, ProcessorError
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher import Sketcher
-from streams.transactions import Transactions
+from streams.sketcher.sketcher import Sketcher
 from warehouse.client import Address
 
 

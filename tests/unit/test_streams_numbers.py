@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sketches.numeric import NumericSketch, numeric_sketch
-from streams.monitor.numbers import Gathered, Values
+from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from streams.monitor.verdicts.numbers import Gathered, Values
 
 
 def sketch_of(values: NDArray[np.float64], integer: bool = False) -> NumericSketch:

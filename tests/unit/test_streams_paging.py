@@ -5,9 +5,9 @@ from __future__ import annotations
 from barograph.contract import Window
 
 from streams.monitor.partition import PartitionState
-from streams.monitor.series import Series
-from streams.monitor.store import SeriesPanes, WarehouseStore
-from tests.support.monitor_desk import HOUR_S, Desk, make_registry
+from streams.monitor.state.series import Series
+from streams.monitor.state.store import SeriesPanes, WarehouseStore
+from tests.support.monitor_harness import HOUR_S, Desk, make_registry
 from tests.support.monitor_schedule import PARTS_TOPIC, T0_S
 
 MINUTES_10 = 600

@@ -8,17 +8,17 @@ import msgspec
 import pytest
 from barograph.contract import Window
 
-from streams.flush import part_messages
-from streams.monitor.chain import make_pos
 from streams.monitor.partition import PartitionState
+from streams.monitor.state.offset_ledger import make_pos
 from streams.records import (
     Part,
     Range,
     decode,
 )
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import FlushSummaries
-from tests.support.monitor_desk import DAY_S, HOUR_S, Desk, make_registry
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
+from tests.support.monitor_harness import DAY_S, HOUR_S, Desk, make_registry
 from tests.support.monitor_schedule import (
     PARTS_TOPIC,
     T0_S,

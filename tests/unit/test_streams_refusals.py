@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams import kafka as kafka_module
-from streams.kafka import Admin
-from streams.process import ProcessorError
+from streams.broker import client as kafka_module
+from streams.broker.client import Admin
+from streams.runtime.lifecycle import ProcessorError
 
 
 class Answering:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.summarise import MAX_VERSION_CHARS, MAX_VERSIONS, FlushSummaries
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.sketcher.summarise import MAX_VERSION_CHARS, MAX_VERSIONS, FlushSummaries
 from tests.support.monitor_schedule import T0_S, Event, baseline, columns, contract
 
 HOUR_S = 3600

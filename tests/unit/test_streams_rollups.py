@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from barograph.contract import Window
 
-from streams.flush import part_messages
 from streams.monitor.partition import PartitionState
 from streams.records import Part, PartitionProgress, Progress, Range, decode
-from streams.summarise import FlushSummaries
-from tests.support.monitor_desk import DAY_S, HOUR_S, Desk, make_registry
+from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.summarise import FlushSummaries
+from tests.support.monitor_harness import DAY_S, HOUR_S, Desk, make_registry
 from tests.support.monitor_schedule import PARTS_TOPIC, T0_S, TOPIC, Event, columns
 
 MINUTES_20 = 1200

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice, Window
 
-from sketches.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.layout import EVENTS, Layout
-from sketches.psi import psi_verdicts
-from sketches.season import Season
-from streams.monitor.judge import Columns, judge
-from streams.monitor.series import Compiled, Series
-from streams.slots import slots_of
+from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline.layout import EVENTS, Layout
+from sketches.drift.psi import psi_verdicts
+from sketches.drift.season import Season
+from streams.hour_of_week import slots_of
+from streams.monitor.state.series import Compiled, Series
+from streams.monitor.verdicts.judge import Columns, judge
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400

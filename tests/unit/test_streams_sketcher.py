@@ -15,14 +15,14 @@ import pytest
 from barograph.events import encode_predictions
 from confluent_kafka import KafkaError, KafkaException
 
-from streams import sketcher
-from streams.batch import MessageBatch
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
-from streams.registry import RegisteredBaseline, Registry, build_registry
-from streams.report import Report
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import RegisteredBaseline, Registry, build_registry
+from streams.runtime.metrics_report import Report
 from streams.settings import Clock, ProcessorSettings
-from streams.sketcher import (
+from streams.sketcher import sketcher
+from streams.sketcher.sketcher import (
     BOUNDARY_S,
     DEAD_BYTES,
     PANE_BYTES,
@@ -32,7 +32,7 @@ from streams.sketcher import (
     _Flush,
     _note_times,
 )
-from streams.summarise import FlushSummaries
+from streams.sketcher.summarise import FlushSummaries
 from tests.support.monitor_schedule import Event, columns, contract
 from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.client import Address

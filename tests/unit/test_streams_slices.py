@@ -11,9 +11,9 @@ from barograph.contract import CROSS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sketches.baseline import SliceValues
-from streams.columns import INVALID_TEXT, EventColumns
-from streams.slices import SliceCoder, number_of
+from sketches.baseline.baseline import SliceValues
+from streams.events.columns import INVALID_TEXT, EventColumns
+from streams.sketcher.slices import SliceCoder, number_of
 
 MEMBERS: dict[str, list[Any]] = {
     "context.a": ["x", "y", "z", None, "", "x * y", INVALID_TEXT],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.monitor.chain import make_pos
+from streams.monitor.state.offset_ledger import make_pos
 from streams.records import (
     DeadCount,
     ErrorCount,
@@ -10,7 +10,7 @@ from streams.records import (
     Range,
     Tally,
 )
-from tests.support.monitor_desk import HOUR_S, Desk, make_registry
+from tests.support.monitor_harness import HOUR_S, Desk, make_registry
 from tests.support.monitor_schedule import (
     HIGH,
     LOW,

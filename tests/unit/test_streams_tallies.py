@@ -13,15 +13,15 @@ from barograph import Contract, Reason
 from barograph.contract import Field, Slo
 from barograph.events import encode_predictions
 
-from sketches.layout import ERRORS, EVENTS, SLOW, TIMED
+from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from streams import tallies
-from streams.batch import Dead, Decoded, MessageBatch
-from streams.columns import MAX_NAME_CHARS, Arrivals, Coded, encode_names
-from streams.decode_arrow import ArrowDecoder
-from streams.decode_json import JsonDecoder
+from streams.events.arrow_decoder import ArrowDecoder
+from streams.events.batch import Dead, Decoded, MessageBatch
+from streams.events.columns import MAX_NAME_CHARS, Arrivals, Coded, encode_names
+from streams.events.json_decoder import JsonDecoder
 from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
-from streams.registry import Registry, build_registry
-from streams.summarise import FlushSummaries, PaneKey
+from streams.registry.registry import Registry, build_registry
+from streams.sketcher.summarise import FlushSummaries, PaneKey
 from streams.tallies import ErrorSlices, FlushTallies, count_dead, count_producers
 from tests.support.monitor_schedule import SLOW_MS, T0_S, Event, columns, contract, numbered, registered
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.times import parse_time_ms, times_ms
+from streams.events.event_time import parse_time_ms, times_ms
 
 NOON_MS = round(datetime.fromisoformat("2026-03-01T12:00:00+00:00").timestamp() * 1000)
 

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from barograph.contract import Contract, Field, Label
 
-from sketches.baseline import Baseline, FieldBaseline, SliceCounts
-from sketches.layout import Layout
-from streams.monitor.series import Compiled, Pane, Series
-from streams.monitor.violations import violation_columns
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
+from sketches.baseline.layout import Layout
+from streams.monitor.rows.violation_rows import violation_columns
+from streams.monitor.state.series import Compiled, Pane, Series
 from warehouse.tables import table_of
 
 LAYOUT = Layout(

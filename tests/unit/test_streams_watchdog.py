@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streams import offsets as offsets_module
-from streams.offsets import OffsetWatch, Source
-from streams.process import EXIT_STUCK
-from streams.pulse import Pulse
-from streams.report import Report
+from streams.broker import consumer_lag as offsets_module
+from streams.broker.consumer_lag import OffsetWatch, Source
+from streams.health.watchdog import Patience, Watchdog
+from streams.runtime.heartbeat import Pulse
+from streams.runtime.lifecycle import EXIT_STUCK
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.watchdog import Patience, Watchdog
 from warehouse import metrics
 from warehouse.client import Address
 
@@ -250,7 +250,7 @@ def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench
 
 
 def test_it_looks_by_itself_and_closes_what_it_opened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.watchdog.LOOK_S", 0.001)
+    monkeypatch.setattr("streams.health.watchdog.LOOK_S", 0.001)
     bench.consumer.ends = {0: 3, 1: 3}
     ended = threading.Event()
     bench.watchdog._end = lambda code: ended.set()

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from streams.monitor import worker as worker_module
-from streams.monitor.store import WarehouseStore
+from streams.monitor.state.store import WarehouseStore
 from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
 from streams.records import encode
-from streams.report import Report
+from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.memory_warehouse import MemoryWarehouse, without
 from tests.support.monitor_schedule import PARTS_TOPIC, History, make_history

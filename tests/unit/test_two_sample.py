@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import chi2, poisson
 
-from sketches.levels import Level
-from sketches.power import n_star
-from sketches.psi import psi_verdicts
-from sketches.two_sample import PsiDifferences, psi_differences
+from sketches.baseline.levels import Level
+from sketches.comparison.two_sample import PsiDifferences, psi_differences
+from sketches.drift.power import n_star
+from sketches.drift.psi import psi_verdicts
 
 FloatArray = NDArray[np.float64]
 

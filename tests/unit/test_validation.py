@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from barograph import Contract, ContractViolation, Publisher, Validator, Violation
 from barograph.contract import Field, Slice
-from barograph.outbox import MAX_VIOLATIONS, Outbox
+from barograph.publisher.outbox import MAX_VIOLATIONS, Outbox
 
 FIELDS = (
     Field(name="temp", type="float", source="features.temp", low=-40, high=130, policy="reject"),

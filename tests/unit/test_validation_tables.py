@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, TableViolation, Validator, validate_table
 from barograph.contract import Field, Slice
-from barograph.validation_tables import TableChecker
+from barograph.validation.tables import TableChecker
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,11 +7,11 @@ import json
 import msgspec
 import numpy as np
 
-from sketches.layout import TAIL
-from streams.batch import MessageBatch
-from streams.decode_json import JsonDecoder
-from streams.registry import RegisteredBaseline, build_registry
-from streams.summarise import FlushSummaries
+from sketches.baseline.layout import TAIL
+from streams.events.batch import MessageBatch
+from streams.events.json_decoder import JsonDecoder
+from streams.registry.registry import RegisteredBaseline, build_registry
+from streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract
 
 

@@ -1,12 +1,12 @@
 """What the cells of a field's counts are called and what training held in them, read from stored baselines.
 
-The names are those of `sketches.bins.bin_labels`, which verdicts use for `top_bin`. Categories under 0.5 % of training
-are `other`, together with values that training did not hold, as they are in the PSI.
+The names are those of `sketches.baseline.bins.bin_labels`, which verdicts use for `top_bin`. Categories under 0.5 % of
+training are `other`, together with values that training did not hold, as they are in the PSI.
 """
 
 from __future__ import annotations
 
-from warehouse.panels.words import MODEL
+from warehouse.panels.fragments import MODEL
 
 _EDGE_TEXTS = """if(
             length(arrayDistinct(arrayMap(edge -> printf('%.6g', edge), edges))) = length(edges),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from warehouse.panels.fragments import MODEL, VERSION, WINDOW, known
 from warehouse.panels.query import PanelQuery, table
-from warehouse.panels.words import MODEL, VERSION, WINDOW, known
 
 _RANGE = "$__timeFilter(window_end)"
 _WINDOW = f"{MODEL} AND {WINDOW} AND {_RANGE}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from warehouse.panels.cells import cells_of
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, known
 from warehouse.panels.query import HOUR_S, series, table
-from warehouse.panels.words import FIELD, MODEL, SLICE, VERSION, WINDOW, known
 
 _RANGE = "$__timeFilter(window_end)"
 _FIELD = f"{MODEL} AND {VERSION} AND {SLICE} AND {FIELD}"

@@ -6,8 +6,8 @@ several in one step of a panel the worst is shown.
 
 from __future__ import annotations
 
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, known, level_number, level_word
 from warehouse.panels.query import PanelQuery, series, table
-from warehouse.panels.words import FIELD, MODEL, SLICE, VERSION, WINDOW, known, level_number, level_word
 
 _RANGE = "$__timeFilter(window_end)"
 _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"

@@ -5,8 +5,8 @@ What holds at the end of the range is read from its last day: a verdict that is 
 
 from __future__ import annotations
 
+from warehouse.panels.fragments import PER_MINUTE, known, level_number, level_word, window_seconds
 from warehouse.panels.query import PanelQuery, series, table
-from warehouse.panels.words import PER_MINUTE, known, level_number, level_word, window_seconds
 
 _LAST_DAY = "window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime"
 _TRAFFIC = "slice = 'all' AND $__timeFilter(pane_start)"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, WINDOW, known
 from warehouse.panels.query import table
-from warehouse.panels.words import MODEL, SLICE, VERSION, WINDOW, known
 
 # Up to the end of the range, so that a page of last week says how it was at its end, not how old last week is now.
 SEALED_AGE = table(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from warehouse.panels.fragments import MODEL, SLICE, VERSION, known, window_seconds
 from warehouse.panels.query import HOUR_S, series, table
-from warehouse.panels.words import MODEL, SLICE, VERSION, known, window_seconds
 
 _RANGE = "$__timeFilter(window_end)"
 _VERSION = f"{MODEL} AND {VERSION} AND {SLICE} AND {_RANGE}"

@@ -6,9 +6,9 @@ Processors report by the clock of the wall, whatever the event times of what the
 from __future__ import annotations
 
 from warehouse.metrics import shown_on
+from warehouse.panels.fragments import chosen_or_all, known
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
-from warehouse.panels.words import chosen_or_all, known
-from warehouse.reports import BY_S
+from warehouse.processor_reports import BY_S
 
 REPORTS_S = 10
 """How often a processor reports."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from warehouse.panels.drift import SHOWN_FIELDS
+from warehouse.panels.fragments import FIELD, MODEL, SLICE, VERSION, WINDOW, known
 from warehouse.panels.query import PanelQuery, series, table
-from warehouse.panels.words import FIELD, MODEL, SLICE, VERSION, WINDOW, known
 
 _RANGE = "$__timeFilter(window_end)"
 _MODEL = f"{MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND {_RANGE}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from warehouse.panels.fragments import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, known, window_seconds
 from warehouse.panels.query import series, table
-from warehouse.panels.words import MODEL, PER_MINUTE, SLICE, VERSION, WINDOW, known, window_seconds
 
 _RANGE = "$__timeFilter(pane_start)"
 _MODEL = f"{MODEL} AND {SLICE} AND {_RANGE}"

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from warehouse.client import Client
-from warehouse.scoring import cells, joined
+from warehouse.scoring import cell_counts, label_join
 from warehouse.scoring.rules import Dimension, Rules
 
 _IN_ORDER = "SETTINGS max_threads = 1, query_plan_remove_redundant_sorting = 0"
@@ -22,16 +22,18 @@ def score_windows(
 
     Of two states of a window that of more records holds, so that one whose raw rows were deleted by age stays.
     """
-    values = cells.bound(rules, dimensions, rules.hours_of(list(windows)), now_ms)
+    values = cell_counts.bound(rules, dimensions, rules.hours_of(list(windows)), now_ms)
     odd = has_odd_ids(client, rules, windows)
-    client.insert_selected("performance_state", cells.COLUMNS, cells.counted(rules, dimensions, odd=odd), values)
-    client.insert_selected("performance_state", cells.COLUMNS, cells.gone(rules), values)
+    client.insert_selected(
+        "performance_state", cell_counts.COLUMNS, cell_counts.counted(rules, dimensions, odd=odd), values
+    )
+    client.insert_selected("performance_state", cell_counts.COLUMNS, cell_counts.gone(rules), values)
 
 
 def has_odd_ids(client: Client, rules: Rules, windows: Sequence[int]) -> bool:
     """Whether an id has more than one row or label in score windows, so that these must be put in order."""
     bound = {**rules.parameters(), "hours": rules.hours_of(list(windows))}
-    return bool(client.rows(f"SELECT 1 FROM ({joined.odd_ids()}) LIMIT 1", bound))
+    return bool(client.rows(f"SELECT 1 FROM ({label_join.odd_ids()}) LIMIT 1", bound))
 
 
 def score_together(
@@ -50,9 +52,9 @@ def score_together(
     Returns:
         A row per version and slice, columns `cells.TOGETHER`.
     """
-    values = cells.bound(rules, dimensions, rules.hours_of(list(windows)), 0)
+    values = cell_counts.bound(rules, dimensions, rules.hours_of(list(windows)), 0)
     values["horizon"] = min(rules.horizon_ms, age_s * 1000)
-    return client.arrow(cells.counted_together(rules, dimensions, odd=odd), values)
+    return client.arrow(cell_counts.counted_together(rules, dimensions, odd=odd), values)
 
 
 def merged(client: Client, rules: Rules, length_s: int, windows: Sequence[int]) -> pa.Table:

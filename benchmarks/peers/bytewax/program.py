@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
 from benchmarks.peers.child import MINUTE_MS, Clock, Told, tell, told
-from benchmarks.peers.sketched import Minute, Minutes, Row, by_minute, row_decoder
+from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute, row_decoder
 
 BATCH = 10_000
 START = datetime(2020, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ import faust
 from mode.loop import use
 
 from benchmarks.peers.child import Clock, tell, told
-from benchmarks.peers.sketched import Minutes, row_decoder
+from benchmarks.peers.datasketches_minute import Minutes, row_decoder
 
 BATCH = 5_000
 

@@ -10,7 +10,7 @@ from quixstreams import Application
 from quixstreams.models import JSONDeserializer
 
 from benchmarks.peers.child import Clock, Told, tell, told
-from benchmarks.peers.sketched import Minutes, Row, row_decoder
+from benchmarks.peers.datasketches_minute import Minutes, Row, row_decoder
 
 BATCH = 5_000
 

@@ -10,7 +10,7 @@ from cli.demo.answer import OF_MODEL, Answer, ask, moment
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, CRITICAL, DAY, MODEL, VERSION, WEATHER, WEEK, Calendar
 from cli.demo.report import Reporter, day_of, joined, percent
-from cli.demo.source import Source
+from cli.demo.source_data import Source
 from cli.demo.timeline import make_timeline
 from warehouse.client import Client
 from warehouse.queries import rows_of

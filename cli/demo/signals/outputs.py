@@ -10,8 +10,8 @@ from cli.demo.answer import OF_MODEL, Answer, ask, moment
 from cli.demo.expectation import Expectation
 from cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CANDIDATE_AT, CONTROL_ARM, DAY_S, LATE, VERSION, WEEK, Calendar
 from cli.demo.report import Reporter, day_of, joined, number, percent
-from cli.demo.source import Source
-from sketches.baseline import ALL, load_baseline
+from cli.demo.source_data import Source
+from sketches.baseline.baseline import ALL, load_baseline
 from warehouse.client import Client
 from warehouse.queries import baselines
 

@@ -15,14 +15,14 @@ from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, DAY_S, MODEL, VERSION, WEEK, Calendar
 from cli.demo.report import Reporter, day_of, days_of
 from cli.demo.timeline import make_timeline
-from sketches.baseline import ALL, load_baseline
-from sketches.bins import PsiBins
-from sketches.layout import Layout
-from sketches.levels import LEVEL_NAMES
-from sketches.psi import psi_verdicts
+from sketches.baseline.baseline import ALL, load_baseline
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.layout import Layout
+from sketches.baseline.levels import LEVEL_NAMES
+from sketches.drift.psi import psi_verdicts
 from warehouse.client import Client
+from warehouse.pane_sums import PaneRange
 from warehouse.queries import BaselineRow, baselines
-from warehouse.sums import PaneRange
 
 CHARTED = ("temp", "dewp")
 EXAMPLE = "dewp"

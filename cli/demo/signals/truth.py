@@ -12,7 +12,7 @@ from cli.demo.answer import OF_MODEL, Answer, ask
 from cli.demo.expectation import Expectation
 from cli.demo.flights import CANDIDATE, CANDIDATE_ARM, CONTROL_ARM, DAY, MODEL, VERSION, WEEK, Calendar
 from cli.demo.report import Reporter, day_of, days_of, hours_of, joined, number, percent
-from cli.demo.source import Source
+from cli.demo.source_data import Source
 from cli.demo.timeline import make_timeline
 from sketches.performance.cbpe import TOLERANCE, Trust, cbpe_trust, realised_error
 from sketches.performance.metric import Metric

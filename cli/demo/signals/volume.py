@@ -11,7 +11,7 @@ from cli.demo.answer import OF_MODEL, Answer, ask, moment
 from cli.demo.expectation import Expectation
 from cli.demo.flights import MODEL, SLO, ZONE, Calendar
 from cli.demo.report import Reporter, percent
-from cli.demo.source import Source
+from cli.demo.source_data import Source
 from warehouse.client import Client
 
 

@@ -1,14 +1,14 @@
 """The client of Barograph: contract, events, publisher."""
 
 from barograph.contract import Contract
-from barograph.contract_yaml import dump_contract, load_contract, parse_contract
+from barograph.contract.file import dump_contract, load_contract, parse_contract
+from barograph.contract.problems import ContractError
 from barograph.events import Label, Prediction, Reason
-from barograph.observation import Observation
-from barograph.outbox import PublishError, Stats
-from barograph.problems import ContractError
-from barograph.publisher import Publisher
-from barograph.validation import ContractViolation, Validator, Violation
-from barograph.validation_tables import TableViolation, validate_table
+from barograph.publisher.observation import Observation
+from barograph.publisher.outbox import PublishError, Stats
+from barograph.publisher.publisher import Publisher
+from barograph.validation.rows import ContractViolation, Validator, Violation
+from barograph.validation.tables import TableViolation, validate_table
 
 __all__ = [
     "Contract",

@@ -1,0 +1,323 @@
+"""Fills a database with generated history: weeks of hourly panes of many models, and what was judged of them.
+
+Made inside the engine, a day of each table at a time as it would have come, so that parts overlap in their keys as they
+do in production. A small one serves tests, the full one benchmarks of queries.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from barograph.contract import Arms, Contract, Slo, Window
+from barograph.contract.file import dump_contract
+from numpy.typing import NDArray
+
+from benchmarks.history import panes, performance, processor_reports, verdicts
+from benchmarks.history.series import DAY_S, HOUR_S, SERIES
+from cli.infer import InferOptions, Roles, infer
+from sketches.baseline.baseline import ALL, Baseline, dump_baseline
+from sketches.sketch.numeric import numeric_sketch
+from warehouse.client import Client
+from warehouse.tables import insert_rows
+
+SEED = 20_130_915
+MODEL = "shop-fraud"
+"""The first model: the one that docs/queries.md asks about."""
+PER_HOUR = 250
+COUNTRIES, DEVICES = ("DE", "FR", "US"), ("phone", "desktop")
+WINDOWS = (Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S))
+SLICES = {
+    ALL: 1.0,
+    "arm=a": 0.5,
+    "arm=b": 0.5,
+    "country=DE": 0.5,
+    "country=FR": 0.3,
+    "country=US": 0.2,
+}
+"""Slices and their shares of the traffic."""
+SLICED_FEATURES = 10
+"""So many features, and what comes out, are kept by slice too."""
+OUTPUTS = ("score", "latency_ms")
+TWO_VERSIONS_EVERY = 5
+"""One model in so many has a second version in the last half of the time."""
+RAW_SHARE = 0.08
+"""Raw predictions that are kept of every model but the first, of which all are: raw events are not what is measured."""
+CHANGES_EVERY = 20
+"""One field in so many changes, …"""
+CHANGED_DAYS = 20
+"""… for the last days."""
+TRAINING_ROWS = 5_000
+FILLINGS = (*panes.FILLINGS, *verdicts.FILLINGS, *performance.FILLINGS, *processor_reports.FILLINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much history is made."""
+
+    models: int
+    fields: int
+    days: int
+
+
+FULL = Size(models=50, fields=200, days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A history that was made."""
+
+    size: Size
+    start_s: int
+    """Where it begins, Unix seconds: midnight."""
+    end_s: int
+    models: tuple[str, ...]
+    fields: tuple[str, ...]
+    contract: Contract
+    """Of `MODEL`; those of the others differ in the name."""
+
+
+def fill(client: Client, size: Size, *, now_s: float | None = None) -> History:
+    """Make a history that ends with the last whole hour.
+
+    Args:
+        client: of a database in which all migrations have run and nothing else is; with a patience of minutes.
+        size: how much.
+        now_s: the moment at which it ends; now by default.
+    """
+    now_s = time.time() if now_s is None else now_s
+    end_s = int(now_s) // HOUR_S * HOUR_S
+    start_s = end_s // DAY_S * DAY_S - (size.days - 1) * DAY_S
+    contract, baseline = _learned(size.fields)
+    history = History(
+        size=size,
+        start_s=start_s,
+        end_s=end_s,
+        models=(MODEL, *(f"model-{i:02d}" for i in range(1, size.models))),
+        fields=tuple(field.name for field in baseline.fields),
+        contract=contract,
+    )
+    versions = _versions(history, baseline)
+    _catalogue(client, history, baseline, versions)
+    _series(client, history, baseline, versions)
+    for first_s in range(start_s, end_s, DAY_S):
+        day = {"first_s": first_s, "end_s": min(first_s + DAY_S, end_s)}
+        for filling in FILLINGS:
+            client.insert_selected(filling.table, list(filling.columns), filling.select, day)
+    client.command(f"DROP TABLE {SERIES}")
+    return history
+
+
+def _learned(n_fields: int) -> tuple[Contract, Baseline]:
+    """Contract and baseline of the first model, as `barograph infer` learns them."""
+    rng = np.random.default_rng(SEED)
+    n = TRAINING_ROWS
+    score = rng.random(n)
+    columns: dict[str, NDArray[np.generic] | pa.Array] = {
+        "amount": rng.lognormal(3, 0.5, n),
+        "age": rng.integers(18, 80, n),
+        "country": pa.array(np.array(COUNTRIES)[rng.choice(3, n, p=[0.5, 0.3, 0.2])]),
+        "device": pa.array(np.array(DEVICES)[rng.integers(0, 2, n)]),
+        "score": score,
+        "latency_ms": rng.lognormal(2, 0.5, n),
+        "fraud": rng.random(n) < score,
+    }
+    n_columns = n_fields + 1
+    for i in range(len(columns), n_columns):
+        if i % 10:
+            columns[f"number_{i:03d}"] = rng.normal(100, 15, n)
+        else:
+            columns[f"text_{i:03d}"] = pa.array([f"value-{value}" for value in rng.integers(0, 8, n)])
+    with tempfile.TemporaryDirectory(prefix="barograph-history-") as folder:
+        path = Path(folder) / "train.parquet"
+        pq.write_table(pa.table(columns), path)
+        found = infer(
+            InferOptions(
+                table=path,
+                model=MODEL,
+                version="1",
+                roles=Roles(
+                    score="score",
+                    latency="latency_ms",
+                    label="fraud",
+                    slices=("country",),
+                    critical=frozenset({"amount"}),
+                ),
+                pane_s=HOUR_S,
+                windows=WINDOWS,
+                arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user"),
+            )
+        )
+    contract = msgspec.structs.replace(
+        found.contract,
+        team="payments",
+        owners=("anna",),
+        slice_min_n=100,
+        slo=Slo(latency_ms=14.0, latency_share=0.9, error_rate=0.01, performance={"auc": 0.7}),
+    )
+    return contract, found.baseline
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version of a model."""
+
+    model: str
+    name: str
+    since_s: int
+    """Since when it is used, Unix seconds."""
+    baseline_id: str
+    has_two: bool
+    """Whether the model has a second version."""
+
+
+def _versions(history: History, baseline: Baseline) -> list[_Version]:
+    """List the versions of all models, sorted as the tables are."""
+    found = []
+    for i, model in sorted(enumerate(history.models), key=lambda pair: pair[1]):
+        has_two = i % TWO_VERSIONS_EVERY == 0
+        starts = {"1": history.start_s, "2": history.end_s - history.size.days * DAY_S // 2}
+        for name in ("1", "2") if has_two else ("1",):
+            of_version = msgspec.structs.replace(baseline, model=model, version=name)
+            found.append(_Version(model, name, starts[name], of_version.id, has_two))
+    return found
+
+
+def _catalogue(client: Client, history: History, baseline: Baseline, versions: list[_Version]) -> None:
+    """What `apply` and processors write once: contracts, baselines, how far was read, what was lost."""
+    start_ms, end_ms = 1000 * history.start_s, 1000 * history.end_s
+    contracts = [msgspec.structs.replace(history.contract, model=model) for model in history.models]
+    insert_rows(
+        client,
+        "contracts",
+        [
+            {"model": each.model, "contract_id": each.id, "yaml": dump_contract(each), "applied_at": start_ms}
+            for each in contracts
+        ],
+    )
+    # Written once: to format and check as many as there are would take a minute.
+    body = dump_baseline(baseline).decode()
+    for version in versions:
+        row = {
+            "model": version.model,
+            "version": version.name,
+            "baseline_id": version.baseline_id,
+            "effective_from": 0,
+            "body": _renamed(body, baseline, version),
+            "reason": "generated history",
+            "accepted_at": start_ms,
+        }
+        insert_rows(client, "baselines", [row])
+    common = {"parts_partition": 0, "pos": 1 << 48}
+    insert_rows(
+        client,
+        "progress",
+        [
+            {**common, "model": model, "watermark": end_ms, "sealed_until": end_ms, "updated_at": end_ms}
+            for model in history.models
+        ],
+    )
+    insert_rows(
+        client,
+        "losses",
+        [
+            {
+                **common,
+                "source_partition": partition,
+                "start_offset": 100,
+                "end_offset": 200,
+                "from_time": start_ms,
+                "to_time": start_ms + 60_000,
+                "reason": "generated history",
+                "recorded_at": start_ms,
+            }
+            for partition in range(4)
+        ],
+    )
+    insert_rows(
+        client,
+        "scorer_models",
+        [
+            {
+                "model": model,
+                "state": "scored",
+                "reason": "",
+                "basis": performance.BASIS,
+                "kind": "binary",
+                "raw_share": 1.0,
+                "newest_at": end_ms,
+                "scored_until": end_ms,
+                "updated_at": end_ms,
+            }
+            for model in history.models
+        ],
+    )
+
+
+def _renamed(body: str, baseline: Baseline, version: _Version) -> str:
+    """A written baseline as that of another version."""
+    head, fields, rest = body.partition('"fields"')
+    for before, after in (
+        (f'"id": "{baseline.id}"', f'"id": "{version.baseline_id}"'),
+        (f'"model": "{baseline.model}"', f'"model": "{version.model}"'),
+        (f'"version": "{baseline.version}"', f'"version": "{version.name}"'),
+    ):
+        assert before in head
+        head = head.replace(before, after)
+    return head + fields + rest
+
+
+def _series(client: Client, history: History, baseline: Baseline, versions: list[_Version]) -> None:
+    """Lay out the scratch table that all others are made from."""
+    client.command(
+        f"CREATE TABLE {SERIES} (model String, version String, baseline_id String, slice String, field String, "
+        "kind String, shares Array(Float64), mean Float64, std Float64, hourly Float64, sketch String, seed UInt64, "
+        "changes Bool, change_s UInt32, since_s UInt32, two Bool, raw Float64, numbers Array(String)) ENGINE = Memory"
+    )
+    rng = np.random.default_rng([SEED, 1])
+    # Sorted as the tables are, since that is how the rows of one insert come.
+    fields = sorted(baseline.fields, key=lambda field: field.name)
+    position = {field.name: i for i, field in enumerate(baseline.fields)}
+    sketches = {}
+    for field in fields:
+        if field.kind == "numeric":
+            sketch = numeric_sketch(field.integer, "kll")
+            sketch.update(rng.normal(field.mean, field.std, PER_HOUR))
+            sketches[field.name] = sketch.to_bytes()
+    numbers = [field.name for field in fields if field.kind == "numeric"]
+    rows: list[dict[str, object]] = []
+    for version in versions:
+        for name, share in SLICES.items():
+            for field in fields:
+                if name != ALL and field.name not in OUTPUTS and position[field.name] >= SLICED_FEATURES:
+                    continue
+                cells = np.array(field.slices[ALL].cells, dtype=float)
+                rows.append(
+                    {
+                        "model": version.model,
+                        "version": version.name,
+                        "baseline_id": version.baseline_id,
+                        "slice": name,
+                        "field": field.name,
+                        "kind": field.kind,
+                        "shares": (cells / cells.sum()).tolist(),
+                        "mean": field.mean,
+                        "std": field.std,
+                        "hourly": PER_HOUR * share,
+                        "sketch": sketches.get(field.name, b"") if name == ALL else b"",
+                        "seed": len(rows),
+                        "changes": position[field.name] % CHANGES_EVERY == 0,
+                        "change_s": history.end_s - CHANGED_DAYS * DAY_S,
+                        "since_s": version.since_s,
+                        "two": version.has_two,
+                        "raw": 1.0 if version.model == MODEL else RAW_SHARE,
+                        "numbers": numbers,
+                    }
+                )
+    client.insert(SERIES, pa.Table.from_pylist(rows))

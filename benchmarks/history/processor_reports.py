@@ -1,0 +1,58 @@
+"""Reports of processors."""
+
+from __future__ import annotations
+
+from benchmarks.history.series import Filling
+from warehouse.metrics import METRICS
+from warehouse.processor_reports import BY_S
+
+KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")
+REPORT_S = 10
+
+_REPORTS = (
+    f"(SELECT *, toInt64(arrayJoin(range({{first_s:UInt32}}, {{end_s:UInt32}}, {REPORT_S}))) AS start FROM "
+    f"(SELECT arrayJoin({list(KINDS)}) AS kind, arrayJoin(['1', '2']) AS instance))"
+)
+
+
+# Every metric of the kinds above, all in one row: more than any processor tells.
+_KEYS = sorted(
+    metric.key(*(label.values[0] for label in metric.told_labels)) for metric in METRICS if not metric.column
+)
+_VALUES = f"arrayMap(i -> 1. * i, range({len(_KEYS)}))"
+
+
+FILLINGS: tuple[Filling, ...] = (
+    Filling(
+        "processors",
+        {
+            "kind": "kind",
+            "instance": "instance",
+            "at": "fromUnixTimestamp64Milli(1000 * start, 'UTC')",
+            "host": "'host'",
+            "pid": "4711",
+            "started_at": "fromUnixTimestamp64Milli(1000 * (start - start % 86400), 'UTC')",
+            "lag": "0",
+            "events": "start % 86400 * 10",
+            "rate": "10.",
+            "retries": "0",
+            "dead_letters": "0",
+            "last_commit_at": "fromUnixTimestamp64Milli(1000 * start, 'UTC')",
+            "details": f"mapFromArrays({_KEYS}, {_VALUES})",
+        },
+        _REPORTS,
+    ),
+    Filling(
+        "processor_metrics",
+        {
+            "metric": "told.1",
+            "kind": "kind",
+            "instance": "instance",
+            "started_at": "fromUnixTimestamp64Milli(1000 * (start - start % 86400), 'UTC')",
+            "since": f"toDateTime(start - start % {BY_S}, 'UTC')",
+            "low": "told.2",
+            "high": "told.2",
+        },
+        f"(SELECT *, arrayJoin(arrayZip({_KEYS}, {_VALUES})) AS told FROM {_REPORTS} WHERE start % {BY_S} = 0)",
+    ),
+)

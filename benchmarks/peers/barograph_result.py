@@ -1,0 +1,109 @@
+"""What the sketcher found, read from the parts that it committed, in the form in which the peers tell theirs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from numpy.typing import NDArray
+
+from benchmarks.peers.child import RANKS, Told
+from benchmarks.stack import World
+from benchmarks.workload import Workload
+from sketches.baseline.baseline import ALL
+from sketches.baseline.layout import EVENTS, HEADER, Layout
+from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from streams.records import Part, decode
+
+
+@dataclass(frozen=True)
+class Panes:
+    """All parts of one run, merged."""
+
+    layout: Layout
+    counts: dict[int, NDArray[np.int64]]
+    """By the start of the pane in ms: the slice `all`, shape (width,)."""
+    sketches: dict[str, NumericSketch]
+    """By numeric field, of all panes together."""
+
+    def result(self) -> Told:
+        """Quantiles and counts as the peers tell them."""
+        categories: dict[str, dict[str, int]] = {}
+        for i, field in enumerate(self.layout.fields):
+            if field.kind == "category":
+                cells = slice(int(self.layout.starts[i]), int(self.layout.starts[i]) + field.n_cells)
+                summed = np.sum([counts[cells] for counts in self.counts.values()], axis=0).tolist()
+                named = zip((*field.categories, "unseen", "null"), summed, strict=True)
+                categories[field.name] = {name: n for name, n in named if n}
+        return {
+            "minutes": {str(start): int(self.counts[start][EVENTS]) for start in sorted(self.counts)},
+            "ranks": list(RANKS),
+            "rank_error": max(sketch.rank_error for sketch in self.sketches.values()),
+            "quantiles": {name: sketch.quantiles(RANKS).tolist() for name, sketch in self.sketches.items()},
+            "categories": categories,
+        }
+
+
+def without_slices(workload: Workload) -> Workload:
+    """The same model watched as a whole only, as the peers do."""
+    fields = tuple(
+        msgspec.structs.replace(field, slices={ALL: field.slices[ALL]}) for field in workload.baseline.fields
+    )
+    baseline = msgspec.structs.replace(
+        workload.baseline, fields=fields, dimensions=(), slice_rows={ALL: workload.baseline.rows}
+    )
+    return replace(workload, contract=msgspec.structs.replace(workload.contract, slices=()), baseline=baseline)
+
+
+def read_panes(world: World, workload: Workload, topic: str, start: int) -> Panes:
+    """Merge the parts that were committed from an offset on.
+
+    Raises:
+        RuntimeError: there are none.
+    """
+    layout = Layout(workload.baseline)
+    counts: dict[int, NDArray[np.int64]] = {}
+    sketches: dict[str, NumericSketch] = {}
+    for part in _parts(world, topic, start):
+        whole = counts.setdefault(part.pane_start_s * 1000, np.zeros(layout.width, dtype=np.int64))
+        begin, width = int(layout.starts[part.field_from]), part.counts.shape[1] - HEADER
+        whole[:HEADER] += part.counts[0, :HEADER]
+        whole[begin : begin + width] += part.counts[0, HEADER:]
+        for field, data in zip(layout.fields[part.field_from : part.field_to], part.sketches, strict=True):
+            if field.kind == "numeric" and data:
+                sketch = numeric_sketch(field.integer, "kll", data)
+                sketches.setdefault(field.name, NumericSketch(sketch.sketch_type)).merge(sketch)
+    if not sketches:
+        raise RuntimeError(f"no part was committed to {topic}")
+    return Panes(layout, counts, sketches)
+
+
+def _parts(world: World, topic: str, start: int) -> Iterator[Part]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": world.bootstrap_servers,
+            "group.id": f"read-{uuid.uuid4().hex[:8]}",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    consumer.assign([TopicPartition(topic, 0, start)])
+    try:
+        while True:
+            message = consumer.poll(30)
+            if message is None:
+                raise RuntimeError(f"{topic} could not be read to its end")
+            if message.error() is not None:
+                if message.error().code() == KafkaError._PARTITION_EOF:
+                    return
+                raise RuntimeError(f"{topic}: {message.error()}")
+            record = decode(message.value())
+            if isinstance(record, Part):
+                yield record
+    finally:
+        consumer.close()

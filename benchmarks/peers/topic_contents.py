@@ -1,0 +1,103 @@
+"""What a topic holds, kept while it is written: the exact answers that sketches are compared with, and ready frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.peers.child import MINUTE_MS, Told
+from benchmarks.peers.datasketches_minute import row_decoder
+from benchmarks.workload import Workload
+
+_BLOCK = 20_000
+
+
+class Drawn:
+    """The events of a topic as columns: times in ms, numbers as doubles, texts as fixed-width strings; each (n,)."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.numbers = [*workload.numbers, "score"]
+        self.texts = list(workload.texts)
+        self._row = row_decoder(self.names())
+        self._blocks: list[dict[str, NDArray[Any]]] = []
+        self._columns: dict[str, NDArray[Any]] | None = None
+
+    def names(self) -> Told:
+        """The fields that peers are told to sketch."""
+        return {"numbers": self.numbers, "texts": self.texts}
+
+    def watch(self, events: Iterable[bytes]) -> Iterator[bytes]:
+        """Hand events on and keep what is in them."""
+        block: list[bytes] = []
+        for event in events:
+            block.append(event)
+            if len(block) == _BLOCK:
+                self._keep(block)
+                block.clear()
+            yield event
+        self._keep(block)
+
+    def watch_batches(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+        """Hand messages of Arrow batches on and keep what is in them."""
+        for message in messages:
+            table = pa.ipc.open_stream(message).read_all()
+            sources = {name: name if name == "score" else f"features.{name}" for name in self.numbers}
+            block = {name: table[source].to_numpy() for name, source in sources.items()}
+            for name in self.texts:
+                block[name] = np.array(table[f"features.{name}"].to_pylist(), dtype=np.str_)
+            block["at"] = table["at"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
+            self._blocks.append(block)
+            yield message
+
+    def _keep(self, block: list[bytes]) -> None:
+        if not block:
+            return
+        at, numbers, texts = zip(*map(self._row, block), strict=True)
+        kept: dict[str, NDArray[Any]] = {"at": np.array(at, dtype=np.int64)}
+        for name, number in zip(self.numbers, zip(*numbers, strict=True), strict=True):
+            kept[name] = np.array(number, dtype=np.float64)
+        for name, text in zip(self.texts, zip(*texts, strict=True), strict=True):
+            kept[name] = np.array(text, dtype=np.str_)
+        self._blocks.append(kept)
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All of them by name; to be asked for once everything was written."""
+        if self._columns is None:
+            self._columns = {name: np.concatenate([b[name] for b in self._blocks]) for name in self._blocks[0]}
+            self._blocks.clear()
+        return self._columns
+
+    def minutes(self) -> dict[int, int]:
+        """Events per minute, by its start in ms, in order."""
+        starts, counts = np.unique(self._starts(), return_counts=True)
+        return dict(zip(starts.tolist(), counts.tolist(), strict=True))
+
+    def within(self, starts: Iterable[int]) -> dict[str, NDArray[Any]]:
+        """The columns of the events of some minutes."""
+        chosen = np.isin(self._starts(), list(starts))
+        return {name: values[chosen] for name, values in self.columns.items()}
+
+    def write(self, path: Path, starts: Iterable[int]) -> None:
+        """Write the events of some minutes to a file of columns."""
+        write_columns(path, self.within(starts))
+
+    def _starts(self) -> NDArray[np.int64]:
+        at: NDArray[np.int64] = self.columns["at"]
+        return at - at % MINUTE_MS
+
+
+def write_columns(path: Path, columns: dict[str, Any]) -> None:
+    """Write columns, each (n,), as `frames.read_frame` reads them."""
+    np.savez(path, **columns)
+
+
+def counted(texts: NDArray[Any]) -> dict[str, int]:
+    """Count texts exactly."""
+    return dict(Counter(texts.tolist()))

@@ -1,0 +1,126 @@
+"""The monitor's memory with a very wide model: 2,000 fields, 100 slices, its process as it runs in production.
+
+Parts are made as the sketcher makes them and written to `parts`; a monitor on the replay clock with default settings
+reads them, keeps its panes in ClickHouse, and is looked at from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+from barograph.contract import SECONDS_PER_HOUR, Slice
+
+from benchmarks.figures import Figures
+from benchmarks.monitor import flushes, recent_hour_s
+from benchmarks.stack import World, start
+from benchmarks.workload import CONTEXT, Workload, make_workload
+from sketches.baseline.baseline import SliceValues
+from streams.topics import Topics
+from warehouse.client import Client
+
+WIDE = "The monitor with 2,000 fields and 100 slices"
+PEAK = "memory, peak"
+DATABASE, PREFIX = "wide_monitor", "wide-monitor-"
+NUMBERS = 1_999
+"""The score is the 2,000th field."""
+VALUES = 24
+"""Of each of four dimensions; with `other` that makes 25 slices each."""
+EVENTS_PER_PANE = 8_000
+PANE_S = 60
+OPEN_PANES = 4
+"""Lateness and out-of-order time hold the last panes open."""
+LOOK_S = 0.2
+START_S = 120.0
+
+
+def measure_wide_monitor(world: World, figures: Figures, *, panes: int, most_s: float) -> None:
+    """Give a monitor panes of a wide model, for so many panes or seconds."""
+    workload = _wide(make_workload(world.folder, numbers=NUMBERS, dimensions=4, training_rows=4_000))
+    world.register(DATABASE, workload)
+    topics = world.create_topics(PREFIX)
+    address = world.address(DATABASE)
+    told = {
+        "bootstrap_servers": world.bootstrap_servers,
+        "host": address.host,
+        "port": address.port,
+        "database": DATABASE,
+        "prefix": PREFIX,
+        "instance": "wide",
+        "clock": "replay",
+    }
+    size, records = _fill(world, topics, workload, panes)
+    process = start("benchmarks.production", "monitor", json.dumps(told), log=world.folder / "wide-monitor.log")
+    try:
+        with world.client(DATABASE) as client:
+            sealed, peak_mb, cpu_s = _follow(process, client, panes, most_s)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+    slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions)
+    note = f"{len(workload.baseline.fields):,} fields × {slices} slices; {sealed} panes judged"
+    note += ", an hour's end too" if sealed >= panes - OPEN_PANES else "; the time was over before the hour was"
+    figures.add(WIDE, PEAK, peak_mb, "MB", note)
+    figures.add(WIDE, "CPU time per pane", cpu_s / sealed, "s", f"its start included; {size / panes / 1e6:.1f} MB")
+    figures.add(WIDE, "records in parts per pane", records / panes, "records")
+
+
+def _wide(workload: Workload) -> Workload:
+    """Let every dimension of the context have many values."""
+    values = {
+        name: (*CONTEXT[name], *(f"{name}-{i:02}" for i in range(VALUES - len(CONTEXT[name]))))
+        for name in workload.dimensions
+    }
+    slices = tuple(Slice(name=n, source=f"context.{n}", top=VALUES, values=v) for n, v in values.items())
+    dimensions = tuple(SliceValues(name=n, source=f"context.{n}", values=v, trained=False) for n, v in values.items())
+    return Workload(
+        msgspec.structs.replace(workload.contract, slices=slices),
+        msgspec.structs.replace(workload.baseline, dimensions=dimensions),
+        workload.numbers,
+        workload.texts,
+        workload.seed,
+        workload.dimensions,
+        choices=values,
+    )
+
+
+def _fill(world: World, topics: Topics, workload: Workload, panes: int) -> tuple[int, int]:
+    """Write the records of all flushes; return their bytes and their number.
+
+    An hour ends before the last pane that will be sealed.
+    """
+    size = records = 0
+    first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
+    for parts, progress in flushes(workload, panes, EVENTS_PER_PANE, first_s):
+        n, written = world.fill(topics.parts, [*parts, progress])
+        size, records = size + written, records + n
+    return size, records
+
+
+def _follow(process: subprocess.Popen[bytes], client: Client, panes: int, most_s: float) -> tuple[int, float, float]:
+    """Look at a process until it has sealed what can be, or for a time; return panes, peak (MB) and CPU (s)."""
+    sealed, peak_mb, cpu_s, began = 0, 0.0, 0.0, time.monotonic()
+    while time.monotonic() - began < most_s and process.poll() is None:
+        peak_mb, cpu_s = _spent(process.pid)
+        found = client.rows("SELECT uniqExact(window_end) FROM drift WHERE window = '15m'")
+        sealed = int(found[0][0])
+        time.sleep(LOOK_S)
+        if sealed >= max(1, panes - OPEN_PANES):
+            break
+    if process.poll() is not None:
+        raise RuntimeError(f"the monitor ended with {process.returncode}: see wide-monitor.log")
+    if not sealed:
+        raise RuntimeError(f"no pane was judged within {most_s:.0f} s: the figures would mean nothing")
+    return sealed, peak_mb, cpu_s
+
+
+def _spent(pid: int) -> tuple[float, float]:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    peak_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return peak_kib * 1024 / 1e6, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

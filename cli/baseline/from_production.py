@@ -1,0 +1,298 @@
+"""Production panes that are declared good → a baseline, on the bins and slices of the one that they were counted on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from barograph.contract import Contract, format_duration
+from numpy.typing import NDArray
+
+from cli.baseline.counts import RangeCounts
+from cli.errors import CommandError
+from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
+from sketches.baseline.bins import PsiBins, judged_against
+from sketches.baseline.layout import EVENTS, IntArray, Layout
+from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
+from sketches.drift.psi import psi_values
+from sketches.drift.season import Season
+from sketches.sketch.categorical import FrequentValue, UnseenCategories
+from sketches.sketch.envelope import EnvelopeError, MixedSketches
+from sketches.sketch.numeric import NumericSketch, numeric_sketch
+from streams.hour_of_week import slot_unit_s
+from warehouse import pane_sums
+from warehouse.client import Client
+from warehouse.pane_sums import PaneRange
+
+HEAVY = 0.3
+"""A bin that has come to hold over such a share of the rows tells little of what moves within it."""
+TOP_UNSEEN = 3
+SKETCH_PANES = 256
+"""Panes whose sketches are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeavyBin:
+    """A bin that holds many rows now and did not before."""
+
+    field: str
+    label: str
+    before: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A baseline from panes, and what is worth knowing of it."""
+
+    baseline: Baseline
+    psi: dict[str, float]
+    """Of each field's rows against the baseline before, on its bins."""
+    heavy: tuple[HeavyBin, ...]
+    unseen: dict[str, tuple[FrequentValue, ...]]
+    """Per category field the most frequent values that are not kept."""
+    notes: tuple[str, ...]
+
+
+def learn(
+    client: Client,
+    panes: PaneRange,
+    old: Baseline,
+    contract: Contract,
+    source: str,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Learned:
+    """Learn a baseline from panes.
+
+    Bins, limits, categories and slices stay; counts, moments, quantiles, φ and hours of the week are the panes'. An
+    unseen value stays unseen, and its rows are what is expected of unseen values from then on.
+
+    Args:
+        client: where from.
+        panes: whole panes, sealed, all of one baseline.
+        old: that baseline.
+        contract: the one in force.
+        source: what the baseline says of where it came from.
+        on_step: called with what is being done.
+
+    Raises:
+        CommandError: panes do not agree with one another.
+    """
+    layout = Layout(old)
+    range_ = RangeCounts(client, panes, layout)
+    on_step("counting")
+    counts, moments = range_.whole()
+    _check(layout, counts)
+    on_step("merging sketches")
+    merged, notes = _merged(client, panes, layout, contract)
+    fields = tuple(
+        _field(layout, i, counts, moments[i], sketch if isinstance(sketch, NumericSketch) else None)
+        for i, sketch in enumerate(merged)
+    )
+    timezone = contract.timezone if contract.season == "hour_of_week" else ""
+    unit_s = slot_unit_s(contract.pane_s)
+    if timezone:
+        on_step("counting by the hour of the week")
+        slots = range_.slots(fields, unit_s, timezone)
+        fields = tuple(msgspec.structs.replace(field, slots=found) for field, found in zip(fields, slots, strict=True))
+    baseline = Baseline(
+        model=old.model,
+        version=old.version,
+        rows=int(counts[0, EVENTS]),
+        slice_rows={
+            name: n if judged == name else old.slice_rows[name]
+            for name, judged, n in zip(layout.slices, judged_against(layout), counts[:, EVENTS].tolist(), strict=True)
+            if name in old.slice_rows
+        },
+        dimensions=old.dimensions,
+        timezone=timezone,
+        fields=fields,
+        source=source,
+    )
+    on_step("learning φ")
+    baseline = _with_phi(baseline, contract, range_, unit_s)
+    old_bins = PsiBins(layout)
+    new_bins = old_bins.window_bins(counts[None])
+    return Learned(
+        baseline=baseline,
+        psi=_psi(old_bins, new_bins),
+        heavy=tuple(_heavy(old_bins, new_bins[0])),
+        unseen={
+            layout.fields[i].name: tuple(sketch.top(TOP_UNSEEN))
+            for i, sketch in enumerate(merged)
+            if isinstance(sketch, UnseenCategories) and not sketch.is_empty
+        },
+        notes=tuple(notes),
+    )
+
+
+def _check(layout: Layout, counts: IntArray) -> None:
+    """Refuse panes whose fields and events do not add up; written panes always do."""
+    for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
+        added = counts[:, start : start + field.n_cells + 1].sum(axis=1)
+        if not np.array_equal(added, counts[:, EVENTS]):
+            row = int(np.flatnonzero(added != counts[:, EVENTS])[0])
+            raise CommandError(
+                f"Panes of field {field.name} in {layout.slices[row]} hold {int(added[row]):,} values, their volume "
+                f"{int(counts[row, EVENTS]):,} predictions: late predictions are being written. Try again in a minute."
+            )
+
+
+def _field(
+    layout: Layout, index: int, counts: IntArray, moments: NDArray[np.float64], sketch: NumericSketch | None
+) -> FieldBaseline:
+    old = layout.fields[index]
+    start, n_cells = int(layout.starts[index]), old.n_cells
+    slices = {}
+    judged = judged_against(layout)
+    for row, name in enumerate(layout.slices):
+        if name not in old.slices:
+            continue
+        if judged[row] != name:
+            # A dimension that training lacked stays as it is: its slices are judged against all.
+            slices[name] = old.slices[name]
+            continue
+        cells = counts[row, start : start + n_cells]
+        invalid, below, above = counts[row, start + n_cells : start + n_cells + 3].tolist()
+        slices[name] = SliceCounts(cells=tuple(cells.tolist()), invalid=invalid, below=below, above=above)
+    if old.kind == "category":
+        return msgspec.structs.replace(old, slices=slices, slots={})
+    valid = int(counts[0, start : start + n_cells - 1].sum())
+    mean, std = _mean_and_std(old, valid, moments)
+    quantiles = old.quantiles
+    if sketch is not None and valid:
+        quantiles = tuple(sketch.quantiles(np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist())
+    elif not valid:
+        quantiles = ()
+    return msgspec.structs.replace(old, mean=mean, std=std, quantiles=quantiles, slices=slices, slots={})
+
+
+def _mean_and_std(old: FieldBaseline, valid: int, moments: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation, rounded to 10⁻¹² of the largest magnitude: sums differ in their last bits."""
+    if not valid:
+        return 0.0, 0.0
+    shift, square, least, largest = moments.tolist()
+    mean = old.mean + shift / valid
+    std = math.sqrt(max(0.0, square / valid - (shift / valid) ** 2))
+    if not (math.isfinite(mean) and math.isfinite(std)):
+        return old.mean, old.std
+    scale = max(abs(least), abs(largest))
+    digits = 12 - math.ceil(math.log10(scale)) if scale else 12
+    return round(min(max(mean, least), largest), digits), round(std, digits)
+
+
+# ---------------------------------------------------------------------------------------------------- sketches
+
+
+def _merged(
+    client: Client, panes: PaneRange, layout: Layout, contract: Contract
+) -> tuple[list[NumericSketch | UnseenCategories | None], list[str]]:
+    """Merge the sketches of every field; None where there is none, or where they cannot be merged."""
+    declared = {field.name: field.sketch for field in contract.fields}
+    merged: list[NumericSketch | UnseenCategories | None] = [None] * layout.n_fields
+    broken: set[int] = set()
+    step = SKETCH_PANES * contract.pane_s
+    for start in range(panes.start_s, panes.end_s, step):
+        for name, _, data in pane_sums.sketches(client, "panes", panes, start, min(start + step, panes.end_s)):
+            index = layout.field_index[name]
+            field = layout.fields[index]
+            if index in broken:
+                continue
+            try:
+                held = merged[index]
+                if field.kind == "category":
+                    unseen = UnseenCategories.from_bytes(data)
+                    if isinstance(held, UnseenCategories):
+                        unseen.merge(held)
+                    merged[index] = unseen
+                else:
+                    sketch = numeric_sketch(field.integer, declared.get(name, "kll"), data)
+                    if isinstance(held, NumericSketch):
+                        sketch.merge(held)
+                    merged[index] = sketch
+            except (EnvelopeError, MixedSketches):
+                broken.add(index)
+                merged[index] = None
+    notes = [
+        f"{layout.fields[index].name}: its sketches are of another kind than the contract asks for, or damaged: "
+        "quantiles stay those of the baseline before."
+        for index in sorted(broken)
+    ]
+    return merged, notes
+
+
+# ---------------------------------------------------------------------------------------------------- φ
+
+
+def _with_phi(baseline: Baseline, contract: Contract, range_: RangeCounts, unit_s: int) -> Baseline:
+    """Learn φ of every field, slice and window length, from the windows in the range."""
+    layout = Layout(baseline)
+    bins = PsiBins(layout)
+    if not bins.n_groups:
+        return baseline
+    season = Season(bins) if baseline.timezone else None
+    learned: dict[tuple[int, int], dict[str, Phi]] = {}
+    shorter: Overdispersion | None = None
+    for length_s in sorted({window.length_s for window in contract.windows}):
+        scores = [
+            psi_values(bins.base_bins, bins.window_bins(counts), bins.starts) for counts in range_.windows(length_s)
+        ]
+        nothing = np.zeros((0, bins.n_groups))
+        t, df, n = (np.concatenate([nothing, *(score[i] for score in scores)]) for i in (2, 1, 3))
+        if season is not None and len(season.groups):
+            hourly = [
+                season.values_left_out(*chunk) for chunk in range_.hours(baseline.fields, season, length_s, unit_s)
+            ]
+            none = np.zeros((0, len(season.groups)))
+            t[:, season.groups] = np.concatenate([none, *(values[2] for values in hourly)])
+            df[:, season.groups] = np.concatenate([none, *(values[1] for values in hourly)])
+        shorter = learn_phi(t / sparse_inflation(bins, n), df.astype(np.int64), n, shorter)
+        for group, pair in enumerate(zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)):
+            learned.setdefault(pair, {})[format_duration(length_s)] = shorter.of(group)
+    fields = tuple(
+        msgspec.structs.replace(
+            field,
+            slices={
+                name: msgspec.structs.replace(counts, phi=learned.get((layout.slices.index(name), index), {}))
+                for name, counts in field.slices.items()
+            },
+        )
+        for index, field in enumerate(baseline.fields)
+    )
+    return msgspec.structs.replace(baseline, fields=fields)
+
+
+# ---------------------------------------------------------------------------------------------------- findings
+
+
+def _psi(old: PsiBins, new_bins: IntArray) -> dict[str, float]:
+    if not old.n_groups:
+        return {}
+    psi, _, _, _ = psi_values(old.base_bins, new_bins, old.starts)
+    return {
+        old.layout.fields[field].name: float(psi[0, group])
+        for group, (row, field) in enumerate(zip(old.slice_index.tolist(), old.field_index.tolist(), strict=True))
+        if row == 0
+    }
+
+
+def _heavy(old: PsiBins, new: IntArray) -> list[HeavyBin]:
+    """Bins of numbers over `HEAVY` now that were not before."""
+    found = []
+    for group, (row, index) in enumerate(zip(old.slice_index.tolist(), old.field_index.tolist(), strict=True)):
+        field = old.layout.fields[index]
+        if row != 0 or field.kind != "numeric":
+            continue
+        bins = slice(int(old.starts[group]), int(old.starts[group] + old.sizes[group]))
+        before, now = old.base_bins[bins], new[bins]
+        if not now.sum():
+            continue
+        shares = now / now.sum(), before / before.sum()
+        found += [
+            HeavyBin(field.name, old.group_labels(group)[i], float(shares[1][i]), float(shares[0][i]))
+            for i in np.flatnonzero((shares[0] > HEAVY) & (shares[1] <= HEAVY)).tolist()
+        ]
+    return found

@@ -1,0 +1,141 @@
+"""The contract file: reads, checks and writes it.
+
+Every problem of a file is reported at once, as `FILE:LINE: what is wrong; what to write`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from barograph.contract import Arms, Contract, Field, Label, Lines, RateLines, Slice, Slo, Window
+from barograph.contract.alerts_section import build_alerts
+from barograph.contract.check import default_slice_source, default_source, findings
+from barograph.contract.dump import dump_contract
+from barograph.contract.keys import CONTRACT, FORMAT_VERSION
+from barograph.contract.kinds import Integer, Path, Reader, Unreadable
+from barograph.contract.problems import ContractError, Problem
+from barograph.contract.yaml_tree import MAX_TEXT_BYTES, Pairs, Scalar, read_tree
+
+__all__ = ["ContractError", "dump_contract", "load_contract", "parse_contract"]
+
+
+def load_contract(path: str | os.PathLike[str]) -> Contract:
+    """Read and check a contract file.
+
+    Raises:
+        ContractError: the file cannot be read or is no valid contract; `problems` holds all that is wrong.
+    """
+    name = os.fspath(path)
+    try:
+        with FilePath(path).open("rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ContractError([Problem(name, 0, f"cannot be read: {reason}; give the path of a contract")]) from error
+    return parse_contract(data, name)
+
+
+def parse_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:
+    """Read and check the text of a contract file; `name` is the file's name in messages.
+
+    Raises:
+        ContractError: the text is no valid contract; `problems` holds all that is wrong, in order of lines.
+    """
+    tree = read_tree(text, name)
+    if not isinstance(tree, Pairs):
+        message = f"this is no contract; begin with contract: {FORMAT_VERSION} and model: NAME"
+        raise ContractError([Problem(name, 1, message)])
+    _check_format(tree, name)
+    reader = Reader(name)
+    contract = _build(CONTRACT.read(tree, (), reader))
+    for finding in findings(contract):
+        if not _is_void((finding.path, *finding.needs), reader.failed):
+            reader.fail(finding.path, _line((finding.path, *finding.needs), reader), finding.message)
+    if reader.problems:
+        raise ContractError(sorted(reader.problems, key=lambda problem: problem.line))
+    return contract
+
+
+def _check_format(tree: Pairs, name: str) -> None:
+    """Stop at a format that this code does not know: nothing else in such a file can be judged."""
+    for key, value in tree.pairs:
+        if key.text != "contract" or not isinstance(value, Scalar):
+            continue
+        try:
+            version = Integer(1, 10_000).read(value, (), Reader(name))
+        except Unreadable:
+            return  # told by the reader, with the rest
+        if version != FORMAT_VERSION:
+            remedy = f"write {FORMAT_VERSION}, or install a newer barograph"
+            message = f"contract: the format {version} is not known here; {remedy}"
+            raise ContractError([Problem(name, value.line, message)])
+
+
+def _is_void(paths: tuple[Path, ...], failed: set[Path]) -> bool:
+    """Whether a finding rests on a value that could not be read, or lies in or above one."""
+    return any(bad[: len(path)] == path or path[: len(bad)] == bad for path in paths for bad in failed)
+
+
+def _line(paths: tuple[Path, ...], reader: Reader) -> int:
+    """The line to blame: of the first path that stands in the file, else of what encloses the first."""
+    for path in paths:
+        if path in reader.lines:
+            return reader.lines[path]
+    path = paths[0]
+    while path not in reader.lines and path:
+        path = path[:-1]
+    return reader.lines.get(path, 1)
+
+
+def _build(read: Mapping[str, Any]) -> Contract:
+    """Make the contract of what was read; what failed to be read has its default."""
+    given: dict[str, Any] = {
+        key: read[key]
+        for key in ("description", "team", "owners", "route", "timezone", "slice_min_n", "season", "ignored")
+        if key in read
+    }
+    for key in ("pane", "lateness", "out_of_order"):
+        if key in read:
+            given[f"{key}_s"] = read[key]
+    if "windows" in read:
+        given["windows"] = tuple(Window(window.get("length", 0), window.get("hop", 0)) for window in read["windows"])
+    if "raw" in read:
+        given["raw_share"] = read["raw"]
+    fields = tuple(_field(name, values) for name, values in read.get("fields", {}).items())
+    if "label" in read:
+        given["label"] = _label(read["label"])
+    if "arms" in read:
+        given["arms"] = Arms(shares=read["arms"].get("shares", {}), unit=read["arms"].get("unit", ""))
+    thresholds = read.get("thresholds", {})
+    return Contract(
+        model=read.get("model", "model"),
+        fields=fields,
+        slices=tuple(_slice(name, values, fields) for name, values in read.get("slices", {}).items()),
+        lines=Lines(**thresholds.get("psi", {})),
+        rate_lines=RateLines(**thresholds.get("rates", {})),
+        slo=Slo(**read.get("slo", {})),
+        alerts=build_alerts(read.get("alerts", {})),
+        **given,
+    )
+
+
+def _field(name: str, values: Mapping[str, Any]) -> Field:
+    settings = {key: value for key, value in values.items() if key not in ("from", "range")}
+    low, high = values.get("range", (None, None))
+    settings.setdefault("type", "float")
+    return Field(name=name, source=values.get("from", default_source(name)), low=low, high=high, **settings)
+
+
+def _label(values: Mapping[str, Any]) -> Label:
+    settings = {key: value for key, value in values.items() if key not in ("type", "horizon")}
+    if "horizon" in values:
+        settings["horizon_s"] = values["horizon"]
+    return Label(type=values.get("type", "bool"), **settings)
+
+
+def _slice(name: str, values: Mapping[str, Any], fields: tuple[Field, ...]) -> Slice:
+    settings = {key: value for key, value in values.items() if key != "from"}
+    return Slice(name=name, source=values.get("from", default_slice_source(name, fields)), **settings)

@@ -1,0 +1,165 @@
+"""YAML as a plain tree of text, lists and maps in which every node knows its line.
+
+Scalars are kept as they are written: what `NO`, `1_000` or `2024-01-01` means is decided by whoever expects a
+value there, never by YAML's own guesses. Whatever a file for people does not need is refused: anchors and
+aliases (they can make a small file grow without bound), tags (they can name Python objects) and a second
+document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import msgspec
+import yaml
+
+from barograph.contract.problems import ContractError, Problem, quoted
+
+MAX_TEXT_BYTES = 4 << 20
+"""10,000 fields of 400 bytes each."""
+MAX_DEPTH = 12
+"""A contract needs 4; the limit keeps recursion over the tree harmless."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml where PyYAML was built with it: ten times as fast, the same events."""
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """Text as it is written, without its quotes."""
+
+    text: str
+    plain: bool
+    """Written without quotes, so that it may be a number, a flag or null."""
+    line: int
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it is YAML's null: nothing, `~` or `null` without quotes."""
+        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+
+class Items(msgspec.Struct, frozen=True):
+    """A list."""
+
+    items: tuple[Node, ...]
+    line: int
+
+
+class Pairs(msgspec.Struct, frozen=True):
+    """A map, in the order of the file; a key may stand twice."""
+
+    pairs: tuple[tuple[Scalar, Node], ...]
+    line: int
+
+
+Node = Scalar | Items | Pairs
+
+
+class _Open:
+    """A list or map whose end has not been read."""
+
+    def __init__(self, is_map: bool, line: int) -> None:
+        self.is_map = is_map
+        self.line = line
+        self.nodes: list[Node] = []
+
+
+def read_tree(text: str | bytes, name: str) -> Node:
+    """Read YAML text; `name` is the file's name in messages. An empty text is a null scalar.
+
+    Raises:
+        ContractError: the text is no YAML, too large or too deep, or holds an anchor, an alias, a tag, a key
+            that is no text, or a second document.
+    """
+    return _Builder(name).read(text)
+
+
+class _Builder:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._problems: list[Problem] = []
+        self._stack: list[_Open] = []
+        self._root: Node | None = None
+
+    def read(self, text: str | bytes) -> Node:
+        size_bytes = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else len(text)
+        if size_bytes > MAX_TEXT_BYTES:
+            self._refuse(1, f"the file has {size_bytes:,} bytes; write at most {MAX_TEXT_BYTES:,}")
+        if isinstance(text, bytes):
+            text = self._decode(text)
+        try:
+            for event in self._events(text):
+                self._take(event)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = 1 if mark is None else mark.line + 1
+            context = f" ({error.context})" if error.context else ""
+            self._refuse(line, f"this is no YAML: {error.problem}{context}; check indentation and quotes")
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, max(error.position, 0)) + 1 if isinstance(error.position, int) else 1
+            self._refuse(line, f"this is no YAML: {error.reason}; write it as an escape in double quotes")
+        except UnicodeEncodeError as error:
+            line = text.count("\n", 0, error.start) + 1
+            self._refuse(line, f"character {error.start} is half of a surrogate pair; write whole characters")
+        if self._problems:
+            raise ContractError(self._problems)
+        return self._root if self._root is not None else Scalar("", True, 1)
+
+    def _decode(self, data: bytes) -> str:
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            self._refuse(line, f"byte {error.start} is not UTF-8; save the file as UTF-8")
+
+    def _events(self, text: str) -> Iterator[Any]:
+        return iter(yaml.parse(text, Loader=_LOADER))
+
+    def _refuse(self, line: int, message: str) -> NoReturn:
+        """Stop here: what follows cannot be read."""
+        raise ContractError([*self._problems, Problem(self._name, line, message)])
+
+    def _note(self, line: int, message: str) -> None:
+        """Go on: what follows can be read, so that its problems are told too."""
+        self._problems.append(Problem(self._name, line, message))
+
+    def _take(self, event: Any) -> None:
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            self._note(line, f"*{event.anchor} is an alias; write the value itself")
+            self._add(Scalar("", False, line))
+            return
+        if getattr(event, "anchor", None) is not None:
+            self._note(line, f"&{event.anchor} is an anchor; write the value where it is needed")
+        if getattr(event, "tag", None) is not None and event.tag != "!":
+            self._note(line, f"the tag {quoted(event.tag)} is not needed; leave it out")
+        if isinstance(event, yaml.ScalarEvent):
+            self._add(Scalar(event.value, event.style in (None, ""), line))
+        elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            if len(self._stack) == MAX_DEPTH:
+                self._refuse(line, f"lists and maps are nested more than {MAX_DEPTH} deep; flatten them")
+            self._stack.append(_Open(isinstance(event, yaml.MappingStartEvent), line))
+        elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+            self._close()
+        elif isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
+            self._refuse(line, "a second document begins; write one contract per file")
+
+    def _close(self) -> None:
+        opened = self._stack.pop()
+        if not opened.is_map:
+            self._add(Items(tuple(opened.nodes), opened.line))
+            return
+        pairs: list[tuple[Scalar, Node]] = []
+        for key, value in zip(opened.nodes[::2], opened.nodes[1::2], strict=True):
+            if isinstance(key, Scalar):
+                pairs.append((key, value))
+            else:
+                self._note(key.line, "a key is a list or a map; write a name")
+        self._add(Pairs(tuple(pairs), opened.line))
+
+    def _add(self, node: Node) -> None:
+        if self._stack:
+            self._stack[-1].nodes.append(node)
+        else:
+            self._root = node

@@ -1,0 +1,1 @@
+"""The publisher: a bounded queue between a serving process and Kafka."""

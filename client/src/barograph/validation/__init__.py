@@ -1,0 +1,1 @@
+"""Validation of features against the contract: one row or a whole table."""

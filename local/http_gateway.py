@@ -1,0 +1,383 @@
+"""ClickHouse's HTTP interface on the embedded engine: `python -m local.http_gateway --path DIR --port PORT`.
+
+One process owns the engine's folder and opens this door on loopback; clickhouse-connect, curl, Grafana and any
+number of processes come in through it as they would at a ClickHouse server. It is for one machine: it asks
+nobody for a password, builds each reply in memory, sends none compressed, and cannot cancel a query.
+
+A browser can reach loopback too, on behalf of any page that is open in it. So a request that says it comes
+from a page, or that names another host than this machine, is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import email.parser
+import email.policy
+import gzip
+import http.server
+import json
+import logging
+import os
+import signal
+import socketserver
+import sys
+import threading
+import uuid
+import zlib
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pyarrow as pa
+
+from local.clickhouse import PID_HEADER
+from local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
+
+_HOST = "127.0.0.1"
+_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+# How long the end of the process waits for requests that run.
+_FAREWELL_S = 10
+
+# Parameters of the URL that speak to the interface; all others are settings for the engine.
+_INTERFACE_PARAMETERS = frozenset(
+    [
+        "add_http_cors_header",
+        "buffer_size",
+        "client_protocol_version",
+        "close_session",
+        "compress",
+        "decompress",
+        "database",
+        "default_format",
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
+        "http_write_exception_in_output_format",
+        "cancel_http_readonly_queries_on_client_close",
+        "password",
+        "query",
+        "query_id",
+        "quota_key",
+        "role",
+        "send_progress_in_http_headers",
+        "session_check",
+        "session_id",
+        "session_timeout",
+        "stacktrace",
+        "user",
+        "wait_end_of_query",
+    ]
+)
+
+# HTTP status by ClickHouse's error code, as its server chooses them; 500 for all others.
+_STATUS_BY_CODE = {
+    **dict.fromkeys(
+        # cannot parse, type mismatch, bad arguments, syntax, too large values, bad parameters
+        (6, 20, 26, 27, 33, 36, 38, 41, 42, 43, 44, 53, 62, 69, 70, 72, 117, 130, 131, 386, 456, 457),
+        HTTPStatus.BAD_REQUEST,
+    ),
+    **dict.fromkeys(
+        # unknown identifier, function, type, storage, table, setting, database, format, query type, session
+        (46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 336, 372),
+        HTTPStatus.NOT_FOUND,
+    ),
+    48: HTTPStatus.NOT_IMPLEMENTED,
+    159: HTTPStatus.REQUEST_TIMEOUT,
+    164: HTTPStatus.FORBIDDEN,
+    241: HTTPStatus.INTERNAL_SERVER_ERROR,
+    373: HTTPStatus.INTERNAL_SERVER_ERROR,
+    439: HTTPStatus.SERVICE_UNAVAILABLE,
+    497: HTTPStatus.FORBIDDEN,
+}
+
+_CONTENT_TYPES = {
+    "Arrow": "application/vnd.apache.arrow.file",
+    "ArrowStream": "application/vnd.apache.arrow.stream",
+    "CSV": "text/csv; charset=UTF-8; header=absent",
+    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
+    "JSON": "application/json; charset=UTF-8",
+    "JSONColumns": "application/json; charset=UTF-8",
+    "JSONCompact": "application/json; charset=UTF-8",
+    "JSONEachRow": "application/x-ndjson; charset=UTF-8",
+    "JSONCompactEachRow": "application/x-ndjson; charset=UTF-8",
+    "Native": "application/octet-stream",
+    "Parquet": "application/octet-stream",
+    "RowBinary": "application/octet-stream",
+    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
+    "TSV": "text/tab-separated-values; charset=UTF-8",
+}
+
+_log = logging.getLogger("local.http_gateway")
+
+
+class BadRequest(Exception):
+    """The request is not one of ClickHouse's HTTP interface."""
+
+
+def decode_body(body: bytes, encoding: str | None) -> bytes:
+    """Undo a request's Content-Encoding: lz4 (frames), zstd, gzip, deflate, or none.
+
+    Raises:
+        BadRequest: Another encoding, or damaged bytes.
+    """
+    try:
+        match encoding:
+            case None | "" | "identity":
+                return body
+            case "lz4" | "zstd":
+                with pa.input_stream(pa.BufferReader(body), compression=encoding) as stream:
+                    return bytes(stream.read())
+            case "gzip":
+                return gzip.decompress(body)
+            case "deflate":
+                return zlib.decompress(body)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadRequest(f"The body is not valid {encoding}: {error}") from error
+    raise BadRequest(f"Content-Encoding {encoding!r} is not known here; use lz4, zstd, gzip or deflate.")
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection: its requests one after the other."""
+
+    protocol_version = "HTTP/1.1"
+    # Header and body leave together (`_send`); without Nagle's algorithm, since a large body is written in
+    # several pieces and the last would wait 40 ms for an acknowledgement that the client delays.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    server: DoorServer
+
+    def do_GET(self) -> None:
+        self._handle(read_only=True)
+
+    def do_HEAD(self) -> None:
+        self._handle(read_only=True)
+
+    def do_POST(self) -> None:
+        self._handle(read_only=False)
+
+    def _handle(self, *, read_only: bool) -> None:
+        try:
+            # Read first, whatever comes of it: a body left on the connection would be taken for a request.
+            body = self._read_body()
+        except BadRequest as error:
+            self.close_connection = True
+            self._send(HTTPStatus.BAD_REQUEST, f"{error}\n".encode())
+            return
+        url = urlsplit(self.path)
+        arguments = dict(parse_qsl(url.query, keep_blank_values=True))
+        if not self._is_from_here():
+            self._send(HTTPStatus.FORBIDDEN, b"This door is for programs of this machine, not for pages.\n")
+        elif url.path in ("/ping", "/replicas_status"):
+            self._send(HTTPStatus.OK, b"Ok.\n", {PID_HEADER: str(os.getpid())})
+        elif url.path != "/":
+            self._send(HTTPStatus.NOT_FOUND, b"There is no such path; queries go to /?query=...\n")
+        elif not body and "query" not in arguments and self.command != "POST":
+            self._send(HTTPStatus.OK, b"Ok.\n")
+        else:
+            self._answer(arguments, body, read_only=read_only)
+
+    def _answer(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> None:
+        query_id = arguments.get("query_id") or str(uuid.uuid4())
+        headers = {"X-ClickHouse-Query-Id": query_id, "X-ClickHouse-Timezone": "UTC"}
+        try:
+            request = self._request(arguments, body, read_only=read_only)
+            with self.server.running:
+                reply = self.server.engine.execute(request)
+        except BadRequest as error:
+            self._send(HTTPStatus.BAD_REQUEST, f"{error}\n".encode(), headers)
+        except EngineError as error:
+            status = _STATUS_BY_CODE.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+            headers["X-ClickHouse-Exception-Code"] = str(error.code)
+            text = f"{error} (version {self.server.engine.version} (embedded))\n"
+            self._send(status, text.encode(), headers)
+        else:
+            self._send(HTTPStatus.OK, reply.body, headers | _headers(reply))
+
+    def _request(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> Request:
+        content_type = self.headers.get("Content-Type", "")
+        if content_type.startswith("multipart/form-data"):
+            arguments, body = arguments | _form_fields(content_type, body), b""
+        if query := arguments.get("query"):
+            body = query.encode() + (b"\n" + body if body else b"")
+        header = self.headers.get
+        return Request(
+            body=body,
+            database=arguments.get("database") or header("X-ClickHouse-Database"),
+            settings={
+                name: value
+                for name, value in arguments.items()
+                if name not in _INTERFACE_PARAMETERS and not name.startswith("param_")
+            },
+            parameters={
+                name.removeprefix("param_"): value for name, value in arguments.items() if name.startswith("param_")
+            },
+            default_format=arguments.get("default_format") or header("X-ClickHouse-Format") or "TabSeparated",
+            read_only=read_only,
+            session_id=arguments.get("session_id", ""),
+            session_timeout_s=_seconds(arguments.get("session_timeout", "60")),
+            session_check=arguments.get("session_check") == "1",
+        )
+
+    def _read_body(self) -> bytes:
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            body = self._read_chunks()
+        else:
+            length = self.headers.get("Content-Length", "0")
+            if not length.isdigit():
+                raise BadRequest(f"Content-Length {length!r} is no number.")
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                raise BadRequest("The connection closed in the middle of the body.")
+        return decode_body(body, self.headers.get("Content-Encoding"))
+
+    def _read_chunks(self) -> bytes:
+        parts = []
+        while True:
+            line = self.rfile.readline(1024)
+            try:
+                size = int(line.split(b";")[0], 16)
+            except ValueError as error:
+                raise BadRequest("The chunked body is damaged or was cut short.") from error
+            if size == 0:
+                break
+            parts.append(self.rfile.read(size))
+            if len(parts[-1]) < size or self.rfile.readline(3) != b"\r\n":
+                raise BadRequest("The chunked body is damaged or was cut short.")
+        while self.rfile.readline(65_536).strip():
+            pass
+        return b"".join(parts)
+
+    def _is_from_here(self) -> bool:
+        host = self.headers.get("Host", _HOST)
+        named = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        from_a_page = "Origin" in self.headers or self.headers.get("Sec-Fetch-Site", "none") != "none"
+        return named in _HOSTS and not from_a_page
+
+    def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "text/plain; charset=UTF-8", **(headers or {})}.items():
+            # A query id is the client's word: it must not end its header.
+            self.send_header(name, value.replace("\r", " ").replace("\n", " "))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "barograph"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: no line per request."""
+
+
+def _headers(reply: Reply) -> dict[str, str]:
+    headers = {"X-ClickHouse-Summary": json.dumps(reply.summary)}
+    if reply.format:
+        headers["X-ClickHouse-Format"] = reply.format
+        headers["Content-Type"] = _CONTENT_TYPES.get(reply.format, "text/plain; charset=UTF-8")
+    return headers
+
+
+def _seconds(text: str) -> float:
+    if not text.isdigit():
+        raise BadRequest(f"session_timeout {text!r} is no number of seconds.")
+    return float(text)
+
+
+def _form_fields(content_type: str, body: bytes) -> dict[str, str]:
+    """The fields of a form, where clients put a query and parameters too long for a URL.
+
+    Raises:
+        BadRequest: A file is among them (ClickHouse's external data), which the embedded engine cannot take.
+    """
+    parser = email.parser.BytesParser(policy=email.policy.HTTP)
+    message = parser.parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    fields = {}
+    for part in message.iter_parts():
+        name = part.get_param("name", header="Content-Disposition")
+        if part.get_filename() is not None or not isinstance(name, str):
+            raise BadRequest("External data is not possible with the local engine; insert it into a table.")
+        content = part.get_payload(decode=True)
+        fields[name] = content.decode() if isinstance(content, bytes) else ""
+    return fields
+
+
+class _Running:
+    """Counts the requests that run, so that the end can wait for them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait_for_none(self, timeout_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count == 0, timeout_s)
+
+
+class DoorServer(socketserver.ThreadingTCPServer):
+    """The listening door: one thread per connection."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, engine: Engine, port: int) -> None:
+        super().__init__((_HOST, port), _Handler)
+        self.engine = engine
+        self.running = _Running()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            _log.exception("a request failed inside the door")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Open the engine and the door, and serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m local.http_gateway", description=__doc__.splitlines()[0])
+    parser.add_argument("--path", type=Path, required=True, help="the engine's folder")
+    parser.add_argument("--port", type=int, required=True, help="the port on 127.0.0.1")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        path = arguments.path.absolute()
+        # Beside the engine's folder, so that BACKUP … TO File('NAME') has a place and nothing else can be written to.
+        backups = {"backups.allowed_path": str(path.parent / "backups")}
+        engine = Engine(path, {**ENGINE_OPTIONS, **backups})
+    except EngineError as error:
+        _log.error("the engine cannot open %s: %s", arguments.path, error)
+        return 1
+    try:
+        server = DoorServer(engine, arguments.port)
+    except OSError as error:
+        _log.error("cannot listen on %s:%d: %s", _HOST, arguments.port, error.strerror)
+        engine.close()
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # shutdown() waits for serve_forever(), which is this thread's.
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    _log.info("ClickHouse %s on %s:%d, data in %s", engine.version, _HOST, arguments.port, arguments.path)
+    with server:
+        server.serve_forever(poll_interval=0.1)
+    if not server.running.wait_for_none(_FAREWELL_S):
+        _log.warning("requests still run; leaving without them")
+        logging.shutdown()
+        # Closing the engine under a running query is not safe; rows that were acknowledged are on disk.
+        os._exit(0)
+    engine.close()
+    _log.info("closed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

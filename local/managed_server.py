@@ -1,0 +1,196 @@
+"""What the two servers of the local stack have in common: one folder, one owner, one port, one child."""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from local.child_process import LOOPBACK, ChildProcess, LocalStackError, OwnerLock, choose_port, port_is_free
+
+# Both are up within seconds on an idle machine; broker starts of 18 s were seen with five others busy on its two
+# cores. Only a start that hangs waits for it, since one that fails is seen at once.
+START_TIMEOUT_S = 120
+
+# A port may be taken between our choice and the server's bind.
+_PORT_TRIES = 3
+
+
+class LocalServer(abc.ABC):
+    """A server of the local stack; also a context manager that starts and stops it.
+
+    Attributes:
+        host: The address that it listens on.
+        data_dir: The folder of its data, settings and records, which outlive it.
+    """
+
+    host: ClassVar[str] = LOOPBACK
+    _name: ClassVar[str]
+    _title: ClassVar[str]
+    _preferred_port: ClassVar[int]
+
+    def __init__(self, data_dir: Path, *, port: int | None, log_dir: Path | None) -> None:
+        """Describe the server; nothing is started.
+
+        Args:
+            data_dir: Its folder; made when it is missing.
+            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else the
+                usual one (not with 0), else any free one.
+            log_dir: Where its log is written; by default `data_dir`.
+        """
+        self.data_dir = data_dir.absolute()
+        self._port_wanted = port
+        self._port = 0
+        log_path = (log_dir or data_dir).absolute() / f"{self._name}.log"
+        self._child = ChildProcess(self._name, run_dir=self.data_dir, log_path=log_path)
+        self._lock = OwnerLock(self.data_dir / "owner.lock", self._title)
+        self._state_path = self.data_dir / f"{self._name}.json"
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on.
+
+        Raises:
+            LocalStackError: It was not started yet.
+        """
+        if not self._port:
+            raise LocalStackError(f"{self._title} has no address yet; start it first.")
+        return self._port
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None when it does not run."""
+        return self._child.pid
+
+    @property
+    def log_path(self) -> Path:
+        """Its log."""
+        return self._child.log_path
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._child.is_running
+
+    def start(self) -> None:
+        """Start the server, or take over the one that a crashed owner left, and wait until it answers.
+
+        Raises:
+            LocalStackError: Another process runs it, its port is taken, a part of it is not what it should
+                be, or it does not come up; in the last case the message ends with the last lines of its log.
+        """
+        if self._lock.is_held and self._child.is_running:
+            return
+        self._lock.acquire()
+        try:
+            if not self._take_over():
+                self._start_anew()
+        except BaseException:
+            self._child.kill()
+            self._lock.release()
+            raise
+
+    def stop(self, timeout_s: float = 30) -> None:
+        """End the server in order; kill it when that takes longer than `timeout_s`."""
+        if self._lock.is_held:
+            self._child.terminate(timeout_s)
+            self._lock.release()
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would (SIGKILL); its data stays."""
+        if self._lock.is_held:
+            self._child.kill()
+            self._lock.release()
+
+    def end_leftover(self) -> None:
+        """End the server that a crashed owner left, if there is one.
+
+        Raises:
+            LocalStackError: A living process owns it.
+        """
+        self._lock.acquire()
+        if self._child.find():
+            self._child.terminate(timeout_s=30)
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @abc.abstractmethod
+    def _prepare(self, state: dict[str, Any]) -> None:
+        """Do what precedes a start, and add to `state` what must be remembered of it."""
+
+    @abc.abstractmethod
+    def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
+        """Return command line and environment (None for ours) of a server that listens on `state["port"]`.
+
+        It may add further ports to `state`, under names that end in `port`.
+        """
+
+    @abc.abstractmethod
+    def _answers(self, state: Mapping[str, Any]) -> bool:
+        """Whether our own child answers as `state` describes it."""
+
+    def _take_over(self) -> bool:
+        """Whether a server that a predecessor left runs on, answers, and is the one wanted."""
+        if not self._child.find():
+            return False
+        state = self._state()
+        self._port = int(state.get("port", 0))
+        is_wanted = self._port > 0 and self._port_wanted in (None, 0, self._port)
+        if is_wanted and self._answers(state):
+            return True
+        self._child.terminate(timeout_s=30)
+        return False
+
+    def _start_anew(self) -> None:
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        if self._port_wanted and not port_is_free(self._port_wanted):
+            raise LocalStackError(
+                f"Port {self._port_wanted} is taken, so {self._title} cannot listen on it. Free it or choose another."
+            )
+        state = self._state()
+        self._prepare(state)
+        preferred = (int(state.get("port", 0)), self._preferred_port if self._port_wanted is None else 0)
+        for tries_left in reversed(range(_PORT_TRIES)):
+            self._port = self._port_wanted or choose_port(*preferred)
+            state["port"] = self._port
+            argv, environ = self._command(state)
+            self._child.spawn(argv, environ=environ)
+            try:
+                self._child.wait_ready(lambda: self._answers(state), START_TIMEOUT_S)
+            except LocalStackError:
+                ports = [value for name, value in state.items() if name.endswith("port")]
+                lost_a_port = not self._child.is_running and not all(map(port_is_free, ports))
+                if self._port_wanted or not lost_a_port or not tries_left:
+                    raise
+            else:
+                # Not before: a port where it never listened is none that it had.
+                self._write_state(state)
+                return
+
+    def _state(self) -> dict[str, Any]:
+        """What is recorded of this folder: the last port at least; empty before the first start."""
+        try:
+            state = json.loads(self._state_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            state = None
+        if not isinstance(state, dict):
+            raise LocalStackError(f"{self._state_path} is damaged; delete {self.data_dir} to start afresh.")
+        return state
+
+    def _write_state(self, state: Mapping[str, Any]) -> None:
+        scratch = self._state_path.with_suffix(".new")
+        scratch.write_text(json.dumps(state), encoding="utf-8")
+        scratch.replace(self._state_path)

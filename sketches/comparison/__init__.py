@@ -1,0 +1,1 @@
+"""Comparisons of two samples of production traffic: versions and the arms of an A/B test."""

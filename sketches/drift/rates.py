@@ -1,0 +1,155 @@
+"""Rates (null, invalid, below, above, unseen, errors): change against the baseline, and level.
+
+δ = window rate − baseline rate, with Newcombe's 95 % interval and Fisher's exact p. Overdispersion φ divides the
+window's counts, never its rates; the baseline's are unscaled but for `unseen`, whose expected rate is an estimate that
+varies more than a count does. The level asks for both size and certainty: p alone would page on one null in 1,000
+against 0 of 10⁵.
+
+Source: Wilson (1927); Newcombe (1998), Statistics in Medicine 17, 873–890, method 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from sketches.baseline.levels import Level
+from sketches.drift.fisher import fisher_p
+
+FloatArray = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class RateVerdicts:
+    """Verdicts of rates; every array has the shape that the arguments broadcast to.
+
+    Where window or baseline holds no rows nothing is known of the change: delta 0, interval [−1, 1], p 1,
+    level `insufficient`; a rate of no rows is 0. Nothing is ever NaN.
+    """
+
+    rate: FloatArray
+    baseline_rate: FloatArray
+    delta: FloatArray
+    """rate − baseline_rate."""
+    low: FloatArray
+    """Lower end of the 95 % interval of delta."""
+    high: FloatArray
+    p_value: FloatArray
+    """Fisher's exact test, two-sided, on rounded k/φ of n/φ; it informs, the level does not depend on it."""
+    level: NDArray[np.int8]
+    """Numbers of `sketches.baseline.levels.Level`; a rate that fell is `stable`."""
+    enough: NDArray[np.bool_]
+    """Whether 0 of n/φ would put the rate under the minor line: n/φ ≥ 381 at one point."""
+
+
+def wilson(k: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> tuple[FloatArray, FloatArray]:
+    """Wilson's interval of the rate k/n; [0, 1] where n is 0.
+
+    Args:
+        k: events that count, 0 ≤ k ≤ n; fractions are welcome, as scaled counts have them.
+        n: all events, broadcast against `k`.
+        confidence: share of intervals that cover the true rate.
+    """
+    z2 = _z(confidence) ** 2
+    hits, rows = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(n, np.float64))
+    some = np.where(rows > 0.0, rows, 1.0)
+    centre = (hits + z2 / 2.0) / (some + z2)
+    half = np.sqrt(z2 * (hits * (1.0 - hits / some) + z2 / 4.0)) / (some + z2)
+    low = np.where((rows > 0.0) & (hits > 0.0), np.maximum(centre - half, 0.0), 0.0)
+    high = np.where((rows > 0.0) & (hits < rows), np.minimum(centre + half, 1.0), 1.0)
+    return low, high
+
+
+def newcombe(
+    k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """δ = k1/n1 − k2/n2 and the ends of its interval; 0 and [−1, 1] where n1 or n2 is 0."""
+    rate1, rate2 = _rate(k1, n1), _rate(k2, n2)
+    low1, high1 = wilson(k1, n1, confidence)
+    low2, high2 = wilson(k2, n2, confidence)
+    known = (np.asarray(n1) > 0) & (np.asarray(n2) > 0)
+    delta = np.where(known, rate1 - rate2, 0.0)
+    low = np.where(known, delta - np.hypot(rate1 - low1, high2 - rate2), -1.0)
+    high = np.where(known, delta + np.hypot(high1 - rate1, rate2 - low2), 1.0)
+    return delta, low, high
+
+
+def rate_verdicts(
+    k: ArrayLike,
+    n: ArrayLike,
+    base_k: ArrayLike,
+    base_n: ArrayLike,
+    *,
+    phi: ArrayLike = 1.0,
+    base_phi: ArrayLike = 1.0,
+    minor: ArrayLike = 0.01,
+    major: ArrayLike = 0.05,
+) -> RateVerdicts:
+    """Judge rates against their baseline.
+
+    With [l, u] the interval of δ and enough data (Wilson's upper end of 0 of n/φ under the minor line):
+    `major` where δ > major and l > minor, `minor` where δ > minor and l > 0, else `stable`. Without: `major`
+    where l > major, else `insufficient`.
+
+    Args:
+        k: the window's events that count, 0 ≤ k ≤ n.
+        n: all events of the window.
+        base_k: training rows that count; for `unseen` the expected number (`sketches.baseline.bins.RateCells`).
+        base_n: all training rows.
+        phi: overdispersion of field, slice and window length, at least 1.
+        base_phi: of the baseline's counts, at least 1.
+        minor: where `minor` begins, a change as a share (0.01 is one point).
+        major: where `major` begins, above `minor`.
+
+    Raises:
+        ValueError: if a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
+    """
+    arrays = (np.asarray(a, np.float64) for a in (k, n, base_k, base_n, phi, base_phi, minor, major))
+    hits, rows, base_hits, base_rows, phis, base_phis, minors, majors = np.broadcast_arrays(*arrays)
+    for what, part, whole in (("window", hits, rows), ("baseline", base_hits, base_rows)):
+        if not np.all((part >= 0.0) & (part <= whole)):
+            raise ValueError(f"a {what} count is not a part of its rows: 0 ≤ k ≤ n must hold")
+    if not (np.all(phis >= 1.0) and np.all(base_phis >= 1.0)):
+        raise ValueError("φ, the overdispersion, must be at least 1")
+    if not np.all((minors > 0.0) & (minors < majors)):
+        raise ValueError("the minor line of a rate must be above 0 and below its major line")
+
+    k_phi, n_phi = hits / phis, rows / phis
+    base_k_phi, base_n_phi = base_hits / base_phis, base_rows / base_phis
+    _, low, high = newcombe(k_phi, n_phi, base_k_phi, base_n_phi)
+    rate, baseline_rate = _rate(hits, rows), _rate(base_hits, base_rows)
+    z2 = _z(CONFIDENCE) ** 2
+    known = (rows > 0.0) & (base_rows > 0.0)
+    delta = np.where(known, rate - baseline_rate, 0.0)
+    enough = known & (n_phi * minors > z2 * (1.0 - minors))
+    level = np.full(delta.shape, Level.insufficient, np.int8)
+    level[enough] = Level.stable
+    level[enough & (delta > minors) & (low > 0.0)] = Level.minor
+    level[enough & (delta > majors) & (low > minors)] = Level.major
+    level[known & ~enough & (low > majors)] = Level.major
+    return RateVerdicts(
+        rate=rate,
+        baseline_rate=baseline_rate,
+        delta=delta,
+        low=low,
+        high=high,
+        p_value=fisher_p(np.rint(k_phi), np.rint(n_phi), np.rint(base_k_phi), np.rint(base_n_phi)),
+        level=level,
+        enough=enough,
+    )
+
+
+def _rate(k: ArrayLike, n: ArrayLike) -> FloatArray:
+    rows = np.asarray(n, np.float64)
+    return np.where(rows > 0.0, np.asarray(k, np.float64) / np.where(rows > 0.0, rows, 1.0), 0.0)
+
+
+def _z(confidence: float) -> float:
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"a confidence lies between 0 and 1, not at {confidence}")
+    return float(ndtri(0.5 + confidence / 2.0))

@@ -1,0 +1,1 @@
+"""Mergeable summaries of one field: KLL for numbers, frequent items for categories, and the envelope they travel in."""

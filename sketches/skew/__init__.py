@@ -1,0 +1,1 @@
+"""Train-serve skew: values that were served compared with values recomputed by the training pipeline."""

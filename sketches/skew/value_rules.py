@@ -1,0 +1,272 @@
+"""Rules for pairs of numbers that both hold a value: offsets, factors, rounding, functions, defaults, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sketches.skew.field import BoolArray, Explanation, FloatArray, Pairs, most_frequent
+from sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
+
+_DIGITS = range(-6, 10)
+_SIGNIFICANT = range(1, 7)
+_GRID_DIGITS = range(5)
+_GRID_STEPS = 20.0
+"""Steps that the middle half of the values spans at least, before a rounded result is taken for one."""
+_PERIODS = (7.0, 12.0, 24.0, 60.0, 360.0, 1440.0, 86400.0)
+
+
+def value_rules(pairs: Pairs, served: FloatArray) -> Iterator[Explanation]:
+    """Try every rule, the simpler ones first; of a single pair of values nothing can be said.
+
+    Args:
+        pairs: mismatches whose two sides hold a value.
+        served: all served values of the field, mismatches or not.
+    """
+    if pairs.recomputed.min() < pairs.recomputed.max():
+        yield _constant(pairs, served, of="served")
+        yield _negated(pairs)
+        yield from _offset(pairs)
+        yield from _factor(pairs)
+    if pairs.served.min() < pairs.served.max():
+        yield _constant(pairs, served, of="recomputed")
+    yield from _rounding(pairs)
+    yield from _linear(pairs)
+    yield from _transformed(pairs)
+
+
+def _constant(pairs: Pairs, served: FloatArray, *, of: str) -> Explanation:
+    """One value stands on one side, whatever the other says: a default, or a limit that values are cut at."""
+    n = len(pairs.served)
+    values, others = (pairs.served, pairs.recomputed) if of == "served" else (pairs.recomputed, pairs.served)
+    value, count = most_frequent(values)
+    beside = others[values == value]
+    if of == "served" and len(np.unique(beside)) > 1:
+        known = served[~np.isnan(served)]
+        if (beside > value).all() and known.min() < value >= known.max():
+            return Explanation("limited", f"served is at most {value:.6g}", count, n, n)
+        if (beside < value).all() and known.max() > value <= known.min():
+            return Explanation("limited", f"served is at least {value:.6g}", count, n, n)
+    other = "recomputed" if of == "served" else "served"
+    count = count if len(np.unique(beside)) > 1 else 0
+    return Explanation("null handling", f"{of} is {value:.6g} where {other} has another value", count, n, n)
+
+
+def _negated(pairs: Pairs) -> Explanation:
+    """A flag that says the opposite."""
+    n = len(pairs.served)
+    flags = np.isin(pairs.served, (0.0, 1.0)) & np.isin(pairs.recomputed, (0.0, 1.0))
+    count = int((flags & (pairs.served == 1.0 - pairs.recomputed)).sum())
+    return Explanation("recoded", "served is the opposite of recomputed", count, n, n)
+
+
+def _offset(pairs: Pairs) -> Iterator[Explanation]:
+    n = len(pairs.served)
+    differences = pairs.served - pairs.recomputed
+    best = Explanation("constant offset", "", 0, n, n)
+    for offset in {float(np.median(differences)), most_frequent(_rough(differences))[0]}:
+        fits = pairs.equal(pairs.served, pairs.recomputed + offset)
+        if fits.any():
+            offset = float(np.median(differences[fits]))  # what was rough becomes exact
+            fits = pairs.equal(pairs.served, pairs.recomputed + offset)
+        count = int(fits.sum())
+        if count > best.explained:
+            told = name_span(offset) if pairs.are_times else name_offset(offset)
+            best = Explanation("constant offset", f"served = recomputed {told}", count, n, n)
+    yield best
+    if not pairs.are_times:
+        yield from _wrap(pairs, differences)
+
+
+def _wrap(pairs: Pairs, differences: FloatArray) -> Iterator[Explanation]:
+    """An offset on a circle, as a clock in another time zone has it: the difference is c or c − period."""
+    n = len(differences)
+    distinct, counts = np.unique(_rough(differences), return_counts=True)
+    if len(distinct) < 2:
+        return
+    first, second = np.argsort(counts)[-2:][::-1]
+    apart = abs(float(distinct[first] - distinct[second]))
+    period = next((p for p in _PERIODS if abs(apart - p) <= 1e-6 * p), None)
+    if period is None:
+        return
+    offset = float(distinct[first])
+    wrapped = (pairs.recomputed + offset) % period
+    served = pairs.served % period
+    apart_now = np.abs(served - wrapped)
+    count = int((np.minimum(apart_now, period - apart_now) <= pairs.tolerance * period).sum())
+    yield Explanation("constant offset", f"served = recomputed {name_wrap(offset, period)}", count, n, n)
+
+
+def _rough(values: FloatArray) -> FloatArray:
+    """Round to nine significant digits, so that what is equal but for rounding counts as one."""
+    scale = np.max(np.abs(values))
+    if not np.isfinite(scale) or scale == 0.0:
+        return values
+    step = 10.0 ** (np.floor(np.log10(scale)) - 8)
+    rounded: FloatArray = np.round(values / step) * step
+    return rounded
+
+
+def _factor(pairs: Pairs) -> Iterator[Explanation]:
+    n = len(pairs.served)
+    some = (pairs.recomputed != 0.0) & (pairs.served != 0.0)
+    if not some.any():
+        return
+    ratios = pairs.served[some] / pairs.recomputed[some]
+    best = Explanation("constant factor", "", 0, n, n)
+    for factor in {float(np.median(ratios)), most_frequent(_rough(ratios))[0]}:
+        fits = pairs.equal(pairs.served, pairs.recomputed * factor)
+        if (fits & some).any():
+            factor = _slope_through_zero(pairs.take(fits))
+            fits = pairs.equal(pairs.served, pairs.recomputed * factor)
+        count = int(fits.sum())
+        if count > best.explained:
+            best = Explanation("constant factor", f"served = recomputed {name_factor(factor)}", count, n, n)
+    yield best
+    if best.is_named:
+        return
+    fits, digits = _on_grid(pairs, pairs.recomputed * float(np.median(ratios)))
+    if fits.any() and digits is not None:
+        factor = _slope_through_zero(pairs.take(fits))
+        fits, _ = _on_grid(pairs, pairs.recomputed * factor)
+        told = f"served = recomputed {name_factor(factor)}, rounded to {_places(digits)}"
+        yield Explanation("constant factor", told, int(fits.sum()), n, n)
+
+
+def _slope_through_zero(pairs: Pairs) -> float:
+    """The factor with the least squares of what is left; some value is not zero."""
+    return float(pairs.served @ pairs.recomputed) / float(pairs.recomputed @ pairs.recomputed)
+
+
+def _linear(pairs: Pairs) -> Iterator[Explanation]:
+    """Offset and factor together; with two free numbers it takes three distinct values to be one."""
+    n = len(pairs.served)
+    line = _fit_line(pairs)
+    if line is None:
+        return
+    slope, intercept = line
+    fits = pairs.equal(pairs.served, slope * pairs.recomputed + intercept)
+    yield Explanation("linear", f"served = {name_linear(slope, intercept)}", int(fits.sum()), n, n)
+    fits, digits = _on_grid(pairs, slope * pairs.recomputed + intercept)
+    if digits is not None:
+        told = f"served = {name_linear(slope, intercept)}, rounded to {_places(digits)}"
+        yield Explanation("linear", told, int(fits.sum()), n, n)
+
+
+def _fit_line(pairs: Pairs) -> tuple[float, float] | None:
+    """The line that most pairs lie on: the median slope of pairs far apart, then least squares on what is near."""
+    order = np.argsort(pairs.recomputed, kind="stable")
+    x, y = pairs.recomputed[order], pairs.served[order]
+    if len(np.unique(x)) < 3:
+        return None
+    half = len(x) // 2
+    run, rise = x[half:] - x[: len(x) - half], y[half:] - y[: len(x) - half]
+    apart = run > 0.0
+    if not apart.any():
+        return None
+    slope = float(np.median(rise[apart] / run[apart]))
+    intercept = float(np.median(y - slope * x))
+    residual = np.abs(y - slope * x - intercept)
+    near = residual <= max(4.0 * float(np.median(residual)), pairs.floor)
+    if len(np.unique(x[near])) >= 3:
+        centre = float(x[near].mean())
+        slope, level = (float(found) for found in np.polyfit(x[near] - centre, y[near], 1))
+        intercept = level - slope * centre
+    if slope == 0.0 or not np.isfinite(slope):
+        return None
+    return slope, intercept
+
+
+def _on_grid(pairs: Pairs, predicted: FloatArray) -> tuple[BoolArray, int | None]:
+    """Where served is the prediction rounded to as many digits as served has; None where served has no few digits."""
+    low, high = np.quantile(pairs.served, [0.25, 0.75])
+    for digits in _GRID_DIGITS:
+        step = 10.0**-digits
+        rounded = np.round(pairs.served, digits)
+        if np.mean(pairs.equal(pairs.served, rounded)) >= 0.99:
+            if high - low < _GRID_STEPS * step:
+                break
+            within = step / 2.0 * (1.0 + 1e-6) + pairs.tolerance * np.abs(predicted)
+            return np.abs(pairs.served - predicted) <= within, digits
+    return np.zeros(len(pairs.served), np.bool_), None
+
+
+def _rounding(pairs: Pairs) -> Iterator[Explanation]:
+    """One side is the other with fewer digits, decimal or binary."""
+    for name, coarse, fine in (
+        ("served = recomputed", pairs.served, pairs.recomputed),
+        ("recomputed = served", pairs.recomputed, pairs.served),
+    ):
+        yield from _rounded(pairs, name, coarse, fine)
+
+
+def _rounded(pairs: Pairs, name: str, coarse: FloatArray, fine: FloatArray) -> Iterator[Explanation]:
+    n = len(coarse)
+    best = Explanation("rounding", "", 0, n, n)
+
+    def better(fits: BoolArray, told: str) -> None:
+        nonlocal best
+        count = int(fits.sum())
+        if count > best.explained:
+            best = Explanation("rounding", f"{name} {told}", count, n, n)
+
+    if len(np.unique(coarse)) < 2:
+        return
+    tiny = pairs.tolerance * np.abs(coarse) + pairs.floor
+    for digits in reversed(_DIGITS):
+        step = 10.0**-digits
+        # Where the tolerance is as wide as the grid everything lies on it.
+        grid = (np.abs(coarse - np.round(coarse / step) * step) <= tiny) & (tiny < step / 20.0)
+        if not grid.any():
+            continue
+        left = fine - coarse
+        better(grid & (np.abs(left) <= step / 2.0 + tiny), f"rounded to {_places(digits)}")
+        better(grid & (left >= -tiny) & (left < step), f"rounded down to {_places(digits)}")
+        better(grid & (left <= tiny) & (left > -step), f"rounded up to {_places(digits)}")
+        better(grid & (np.sign(fine) * left >= -tiny) & (np.abs(left) < step), f"cut to {_places(digits)}")
+    some = fine != 0.0
+    size = np.floor(np.log10(np.abs(np.where(some, fine, 1.0))))
+    for significant in _SIGNIFICANT:
+        step_each = 10.0 ** (size - significant + 1)
+        better(
+            pairs.equal(coarse, np.round(fine / step_each) * step_each) & some,
+            f"rounded to {significant} significant digit{'s' if significant > 1 else ''}",
+        )
+    with np.errstate(over="ignore"):
+        better(pairs.equal(coarse, fine.astype(np.float16).astype(np.float64)), "as a 16-bit float")
+    yield best
+
+
+def _places(digits: int) -> str:
+    if digits <= 0:
+        return "whole numbers" if digits == 0 else f"whole {10**-digits}s"
+    return f"{digits} digit{'s' if digits > 1 else ''}"
+
+
+_FUNCTIONS: tuple[tuple[str, Callable[[FloatArray], FloatArray]], ...] = (
+    ("ln(1 + {})", np.log1p),
+    ("ln({})", np.log),
+    ("log10({})", np.log10),
+    ("√{}", np.sqrt),
+    ("{}²", np.square),
+    ("|{}|", np.abs),
+    ("1/{}", np.reciprocal),
+)
+
+
+def _transformed(pairs: Pairs) -> Iterator[Explanation]:
+    """A function that one side applies and the other does not."""
+    n = len(pairs.served)
+    best = Explanation("transformed", "", 0, n, n)
+    for left, right, target, source in (
+        ("served", "recomputed", pairs.served, pairs.recomputed),
+        ("recomputed", "served", pairs.recomputed, pairs.served),
+    ):
+        for pattern, function in _FUNCTIONS:
+            with np.errstate(all="ignore"):
+                predicted = function(source)
+            count = int((pairs.equal(target, predicted) & np.isfinite(predicted)).sum())
+            if count > best.explained:
+                best = Explanation("transformed", f"{left} = {pattern.format(right)}", count, n, n)
+    yield best

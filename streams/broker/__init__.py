@@ -1,0 +1,1 @@
+"""Kafka access shared by the processors: clients, transactions, consumer lag, ACLs."""

@@ -1,0 +1,1 @@
+"""Decoders that turn Kafka messages into columns of events."""

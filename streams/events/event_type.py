@@ -1,0 +1,343 @@
+"""The struct type into which one model's JSON events are decoded, and how structs become columns.
+
+It has the members that the model's contract and baselines watch, and no others: what nobody asked for is skipped by the
+decoder without an object being made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import attrgetter, methodcaller
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from barograph.contract.check import CONFIDENCE
+from barograph.events import MAPS, SCORES, Reason
+from numpy.typing import NDArray
+
+from streams.events.batch import Decoded, MessageBatch
+from streams.events.columns import INVALID_TEXT, EventColumns, arrivals, encode_names, encode_versions
+from streams.events.event_time import parse_time_ms, refuse_times, times_ms
+from streams.events.projection import SCORES_OF, Wanted
+from streams.events.struct_numbers import StructNumbers
+
+FloatArray = NDArray[np.float64]
+
+INVALID = math.inf
+UNNAMED_ERROR = "error"
+"""The kind of an error that is no text."""
+STRETCH_MEMBERS = 20_000
+"""Watched members of events that are decoded before they are read: so many, and the messages that they came in, fit
+into the caches next to one core; ten times as many take half as long again."""
+LEAST_STRETCH, MOST_STRETCH = 64, 1_000
+_TOP = ("score", "class", "latency_ms", "arm")
+_Named = Annotated[str, msgspec.Meta(min_length=1)]
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
+"""What msgspec allows in no member's name, though JSON does, escaped."""
+
+
+def is_nameable(name: str) -> bool:
+    """Whether a struct type can have a member of this name in JSON."""
+    return _UNNAMEABLE.search(name) is None
+
+
+class Rejected(Exception):
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+        self.model = ""
+        """Where it is known and has a contract."""
+        self.producer: str | None = None
+        self.seq = -1
+
+
+class EventType:
+    """The struct type of one model's events, and how its columns are read out of them."""
+
+    def __init__(self, want: Wanted) -> None:
+        self.want = want
+        self.is_typed = True
+        """Whether events can be decoded into the type; if not they are made by `normalise`, each by itself."""
+        kinds: dict[str, Any] = dict.fromkeys(want.numbers, float | None)
+        kinds |= dict.fromkeys(want.flags, bool | int | None)
+        kinds |= dict.fromkeys(want.times, str | int | float | None)
+        kinds |= dict.fromkeys(want.texts, str | None)
+        kinds = {source: kinds[source] for source in want.order}
+        self.groups: dict[str, list[str]] = {group: [] for group in MAPS}
+        self.group_types: dict[str, Any] = {}
+        members: list[Any] = [("version", _Named), ("id", _Named), ("at", int | str)]
+        members += [("error", str | None, None), ("producer", str | None, None), ("seq", _Seq | None, -1)]
+        rename = {}
+        self.paths: dict[str, tuple[str, str]] = {}
+        for source in kinds:
+            group, _, name = source.partition(".")
+            if name:
+                self.groups[group].append(source)
+        self.all_scores = CONFIDENCE in kinds
+        if self.all_scores:
+            # The largest of all of them is asked for, whatever classes there are: a map instead of members.
+            members.append((SCORES, dict[str, float | None] | None, None))
+        for group, sources in self.groups.items():
+            if not sources or (group == SCORES and self.all_scores):
+                continue
+            names = {f"m{i}": source.partition(".")[2] for i, source in enumerate(sources)}
+            if not all(map(is_nameable, names.values())):
+                names, self.is_typed = {}, False
+            fields = [(f"m{i}", kinds[source], None) for i, source in enumerate(sources)]
+            member_type: Any = msgspec.defstruct(f"{group}_", fields, rename=names, gc=False)
+            self.group_types[group] = member_type
+            members.append((group, member_type | None, None))
+            for i, source in enumerate(sources):
+                self.paths[source] = (group, f"m{i}")
+        for source in _TOP:
+            if source in kinds:
+                kind = str | bool | int | None if source == "class" else kinds[source]
+                members.append((f"top_{source}", kind, None))
+                rename[f"top_{source}"] = source
+                self.paths[source] = ("", f"top_{source}")
+        self.type: Any = msgspec.defstruct(
+            "event_", members, rename=rename, gc=False, tag_field="model", tag=want.model
+        )
+        self.empty = {group: kind() for group, kind in self.group_types.items()}
+        self.read_numbers: list[tuple[str, tuple[str, ...], StructNumbers]] = []
+        """Per group (the empty one is the event's own members) its numbers and flags, and what reads them."""
+        numeric = {*want.numbers, *want.flags}
+        for group, member_type in (("", self.type), *self.group_types.items()):
+            held = [source for source, (of, _) in self.paths.items() if of == group and source in numeric]
+            if held:
+                attributes = [self.paths[source][1] for source in held]
+                every = attributes == list(member_type.__struct_fields__)
+                self.read_numbers.append((group, tuple(held), StructNumbers(attributes, every=every)))
+        self.stretch = min(MOST_STRETCH, max(LEAST_STRETCH, STRETCH_MEMBERS // max(1, len(kinds))))
+        """Events whose structs are read into columns together."""
+
+    def columns(self, events: Sequence[Any], batch: MessageBatch) -> Decoded:
+        """Read the columns out of structs; `batch` holds the messages that they came in, one for each."""
+        at_ms, unreadable = times_ms([event.at for event in events])
+        versions, code = encode_versions([event.version for event in events])
+        read = _Reader(self, events)
+        numbers = read.numbers()
+        texts = {source: read.texts(source) for source in self.want.texts}
+        kinds = encode_names([event.error for event in events])
+        columns = EventColumns(
+            self.want.model,
+            at_ms,
+            batch.received_ms,
+            batch.partition,
+            batch.offset,
+            np.zeros(len(events), dtype=np.int32),
+            versions,
+            code,
+            np.zeros(len(events), dtype=bool) if kinds is None else kinds.code >= 0,
+            numbers,
+            texts,
+            kinds,
+        )
+        refused = refuse_times(at_ms, columns.received_ms, unreadable)
+        decoded = _split(columns, refused, batch)
+        seen_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
+        producer = encode_names([event.producer for event in events])
+        seq = _seqs([event.seq for event in events])
+        decoded.arrivals += arrivals(self.want.model, seen_ms, producer, seq)
+        return decoded
+
+    def normalise(self, raw: dict[str, Any]) -> Any:
+        """Make the struct of an event that the typed decode refused, invalid fields marked."""
+        want = self.want
+        values: dict[str, Any] = {}
+        for required, missing in (("version", Reason.MISSING_VERSION), ("id", Reason.MISSING_ID)):
+            value = raw.get(required)
+            if value is None or value == "":
+                raise Rejected(missing)
+            if not isinstance(value, str):
+                raise Rejected(Reason.WRONG_TYPE, f"{required} must be a string, not {type(value).__name__}")
+            values[required] = _clean(value)
+        if raw.get("at") is None:
+            raise Rejected(Reason.MISSING_TIME)
+        at = parse_time_ms(raw["at"])
+        if at is None:
+            raise Rejected(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
+        values["at"] = at
+        error = raw.get("error")
+        values["error"] = _clean(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
+        values["producer"], values["seq"] = numbered(raw)
+        members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
+        for group, sources in self.groups.items():
+            whole = group == SCORES and self.all_scores
+            if not sources and not whole:
+                continue
+            held = raw.get(group)
+            if held is None:
+                held = {}
+            if not isinstance(held, dict):
+                raise Rejected(Reason.WRONG_TYPE, f"{group} must be an object, not {type(held).__name__}")
+            if whole:
+                values[SCORES] = {_clean(name): _number(value) for name, value in held.items()}
+                continue
+            for source in sources:
+                name = source.partition(".")[2]
+                members[group][self.paths[source][1]] = self._value(source, held.get(name), want)
+        for group, kind in self.group_types.items():
+            values[group] = kind(**members[group])
+        for source, (group, name) in self.paths.items():
+            if not group:
+                values[name] = self._value(source, raw.get(source), want)
+        return self.type(**values)
+
+    def _value(self, source: str, value: Any, want: Wanted) -> Any:
+        if value is None:
+            return None
+        if source in want.texts:
+            if isinstance(value, str):
+                return _clean(value)
+            if source in ("class", "arm") or source.startswith("context."):
+                return _text(value)
+            return INVALID_TEXT
+        if source in want.flags:
+            return float(value) if value in (0, 1) and isinstance(value, bool | int) else INVALID
+        if source in want.times:
+            return _time(value)
+        return _number(value)
+
+
+class _Reader:
+    """Reads the columns out of the structs of n events."""
+
+    def __init__(self, kind: EventType, events: Sequence[Any]) -> None:
+        self._kind = kind
+        self._n = len(events)
+        self._groups: dict[str, Sequence[Any]] = {"": events}
+        for group, empty in kind.empty.items():
+            self._groups[group] = [member or empty for member in map(attrgetter(group), events)]
+        self._scores: list[dict[str, float | None]] = []
+        if kind.all_scores:
+            self._scores = [member or {} for member in map(attrgetter(SCORES), events)]
+
+    def numbers(self) -> dict[str, FloatArray]:
+        """All columns of numbers, flags and times, each of shape (n,)."""
+        want = self._kind.want
+        found: dict[str, FloatArray] = {}
+        for group, sources, reader in self._kind.read_numbers:
+            try:
+                found |= zip(sources, reader.read(self._groups[group]).T.copy(), strict=True)
+            except OverflowError:  # a flag may be a whole number of hundreds of digits
+                found |= {source: self._alone(source) for source in sources}
+        for source in want.numbers:
+            if source not in found:
+                found[source] = _largest(self._scores) if source == CONFIDENCE else self._alone(source)
+        for source in want.flags:
+            flags = found[source]
+            flags[(flags != 0) & (flags != 1) & ~np.isnan(flags)] = INVALID
+        for source in want.times:
+            found[source] = np.array([_time(value) for value in self._values(source)], dtype=np.float64)
+        return found
+
+    def texts(self, source: str) -> pa.Array:
+        """A column of texts, shape (n,)."""
+        values = list(self._values(source))
+        if source == "class" and not set(map(type, values)) <= {str, type(None)}:
+            values = [_text(value) for value in values]
+        return pa.array(values, pa.string())
+
+    def _alone(self, source: str) -> FloatArray:
+        values = list(self._values(source))
+        try:
+            return np.array(values, dtype=np.float64)
+        except OverflowError:
+            return np.array([_within_floats(value) for value in values], dtype=np.float64)
+
+    def _values(self, source: str) -> Iterator[Any]:
+        if self._kind.all_scores and source.startswith(SCORES_OF):
+            return map(methodcaller("get", source.removeprefix(SCORES_OF)), self._scores)
+        group, name = self._kind.paths[source]
+        return map(attrgetter(name), self._groups[group])
+
+
+def numbered(raw: dict[str, Any]) -> tuple[str | None, int]:
+    """The producer of an event and its number, −1 where it has none."""
+    producer, seq = raw.get("producer"), raw.get("seq")
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        seq = -1
+    return _clean(producer) if isinstance(producer, str) else None, seq
+
+
+def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: MessageBatch) -> Decoded:
+    """Part the events whose time is refused from the others."""
+    if refused is None:
+        return Decoded([columns], [])
+    keep = refused == ""
+    dead = [
+        batch.dead(int(i), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
+        for i in np.flatnonzero(~keep)
+    ]
+    return Decoded([columns.take(keep)] if keep.any() else [], dead)
+
+
+def _seqs(values: list[int | None]) -> NDArray[np.int64]:
+    """The numbers of events, −1 where an event has none or null."""
+    try:
+        return np.fromiter(values, dtype=np.int64, count=len(values))
+    except TypeError:
+        return np.array([-1 if value is None else value for value in values], dtype=np.int64)
+
+
+def _largest(maps: Sequence[dict[str, float | None]]) -> NDArray[np.float64]:
+    """The largest value of each map, shape (n,): NaN where it holds none, invalid where it holds an invalid one."""
+    n_members = np.fromiter(map(len, maps), dtype=np.int64, count=len(maps))
+    every = chain.from_iterable(map(methodcaller("values"), maps))
+    values = np.fromiter(every, dtype=np.float64, count=int(n_members.sum()))
+    largest = np.full(len(maps), np.nan)
+    full = n_members > 0
+    if full.any():
+        starts = np.cumsum(n_members) - n_members
+        # Without -0, which would come or not by the order of the members.
+        largest[full] = np.fmax.reduceat(values, starts[full]) + 0.0
+    return largest
+
+
+def _number(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return INVALID
+    try:
+        number = float(value)
+    except OverflowError:
+        return INVALID
+    return number if math.isfinite(number) else INVALID
+
+
+def _time(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    parsed = parse_time_ms(value)
+    return INVALID if parsed is None else float(parsed)
+
+
+def _within_floats(value: Any) -> Any:
+    return INVALID if isinstance(value, int) and abs(value) > sys.float_info.max else value
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and math.isfinite(value):
+        return json.dumps(value)
+    return INVALID_TEXT
+
+
+def _clean(text: str) -> str:
+    """Replace lone surrogates, which no UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()

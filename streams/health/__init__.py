@@ -1,0 +1,1 @@
+"""Health checks: the HTTP endpoint and the watchdog."""

@@ -1,0 +1,155 @@
+"""`/healthz` and `/metrics` of one processor over HTTP, from threads of their own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import accumulate
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from streams.health.watchdog import Health
+from streams.runtime.lifecycle import ProcessorError
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+from warehouse.metrics import BUCKETS_S, PREFIX, Metric
+
+DEFAULT_PORTS = {"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614}
+"""Where each listens unless the settings say otherwise; where one is taken, at any free port."""
+OFF = 0
+"""The port of the settings for neither."""
+ANY_FREE = 0
+"""The port of the system for whichever is free."""
+REQUEST_S = 5.0
+"""Who has not sent a request by then is hung up on."""
+
+
+class ReportCollector(Collector):
+    """The metrics of a report as Prometheus takes them."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def collect(self) -> Iterable[Any]:
+        """Every metric of this kind of processor, also those of which nothing was told yet."""
+        who = {"processor": self._report.kind, "name": self._report.instance}
+        yield InfoMetricFamily(f"{PREFIX}processor", "Which processor this is, and its name.", value=who)
+        for metric in self._report.told():
+            yield self._histogram(metric) if metric.kind == "histogram" else self._number(metric)
+
+    def _number(self, metric: Metric) -> Any:
+        kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+        family = kind(metric.name, metric.help, labels=[label.name for label in metric.labels])
+        values = self._report.values(metric)
+        if not values and not metric.labels:
+            values = {(): 0.0}
+        for labels, value in sorted(values.items()):
+            family.add_metric(labels, value)
+        return family
+
+    def _histogram(self, metric: Metric) -> Any:
+        family = HistogramMetricFamily(metric.name, metric.help, labels=[label.name for label in metric.labels])
+        ends = [*(str(end) for end in BUCKETS_S), "+Inf"]
+        for labels, timed in sorted(self._report.times(metric).items()):
+            family.add_metric(labels, list(zip(ends, accumulate(timed.counts), strict=True)), timed.sum_s)
+        return family
+
+
+class Endpoint:
+    """The HTTP server of one processor."""
+
+    def __init__(self, settings: ProcessorSettings, report: Report, health: Callable[[], Health]) -> None:
+        """Take the port; nothing is answered before `start`.
+
+        Args:
+            settings: address and port. Port None is that of `DEFAULT_PORTS`, or a free one where that is taken.
+            report: the metrics.
+            health: how the processor is.
+
+        Raises:
+            ProcessorError: the address cannot be listened at.
+        """
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(ReportCollector(report))
+        handler = _handler(registry, report, health)
+        host = settings.metrics_host
+        self._server = _listen(host, settings.metrics_port, DEFAULT_PORTS[report.kind], handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="endpoint", daemon=True)
+        log = structlog.get_logger().bind(processor=report.kind, instance=report.instance)
+        log.info("metrics", address=self.address)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; requests that are being answered are not waited for."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who hangs up half-way is no event of this processor's life."""
+
+
+def _listen(host: str, port: int | None, default: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
+    ports = [default, ANY_FREE] if port is None else [port]
+    for each in ports:
+        try:
+            return _Server((host, each), handler)
+        except OSError as error:
+            reason = error.strerror
+    raise ProcessorError(
+        f"Metrics and health cannot be served at {host}:{ports[0]}: {reason}. Set metrics.host and metrics.port to "
+        "what is free, each processor of one machine its own, or metrics.port to 0 for none."
+    )
+
+
+def _handler(registry: CollectorRegistry, report: Report, health: Callable[[], Health]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_S
+        server_version, sys_version = "barograph", ""
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                encode, kind = choose_encoder(self.headers.get("Accept", ""))
+                self._answer(200, kind, encode(registry))
+            elif path == "/healthz":
+                found = health()
+                told = {"status": found.status, "processor": report.kind, "instance": report.instance}
+                body = json.dumps(told | ({"reason": found.reason} if found.reason else {})).encode()
+                self._answer(200 if found.healthy else 503, "application/json", body + b"\n")
+            else:
+                self._answer(404, "text/plain; charset=utf-8", b"There are /healthz and /metrics.\n")
+
+        def _answer(self, code: int, kind: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Requests are no events of a processor's life."""
+
+    return Handler

@@ -1,0 +1,1 @@
+"""Rows that the monitor writes beside verdicts: panes, rollups, tallies, violations."""

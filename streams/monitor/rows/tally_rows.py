@@ -1,0 +1,39 @@
+"""Tallies → columns of `errors`, `producers` and `dead_counts`: a row per record, replaced where it comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streams.monitor.state.store import Writes
+from streams.records import Tally
+
+Columns = dict[str, Any]
+
+
+def add_tallies(writes: Writes, tallied: Sequence[tuple[Tally, int]], parts_partition: int) -> None:
+    """Add the rows of tallies, each with its `pos`, to what is written."""
+    errors = [
+        (tally.model, e.version, e.baseline_id, e.slice, e.kind, e.pane_start_s, tally.pane_s, e.n, pos)
+        for tally, pos in tallied
+        for e in tally.errors
+    ]
+    producers = [
+        (tally.model, p.producer, p.pane_start_s, tally.pane_s, p.n, p.first_seq, p.last_seq, pos)
+        for tally, pos in tallied
+        for p in tally.producers
+    ]
+    dead = [(tally.topic, tally.model, d.reason, d.hour_s, d.n, pos) for tally, pos in tallied for d in tally.dead]
+    for rows, into, names in (
+        (errors, writes.errors, _ERRORS),
+        (producers, writes.producers, _PRODUCERS),
+        (dead, writes.dead_counts, _DEAD),
+    ):
+        if rows:
+            columns: Columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+            into.append({"parts_partition": [parts_partition] * len(rows), **columns})
+
+
+_ERRORS = ("model", "version", "baseline_id", "slice", "kind", "pane_start", "pane_s", "n", "pos")
+_PRODUCERS = ("model", "producer", "pane_start", "pane_s", "n", "first_seq", "last_seq", "pos")
+_DEAD = ("topic", "model", "reason", "hour", "n", "pos")

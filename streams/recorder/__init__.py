@@ -1,0 +1,1 @@
+"""The recorder: writes raw predictions and labels to ClickHouse."""

@@ -1,0 +1,1 @@
+"""The contracts and baselines in force, polled from ClickHouse."""

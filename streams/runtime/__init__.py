@@ -1,0 +1,1 @@
+"""What every processor process needs: signals, exit codes, heartbeats, metrics reports."""

@@ -1,0 +1,1 @@
+"""The sketcher: aggregates every event into per-pane counts and sketches."""

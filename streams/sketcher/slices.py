@@ -1,0 +1,110 @@
+"""Which slice of a dimension each event belongs to, for whole arrays at a time; crossed dimensions as well.
+
+The members of a crossed value (`JFK * AA`) are looked up source by source, and each source narrows what the ones
+before it left: no text is joined, whatever events hold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from barograph.contract import CROSS
+from numpy.typing import NDArray
+
+from sketches.baseline.baseline import SliceValues
+from streams.events.columns import EventColumns
+
+CodeArray = NDArray[np.int64]
+
+
+class SliceCoder:
+    """A slice dimension of a baseline made ready for arrays."""
+
+    def __init__(self, dimension: SliceValues) -> None:
+        self.n_values = len(dimension.values)
+        """Values with a slice of their own; their number is the code of `other`."""
+        self._steps: list[_Step] = []
+        sources = dimension.sources
+        crossed = len(sources) > 1
+        members = [tuple(value.split(CROSS)) if crossed else (value,) for value in dimension.values]
+        whole = {each: code for code, each in enumerate(members) if len(each) == len(sources)}
+        before: dict[tuple[str, ...], int] = {(): 0}
+        for n, source in enumerate(sources, 1):
+            if n == len(sources):
+                after, other = whole, self.n_values
+            else:
+                after = {prefix: code for code, prefix in enumerate(dict.fromkeys(each[:n] for each in whole))}
+                other = len(after)
+            self._steps.append(_Step(source, before, after, other))
+            before = after
+
+    def codes(self, events: EventColumns) -> CodeArray:
+        """Number the slice of each event, shape (n,); nulls, invalid values and all others are `other`."""
+        state = np.zeros(len(events), dtype=np.int64)
+        for step in self._steps:
+            state = step.follow(state, events)
+        return state
+
+
+class _Step:
+    """One source: from the members so far and its value to the members so far with it."""
+
+    def __init__(
+        self, source: str, before: dict[tuple[str, ...], int], after: dict[tuple[str, ...], int], other: int
+    ) -> None:
+        self._source = source
+        names = list(dict.fromkeys(prefix[-1] for prefix in after))
+        self._names = pa.array(names, pa.string())
+        self._numbers = {number: i for i, name in enumerate(names) if (number := number_of(name)) is not None}
+        place = {name: i for i, name in enumerate(names)}
+        # The last row is what led nowhere, the last column a value without a place.
+        self._next = np.full((len(before) + 1, len(names) + 1), other, dtype=np.int64)
+        for prefix, code in after.items():
+            self._next[before[prefix[:-1]], place[prefix[-1]]] = code
+
+    def follow(self, state: CodeArray, events: EventColumns) -> CodeArray:
+        found: CodeArray = self._next[state, self._find(events, self._next.shape[1] - 1)]
+        return found
+
+    def _find(self, events: EventColumns, nowhere: int) -> CodeArray:
+        texts = events.texts.get(self._source)
+        if texts is not None:
+            return _text_codes(texts, self._names, nowhere)
+        numbers = events.numbers.get(self._source)
+        if numbers is None:
+            return np.full(len(events), nowhere, dtype=np.int64)
+        return _number_codes(numbers, self._numbers, nowhere)
+
+
+def number_of(name: str) -> float | None:
+    """The number that a slice value is the name of: `3` is 3.0, `0.5` itself; None where it names none.
+
+    A number has one name: whole ones are written without a point, others as Python writes them.
+    """
+    try:
+        number = float(name)
+    except ValueError:
+        return None
+    if not np.isfinite(number):
+        return None
+    written = str(int(number)) if number.is_integer() else repr(number)
+    return number if written == name else None
+
+
+def _text_codes(texts: pa.Array, names: pa.Array, nowhere: int) -> CodeArray:
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.cast(pa.string())
+    found = pc.fill_null(pc.index_in(texts, value_set=names, skip_nulls=True), nowhere)
+    codes: CodeArray = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def _number_codes(values: NDArray[np.float64], numbers: dict[float, int], nowhere: int) -> CodeArray:
+    known = sorted(numbers)
+    if not known:
+        return np.full(len(values), nowhere, dtype=np.int64)
+    ordered = np.array(known)
+    place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    codes = np.array([numbers[number] for number in known], dtype=np.int64)[place]
+    return np.where(ordered[place] == values, codes, nowhere)

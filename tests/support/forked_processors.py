@@ -1,0 +1,110 @@
+"""Processors as processes of their own that need not load their parts again: forked from one that has them.
+
+Loading Faust, scipy and the clients takes a processor one to two seconds of CPU, and the tests start some hundreds. A
+server that has loaded them once per worker forks each from itself instead: a process of its own all the same, with its
+own clients, threads, signals and exit code, that a test may kill. What is told of starting, or of memory, is tested on
+processes that were started as users start them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Running(Protocol):
+    """What tests do with a process, started or forked."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; `subprocess.TimeoutExpired` where it takes longer."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal; nothing where it has ended."""
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+
+
+class Forked:
+    """A forked process, in the manner of `subprocess.Popen`."""
+
+    def __init__(self, process: ForkServerProcess, name: str) -> None:
+        """Take a process that was started."""
+        self._process, self._name = process, name
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(self._name, timeout or 0.0)
+        return code
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, environ: Mapping[str, str]) -> Forked:
+    """Run a module's function in a process of its own.
+
+    Args:
+        main: takes the arguments, returns the exit code.
+        arguments: as on a command line.
+        log: what standard output and standard error are appended to.
+        environ: all of the environment.
+    """
+    # Before it is started: who waits for a line in it finds it there.
+    log.touch()
+    process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
+    process.start()
+    return Forked(process, f"{main.__module__} {' '.join(arguments)}")
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    # Has no effect once the server runs.
+    context.set_forkserver_preload(["tests.support.preload"])
+    return context
+
+
+def _child(main: Callable[[list[str]], int], arguments: list[str], log: str, environ: Mapping[str, str]) -> None:
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for number in (1, 2):
+        os.dup2(written, number)
+    os.close(written)
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.exit(main(arguments))

@@ -1,0 +1,79 @@
+"""The local ClickHouse with roles: `python -m tests.support.roles_gateway --path DIR --port PORT`.
+
+The embedded engine keeps no users, but it has roles where a file tells it of some. This door gives it those of
+`warehouse.roles`, by the very statements that `plan --roles` prints, and answers each request as the role that its user
+is named after; the user `default` has all rights.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from local import engine, http_gateway
+from warehouse.roles import statements
+
+ADMIN = "default"
+_ROLE = "role of the request"
+
+
+def write_config(folder: Path, database: str) -> Path:
+    """Write the files that tell the engine of the roles; return the one that it is started with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    roles = {"everything": ["GRANT ALL ON *.*"]}
+    for role, those in statements(database):
+        roles[role.name] = [each.rpartition(" TO ")[0] for each in those if each.startswith("GRANT ")]
+    made = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
+    users = folder / "users.xml"
+    users.write_text(
+        f"<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>{made}</roles><users><default>"
+        "<password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>"
+        f"{_grants([f'GRANT {name}' for name in roles])}</default></users></clickhouse>"
+    )
+    config = folder / "config.xml"
+    config.write_text(f"<clickhouse><users_config>{escape(str(users))}</users_config></clickhouse>")
+    return config
+
+
+def _grants(those: list[str]) -> str:
+    return "<grants>" + "".join(f"<query>{escape(each)}</query>" for each in those) + "</grants>"
+
+
+class RoleEngine(engine.Engine):
+    """The engine, each request in a role."""
+
+    def __init__(self, path: Path, options: Mapping[str, int | str] = engine.ENGINE_OPTIONS) -> None:
+        super().__init__(path, {**options, "config-file": str(path / "config.xml")})
+
+    def execute(self, request: engine.Request) -> engine.Reply:
+        settings = dict(request.settings)
+        role = settings.pop(_ROLE)
+        session = engine._Session(self._address, is_kept=False)
+        try:
+            try:
+                session._run(f"SET ROLE {role}")
+            except Exception as error:
+                raise engine.EngineError.from_engine(error) from error
+            return session.execute(dataclasses.replace(request, settings=settings))
+        finally:
+            session.close()
+
+
+class RoleHandler(http_gateway._Handler):
+    """Takes the user's name of a request for its role."""
+
+    def _request(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> engine.Request:
+        scheme, _, told = self.headers.get("Authorization", "").partition(" ")
+        user = base64.b64decode(told).decode().partition(":")[0] if scheme == "Basic" else ADMIN
+        request = super()._request(arguments, body, read_only=read_only)
+        role = "everything" if user == ADMIN else user
+        return dataclasses.replace(request, settings={**request.settings, _ROLE: role})
+
+
+if __name__ == "__main__":
+    vars(http_gateway).update(Engine=RoleEngine, _Handler=RoleHandler)
+    sys.exit(http_gateway.main())

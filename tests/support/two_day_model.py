@@ -1,0 +1,384 @@
+"""Two days of a watched model as the processors would have written them, by hand: small, and every figure known.
+
+Models of three shapes: `binary` has a score and classes, `classes` more classes and none but a class, `number` predicts
+a number. Panes and windows of 6 h and a day end each hour up to `END`. The first field moves in the last day: its PSI
+is 0.05 before and 0.35 then; all others stay at 0.02. The slice `arm=b` never has enough data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from barograph.contract import Arms, Contract, Label, Slice, Slo
+from barograph.contract.file import dump_contract
+
+from sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
+from tests.support.outputs import output_baseline, output_contract
+from tests.support.warehouse import row
+from warehouse.client import Client
+from warehouse.metrics import METRICS as OF_PROCESSORS
+from warehouse.processor_reports import insert_reports
+from warehouse.tables import insert_rows
+
+HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
+# An hour ago: tables drop old rows by themselves, and nothing is shown of the future.
+END_S = int(datetime.now(UTC).timestamp()) // HOUR_S * HOUR_S - HOUR_S
+END = datetime.fromtimestamp(END_S, UTC)
+START_S = END_S - HOURS * HOUR_S
+MOVED_S = END_S - DAY_S
+"""From here on the first field has moved."""
+
+WINDOWS = {"6h": 6 * HOUR_S, "1d": DAY_S}
+SLICES = ("all", "arm=a", "arm=b")
+VERSIONS = {"1": range(0, 48), "2": range(12, 48)}
+"""Version → the hours since `START_S` in which it had traffic."""
+
+REQUESTS, ERRORS, SLOW, LATE = 1000, 20, 50, 10
+"""Per hour and version."""
+
+FIELDS = {
+    "binary": ("x", "score", "class", "latency_ms", "tokens"),
+    "classes": ("x", "class", "latency_ms", "tokens"),
+    "number": ("x", "score", "tokens"),
+}
+LABELS = {
+    "binary": Label(type="bool"),
+    "classes": Label(type="category", classes=("no", "perhaps", "yes")),
+    "number": Label(type="float"),
+}
+METRICS = {"binary": "auc", "classes": "accuracy", "number": "mae"}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A model with everything that is known of it."""
+
+    name: str
+    kind: str
+    contract: Contract
+    baseline: Baseline
+
+    @property
+    def fields(self) -> tuple[FieldBaseline, ...]:
+        """The fields that are judged; the first one moves."""
+        return self.baseline.fields
+
+
+def watched(kind: str, name: str) -> Watched:
+    """Make a model; nothing is written."""
+    fields = FIELDS[kind]
+    contract = output_contract(
+        model=name,
+        label=LABELS[kind],
+        slices=(Slice(name="arm", source="arm", values=("a", "b")),),
+        arms=Arms(shares={"a": 0.5, "b": 0.5}),
+        slo=Slo(latency_ms=100.0, latency_share=0.95, error_rate=0.01),
+    )
+    contract = msgspec.structs.replace(contract, fields=tuple(f for f in contract.fields if f.name in fields))
+    baseline = output_baseline("1", 1)
+    kept = tuple(sorted((f for f in baseline.fields if f.name in fields), key=lambda f: fields.index(f.name)))
+    return Watched(name, kind, contract, msgspec.structs.replace(baseline, model=name, fields=kept))
+
+
+def psi_at(model: Watched, field: str, end_s: int) -> float:
+    """PSI of a field in the windows of `all` that end then."""
+    if field != model.fields[0].name:
+        return 0.02
+    return 0.35 if end_s > MOVED_S else 0.05
+
+
+def level_of(psi: float, slice_name: str) -> str:
+    """The level that such a verdict has."""
+    if slice_name == "arm=b":
+        return "insufficient"
+    return "major" if psi > 0.2 else "minor" if psi > 0.1 else "stable"
+
+
+def fill(client: Client, model: Watched) -> None:
+    """Write everything that processors know of a model."""
+    _catalogue(client, model)
+    for version, hours in VERSIONS.items():
+        known = {"model": model.name, "version": version, "baseline_id": model.baseline.id}
+        _counts(client, model, known, hours)
+        _verdicts(client, model, known, hours)
+        _performance(client, model, version)
+    _labels(client, model)
+    _comparisons(client, model)
+
+
+def _catalogue(client: Client, model: Watched) -> None:
+    applied = {"model": model.name, "contract_id": model.contract.id, "yaml": dump_contract(model.contract)}
+    insert_rows(client, "contracts", [row("contracts", **applied, applied_at=START_S * 1000)])
+    body = dump_baseline(model.baseline).decode()
+    for version, effective_s, reason in (("1", 0, ""), ("2", 0, ""), ("2", END_S - 3 * HOUR_S, "retrained")):
+        insert_rows(
+            client,
+            "baselines",
+            [
+                row(
+                    "baselines",
+                    **{"model": model.name, "version": version, "baseline_id": model.baseline.id},
+                    **{"effective_from": effective_s, "body": body, "reason": reason, "accepted_at": START_S * 1000},
+                )
+            ],
+        )
+    insert_rows(
+        client,
+        "progress",
+        [
+            row(
+                "progress",
+                **{"model": model.name, "watermark": END_S * 1000, "sealed_until": END_S * 1000},
+                **{"updated_at": END_S * 1000, "pos": 1},
+            )
+        ],
+    )
+
+
+def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range) -> None:
+    volume, panes, errors, broken = [], [], [], []
+    for hour in hours:
+        pane = {"pane_start": START_S + hour * HOUR_S, "pane_s": HOUR_S}
+        for slice_name, part in zip(SLICES, (1.0, 0.8, 0.2), strict=True):
+            counted = {
+                "n": int(REQUESTS * part), "errors": int(ERRORS * part), "timed": int(REQUESTS * part),
+                "slow": int(SLOW * part), "late": int(LATE * part), "sealed": True, "pos": 1,
+            }  # fmt: skip
+            volume.append(row("volume", **known, **pane, slice=slice_name, **counted))
+            for field in model.fields:
+                cells = list(field.slices["all"].cells)
+                if field is model.fields[0] and pane["pane_start"] >= MOVED_S:
+                    cells = cells[::-1]
+                panes.append(
+                    row("panes", **known, **pane, slice=slice_name, field=field.name, n=sum(cells), counts=cells, pos=1)
+                )
+        errors.append(row("errors", **known, **pane, slice="all", kind="timeout", n=ERRORS, pos=1))
+        broken.append(
+            row("violations", **known, **pane, field="x", kind="above", n=3, of=REQUESTS, policy="flag", pos=1)
+        )
+    for table, rows in (("volume", volume), ("panes", panes), ("errors", errors), ("violations", broken)):
+        insert_rows(client, table, rows)
+    insert_rows(
+        client,
+        "new_categories",
+        [
+            row(
+                "new_categories",
+                **known,
+                **{"field": model.fields[0].name, "category": "never seen", "pane_start": MOVED_S, "pane_s": HOUR_S},
+                **{"n_low": 7, "n_high": 9, "pos": 1},
+            )
+        ],
+    )
+
+
+def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: range) -> None:
+    drift, rates, distances = [], [], []
+    for window, length_s in WINDOWS.items():
+        for hour in hours:
+            end_s = START_S + (hour + 1) * HOUR_S
+            judged = {
+                "window": window,
+                "window_start": end_s - length_s,
+                "window_end": end_s,
+                "judged_at": end_s * 1000,
+            }
+            for slice_name in SLICES:
+                for field in model.fields:
+                    psi = psi_at(model, field.name, end_s)
+                    verdict = {
+                        "n": REQUESTS, "psi": psi, "psi_low": psi - 0.01, "psi_high": psi + 0.01, "q_value": 0.5,
+                        "level": level_of(psi, slice_name), "line_minor": 0.1, "line_major": 0.2, "season": "none",
+                        "top_bin": "null", "expected_share": 0.1, "actual_share": 0.2, "completeness": 1.0,
+                    }  # fmt: skip
+                    # A first verdict that was revised: what it said must be seen nowhere.
+                    wrong = verdict | {"psi": 9.0, "level": "major"}
+                    one = {**known, **judged, "slice": slice_name, "field": field.name}
+                    drift += [row("drift", **one, **wrong, pos=1), row("drift", **one, **verdict, pos=2)]
+                kinds = [
+                    (f.name, kind) for f in model.fields for kind in ("null", "invalid", "below", "above", "unseen")
+                ]
+                for field_name, kind in (*kinds, ("events", "error")):
+                    share = 0.04 if kind == "null" else 0.001
+                    rated = {
+                        "n": REQUESTS, "k": int(REQUESTS * share), "rate": share, "baseline_rate": 0.001,
+                        "delta": share - 0.001, "level": "minor" if kind == "null" else "stable", "line_minor": 0.01,
+                        "line_major": 0.05, "completeness": 0.99 if kind == "error" else 1.0,
+                    }  # fmt: skip
+                    one = {**known, **judged, "slice": slice_name, "field": field_name, "kind": kind}
+                    rates.append(row("rates", **one, **rated, pos=2))
+            if hour % 6 == 0:
+                for field in model.fields:
+                    if field.kind == "numeric":
+                        quantiles = {
+                            name: float(i) for i, name in enumerate(("p05", "p25", "p50", "p75", "p95", "p99"))
+                        }
+                        distances.append(
+                            row(
+                                "distances",
+                                **known,
+                                **judged,
+                                **quantiles,
+                                **{"slice": "all", "field": field.name, "n": REQUESTS, "ks": 0.1, "ks_threshold": 0.2},
+                                **{"w1": 0.3, "mean": 2.5, "mean_shift": 0.1, "std_ratio": 1.1, "pos": 2},
+                            )
+                        )
+    for table, rows in (("drift", drift), ("rates", rates), ("distances", distances)):
+        insert_rows(client, table, rows)
+
+
+def _performance(client: Client, model: Watched, version: str) -> None:
+    rows = []
+    first_day_s = START_S // DAY_S * DAY_S
+    for window, length_s in (("1d", DAY_S), ("1h", HOUR_S)):
+        for start_s in range(first_day_s, first_day_s + 2 * DAY_S, length_s):
+            for slice_name in SLICES:
+                rows.append(
+                    row(
+                        "performance",
+                        **{"model": model.name, "version": version, "slice": slice_name, "metric": METRICS[model.kind]},
+                        **{"window": window, "window_start": start_s, "window_end": start_s + length_s},
+                        **{"value": 0.7, "low": 0.68, "high": 0.72, "n": 500, "predictions": 1000, "coverage": 0.5},
+                        **{"maturity": 0.9, "mature": True, "level": "stable", "promise": 0.65, "reference": 0.71},
+                        **{"cbpe": 0.69, "cbpe_low": 0.6, "cbpe_high": 0.8, "raw_share": 1.0, "revision": 1},
+                        **{"difference": -0.01, "revised_at": END_S * 1000},
+                    )
+                )
+    insert_rows(client, "performance", rows)
+    for hour in (0, 30):
+        client.command(
+            "INSERT INTO performance_state (model, version, basis, slice, window_start, window_s, predictions, "
+            "duplicates, labelled, late, bins, bin_labelled, bin_labelled_scores, bin_positives, records) VALUES "
+            "({model:String}, {version:String}, 'basis', 'all', {start:UInt32}, 3600, 1000, 4, 400, 6, [10, 90], "
+            "[200, 200], [40, 160], [50, 150], 1400)",
+            {"model": model.name, "version": version, "start": START_S + hour * HOUR_S},
+        )
+
+
+def _labels(client: Client, model: Watched) -> None:
+    scored = {"state": "scored", "basis": "basis", "kind": model.kind, "raw_share": 1.0, "updated_at": END_S * 1000}
+    insert_rows(client, "scorer_models", [row("scorer_models", model=model.name, **scored)])
+    curve = {"ages_s": [60.0, 7200.0, 864_000.0], "shares": [0.1, 0.6, 1.0], "learned_at": MOVED_S * 1000}
+    bounds = {"shares_low": [0.0, 0.5, 0.9], "shares_high": [0.2, 0.7, 1.0], "basis": "basis", "coverage": 0.5}
+    insert_rows(client, "maturity", [row("maturity", model=model.name, **curve, **bounds, mature_age_s=864_000.0)])
+    client.command(
+        "INSERT INTO waiting_labels (model, hash, id, at, received_at) "
+        "VALUES ({model:String}, 1, 'x', {at:UInt32}, {at:UInt32})",
+        {"model": model.name, "at": MOVED_S},
+    )
+
+
+def _comparisons(client: Client, model: Watched) -> None:
+    rows = []
+    for kind, left, right in (("version", "1", "2"), ("arm", "a", "b")):
+        for measure, level in (("psi", "minor"), ("mean", "")):
+            rows.append(
+                row(
+                    "comparisons",
+                    **{"model": model.name, "kind": kind, "left": left, "right": right, "field": "x", "window": "1d"},
+                    **{
+                        "measure": measure,
+                        "window_start": END_S - DAY_S,
+                        "window_end": END_S,
+                        "n_left": 10,
+                        "n_right": 10,
+                    },
+                    **{"left_value": 1.0, "right_value": 1.5, "difference": 0.5, "difference_low": 0.1},
+                    **{
+                        "difference_high": 0.9,
+                        "level": level,
+                        "judged_at": END_S * 1000,
+                        "pos": 2,
+                        "completeness": 1.0,
+                    },
+                )
+            )
+    insert_rows(client, "comparisons", rows)
+    looked = {
+        "unit": "prediction",
+        "since": START_S * 1000,
+        "at": END_S * 1000,
+        "expected_share": 0.5,
+        "level": "stable",
+    }
+    insert_rows(
+        client,
+        "arm_ratios",
+        [
+            row("arm_ratios", model=model.name, arm=arm, units=500, share=0.5, p_value=1.0, **looked)
+            for arm in ("a", "b")
+        ],
+    )
+
+
+def _details(kind: str, at_s: int) -> list[tuple[str, float]]:
+    """Every metric that a processor has told, counters growing by one each second."""
+    told = []
+    for metric in OF_PROCESSORS:
+        if kind not in metric.processors or (metric.column and not metric.told_labels) or metric.kind == "histogram":
+            continue
+        value = float(at_s - START_S) if metric.kind == "counter" else 4.0
+        told.append((metric.key(*(label.values[0] for label in metric.told_labels)), value))
+    return told
+
+
+def fill_pipeline(client: Client, model: str) -> None:
+    """Write what processors report of themselves, and what went wrong."""
+    reports = []
+    for kind, step, until_s in (
+        ("sketcher", "flush_seconds", END_S),
+        ("scorer", "pass_seconds", END_S),
+        ("monitor", "write_seconds", END_S - 120),
+    ):
+        for at_s in range(END_S - 1200, until_s + 1, 10):
+            reports.append(
+                row(
+                    "processors",
+                    **{"kind": kind, "instance": f"{kind}-1", "at": at_s * 1000, "started_at": START_S * 1000},
+                    **{"lag": 5, "events": at_s - START_S, "rate": 1.5, "retries": (at_s - START_S) // 600},
+                    **{"last_commit_at": (at_s - 7) * 1000, "details": [(step, 0.25), *_details(kind, at_s)]},
+                )
+            )
+    insert_reports(client, reports)
+    hour_s = END_S - 2 * HOUR_S
+    insert_rows(
+        client,
+        "dead_counts",
+        [
+            row("dead_counts", topic="predictions", model=name, reason="malformed", hour=hour_s, n=n, pos=1)
+            for name, n in (("", 2), (model, 3))
+        ],
+    )
+    insert_rows(
+        client,
+        "losses",
+        [
+            row(
+                "losses",
+                **{"start_offset": 10, "end_offset": 30, "from_time": MOVED_S * 1000, "to_time": MOVED_S * 1000 + 1},
+                **{"reason": "retention", "recorded_at": END_S * 1000, "pos": 1},
+            )
+        ],
+    )
+    insert_rows(
+        client,
+        "producers",
+        [
+            row(
+                "producers",
+                **{"model": model, "producer": "p", "pane_start": END_S - HOUR_S, "pane_s": HOUR_S, "n": 8},
+                **{"first_seq": 0, "last_seq": 9, "pos": 1},
+            )
+        ],
+    )
+    insert_rows(
+        client,
+        "predictions",
+        [
+            row("predictions", model=model, version="1", id=f"e{i % 4}", offset=i, at=at_ms, received_at=at_ms)
+            for i, at_ms in enumerate([(END_S - HOUR_S + 60) * 1000] * 5)
+        ],
+    )

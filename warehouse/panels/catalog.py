@@ -1,0 +1,40 @@
+"""All named queries, for whoever holds them to something: the lint, the tests, the benchmark."""
+
+from __future__ import annotations
+
+from warehouse.panels import (
+    annotation_queries,
+    comparisons,
+    distribution,
+    drift,
+    fleet,
+    freshness,
+    performance,
+    pipeline,
+    rates,
+    traffic,
+    variables,
+)
+from warehouse.panels.query import PanelQuery
+
+_MODULES = (
+    annotation_queries,
+    comparisons,
+    distribution,
+    drift,
+    fleet,
+    freshness,
+    performance,
+    pipeline,
+    rates,
+    traffic,
+    variables,
+)
+
+
+def every_query() -> dict[str, PanelQuery]:
+    """The queries by name."""
+    found = [value for module in _MODULES for value in vars(module).values() if isinstance(value, PanelQuery)]
+    by_name = {query.name: query for query in found}
+    assert len(by_name) == len({id(query) for query in found}), "two queries have one name"
+    return by_name

@@ -1,0 +1,334 @@
+"""Joined predictions counted: the state of each score window and slice, as SQL.
+
+Rows are counted into cells first (window, slice, bin of the score), cells then become the arrays of one row. Sums are
+taken of whole numbers (values times 2^50), so that they do not depend on the order in which rows are read: the same
+rows give the same state to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from warehouse.scoring import label_join
+from warehouse.scoring.rules import Dimension, Rules
+
+SCORE_FLOOR = 2.0**-52
+"""A probability counts as at least this in log-loss: that of `sketches.performance.binary`."""
+SUM_TOLERANCE = 1e-3
+"""Scores of all classes sum to 1 within this: single precision and rounding to four digits do."""
+ERROR_STEP = 1.01
+"""The errors of numbers are counted in bins of one percent of themselves."""
+ERROR_ZERO = 1 << 17
+"""What is added to the number of an error's bin, so that its sign can be the sign of the error."""
+
+COLUMNS = (
+    "model",
+    "version",
+    "basis",
+    "slice",
+    "window_start",
+    "window_s",
+    "predictions",
+    "failed",
+    "duplicates",
+    "unscored",
+    "out_of_range",
+    "strange_class",
+    "bad_sum",
+    "labelled",
+    "early",
+    "corrections",
+    "late",
+    "wrong_type",
+    "strange_label",
+    "confusion",
+    "bins",
+    "bin_predictions",
+    "bin_scores",
+    "bin_labelled",
+    "bin_labelled_scores",
+    "bin_positives",
+    "sums",
+    "ages",
+    "records",
+    "scored_at",
+)
+"""Those of `performance_state`, in the order in which the query gives them."""
+
+TOGETHER = (
+    "version",
+    "slice",
+    "predictions",
+    "labelled",
+    "confusion",
+    "bins",
+    "bin_predictions",
+    "bin_scores",
+    "bin_labelled",
+    "bin_labelled_scores",
+    "bin_positives",
+    "sums",
+)
+"""Those that a reference is made of."""
+
+_SCALE = str(2**50)
+_NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
+_COUNTS = (
+    "predictions",
+    "failed",
+    "duplicates",
+    "unscored",
+    "out_of_range",
+    "strange_class",
+    "bad_sum",
+    "labelled",
+    "early",
+    "corrections",
+    "late",
+    "wrong_type",
+    "strange_label",
+)
+_KEY = "version, window_start, slice"
+
+
+def counted(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+    """Write the query that gives the rows of `performance_state`."""
+    rows = _KINDS[rules.kind](label_join.joined(rules, dimensions, odd=odd))
+    names = [*map(_column, COLUMNS)]
+    names[COLUMNS.index("window_start")] = "made.window_start AS window_start"
+    return (
+        f"SELECT {', '.join(names)} FROM ({rows}) AS made "
+        f"INNER JOIN ({label_join.records(rules)}) AS held ON made.window_start = held.window_start"
+    )
+
+
+def counted_together(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+    """Write the query that gives `TOGETHER` of all hours as one window."""
+    source = label_join.joined(rules, dimensions, odd=odd)
+    rows = _KINDS[rules.kind](f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})")
+    return f"SELECT {', '.join(map(_column, TOGETHER))} FROM ({rows})"
+
+
+def _column(name: str) -> str:
+    return f"cells.{i} AS {name}" if (i := _CELL.get(name)) else name
+
+
+def gone(rules: Rules) -> str:
+    """Write the query that gives empty rows for the windows' rows of an earlier state that the new one has not.
+
+    A prediction whose earlier row comes later moves to that row's window and slices, and may have been their only one.
+    """
+    values = {
+        **{name: name for name in ("model", "version", "basis", "slice", "window_s")},
+        "window_start": "state.window_start AS window_start",
+        "records": "held.records AS records",
+        "scored_at": f"{_NOW} AS scored_at",
+        "ages": "map()::Map(UInt16, UInt64) AS ages",
+    }
+    empty = [values.get(name, f"[] AS {name}" if name in _LISTS else f"0 AS {name}") for name in COLUMNS]
+    return (
+        f"SELECT {', '.join(empty)} FROM performance_state AS state FINAL "
+        f"INNER JOIN ({label_join.records(rules)}) AS held ON state.window_start = held.window_start "
+        "WHERE model = {model:String} AND basis = {basis:String} "
+        "AND state.window_start IN {windows:Array(DateTime('UTC'))} AND state.records < held.records"
+    )
+
+
+def bound(rules: Rules, dimensions: Sequence[Dimension], hours: Sequence[int], now_ms: int) -> dict[str, Any]:
+    """What the query binds; `hours` are those of whole score windows."""
+    return {
+        **label_join.bound(rules, dimensions, hours),
+        "basis": rules.basis,
+        "windows": sorted(rules.windows_of(set(hours))),
+        "window_s": rules.window_s,
+        "threshold": rules.threshold,
+        "answers": rules.answers,
+        "edges": [0.0, *rules.edges],
+        "ages": rules.age_edges_s,
+        "k": len(rules.classes),
+        "now_ms": now_ms,
+    }
+
+
+def _sum(value: str, condition: str = "1") -> str:
+    """The sum of a value in whole numbers; under the condition it is finite."""
+    return f"sum(toInt128(round(if({condition}, {value}, 0.) * {_SCALE})))"
+
+
+def _back(total: str) -> str:
+    return f"toFloat64(sum({total})) / {_SCALE}"
+
+
+_EDGE = "roundDown({value}, {{edges:Array(Float64)}})"
+_BIN = "toInt32(indexOf({{edges:Array(Float64)}}, {edge})) - 1"
+_AGES = (
+    "sumMapIf(map(toUInt16(indexOf({{ages:Array(Float64)}}, roundDown(age_s, {{ages:Array(Float64)}})) - 1), "
+    "toUInt64(1)), labelled AND slice = 'all'{once}) AS ages"
+)
+
+
+def _counts(conditions: dict[str, str], once: str = "1") -> str:
+    """Counts of rows, each row once: some by a condition, the others are sums of the columns of their names."""
+    each = []
+    for name in _COUNTS:
+        value = conditions.get(name, name)
+        each.append(f"sumIf(toUInt64({value}), {once}) AS n_{name}")
+    return ", ".join(each)
+
+
+def _row(rest: str) -> str:
+    """The columns of a row before and after the arrays."""
+    totals = ", ".join(f"toUInt64(sum(n_{name})) AS {name}" for name in _COUNTS)
+    return (
+        "SELECT {model:String} AS model, version, {basis:String} AS basis, slice, window_start, "
+        f"{{window_s:UInt32}} AS window_s, {totals}, {rest}, "
+        "sumMap(ages) AS ages, "
+        f"{_NOW} AS scored_at"
+    )
+
+
+_LOSS_SUMS = (
+    f"[toFloat64(sum(sum_n)), {_back('sum_loss')}, {_back('sum_loss_2')}, "
+    f"toFloat64(sum(sum_n)), {_back('sum_brier')}, {_back('sum_brier_2')}] AS sums"
+)
+
+
+def _losses(condition: str) -> str:
+    """n, Σ and Σ² of the losses of the rows that hold a condition."""
+    return (
+        f"countIf({condition}) AS sum_n, {_sum('loss', condition)} AS sum_loss, "
+        f"{_sum('loss * loss', condition)} AS sum_loss_2, {_sum('brier', condition)} AS sum_brier, "
+        f"{_sum('brier * brier', condition)} AS sum_brier_2"
+    )
+
+
+def _binary(source: str) -> str:
+    prepared = (
+        "SELECT *, arrayJoin(slices) AS slice, NOT failed AND score >= 0 AND score <= 1 AS usable, "
+        "NOT failed AND class != '' AND notEmpty({answers:Array(String)}) "
+        "AND NOT has({answers:Array(String)}, toString(class)) AS strange_class, "
+        "multiIf(failed OR strange_class, -1, class != '', toInt8(class = {positive:String}), "
+        "usable, toInt8(score >= {threshold:Float64}), -1) AS predicted, "
+        f"if(usable, {_EDGE.format(value='score')}, -1.) AS edge, "
+        f"if(usable, -log(greatest(if(truth = 1, score, 1 - score), {SCORE_FLOOR!r})), 0.) AS loss, "
+        f"if(usable, (score - truth) * (score - truth), 0.) AS brier FROM ({source})"
+    )
+    conditions = {
+        "predictions": "1",
+        "unscored": "NOT failed AND class = '' AND isNaN(score)",
+        "out_of_range": "NOT failed AND NOT isNaN(score) AND NOT usable",
+        "bad_sum": "0",
+    }
+    outcomes = {
+        "tp": "predicted = 1 AND truth = 1",
+        "fp": "predicted = 1 AND truth = 0",
+        "fn": "predicted = 0 AND truth = 1",
+        "tn": "predicted = 0 AND truth = 0",
+    }
+    cells = (
+        f"SELECT {_KEY}, edge, {_counts(conditions)}, "
+        f"{', '.join(f'countIf(labelled AND {what}) AS {name}' for name, what in outcomes.items())}, "
+        f"{_sum('score', 'usable')} AS sum_score, {_sum('score', 'usable AND labelled')} AS sum_labelled_score, "
+        f"countIf(labelled AND truth = 1) AS positives, {_losses('usable AND labelled')}, {_AGES.format(once='')} "
+        f"FROM ({prepared}) GROUP BY {_KEY}, edge"
+    )
+    arrays = (
+        f"arraySort(groupArrayIf(({_BIN.format(edge='edge')}, n_predictions, toFloat64(sum_score) / {_SCALE}, "
+        f"n_labelled, toFloat64(sum_labelled_score) / {_SCALE}, toUInt64(positives)), edge >= 0)) AS cells"
+    )
+    confusion = f"[{', '.join(f'toUInt64(sum({name}))' for name in outcomes)}] AS confusion"
+    return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
+
+
+def _classes(source: str) -> str:
+    prepared = (
+        "SELECT *, arrayMap(p -> if(isNaN(p), 0., p), probabilities) AS given, "
+        "NOT failed AND has_scores AND NOT arrayAll(p -> p >= 0 AND p <= 1, given) AS out_of_range, "
+        f"NOT failed AND has_scores AND NOT out_of_range AND abs(arraySum(given) - 1) > {SUM_TOLERANCE!r} AS bad_sum, "
+        "NOT failed AND has_scores AND NOT out_of_range AND NOT bad_sum AS usable, "
+        "toInt32(indexOf({classes:Array(String)}, toString(class))) - 1 AS named, "
+        "NOT failed AND class != '' AND named < 0 AS strange_class, "
+        "multiIf(failed, -1, class != '', named, usable, toInt32(indexOf(given, arrayMax(given))) - 1, -1) "
+        "AS predicted, "
+        "if(usable AND labelled, given[toInt32(truth) + 1], 0.) AS came, "
+        f"if(usable AND labelled, -log(greatest(came, {SCORE_FLOOR!r})), 0.) AS loss, "
+        "if(usable AND labelled, arraySum(p -> p * p, given) - 2 * came + 1, 0.) AS brier, "
+        "arrayJoin(slices) AS slice, "
+        "arrayJoin(arrayConcat([(toUInt32(0), 0.)], if(usable, arrayMap((i, p) -> (toUInt32(i), p), "
+        f"arrayEnumerate(given), given), []))) AS cell FROM ({source})"
+    )
+    # Cell 0 is the row itself, cell k the probability of class k.
+    conditions = {
+        "predictions": "1",
+        "unscored": "NOT failed AND class = '' AND NOT has_scores",
+    }
+    once = "cell.1 = 0"
+    cells = (
+        f"SELECT {_KEY}, cell.1 AS class_number, if(class_number = 0, -1., {_EDGE.format(value='cell.2')}) AS edge, "
+        f"if({once} AND labelled AND predicted >= 0, toInt32(truth) * {{k:Int32}} + predicted, -1) AS place, "
+        f"{_counts(conditions, once)}, count() AS n_cell, countIf(labelled) AS n_cell_labelled, "
+        f"{_sum('cell.2')} AS sum_score, {_sum('cell.2', 'labelled')} AS sum_labelled_score, "
+        "countIf(labelled AND toInt32(truth) + 1 = cell.1) AS positives, "
+        f"{_losses(f'{once} AND usable AND labelled')}, {_AGES.format(once=f' AND {once}')} "
+        f"FROM ({prepared}) GROUP BY {_KEY}, class_number, edge, place"
+    )
+    number = f"toInt32(class_number - 1) * toInt32(length({{edges:Array(Float64)}})) + {_BIN.format(edge='edge')}"
+    arrays = (
+        f"arraySort(groupArrayIf(({number}, toUInt64(n_cell), toFloat64(sum_score) / {_SCALE}, "
+        f"toUInt64(n_cell_labelled), toFloat64(sum_labelled_score) / {_SCALE}, toUInt64(positives)), "
+        "class_number > 0)) AS cells"
+    )
+    confusion = (
+        "sumMapIf(map(place, toUInt64(n_cell)), place >= 0) AS places, "
+        "arrayMap(i -> places[toInt32(i)], range({k:UInt32} * {k:UInt32})) AS confusion"
+    )
+    return f"{_row(f'{confusion}, {arrays}, {_LOSS_SUMS}')} FROM ({cells}) GROUP BY {_KEY}"
+
+
+def _number(source: str) -> str:
+    step = f"log({ERROR_STEP!r})"
+    prepared = (
+        "SELECT *, arrayJoin(slices) AS slice, NOT failed AND isFinite(score) AS usable, "
+        "if(usable AND labelled, score - truth, 0.) AS error, abs(error) AS size, "
+        f"if(size > 0 AND isFinite(size), toInt32(floor(log(size) / {step})), 0) AS step, "
+        "usable AND labelled AND isFinite(size) AS measured, "
+        f"if(measured AND size > 0, toInt32(sign(error)) * (step + {ERROR_ZERO}), 0) AS bin, "
+        # Within a bin errors are summed as shares of its lower end, which are near 1 whatever their unit.
+        f"if(bin = 0, 0., size / exp(step * {step})) AS share FROM ({source})"
+    )
+    conditions = {
+        "predictions": "1",
+        "unscored": "NOT usable AND NOT failed",
+        "out_of_range": "0",
+        "strange_class": "0",
+        "bad_sum": "0",
+    }
+    cells = (
+        f"SELECT {_KEY}, bin, {_counts(conditions)}, countIf(measured) AS n_measured, "
+        f"{_sum('share')} AS share_1, {_sum('share * share')} AS share_2, {_sum('pow(share, 4)')} AS share_4, "
+        f"{_AGES.format(once='')} FROM ({prepared}) GROUP BY {_KEY}, bin"
+    )
+    arrays = (
+        f"arraySort(groupArrayIf((bin, toUInt64(n_measured), toFloat64(share_1) / {_SCALE}, "
+        f"toFloat64(share_2) / {_SCALE}, toFloat64(share_4) / {_SCALE}), n_measured > 0)) AS found, "
+        f"arrayMap(c -> if(c.1 = 0, 0., exp((abs(c.1) - {ERROR_ZERO}) * {step})), found) AS ends, "
+        "[toFloat64(sum(n_measured)), "
+        "arraySum((c, e) -> sign(c.1) * e * c.3, found, ends), arraySum((c, e) -> e * c.3, found, ends), "
+        "arraySum((c, e) -> e * e * c.4, found, ends), arraySum((c, e) -> pow(e, 4) * c.5, found, ends)] AS sums, "
+        "arrayMap(c -> (c.1, toUInt64(0), 0., c.2, 0., toUInt64(0)), found) AS cells"
+    )
+    return f"{_row(f'[]::Array(UInt64) AS confusion, {arrays}')} FROM ({cells}) GROUP BY {_KEY}"
+
+
+_KINDS = {"binary": _binary, "classes": _classes, "number": _number}
+_CELL = {
+    "bins": 1,
+    "bin_predictions": 2,
+    "bin_scores": 3,
+    "bin_labelled": 4,
+    "bin_labelled_scores": 5,
+    "bin_positives": 6,
+}
+"""Columns of `performance_state` that are members of the cells."""
+_LISTS = frozenset({"confusion", "sums", *_CELL})
