@@ -55,8 +55,8 @@ def measure_partitions(world: World, growth: Growth) -> None:
     settings += [(HELD_SOURCES, n, 15.0) for n in PARTS if n != HELD_PARTS]
     settings += [(FLUSH_SOURCES, FLUSH_PARTS, flush_s) for flush_s in FLUSHES_S]
     prefixes = [f"idle-{i:02d}-" for i in range(len(settings))]
-    for prefix, (sources, parts, _) in zip(prefixes, settings, strict=True):
-        cluster.create_topics(prefix, sources=sources, parts=parts)
+    for prefix, (sources, partials, _) in zip(prefixes, settings, strict=True):
+        cluster.create_topics(prefix, sources=sources, partials=partials)
     starting = (
         Watched(world, "sketcher", "idle", database=DATABASE, prefix=prefix, flush_s=flush_s)
         for prefix, (_, _, flush_s) in zip(prefixes, settings, strict=True)
@@ -81,7 +81,7 @@ def measure_partitions(world: World, growth: Growth) -> None:
     growth.unit("idle_engine_share", engine_share)
     growth.unit("idle_processes", len(costs))
     growth.unit("idle_parts", sum(settings[i][1] for i in followed))
-    held = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `parts`"
+    held = f"no events, a flush every 15 s, {HELD_PARTS} partitions of `partials`"
     _add(growth, "sketcher", "waiting by sources", "source partitions", held, SOURCES, of_sketchers[: len(SOURCES)])
     counts = [settings[i][1] for i in of_parts]
     held = f"no events, a flush every 15 s, {HELD_SOURCES} source partitions"
@@ -89,7 +89,7 @@ def measure_partitions(world: World, growth: Growth) -> None:
         growth,
         "sketcher",
         "waiting by parts",
-        "partitions of `parts`",
+        "partitions of `partials`",
         held,
         counts,
         [of_sketchers[i] for i in of_parts],
@@ -98,18 +98,18 @@ def measure_partitions(world: World, growth: Growth) -> None:
         growth,
         "monitor",
         "waiting by parts",
-        "partitions of `parts`",
+        "partitions of `partials`",
         f"{held}, 1 sketcher",
         counts,
         of_monitors[: len(counts)],
     )
     per_minute = [60 / flush_s for flush_s in FLUSHES_S]
-    held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `parts`"
+    held = f"no events, {FLUSH_SOURCES} source partitions, {FLUSH_PARTS} of `partials`"
     found = of_sketchers[-len(FLUSHES_S) :]
     _add(growth, "sketcher", "waiting by flushes", "flushes a minute", held, per_minute, found)
     found = of_monitors[len(counts) :]
     _add(growth, "monitor", "waiting by flushes", "flushes a minute", f"{held}, 1 sketcher", per_minute, found)
-    growth.unit("held_parts", HELD_PARTS)
+    growth.unit("held_partials", HELD_PARTS)
     growth.unit("held_flush_parts", FLUSH_PARTS)
     growth.unit("held_flushes", 60 / 15)
 
@@ -274,7 +274,7 @@ def measure_records(world: World, growth: Growth) -> None:
         time.sleep(SETTLE_S)
         waiting = (monitor.look().cpu_s - before) / SETTLE_S
         began, clock = monitor.look().cpu_s, time.monotonic()
-        send_all(cluster.producer(), topics.parts, idle)
+        send_all(cluster.producer(), topics.partials, idle)
         spent = [began]
         # It says nothing of a record that seals nothing: its work is over when it is as idle as before.
         while len(spent) < 4 or spent[-1] - spent[-3] > 2 * IDLE_LOOK_S * (waiting + 0.02):

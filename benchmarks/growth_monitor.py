@@ -19,8 +19,8 @@ from benchmarks.monitor import NoStore
 from benchmarks.synthetic_models import Grown, event_columns, grown, registry_of
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import Store, WarehouseStore
-from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
-from streams.sketcher.partial_messages import part_messages
+from streams.records import Partial, PartitionProgress, Progress, Range, decode, encode
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 
 STAGE = "monitor"
@@ -146,7 +146,7 @@ def _measure_sources(growth: Growth, base: Grown) -> None:
             assert isinstance(found, Progress)
             state.progress(found, sources + i)
         costs.append(1e6 * (time.thread_time() - began) / len(records))
-    held = f"{SOURCE_MODELS} models in the partition of `parts`; nothing is sealed"
+    held = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
     _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", held, SOURCES, costs)
     growth.unit("monitor_progress_models", SOURCE_MODELS)
 
@@ -165,13 +165,13 @@ def feed(
     pane_s: list[float] = []
     write_s: list[float] = []
     offset = 0
-    for parts, progress in flushes(models, panes, events):
+    for partials, progress in flushes(models, panes, events):
         parts_s.append(0.0)
-        for data in parts:
+        for data in partials:
             began = time.thread_time()
-            part = decode(data)
-            assert isinstance(part, Part)
-            dead = state.part(part, offset)
+            partial = decode(data)
+            assert isinstance(partial, Partial)
+            dead = state.partial(partial, offset)
             parts_s[-1] += time.thread_time() - began
             if dead is not None:
                 raise RuntimeError(f"a part was refused: {dead.reason}")
@@ -208,10 +208,10 @@ def flushes(models: Sequence[Grown], panes: int, events: int) -> Iterator[tuple[
     for pane in range(panes):
         start_s = FIRST_S + pane * PANE_S
         covered = Range(0, pane * n, (pane + 1) * n)
-        parts = [
+        partials = [
             data
             for key, summary in variants[pane % VARIANTS].items()
-            for data in part_messages(key._replace(pane_start_s=start_s), summary, TOPIC_ID, [covered])
+            for data in encode_partials(key._replace(pane_start_s=start_s), summary, TOPIC_ID, [covered])
         ]
         newest_ms = (start_s + PANE_S) * 1000 - 1
         read = PartitionProgress(
@@ -221,7 +221,7 @@ def flushes(models: Sequence[Grown], panes: int, events: int) -> Iterator[tuple[
             newest_ms={model.contract.model: newest_ms for model in models},
             oldest_ms=start_s * 1000,
         )
-        yield parts, encode(_progress([read], 1, newest_ms))
+        yield partials, encode(_progress([read], 1, newest_ms))
 
 
 def _progress(ranges: list[PartitionProgress], sources: int, at_ms: int) -> Progress:

@@ -16,7 +16,7 @@ from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.records import Range
 from streams.registry.registry import Registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries, PaneKey, PaneSummary
 
 STAGE = "sketcher"
@@ -57,7 +57,7 @@ class _Job:
         """Do it, write the parts, and return their bytes."""
         covered = [Range(0, 0, len(self.batch))]
         panes = self.summarise().panes.items()
-        return sum(len(data) for key, pane in panes for data in part_messages(key, pane, TOPIC_ID, covered))
+        return sum(len(data) for key, pane in panes for data in encode_partials(key, pane, TOPIC_ID, covered))
 
 
 def _batch(values: Sequence[bytes]) -> MessageBatch:
@@ -127,7 +127,7 @@ def _measure_fields(growth: Growth) -> None:
 
 
 def _write(key: PaneKey, pane: PaneSummary) -> int:
-    return sum(len(data) for data in part_messages(key, pane, TOPIC_ID, [Range(0, 0, EVENTS)]))
+    return sum(len(data) for data in encode_partials(key, pane, TOPIC_ID, [Range(0, 0, EVENTS)]))
 
 
 def _curve(

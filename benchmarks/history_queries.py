@@ -48,7 +48,7 @@ def asked_views(history: History) -> list[Asked]:
     of_day = f"{one} AND {whole} AND pane_start >= {day}"
     of_month = f"{field} AND pane_start >= {month}"
     cells = "pane_start, n, nulls, unseen, below, above, counts, mean, stddev, minimum, maximum"
-    psi = "window_end, psi, psi_low, psi_high, level, line_major, top_bin"
+    psi = "window_end, psi, psi_low, psi_high, level, threshold_major, top_bin"
     rate = "window_end, kind, rate, delta, delta_low, delta_high, level"
     moments = "window_end, ks, w1, mean_shift, mean_shift_low, mean_shift_high, p05, p50, p95"
     score = "window_start, value, low, high, n, coverage, mature, level, cbpe"

@@ -15,10 +15,10 @@ import pyarrow as pa
 from benchmarks.figures import Figures, quantile
 from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.monitor.partition import PartitionState
-from streams.monitor.state.offset_ledger import Chain
+from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.monitor.state.store import BY_COLUMN, ROWS_AT_ONCE, SeriesPanes, Writes
-from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
-from streams.sketcher.partial_messages import part_messages
+from streams.records import Partial, PartitionProgress, Progress, Range, decode, encode
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from warehouse.queries import PaneTable
 
@@ -41,8 +41,8 @@ class NoStore:
 
     rows_at_once = ROWS_AT_ONCE
 
-    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        return Chain(), 0
+    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
+        return OffsetLedger(), 0
 
     def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         return []
@@ -78,12 +78,12 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
     registry = workload.registry()
     state = PartitionState(0, 1, TOPIC_ID, NoStore(), lambda: registry, live=False, clock=lambda: 0.0)
     part_ms, seal_ms, sizes, offset = [], [], [], 0
-    for parts, progress in all_flushes:
-        for data in parts:
+    for partials, progress in all_flushes:
+        for data in partials:
             began = time.thread_time()
-            part = decode(data)
-            assert isinstance(part, Part)
-            dead = state.part(part, offset)
+            partial = decode(data)
+            assert isinstance(partial, Partial)
+            dead = state.partial(partial, offset)
             part_ms.append((time.thread_time() - began) * 1000)
             if dead is not None:
                 raise RuntimeError(f"a part was refused: {dead.reason}")
@@ -132,12 +132,14 @@ def flushes(
         summaries = FlushSummaries(registry)
         summaries.add(event_columns(workload, n, first_ms, first_ms + step_ms - 1, stream=100 + i % 40))
         covered = [Range(0, read, read + n)]
-        parts = [data for key, pane in summaries.panes.items() for data in part_messages(key, pane, TOPIC_ID, covered)]
+        partials = [
+            data for key, pane in summaries.panes.items() for data in encode_partials(key, pane, TOPIC_ID, covered)
+        ]
         progress = PartitionProgress(
             partition=0, start=read, end=read + n, newest_ms={MODEL: first_ms + step_ms - 1}, oldest_ms=first_ms
         )
         record = Progress(
             source_topic_id=TOPIC_ID, source_partitions=1, counted_at_ms=first_ms + step_ms, ranges=[progress]
         )
-        yield parts, encode(record)
+        yield partials, encode(record)
         read += n

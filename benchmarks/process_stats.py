@@ -180,13 +180,13 @@ class Cluster:
         self._world = world
         self._admin = Admin(world.bootstrap_servers, {})
 
-    def create_topics(self, prefix: str, *, sources: int = 1, parts: int = 1) -> Topics:
+    def create_topics(self, prefix: str, *, sources: int = 1, partials: int = 1) -> Topics:
         """Make the topics of a prefix as `barograph apply` sets them up."""
         topics = Topics(prefix)
         source = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(1 << 20)}
         wanted = [NewTopic(topics.predictions, sources, 1, config=source), NewTopic(topics.labels, 1, 1, config=source)]
-        wanted.append(NewTopic(topics.parts, parts, 1))
-        wanted += [NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.parts_dead)]
+        wanted.append(NewTopic(topics.partials, partials, 1))
+        wanted += [NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)]
         for future in self._admin.client.create_topics(wanted).values():
             future.result(60)
         return topics

@@ -59,7 +59,7 @@ def measure_kills(world: World, figures: Figures, *, models: int, fields: int, r
         n, _ = world.fill(topics.predictions, json_events(workload, EVENTS * models, now_ms - 1000, now_ms))
         with world.client(database) as client:
             _sketched(client, n)
-        end = world.end_offset(topics.parts)
+        end = world.end_offset(topics.partials)
         note = f"{models} models of {fields} fields with open panes; {runs} kills"
         again = [_restart(processes, "sketcher") for _ in range(runs)]
         name = "sketcher started again, until it reads"

@@ -1,7 +1,7 @@
 """docs/scale.md: measured growth, a soak, what loads need, and a simulation that checks it.
 
     python -m benchmarks.scale growth       cost against each factor, six to eight minutes
-    python -m benchmarks.scale soak         a day of panes through the whole chain, up to eight minutes
+    python -m benchmarks.scale soak         a day of panes through the whole offset ledger, up to eight minutes
     python -m benchmarks.scale simulate     many partitions and processes, measured against computed, four minutes
     python -m benchmarks.scale all          all of it, one after the other
     python -m benchmarks.scale write        page and charts anew, from docs/scale.json alone

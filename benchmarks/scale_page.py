@@ -128,7 +128,7 @@ def _needs(growth: Growth) -> str:
         found = needs(growth, load)
         monitors = number(found.monitors) + ("" if found.holds else ", not enough")
         processes = [number(found.sketchers), number(found.recorders), monitors]
-        told: list[float] = [found.source_partitions, found.parts_partitions, found.engines, found.kafka_in_mb_s]
+        told: list[float] = [found.source_partitions, found.partials_partitions, found.engines, found.kafka_in_mb_s]
         told += [found.kafka_out_mb_s, found.replication_mb_s, found.clickhouse_in_mb_s]
         told += [found.raw_gb_day, found.panes_gb_day, found.kafka_gb_day]
         rows.append(
@@ -185,7 +185,7 @@ def _breaks(growth: Growth) -> str:
     head = ("Events/s", "As", "Models", "Sketchers", "Recorders", "ClickHouse", "Monitors", "Progress", "Takes most")
     bound = sizing.most_sketchers(growth, Load(events_per_s=1.0).flush_s)
     told = (
-        f"A partition of `parts` gets a progress record of every sketcher at every flush, whatever else is in it: at "
+        f"A partition of `partials` gets a progress record of every sketcher at every flush, whatever else is in it: at "
         f"one flush in 15 s its monitor is full with those of {number(bound)} sketchers. More partitions or monitors "
         "do not change that; fewer sketchers or longer flushes do."
     )
@@ -331,7 +331,7 @@ def _simulation(data: dict[str, Any], growth: Growth) -> str:
         _measured(data["about"]),
         "",
         f"{setting['sketchers']} sketchers share {setting['sources']} partitions of `predictions`, "
-        f"{setting['monitors']} monitors {setting['parts']} of `parts`, one recorder reads all; "
+        f"{setting['monitors']} monitors {setting['parts']} of `partials`, one recorder reads all; "
         f"{setting['models']} models, JSON, everything "
         "else as it is by default. Shares are of a core, the mean of the processes of a kind over a minute:",
         "",

@@ -1,6 +1,6 @@
 """Many partitions and processes on one small machine, at a throttled rate: do the computations of `sizing` hold?
 
-Eight sketchers share a topic of 64 partitions, two monitors 16 partitions of `parts`, one recorder reads all of it. The
+Eight sketchers share a topic of 64 partitions, two monitors 16 partitions of `partials`, one recorder reads all of it. The
 rate is low enough that two cores carry everything; what each process takes is then mostly what it takes at any rate:
 heartbeats, polls of a few events, flushes, progress records. Measured CPU is held against what the coefficients say,
 which were measured one by one before.
@@ -64,7 +64,7 @@ def simulate(world: World, rates: Sequence[float] = RATES) -> Simulated:
     """Run it at each rate."""
     cluster, base = Cluster(world), grown()
     models = [base.named(f"simulated-{i}") for i in range(MODELS)]
-    topics = cluster.create_topics(PREFIX, sources=SOURCES, parts=PARTS)
+    topics = cluster.create_topics(PREFIX, sources=SOURCES, partials=PARTS)
     register(world, DATABASE, models)
     templates = [Templates(model, 2_000, i + 1) for i, model in enumerate(models)]
     engine = find_pid(world.folder, "local.http_gateway")

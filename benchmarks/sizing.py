@@ -26,7 +26,7 @@ DAY_S = 86_400
 NUMBER_BYTES = 8
 PANE_S = 60
 LEAST_PARTS = 4
-"""Partitions of `parts` that are planned at least."""
+"""Partitions of `partials` that are planned at least."""
 IDLE_FLUSH_S = 15.0
 """Of the sketchers whose waiting was measured."""
 Form = Literal["json", "arrow"]
@@ -53,9 +53,9 @@ class Needs:
     recorders: int
     monitors: int
     holds: bool
-    """Whether so many monitors carry the load: no more work than partitions of `parts` can share it."""
+    """Whether so many monitors carry the load: no more work than partitions of `partials` can share it."""
     source_partitions: int
-    parts_partitions: int
+    partials_partitions: int
     engines: int
     """Nodes as large as the local engine: `ENGINE_CORES`."""
     sketcher_share: float
@@ -103,9 +103,9 @@ class Costs:
         by_sources = self.growth.curve("sketcher waiting by sources").line
         by_parts = self.growth.curve("sketcher waiting by parts")
         by_flushes = self.growth.curve("sketcher waiting by flushes").line
-        held_parts = self.growth.units["held_parts"]
+        held_partials = self.growth.units["held_partials"]
         held_flushes = self.growth.units["held_flushes"]
-        percent = by_sources.at(sources) + by_parts.line.slope * (parts - held_parts)
+        percent = by_sources.at(sources) + by_parts.line.slope * (parts - held_partials)
         percent += by_flushes.slope * (60 / flush_s - held_flushes)
         return max(0.0, percent / 100)
 
@@ -160,7 +160,7 @@ class Costs:
     def record_s(self) -> float:
         """CPU of a monitor for bringing one record that comes alone (s): fetching, Faust, acknowledging."""
         by_flushes = self.growth.curve("monitor waiting by flushes").line
-        # Percent of a core per flush a minute, of which each brings a record to every partition of `parts`.
+        # Percent of a core per flush a minute, of which each brings a record to every partition of `partials`.
         of_one = by_flushes.slope / 100 * 60 / self.growth.units["held_flush_parts"]
         return max(
             self.growth.units["monitor_record_us"] / 1e6,
@@ -206,28 +206,33 @@ class Costs:
     def engine_cores(self, load: Load, parts: int, *, sketchers: int, recorders: int, monitors: int) -> float:
         """Cores that the engines take.
 
-        Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `parts` a pane,
+        Raw rows with their merges, an insert a second of each recorder, a commit of each partition of `partials` a pane,
         and what all processes ask and report.
         """
         rows = load.events_per_s * load.raw_share * self.growth.units[f"engine_{load.form}_us"] / 1e6
         rows = self._scaled(rows, load.fields, "sketcher by fields")
         commits = min(load.models, parts) / PANE_S * self.growth.curve("ClickHouse engine by fields").line.fixed / 1e3
         more = load.models / PANE_S * self.growth.curve("ClickHouse engine by fields").line.slope * load.fields / 1e3
-        # Between panes each partition of `parts` writes its chain at progress records, not more than every `WRITE_S`.
-        chain = parts / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._chain_s()
+        # Between panes each partition of `partials` writes its offset ledger at progress records, not more than every `WRITE_S`.
+        ledger = parts / max(WRITE_S, load.flush_s / max(1, sketchers)) * self._ledger_s()
         inserts = recorders * self.growth.units["engine_recorder_insert_ms"] / 1e3
         return (
-            rows + inserts + commits + max(0.0, more) + chain + (sketchers + recorders + monitors) * self.asking_share()
+            rows
+            + inserts
+            + commits
+            + max(0.0, more)
+            + ledger
+            + (sketchers + recorders + monitors) * self.asking_share()
         )
 
     def asking_share(self) -> float:
         """Of a core of the engine that a process takes by reading contracts and reporting every ten seconds."""
         units = self.growth.units
         # One sketcher wrote to each of those partitions, at a flush in 15 s.
-        chain = units["idle_parts"] / max(WRITE_S, IDLE_FLUSH_S) * self._chain_s()
-        return max(0.0, units["idle_engine_share"] - chain) / units["idle_processes"]
+        ledger = units["idle_parts"] / max(WRITE_S, IDLE_FLUSH_S) * self._ledger_s()
+        return max(0.0, units["idle_engine_share"] - ledger) / units["idle_processes"]
 
-    def _chain_s(self) -> float:
+    def _ledger_s(self) -> float:
         return CHAIN_INSERTS * self.growth.units["engine_small_insert_ms"] / 1e3
 
     def _scaled(self, cost: float, fields: int, curve: str) -> float:
@@ -242,7 +247,7 @@ class Costs:
 WRITE_S = 10.0
 """How often a monitor writes between panes, by default."""
 CHAIN_INSERTS = 2
-"""Tables that a monitor writes between panes: `chain` and `progress`."""
+"""Tables that a monitor writes between panes: `offset_ledger` and `progress`."""
 
 
 def needs(growth: Growth, load: Load) -> Needs:
@@ -271,7 +276,7 @@ def needs(growth: Growth, load: Load) -> Needs:
     engine = costs.engine_cores(load, parts, sketchers=sketchers, recorders=recorders, monitors=monitors)
     event = growth.units[f"{load.form}_kafka_bytes"] * load.fields / growth.units["fields"]
     events_mb_s = load.events_per_s * event / 1e6
-    parts_mb_s = sketchers * costs.parts_per_s(load) * costs.part_bytes(load) / 1e6
+    partials_mb_s = sketchers * costs.parts_per_s(load) * costs.part_bytes(load) / 1e6
     row = growth.units[f"{load.form}_row_bytes"] * load.fields / growth.units["fields"]
     sent = growth.units["insert_row_bytes"] * load.fields / growth.units["fields"]
     pane = 1024 * growth.curve("ClickHouse bytes by fields").line.at(load.fields)
@@ -281,19 +286,19 @@ def needs(growth: Growth, load: Load) -> Needs:
         monitors=monitors,
         holds=wanted <= monitors,
         source_partitions=sources,
-        parts_partitions=parts,
+        partials_partitions=parts,
         engines=max(1, math.ceil(engine / (ENGINE_CORES * FULL))),
         sketcher_share=costs.sketcher_share(load, sketchers, sources, parts),
         monitor_cores=cores + monitors * own,
         progress_cores=progress,
         engine_cores=engine,
-        kafka_in_mb_s=events_mb_s + parts_mb_s,
-        kafka_out_mb_s=2 * events_mb_s + parts_mb_s,
-        replication_mb_s=(REPLICAS - 1) * (events_mb_s + parts_mb_s),
+        kafka_in_mb_s=events_mb_s + partials_mb_s,
+        kafka_out_mb_s=2 * events_mb_s + partials_mb_s,
+        replication_mb_s=(REPLICAS - 1) * (events_mb_s + partials_mb_s),
         clickhouse_in_mb_s=load.events_per_s * load.raw_share * sent / 1e6,
         raw_gb_day=load.events_per_s * load.raw_share * row * DAY_S / 1e9,
         panes_gb_day=load.models * pane * DAY_S / PANE_S / 1e9,
-        kafka_gb_day=REPLICAS * (events_mb_s + parts_mb_s) * DAY_S / 1e3,
+        kafka_gb_day=REPLICAS * (events_mb_s + partials_mb_s) * DAY_S / 1e3,
     )
 
 

@@ -65,7 +65,7 @@ class World:
         wanted = [NewTopic(name, partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
         wanted += [
             NewTopic(name, 1, 1)
-            for name in (topics.parts, topics.predictions_dead, topics.labels_dead, topics.parts_dead)
+            for name in (topics.partials, topics.predictions_dead, topics.labels_dead, topics.partials_dead)
         ]
         for future in self._admin.create_topics(wanted).values():
             future.result(30)
@@ -73,8 +73,8 @@ class World:
 
     def delete_topics(self, topics: Topics) -> None:
         """Delete what was filled, so that a run does not need more disk than its largest measurement."""
-        names = [topics.predictions, topics.labels, topics.parts]
-        names += [topics.predictions_dead, topics.labels_dead, topics.parts_dead]
+        names = [topics.predictions, topics.labels, topics.partials]
+        names += [topics.predictions_dead, topics.labels_dead, topics.partials_dead]
         for future in self._admin.delete_topics(names).values():
             future.result(30)
 

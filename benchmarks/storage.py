@@ -1,4 +1,4 @@
-"""What is kept: bytes of a flush in `parts`, of a pane-minute and of an hourly roll-up in ClickHouse.
+"""What is kept: bytes of a flush in `partials`, of a pane-minute and of an hourly roll-up in ClickHouse.
 
 Real parts go through a monitor's state into the engine; then every table is merged to one part and its bytes on disk
 are asked of `system.parts`.
@@ -12,7 +12,7 @@ from benchmarks.stack import World
 from benchmarks.workload import make_workload
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import WarehouseStore
-from streams.records import Part, Progress, decode
+from streams.records import Partial, Progress, decode
 from warehouse.client import Client
 
 STORAGE = "What is kept of 20 numeric fields"
@@ -42,9 +42,9 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
         store = WarehouseStore(client)
         state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=False, clock=now_s)
         # Some panes more than whole hours: an hour is rolled up once its last pane is sealed.
-        for parts, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
-            sizes.append(sum(map(len, parts)))
-            offset = _take(state, store, parts, progress, offset)
+        for partials, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
+            sizes.append(sum(map(len, partials)))
+            offset = _take(state, store, partials, progress, offset)
         figures.add_runs(
             STORAGE, FLUSH, [size / KB for size in sizes], "kB", f"{EVENTS_PER_PANE // FLUSHES_PER_PANE:,} events each"
         )
@@ -61,11 +61,11 @@ def measure_storage(world: World, figures: Figures, *, panes: int) -> None:
         figures.add(STORAGE, DAY, kept / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(_RESULTS)}")
 
 
-def _take(state: PartitionState, store: WarehouseStore, parts: list[bytes], progress: bytes, offset: int) -> int:
-    for data in parts:
-        part = decode(data)
-        assert isinstance(part, Part)
-        if (dead := state.part(part, offset)) is not None:
+def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], progress: bytes, offset: int) -> int:
+    for data in partials:
+        partial = decode(data)
+        assert isinstance(partial, Partial)
+        if (dead := state.partial(partial, offset)) is not None:
             raise RuntimeError(f"a part was refused: {dead.reason}")
         offset += 1
     found = decode(progress)

@@ -1,6 +1,6 @@
 """The monitor's memory with a very wide model: 2,000 fields, 100 slices, its process as it runs in production.
 
-Parts are made as the sketcher makes them and written to `parts`; a monitor on the replay clock with default settings
+Parts are made as the sketcher makes them and written to `partials`; a monitor on the replay clock with default settings
 reads them, keeps its panes in ClickHouse, and is looked at from outside.
 """
 
@@ -96,8 +96,8 @@ def _fill(world: World, topics: Topics, workload: Workload, panes: int) -> tuple
     """
     size = records = 0
     first_s = recent_hour_s() + SECONDS_PER_HOUR - PANE_S * (panes - OPEN_PANES - 1)
-    for parts, progress in flushes(workload, panes, EVENTS_PER_PANE, first_s):
-        n, written = world.fill(topics.parts, [*parts, progress])
+    for partials, progress in flushes(workload, panes, EVENTS_PER_PANE, first_s):
+        n, written = world.fill(topics.partials, [*partials, progress])
         size, records = size + written, records + n
     return size, records
 

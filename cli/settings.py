@@ -66,7 +66,7 @@ class Settings:
     topic_prefix: str = ""
     predictions_partitions: int = 4
     labels_partitions: int = 4
-    parts_partitions: int = 4
+    partials_partitions: int = 4
     instance: str = ""
     """Name of a processor among its kind; the host's name by default."""
     clock: Clock = "live"
@@ -278,7 +278,7 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "topic_prefix": _text,
     "predictions_partitions": _whole(1, 10_000),
     "labels_partitions": _whole(1, 10_000),
-    "parts_partitions": _whole(1, 10_000),
+    "partials_partitions": _whole(1, 10_000),
     "instance": _text,
     "clock": _clock,
     "clickhouse.host": _text,

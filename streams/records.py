@@ -1,4 +1,4 @@
-"""What travels in `parts`: the summaries of one flush, what was counted beside them, and what the flush covered.
+"""What travels in `partials`: the summaries of one flush, what was counted beside them, and what the flush covered.
 
 Parts hold the summaries, tallies the counts beside them, progress records what was covered.
 A record is one byte of kind, one byte of format version, the CRC-32 of the rest (4 bytes, big-endian), and a
@@ -31,7 +31,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 class RecordError(Exception):
-    """Bytes in `parts` that are no record of this project; the message says what is wrong with them."""
+    """Bytes in `partials` that are no record of this project; the message says what is wrong with them."""
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True):
@@ -42,7 +42,7 @@ class Range(msgspec.Struct, frozen=True, array_like=True):
     end: int
 
 
-class Part(msgspec.Struct, kw_only=True):
+class Partial(msgspec.Struct, kw_only=True):
     """The summaries of one flush for one (model, version, baseline, pane): a rectangle of slices × fields.
 
     `counts` covers the slices [slice_from, slice_to) and of each the header columns (events, errors, timed,
@@ -114,7 +114,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """`predictions` or `labels`."""
     source_topic_id: str = ""
     ranges: list[Range] = []
-    """Of `predictions`; empty where the offsets of the labels are no part of the chain."""
+    """Of `predictions`; empty where the offsets of the labels are no part of the offset ledger."""
     pane_s: int = 0
     errors: list[ErrorCount] = []
     producers: list[ProducerCount] = []
@@ -137,7 +137,7 @@ class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """Written to every partition of `parts` after the parts of a flush, in the same transaction."""
+    """Written to every partition of `partials` after the parts of a flush, in the same transaction."""
 
     source_topic_id: str
     source_partitions: int
@@ -147,7 +147,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
 
 
-class _PartBody(msgspec.Struct, array_like=True):
+class _PartialBody(msgspec.Struct, array_like=True):
     model: str
     version: str
     baseline_id: str
@@ -168,12 +168,12 @@ class _PartBody(msgspec.Struct, array_like=True):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_PART_DECODER = msgspec.msgpack.Decoder(_PartBody)
+_PARTIAL_DECODER = msgspec.msgpack.Decoder(_PartialBody)
 _TALLY_DECODER = msgspec.msgpack.Decoder(Tally)
 _PROGRESS_DECODER = msgspec.msgpack.Decoder(Progress)
 
 
-Record = Part | Tally | Progress
+Record = Partial | Tally | Progress
 
 
 def encode(record: Record) -> bytes:
@@ -184,7 +184,7 @@ def encode(record: Record) -> bytes:
         return _pack(_PROGRESS, _ENCODER.encode(record))
     rows = record.slice_to - record.slice_from
     wide = bool(record.counts.size) and int(record.counts.max()) > np.iinfo(np.int32).max
-    body = _PartBody(
+    body = _PartialBody(
         record.model,
         record.version,
         record.baseline_id,
@@ -232,12 +232,12 @@ def decode(data: bytes | None) -> Record:
             return _PROGRESS_DECODER.decode(body)
         if kind == _TALLY:
             return _TALLY_DECODER.decode(body)
-        return _open_part(_PART_DECODER.decode(body), version)
+        return _open_partial(_PARTIAL_DECODER.decode(body), version)
     except (msgspec.DecodeError, pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"the record's body cannot be read: {error}") from error
 
 
-def _open_part(body: _PartBody, version: int) -> Part:
+def _open_partial(body: _PartialBody, version: int) -> Partial:
     s0, s1, f0, f1 = body.rectangle
     if not (0 <= s0 <= s1 and 0 <= f0 <= f1):
         raise RecordError(f"the part's rectangle {body.rectangle} is none")
@@ -257,7 +257,7 @@ def _open_part(body: _PartBody, version: int) -> Part:
     kept_moments = np.frombuffer(body.kept_moments, dtype="<f8").reshape(-1, 4)
     if not len(kept_at) == len(kept_moments) == len(body.kept_sketches):
         raise RecordError("what the part keeps of slices does not match its places")
-    return Part(
+    return Partial(
         model=body.model,
         version=body.version,
         baseline_id=body.baseline_id,

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from streams.broker.acl import require_rights
 from streams.broker.client import TopicFacts
-from streams.broker.consumer_lag import OffsetWatch, Source
+from streams.broker.consumer_lag import LagMonitor, Source
 from streams.health.endpoint import OFF, Endpoint
 from streams.health.watchdog import SCORER_PATIENCE, Watchdog
 from streams.registry.poller import RegistrySource
@@ -29,7 +29,7 @@ class Runnable(Protocol):
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
 
-    def mine(self) -> Collection[tuple[str, int]] | None:
+    def assigned_partitions(self) -> Collection[tuple[str, int]] | None:
         """The partitions that are its to move now, by topic; None while that is not settled."""
 
 
@@ -40,7 +40,7 @@ def run_sketcher(settings: ProcessorSettings) -> int:
         from streams.sketcher.sketcher import GROUP, Sketcher
 
         require_rights(settings, "sketcher")
-        _parts_topic(settings)
+        _partials_topic(settings)
         kit.work(Sketcher(settings, kit.registry, kit.report), GROUP, [_source(settings, "predictions")], stopping)
 
     return _run("sketcher", settings, work)
@@ -53,7 +53,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
         from streams.recorder.recorder import GROUP, Recorder
 
         require_rights(settings, "recorder")
-        _parts_topic(settings)
+        _partials_topic(settings)
         sources = [_source(settings, "predictions"), _source(settings, "labels")]
         kit.work(Recorder(settings, kit.registry, kit.report), GROUP, sources, stopping)
 
@@ -71,19 +71,19 @@ def run_monitor(settings: ProcessorSettings) -> int:
 
         security = security_of(settings.kafka)
         require_rights(settings, "monitor")
-        topic_id, partitions = _parts_topic(settings)
+        topic_id, partitions = _partials_topic(settings)
         client = connect(settings.warehouse)
         client.on_insert = kit.report.inserted
         store, topic = WarehouseStore(client), (topic_id, partitions)
         worker = Worker(settings, store, kit.registry, kit.source.refresh, topic, kit.report)
         # The last record of the topic is the marker of a commit, which nobody reads.
-        parts = Source(settings.topics.parts, "parts", partitions, no_lag=1)
+        partials = Source(settings.topics.partials, "partials", partitions, no_lag=1)
 
-        def mine() -> Collection[tuple[str, int]] | None:
+        def assigned_partitions() -> Collection[tuple[str, int]] | None:
             assigned = worker.assigned
-            return None if assigned is None else [(parts.name, p) for p in assigned]
+            return None if assigned is None else [(partials.name, p) for p in assigned]
 
-        kit.watch(OffsetWatch(settings, GROUP, [parts], kit.report, mine=mine))
+        kit.watch(LagMonitor(settings, GROUP, [partials], kit.report, assigned_partitions=assigned_partitions))
         return run_app(settings, worker, security, stopping)
 
     share_one_heap()
@@ -123,7 +123,7 @@ class _Kit:
         Raises:
             ProcessorError: contracts cannot be read.
         """
-        stopping.tell(self.report.pulse.stop)
+        stopping.tell(self.report.heartbeat.stop)
         stopping.tell(self.source.stop)
         if self._endpoint is not None:
             self._endpoint.start()
@@ -131,13 +131,15 @@ class _Kit:
         self.source.start()
         self._reporter.start()
 
-    def watch(self, offsets: OffsetWatch) -> None:
+    def watch(self, offsets: LagMonitor) -> None:
         """Have the watchdog look at a group's offsets too."""
         self._watchdog.watch(offsets)
 
     def work(self, processor: Runnable, group: str, sources: Collection[Source], stopping: Stopping) -> None:
         """Run a processor that reads topics until it is asked to end."""
-        self.watch(OffsetWatch(self._settings, group, sources, self.report, mine=processor.mine))
+        self.watch(
+            LagMonitor(self._settings, group, sources, self.report, assigned_partitions=processor.assigned_partitions)
+        )
         processor.run(stopping.asked)
 
     def stop(self) -> None:
@@ -169,13 +171,13 @@ def _source(settings: ProcessorSettings, label: str) -> Source:
     return Source(getattr(settings.topics, label), label)
 
 
-def _parts_topic(settings: ProcessorSettings) -> tuple[str, int]:
-    """The id and the partitions of `parts`, which must be as many as `apply` recorded.
+def _partials_topic(settings: ProcessorSettings) -> tuple[str, int]:
+    """The id and the partitions of `partials`, which must be as many as `apply` recorded.
 
     Raises:
         ProcessorError: the count changed: a model's parts would then lie on two partitions.
     """
-    name = settings.topics.parts
+    name = settings.topics.partials
     topic_id, partitions = TopicFacts(settings).describe(name)
     with connect(settings.warehouse) as client:
         recorded = [row.partitions for row in queries.topics(client) if row.name == name and row.topic_id == topic_id]

@@ -1,4 +1,4 @@
-"""Names of the Kafka topics, and which partition of `parts` belongs to which model."""
+"""Names of the Kafka topics, and which partition of `partials` belongs to which model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Topics:
         return f"{self.prefix}labels"
 
     @property
-    def parts(self) -> str:
-        return f"{self.prefix}parts"
+    def partials(self) -> str:
+        return f"{self.prefix}partials"
 
     @property
     def predictions_dead(self) -> str:
@@ -33,8 +33,8 @@ class Topics:
         return f"{self.prefix}labels.dead"
 
     @property
-    def parts_dead(self) -> str:
-        return f"{self.prefix}parts.dead"
+    def partials_dead(self) -> str:
+        return f"{self.prefix}partials.dead"
 
     @property
     def dead_letters(self) -> str:
@@ -46,16 +46,16 @@ class Topics:
         return (
             self.predictions,
             self.labels,
-            self.parts,
+            self.partials,
             self.predictions_dead,
             self.labels_dead,
-            self.parts_dead,
+            self.partials_dead,
             self.dead_letters,
         )
 
 
-def parts_partition(model: str, n_partitions: int) -> int:
-    """Find the partition of `parts` that holds all of a model.
+def partials_partition(model: str, n_partitions: int) -> int:
+    """Find the partition of `partials` that holds all of a model.
 
     Computed by us, never by a client library's partitioner, so that every writer and reader agrees for good.
     """

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
-def coded(code: NDArray[Any], texts: Sequence[str] | pa.Array) -> pa.DictionaryArray:
+def dictionary_column(code: NDArray[Any], texts: Sequence[str] | pa.Array) -> pa.DictionaryArray:
     """A column of texts by their positions in `texts`, which may repeat; ClickHouse takes distinct ones alone."""
     names = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     if len(pc.unique(names)) < len(names):
@@ -20,6 +20,6 @@ def coded(code: NDArray[Any], texts: Sequence[str] | pa.Array) -> pa.DictionaryA
     return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32, copy=False)), names)
 
 
-def same(text: str, n: int) -> pa.DictionaryArray:
+def constant_column(text: str, n: int) -> pa.DictionaryArray:
     """A column of n times one text."""
-    return coded(np.zeros(n, dtype=np.int32), [text])
+    return dictionary_column(np.zeros(n, dtype=np.int32), [text])

@@ -44,7 +44,7 @@ class Label:
         return text if known else OTHER
 
 
-TOPIC = Label("topic", ("predictions", "labels", "parts"))
+TOPIC = Label("topic", ("predictions", "labels", "partials"))
 PARTITION = Label("partition", ())
 OUTCOME = Label("outcome", ("counted", "recorded", "merged", "late", "scored", "dead"))
 REASON = Label("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))

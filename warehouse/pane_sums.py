@@ -33,7 +33,7 @@ class ServedRow:
     """Start of the first pane with predictions."""
     last: datetime
     n: int
-    parts_partition: int
+    partials_partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def served(client: Client, model: str, version: str, start_s: int, end_s: int) -
         client,
         ServedRow,
         "FROM (SELECT baseline_id, min(pane_start) AS first, max(pane_start) AS last, sum(n) AS n, "
-        "any(parts_partition) AS parts_partition FROM (SELECT baseline_id, pane_start, n, parts_partition "
+        "any(partials_partition) AS partials_partition FROM (SELECT baseline_id, pane_start, n, partials_partition "
         "FROM volume FINAL WHERE model = {model:String} AND version = {version:String} AND slice = 'all' AND n > 0 "
         "AND pane_start >= {start_s:UInt32} AND pane_start < {end_s:UInt32}) GROUP BY baseline_id) ORDER BY first",
         {"model": model, "version": version, "start_s": start_s, "end_s": end_s},

@@ -60,10 +60,10 @@ class TopicRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainRow:
-    """How far one source partition was read, per parts partition; watermarks are epoch milliseconds by model."""
+class LedgerRow:
+    """How far one source partition was read, per partials partition; watermarks are epoch milliseconds by model."""
 
-    parts_partition: int
+    partials_partition: int
     source_partition: int
     end_offset: int
     watermarks: dict[str, int]
@@ -71,28 +71,28 @@ class ChainRow:
     partitions: int
     counted_at: datetime
     source_topic_id: str
-    parts_topic_id: str
+    partials_topic_id: str
     epoch: int
-    pos: int
+    record_seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressRow:
     """Until when one model was read and sealed."""
 
-    parts_partition: int
+    partials_partition: int
     model: str
     watermark: datetime
     sealed_until: datetime
     updated_at: datetime
-    pos: int
+    record_seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class LossRow:
     """A range of source offsets whose events are in no pane."""
 
-    parts_partition: int
+    partials_partition: int
     source_partition: int
     start_offset: int
     end_offset: int
@@ -101,7 +101,7 @@ class LossRow:
     to_time: datetime
     reason: str
     recorded_at: datetime
-    pos: int
+    record_seq: int
 
 
 def contracts(client: Client) -> list[ContractRow]:
@@ -136,34 +136,34 @@ def topics(client: Client) -> list[TopicRow]:
     return rows_of(client, TopicRow, "FROM topics FINAL ORDER BY name")
 
 
-def chain(client: Client, parts_partition: int) -> list[ChainRow]:
-    """Read the chain of one parts partition, by source partition: before the panes, never after them."""
+def offset_ledger(client: Client, partials_partition: int) -> list[LedgerRow]:
+    """Read the chain of one partials partition, by source partition: before the panes, never after them."""
     return rows_of(
         client,
-        ChainRow,
-        "FROM chain FINAL WHERE parts_partition = {parts_partition:UInt16} ORDER BY source_partition",
-        {"parts_partition": parts_partition},
+        LedgerRow,
+        "FROM offset_ledger FINAL WHERE partials_partition = {partials_partition:UInt16} ORDER BY source_partition",
+        {"partials_partition": partials_partition},
     )
 
 
-def progress(client: Client, parts_partition: int) -> list[ProgressRow]:
-    """Read the progress of each model of one parts partition, by model."""
+def progress(client: Client, partials_partition: int) -> list[ProgressRow]:
+    """Read the progress of each model of one partials partition, by model."""
     return rows_of(
         client,
         ProgressRow,
-        "FROM progress FINAL WHERE parts_partition = {parts_partition:UInt16} ORDER BY model",
-        {"parts_partition": parts_partition},
+        "FROM progress FINAL WHERE partials_partition = {partials_partition:UInt16} ORDER BY model",
+        {"partials_partition": partials_partition},
     )
 
 
-def losses(client: Client, parts_partition: int) -> list[LossRow]:
-    """Read the losses that one parts partition recorded, by epoch, source partition and offset."""
+def losses(client: Client, partials_partition: int) -> list[LossRow]:
+    """Read the losses that one partials partition recorded, by epoch, source partition and offset."""
     return rows_of(
         client,
         LossRow,
-        "FROM losses FINAL WHERE parts_partition = {parts_partition:UInt16} "
+        "FROM losses FINAL WHERE partials_partition = {partials_partition:UInt16} "
         "ORDER BY epoch, source_partition, start_offset",
-        {"parts_partition": parts_partition},
+        {"partials_partition": partials_partition},
     )
 
 
@@ -244,7 +244,7 @@ def sync_replicas(client: Client, *tables: str) -> None:
     """Wait until this server has what others of its cluster wrote to the tables; without replicas do nothing.
 
     Whoever takes over state from another process calls it before loading: a replica that lags would hand out
-    an old chain.
+    an old offset ledger.
     """
     replicated = client.rows(
         "SELECT name FROM system.tables WHERE database = {database:String} AND name IN {names:Array(String)} "

@@ -21,12 +21,12 @@ _SCORED = (
     "performance_state",
     "prediction_hours",
     "repeated_predictions",
-    "scorer_marks",
+    "scorer_checkpoints",
     "scorer_models",
     "waiting_labels",
 )
 _JUDGED = (
-    "chain",
+    "offset_ledger",
     "comparisons",
     "dead_counts",
     "distances",
@@ -100,7 +100,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_monitor",
         "the monitor",
-        (*_CATALOGUE, "chain", "losses", "panes", "progress", "rollups", "volume"),
+        (*_CATALOGUE, "offset_ledger", "losses", "panes", "progress", "rollups", "volume"),
         (*_JUDGED, *_REPORTED),
         _SYNC,
     ),

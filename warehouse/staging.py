@@ -96,9 +96,7 @@ class Staging:
             ("drift", "version, baseline_id, slice, field, window, window_end"),
             ("rates", "version, baseline_id, slice, field, kind, window, window_end"),
         ):
-            latest = (
-                f"SELECT {key}, argMax(level, pos) AS told FROM {{db}}{table} FINAL WHERE {_IN_WINDOWS} GROUP BY {key}"
-            )
+            latest = f"SELECT {key}, argMax(level, record_seq) AS told FROM {{db}}{table} FINAL WHERE {_IN_WINDOWS} GROUP BY {key}"
             found.append(self._compared(client, f"{table} (windows judged)", latest, key, parameters))
             levels = {
                 db: dict(

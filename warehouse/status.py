@@ -88,8 +88,8 @@ class DriftRow:
     df: int
     phi: float
     level: str
-    line_minor: float
-    line_major: float
+    threshold_minor: float
+    threshold_major: float
     top_bin: str
     top_bin_index: int
     expected_share: float
@@ -98,7 +98,7 @@ class DriftRow:
     completeness: float
     judged_at: datetime
     revisions: int
-    pos: int
+    record_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ class RateRow:
     p_value: float
     phi: float
     level: str
-    line_minor: float
-    line_major: float
+    threshold_minor: float
+    threshold_major: float
     completeness: float
     judged_at: datetime
     revisions: int
-    pos: int
+    record_seq: int
 
 
 def freshness(client: Client) -> list[FreshnessRow]:

@@ -25,7 +25,7 @@ NUMBER_MAP = pa.map_(TEXT, NUMBER)
 
 _PANES = pa.schema(
     {
-        "parts_partition": U16,
+        "partials_partition": U16,
         "model": TEXT,
         "version": TEXT,
         "baseline_id": TEXT,
@@ -46,7 +46,7 @@ _PANES = pa.schema(
         "maximum": NUMBER,
         "sketch": pa.binary(),
         "sealed": pa.bool_(),
-        "pos": U64,
+        "record_seq": U64,
     }
 )
 
@@ -106,12 +106,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             "pane_s": U32,
             "n_low": U64,
             "n_high": U64,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "volume": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "model": TEXT,
             "version": TEXT,
             "baseline_id": TEXT,
@@ -125,12 +125,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             "late": U64,
             "sealed": pa.bool_(),
             "unregistered": pa.bool_(),
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "errors": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "model": TEXT,
             "version": TEXT,
             "baseline_id": TEXT,
@@ -139,12 +139,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             "pane_start": SECONDS,
             "pane_s": U32,
             "n": U64,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "producers": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "model": TEXT,
             "producer": TEXT,
             "pane_start": SECONDS,
@@ -152,23 +152,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             "n": U64,
             "first_seq": pa.int64(),
             "last_seq": pa.int64(),
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "dead_counts": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "topic": TEXT,
             "model": TEXT,
             "reason": TEXT,
             "hour": SECONDS,
             "n": U64,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "violations": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "model": TEXT,
             "version": TEXT,
             "baseline_id": TEXT,
@@ -179,7 +179,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "n": U64,
             "of": U64,
             "policy": TEXT,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "drift": pa.schema(
@@ -203,8 +203,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "phi": NUMBER,
             "season": TEXT,
             "level": TEXT,
-            "line_minor": NUMBER,
-            "line_major": NUMBER,
+            "threshold_minor": NUMBER,
+            "threshold_major": NUMBER,
             "top_bin": TEXT,
             "top_bin_index": pa.int32(),
             "expected_share": NUMBER,
@@ -212,7 +212,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "visible_shift": NUMBER,
             "completeness": NUMBER,
             "judged_at": MILLIS,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "distances": pa.schema(
@@ -247,7 +247,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "p99": NUMBER,
             "completeness": NUMBER,
             "judged_at": MILLIS,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "rates": pa.schema(
@@ -271,11 +271,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             "p_value": NUMBER,
             "phi": NUMBER,
             "level": TEXT,
-            "line_minor": NUMBER,
-            "line_major": NUMBER,
+            "threshold_minor": NUMBER,
+            "threshold_major": NUMBER,
             "completeness": NUMBER,
             "judged_at": MILLIS,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "comparisons": pa.schema(
@@ -302,13 +302,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             "phi_left": NUMBER,
             "phi_right": NUMBER,
             "level": TEXT,
-            "line_minor": NUMBER,
-            "line_major": NUMBER,
+            "threshold_minor": NUMBER,
+            "threshold_major": NUMBER,
             "top_bin": TEXT,
             "source": TEXT,
             "completeness": NUMBER,
             "judged_at": MILLIS,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "arm_ratios": pa.schema(
@@ -339,9 +339,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         }
     ),
     "contracts": pa.schema({"model": TEXT, "contract_id": TEXT, "yaml": TEXT, "applied_at": MILLIS}),
-    "chain": pa.schema(
+    "offset_ledger": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "source_partition": U16,
             "end_offset": U64,
             "watermarks": pa.map_(TEXT, pa.int64()),
@@ -349,24 +349,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             "partitions": U16,
             "counted_at": MILLIS,
             "source_topic_id": TEXT,
-            "parts_topic_id": TEXT,
+            "partials_topic_id": TEXT,
             "epoch": U16,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "progress": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "model": TEXT,
             "watermark": MILLIS,
             "sealed_until": MILLIS,
             "updated_at": MILLIS,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "losses": pa.schema(
         {
-            "parts_partition": U16,
+            "partials_partition": U16,
             "source_partition": U16,
             "start_offset": U64,
             "end_offset": U64,
@@ -374,7 +374,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "to_time": MILLIS,
             "reason": TEXT,
             "recorded_at": MILLIS,
-            "pos": U64,
+            "record_seq": U64,
         }
     ),
     "processors": pa.schema(
@@ -481,7 +481,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "learned_at": MILLIS,
         }
     ),
-    "scorer_marks": pa.schema({"topic": TEXT, "epoch": U16, "partition": U16, "offset": U64, "marked_at": MILLIS}),
+    "scorer_checkpoints": pa.schema(
+        {"topic": TEXT, "epoch": U16, "partition": U16, "offset": U64, "marked_at": MILLIS}
+    ),
     "scorer_models": pa.schema(
         {
             "model": TEXT,

@@ -214,7 +214,7 @@ def _catalogue(client: Client, history: History, baseline: Baseline, versions: l
             "accepted_at": start_ms,
         }
         insert_rows(client, "baselines", [row])
-    common = {"parts_partition": 0, "pos": 1 << 48}
+    common = {"partials_partition": 0, "record_seq": 1 << 48}
     insert_rows(
         client,
         "progress",

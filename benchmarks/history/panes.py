@@ -47,7 +47,7 @@ def _cells(pane_s: int) -> Columns:
     numeric = "kind = 'numeric' AND valid > 0"
     shift = f"({Z}) * std / sqrt(valid) + if(changed, 0.3 * std, 0)"
     return {
-        "parts_partition": "0",
+        "partials_partition": "0",
         **KEY,
         "pane_start": "toDateTime(start, 'UTC')",
         "pane_s": str(pane_s),
@@ -64,7 +64,7 @@ def _cells(pane_s: int) -> Columns:
         "maximum": f"if({numeric}, mean + std * (2 + {uniform(32)}), nan)",
         "sketch": "sketch",
         "sealed": "true",
-        "pos": POS,
+        "record_seq": POS,
     }
 
 
@@ -74,7 +74,7 @@ FILLINGS: tuple[Filling, ...] = (
     Filling(
         "volume",
         {
-            "parts_partition": "0",
+            "partials_partition": "0",
             **{name: name for name in ("model", "version", "baseline_id", "slice")},
             **OF_PANE,
             "n": "asked",
@@ -84,26 +84,26 @@ FILLINGS: tuple[Filling, ...] = (
             "late": "toUInt64(h % 41 = 0)",
             "sealed": "true",
             "unregistered": "false",
-            "pos": POS,
+            "record_seq": POS,
         },
         _VOLUME,
     ),
     Filling(
         "errors",
         {
-            "parts_partition": "0",
+            "partials_partition": "0",
             **{name: name for name in ("model", "version", "baseline_id", "slice")},
             "kind": "arrayJoin(['OutOfMemory', 'Timeout'])",
             **OF_PANE,
             "n": "1",
-            "pos": f"{POS} + arrayJoin([0, 1])",
+            "record_seq": f"{POS} + arrayJoin([0, 1])",
         },
         f"(SELECT * FROM {_VOLUME} WHERE failed > 1 AND (slice = 'all' OR startsWith(slice, 'arm=')))",
     ),
     Filling(
         "producers",
         {
-            "parts_partition": "0",
+            "partials_partition": "0",
             "model": "model",
             "producer": "producer",
             "pane_start": f"toDateTime(start - start % {HOUR_S}, 'UTC')",
@@ -111,34 +111,34 @@ FILLINGS: tuple[Filling, ...] = (
             "n": "2",
             "first_seq": "toInt64(flush * 2)",
             "last_seq": "toInt64(flush * 2 + 1)",
-            "pos": POS,
+            "record_seq": POS,
         },
         _PRODUCERS,
     ),
     Filling(
         "dead_counts",
         {
-            "parts_partition": "0",
+            "partials_partition": "0",
             "topic": "'predictions'",
             "model": "model",
             "reason": "arrayJoin(['missing-id', 'not-json'])",
             "hour": "toDateTime(start, 'UTC')",
             "n": "1 + h % 3",
-            "pos": POS,
+            "record_seq": POS,
         },
         hours(where=ONCE),
     ),
     Filling(
         "violations",
         {
-            "parts_partition": "0",
+            "partials_partition": "0",
             **{name: name for name in ("model", "version", "baseline_id", "field")},
             "kind": "if(h % 2 = 0, 'above', 'null')",
             **OF_PANE,
             "n": "1 + h % 3",
             "of": "toUInt64(expected)",
             "policy": "'flag'",
-            "pos": POS,
+            "record_seq": POS,
         },
         f"(SELECT * FROM {hours(where=OF_ALL)} WHERE h % 8 = 0)",
     ),
@@ -150,7 +150,7 @@ FILLINGS: tuple[Filling, ...] = (
             **OF_PANE,
             "n_low": "1 + h % 5",
             "n_high": "1 + h % 5",
-            "pos": POS,
+            "record_seq": POS,
         },
         hours(where=CATEGORIES),
     ),

@@ -93,7 +93,7 @@ OF_WINDOW = {
 JUDGED = {
     "completeness": "1.",
     "judged_at": MADE_AT,
-    "pos": f"281474976710656 + intDiv(end, {FLUSH_S}) + revision",
+    "record_seq": f"281474976710656 + intDiv(end, {FLUSH_S}) + revision",
 }
 QUARTERS = "if(w.2 = 86400, 21600, 7200)"
 """A window is described at every quarter of its length, rounded up to whole hops."""

@@ -17,7 +17,7 @@ from benchmarks.workload import Workload
 from sketches.baseline.baseline import ALL
 from sketches.baseline.layout import EVENTS, HEADER, Layout
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.records import Part, decode
+from streams.records import Partial, decode
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ def read_panes(world: World, workload: Workload, topic: str, start: int) -> Pane
     layout = Layout(workload.baseline)
     counts: dict[int, NDArray[np.int64]] = {}
     sketches: dict[str, NumericSketch] = {}
-    for part in _parts(world, topic, start):
-        whole = counts.setdefault(part.pane_start_s * 1000, np.zeros(layout.width, dtype=np.int64))
-        begin, width = int(layout.starts[part.field_from]), part.counts.shape[1] - HEADER
-        whole[:HEADER] += part.counts[0, :HEADER]
-        whole[begin : begin + width] += part.counts[0, HEADER:]
-        for field, data in zip(layout.fields[part.field_from : part.field_to], part.sketches, strict=True):
+    for partial in _partials(world, topic, start):
+        whole = counts.setdefault(partial.pane_start_s * 1000, np.zeros(layout.width, dtype=np.int64))
+        begin, width = int(layout.starts[partial.field_from]), partial.counts.shape[1] - HEADER
+        whole[:HEADER] += partial.counts[0, :HEADER]
+        whole[begin : begin + width] += partial.counts[0, HEADER:]
+        for field, data in zip(layout.fields[partial.field_from : partial.field_to], partial.sketches, strict=True):
             if field.kind == "numeric" and data:
                 sketch = numeric_sketch(field.integer, "kll", data)
                 sketches.setdefault(field.name, NumericSketch(sketch.sketch_type)).merge(sketch)
@@ -82,7 +82,7 @@ def read_panes(world: World, workload: Workload, topic: str, start: int) -> Pane
     return Panes(layout, counts, sketches)
 
 
-def _parts(world: World, topic: str, start: int) -> Iterator[Part]:
+def _partials(world: World, topic: str, start: int) -> Iterator[Partial]:
     consumer = Consumer(
         {
             "bootstrap.servers": world.bootstrap_servers,
@@ -103,7 +103,7 @@ def _parts(world: World, topic: str, start: int) -> Iterator[Part]:
                     return
                 raise RuntimeError(f"{topic}: {message.error()}")
             record = decode(message.value())
-            if isinstance(record, Part):
+            if isinstance(record, Partial):
                 yield record
     finally:
         consumer.close()

@@ -60,7 +60,7 @@ class Topic:
     prefix: str
     events: int
     drawn: Drawn
-    parts: str
+    partials: str
 
 
 class Bench:
@@ -89,21 +89,21 @@ class Bench:
         # A window closes when the minute after it begins.
         some = islice(json_events(self._workload, events, *span), events // MINUTES + 1_000)
         _fill_keyed(self._world.bootstrap_servers, some)
-        return Topic(PREFIX, events, drawn, topics.parts)
+        return Topic(PREFIX, events, drawn, topics.partials)
 
     def _fill_arrow(self, events: int, span: tuple[int, int]) -> Topic:
         topics = self._world.create_topics(ARROW_PREFIX)
         drawn = Drawn(self._workload)
         messages = drawn.watch_batches(arrow_messages(self._workload, events, *span))
         self._world.fill(topics.predictions, messages, ARROW_HEADERS)
-        return Topic(ARROW_PREFIX, events, drawn, topics.parts)
+        return Topic(ARROW_PREFIX, events, drawn, topics.partials)
 
     def sketch(self, title: str, topic: Topic) -> None:
         """Let a new sketcher read a topic from its start, and compare the parts that it committed."""
         world = self._world
-        begin = world.end_offset(topic.parts)
+        begin = world.end_offset(topic.partials)
         found = run_sketcher(world, self._workload, topic.prefix, topic.events, database=DATABASE)
-        panes = read_panes(world, self._workload, topic.parts, begin)
+        panes = read_panes(world, self._workload, topic.partials, begin)
         if topic is self.json:
             self._our_psi = our_psi(panes)
         self._keep(title, found, compare(panes.result(), topic.drawn))

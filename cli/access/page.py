@@ -12,7 +12,7 @@ _WHO: tuple[tuple[Who, str], ...] = (
     ("publisher", "publishers, `load`"),
     *((who, who) for who in PROCESSORS),
     ("dead-letters", "`dead-letters`; `replay` alone writes to the sources"),
-    ("rebuild", "`rebuild`; the groups, `labels` and `parts` for `--after-restore` alone"),
+    ("rebuild", "`rebuild`; the groups, `labels` and `partials` for `--after-restore` alone"),
     ("apply", "`plan`, `apply`"),
 )
 

@@ -200,14 +200,14 @@ def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
 
 
 def _check_parts(settings: Settings, recorded: dict[str, TopicRow], states: dict[str, TopicState]) -> None:
-    """Refuse another number of partitions of `parts`: which model is in which rests on it."""
-    name, wanted = settings.topics.parts, settings.parts_partitions
+    """Refuse another number of partitions of `partials`: which model is in which rests on it."""
+    name, wanted = settings.topics.partials, settings.partials_partitions
     row, state = recorded.get(name), states.get(name)
     fixed = row.partitions if row is not None else state.partitions if state is not None else wanted
     if wanted != fixed:
         raise ApplyError(
             f"The topic {name} has {fixed} partitions for good, because they decide which monitor holds which model, "
-            f"and the settings ask for {wanted}: set parts_partitions to {fixed}."
+            f"and the settings ask for {wanted}: set partials_partitions to {fixed}."
         )
     if state is not None and state.partitions != fixed:
         raise ApplyError(

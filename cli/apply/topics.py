@@ -41,7 +41,7 @@ class TopicSpec:
     initial: Mapping[str, str]
     """Settings given at creation; whoever runs the broker may change them."""
     growth: bool = False
-    """Whether partitions may be added; of `labels` and `parts` each has its keys for good."""
+    """Whether partitions may be added; of `labels` and `partials` each has its keys for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
     return (
         TopicSpec(topics.predictions, settings.predictions_partitions, source, week, growth=True),
         TopicSpec(topics.labels, settings.labels_partitions, source, month),
-        TopicSpec(topics.parts, settings.parts_partitions, inner | timed, week),
+        TopicSpec(topics.partials, settings.partials_partitions, inner | timed, week),
         TopicSpec(topics.predictions_dead, 1, inner, month),
         TopicSpec(topics.labels_dead, 1, inner, month),
-        TopicSpec(topics.parts_dead, 1, inner, month),
+        TopicSpec(topics.partials_dead, 1, inner, month),
         # A mark must outlive its letter, whose topic may keep it longer than a month: marks are compacted, not deleted.
         TopicSpec(topics.dead_letters, 1, {"cleanup.policy": "compact"}, {}),
     )

@@ -159,8 +159,8 @@ def _served(client: Client, request: Request, history: list[StoredBaseline]) -> 
 
 def _completeness(client: Client, request: Request, contract: Contract, served: ServedRow) -> float:
     """The share of the range's predictions that were merged, by the losses that the monitor recorded."""
-    chain, _ = WarehouseStore(client).load_chain(served.parts_partition, "")
-    lost = chain.lost_offsets(request.from_s * 1000, request.to_s * 1000, contract.out_of_order_s * 1000)
+    ledger, _ = WarehouseStore(client).load_ledger(served.partials_partition, "")
+    lost = ledger.lost_offsets(request.from_s * 1000, request.to_s * 1000, contract.out_of_order_s * 1000)
     completeness = served.n / (served.n + lost) if lost else 1.0
     if lost and not request.incomplete:
         raise ApplyError(

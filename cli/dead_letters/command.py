@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from barograph.contract import Contract
 
     from cli.settings import Settings
-    from streams.dead_letters.dead_letter import Letter
+    from streams.dead_letters.dead_letter import DeadLetter
     from streams.dead_letters.reader import Wanted
 
 dead_letters_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-Topic = Literal["predictions", "labels", "parts"]
+Topic = Literal["predictions", "labels", "partials"]
 Choice = Literal["waiting", "replayed", "dropped", "all"]
 
 _Letters = Annotated[
@@ -73,7 +73,7 @@ def list_command(
 
     from rich.console import Console
 
-    from cli.dead_letters.show import grouped, groups_json, letter_json, print_groups, print_letters
+    from cli.dead_letters.show import dead_letter_json, grouped, groups_json, print_dead_letters, print_groups
 
     settings = _settings(config)
     wanted = _wanted(settings, None, model, reason, topic, partition, since, until, state)
@@ -81,9 +81,9 @@ def list_command(
     if each:
         letters = list(islice(found, limit))
         if as_json:
-            print(json.dumps([letter_json(letter) for letter in letters], ensure_ascii=False, indent=2))
+            print(json.dumps([dead_letter_json(letter) for letter in letters], ensure_ascii=False, indent=2))
         else:
-            print_letters(Console(), letters)
+            print_dead_letters(Console(), letters)
         return
     groups = grouped(found)
     if as_json:
@@ -121,17 +121,19 @@ def show_command(
     from rich.console import Console
 
     from cli.dead_letters.decoded import readable
-    from cli.dead_letters.show import letter_json, print_letter
+    from cli.dead_letters.show import dead_letter_json, print_dead_letter
 
     settings = _settings(config)
     wanted = _wanted(settings, letters, model, reason, topic, partition, since, until, state)
     found = list(islice(_read(settings, wanted), limit))
     _check_found(wanted, found, limit)
     contracts = {} if unmasked or not found else _contracts(settings)
-    parts = settings.topics.parts
-    texts = [readable(letter, contracts.get(letter.model), parts_topic=parts, unmasked=unmasked) for letter in found]
+    partials = settings.topics.partials
+    texts = [
+        readable(letter, contracts.get(letter.model), partials_topic=partials, unmasked=unmasked) for letter in found
+    ]
     if as_json:
-        shown = [letter_json(letter, text) for letter, text in zip(found, texts, strict=True)]
+        shown = [dead_letter_json(letter, text) for letter, text in zip(found, texts, strict=True)]
         print(json.dumps(shown, ensure_ascii=False, indent=2))
         return
     console = Console()
@@ -140,7 +142,7 @@ def show_command(
     for i, (letter, text) in enumerate(zip(found, texts, strict=True)):
         if i:
             console.print()
-        print_letter(console, letter, text)
+        print_dead_letter(console, letter, text)
 
 
 def replay_command(
@@ -172,7 +174,7 @@ def replay_command(
 
     from cli.dead_letters.show import grouped, print_groups, settled_lines
     from cli.terminal import Text
-    from streams.dead_letters.replay import Settler
+    from streams.dead_letters.replay import DeadLetterReplayer
 
     settings = _settings(config)
     wanted = _wanted(
@@ -185,7 +187,7 @@ def replay_command(
         return
     if wanted.places:
         _check_found(wanted, list(_read(settings, wanted)), None)
-    settled = Settler(settings.processor()).replay(wanted, again=again, limit=limit)
+    settled = DeadLetterReplayer(settings.processor()).replay(wanted, again=again, limit=limit)
     for line in settled_lines(settled, "replayed"):
         console.print(Text(line), soft_wrap=True)
     if settled.done:
@@ -221,7 +223,7 @@ def drop_command(
     from cli.dead_letters.show import grouped, print_groups, settled_lines
     from cli.errors import CommandError
     from cli.terminal import Text
-    from streams.dead_letters.replay import Settler
+    from streams.dead_letters.replay import DeadLetterReplayer
 
     because = reason_text.strip()
     if not because:
@@ -235,7 +237,7 @@ def drop_command(
         return
     if wanted.places:
         _check_found(wanted, list(_read(settings, wanted)), None)
-    settled = Settler(settings.processor()).drop(wanted, because, limit=limit)
+    settled = DeadLetterReplayer(settings.processor()).drop(wanted, because, limit=limit)
     for line in settled_lines(settled, "dropped"):
         console.print(Text(line), soft_wrap=True)
 
@@ -262,11 +264,11 @@ def _wanted(
     from cli.errors import CommandError
     from cli.times import parse_since
     from streams.dead_letters.dead_letter import Place
-    from streams.dead_letters.reader import Wanted, letter_topics
+    from streams.dead_letters.reader import Wanted, dead_letter_topics
 
     now = datetime.now(UTC)
     places = set()
-    known = letter_topics(settings.topics).values()
+    known = dead_letter_topics(settings.topics).values()
     for text in letters or ():
         place = Place.parse(text)
         if place is None or place.topic not in known:
@@ -291,10 +293,10 @@ def _wanted(
     )
 
 
-def _read(settings: Settings, wanted: Wanted) -> Iterator[Letter]:
-    from streams.dead_letters.reader import LetterReader
+def _read(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+    from streams.dead_letters.reader import DeadLetterReader
 
-    reader = LetterReader(settings.processor())
+    reader = DeadLetterReader(settings.processor())
     return reader.letters(wanted, reader.marks())
 
 
@@ -306,7 +308,7 @@ def _check_chosen(wanted: Wanted, *, everything: bool, verb: str) -> None:
         raise CommandError(f"Say which letters to {verb}: name them, choose by options, or give --all.")
 
 
-def _check_found(wanted: Wanted, found: list[Letter], limit: int | None) -> None:
+def _check_found(wanted: Wanted, found: list[DeadLetter], limit: int | None) -> None:
     from cli.errors import CommandError
 
     missing = wanted.places - {letter.place for letter in found}

@@ -14,9 +14,9 @@ from typing import Any
 
 from barograph.contract import Contract
 
-from streams.dead_letters.dead_letter import Letter
+from streams.dead_letters.dead_letter import DeadLetter
 from streams.events.arrow_message import open_table
-from streams.records import Part, RecordError, Tally, decode
+from streams.records import Partial, RecordError, Tally, decode
 
 MAX_CHARS = 4_000
 """Of one letter as it is shown; the rest is counted."""
@@ -26,16 +26,16 @@ _OWN = frozenset({"model", "version", "at", "seq", "producer"})
 """Members that are never personal; `id`, `arm` and the rest may be."""
 
 
-def readable(letter: Letter, contract: Contract | None, *, parts_topic: str, unmasked: bool = False) -> str:
+def readable(letter: DeadLetter, contract: Contract | None, *, partials_topic: str, unmasked: bool = False) -> str:
     """Write a letter's bytes as text.
 
     Args:
         letter: the letter.
         contract: of its model, None where there is none or it cannot be read.
-        parts_topic: the name of `parts`, whose records are no events.
+        partials_topic: the name of `partials`, whose records are no events.
         unmasked: show every value as it is.
     """
-    if letter.source_topic == parts_topic:
+    if letter.source_topic == partials_topic:
         return _record(letter.value)
     if not letter.value:
         return "(no bytes)" if letter.has_bytes else "(its bytes were not kept: they are in the message at its source)"
@@ -96,13 +96,13 @@ def _rows(value: bytes, mask: _Mask) -> str:
 
 
 def _record(value: bytes) -> str:
-    """A record of `parts`: what it is of; the numbers in it are nobody's."""
+    """A record of `partials`: what it is of; the numbers in it are nobody's."""
     try:
         found = decode(value)
     except RecordError as error:
         return f"{len(value)} bytes that are no record: {error}"
     ranges = ", ".join(f"{r.partition}: [{r.start}, {r.end})" for r in found.ranges) or "none"
-    if isinstance(found, Part):
+    if isinstance(found, Partial):
         return (
             f"part of {found.model} {found.version}, baseline {found.baseline_id}, pane {found.pane_start_s}, "
             f"offsets {ranges}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.terminal import Text
-from streams.dead_letters.dead_letter import Letter
+from streams.dead_letters.dead_letter import DeadLetter
 from streams.dead_letters.replay import Settled
 
 PIPE_WIDTH = 200
@@ -33,7 +33,7 @@ class Group:
     first_ms: int = 0
     last_ms: int = 0
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: DeadLetter) -> None:
         """Count a letter."""
         setattr(self, letter.state, getattr(self, letter.state) + 1)
         self.came_back += bool(letter.replay_of)
@@ -41,7 +41,7 @@ class Group:
         self.last_ms = max(self.last_ms, letter.at_ms)
 
 
-def grouped(letters: Iterable[Letter]) -> list[Group]:
+def grouped(letters: Iterable[DeadLetter]) -> list[Group]:
     """Count letters by source topic, model and reason, those that wait most first."""
     found: dict[tuple[str, str, str], Group] = {}
     for letter in letters:
@@ -68,7 +68,7 @@ def groups_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
     ]
 
 
-def letter_json(letter: Letter, text: str | None = None) -> dict[str, Any]:
+def dead_letter_json(letter: DeadLetter, text: str | None = None) -> dict[str, Any]:
     """A letter as values of JSON; its bytes, where they are given, as they are shown."""
     found: dict[str, Any] = {
         "letter": str(letter.place),
@@ -111,7 +111,7 @@ def print_groups(console: Console, groups: Sequence[Group]) -> None:
     console.print(f"{waiting:,} {'letter waits' if waiting == 1 else 'letters wait'}.")
 
 
-def print_letters(console: Console, letters: Sequence[Letter]) -> None:
+def print_dead_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
     """Print one line per letter."""
     for letter in letters:
         link = f", came back from {letter.replay_of}" if letter.replay_of else ""
@@ -119,7 +119,7 @@ def print_letters(console: Console, letters: Sequence[Letter]) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def print_letter(console: Console, letter: Letter, text: str) -> None:
+def print_dead_letter(console: Console, letter: DeadLetter, text: str) -> None:
     """Print all of a letter."""
     lines = [
         f"letter      {letter.place}",
@@ -146,9 +146,9 @@ def settled_lines(settled: Settled, what: str) -> list[str]:
         lines.append(f"Nothing to be {what}: no letter that waits is meant.")
     if settled.came_back:
         lines.append(f"{settled.came_back:,} were replayed before and came back: mend their cause, then give --again.")
-    if settled.parts:
+    if settled.partials:
         lines.append(
-            f"{settled.parts:,} are records of parts, which cannot be merged again: `barograph rebuild` counts their "
+            f"{settled.partials:,} are records of parts, which cannot be merged again: `barograph rebuild` counts their "
             "events anew."
         )
     if settled.without_bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from barograph.contract import Lines
+from barograph.contract import Thresholds
 
 from cli.demo.findings import Findings
 from cli.demo.flights import ACCEPTED_AT, CRITICAL, MODEL, VERSION, WEEK, ZONE, Calendar
@@ -36,7 +36,7 @@ def read_drawn(client: Client, calendar: Calendar, findings: Findings) -> Drawn:
         critical=CRITICAL,
         field=FIELD,
         psi=read_psi(client, calendar, FIELD),
-        line_major=Lines().major,
+        threshold_major=Thresholds().major,
         scores=read_scores(client, calendar),
         auc=[Point(calendar.end_date(week.end), week.value, week.low, week.high) for week in matured],
         reference=matured[0].reference if matured else float("nan"),

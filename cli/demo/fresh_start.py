@@ -32,7 +32,7 @@ def fresh_settings(addresses: StackAddresses) -> Settings:
         # more partitions an act of the replay would end with one of them weeks behind.
         predictions_partitions=1,
         labels_partitions=2,
-        parts_partitions=1,
+        partials_partitions=1,
         clock="replay",
         paces=PACES,
     )

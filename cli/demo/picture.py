@@ -48,7 +48,7 @@ class Drawn:
     """Whose PSI is drawn,"""
     psi: Sequence[Point]
     """… ascending by day."""
-    line_major: float
+    threshold_major: float
     """Where `major` begins."""
     scores: Sequence[tuple[date, float, float]]
     """(day at which a week ends, mean score, share that came true), ascending."""
@@ -140,17 +140,17 @@ def _fields(scale: _Scale, drawn: Drawn, last: date, top: int) -> list[str]:
 
 def _psi(scale: _Scale, drawn: Drawn, top: int) -> list[str]:
     # The first windows hold a few hours, and their intervals reach far beyond.
-    highest = max([1.5 * point.value for point in drawn.psi] + [drawn.line_major * 2])
+    highest = max([1.5 * point.value for point in drawn.psi] + [drawn.threshold_major * 2])
 
     def y(value: float) -> float:
         # A square-root scale shows the line of 0.2 beside values of 6.
         return top + CURVE * (1 - math.sqrt(min(max(value, 0.0), highest) / highest))
 
-    ticks = [value for value in (0.0, drawn.line_major, 1.0, 2.0, 4.0, 8.0) if value <= highest]
+    ticks = [value for value in (0.0, drawn.threshold_major, 1.0, 2.0, 4.0, 8.0) if value <= highest]
     return [
         _title(f"PSI of {drawn.field}, with its 95 % interval (square-root scale)", top),
         *_band(scale, drawn.psi, y, step_days=1),
-        *_line(scale, y(drawn.line_major), f"major from {drawn.line_major:g} on", RED, top),
+        *_line(scale, y(drawn.threshold_major), f"major from {drawn.threshold_major:g} on", RED, top),
         *[_text(LEFT - 8, y(value) + 4, f"{value:g}", anchor="end") for value in ticks],
     ]
 

@@ -75,7 +75,7 @@ def write_settings(path: Path, settings: Settings) -> None:
                 "topic_prefix": settings.topic_prefix,
                 "predictions_partitions": settings.predictions_partitions,
                 "labels_partitions": settings.labels_partitions,
-                "parts_partitions": settings.parts_partitions,
+                "partials_partitions": settings.partials_partitions,
                 "clock": settings.clock,
             }
         ),

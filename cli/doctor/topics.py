@@ -16,7 +16,7 @@ from warehouse.queries import TopicRow
 PART, GROUPS = "Topics", "Groups"
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 APPLY = "Run `barograph apply`."
-_READ_BY = {"sketcher": ("predictions",), "recorder": ("predictions", "labels"), "monitor": ("parts",)}
+_READ_BY = {"sketcher": ("predictions",), "recorder": ("predictions", "labels"), "monitor": ("partials",)}
 
 
 def check_topics(settings: Settings, broker: Broker, recorded: Mapping[str, TopicRow] | None) -> Iterator[Finding]:
@@ -119,8 +119,8 @@ def _named(name: str, partitions: list[int]) -> str:
 
 
 def _recorded(settings: Settings, spec: TopicSpec, state: TopicState, row: TopicRow | None) -> Iterator[Finding]:
-    if spec.name == settings.topics.parts:
-        wanted = row.partitions if row is not None and row.topic_id == state.topic_id else settings.parts_partitions
+    if spec.name == settings.topics.partials:
+        wanted = row.partitions if row is not None and row.topic_id == state.topic_id else settings.partials_partitions
         if state.partitions != wanted:
             yield wrong(
                 PART,

@@ -62,21 +62,25 @@ def rights_of(who: Who, topics: Topics) -> tuple[Right, ...]:
         case "publisher":
             return (_write(topics.predictions), _write(topics.labels))
         case "sketcher":
-            written = (topics.parts, topics.predictions_dead)
+            written = (topics.partials, topics.predictions_dead)
             return (_read(topics.predictions), *map(_write, written), *_member("sketcher", topics, transactions=True))
         case "recorder":
-            read, written = (topics.predictions, topics.labels), (topics.parts, topics.labels_dead)
+            read, written = (topics.predictions, topics.labels), (topics.partials, topics.labels_dead)
             return (*map(_read, read), *map(_write, written), *_member("recorder", topics, transactions=True))
         case "monitor":
-            return (_read(topics.parts), _write(topics.parts_dead), *_member("monitor", topics, transactions=False))
+            return (
+                _read(topics.partials),
+                _write(topics.partials_dead),
+                *_member("monitor", topics, transactions=False),
+            )
         case "dead-letters":
-            dead = (topics.predictions_dead, topics.labels_dead, topics.parts_dead)
+            dead = (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
             settled = (topics.dead_letters, topics.predictions, topics.labels)
             # Whoever settles letters is one in the whole cluster, so this is no beginning of names.
             settles = Right("Write", "transactional-id", f"{topics.dead_letters}-all")
             return (*map(_read, (*dead, topics.dead_letters)), *map(_write, settled), settles)
         case "rebuild":
-            counted = (topics.predictions, topics.labels, topics.parts, topics.predictions_dead)
+            counted = (topics.predictions, topics.labels, topics.partials, topics.predictions_dead)
             # Whoever may read as a group may set back its offsets.
             groups = tuple(Right("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
             return (*map(_read, counted), *groups)

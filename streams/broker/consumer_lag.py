@@ -36,14 +36,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Stood:
+class Stall:
     """The partition that has stood still longest while messages lay behind its committed offset."""
 
     place: Place
     seconds: float
 
 
-class OffsetWatch:
+class LagMonitor:
     """Looks at the committed offsets of the partitions that a processor ought to move."""
 
     def __init__(
@@ -53,7 +53,7 @@ class OffsetWatch:
         sources: Collection[Source],
         report: Report,
         *,
-        mine: Callable[[], Collection[Place] | None],
+        assigned_partitions: Callable[[], Collection[Place] | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to look; nothing is asked yet.
@@ -68,7 +68,7 @@ class OffsetWatch:
             clock: seconds that never go back.
         """
         self._sources = {source.name: source for source in sources}
-        self._report, self._mine, self._clock = report, mine, clock
+        self._report, self._mine, self._clock = report, assigned_partitions, clock
         self._moved: dict[Place, tuple[int, float]] = {}
         self._behind: dict[Place, int] = {}
         self._peeked: dict[Place, tuple[int, int, bool]] = {}
@@ -88,14 +88,14 @@ class OffsetWatch:
             }
         )
 
-    def look(self) -> Stood | None:
+    def look(self) -> Stall | None:
         """Ask the broker once; return the partition that has stood still longest, None where none does.
 
         Raises:
             KafkaException: the broker does not tell.
         """
-        mine = self._mine()
-        places = self._all() if mine is None else list(mine)
+        assigned_partitions = self._mine()
+        places = self._all() if assigned_partitions is None else list(assigned_partitions)
         behind: dict[Place, int] = {}
         wanted = [TopicPartition(*place) for place in places]
         for tp in self._consumer.committed(wanted, timeout=5) if wanted else []:
@@ -119,7 +119,7 @@ class OffsetWatch:
         if not any(ages.values()):
             return None
         worst = max(ages, key=lambda place: ages[place])
-        return Stood(worst, ages[worst])
+        return Stall(worst, ages[worst])
 
     def _holds_messages(self, place: Place, committed: int, high: int, stood_s: float) -> bool:
         """Whether a message lies between a committed offset and the end: it may be markers of transactions alone."""

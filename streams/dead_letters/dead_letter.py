@@ -49,7 +49,7 @@ class Place(NamedTuple):
         return Place(topic, int(partition), int(offset))
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
     """What was done with a letter, and when."""
 
     state: Literal["replayed", "dropped"]
@@ -59,7 +59,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter."""
 
     place: Place
@@ -81,7 +81,7 @@ class Letter:
     value: bytes
     counted: bool
     """Whether its producer's number was counted when it first came."""
-    mark: Mark | None = None
+    mark: Resolution | None = None
 
     @property
     def state(self) -> State:
@@ -116,14 +116,14 @@ def mark_key(topic_id: str, place: Place) -> str:
     return f"{place.topic}@{topic_id}/{place.partition}/{place.offset}"
 
 
-def open_letter(message: Any, topic_id: str, marks: dict[str, Mark]) -> Letter:
+def open_dead_letter(message: Any, topic_id: str, marks: dict[str, Resolution]) -> DeadLetter:
     """Read a message of a topic of dead letters; one that Barograph did not write has `?` as its reason."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
     place = Place(message.topic(), message.partition(), message.offset())
     value = message.value() or b""
     reason = headers.get("reason", "?")
     known = headers.get("model", "")
-    return Letter(
+    return DeadLetter(
         place=place,
         topic_id=topic_id,
         at_ms=message.timestamp()[1],

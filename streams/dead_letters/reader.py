@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.broker.reread import read_again
-from streams.dead_letters.dead_letter import Letter, Mark, Place, State, open_letter
+from streams.dead_letters.dead_letter import DeadLetter, Place, Resolution, State, open_dead_letter
 from streams.runtime.lifecycle import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
@@ -21,7 +21,7 @@ GROUP = "dead-letters"
 """Never joined and nothing committed: the name is for the broker's log."""
 POLL_MESSAGES, POLL_S = 1_000, 0.05
 
-_MARKS = msgspec.json.Decoder(Mark)
+_MARKS = msgspec.json.Decoder(Resolution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Wanted:
 
     places: frozenset[Place] = frozenset()
     topic: str | None = None
-    """The source topic, without the prefix: `predictions`, `labels` or `parts`."""
+    """The source topic, without the prefix: `predictions`, `labels` or `partials`."""
     model: str | None = None
     reason: str | None = None
     partition: int | None = None
@@ -41,7 +41,7 @@ class Wanted:
     """… and before this."""
     states: frozenset[State] = field(default_factory=lambda: frozenset({"waiting"}))
 
-    def holds(self, letter: Letter) -> bool:
+    def holds(self, letter: DeadLetter) -> bool:
         """Whether a letter is meant."""
         return (
             (not self.places or letter.place in self.places)
@@ -54,21 +54,21 @@ class Wanted:
         )
 
 
-class LetterReader:
+class DeadLetterReader:
     """Reads letters and marks; every error is a `ProcessorError` with a sentence."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._settings = settings
         self._facts = TopicFacts(settings)
 
-    def marks(self) -> dict[str, Mark]:
+    def marks(self) -> dict[str, Resolution]:
         """What was done with letters, by their mark's key.
 
         Raises:
             ProcessorError: the topic is missing, or holds what is no mark.
         """
         topic = self._settings.topics.dead_letters
-        found: dict[str, Mark] = {}
+        found: dict[str, Resolution] = {}
         for message in self._messages(topic, self.partitions(topic), None):
             try:
                 found[(message.key() or b"").decode()] = _MARKS.decode(message.value() or b"")
@@ -79,9 +79,9 @@ class LetterReader:
                 ) from error
         return found
 
-    def letters(self, wanted: Wanted, marks: dict[str, Mark]) -> Iterator[Letter]:
+    def letters(self, wanted: Wanted, marks: dict[str, Resolution]) -> Iterator[DeadLetter]:
         """The letters that are meant, topic by topic, in the order in which they were put aside."""
-        topics = letter_topics(self._settings.topics)
+        topics = dead_letter_topics(self._settings.topics)
         for source, topic in topics.items():
             if wanted.topic not in (None, source):
                 continue
@@ -89,7 +89,7 @@ class LetterReader:
                 continue
             topic_id, partitions = self._facts.describe(topic)
             for message in self._messages(topic, partitions, wanted.since_ms):
-                letter = open_letter(message, topic_id, marks)
+                letter = open_dead_letter(message, topic_id, marks)
                 if wanted.holds(letter):
                     yield letter
 
@@ -120,6 +120,6 @@ class LetterReader:
         return (high if found is None else max(low, found)), high
 
 
-def letter_topics(topics: Topics) -> dict[str, str]:
+def dead_letter_topics(topics: Topics) -> dict[str, str]:
     """Source topic without its prefix → the topic of its dead letters."""
-    return {"predictions": topics.predictions_dead, "labels": topics.labels_dead, "parts": topics.parts_dead}
+    return {"predictions": topics.predictions_dead, "labels": topics.labels_dead, "partials": topics.partials_dead}

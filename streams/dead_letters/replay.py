@@ -22,9 +22,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.broker.client import TIMEOUT_S, explain, transactional_producer
 from streams.broker.transactions import end_transaction, send
-from streams.dead_letters.dead_letter import Letter, Mark
-from streams.dead_letters.reader import LetterReader, Wanted
-from streams.events.batch import COUNTED_HEADER, LETTER_HEADER
+from streams.dead_letters.dead_letter import DeadLetter, Resolution
+from streams.dead_letters.reader import DeadLetterReader, Wanted
+from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER
 from streams.runtime.lifecycle import ProcessorError
 from streams.settings import ProcessorSettings
 
@@ -41,15 +41,15 @@ class Settled:
     """Source topic → letters."""
     came_back: int = 0
     """Left alone, since they are replayed letters that came back."""
-    parts: int = 0
-    """Left alone, since records of `parts` cannot be replayed."""
+    partials: int = 0
+    """Left alone, since records of `partials` cannot be replayed."""
     without_bytes: int = 0
     """Left alone, since their bytes were not kept."""
     left: int = 0
     """Left for another run, by the limit."""
 
 
-class Settler:
+class DeadLetterReplayer:
     """Replays and drops; one at a time in the whole cluster, the last that began."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Settler:
         # One transactional id for everybody, wherever it is called.
         self._producer = make_producer(replace(settings, instance="all"), NAME)
         self._settings, self._clock = settings, clock
-        self._reader = LetterReader(settings)
+        self._reader = DeadLetterReader(settings)
 
     def replay(self, wanted: Wanted, *, again: bool = False, limit: int | None = None) -> Settled:
         """Send the original bytes of letters back to where they came from, and mark them as replayed.
@@ -78,12 +78,12 @@ class Settler:
         settled = Settled()
         sources: dict[str, int] = {}
 
-        def chosen(letters: Iterable[Letter]) -> Iterator[Letter]:
+        def chosen(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
             for letter in letters:
                 if letter.state == "replayed":
                     continue
-                if letter.source_topic == self._settings.topics.parts:
-                    settled.parts += 1
+                if letter.source_topic == self._settings.topics.partials:
+                    settled.partials += 1
                 elif not letter.has_bytes:
                     settled.without_bytes += 1
                 elif letter.replay_of and not again:
@@ -92,7 +92,7 @@ class Settler:
                     self._check_source(letter, sources)
                     yield letter
 
-        self._settle(wanted, chosen, lambda letter: Mark(state="replayed", at_ms=self._now_ms()), settled, limit)
+        self._settle(wanted, chosen, lambda letter: Resolution(state="replayed", at_ms=self._now_ms()), settled, limit)
         return settled
 
     def drop(self, wanted: Wanted, reason: str, *, limit: int | None = None) -> Settled:
@@ -103,19 +103,19 @@ class Settler:
         """
         settled = Settled()
 
-        def chosen(letters: Iterable[Letter]) -> Iterator[Letter]:
+        def chosen(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
             return (letter for letter in letters if letter.state == "waiting")
 
         self._settle(
-            wanted, chosen, lambda _: Mark(state="dropped", at_ms=self._now_ms(), reason=reason), settled, limit
+            wanted, chosen, lambda _: Resolution(state="dropped", at_ms=self._now_ms(), reason=reason), settled, limit
         )
         return settled
 
     def _settle(
         self,
         wanted: Wanted,
-        chosen: Callable[[Iterable[Letter]], Iterator[Letter]],
-        mark: Callable[[Letter], Mark],
+        chosen: Callable[[Iterable[DeadLetter]], Iterator[DeadLetter]],
+        mark: Callable[[DeadLetter], Resolution],
         settled: Settled,
         limit: int | None,
     ) -> None:
@@ -125,7 +125,7 @@ class Settler:
             raise explain(error, "start transactions") from error
         # Not before: only now is all decided that a predecessor began.
         marks = self._reader.marks()
-        batch: list[Letter] = []
+        batch: list[DeadLetter] = []
         n = n_bytes = 0
         for letter in chosen(self._reader.letters(wanted, marks)):
             if limit is not None and n >= limit:
@@ -140,7 +140,7 @@ class Settler:
         if batch:
             self._commit(batch, mark, settled)
 
-    def _check_source(self, letter: Letter, sources: dict[str, int]) -> None:
+    def _check_source(self, letter: DeadLetter, sources: dict[str, int]) -> None:
         topics = self._settings.topics
         if letter.source_topic not in (topics.predictions, topics.labels):
             raise ProcessorError(
@@ -155,7 +155,7 @@ class Settler:
                 f"has {sources[letter.source_topic]} now: add partitions with `barograph apply`, or leave it out."
             )
 
-    def _commit(self, batch: list[Letter], mark: Callable[[Letter], Mark], settled: Settled) -> None:
+    def _commit(self, batch: list[DeadLetter], mark: Callable[[DeadLetter], Resolution], settled: Settled) -> None:
         """Settle some letters in one transaction."""
         try:
             self._producer.begin_transaction()
@@ -192,12 +192,12 @@ class Settler:
         return int(self._clock() * 1000)
 
 
-def original(letter: Letter) -> dict[str, Any]:
+def original(letter: DeadLetter) -> dict[str, Any]:
     """Keyword arguments of `Producer.produce` for the message that a letter was, and the link back to it.
 
     The partition is the original one: all labels of one id lie on one.
     """
-    headers: list[tuple[str, bytes]] = [(LETTER_HEADER, str(letter.place).encode())]
+    headers: list[tuple[str, bytes]] = [(DEAD_LETTER_HEADER, str(letter.place).encode())]
     if letter.is_arrow:
         headers.append((CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE))
     if letter.counted:

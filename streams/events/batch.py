@@ -15,7 +15,7 @@ from streams.events.columns import Arrivals, EventColumns
 
 MOST_ARROW = 32
 """Arrow messages decoded at once: each may unpack to several times its size (streams/events/arrow_message.py)."""
-LETTER_HEADER = "barograph-letter"
+DEAD_LETTER_HEADER = "barograph-letter"
 """On a message that `barograph dead-letters replay` sent: the dead letter whose bytes it holds."""
 COUNTED_HEADER = "barograph-counted"
 """Beside it: the producer's number of this event was counted when it first came, and is not counted again."""
@@ -155,9 +155,9 @@ def sort_messages(
             if named[MARK_HEADER] == b"end":
                 marks.add(int(places.partition[i]))
             continue
-        if LETTER_HEADER in named:
+        if DEAD_LETTER_HEADER in named:
             place = int(places.partition[i]), int(places.offset[i])
-            letters[place] = (named[LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_LETTER_CHARS]
+            letters[place] = (named[DEAD_LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_LETTER_CHARS]
         is_arrow = named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
         kinds[is_arrow, counted_apart and COUNTED_HEADER in named].append(i)
     json, counted_json, arrow, counted_arrow = (

@@ -16,7 +16,7 @@ from typing import Literal
 import structlog
 from confluent_kafka import KafkaException
 
-from streams.broker.consumer_lag import OffsetWatch, Stood
+from streams.broker.consumer_lag import LagMonitor, Stall
 from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
 from warehouse import metrics
@@ -27,7 +27,7 @@ Status = Literal["starting", "working", "waiting", "stopping", "stuck"]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class StallTimeouts:
     """How long standing still is tolerated, in seconds."""
 
     unhealthy_s: float = 60.0
@@ -36,7 +36,7 @@ class Patience:
     """Then it is ended."""
 
 
-SCORER_PATIENCE = Patience(unhealthy_s=330.0, stuck_s=900.0)
+SCORER_PATIENCE = StallTimeouts(unhealthy_s=330.0, stuck_s=900.0)
 """One statement of the scorer may take five minutes, and nothing else comes round meanwhile."""
 
 
@@ -59,9 +59,9 @@ class Watchdog:
     def __init__(
         self,
         report: Report,
-        offsets: OffsetWatch | None = None,
+        offsets: LagMonitor | None = None,
         *,
-        patience: Patience | None = None,
+        patience: StallTimeouts | None = None,
         end: Callable[[int], None] = os._exit,
     ) -> None:
         """Prepare to watch.
@@ -72,15 +72,15 @@ class Watchdog:
             patience: how long standing still is tolerated.
             end: ends the process.
         """
-        self._report, self._pulse, self._offsets = report, report.pulse, offsets
-        self._patience = patience or Patience()
+        self._report, self._pulse, self._offsets = report, report.heartbeat, offsets
+        self._patience = patience or StallTimeouts()
         self._end = end
-        self._stood: Stood | None = None
+        self._stood: Stall | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         report.ask(metrics.HEALTHY, lambda: float(self.health().healthy))
 
-    def watch(self, offsets: OffsetWatch) -> None:
+    def watch(self, offsets: LagMonitor) -> None:
         """Look at a group's offsets from now on."""
         self._offsets = offsets
 

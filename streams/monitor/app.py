@@ -1,4 +1,4 @@
-"""The only module that knows Faust: it brings records of `parts` to the worker and acknowledges what is durable.
+"""The only module that knows Faust: it brings records of `partials` to the worker and acknowledges what is durable.
 
 Facts that shaped it, each pinned by a test: only `noack().events()` with acknowledgements in order survives an
 exception; under `at_least_once` Faust reads uncommitted records unless its consumer is told otherwise; with
@@ -130,7 +130,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     )
     app.member_name = settings.instance
     app.transport = CommittedOnlyTransport(app.conf.broker_consumer, app)
-    topic = app.topic(settings.topics.parts, value_serializer="raw", key_serializer="raw", value_type=bytes)
+    topic = app.topic(settings.topics.partials, value_serializer="raw", key_serializer="raw", value_type=bytes)
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="monitor")
     pending: dict[int, deque[Any]] = {}
 
@@ -147,16 +147,16 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
         log.info("assigned", processor="monitor", instance=settings.instance, partitions=worker.assigned)
 
     @app.task  # type: ignore[untyped-decorator]
-    async def pulse() -> None:
+    async def heartbeat() -> None:
         while True:
-            worker.pulse.beat()
-            if worker.pulse.waiting is not None:
+            worker.heartbeat.beat()
+            if worker.heartbeat.waiting is not None:
                 # The worker keeps its record, Faust's buffer fills up, and then nobody polls.
                 await app.consumer._thread.keep_place()
             await asyncio.sleep(BEAT_S)
 
     @app.agent(topic, concurrency=1)  # type: ignore[untyped-decorator]
-    async def parts(stream: Any) -> None:
+    async def partials(stream: Any) -> None:
         loop = asyncio.get_running_loop()
         async for event in stream.noack().events():
             message = event.message

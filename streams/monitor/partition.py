@@ -1,4 +1,4 @@
-"""The monitor's work on one partition of `parts`: merge, seal, judge, and say what to write and how far to acknowledge.
+"""The monitor's work on one partition of `partials`: merge, seal, judge, and say what to write and how far to acknowledge.
 
 No Kafka and no Faust here: records come in with their offsets, rows go out. Everything that is decided follows from the
 records and the rows, so that a crash anywhere leads to the same rows.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streams.monitor.rows.pane_rows import (
     MAX_MS,
     PANES_PER_INSERT,
-    chain_rows,
+    ledger_rows,
     loss_rows,
     pane_pages,
     silent_columns,
@@ -28,15 +28,15 @@ from streams.monitor.rows.rollups import Rollups, mark_sealed, touch
 from streams.monitor.rows.tally_rows import add_tallies
 from streams.monitor.rows.violation_rows import violation_columns
 from streams.monitor.state.model import ModelState, SeriesKey
-from streams.monitor.state.offset_ledger import ENDED_MS, POS_EPOCH_BITS, make_pos
-from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, Memory
+from streams.monitor.state.offset_ledger import ENDED_MS, SEQ_EPOCH_BITS, make_record_seq
+from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES, PaneCache
 from streams.monitor.state.series import Series
 from streams.monitor.state.store import Store, Writes
 from streams.monitor.verdicts.due_windows import Verdicts
 from streams.monitor.windows import all_ends, ends_covering, last_end_s
-from streams.records import Part, Progress, RecordError, Tally
+from streams.records import Partial, Progress, RecordError, Tally
 from streams.registry.registry import Registry
-from streams.topics import parts_partition
+from streams.topics import partials_partition
 
 log = structlog.get_logger()
 
@@ -54,13 +54,13 @@ class Dead:
 
 
 class PartitionState:
-    """The state of one partition of `parts`; made when it is assigned, thrown away when it is revoked."""
+    """The state of one partition of `partials`; made when it is assigned, thrown away when it is revoked."""
 
     def __init__(
         self,
         partition: int,
         n_partitions: int,
-        parts_topic_id: str,
+        partials_topic_id: str,
         store: Store,
         registry: Callable[[], Registry],
         *,
@@ -75,9 +75,9 @@ class PartitionState:
         """Load the state of a partition.
 
         Args:
-            partition: of `parts`.
-            n_partitions: how many `parts` has.
-            parts_topic_id: Kafka's id of it.
+            partition: of `partials`.
+            n_partitions: how many `partials` has.
+            partials_topic_id: Kafka's id of it.
             store: where the state is.
             registry: contracts and baselines in force.
             live: whether idle partitions count as read.
@@ -89,68 +89,70 @@ class PartitionState:
             pace: seconds that never go back, for what is done every so often; the clock where it is not given.
         """
         self._partition, self._n_partitions = partition, n_partitions
-        self._parts_topic_id = parts_topic_id
+        self._partials_topic_id = partials_topic_id
         self._registry = registry
         self._live, self._write_s, self._revise_s = live, write_s, revise_s
         self._clock, self._pace = clock, pace or clock
         self._models: dict[str, ModelState] = {}
-        # The chain first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
-        self._chain, self._epoch = store.load_chain(partition, parts_topic_id)
-        self._done = self._chain.newest_pos()
+        # The offset ledger first, then panes: the other way round a stale process's watermarks would meet incomplete panes.
+        self._ledger, self._epoch = store.load_ledger(partition, partials_topic_id)
+        self._done = self._ledger.newest_record_seq()
         """What was done with records up to here is in the panes that are loaded: merged, or put aside."""
         self._written_s = self._pace()
         self._tallied: list[tuple[Tally, int]] = []
-        """What is not written yet, each with its `pos`."""
-        self._memory = Memory(store, registry, budget_bytes)
-        self._verdicts = Verdicts(self._chain, self._memory, registry, clock, write_ahead)
+        """What is not written yet, each with its `record_seq`."""
+        self._memory = PaneCache(store, registry, budget_bytes)
+        self._verdicts = Verdicts(self._ledger, self._memory, registry, clock, write_ahead)
         self._rollups = Rollups(partition, store, self._memory.series, self._memory.have, revise_s, self._pace)
         self.late_events = 0
         """Since whoever reports them took them."""
 
     # ---------------------------------------------------------------------------------------------- records
 
-    def part(self, part: Part, offset: int) -> Dead | None:
+    def partial(self, partial: Partial, offset: int) -> Dead | None:
         """Merge a part; return it as dead where it cannot be."""
-        pos = make_pos(self._epoch, offset)
-        if self._resketched(part, pos):
+        record_seq = make_record_seq(self._epoch, offset)
+        if self._resketched(partial, record_seq):
             return Dead(offset, RESKETCHED, "re-sketch")
-        state = self._model(part.model)
+        state = self._model(partial.model)
         if state is None:
-            return Dead(offset, f"no contract of model {part.model} is applied", "unregistered")
-        series = self._memory.series(state, part.version, part.baseline_id)
+            return Dead(offset, f"no contract of model {partial.model} is applied", "unregistered")
+        series = self._memory.series(state, partial.version, partial.baseline_id)
         if series is None:
-            return Dead(offset, f"no baseline {part.baseline_id} is applied", "unregistered")
-        end_s = part.pane_start_s + part.pane_s
+            return Dead(offset, f"no baseline {partial.baseline_id} is applied", "unregistered")
+        end_s = partial.pane_start_s + partial.pane_s
         late = state.sealed_until_s is not None and end_s <= state.sealed_until_s
         changed = False
-        if pos > self._done:
+        if record_seq > self._done:
             try:
-                series.check(part)
-                pane = self._memory.pane(state, series, part.pane_start_s)
-                changed = series.merge(pane, part, pos, late=late)
+                series.check(partial)
+                pane = self._memory.pane(state, series, partial.pane_start_s)
+                changed = series.merge(pane, partial, record_seq, late=late)
             except RecordError as error:
                 return Dead(offset, str(error), "misfit")
         if late:
-            if changed and part.slice_from == 0 and part.field_from == 0:
-                self.late_events += int(part.counts[0, 0])
+            if changed and partial.slice_from == 0 and partial.field_from == 0:
+                self.late_events += int(partial.counts[0, 0])
             # Also what was merged before marks its windows: the verdicts may not have been written then.
-            self._touch(state, series, part.pane_start_s, offset)
+            self._touch(state, series, partial.pane_start_s, offset)
         return None
 
     def tally(self, tally: Tally, offset: int) -> Dead | None:
         """Take in what was counted beside the panes; return it as dead where it was counted before.
 
-        Nothing is added up here: its rows carry their `pos` in the key, so that a record which comes again replaces
+        Nothing is added up here: its rows carry their `record_seq` in the key, so that a record which comes again replaces
         its own rows.
         """
-        pos = make_pos(self._epoch, offset)
-        if self._resketched(tally, pos):
+        record_seq = make_record_seq(self._epoch, offset)
+        if self._resketched(tally, record_seq):
             return Dead(offset, RESKETCHED, "re-sketch")
-        self._tallied.append((tally, pos))
+        self._tallied.append((tally, record_seq))
         return None
 
-    def _resketched(self, record: Part | Tally, pos: int) -> bool:
-        return any(self._chain.resketched(r.partition, r.start, record.source_topic_id, pos) for r in record.ranges)
+    def _resketched(self, record: Partial | Tally, record_seq: int) -> bool:
+        return any(
+            self._ledger.resketched(r.partition, r.start, record.source_topic_id, record_seq) for r in record.ranges
+        )
 
     def progress(self, progress: Progress, offset: int, received_ms: int | None = None) -> tuple[Writes | None, int]:
         """Follow a progress record: seal, judge, revise.
@@ -164,24 +166,26 @@ class PartitionState:
             What to write (None: nothing yet), and the offset up to which (exclusive) records may be acknowledged
             once that is written; without anything to write nothing may be.
         """
-        pos = make_pos(self._epoch, offset)
-        if any(self._chain.resketched(r.partition, r.start, progress.source_topic_id, pos) for r in progress.ranges):
-            self._chain.lose_from_resketch(progress, pos)
+        record_seq = make_record_seq(self._epoch, offset)
+        if any(
+            self._ledger.resketched(r.partition, r.start, progress.source_topic_id, record_seq) for r in progress.ranges
+        ):
+            self._ledger.lose_from_resketch(progress, record_seq)
             log.error("re-sketch", partition=self._partition, offset=offset, instance=progress.instance)
         else:
-            self._chain.follow(progress, pos, live=self._live, received_ms=received_ms)
+            self._ledger.follow(progress, record_seq, live=self._live, received_ms=received_ms)
         writes = Writes()
         judged = False
         for model in self._known_models():
             state = self._model(model)
             if state is not None:
-                judged |= self._seal(state, pos, writes)
-                judged |= self._revise(state, pos, writes)
+                judged |= self._seal(state, record_seq, writes)
+                judged |= self._revise(state, record_seq, writes)
         now = self._pace()
         if not judged and now - self._written_s < self._write_s:
             return None, 0
         self._written_s = now
-        self._collect(writes, pos)
+        self._collect(writes, record_seq)
         return writes, self._acknowledged(offset)
 
     def _acknowledged(self, offset: int) -> int:
@@ -195,7 +199,7 @@ class PartitionState:
         registered = [
             model
             for model in self._registry().contracts
-            if parts_partition(model, self._n_partitions) == self._partition
+            if partials_partition(model, self._n_partitions) == self._partition
         ]
         return sorted({*registered, *self._models})
 
@@ -216,12 +220,12 @@ class PartitionState:
 
     # ---------------------------------------------------------------------------------------------- sealing
 
-    def _seal(self, state: ModelState, pos: int, writes: Writes) -> bool:
+    def _seal(self, state: ModelState, record_seq: int, writes: Writes) -> bool:
         contract = state.contract
         before = state.sealed_until_s
         until = self._sealable_s(state)
         if before is None and until is not None:
-            before = self._begin(state, until, pos)
+            before = self._begin(state, until, record_seq)
         if until is None or before is None or until <= before:
             return False
         state.sealed_until_s = until
@@ -231,23 +235,23 @@ class PartitionState:
             for start_s in silent:
                 pane = series.panes.get(start_s)
                 if pane is not None:
-                    pane.seal(pos)
+                    pane.seal(record_seq)
             holds = self._holds(contract.model, key, np.array(silent))
             empty = [at for at, held in zip(silent, holds.tolist(), strict=True) if held and at not in series.panes]
             if empty:
-                writes.volume.append(silent_columns(series, empty, self._partition, pos))
+                writes.volume.append(silent_columns(series, empty, self._partition, record_seq))
         mark_sealed(state, before, until)
         self._memory.close_hours(state, before, until)
         for window, ends in all_ends(contract, before, until):
             for key, series in self._judged_series(state):
                 always = self._holds(contract.model, key, np.array(ends) - contract.pane_s)
-                self._verdicts.judge(state, series, window, list(ends), pos, writes, always=always)
-            self._verdicts.compare(state, window, list(ends), pos, writes)
+                self._verdicts.judge(state, series, window, list(ends), record_seq, writes, always=always)
+            self._verdicts.compare(state, window, list(ends), record_seq, writes)
         return True
 
     def _sealable_s(self, state: ModelState) -> int | None:
         contract = state.contract
-        mark = self._chain.watermark_ms(contract.model, contract.out_of_order_s * 1000)
+        mark = self._ledger.watermark_ms(contract.model, contract.out_of_order_s * 1000)
         if mark is None:
             return None
         if mark >= ENDED_MS:
@@ -259,7 +263,7 @@ class PartitionState:
             return max(last_end_s(contract, last), state.sealed_until_s or 0)
         return int((mark / 1000 - contract.lateness_s) // contract.pane_s) * contract.pane_s
 
-    def _begin(self, state: ModelState, until_s: int, pos: int) -> int | None:
+    def _begin(self, state: ModelState, until_s: int, record_seq: int) -> int | None:
         """Where a model's record begins; what is older than any window of now counts as late.
 
         One stray event from last year must not have every minute since then judged.
@@ -274,8 +278,8 @@ class PartitionState:
         for series in state.series.values():
             for start_s, pane in series.panes.items():
                 if start_s < before:
-                    pane.seal(pos)
-                    self._touch(state, series, start_s, pos & ((1 << POS_EPOCH_BITS) - 1))
+                    pane.seal(record_seq)
+                    self._touch(state, series, start_s, record_seq & ((1 << SEQ_EPOCH_BITS) - 1))
         return before
 
     def _first_s(self, state: ModelState) -> int | None:
@@ -314,9 +318,9 @@ class PartitionState:
             for end in ends_covering(window, pane_start_s, contract.pane_s, until):
                 state.awaiting.setdefault(((series.version, series.baseline_id), window, end), offset)
         # Whether or not the hour's sum is held, and also when the part itself was merged before a crash.
-        touch(state, series, pane_start_s, offset, ended=self._chain.has_ended(state.contract.model))
+        touch(state, series, pane_start_s, offset, ended=self._ledger.has_ended(state.contract.model))
 
-    def _revise(self, state: ModelState, pos: int, writes: Writes) -> bool:
+    def _revise(self, state: ModelState, record_seq: int, writes: Writes) -> bool:
         now = self._pace()
         due: dict[tuple[SeriesKey, Window], list[int]] = {}
         for key in sorted(state.awaiting, key=lambda k: (k[0], k[1], k[2])):
@@ -329,34 +333,34 @@ class PartitionState:
         for (series_key, window), ends in due.items():
             by_window.setdefault(window, set()).update(ends)
             for run in _runs(ends, window):
-                self._verdicts.judge(state, state.series[series_key], window, run, pos, writes)
+                self._verdicts.judge(state, state.series[series_key], window, run, record_seq, writes)
         for window, touched in by_window.items():
             for run in _runs(sorted(touched), window):
-                self._verdicts.compare(state, window, run, pos, writes)
+                self._verdicts.compare(state, window, run, record_seq, writes)
         if len(state.revised_s) > 10_000:
             state.revised_s = {k: at for k, at in state.revised_s.items() if now - at < self._revise_s}
         return bool(due)
 
     # ---------------------------------------------------------------------------------------------- writing
 
-    def _collect(self, writes: Writes, pos: int) -> None:
+    def _collect(self, writes: Writes, record_seq: int) -> None:
         now_ms = int(self._clock() * 1000)
         for state in self._models.values():
             for series in state.series.values():
                 self._collect_series(state, series, writes)
-            self._rollups.collect(state, writes, ended=self._chain.has_ended(state.contract.model))
+            self._rollups.collect(state, writes, ended=self._ledger.has_ended(state.contract.model))
             # Not before: what is not in the warehouse yet could not be read there, were it set down meanwhile.
             for series in state.series.values():
                 series.written()
             self._memory.forget(state)
-            self._collect_progress(state, writes, pos, now_ms)
+            self._collect_progress(state, writes, record_seq, now_ms)
         self._memory.set_down()
         add_tallies(writes, self._tallied, self._partition)
         self._tallied = []
-        writes.losses = loss_rows(self._chain.new_losses, self._partition, now_ms)
-        writes.chain = chain_rows(self._chain, self._partition, self._parts_topic_id, self._epoch)
-        self._chain.new_losses = []
-        for row in self._chain.rows.values():
+        writes.losses = loss_rows(self._ledger.new_losses, self._partition, now_ms)
+        writes.offset_ledger = ledger_rows(self._ledger, self._partition, self._partials_topic_id, self._epoch)
+        self._ledger.new_losses = []
+        for row in self._ledger.rows.values():
             row.dirty = False
 
     def _collect_series(self, state: ModelState, series: Series, writes: Writes) -> None:
@@ -374,19 +378,19 @@ class PartitionState:
         if self._live:
             self._rollups.collect_open(state, series, dirty, writes)
 
-    def _collect_progress(self, state: ModelState, writes: Writes, pos: int, now_ms: int) -> None:
+    def _collect_progress(self, state: ModelState, writes: Writes, record_seq: int, now_ms: int) -> None:
         contract = state.contract
-        mark = self._chain.watermark_ms(contract.model, contract.out_of_order_s * 1000)
+        mark = self._ledger.watermark_ms(contract.model, contract.out_of_order_s * 1000)
         if mark is None or state.sealed_until_s is None:
             return
         writes.progress.append(
             {
-                "parts_partition": self._partition,
+                "partials_partition": self._partition,
                 "model": contract.model,
                 "watermark": max(0, min(mark, MAX_MS)),
                 "sealed_until": state.sealed_until_s * 1000,
                 "updated_at": now_ms,
-                "pos": pos,
+                "record_seq": record_seq,
             }
         )
 

@@ -1,4 +1,4 @@
-"""Records of `parts` → the warehouse, one after another on one thread; Faust only brings the records."""
+"""Records of `partials` → the warehouse, one after another on one thread; Faust only brings the records."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.broker.acl import denied
 from streams.monitor.partition import PartitionState
-from streams.monitor.state.offset_ledger import Chain
+from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.monitor.state.store import SeriesPanes, Store, Writes
-from streams.records import Part, Progress, RecordError, Tally, decode
+from streams.records import Partial, Progress, RecordError, Tally, decode
 from streams.registry.registry import Registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
@@ -66,8 +66,10 @@ class _PatientStore:
         self._store, self._patiently = store, patiently
         self.rows_at_once = store.rows_at_once
 
-    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        return self._patiently(lambda: self._store.load_chain(parts_partition, parts_topic_id), "load the chain")
+    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
+        return self._patiently(
+            lambda: self._store.load_ledger(partials_partition, partials_topic_id), "load the offset ledger"
+        )
 
     def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         return self._patiently(lambda: self._store.ranges(table, model, start_s, end_s), "find panes")
@@ -100,19 +102,19 @@ class Worker:
         store: Store,
         registry: Callable[[], Registry],
         refresh: Callable[[], None],
-        parts_topic: tuple[str, int],
+        partials_topic: tuple[str, int],
         report: Report,
     ) -> None:
         self._settings, self._registry, self._refresh = settings, registry, refresh
         self._store = _PatientStore(store, self._patiently)
-        self._parts_topic_id, self._n_partitions = parts_topic
+        self._partials_topic_id, self._n_partitions = partials_topic
         self._report = report
         self._states: dict[int, PartitionState] = {}
         self._generation = -1
         self._current = -1
         self._stop = threading.Event()
         self._undelivered: KafkaError | None = None
-        self.pulse = report.pulse
+        self.heartbeat = report.heartbeat
         self.assigned: Collection[int] | None = None
         """The partitions that are this worker's; None while the group is being shared out."""
         self._dead = Producer(
@@ -159,7 +161,7 @@ class Worker:
         except RecordError as error:
             self._bury(record, str(error), "damaged")
             return NOTHING
-        if isinstance(found, Part):
+        if isinstance(found, Partial):
             self._part(state, found, record)
             self._report.observe(metrics.PART, time.monotonic() - began)
             return NOTHING
@@ -170,15 +172,15 @@ class Worker:
             return NOTHING
         return self._progress(state, found, record)
 
-    def _part(self, state: PartitionState, part: Part, record: Incoming) -> None:
+    def _part(self, state: PartitionState, partial: Partial, record: Incoming) -> None:
         registry = self._registry()
-        if part.model not in registry.contracts or part.baseline_id not in registry.layouts:
+        if partial.model not in registry.contracts or partial.baseline_id not in registry.layouts:
             self._patiently(self._refresh, "read contracts and baselines")
-        dead = state.part(part, record.offset)
+        dead = state.partial(partial, record.offset)
         if dead is not None:
             self._bury(record, dead.reason, dead.code)
-        elif part.slice_from == 0 and part.field_from == 0:
-            self._report.add(metrics.EVENTS, int(part.counts[0, 0]), "merged")
+        elif partial.slice_from == 0 and partial.field_from == 0:
+            self._report.add(metrics.EVENTS, int(partial.counts[0, 0]), "merged")
 
     def _progress(self, state: PartitionState, progress: Progress, record: Incoming) -> int:
         writes, durable = state.progress(progress, record.offset, record.received_ms)
@@ -199,7 +201,7 @@ class Worker:
         return PartitionState(
             partition,
             self._n_partitions,
-            self._parts_topic_id,
+            self._partials_topic_id,
             self._store,
             self._registry,
             live=self._settings.clock == "live",
@@ -221,18 +223,18 @@ class Worker:
         self._dead.flush()
         if self._undelivered is not None:
             error = KafkaException(self._undelivered)
-            raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.parts_dead}")
+            raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.partials_dead}")
 
     def _bury(self, record: Incoming, reason: str, code: str) -> None:
         self._report.put_aside({code: 1})
         self._log.error("record put aside", partition=record.partition, offset=record.offset, reason=reason)
         topics = self._settings.topics
         self._dead.produce(
-            topics.parts_dead,
+            topics.partials_dead,
             value=record.value,
             headers=[
                 ("reason", reason.encode()[:1000]),
-                ("source-topic", topics.parts.encode()),
+                ("source-topic", topics.partials.encode()),
                 ("source-partition", str(record.partition).encode()),
                 ("source-offset", str(record.offset).encode()),
             ],
@@ -244,14 +246,14 @@ class Worker:
         while True:
             try:
                 found = work()
-                self.pulse.go_on()
+                self.heartbeat.go_on()
                 return found
             except WarehouseBusy as error:
-                self.pulse.wait(f"ClickHouse is busy or away, and the monitor cannot {action}.")
+                self.heartbeat.wait(f"ClickHouse is busy or away, and the monitor cannot {action}.")
                 self._report.tried_again("warehouse")
                 self._log.warning("warehouse busy", action=action, error=str(error), wait_s=round(wait_s, 1))
             if self._current > self._generation or self._stop.wait(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 self._states.clear()
-                self.pulse.go_on()
+                self.heartbeat.go_on()
                 raise Superseded
             wait_s = min(wait_s * 2, LAST_RETRY_S)

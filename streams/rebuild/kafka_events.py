@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.broker.reread import OvertakenError, read_again
-from streams.dead_letters.reader import LetterReader, Wanted
+from streams.dead_letters.reader import DeadLetterReader, Wanted
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import portion, sort_messages
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.offset_ledger import Chain
+from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.rebuild.errors import RebuildError
 from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
@@ -47,11 +47,11 @@ class KafkaSource:
         self._settings = settings
         self._topic = settings.topics.predictions
 
-    def spans(self, chain: Chain, from_s: int) -> list[Span]:
+    def spans(self, ledger: OffsetLedger, from_s: int) -> list[Span]:
         """Find what is to be read.
 
         Args:
-            chain: how far the monitor had come in each source partition.
+            offset ledger: how far the monitor had come in each source partition.
             from_s: start of the stretch, event time.
 
         Raises:
@@ -63,7 +63,7 @@ class KafkaSource:
         try:
             return [
                 self._span(consumer, partition, row.source_topic_id == topic_id, row.end, from_s)
-                for partition, row in sorted(chain.rows.items())
+                for partition, row in sorted(ledger.rows.items())
             ]
         except KafkaException as error:
             raise explain(error, f"look into {self._topic}") from error
@@ -123,7 +123,7 @@ class KafkaSource:
         ends = {span.partition: (span.start, span.end) for span in spans}
         wanted = Wanted(topic="predictions", states=frozenset({"waiting", "replayed", "dropped"}))
         found: dict[tuple[int, int, int], int] = {}
-        for letter in LetterReader(self._settings).letters(wanted, {}):
+        for letter in DeadLetterReader(self._settings).letters(wanted, {}):
             start, end = ends.get(letter.source_partition, (0, 0))
             if start <= letter.source_offset < end:
                 # Bytes that were no Arrow are all of their message.

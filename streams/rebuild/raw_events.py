@@ -22,7 +22,7 @@ from streams.broker.client import Admin, explain
 from streams.events.batch import MessageBatch
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.offset_ledger import Chain
+from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.rebuild.errors import RebuildError
 from streams.recorder.recorder import GROUP
 from streams.recorder.topic_epoch import known_epoch
@@ -51,7 +51,7 @@ class RawSource:
         self._settings, self._client, self._clock = settings, client, clock
         self.rows = 0
 
-    def check(self, model: str, chain: Chain, from_s: int) -> None:
+    def check(self, model: str, ledger: OffsetLedger, from_s: int) -> None:
         """Make sure that every event of the stretch that was counted has a raw row.
 
         Raises:
@@ -77,24 +77,26 @@ class RawSource:
                     f"A contract of {model} that was in force then records a share of {share:g} of the predictions: "
                     "what is counted from raw rows would be a sample. Use --source kafka where it still holds them."
                 )
-        self._check_recorded(chain)
+        self._check_recorded(ledger)
 
-    def _check_recorded(self, chain: Chain) -> None:
+    def _check_recorded(self, ledger: OffsetLedger) -> None:
         topic, group = self._settings.topics.predictions, f"{self._settings.topics.prefix}{GROUP}"
         admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
         try:
-            found = admin.committed(group, [(topic, partition) for partition in chain.rows])
+            found = admin.committed(group, [(topic, partition) for partition in ledger.rows])
         except KafkaException as error:
             raise explain(error, f"tell the offsets of the group {group}") from error
         for place in found:
-            end = chain.rows[place.partition].end
+            end = ledger.rows[place.partition].end
             if place.offset < end:
                 raise RebuildError(
                     f"The recorder has come to offset {max(place.offset, 0)} of {topic} partition {place.partition}, "
                     f"the monitor to {end}: let it catch up first."
                 )
 
-    def events(self, registry: Registry, model: str, chain: Chain, from_s: int, to_s: int) -> Iterator[EventColumns]:
+    def events(
+        self, registry: Registry, model: str, ledger: OffsetLedger, from_s: int, to_s: int
+    ) -> Iterator[EventColumns]:
         """The events of a model in [from, to) that the monitor had come to.
 
         Raises:
@@ -102,7 +104,7 @@ class RawSource:
         """
         decoder = JsonDecoder(registry)
         topic = self._settings.topics.predictions
-        ids = {row.source_topic_id for row in chain.rows.values()}
+        ids = {row.source_topic_id for row in ledger.rows.values()}
         epochs = {known_epoch(self._client, topic, topic_id) for topic_id in ids}
         if len(epochs) != 1 or None in epochs:
             raise RebuildError(f"No raw rows of the topic {topic} that the monitor read are recorded.")
@@ -110,7 +112,7 @@ class RawSource:
         for start_s in range(from_s, to_s, CHUNK_S):
             bounds = {"from_ms": start_s * 1000, "to_ms": min(start_s + CHUNK_S, to_s) * 1000}
             found = self._client.rows(_ROWS, {"model": model, "epoch": epoch, **bounds})
-            counted = [row for row in found if row[0] in chain.rows and row[1] < chain.rows[row[0]].end]
+            counted = [row for row in found if row[0] in ledger.rows and row[1] < ledger.rows[row[0]].end]
             if not counted:
                 continue
             self.rows += len(counted)

@@ -1,7 +1,7 @@
 """The monitor's own work done once more on a stretch of the past, with the source's events in place of its panes.
 
 Nothing is counted, sealed or judged by other rules than the monitor's: a partition's state is made whose record begins
-at the stretch, all that came is merged into it at the `pos` that the monitor had come to, and one progress record seals
+at the stretch, all that came is merged into it at the `record_seq` that the monitor had come to, and one progress record seals
 it up to the last window that reaches back into the stretch. Panes before and after come from the warehouse.
 """
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from streams.events.columns import EventColumns
 from streams.monitor.partition import PartitionState
-from streams.monitor.state.offset_ledger import POS_EPOCH_BITS, Chain, ChainRow, Loss
+from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, LedgerEntry, Loss, OffsetLedger
 from streams.monitor.state.store import SeriesPanes, Store, Writes
 from streams.monitor.windows import hour_s
 from streams.rebuild.errors import RebuildError
-from streams.records import Part, PartitionProgress, Progress, decode
+from streams.records import Partial, PartitionProgress, Progress, decode
 from streams.registry.registry import Registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from warehouse.queries import PaneTable
 from warehouse.tables import table_of
@@ -50,11 +50,11 @@ class Stretch:
     ended: bool
     """Whether the model's replay has ended."""
     partition: int
-    """Of `parts`; the model's."""
+    """Of `partials`; the model's."""
     n_partitions: int
-    parts_topic_id: str
-    pos: int
-    """Of the last record that the monitor's chain has: everything up to it is in the panes."""
+    partials_topic_id: str
+    record_seq: int
+    """Of the last record that the monitor's offset ledger has: everything up to it is in the panes."""
     losses: tuple[Loss, ...]
     """What stays lost."""
     panes_stay: bool
@@ -70,10 +70,10 @@ class _RecountStore:
         self._store, self._stretch, self._until_s = store, stretch, until_s
         self.rows_at_once = store.rows_at_once
 
-    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
+    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
         """A chain of one source that has seen nothing, with the losses that stay."""
-        chain = Chain(rows={0: ChainRow(SOURCE)}, losses=list(self._stretch.losses), partitions=1)
-        return chain, self._stretch.pos >> POS_EPOCH_BITS
+        ledger = OffsetLedger(rows={0: LedgerEntry(SOURCE)}, losses=list(self._stretch.losses), partitions=1)
+        return ledger, self._stretch.record_seq >> SEQ_EPOCH_BITS
 
     def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         """As the warehouse says; what is within the stretch or after it is left out where it is loaded."""
@@ -133,7 +133,7 @@ def recount(
 
     Returns:
         Rows per table: of panes and volume those of the stretch, of hours and days those that it touches, of verdicts
-        those of windows that overlap it. The rows of panes have the chain's `pos`, which the next record's follows;
+        those of windows that overlap it. The rows of panes have the offset ledger's `record_seq`, which the next record's follows;
         verdicts the one after, so that they are revisions of what was given before.
 
     Raises:
@@ -149,7 +149,7 @@ def recount(
     state = PartitionState(
         stretch.partition,
         stretch.n_partitions,
-        stretch.parts_topic_id,
+        stretch.partials_topic_id,
         _RecountStore(store, stretch, NO_LIMIT if stretch.ended else until_s),
         lambda: mine,
         live=not stretch.ended,
@@ -157,12 +157,12 @@ def recount(
         revise_s=0.0,
         budget_bytes=NO_LIMIT,
     )
-    offset = stretch.pos & ((1 << POS_EPOCH_BITS) - 1)
+    offset = stretch.record_seq & ((1 << SEQ_EPOCH_BITS) - 1)
     for key, pane in summaries.panes.items():
-        for data in part_messages(key, pane, SOURCE, []):
-            part = decode(data)
-            assert isinstance(part, Part)
-            dead = state.part(part, offset)
+        for data in encode_partials(key, pane, SOURCE, []):
+            partial = decode(data)
+            assert isinstance(partial, Partial)
+            dead = state.partial(partial, offset)
             if dead is not None:
                 raise RebuildError(f"A pane of {stretch.model} cannot be counted anew: {dead.reason}.")
     sealed_ms = (until_s + contract.lateness_s + contract.out_of_order_s) * 1000
@@ -189,7 +189,9 @@ def _of_stretch(table: str, rows: pa.Table, stretch: Stretch, hour: int) -> pa.T
     """Keep what belongs to the stretch."""
     if table in _VERDICTS:
         starts, ends = _seconds(rows, "window_start"), _seconds(rows, "window_end")
-        rows = _with(rows, "pos", pc.add(rows.column("pos"), pa.scalar(1, rows.schema.field("pos").type)))
+        rows = _with(
+            rows, "record_seq", pc.add(rows.column("record_seq"), pa.scalar(1, rows.schema.field("record_seq").type))
+        )
     else:
         starts = _seconds(rows, "pane_start")
         if table == "new_categories":

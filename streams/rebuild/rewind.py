@@ -2,7 +2,7 @@
 
 Kafka keeps the offsets of monitors and recorders, ClickHouse what they made of them. After a restore the tables are
 older than the offsets: what lies between would never be read again. Reading more than that is harmless, since both
-write rows whose keys and `pos` make repeats converge; so each group is set back a little further than its rows end.
+write rows whose keys and `record_seq` make repeats converge; so each group is set back a little further than its rows end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaExcepti
 
 from streams.broker.client import TIMEOUT_S, Admin, TopicFacts, consumer_config, explain, offset_since
 from streams.monitor.app import GROUP as MONITOR
-from streams.monitor.state.offset_ledger import POS_EPOCH_BITS
+from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS
 from streams.monitor.state.store import WarehouseStore
 from streams.rebuild.stopped_check import wait_stopped
 from streams.recorder.recorder import GROUP as RECORDER
@@ -56,7 +56,7 @@ def rewind(
         if not dry_run:
             wait_stopped(settings, client, [MONITOR, RECORDER], on_step)
         ends = {
-            MONITOR: _chain_ends(settings, client),
+            MONITOR: _ledger_ends(settings, client),
             RECORDER: {**_raw_ends(settings, client, "predictions"), **_raw_ends(settings, client, "labels")},
         }
     admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
@@ -76,17 +76,17 @@ def rewind(
     return moves
 
 
-def _chain_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str, int], int]:
-    """Of each partition of `parts`, the first offset that is not in the chain."""
-    topic = settings.topics.parts
+def _ledger_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str, int], int]:
+    """Of each partition of `partials`, the first offset that is not in the offset ledger."""
+    topic = settings.topics.partials
     topic_id, partitions = TopicFacts(settings).describe(topic)
     store = WarehouseStore(client)
     ends = {}
     for partition in range(partitions):
-        chain, epoch = store.load_chain(partition, topic_id)
-        pos = chain.newest_pos()
-        same = pos >= 0 and pos >> POS_EPOCH_BITS == epoch
-        ends[topic, partition] = (pos & ((1 << POS_EPOCH_BITS) - 1)) + 1 if same else 0
+        ledger, epoch = store.load_ledger(partition, topic_id)
+        record_seq = ledger.newest_record_seq()
+        same = record_seq >= 0 and record_seq >> SEQ_EPOCH_BITS == epoch
+        ends[topic, partition] = (record_seq & ((1 << SEQ_EPOCH_BITS) - 1)) + 1 if same else 0
     return ends
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from streams.broker.client import TopicFacts
 from streams.events.columns import EventColumns
 from streams.monitor.app import GROUP
-from streams.monitor.state.offset_ledger import POS_EPOCH_BITS, Chain
+from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
 from streams.monitor.state.store import WarehouseStore
 from streams.rebuild.errors import RebuildError
 from streams.rebuild.kafka_events import KafkaSource, Span
@@ -19,7 +19,7 @@ from streams.rebuild.stopped_check import wait_stopped
 from streams.registry.poller import RegistrySource
 from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
-from streams.topics import parts_partition
+from streams.topics import partials_partition
 from warehouse.client import Client, connect
 from warehouse.staging import Difference, Staging
 
@@ -81,19 +81,19 @@ def rebuild(
     with connect(settings.warehouse) as client:
         on_step("looking at what is there")
         wait_stopped(settings, client, [GROUP], on_step)
-        stretch, chain = _stretch(settings, client, registry, model, from_s, to_s)
+        stretch, ledger = _stretch(settings, client, registry, model, from_s, to_s)
         stretch = replace(stretch, panes_stay=source == "panes")
         spans: list[Span] = []
         recovered = 0
         kafka, raw = KafkaSource(settings), RawSource(settings, client)
         events: Iterable[EventColumns] = ()
         if source == "kafka":
-            spans = kafka.spans(chain, stretch.from_s)
+            spans = kafka.spans(ledger, stretch.from_s)
             stretch, recovered = _without_recovered(stretch, spans)
             events = kafka.events(spans, registry, model, stretch.from_s, stretch.to_s)
         elif source == "raw":
-            raw.check(model, chain, stretch.from_s)
-            events = raw.events(registry, model, chain, stretch.from_s, stretch.to_s)
+            raw.check(model, ledger, stretch.from_s)
+            events = raw.events(registry, model, ledger, stretch.from_s, stretch.to_s)
         staging = Staging(settings.warehouse, model, JUDGED_TABLES if stretch.panes_stay else TABLES)
         try:
             with staging.open(client) as staged:
@@ -119,13 +119,13 @@ def rebuild(
 
 def _stretch(
     settings: ProcessorSettings, client: Client, registry: Registry, model: str, from_s: int, to_s: int
-) -> tuple[Stretch, Chain]:
-    topic_id, n_partitions = TopicFacts(settings).describe(settings.topics.parts)
-    partition = parts_partition(model, n_partitions)
+) -> tuple[Stretch, OffsetLedger]:
+    topic_id, n_partitions = TopicFacts(settings).describe(settings.topics.partials)
+    partition = partials_partition(model, n_partitions)
     store = WarehouseStore(client)
-    chain, _ = store.load_chain(partition, topic_id)
+    ledger, _ = store.load_ledger(partition, topic_id)
     sealed_until_s = store.sealed_until_s(model)
-    if not chain.rows or sealed_until_s is None:
+    if not ledger.rows or sealed_until_s is None:
         raise RebuildError(f"Nothing of model {model} is sealed yet: there is nothing to rebuild.")
     pane_s = registry.contracts[model].pane_s
     from_s, to_s = from_s // pane_s * pane_s, min(-(-to_s // pane_s) * pane_s, sealed_until_s)
@@ -143,8 +143,8 @@ def _stretch(
             f"The range holds {(to_s - from_s) // pane_s:,} panes, and at most {MAX_PANES:,} are rebuilt at once: do "
             "it piece by piece."
         )
-    pos = chain.newest_pos()
-    _refuse_unfinished(client, model, pos)
+    record_seq = ledger.newest_record_seq()
+    _refuse_unfinished(client, model, record_seq)
     late = client.rows(
         "SELECT version, baseline_id, slice, toUnixTimestamp(pane_start), late FROM volume FINAL WHERE "
         "model = {model:String} AND pane_start >= {from_s:UInt32} AND pane_start < {to_s:UInt32} AND late > 0",
@@ -156,27 +156,29 @@ def _stretch(
             from_s=from_s,
             to_s=to_s,
             sealed_until_s=sealed_until_s,
-            ended=chain.has_ended(model),
+            ended=ledger.has_ended(model),
             partition=partition,
             n_partitions=n_partitions,
-            parts_topic_id=topic_id,
-            pos=pos,
-            losses=tuple(chain.losses),
+            partials_topic_id=topic_id,
+            record_seq=record_seq,
+            losses=tuple(ledger.losses),
             panes_stay=False,
             late={(str(v), str(b), str(s), int(at)): int(n) for v, b, s, at, n in late},
         ),
-        chain,
+        ledger,
     )
 
 
-def _refuse_unfinished(client: Client, model: str, pos: int) -> None:
-    """Rows ahead of the chain are those of a commit that broke off: the monitor must finish it first."""
+def _refuse_unfinished(client: Client, model: str, record_seq: int) -> None:
+    """Rows ahead of the offset ledger are those of a commit that broke off: the monitor must finish it first."""
     ahead = {
-        table: int(client.rows(f"SELECT max(pos) FROM {table} WHERE model = {{model:String}}", {"model": model})[0][0])  # noqa: S608
+        table: int(
+            client.rows(f"SELECT max(record_seq) FROM {table} WHERE model = {{model:String}}", {"model": model})[0][0]
+        )
         for table in ("panes", "volume", "drift", "rates")
     }
-    # Verdicts of an earlier rebuild lie one beyond the chain.
-    if any(found > pos + (table in ("drift", "rates")) for table, found in ahead.items()):
+    # Verdicts of an earlier rebuild lie one beyond the offset ledger.
+    if any(found > record_seq + (table in ("drift", "rates")) for table, found in ahead.items()):
         raise RebuildError(
             "The monitor was killed in the middle of a write: start it, let it catch up, stop it (SIGTERM), and run "
             "this again."
@@ -186,11 +188,15 @@ def _refuse_unfinished(client: Client, model: str, pos: int) -> None:
 def _without_recovered(stretch: Stretch, spans: list[Span]) -> tuple[Stretch, int]:
     """Take out the losses whose offsets are read again; return how many offsets that are."""
     by_partition = {span.partition: span for span in spans}
-    epoch = stretch.pos >> POS_EPOCH_BITS
+    epoch = stretch.record_seq >> SEQ_EPOCH_BITS
     kept, recovered = [], 0
     for loss in stretch.losses:
         span = by_partition.get(loss.source_partition)
-        if span is not None and loss.pos >> POS_EPOCH_BITS == epoch and span.start <= loss.start < loss.end <= span.end:
+        if (
+            span is not None
+            and loss.record_seq >> SEQ_EPOCH_BITS == epoch
+            and span.start <= loss.start < loss.end <= span.end
+        ):
             recovered += loss.offsets
         else:
             kept.append(loss)

@@ -45,7 +45,7 @@ from streams.recorder.rows import RawModel, hashes, positions, raw_models, rows_
 from streams.recorder.salvage import parse_counted
 from streams.recorder.values import integer_column, number_column, text_column
 from streams.registry.registry import Registry
-from warehouse.dictionary_columns import same
+from warehouse.dictionary_columns import constant_column
 
 CHUNK = 10_000
 """Messages of which rows are made in one go, so that a column costs little beside its values."""
@@ -258,7 +258,7 @@ def _table(
     model: RawModel, columns: dict[str, list[Any]], made: dict[str, pa.Array], unread: list[NDArray[np.int64]]
 ) -> pa.Table:
     n = len(columns["id"])
-    made["model"] = same(model.model, n)
+    made["model"] = constant_column(model.model, n)
     made["id"] = pa.array(columns["id"], pa.string())
     made |= {name: text_column(columns[name]) for name in ("version", *TEXTS)}
     made["error"] = _errors(columns["error"], made["error"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streams.recorder.maps import offsets
 from streams.recorder.values import NOT_FINITE, number_of, text_of
-from warehouse.dictionary_columns import coded
+from warehouse.dictionary_columns import dictionary_column
 
 Mask = NDArray[np.bool_]
 _NUMERIC = {float, int, bool}
@@ -69,9 +69,9 @@ class Entries:
         if held.all():
             k = len(self.names)
             codes = np.tile(np.arange(k, dtype=np.int32), n)
-            return None, pa.array(np.arange(n + 1, dtype=np.int32) * k), coded(codes, names)
+            return None, pa.array(np.arange(n + 1, dtype=np.int32) * k), dictionary_column(codes, names)
         codes = np.broadcast_to(np.arange(len(self.names), dtype=np.int32), held.shape)[held]
-        return held, offsets(held.sum(axis=1)), coded(codes, names)
+        return held, offsets(held.sum(axis=1)), dictionary_column(codes, names)
 
 
 def _beside(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from streams.recorder.values import NOT_FINITE, number_of, text_of
-from warehouse.dictionary_columns import coded
+from warehouse.dictionary_columns import dictionary_column
 
 NUMBER, FLAG, TEXT, NULL, OTHER = range(5)
 _KINDS = {float: NUMBER, int: NUMBER, bool: FLAG, str: TEXT, type(None): NULL, dict: OTHER, list: OTHER}
@@ -58,10 +58,12 @@ class Members:
 
     def keys(self, chosen: NDArray[np.bool_]) -> pa.Array:
         """Make lists of the keys of the chosen members."""
-        return pa.ListArray.from_arrays(offsets(self.count(chosen)), coded(self.code[chosen], self.names))
+        return pa.ListArray.from_arrays(offsets(self.count(chosen)), dictionary_column(self.code[chosen], self.names))
 
     def _map(self, chosen: NDArray[np.bool_], items: pa.Array) -> pa.Array:
-        return pa.MapArray.from_arrays(offsets(self.count(chosen)), coded(self.code[chosen], self.names), items)
+        return pa.MapArray.from_arrays(
+            offsets(self.count(chosen)), dictionary_column(self.code[chosen], self.names), items
+        )
 
 
 def offsets(lengths: NDArray[np.int64]) -> pa.Array:

@@ -42,7 +42,7 @@ from streams.runtime.lifecycle import ProcessorError, settle_heap
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.tallies import count_dead, split
-from streams.topics import parts_partition
+from streams.topics import partials_partition
 from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -93,8 +93,8 @@ class _Batch:
     def add(self, table: str, rows: list[pa.Table]) -> None:
         """Keep rows to be written."""
         self.tables[table] += rows
-        self.rows += sum(part.num_rows for part in rows)
-        self.payload_bytes += sum(part.nbytes for part in rows)
+        self.rows += sum(partial.num_rows for partial in rows)
+        self.payload_bytes += sum(partial.nbytes for partial in rows)
 
     def add_dead(self, dead: list[Dead]) -> None:
         """Keep what was put aside."""
@@ -125,7 +125,7 @@ class Recorder:
         self._transactions = Transactions(settings, GROUP, report)
         self._facts = TopicFacts(settings)
         self._topic_ids = {topic: self._facts.describe(topic)[0] for topic in self._topics}
-        _, self._parts_partitions = self._facts.describe(settings.topics.parts)
+        _, self._partials_partitions = self._facts.describe(settings.topics.partials)
         self._epochs: dict[str, int] = {}
         self._generation = 0
         self._position: dict[Place, int] = {}
@@ -154,7 +154,7 @@ class Recorder:
             self._consumer.close()
             self._disconnect()
 
-    def mine(self) -> Collection[Place]:
+    def assigned_partitions(self) -> Collection[Place]:
         """The partitions that are this recorder's to move; for any thread."""
         return list(self._position.copy())
 
@@ -192,7 +192,7 @@ class Recorder:
         while not self._due(batch, stop):
             if not self._early:
                 self._early = self._fetch(POLL_S)
-            self._report.pulse.beat()
+            self._report.heartbeat.beat()
             self._check(batch)
             n = portion(self._early)
             messages, self._early = self._early[:n], self._early[n:]
@@ -300,7 +300,7 @@ class Recorder:
                 except WarehouseBusy as error:
                     self._disconnect()
                     self._report.tried_again("warehouse")
-                    self._report.pulse.wait("ClickHouse is busy or away, and rows wait to be written.")
+                    self._report.heartbeat.wait("ClickHouse is busy or away, and rows wait to be written.")
                     if not waited:
                         self._log.warning("warehouse busy: reading is paused", error=str(error), rows=batch.rows)
                         self._consumer.pause(self._assigned())
@@ -311,7 +311,7 @@ class Recorder:
                     return False
                 longest_s = min(2 * longest_s, MAX_RETRY_S)
         finally:
-            self._report.pulse.go_on()
+            self._report.heartbeat.go_on()
         if waited:
             self._consumer.resume(self._assigned())
             self._log.info("warehouse writes again")
@@ -351,7 +351,7 @@ class Recorder:
             if stop.is_set():
                 return False
             self._early += self._fetch(min(left_s, 5 * POLL_S))
-            self._report.pulse.beat()
+            self._report.heartbeat.beat()
             self._check(batch)
         return True
 
@@ -384,6 +384,6 @@ class Recorder:
             replay_of = batch.letters.get((each.partition, each.offset), "")
             yield topics.labels_dead, dead_message(each, topics.labels, replay_of)
         for model, counts in count_dead(batch.dead).items():
-            partition = parts_partition(model, self._parts_partitions)
+            partition = partials_partition(model, self._partials_partitions)
             for data in split(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):
-                yield topics.parts, {"value": data, "partition": partition}
+                yield topics.partials, {"value": data, "partition": partition}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from warehouse.dictionary_columns import same
+from warehouse.dictionary_columns import constant_column
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 """How JSON events spell numbers that are not finite."""
@@ -60,7 +60,7 @@ def clean(text: str) -> str:
 def text_column(values: Sequence[Any]) -> pa.Array:
     """Write values as a column of text without nulls, dictionary-encoded where all are the same."""
     if values and type(values[0]) in _TEXTUAL and values.count(values[0]) == len(values):
-        return same(values[0] or "", len(values))
+        return constant_column(values[0] or "", len(values))
     kinds = set(map(type, values))
     if not kinds <= {str, type(None)}:
         values = list(map(text_of, values))

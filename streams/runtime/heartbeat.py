@@ -16,7 +16,7 @@ class Waiting:
     since_s: float
 
 
-class Pulse:
+class Heartbeat:
     """Set by the processor's threads, read by the watchdog's; times are those of `clock`, which never goes back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from streams.runtime.heartbeat import Pulse
+from streams.runtime.heartbeat import Heartbeat
 from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -46,14 +46,14 @@ class Report:
     def __init__(self, kind: str, instance: str) -> None:
         self.kind, self.instance = kind, instance
         self.started_ms = int(time.time() * 1000)
-        self.pulse = Pulse()
+        self.heartbeat = Heartbeat()
         self._lock = threading.Lock()
         self._numbers: dict[Metric, dict[Labels, float]] = {}
         self._times: dict[Metric, dict[Labels, Timed]] = {}
         self._asked: dict[Metric, Callable[[], float]] = {
             metrics.STARTED: lambda: self.started_ms / 1000,
-            metrics.LOOP_AGE: lambda: self.pulse.age_s(),
-            metrics.WAITING: lambda: self.pulse.waited_s(),
+            metrics.LOOP_AGE: lambda: self.heartbeat.age_s(),
+            metrics.WAITING: lambda: self.heartbeat.waited_s(),
             metrics.MEMORY: memory_bytes,
             metrics.CPU: time.process_time,
         }

@@ -24,7 +24,7 @@ LEARNED_DAYS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Ages:
+class LabelDelayCurve:
     """Until when labels are awaited, and how many have come by then."""
 
     horizon_s: float
@@ -71,7 +71,7 @@ class Ages:
         return (ages >= self.horizon_s) | (np.nan_to_num(self.maturity(ages)) >= self.mature_share)
 
 
-def learn(contract: Contract, rules: Rules, came: pa.Table, now: Now) -> Ages:
+def learn(contract: Contract, rules: Rules, came: pa.Table, now: Now) -> LabelDelayCurve:
     """Learn the curve.
 
     Args:
@@ -82,7 +82,7 @@ def learn(contract: Contract, rules: Rules, came: pa.Table, now: Now) -> Ages:
     """
     assert contract.label is not None
     horizon_s = rules.horizon_ms / 1000
-    nothing = Ages(horizon_s, contract.label.mature)
+    nothing = LabelDelayCurve(horizon_s, contract.label.mature)
     edges = age_edges(horizon_s)
     bins = edges.size - 1
     predictions = np.zeros(bins + 1)
@@ -97,10 +97,10 @@ def learn(contract: Contract, rules: Rules, came: pa.Table, now: Now) -> Ages:
             labels[own, age_bin] += first
     if not labels.any():
         return nothing
-    return Ages(horizon_s, contract.label.mature, learn_maturity(predictions, labels, edges))
+    return LabelDelayCurve(horizon_s, contract.label.mature, learn_maturity(predictions, labels, edges))
 
 
-def row_of(rules: Rules, ages: Ages, came: pa.Table, now_ms: int) -> dict[str, Any] | None:
+def row_of(rules: Rules, ages: LabelDelayCurve, came: pa.Table, now_ms: int) -> dict[str, Any] | None:
     """The row of `maturity` of a learned curve; None where there is none."""
     curve = ages.curve
     if curve is None:

@@ -12,7 +12,7 @@ from sketches.performance.binary import binary_metrics
 from sketches.performance.classes import class_metrics
 from sketches.performance.metric import Metric
 from sketches.performance.number import ERROR_QUANTILES, number_metrics
-from streams.scorer.window_counts import Dense
+from streams.scorer.window_counts import WindowCounts
 from warehouse.scoring.rules import Rules
 
 OF_SCORES = frozenset({"auc", "auc_macro", "log_loss", "brier", "calibration_error"})
@@ -42,7 +42,7 @@ def is_share(metric: str) -> bool:
     return metric.removesuffix("_macro").removesuffix("_micro") in SHARES
 
 
-def figures(rules: Rules, state: Dense) -> dict[Name, Figure]:
+def figures(rules: Rules, state: WindowCounts) -> dict[Name, Figure]:
     """Measure windows."""
     if rules.kind == "number":
         rows = state.sums[:, 0].astype(np.int64)

@@ -15,7 +15,7 @@ from barograph.contract import Contract, format_duration
 from streams.registry.registry import Registry
 from streams.scorer import label_delay as label_ages
 from streams.scorer.freeze import Freezer
-from streams.scorer.label_delay import LEARNED_DAYS, Ages
+from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve
 from streams.scorer.reference import References
 from streams.scorer.rules import breaks_of, dimensions_at
 from streams.scorer.statement_chunks import chunks, cut, slices
@@ -74,7 +74,7 @@ class ModelScorer:
     immature: dict[int, set[int]] = field(default_factory=dict)
     """Windows, by length, whose labels were not mature when they were judged."""
     references: References | None = None
-    ages: Ages | None = None
+    ages: LabelDelayCurve | None = None
     """As they were learned last."""
     newest_ms: int = 0
     judge_since_s: int | None = None
@@ -219,7 +219,7 @@ class ModelScorer:
         age_s = np.maximum(0.0, now.second - starts - length_s)
         return {int(start) for start in starts[self.ages.is_mature(age_s)]}
 
-    def _learn(self, client: Client, contract: Contract, now: Now, now_ms: int, *, write: bool) -> Ages:
+    def _learn(self, client: Client, contract: Contract, now: Now, now_ms: int, *, write: bool) -> LabelDelayCurve:
         first_s = now.second - self.rules.horizon_ms / 1000 - LEARNED_DAYS * DAY_S
         came = state.label_ages(client, self.rules, int(first_s))
         ages = label_ages.learn(contract, self.rules, came, now)

@@ -22,7 +22,7 @@ from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.metric import Metric, undefined
 from sketches.performance.selective import corrected_metrics
 from streams.scorer.measure import Name, figures
-from streams.scorer.window_counts import Dense, dense
+from streams.scorer.window_counts import WindowCounts, dense
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
@@ -64,7 +64,7 @@ class References:
     """Rows of `warehouse.scoring.results.references`."""
     _place: dict[tuple[str, str, int], int] = field(default_factory=dict)
     _maps: dict[str, CalibrationMap | None] = field(default_factory=dict)
-    _state: Dense | None = None
+    _state: WindowCounts | None = None
 
     def __post_init__(self) -> None:
         if self.frozen is None or self.frozen.num_rows == 0:
@@ -98,14 +98,14 @@ class References:
         made = self._state.mixed(cases[:, : len(ages)].astype(np.int64), cases[:, len(ages) :])
         return {name: _spread_out(figure.metric, known, case) for name, figure in figures(self.rules, made).items()}
 
-    def estimates(self, keys: Sequence[Key], state: Dense) -> dict[Name, Metric]:
+    def estimates(self, keys: Sequence[Key], state: WindowCounts) -> dict[Name, Metric]:
         """Metrics of windows of the slice `all` without their labels, by what scores meant in the reference."""
         whole = np.array([name == ALL for _, name in keys], dtype=np.bool_)
         return self._by_meaning(
             keys, whole, lambda own, meaning: cbpe_metrics(state.every[own], meaning, self.rules.threshold)
         )
 
-    def corrections(self, keys: Sequence[Key], state: Dense, selected: NDArray[np.bool_]) -> dict[Name, Metric]:
+    def corrections(self, keys: Sequence[Key], state: WindowCounts, selected: NDArray[np.bool_]) -> dict[Name, Metric]:
         """Metrics of all predictions of the windows that are selected, whose labels depend on the score."""
         return self._by_meaning(
             keys,

@@ -14,10 +14,10 @@ from sketches.baseline.levels import LEVEL_NAMES, Level
 from sketches.performance.cbpe import realised_error
 from sketches.performance.metric import Metric, difference, undefined
 from sketches.performance.selective import ALPHA, SPREAD, selective
-from streams.scorer.label_delay import Ages
+from streams.scorer.label_delay import LabelDelayCurve
 from streams.scorer.measure import ERRORS, SIGNED, Figure, Name, figures, is_share
 from streams.scorer.reference import References, ages_of, parts_of
-from streams.scorer.window_counts import Dense, dense
+from streams.scorer.window_counts import WindowCounts, dense
 from streams.scorer.windows import Now
 from warehouse.scoring.rules import Rules
 
@@ -31,7 +31,7 @@ class Judge:
 
     contract: Contract
     rules: Rules
-    ages: Ages
+    ages: LabelDelayCurve
     references: References
     now: Now
 
@@ -177,7 +177,7 @@ def _where_enough(metric: Metric) -> Metric:
     return Metric(value, low, high, metric.enough)
 
 
-def _selective(rules: Rules, laid: Dense) -> tuple[BoolArray, FloatArray]:
+def _selective(rules: Rules, laid: WindowCounts) -> tuple[BoolArray, FloatArray]:
     """Whether labels depend on the score, and p; of several classes on the probability of any, p times their number.
 
     Numbers have no bins of scores.

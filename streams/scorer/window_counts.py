@@ -18,7 +18,7 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class WindowCounts:
     """The state of W windows; what a kind does not have is empty."""
 
     predictions: IntArray
@@ -38,7 +38,7 @@ class Dense:
     sizes: FloatArray
     """|error| of each of these bins, ascending: its middle, in ratio."""
 
-    def mixed(self, rows: IntArray, parts: FloatArray) -> Dense:
+    def mixed(self, rows: IntArray, parts: FloatArray) -> WindowCounts:
         """Sums of the labelled rows of several windows, each taken in a part; predictions are those of the last.
 
         Args:
@@ -52,7 +52,9 @@ class Dense:
         )
         confusion, totals, hist, errors = (np.asarray(each, np.float64) for each in sums)
         labelled = np.rint((parts * self.labelled[rows]).sum(axis=1)).astype(np.int64)
-        return Dense(self.predictions[last], labelled, confusion, totals, hist, self.every[last], errors, self.sizes)
+        return WindowCounts(
+            self.predictions[last], labelled, confusion, totals, hist, self.every[last], errors, self.sizes
+        )
 
     def error_quantiles(self) -> FloatArray:
         """Quantiles of |error| at `ERROR_RANKS`, shape (W, ranks); NaN where there are no rows."""
@@ -65,7 +67,7 @@ class Dense:
         return found
 
 
-def dense(rules: Rules, rows: pa.Table) -> Dense:
+def dense(rules: Rules, rows: pa.Table) -> WindowCounts:
     """Lay rows of `warehouse.scoring.state.merged`, or of a reference, out in arrays."""
     n = rows.num_rows
     predictions, labelled = (_numbers(rows, name).astype(np.int64) for name in ("predictions", "labelled"))
@@ -74,7 +76,7 @@ def dense(rules: Rules, rows: pa.Table) -> Dense:
     none = np.zeros((n, 0))
     if rules.kind == "number":
         empty = np.zeros((n, 0, 3))
-        return Dense(predictions, labelled, confusion, sums, empty, empty, *_errors(rows))
+        return WindowCounts(predictions, labelled, confusion, sums, empty, empty, *_errors(rows))
     n_bins = len(rules.edges) + 1
     classes = max(1, len(rules.classes))
     at = (np.repeat(np.arange(n), _lengths(rows, "bins")), _flat(rows, "bins").astype(np.int64))
@@ -84,7 +86,7 @@ def dense(rules: Rules, rows: pa.Table) -> Dense:
     if rules.kind == "classes":
         cells = cells.reshape(n, classes, n_bins, 5)
         confusion = confusion.reshape(n, classes, classes)
-    return Dense(predictions, labelled, confusion, sums, cells[..., :3], cells[..., 3:], none, np.zeros(0))
+    return WindowCounts(predictions, labelled, confusion, sums, cells[..., :3], cells[..., 3:], none, np.zeros(0))
 
 
 def _errors(rows: pa.Table) -> tuple[FloatArray, FloatArray]:

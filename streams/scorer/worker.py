@@ -104,7 +104,7 @@ class Scorer:
             try:
                 self.score_once()
                 if busy:
-                    self._report.pulse.go_on()
+                    self._report.heartbeat.go_on()
                     self._log.info("warehouse answers again")
                 longest_s, busy = RETRY_S, False
                 took_s = time.monotonic() - began
@@ -113,7 +113,7 @@ class Scorer:
             except WarehouseBusy as error:
                 self._disconnect()
                 self._report.tried_again("warehouse")
-                self._report.pulse.wait("ClickHouse is busy or away, and the pass waits to be repeated.")
+                self._report.heartbeat.wait("ClickHouse is busy or away, and the pass waits to be repeated.")
                 if not busy:
                     self._log.warning("warehouse busy", error=str(error))
                 wait_s = random.uniform(longest_s / 2, longest_s)  # noqa: S311 - jitter
@@ -129,7 +129,7 @@ class Scorer:
         """Wait, and show that the loop comes round."""
         until_s = time.monotonic() + wait_s
         while not stop.is_set():
-            self._report.pulse.beat()
+            self._report.heartbeat.beat()
             left_s = until_s - time.monotonic()
             if left_s <= 0 or stop.wait(min(left_s, BEAT_S)):
                 return
@@ -293,7 +293,7 @@ class Scorer:
     # ------------------------------------------------------------------------------------------ the warehouse
 
     def _check(self) -> None:
-        self._report.pulse.beat()
+        self._report.heartbeat.beat()
         if self._stopping():
             raise _Stopped
 

@@ -1,4 +1,4 @@
-"""The summaries of a flush → the records that go to `parts`, none larger than the limit."""
+"""The summaries of a flush → the records that go to `partials`, none larger than the limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from sketches.baseline.layout import HEADER, N_MOMENTS, TAIL, IntArray, Layout
-from streams.records import MAX_RECORD_BYTES, Part, Range, encode
+from streams.records import MAX_RECORD_BYTES, Partial, Range, encode
 from streams.sketcher.summarise import PaneKey, PaneSummary
 
 _BUDGET_BYTES = MAX_RECORD_BYTES * 3 // 4
@@ -17,7 +17,7 @@ _KEPT_BYTES = N_MOMENTS * 8 + 16
 """Moments and place of what is kept of one slice and field, beside its sketch."""
 
 
-def part_messages(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[Range]) -> Iterator[bytes]:
+def encode_partials(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[Range]) -> Iterator[bytes]:
     """Encode one pane's summary, as one part or split into rectangles of slices × fields."""
     layout = pane.layout
     sketches = [b"" if sketch is None else sketch.to_bytes() for sketch in pane.sketches]
@@ -32,7 +32,7 @@ def part_messages(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges:
             continue
         inside = [(s, f) for s, f in kept if s0 <= s < s1 and f0 <= f < f1]
         yield encode(
-            Part(
+            Partial(
                 model=key.model,
                 version=key.version,
                 baseline_id=key.baseline_id,

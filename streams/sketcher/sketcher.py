@@ -2,7 +2,7 @@
 
 It keeps nothing between flushes. A flush captures the group's metadata before its first poll, reads, summarises, and
 then opens a transaction: parts of every pane, dead letters, tallies, one progress record for each partition of
-`parts`, the offsets of all its partitions (an idle flush too: that is what fences a stale one), commit. Whatever goes
+`partials`, the offsets of all its partitions (an idle flush too: that is what fences a stale one), commit. Whatever goes
 wrong before the commit leaves nothing behind, and reading restarts at the committed offsets.
 """
 
@@ -34,10 +34,10 @@ from streams.registry.registry import Registry
 from streams.runtime.lifecycle import ProcessorError, settle_heap
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from streams.tallies import split
-from streams.topics import parts_partition
+from streams.topics import partials_partition
 from warehouse import metrics
 
 GROUP: Final = "sketcher"
@@ -166,7 +166,7 @@ class Sketcher:
         self._transactions = Transactions(settings, GROUP, report)
         self._facts = TopicFacts(settings)
         self._topic_id, self._source_partitions = self._facts.describe(self._topic)
-        _, self._parts_partitions = self._facts.describe(settings.topics.parts)
+        _, self._partials_partitions = self._facts.describe(settings.topics.partials)
         self._generation = 0
         self._assigned: list[int] = []
         self._position: dict[int, int] = {}
@@ -195,7 +195,7 @@ class Sketcher:
         finally:
             self._consumer.close()
 
-    def mine(self) -> Collection[tuple[str, int]]:
+    def assigned_partitions(self) -> Collection[tuple[str, int]]:
         """The partitions that are this sketcher's to move, those that wait for slower ones left out; for any thread."""
         return [(self._topic, p) for p in self._assigned if p not in self._paused]
 
@@ -332,7 +332,7 @@ class Sketcher:
             if not self._early:
                 self._early = fetch(self._consumer, self._poll_messages, POLL_S, f"read {self._topic}")
                 there_is_more = len(self._early) >= self._poll_messages
-            self._report.pulse.beat()
+            self._report.heartbeat.beat()
             if self._generation != generation:
                 raise _Rebalanced
             n = portion(self._early)
@@ -410,7 +410,7 @@ class Sketcher:
             self._log.warning("kafka", error=error.str())
 
     def _out_of_range(self, flush: _Flush, partition: int) -> None:
-        """Retention overtook this consumer: what is gone shows in the chain as a gap before this flush's start."""
+        """Retention overtook this consumer: what is gone shows in the offset ledger as a gap before this flush's start."""
         if partition < 0:
             raise _Rebalanced
         if partition in flush.fetched:
@@ -507,19 +507,22 @@ class Sketcher:
         self._report.committed(flush.events, "counted", Counter(dead.reason.value for dead in flush.dead))
 
     def _messages(self, flush: _Flush, ranges: list[Range], covered: list[Range], counted_ms: int) -> Iterator[Message]:
-        """Parts, dead letters, tallies, and after them one progress record for each partition of `parts`."""
+        """Parts, dead letters, tallies, and after them one progress record for each partition of `partials`."""
         topics = self._settings.topics
         for key, pane in flush.summaries.panes.items():
-            partition = parts_partition(key.model, self._parts_partitions)
-            for data in part_messages(key, pane, self._topic_id, covered):
-                yield topics.parts, {"value": data, "partition": partition}
+            partition = partials_partition(key.model, self._partials_partitions)
+            for data in encode_partials(key, pane, self._topic_id, covered):
+                yield topics.partials, {"value": data, "partition": partition}
         for dead in flush.dead:
             replay_of = flush.letters.get((dead.partition, dead.offset), "")
             yield topics.predictions_dead, dead_message(dead, self._topic, replay_of)
         for tally in flush.summaries.tallies.tallies(PREDICTIONS_TOPIC, self._topic_id, covered, flush.dead):
             for data in split(tally):
-                yield topics.parts, {"value": data, "partition": parts_partition(tally.model, self._parts_partitions)}
-        for partition in range(self._parts_partitions):
+                yield (
+                    topics.partials,
+                    {"value": data, "partition": partials_partition(tally.model, self._partials_partitions)},
+                )
+        for partition in range(self._partials_partitions):
             progress = Progress(
                 source_topic_id=self._topic_id,
                 source_partitions=self._source_partitions,
@@ -527,7 +530,7 @@ class Sketcher:
                 ranges=[self._progress(flush, r, partition) for r in ranges],
                 instance=self._settings.instance,
             )
-            yield topics.parts, {"value": encode(progress), "partition": partition}
+            yield topics.partials, {"value": encode(progress), "partition": partition}
 
     def _progress(self, flush: _Flush, read: Range, partition: int) -> PartitionProgress:
         return PartitionProgress(
@@ -537,7 +540,7 @@ class Sketcher:
             newest_ms={
                 model: at
                 for (p, model), at in flush.newest_ms.items()
-                if p == read.partition and parts_partition(model, self._parts_partitions) == partition
+                if p == read.partition and partials_partition(model, self._partials_partitions) == partition
             },
             oldest_ms=flush.oldest_ms.get(read.partition),
             end_mark=read.partition in flush.end_marks,

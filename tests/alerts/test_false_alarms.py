@@ -51,7 +51,7 @@ def client(engine: LocalClickHouse, verdicts: dict[str, PsiVerdicts]) -> Iterato
                 row(
                     "drift",
                     **{"model": "m", "version": "1", "slice": "all", "field": field, "window": "1h"},
-                    **{"window_start": end - HOUR_S, "window_end": end, "n": int(field[1:]), "pos": i},
+                    **{"window_start": end - HOUR_S, "window_end": end, "n": int(field[1:]), "record_seq": i},
                     **{"psi": psi, "psi_low": low, "psi_high": psi, "level": LEVEL_NAMES[level]},
                     judged_at=end * 1000,
                 )

@@ -62,7 +62,7 @@ def drifts(
             "drift",
             **{"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": field, "window": window}
             | {"window_start": end - length_s, "window_end": end, "n": n, "psi": psi, "psi_low": psi, "psi_high": psi}
-            | {"level": level, "judged_at": (end + delay_s) * 1000, "pos": hour}
+            | {"level": level, "judged_at": (end + delay_s) * 1000, "record_seq": hour}
             | values,
         )
         for hour in hours
@@ -85,7 +85,7 @@ def judged(hours: Sequence[int], delay_s: int = 7200, completeness: float = 1.0)
         row(
             "rates",
             **{"model": "m", "version": "1", "slice": "all", "field": "events", "kind": "error", "window": "1d"},
-            **{"window_start": end - DAY_S, "window_end": end, "n": 100, "level": "stable", "pos": hour},
+            **{"window_start": end - DAY_S, "window_end": end, "n": 100, "level": "stable", "record_seq": hour},
             **{"judged_at": (end + delay_s) * 1000, "completeness": completeness, "delta": 0, "delta_low": 0},
         )
         for hour in hours
@@ -237,7 +237,7 @@ def test_verdicts_count_from_when_they_were_given_or_from_their_window(client: C
 
 def test_a_revision_counts_from_its_own_time(client: Client) -> None:
     insert_rows(client, "drift", both("temp", range(200), STABLE))
-    revised = both("temp", [199], MAJOR, delay_s=4 * HOUR_S, pos=10_000)
+    revised = both("temp", [199], MAJOR, delay_s=4 * HOUR_S, record_seq=10_000)
     insert_rows(client, "drift", revised)
     assert hours_fired(of(run(client, known="judged"), "psi-major", "page"), "temp")[0][0] == 203
     assert hours_fired(of(run(client, known="ended"), "psi-major", "page"), "temp")[0][0] == 199

@@ -87,10 +87,18 @@ def settings(url: str) -> AlertSettings:
     return read_alert_settings({"contact_points": points, "default": "hook", "platform": "platform"}, "s.toml")
 
 
-def verdict(end: int, psi: float, pos: int) -> dict[str, Any]:
+def verdict(end: int, psi: float, record_seq: int) -> dict[str, Any]:
     return row(
         "drift",
-        **{"model": "m", "version": "1", "slice": "all", "field": "temp", "window": "1h", "n": 5000, "pos": pos},
+        **{
+            "model": "m",
+            "version": "1",
+            "slice": "all",
+            "field": "temp",
+            "window": "1h",
+            "n": 5000,
+            "record_seq": record_seq,
+        },
         **{"window_start": end - HOUR_S, "window_end": end, "psi": psi, "psi_low": psi, "psi_high": psi},
         **{"level": "major" if psi > 0.2 else "stable", "judged_at": end * 1000},
     )

@@ -33,11 +33,11 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
         known = {"model": ODD, "version": "1", "slice": "all", "level": "major", "window_end": END_S}
         for window, length_s, psi in (("1h", 3600, 0.31), ("1d", 86_400, 0.35)):
             start = {"window": window, "window_start": END_S - length_s, "n": 9000}
-            judged = {"judged_at": END_S * 1000, "line_minor": 0.1, "line_major": 0.2}
+            judged = {"judged_at": END_S * 1000, "threshold_minor": 0.1, "threshold_major": 0.2}
             seen = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
             for field in ("amount", "score"):
                 insert_rows(made, "drift", [row("drift", field=field, **known, **start, **judged, **seen)])
-            lines = {"judged_at": END_S * 1000, "line_minor": 0.01, "line_major": 0.05}
+            lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
             rate = {"field": "amount", "kind": "null", "delta": 0.4, "delta_low": 0.3, "delta_high": 0.5, "rate": 0.4}
             insert_rows(made, "rates", [row("rates", **known, **start, **lines, **rate)])
         figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}

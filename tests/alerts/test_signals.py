@@ -70,7 +70,7 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
                     judged_ms = (end + 7200 + rng.randrange(1, 40_000 if revision else 300)) * 1000 + rng.randrange(999)
                     at = {"window": window, "window_start": end - length_s, "window_end": end, "slice": "all"}
                     who = {"model": ODD, "version": version, "baseline_id": baseline, "judged_at": judged_ms}
-                    place = {"pos": hour * 10 + revision}
+                    place = {"record_seq": hour * 10 + revision}
                     level = rng.choice(["stable", "minor", "major", "insufficient"])
                     n = rng.choice([0, 10, 1000])
                     for field in ("temp", "dewp"):
@@ -218,7 +218,15 @@ def test_shapes_are_what_grafana_takes_for_alert_instances(client: Client) -> No
 
 def verdict(window: str, end: int, value: float, level: str = "stable", **values: Any) -> dict[str, Any]:
     length_s = {"1d": DAY_S, "7d": 7 * DAY_S}[window]
-    known = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all", "field": "temp", "n": 500, "pos": 1}
+    known = {
+        "model": ODD,
+        "version": "1",
+        "baseline_id": "b",
+        "slice": "all",
+        "field": "temp",
+        "n": 500,
+        "record_seq": 1,
+    }
     place = {"window": window, "window_start": end - length_s, "window_end": end, "judged_at": end * 1000}
     return row("drift", **known | place | {"psi": value, "psi_low": 0, "psi_high": 1, "level": level} | values)
 

@@ -216,7 +216,7 @@ class EngineKill:
 
 @dataclass(frozen=True)
 class Poison:
-    """Damaged records come to `parts`, and the heaviest malformed events to `predictions`."""
+    """Damaged records come to `partials`, and the heaviest malformed events to `predictions`."""
 
     name: ClassVar[str] = "poison"
 
@@ -225,7 +225,7 @@ class Poison:
         producer = Producer({"bootstrap.servers": world.pipeline.bootstrap})
         first = len(world.buried)
         for i in range(first, first + 4):
-            producer.produce(world.pipeline.topics.parts, b"poison %d" % i, partition=i % 2)
+            producer.produce(world.pipeline.topics.partials, b"poison %d" % i, partition=i % 2)
             world.buried.add(i)
         producer.flush(60)
         return "4 damaged records in parts, 3 heavy events in predictions"

@@ -111,8 +111,8 @@ def _sketcher(places: Places) -> None:
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        # An idle flush holds one progress record for each partition of `parts`.
-        wrapped = PlacedProducer(self._transactions._producer, places, self._parts_partitions)
+        # An idle flush holds one progress record for each partition of `partials`.
+        wrapped = PlacedProducer(self._transactions._producer, places, self._partials_partitions)
         self._transactions._producer = wrapped
 
     Sketcher.__init__ = init  # type: ignore[method-assign]

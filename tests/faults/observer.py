@@ -16,14 +16,14 @@ AHEAD_S = 2.0
 _WATCHED = {
     "volume": (
         "model, version, baseline_id, slice, pane_s, toUnixTimestamp(pane_start)",
-        ("sealed", "n", "pos"),
+        ("sealed", "n", "record_seq"),
     ),
     "panes": (
         "model, version, baseline_id, slice, field, pane_s, toUnixTimestamp(pane_start)",
-        ("sealed", "n", "pos"),
+        ("sealed", "n", "record_seq"),
     ),
-    "progress": ("parts_partition, model", ("toUnixTimestamp64Milli(sealed_until)", "pos")),
-    "chain": ("parts_partition, source_partition", ("end_offset", "partitions", "epoch", "pos")),
+    "progress": ("partials_partition, model", ("toUnixTimestamp64Milli(sealed_until)", "record_seq")),
+    "offset_ledger": ("partials_partition, source_partition", ("end_offset", "partitions", "epoch", "record_seq")),
 }
 """Table → its key, and the columns that never fall."""
 

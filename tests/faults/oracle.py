@@ -162,8 +162,8 @@ def check_dead_counts(verdict: Verdict, pipeline: Pipeline, expected: Expected) 
 
 
 def check_buried(verdict: Verdict, pipeline: Pipeline, buried: set[int]) -> None:
-    """Every damaged record of `parts` was put aside, at least once: the monitor's is no transaction."""
-    found = {message.value() for message in pipeline.read_all(pipeline.topics.parts_dead)}
+    """Every damaged record of `partials` was put aside, at least once: the monitor's is no transaction."""
+    found = {message.value() for message in pipeline.read_all(pipeline.topics.partials_dead)}
     wanted = {b"poison %d" % i for i in buried}
     verdict.compared["dead letters of parts"] += len(wanted)
     if found != wanted:

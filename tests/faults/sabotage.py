@@ -80,15 +80,15 @@ def _read_uncommitted(places: Places) -> None:
     app.CommittedOnlyTransport = Transport  # type: ignore[misc]
 
 
-def _no_pos(places: Places) -> None:
+def _no_record_seq(places: Places) -> None:
     from streams.monitor.partition import PartitionState
     from streams.monitor.state.series import Series
 
     merge, init = Series.merge, PartitionState.__init__
 
-    def merge_always(self: Any, pane: Any, part: Any, pos: int, *, late: bool) -> bool:
-        pane.pos[:] = np.minimum(pane.pos, pos - 1)
-        return merge(self, pane, part, pos, late=late)
+    def merge_always(self: Any, pane: Any, partial: Any, record_seq: int, *, late: bool) -> bool:
+        pane.record_seq[:] = np.minimum(pane.record_seq, record_seq - 1)
+        return merge(self, pane, partial, record_seq, late=late)
 
     def forgetful(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
@@ -128,7 +128,7 @@ SABOTAGES = {
     for each in (
         Sabotage("transaction removed", "sketcher", _no_transaction, ("sketcher", "in-transaction")),
         Sabotage("read_committed removed", "monitor", _read_uncommitted, ("sketcher", "in-transaction")),
-        Sabotage("pos check removed", "monitor", _no_pos, ("monitor", "written")),
+        Sabotage("record_seq check removed", "monitor", _no_record_seq, ("monitor", "written")),
         Sabotage(
             "monitor acknowledges before it writes",
             "monitor",

@@ -99,7 +99,7 @@ class World:
         )
         self.baselines: list[tuple[int, Baseline]] = [(0, simple_baseline())]
         self.buried: set[int] = set()
-        """Numbers of the damaged records that were written to `parts`."""
+        """Numbers of the damaged records that were written to `partials`."""
 
     def begin(self, counts: dict[str, int]) -> None:
         """Make topics and tables, register two models, start so many processors of each kind, and the source."""
@@ -205,10 +205,10 @@ class World:
                 last, since = found, now
             if found == wanted and settled_since is None:
                 settled_since = now
-                before = self._newest_pos()
+                before = self._newest_record_seq()
             # Late revisions are written one commit after the panes that they revise.
             settled = settled_since is not None and now - settled_since > 2.5
-            if settled and (not self.runs("monitor") or self._newest_pos() > before):
+            if settled and (not self.runs("monitor") or self._newest_record_seq() > before):
                 return found == wanted
             # What is there twice never goes away again.
             doubled = any(n > most for n, most in zip(found, wanted, strict=True) if most) and found[3] == 0
@@ -218,6 +218,6 @@ class World:
                 return found == wanted
             time.sleep(0.3)
 
-    def _newest_pos(self) -> int:
-        [(pos,)] = self.pipeline.rows("SELECT max(pos) FROM progress FINAL")
-        return int(pos)
+    def _newest_record_seq(self) -> int:
+        [(record_seq,)] = self.pipeline.rows("SELECT max(record_seq) FROM progress FINAL")
+        return int(record_seq)

@@ -18,7 +18,7 @@ from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from warehouse.client import Address, connect
 
 FIRST, ALL, LABELS = 1500, 3000, 200
-FIRST_TABLES = ("progress", "scorer_marks"), ("chain",)
+FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)
 """What is backed up before the rest, in this order: the reverse of the order of writing."""
 
 
@@ -112,7 +112,7 @@ def test_a_backup_under_way_leads_to_the_same_rows(
         assert {(move.topic, move.target < move.committed) for move in moves if move.committed} >= {
             (pipeline.topics.predictions, True),
             (pipeline.topics.labels, True),
-            (pipeline.topics.parts, True),
+            (pipeline.topics.partials, True),
         }
         # A second time there is nothing left to do.
         assert all(move.target == move.committed for move in rewind(settings(restored)))

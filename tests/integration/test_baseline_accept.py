@@ -29,11 +29,11 @@ from sketches.drift.psi import psi_values
 from streams.hour_of_week import slots_of
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import WarehouseStore
-from streams.records import Part, PartitionProgress, Progress, Range, decode
+from streams.records import Partial, PartitionProgress, Progress, Range, decode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
-from tests.support.monitor_schedule import PARTS_TOPIC, TOPIC, Event, baseline, columns, contract
+from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.warehouse import migrated
 from warehouse import queries
 from warehouse.client import Address, Client
@@ -95,16 +95,16 @@ class World:
     def flush(
         self, registry: Registry, first: int, events: list[Event], offset: int, *, start: int | None = None
     ) -> int:
-        """Bring events as one flush; return the next offset of `parts`."""
+        """Bring events as one flush; return the next offset of `partials`."""
         summaries = FlushSummaries(registry)
         summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(events)]))
         end = first + len(events)
         begin = first if start is None else start
         for key, pane in summaries.panes.items():
-            for data in part_messages(key, pane, TOPIC, [Range(0, begin, end)]):
-                part = decode(data)
-                assert isinstance(part, Part)
-                assert self.state.part(part, offset) is None
+            for data in encode_partials(key, pane, TOPIC, [Range(0, begin, end)]):
+                partial = decode(data)
+                assert isinstance(partial, Partial)
+                assert self.state.partial(partial, offset) is None
                 offset += 1
         newest = max(event.at_ms for event in events)
         read = PartitionProgress(
@@ -152,7 +152,7 @@ def make_world(
 ) -> World:
     registry = register(client, told, *held, effective_s=effective_s)
     store = WarehouseStore(client)
-    state = PartitionState(0, 1, PARTS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
+    state = PartitionState(0, 1, PARTIALS_TOPIC, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
     world = World(client, Address(engine.host, engine.port, client.database), state, store)
     offset = 0
     for first in range(0, len(EVENTS), 2_000):

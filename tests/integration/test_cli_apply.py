@@ -44,7 +44,7 @@ def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> 
         topic_prefix=topic_prefix,
         predictions_partitions=2,
         labels_partitions=3,
-        parts_partitions=2,
+        partials_partitions=2,
     )
     with connect(dataclasses.replace(address, database="default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {address.database}")
@@ -71,12 +71,12 @@ def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Setti
     assert len(done.topics) == 7
     assert apply(settings, CONTRACT, BASELINE).is_empty
     states = TopicAdmin(settings).read(
-        [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "parts")]
+        [f"{settings.topic_prefix}{name}" for name in ("predictions", "labels", "partials")]
     )
-    predictions, labels, parts = (
-        states[f"{settings.topic_prefix}{name}"] for name in ("predictions", "labels", "parts")
+    predictions, labels, partials = (
+        states[f"{settings.topic_prefix}{name}"] for name in ("predictions", "labels", "partials")
     )
-    assert [state.partitions for state in (predictions, labels, parts)] == [2, 3, 2]
+    assert [state.partitions for state in (predictions, labels, partials)] == [2, 3, 2]
     for source in (predictions, labels):
         assert source.config["message.timestamp.type"] == "LogAppendTime"
         assert source.config["max.message.bytes"] == str(1 << 20)
@@ -89,7 +89,7 @@ def test_the_first_apply_makes_everything_and_the_second_nothing(settings: Setti
         assert baseline.reason == "a test"
         recorded = {topic.name: (topic.topic_id, topic.partitions) for topic in queries.topics(client)}
         assert len(recorded) == 7
-        assert recorded[settings.topics.parts] == (parts.topic_id, 2)
+        assert recorded[settings.topics.partials] == (partials.topic_id, 2)
 
 
 def test_a_plan_tells_what_apply_would_do_and_does_nothing(settings: Settings) -> None:
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(settings: Settings
     misfit = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
     with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not hold it"):
         apply(settings, CONTRACT, misfit)
-    assert not TopicAdmin(settings).read([settings.topics.parts])
+    assert not TopicAdmin(settings).read([settings.topics.partials])
 
 
 def test_a_contract_that_no_longer_fits_its_stored_baseline_is_refused(settings: Settings) -> None:
@@ -203,10 +203,10 @@ def test_a_contract_that_fits_only_the_baseline_to_come_is_applied_and_told(sett
 
 def test_the_partition_count_of_parts_stays(settings: Settings) -> None:
     apply(settings, CONTRACT, BASELINE)
-    with pytest.raises(ApplyError, match="set parts_partitions to 2"):
-        apply(dataclasses.replace(settings, parts_partitions=3), CONTRACT, BASELINE)
+    with pytest.raises(ApplyError, match="set partials_partitions to 2"):
+        apply(dataclasses.replace(settings, partials_partitions=3), CONTRACT, BASELINE)
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    admin.create_partitions([NewPartitions(settings.topics.parts, 3)])[settings.topics.parts].result()
+    admin.create_partitions([NewPartitions(settings.topics.partials, 3)])[settings.topics.partials].result()
     with pytest.raises(ApplyError, match="has 3 partitions in Kafka and was applied with 2"):
         wait_for(lambda: apply(settings, CONTRACT, BASELINE) and None, "the broker to show the third partition")
 

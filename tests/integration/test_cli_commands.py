@@ -311,8 +311,8 @@ def drift(**changes: Any) -> dict[str, Any]:
         "phi": 1.0,
         "season": "none",
         "level": "stable",
-        "line_minor": 0.1,
-        "line_major": 0.2,
+        "threshold_minor": 0.1,
+        "threshold_major": 0.2,
         "top_bin": "",
         "top_bin_index": -1,
         "expected_share": float("nan"),
@@ -320,7 +320,7 @@ def drift(**changes: Any) -> dict[str, Any]:
         "visible_shift": 0.1,
         "completeness": 1.0,
         "judged_at": NOW_S * 1000,
-        "pos": 10,
+        "record_seq": 10,
     }
     return row | changes
 
@@ -386,17 +386,17 @@ def watched(client: Client) -> None:
         "progress",
         [
             {
-                "parts_partition": 0,
+                "partials_partition": 0,
                 "model": "toy",
                 "watermark": at_ms,
                 "sealed_until": at_ms,
                 "updated_at": at_ms,
-                "pos": 10,
+                "record_seq": 10,
             }
         ],
     )
     volume = {
-        "parts_partition": 0,
+        "partials_partition": 0,
         "model": "toy",
         "version": "1",
         "baseline_id": "b",
@@ -410,7 +410,7 @@ def watched(client: Client) -> None:
         "late": 0,
         "sealed": True,
         "unregistered": False,
-        "pos": 10,
+        "record_seq": 10,
     }
     insert_rows(client, "volume", [volume])
     insert_rows(
@@ -418,7 +418,7 @@ def watched(client: Client) -> None:
         "losses",
         [
             {
-                "parts_partition": 0,
+                "partials_partition": 0,
                 "source_partition": 1,
                 "start_offset": 1000,
                 "end_offset": 3500,
@@ -426,7 +426,7 @@ def watched(client: Client) -> None:
                 "to_time": at_ms,
                 "reason": "retention",
                 "recorded_at": at_ms,
-                "pos": 10,
+                "record_seq": 10,
             }
         ],
     )

@@ -30,9 +30,9 @@ def client(filled: Client) -> Client:
     return emptied(filled)
 
 
-def comparison(pos: int, left: str, right: str, **values: Any) -> dict[str, Any]:
+def comparison(record_seq: int, left: str, right: str, **values: Any) -> dict[str, Any]:
     known = {"model": "m", "kind": "version", "field": "score", "measure": "psi", "window": "1h", "window_end": END_S}
-    return row("comparisons", **known | values, pos=pos, left=left, right=right)
+    return row("comparisons", **known | values, record_seq=record_seq, left=left, right=right)
 
 
 def test_the_last_set_of_a_window_counts(client: Client) -> None:

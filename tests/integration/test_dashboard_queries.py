@@ -210,7 +210,15 @@ def test_over_time_the_fleet_shows_the_longest_windows_of_each_model(engine: Loc
     def judged(model: str, window: str, end_s: int, psi: float, level: str) -> dict[str, Any]:
         return table_row(
             "drift",
-            **{"model": model, "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "n": 1, "pos": 1},
+            **{
+                "model": model,
+                "version": "1",
+                "baseline_id": "b",
+                "slice": "all",
+                "field": "x",
+                "n": 1,
+                "record_seq": 1,
+            },
             **{"window": window, "window_end": end_s, "psi": psi, "level": level},
         )
 

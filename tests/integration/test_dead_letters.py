@@ -16,12 +16,12 @@ from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, en
 from confluent_kafka import Producer
 
 from cli.main import main
-from streams.dead_letters.dead_letter import Mark
+from streams.dead_letters.dead_letter import Resolution
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import Wanted
-from streams.dead_letters.replay import Settler
-from streams.events.batch import LETTER_HEADER, Dead
-from streams.records import Part, Tally, decode
+from streams.dead_letters.replay import DeadLetterReplayer
+from streams.events.batch import DEAD_LETTER_HEADER, Dead
+from streams.records import Partial, Tally, decode
 from streams.settings import ProcessorSettings
 from tests.support import killed_replay
 from tests.support.forked_processors import fork
@@ -56,10 +56,10 @@ def replay(pipeline: Pipeline, call: str) -> tuple[int, str]:
     return fork(killed_replay.main, [call, json.dumps(told)], log, os.environ).wait(120), log.read_text()
 
 
-def marks(pipeline: Pipeline) -> dict[str, Mark]:
+def marks(pipeline: Pipeline) -> dict[str, Resolution]:
     messages = pipeline.read_all(pipeline.topics.dead_letters)
     assert len({m.key() for m in messages}) == len(messages), "a letter was marked twice"
-    return {m.key().decode(): msgspec.json.decode(m.value(), type=Mark) for m in messages}
+    return {m.key().decode(): msgspec.json.decode(m.value(), type=Resolution) for m in messages}
 
 
 @pytest.mark.slow
@@ -79,8 +79,8 @@ def test_a_replay_that_is_killed_anywhere_sends_every_letter_once(pipeline: Pipe
     settings = ProcessorSettings(
         instance="test", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
     )
-    assert Settler(settings).replay(Wanted()).done.total() == LETTERS - sent > 0
-    assert Settler(settings).replay(Wanted()).done.total() == 0
+    assert DeadLetterReplayer(settings).replay(Wanted()).done.total() == LETTERS - sent > 0
+    assert DeadLetterReplayer(settings).replay(Wanted()).done.total() == 0
     found = pipeline.read_all(pipeline.topics.predictions)
     assert sorted(m.value() for m in found) == sorted(values)
     assert {m.value(): m.partition() for m in found} == {value: i % 2 for i, value in enumerate(values)}
@@ -115,9 +115,9 @@ def groups(capsys: pytest.CaptureFixture[str], *words: str) -> dict[tuple[str, s
 def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
     """Events and producers' numbers of a model in committed parts and tallies."""
     events = numbers = 0
-    for message in pipeline.read_all(pipeline.topics.parts):
+    for message in pipeline.read_all(pipeline.topics.partials):
         record = decode(message.value())
-        if isinstance(record, Part) and record.model == model and record.slice_from == record.field_from == 0:
+        if isinstance(record, Partial) and record.model == model and record.slice_from == record.field_from == 0:
             events += int(record.counts[0, 0])
         if isinstance(record, Tally) and record.model == model and record.topic == "predictions":
             numbers += sum(each.n for each in record.producers)
@@ -223,5 +223,5 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     # A drop is a mark, not an end: with both options it goes once more.
     assert "1 of" in run(capsys, "replay", name, "--dropped", "--again")
     wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it comes back again", 60)
-    assert [m.headers()[0][0] for m in pipeline.read_all(topics.predictions)[-1:]] == [LETTER_HEADER]
+    assert [m.headers()[0][0] for m in pipeline.read_all(topics.predictions)[-1:]] == [DEAD_LETTER_HEADER]
     pipeline.alive()

@@ -290,7 +290,7 @@ def test_the_record_ends_with_the_hour_of_the_last_prediction() -> None:
 
 def volume_row(start: datetime, n: int, *, version: str = VERSION, **counts: int) -> dict[str, object]:
     return {
-        "parts_partition": 0,
+        "partials_partition": 0,
         "model": MODEL,
         "version": version,
         "baseline_id": "b",
@@ -301,19 +301,19 @@ def volume_row(start: datetime, n: int, *, version: str = VERSION, **counts: int
         **{name: counts.get(name, 0) for name in ("errors", "timed", "slow", "late")},
         "sealed": True,
         "unregistered": False,
-        "pos": 1,
+        "record_seq": 1,
     }
 
 
 def progress_row(sealed_until: datetime) -> dict[str, object]:
     at_ms = int(sealed_until.timestamp() * 1000)
     return {
-        "parts_partition": 0,
+        "partials_partition": 0,
         "model": MODEL,
         "watermark": at_ms,
         "sealed_until": at_ms,
         "updated_at": at_ms,
-        "pos": 1,
+        "record_seq": 1,
     }
 
 
@@ -394,7 +394,7 @@ def category_row(name: str, n: int) -> dict[str, object]:
         "pane_s": HOUR_S,
         "n_low": n,
         "n_high": n,
-        "pos": 1,
+        "record_seq": 1,
     }
 
 
@@ -423,19 +423,19 @@ def comparison_row(end: datetime, measure: str, value: float, level: str) -> dic
         "phi_left": 1.0,
         "phi_right": 1.0,
         "level": level,
-        "line_minor": 0.1,
-        "line_major": 0.2,
+        "threshold_minor": 0.1,
+        "threshold_major": 0.2,
         "top_bin": "",
         "source": "counts",
         "completeness": 1.0,
         "judged_at": 0,
-        "pos": 1,
+        "record_seq": 1,
     }
 
 
 def pane_row(start: datetime, baseline_id: str, cells: list[int]) -> dict[str, object]:
     return {
-        "parts_partition": 0,
+        "partials_partition": 0,
         "model": MODEL,
         "version": VERSION,
         "baseline_id": baseline_id,
@@ -456,7 +456,7 @@ def pane_row(start: datetime, baseline_id: str, cells: list[int]) -> dict[str, o
         "maximum": 1.0,
         "sketch": b"",
         "sealed": True,
-        "pos": 1,
+        "record_seq": 1,
     }
 
 
@@ -475,11 +475,11 @@ def verdict_row(field: str, level: str, window: str, end: datetime, length_s: in
         "p_value": 0.01,
         "phi": 1.0,
         "level": level,
-        "line_minor": 0.1,
-        "line_major": 0.2,
+        "threshold_minor": 0.1,
+        "threshold_major": 0.2,
         "completeness": 1.0,
         "judged_at": 0,
-        "pos": 1,
+        "record_seq": 1,
     }
 
 

@@ -337,7 +337,7 @@ def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, made: list[dic
     with pipeline.client as client:
         rows = rollups(client, "toy", start_s, start_s + 3600).to_pylist()
         (held,) = [each for each in rows if (each["field"], each["slice"]) == ("x", "all")]
-        insert_rows(client, "rollups", [{**held, "sketch": b"BS" + bytes(40), "pos": held["pos"] + 1}])
+        insert_rows(client, "rollups", [{**held, "sketch": b"BS" + bytes(40), "record_seq": held["record_seq"] + 1}])
     found, raw = ask(), Raw(made, START_S, END_S)
     hour = Raw(made, start_s, start_s + 3600)
     assert found["n"] == raw.n, "counts do not need it"

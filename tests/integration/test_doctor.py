@@ -53,7 +53,7 @@ def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> 
         topic_prefix=topic_prefix,
         predictions_partitions=2,
         labels_partitions=1,
-        parts_partitions=2,
+        partials_partitions=2,
     )
     apply_all(made, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
     with connect(address) as client:
@@ -153,7 +153,7 @@ def test_the_command_tells_people_and_programs_and_by_its_exit_code(
 def test_settings_of_topics_that_cost_results_are_named_each(settings: Settings) -> None:
     topics = settings.topics
     configure(settings, topics.predictions, message_timestamp_type="CreateTime", retention_ms="600000")
-    configure(settings, topics.parts, cleanup_policy="compact", retention_ms="7200000")
+    configure(settings, topics.partials, cleanup_policy="compact", retention_ms="7200000")
     configure(settings, topics.labels, retention_bytes="1000000", unclean_leader_election_enable="true")
     findings = found(settings)
     wrong = [finding.what for finding in of_state(findings, State.WRONG)]
@@ -161,16 +161,16 @@ def test_settings_of_topics_that_cost_results_are_named_each(settings: Settings)
         f"The topic {topics.predictions} has message.timestamp.type=CreateTime and needs LogAppendTime",
         f"The topic {topics.predictions} is kept for 0.167 h",
         f"The topic {topics.labels} lets a copy that is behind lead",
-        f"The topic {topics.parts} has cleanup.policy=compact and needs delete",
+        f"The topic {topics.partials} has cleanup.policy=compact and needs delete",
     ]
-    assert the(findings, f"{topics.parts} is kept for 2 h").state is State.LOOK
+    assert the(findings, f"{topics.partials} is kept for 2 h").state is State.LOOK
     assert the(findings, f"{topics.labels} is kept up to 1000000 bytes").state is State.LOOK
     assert all(finding.todo for finding in of_state(findings, State.WRONG, State.LOOK))
 
 
 def test_partitions_that_are_not_what_was_applied(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
-    admin.create_partitions([NewPartitions(settings.topics.parts, 3)])[settings.topics.parts].result(30)
+    admin.create_partitions([NewPartitions(settings.topics.partials, 3)])[settings.topics.partials].result(30)
     findings = found(dataclasses.replace(settings, predictions_partitions=4))
     assert [finding.part for finding in of_state(findings, State.WRONG)] == ["Topics"]
     assert "delete the topic" in the(findings, "has 3 partitions and should have 2").todo

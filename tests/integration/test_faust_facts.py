@@ -22,10 +22,10 @@ from tests.support.pipeline import wait_for
 
 
 class Probe:
-    """One topic `parts` and processes that read it the monitor's way."""
+    """One topic `partials` and processes that read it the monitor's way."""
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
-        self.bootstrap, self.prefix, self.topic, self.folder = bootstrap, prefix, Topics(prefix).parts, folder
+        self.bootstrap, self.prefix, self.topic, self.folder = bootstrap, prefix, Topics(prefix).partials, folder
         self.processes: list[Running] = []
         admin = AdminClient({"bootstrap.servers": bootstrap})
         admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30)

@@ -18,15 +18,15 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from streams.broker.client import TopicFacts
 from streams.events.batch import sort_messages
 from streams.events.json_decoder import JsonDecoder
-from streams.records import Part, PartitionProgress, Progress, Range, decode, encode
+from streams.records import Partial, PartitionProgress, Progress, Range, decode, encode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher import sketcher as sketcher_module
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.sketcher import Sketcher
 from streams.sketcher.summarise import FlushSummaries
-from streams.topics import parts_partition
+from streams.topics import partials_partition
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 HOUR_MS = 3_600_000
@@ -101,9 +101,9 @@ def flush_records(registry: Registry, topic_id: str, start: int, values: list[by
         ranges=[PartitionProgress(partition=0, start=start, end=end, newest_ms={"toy": newest}, end_mark=ended)],
     )
     found = [
-        part
+        partial
         for key, pane in summaries.panes.items()
-        for part in part_messages(key, pane, topic_id, [Range(0, start, end)])
+        for partial in encode_partials(key, pane, topic_id, [Range(0, start, end)])
     ]
     return [*found, encode(progress)]
 
@@ -114,7 +114,7 @@ def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) 
     pipeline.register(simple_contract(), [simple_baseline()])
     registry = toy_registry()
     topic_id, _ = TopicFacts(settings_of(pipeline, "facts")).describe(pipeline.topics.predictions)
-    partition = parts_partition("toy", pipeline.parts_partitions)
+    partition = partials_partition("toy", pipeline.partials_partitions)
     producer = Producer({"bootstrap.servers": pipeline.bootstrap, "transactional.id": f"{pipeline.prefix}by-hand"})
     producer.init_transactions(30)
     pipeline.start("monitor")
@@ -123,7 +123,7 @@ def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) 
         values = [event(j, START_MS + i * HOUR_MS + j) for j in range(50)]
         producer.begin_transaction()
         for record in flush_records(registry, topic_id, position, values, ended=i == 4):
-            producer.produce(pipeline.topics.parts, record, partition=partition)
+            producer.produce(pipeline.topics.partials, record, partition=partition)
         assert producer.flush(30) == 0
         if abort:
             producer.abort_transaction(30)
@@ -134,7 +134,7 @@ def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) 
     found = pipeline.rows("SELECT toUnixTimestamp(pane_start), n FROM volume FINAL WHERE slice = 'all' AND n > 0")
     assert dict(found) == {(START_MS + i * HOUR_MS) // 1000: 50 for i in (0, 2, 4)}
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
-    assert not pipeline.read_all(pipeline.topics.parts_dead)
+    assert not pipeline.read_all(pipeline.topics.partials_dead)
 
 
 # ------------------------------------------------------------------------------------------- a stale flush
@@ -208,8 +208,8 @@ def committed(driven: Driven) -> dict[int, int]:
 
 
 def counted_in_parts(pipeline: Pipeline) -> int:
-    records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.parts)]
-    return sum(int(record.counts[0, 0]) for record in records if isinstance(record, Part))
+    records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.partials)]
+    return sum(int(record.counts[0, 0]) for record in records if isinstance(record, Partial))
 
 
 @pytest.mark.parametrize("metadata", ["of the flush's beginning", "fresh"])
@@ -256,11 +256,11 @@ def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
 
 
 def lag(pipeline: Pipeline) -> int:
-    """How far the monitors' committed offsets are behind the ends of `parts`."""
+    """How far the monitors' committed offsets are behind the ends of `partials`."""
     consumer = Consumer({"bootstrap.servers": pipeline.bootstrap, "group.id": f"{pipeline.prefix}monitor"})
     try:
         total = 0
-        for tp in consumer.committed([TopicPartition(pipeline.topics.parts, p) for p in range(2)], timeout=30):
+        for tp in consumer.committed([TopicPartition(pipeline.topics.partials, p) for p in range(2)], timeout=30):
             _, high = consumer.get_watermark_offsets(tp, timeout=30, cached=False)
             total = max(total, high - max(tp.offset, 0))
         return int(total)
@@ -282,12 +282,12 @@ def assigned(pipeline: Pipeline, name: str) -> list[int]:
 
 
 MODELS = ("toy", "bat")
-"""One in each of two partitions of `parts`."""
+"""One in each of two partitions of `partials`."""
 
 
 @pytest.mark.slow
 def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pipeline) -> None:
-    assert sorted(parts_partition(model, 2) for model in MODELS) == [0, 1]
+    assert sorted(partials_partition(model, 2) for model in MODELS) == [0, 1]
     pipeline.settings = {"write_s": 0.5}
     pipeline.create(1)
     for model in MODELS:
@@ -362,7 +362,7 @@ def test_acknowledgements_withheld_during_a_rebalance_cost_nothing(pipeline: Pip
 
     wait_for(judged, "verdicts over all events", 60)
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
-    assert not pipeline.read_all(pipeline.topics.parts_dead)
+    assert not pipeline.read_all(pipeline.topics.partials_dead)
     # Seconds, most of them its start; with stream_wait_empty it would be a minute and more.
     assert joined_s < 30
 
@@ -395,12 +395,16 @@ def test_a_partition_added_while_running_is_counted_from_its_start(pipeline: Pip
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
     # Nobody reads the new partition yet; its events must not be late when somebody does.
     send([1, 0])
-    pipeline.wait_rows("SELECT count() = 2 FROM chain FINAL WHERE partitions = 2 AND source_partition = 1", "its chain")
+    pipeline.wait_rows(
+        "SELECT count() = 2 FROM offset_ledger FINAL WHERE partitions = 2 AND source_partition = 1", "its offset ledger"
+    )
     send([1, 0])
     pipeline.wait_rows(
         f"SELECT sum(n) = {sent} AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'", "all in sealed panes"
     )
     assert pipeline.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
-    ends = pipeline.rows("SELECT max(end_offset) FROM chain FINAL GROUP BY source_partition ORDER BY source_partition")
+    ends = pipeline.rows(
+        "SELECT max(end_offset) FROM offset_ledger FINAL GROUP BY source_partition ORDER BY source_partition"
+    )
     assert ends == [(30,), (20,)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.broker.consumer_lag import PEEK_AFTER_S, OffsetWatch, Source
+from streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, Source
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline
@@ -60,7 +60,7 @@ def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: P
     )
     report = Report("recorder", "r")
     told: dict[str, Any] = {"mine": lambda: [(topic, 0)], "clock": lambda: now["s"]}
-    offsets = OffsetWatch(settings, "recorder", [Source(topic, "predictions")], report, **told)
+    offsets = LagMonitor(settings, "recorder", [Source(topic, "predictions")], report, **told)
     assert offsets.look() is None
     assert report.lag == 5
     now["s"] = PEEK_AFTER_S + 1

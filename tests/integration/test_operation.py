@@ -141,7 +141,7 @@ def test_a_loop_that_stands_still_is_seen_and_ended_from_outside(
     seen = tmp_path / "probe.seen"
     seen.touch()
     pipeline = Pipeline(broker.bootstrap_servers, Address(), topic_prefix, tmp_path)
-    pipeline.produce([(0, b"hang", None)], pipeline.topics.parts)
+    pipeline.produce([(0, b"hang", None)], pipeline.topics.partials)
     told = {"bootstrap": broker.bootstrap_servers, "prefix": topic_prefix, "seen": str(seen), "hangs": True}
     with (tmp_path / "probe.log").open("ab") as log:
         process = subprocess.Popen(

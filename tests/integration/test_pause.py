@@ -96,7 +96,7 @@ def test_a_warehouse_that_is_away_for_long_puts_nobody_out_of_its_group(
 ) -> None:
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
         port, address = engine.port, Address(engine.host, engine.port, "away")
-        pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path, parts_partitions=1)
+        pipeline = Pipeline(broker.bootstrap_servers, address, topic_prefix, tmp_path, partials_partitions=1)
         pipeline.create()
         pipeline.register(simple_contract(), [simple_baseline()])
         for kind in ("recorder", "monitor"):
@@ -106,7 +106,7 @@ def test_a_warehouse_that_is_away_for_long_puts_nobody_out_of_its_group(
     try:
         # Each of them has something to write, and more to read behind it than it can hold.
         send(pipeline, 0, START_MS, n=RECORDS)
-        pipeline.produce([(0, b"no record", None)] * RECORDS, pipeline.topics.parts)
+        pipeline.produce([(0, b"no record", None)] * RECORDS, pipeline.topics.partials)
         for kind in ("recorder", "monitor"):
             wait_for(partial(logged, pipeline, f"{kind}-0", "warehouse busy"), f"the {kind} to wait")
         until_s = time.monotonic() + 3 * INTERVAL_S

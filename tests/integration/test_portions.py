@@ -6,7 +6,7 @@ import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
 
 from streams.events.batch import MOST_ARROW
-from streams.records import Part, Progress, decode
+from streams.records import Partial, Progress, decode
 from streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline
 from tests.support.sketching import flush_until, open_sketcher
@@ -37,9 +37,9 @@ def send(pipeline: Pipeline) -> None:
 
 def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
     """Events counted, dead letters, flushes that covered something."""
-    records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.parts)]
-    first = [each for each in records if isinstance(each, Part) and not each.slice_from and not each.field_from]
-    counted = sum(int(part.counts[0, 0]) for part in first)
+    records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.partials)]
+    first = [each for each in records if isinstance(each, Partial) and not each.slice_from and not each.field_from]
+    counted = sum(int(partial.counts[0, 0]) for partial in first)
     flushes = sum(isinstance(record, Progress) and record.ranges[0].end > record.ranges[0].start for record in records)
     return counted, len(pipeline.read_all(pipeline.topics.predictions_dead)), flushes
 

@@ -14,7 +14,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.dead_letters.reader import Wanted
-from streams.dead_letters.replay import Settler
+from streams.dead_letters.replay import DeadLetterReplayer
 from streams.rebuild.errors import RebuildError
 from streams.rebuild.run import Rebuilt, rebuild
 from streams.settings import ProcessorSettings
@@ -36,7 +36,7 @@ VOLUME = (
 )
 DRIFT = (
     "SELECT baseline_id, slice, field, window, toUnixTimestamp(window_end), n, psi, psi_low, psi_high, p_value, df, "
-    "phi, level, line_minor, line_major, top_bin, completeness FROM latest_drift ORDER BY ALL"
+    "phi, level, threshold_minor, threshold_major, top_bin, completeness FROM latest_drift ORDER BY ALL"
 )
 RATES = (
     "SELECT baseline_id, slice, field, kind, window, toUnixTimestamp(window_end), n, k, level, completeness "
@@ -250,7 +250,7 @@ def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeli
     pipeline.register(contract, [simple_baseline()])
     wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
     pipeline.wait_flushed()
-    assert Settler(settings(pipeline)).replay(Wanted(reason="unknown-model")).done.total() == 50
+    assert DeadLetterReplayer(settings(pipeline)).replay(Wanted(reason="unknown-model")).done.total() == 50
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[50:])
     pipeline.start("monitor")
     from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S

@@ -279,8 +279,8 @@ def test_offsets_that_retention_took_are_reported_and_reading_goes_on(pipeline: 
 
 def test_a_topic_made_anew_is_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    names = [pipeline.topics.predictions, pipeline.topics.labels, pipeline.topics.parts]
-    names += [pipeline.topics.predictions_dead, pipeline.topics.labels_dead, pipeline.topics.parts_dead]
+    names = [pipeline.topics.predictions, pipeline.topics.labels, pipeline.topics.partials]
+    names += [pipeline.topics.predictions_dead, pipeline.topics.labels_dead, pipeline.topics.partials_dead]
     names += [pipeline.topics.dead_letters]
     for done in (10, 20):
         pipeline.create()

@@ -73,7 +73,7 @@ def ran(broker: LocalKafka, guarded: Address, tmp_path_factory: pytest.TempPathF
         topic_prefix=prefix,
         predictions_partitions=1,
         labels_partitions=1,
-        parts_partitions=1,
+        partials_partitions=1,
     )
     apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline()])
     assert apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline()]).is_empty
@@ -112,7 +112,16 @@ def test_each_processor_does_its_work_in_its_role(ran: Pipeline) -> None:
     }
     granted = {table for role in ROLES for table in role.writes}
     assert written <= granted
-    assert written >= {"drift", "panes", "volume", "chain", "predictions", "labels", "performance", "dead_counts"}
+    assert written >= {
+        "drift",
+        "panes",
+        "volume",
+        "offset_ledger",
+        "predictions",
+        "labels",
+        "performance",
+        "dead_counts",
+    }
     for kind in KINDS:
         assert "refused" not in ran.log(f"{kind}-0")
 

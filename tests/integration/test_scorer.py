@@ -377,7 +377,7 @@ def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_seen(
     for _ in range(4):
         assert working.score_once().scored == 0
         now_s += 61
-    assert client.rows("SELECT topic, partition, offset FROM scorer_marks FINAL ORDER BY ALL") == [
+    assert client.rows("SELECT topic, partition, offset FROM scorer_checkpoints FINAL ORDER BY ALL") == [
         ("labels", 0, 2),
         ("predictions", 0, 5),
     ]

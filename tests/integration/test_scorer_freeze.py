@@ -28,7 +28,7 @@ CONTRACT = Contract(
 )
 """Panes of a day make score windows of a day, so that passes over weeks are quick."""
 
-JUDGING = ("performance_reference", "performance", "scorer_models", "scorer_marks")
+JUDGING = ("performance_reference", "performance", "scorer_models", "scorer_checkpoints")
 
 Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 

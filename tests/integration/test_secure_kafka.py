@@ -85,7 +85,7 @@ def baseline_of() -> Baseline:
     added = []
     for name, categories in kept.items():
         cells = (0,) * (len(categories) + 1)
-        slices = {part: SliceCounts(cells=(*cells, n)) for part, n in baseline.slice_rows.items()}
+        slices = {partial: SliceCounts(cells=(*cells, n)) for partial, n in baseline.slice_rows.items()}
         added.append(FieldBaseline(name=name, kind="category", categories=categories, slices=slices))
     return msgspec.structs.replace(baseline, fields=(*baseline.fields, *added))
 
@@ -136,7 +136,7 @@ def place(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Place]:
         topic_prefix=topics.prefix,
         predictions_partitions=2,
         labels_partitions=2,
-        parts_partitions=2,
+        partials_partitions=2,
     )
     apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [baseline_of()])
     assert apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))]).is_empty
@@ -297,7 +297,7 @@ LACKING: tuple[tuple[Who, str, str], ...] = (
     ("sketcher", "Write", "predictions.dead"),
     ("sketcher", "Write", "sketcher-"),
     ("recorder", "Read", "recorder"),
-    ("monitor", "Read", "parts"),
+    ("monitor", "Read", "partials"),
 )
 """A processor and the right that it lacks: each kind of right, and each kind of processor."""
 
@@ -372,7 +372,7 @@ def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, plac
 
 
 def test_a_monitor_that_cannot_put_aside_acknowledges_nothing(kafka: SecureKafka, place: Place) -> None:
-    (lacked,) = (right for right in rights_of("monitor", place.topics) if right.name == place.topics.parts_dead)
+    (lacked,) = (right for right in rights_of("monitor", place.topics) if right.name == place.topics.partials_dead)
     user = without(kafka, place, "monitor", lacked, "muzzled")
     settings = dataclasses.replace(place.settings("monitor", user), write_s=0.0)
     report = Report("monitor", "muzzled")

@@ -292,4 +292,4 @@ def check_one_part_more(pipeline: Pipeline, contract: Contract, table: pa.Table,
     to_other = 1 + (pair not in baseline.dimensions[1].values)
     assert pipeline.rows(f"SELECT sum(n) FROM all_volume WHERE slice = '{PAIR}=other'") == [(other + to_other,)]
     assert pipeline.read_all(pipeline.topics.predictions_dead) == []
-    assert pipeline.read_all(pipeline.topics.parts_dead) == []
+    assert pipeline.read_all(pipeline.topics.partials_dead) == []

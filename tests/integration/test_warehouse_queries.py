@@ -84,27 +84,29 @@ def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: 
 
 
 def test_state_of_a_parts_partition(client: Client) -> None:
-    chain = queries.ChainRow(3, 0, 2**63, {ODD: -5, "m": 2**40}, NOW, 8, NOW, "source", "parts", 1, 2**48 + 7)
-    for pos, end in ((6, 10), (7, 2**63)):
-        values = {"watermarks": chain.watermarks, "last_event_at": NOW, "counted_at": NOW, "partitions": 8}
-        values |= {"source_topic_id": "source", "parts_topic_id": "parts", "epoch": 1, "end_offset": end}
-        for parts_partition in (3, 4):
-            key = {"parts_partition": parts_partition, "source_partition": 0, "pos": 2**48 + pos}
-            insert_rows(client, "chain", [row("chain", **values | key)])
-    assert queries.chain(client, 3) == [chain]
-    assert queries.chain(client, 5) == []
+    ledger = queries.LedgerRow(3, 0, 2**63, {ODD: -5, "m": 2**40}, NOW, 8, NOW, "source", "parts", 1, 2**48 + 7)
+    for record_seq, end in ((6, 10), (7, 2**63)):
+        values = {"watermarks": ledger.watermarks, "last_event_at": NOW, "counted_at": NOW, "partitions": 8}
+        values |= {"source_topic_id": "source", "partials_topic_id": "parts", "epoch": 1, "end_offset": end}
+        for partials_partition in (3, 4):
+            key = {"partials_partition": partials_partition, "source_partition": 0, "record_seq": 2**48 + record_seq}
+            insert_rows(client, "offset_ledger", [row("offset_ledger", **values | key)])
+    assert queries.offset_ledger(client, 3) == [ledger]
+    assert queries.offset_ledger(client, 5) == []
 
-    progress = row("progress", parts_partition=3, model=ODD, watermark=NOW, sealed_until=NOW, updated_at=NOW, pos=1)
+    progress = row(
+        "progress", partials_partition=3, model=ODD, watermark=NOW, sealed_until=NOW, updated_at=NOW, record_seq=1
+    )
     insert_rows(client, "progress", [progress])
     assert queries.progress(client, 3) == [queries.ProgressRow(3, ODD, NOW, NOW, NOW, 1)]
 
-    values = {"parts_partition": 3, "source_partition": 1, "start_offset": 5, "end_offset": 9, "from_time": NOW}
+    values = {"partials_partition": 3, "source_partition": 1, "start_offset": 5, "end_offset": 9, "from_time": NOW}
     values |= {"to_time": NOW + HOUR, "reason": ODD, "recorded_at": NOW}
-    for pos in (2**48 + 1, 2**48 + 1, 2**48 + 3, 2 * 2**48):
-        insert_rows(client, "losses", [row("losses", **values, pos=pos)])
-    assert [(loss.epoch, loss.pos) for loss in queries.losses(client, 3)] == [(1, 2**48 + 3), (2, 2 * 2**48)]
+    for record_seq in (2**48 + 1, 2**48 + 1, 2**48 + 3, 2 * 2**48):
+        insert_rows(client, "losses", [row("losses", **values, record_seq=record_seq)])
+    assert [(loss.epoch, loss.record_seq) for loss in queries.losses(client, 3)] == [(1, 2**48 + 3), (2, 2 * 2**48)]
     assert queries.losses(client, 3)[0].reason == ODD
-    insert_rows(client, "losses", [row("losses", **values | {"parts_partition": 4}, pos=2**48)])
+    insert_rows(client, "losses", [row("losses", **values | {"partials_partition": 4}, record_seq=2**48)])
     assert [(lost.epoch, lost.offsets) for lost in status.lost_ranges(client)] == [(1, 4), (2, 4)]
 
 
@@ -128,7 +130,7 @@ def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> N
                 pane_start=start_s + 60 * i,
                 pane_s=pane_s,
             )
-            | {"n": i, "counts": list(range(i)), "sketch": bytes([255, 0, i]), "pos": 1}
+            | {"n": i, "counts": list(range(i)), "sketch": bytes([255, 0, i]), "record_seq": 1}
             for model in (ODD, "m")
             for version, baseline_id in (("1", "a"), ("1", ODD), (ODD, "a"))
             for i in range(4)
@@ -151,26 +153,26 @@ def test_cells_are_read_by_model_range_version_and_baseline(client: Client) -> N
 def test_volume_is_read_by_model_and_range(client: Client) -> None:
     start_s = int(NOW.timestamp()) // 3600 * 3600
     rows = [
-        row("volume", model=model, version=ODD, pane_start=start_s + 60 * i, pane_s=60, n=i, pos=pos)
+        row("volume", model=model, version=ODD, pane_start=start_s + 60 * i, pane_s=60, n=i, record_seq=record_seq)
         for model in (ODD, "m")
         for i in range(3)
-        for pos in (1, 2)
+        for record_seq in (1, 2)
     ]
     insert_rows(client, "volume", rows)
     found = queries.volume(client, ODD, start_s, start_s + 120, version=ODD).sort_by("n")
-    assert found.select(["n", "pos"]).to_pylist() == [{"n": 0, "pos": 2}, {"n": 1, "pos": 2}]
+    assert found.select(["n", "record_seq"]).to_pylist() == [{"n": 0, "record_seq": 2}, {"n": 1, "record_seq": 2}]
 
 
 def test_freshness_is_asked_not_inferred(client: Client) -> None:
     start = NOW.replace(minute=0, second=0) - 3 * HOUR
     panes = [("1", 0, 5), ("1", 1, 0), ("1", 2, 0), ("2", 0, 0)]
     for version, hours, n in panes:
-        values = {"model": "m", "version": version, "slice": "all", "pane_s": 3600, "n": n, "pos": 1}
+        values = {"model": "m", "version": version, "slice": "all", "pane_s": 3600, "n": n, "record_seq": 1}
         insert_rows(client, "volume", [row("volume", **values, pane_start=start + hours * HOUR)])
-    for pos, hours in ((1, 1), (2, 3)):
+    for record_seq, hours in ((1, 1), (2, 3)):
         values = {"model": "m", "watermark": start, "sealed_until": start + hours * HOUR, "updated_at": NOW}
-        insert_rows(client, "progress", [row("progress", **values, pos=pos)])
-    insert_rows(client, "progress", [row("progress", model="quiet", pos=1)])
+        insert_rows(client, "progress", [row("progress", **values, record_seq=record_seq)])
+    insert_rows(client, "progress", [row("progress", model="quiet", record_seq=1)])
     insert_rows(client, "contracts", [row("contracts", model="applied"), row("contracts", model="m")])
     applied, one, two, quiet = status.freshness(client)
     assert (applied.model, applied.version, applied.sealed_until.year) == ("applied", "", 1970)
@@ -205,11 +207,11 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
         ("y", "1h", 0, 1, "insufficient"),
         ("long ago", "1h", -24 * 30, 1, "major"),
     ]
-    for field, window, hours, pos, level in judged:
+    for field, window, hours, record_seq, level in judged:
         times = {"window_start": end + (hours - 1) * HOUR, "window_end": end + hours * HOUR}
-        values = {"field": field, "window": window, "pos": pos, "level": level}
+        values = {"field": field, "window": window, "record_seq": record_seq, "level": level}
         insert_rows(client, table, [row(table, **key, **values, **times)])
-    insert_rows(client, "progress", [row("progress", model=ODD, sealed_until=end + HOUR, pos=1)])
+    insert_rows(client, "progress", [row("progress", model=ODD, sealed_until=end + HOUR, record_seq=1)])
     found = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
     assert found == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]
     assert read(client, "m") == []
@@ -219,7 +221,7 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
 def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -> None:
     end = NOW.replace(minute=0, second=0)
     levels = {"a": ["stable", "major", "major"], "b": ["major", "stable", "major"], "c": ["minor", "minor", "minor"]}
-    key = {"model": "m", "version": "1", "slice": "all", "window": "1h", "pos": 1}
+    key = {"model": "m", "version": "1", "slice": "all", "window": "1h", "record_seq": 1}
     insert_rows(
         client,
         "drift",
@@ -237,7 +239,7 @@ def test_the_first_major_window_of_each_field_and_the_timeline(client: Client) -
 
 
 def test_replicas_are_synced_only_where_there_are_some(client: Client) -> None:
-    queries.sync_replicas(client, "chain", "panes")
+    queries.sync_replicas(client, "offset_ledger", "panes")
 
 
 def test_replicated_tables_are_synced() -> None:
@@ -252,11 +254,11 @@ def test_replicated_tables_are_synced() -> None:
             return "barograph"
 
         def rows(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-            assert parameters["names"] == ("chain", "panes")
-            return [("chain",), ("panes",)]
+            assert parameters["names"] == ("offset_ledger", "panes")
+            return [("offset_ledger",), ("panes",)]
 
         def command(self, sql: str, parameters: Any = None) -> None:
             said.append(sql)
 
-    queries.sync_replicas(Cluster(), "chain", "panes")
-    assert said == ["SYSTEM SYNC REPLICA chain LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]
+    queries.sync_replicas(Cluster(), "offset_ledger", "panes")
+    assert said == ["SYSTEM SYNC REPLICA offset ledger LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]

@@ -36,15 +36,23 @@ def client(filled: Client) -> Client:
     return emptied(filled)
 
 
-def pane(pos: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:
+def pane(record_seq: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": "x"}
-    return row("panes", **known | values, pos=pos, pane_start=pane_start, pane_s=pane_s)
+    return row("panes", **known | values, record_seq=record_seq, pane_start=pane_start, pane_s=pane_s)
 
 
-def named(category: str, hour: int, n: int, pos: int, **values: Any) -> dict[str, Any]:
+def named(category: str, hour: int, n: int, record_seq: int, **values: Any) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "baseline_id": "b", "field": "colour", "pane_s": HOUR_S}
     at = START_S + hour * HOUR_S
-    return row("new_categories", **known | values, category=category, pane_start=at, n_low=n, n_high=n + 1, pos=pos)
+    return row(
+        "new_categories",
+        **known | values,
+        category=category,
+        pane_start=at,
+        n_low=n,
+        n_high=n + 1,
+        record_seq=record_seq,
+    )
 
 
 def test_days_and_hours_are_apart_and_join_what_is_as_long_itself(client: Client) -> None:

@@ -37,15 +37,15 @@ def client(filled: Client) -> Client:
     return emptied(filled)
 
 
-def pane(pos: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:
+def pane(record_seq: int, *, pane_start: int = START_S, pane_s: int = 60, **values: Any) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": "x"}
-    return row("panes", **known | values, pos=pos, pane_start=pane_start, pane_s=pane_s)
+    return row("panes", **known | values, record_seq=record_seq, pane_start=pane_start, pane_s=pane_s)
 
 
-def verdict(table: str, pos: int, hours: int, **values: Any) -> dict[str, Any]:
+def verdict(table: str, record_seq: int, hours: int, **values: Any) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "1h"}
     end_s = START_S + hours * HOUR_S
-    return row(table, **known | values, pos=pos, window_start=end_s - HOUR_S, window_end=end_s)
+    return row(table, **known | values, record_seq=record_seq, window_start=end_s - HOUR_S, window_end=end_s)
 
 
 def prediction(offset: int, received: datetime, **values: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_the_row_with_the_greatest_pos_replaces_the_others(
     if merged:
         client.command("OPTIMIZE TABLE panes FINAL")
         assert client.rows("SELECT count() FROM panes") == [(1,)]
-    assert client.rows("SELECT n, sealed, pos FROM panes FINAL") == [(3, True, 2 * EPOCH)]
+    assert client.rows("SELECT n, sealed, record_seq FROM panes FINAL") == [(3, True, 2 * EPOCH)]
     assert client.rows("SELECT n, sealed FROM all_panes") == [(3, True)]
     assert queries.panes(client, "m", START_S, START_S + 60)["n"].to_pylist() == [3]
 
@@ -101,18 +101,18 @@ def test_panes_of_another_length_baseline_or_slice_are_other_rows(client: Client
 
 @pytest.mark.parametrize("table", ["drift", "rates"])
 def test_every_revision_of_a_verdict_is_kept_and_the_view_shows_the_last(client: Client, table: str) -> None:
-    first, second = (verdict(table, pos, 1, level=level) for pos, level in ((5, "major"), (6, "stable")))
+    first, second = (verdict(table, record_seq, 1, level=level) for record_seq, level in ((5, "major"), (6, "stable")))
     repeated = verdict(table, 5, 1, level="minor")
     other_window = verdict(table, 4, 2, level="insufficient")
     write(client, table, [second, first, other_window, repeated])
     for _ in range(2):
-        assert client.rows(f"SELECT pos, level FROM {table} FINAL ORDER BY pos") == [
+        assert client.rows(f"SELECT record_seq, level FROM {table} FINAL ORDER BY record_seq") == [
             (4, "insufficient"),
             (5, "minor"),
             (6, "stable"),
         ]
         assert client.rows(
-            f"SELECT toUnixTimestamp(window_end), level, revisions, pos FROM latest_{table} ORDER BY window_end"
+            f"SELECT toUnixTimestamp(window_end), level, revisions, record_seq FROM latest_{table} ORDER BY window_end"
         ) == [(START_S + HOUR_S, "stable", 2, 6), (START_S + 2 * HOUR_S, "insufficient", 1, 4)]
         client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert client.rows(f"SELECT count() FROM latest_{table} WHERE level = 'major'") == [(0,)]
@@ -306,7 +306,7 @@ def test_conditions_reach_the_index_through_the_views(client: Client, view: str,
     insert_rows(client, "drift", [verdict("drift", 1, 1)])
     insert_rows(client, "rates", [verdict("rates", 1, 1, kind="null")])
     insert_rows(client, "panes", [pane(1, pane_s=HOUR_S)])
-    insert_rows(client, "volume", [row("volume", model="m", slice="all", pane_start=START_S, pos=1)])
+    insert_rows(client, "volume", [row("volume", model="m", slice="all", pane_start=START_S, record_seq=1)])
     insert_rows(client, "predictions", [prediction(1, NOW, id="a")])
     received = int(NOW.timestamp() * 1000)
     insert_rows(client, "labels", [row("labels", model="m", id="a", at=received, received_at=received)])

@@ -43,10 +43,12 @@ def write(client: Client, table: str, rows: Sequence[dict[str, Any]]) -> None:
         insert_rows(client, table, [one])
 
 
-def arrived(producer: str, pane_s: int, n: int, first: int, last: int, pos: int, model: str = "m") -> dict[str, Any]:
+def arrived(
+    producer: str, pane_s: int, n: int, first: int, last: int, record_seq: int, model: str = "m"
+) -> dict[str, Any]:
     return row(
         "producers",
-        **{"model": model, "producer": producer, "pane_start": pane_s, "pane_s": 60, "n": n, "pos": pos},
+        **{"model": model, "producer": producer, "pane_start": pane_s, "pane_s": 60, "n": n, "record_seq": record_seq},
         **{"first_seq": first, "last_seq": last},
     )
 
@@ -67,8 +69,8 @@ def applied(client: Client, model: str, raw_share: float = 1.0) -> None:
 def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client) -> None:
     known = {"model": "m", "version": "1", "baseline_id": "b", "slice": "all", "pane_start": HOUR_S, "pane_s": 60}
     counted = [
-        row("errors", **known, kind=kind, n=n, pos=pos)
-        for kind, n, pos in (("TimeoutError", 3, 7), ("TimeoutError", 4, EPOCH), ("ValueError", 1, 7))
+        row("errors", **known, kind=kind, n=n, record_seq=record_seq)
+        for kind, n, record_seq in (("TimeoutError", 3, 7), ("TimeoutError", 4, EPOCH), ("ValueError", 1, 7))
     ]
     write(client, "errors", [*counted, counted[0], counted[1]])
     expected = [("TimeoutError", 7, HOUR_S + 60), ("ValueError", 1, HOUR_S + 60)]
@@ -82,11 +84,11 @@ def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -
     counted = [
         row("dead_counts", topic="predictions", model=model, reason="not-json", hour=HOUR_S, n=n, **place)
         for model, n, place in (
-            ("", 3, {"pos": 7}),
-            ("", 4, {"pos": 8}),
+            ("", 3, {"record_seq": 7}),
+            ("", 4, {"record_seq": 8}),
             # Another partition's records may have the same place.
-            ("", 5, {"pos": 8, "parts_partition": 1}),
-            ("m", 1, {"pos": 8}),
+            ("", 5, {"record_seq": 8, "partials_partition": 1}),
+            ("m", 1, {"record_seq": 8}),
         )
     ]
     write(client, "dead_counts", counted * 2)
@@ -98,7 +100,7 @@ def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -
 
 def test_violations_show_their_last_state(client: Client) -> None:
     known = {"model": "m", "version": "1", "field": "x", "kind": "null", "pane_start": HOUR_S, "pane_s": 60}
-    states = [row("violations", **known, n=n, of=10, policy="reject", pos=n) for n in (1, 3, 2)]
+    states = [row("violations", **known, n=n, of=10, policy="reject", record_seq=n) for n in (1, 3, 2)]
     write(client, "violations", states)
     assert client.rows("SELECT field, kind, n, of, share, policy FROM all_violations") == [
         ("x", "null", 3, 10, 0.3, "reject")
@@ -110,8 +112,8 @@ def test_volume_by_hour_adds_up_panes_baselines_and_revisions(client: Client) ->
         client,
         "volume",
         [
-            volume(HOUR_S, 10, errors=1, timed=8, slow=2, late=1, pos=1),
-            volume(HOUR_S, 12, errors=1, timed=10, slow=2, late=3, pos=2),
+            volume(HOUR_S, 10, errors=1, timed=8, slow=2, late=1, record_seq=1),
+            volume(HOUR_S, 12, errors=1, timed=10, slow=2, late=3, record_seq=2),
             volume(HOUR_S + 60, 4, timed=2, slow=1, baseline_id="c"),
             volume(HOUR_S + 120, 0, sealed=False),
             volume(HOUR_S + 3600, 0),
@@ -260,8 +262,8 @@ def test_panes_add_up_to_the_loss_whatever_comes_in_whatever_order(client: Clien
         for seq in kept:
             panes.setdefault((max(0, seq // 40 + rng.choice([0, 0, 0, -1, 2])), rng.randrange(3)), []).append(seq)
         rows += [
-            arrived(producer, HOUR_S + 60 * at, len(seqs), min(seqs), max(seqs), pos)
-            for (at, pos), seqs in panes.items()
+            arrived(producer, HOUR_S + 60 * at, len(seqs), min(seqs), max(seqs), record_seq)
+            for (at, record_seq), seqs in panes.items()
         ]
     insert_rows(client, "producers", rows)
     assert {producer: found[4] for (_, producer), found in gaps(client).items()} == truth
@@ -341,7 +343,8 @@ def history(model: str, last_s: int, n: int, *, days: float = 8, every: int = 1)
     """Hourly panes up to one that ends at a moment, of which every so many have events."""
     ends = [last_s - i * 3600 for i in range(int(days * 24))]
     return [
-        volume(end - 3600, n if i % every == 0 else 0, model=model, pane_s=3600, pos=1) for i, end in enumerate(ends)
+        volume(end - 3600, n if i % every == 0 else 0, model=model, pane_s=3600, record_seq=1)
+        for i, end in enumerate(ends)
     ]
 
 
@@ -398,7 +401,7 @@ def test_silence_says_how_far_was_read(client: Client) -> None:
     applied(client, "m")
     until = datetime.fromtimestamp(NOW_S, UTC) - timedelta(seconds=1000)
     at_ms = int(until.timestamp() * 1000)
-    insert_rows(client, "progress", [row("progress", model="m", sealed_until=at_ms, watermark=at_ms, pos=1)])
+    insert_rows(client, "progress", [row("progress", model="m", sealed_until=at_ms, watermark=at_ms, record_seq=1)])
     [(age_s,)] = client.rows("SELECT sealed_age_s FROM silence")
     # The test may run long after it was loaded.
     assert 1000 <= age_s <= time.time() - until.timestamp() + 1

@@ -30,10 +30,10 @@ SEEDS = (0, 1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 16, 18, 20, 22, 25, 27, 30, 62)
 have moved at which of them each does."""
 GROUP = 10
 COMPARED = (
-    *("panes", "volume", "violations", "rollups", "losses", "chain", "progress"),
+    *("panes", "volume", "violations", "rollups", "losses", "offset_ledger", "progress"),
     *("errors", "producers", "dead_counts"),
 )
-UNORDERED = ("pos", "judged_at", "recorded_at", "updated_at", "counted_at", "sketch")
+UNORDERED = ("record_seq", "judged_at", "recorded_at", "updated_at", "counted_at", "sketch")
 """Columns that tell when or how often something was done, not what came out."""
 
 

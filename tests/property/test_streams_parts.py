@@ -26,7 +26,7 @@ from streams.records import (
     MAX_RECORD_BYTES,
     DeadCount,
     ErrorCount,
-    Part,
+    Partial,
     PartitionProgress,
     ProducerCount,
     Progress,
@@ -38,7 +38,7 @@ from streams.records import (
     encode,
 )
 from streams.sketcher import partial_messages
-from streams.sketcher.partial_messages import part_messages, rectangles
+from streams.sketcher.partial_messages import encode_partials, rectangles
 from streams.sketcher.summarise import Kept, PaneKey, PaneSummary
 from tests.support.merged_panes import merge
 from warehouse.tables import table_of
@@ -86,14 +86,14 @@ LAYOUTS = st.builds(
 
 
 @st.composite
-def parts(draw: st.DrawFn) -> Part:
+def partials(draw: st.DrawFn) -> Partial:
     rows, width, fields = draw(st.integers(0, 3)), draw(st.integers(HEADER, 8)), draw(st.integers(0, 3))
     first = draw(st.integers(0, 5))
     whole = draw(st.booleans())
     kept = draw(st.integers(0, min(rows, fields)))
     floats = st.floats(allow_nan=False)
     counts = draw(st.lists(COUNTS, min_size=rows * width, max_size=rows * width))
-    return Part(
+    return Partial(
         model=draw(NAMES),
         version=draw(NAMES),
         baseline_id=draw(NAMES),
@@ -154,7 +154,7 @@ TALLIES = st.builds(
 
 def plain(record: Record) -> Any:
     """A record as what can be compared."""
-    if not isinstance(record, Part):
+    if not isinstance(record, Partial):
         return record
     told = {name: getattr(record, name) for name in record.__struct_fields__}
     arrays = ("counts", "moments", "kept_at", "kept_moments")
@@ -162,27 +162,27 @@ def plain(record: Record) -> Any:
 
 
 @settings(max_examples=200)
-@given(parts() | TALLIES | PROGRESS)
+@given(partials() | TALLIES | PROGRESS)
 def test_what_is_written_is_read_again(record: Record) -> None:
     assert plain(decode(encode(record))) == plain(record)
 
 
 def test_a_part_of_a_sketcher_that_kept_nothing_of_slices_is_read() -> None:
     pane = random_pane(make_layout([2], [1]), np.random.default_rng(1))
-    [record] = part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [])
+    [record] = encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [])
     size = int.from_bytes(record[6:10], "big")
     codec = pa.Codec("zstd")
     members = msgspec.msgpack.decode(codec.decompress(record[10:], decompressed_size=size, asbytes=True))[:14]
     older = msgspec.msgpack.encode(members)
     rest = len(older).to_bytes(4, "big") + codec.compress(older, asbytes=True)
     found = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
-    assert isinstance(found, Part)
+    assert isinstance(found, Partial)
     assert (found.counts == pane.counts).all()
     assert len(found.kept_at) == len(found.kept_moments) == len(found.kept_sketches) == 0
 
 
 @settings(max_examples=200)
-@given(parts() | TALLIES | PROGRESS, st.data())
+@given(partials() | TALLIES | PROGRESS, st.data())
 def test_damaged_records_are_refused(record: Record, data: st.DataObject) -> None:
     whole = encode(record)
     cut = data.draw(st.integers(0, len(whole) - 1))
@@ -210,9 +210,9 @@ def test_nonsense_with_a_right_checksum_is_refused(kind: bytes, size: int, body:
         decode(with_checksum(kind, min(size, MAX_BODY_BYTES + 1), body, version))
 
 
-def as_format_1(record: Part | Progress) -> bytes:
+def as_format_1(record: Partial | Progress) -> bytes:
     """A record as sketchers wrote it before: with two columns in the header, and its format in the second byte."""
-    if isinstance(record, Part):
+    if isinstance(record, Partial):
         header = record.counts[:, 2:HEADER]
         assert not header.any()
         record = msgspec.structs.replace(record, counts=np.delete(record.counts, [2, 3][: header.shape[1]], axis=1))
@@ -221,9 +221,9 @@ def as_format_1(record: Part | Progress) -> bytes:
 
 
 @settings(max_examples=200)
-@given(parts() | PROGRESS)
-def test_records_of_the_format_before_are_read(record: Part | Progress) -> None:
-    if isinstance(record, Part):
+@given(partials() | PROGRESS)
+def test_records_of_the_format_before_are_read(record: Partial | Progress) -> None:
+    if isinstance(record, Partial):
         record.counts[:, 2:HEADER] = 0
     assert plain(decode(as_format_1(record))) == plain(record)
 
@@ -285,7 +285,7 @@ def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
     sketch = numeric_sketch(True, "kll")
     sketch.update(rng.normal(size=100_000))
     pane.kept = {(s, f): Kept(rng.normal(size=4), sketch) for s in range(1, layout.n_slices) for f in (0, 3, 59)}
-    messages = list(part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [Range(0, 0, 9)]))
+    messages = list(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [Range(0, 0, 9)]))
     assert len(messages) > 5
     # Random counts do not compress: real ones are smaller.
     assert max(map(len, messages)) <= MAX_RECORD_BYTES
@@ -354,17 +354,17 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     panes = [random_pane(layout, numbers) for _ in range(flushes)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partial_messages, "_BUDGET_BYTES", budget)
-        written = [record for pane in panes for record in part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [])]
+        written = [record for pane in panes for record in encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [])]
     records = [decode(record) for record in written]
     rng.shuffle(records)
     series = make_series(layout)
     merged = series.empty_pane(0)
     at, restarts = 0, rng.sample(range(len(records)), min(len(records), 4))
     while at < len(records):
-        part = records[at]
-        assert isinstance(part, Part)
-        series.check(part)
-        series.merge(merged, part, at, late=False)
+        partial = records[at]
+        assert isinstance(partial, Partial)
+        series.check(partial)
+        series.merge(merged, partial, at, late=False)
         if at in restarts:
             restarts.remove(at)
             at = rng.randrange(at + 1)
@@ -388,9 +388,9 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     )
     assert kept_of(series, loaded[0]) == kept_of(series, merged)
     # A slice in which nothing was seen of a field has no row.
-    told = loaded[0].pos[:, 1:] >= 0
+    told = loaded[0].record_seq[:, 1:] >= 0
     assert told[0].all()
-    assert (loaded[0].pos[:, 1:] == np.where(told, merged.pos[:, 1:], -1)).all()
+    assert (loaded[0].record_seq[:, 1:] == np.where(told, merged.record_seq[:, 1:], -1)).all()
     cells = np.repeat(told, layout.n_cells + TAIL, axis=1)
     assert (loaded[0].counts[:, HEADER:] == merged.counts[:, HEADER:] * cells).all()
     np.testing.assert_array_equal(loaded[0].moments, merged.moments)
@@ -405,11 +405,11 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
 def summed(series: Series, panes: list[PaneSummary]) -> Pane:
     """The parts of some flushes in one pane."""
     total = series.empty_pane(0)
-    for pos, pane in enumerate(panes):
-        for record in part_messages(PaneKey("m", "1", "b", 0), pane, "topic", []):
-            part = decode(record)
-            assert isinstance(part, Part)
-            series.merge(total, part, pos, late=False)
+    for record_seq, pane in enumerate(panes):
+        for record in encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", []):
+            partial = decode(record)
+            assert isinstance(partial, Partial)
+            series.merge(total, partial, record_seq, late=False)
     return total
 
 
@@ -420,15 +420,15 @@ def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> N
     series = make_series(layout)
     states = [summed(series, [random_pane(layout, rng)]) for _ in range(2)]
     for state in states:
-        state.pos[:, 1:] = rng.integers(-1, 3, state.pos[:, 1:].shape)
+        state.record_seq[:, 1:] = rng.integers(-1, 3, state.record_seq[:, 1:].shape)
     one, other = states
     newest = series.newest(one, other)
     for s in range(layout.n_slices):
         for f in range(layout.n_fields):
-            later = other if other.pos[s, 1 + f] > one.pos[s, 1 + f] else one
+            later = other if other.record_seq[s, 1 + f] > one.record_seq[s, 1 + f] else one
             columns = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f]) + TAIL)
             assert (newest.counts[s, columns] == later.counts[s, columns]).all()
-            assert newest.pos[s, 1 + f] == later.pos[s, 1 + f]
+            assert newest.record_seq[s, 1 + f] == later.record_seq[s, 1 + f]
             assert newest.kept.get((s, f)) is later.kept.get((s, f))
             if s == 0:
                 assert newest.sketches[f] is later.sketches[f]
@@ -452,10 +452,10 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
     tail = numeric_sketch(False, "req")
     tail.update(values)
     pane.kept[1, 0].sketch, pane.sketches = tail, [None]
-    for pos, record in enumerate(part_messages(PaneKey("m", "1", "b", 0), pane, "topic", []), 10):
-        part = decode(record)
-        assert isinstance(part, Part)
-        assert series.merge(total, part, pos, late=False)
+    for record_seq, record in enumerate(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", []), 10):
+        partial = decode(record)
+        assert isinstance(partial, Partial)
+        assert series.merge(total, partial, record_seq, late=False)
     assert total.kept == {}
 
 
@@ -463,14 +463,14 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
 @given(LAYOUTS, st.data())
 def test_parts_of_another_shape_are_refused(layout: Layout, data: st.DataObject) -> None:
     pane = random_pane(layout, np.random.default_rng(1))
-    [record] = part_messages(PaneKey("m", "1", "b", 0), pane, "topic", [])
-    part = decode(record)
-    assert isinstance(part, Part)
+    [record] = encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [])
+    partial = decode(record)
+    assert isinstance(partial, Partial)
     series = make_series(layout)
     change = data.draw(st.sampled_from(["pane_s", "slice_to", "field_to", "width"]))
     if change == "width":
-        part.counts = np.concatenate((part.counts, part.counts[:, :1]), axis=1)
+        partial.counts = np.concatenate((partial.counts, partial.counts[:, :1]), axis=1)
     else:
-        setattr(part, change, getattr(part, change) + 1)
+        setattr(partial, change, getattr(partial, change) + 1)
     with pytest.raises(RecordError):
-        series.check(part)
+        series.check(partial)

@@ -16,9 +16,9 @@ from streams.monitor.state.series import Compiled, Series
 from streams.monitor.verdicts.compare import Judged, compare
 from streams.monitor.verdicts.numbers import Values
 from streams.monitor.verdicts.sides import Member, arm_sides, in_order, version_sides
-from streams.records import Part, decode
+from streams.records import Partial, decode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.merged_panes import merge
 from warehouse.tables import table_of
@@ -44,17 +44,17 @@ class ReadEvents:
         summaries = FlushSummaries(self.registry)
         for columns in decoded.events:
             summaries.add(columns)
-        for pos, (key, pane) in enumerate(summaries.panes.items()):
+        for record_seq, (key, pane) in enumerate(summaries.panes.items()):
             layout = self.registry.layouts[key.baseline_id]
             series = self.series.setdefault(
                 (key.version, key.baseline_id),
                 Series(key.version, key.baseline_id, Compiled.of(layout), contract),
             )
             held = series.panes.setdefault(key.pane_start_s, series.empty_pane(key.pane_start_s))
-            for data in part_messages(key, pane, "topic", []):
-                part = decode(data)
-                assert isinstance(part, Part)
-                series.merge(held, part, pos, late=False)
+            for data in encode_partials(key, pane, "topic", []):
+                partial = decode(data)
+                assert isinstance(partial, Partial)
+                series.merge(held, partial, record_seq, late=False)
 
     def values(self, member: Member, field: int, end_s: int) -> Values | None:
         """Merged from panes, as tests may."""

@@ -90,8 +90,8 @@ def drift(field: str, end: datetime) -> DriftRow:
         df=9,
         phi=900.0,
         level="major",
-        line_minor=0.1,
-        line_major=0.2,
+        threshold_minor=0.1,
+        threshold_major=0.2,
         top_bin="[80, 90)",
         top_bin_index=3,
         expected_share=0.1,
@@ -100,7 +100,7 @@ def drift(field: str, end: datetime) -> DriftRow:
         completeness=1.0,
         judged_at=end,
         revisions=1,
-        pos=1,
+        record_seq=1,
     )
 
 
@@ -127,12 +127,12 @@ def null_rate(field: str, level: str = "major") -> RateRow:
         p_value=0.0,
         phi=200.0,
         level=level,
-        line_minor=0.01,
-        line_major=0.05,
+        threshold_minor=0.01,
+        threshold_major=0.05,
         completeness=1.0,
         judged_at=end,
         revisions=1,
-        pos=1,
+        record_seq=1,
     )
 
 

@@ -17,7 +17,7 @@ from streams.health import watchdog
 from streams.health.endpoint import Endpoint
 from streams.monitor import app
 from streams.monitor.worker import NOTHING, Incoming
-from streams.runtime.heartbeat import Pulse
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.lifecycle import configure_logging
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
@@ -31,18 +31,18 @@ class NotingWorker:
     def __init__(self, told: dict[str, Any]) -> None:
         self._seen = Path(told["seen"])
         self._failed = self._seen.with_suffix(".failed")
-        self.pulse, self.assigned = Pulse(), None
+        self.heartbeat, self.assigned = Heartbeat(), None
         self._fail_at, self._withhold_from = told.get("fail_at"), told.get("withhold_from")
 
     def hang(self) -> None:
         """Stand still in the event loop at its second beat, as a call does that never returns."""
-        beat = self.pulse.beat
+        beat = self.heartbeat.beat
 
         def last() -> None:
             beat()
-            self.pulse.beat = lambda: time.sleep(600)  # type: ignore[method-assign]
+            self.heartbeat.beat = lambda: time.sleep(600)  # type: ignore[method-assign]
 
-        self.pulse.beat = last  # type: ignore[method-assign]
+        self.heartbeat.beat = last  # type: ignore[method-assign]
 
     def handle(self, record: Incoming) -> int:
         with self._seen.open("a") as file:
@@ -79,9 +79,9 @@ def main(arguments: list[str]) -> int:
     if told.get("hangs"):
         worker.hang()
         report = Report("monitor", "probe")
-        report.pulse = worker.pulse
+        report.heartbeat = worker.heartbeat
         watchdog.LOOK_S = 0.2
-        dog = watchdog.Watchdog(report, patience=watchdog.Patience(unhealthy_s=1.5, stuck_s=4.0))
+        dog = watchdog.Watchdog(report, patience=watchdog.StallTimeouts(unhealthy_s=1.5, stuck_s=4.0))
         Endpoint(settings, report, dog.health).start()
         dog.start()
     return app.run_app(settings, worker)  # type: ignore[arg-type]

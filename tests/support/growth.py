@@ -35,7 +35,7 @@ def made_up(**units: float) -> Growth:
     ]
     known = {
         "fields": 20.0,
-        "held_parts": 4.0,
+        "held_partials": 4.0,
         "held_flush_parts": 16.0,
         "idle_engine_share": 0.5,
         "idle_processes": 20.0,

@@ -64,5 +64,5 @@ def main(arguments: list[str]) -> int:
         producer = transactional_producer(given, name)
         return Mortal(producer, int(call.rstrip("+")), after=call.endswith("+"))
 
-    replay.Settler(settings, make_producer=make).replay(Wanted())
+    replay.DeadLetterReplayer(settings, make_producer=make).replay(Wanted())
     return 0

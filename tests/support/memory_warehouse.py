@@ -21,27 +21,27 @@ KEYS: dict[str, tuple[str, ...]] = {
     "violations": ("model", "version", "baseline_id", "field", "kind", "pane_s", "pane_start"),
     "errors": (
         *("model", "version", "baseline_id", "slice", "kind", "pane_s", "pane_start"),
-        *("parts_partition", "pos"),
+        *("partials_partition", "record_seq"),
     ),
-    "producers": ("model", "producer", "pane_s", "pane_start", "parts_partition", "pos"),
-    "dead_counts": ("topic", "model", "reason", "hour", "parts_partition", "pos"),
-    "chain": ("parts_partition", "source_partition"),
-    "progress": ("parts_partition", "model"),
-    "losses": ("parts_partition", "source_partition", "start_offset", "end_offset"),
-    "drift": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
-    "rates": ("model", "version", "baseline_id", "slice", "field", "kind", "window", "window_end", "pos"),
+    "producers": ("model", "producer", "pane_s", "pane_start", "partials_partition", "record_seq"),
+    "dead_counts": ("topic", "model", "reason", "hour", "partials_partition", "record_seq"),
+    "offset_ledger": ("partials_partition", "source_partition"),
+    "progress": ("partials_partition", "model"),
+    "losses": ("partials_partition", "source_partition", "start_offset", "end_offset"),
+    "drift": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "record_seq"),
+    "rates": ("model", "version", "baseline_id", "slice", "field", "kind", "window", "window_end", "record_seq"),
     "comparisons": (
         *("model", "kind", "window", "window_end"),
-        *("left", "right", "field", "measure", "category", "pos"),
+        *("left", "right", "field", "measure", "category", "record_seq"),
     ),
-    "distances": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "pos"),
+    "distances": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "record_seq"),
 }
 Key = tuple[Any, ...]
 Row = dict[str, Any]
 
 
 class MemoryWarehouse:
-    """Rows by key; of two with one key the one with the greater `pos` stays, of equal ones the later."""
+    """Rows by key; of two with one key the one with the greater `record_seq` stays, of equal ones the later."""
 
     database = "memory"
 
@@ -58,7 +58,7 @@ class MemoryWarehouse:
                     row[name] = int(row[name].replace(tzinfo=UTC).timestamp())
             key = tuple(row[name] for name in KEYS[table])
             before = held.get(key)
-            if before is None or row["pos"] >= before["pos"]:
+            if before is None or row["record_seq"] >= before["record_seq"]:
                 if before is not None and before.get("sealed") and not row["sealed"]:
                     raise AssertionError(f"{table} {key} was sealed and is not any more")
                 held[key] = row
@@ -87,7 +87,7 @@ class MemoryWarehouse:
         names = sql[len("SELECT ") : sql.index(" FROM ")].split(", ")
         given = []
         for row in found:
-            values = {**row, "epoch": row.get("epoch", row["pos"] >> 48)}
+            values = {**row, "epoch": row.get("epoch", row["record_seq"] >> 48)}
             given.append(tuple(_value(values[name]) for name in names))
         return given
 
@@ -106,11 +106,11 @@ class MemoryWarehouse:
         return pa.Table.from_pylist(found, schema=schema)
 
     def last(self, table: str) -> dict[Key, Row]:
-        """Of each verdict the last revision, by its key without `pos`."""
+        """Of each verdict the last revision, by its key without `record_seq`."""
         newest: dict[Key, Row] = {}
         for key, row in self.tables[table].items():
             before = newest.get(key[:-1])
-            if before is None or row["pos"] > before["pos"]:
+            if before is None or row["record_seq"] > before["record_seq"]:
                 newest[key[:-1]] = row
         return newest
 
@@ -118,11 +118,11 @@ class MemoryWarehouse:
         """Of the new categories of an hour those of its last reading, as the view `unseen_categories` counts them."""
         newest: dict[Key, int] = {}
         for key, row in self.tables["new_categories"].items():
-            newest[key[:-1]] = max(newest.get(key[:-1], -1), row["pos"])
-        return {k: row for k, row in self.tables["new_categories"].items() if row["pos"] == newest[k[:-1]]}
+            newest[key[:-1]] = max(newest.get(key[:-1], -1), row["record_seq"])
+        return {k: row for k, row in self.tables["new_categories"].items() if row["record_seq"] == newest[k[:-1]]}
 
     def last_sets(self) -> dict[Key, Row]:
-        """Of `comparisons` the last set of each window, by its key without `pos`."""
+        """Of `comparisons` the last set of each window, by its key without `record_seq`."""
         rows = self.tables["comparisons"]
         newest: dict[Key, int] = {}
         for key in rows:

@@ -9,18 +9,18 @@ import msgspec
 from streams.monitor.partition import Dead, PartitionState
 from streams.monitor.state.store import WarehouseStore
 from streams.records import (
-    Part,
+    Partial,
     PartitionProgress,
     Progress,
     Range,
     decode,
 )
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.memory_warehouse import MemoryWarehouse
 from tests.support.monitor_schedule import (
-    PARTS_TOPIC,
+    PARTIALS_TOPIC,
     T0_S,
     TOPIC,
     Event,
@@ -43,7 +43,7 @@ def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
 class Desk:
     """One state with what it wrote, and flushes made by hand."""
 
-    def __init__(self, registry: Registry, *, live: bool, topic: str = PARTS_TOPIC) -> None:
+    def __init__(self, registry: Registry, *, live: bool, topic: str = PARTIALS_TOPIC) -> None:
         self.registry, self.live, self.topic = registry, live, topic
         self.warehouse = MemoryWarehouse()
         self.offset = 0
@@ -72,7 +72,7 @@ class Desk:
         end = first + len(at_s)
         self.positions[partition] = max(end, self.positions.get(partition, 0))
         events = [Event("m", version, s * 1000, s * 1000, 0.1, "red", "north", False) for s in at_s]
-        dead = self.parts(events, Range(partition, first, end))
+        dead = self.partials(events, Range(partition, first, end))
         read = PartitionProgress(
             partition=partition,
             start=first,
@@ -90,24 +90,24 @@ class Desk:
             self.acknowledged = durable
         return [one for one in dead if one is not None]
 
-    def parts(self, events: list[Event], read: Range) -> list[Dead | None]:
+    def partials(self, events: list[Event], read: Range) -> list[Dead | None]:
         """Bring the parts of events."""
         summaries = FlushSummaries(self.registry)
         if events:
             summaries.add(columns("m", read.partition, [(read.start + i, event) for i, event in enumerate(events)]))
         dead = []
         for key, pane in summaries.panes.items():
-            for data in part_messages(key, pane, TOPIC, [read]):
-                part = decode(data)
-                assert isinstance(part, Part)
-                dead.append(self.state.part(part, self.offset))
+            for data in encode_partials(key, pane, TOPIC, [read]):
+                partial = decode(data)
+                assert isinstance(partial, Partial)
+                dead.append(self.state.partial(partial, self.offset))
                 self.offset += 1
         return dead
 
     def events(self, events: list[Event]) -> None:
         """Bring a flush of events of partition 0, and a progress record after it."""
         first = self.positions.get(0, 0)
-        assert self.parts(events, Range(0, first, first + len(events))) == [None]
+        assert self.partials(events, Range(0, first, first + len(events))) == [None]
         self.flush(start=first + len(events))
 
     def volume(self) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Random histories of the `parts` topic, and a monitor that reads them while it crashes and is superseded.
+"""Random histories of the `partials` topic, and a monitor that reads them while it crashes and is superseded.
 
 What the sketcher does is done by its own code (`FlushSummaries`, `part_messages`); what is random is the events, how
 they fall into flushes, what is lost, and when the monitor's process dies or another one takes over.
@@ -24,9 +24,9 @@ from streams.monitor.partition import PartitionState
 from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
 from streams.monitor.state.store import ROWS_AT_ONCE, WarehouseStore
 from streams.monitor.windows import described_every_s
-from streams.records import Part, PartitionProgress, Progress, Range, Record, Tally, decode, encode
+from streams.records import Partial, PartitionProgress, Progress, Range, Record, Tally, decode, encode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
@@ -36,7 +36,7 @@ CLOSING = 5
 """Flushes after the last event, half a day apart: the day of that event is over by then."""
 T0_S = 1_790_013_600
 """A multiple of an hour, of two, of three and of six; six hours later a day ends."""
-TOPIC, PARTS_TOPIC = "source-topic", "parts-topic"
+TOPIC, PARTIALS_TOPIC = "source-topic", "parts-topic"
 LOW, HIGH = -1.5, 2.0
 """Limits of the field `x`."""
 COLOURS = ("red", "green", "blue")
@@ -244,7 +244,7 @@ class _Writer:
         summaries = FlushSummaries(self.registry)
         ranges, reads = [], []
         for p in sorted(partitions):
-            # What was gone before a partition's first range lies before its chain, and is no loss.
+            # What was gone before a partition's first range lies before its offset ledger, and is no loss.
             if self.loses and p in self.begun and self.start[p] < len(self.log[p]) and rng.random() < 0.2:
                 gone = rng.randint(1, len(self.log[p]) - self.start[p])
                 self.start[p] += gone
@@ -283,7 +283,7 @@ class _Writer:
             )
         covered = [r for r in ranges if r.end > r.start]
         for key, pane in summaries.panes.items():
-            for data in part_messages(key, pane, TOPIC, covered):
+            for data in encode_partials(key, pane, TOPIC, covered):
                 self.append(data)
         for tally in summaries.tallies.tallies("predictions", TOPIC, covered, self.dead() if covered else []):
             for data in split(tally):
@@ -401,7 +401,7 @@ class Process:
         self.state = PartitionState(
             0,
             1,
-            PARTS_TOPIC,
+            PARTIALS_TOPIC,
             self.store,
             lambda: run.history.registry,
             live=run.history.live,
@@ -415,8 +415,8 @@ class Process:
         """Work on the next record; return up to where it may be acknowledged."""
         offset, record = run.history.records[self.next]
         self.next += 1
-        if isinstance(record, Part):
-            dead = self.state.part(record, offset)
+        if isinstance(record, Partial):
+            dead = self.state.partial(record, offset)
             assert dead is None, dead
             return None
         if isinstance(record, Tally):

@@ -67,7 +67,7 @@ class Pipeline:
     prefix: str
     log_dir: Path
     clock: str = "replay"
-    parts_partitions: int = 2
+    partials_partitions: int = 2
     settings: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, Running] = field(default_factory=dict)
     module: str = processor.__name__
@@ -95,10 +95,12 @@ class Pipeline:
         wanted = [
             NewTopic(self.topics.predictions, source_partitions, 1, config=source),
             NewTopic(self.topics.labels, source_partitions, 1, config=source),
-            NewTopic(self.topics.parts, self.parts_partitions, 1, config={"message.timestamp.type": "LogAppendTime"}),
+            NewTopic(
+                self.topics.partials, self.partials_partitions, 1, config={"message.timestamp.type": "LogAppendTime"}
+            ),
             NewTopic(self.topics.predictions_dead, 1, 1),
             NewTopic(self.topics.labels_dead, 1, 1),
-            NewTopic(self.topics.parts_dead, 1, 1),
+            NewTopic(self.topics.partials_dead, 1, 1),
             NewTopic(self.topics.dead_letters, 1, 1, config={"cleanup.policy": "compact"}),
         ]
         for future in admin.create_topics(wanted).values():
@@ -229,16 +231,16 @@ class Pipeline:
         `progress` is what a commit writes last; a second commit after it has revised what waited at the first.
         """
         for _ in range(2):
-            before = self.rows("SELECT max(pos) FROM progress FINAL")[0][0]
-            self.wait_rows(f"SELECT max(pos) > {before} FROM progress FINAL", "another commit of the monitor")
+            before = self.rows("SELECT max(record_seq) FROM progress FINAL")[0][0]
+            self.wait_rows(f"SELECT max(record_seq) > {before} FROM progress FINAL", "another commit of the monitor")
 
     def wait_flushed(self) -> None:
         """Wait until a flush is open that began after this call: it knows the contracts that its sketcher has read.
 
-        Every flush writes a progress record to every partition of `parts`; the one that is open now may know less.
+        Every flush writes a progress record to every partition of `partials`; the one that is open now may know less.
         """
-        enough = len(self.read_all(self.topics.parts)) + 2 * self.parts_partitions
-        wait_for(lambda: len(self.read_all(self.topics.parts)) >= enough, "two flushes", 60)
+        enough = len(self.read_all(self.topics.partials)) + 2 * self.partials_partitions
+        wait_for(lambda: len(self.read_all(self.topics.partials)) >= enough, "two flushes", 60)
 
     def produce(
         self, messages: Iterable[tuple[int, bytes | None, list[tuple[str, bytes]] | None]], topic: str | None = None

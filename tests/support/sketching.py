@@ -41,7 +41,7 @@ def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
 def covered(pipeline: Pipeline) -> dict[int, int]:
     """How far the committed progress records cover each source partition."""
     ends: dict[int, int] = {}
-    for message in pipeline.read_all(pipeline.topics.parts):
+    for message in pipeline.read_all(pipeline.topics.partials):
         record = decode(message.value())
         if isinstance(record, Progress):
             for read in record.ranges:

@@ -132,7 +132,7 @@ def _catalogue(client: Client, model: Watched) -> None:
             row(
                 "progress",
                 **{"model": model.name, "watermark": END_S * 1000, "sealed_until": END_S * 1000},
-                **{"updated_at": END_S * 1000, "pos": 1},
+                **{"updated_at": END_S * 1000, "record_seq": 1},
             )
         ],
     )
@@ -145,7 +145,7 @@ def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range)
         for slice_name, part in zip(SLICES, (1.0, 0.8, 0.2), strict=True):
             counted = {
                 "n": int(REQUESTS * part), "errors": int(ERRORS * part), "timed": int(REQUESTS * part),
-                "slow": int(SLOW * part), "late": int(LATE * part), "sealed": True, "pos": 1,
+                "slow": int(SLOW * part), "late": int(LATE * part), "sealed": True, "record_seq": 1,
             }  # fmt: skip
             volume.append(row("volume", **known, **pane, slice=slice_name, **counted))
             for field in model.fields:
@@ -153,11 +153,20 @@ def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range)
                 if field is model.fields[0] and pane["pane_start"] >= MOVED_S:
                     cells = cells[::-1]
                 panes.append(
-                    row("panes", **known, **pane, slice=slice_name, field=field.name, n=sum(cells), counts=cells, pos=1)
+                    row(
+                        "panes",
+                        **known,
+                        **pane,
+                        slice=slice_name,
+                        field=field.name,
+                        n=sum(cells),
+                        counts=cells,
+                        record_seq=1,
+                    )
                 )
-        errors.append(row("errors", **known, **pane, slice="all", kind="timeout", n=ERRORS, pos=1))
+        errors.append(row("errors", **known, **pane, slice="all", kind="timeout", n=ERRORS, record_seq=1))
         broken.append(
-            row("violations", **known, **pane, field="x", kind="above", n=3, of=REQUESTS, policy="flag", pos=1)
+            row("violations", **known, **pane, field="x", kind="above", n=3, of=REQUESTS, policy="flag", record_seq=1)
         )
     for table, rows in (("volume", volume), ("panes", panes), ("errors", errors), ("violations", broken)):
         insert_rows(client, table, rows)
@@ -169,7 +178,7 @@ def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range)
                 "new_categories",
                 **known,
                 **{"field": model.fields[0].name, "category": "never seen", "pane_start": MOVED_S, "pane_s": HOUR_S},
-                **{"n_low": 7, "n_high": 9, "pos": 1},
+                **{"n_low": 7, "n_high": 9, "record_seq": 1},
             )
         ],
     )
@@ -191,13 +200,13 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                     psi = psi_at(model, field.name, end_s)
                     verdict = {
                         "n": REQUESTS, "psi": psi, "psi_low": psi - 0.01, "psi_high": psi + 0.01, "q_value": 0.5,
-                        "level": level_of(psi, slice_name), "line_minor": 0.1, "line_major": 0.2, "season": "none",
+                        "level": level_of(psi, slice_name), "threshold_minor": 0.1, "threshold_major": 0.2, "season": "none",
                         "top_bin": "null", "expected_share": 0.1, "actual_share": 0.2, "completeness": 1.0,
                     }  # fmt: skip
                     # A first verdict that was revised: what it said must be seen nowhere.
                     wrong = verdict | {"psi": 9.0, "level": "major"}
                     one = {**known, **judged, "slice": slice_name, "field": field.name}
-                    drift += [row("drift", **one, **wrong, pos=1), row("drift", **one, **verdict, pos=2)]
+                    drift += [row("drift", **one, **wrong, record_seq=1), row("drift", **one, **verdict, record_seq=2)]
                 kinds = [
                     (f.name, kind) for f in model.fields for kind in ("null", "invalid", "below", "above", "unseen")
                 ]
@@ -205,11 +214,11 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                     share = 0.04 if kind == "null" else 0.001
                     rated = {
                         "n": REQUESTS, "k": int(REQUESTS * share), "rate": share, "baseline_rate": 0.001,
-                        "delta": share - 0.001, "level": "minor" if kind == "null" else "stable", "line_minor": 0.01,
-                        "line_major": 0.05, "completeness": 0.99 if kind == "error" else 1.0,
+                        "delta": share - 0.001, "level": "minor" if kind == "null" else "stable", "threshold_minor": 0.01,
+                        "threshold_major": 0.05, "completeness": 0.99 if kind == "error" else 1.0,
                     }  # fmt: skip
                     one = {**known, **judged, "slice": slice_name, "field": field_name, "kind": kind}
-                    rates.append(row("rates", **one, **rated, pos=2))
+                    rates.append(row("rates", **one, **rated, record_seq=2))
             if hour % 6 == 0:
                 for field in model.fields:
                     if field.kind == "numeric":
@@ -223,7 +232,7 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
                                 **judged,
                                 **quantiles,
                                 **{"slice": "all", "field": field.name, "n": REQUESTS, "ks": 0.1, "ks_threshold": 0.2},
-                                **{"w1": 0.3, "mean": 2.5, "mean_shift": 0.1, "std_ratio": 1.1, "pos": 2},
+                                **{"w1": 0.3, "mean": 2.5, "mean_shift": 0.1, "std_ratio": 1.1, "record_seq": 2},
                             )
                         )
     for table, rows in (("drift", drift), ("rates", rates), ("distances", distances)):
@@ -291,7 +300,7 @@ def _comparisons(client: Client, model: Watched) -> None:
                         "difference_high": 0.9,
                         "level": level,
                         "judged_at": END_S * 1000,
-                        "pos": 2,
+                        "record_seq": 2,
                         "completeness": 1.0,
                     },
                 )
@@ -348,7 +357,7 @@ def fill_pipeline(client: Client, model: str) -> None:
         client,
         "dead_counts",
         [
-            row("dead_counts", topic="predictions", model=name, reason="malformed", hour=hour_s, n=n, pos=1)
+            row("dead_counts", topic="predictions", model=name, reason="malformed", hour=hour_s, n=n, record_seq=1)
             for name, n in (("", 2), (model, 3))
         ],
     )
@@ -359,7 +368,7 @@ def fill_pipeline(client: Client, model: str) -> None:
             row(
                 "losses",
                 **{"start_offset": 10, "end_offset": 30, "from_time": MOVED_S * 1000, "to_time": MOVED_S * 1000 + 1},
-                **{"reason": "retention", "recorded_at": END_S * 1000, "pos": 1},
+                **{"reason": "retention", "recorded_at": END_S * 1000, "record_seq": 1},
             )
         ],
     )
@@ -370,7 +379,7 @@ def fill_pipeline(client: Client, model: str) -> None:
             row(
                 "producers",
                 **{"model": model, "producer": "p", "pane_start": END_S - HOUR_S, "pane_s": HOUR_S, "n": 8},
-                **{"first_seq": 0, "last_seq": 9, "pos": 1},
+                **{"first_seq": 0, "last_seq": 9, "record_seq": 1},
             )
         ],
     )

@@ -92,4 +92,4 @@ def test_the_page_has_the_tables_of_the_code() -> None:
     assert rendered(page) == page
     with pytest.raises(PageError, match="lacks the line"):
         rendered(page.replace("<!-- end of rights in Kafka -->", ""))
-    assert rendered(page.replace("`parts`", "`other`", 1)) == page
+    assert rendered(page.replace("`partials`", "`other`", 1)) == page

@@ -33,7 +33,7 @@ loads = st.builds(
 def test_no_load_needs_one_of_each() -> None:
     found = needs(made_up(), Load(events_per_s=0, models=1))
     assert (found.sketchers, found.recorders, found.monitors, found.engines) == (1, 1, 1, 1)
-    assert (found.source_partitions, found.parts_partitions) == (1, 4)
+    assert (found.source_partitions, found.partials_partitions) == (1, 4)
     assert found.raw_gb_day == 0
     assert found.clickhouse_in_mb_s == 0
 
@@ -49,7 +49,7 @@ def test_needs_grow_with_the_rate(load: Load, times: float) -> None:
 def test_processes_have_partitions_and_are_not_overfull(load: Load) -> None:
     found = needs(made_up(), load)
     assert found.source_partitions >= max(found.sketchers, found.recorders)
-    assert found.parts_partitions >= found.monitors
+    assert found.partials_partitions >= found.monitors
     assert min(_numbers(found).values()) >= 0
     assert found.progress_cores <= found.monitor_cores + 1e-9
     assert found.sketcher_share <= 1

@@ -93,16 +93,18 @@ def test_a_topic_is_created_grown_or_set_right_and_else_left_alone() -> None:
 
 
 def test_sources_and_parts_have_the_brokers_times_and_every_topic_its_prefix() -> None:
-    specs = topic_specs(Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, parts_partitions=3))
+    specs = topic_specs(
+        Settings(topic_prefix="eu-", predictions_partitions=6, labels_partitions=5, partials_partitions=3)
+    )
     by_name = {spec.name: spec for spec in specs}
     assert {name: spec.partitions for name, spec in by_name.items()} == {
         "eu-predictions": 6,
         "eu-labels": 5,
-        "eu-parts": 3,
+        "eu-partials": 3,
         "eu-predictions.dead": 1,
         "eu-labels.dead": 1,
-        "eu-parts.dead": 1,
+        "eu-partials.dead": 1,
         "eu-dead-letters": 1,
     }
     timed = {name for name, spec in by_name.items() if spec.fixed.get("message.timestamp.type") == "LogAppendTime"}
-    assert timed == {"eu-predictions", "eu-labels", "eu-parts"}
+    assert timed == {"eu-predictions", "eu-labels", "eu-partials"}

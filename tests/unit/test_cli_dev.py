@@ -90,9 +90,9 @@ def test_all_are_ended_and_one_that_does_not_obey_is_named() -> None:
 
 
 def test_the_reason_of_an_end_is_the_last_word_of_the_log() -> None:
-    stopped = json.dumps({"event": "stopped", "reason": "no topic parts. Run apply."})
+    stopped = json.dumps({"event": "stopped", "reason": "no topic partials. Run apply."})
     started = json.dumps({"event": "started"})
-    assert last_reason([started, "%4|noise", stopped, "%4|noise"]) == "no topic parts. Run apply."
+    assert last_reason([started, "%4|noise", stopped, "%4|noise"]) == "no topic partials. Run apply."
     assert last_reason([started, " TypeError: x "]) == "TypeError: x"
     assert last_reason([]) == ""
 

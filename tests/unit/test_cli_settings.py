@@ -21,7 +21,7 @@ def load(folder: Path, text: str = "", name: str = "barograph.toml", **environ: 
 FULL = """
 bootstrap_servers = "kafka-1:9092,kafka-2:9092"
 topic_prefix = "eu-"
-parts_partitions = 8
+partials_partitions = 8
 clock = "replay"
 [kafka]
 security.protocol = "SASL_SSL"
@@ -43,7 +43,7 @@ def test_a_file_sets_what_it_names_and_defaults_hold_for_the_rest(tmp_path: Path
         kafka={"security.protocol": "SASL_SSL", "socket.keepalive.enable": "true"},
         warehouse=Address(host="clickhouse", database="watch", secure=True),
         topic_prefix="eu-",
-        parts_partitions=8,
+        partials_partitions=8,
         clock="replay",
         paces={"flush_s": 5.0, "flush_events": 1000},
     )
@@ -89,8 +89,8 @@ def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Pa
         ("bootstrap_server = 'k:1'", "bootstrap_server is no setting; did you mean bootstrap_servers?"),
         ("[clickhouse]\nhots = 'c'", "clickhouse.hots is no setting; did you mean clickhouse.host?"),
         ("[cassandra]\nhost = 'c'", "cassandra.host is no setting"),
-        ("parts_partitions = 0", "parts_partitions is 0; write a whole number from 1 to 10000."),
-        ("parts_partitions = true", "parts_partitions is True; write a whole number from 1 to 10000."),
+        ("partials_partitions = 0", "partials_partitions is 0; write a whole number from 1 to 10000."),
+        ("partials_partitions = true", "partials_partitions is True; write a whole number from 1 to 10000."),
         ("clock = 'sun'", "clock is 'sun'; write live or replay."),
         ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure is 'perhaps'; write true or false."),
         ("[clickhouse]\nsecure = 1", "clickhouse.secure is 1; write true or false."),
@@ -183,7 +183,7 @@ def test_a_processor_is_told_what_the_settings_and_its_command_say() -> None:
         bootstrap_servers="k:1", topic_prefix="p-", instance="one", kafka={"a": "b"}, paces={"flush_events": 7.0}
     )
     told = settings.processor()
-    assert (told.instance, told.clock, told.topics.parts, told.flush_events) == ("one", "live", "p-parts", 7)
+    assert (told.instance, told.clock, told.topics.partials, told.flush_events) == ("one", "live", "p-partials", 7)
     assert isinstance(told.flush_events, int)
     other = settings.processor(instance="two", clock="replay")
     assert (other.instance, other.clock, other.kafka) == ("two", "replay", {"a": "b"})

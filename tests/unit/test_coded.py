@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from warehouse.dictionary_columns import coded
+from warehouse.dictionary_columns import dictionary_column
 
 
 def test_names_that_repeat_are_sent_once() -> None:
-    column = coded(np.array([0, 1, 2, 3, 1]), pa.array(["a", "b", "a", ""]))
+    column = dictionary_column(np.array([0, 1, 2, 3, 1]), pa.array(["a", "b", "a", ""]))
     assert column.to_pylist() == ["a", "b", "a", "", "b"]
     assert column.dictionary.to_pylist() == ["a", "b", ""]
 
 
 def test_distinct_names_are_taken_as_they_are() -> None:
     names = pa.array(["b", "a"])
-    column = coded(np.array([1, 0, 1]), names)
+    column = dictionary_column(np.array([1, 0, 1]), names)
     assert column.to_pylist() == ["a", "b", "a"]
     assert column.dictionary.equals(names)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from barograph import Contract, ContractError, dump_contract, parse_contract
-from barograph.contract import Field, FieldType, Label, Lines, RateLines, Slice, Slo, Window
+from barograph.contract import Field, FieldType, Label, RateThresholds, Slice, Slo, Thresholds, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,8 +76,8 @@ def contracts(draw: st.DrawFn) -> Contract:
         slices=slices,
         slice_min_n=draw(st.integers(0, 10**9)),
         label=draw(st.sampled_from([None, Label(type="bool", positive=True), Label(type="bool", positive="true")])),
-        lines=Lines(minor=minor, major=major, clear=clear),
-        rate_lines=RateLines(minor=minor / 2, major=major),
+        lines=Thresholds(minor=minor, major=major, clear=clear),
+        rate_lines=RateThresholds(minor=minor / 2, major=major),
         slo=draw(st.sampled_from([Slo(), Slo(latency_ms=1e-9, latency_share=0.999, error_rate=0.0)])),
         ignored={name: why for name, why in ignored.items() if f"features.{name}" not in taken},
     )

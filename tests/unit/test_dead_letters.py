@@ -12,11 +12,11 @@ from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, en
 
 from cli.dead_letters.decoded import readable
 from cli.dead_letters.show import grouped
-from streams.dead_letters.dead_letter import Letter, Mark, Place, mark_key, open_letter
+from streams.dead_letters.dead_letter import DeadLetter, Place, Resolution, mark_key, open_dead_letter
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import Wanted
 from streams.dead_letters.replay import original
-from streams.events.batch import COUNTED_HEADER, LETTER_HEADER, Dead, sort_messages
+from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER, Dead, sort_messages
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"
@@ -47,9 +47,9 @@ class Message:
         return 1, 1_700_000_000_000
 
 
-def letter(value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = "") -> Letter:
+def letter(value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = "") -> DeadLetter:
     told = dead_message(Dead(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
-    return open_letter(Message(told["value"], told["headers"]), "id", {})
+    return open_dead_letter(Message(told["value"], told["headers"]), "id", {})
 
 
 def contract() -> Contract:
@@ -62,8 +62,8 @@ def event(**changes: Any) -> bytes:
     return json.dumps(plain | changes).encode()
 
 
-def show(found: Letter, told: Contract | None, **how: bool) -> str:
-    return readable(found, told, parts_topic="parts", **how)
+def show(found: DeadLetter, told: Contract | None, **how: bool) -> str:
+    return readable(found, told, partials_topic="partials", **how)
 
 
 def test_what_the_contract_marks_as_personal_is_masked_and_the_rest_is_shown() -> None:
@@ -108,15 +108,15 @@ def test_a_letter_says_where_it_came_from_and_what_it_was_before() -> None:
     assert found.replay_of == "predictions.dead/0/3"
     assert found.state == "waiting"
     assert letter(event(), model="").model == "toy"
-    foreign = open_letter(Message(None, None), "id", {})
+    foreign = open_dead_letter(Message(None, None), "id", {})
     assert (foreign.reason, foreign.model, foreign.source_partition) == ("?", "", -1)
 
 
 def test_a_mark_is_of_one_incarnation_of_the_topic() -> None:
     place = Place("predictions.dead", 0, 7)
-    marks = {mark_key("old", place): Mark(state="replayed", at_ms=1)}
-    assert open_letter(Message(b"", []), "old", marks).state == "replayed"
-    assert open_letter(Message(b"", []), "new", marks).state == "waiting"
+    marks = {mark_key("old", place): Resolution(state="replayed", at_ms=1)}
+    assert open_dead_letter(Message(b"", []), "old", marks).state == "replayed"
+    assert open_dead_letter(Message(b"", []), "new", marks).state == "waiting"
 
 
 def test_names_of_letters_are_read_as_they_are_written() -> None:
@@ -139,7 +139,7 @@ def test_the_original_message_says_again_that_it_is_arrow_and_whether_its_number
     for found, is_arrow, counted in cases:
         message = original(found)
         headers = dict(message["headers"])
-        assert headers[LETTER_HEADER] == b"predictions.dead/0/7"
+        assert headers[DEAD_LETTER_HEADER] == b"predictions.dead/0/7"
         assert (headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE) == is_arrow
         assert (COUNTED_HEADER in headers) == counted
         assert (message["value"], message["partition"]) == (found.value, 3)
@@ -147,14 +147,14 @@ def test_the_original_message_says_again_that_it_is_arrow_and_whether_its_number
 
 def test_letters_of_before_the_model_was_written_down_tell_by_their_reason_what_was_counted() -> None:
     for reason, counted in (("bad-time", True), ("unknown-model", False)):
-        assert open_letter(Message(event(), [("reason", reason.encode())]), "id", {}).counted == counted
+        assert open_dead_letter(Message(event(), [("reason", reason.encode())]), "id", {}).counted == counted
 
 
 def test_replayed_messages_are_kept_apart_where_their_numbers_were_counted() -> None:
     messages = [
         Message(b"a", None, 1),
-        Message(b"b", [(LETTER_HEADER, b"predictions.dead/0/3")], 2),
-        Message(b"c", [(LETTER_HEADER, b"predictions.dead/0/4"), (COUNTED_HEADER, b"1")], 3),
+        Message(b"b", [(DEAD_LETTER_HEADER, b"predictions.dead/0/3")], 2),
+        Message(b"c", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), (COUNTED_HEADER, b"1")], 3),
         Message(b"d", [(COUNTED_HEADER, b"1"), (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)], 4),
     ]
     apart = sort_messages(messages, counted_apart=True)

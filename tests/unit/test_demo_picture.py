@@ -25,7 +25,7 @@ def drawn(**changes: Any) -> Drawn:
         "critical": frozenset(),
         "field": "calm",
         "psi": [Point(FIRST + timedelta(days=i), i / 10, i / 20, i / 5) for i in range(40)],
-        "line_major": 0.2,
+        "threshold_major": 0.2,
         "scores": [(FIRST + timedelta(days=7 * i), 0.3, 0.2) for i in range(5)],
         "auc": [Point(FIRST + timedelta(days=7 * i), 0.7, 0.6, 0.8) for i in range(5)],
         "reference": 0.68,

@@ -97,10 +97,10 @@ def test_numbers_come_out_as_they_were_told() -> None:
 
 def test_what_was_taken_away_is_told_no_more() -> None:
     report = Report("monitor", "m")
-    report.replace(metrics.LAG, {("parts", 0): 7, ("parts", 1): 5})
-    report.replace(metrics.LAG, {("parts", 1): 5})
+    report.replace(metrics.LAG, {("partials", 0): 7, ("partials", 1): 5})
+    report.replace(metrics.LAG, {("partials", 1): 5})
     assert [key for key in samples(report) if key[0] == "barograph_lag_messages"] == [
-        ("barograph_lag_messages", ("1", "parts"))
+        ("barograph_lag_messages", ("1", "partials"))
     ]
 
 

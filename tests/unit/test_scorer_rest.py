@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from streams.registry.registry import Registry
-from streams.runtime.heartbeat import Pulse
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.metrics_report import Report
 from streams.scorer.model import Done
 from streams.scorer.worker import BEAT_S, Scorer
@@ -42,14 +42,14 @@ def test_after_a_long_pass_it_rests_on_the_live_clock_alone(
     report = Report("scorer", "s")
     scorer = Scorer(settings, Registry, report)
     stop = Waits()
-    report.pulse = Pulse(lambda: stop.now_s)
+    report.heartbeat = Heartbeat(lambda: stop.now_s)
     monkeypatch.setattr("streams.scorer.worker.time.monotonic", lambda: stop.now_s)
     began: list[float] = []
     ages: list[float] = []
 
     def score() -> Done:
         began.append(stop.now_s)
-        ages.append(report.pulse.age_s())
+        ages.append(report.heartbeat.age_s())
         if len(began) == 2:
             stop.set()
         else:

@@ -247,7 +247,14 @@ def test_comparisons_are_written_before_what_says_that_windows_were_judged() -> 
     )
     found = compare(judged, version_sides(every), arm_sides(monitor.contract, every), monitor.values)
     assert found is not None
-    progress = {"parts_partition": 0, "model": "toy", "watermark": 0, "sealed_until": 0, "updated_at": 0, "pos": 7}
+    progress = {
+        "partials_partition": 0,
+        "model": "toy",
+        "watermark": 0,
+        "sealed_until": 0,
+        "updated_at": 0,
+        "record_seq": 7,
+    }
     store = WarehouseStore(Client())  # type: ignore[arg-type]
     store.write(Writes(comparisons=[found], progress=[progress]))
     assert written == ["comparisons", "progress"]

@@ -12,13 +12,13 @@ from scipy.stats import ks_2samp
 
 from sketches.baseline.baseline import Baseline
 from sketches.drift.distances import STEP_ERROR
-from streams.monitor.state.merged_ranges import Summaries, over_budget
+from streams.monitor.state.merged_ranges import MergedRanges, over_budget
 from streams.monitor.state.series import Compiled, KeptBytes, Pane, Series
 from streams.monitor.verdicts.describe import describe
 from streams.monitor.windows import described_every_s, stretch_s, stretches_s
-from streams.records import Part, Range, decode
+from streams.records import Partial, Range, decode
 from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.merged_panes import merge
 from tests.support.monitor_schedule import T0_S, TOPIC, Event, baseline, columns, contract
@@ -70,10 +70,10 @@ class Room:
         ]
         summaries.add(columns("m", 0, list(enumerate(events))))
         for offset, (key, pane) in enumerate(summaries.panes.items()):
-            for data in part_messages(key, pane, TOPIC, [Range(0, offset, offset + 1)]):
-                part = decode(data)
-                assert isinstance(part, Part)
-                self.series.merge(self.pane(part.pane_start_s), part, offset, late=False)
+            for data in encode_partials(key, pane, TOPIC, [Range(0, offset, offset + 1)]):
+                partial = decode(data)
+                assert isinstance(partial, Partial)
+                self.series.merge(self.pane(partial.pane_start_s), partial, offset, late=False)
 
     def pane(self, start_s: int) -> Pane:
         return self.series.panes.setdefault(start_s, self.series.empty_pane(start_s))
@@ -135,15 +135,15 @@ def test_a_changed_pane_is_seen_in_every_window_that_holds_it() -> None:
     assert room.asked[asked:] == [(T0_S + 5 * HOUR_S, T0_S + 6 * HOUR_S)], "only that hour is merged again"
 
 
-def late_part(room: Room, at_s: int) -> Part:
+def late_part(room: Room, at_s: int) -> Partial:
     registry = build_registry([(room.told, 0)], [RegisteredBaseline(room.first, room.first.id, 0, 1)])
     summaries = FlushSummaries(registry)
     summaries.add(columns("m", 0, [(0, Event("m", "1", at_s * 1000, at_s * 1000, 9.0, "red", "north", False))]))
     [(key, pane)] = summaries.panes.items()
-    [data] = part_messages(key, pane, TOPIC, [Range(0, 0, 1)])
-    part = decode(data)
-    assert isinstance(part, Part)
-    return part
+    [data] = encode_partials(key, pane, TOPIC, [Range(0, 0, 1)])
+    partial = decode(data)
+    assert isinstance(partial, Partial)
+    return partial
 
 
 @pytest.mark.parametrize("damaged", [b"no sketch at all", b"", "another kind"])
@@ -224,7 +224,7 @@ def test_error_is_that_of_sketch_steps_and_baseline() -> None:
 def test_what_is_held_stays_within_bounds() -> None:
     room = Room(hours=20)
     room.describe(*range(8, 21))
-    held: Summaries = room.series.summaries
+    held: MergedRanges = room.series.summaries
     assert {stretch for stretch, _ in held.sizes()} == {
         *((HOUR_S, T0_S + h * HOUR_S) for h in range(20)),
         *((2 * HOUR_S, T0_S + h * HOUR_S) for h in range(0, 20, 2)),
@@ -235,7 +235,7 @@ def test_what_is_held_stays_within_bounds() -> None:
     assert total > 12 * 1000
     over_budget([held], total)
     assert sum(size for _, size in held.sizes()) == total
-    over_budget([held, Summaries()], total // 2)
+    over_budget([held, MergedRanges()], total // 2)
     left = [length for (length, _), _ in held.sizes()]
     assert sum(size for _, size in held.sizes()) <= total // 2
     assert left.count(2 * HOUR_S) == 4, "the short ones, of which the long ones were made, go first"

@@ -8,7 +8,7 @@ from streams.monitor.partition import PartitionState
 from streams.monitor.state.series import Series
 from streams.monitor.state.store import SeriesPanes, WarehouseStore
 from tests.support.monitor_harness import HOUR_S, Desk, make_registry
-from tests.support.monitor_schedule import PARTS_TOPIC, T0_S
+from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S
 
 MINUTES_10 = 600
 PER_HOUR = HOUR_S // MINUTES_10
@@ -38,7 +38,7 @@ class Tight(Desk):
         self.store = self.reads = _Store(self.warehouse, self.rows_at_once)  # type: ignore[arg-type]
         self.reads.loaded = []
         self.state = PartitionState(
-            *(0, 1, PARTS_TOPIC, self.store, lambda: self.registry),
+            *(0, 1, PARTIALS_TOPIC, self.store, lambda: self.registry),
             live=True,
             write_s=0.0,
             revise_s=0.0,

@@ -9,18 +9,18 @@ import pytest
 from barograph.contract import Window
 
 from streams.monitor.partition import PartitionState
-from streams.monitor.state.offset_ledger import make_pos
+from streams.monitor.state.offset_ledger import make_record_seq
 from streams.records import (
-    Part,
+    Partial,
     Range,
     decode,
 )
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher.partial_messages import part_messages
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.monitor_harness import DAY_S, HOUR_S, Desk, make_registry
 from tests.support.monitor_schedule import (
-    PARTS_TOPIC,
+    PARTIALS_TOPIC,
     T0_S,
     TOPIC,
     Event,
@@ -115,7 +115,7 @@ def test_acknowledgements_wait_for_the_windows_that_late_events_touched() -> Non
         desk.state = PartitionState(
             0,
             1,
-            PARTS_TOPIC,
+            PARTIALS_TOPIC,
             desk.store,
             lambda: desk.registry,
             live=True,
@@ -200,14 +200,14 @@ def test_parts_without_contract_or_baseline_are_put_aside() -> None:
     ):
         fresh = Desk(known, live=True)
         made = fresh.registry
-        state = PartitionState(0, 1, PARTS_TOPIC, fresh.store, lambda found=registry: found, live=True)  # type: ignore[misc]
+        state = PartitionState(0, 1, PARTIALS_TOPIC, fresh.store, lambda found=registry: found, live=True)  # type: ignore[misc]
         summaries = FlushSummaries(made)
         summaries.add(columns("m", 0, [(0, Event("m", "1", T0_S * 1000, T0_S * 1000, 0.1, "red", "north", False))]))
         [(key, pane)] = summaries.panes.items()
-        [data] = part_messages(key, pane, TOPIC, [Range(0, 0, 1)])
-        part = decode(data)
-        assert isinstance(part, Part)
-        dead = state.part(part, 0)
+        [data] = encode_partials(key, pane, TOPIC, [Range(0, 0, 1)])
+        partial = decode(data)
+        assert isinstance(partial, Partial)
+        dead = state.partial(partial, 0)
         assert dead is not None
         assert reason in dead.reason
 
@@ -217,16 +217,16 @@ def test_a_damaged_sketch_is_put_aside_and_nothing_of_its_part_is_merged() -> No
     summaries = FlushSummaries(desk.registry)
     summaries.add(columns("m", 0, [(0, Event("m", "1", T0_S * 1000, T0_S * 1000, 0.1, "red", "north", False))]))
     [(key, pane)] = summaries.panes.items()
-    [data] = part_messages(key, pane, TOPIC, [Range(0, 0, 1)])
-    part = decode(data)
-    assert isinstance(part, Part)
-    good = list(part.sketches)
-    part.sketches[0] = good[0][:-1] + bytes([good[0][-1] ^ 1])
-    dead = desk.state.part(part, 0)
+    [data] = encode_partials(key, pane, TOPIC, [Range(0, 0, 1)])
+    partial = decode(data)
+    assert isinstance(partial, Partial)
+    good = list(partial.sketches)
+    partial.sketches[0] = good[0][:-1] + bytes([good[0][-1] ^ 1])
+    dead = desk.state.partial(partial, 0)
     assert dead is not None
     assert "sketch of field x" in dead.reason
-    part.sketches = good
-    assert desk.state.part(part, 1) is None
+    partial.sketches = good
+    assert desk.state.partial(partial, 1) is None
     desk.offset = 2
     desk.positions[0] = 1
     desk.flush(caught_up_s=T0_S + 2 * HOUR_S)
@@ -251,11 +251,11 @@ def test_a_new_parts_topic_begins_a_new_epoch() -> None:
     desk.flush(T0_S + 9, caught_up_s=T0_S + 2 * HOUR_S)
     assert desk.volume() == {0: 6}
     [row] = [row for row in desk.warehouse.tables["panes"].values() if (row["slice"], row["field"]) == ("all", "x")]
-    assert row["pos"] >= make_pos(1, 0)
+    assert row["record_seq"] >= make_record_seq(1, 0)
     assert not desk.warehouse.tables["losses"]
     desk.restart()
     desk.flush(T0_S + HOUR_S + 5)
-    assert max(row["epoch"] for row in desk.warehouse.tables["chain"].values()) == 1
+    assert max(row["epoch"] for row in desk.warehouse.tables["offset_ledger"].values()) == 1
 
 
 def with_another_baseline(effective_s: int) -> tuple[Registry, str, str]:

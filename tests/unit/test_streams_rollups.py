@@ -8,11 +8,11 @@ import pytest
 from barograph.contract import Window
 
 from streams.monitor.partition import PartitionState
-from streams.records import Part, PartitionProgress, Progress, Range, decode
-from streams.sketcher.partial_messages import part_messages
+from streams.records import Partial, PartitionProgress, Progress, Range, decode
+from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.monitor_harness import DAY_S, HOUR_S, Desk, make_registry
-from tests.support.monitor_schedule import PARTS_TOPIC, T0_S, TOPIC, Event, columns
+from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, TOPIC, Event, columns
 
 MINUTES_20 = 1200
 TODAY_S = T0_S // DAY_S * DAY_S
@@ -31,10 +31,10 @@ class Shop(Desk):
         if found:
             summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(found)]))
         for key, pane in summaries.panes.items():
-            for data in part_messages(key, pane, TOPIC, [Range(0, first, end)]):
-                part = decode(data)
-                assert isinstance(part, Part)
-                assert self.state.part(part, self.offset) is None
+            for data in encode_partials(key, pane, TOPIC, [Range(0, first, end)]):
+                partial = decode(data)
+                assert isinstance(partial, Partial)
+                assert self.state.partial(partial, self.offset) is None
                 self.offset += 1
         times = [s * 1000 for s, _ in events]
         read = PartitionProgress(
@@ -121,7 +121,7 @@ def test_late_events_have_a_day_written_again_once_a_minute_and_are_acknowledged
         desk.state = PartitionState(
             0,
             1,
-            PARTS_TOPIC,
+            PARTIALS_TOPIC,
             desk.store,
             lambda: desk.registry,
             live=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.monitor.state.offset_ledger import make_pos
+from streams.monitor.state.offset_ledger import make_record_seq
 from streams.records import (
     DeadCount,
     ErrorCount,
@@ -60,7 +60,7 @@ def test_tallies_are_written_with_the_next_commit_and_add_up_once() -> None:
     assert (row["producer"], row["pane_start"], row["pane_s"], row["first_seq"], row["last_seq"]) == (
         *("p", T0_S, HOUR_S, 0, 1),
     )
-    assert row["pos"] == make_pos(0, 1)
+    assert row["record_seq"] == make_record_seq(0, 1)
 
 
 def test_tallies_need_no_contract() -> None:
@@ -81,7 +81,7 @@ def test_tallies_over_offsets_that_were_set_back_are_put_aside() -> None:
     dead = desk.state.tally(tally(1, start=1, end=3), desk.offset)
     assert dead is not None
     assert "sketched before" in dead.reason
-    # Labels are no part of the chain, and another topic's offsets are others.
+    # Labels are no part of the offset ledger, and another topic's offsets are others.
     assert desk.state.tally(Tally(model="m", topic="labels", dead=[DeadCount("empty", T0_S, 1)]), desk.offset) is None
     assert desk.state.tally(tally(1, start=1, end=3, topic_id="another"), desk.offset + 1) is None
 

@@ -51,7 +51,7 @@ def changed(name: str, **changes: Any) -> Contract:
 
 
 def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, str, str], tuple[int, int, str, int]]:
-    """Rows of panes that hold these cells and tails: (n, of, policy, pos) by pane, field and kind."""
+    """Rows of panes that hold these cells and tails: (n, of, policy, record_seq) by pane, field and kind."""
     series = Series("1", "b", Compiled.of(LAYOUT), contract)
     made: list[Pane] = []
     for i, held in enumerate(panes):
@@ -59,7 +59,7 @@ def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, st
         for name, counts in held.items():
             f = LAYOUT.field_index[name]
             pane.counts[0, LAYOUT.starts[f] : LAYOUT.starts[f] + len(counts)] = counts
-            pane.pos[0, 1 + f] = 100 * i + f
+            pane.record_seq[0, 1 + f] = 100 * i + f
         made.append(pane)
     columns = violation_columns(series, made, 3)
     if columns is None:
@@ -71,7 +71,7 @@ def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, st
             row["n"],
             row["of"],
             row["policy"],
-            row["pos"],
+            row["record_seq"],
         )
         for row in found
     }

@@ -10,16 +10,16 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.broker import consumer_lag as offsets_module
-from streams.broker.consumer_lag import OffsetWatch, Source
-from streams.health.watchdog import Patience, Watchdog
-from streams.runtime.heartbeat import Pulse
+from streams.broker.consumer_lag import LagMonitor, Source
+from streams.health.watchdog import StallTimeouts, Watchdog
+from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from warehouse import metrics
 from warehouse.client import Address
 
-PATIENCE = Patience(unhealthy_s=60.0, stuck_s=300.0)
+PATIENCE = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
 
 
 class FakeConsumer:
@@ -71,10 +71,10 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
-        self.mine: Collection[tuple[str, int]] | None = None
+        self.assigned_partitions: Collection[tuple[str, int]] | None = None
         self.ended: list[int] = []
         self.report = Report("monitor", "monitor-0")
-        self.report.pulse = self.pulse = Pulse(lambda: self.now_s)
+        self.report.heartbeat = self.heartbeat = Heartbeat(lambda: self.now_s)
         made: list[FakeConsumer] = []
 
         def consumer(config: dict[str, Any]) -> FakeConsumer:
@@ -83,9 +83,14 @@ class Bench:
 
         monkeypatch.setattr(offsets_module, "Consumer", consumer)
         settings = ProcessorSettings(instance="w", bootstrap_servers="b", warehouse=Address("h", 1, "d"))
-        parts = [Source("x-parts", "parts", 2, no_lag=1)]
-        self.offsets = OffsetWatch(
-            settings, "monitor", parts, self.report, mine=lambda: self.mine, clock=lambda: self.now_s
+        parts = [Source("x-partials", "partials", 2, no_lag=1)]
+        self.offsets = LagMonitor(
+            settings,
+            "monitor",
+            parts,
+            self.report,
+            assigned_partitions=lambda: self.assigned_partitions,
+            clock=lambda: self.now_s,
         )
         self.consumer = made[0]
         self.watchdog = Watchdog(self.report, self.offsets, patience=PATIENCE, end=self.ended.append)
@@ -112,9 +117,9 @@ def test_only_a_partition_that_is_behind_and_does_not_move_stands_still(bench: B
     assert bench.stood_s(0) == 0
     # Partition 1 is one record behind: that is the last commit's marker, and no lag.
     assert bench.report.row()["lag"] == 19
-    assert bench.report.values(metrics.LAG) == {("parts", "0"): 19, ("parts", "1"): 0}
+    assert bench.report.values(metrics.LAG) == {("partials", "0"): 19, ("partials", "1"): 0}
     assert bench.stood_s(100) == 100
-    assert bench.report.values(metrics.COMMITTED_AGE) == {("parts", "0"): 100, ("parts", "1"): 0}
+    assert bench.report.values(metrics.COMMITTED_AGE) == {("partials", "0"): 100, ("partials", "1"): 0}
     consumer.committed_at[0] = 11
     assert bench.stood_s(200) == 0
     assert bench.stood_s(250) == 50
@@ -155,18 +160,18 @@ def test_before_the_first_look_the_lag_is_not_known(bench: Bench) -> None:
 
 def test_what_is_anothers_to_move_does_not_count(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 12}
-    bench.mine = [("x-parts", 1)]
+    bench.assigned_partitions = [("x-partials", 1)]
     bench.stood_s(0)
     assert bench.report.row()["lag"] == 1
     assert bench.stood_s(400) == 400
     bench.consumer.committed_at[1] = 11
     assert bench.stood_s(800) == 0, "partition 0 stands still, and is another's"
-    bench.mine = [("x-parts", 0)]
+    bench.assigned_partitions = [("x-partials", 0)]
     assert bench.stood_s(801) == 0, "it counts from when it came"
-    bench.mine = []
+    bench.assigned_partitions = []
     assert bench.stood_s(2000) == 0
     assert bench.report.values(metrics.LAG) == {}
-    bench.mine = None
+    bench.assigned_partitions = None
     bench.stood_s(2001)
     assert bench.stood_s(2011) == 10, "while nobody knows whose they are, they are everybody's"
 
@@ -176,8 +181,8 @@ def test_a_processor_that_gets_on_is_healthy_and_lives(bench: Bench) -> None:
     assert bench.look(0) == "starting"
     for second in range(0, 1000, 50):
         bench.consumer.committed_at[0] = 10 + second // 50
-        bench.pulse._beat_s = 1000.0 + second
-        bench.pulse._started = True
+        bench.heartbeat._beat_s = 1000.0 + second
+        bench.heartbeat._started = True
         assert bench.look(second) == "working"
     assert bench.report.values(metrics.HEALTHY) == {(): 1.0}
     assert bench.ended == []
@@ -187,7 +192,7 @@ def test_a_processor_that_gets_on_is_healthy_and_lives(bench: Bench) -> None:
 def test_a_loop_that_stands_still_is_seen_whatever_the_broker_does(bench: Bench, broker: str) -> None:
     bench.consumer.ends = {0: 3, 1: 3}
     bench.consumer.failing = broker == "is away"
-    bench.pulse.beat()
+    bench.heartbeat.beat()
     assert bench.look(60) == "working"
     assert bench.look(61) == "stuck"
     assert "loop has not come round for 61 s" in bench.watchdog.health().reason
@@ -203,10 +208,10 @@ def test_a_group_that_stands_still_although_its_loop_beats_is_stuck(bench: Bench
     statuses = []
     for second in (0, 60, 61, 300, 301):
         bench.now_s = 1000.0 + second
-        bench.pulse.beat()
+        bench.heartbeat.beat()
         statuses.append(bench.look(second))
     assert statuses == ["working", "working", "stuck", "stuck", "stuck"]
-    assert "committed offset of x-parts 0 has stood still for 301 s" in bench.watchdog.health().reason
+    assert "committed offset of x-partials 0 has stood still for 301 s" in bench.watchdog.health().reason
     assert bench.ended == [EXIT_STUCK]
 
 
@@ -214,17 +219,17 @@ def test_who_waits_for_the_warehouse_is_healthy_and_lives_as_long_as_its_loop_be
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
     for second in range(0, 3000, 50):
         bench.now_s = 1000.0 + second
-        bench.pulse.beat()
-        bench.pulse.wait("ClickHouse is away.")
+        bench.heartbeat.beat()
+        bench.heartbeat.wait("ClickHouse is away.")
         assert bench.look(second) == "waiting"
     assert bench.watchdog.health().reason == "ClickHouse is away. It has waited 2950 s; nothing is lost."
     assert bench.report.values(metrics.WAITING)[()] == 2950
-    bench.pulse.go_on()
+    bench.heartbeat.go_on()
     assert bench.look(2951) == "stuck", "it goes on, and has not moved yet"
     bench.consumer.committed_at[0] = 30
     assert bench.look(2960) == "working"
     assert bench.report.values(metrics.WAITING)[()] == 0
-    bench.pulse.wait("ClickHouse is away.")
+    bench.heartbeat.wait("ClickHouse is away.")
     assert bench.look(3400) == "stuck", "the loop itself stands still"
     # Once while it had just gone on, once now.
     assert bench.ended == [EXIT_STUCK] * 2
@@ -236,15 +241,15 @@ def test_a_broker_that_is_away_says_nothing_about_offsets(bench: Bench) -> None:
     bench.consumer.failing = True
     for second in range(0, 1000, 50):
         bench.now_s = 1000.0 + second
-        bench.pulse.beat()
+        bench.heartbeat.beat()
         assert bench.look(second) == "working"
     assert bench.ended == []
 
 
 def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench: Bench) -> None:
-    bench.pulse.beat()
+    bench.heartbeat.beat()
     bench.consumer.ends = {0: 3, 1: 3}
-    bench.pulse.stop()
+    bench.heartbeat.stop()
     assert bench.look(1000) == "stopping"
     assert bench.ended == []
 

@@ -17,7 +17,7 @@ from streams.records import encode
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.memory_warehouse import MemoryWarehouse, without
-from tests.support.monitor_schedule import PARTS_TOPIC, History, make_history
+from tests.support.monitor_schedule import PARTIALS_TOPIC, History, make_history
 from warehouse.client import Address
 from warehouse.errors import WarehouseBusy
 
@@ -66,7 +66,7 @@ def make_worker(history: History, connection: Any, report: Report) -> Worker:
         kafka={"log_level": "0"},
     )
     store = WarehouseStore(connection)
-    return Worker(settings, store, lambda: history.registry, lambda: None, (PARTS_TOPIC, 1), report)
+    return Worker(settings, store, lambda: history.registry, lambda: None, (PARTIALS_TOPIC, 1), report)
 
 
 def read(history: History, worker: Worker, *, rebalance_at: int | None = None) -> None:
@@ -94,11 +94,13 @@ def test_a_busy_warehouse_changes_nothing(seed: int) -> None:
     read(history, make_worker(history, connection, report), rebalance_at=half)
     assert connection.refused > 1
     assert report.retries == connection.refused
-    for table in ("panes", "volume", "rollups", "chain", "progress", "losses"):
+    for table in ("panes", "volume", "rollups", "offset_ledger", "progress", "losses"):
         left, right = (without(w.tables[table], ("recorded_at", "updated_at")) for w in (calm, busy))
         assert left == right, table
     for table in ("drift", "rates"):
-        assert without(calm.last(table), ("judged_at", "pos")) == without(busy.last(table), ("judged_at", "pos"))
+        assert without(calm.last(table), ("judged_at", "record_seq")) == without(
+            busy.last(table), ("judged_at", "record_seq")
+        )
 
 
 def test_records_of_an_older_generation_are_refused() -> None:

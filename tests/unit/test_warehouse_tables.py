@@ -53,22 +53,25 @@ def test_dictionary_encoded_text_stays_so() -> None:
 
 
 def test_dictionary_encoded_keys_of_maps_and_members_of_lists_stay_so() -> None:
-    row: dict[str, Any] = {name: [0] for name in SCHEMAS["chain"].names}
-    row |= {"source_topic_id": ["s"], "parts_topic_id": ["p"]}
+    row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
+    row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"]}
     keys = pa.array(["m", "n"]).dictionary_encode()
     marks = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5, 6]))
-    column = table_of("chain", row | {"watermarks": marks})["watermarks"]
+    column = table_of("offset_ledger", row | {"watermarks": marks})["watermarks"]
     assert column.type == marks.type
     assert column.to_pylist() == [[("m", 5), ("n", 6)]]
     wide = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5.0, 6.0]))
-    assert table_of("chain", row | {"watermarks": wide})["watermarks"].type == SCHEMAS["chain"].field("watermarks").type
+    assert (
+        table_of("offset_ledger", row | {"watermarks": wide})["watermarks"].type
+        == SCHEMAS["offset_ledger"].field("watermarks").type
+    )
 
 
 def test_maps_may_be_mappings_or_pairs() -> None:
-    row: dict[str, Any] = {name: [0] for name in SCHEMAS["chain"].names}
-    row |= {"source_topic_id": ["s"], "parts_topic_id": ["p"]}
+    row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
+    row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"]}
     for marks in ({"m": 5}, [("m", 5)]):
-        assert table_of("chain", row | {"watermarks": [marks]})["watermarks"].to_pylist() == [[("m", 5)]]
+        assert table_of("offset_ledger", row | {"watermarks": [marks]})["watermarks"].to_pylist() == [[("m", 5)]]
 
 
 def test_counts_are_cut_by_offsets_without_copying() -> None:

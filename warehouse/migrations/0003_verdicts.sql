@@ -1,7 +1,7 @@
 -- Verdicts: drift and rates, every revision of each.
 --
--- The sorting key ends in pos and the engine has no version column: a second verdict on a window is a new row, a
--- repeat of the same pos replaces the row. What a pager saw is never overwritten.
+-- The sorting key ends in record_seq and the engine has no version column: a second verdict on a window is a new row, a
+-- repeat of the same record_seq replaces the row. What a pager saw is never overwritten.
 
 CREATE TABLE IF NOT EXISTS drift
 (
@@ -21,8 +21,8 @@ CREATE TABLE IF NOT EXISTS drift
     df UInt16 COMMENT 'Degrees of freedom: occupied cells less one',
     phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic' CODEC(ZSTD(1)),
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
-    line_minor Float64 COMMENT 'PSI above which the level is minor',
-    line_major Float64 COMMENT 'PSI above which the level is major',
+    threshold_minor Float64 COMMENT 'PSI above which the level is minor',
+    threshold_major Float64 COMMENT 'PSI above which the level is major',
     top_bin String COMMENT 'Cell that contributes most to the PSI, in words' CODEC(ZSTD(1)),
     top_bin_index Int32 COMMENT 'Index of that cell in counts, -1 where there is none',
     expected_share Float64 COMMENT 'Share of that cell in the baseline' CODEC(ZSTD(1)),
@@ -30,11 +30,11 @@ CREATE TABLE IF NOT EXISTS drift
     visible_shift Float64 COMMENT 'Smallest shift of the mean, in standard deviations, that the window could have shown with 80 % power' CODEC(ZSTD(1)),
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the verdict was given, by the clock of the monitor' CODEC(Delta, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given: epoch * 2^48 + offset; the last revision has the greatest' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given: epoch * 2^48 + offset; the last revision has the greatest' CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(window_end)
-ORDER BY (model, version, baseline_id, slice, field, window, window_end, pos)
+ORDER BY (model, version, baseline_id, slice, field, window, window_end, record_seq)
 TTL window_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Verdicts on the distribution of each field per window, every revision; kept for 750 days of event time. The view latest_drift holds the last revision.';
@@ -60,15 +60,15 @@ CREATE TABLE IF NOT EXISTS rates
     p_value Float64 COMMENT 'Probability of such a difference if the rates were equal' CODEC(ZSTD(1)),
     phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic' CODEC(ZSTD(1)),
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
-    line_minor Float64 COMMENT 'delta above which the level is minor',
-    line_major Float64 COMMENT 'delta above which the level is major',
+    threshold_minor Float64 COMMENT 'delta above which the level is minor',
+    threshold_major Float64 COMMENT 'delta above which the level is major',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the verdict was given, by the clock of the monitor' CODEC(Delta, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given: epoch * 2^48 + offset; the last revision has the greatest' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given: epoch * 2^48 + offset; the last revision has the greatest' CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(window_end)
-ORDER BY (model, version, baseline_id, slice, field, kind, window, window_end, pos)
+ORDER BY (model, version, baseline_id, slice, field, kind, window, window_end, record_seq)
 TTL window_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Verdicts on the rates of nulls, invalid, outlying and unseen values and of errors, every revision; kept for 750 days of event time. The view latest_rates holds the last revision.';

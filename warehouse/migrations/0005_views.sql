@@ -21,8 +21,8 @@ CREATE VIEW IF NOT EXISTS latest_drift
     df UInt16 COMMENT 'Degrees of freedom: occupied cells less one',
     phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic',
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
-    line_minor Float64 COMMENT 'PSI above which the level is minor',
-    line_major Float64 COMMENT 'PSI above which the level is major',
+    threshold_minor Float64 COMMENT 'PSI above which the level is minor',
+    threshold_major Float64 COMMENT 'PSI above which the level is major',
     top_bin String COMMENT 'Cell that contributes most to the PSI, in words',
     top_bin_index Int32 COMMENT 'Index of that cell in counts, -1 where there is none',
     expected_share Float64 COMMENT 'Share of that cell in the baseline',
@@ -31,7 +31,7 @@ CREATE VIEW IF NOT EXISTS latest_drift
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the last verdict was given',
     revisions UInt64 COMMENT 'How often the window was judged: more than once where late events came',
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given'
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given'
 )
 AS
 SELECT
@@ -41,27 +41,27 @@ SELECT
     slice,
     field,
     window,
-    argMax(given.window_start, given.pos) AS window_start,
+    argMax(given.window_start, given.record_seq) AS window_start,
     window_end,
-    argMax(given.n, given.pos) AS n,
-    argMax(given.psi, given.pos) AS psi,
-    argMax(given.psi_low, given.pos) AS psi_low,
-    argMax(given.psi_high, given.pos) AS psi_high,
-    argMax(given.p_value, given.pos) AS p_value,
-    argMax(given.df, given.pos) AS df,
-    argMax(given.phi, given.pos) AS phi,
-    argMax(given.level, given.pos) AS level,
-    argMax(given.line_minor, given.pos) AS line_minor,
-    argMax(given.line_major, given.pos) AS line_major,
-    argMax(given.top_bin, given.pos) AS top_bin,
-    argMax(given.top_bin_index, given.pos) AS top_bin_index,
-    argMax(given.expected_share, given.pos) AS expected_share,
-    argMax(given.actual_share, given.pos) AS actual_share,
-    argMax(given.visible_shift, given.pos) AS visible_shift,
-    argMax(given.completeness, given.pos) AS completeness,
-    argMax(given.judged_at, given.pos) AS judged_at,
+    argMax(given.n, given.record_seq) AS n,
+    argMax(given.psi, given.record_seq) AS psi,
+    argMax(given.psi_low, given.record_seq) AS psi_low,
+    argMax(given.psi_high, given.record_seq) AS psi_high,
+    argMax(given.p_value, given.record_seq) AS p_value,
+    argMax(given.df, given.record_seq) AS df,
+    argMax(given.phi, given.record_seq) AS phi,
+    argMax(given.level, given.record_seq) AS level,
+    argMax(given.threshold_minor, given.record_seq) AS threshold_minor,
+    argMax(given.threshold_major, given.record_seq) AS threshold_major,
+    argMax(given.top_bin, given.record_seq) AS top_bin,
+    argMax(given.top_bin_index, given.record_seq) AS top_bin_index,
+    argMax(given.expected_share, given.record_seq) AS expected_share,
+    argMax(given.actual_share, given.record_seq) AS actual_share,
+    argMax(given.visible_shift, given.record_seq) AS visible_shift,
+    argMax(given.completeness, given.record_seq) AS completeness,
+    argMax(given.judged_at, given.record_seq) AS judged_at,
     count() AS revisions,
-    max(given.pos) AS pos
+    max(given.record_seq) AS record_seq
 FROM drift AS given FINAL
 GROUP BY model, version, baseline_id, slice, field, window, window_end
 COMMENT 'Verdicts on the distribution of each field per window: the last revision of each.';
@@ -87,12 +87,12 @@ CREATE VIEW IF NOT EXISTS latest_rates
     p_value Float64 COMMENT 'Probability of such a difference if the rates were equal',
     phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic',
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
-    line_minor Float64 COMMENT 'delta above which the level is minor',
-    line_major Float64 COMMENT 'delta above which the level is major',
+    threshold_minor Float64 COMMENT 'delta above which the level is minor',
+    threshold_major Float64 COMMENT 'delta above which the level is major',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the last verdict was given',
     revisions UInt64 COMMENT 'How often the window was judged: more than once where late events came',
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given'
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given'
 )
 AS
 SELECT
@@ -103,24 +103,24 @@ SELECT
     field,
     kind,
     window,
-    argMax(given.window_start, given.pos) AS window_start,
+    argMax(given.window_start, given.record_seq) AS window_start,
     window_end,
-    argMax(given.n, given.pos) AS n,
-    argMax(given.k, given.pos) AS k,
-    argMax(given.rate, given.pos) AS rate,
-    argMax(given.baseline_rate, given.pos) AS baseline_rate,
-    argMax(given.delta, given.pos) AS delta,
-    argMax(given.delta_low, given.pos) AS delta_low,
-    argMax(given.delta_high, given.pos) AS delta_high,
-    argMax(given.p_value, given.pos) AS p_value,
-    argMax(given.phi, given.pos) AS phi,
-    argMax(given.level, given.pos) AS level,
-    argMax(given.line_minor, given.pos) AS line_minor,
-    argMax(given.line_major, given.pos) AS line_major,
-    argMax(given.completeness, given.pos) AS completeness,
-    argMax(given.judged_at, given.pos) AS judged_at,
+    argMax(given.n, given.record_seq) AS n,
+    argMax(given.k, given.record_seq) AS k,
+    argMax(given.rate, given.record_seq) AS rate,
+    argMax(given.baseline_rate, given.record_seq) AS baseline_rate,
+    argMax(given.delta, given.record_seq) AS delta,
+    argMax(given.delta_low, given.record_seq) AS delta_low,
+    argMax(given.delta_high, given.record_seq) AS delta_high,
+    argMax(given.p_value, given.record_seq) AS p_value,
+    argMax(given.phi, given.record_seq) AS phi,
+    argMax(given.level, given.record_seq) AS level,
+    argMax(given.threshold_minor, given.record_seq) AS threshold_minor,
+    argMax(given.threshold_major, given.record_seq) AS threshold_major,
+    argMax(given.completeness, given.record_seq) AS completeness,
+    argMax(given.judged_at, given.record_seq) AS judged_at,
     count() AS revisions,
-    max(given.pos) AS pos
+    max(given.record_seq) AS record_seq
 FROM rates AS given FINAL
 GROUP BY model, version, baseline_id, slice, field, kind, window, window_end
 COMMENT 'Verdicts on the rates of nulls, invalid, outlying and unseen values and of errors per window: the last revision of each.';
@@ -451,9 +451,9 @@ LEFT JOIN
 (
     SELECT
         model,
-        argMax(state.watermark, state.pos) AS watermark,
-        argMax(state.sealed_until, state.pos) AS sealed_until,
-        argMax(state.updated_at, state.pos) AS updated_at
+        argMax(state.watermark, state.record_seq) AS watermark,
+        argMax(state.sealed_until, state.record_seq) AS sealed_until,
+        argMax(state.updated_at, state.record_seq) AS updated_at
     FROM progress AS state FINAL
     GROUP BY model
 ) AS read USING (model)
@@ -513,7 +513,7 @@ CREATE VIEW IF NOT EXISTS lost_ranges
     to_time DateTime64(3, 'UTC') COMMENT 'First event time after the range',
     reason LowCardinality(String) COMMENT 'Why it was lost',
     recorded_at DateTime64(3, 'UTC') COMMENT 'When the loss was recorded first',
-    epoch UInt16 COMMENT 'Incarnation of the parts topic'
+    epoch UInt16 COMMENT 'Incarnation of the partials topic'
 )
 AS
 SELECT

@@ -1,7 +1,7 @@
 -- Volume, the golden signal: latency within the promise, errors by kind, losses before Kafka, duplicates, dead letters,
 -- silence, and values that break the contract.
 --
--- What is counted beside the panes (errors, producers, dead_counts) has a row per record of the parts topic: pos stands
+-- What is counted beside the panes (errors, producers, dead_counts) has a row per record of the partials topic: record_seq stands
 -- in the sorting key, so a record that is read again replaces its rows and never adds to them. Sums are taken in views.
 
 ALTER TABLE volume ADD COLUMN IF NOT EXISTS timed UInt64 COMMENT 'Predictions with a valid latency; 0 where the contract says nothing of latency' CODEC(T64, ZSTD(1)) AFTER errors;
@@ -10,7 +10,7 @@ ALTER TABLE volume ADD COLUMN IF NOT EXISTS slow UInt64 COMMENT 'Predictions who
 
 CREATE TABLE IF NOT EXISTS errors
 (
-    parts_partition UInt16 COMMENT 'Partition of the parts topic that the model is read from',
+    partials_partition UInt16 COMMENT 'Partition of the partials topic that the model is read from',
     model LowCardinality(String) COMMENT 'Model that was asked',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline in force for the pane',
@@ -19,18 +19,18 @@ CREATE TABLE IF NOT EXISTS errors
     pane_start DateTime('UTC') COMMENT 'Start of the pane in event time; it ends, exclusive, after pane_s' CODEC(Delta, ZSTD(1)),
     pane_s UInt32 COMMENT 'Length of the pane in seconds',
     n UInt64 COMMENT 'Predictions of the flush that failed in this way' CODEC(T64, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
 )
-ENGINE = ReplacingMergeTree(pos)
+ENGINE = ReplacingMergeTree(record_seq)
 PARTITION BY toYYYYMM(pane_start)
-ORDER BY (model, version, baseline_id, slice, kind, pane_s, pane_start, parts_partition, pos)
+ORDER BY (model, version, baseline_id, slice, kind, pane_s, pane_start, partials_partition, record_seq)
 TTL pane_start + INTERVAL 430 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Failed predictions by kind of error per pane, a row per record that counted some; kept for 430 days of event time. The view errors_by_kind adds them up.';
 
 CREATE TABLE IF NOT EXISTS producers
 (
-    parts_partition UInt16 COMMENT 'Partition of the parts topic that the model is read from',
+    partials_partition UInt16 COMMENT 'Partition of the partials topic that the model is read from',
     model LowCardinality(String) COMMENT 'Model that the events are of',
     producer String COMMENT 'Publisher that wrote them, at most 200 characters; other is what goes beyond 1,000 producers of one flush' CODEC(ZSTD(1)),
     pane_start DateTime('UTC') COMMENT 'Start of the pane in event time; of an event that was put aside, in received time' CODEC(Delta, ZSTD(1)),
@@ -38,36 +38,36 @@ CREATE TABLE IF NOT EXISTS producers
     n UInt64 COMMENT 'Distinct seq among the events of the flush, those that were put aside included' CODEC(T64, ZSTD(1)),
     first_seq Int64 COMMENT 'Least seq of them, -1 for other' CODEC(Delta, ZSTD(1)),
     last_seq Int64 COMMENT 'Greatest seq of them, -1 for other' CODEC(Delta, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1)),
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1)),
     PROJECTION last_heard (SELECT model, producer, maxIf(pane_start, last_seq >= 0) GROUP BY model, producer)
 )
-ENGINE = ReplacingMergeTree(pos)
+ENGINE = ReplacingMergeTree(record_seq)
 PARTITION BY toYYYYMM(pane_start)
-ORDER BY (model, producer, pane_s, pane_start, parts_partition, pos)
+ORDER BY (model, producer, pane_s, pane_start, partials_partition, record_seq)
 TTL pane_start + INTERVAL 30 DAY
 SETTINGS deduplicate_merge_projection_mode = 'rebuild', fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'What arrived of each producer per pane, a row per record that counted some; kept for 30 days of event time. The views producer_gaps and producer_panes say what is missing.';
 
 CREATE TABLE IF NOT EXISTS dead_counts
 (
-    parts_partition UInt16 COMMENT 'Partition of the parts topic that held the count',
+    partials_partition UInt16 COMMENT 'Partition of the partials topic that held the count',
     topic LowCardinality(String) COMMENT 'Where the events were read from: predictions or labels',
     model LowCardinality(String) COMMENT 'Model that the events are of, empty where it is not known',
     reason LowCardinality(String) COMMENT 'Reason code of the dead letters',
     hour DateTime('UTC') COMMENT 'Hour in which Kafka received the events' CODEC(Delta, ZSTD(1)),
     n UInt64 COMMENT 'Events that one flush put aside' CODEC(T64, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record that counted them: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
 )
-ENGINE = ReplacingMergeTree(pos)
+ENGINE = ReplacingMergeTree(record_seq)
 PARTITION BY toYYYYMM(hour)
-ORDER BY (topic, model, reason, hour, parts_partition, pos)
+ORDER BY (topic, model, reason, hour, partials_partition, record_seq)
 TTL hour + INTERVAL 430 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Dead letters by reason and hour, a row per record that counted some; kept for 430 days from receipt. The view dead_letters adds them up.';
 
 CREATE TABLE IF NOT EXISTS violations
 (
-    parts_partition UInt16 COMMENT 'Partition of the parts topic that the model is read from',
+    partials_partition UInt16 COMMENT 'Partition of the partials topic that the model is read from',
     model LowCardinality(String) COMMENT 'Model whose contract was broken',
     version LowCardinality(String) COMMENT 'Version of the model',
     baseline_id LowCardinality(String) COMMENT 'Baseline in force for the pane',
@@ -78,9 +78,9 @@ CREATE TABLE IF NOT EXISTS violations
     n UInt64 COMMENT 'Values that broke the contract, never 0' CODEC(T64, ZSTD(1)),
     of UInt64 COMMENT 'Values of the field in the pane, null and invalid ones included' CODEC(T64, ZSTD(1)),
     policy LowCardinality(String) COMMENT 'What the contract asks publishers to do with such a value: flag or reject',
-    pos UInt64 COMMENT 'Place in the parts topic of the last record that changed the row: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the last record that changed the row: epoch * 2^48 + offset' CODEC(Delta, ZSTD(1))
 )
-ENGINE = ReplacingMergeTree(pos)
+ENGINE = ReplacingMergeTree(record_seq)
 PARTITION BY toYYYYMM(pane_start)
 ORDER BY (model, version, baseline_id, field, kind, pane_s, pane_start)
 TTL pane_start + INTERVAL 430 DAY
@@ -471,7 +471,7 @@ LEFT JOIN
 ) AS week ON known.model = week.model
 LEFT JOIN
 (
-    SELECT model, argMax(state.sealed_until, state.pos) AS sealed_until
+    SELECT model, argMax(state.sealed_until, state.record_seq) AS sealed_until
     FROM progress AS state FINAL
     GROUP BY model
 ) AS read ON known.model = read.model

@@ -23,9 +23,9 @@ CREATE TABLE IF NOT EXISTS new_categories
     pane_s UInt32 COMMENT 'Length in seconds: 3600, or that of the pane where panes are longer',
     n_low UInt64 COMMENT 'Events that held the value, at least' CODEC(T64, ZSTD(1)),
     n_high UInt64 COMMENT 'Events that held the value, at most; the same as n_low while at most 192 distinct unseen values came' CODEC(T64, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the last record that changed the hour: epoch * 2^48 + offset; rows of an hour with a smaller one are of an earlier reading' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the last record that changed the hour: epoch * 2^48 + offset; rows of an hour with a smaller one are of an earlier reading' CODEC(Delta, ZSTD(1))
 )
-ENGINE = ReplacingMergeTree(pos)
+ENGINE = ReplacingMergeTree(record_seq)
 PARTITION BY toYYYYMM(pane_start)
 ORDER BY (model, version, baseline_id, field, pane_start, category)
 TTL pane_start + INTERVAL 750 DAY
@@ -226,7 +226,7 @@ FROM
         pane_start,
         n_low,
         n_high,
-        pos = max(pos) OVER (PARTITION BY model, version, baseline_id, field, pane_start) AS is_last
+        record_seq = max(record_seq) OVER (PARTITION BY model, version, baseline_id, field, pane_start) AS is_last
     FROM new_categories FINAL
 ) AS hour
 WHERE hour.is_last

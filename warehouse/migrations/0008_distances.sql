@@ -37,11 +37,11 @@ CREATE TABLE IF NOT EXISTS distances
     p99 Float64 COMMENT 'Value that 99 % of the numbers do not exceed, from the sketch' CODEC(ZSTD(1)),
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the window was described, by the clock of the monitor' CODEC(Delta, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the window was described: epoch * 2^48 + offset; the last revision has the greatest' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the window was described: epoch * 2^48 + offset; the last revision has the greatest' CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(window_end)
-ORDER BY (model, version, baseline_id, slice, field, window, window_end, pos)
+ORDER BY (model, version, baseline_id, slice, field, window, window_end, record_seq)
 TTL window_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'What describes the numbers of a window beside PSI, from sketches and moments, every revision; it sets no level. Kept for 750 days of event time. The view latest_distances holds the last revision.';
@@ -79,7 +79,7 @@ CREATE VIEW IF NOT EXISTS latest_distances
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the window was last described',
     revisions UInt64 COMMENT 'How often the window was described: more than once where late events came',
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the window was described'
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the window was described'
 )
 AS
 SELECT
@@ -114,12 +114,12 @@ SELECT
     completeness,
     judged_at,
     revisions,
-    pos
+    record_seq
 FROM
 (
-    SELECT *, uniqExact(pos) OVER (PARTITION BY model, version, baseline_id, slice, field, window, window_end) AS revisions
+    SELECT *, uniqExact(record_seq) OVER (PARTITION BY model, version, baseline_id, slice, field, window, window_end) AS revisions
     FROM distances
-    ORDER BY pos DESC, judged_at DESC
+    ORDER BY record_seq DESC, judged_at DESC
     LIMIT 1 BY model, version, baseline_id, slice, field, window, window_end
 )
 COMMENT 'What describes the numbers of a window beside PSI: the last revision of each.';

@@ -126,7 +126,7 @@ TTL window_start + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'What performance is computed from, per score window (an hour, or a pane where that is longer) and slice: counts and sums, which add up to any longer window. Kept for 750 days of event time.';
 
-CREATE TABLE IF NOT EXISTS scorer_marks
+CREATE TABLE IF NOT EXISTS scorer_checkpoints
 (
     topic LowCardinality(String) COMMENT 'predictions or labels',
     epoch UInt16 COMMENT 'Incarnation of the topic',

@@ -1,6 +1,6 @@
 -- Outputs compared: a version with the one before it, arms of a test with the control, and the ratio of arms.
 --
--- All comparisons of one (model, kind, window, window_end) are judged together and written with one pos; the last such
+-- All comparisons of one (model, kind, window, window_end) are judged together and written with one record_seq; the last such
 -- set counts, so that a version that turns up late takes the place of the pair that was judged without it.
 
 CREATE TABLE IF NOT EXISTS comparisons
@@ -27,17 +27,17 @@ CREATE TABLE IF NOT EXISTS comparisons
     phi_left Float64 COMMENT 'Overdispersion that divides the events of the left side: 1 is independent traffic' CODEC(ZSTD(1)),
     phi_right Float64 COMMENT 'Overdispersion that divides the events of the right side' CODEC(ZSTD(1)),
     level LowCardinality(String) COMMENT 'How much they differ, not which is better: stable, minor, major, or insufficient; empty for mean, p50 and p99, which have no line',
-    line_minor Float64 COMMENT 'Difference above which the level is minor; NaN where there is no line' CODEC(ZSTD(1)),
-    line_major Float64 COMMENT 'Difference above which the level is major; NaN where there is no line' CODEC(ZSTD(1)),
+    threshold_minor Float64 COMMENT 'Difference above which the level is minor; NaN where there is no line' CODEC(ZSTD(1)),
+    threshold_major Float64 COMMENT 'Difference above which the level is major; NaN where there is no line' CODEC(ZSTD(1)),
     top_bin String COMMENT 'For psi the cell that contributes most, in words; else empty' CODEC(ZSTD(1)),
     source LowCardinality(String) COMMENT 'What it was read from: counts (exact), moments (exact) or sketches',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the verdict was given, by the clock of the monitor' CODEC(Delta, ZSTD(1)),
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given: epoch * 2^48 + offset; all rows of a revision have the same' CODEC(Delta, ZSTD(1))
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given: epoch * 2^48 + offset; all rows of a revision have the same' CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(window_end)
-ORDER BY (model, kind, window, window_end, left, right, field, measure, category, pos)
+ORDER BY (model, kind, window, window_end, left, right, field, measure, category, record_seq)
 TTL window_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Outputs of a version held against the version before, and of an arm against the control, one row per measure, every revision; kept for 750 days of event time. The view latest_comparisons holds the last revision.';
@@ -66,13 +66,13 @@ CREATE VIEW IF NOT EXISTS latest_comparisons
     phi_left Float64 COMMENT 'Overdispersion that divides the events of the left side: 1 is independent traffic',
     phi_right Float64 COMMENT 'Overdispersion that divides the events of the right side',
     level LowCardinality(String) COMMENT 'How much they differ, not which is better: stable, minor, major, or insufficient; empty for mean, p50 and p99, which have no line',
-    line_minor Float64 COMMENT 'Difference above which the level is minor; NaN where there is no line',
-    line_major Float64 COMMENT 'Difference above which the level is major; NaN where there is no line',
+    threshold_minor Float64 COMMENT 'Difference above which the level is minor; NaN where there is no line',
+    threshold_major Float64 COMMENT 'Difference above which the level is major; NaN where there is no line',
     top_bin String COMMENT 'For psi the cell that contributes most, in words; else empty',
     source LowCardinality(String) COMMENT 'What it was read from: counts (exact), moments (exact) or sketches',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the verdict was given, by the clock of the monitor',
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given: epoch * 2^48 + offset; all rows of a revision have the same'
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given: epoch * 2^48 + offset; all rows of a revision have the same'
 )
 AS
 SELECT
@@ -98,19 +98,19 @@ SELECT
     phi_left,
     phi_right,
     level,
-    line_minor,
-    line_major,
+    threshold_minor,
+    threshold_major,
     top_bin,
     source,
     completeness,
     judged_at,
-    pos
+    record_seq
 FROM
 (
-    SELECT *, max(pos) OVER (PARTITION BY model, kind, window, window_end) AS last_pos
+    SELECT *, max(record_seq) OVER (PARTITION BY model, kind, window, window_end) AS last_record_seq
     FROM comparisons FINAL
 )
-WHERE pos = last_pos
+WHERE record_seq = last_record_seq
 COMMENT 'Outputs of a version held against the version before, and of an arm against the control: the last revision of each window. Give a model and a range of window_end.';
 
 CREATE VIEW IF NOT EXISTS arm_comparison

@@ -23,8 +23,8 @@ CREATE OR REPLACE VIEW latest_drift
     phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic',
     season LowCardinality(String) COMMENT 'What the window was held against: hour_of_week, the same hours of the week in training; none, the whole of it',
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
-    line_minor Float64 COMMENT 'PSI above which the level is minor',
-    line_major Float64 COMMENT 'PSI above which the level is major',
+    threshold_minor Float64 COMMENT 'PSI above which the level is minor',
+    threshold_major Float64 COMMENT 'PSI above which the level is major',
     top_bin String COMMENT 'Cell that contributes most to the PSI, in words',
     top_bin_index Int32 COMMENT 'Index of that cell in counts, -1 where there is none',
     expected_share Float64 COMMENT 'Share of that cell in the baseline',
@@ -33,7 +33,7 @@ CREATE OR REPLACE VIEW latest_drift
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the last verdict was given',
     revisions UInt64 COMMENT 'How often the window was judged: more than once where late events came',
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given'
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given'
 )
 AS
 SELECT
@@ -56,8 +56,8 @@ SELECT
     phi,
     season,
     level,
-    line_minor,
-    line_major,
+    threshold_minor,
+    threshold_major,
     top_bin,
     top_bin_index,
     expected_share,
@@ -66,12 +66,12 @@ SELECT
     completeness,
     judged_at,
     revisions,
-    pos
+    record_seq
 FROM
 (
-    SELECT *, uniqExact(pos) OVER (PARTITION BY model, version, baseline_id, slice, field, window, window_end) AS revisions
+    SELECT *, uniqExact(record_seq) OVER (PARTITION BY model, version, baseline_id, slice, field, window, window_end) AS revisions
     FROM drift
-    ORDER BY pos DESC, judged_at DESC
+    ORDER BY record_seq DESC, judged_at DESC
     LIMIT 1 BY model, version, baseline_id, slice, field, window, window_end
 )
 COMMENT 'Verdicts on the distribution of each field per window: the last revision of each.';

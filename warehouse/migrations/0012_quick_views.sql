@@ -1,6 +1,6 @@
 -- Views that are quick on months of history.
 --
--- What was said last of a window is the first of its rows by descending pos: argMax of every column and FINAL cost twice
+-- What was said last of a window is the first of its rows by descending record_seq: argMax of every column and FINAL cost twice
 -- as much. Baselines are looked up by model too, so that those of other models are not read; the last report of a
 -- processor is found by its time before any other column is read.
 --
@@ -83,12 +83,12 @@ CREATE OR REPLACE VIEW latest_rates
     p_value Float64 COMMENT 'Probability of such a difference if the rates were equal',
     phi Float64 COMMENT 'Overdispersion that divides the sample size: 1 is independent traffic',
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient: too little independent data to say',
-    line_minor Float64 COMMENT 'delta above which the level is minor',
-    line_major Float64 COMMENT 'delta above which the level is major',
+    threshold_minor Float64 COMMENT 'delta above which the level is minor',
+    threshold_major Float64 COMMENT 'delta above which the level is major',
     completeness Float64 COMMENT 'Merged / (merged + lost) source offsets of the window: 1 is complete',
     judged_at DateTime64(3, 'UTC') COMMENT 'When the last verdict was given',
     revisions UInt64 COMMENT 'How often the window was judged: more than once where late events came',
-    pos UInt64 COMMENT 'Place in the parts topic of the record at which the verdict was given'
+    record_seq UInt64 COMMENT 'Place in the partials topic of the record at which the verdict was given'
 )
 AS
 SELECT
@@ -111,17 +111,17 @@ SELECT
     p_value,
     phi,
     level,
-    line_minor,
-    line_major,
+    threshold_minor,
+    threshold_major,
     completeness,
     judged_at,
     revisions,
-    pos
+    record_seq
 FROM
 (
-    SELECT *, uniqExact(pos) OVER (PARTITION BY model, version, baseline_id, slice, field, kind, window, window_end) AS revisions
+    SELECT *, uniqExact(record_seq) OVER (PARTITION BY model, version, baseline_id, slice, field, kind, window, window_end) AS revisions
     FROM rates
-    ORDER BY pos DESC, judged_at DESC
+    ORDER BY record_seq DESC, judged_at DESC
     LIMIT 1 BY model, version, baseline_id, slice, field, kind, window, window_end
 )
 COMMENT 'Verdicts on the rates of nulls, invalid, outlying and unseen values and of errors per window: the last revision of each.';

@@ -19,7 +19,7 @@ SHOWN_CELLS = 60
 DISTRIBUTION = table(
     "distribution.now",
     f"""
-    WITH (SELECT argMax((baseline_id, window_start, window_end), (window_end, pos)) {_VERDICTS}) AS last
+    WITH (SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq)) {_VERDICTS}) AS last
     SELECT name AS cell, sum(share) AS training, {known("sum(n) / any(whole)")} AS now
     FROM
     (
@@ -56,7 +56,7 @@ HEATMAP = series(
         INNER JOIN ({_CELLS}) AS known ON hour.baseline_id = known.baseline_id
         ARRAY JOIN names AS name, counts AS count
         WHERE {_FIELD} AND $__timeFilter(pane_start) AND length(names) = length(counts)
-            AND hour.baseline_id = (SELECT argMax(baseline_id, (window_end, pos)) {_VERDICTS})
+            AND hour.baseline_id = (SELECT argMax(baseline_id, (window_end, record_seq)) {_VERDICTS})
         GROUP BY time, place, name
     )
     ORDER BY time, place

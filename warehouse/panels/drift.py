@@ -44,7 +44,7 @@ OUTPUTS_PSI = _psi_of("drift.outputs_psi", "'score', 'class'")
 PSI_LINES = series(
     "drift.psi_lines",
     f"""
-    SELECT $__timeInterval(window_end) AS time, min(line_minor) AS "minor line", min(line_major) AS "major line"
+    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor line", min(threshold_major) AS "major line"
     FROM drift
     WHERE {_MODEL}
     GROUP BY time
@@ -67,10 +67,10 @@ LEVELS = series(
     "level",
 )
 
-# The last verdict of each field in the range: one pass over the table, revisions settled by pos.
+# The last verdict of each field in the range: one pass over the table, revisions settled by record_seq.
 _LAST = f"""
     SELECT field, argMax((window_end, level, psi, psi_low, psi_high, q_value, n, top_bin, expected_share, actual_share,
-        completeness), (window_end, pos)) AS last
+        completeness), (window_end, record_seq)) AS last
     FROM drift
     WHERE {_MODEL}
     GROUP BY field
@@ -139,7 +139,7 @@ SLICES = table(
         {known("argMax(psi, (number, if(isNaN(psi), -1, psi)))")} AS "its psi"
     FROM
     (
-        SELECT slice, field, argMax(({level_number()}, drift.psi), (window_end, pos)) AS last,
+        SELECT slice, field, argMax(({level_number()}, drift.psi), (window_end, record_seq)) AS last,
             last.1 AS number, last.2 AS psi
         FROM drift
         WHERE {MODEL} AND {VERSION} AND {WINDOW} AND {_RANGE}
@@ -160,7 +160,7 @@ SLICES = table(
 
 FIELD_LEVEL = table(
     "drift.field_level",
-    f"SELECT argMax({level_number()}, (window_end, pos)) AS level FROM drift WHERE {_FIELD} HAVING count() > 0",
+    f"SELECT argMax({level_number()}, (window_end, record_seq)) AS level FROM drift WHERE {_FIELD} HAVING count() > 0",
     "level",
 )
 
@@ -172,8 +172,8 @@ FIELD_PSI = series(
         max({known("given.psi")}) AS psi,
         max({known("given.psi_low")}) AS "at least",
         max({known("given.psi_high")}) AS "at most",
-        min(given.line_minor) AS "minor line",
-        min(given.line_major) AS "major line"
+        min(given.threshold_minor) AS "minor line",
+        min(given.threshold_major) AS "major line"
     FROM latest_drift AS given
     WHERE {_FIELD}
     GROUP BY time
@@ -192,7 +192,7 @@ FIELD_PSI_NOW = table(
     SELECT {known("last.1")} AS psi, {known("last.2")} AS "at least", {known("last.3")} AS "at most"
     FROM
     (
-        SELECT argMax((psi, psi_low, psi_high), (window_end, pos)) AS last FROM drift WHERE {_FIELD} HAVING count() > 0
+        SELECT argMax((psi, psi_low, psi_high), (window_end, record_seq)) AS last FROM drift WHERE {_FIELD} HAVING count() > 0
     )
     """,
     "psi",
@@ -209,8 +209,8 @@ FIELD_VERDICTS = table(
         {known("psi")} AS psi,
         {known("psi_low")} AS "psi, at least",
         {known("psi_high")} AS "psi, at most",
-        line_minor AS "minor line",
-        line_major AS "major line",
+        threshold_minor AS "minor line",
+        threshold_major AS "major line",
         top_bin AS "what moved most",
         {known("expected_share")} AS "its share in training",
         {known("actual_share")} AS "its share then",
@@ -256,7 +256,7 @@ FIELD_SLICES = table(
     FROM
     (
         SELECT
-            slice, argMax(({level_number()}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, pos)) AS last
+            slice, argMax(({level_number()}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq)) AS last
         FROM drift
         WHERE {MODEL} AND {VERSION} AND {FIELD} AND {WINDOW} AND {_RANGE}
         GROUP BY slice

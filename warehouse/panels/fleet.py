@@ -38,7 +38,7 @@ def _by_model(psi: str = "nan") -> str:
         (
             SELECT
                 model, version, field, window,
-                argMax(({level_number()}, ifNotFinite({psi}, -1)), pos) AS held
+                argMax(({level_number()}, ifNotFinite({psi}, -1)), record_seq) AS held
             FROM drift
             WHERE slice = 'all' AND {_LAST_WINDOWS}
             GROUP BY model, version, field, window
@@ -122,7 +122,7 @@ LEVELS_NOW = table(
         SELECT model, min(last) AS completeness
         FROM
         (
-            SELECT model, version, window, argMax(completeness, (window_end, pos)) AS last
+            SELECT model, version, window, argMax(completeness, (window_end, record_seq)) AS last
             FROM rates
             WHERE slice = 'all' AND field = 'events' AND kind = 'error' AND {_LAST_DAY}
             GROUP BY model, version, window
@@ -134,7 +134,7 @@ LEVELS_NOW = table(
         SELECT model, max(number) AS number
         FROM
         (
-            SELECT model, version, field, kind, window, argMax({level_number()}, pos) AS number
+            SELECT model, version, field, kind, window, argMax({level_number()}, record_seq) AS number
             FROM rates
             WHERE slice = 'all' AND {_LAST_WINDOWS}
             GROUP BY model, version, field, kind, window

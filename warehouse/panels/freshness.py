@@ -23,7 +23,7 @@ COMPLETENESS = table(
     SELECT {known("min(last)")} AS completeness
     FROM
     (
-        SELECT argMax(completeness, (window_end, pos)) AS last
+        SELECT argMax(completeness, (window_end, record_seq)) AS last
         FROM rates
         WHERE {MODEL} AND {VERSION} AND {SLICE} AND {WINDOW} AND kind = 'error' AND $__timeFilter(window_end)
         GROUP BY baseline_id

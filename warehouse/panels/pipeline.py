@@ -246,7 +246,7 @@ SEALED_AGE = table(
         dateDiff('second', read.3, now('UTC')) AS "last progress, ago"
     FROM
     (
-        SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.pos) AS read
+        SELECT model, argMax((state.watermark, state.sealed_until, state.updated_at), state.record_seq) AS read
         FROM progress AS state
         WHERE {_MODEL}
         GROUP BY model

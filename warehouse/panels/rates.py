@@ -29,7 +29,7 @@ RATES = series(
 RATE_LINES = series(
     "rates.lines",
     f"""
-    SELECT $__timeInterval(window_end) AS time, min(line_minor) AS "minor line", min(line_major) AS "major line"
+    SELECT $__timeInterval(window_end) AS time, min(threshold_minor) AS "minor line", min(threshold_major) AS "major line"
     FROM rates
     WHERE {_MODEL}
     GROUP BY time
@@ -71,8 +71,8 @@ def _over_time(name: str, kinds: tuple[str, ...]) -> PanelQuery:
             $__timeInterval(window_end) AS time,{"kind," if split else ""}
             max({known("given.rate")}) AS rate,
             max({known("given.baseline_rate")}) AS training,
-            max({known("given.baseline_rate + given.line_minor")}) AS "minor line",
-            max({known("given.baseline_rate + given.line_major")}) AS "major line"
+            max({known("given.baseline_rate + given.threshold_minor")}) AS "minor line",
+            max({known("given.baseline_rate + given.threshold_major")}) AS "major line"
         FROM latest_rates AS given
         WHERE {_FIELD} AND kind IN {listed}
         GROUP BY time{", kind" if split else ""}
@@ -94,7 +94,7 @@ def _now(name: str, kinds: tuple[str, ...]) -> PanelQuery:
         SELECT {known("max(last.1)")} AS rate, {known("argMax(last.2, last.1)")} AS training
         FROM
         (
-            SELECT kind, argMax((rate, baseline_rate), (window_end, pos)) AS last
+            SELECT kind, argMax((rate, baseline_rate), (window_end, record_seq)) AS last
             FROM rates WHERE {_FIELD} AND kind IN {listed} GROUP BY kind
         )
         HAVING count() > 0

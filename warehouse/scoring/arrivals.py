@@ -263,7 +263,7 @@ def read_marks(client: Client) -> dict[Topic, dict[Place, int]]:
     """Read the marks, by topic."""
     found: dict[Topic, dict[Place, int]] = {topic: {} for topic in TOPICS}
     for topic, epoch, partition, offset in client.rows(
-        "SELECT topic, epoch, partition, offset FROM scorer_marks FINAL"
+        "SELECT topic, epoch, partition, offset FROM scorer_checkpoints FINAL"
     ):
         if topic in found:
             found[topic][Place(epoch, partition)] = offset
@@ -276,7 +276,7 @@ def write_marks(client: Client, topic: Topic, marks: Marks, now_ms: int) -> None
         {"topic": topic, "epoch": place.epoch, "partition": place.partition, "offset": offset, "marked_at": now_ms}
         for place, offset in sorted(marks.items())
     ]
-    insert_rows(client, "scorer_marks", rows)
+    insert_rows(client, "scorer_checkpoints", rows)
 
 
 def rows_by_hour(client: Client, rules: Rules, hours: Sequence[int]) -> dict[int, int]:

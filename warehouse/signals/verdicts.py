@@ -50,7 +50,7 @@ def psi(model: str, fields: Sequence[str], long: WindowOf, short: WindowOf, pane
             # Windows that reach over a new baseline have a verdict on either: the newer one counts.
             return (
                 "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
-                f"{_seconds('judged_at')} AS judged_at, tuple(until, renewed.effective, pos) AS rank, "
+                f"{_seconds('judged_at')} AS judged_at, tuple(until, renewed.effective, record_seq) AS rank, "
                 f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0.) AS verdict FROM drift AS given LEFT ANY JOIN "
                 "(SELECT baseline_id, toUnixTimestamp(max(effective_from)) AS effective FROM baselines "
                 f"WHERE model = {literal(model)} GROUP BY baseline_id) AS renewed USING (baseline_id) "
@@ -89,7 +89,7 @@ def rate(
         # Of several kinds, as of several versions, the greatest counts: each is a version of its own here.
         return (
             "SELECT field AS key, concat(version, '\\n', kind) AS version, toUnixTimestamp(window_end) AS until, "
-            f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, pos) AS rank, "
+            f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
             f"tuple(toUInt8({state}), delta, delta_low, delta_high, 0.) AS verdict FROM rates "
             f"WHERE {_where(model, window, span)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
         )
@@ -103,7 +103,7 @@ def loss(model: str, window: WindowOf, pane: Pane, line: float) -> Signal:
     def select(span: Span, known: Known) -> str:
         return (
             "SELECT '' AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
-            f"{_seconds('judged_at')} AS judged_at, tuple(until, pos) AS rank, "
+            f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
             f"tuple(toUInt8({SURE}), 1 - completeness, nan, nan, 0.) AS verdict "
             f"FROM rates WHERE {_where(model, window, span)} AND kind = 'error'"
         )

@@ -136,7 +136,7 @@ def _tell_first(say: Reporter, found: Inputs, critical: Sequence[DriftRow], cale
     start, end = (calendar.original(at) for at in (row.window_start, row.window_end))
     text = (
         f"PSI {row.psi:.2f}, 95 % interval {row.psi_low:.2f} to {row.psi_high:.2f}, over the line of "
-        f"{row.line_major:g}; {row.n:,} flights, of which φ = {row.phi:,.0f} count as one reading. Most of it comes "
+        f"{row.threshold_major:g}; {row.n:,} flights, of which φ = {row.phi:,.0f} count as one reading. Most of it comes "
         f"from {row.top_bin}: {percent(row.expected_share)} in training, {percent(row.actual_share)} in this week."
     )
     if len(critical) > 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
-from barograph.contract import Lines
+from barograph.contract import Thresholds
 
 from cli.baseline.counts import RangeCounts
 from cli.demo.answer import OF_MODEL, Answer, ask, moment
@@ -107,7 +107,7 @@ def _judge(
     days = np.concatenate(list(RangeCounts(client, panes, layout).windows(DAY_S)))
     length = WEEK.length_s // DAY_S
     weeks = np.stack([days[i : i + length].sum(axis=0) for i in range(len(days) - length + 1)])
-    bins, lines = PsiBins(layout), Lines()
+    bins, lines = PsiBins(layout), Thresholds()
     found = psi_verdicts(
         bins.base_bins,
         bins.window_bins(weeks),

@@ -1,4 +1,4 @@
-"""The monitor's state → columns of `panes`, `rollups`, `new_categories`, `volume`, `chain`, `losses`, `progress`."""
+"""The monitor's state → columns of `panes`, `rollups`, `new_categories`, `volume`, `offset_ledger`, `losses`, `progress`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from sketches.baseline.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
-from streams.monitor.state.offset_ledger import Chain, Loss
+from streams.monitor.state.offset_ledger import Loss, OffsetLedger
 from streams.monitor.state.series import Pane, Series
-from warehouse.dictionary_columns import coded, same
+from warehouse.dictionary_columns import constant_column, dictionary_column
 from warehouse.tables import ragged
 
 Columns = dict[str, Any]
@@ -26,7 +26,7 @@ COUNTS_PER_INSERT = 500_000
 
 
 def pane_pages(
-    series: Series, panes: list[Pane], parts_partition: int, pane_s: int, sealed: NDArray[np.bool_]
+    series: Series, panes: list[Pane], partials_partition: int, pane_s: int, sealed: NDArray[np.bool_]
 ) -> Iterator[Callable[[], Columns]]:
     """Rows of `panes` (or of `rollups`), some at a time, made when they are asked for: those of a wide model are large.
 
@@ -39,13 +39,13 @@ def pane_pages(
     for first in range(0, len(panes), at_once):
         some = slice(first, first + at_once)
         for slices in pages:
-            yield partial(pane_columns, series, panes[some], parts_partition, pane_s, sealed[some], slices)
+            yield partial(pane_columns, series, panes[some], partials_partition, pane_s, sealed[some], slices)
 
 
 def pane_columns(
     series: Series,
     panes: list[Pane],
-    parts_partition: int,
+    partials_partition: int,
     pane_s: int,
     sealed: NDArray[np.bool_],
     slices: range | None = None,
@@ -57,7 +57,7 @@ def pane_columns(
     Args:
         series: whose panes they are.
         panes: some of them.
-        parts_partition: where their parts came from.
+        partials_partition: where their parts came from.
         pane_s: how long each is.
         sealed: which are, shape (len(panes),).
         slices: consecutive ones that are told; None: all.
@@ -98,11 +98,11 @@ def pane_columns(
     with_sketch = np.flatnonzero((told == 0) | np.array([bool(pane.kept) for pane in panes])[p])
     for row in with_sketch.tolist():
         sketches[row] = _sketch(panes[p[row]], int(told[row]), int(f[row]))
-    pos = np.stack([pane.pos[only, 1:] for pane in panes])
+    record_seq = np.stack([pane.record_seq[only, 1:] for pane in panes])
     return {
-        **common_columns(series, parts_partition, len(p)),
-        "slice": coded(told, layout.slices),
-        "field": coded(f, [field.name for field in layout.fields]),
+        **common_columns(series, partials_partition, len(p)),
+        "slice": dictionary_column(told, layout.slices),
+        "field": dictionary_column(f, [field.name for field in layout.fields]),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), pane_s, dtype=np.int64),
         "n": n[p, s, f],
@@ -118,7 +118,7 @@ def pane_columns(
         "maximum": moments[p, s, f, 3],
         "sketch": pa.array(sketches, pa.binary()),
         "sealed": sealed[p],
-        "pos": np.maximum(pos[p, s, f], 0),
+        "record_seq": np.maximum(record_seq[p, s, f], 0),
     }
 
 
@@ -138,38 +138,38 @@ def category_columns(series: Series, hours: Iterable[tuple[int, int, int, bytes]
 
     Args:
         series: whose hours they are.
-        hours: start, field, `pos` and sketch of each.
+        hours: start, field, `record_seq` and sketch of each.
         pane_s: how long each is.
     """
     starts: list[int] = []
     fields: list[int] = []
     positions: list[int] = []
     found: list[FrequentValue] = []
-    for start_s, field_index, pos, data in hours:
+    for start_s, field_index, record_seq, data in hours:
         sketch = series.open_sketch(field_index, data)
         assert isinstance(sketch, UnseenCategories)
         surest = sketch.surest(TOP_CATEGORIES)
         found += surest
         starts += [start_s] * len(surest)
         fields += [field_index] * len(surest)
-        positions += [pos] * len(surest)
+        positions += [record_seq] * len(surest)
     if not found:
         return None
     columns = common_columns(series, 0, len(found))
-    del columns["parts_partition"]
+    del columns["partials_partition"]
     return {
         **columns,
-        "field": coded(np.array(fields), [field.name for field in series.layout.fields]),
+        "field": dictionary_column(np.array(fields), [field.name for field in series.layout.fields]),
         "category": pa.array([each.value for each in found], pa.string()),
         "pane_start": np.array(starts, dtype=np.int64),
         "pane_s": np.full(len(found), pane_s, dtype=np.int64),
         "n_low": np.array([each.lower for each in found], dtype=np.int64),
         "n_high": np.array([each.upper for each in found], dtype=np.int64),
-        "pos": np.maximum(np.array(positions, dtype=np.int64), 0),
+        "record_seq": np.maximum(np.array(positions, dtype=np.int64), 0),
     }
 
 
-def volume_columns(series: Series, panes: list[Pane], parts_partition: int, sealed: NDArray[np.bool_]) -> Columns:
+def volume_columns(series: Series, panes: list[Pane], partials_partition: int, sealed: NDArray[np.bool_]) -> Columns:
     """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
     layout = series.layout
     counts = np.stack([pane.counts[:, :HEADER] for pane in panes], dtype=np.int64)
@@ -177,10 +177,10 @@ def volume_columns(series: Series, panes: list[Pane], parts_partition: int, seal
     chosen[:, 0] = True
     p, s = np.nonzero(chosen)
     late = np.stack([pane.late for pane in panes])
-    pos = np.stack([pane.pos[:, 0] for pane in panes])
+    record_seq = np.stack([pane.record_seq[:, 0] for pane in panes])
     return {
-        **common_columns(series, parts_partition, len(p)),
-        "slice": coded(s, layout.slices),
+        **common_columns(series, partials_partition, len(p)),
+        "slice": dictionary_column(s, layout.slices),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), series.contract.pane_s, dtype=np.int64),
         "n": counts[p, s, EVENTS],
@@ -190,17 +190,17 @@ def volume_columns(series: Series, panes: list[Pane], parts_partition: int, seal
         "late": late[p, s],
         "sealed": sealed[p],
         "unregistered": np.full(len(p), series.unregistered),
-        "pos": np.maximum(pos[p, s], 0),
+        "record_seq": np.maximum(record_seq[p, s], 0),
     }
 
 
-def silent_columns(series: Series, starts_s: list[int], parts_partition: int, pos: int) -> Columns:
+def silent_columns(series: Series, starts_s: list[int], partials_partition: int, record_seq: int) -> Columns:
     """Rows of `volume` of sealed panes in which nothing came: silence is a result."""
     n = len(starts_s)
     zeros = np.zeros(n, dtype=np.int64)
     return {
-        **common_columns(series, parts_partition, n),
-        "slice": coded(zeros, series.layout.slices[:1]),
+        **common_columns(series, partials_partition, n),
+        "slice": dictionary_column(zeros, series.layout.slices[:1]),
         "pane_start": np.array(starts_s, dtype=np.int64),
         "pane_s": np.full(n, series.contract.pane_s, dtype=np.int64),
         "n": zeros,
@@ -210,27 +210,29 @@ def silent_columns(series: Series, starts_s: list[int], parts_partition: int, po
         "late": zeros,
         "sealed": np.ones(n, dtype=bool),
         "unregistered": np.zeros(n, dtype=bool),
-        "pos": np.full(n, pos, dtype=np.int64),
+        "record_seq": np.full(n, record_seq, dtype=np.int64),
     }
 
 
-def chain_rows(chain: Chain, parts_partition: int, parts_topic_id: str, epoch: int) -> list[dict[str, Any]]:
-    """Rows of `chain` that changed."""
+def ledger_rows(
+    ledger: OffsetLedger, partials_partition: int, partials_topic_id: str, epoch: int
+) -> list[dict[str, Any]]:
+    """Rows of `offset_ledger` that changed."""
     return [
         {
-            "parts_partition": parts_partition,
+            "partials_partition": partials_partition,
             "source_partition": partition,
             "end_offset": row.end,
             "watermarks": list(row.watermarks.items()),
             "last_event_at": row.last_event_ms,
-            "partitions": chain.partitions,
-            "counted_at": chain.counted_ms,
+            "partitions": ledger.partitions,
+            "counted_at": ledger.counted_ms,
             "source_topic_id": row.source_topic_id,
-            "parts_topic_id": parts_topic_id,
+            "partials_topic_id": partials_topic_id,
             "epoch": epoch,
-            "pos": max(row.pos, 0),
+            "record_seq": max(row.record_seq, 0),
         }
-        for partition, row in sorted(chain.rows.items())
+        for partition, row in sorted(ledger.rows.items())
         if row.dirty
     ]
 
@@ -239,11 +241,11 @@ MAX_MS = 4_102_444_800_000
 """2100: what stands in a table for `from now on` and for the end of a replay."""
 
 
-def loss_rows(losses: list[Loss], parts_partition: int, now_ms: int) -> list[dict[str, Any]]:
+def loss_rows(losses: list[Loss], partials_partition: int, now_ms: int) -> list[dict[str, Any]]:
     """Rows of `losses`."""
     return [
         {
-            "parts_partition": parts_partition,
+            "partials_partition": partials_partition,
             "source_partition": loss.source_partition,
             "start_offset": loss.start,
             "end_offset": loss.end,
@@ -251,17 +253,17 @@ def loss_rows(losses: list[Loss], parts_partition: int, now_ms: int) -> list[dic
             "to_time": min(loss.to_ms, MAX_MS),
             "reason": loss.reason,
             "recorded_at": now_ms,
-            "pos": loss.pos,
+            "record_seq": loss.record_seq,
         }
         for loss in losses
     ]
 
 
-def common_columns(series: Series, parts_partition: int, n: int) -> Columns:
+def common_columns(series: Series, partials_partition: int, n: int) -> Columns:
     """The columns that say which series n rows are of."""
     return {
-        "parts_partition": np.full(n, parts_partition, dtype=np.int64),
-        "model": same(series.contract.model, n),
-        "version": same(series.version, n),
-        "baseline_id": same(series.baseline_id, n),
+        "partials_partition": np.full(n, partials_partition, dtype=np.int64),
+        "model": constant_column(series.contract.model, n),
+        "version": constant_column(series.version, n),
+        "baseline_id": constant_column(series.baseline_id, n),
     }

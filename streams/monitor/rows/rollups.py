@@ -51,10 +51,10 @@ def is_closed(state: ModelState, end_s: int, *, ended: bool) -> bool:
 
 
 class Rollups:
-    """Writes the roll-ups of one partition of `parts`.
+    """Writes the roll-ups of one partition of `partials`.
 
     Args:
-        partition: of `parts`.
+        partition: of `partials`.
         store: where hours of earlier commits are.
         series_of: finds the series of a model by version and baseline; None where the baseline is not known.
         have: has the panes of a model within reach that start in [start, end).

@@ -11,7 +11,7 @@ from barograph.contract import Contract, Field
 from sketches.baseline.baseline import FieldBaseline
 from streams.monitor.rows.pane_rows import common_columns
 from streams.monitor.state.series import Pane, Series
-from warehouse.dictionary_columns import coded
+from warehouse.dictionary_columns import dictionary_column
 
 Columns = dict[str, Any]
 KINDS = ("null", "invalid", "below", "above", "unseen")
@@ -19,7 +19,7 @@ CLASS = "class"
 """The source of the field whose values `label.classes` names."""
 
 
-def violation_columns(series: Series, panes: list[Pane], parts_partition: int) -> Columns | None:
+def violation_columns(series: Series, panes: list[Pane], partials_partition: int) -> Columns | None:
     """Rows of `violations`: one per pane, field and kind that was seen; None where the contract was kept."""
     layout, contract = series.layout, series.contract
     declared = {field.name: field for field in contract.fields}
@@ -43,18 +43,18 @@ def violation_columns(series: Series, panes: list[Pane], parts_partition: int) -
     # All values: the cells and `invalid`, which stands behind them.
     ends = np.cumsum(np.concatenate((np.zeros((len(panes), 1), dtype=np.int64), counts), axis=1), axis=1)
     of = ends[p, layout.starts[f] + layout.n_cells[f] + 1] - ends[p, layout.starts[f]]
-    pos = np.stack([pane.pos[0, 1:] for pane in panes])
+    record_seq = np.stack([pane.record_seq[0, 1:] for pane in panes])
     policies = [declared[field.name].policy if field.name in declared else "" for field in layout.fields]
     return {
-        **common_columns(series, parts_partition, len(p)),
-        "field": coded(f, [field.name for field in layout.fields]),
-        "kind": coded(kind_of[c], KINDS),
+        **common_columns(series, partials_partition, len(p)),
+        "field": dictionary_column(f, [field.name for field in layout.fields]),
+        "kind": dictionary_column(kind_of[c], KINDS),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), contract.pane_s, dtype=np.int64),
         "n": n[p, c],
         "of": of,
         "policy": pa.array(policies, pa.string()).take(pa.array(f)),
-        "pos": np.maximum(pos[p, f], 0),
+        "record_seq": np.maximum(record_seq[p, f], 0),
     }
 
 

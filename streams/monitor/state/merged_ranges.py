@@ -51,7 +51,7 @@ class Kept:
         merge_moments(self.moments, moments[None])
 
 
-class Summary:
+class MergedRange:
     """What the slice `all` of a stretch of time held, and what was kept of the numbers of arms.
 
     Attributes:
@@ -103,7 +103,7 @@ class Summary:
             if opened is not None:
                 self._add_kept((s, f), each.moments, opened, own=True)
 
-    def add(self, other: Summary) -> None:
+    def add(self, other: MergedRange) -> None:
         """Add another stretch, which stays as it is."""
         self._add_sums(other.counts, other.moments)
         for i, sketch in enumerate(other.sketches):
@@ -136,11 +136,11 @@ class Summary:
             log.error("sketch left out", error=str(error))
 
 
-class Summaries:
+class MergedRanges:
     """The stretches of one series that are held."""
 
     def __init__(self) -> None:
-        self._held: dict[Stretch, Summary] = {}
+        self._held: dict[Stretch, MergedRange] = {}
         self._lengths: set[int] = set()
 
     def __len__(self) -> int:
@@ -173,14 +173,16 @@ class Summaries:
         """Hold what was merged of a stretch anyway, if windows are made of such and it is not held."""
         stretch = length_s, merged.start_s
         if length_s in stretches_s(series.contract) and stretch not in self._held:
-            self._hold(stretch, Summary(series.layout)).add_pane(series, merged)
+            self._hold(stretch, MergedRange(series.layout)).add_pane(series, merged)
 
-    def _hold(self, stretch: Stretch, summary: Summary) -> Summary:
+    def _hold(self, stretch: Stretch, summary: MergedRange) -> MergedRange:
         self._lengths.add(stretch[0])
         self._held[stretch] = summary
         return summary
 
-    def of(self, series: Series, start_s: int, end_s: int, length_s: int, have: Callable[[int, int], None]) -> Summary:
+    def of(
+        self, series: Series, start_s: int, end_s: int, length_s: int, have: Callable[[int, int], None]
+    ) -> MergedRange:
         """Merge the stretches of one length that make up [start, end).
 
         Args:
@@ -190,7 +192,7 @@ class Summaries:
             length_s: a key of `windows.stretches_s`, or that of a pane.
             have: has the panes of [start, end) within reach.
         """
-        whole = Summary(series.layout)
+        whole = MergedRange(series.layout)
         if length_s == series.contract.pane_s:
             have(start_s, end_s)
             for pane in series.every(start_s, end_s):
@@ -198,15 +200,15 @@ class Summaries:
             return whole
         shorter = self._shorter(series, length_s)
         for at in range(start_s, end_s, length_s):
-            part = self._held.get((length_s, at))
-            if part is None:
+            partial = self._held.get((length_s, at))
+            if partial is None:
                 bring = have
                 if length_s <= SECONDS_PER_HOUR:
                     # Once for all that it is made of.
                     have(at, at + length_s)
                     bring = _is_there
-                part = self._hold((length_s, at), self.of(series, at, at + length_s, shorter, bring))
-            whole.add(part)
+                partial = self._hold((length_s, at), self.of(series, at, at + length_s, shorter, bring))
+            whole.add(partial)
         return whole
 
     def _shorter(self, series: Series, length_s: int) -> int:
@@ -219,7 +221,7 @@ def _is_there(start_s: int, end_s: int) -> None:
     """Bring nothing: the panes are within reach."""
 
 
-def over_budget(every: Sequence[Summaries], budget_bytes: int) -> None:
+def over_budget(every: Sequence[MergedRanges], budget_bytes: int) -> None:
     """Drop what exceeds a budget: short and old stretches first, since long ones were made of them."""
     sizes = [(stretch, size, summaries) for summaries in every for stretch, size in summaries.sizes()]
     total = sum(size for _, size, _ in sizes)

@@ -55,7 +55,7 @@ class Merging:
         total.counts += pane.counts
         total.late += pane.late
         merge_moments(total.moments, pane.moments)
-        np.maximum(total.pos, pane.pos, out=total.pos)
+        np.maximum(total.record_seq, pane.record_seq, out=total.record_seq)
         for i, data in enumerate(pane.sketches):
             if data:
                 self._add_sketch(i, data)

@@ -1,4 +1,4 @@
-"""The durable chain: per source partition, what was covered, how far event time has come, what was lost."""
+"""The durable offset ledger: per source partition, what was covered, how far event time has come, what was lost."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ EVERY_MODEL = ""
 """Key of the watermark that holds for all models: a partition read to its end, or an `end` mark."""
 ENDED_MS = 1 << 61
 """The watermark of a partition whose replay has ended."""
-POS_EPOCH_BITS = 48
+SEQ_EPOCH_BITS = 48
 
 
-def make_pos(epoch: int, offset: int) -> int:
-    """Order records over incarnations of `parts`: epoch · 2⁴⁸ + offset."""
-    return (epoch << POS_EPOCH_BITS) + offset
+def make_record_seq(epoch: int, offset: int) -> int:
+    """Order records over incarnations of `partials`: epoch · 2⁴⁸ + offset."""
+    return (epoch << SEQ_EPOCH_BITS) + offset
 
 
 @dataclass(slots=True)
-class ChainRow:
+class LedgerEntry:
     """What is known of one source partition."""
 
     source_topic_id: str
@@ -29,7 +29,7 @@ class ChainRow:
     watermarks: dict[str, int] = field(default_factory=dict)
     """Model → Unix ms, before `out_of_order_s` is taken off; `EVERY_MODEL` for all."""
     last_event_ms: int = 0
-    pos: int = -1
+    record_seq: int = -1
     dirty: bool = True
 
 
@@ -45,7 +45,7 @@ class Loss:
     to_ms: int
     """Event time of the oldest event after it; of the newest, where the oldest is late."""
     reason: str
-    pos: int
+    record_seq: int
 
     @property
     def offsets(self) -> int:
@@ -57,40 +57,40 @@ class Loss:
 
 
 @dataclass
-class Chain:
-    """The chain of one partition of `parts`."""
+class OffsetLedger:
+    """The chain of one partition of `partials`."""
 
-    rows: dict[int, ChainRow] = field(default_factory=dict)
+    rows: dict[int, LedgerEntry] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     partitions: int = 0
     """The largest count of source partitions ever read."""
     counted_ms: int = 0
     new_losses: list[Loss] = field(default_factory=list)
 
-    def newest_pos(self) -> int:
-        """The `pos` of the last record that changed a row; -1 where none did."""
-        return max((row.pos for row in self.rows.values()), default=-1)
+    def newest_record_seq(self) -> int:
+        """The `record_seq` of the last record that changed a row; -1 where none did."""
+        return max((row.record_seq for row in self.rows.values()), default=-1)
 
-    def resketched(self, partition: int, start: int, topic_id: str, pos: int) -> bool:
-        """Whether a record covers again what the chain has: an operator reset offsets."""
+    def resketched(self, partition: int, start: int, topic_id: str, record_seq: int) -> bool:
+        """Whether a record covers again what the offset ledger has: an operator reset offsets."""
         row = self.rows.get(partition)
-        return row is not None and row.source_topic_id == topic_id and pos > row.pos and start < row.end
+        return row is not None and row.source_topic_id == topic_id and record_seq > row.record_seq and start < row.end
 
-    def lose_from_resketch(self, progress: Progress, pos: int) -> None:
+    def lose_from_resketch(self, progress: Progress, record_seq: int) -> None:
         """Record as loss what was new in a progress record that is not followed."""
         for read in progress.ranges:
             row = self.rows.get(read.partition)
-            if row is None or pos <= row.pos or read.end <= row.end:
+            if row is None or record_seq <= row.record_seq or read.end <= row.end:
                 continue
-            self._lose(read.partition, row, row.end, read.end, read, progress.counted_at_ms, "re-sketch", pos)
-            row.end, row.pos, row.dirty = read.end, pos, True
+            self._lose(read.partition, row, row.end, read.end, read, progress.counted_at_ms, "re-sketch", record_seq)
+            row.end, row.record_seq, row.dirty = read.end, record_seq, True
 
-    def follow(self, progress: Progress, pos: int, *, live: bool, received_ms: int | None = None) -> None:
+    def follow(self, progress: Progress, record_seq: int, *, live: bool, received_ms: int | None = None) -> None:
         """Take a progress record in; a redelivered one changes nothing.
 
         Args:
             progress: the record.
-            pos: its place.
+            record_seq: its place.
             live: whether a partition that was read to its end moves time.
             received_ms: when Kafka took the record (Unix ms), which no sketcher's clock can be ahead of; None where
                 that is not known.
@@ -99,14 +99,14 @@ class Chain:
             read = _clipped(each, received_ms)
             row = self.rows.get(read.partition)
             if row is None:
-                row = self.rows[read.partition] = ChainRow(progress.source_topic_id, end=read.start)
-            elif pos <= row.pos:
+                row = self.rows[read.partition] = LedgerEntry(progress.source_topic_id, end=read.start)
+            elif record_seq <= row.record_seq:
                 continue
             if row.source_topic_id != progress.source_topic_id:
                 row.source_topic_id, row.end = progress.source_topic_id, read.start
             if read.start > row.end:
-                self._lose(read.partition, row, row.end, read.start, read, progress.counted_at_ms, "gap", pos)
-            row.end, row.pos, row.dirty = read.end, pos, True
+                self._lose(read.partition, row, row.end, read.start, read, progress.counted_at_ms, "gap", record_seq)
+            row.end, row.record_seq, row.dirty = read.end, record_seq, True
             for model, newest_ms in read.newest_ms.items():
                 _raise(row, model, newest_ms)
                 row.last_event_ms = max(row.last_event_ms, newest_ms)
@@ -148,13 +148,13 @@ class Chain:
     def _lose(
         self,
         partition: int,
-        row: ChainRow,
+        row: LedgerEntry,
         start: int,
         end: int,
         read: PartitionProgress,
         counted_ms: int,
         reason: str,
-        pos: int,
+        record_seq: int,
     ) -> None:
         before = row.last_event_ms
         after = _after_ms(read, before, counted_ms)
@@ -162,7 +162,7 @@ class Chain:
         if read_to_end_ms < ENDED_MS:
             # What was lost came after the moment at which nothing was left; windows sealed by then cannot miss it.
             before = max(before, read_to_end_ms)
-        loss = Loss(partition, start, end, before, max(after, before), reason, pos)
+        loss = Loss(partition, start, end, before, max(after, before), reason, record_seq)
         if not any((h.source_partition, h.start, h.end) == (partition, start, end) for h in self.losses):
             self.losses.append(loss)
         self.new_losses.append(loss)
@@ -191,5 +191,5 @@ def _clipped(read: PartitionProgress, received_ms: int | None) -> PartitionProgr
     return msgspec.structs.replace(read, caught_up_at_ms=received_ms)
 
 
-def _raise(row: ChainRow, model: str, mark_ms: int) -> None:
+def _raise(row: LedgerEntry, model: str, mark_ms: int) -> None:
     row.watermarks[model] = max(row.watermarks.get(model, mark_ms), mark_ms)

@@ -21,7 +21,7 @@ from streams.monitor.windows import reach_s, step_s, uses_hours
 from streams.registry.registry import Registry
 
 PANE_BUDGET_BYTES = 192 << 20
-"""How much the panes of one partition of `parts` may take in memory once they are written."""
+"""How much the panes of one partition of `partials` may take in memory once they are written."""
 NEVER_S = 1 << 32
 SUMMARIES_OF_BUDGET = 4
 """Which part of the panes' budget merged sketches may take beside them: one in so many."""
@@ -35,8 +35,8 @@ class _Passing(NamedTuple):
     panes: dict[SeriesKey, dict[int, Pane]]
 
 
-class Memory:
-    """The panes and hours of one partition of `parts`.
+class PaneCache:
+    """The panes and hours of one partition of `partials`.
 
     Args:
         store: where panes that are not in memory are.

@@ -44,7 +44,7 @@ def _restore_rows(series: Series, table: pa.Table, held: Container[int], built: 
     starts = table.column("pane_start").to_numpy().astype(np.int64)
     tail = np.stack([table.column(name).to_numpy() for name in _TAIL_COLUMNS], axis=1)
     moments = np.stack([table.column(name).to_numpy() for name in _MOMENT_COLUMNS], axis=1)
-    pos, sealed = table.column("pos").to_numpy().astype(np.int64), table.column("sealed").to_numpy()
+    record_seq, sealed = table.column("record_seq").to_numpy().astype(np.int64), table.column("sealed").to_numpy()
     counts = table.column("counts").combine_chunks()
     values, offsets = counts.values.to_numpy(), counts.offsets.to_numpy().astype(np.int64)
     numeric = np.array([field.kind == "numeric" for field in layout.fields], dtype=bool)
@@ -69,7 +69,7 @@ def _restore_rows(series: Series, table: pa.Table, held: Container[int], built: 
         pane.counts.reshape(-1)[cells] = values[np.repeat(offsets[rows], n_cells) + within]
         for i in range(tail.shape[1]):
             pane.counts[s, first + n_cells + i] = tail[rows, i]
-        pane.pos[s, 1 + f] = pos[rows]
+        pane.record_seq[s, 1 + f] = record_seq[rows]
         pane.sealed = pane.sealed or bool(sealed[rows].any())
         # Where there was no number they are NaN in the table.
         described = numeric[f] & np.isfinite(moments[rows, 2])
@@ -93,7 +93,7 @@ def restore_volume(series: Series, table: pa.Table, panes: dict[int, Pane]) -> N
         if pane is None or s is None:
             continue
         pane.counts[s, :HEADER] = [row[name] for name in _HEADER_COLUMNS]
-        pane.late[s], pane.pos[s, 0] = row["late"], row["pos"]
+        pane.late[s], pane.record_seq[s, 0] = row["late"], row["record_seq"]
         pane.sealed = pane.sealed or bool(row["sealed"])
         series.unregistered = series.unregistered or bool(row["unregistered"])
 

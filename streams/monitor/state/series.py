@@ -18,9 +18,9 @@ from sketches.drift.season import Season
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.monitor.state.merged_ranges import Summaries
-from streams.monitor.state.training_reference import Trained, trained_of
-from streams.records import Part, RecordError
+from streams.monitor.state.merged_ranges import MergedRanges
+from streams.monitor.state.training_reference import TrainingReference, trained_of
+from streams.records import Partial, RecordError
 from streams.sketcher.partial_messages import span
 from streams.sketcher.summarise import merge_moments, merge_sketch
 
@@ -55,7 +55,7 @@ class Pane:
     """Shape (n_fields, N_MOMENTS)."""
     sketches: list[bytes]
     """Of the slice `all`, enveloped, one per field."""
-    pos: IntArray
+    record_seq: IntArray
     """Shape (n_slices, 1 + n_fields): the last record merged into each row; column 0 is the volume's."""
     late: IntArray
     """Shape (n_slices,): events that came after the pane was sealed."""
@@ -72,7 +72,7 @@ class Pane:
     def n_bytes(self) -> int:
         """What the pane takes in memory, about."""
         kept = sum(KEPT_BYTES + len(each.sketch) for each in self.kept.values())
-        return self.counts.nbytes + self.moments.nbytes + self.pos.nbytes + sum(map(len, self.sketches)) + kept
+        return self.counts.nbytes + self.moments.nbytes + self.record_seq.nbytes + sum(map(len, self.sketches)) + kept
 
     def compact(self) -> None:
         """Hold the counts in as few bytes as they need, until more come."""
@@ -83,10 +83,10 @@ class Pane:
         kind = np.int32 if most <= np.iinfo(np.int32).max and self.counts.dtype != np.int64 else np.int64
         self.counts = self.counts.astype(kind, copy=False)
 
-    def seal(self, pos: int) -> None:
-        """Note that no event is expected any more, by the record at `pos`."""
+    def seal(self, record_seq: int) -> None:
+        """Note that no event is expected any more, by the record at `record_seq`."""
         self.sealed = self.dirty = True
-        self.pos[:, :] = np.where(self.pos >= 0, np.maximum(self.pos, pos), self.pos)
+        self.record_seq[:, :] = np.where(self.record_seq >= 0, np.maximum(self.record_seq, record_seq), self.record_seq)
 
 
 def smallest(counts: CountArray) -> CountArray:
@@ -111,7 +111,7 @@ class Compiled:
     """The hours of the week, where the baseline holds any."""
     labels: tuple[NDArray[np.int32], pa.Array]
     """Of the bins, as positions, shape (n_bins,), in the second, whose last is empty."""
-    trained: dict[tuple[tuple[str, str], ...], list[Trained]] = field(default_factory=dict)
+    trained: dict[tuple[tuple[str, str], ...], list[TrainingReference]] = field(default_factory=dict)
     """Numeric fields to describe windows against, by the names and kinds of the contract's sketches."""
 
     @classmethod
@@ -144,7 +144,7 @@ class Series:
     """Sums of the panes of whole hours, by start; only where panes are shorter than an hour."""
     dirty_hours: set[int] = field(default_factory=set)
     """Starts of hours (panes, where these are longer) whose roll-ups and categories are to be written."""
-    summaries: Summaries = field(default_factory=Summaries)
+    summaries: MergedRanges = field(default_factory=MergedRanges)
     """Stretches of time whose sketches are held merged."""
     first_s: int | None = None
     """Start of the first pane in which anything came in time: where the record of this series begins.
@@ -161,7 +161,7 @@ class Series:
         return self.compiled.layout
 
     @property
-    def trained(self) -> list[Trained]:
+    def trained(self) -> list[TrainingReference]:
         """The numeric fields, to describe windows against; they depend on the contract's kinds of sketches too."""
         kinds = tuple((field.name, field.sketch) for field in self.contract.fields)
         found = self.compiled.trained.get(kinds)
@@ -189,64 +189,64 @@ class Series:
             np.zeros(layout.n_slices, dtype=np.int64),
         )
 
-    def check(self, part: Part) -> None:
+    def check(self, partial: Partial) -> None:
         """Refuse a part that does not fit this baseline.
 
         Raises:
             RecordError: naming what does not fit.
         """
         layout = self.layout
-        if part.pane_s != self.contract.pane_s:
-            raise RecordError(f"the part's panes last {part.pane_s} s, the contract's {self.contract.pane_s} s")
-        if part.slice_to > layout.n_slices or part.field_to > layout.n_fields:
+        if partial.pane_s != self.contract.pane_s:
+            raise RecordError(f"the part's panes last {partial.pane_s} s, the contract's {self.contract.pane_s} s")
+        if partial.slice_to > layout.n_slices or partial.field_to > layout.n_fields:
             raise RecordError(f"the part has slices or fields that baseline {self.baseline_id} has not")
-        columns = span(layout, part.field_from, part.field_to)
-        if part.counts.shape[1] != HEADER + columns.stop - columns.start:
+        columns = span(layout, partial.field_from, partial.field_to)
+        if partial.counts.shape[1] != HEADER + columns.stop - columns.start:
             raise RecordError(f"the part's counts do not have the width that baseline {self.baseline_id} asks for")
-        for s, f in part.kept_at.tolist():
-            inside = max(1, part.slice_from) <= s < part.slice_to and part.field_from <= f < part.field_to
+        for s, f in partial.kept_at.tolist():
+            inside = max(1, partial.slice_from) <= s < partial.slice_to and partial.field_from <= f < partial.field_to
             if not inside or layout.fields[f].kind != "numeric":
                 raise RecordError(f"the part keeps values of slice {s} and field {f}, where it has none")
 
-    def merge(self, pane: Pane, part: Part, pos: int, *, late: bool) -> bool:
+    def merge(self, pane: Pane, partial: Partial, record_seq: int, *, late: bool) -> bool:
         """Merge a part into the rows that have not had it yet; return whether any had not.
 
         Raises:
             RecordError: a sketch in the part is damaged; nothing was merged.
         """
         layout = self.layout
-        s0, s1, f0, f1 = part.slice_from, part.slice_to, part.field_from, part.field_to
-        rows = pane.pos[s0:s1, 1 + f0 : 1 + f1] < pos
-        header = pane.pos[s0:s1, 0] < pos if f0 == 0 else np.zeros(s1 - s0, dtype=bool)
+        s0, s1, f0, f1 = partial.slice_from, partial.slice_to, partial.field_from, partial.field_to
+        rows = pane.record_seq[s0:s1, 1 + f0 : 1 + f1] < record_seq
+        header = pane.record_seq[s0:s1, 0] < record_seq if f0 == 0 else np.zeros(s1 - s0, dtype=bool)
         if not rows.any() and not header.any():
             return False
-        sketches = self._merged_sketches(pane, part, rows) if part.sketches else None
-        kept = self._merged_kept(pane, part, rows)
+        sketches = self._merged_sketches(pane, partial, rows) if partial.sketches else None
+        kept = self._merged_kept(pane, partial, rows)
         columns = span(layout, f0, f1)
-        counts = part.counts[:, HEADER:]
+        counts = partial.counts[:, HEADER:]
         if not rows.all():
             counts = counts * np.repeat(rows, layout.n_cells[f0:f1] + TAIL, axis=1)
         self._add(pane, slice(s0, s1), columns, counts)
         if header.any():
-            self._add(pane, slice(s0, s1), slice(0, HEADER), part.counts[:, :HEADER] * header[:, None])
+            self._add(pane, slice(s0, s1), slice(0, HEADER), partial.counts[:, :HEADER] * header[:, None])
             if late:
-                pane.late[s0:s1] += part.counts[:, EVENTS] * header
+                pane.late[s0:s1] += partial.counts[:, EVENTS] * header
         if sketches is not None:
             pane.sketches[f0:f1] = sketches
             fresh = np.flatnonzero(rows[0])
             merged = pane.moments[f0:f1][fresh]
-            merge_moments(merged, part.moments[fresh])
+            merge_moments(merged, partial.moments[fresh])
             pane.moments[f0 + fresh] = merged
         for place, each in kept.items():
             if each is None:
                 pane.kept.pop(place, None)
             else:
                 pane.kept[place] = each
-        pane.pos[s0:s1, 1 + f0 : 1 + f1] = np.where(rows, pos, pane.pos[s0:s1, 1 + f0 : 1 + f1])
+        pane.record_seq[s0:s1, 1 + f0 : 1 + f1] = np.where(rows, record_seq, pane.record_seq[s0:s1, 1 + f0 : 1 + f1])
         if f0 == 0:
-            pane.pos[s0:s1, 0] = np.where(header, pos, pane.pos[s0:s1, 0])
+            pane.record_seq[s0:s1, 0] = np.where(header, record_seq, pane.record_seq[s0:s1, 0])
         pane.dirty = True
-        self.unregistered = part.unregistered
+        self.unregistered = partial.unregistered
         if not late:
             self.first_s = pane.start_s if self.first_s is None else min(self.first_s, pane.start_s)
         return True
@@ -262,23 +262,25 @@ class Series:
             hour[rows, columns] += counts
             self.dirty_hours.add(start_s)
 
-    def _merged_sketches(self, pane: Pane, part: Part, rows: NDArray[np.bool_]) -> list[bytes]:
+    def _merged_sketches(self, pane: Pane, partial: Partial, rows: NDArray[np.bool_]) -> list[bytes]:
         merged = []
-        for i, data in enumerate(part.sketches):
-            held = pane.sketches[part.field_from + i]
+        for i, data in enumerate(partial.sketches):
+            held = pane.sketches[partial.field_from + i]
             if not data or not rows[0, i]:
                 merged.append(held)
             elif not held:
-                self.open_sketch(part.field_from + i, data)
+                self.open_sketch(partial.field_from + i, data)
                 merged.append(data)
             else:
                 sketch = merge_sketch(
-                    self.open_sketch(part.field_from + i, held), self.open_sketch(part.field_from + i, data)
+                    self.open_sketch(partial.field_from + i, held), self.open_sketch(partial.field_from + i, data)
                 )
                 merged.append(b"" if sketch is None else sketch.to_bytes())
         return merged
 
-    def _merged_kept(self, pane: Pane, part: Part, rows: NDArray[np.bool_]) -> dict[tuple[int, int], KeptBytes | None]:
+    def _merged_kept(
+        self, pane: Pane, partial: Partial, rows: NDArray[np.bool_]
+    ) -> dict[tuple[int, int], KeptBytes | None]:
         """What a part changes in what is kept of slices; None where it is kept no more.
 
         A pane's moments and sketch of a slice are of all of its values or they are none: where a part has values
@@ -287,16 +289,16 @@ class Series:
         told = {
             (s, f): KeptBytes(moments, sketch)
             for (s, f), moments, sketch in zip(
-                part.kept_at.tolist(), part.kept_moments, part.kept_sketches, strict=True
+                partial.kept_at.tolist(), partial.kept_moments, partial.kept_sketches, strict=True
             )
         }
-        s0, f0 = part.slice_from, part.field_from
+        s0, f0 = partial.slice_from, partial.field_from
         changed: dict[tuple[int, int], KeptBytes | None] = {}
         for s, f in {*told, *pane.kept}:
-            if not (s0 <= s < part.slice_to and f0 <= f < part.field_to and rows[s - s0, f - f0]):
+            if not (s0 <= s < partial.slice_to and f0 <= f < partial.field_to and rows[s - s0, f - f0]):
                 continue
             shift = HEADER + int(self.layout.starts[f] - self.layout.starts[f0])
-            added = part.counts[s - s0, shift : shift + int(self.layout.n_cells[f]) - 1].any()
+            added = partial.counts[s - s0, shift : shift + int(self.layout.n_cells[f]) - 1].any()
             if added:
                 changed[s, f] = self._both(pane, told.get((s, f)), s, f)
         return changed
@@ -344,19 +346,19 @@ class Series:
             raise RecordError(f"the sketch of field {kept.name} cannot be opened: {error}") from error
 
     def unseen(self, start_s: int, panes: Sequence[Pane]) -> list[tuple[int, int, int, bytes]]:
-        """The sketches of unseen categories of some panes together: start, field, `pos` and sketch of each."""
+        """The sketches of unseen categories of some panes together: start, field, `record_seq` and sketch of each."""
         found = []
         for i, kept in enumerate(self.layout.fields):
             if kept.kind != "category" or not any(pane.sketches[i] for pane in panes):
                 continue
             data = self._together(i, start_s, [pane.sketches[i] for pane in panes])
             if data:
-                found.append((start_s, i, int(max(pane.pos[0, 1 + i] for pane in panes)), data))
+                found.append((start_s, i, int(max(pane.record_seq[0, 1 + i] for pane in panes)), data))
         return found
 
     def newest(self, one: Pane, other: Pane) -> Pane:
         """Take of two states of one hour each row from the one that a later record changed."""
-        later = other.pos[:, 1:] > one.pos[:, 1:]
+        later = other.record_seq[:, 1:] > one.record_seq[:, 1:]
         if not later.any():
             return one
         columns = np.repeat(later, self.layout.n_cells + TAIL, axis=1)
@@ -370,7 +372,7 @@ class Series:
             for place, kept in pane.kept.items()
             if is_it[place]
         }
-        both.pos[:, 1:] = np.maximum(one.pos[:, 1:], other.pos[:, 1:])
+        both.record_seq[:, 1:] = np.maximum(one.record_seq[:, 1:], other.record_seq[:, 1:])
         return both
 
     def _together(self, field_index: int, start_s: int, every: list[bytes]) -> bytes:

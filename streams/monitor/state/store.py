@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from streams.monitor.rows.pane_rows import MAX_MS
-from streams.monitor.state.offset_ledger import ENDED_MS, Chain, ChainRow, Loss
+from streams.monitor.state.offset_ledger import ENDED_MS, LedgerEntry, Loss, OffsetLedger
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
@@ -55,7 +55,7 @@ class Writes:
     producers: list[Columns] = field(default_factory=list)
     dead_counts: list[Columns] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
-    chain: list[dict[str, Any]] = field(default_factory=list)
+    offset_ledger: list[dict[str, Any]] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)
 
     def columns(self, table: str) -> Iterator[Columns]:
@@ -79,8 +79,8 @@ class Store(Protocol):
     rows_at_once: int
     """Rows of panes that are read at once; more only where one pane has more."""
 
-    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        """The chain and the epoch of the present `parts` topic."""
+    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
+        """The offset ledger and the epoch of the present `partials` topic."""
 
     def ranges(self, table: queries.PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         """Parts of [start, end), without gaps, each of which can be loaded at once."""
@@ -115,21 +115,21 @@ class WarehouseStore:
     def __init__(self, client: Client, rows_at_once: int = ROWS_AT_ONCE) -> None:
         self._client, self.rows_at_once = client, rows_at_once
 
-    def load_chain(self, parts_partition: int, parts_topic_id: str) -> tuple[Chain, int]:
-        queries.sync_replicas(self._client, "chain", "panes", "rollups", "volume", "losses", "progress")
-        chain, epoch, newest_epoch = Chain(), None, -1
-        for row in queries.chain(self._client, parts_partition):
+    def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
+        queries.sync_replicas(self._client, "offset_ledger", "panes", "rollups", "volume", "losses", "progress")
+        ledger, epoch, newest_epoch = OffsetLedger(), None, -1
+        for row in queries.offset_ledger(self._client, partials_partition):
             newest_epoch = max(newest_epoch, row.epoch)
-            if row.parts_topic_id == parts_topic_id:
+            if row.partials_topic_id == partials_topic_id:
                 epoch = row.epoch
-            chain.rows[row.source_partition] = ChainRow(
-                row.source_topic_id, row.end_offset, dict(row.watermarks), _ms(row.last_event_at), row.pos, False
+            ledger.rows[row.source_partition] = LedgerEntry(
+                row.source_topic_id, row.end_offset, dict(row.watermarks), _ms(row.last_event_at), row.record_seq, False
             )
-            chain.partitions = max(chain.partitions, row.partitions)
-            chain.counted_ms = max(chain.counted_ms, _ms(row.counted_at))
-        for loss in queries.losses(self._client, parts_partition):
+            ledger.partitions = max(ledger.partitions, row.partitions)
+            ledger.counted_ms = max(ledger.counted_ms, _ms(row.counted_at))
+        for loss in queries.losses(self._client, partials_partition):
             to_ms = _ms(loss.to_time)
-            chain.losses.append(
+            ledger.losses.append(
                 Loss(
                     loss.source_partition,
                     loss.start_offset,
@@ -137,10 +137,10 @@ class WarehouseStore:
                     _ms(loss.from_time),
                     ENDED_MS if to_ms >= MAX_MS else to_ms,
                     loss.reason,
-                    loss.pos,
+                    loss.record_seq,
                 )
             )
-        return chain, newest_epoch + 1 if epoch is None else epoch
+        return ledger, newest_epoch + 1 if epoch is None else epoch
 
     def ranges(self, table: queries.PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         start_s, end_s = max(0, start_s), min(end_s, FAR_S)
@@ -186,7 +186,7 @@ class WarehouseStore:
         for table in BY_COLUMN:
             for columns in writes.columns(table):
                 insert_columns(client, table, columns)
-        for table in ("losses", "chain", "progress"):
+        for table in ("losses", "offset_ledger", "progress"):
             insert_rows(client, table, getattr(writes, table))
 
 

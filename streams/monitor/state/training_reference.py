@@ -13,7 +13,7 @@ from sketches.sketch.numeric import as_sketched, numeric_sketch_type
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingReference:
     """What training held of one numeric field, made ready to be compared with."""
 
     field_index: int
@@ -25,7 +25,7 @@ class Trained:
     kurtosis: float
 
 
-def trained_of(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[Trained]:
+def trained_of(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[TrainingReference]:
     """Make the numeric fields of a baseline ready."""
     kinds = {field.name: field.sketch for field in contract.fields}
     found = []
@@ -38,5 +38,5 @@ def trained_of(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[Tr
             sketch_type = numeric_sketch_type(field.integer, kinds.get(field.name, "kll"))
             table = QuantileTable(as_sketched(sketch_type, field.quantiles), m)
             kappa = float(kurtosis(table.steps[None])[0])
-        found.append(Trained(i, table, m, field.mean, field.std, kappa))
+        found.append(TrainingReference(i, table, m, field.mean, field.std, kappa))
     return found

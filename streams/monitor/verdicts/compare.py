@@ -25,8 +25,8 @@ from sketches.comparison.two_sample import psi_differences
 from streams.events.projection import LATENCY, SCORES_OF, field_of
 from streams.monitor.verdicts.comparison_rows import Columns, Measure, Sizes, Windows, comparison_columns
 from streams.monitor.verdicts.judge import ERROR_FIELD, join_columns, window_counts
-from streams.monitor.verdicts.numbers import Gathered, ReadValues
-from streams.monitor.verdicts.side_counts import Half
+from streams.monitor.verdicts.numbers import PooledMoments, ReadValues
+from streams.monitor.verdicts.side_counts import SideCounts
 from streams.monitor.verdicts.sides import Kind, Member, Pair, Side, arm_pairs, version_pairs
 
 FloatArray = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Judged:
     """Lost offsets per window, shape (W,)."""
     whole: BoolArray
     """Whether the model's record covers the whole window, shape (W,); else levels are `insufficient`."""
-    pos: int
+    record_seq: int
     judged_ms: int
 
 
@@ -85,7 +85,7 @@ def compare(judged: Judged, versions: Sequence[Side], arms: Sequence[Side], valu
             continue
         for pair in choose(sides, np.stack(events, axis=1)):
             found += _Comparison(judged, kind, sides, pair, counts, values).rows()
-    return join_columns([columns for columns in found if len(columns["pos"])])
+    return join_columns([columns for columns in found if len(columns["record_seq"])])
 
 
 def _counts(member: Member, judged: Judged) -> IntArray:
@@ -110,9 +110,9 @@ class _Comparison:
         self.judged = judged
         ends_s = judged.ends_s[w]
 
-        def half(side: int, members: tuple[int, ...], first: int) -> Half:
+        def half(side: int, members: tuple[int, ...], first: int) -> SideCounts:
             told = [sides[side].members[j] for j in members]
-            return Half(sides[side].name, told, [counts[side][j][w] for j in members], first, ends_s, values)
+            return SideCounts(sides[side].name, told, [counts[side][j][w] for j in members], first, ends_s, values)
 
         self.left = half(pair.left, pair.left_members, 0)
         self.right = half(pair.right, pair.right_members, len(pair.left_members))
@@ -128,7 +128,7 @@ class _Comparison:
             np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0),
             judged.whole[w],
             judged.judged_ms,
-            judged.pos,
+            judged.record_seq,
         )
         self.everywhere: BoolArray = np.ones(len(w), dtype=bool)
 
@@ -280,7 +280,7 @@ class _Comparison:
         return rows if field.edges == _FLAG_EDGES else rows + self._quantiles(field, left, right, sizes)
 
     def _quantiles(
-        self, field: AlignedField, left: list[Gathered], right: list[Gathered], sizes: Sizes
+        self, field: AlignedField, left: list[PooledMoments], right: list[PooledMoments], sizes: Sizes
     ) -> list[Columns]:
         ranks = list(QUANTILES.values())
         figures = np.full((len(left), 7, len(ranks)), np.nan)

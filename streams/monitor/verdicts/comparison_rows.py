@@ -15,7 +15,7 @@ from sketches.baseline.layout import IntArray
 from sketches.baseline.levels import LEVEL_NAMES, Level
 from sketches.comparison.differences import Differences
 from streams.monitor.verdicts.sides import Kind
-from warehouse.dictionary_columns import same
+from warehouse.dictionary_columns import constant_column
 
 FloatArray = NDArray[np.float64]
 Columns = dict[str, Any]
@@ -62,7 +62,7 @@ class Windows:
     whole: NDArray[np.bool_]
     """Shape (W,): where not, levels are `insufficient`."""
     judged_ms: int
-    pos: int
+    record_seq: int
 
 
 def comparison_columns(
@@ -94,14 +94,14 @@ def comparison_columns(
         codes = np.where(windows.whole[at], level[at], Level.insufficient).astype(np.int32)
     end = windows.ends_s[at]
     columns: Columns = {
-        "model": same(windows.model, n),
-        "kind": same(windows.kind, n),
-        "left": same(windows.left, n),
-        "right": same(windows.right, n),
-        "field": same(measure.field, n),
-        "measure": same(measure.name, n),
-        "category": same(measure.category, n),
-        "window": same(windows.window.name, n),
+        "model": constant_column(windows.model, n),
+        "kind": constant_column(windows.kind, n),
+        "left": constant_column(windows.left, n),
+        "right": constant_column(windows.right, n),
+        "field": constant_column(measure.field, n),
+        "measure": constant_column(measure.name, n),
+        "category": constant_column(measure.category, n),
+        "window": constant_column(windows.window.name, n),
         "window_start": end - windows.window.length_s,
         "window_end": end,
         "n_left": sizes.n_left[at],
@@ -116,12 +116,12 @@ def comparison_columns(
         "phi_left": sizes.phi_left[at],
         "phi_right": sizes.phi_right[at],
         "level": _LEVELS.take(pa.array(codes)),
-        "line_minor": np.full(n, measure.lines[0]),
-        "line_major": np.full(n, measure.lines[1]),
+        "threshold_minor": np.full(n, measure.lines[0]),
+        "threshold_major": np.full(n, measure.lines[1]),
         "top_bin": pa.array([top_bin[i] for i in at.tolist()] if top_bin else [""] * n, pa.string()),
-        "source": same(measure.source, n),
+        "source": constant_column(measure.source, n),
         "completeness": windows.completeness[at],
         "judged_at": np.full(n, windows.judged_ms, dtype=np.int64),
-        "pos": np.full(n, windows.pos, dtype=np.uint64),
+        "record_seq": np.full(n, windows.record_seq, dtype=np.uint64),
     }
     return columns

@@ -13,12 +13,12 @@ from sketches.baseline.baseline import ALL
 from sketches.baseline.layout import EVENTS, IntArray
 from sketches.drift.distances import STEP_ERROR, STEP_RANKS, STEPS, ks_statistics, ks_threshold, wasserstein
 from sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
-from streams.monitor.state.merged_ranges import Summary
+from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.series import Series
-from streams.monitor.state.training_reference import Trained
+from streams.monitor.state.training_reference import TrainingReference
 from streams.monitor.verdicts.judge import join_columns
 from streams.monitor.windows import described_every_s, stretch_s
-from warehouse.dictionary_columns import coded, same
+from warehouse.dictionary_columns import constant_column, dictionary_column
 
 Columns = dict[str, Any]
 FloatArray = NDArray[np.float64]
@@ -36,7 +36,7 @@ def describe(
     ends_s: list[int],
     lost: NDArray[np.float64],
     whole: NDArray[np.bool_],
-    pos: int,
+    record_seq: int,
     judged_ms: int,
     have: Callable[[int, int], None],
 ) -> Columns | None:
@@ -49,7 +49,7 @@ def describe(
         lost: lost offsets per window, shape (len(ends_s),): they make the completeness.
         whole: whether the record of this series covers all of the window, shape (len(ends_s),): nothing is called
             different of one that it covers in part.
-        pos: of the progress record that gave rise to the verdicts.
+        record_seq: of the progress record that gave rise to the verdicts.
         judged_ms: the wall clock.
         have: has the panes of [start, end) within reach.
 
@@ -59,14 +59,14 @@ def describe(
     every = described_every_s(window)
     trained = series.trained
     parts: list[Columns] = []
-    rows = _Rows(series, window, trained, pos, judged_ms)
+    rows = _Rows(series, window, trained, record_seq, judged_ms)
     for end, gone, is_whole in zip(ends_s, lost.tolist(), whole.tolist(), strict=True):
         if end % every or not trained:
             continue
         rows.add(end, series.summaries.of(series, end - window.length_s, end, stretch_s(window), have), gone, is_whole)
         if len(rows.ends) >= ROWS_AT_ONCE:
             parts.append(rows.columns())
-            rows = _Rows(series, window, trained, pos, judged_ms)
+            rows = _Rows(series, window, trained, record_seq, judged_ms)
     if rows.ends:
         parts.append(rows.columns())
     return join_columns(parts)
@@ -75,9 +75,11 @@ def describe(
 class _Rows:
     """Rows that are being gathered, one per window and field."""
 
-    def __init__(self, series: Series, window: Window, trained: list[Trained], pos: int, judged_ms: int) -> None:
+    def __init__(
+        self, series: Series, window: Window, trained: list[TrainingReference], record_seq: int, judged_ms: int
+    ) -> None:
         self.series, self.window, self.trained = series, window, trained
-        self.pos, self.judged_ms = pos, judged_ms
+        self.record_seq, self.judged_ms = record_seq, judged_ms
         self.ends: list[int] = []
         self.of: list[int] = []
         """Index into `trained`."""
@@ -88,7 +90,7 @@ class _Rows:
         self.completeness: list[float] = []
         self.whole: list[bool] = []
 
-    def add(self, end_s: int, summary: Summary, lost: float, whole: bool) -> None:
+    def add(self, end_s: int, summary: MergedRange, lost: float, whole: bool) -> None:
         """Add a window: a row per field with a valid number."""
         events = int(summary.counts[EVENTS])
         layout = self.series.layout
@@ -125,12 +127,12 @@ class _Rows:
         moved = self._moved(of, n, kurtosis(quantiles[:, :STEPS]), phi)
         rows = len(of)
         return {
-            "model": same(series.contract.model, rows),
-            "version": same(series.version, rows),
-            "baseline_id": same(series.baseline_id, rows),
-            "slice": same(ALL, rows),
-            "field": coded(fields, [field.name for field in layout.fields]),
-            "window": same(self.window.name, rows),
+            "model": constant_column(series.contract.model, rows),
+            "version": constant_column(series.version, rows),
+            "baseline_id": constant_column(series.baseline_id, rows),
+            "slice": constant_column(ALL, rows),
+            "field": dictionary_column(fields, [field.name for field in layout.fields]),
+            "window": constant_column(self.window.name, rows),
             "window_start": ends - self.window.length_s,
             "window_end": ends,
             "n": n,
@@ -150,7 +152,7 @@ class _Rows:
             **{name: quantiles[:, STEPS + i] for i, name in enumerate(READ_RANKS)},
             "completeness": np.array(self.completeness),
             "judged_at": np.full(rows, self.judged_ms, dtype=np.int64),
-            "pos": np.full(rows, self.pos, dtype=np.uint64),
+            "record_seq": np.full(rows, self.record_seq, dtype=np.uint64),
         }
 
     def _phi(self) -> FloatArray:

@@ -10,8 +10,8 @@ from barograph.contract import Window
 from numpy.typing import NDArray
 
 from streams.monitor.state.model import ModelState
-from streams.monitor.state.offset_ledger import Chain
-from streams.monitor.state.pane_cache import Memory
+from streams.monitor.state.offset_ledger import OffsetLedger
+from streams.monitor.state.pane_cache import PaneCache
 from streams.monitor.state.series import Series
 from streams.monitor.state.store import Columns, Writes
 from streams.monitor.verdicts.compare import Judged, compare
@@ -28,10 +28,10 @@ COMPARED_AT_ONCE = 16
 
 
 class Verdicts:
-    """Judges the windows of one partition of `parts`.
+    """Judges the windows of one partition of `partials`.
 
     Args:
-        chain: what was lost, and whether history has ended.
+        offset ledger: what was lost, and whether history has ended.
         memory: has panes and hours within reach.
         registry: the contracts and baselines in force.
         clock: the wall clock.
@@ -40,13 +40,13 @@ class Verdicts:
 
     def __init__(
         self,
-        chain: Chain,
-        memory: Memory,
+        ledger: OffsetLedger,
+        memory: PaneCache,
         registry: Callable[[], Registry],
         clock: Callable[[], float],
         write_ahead: Callable[[Writes], None] | None = None,
     ) -> None:
-        self._chain, self._memory, self._registry, self._clock = chain, memory, registry, clock
+        self._ledger, self._memory, self._registry, self._clock = ledger, memory, registry, clock
         self._write_ahead = write_ahead
 
     def judge(
@@ -55,7 +55,7 @@ class Verdicts:
         series: Series,
         window: Window,
         ends_s: list[int],
-        pos: int,
+        record_seq: int,
         writes: Writes,
         *,
         always: NDArray[np.bool_] | None = None,
@@ -67,7 +67,7 @@ class Verdicts:
             series: one of its series.
             window: length and hop.
             ends_s: ends of the windows, ascending.
-            pos: of the progress record that gave rise to the verdicts.
+            record_seq: of the progress record that gave rise to the verdicts.
             writes: takes the rows.
             always: which windows get verdicts without any event too, shape (len(ends_s),); none by default.
         """
@@ -77,24 +77,27 @@ class Verdicts:
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
         now_ms = int(self._clock() * 1000)
-        for drift, rates in judge(series, window, ends_s, lost, whole, pos, now_ms, always=always):
+        for drift, rates in judge(series, window, ends_s, lost, whole, record_seq, now_ms, always=always):
             _keep(writes.drift, drift)
             _keep(writes.rates, rates)
             self._relieve(writes)
         have = partial(self._memory.have_described, state)
-        _keep(writes.distances, describe(series, window, ends_s, lost, whole, pos, now_ms, have))
+        _keep(writes.distances, describe(series, window, ends_s, lost, whole, record_seq, now_ms, have))
 
     def _relieve(self, writes: Writes) -> None:
         """Write verdicts ahead of the rest of their commit where they are many.
 
         They come first in a commit anyway, and after a crash the same are made again.
         """
-        if self._write_ahead is None or sum(len(rows["pos"]) for rows in (*writes.drift, *writes.rates)) < MOST_ROWS:
+        if (
+            self._write_ahead is None
+            or sum(len(rows["record_seq"]) for rows in (*writes.drift, *writes.rates)) < MOST_ROWS
+        ):
             return
         self._write_ahead(Writes(drift=writes.drift, rates=writes.rates))
         writes.drift, writes.rates = [], []
 
-    def compare(self, state: ModelState, window: Window, ends_s: list[int], pos: int, writes: Writes) -> None:
+    def compare(self, state: ModelState, window: Window, ends_s: list[int], record_seq: int, writes: Writes) -> None:
         """Compare versions and arms of a model, in those of the windows in which outputs are compared at all."""
         ends = compared_ends(window, ends_s)
         contract = state.contract
@@ -112,7 +115,7 @@ class Verdicts:
                 np.array(some),
                 self._lost(state, window, some),
                 self._recorded(state, first_s, window, np.array(some)),
-                pos,
+                record_seq,
                 int(self._clock() * 1000),
             )
             # What is merged for some windows is let go before the next.
@@ -123,7 +126,7 @@ class Verdicts:
     def _lost(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
         out_of_order_ms = state.contract.out_of_order_s * 1000
         return np.array(
-            [self._chain.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
+            [self._ledger.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
             dtype=np.float64,
         )
 
@@ -143,7 +146,7 @@ class Verdicts:
         if first_s is None:
             return np.zeros(len(ends_s), dtype=bool)
         whole: NDArray[np.bool_] = ends_s - window.length_s >= first_s
-        if self._chain.has_ended(state.contract.model):
+        if self._ledger.has_ended(state.contract.model):
             last_s = max(state.pane_starts(), default=None)
             if last_s is not None:
                 whole &= ends_s <= last_s + state.contract.pane_s

@@ -21,7 +21,7 @@ from sketches.drift.rates import rate_verdicts
 from streams.hour_of_week import slot_unit_s, slots_of
 from streams.monitor.state.series import Series
 from streams.monitor.windows import step_s
-from warehouse.dictionary_columns import coded, same
+from warehouse.dictionary_columns import constant_column, dictionary_column
 
 Columns = dict[str, Any]
 Places = NDArray[np.integer[Any]]
@@ -96,7 +96,7 @@ def judge(
     ends_s: list[int],
     lost: NDArray[np.float64],
     whole: NDArray[np.bool_],
-    pos: int,
+    record_seq: int,
     judged_ms: int,
     *,
     always: NDArray[np.bool_],
@@ -110,7 +110,7 @@ def judge(
         lost: lost offsets per window, shape (len(ends_s),): they make the completeness.
         whole: whether the record of this series covers all of the window, shape (len(ends_s),). A day of which
             only the morning was recorded is no day: its level is `insufficient`, whatever its PSI.
-        pos: of the progress record that gave rise to the verdicts.
+        record_seq: of the progress record that gave rise to the verdicts.
         judged_ms: the wall clock.
         always: which windows get verdicts without any event too, shape (len(ends_s),).
 
@@ -131,7 +131,7 @@ def judge(
                 continue
             some = [end for end, keep in zip(some, seen.tolist(), strict=True) if keep]
             counts, some_lost, some_whole = counts[seen], some_lost[seen], some_whole[seen]
-        batch = _Batch(series, window, np.array(some), counts, some_lost, some_whole, pos, judged_ms)
+        batch = _Batch(series, window, np.array(some), counts, some_lost, some_whole, record_seq, judged_ms)
         for slices in batch.slices():
             drift.add(batch.drift(slices))
             rates.add(batch.rates(slices))
@@ -152,11 +152,11 @@ class _Batch:
         counts: IntArray,
         lost: NDArray[np.float64],
         whole: NDArray[np.bool_],
-        pos: int,
+        record_seq: int,
         judged_ms: int,
     ) -> None:
         self.series, self.window, self.ends_s, self.counts = series, window, ends_s, counts
-        self.pos, self.judged_ms, self.whole = pos, judged_ms, whole
+        self.record_seq, self.judged_ms, self.whole = record_seq, judged_ms, whole
         events = counts[:, 0, EVENTS]
         self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
 
@@ -187,26 +187,26 @@ class _Batch:
         layout = self.series.layout
         end = self.ends_s[w]
         return {
-            "model": same(self.series.contract.model, n),
-            "version": same(self.series.version, n),
-            "baseline_id": same(self.series.baseline_id, n),
-            "slice": coded(slice_index[g], layout.slices),
+            "model": constant_column(self.series.contract.model, n),
+            "version": constant_column(self.series.version, n),
+            "baseline_id": constant_column(self.series.baseline_id, n),
+            "slice": dictionary_column(slice_index[g], layout.slices),
             "field": field,
-            "window": same(self.window.name, n),
+            "window": constant_column(self.window.name, n),
             "window_start": end - self.window.length_s,
             "window_end": end,
             "completeness": self.completeness[w],
             "judged_at": np.full(n, self.judged_ms, dtype=np.int64),
-            "pos": np.full(n, self.pos, dtype=np.uint64),
+            "record_seq": np.full(n, self.record_seq, dtype=np.uint64),
         }
 
     def levels(self, level: NDArray[np.int8], w: IntArray) -> pa.Array:
         """Name levels, shape (n,); `w` says which window each is of."""
-        return coded(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
+        return dictionary_column(np.where(self.whole[w], level, Level.insufficient), _LEVELS)
 
     def field_names(self, field_index: Places) -> pa.Array:
         """Name the field of each row, shape (n,)."""
-        return coded(field_index, [field.name for field in self.series.layout.fields])
+        return dictionary_column(field_index, [field.name for field in self.series.layout.fields])
 
     def weights(self) -> NDArray[np.float64]:
         """How important the contract calls each field of the layout, shape (n_fields,)."""
@@ -217,7 +217,7 @@ class _Batch:
         """Name what each row's window was held against, shape (n,); `g` says which group each is of."""
         season = self.series.compiled.season
         chosen = np.isin(g, season.groups) if by_hours and season is not None else np.zeros(len(g), dtype=bool)
-        return coded(chosen, _SEASONS)
+        return dictionary_column(chosen, _SEASONS)
 
     def drift(self, slices: NDArray[np.bool_]) -> Columns:
         """Rows of `drift` of some slices, shape (n_slices,)."""
@@ -275,9 +275,9 @@ class _Batch:
             "phi": phi[g],
             "season": self.seasons(expected is not None, np.flatnonzero(chosen)[g]),
             "level": self.levels(found.level[where], w),
-            "line_minor": np.full(len(w), lines.minor),
-            "line_major": np.full(len(w), lines.major),
-            "top_bin": coded(top_code, labels),
+            "threshold_minor": np.full(len(w), lines.minor),
+            "threshold_major": np.full(len(w), lines.major),
+            "top_bin": dictionary_column(top_code, labels),
             "top_bin_index": top.astype(np.int32),
             "expected_share": share,
             "actual_share": window_bins[w, top_flat] / np.maximum(n, 1),
@@ -296,7 +296,7 @@ class _Batch:
         # A kind that neither training nor the window has seen says nothing in a slice; `all` has its row always.
         chosen = self.wanted(cells.slice_index) & ((cells.slice_index == 0)[None, :] | (k > 0) | (cells.base_k > 0))
         where = np.nonzero(chosen)
-        kinds = coded(cells.kind_index[where[1]], _KINDS)
+        kinds = dictionary_column(cells.kind_index[where[1]], _KINDS)
         names = self.field_names(cells.field_index[where[1]])
         phi = cells.phi(self.window.name)
         base = (cells.base_k, cells.base_n, cells.base_phi)
@@ -308,7 +308,7 @@ class _Batch:
         slice_index = np.arange(layout.n_slices)
         where = np.nonzero(self.wanted(slice_index))
         k, n = self.counts[:, :, ERRORS], self.counts[:, :, EVENTS]
-        names, kinds = (same(text, len(where[0])) for text in (ERROR_FIELD, ERROR_KIND))
+        names, kinds = (constant_column(text, len(where[0])) for text in (ERROR_FIELD, ERROR_KIND))
         rows = np.full(layout.n_slices, max(layout.baseline.rows, 1), dtype=np.int64)
         zeros = np.zeros(layout.n_slices, dtype=np.int64)
         one = np.ones(layout.n_slices)
@@ -343,8 +343,8 @@ class _Batch:
             "p_value": found.p_value,
             "phi": phi[g],
             "level": self.levels(found.level, where[0]),
-            "line_minor": np.full(len(g), lines.minor),
-            "line_major": np.full(len(g), lines.major),
+            "threshold_minor": np.full(len(g), lines.minor),
+            "threshold_major": np.full(len(g), lines.major),
         }
         return columns
 
@@ -358,9 +358,9 @@ class _Gathered:
 
     def add(self, part: Columns) -> None:
         """Add rows, if there are any."""
-        if part and len(part["pos"]):
+        if part and len(part["record_seq"]):
             self._parts.append(part)
-            self.n += len(part["pos"])
+            self.n += len(part["record_seq"])
 
     def take(self) -> Columns | None:
         """Hand over what was added, end to end; None where nothing was."""

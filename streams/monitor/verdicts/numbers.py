@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sketches.sketch.envelope import MixedSketches
 from sketches.sketch.numeric import NumericSketch
-from streams.monitor.state.merged_ranges import Summary
+from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.verdicts.sides import Member
 from streams.monitor.windows import stretch_s
 
@@ -37,7 +37,7 @@ def summary_reader(window: Window, have: Callable[[int, int], None]) -> ReadValu
         window: length and hop.
         have: has the panes of [start, end) within reach.
     """
-    held: dict[tuple[str, str, int], Summary] = {}
+    held: dict[tuple[str, str, int], MergedRange] = {}
 
     def read(member: Member, field: int, end_s: int) -> Values | None:
         series = member.series
@@ -54,7 +54,7 @@ def summary_reader(window: Window, have: Callable[[int, int], None]) -> ReadValu
     return read
 
 
-class Gathered:
+class PooledMoments:
     """Numbers that are gathered from several series around one centre."""
 
     def __init__(self) -> None:

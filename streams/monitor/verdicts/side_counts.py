@@ -11,7 +11,7 @@ from sketches.baseline.bins import judged_against
 from sketches.baseline.layout import EVENTS, IntArray
 from sketches.comparison.aligned import AlignedField
 from sketches.comparison.rebin import rebin
-from streams.monitor.verdicts.numbers import Gathered, ReadValues, Values
+from streams.monitor.verdicts.numbers import PooledMoments, ReadValues, Values
 from streams.monitor.verdicts.sides import Member
 
 FloatArray = NDArray[np.float64]
@@ -19,7 +19,7 @@ _Cells = tuple[Member, int, IntArray, IntArray | None]
 """One member's field: its index, its counts per cell, (W, n_cells), and the shared bins of these cells, if any."""
 
 
-class Half:
+class SideCounts:
     """One side of a pair in W windows.
 
     Args:
@@ -87,19 +87,19 @@ class Half:
                 noise[w] += found.noise * float(n[w]) ** 2
         return counts, noise / np.maximum(counts.sum(axis=1), 1) ** 2.0
 
-    def numbers(self, field: AlignedField) -> list[Gathered]:
+    def numbers(self, field: AlignedField) -> list[PooledMoments]:
         """The numbers of each window; none where something of them was not kept."""
         fields = self._fields(field)
         return [self._gathered(fields, w) for w in range(len(self.events))]
 
-    def _gathered(self, fields: list[_Cells], w: int) -> Gathered:
-        gathered = Gathered()
+    def _gathered(self, fields: list[_Cells], w: int) -> PooledMoments:
+        gathered = PooledMoments()
         for member, index, cells, _ in fields:
             n = int(cells[w, :-1].sum())
             if n:
                 values = self._values(member, index, int(self._ends_s[w]))
                 if values is None or not _is_of_all(member, values, n):
-                    return Gathered()
+                    return PooledMoments()
                 gathered.add(n, member.layout.fields[index].mean, values)
         return gathered
 

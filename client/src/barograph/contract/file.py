@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from barograph.contract import Arms, Contract, Field, Label, Lines, RateLines, Slice, Slo, Window
+from barograph.contract import Arms, Contract, Field, Label, RateThresholds, Slice, Slo, Thresholds, Window
 from barograph.contract.alerts_section import build_alerts
 from barograph.contract.check import default_slice_source, default_source, findings
 from barograph.contract.dump import dump_contract
@@ -114,8 +114,8 @@ def _build(read: Mapping[str, Any]) -> Contract:
         model=read.get("model", "model"),
         fields=fields,
         slices=tuple(_slice(name, values, fields) for name, values in read.get("slices", {}).items()),
-        lines=Lines(**thresholds.get("psi", {})),
-        rate_lines=RateLines(**thresholds.get("rates", {})),
+        lines=Thresholds(**thresholds.get("psi", {})),
+        rate_lines=RateThresholds(**thresholds.get("rates", {})),
         slo=Slo(**read.get("slo", {})),
         alerts=build_alerts(read.get("alerts", {})),
         **given,

@@ -96,7 +96,7 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(self.source.split(CROSS))
 
 
-class Lines(msgspec.Struct, frozen=True, kw_only=True):
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     """Where the levels of PSI begin, and where a firing alert clears."""
 
     minor: float = 0.1
@@ -107,7 +107,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
         _to_float(self, "minor", "major", "clear")
 
 
-class RateLines(msgspec.Struct, frozen=True, kw_only=True):
+class RateThresholds(msgspec.Struct, frozen=True, kw_only=True):
     """Where the levels of a rate's change begin, as shares (0.05 is five points)."""
 
     minor: float = 0.01
@@ -187,8 +187,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Whether windows are judged against what training held at the same hours of the week, in `timezone`."""
     label: Label | None = None
     arms: Arms | None = None
-    lines: Lines = Lines()
-    rate_lines: RateLines = RateLines()
+    lines: Thresholds = Thresholds()
+    rate_lines: RateThresholds = RateThresholds()
     slo: Slo = Slo()
     alerts: Alerts = Alerts()
     ignored: dict[str, str] = msgspec.field(default_factory=dict)
