@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 MAY_IMPORT: dict[str, frozenset[str]] = {}
 """Room → the rooms that it may import: all below it. Rooms of one level do not import one another."""

@@ -10,7 +10,7 @@ import pytest
 
 from cli.main import COMMANDS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Put together from pieces, so that this file passes its own test.
 REGISTRY_HOSTS = [

@@ -43,6 +43,6 @@ def test_markup_is_no_markup() -> None:
 
 
 def test_every_command_shows_text_so() -> None:
-    rooms = Path(__file__).resolve().parents[2] / "cli"
+    rooms = Path(__file__).resolve().parents[3] / "cli"
     others = [path.name for path in rooms.rglob("*.py") if "from rich.text import" in path.read_text("utf-8")]
     assert others == []

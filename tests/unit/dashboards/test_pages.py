@@ -20,7 +20,7 @@ from tests.support.json_schema import faults
 from warehouse.panels.catalog import every_query
 from warehouse.panels.fragments import LEVELS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGES = dashboards()
 SCHEMA: dict[str, Any] = json.loads(
     (ROOT / "tests" / "golden" / f"grafana-{style.GRAFANA_VERSION}.schema.json").read_text("utf-8")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_repo_code import OPENS_CODE
-from tests.unit.test_repo_files import FILES
+from tests.unit.repository.test_code import OPENS_CODE
+from tests.unit.repository.test_files import FILES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROGRAMS = {name: ast.parse(text) for name, text in FILES.items() if name.endswith(".py")}
 SHA_256 = re.compile(r"sha256:[0-9a-f]{64}")
 

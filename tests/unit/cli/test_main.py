@@ -115,7 +115,7 @@ def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
 
 
 def test_the_page_of_commands_names_every_option_and_setting() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "commands.md").read_text(encoding="utf-8")
     sections = {part.split("\n", 1)[0]: part for part in page.split("\n## ")}
     for name in COMMANDS:
         (text,) = [part for title, part in sections.items() if name in title.split()]

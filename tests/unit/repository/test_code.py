@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ROOMS = (
     *("client/src/barograph", "sketches", "warehouse", "streams", "dashboards", "alerts", "local", "cli", "examples"),
     "benchmarks",

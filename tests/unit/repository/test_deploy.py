@@ -14,7 +14,7 @@ import yaml
 from cli.settings import load_settings
 from streams.health.endpoint import DEFAULT_PORTS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 PROCESSORS = ("sketcher", "recorder", "monitor")

@@ -19,7 +19,7 @@ from barograph.schemas.__main__ import main
 
 from tests.support.json_schema import faults
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 EXAMPLE = FOLDER / "examples" / "contract.yaml"
 
 

@@ -52,4 +52,4 @@ def test_numpy_knows_the_name() -> None:
 
 def test_the_command_says_it_before_numpy_is_loaded() -> None:
     code = "import sys, cli; assert 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
