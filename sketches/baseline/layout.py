@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import ALL, OTHER, Baseline, FieldBaseline
+from sketches.sketch.merge import empty_moments
 
 IntArray = NDArray[np.int64]
 
@@ -24,8 +25,6 @@ HEADER = 4
 """Columns before the first field."""
 TAIL = 3
 """Columns after a field's cells: invalid, below, above."""
-N_MOMENTS = 4
-"""Per field of the slice `all`: sum of (x − mean), sum of (x − mean)², minimum, maximum."""
 
 
 class Layout:
@@ -73,7 +72,12 @@ class Layout:
         return np.zeros((self.n_slices, self.width), dtype=np.int64)
 
     def empty_moments(self) -> NDArray[np.float64]:
-        """Neutral moments of one pane, shape (n_fields, N_MOMENTS)."""
-        moments = np.zeros((self.n_fields, N_MOMENTS))
-        moments[:, 2], moments[:, 3] = np.inf, -np.inf
-        return moments
+        """Return neutral moments of one pane, shape (n_fields, N_MOMENTS)."""
+        return empty_moments(self.n_fields)
+
+    def span(self, field_from: int, field_to: int) -> slice:
+        """Return the columns of the fields [field_from, field_to) in a pane's counts."""
+        if field_from == field_to:
+            return slice(HEADER, HEADER)
+        last = field_to - 1
+        return slice(int(self.starts[field_from]), int(self.starts[last] + self.n_cells[last]) + TAIL)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sketches.baseline.layout import HEADER, N_MOMENTS, TAIL, IntArray, Layout
+from sketches.baseline.layout import HEADER, TAIL, IntArray, Layout
+from sketches.sketch.merge import N_MOMENTS
 from streams.records import MAX_RECORD_BYTES, Partial, Range, encode
 from streams.sketcher.summarise import PaneKey, PaneSummary
 
@@ -21,12 +22,12 @@ def encode_partials(key: PaneKey, pane: PaneSummary, source_topic_id: str, range
     """Encode one pane's summary, as one part or split into rectangles of slices × fields."""
     layout = pane.layout
     sketches = [b"" if sketch is None else sketch.to_bytes() for sketch in pane.sketches]
-    kept = {place: each.sketch.to_bytes() for place, each in sorted(pane.kept.items())}
+    kept = {place: each.sketch.to_bytes() for place, each in sorted(pane.kept.items()) if each.sketch is not None}
     kept_bytes = np.zeros((layout.n_slices, layout.n_fields), dtype=np.int64)
     for place, sketch in kept.items():
         kept_bytes[place] = len(sketch) + _KEPT_BYTES
     for s0, s1, f0, f1 in rectangles(layout, [len(sketch) for sketch in sketches], kept_bytes):
-        counts = pane.counts[s0:s1, span(layout, f0, f1)]
+        counts = pane.counts[s0:s1, layout.span(f0, f1)]
         header = pane.counts[s0:s1, :HEADER] if f0 == 0 else np.zeros((s1 - s0, HEADER), dtype=np.int64)
         if not counts.any() and not header.any():
             continue
@@ -53,14 +54,6 @@ def encode_partials(key: PaneKey, pane: PaneSummary, source_topic_id: str, range
                 kept_sketches=[kept[place] for place in inside],
             )
         )
-
-
-def span(layout: Layout, field_from: int, field_to: int) -> slice:
-    """The columns of the fields [field_from, field_to) in a pane's counts."""
-    if field_from == field_to:
-        return slice(HEADER, HEADER)
-    last = field_to - 1
-    return slice(int(layout.starts[field_from]), int(layout.starts[last] + layout.n_cells[last]) + TAIL)
 
 
 def rectangles(

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import OTHER
 from sketches.baseline.cells import FieldCells, category_cells, count_sorted, numeric_cells
-from sketches.baseline.layout import ERRORS, EVENTS, N_MOMENTS, SLOW, TAIL, TIMED, IntArray, Layout
+from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TAIL, TIMED, IntArray, Layout
 from sketches.sketch.categorical import UnseenCategories
+from sketches.sketch.merge import N_MOMENTS, NumberSummary, merge_moments, merge_sketch
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
 from streams.events.columns import INVALID_TEXT, Arrivals, EventColumns, encode_versions
 from streams.events.projection import LATENCY, field_of
@@ -56,20 +57,6 @@ class PaneKey(NamedTuple):
 
 
 @dataclass(slots=True)
-class Kept:
-    """Moments and sketch of a numeric field in one slice of a dimension that the contract keeps them for."""
-
-    moments: NDArray[np.float64]
-    """Shape (N_MOMENTS,)."""
-    sketch: NumericSketch
-
-    def merge(self, other: Kept) -> None:
-        """Add the values of another."""
-        merge_moments(self.moments[None], other.moments[None])
-        self.sketch.merge(other.sketch)
-
-
-@dataclass(slots=True)
 class PaneSummary:
     """The counts, moments and sketches of one pane."""
 
@@ -82,7 +69,7 @@ class PaneSummary:
     """Shape (n_fields, N_MOMENTS), of the slice `all`."""
     sketches: list[NumericSketch | UnseenCategories | None]
     """Of the slice `all`, one per field; None where nothing was seen."""
-    kept: dict[tuple[int, int], Kept] = dataclasses.field(default_factory=dict)
+    kept: dict[tuple[int, int], NumberSummary] = dataclasses.field(default_factory=dict)
     """By slice and field: what the contract has kept of other slices than `all`, where there was a value."""
 
     @property
@@ -236,27 +223,9 @@ class FlushSummaries:
             held.sketches[i] = merge_sketch(held.sketches[i], sketch)
         for place, kept in more.kept.items():
             if place in held.kept:
-                held.kept[place].merge(kept)
+                held.kept[place].merge(kept, reuse=True)
             else:
                 held.kept[place] = kept
-
-
-def merge_moments(into: NDArray[np.float64], other: NDArray[np.float64]) -> None:
-    """Add moments of shape (n_fields, N_MOMENTS) in place."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        into[:, :2] += other[:, :2]
-    np.minimum(into[:, 2], other[:, 2], out=into[:, 2])
-    np.maximum(into[:, 3], other[:, 3], out=into[:, 3])
-
-
-def merge_sketch(
-    into: NumericSketch | UnseenCategories | None, other: NumericSketch | UnseenCategories | None
-) -> NumericSketch | UnseenCategories | None:
-    """Merge two sketches of one field, either of which may be missing."""
-    if into is None or other is None:
-        return other if into is None else into
-    into.merge(other)  # type: ignore[arg-type]
-    return into
 
 
 def _number_panes(pane: IntArray) -> tuple[IntArray, IntArray]:
@@ -292,14 +261,14 @@ def _summarise(
     IntArray,
     NDArray[np.float64],
     list[list[NumericSketch | UnseenCategories | None]],
-    list[dict[tuple[int, int], Kept]],
+    list[dict[tuple[int, int], NumberSummary]],
 ]:
     """Count events that are ordered by pane; `pane` of shape (n,) numbers the panes from 0."""
     layout = series.layout
     counts = np.zeros((n_panes, layout.n_slices, layout.width), dtype=np.int64)
     moments = np.repeat(layout.empty_moments()[None], n_panes, axis=0)
     sketches: list[list[NumericSketch | UnseenCategories | None]] = [[None] * layout.n_fields for _ in range(n_panes)]
-    kept: list[dict[tuple[int, int], Kept]] = [{} for _ in range(n_panes)]
+    kept: list[dict[tuple[int, int], NumberSummary]] = [{} for _ in range(n_panes)]
     groups = Groups(
         pane,
         n_panes,
@@ -347,7 +316,7 @@ def _summarise(
                 ends = np.searchsorted(group[order], np.arange(n_panes * n_values + 1))
                 of_slices = sketched.by_group(values[order], None if finite is None else finite[order], ends)
                 for g, of_slice, sketch in zip(*of_slices, strict=True):
-                    kept[g // n_values][start + g % n_values, i] = Kept(of_slice, sketch)
+                    kept[g // n_values][start + g % n_values, i] = NumberSummary(of_slice, sketch)
     return counts, moments, sketches, kept
 
 

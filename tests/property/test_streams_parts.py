@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
 from sketches.baseline.layout import HEADER, TAIL, Layout
+from sketches.sketch.merge import NumberSummary
 from sketches.sketch.numeric import numeric_sketch
 from streams import tallies
 from streams.monitor.rows.pane_rows import pane_columns
@@ -39,7 +40,7 @@ from streams.records import (
 )
 from streams.sketcher import partial_messages
 from streams.sketcher.partial_messages import encode_partials, rectangles
-from streams.sketcher.summarise import Kept, PaneKey, PaneSummary
+from streams.sketcher.summarise import PaneKey, PaneSummary
 from tests.support.merged_panes import merge
 from warehouse.tables import table_of
 
@@ -284,7 +285,9 @@ def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
     pane = PaneSummary(layout, 60, False, counts, layout.empty_moments(), [None] * layout.n_fields)
     sketch = numeric_sketch(True, "kll")
     sketch.update(rng.normal(size=100_000))
-    pane.kept = {(s, f): Kept(rng.normal(size=4), sketch) for s in range(1, layout.n_slices) for f in (0, 3, 59)}
+    pane.kept = {
+        (s, f): NumberSummary(rng.normal(size=4), sketch) for s in range(1, layout.n_slices) for f in (0, 3, 59)
+    }
     messages = list(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [Range(0, 0, 9)]))
     assert len(messages) > 5
     # Random counts do not compress: real ones are smaller.
@@ -319,7 +322,9 @@ def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
                 values = rng.integers(-9, 9, n).astype(float)
                 sketch = numeric_sketch(field.integer, "kll")
                 sketch.update(values)
-                kept[s, i] = Kept(np.array([values.sum(), (values**2).sum(), values.min(), values.max()]), sketch)
+                kept[s, i] = NumberSummary(
+                    np.array([values.sum(), (values**2).sum(), values.min(), values.max()]), sketch
+                )
     return PaneSummary(layout, 60, False, counts, moments, sketches, kept)
 
 
@@ -334,7 +339,7 @@ def kept_of_all(layout: Layout, panes: list[PaneSummary]) -> dict[tuple[int, int
             if every and len(every) == len(having):
                 moments = np.array([each.moments for each in every])
                 total = [*moments[:, :2].sum(axis=0), moments[:, 2].min(), moments[:, 3].max()]
-                found[s, f] = sum(each.sketch.n for each in every), total
+                found[s, f] = sum(each.n for each in every), total
     return found
 
 
@@ -442,7 +447,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
     values = np.arange(9.0)
     sketch = numeric_sketch(False, "kll")
     sketch.update(values)
-    pane.kept = {(1, 0): Kept(np.array([36.0, 204.0, 0.0, 8.0]), sketch)}
+    pane.kept = {(1, 0): NumberSummary(np.array([36.0, 204.0, 0.0, 8.0]), sketch)}
     series = make_series(layout)
     total = summed(series, [pane, pane])
     assert numeric_sketch(False, "kll", total.kept[1, 0].sketch).n == 18

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from sketches.baseline.layout import IntArray, Layout
 from sketches.sketch.envelope import MixedSketches
+from sketches.sketch.merge import merge_moments
 from sketches.sketch.numeric import NumericSketch
 from streams.monitor.windows import stretches_s
 from streams.records import RecordError
-from streams.sketcher.summarise import merge_moments
 
 if TYPE_CHECKING:
     from streams.monitor.state.series import Pane, Series

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import structlog
 
+from sketches.sketch.merge import merge_moments, merge_sketch
 from streams.monitor.state.series import KeptBytes, Pane, Series, Sketch
 from streams.records import RecordError
-from streams.sketcher.summarise import merge_moments, merge_sketch
 
 log = structlog.get_logger()
 

@@ -17,12 +17,11 @@ from sketches.baseline.layout import EVENTS, HEADER, TAIL, IntArray, Layout
 from sketches.drift.season import Season
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
+from sketches.sketch.merge import merge_moments, merge_sketch
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
 from streams.monitor.state.merged_ranges import MergedRanges
 from streams.monitor.state.training_reference import TrainingReference, trained_of
 from streams.records import Partial, RecordError
-from streams.sketcher.partial_messages import span
-from streams.sketcher.summarise import merge_moments, merge_sketch
 
 log = structlog.get_logger()
 
@@ -200,7 +199,7 @@ class Series:
             raise RecordError(f"the part's panes last {partial.pane_s} s, the contract's {self.contract.pane_s} s")
         if partial.slice_to > layout.n_slices or partial.field_to > layout.n_fields:
             raise RecordError(f"the part has slices or fields that baseline {self.baseline_id} has not")
-        columns = span(layout, partial.field_from, partial.field_to)
+        columns = layout.span(partial.field_from, partial.field_to)
         if partial.counts.shape[1] != HEADER + columns.stop - columns.start:
             raise RecordError(f"the part's counts do not have the width that baseline {self.baseline_id} asks for")
         for s, f in partial.kept_at.tolist():
@@ -222,7 +221,7 @@ class Series:
             return False
         sketches = self._merged_sketches(pane, partial, rows) if partial.sketches else None
         kept = self._merged_kept(pane, partial, rows)
-        columns = span(layout, f0, f1)
+        columns = layout.span(f0, f1)
         counts = partial.counts[:, HEADER:]
         if not rows.all():
             counts = counts * np.repeat(rows, layout.n_cells[f0:f1] + TAIL, axis=1)

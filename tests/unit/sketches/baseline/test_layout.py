@@ -1,7 +1,8 @@
 import numpy as np
 
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.layout import EVENTS, HEADER, N_MOMENTS, TAIL, Layout
+from sketches.baseline.layout import EVENTS, HEADER, TAIL, Layout
+from sketches.sketch.merge import N_MOMENTS
 
 
 def baseline(*fields: FieldBaseline, dimensions: tuple[SliceValues, ...] = ()) -> Baseline:
