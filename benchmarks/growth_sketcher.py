@@ -45,8 +45,8 @@ class _Job:
         decoder = ArrowDecoder(self.registry) if self.arrow else JsonDecoder(self.registry)
         summaries = FlushSummaries(self.registry)
         decoded = decoder.decode(self.batch)
-        if decoded.dead:
-            raise RuntimeError(f"an event was refused: {decoded.dead[0].detail}")
+        if decoded.rejected:
+            raise RuntimeError(f"an event was refused: {decoded.rejected[0].detail}")
         for arrivals in decoded.arrivals:
             summaries.add_arrivals(arrivals)
         for events in decoded.events:

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.figures import Figures
 from benchmarks.workload import Workload
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MOST_ARROW, MessageBatch
+from streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import Registry
 from streams.sketcher.sketcher import POLL_MESSAGES
@@ -39,7 +39,7 @@ def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:
 def time_arrow(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
     """Time Arrow messages of many rows, in µs per event by stage."""
     registry, title = workload.registry(), "Arrow into columns (streams/events/arrow_decoder.py)"
-    return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MOST_ARROW)
+    return _time(registry, ArrowDecoder(registry), title, messages, turn=TURN_BATCHES, poll=MAX_ARROW_MESSAGES)
 
 
 def add_stages(figures: Figures, section: str, runs: Sequence[dict[str, float]], rates: Sequence[float]) -> None:
@@ -71,7 +71,7 @@ def _time(
     decode_s = summarise_s = 0.0
     counted = 0
     for begin in range(0, len(messages), turn):
-        gathered = decoder.gather()
+        gathered = decoder.accumulator()
         for start in range(begin, min(begin + turn, len(messages)), poll):
             some = messages[start : min(start + poll, begin + turn)]
             values: list[bytes | None] = [bytes(bytearray(message)) for message in some]
@@ -84,8 +84,8 @@ def _time(
         began = time.process_time()
         decoded = gathered.take()
         decode_s += time.process_time() - began
-        if decoded.dead:
-            raise RuntimeError(f"the message at {decoded.dead[0].offset} was refused: {decoded.dead[0].detail}")
+        if decoded.rejected:
+            raise RuntimeError(f"the message at {decoded.rejected[0].offset} was refused: {decoded.rejected[0].detail}")
         began = time.process_time()
         for columns in decoded.events:
             summaries.add(columns)

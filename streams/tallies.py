@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import ALL, OTHER
 from sketches.baseline.layout import IntArray
-from streams.events.batch import Dead
-from streams.events.columns import Arrivals, Coded
+from streams.events.batch import RejectedEvent
+from streams.events.columns import ProducerArrivals, EncodedNames
 from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, ProducerCount, Range, Tally, encode
 
 MAX_KINDS = 50
@@ -52,7 +52,7 @@ class FlushTallies:
 
     def __init__(self) -> None:
         self._errors: defaultdict[_Series, Counter[_Cut]] = defaultdict(Counter)
-        self._arrivals: defaultdict[str, list[Arrivals]] = defaultdict(list)
+        self._arrivals: defaultdict[str, list[ProducerArrivals]] = defaultdict(list)
         self._pane_s: dict[str, int] = {}
 
     def add_errors(
@@ -60,7 +60,7 @@ class FlushTallies:
         series: tuple[str, str, str],
         pane_s: int,
         at_ms: IntArray,
-        kinds: Coded,
+        kinds: EncodedNames,
         dimensions: Iterable[ErrorSlices] = (),
     ) -> None:
         """Count failed events by kind.
@@ -86,12 +86,12 @@ class FlushTallies:
             for p, s, k, count in zip(at.tolist(), place.tolist(), kind.tolist(), n.tolist(), strict=True):
                 found[int(panes[p]) * pane_s, cut.names[s], names[k]] += count
 
-    def add_arrivals(self, arrivals: Arrivals, pane_s: int) -> None:
+    def add_arrivals(self, arrivals: ProducerArrivals, pane_s: int) -> None:
         """Note which numbers of which producers came."""
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 
-    def tallies(self, topic: str, topic_id: str, ranges: list[Range], dead: Sequence[Dead]) -> Iterator[Tally]:
+    def tallies(self, topic: str, topic_id: str, ranges: list[Range], dead: Sequence[RejectedEvent]) -> Iterator[Tally]:
         """Give all that was counted, a tally per model.
 
         Args:
@@ -120,7 +120,7 @@ class FlushTallies:
             )
 
 
-def count_dead(dead: Iterable[Dead]) -> dict[str, list[DeadCount]]:
+def count_dead(dead: Iterable[RejectedEvent]) -> dict[str, list[DeadCount]]:
     """Count dead letters by model ('' where it is not known), reason and hour of receipt."""
     counts = Counter(
         (each.model, str(each.reason), each.received_ms // 1000 // SECONDS_PER_HOUR * SECONDS_PER_HOUR) for each in dead
@@ -131,7 +131,7 @@ def count_dead(dead: Iterable[Dead]) -> dict[str, list[DeadCount]]:
     return dict(found)
 
 
-def count_producers(arrivals: Sequence[Arrivals], pane_s: int) -> list[ProducerCount]:
+def count_producers(arrivals: Sequence[ProducerArrivals], pane_s: int) -> list[ProducerCount]:
     """Count the distinct numbers of each producer per pane of event time."""
     names = sorted({name for each in arrivals for name in each.producer.values})
     place = {name: i for i, name in enumerate(names)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cli.settings import Settings
     from streams.dead_letters.dead_letter import DeadLetter
-    from streams.dead_letters.reader import Wanted
+    from streams.dead_letters.reader import DeadLetterFilter
 
 dead_letters_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -185,7 +185,7 @@ def replay_command(
     if dry_run:
         print_groups(console, grouped(_read(settings, wanted)))
         return
-    if wanted.places:
+    if wanted.positions:
         _check_found(wanted, list(_read(settings, wanted)), None)
     settled = DeadLetterReplayer(settings.processor()).replay(wanted, again=again, limit=limit)
     for line in settled_lines(settled, "replayed"):
@@ -235,7 +235,7 @@ def drop_command(
     if dry_run:
         print_groups(console, grouped(_read(settings, wanted)))
         return
-    if wanted.places:
+    if wanted.positions:
         _check_found(wanted, list(_read(settings, wanted)), None)
     settled = DeadLetterReplayer(settings.processor()).drop(wanted, because, limit=limit)
     for line in settled_lines(settled, "dropped"):
@@ -258,19 +258,19 @@ def _wanted(
     since: str | None,
     until: str | None,
     state: Choice,
-) -> Wanted:
+) -> DeadLetterFilter:
     from datetime import UTC, datetime
 
     from cli.errors import CommandError
     from cli.times import parse_since
-    from streams.dead_letters.dead_letter import Place
-    from streams.dead_letters.reader import Wanted, dead_letter_topics
+    from streams.dead_letters.dead_letter import DeadLetterPosition
+    from streams.dead_letters.reader import DeadLetterFilter, dead_letter_topics
 
     now = datetime.now(UTC)
     places = set()
     known = dead_letter_topics(settings.topics).values()
     for text in letters or ():
-        place = Place.parse(text)
+        place = DeadLetterPosition.parse(text)
         if place is None or place.topic not in known:
             raise CommandError(
                 f"{text} is no letter: write TOPIC/PARTITION/OFFSET as `barograph dead-letters list --each` does, with "
@@ -281,8 +281,8 @@ def _wanted(
     def ms(option: str, text: str | None) -> int | None:
         return None if text is None else int(parse_since(option, text, now).timestamp() * 1000)
 
-    return Wanted(
-        places=frozenset(places),
+    return DeadLetterFilter(
+        positions=frozenset(places),
         topic=topic,
         model=model,
         reason=reason,
@@ -293,25 +293,25 @@ def _wanted(
     )
 
 
-def _read(settings: Settings, wanted: Wanted) -> Iterator[DeadLetter]:
+def _read(settings: Settings, wanted: DeadLetterFilter) -> Iterator[DeadLetter]:
     from streams.dead_letters.reader import DeadLetterReader
 
     reader = DeadLetterReader(settings.processor())
-    return reader.letters(wanted, reader.marks())
+    return reader.dead_letters(wanted, reader.resolutions())
 
 
-def _check_chosen(wanted: Wanted, *, everything: bool, verb: str) -> None:
+def _check_chosen(wanted: DeadLetterFilter, *, everything: bool, verb: str) -> None:
     from cli.errors import CommandError
 
     chooses = (wanted.topic, wanted.model, wanted.reason, wanted.partition, wanted.since_ms, wanted.until_ms)
-    if not everything and not wanted.places and all(choice is None for choice in chooses):
+    if not everything and not wanted.positions and all(choice is None for choice in chooses):
         raise CommandError(f"Say which letters to {verb}: name them, choose by options, or give --all.")
 
 
-def _check_found(wanted: Wanted, found: list[DeadLetter], limit: int | None) -> None:
+def _check_found(wanted: DeadLetterFilter, found: list[DeadLetter], limit: int | None) -> None:
     from cli.errors import CommandError
 
-    missing = wanted.places - {letter.place for letter in found}
+    missing = wanted.positions - {letter.position for letter in found}
     if missing and (limit is None or len(found) < limit):
         names = ", ".join(sorted(map(str, missing)))
         states = " or ".join(sorted(wanted.states))

@@ -71,7 +71,7 @@ def groups_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
 def dead_letter_json(letter: DeadLetter, text: str | None = None) -> dict[str, Any]:
     """A letter as values of JSON; its bytes, where they are given, as they are shown."""
     found: dict[str, Any] = {
-        "letter": str(letter.place),
+        "letter": str(letter.position),
         "state": letter.state,
         "put_aside": moment(letter.at_ms),
         "reason": letter.reason,
@@ -86,8 +86,8 @@ def dead_letter_json(letter: DeadLetter, text: str | None = None) -> dict[str, A
         "replay_of": letter.replay_of or None,
         "bytes": len(letter.value),
     }
-    if letter.mark is not None:
-        found |= {"settled": moment(letter.mark.at_ms), "dropped_because": letter.mark.reason or None}
+    if letter.resolution is not None:
+        found |= {"settled": moment(letter.resolution.at_ms), "dropped_because": letter.resolution.reason or None}
     return found if text is None else found | {"value": text}
 
 
@@ -115,21 +115,23 @@ def print_dead_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
     """Print one line per letter."""
     for letter in letters:
         link = f", came back from {letter.replay_of}" if letter.replay_of else ""
-        line = f"{letter.place}  {moment(letter.at_ms)}  {letter.state}  {letter.model or '?'}  {letter.reason}{link}"
+        line = (
+            f"{letter.position}  {moment(letter.at_ms)}  {letter.state}  {letter.model or '?'}  {letter.reason}{link}"
+        )
         console.print(Text(line), soft_wrap=True)
 
 
 def print_dead_letter(console: Console, letter: DeadLetter, text: str) -> None:
     """Print all of a letter."""
     lines = [
-        f"letter      {letter.place}",
+        f"letter      {letter.position}",
         f"put aside   {moment(letter.at_ms)}, {letter.reason}" + (f": {letter.detail}" if letter.detail else ""),
         f"model       {letter.model or '?'}",
         f"source      {letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
         + (f", row {letter.index}" if letter.index > 0 else ""),
         f"state       {letter.state}"
-        + (f" {moment(letter.mark.at_ms)}" if letter.mark else "")
-        + (f": {letter.mark.reason}" if letter.mark and letter.mark.reason else ""),
+        + (f" {moment(letter.resolution.at_ms)}" if letter.resolution else "")
+        + (f": {letter.resolution.reason}" if letter.resolution and letter.resolution.reason else ""),
     ]
     if letter.replay_of:
         lines.append(f"came back   from {letter.replay_of}")

@@ -29,7 +29,7 @@ _UNCOUNTED = frozenset(
 """Reasons that leave the model unknown, and with it the producer's number uncounted."""
 
 
-class Place(NamedTuple):
+class DeadLetterPosition(NamedTuple):
     """Where a letter lies: its name on the command line and in the link of a letter that came back."""
 
     topic: str
@@ -40,13 +40,13 @@ class Place(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @staticmethod
-    def parse(text: str) -> Place | None:
+    def parse(text: str) -> DeadLetterPosition | None:
         """Read `TOPIC/PARTITION/OFFSET`; None where it is no such text."""
         topic, _, rest = text.partition("/")
         partition, _, offset = rest.partition("/")
         if not (topic and partition.isdecimal() and offset.isdecimal()):
             return None
-        return Place(topic, int(partition), int(offset))
+        return DeadLetterPosition(topic, int(partition), int(offset))
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
 class DeadLetter:
     """One dead letter."""
 
-    place: Place
+    position: DeadLetterPosition
     topic_id: str
     """Kafka's id of the letter's topic: one that was deleted and made anew counts its offsets from 0 again."""
     at_ms: int
@@ -81,12 +81,12 @@ class DeadLetter:
     value: bytes
     counted: bool
     """Whether its producer's number was counted when it first came."""
-    mark: Resolution | None = None
+    resolution: Resolution | None = None
 
     @property
     def state(self) -> State:
         """What became of it."""
-        return "waiting" if self.mark is None else self.mark.state
+        return "waiting" if self.resolution is None else self.resolution.state
 
     @property
     def has_bytes(self) -> bool:
@@ -101,7 +101,7 @@ class DeadLetter:
     @property
     def key(self) -> str:
         """The key of its mark."""
-        return mark_key(self.topic_id, self.place)
+        return resolution_key(self.topic_id, self.position)
 
     @property
     def is_arrow(self) -> bool:
@@ -111,7 +111,7 @@ class DeadLetter:
         )
 
 
-def mark_key(topic_id: str, place: Place) -> str:
+def resolution_key(topic_id: str, place: DeadLetterPosition) -> str:
     """The key of a letter's mark: its place in this incarnation of its topic."""
     return f"{place.topic}@{topic_id}/{place.partition}/{place.offset}"
 
@@ -119,12 +119,12 @@ def mark_key(topic_id: str, place: Place) -> str:
 def open_dead_letter(message: Any, topic_id: str, marks: dict[str, Resolution]) -> DeadLetter:
     """Read a message of a topic of dead letters; one that Barograph did not write has `?` as its reason."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in message.headers() or []}
-    place = Place(message.topic(), message.partition(), message.offset())
+    place = DeadLetterPosition(message.topic(), message.partition(), message.offset())
     value = message.value() or b""
     reason = headers.get("reason", "?")
     known = headers.get("model", "")
     return DeadLetter(
-        place=place,
+        position=place,
         topic_id=topic_id,
         at_ms=message.timestamp()[1],
         reason=reason,
@@ -138,7 +138,7 @@ def open_dead_letter(message: Any, topic_id: str, marks: dict[str, Resolution]) 
         value=value,
         # Letters of before the header say it by their reason.
         counted=bool(known) if "model" in headers else reason not in _UNCOUNTED,
-        mark=marks.get(mark_key(topic_id, place)),
+        resolution=marks.get(resolution_key(topic_id, place)),
     )
 
 

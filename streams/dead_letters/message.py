@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.events.batch import Dead
+from streams.events.batch import RejectedEvent
 
 MAX_DETAIL_CHARS = 300
 
 
-def dead_message(dead: Dead, source_topic: str, replay_of: str = "") -> dict[str, Any]:
+def dead_message(dead: RejectedEvent, source_topic: str, replay_of: str = "") -> dict[str, Any]:
     """Keyword arguments of `Producer.produce` for a dead letter.
 
     Args:

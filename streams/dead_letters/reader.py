@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.broker.reread import read_again
-from streams.dead_letters.dead_letter import DeadLetter, Place, Resolution, State, open_dead_letter
+from streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition, Resolution, State, open_dead_letter
 from streams.runtime.lifecycle import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
@@ -25,10 +25,10 @@ _MARKS = msgspec.json.Decoder(Resolution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DeadLetterFilter:
     """Which letters are meant; what is None or empty does not choose."""
 
-    places: frozenset[Place] = frozenset()
+    positions: frozenset[DeadLetterPosition] = frozenset()
     topic: str | None = None
     """The source topic, without the prefix: `predictions`, `labels` or `partials`."""
     model: str | None = None
@@ -41,10 +41,10 @@ class Wanted:
     """… and before this."""
     states: frozenset[State] = field(default_factory=lambda: frozenset({"waiting"}))
 
-    def holds(self, letter: DeadLetter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         """Whether a letter is meant."""
         return (
-            (not self.places or letter.place in self.places)
+            (not self.positions or letter.position in self.positions)
             and (self.model is None or letter.model == self.model)
             and (self.reason is None or letter.reason == self.reason)
             and (self.partition is None or letter.source_partition == self.partition)
@@ -61,7 +61,7 @@ class DeadLetterReader:
         self._settings = settings
         self._facts = TopicFacts(settings)
 
-    def marks(self) -> dict[str, Resolution]:
+    def resolutions(self) -> dict[str, Resolution]:
         """What was done with letters, by their mark's key.
 
         Raises:
@@ -79,18 +79,18 @@ class DeadLetterReader:
                 ) from error
         return found
 
-    def letters(self, wanted: Wanted, marks: dict[str, Resolution]) -> Iterator[DeadLetter]:
+    def dead_letters(self, wanted: DeadLetterFilter, marks: dict[str, Resolution]) -> Iterator[DeadLetter]:
         """The letters that are meant, topic by topic, in the order in which they were put aside."""
         topics = dead_letter_topics(self._settings.topics)
         for source, topic in topics.items():
             if wanted.topic not in (None, source):
                 continue
-            if wanted.places and topic not in {place.topic for place in wanted.places}:
+            if wanted.positions and topic not in {place.topic for place in wanted.positions}:
                 continue
             topic_id, partitions = self._facts.describe(topic)
             for message in self._messages(topic, partitions, wanted.since_ms):
                 letter = open_dead_letter(message, topic_id, marks)
-                if wanted.holds(letter):
+                if wanted.matches(letter):
                     yield letter
 
     def partitions(self, topic: str) -> int:

@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from streams.broker.client import TIMEOUT_S, explain, transactional_producer
 from streams.broker.transactions import end_transaction, send
 from streams.dead_letters.dead_letter import DeadLetter, Resolution
-from streams.dead_letters.reader import DeadLetterReader, Wanted
+from streams.dead_letters.reader import DeadLetterReader, DeadLetterFilter
 from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER
 from streams.runtime.lifecycle import ProcessorError
 from streams.settings import ProcessorSettings
@@ -64,7 +64,7 @@ class DeadLetterReplayer:
         self._settings, self._clock = settings, clock
         self._reader = DeadLetterReader(settings)
 
-    def replay(self, wanted: Wanted, *, again: bool = False, limit: int | None = None) -> Settled:
+    def replay(self, wanted: DeadLetterFilter, *, again: bool = False, limit: int | None = None) -> Settled:
         """Send the original bytes of letters back to where they came from, and mark them as replayed.
 
         Args:
@@ -95,7 +95,7 @@ class DeadLetterReplayer:
         self._settle(wanted, chosen, lambda letter: Resolution(state="replayed", at_ms=self._now_ms()), settled, limit)
         return settled
 
-    def drop(self, wanted: Wanted, reason: str, *, limit: int | None = None) -> Settled:
+    def drop(self, wanted: DeadLetterFilter, reason: str, *, limit: int | None = None) -> Settled:
         """Mark letters as dropped; they stay in their topic as long as that keeps them.
 
         Raises:
@@ -113,7 +113,7 @@ class DeadLetterReplayer:
 
     def _settle(
         self,
-        wanted: Wanted,
+        wanted: DeadLetterFilter,
         chosen: Callable[[Iterable[DeadLetter]], Iterator[DeadLetter]],
         mark: Callable[[DeadLetter], Resolution],
         settled: Settled,
@@ -124,10 +124,10 @@ class DeadLetterReplayer:
         except KafkaException as error:
             raise explain(error, "start transactions") from error
         # Not before: only now is all decided that a predecessor began.
-        marks = self._reader.marks()
+        marks = self._reader.resolutions()
         batch: list[DeadLetter] = []
         n = n_bytes = 0
-        for letter in chosen(self._reader.letters(wanted, marks)):
+        for letter in chosen(self._reader.dead_letters(wanted, marks)):
             if limit is not None and n >= limit:
                 settled.left += 1
                 continue
@@ -144,14 +144,14 @@ class DeadLetterReplayer:
         topics = self._settings.topics
         if letter.source_topic not in (topics.predictions, topics.labels):
             raise ProcessorError(
-                f"Letter {letter.place} says that it came from {letter.source_topic or 'nowhere'}, which is no source "
+                f"Letter {letter.position} says that it came from {letter.source_topic or 'nowhere'}, which is no source "
                 f"of Barograph under the prefix {topics.prefix!r}: drop it, or leave it out."
             )
         if letter.source_topic not in sources:
             sources[letter.source_topic] = self._reader.partitions(letter.source_topic)
         if not 0 <= letter.source_partition < sources[letter.source_topic]:
             raise ProcessorError(
-                f"Letter {letter.place} came from partition {letter.source_partition} of {letter.source_topic}, which "
+                f"Letter {letter.position} came from partition {letter.source_partition} of {letter.source_topic}, which "
                 f"has {sources[letter.source_topic]} now: add partitions with `barograph apply`, or leave it out."
             )
 
@@ -197,7 +197,7 @@ def original(letter: DeadLetter) -> dict[str, Any]:
 
     The partition is the original one: all labels of one id lie on one.
     """
-    headers: list[tuple[str, bytes]] = [(DEAD_LETTER_HEADER, str(letter.place).encode())]
+    headers: list[tuple[str, bytes]] = [(DEAD_LETTER_HEADER, str(letter.position).encode())]
     if letter.is_arrow:
         headers.append((CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE))
     if letter.counted:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from streams.events.arrow_columns import Part, Rows
 from streams.events.arrow_message import DETAIL_CHARS, KnownSchema, open_message, refusal
-from streams.events.batch import Dead, Decoded, MessageBatch, join_batches
-from streams.events.columns import INVALID_TEXT, EventColumns, arrivals, code_names
+from streams.events.batch import RejectedEvent, Decoded, MessageBatch, join_batches
+from streams.events.columns import INVALID_TEXT, EventColumns, producer_arrivals, code_names
 from streams.events.event_time import refuse_times
 from streams.events.event_type import UNNAMED_ERROR
-from streams.events.projection import SCORES_OF, Wanted, wanted
+from streams.events.projection import SCORES_OF, Projection, build_projection
 from streams.registry.registry import Registry
 
 MAX_APART_BYTES = 64 << 20
@@ -38,15 +38,15 @@ class ArrowDecoder:
     """Decodes the Arrow predictions of all models of a registry."""
 
     def __init__(self, registry: Registry) -> None:
-        self._wanted = {model: wanted(registry, model) for model in registry.contracts}
+        self._wanted = {model: build_projection(registry, model) for model in registry.contracts}
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Turn a batch of messages into columns per model and dead letters; every row ends in one of the two."""
-        gathered = self.gather()
+        gathered = self.accumulator()
         gathered.add(batch)
         return gathered.take()
 
-    def gather(self) -> ArrowGathering:
+    def accumulator(self) -> ArrowGathering:
         """Begin to gather messages that come in small batches."""
         return ArrowGathering(self.decode_found)
 
@@ -60,14 +60,14 @@ class ArrowDecoder:
             self._decode_found(batch, schema, found, part)
         except (pa.ArrowException, ValueError, TypeError) as error:
             if len(found) == 1:
-                decoded.dead.append(batch.dead(found[0].position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
+                decoded.rejected.append(batch.reject(found[0].position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
                 return
             half = len(found) // 2
             self.decode_found(batch, schema, found[:half], decoded)
             self.decode_found(batch, schema, found[half:], decoded)
             return
         decoded.events += part.events
-        decoded.dead += part.dead
+        decoded.rejected += part.rejected
         decoded.arrivals += part.arrivals
 
     def _decode_found(self, batch: MessageBatch, schema: pa.Schema, found: list[Found], decoded: Decoded) -> None:
@@ -119,15 +119,15 @@ class ArrowDecoder:
             seq, seen_ms = _seqs(rows), np.where(good, at_ms, received)
             for code in models.present(known[models.code]):
                 own = models.code == code
-                decoded.arrivals += arrivals(models.values[code], seen_ms[own], producer.take(own), seq[own])
+                decoded.arrivals += producer_arrivals(models.values[code], seen_ms[own], producer.take(own), seq[own])
         bad = np.flatnonzero(reasons).tolist()
         for i, row in zip(bad, rows_apart(rows.table(), bad) if bad else (), strict=True):
             why = _REASONS[reasons[i]]
             assert why is not None
             place, code = int(message[i]), int(models.code[i])
             detail = models.values[code][:200] if why is Reason.UNKNOWN_MODEL else ""
-            decoded.dead.append(
-                Dead(
+            decoded.rejected.append(
+                RejectedEvent(
                     why,
                     int(batch.partition[place]),
                     int(batch.offset[place]),
@@ -159,8 +159,8 @@ class ArrowGathering:
         self._decode = decode
         self._batches: list[MessageBatch] = []
         self._found: dict[KnownSchema, list[Found]] = {}
-        self._dead: list[Dead] = []
-        self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
+        self._dead: list[RejectedEvent] = []
+        self.messages = self.rows = self.n_bytes = self.rejected_bytes = 0
         """How much waits: messages, their rows (a refused one counts as one), the bytes of these once they are
         unpacked, and those of what was put aside."""
 
@@ -172,10 +172,10 @@ class ArrowGathering:
             try:
                 batches, schema, n_bytes = open_message(value)
             except ValueError as error:
-                dead = batch.dead(i, refusal(value, error), str(error))
+                dead = batch.reject(i, refusal(value, error), str(error))
                 self._dead.append(dead)
                 self.rows += 1
-                self.dead_bytes += len(dead.value)
+                self.rejected_bytes += len(dead.value)
                 continue
             n_rows = sum(each.num_rows for each in batches)
             self.rows += n_rows
@@ -186,13 +186,13 @@ class ArrowGathering:
 
     def take(self) -> Decoded:
         """Hand over all that was gathered; every row ends as an event or as a dead letter."""
-        decoded = Decoded(dead=self._dead)
+        decoded = Decoded(rejected=self._dead)
         if self._batches:
             batch = join_batches(self._batches)
             for known, found in self._found.items():
                 self._decode(batch, known.schema, found, decoded)
         self._batches, self._found, self._dead = [], {}, []
-        self.messages = self.rows = self.n_bytes = self.dead_bytes = 0
+        self.messages = self.rows = self.n_bytes = self.rejected_bytes = 0
         return decoded
 
 
@@ -335,21 +335,21 @@ def _seqs(rows: Rows) -> NDArray[np.int64]:
     return seqs
 
 
-def _columns(rows: Rows | Part, want: Wanted) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
+def _columns(rows: Rows | Part, projection: Projection) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
     numbers = {
         source: read(rows.column(source))
-        for sources, read in ((want.numbers, _numbers), (want.flags, _flags), (want.times, _instants))
+        for sources, read in ((projection.numbers, _numbers), (projection.flags, _flags), (projection.times, _instants))
         for source in sources
         if rows.has(source)
     }
-    if CONFIDENCE in want.numbers:
+    if CONFIDENCE in projection.numbers:
         # It is worked out of the scores, whatever a column of this name holds.
         numbers.pop(CONFIDENCE, None)
         largest = _largest(rows)
         if largest is not None:
             numbers[CONFIDENCE] = largest
     texts = {}
-    for source in want.texts:
+    for source in projection.texts:
         if not rows.has(source):
             continue
         column = rows.column(source)

@@ -1,4 +1,4 @@
-"""A batch of consumed messages and what may come out of it: columns of events, dead letters, marks."""
+"""A batch of consumed messages and the result of decoding it: event columns, rejected events and producer numbers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, MARK_HEADER, Reason
 from numpy.typing import NDArray
 
-from streams.events.columns import Arrivals, EventColumns
+from streams.events.columns import EventColumns, ProducerArrivals
 
-MOST_ARROW = 32
-"""Arrow messages decoded at once: each may unpack to several times its size (streams/events/arrow_message.py)."""
-DEAD_LETTER_HEADER = "barograph-letter"
-"""On a message that `barograph dead-letters replay` sent: the dead letter whose bytes it holds."""
+MAX_ARROW_MESSAGES = 32
+"""Arrow messages decoded at once. Each may unpack to several times its size (see streams/events/arrow_message.py)."""
+DEAD_LETTER_HEADER = "barograph-dead-letter"
+"""Header of a message that `barograph dead-letters replay` sent. Its value names the dead letter that was replayed."""
 COUNTED_HEADER = "barograph-counted"
-"""Beside it: the producer's number of this event was counted when it first came, and is not counted again."""
-MAX_LETTER_CHARS = 300
-"""Of a letter's name: a topic's has at most 249 characters."""
+"""Header of a replayed message whose producer number was counted on first receipt and must not be counted again."""
+MAX_DEAD_LETTER_NAME_CHARS = 300
+"""Longest dead-letter name that is kept, in characters. A topic name has at most 249."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
-    """One event put aside: why, where it stood, its original bytes."""
+class RejectedEvent:
+    """An event that a decoder rejected, with the reason, its source position and its original bytes."""
 
     reason: Reason
     partition: int
@@ -34,13 +34,13 @@ class Dead:
     value: bytes
     detail: str = ""
     model: str = ""
-    """The event's model, where it is known and has a contract."""
+    """The event's model, if it is known and has a contract."""
     received_ms: int = 0
 
 
 @dataclass(slots=True)
 class MessageBatch:
-    """The values of n messages of one kind with their positions."""
+    """The values of n messages of one encoding, with their positions."""
 
     values: list[bytes | None]
     partition: NDArray[np.int32]
@@ -50,20 +50,22 @@ class MessageBatch:
     def __len__(self) -> int:
         return len(self.values)
 
-    def part(self, chosen: slice | NDArray[np.int64]) -> MessageBatch:
-        """Some of the messages: a stretch, or those at given positions."""
-        values = self.values[chosen] if isinstance(chosen, slice) else [self.values[i] for i in chosen.tolist()]
-        return MessageBatch(values, self.partition[chosen], self.offset[chosen], self.received_ms[chosen])
+    def select(self, rows: slice | NDArray[np.int64]) -> MessageBatch:
+        """Return the messages of a slice, or those at the given indices."""
+        values = self.values[rows] if isinstance(rows, slice) else [self.values[i] for i in rows.tolist()]
+        return MessageBatch(values, self.partition[rows], self.offset[rows], self.received_ms[rows])
 
-    def dead(self, position: int, reason: Reason, detail: str = "", *, index: int = 0, model: str = "") -> Dead:
-        """Put the message at a position of this batch aside, whole."""
+    def reject(
+        self, position: int, reason: Reason, detail: str = "", *, index: int = 0, model: str = ""
+    ) -> RejectedEvent:
+        """Return the whole message at an index of this batch as a rejected event."""
         value = self.values[position]
-        at = int(self.partition[position]), int(self.offset[position])
-        return Dead(reason, *at, index, value or b"", detail, model, int(self.received_ms[position]))
+        source = int(self.partition[position]), int(self.offset[position])
+        return RejectedEvent(reason, *source, index, value or b"", detail, model, int(self.received_ms[position]))
 
 
 def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
-    """Put batches one behind another, at least one."""
+    """Concatenate one or more batches."""
     if len(batches) == 1:
         return batches[0]
     return MessageBatch(
@@ -76,26 +78,28 @@ def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """What the decoders found in a batch."""
+    """The result of decoding a batch."""
 
     events: list[EventColumns] = field(default_factory=list)
-    dead: list[Dead] = field(default_factory=list)
-    arrivals: list[Arrivals] = field(default_factory=list)
-    """Of events and dead letters alike."""
+    rejected: list[RejectedEvent] = field(default_factory=list)
+    arrivals: list[ProducerArrivals] = field(default_factory=list)
+    """Producer numbers of accepted and rejected events alike."""
 
 
 @dataclass(slots=True)
 class SortedMessages:
-    """A batch of consumed messages by encoding, and the partitions in which an `end` mark was read."""
+    """Consumed messages grouped by encoding, with the end markers and replay links among them."""
 
     json: MessageBatch
     arrow: MessageBatch
-    end_marks: set[int]
+    end_markers: set[int]
+    """Partitions in which an end marker was read."""
     counted_json: MessageBatch
-    """Replayed dead letters of which the producers' numbers were counted before; empty unless they are kept apart."""
+    """Replayed dead letters whose producer numbers are already counted. Empty unless `counted_apart` was set."""
     counted_arrow: MessageBatch
-    letters: dict[tuple[int, int], str]
-    """Partition and offset of a replayed message → the dead letter that it was."""
+    """The same for Arrow messages."""
+    replay_of: dict[tuple[int, int], str]
+    """Partition and offset of a replayed message → the name of its dead letter."""
 
     def __len__(self) -> int:
         return len(self.json) + len(self.arrow) + len(self.counted_json) + len(self.counted_arrow)
@@ -104,72 +108,71 @@ class SortedMessages:
 _IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
 
-def portion(messages: Sequence[Any]) -> int:
-    """How many of the first messages are decoded at once: all, unless more than `MOST_ARROW` of them are Arrow."""
+def portion_size(messages: Sequence[Any]) -> int:
+    """Return how many of the first messages to decode at once: all, or up to `MAX_ARROW_MESSAGES` Arrow messages."""
     arrow = [i for i, message in enumerate(messages) if (headers := message.headers()) and _IS_ARROW in headers]
-    return arrow[MOST_ARROW] if len(arrow) > MOST_ARROW else len(messages)
+    return arrow[MAX_ARROW_MESSAGES] if len(arrow) > MAX_ARROW_MESSAGES else len(messages)
 
 
-class Places(NamedTuple):
-    """Where n messages of one topic stand."""
+class MessagePositions(NamedTuple):
+    """Partitions and offsets of n messages of one topic."""
 
     partition: NDArray[np.int32]
     offset: NDArray[np.int64]
 
     @classmethod
-    def of(cls, messages: Sequence[Any]) -> Places:
-        """The places of consumed messages."""
+    def of(cls, messages: Sequence[Any]) -> MessagePositions:
+        """Read the positions of consumed messages."""
         n = len(messages)
         return cls(
             np.fromiter([message.partition() for message in messages], dtype=np.int32, count=n),
             np.fromiter([message.offset() for message in messages], dtype=np.int64, count=n),
         )
 
-    def keep(self, chosen: NDArray[Any]) -> Places:
-        """Those of a mask or of positions."""
-        return Places(self.partition[chosen], self.offset[chosen])
+    def take(self, rows: NDArray[Any]) -> MessagePositions:
+        """Return the positions selected by a mask or by indices."""
+        return MessagePositions(self.partition[rows], self.offset[rows])
 
 
 def sort_messages(
-    messages: Sequence[Any], places: Places | None = None, *, counted_apart: bool = False
+    messages: Sequence[Any], positions: MessagePositions | None = None, *, counted_apart: bool = False
 ) -> SortedMessages:
-    """Split consumed messages (confluent_kafka.Message without errors) by their encoding.
+    """Group consumed messages (confluent_kafka.Message without errors) by encoding.
 
     Args:
-        messages: of one topic.
-        places: theirs, where they are known.
-        counted_apart: whether replayed messages whose producers' numbers were counted come in batches of their own.
+        messages: messages of one topic.
+        positions: their positions, if the caller has read them.
+        counted_apart: whether replayed messages whose producer numbers are counted go to batches of their own.
     """
-    places = places or Places.of(messages)
+    positions = positions or MessagePositions.of(messages)
     headers = [message.headers() for message in messages]
     if not any(headers):
-        return SortedMessages(_batch(messages, places), _EMPTY, set(), _EMPTY, _EMPTY, {})
-    kinds: dict[tuple[bool, bool], list[int]] = {
-        (arrow, apart): [] for arrow in (False, True) for apart in (False, True)
+        return SortedMessages(_batch(messages, positions), _EMPTY, set(), _EMPTY, _EMPTY, {})
+    groups: dict[tuple[bool, bool], list[int]] = {
+        (arrow, counted): [] for arrow in (False, True) for counted in (False, True)
     }
-    marks: set[int] = set()
-    letters: dict[tuple[int, int], str] = {}
+    end_markers: set[int] = set()
+    replay_of: dict[tuple[int, int], str] = {}
     for i, pairs in enumerate(headers):
         named = dict(pairs or ())
         if MARK_HEADER in named:
             if named[MARK_HEADER] == b"end":
-                marks.add(int(places.partition[i]))
+                end_markers.add(int(positions.partition[i]))
             continue
         if DEAD_LETTER_HEADER in named:
-            place = int(places.partition[i]), int(places.offset[i])
-            letters[place] = (named[DEAD_LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_LETTER_CHARS]
+            name = (named[DEAD_LETTER_HEADER] or b"").decode("utf-8", "replace")[:MAX_DEAD_LETTER_NAME_CHARS]
+            replay_of[int(positions.partition[i]), int(positions.offset[i])] = name
         is_arrow = named.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
-        kinds[is_arrow, counted_apart and COUNTED_HEADER in named].append(i)
+        groups[is_arrow, counted_apart and COUNTED_HEADER in named].append(i)
     json, counted_json, arrow, counted_arrow = (
-        _batch([messages[i] for i in chosen], places.keep(np.array(chosen, dtype=np.int64)))
-        for chosen in kinds.values()
+        _batch([messages[i] for i in rows], positions.take(np.array(rows, dtype=np.int64))) for rows in groups.values()
     )
-    return SortedMessages(json, arrow, marks, counted_json, counted_arrow, letters)
+    return SortedMessages(json, arrow, end_markers, counted_json, counted_arrow, replay_of)
 
 
-def _batch(messages: Sequence[Any], places: Places) -> MessageBatch:
+def _batch(messages: Sequence[Any], positions: MessagePositions) -> MessageBatch:
     received = np.fromiter([message.timestamp()[1] for message in messages], dtype=np.int64, count=len(messages))
-    return MessageBatch([message.value() for message in messages], *places, received)
+    return MessageBatch([message.value() for message in messages], *positions, received)
 
 
-_EMPTY = _batch([], Places.of([]))
+_EMPTY = _batch([], MessagePositions.of([]))

@@ -20,7 +20,7 @@ MAX_NAME_CHARS = 200
 
 
 @dataclass(slots=True)
-class Coded:
+class EncodedNames:
     """Texts of n events as numbers of distinct ones."""
 
     values: tuple[str, ...]
@@ -28,19 +28,19 @@ class Coded:
     code: NDArray[np.int32]
     """Shape (n,): a position in `values`, or −1 for none."""
 
-    def take(self, chosen: NDArray[Any]) -> Coded:
+    def take(self, chosen: NDArray[Any]) -> EncodedNames:
         """Keep the events of a mask or of positions."""
-        return Coded(self.values, self.code[chosen])
+        return EncodedNames(self.values, self.code[chosen])
 
 
 @dataclass(slots=True)
-class Arrivals:
+class ProducerArrivals:
     """The numbers that producers gave to events of one model, n of them, dead letters included."""
 
     model: str
     at_ms: NDArray[np.int64]
     """Event time; of an event that was put aside, when Kafka received it."""
-    producer: Coded
+    producer: EncodedNames
     """None is −1."""
     seq: NDArray[np.int64]
     """Shape (n,), never negative."""
@@ -67,7 +67,7 @@ class EventColumns:
     numbers: dict[str, NDArray[np.float64]]
     """By source, such as `features.temp` or `score`."""
     texts: dict[str, pa.Array]
-    kinds: Coded | None = None
+    kinds: EncodedNames | None = None
     """The kinds of the errors; None where no event failed."""
 
     def __len__(self) -> int:
@@ -127,14 +127,14 @@ def _join_codes(
     return together, np.concatenate(found)
 
 
-def _join_coded(parts: Sequence[Coded | None], lengths: Sequence[int]) -> Coded | None:
+def _join_coded(parts: Sequence[EncodedNames | None], lengths: Sequence[int]) -> EncodedNames | None:
     if all(part is None for part in parts):
         return None
     known = [
-        Coded((), np.full(n, -1, dtype=np.int32)) if part is None else part
+        EncodedNames((), np.full(n, -1, dtype=np.int32)) if part is None else part
         for part, n in zip(parts, lengths, strict=True)
     ]
-    return Coded(*_join_codes([part.values for part in known], [part.code for part in known]))
+    return EncodedNames(*_join_codes([part.values for part in known], [part.code for part in known]))
 
 
 def encode_versions(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
@@ -146,7 +146,7 @@ def encode_versions(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.
     return distinct, np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values))
 
 
-def encode_names(values: Sequence[str | None]) -> Coded | None:
+def encode_names(values: Sequence[str | None]) -> EncodedNames | None:
     """Number texts, cut to `MAX_NAME_CHARS`; null and empty are none. None where there is no text at all."""
     distinct = set(values)
     if distinct <= {None, ""}:
@@ -156,10 +156,10 @@ def encode_names(values: Sequence[str | None]) -> Coded | None:
     place = {name: i for i, name in enumerate(names)}
     codes: dict[str | None, int] = {value: place[name] for value, name in cut.items()}
     codes[None] = codes[""] = -1
-    return Coded(names, np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values)))
+    return EncodedNames(names, np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values)))
 
 
-def code_names(texts: pa.Array, *, invalid: str | None = None) -> Coded | None:
+def code_names(texts: pa.Array, *, invalid: str | None = None) -> EncodedNames | None:
     """The same of an Arrow column of strings; `INVALID_TEXT` becomes `invalid`."""
     if texts.null_count == len(texts):
         return None
@@ -168,17 +168,19 @@ def code_names(texts: pa.Array, *, invalid: str | None = None) -> Coded | None:
     if found is None:
         return None
     codes = np.append(found.code, np.int32(-1))
-    return Coded(found.values, codes[pc.fill_null(encoded.indices, len(codes) - 1).to_numpy(zero_copy_only=False)])
+    return EncodedNames(
+        found.values, codes[pc.fill_null(encoded.indices, len(codes) - 1).to_numpy(zero_copy_only=False)]
+    )
 
 
-def arrivals(
-    model: str, at_ms: NDArray[np.int64], producer: Coded | None, seq: NDArray[np.int64]
-) -> Iterator[Arrivals]:
+def producer_arrivals(
+    model: str, at_ms: NDArray[np.int64], producer: EncodedNames | None, seq: NDArray[np.int64]
+) -> Iterator[ProducerArrivals]:
     """The events, of n, that have both a producer and a number; nothing where none has."""
     if producer is None:
         return
     numbered = (producer.code >= 0) & (seq >= 0)
     if numbered.all():
-        yield Arrivals(model, at_ms, producer, seq)
+        yield ProducerArrivals(model, at_ms, producer, seq)
     elif numbered.any():
-        yield Arrivals(model, at_ms[numbered], producer.take(numbered), seq[numbered])
+        yield ProducerArrivals(model, at_ms[numbered], producer.take(numbered), seq[numbered])

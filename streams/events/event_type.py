@@ -23,9 +23,9 @@ from barograph.events import MAPS, SCORES, Reason
 from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import INVALID_TEXT, EventColumns, arrivals, encode_names, encode_versions
+from streams.events.columns import INVALID_TEXT, EventColumns, producer_arrivals, encode_names, encode_versions
 from streams.events.event_time import parse_time_ms, refuse_times, times_ms
-from streams.events.projection import SCORES_OF, Wanted
+from streams.events.projection import SCORES_OF, Projection
 from streams.events.struct_numbers import StructNumbers
 
 FloatArray = NDArray[np.float64]
@@ -62,15 +62,15 @@ class Rejected(Exception):
 class EventType:
     """The struct type of one model's events, and how its columns are read out of them."""
 
-    def __init__(self, want: Wanted) -> None:
-        self.want = want
+    def __init__(self, projection: Projection) -> None:
+        self.projection = projection
         self.is_typed = True
         """Whether events can be decoded into the type; if not they are made by `normalise`, each by itself."""
-        kinds: dict[str, Any] = dict.fromkeys(want.numbers, float | None)
-        kinds |= dict.fromkeys(want.flags, bool | int | None)
-        kinds |= dict.fromkeys(want.times, str | int | float | None)
-        kinds |= dict.fromkeys(want.texts, str | None)
-        kinds = {source: kinds[source] for source in want.order}
+        kinds: dict[str, Any] = dict.fromkeys(projection.numbers, float | None)
+        kinds |= dict.fromkeys(projection.flags, bool | int | None)
+        kinds |= dict.fromkeys(projection.times, str | int | float | None)
+        kinds |= dict.fromkeys(projection.texts, str | None)
+        kinds = {source: kinds[source] for source in projection.order}
         self.groups: dict[str, list[str]] = {group: [] for group in MAPS}
         self.group_types: dict[str, Any] = {}
         members: list[Any] = [("version", _Named), ("id", _Named), ("at", int | str)]
@@ -104,12 +104,12 @@ class EventType:
                 rename[f"top_{source}"] = source
                 self.paths[source] = ("", f"top_{source}")
         self.type: Any = msgspec.defstruct(
-            "event_", members, rename=rename, gc=False, tag_field="model", tag=want.model
+            "event_", members, rename=rename, gc=False, tag_field="model", tag=projection.model
         )
         self.empty = {group: kind() for group, kind in self.group_types.items()}
         self.read_numbers: list[tuple[str, tuple[str, ...], StructNumbers]] = []
         """Per group (the empty one is the event's own members) its numbers and flags, and what reads them."""
-        numeric = {*want.numbers, *want.flags}
+        numeric = {*projection.numbers, *projection.flags}
         for group, member_type in (("", self.type), *self.group_types.items()):
             held = [source for source, (of, _) in self.paths.items() if of == group and source in numeric]
             if held:
@@ -125,10 +125,10 @@ class EventType:
         versions, code = encode_versions([event.version for event in events])
         read = _Reader(self, events)
         numbers = read.numbers()
-        texts = {source: read.texts(source) for source in self.want.texts}
+        texts = {source: read.texts(source) for source in self.projection.texts}
         kinds = encode_names([event.error for event in events])
         columns = EventColumns(
-            self.want.model,
+            self.projection.model,
             at_ms,
             batch.received_ms,
             batch.partition,
@@ -146,12 +146,12 @@ class EventType:
         seen_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
         producer = encode_names([event.producer for event in events])
         seq = _seqs([event.seq for event in events])
-        decoded.arrivals += arrivals(self.want.model, seen_ms, producer, seq)
+        decoded.arrivals += producer_arrivals(self.projection.model, seen_ms, producer, seq)
         return decoded
 
     def normalise(self, raw: dict[str, Any]) -> Any:
         """Make the struct of an event that the typed decode refused, invalid fields marked."""
-        want = self.want
+        projection = self.projection
         values: dict[str, Any] = {}
         for required, missing in (("version", Reason.MISSING_VERSION), ("id", Reason.MISSING_ID)):
             value = raw.get(required)
@@ -184,26 +184,26 @@ class EventType:
                 continue
             for source in sources:
                 name = source.partition(".")[2]
-                members[group][self.paths[source][1]] = self._value(source, held.get(name), want)
+                members[group][self.paths[source][1]] = self._value(source, held.get(name), projection)
         for group, kind in self.group_types.items():
             values[group] = kind(**members[group])
         for source, (group, name) in self.paths.items():
             if not group:
-                values[name] = self._value(source, raw.get(source), want)
+                values[name] = self._value(source, raw.get(source), projection)
         return self.type(**values)
 
-    def _value(self, source: str, value: Any, want: Wanted) -> Any:
+    def _value(self, source: str, value: Any, projection: Projection) -> Any:
         if value is None:
             return None
-        if source in want.texts:
+        if source in projection.texts:
             if isinstance(value, str):
                 return _clean(value)
             if source in ("class", "arm") or source.startswith("context."):
                 return _text(value)
             return INVALID_TEXT
-        if source in want.flags:
+        if source in projection.flags:
             return float(value) if value in (0, 1) and isinstance(value, bool | int) else INVALID
-        if source in want.times:
+        if source in projection.times:
             return _time(value)
         return _number(value)
 
@@ -223,20 +223,20 @@ class _Reader:
 
     def numbers(self) -> dict[str, FloatArray]:
         """All columns of numbers, flags and times, each of shape (n,)."""
-        want = self._kind.want
+        projection = self._kind.projection
         found: dict[str, FloatArray] = {}
         for group, sources, reader in self._kind.read_numbers:
             try:
                 found |= zip(sources, reader.read(self._groups[group]).T.copy(), strict=True)
             except OverflowError:  # a flag may be a whole number of hundreds of digits
                 found |= {source: self._alone(source) for source in sources}
-        for source in want.numbers:
+        for source in projection.numbers:
             if source not in found:
                 found[source] = _largest(self._scores) if source == CONFIDENCE else self._alone(source)
-        for source in want.flags:
+        for source in projection.flags:
             flags = found[source]
             flags[(flags != 0) & (flags != 1) & ~np.isnan(flags)] = INVALID
-        for source in want.times:
+        for source in projection.times:
             found[source] = np.array([_time(value) for value in self._values(source)], dtype=np.float64)
         return found
 
@@ -275,7 +275,7 @@ def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: Messa
         return Decoded([columns], [])
     keep = refused == ""
     dead = [
-        batch.dead(int(i), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
+        batch.reject(int(i), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
         for i in np.flatnonzero(~keep)
     ]
     return Decoded([columns.take(keep)] if keep.any() else [], dead)

@@ -21,9 +21,9 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch, join_batches
-from streams.events.columns import EventColumns, arrivals, encode_names, join
+from streams.events.columns import EventColumns, producer_arrivals, encode_names, join
 from streams.events.event_type import MOST_STRETCH, EventType, Rejected, numbered
-from streams.events.projection import wanted
+from streams.events.projection import build_projection
 from streams.registry.registry import Registry
 
 _REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
@@ -43,7 +43,7 @@ class JsonDecoder:
     """Decodes the JSON predictions of all models of a registry."""
 
     def __init__(self, registry: Registry) -> None:
-        self._models = {model: EventType(wanted(registry, model)) for model in registry.contracts}
+        self._models = {model: EventType(build_projection(registry, model)) for model in registry.contracts}
         self._by_type = {kind.type: kind for kind in self._models.values()}
         union = reduce(or_, (kind.type for kind in self._models.values() if kind.is_typed), _Nobody)
         self._decoder = msgspec.json.Decoder(union)
@@ -52,11 +52,11 @@ class JsonDecoder:
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Turn a batch into columns per model and dead letters; every message ends in one of the two."""
-        gathered = self.gather()
+        gathered = self.accumulator()
         gathered.add(batch)
         return gathered.take()
 
-    def gather(self) -> JsonGathering:
+    def accumulator(self) -> JsonGathering:
         """Begin to gather messages that come in small batches."""
         return JsonGathering(self._by_type, self.chunk, self.chunk_messages)
 
@@ -103,7 +103,7 @@ class JsonDecoder:
         try:
             return kind.normalise(raw)
         except Rejected as rejected:
-            rejected.model = kind.want.model
+            rejected.model = kind.projection.model
             rejected.producer, rejected.seq = numbered(raw)
             raise
 
@@ -148,18 +148,18 @@ class JsonGathering:
         self._found: dict[str, list[EventColumns]] = {}
         self._rest = Decoded()
         """Dead letters and arrivals."""
-        self.messages = self.n_bytes = self.dead_bytes = 0
+        self.messages = self.n_bytes = self.rejected_bytes = 0
         """How much was gathered: messages, the bytes of numbers in columns, those of what was put aside."""
 
     def add(self, batch: MessageBatch) -> None:
         """Decode some more messages; every one ends as an event or as a dead letter."""
         self.messages += len(batch)
         for start in range(0, len(batch), self._chunk_messages):
-            some = batch.part(slice(start, start + self._chunk_messages))
+            some = batch.select(slice(start, start + self._chunk_messages))
             chunk = self._decode(some.values)
             self._put_aside(some, chunk.refused)
             if chunk.position is not None:
-                some = some.part(chunk.position)
+                some = some.select(chunk.position)
             for kind, events, messages in _by_type(chunk.events, some):
                 waiting = self._waiting.setdefault(kind, _Waiting())
                 waiting.events += events
@@ -179,7 +179,7 @@ class JsonGathering:
         decoded, found = self._rest, self._found
         decoded.events = [join(parts) for parts in found.values()]
         self._rest, self._found = Decoded(), {}
-        self.messages = self.n_bytes = self.dead_bytes = 0
+        self.messages = self.n_bytes = self.rejected_bytes = 0
         return decoded
 
     def _make_columns(self, kind: Any) -> None:
@@ -189,20 +189,22 @@ class JsonGathering:
         for events in part.events:
             self._found.setdefault(events.model, []).append(events)
             self.n_bytes += sum(values.nbytes for values in events.numbers.values())
-        self._rest.dead += part.dead
+        self._rest.rejected += part.rejected
         self._rest.arrivals += part.arrivals
 
     def _put_aside(self, batch: MessageBatch, refused: list[Refused]) -> None:
         aside: dict[str, list[tuple[int, str | None, int]]] = {}
         for each in refused:
-            dead = batch.dead(each.position, each.reason, each.detail, model=each.model)
-            self._rest.dead.append(dead)
-            self.dead_bytes += len(dead.value)
+            dead = batch.reject(each.position, each.reason, each.detail, model=each.model)
+            self._rest.rejected.append(dead)
+            self.rejected_bytes += len(dead.value)
             aside.setdefault(each.model, []).append((each.position, each.producer, each.seq))
         for model, rows in aside.items():
             at, producers, seqs = zip(*rows, strict=True)
             received_ms = batch.received_ms[list(at)]
-            self._rest.arrivals += arrivals(model, received_ms, encode_names(producers), np.array(seqs, dtype=np.int64))
+            self._rest.arrivals += producer_arrivals(
+                model, received_ms, encode_names(producers), np.array(seqs, dtype=np.int64)
+            )
 
 
 @dataclass(slots=True)
@@ -220,7 +222,7 @@ def _by_type(events: list[Any], messages: MessageBatch) -> Iterable[tuple[Any, l
     for i, event in enumerate(events):
         places[type(event)].append(i)
     for kind, where in places.items():
-        yield kind, [events[i] for i in where], messages.part(np.array(where, dtype=np.int64))
+        yield kind, [events[i] for i in where], messages.select(np.array(where, dtype=np.int64))
 
 
 def _parse(value: bytes) -> Any:

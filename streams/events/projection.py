@@ -16,7 +16,7 @@ LATENCY = "latency_ms"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Projection:
     """Sources (`features.temp`, `score`, …) by the type they are read as."""
 
     model: str
@@ -31,7 +31,7 @@ class Wanted:
     decoder finds a member at once that comes where it is expected."""
 
 
-def wanted(registry: Registry, model: str) -> Wanted:
+def build_projection(registry: Registry, model: str) -> Projection:
     """Collect the sources that a model's contract and baselines name."""
     contract = registry.contracts[model]
     kinds: dict[str, str] = {}
@@ -45,7 +45,7 @@ def wanted(registry: Registry, model: str) -> Wanted:
     def of(kind: str) -> tuple[str, ...]:
         return tuple(sorted(source for source, k in kinds.items() if k == kind))
 
-    return Wanted(model, of("number"), of("flag"), of("time"), of("text"), tuple(kinds))
+    return Projection(model, of("number"), of("flag"), of("time"), of("text"), tuple(kinds))
 
 
 def slice_sources(registry: Registry, contract: Contract) -> set[str]:

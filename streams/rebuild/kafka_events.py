@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.broker.reread import OvertakenError, read_again
-from streams.dead_letters.reader import DeadLetterReader, Wanted
+from streams.dead_letters.reader import DeadLetterReader, DeadLetterFilter
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import portion, sort_messages
+from streams.events.batch import portion_size, sort_messages
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
 from streams.monitor.state.offset_ledger import OffsetLedger
@@ -121,9 +121,9 @@ class KafkaSource:
     def _aside(self, spans: list[Span]) -> dict[tuple[int, int, int], int]:
         """Partition, offset and row of every dead letter of the spans → when it was put aside last."""
         ends = {span.partition: (span.start, span.end) for span in spans}
-        wanted = Wanted(topic="predictions", states=frozenset({"waiting", "replayed", "dropped"}))
+        wanted = DeadLetterFilter(topic="predictions", states=frozenset({"waiting", "replayed", "dropped"}))
         found: dict[tuple[int, int, int], int] = {}
-        for letter in DeadLetterReader(self._settings).letters(wanted, {}):
+        for letter in DeadLetterReader(self._settings).dead_letters(wanted, {}):
             start, end = ends.get(letter.source_partition, (0, 0))
             if start <= letter.source_offset < end:
                 # Bytes that were no Arrow are all of their message.
@@ -138,7 +138,7 @@ class KafkaSource:
         try:
             for messages in found:
                 while messages:
-                    n = portion(messages)
+                    n = portion_size(messages)
                     yield messages[:n]
                     messages = messages[n:]
         except OvertakenError as error:

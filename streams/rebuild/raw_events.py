@@ -124,10 +124,10 @@ class RawSource:
                     np.array([row[5] for row in counted], dtype=np.int64),
                 )
             )
-            if decoded.dead:
+            if decoded.rejected:
                 raise RebuildError(
-                    f"{len(decoded.dead)} raw rows of {model} are no events by today's contract "
-                    f"({decoded.dead[0].reason}): rebuild from Kafka."
+                    f"{len(decoded.rejected)} raw rows of {model} are no events by today's contract "
+                    f"({decoded.rejected[0].reason}): rebuild from Kafka."
                 )
             yield from decoded.events
 

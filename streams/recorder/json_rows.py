@@ -80,7 +80,7 @@ class RawJson:
         self._id = decoder(ids)
         self._lines = {kind: self._models[model].line for model, kind in ids.items()}
 
-    def wanted(self, values: Sequence[bytes | None]) -> Sequence[int]:
+    def sample(self, values: Sequence[bytes | None]) -> Sequence[int]:
         """Which messages are to be recorded by the ids of their events, ascending, as far as a glance can tell.
 
         That reads nothing but an event's model and id, so what a contract's share leaves out costs little. Messages
@@ -105,7 +105,7 @@ class RawJson:
         """Make rows of a batch, in some order; events that the sketcher puts aside give none."""
         found = []
         for chunk in _chunks(batch):
-            found += self._chunk(batch.part(chunk))
+            found += self._chunk(batch.select(chunk))
         return found
 
     def _chunk(self, batch: MessageBatch) -> list[pa.Table]:
@@ -170,7 +170,7 @@ class RawJson:
 
     def _add_judged(self, batch: MessageBatch, refused: list[int], free: _Events) -> None:
         """Add those of the events off the format that the sketcher counts."""
-        part = batch.part(np.array(refused))
+        part = batch.select(np.array(refused))
         place = dict(zip(zip(part.partition.tolist(), part.offset.tolist(), strict=True), refused, strict=True))
         for counted in self._judge.decode(part).events:
             for i, code in enumerate(counted.version_code.tolist()):

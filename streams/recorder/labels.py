@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streams.events.arrow_decoder import LEFT_OUT, rows_apart
 from streams.events.arrow_message import DETAIL_CHARS, open_table, refusal
-from streams.events.batch import Dead, MessageBatch
+from streams.events.batch import RejectedEvent, MessageBatch
 from streams.events.event_time import parse_time_ms, refuse_times, times_ms
 from streams.recorder.arrow_rows import as_numbers, as_texts, is_number, is_text, plain
 from streams.recorder.rows import positions, rows_of, times
@@ -36,7 +36,7 @@ class DecodedLabels:
 
     rows: list[pa.Table] = field(default_factory=list)
     """Rows of the table `labels`, without their epoch."""
-    dead: list[Dead] = field(default_factory=list)
+    rejected: list[RejectedEvent] = field(default_factory=list)
 
 
 class _Label(msgspec.Struct, gc=False):
@@ -67,7 +67,7 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
             labels.append(_read(value, models))
             where.append(i)
         except _Refused as refused:
-            decoded.dead.append(batch.dead(i, refused.reason, refused.detail, model=refused.model))
+            decoded.rejected.append(batch.reject(i, refused.reason, refused.detail, model=refused.model))
     if not labels:
         return decoded
     place = np.array(where)
@@ -76,7 +76,7 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
     if reasons is not None:
         for i in np.flatnonzero(reasons != "").tolist():
             detail = f"at = {str(labels[i].at)[:60]!r}"
-            decoded.dead.append(batch.dead(where[i], Reason(str(reasons[i])), detail, model=labels[i].model))
+            decoded.rejected.append(batch.reject(where[i], Reason(str(reasons[i])), detail, model=labels[i].model))
         good = reasons == ""
         labels = [label for label, kept in zip(labels, good.tolist(), strict=True) if kept]
         at_ms, place = at_ms[good], place[good]
@@ -173,17 +173,17 @@ def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedL
         try:
             table = open_table(value)
         except ValueError as error:
-            decoded.dead.append(batch.dead(i, refusal(value, error), str(error)))
+            decoded.rejected.append(batch.reject(i, refusal(value, error), str(error)))
             continue
         if table.num_rows:
             found = DecodedLabels()
             try:
                 _add_table(batch, i, table, models, found)
             except (pa.ArrowException, ValueError, TypeError) as error:  # columns that Arrow cannot compute on
-                decoded.dead.append(batch.dead(i, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
+                decoded.rejected.append(batch.reject(i, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
                 continue
             decoded.rows += found.rows
-            decoded.dead += found.dead
+            decoded.rejected += found.rejected
     return decoded
 
 
@@ -230,7 +230,7 @@ def _add_table(
         reason = Reason(str(reasons[i]))
         named = model[i].as_py() if known[i] else ""
         detail = details[reason] if row else LEFT_OUT
-        decoded.dead.append(Dead(reason, *at, i, row, detail, named, received_ms))
+        decoded.rejected.append(RejectedEvent(reason, *at, i, row, detail, named, received_ms))
     if good.any():
         kept = pa.array(good)
         rows = np.flatnonzero(good)

@@ -31,7 +31,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streams.broker.client import NO_WAY_ON, TIMEOUT_S, TopicFacts, committed_or_start, explain, fetch, make_consumer
 from streams.broker.transactions import Message, TransactionDropped, Transactions
 from streams.dead_letters.message import dead_message
-from streams.events.batch import Dead, Places, portion, sort_messages
+from streams.events.batch import RejectedEvent, MessagePositions, portion_size, sort_messages
 from streams.recorder.arrow_rows import RawArrow
 from streams.recorder.json_rows import RawJson
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
@@ -84,8 +84,8 @@ class _Batch:
     opened_s: float
     tables: dict[str, list[pa.Table]] = field(default_factory=lambda: {"predictions": [], "labels": []})
     written: set[str] = field(default_factory=set)
-    dead: list[Dead] = field(default_factory=list)
-    letters: dict[tuple[int, int], str] = field(default_factory=dict)
+    dead: list[RejectedEvent] = field(default_factory=list)
+    replay_of: dict[tuple[int, int], str] = field(default_factory=dict)
     """Partition and offset of a replayed dead letter of `labels` → its name."""
     rows: int = 0
     payload_bytes: int = 0
@@ -96,7 +96,7 @@ class _Batch:
         self.rows += sum(partial.num_rows for partial in rows)
         self.payload_bytes += sum(partial.nbytes for partial in rows)
 
-    def add_dead(self, dead: list[Dead]) -> None:
+    def add_dead(self, dead: list[RejectedEvent]) -> None:
         """Keep what was put aside."""
         self.dead += dead
         self.payload_bytes += sum(len(each.value) for each in dead)
@@ -194,7 +194,7 @@ class Recorder:
                 self._early = self._fetch(POLL_S)
             self._report.heartbeat.beat()
             self._check(batch)
-            n = portion(self._early)
+            n = portion_size(self._early)
             messages, self._early = self._early[:n], self._early[n:]
             self._take(batch, messages)
         if self._position == self._committed or not self._write(batch, stop):
@@ -227,9 +227,9 @@ class Recorder:
         for message in failed:
             self._on_error(message.error(), (message.topic(), message.partition()))
 
-    def _advance(self, topic: str, messages: list[Any]) -> tuple[list[Any], Places]:
+    def _advance(self, topic: str, messages: list[Any]) -> tuple[list[Any], MessagePositions]:
         """Set the next offsets behind messages of one topic; leave out those of partitions that are not assigned."""
-        places = Places.of(messages)
+        places = MessagePositions.of(messages)
         every = np.unique(places.partition).tolist()
         mine = [partition for partition in every if (topic, partition) in self._position]
         for partition in mine:
@@ -237,27 +237,27 @@ class Recorder:
         if len(mine) == len(every):
             return messages, places
         chosen = np.isin(places.partition, mine)
-        return list(compress(messages, chosen.tolist())), places.keep(chosen)
+        return list(compress(messages, chosen.tolist())), places.take(chosen)
 
-    def _decode(self, batch: _Batch, table: str, messages: list[Any], places: Places) -> None:
+    def _decode(self, batch: _Batch, table: str, messages: list[Any], places: MessagePositions) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
             self._decoders = registry, RawJson(registry), RawArrow(registry)
         _, from_json, from_arrow = self._decoders
         if table == "predictions":
-            chosen = from_json.wanted(list(map(_VALUE, messages)))
+            chosen = from_json.sample(list(map(_VALUE, messages)))
             if len(chosen) < len(messages):
-                messages, places = [messages[i] for i in chosen], places.keep(np.array(chosen, dtype=np.int64))
+                messages, places = [messages[i] for i in chosen], places.take(np.array(chosen, dtype=np.int64))
         found = sort_messages(messages, places)
         if table == "predictions":
             batch.add(table, from_json.rows(found.json) if len(found.json) else [])
             batch.add(table, from_arrow.rows(found.arrow) if len(found.arrow) else [])
             return
-        batch.letters |= found.letters
+        batch.replay_of |= found.replay_of
         models = frozenset(registry.contracts)
         for labels in (decode_json_labels(found.json, models), decode_arrow_labels(found.arrow, models)):
             batch.add(table, labels.rows)
-            batch.add_dead(labels.dead)
+            batch.add_dead(labels.rejected)
 
     def _on_error(self, error: KafkaError, place: Place) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -381,7 +381,7 @@ class Recorder:
         """The dead letters of labels, and how many there are."""
         topics = self._settings.topics
         for each in batch.dead:
-            replay_of = batch.letters.get((each.partition, each.offset), "")
+            replay_of = batch.replay_of.get((each.partition, each.offset), "")
             yield topics.labels_dead, dead_message(each, topics.labels, replay_of)
         for model, counts in count_dead(batch.dead).items():
             partition = partials_partition(model, self._partials_partitions)

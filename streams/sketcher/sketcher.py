@@ -26,7 +26,15 @@ from streams.broker.client import NO_WAY_ON, TIMEOUT_S, TopicFacts, committed_or
 from streams.broker.transactions import Message, TransactionDropped, Transactions
 from streams.dead_letters.message import dead_message
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import MOST_ARROW, Dead, Decoded, Places, SortedMessages, portion, sort_messages
+from streams.events.batch import (
+    MAX_ARROW_MESSAGES,
+    RejectedEvent,
+    Decoded,
+    MessagePositions,
+    SortedMessages,
+    portion_size,
+    sort_messages,
+)
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
 from streams.records import PartitionProgress, Progress, Range, encode
@@ -86,7 +94,7 @@ class _Flush:
     newest_ms: dict[tuple[int, str], int] = field(default_factory=dict)
     oldest_ms: dict[int, int] = field(default_factory=dict)
     end_marks: set[int] = field(default_factory=set)
-    dead: list[Dead] = field(default_factory=list)
+    dead: list[RejectedEvent] = field(default_factory=list)
     dead_bytes: int = 0
     letters: dict[tuple[int, int], str] = field(default_factory=dict)
     """Partition and offset of a replayed dead letter → its name."""
@@ -101,14 +109,14 @@ class _Turn:
 
     def __init__(self, from_json: JsonDecoder, from_arrow: ArrowDecoder, *, replay: bool) -> None:
         self._replay = replay
-        self._json, self._counted_json = from_json.gather(), from_json.gather()
-        self._arrow, self._counted_arrow = from_arrow.gather(), from_arrow.gather()
+        self._json, self._counted_json = from_json.accumulator(), from_json.accumulator()
+        self._arrow, self._counted_arrow = from_arrow.accumulator(), from_arrow.accumulator()
         self._began_s = time.monotonic()
 
     def add(self, flush: _Flush, batch: SortedMessages) -> None:
         """Decode some messages and note the marks among them."""
-        flush.end_marks |= batch.end_marks
-        flush.letters |= batch.letters
+        flush.end_marks |= batch.end_markers
+        flush.letters |= batch.replay_of
         self._json.add(batch.json)
         self._counted_json.add(batch.counted_json)
         self._arrow.add(batch.arrow)
@@ -122,7 +130,7 @@ class _Turn:
             or (self._replay and self.has_arrow)
             or self.events >= most_events
             or sum(some.n_bytes for some in every) >= TURN_BYTES
-            or sum(some.dead_bytes for some in every) >= DEAD_BYTES
+            or sum(some.rejected_bytes for some in every) >= DEAD_BYTES
             or time.monotonic() - self._began_s >= TURN_S
         )
 
@@ -335,11 +343,11 @@ class Sketcher:
             self._report.heartbeat.beat()
             if self._generation != generation:
                 raise _Rebalanced
-            n = portion(self._early)
+            n = portion_size(self._early)
             messages, self._early = self._early[:n], self._early[n:]
             faults = self._take(flush, turn, messages)
             # A thousand Arrow messages at once would be some hundred megabytes.
-            self._poll_messages = MOST_ARROW if turn.has_arrow else POLL_MESSAGES
+            self._poll_messages = MAX_ARROW_MESSAGES if turn.has_arrow else POLL_MESSAGES
             if faults or turn.is_full(most_events) or not (self._early or there_is_more):
                 break
         self._count(flush, turn)
@@ -356,10 +364,10 @@ class Sketcher:
         faults: list[tuple[KafkaError, int]] = []
         good = [message for message in messages if message.error() is None]
         if good:
-            places = Places.of(good)
+            places = MessagePositions.of(good)
             fresh = self._advance(flush, places)
             if not fresh.all():
-                good, places = list(compress(good, fresh)), places.keep(fresh)
+                good, places = list(compress(good, fresh)), places.take(fresh)
             turn.add(flush, sort_messages(good, places, counted_apart=True))
         if len(good) == len(messages):
             return faults
@@ -372,7 +380,7 @@ class Sketcher:
                     faults.append((error, message.partition()))
         return faults
 
-    def _advance(self, flush: _Flush, places: Places) -> NDArray[np.bool_]:
+    def _advance(self, flush: _Flush, places: MessagePositions) -> NDArray[np.bool_]:
         """Move the positions behind messages; return which of them had not been read before, shape (n,)."""
         fresh = np.zeros(len(places.partition), dtype=bool)
         for p in np.flatnonzero(np.bincount(places.partition)).tolist():
@@ -432,8 +440,8 @@ class Sketcher:
     def _count(self, flush: _Flush, turn: _Turn) -> None:
         """Summarise what a turn read."""
         for decoded, counted in turn.take():
-            flush.dead += decoded.dead
-            flush.dead_bytes += sum(len(dead.value) for dead in decoded.dead)
+            flush.dead += decoded.rejected
+            flush.dead_bytes += sum(len(dead.value) for dead in decoded.rejected)
             for arrivals in () if counted else decoded.arrivals:
                 flush.summaries.add_arrivals(arrivals)
             for events in decoded.events:

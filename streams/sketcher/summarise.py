@@ -23,7 +23,7 @@ from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TAIL, TIMED, IntArray
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.merge import N_MOMENTS, NumberSummary, merge_moments, merge_sketch
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.events.columns import INVALID_TEXT, Arrivals, EventColumns, encode_versions
+from streams.events.columns import INVALID_TEXT, ProducerArrivals, EventColumns, encode_versions
 from streams.events.projection import LATENCY, field_of
 from streams.registry.registry import Registry
 from streams.sketcher.grouping import Dimension, Groups
@@ -148,7 +148,7 @@ class FlushSummaries:
             events.versions, code = encode_versions(names)
             events.version_code = code[events.version_code]
 
-    def add_arrivals(self, arrivals: Arrivals) -> None:
+    def add_arrivals(self, arrivals: ProducerArrivals) -> None:
         """Note which numbers of which producers came, whether or not their events are counted."""
         self.tallies.add_arrivals(arrivals, self._registry.contracts[arrivals.model].pane_s)
 

@@ -126,13 +126,13 @@ def outcome_of(line: str) -> str:
 def test_what_the_documentation_says_happens(line: str, value: bytes | None, expected: str) -> None:
     told = outcome_of(line)
     decoded = JsonDecoder(REGISTRY).decode(batch([event(), value, event()]))
-    assert sum(map(len, decoded.events)) + len(decoded.dead) == 3, "every message ends in one of the two"
+    assert sum(map(len, decoded.events)) + len(decoded.rejected) == 3, "every message ends in one of the two"
     if expected in set(Reason):
         assert told == f"dead letter `{expected}`"
-        assert [(dead.reason, dead.offset, dead.value) for dead in decoded.dead] == [(expected, 1, value or b"")]
+        assert [(dead.reason, dead.offset, dead.value) for dead in decoded.rejected] == [(expected, 1, value or b"")]
     else:
         assert told.startswith("counted")
-        assert decoded.dead == []
+        assert decoded.rejected == []
         assert _state(decoded) == expected
         assert ("invalid" in told, "is null" in told) == ("invalid" in expected, expected == NULL)
 
@@ -152,7 +152,11 @@ def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
     decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
     assert outcome_of("Arrow by its header, and no Arrow stream") == "dead letter `not-arrow`"
     assert outcome_of("damaged Arrow") == "dead letter `not-arrow`"
-    assert [(dead.reason, dead.offset) for dead in decoded.dead] == [("not-arrow", 1), ("not-arrow", 2), ("empty", 3)]
+    assert [(dead.reason, dead.offset) for dead in decoded.rejected] == [
+        ("not-arrow", 1),
+        ("not-arrow", 2),
+        ("empty", 3),
+    ]
     assert sum(map(len, decoded.events)) == 1
 
 
@@ -160,7 +164,7 @@ def test_arrow_that_unpacks_to_too_much_is_a_dead_letter_whole() -> None:
     many = encode_predictions(
         pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")})
     )
-    [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).dead
+    [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).rejected
     larger = f"whose columns unpack to more than {MAX_UNPACKED_BYTES >> 20} MiB"
     told = outcome_of(f"an Arrow batch of more than {MAX_ROWS:,} rows, or {larger}")
     assert told == f"dead letter `{dead.reason}`" == "dead letter `too-large`"
@@ -171,8 +175,8 @@ def test_a_bad_row_is_a_dead_letter_alone() -> None:
     rows = pa.table({"model": ["m", "m", None], "version": ["1", "1", "1"], "id": ["a", None, "c"], "at": [NOW_MS] * 3})
     decoded = ArrowDecoder(REGISTRY).decode(batch([encode_predictions(rows)]))
     assert outcome_of("an Arrow batch with one bad row").startswith("the row is a dead letter of its reason")
-    assert [(dead.reason, dead.index) for dead in decoded.dead] == [("missing-id", 1), ("missing-model", 2)]
-    assert pa.ipc.open_stream(decoded.dead[0].value).read_all().to_pylist() == rows.slice(1, 1).to_pylist()
+    assert [(dead.reason, dead.index) for dead in decoded.rejected] == [("missing-id", 1), ("missing-model", 2)]
+    assert pa.ipc.open_stream(decoded.rejected[0].value).read_all().to_pylist() == rows.slice(1, 1).to_pylist()
     assert sum(map(len, decoded.events)) == 1
 
 

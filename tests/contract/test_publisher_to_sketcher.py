@@ -110,7 +110,7 @@ def as_table(kept: Kept) -> Decoded:
 @pytest.mark.parametrize("publish", [one_by_one, as_table])
 def test_every_value_arrives(publish: Any, kept: Kept) -> None:
     decoded = publish(kept)
-    assert decoded.dead == []
+    assert decoded.rejected == []
     (events,) = decoded.events
     nan, invalid = math.nan, math.inf
     booked_ms = BOOKED.timestamp() * 1000
@@ -136,7 +136,7 @@ def test_every_value_arrives(publish: Any, kept: Kept) -> None:
 def test_what_no_event_can_hold_is_an_invalid_field_and_no_dead_letter(kept: Kept) -> None:
     kept.publisher.prediction(id="a", at=NOW_MS, features={"temp": object(), "carrier": [1], "weekend": "yes"})
     decoded = JsonDecoder(REGISTRY).decode(kept.batch())
-    assert decoded.dead == []
+    assert decoded.rejected == []
     (events,) = decoded.events
     assert math.isinf(events.numbers["features.temp"][0])
     assert math.isinf(events.numbers["features.weekend"][0])

@@ -86,7 +86,7 @@ def test_wrong_is_invalid(kind: FieldType, value: Any) -> None:
     publisher.close(0)
     batch = MessageBatch(kept.sent, np.zeros(1, np.int32), np.arange(1), np.full(1, NOW_MS))
     decoded = JsonDecoder(Registry(contracts={"m": CONTRACT})).decode(batch)
-    assert not decoded.dead
+    assert not decoded.rejected
     (events,) = decoded.events
     source = f"features.{kind}"
     if kind == "category":

@@ -69,7 +69,7 @@ def _batch(*values: bytes) -> MessageBatch:
 
 def _account(found: Decoded, n: int) -> None:
     """Hold a decoder to having every event once: counted or put aside."""
-    counted, dead = sum(len(events) for events in found.events), len(found.dead)
+    counted, dead = sum(len(events) for events in found.events), len(found.rejected)
     assert counted + dead == n, f"{n} events came, {counted} are counted and {dead} put aside"
 
 
@@ -77,7 +77,7 @@ def predictions_json(data: bytes) -> None:
     """One message between two good ones, which must not suffer from it."""
     found = _JSON.decode(_batch(GOOD, data, GOOD))
     _account(found, 3)
-    assert not {0, 2} & {dead.offset for dead in found.dead}
+    assert not {0, 2} & {dead.offset for dead in found.rejected}
     summaries = FlushSummaries(_REGISTRY)
     for events in found.events:
         summaries.add(events)
@@ -88,7 +88,7 @@ def predictions_json(data: bytes) -> None:
 def predictions_arrow(data: bytes) -> None:
     """A batch: as many events as it has rows, or one dead letter."""
     found = _ARROW.decode(_batch(data))
-    if found.events or len(found.dead) != 1:
+    if found.events or len(found.rejected) != 1:
         _account(found, _rows(data))
     summaries = FlushSummaries(_REGISTRY)
     for events in found.events:
@@ -103,7 +103,7 @@ def _rows(data: bytes) -> int:
 
 
 def _account_labels(found: DecodedLabels, n: int) -> None:
-    counted, dead = sum(table.num_rows for table in found.rows), len(found.dead)
+    counted, dead = sum(table.num_rows for table in found.rows), len(found.rejected)
     assert counted + dead == n, f"{n} labels came, {counted} are recorded and {dead} put aside"
 
 
@@ -115,7 +115,7 @@ def labels_json(data: bytes) -> None:
 def labels_arrow(data: bytes) -> None:
     """A batch of labels: as many as it has rows, or one dead letter."""
     found = decode_arrow_labels(_batch(data), frozenset({MODEL}))
-    if found.rows or len(found.dead) != 1:
+    if found.rows or len(found.rejected) != 1:
         _account_labels(found, _rows(data))
 
 

@@ -18,9 +18,9 @@ from confluent_kafka import Producer
 from cli.main import main
 from streams.dead_letters.dead_letter import Resolution
 from streams.dead_letters.message import dead_message
-from streams.dead_letters.reader import Wanted
+from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import DeadLetterReplayer
-from streams.events.batch import DEAD_LETTER_HEADER, Dead
+from streams.events.batch import DEAD_LETTER_HEADER, RejectedEvent
 from streams.records import Partial, Tally, decode
 from streams.settings import ProcessorSettings
 from tests.support import killed_replay
@@ -43,7 +43,7 @@ def put_aside(pipeline: Pipeline, n: int) -> list[bytes]:
     producer = Producer({"bootstrap.servers": pipeline.bootstrap})
     values = [event(i, "later") for i in range(n)]
     for i, value in enumerate(values):
-        dead = Dead(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
+        dead = RejectedEvent(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
         producer.produce(pipeline.topics.predictions_dead, **dead_message(dead, pipeline.topics.predictions))
     assert producer.flush(30) == 0
     return values
@@ -79,8 +79,8 @@ def test_a_replay_that_is_killed_anywhere_sends_every_letter_once(pipeline: Pipe
     settings = ProcessorSettings(
         instance="test", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
     )
-    assert DeadLetterReplayer(settings).replay(Wanted()).done.total() == LETTERS - sent > 0
-    assert DeadLetterReplayer(settings).replay(Wanted()).done.total() == 0
+    assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).done.total() == LETTERS - sent > 0
+    assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).done.total() == 0
     found = pipeline.read_all(pipeline.topics.predictions)
     assert sorted(m.value() for m in found) == sorted(values)
     assert {m.value(): m.partition() for m in found} == {value: i % 2 for i, value in enumerate(values)}

@@ -88,7 +88,7 @@ def flush_records(registry: Registry, topic_id: str, start: int, values: list[by
     summaries = FlushSummaries(registry)
     messages = [FakeMessage(start + i, value) for i, value in enumerate(values)]
     decoded = JsonDecoder(registry).decode(sort_messages(messages).json)
-    assert not decoded.dead
+    assert not decoded.rejected
     newest = START_MS
     for events in decoded.events:
         summaries.add(events)

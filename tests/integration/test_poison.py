@@ -77,7 +77,7 @@ def test_every_malformed_event_is_accounted_for(pipeline: Pipeline) -> None:
 def events_of(decoder: ArrowDecoder, value: bytes) -> int:
     """How many events an Arrow message is, read by itself: its rows, or one that is put aside whole."""
     found = decoder.decode(MessageBatch([value], np.zeros(1, np.int32), np.zeros(1, np.int64), np.array([NOW_MS])))
-    return sum(len(events) for events in found.events) + len(found.dead)
+    return sum(len(events) for events in found.events) + len(found.rejected)
 
 
 def test_all_that_fuzzing_kept_is_accounted_for(pipeline: Pipeline) -> None:

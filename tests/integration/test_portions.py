@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
 
-from streams.events.batch import MOST_ARROW
+from streams.events.batch import MAX_ARROW_MESSAGES
 from streams.records import Partial, Progress, decode
 from streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline
@@ -14,7 +14,7 @@ from tests.support.sketching import flush_until, open_sketcher
 START_MS = 1_790_000_000_000
 ARROW = [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]
 ROWS = 10
-MESSAGES = 3 * MOST_ARROW + 7
+MESSAGES = 3 * MAX_ARROW_MESSAGES + 7
 
 
 def send(pipeline: Pipeline) -> None:
@@ -49,12 +49,12 @@ def test_what_did_not_fit_into_a_flush_is_in_the_next(pipeline: Pipeline) -> Non
     send(pipeline)
     early: list[int] = []
 
-    with open_sketcher(pipeline, flush_s=2, flush_events=MOST_ARROW * ROWS) as sketcher:
+    with open_sketcher(pipeline, flush_s=2, flush_events=MAX_ARROW_MESSAGES * ROWS) as sketcher:
         flush_until(pipeline, sketcher, {0: MESSAGES}, lambda: early.append(len(sketcher._early)))
     assert max(early) > 0, "everything fitted, nothing was shown"
     counted, dead, flushes = outcome(pipeline)
     assert (counted, dead) == (MESSAGES * (ROWS - 1), MESSAGES)
-    assert flushes >= MESSAGES // MOST_ARROW
+    assert flushes >= MESSAGES // MAX_ARROW_MESSAGES
 
 
 def test_what_was_fetched_early_is_fetched_again_after_a_rebalance(pipeline: Pipeline) -> None:
@@ -68,7 +68,7 @@ def test_what_was_fetched_early_is_fetched_again_after_a_rebalance(pipeline: Pip
             assert sketcher._early == []
 
     restarted: list[bool] = []
-    with open_sketcher(pipeline, flush_s=2, flush_events=MOST_ARROW * ROWS) as sketcher:
+    with open_sketcher(pipeline, flush_s=2, flush_events=MAX_ARROW_MESSAGES * ROWS) as sketcher:
         flush_until(pipeline, sketcher, {0: MESSAGES}, lambda: restart(sketcher))
     assert restarted
     assert outcome(pipeline)[:2] == (MESSAGES * (ROWS - 1), MESSAGES)

@@ -13,7 +13,7 @@ from barograph.contract import Window
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.dead_letters.reader import Wanted
+from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import DeadLetterReplayer
 from streams.rebuild.errors import RebuildError
 from streams.rebuild.run import Rebuilt, rebuild
@@ -250,7 +250,7 @@ def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeli
     pipeline.register(contract, [simple_baseline()])
     wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
     pipeline.wait_flushed()
-    assert DeadLetterReplayer(settings(pipeline)).replay(Wanted(reason="unknown-model")).done.total() == 50
+    assert DeadLetterReplayer(settings(pipeline)).replay(DeadLetterFilter(reason="unknown-model")).done.total() == 50
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[50:])
     pipeline.start("monitor")
     from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S

@@ -163,7 +163,7 @@ class Refusing:
 
 def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
     """All that columns hold, event by event."""
-    assert not decoded.dead
+    assert not decoded.rejected
     found = []
     for events in decoded.events:
         numbers = {source: values.tolist() for source, values in events.numbers.items()}

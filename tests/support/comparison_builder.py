@@ -40,7 +40,7 @@ class ReadEvents:
         decoded = JsonDecoder(self.registry).decode(
             MessageBatch(values, np.zeros(n, dtype=np.int32), np.arange(n), received)
         )
-        assert not decoded.dead
+        assert not decoded.rejected
         summaries = FlushSummaries(self.registry)
         for columns in decoded.events:
             summaries.add(columns)

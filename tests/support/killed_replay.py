@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from streams.broker.client import transactional_producer
 from streams.dead_letters import replay
-from streams.dead_letters.reader import Wanted
+from streams.dead_letters.reader import DeadLetterFilter
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
@@ -64,5 +64,5 @@ def main(arguments: list[str]) -> int:
         producer = transactional_producer(given, name)
         return Mortal(producer, int(call.rstrip("+")), after=call.endswith("+"))
 
-    replay.DeadLetterReplayer(settings, make_producer=make).replay(Wanted())
+    replay.DeadLetterReplayer(settings, make_producer=make).replay(DeadLetterFilter())
     return 0

@@ -18,8 +18,8 @@ from barograph.contract import Contract, Field, Slice, Slo, Window
 from barograph.events import Reason
 
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
-from streams.events.batch import Dead
-from streams.events.columns import Arrivals, EventColumns, arrivals, encode_names, encode_versions
+from streams.events.batch import RejectedEvent
+from streams.events.columns import ProducerArrivals, EventColumns, producer_arrivals, encode_names, encode_versions
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
 from streams.monitor.state.store import ROWS_AT_ONCE, WarehouseStore
@@ -297,13 +297,13 @@ class _Writer:
         self.append(encode(progress))
         self.offset += 1  # the transaction's marker
 
-    def dead(self) -> list[Dead]:
+    def dead(self) -> list[RejectedEvent]:
         """Some events that were put aside; where they stood says nothing."""
         found = []
         for _ in range(self.signals.choice([0, 0, 1, 3])):
             model = self.signals.choice([*self.models, ""])
             reason = self.signals.choice([Reason.NOT_JSON, Reason.BAD_TIME])
-            found.append(Dead(reason, 0, 0, 0, b"", "", model, self.now_s * 1000))
+            found.append(RejectedEvent(reason, 0, 0, 0, b"", "", model, self.now_s * 1000))
             self.history.dead[model, reason, self.now_s // 3600 * 3600] += 1
         return found
 
@@ -341,9 +341,9 @@ def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> Even
     )
 
 
-def numbered(model: str, events: list[Event]) -> Iterator[Arrivals]:
+def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
     """The numbers that producers gave to events."""
-    return arrivals(
+    return producer_arrivals(
         model,
         np.array([event.at_ms for event in events], dtype=np.int64),
         encode_names([event.producer for event in events]),

@@ -16,8 +16,8 @@ from barograph.events import encode_predictions
 from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from streams import tallies
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import Dead, Decoded, MessageBatch
-from streams.events.columns import MAX_NAME_CHARS, Arrivals, Coded, encode_names
+from streams.events.batch import RejectedEvent, Decoded, MessageBatch
+from streams.events.columns import MAX_NAME_CHARS, ProducerArrivals, EncodedNames, encode_names
 from streams.events.json_decoder import JsonDecoder
 from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
 from streams.registry.registry import Registry, build_registry
@@ -100,7 +100,7 @@ def test_numbers_that_are_none_count_as_missing_in_json() -> None:
     seqs: list[Any] = ["3", 2.5, True, 2**63, [1], 7]
     found = decoded([{"producer": "p", "seq": seq} for seq in seqs] + [{"producer": 7, "seq": 1}], arrow=False)
     assert len(found.events[0]) == 7
-    assert found.dead == []
+    assert found.rejected == []
     assert arrived(found) == {("m", "p", 7, NOW_MS): 1}
 
 
@@ -124,7 +124,7 @@ def test_dead_letters_arrived_too_when_kafka_received_them(arrow: bool) -> None:
         {"producer": "p", "seq": 4, "model": "other"},
     ]
     found = decoded(events, arrow=arrow)
-    assert sorted((dead.reason, dead.model, dead.received_ms) for dead in found.dead) == [
+    assert sorted((dead.reason, dead.model, dead.received_ms) for dead in found.rejected) == [
         (Reason.FUTURE_TIME, "m", NOW_MS),
         (Reason.MISSING_ID, "m", NOW_MS),
         (Reason.TOO_OLD, "m", NOW_MS),
@@ -135,7 +135,7 @@ def test_dead_letters_arrived_too_when_kafka_received_them(arrow: bool) -> None:
 
 def test_a_message_that_is_no_event_is_of_no_model() -> None:
     found = JsonDecoder(Registry(contracts={"m": KNOWN})).decode(batch([b"nope", None, b'{"model": "m"}']))
-    assert [(dead.reason, dead.model, dead.received_ms) for dead in found.dead] == [
+    assert [(dead.reason, dead.model, dead.received_ms) for dead in found.rejected] == [
         (Reason.NOT_JSON, "", NOW_MS),
         (Reason.EMPTY, "", NOW_MS),
         (Reason.MISSING_VERSION, "m", NOW_MS),
@@ -272,12 +272,12 @@ def test_a_thousand_kinds_and_all_of_them_once() -> None:
     assert whole["other"] == 1000 - tallies.MAX_KINDS
 
 
-def arrivals(*rows: tuple[int, str, int], model: str = "m") -> Arrivals:
+def arrivals(*rows: tuple[int, str, int], model: str = "m") -> ProducerArrivals:
     """Of (event time in seconds, producer, seq)."""
     names = encode_names([row[1] for row in rows])
     assert names is not None
     at_ms = np.array([row[0] * 1000 for row in rows], dtype=np.int64)
-    return Arrivals(model, at_ms, names, np.array([row[2] for row in rows], dtype=np.int64))
+    return ProducerArrivals(model, at_ms, names, np.array([row[2] for row in rows], dtype=np.int64))
 
 
 def test_numbers_are_counted_once_per_flush_and_pane_whatever_batch_they_came_in() -> None:
@@ -321,8 +321,8 @@ def test_producers_beyond_the_limit_are_taken_together_without_numbers(monkeypat
 
 
 def test_dead_letters_are_counted_by_model_reason_and_hour_of_receipt() -> None:
-    def dead(reason: Reason, model: str, after_s: int) -> Dead:
-        return Dead(reason, 0, 0, 0, b"", "", model, (HOUR_S + after_s) * 1000)
+    def dead(reason: Reason, model: str, after_s: int) -> RejectedEvent:
+        return RejectedEvent(reason, 0, 0, 0, b"", "", model, (HOUR_S + after_s) * 1000)
 
     found = count_dead(
         [
@@ -342,7 +342,7 @@ def test_a_tally_per_model_holds_all_that_was_counted_of_it() -> None:
     found = FlushTallies()
     add_kinds(found, {"TimeoutError": 1})
     found.add_arrivals(arrivals((0, "p", 0), model="b"), 300)
-    dead = [Dead(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
+    dead = [RejectedEvent(Reason.NOT_JSON, 0, 0, 0, b"", "", model, HOUR_S * 1000) for model in ("", "b", "m")]
     given = {tally.model: tally for tally in found.tallies("predictions", "t", [], dead)}
     assert list(given) == ["", "b", "m"]
     assert [len(given[model].dead) for model in given] == [1, 1, 1]
@@ -360,5 +360,5 @@ def test_names_are_numbered_in_their_order_and_none_is_minus_one() -> None:
     assert (found.values, found.code.tolist()) == (("a", "b"), [1, -1, 0, -1, 1])
     assert encode_names([None, ""]) is None
     kept = found.take(np.array([True, False, True, False, False]))
-    assert isinstance(kept, Coded)
+    assert isinstance(kept, EncodedNames)
     assert kept.code.tolist() == [1, 0]

@@ -12,11 +12,17 @@ from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, en
 
 from cli.dead_letters.decoded import readable
 from cli.dead_letters.show import grouped
-from streams.dead_letters.dead_letter import DeadLetter, Place, Resolution, mark_key, open_dead_letter
+from streams.dead_letters.dead_letter import (
+    DeadLetter,
+    DeadLetterPosition,
+    Resolution,
+    resolution_key,
+    open_dead_letter,
+)
 from streams.dead_letters.message import dead_message
-from streams.dead_letters.reader import Wanted
+from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import original
-from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER, Dead, sort_messages
+from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER, RejectedEvent, sort_messages
 from tests.support.pipeline import simple_contract
 
 SECRET = "Jane Doe 4711"
@@ -48,7 +54,7 @@ class Message:
 
 
 def letter(value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = "") -> DeadLetter:
-    told = dead_message(Dead(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
+    told = dead_message(RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
     return open_dead_letter(Message(told["value"], told["headers"]), "id", {})
 
 
@@ -113,17 +119,17 @@ def test_a_letter_says_where_it_came_from_and_what_it_was_before() -> None:
 
 
 def test_a_mark_is_of_one_incarnation_of_the_topic() -> None:
-    place = Place("predictions.dead", 0, 7)
-    marks = {mark_key("old", place): Resolution(state="replayed", at_ms=1)}
+    place = DeadLetterPosition("predictions.dead", 0, 7)
+    marks = {resolution_key("old", place): Resolution(state="replayed", at_ms=1)}
     assert open_dead_letter(Message(b"", []), "old", marks).state == "replayed"
     assert open_dead_letter(Message(b"", []), "new", marks).state == "waiting"
 
 
 def test_names_of_letters_are_read_as_they_are_written() -> None:
-    place = Place("eu-predictions.dead", 0, 17)
-    assert Place.parse(str(place)) == place
+    place = DeadLetterPosition("eu-predictions.dead", 0, 17)
+    assert DeadLetterPosition.parse(str(place)) == place
     for text in ("", "predictions.dead", "predictions.dead/0", "predictions.dead/0/x", "/0/1", "a/-1/2", "a/0/1/2"):
-        assert Place.parse(text) is None
+        assert DeadLetterPosition.parse(text) is None
 
 
 def test_the_original_message_says_again_that_it_is_arrow_and_whether_its_number_was_counted() -> None:
@@ -159,7 +165,7 @@ def test_replayed_messages_are_kept_apart_where_their_numbers_were_counted() -> 
     ]
     apart = sort_messages(messages, counted_apart=True)
     assert (apart.json.values, apart.counted_json.values, apart.counted_arrow.values) == ([b"a", b"b"], [b"c"], [b"d"])
-    assert apart.letters == {(0, 2): "predictions.dead/0/3", (0, 3): "predictions.dead/0/4"}
+    assert apart.replay_of == {(0, 2): "predictions.dead/0/3", (0, 3): "predictions.dead/0/4"}
     together = sort_messages(messages)
     assert (together.json.values, together.arrow.values) == ([b"a", b"b", b"c"], [b"d"])
     assert len(together.counted_json) == len(together.counted_arrow) == 0
@@ -175,14 +181,14 @@ def test_groups_and_choices() -> None:
     assert (first.model, first.reason, first.waiting, first.came_back) == ("toy", "wrong-type", 2, 1)
     assert (second.model, second.waiting) == ("other", 1)
     one = letters[0]
-    assert Wanted(model="toy", reason="wrong-type", partition=3, since_ms=one.at_ms).holds(one)
+    assert DeadLetterFilter(model="toy", reason="wrong-type", partition=3, since_ms=one.at_ms).matches(one)
     for wanted in (
-        Wanted(model="other"),
-        Wanted(reason="bad-time"),
-        Wanted(partition=0),
-        Wanted(since_ms=one.at_ms + 1),
-        Wanted(until_ms=one.at_ms),
-        Wanted(places=frozenset({Place("predictions.dead", 0, 8)})),
-        Wanted(states=frozenset({"dropped"})),
+        DeadLetterFilter(model="other"),
+        DeadLetterFilter(reason="bad-time"),
+        DeadLetterFilter(partition=0),
+        DeadLetterFilter(since_ms=one.at_ms + 1),
+        DeadLetterFilter(until_ms=one.at_ms),
+        DeadLetterFilter(positions=frozenset({DeadLetterPosition("predictions.dead", 0, 8)})),
+        DeadLetterFilter(states=frozenset({"dropped"})),
     ):
-        assert not wanted.holds(one)
+        assert not wanted.matches(one)

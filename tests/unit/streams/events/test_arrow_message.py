@@ -20,7 +20,7 @@ from streams.events.arrow_message import (
     refusal,
     unpacked_bytes,
 )
-from streams.events.batch import MOST_ARROW, MessageBatch, portion
+from streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch, portion_size
 from streams.recorder.arrow_rows import RawArrow
 from streams.recorder.labels import decode_arrow_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
@@ -77,7 +77,7 @@ def test_what_unpacks_to_too_much_is_refused_without_unpacking_it(data: bytes) -
         open_table(data)
     assert refusal(data, refused.value) is Reason.TOO_LARGE
     assert pa.total_allocated_bytes() - before <= KAFKA_BYTES
-    for dead in (decoder().decode(batch(data)).dead, decode_arrow_labels(batch(data), frozenset({"toy"})).dead):
+    for dead in (decoder().decode(batch(data)).rejected, decode_arrow_labels(batch(data), frozenset({"toy"})).rejected):
         assert [(each.reason, each.value) for each in dead] == [(Reason.TOO_LARGE, data)]
 
 
@@ -130,7 +130,7 @@ def test_a_column_that_arrow_cannot_compute_on_costs_one_message_of_labels() -> 
     assert damaged != zone
     sound = stream({**good, "at": [NOW_MS]})
     found = decode_arrow_labels(batch(damaged, sound, damaged), frozenset({"toy"}))
-    assert [(dead.reason, dead.offset) for dead in found.dead] == [("not-arrow", 0), ("not-arrow", 2)]
+    assert [(dead.reason, dead.offset) for dead in found.rejected] == [("not-arrow", 0), ("not-arrow", 2)]
     assert sum(table.num_rows for table in found.rows) == 1
 
 
@@ -139,7 +139,7 @@ def test_many_bad_rows_of_many_columns_are_put_aside_within_bounds(monkeypatch: 
     wide = {f"features.f{i}": pa.nulls(500) for i in range(300)}
     data = stream({"model": ["toy"] * 500, "version": ["1"] * 500, "at": [NOW_MS] * 500, **wide})
     tracemalloc.start()
-    dead = decoder().decode(batch(data)).dead
+    dead = decoder().decode(batch(data)).rejected
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert [each.index for each in dead] == list(range(500))
@@ -179,13 +179,13 @@ ARROW, JSON, PLAIN = Sent(ARROW_CONTENT_TYPE.decode()), Sent("application/json")
         ([], 0),
         ([PLAIN] * 20_000, 20_000),
         ([JSON] * 20_000, 20_000),
-        ([ARROW] * MOST_ARROW, MOST_ARROW),
-        ([ARROW] * (MOST_ARROW + 1), MOST_ARROW),
-        ([ARROW, PLAIN] * (MOST_ARROW + 1), 2 * MOST_ARROW),
+        ([ARROW] * MAX_ARROW_MESSAGES, MAX_ARROW_MESSAGES),
+        ([ARROW] * (MAX_ARROW_MESSAGES + 1), MAX_ARROW_MESSAGES),
+        ([ARROW, PLAIN] * (MAX_ARROW_MESSAGES + 1), 2 * MAX_ARROW_MESSAGES),
     ],
 )
 def test_many_arrow_messages_are_decoded_in_portions(messages: list[Sent], first: int) -> None:
-    assert portion(messages) == first
+    assert portion_size(messages) == first
 
 
 def test_what_a_message_may_hold_is_more_than_a_publisher_sends() -> None:

@@ -39,7 +39,7 @@ def event(model: str, **features: float | str) -> dict[str, object]:
 def test_a_name_of_any_characters_is_read(model: str, name: str) -> None:
     known = registry(model, fields=[name, "other"])
     decoded = JsonDecoder(known).decode(batch(event(model, **{name: 1.5, "other": 2}), event(model, **{name: "x"})))
-    assert decoded.dead == []
+    assert decoded.rejected == []
     (columns,) = decoded.events
     assert columns.numbers[f"features.{name}"].tolist() == [1.5, np.inf]
     assert columns.numbers["features.other"][0] == 2
@@ -57,7 +57,7 @@ def test_a_model_with_such_a_field_does_not_keep_others_from_being_read() -> Non
     found = {columns.model: columns.numbers for columns in decoded.events}
     assert found["plain"]["features.x"].tolist() == [1.0]
     assert found["odd"]['features.y"'].tolist() == [2.0]
-    assert [dead.reason for dead in decoded.dead] == ["unknown-model"]
+    assert [dead.reason for dead in decoded.rejected] == ["unknown-model"]
 
 
 def test_which_names_a_struct_can_have() -> None:

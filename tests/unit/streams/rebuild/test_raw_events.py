@@ -76,7 +76,7 @@ def recorded(values: list[bytes]) -> list[bytes]:
 
 def columns(values: list[bytes]) -> EventColumns:
     decoded = JsonDecoder(REGISTRY).decode(batch(values))
-    assert not decoded.dead
+    assert not decoded.rejected
     (events,) = decoded.events
     return events
 

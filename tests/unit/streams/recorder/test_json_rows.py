@@ -223,9 +223,9 @@ def test_a_share_gives_the_rows_of_the_whole_that_the_hash_chooses(
     whole = [row for row in rows(sent) if row["model"] == "toy"]
     chosen = [comparable(row) for row in whole if zlib.crc32(row["id"].encode()) < 0.4 * 2**32]
     assert [comparable(row) for row in rows(sent, shared)] == chosen
-    kept = [sent[i] if i in set(shared.wanted(sent)) else None for i in range(len(sent))]
+    kept = [sent[i] if i in set(shared.sample(sent)) else None for i in range(len(sent))]
     assert [comparable(row) for row in rows(kept, shared)] == chosen
-    assert list(RAW.wanted(sent)) == list(range(len(sent)))
+    assert list(RAW.sample(sent)) == list(range(len(sent)))
 
 
 def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:

@@ -98,7 +98,7 @@ def test_a_bad_label_is_a_dead_letter(name: str) -> None:
     value, reason = BAD[name]
     decoded = from_json(LABEL, value, LABEL)
     assert [row["offset"] for row in rows(decoded)] == [100, 102]
-    (dead,) = decoded.dead
+    (dead,) = decoded.rejected
     original = value if isinstance(value, bytes) else b"" if value is None else json.dumps(value).encode()
     assert (dead.reason, dead.partition, dead.offset, dead.index, dead.value) == (reason, 3, 101, 0, original)
 
@@ -109,7 +109,7 @@ def test_labels_off_the_format_that_can_be_read() -> None:
         {**LABEL, "at": "2026-09-21T14:13:20Z", "more": 1},
     )
     assert [(row["id"], row["label"]) for row in rows(decoded)] == [("a?", "b?"), ("a", "true")]
-    assert decoded.dead == []
+    assert decoded.rejected == []
 
 
 def test_a_bad_row_does_not_cost_its_batch() -> None:
@@ -120,12 +120,12 @@ def test_a_bad_row_does_not_cost_its_batch() -> None:
         at=pa.array([NOW_MS] * 6 + [None, NOW_MS + DAY_MS], pa.timestamp("ms", "UTC")),
     )
     assert [(row["idx"], row["id"]) for row in rows(decoded)] == [(0, "a")]
-    reasons = {dead.index: str(dead.reason) for dead in decoded.dead}
+    reasons = {dead.index: str(dead.reason) for dead in decoded.rejected}
     assert reasons == {
         **{1: "unknown-model", 2: "missing-model", 3: "missing-id", 4: "wrong-type", 5: "wrong-type"},
         **{6: "missing-time", 7: "future-time"},
     }
-    for dead in decoded.dead:
+    for dead in decoded.rejected:
         with pa.ipc.open_stream(dead.value) as reader:
             assert reader.read_all().num_rows == 1
 
@@ -143,7 +143,7 @@ def test_a_bad_row_does_not_cost_its_batch() -> None:
 def test_columns_of_other_types(columns: dict[str, Any], reason: str) -> None:
     good = {"model": ["toy"], "id": ["a"], "label": [1], "at": [NOW_MS]}
     decoded = from_arrow(**{**good, **columns})
-    assert [str(dead.reason) for dead in decoded.dead] == [reason]
+    assert [str(dead.reason) for dead in decoded.rejected] == [reason]
     assert decoded.rows == []
 
 
@@ -162,4 +162,4 @@ def test_texts_of_every_kind(kind: pa.DataType) -> None:
 
 def test_messages_that_are_no_arrow() -> None:
     decoded = decode_arrow_labels(batch([b"nope", b"", None]), MODELS)
-    assert [str(dead.reason) for dead in decoded.dead] == ["not-arrow", "empty", "empty"]
+    assert [str(dead.reason) for dead in decoded.rejected] == ["not-arrow", "empty", "empty"]

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.events.batch import Places
+from streams.events.batch import MessagePositions
 from streams.recorder.recorder import Place, Recorder
 
 TOPICS = {"predictions": "predictions", "labels": "labels"}
@@ -43,7 +43,7 @@ class Taking(Recorder):
         self.decoded: dict[str, list[Any]] = {}
         self.errors: list[tuple[Any, Place]] = []
 
-    def _decode(self, batch: Any, table: str, messages: list[Any], places: Places) -> None:
+    def _decode(self, batch: Any, table: str, messages: list[Any], places: MessagePositions) -> None:
         assert list(zip(places.partition, places.offset, strict=True)) == [
             (message.partition(), message.offset()) for message in messages
         ]

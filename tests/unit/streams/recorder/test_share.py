@@ -33,7 +33,7 @@ def kept(share: float, *, arrow: bool) -> list[str]:
         values = [json.dumps(event).encode() for event in events]
     n = len(values)
     if arrow:
-        assert list(RawJson(registry).wanted(values)) == [0]
+        assert list(RawJson(registry).sample(values)) == [0]
     batch = MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
     found = (RawArrow if arrow else RawJson)(registry).rows(batch)
     return [each for table in found for each in table.column("id").to_pylist()]

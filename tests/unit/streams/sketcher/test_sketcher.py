@@ -205,7 +205,7 @@ def test_a_turn_of_numbers_is_weighed() -> None:
     )
     table = pa.table({"model": ["toy"] * 9, "version": ["1"] * 9, "id": list("abcdefghi"), "at": [now] * 9})
     arrow = encode_predictions(table)
-    json_turn, arrow_turn = JsonDecoder(registry).gather(), ArrowDecoder(registry).gather()
+    json_turn, arrow_turn = JsonDecoder(registry).accumulator(), ArrowDecoder(registry).accumulator()
     n = JsonDecoder(registry).chunk_messages
     json_turn.add(MessageBatch([event] * n, np.zeros(n, np.int32), np.arange(n), np.full(n, now)))
     arrow_turn.add(MessageBatch([arrow] * 2, np.zeros(2, np.int32), np.arange(2), np.full(2, now)))
@@ -220,11 +220,11 @@ def test_a_turn_of_numbers_is_weighed() -> None:
 
 def test_what_is_refused_is_weighed_in_every_encoding() -> None:
     registry = build_registry([], [])
-    for turn in (JsonDecoder(registry).gather(), ArrowDecoder(registry).gather()):
+    for turn in (JsonDecoder(registry).accumulator(), ArrowDecoder(registry).accumulator()):
         turn.add(MessageBatch([b"\xff" * 100] * 3, np.zeros(3, np.int32), np.arange(3), np.zeros(3, np.int64)))
-        assert (turn.messages, turn.dead_bytes) == (3, 300)
-        assert len(turn.take().dead) == 3
-        assert (turn.messages, turn.dead_bytes) == (0, 0)
+        assert (turn.messages, turn.rejected_bytes) == (3, 300)
+        assert len(turn.take().rejected) == 3
+        assert (turn.messages, turn.rejected_bytes) == (0, 0)
 
 
 def test_a_flush_ends_where_its_panes_take_much_memory() -> None:
