@@ -25,6 +25,15 @@ demo: sync ## Replay real flights and show what changed in them; EXIT=1 ends it 
 test: sync ## Run all tests, on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" chooses
 	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: test-fast
+test-fast: sync ## Run the tests that need neither Kafka nor ClickHouse, in less than 90 seconds; ARGS as for test
+	$(RUN) pytest -n 2 tests/unit tests/contract tests/golden $(ARGS)
+
+.PHONY: test-slow
+test-slow: sync ## Run unit and property tests on a busy machine: four busy loops compete with them for the processors
+	@for i in 1 2 3 4; do nice -n 10 $(RUN) python -c 'while True: pass' & loops="$$loops $$!"; done; \
+	trap 'kill $$loops' EXIT; nice -n 10 $(RUN) pytest -n 2 tests/unit tests/property $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Feed every decoder ten million inputs of libFuzzer's; ARGS="--runs 100000 --target baselines" chooses
 	@./tools/uv sync --locked --quiet --group fuzz

@@ -1,10 +1,12 @@
-"""What all tests share: one broker and one engine per run, and the order in which tests run."""
+"""Fixtures of all tests: one broker and one engine per run, and the order in which tests run."""
 
 from __future__ import annotations
 
+import gc
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import clickhouse_connect
 import pytest
@@ -14,6 +16,7 @@ from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from tests.support.missing_dependencies import skip_without
+from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
 
 # Quick tests first, so that a slip shows before a broker is started.
 _FOLDER_ORDER = ("unit", "property", "contract", "golden", "alerts", "integration", "faults")
@@ -53,11 +56,44 @@ def _rank(item: pytest.Item) -> tuple[float, bool]:
     return rank, item.get_closest_marker("slow") is not None
 
 
+_SHARED_SERVERS = pytest.StashKey[SharedServers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
+        config.stash[_SHARED_SERVERS] = SharedServers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where to request servers."""
+    node.workerinput["shared_servers"] = str(node.config.stash[_SHARED_SERVERS].folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    servers = config.stash.get(_SHARED_SERVERS, None)
+    if servers is not None:
+        servers.close()
+    # Processors call gc.freeze(). Objects frozen in this process would be reported as leaks when it ends.
+    gc.unfreeze()
+
+
+def _shared_folder(config: pytest.Config) -> Path | None:
+    """Where this worker requests servers; None where pytest runs without workers."""
+    workerinput: dict[str, str] = getattr(config, "workerinput", {})
+    folder = workerinput.get("shared_servers")
+    return None if folder is None else Path(folder)
+
+
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """Apache Kafka, started once per run."""
-    kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
+    folder = _shared_folder(pytestconfig)
     try:
+        if folder is not None:
+            yield SharedKafka(folder)
+            return
+        kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
         kafka.start()
     except PartMissingError as error:
         skip_without(error)
@@ -66,10 +102,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
+def engine(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
     """The ClickHouse engine behind its HTTP interface, started once per run."""
-    clickhouse = LocalClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0)
+    folder = _shared_folder(pytestconfig)
     try:
+        if folder is not None:
+            yield SharedClickHouse(folder)
+            return
+        clickhouse = LocalClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0)
         clickhouse.start()
     except PartMissingError as error:
         skip_without(error)

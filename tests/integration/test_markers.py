@@ -59,7 +59,7 @@ def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: P
         instance="r", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
     )
     report = Report("recorder", "r")
-    told: dict[str, Any] = {"mine": lambda: [(topic, 0)], "clock": lambda: now["s"]}
+    told: dict[str, Any] = {"assigned_partitions": lambda: [(topic, 0)], "clock": lambda: now["s"]}
     offsets = LagMonitor(settings, "recorder", [Source(topic, "predictions")], report, **told)
     assert offsets.look() is None
     assert report.lag == 5

@@ -1,0 +1,115 @@
+"""One Kafka broker and one ClickHouse engine for all workers of a test run.
+
+The controlling pytest process owns the servers: it starts one when the first worker requests it, and stops it after the
+last test. A worker requests a server by a file in a folder that both know, and waits for the answer beside it. Without
+workers (`pytest` alone) the fixtures start servers of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from local.child_process import PartMissingError
+from local.clickhouse import LocalClickHouse
+from local.kafka import LocalKafka
+from local.managed_server import START_TIMEOUT_S, LocalServer
+
+SERVERS: dict[str, Callable[[Path], LocalServer]] = {
+    "kafka": lambda folder: LocalKafka(folder, port=0),
+    "clickhouse": lambda folder: LocalClickHouse(folder, port=0),
+}
+_POLL_S = 0.05
+
+
+class SharedServers:
+    """Starts servers at the request of workers; lives in the controlling process."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="barograph-tests-"))
+        self._servers: dict[str, LocalServer] = {}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="shared servers", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop all servers and delete their data."""
+        self._closed.set()
+        self._thread.join()
+        for server in self._servers.values():
+            server.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _serve(self) -> None:
+        while not self._closed.wait(_POLL_S):
+            for name in SERVERS:
+                if name not in self._servers and (self.folder / f"{name}.request").exists():
+                    self._start(name)
+
+    def _start(self, name: str) -> None:
+        server = self._servers[name] = SERVERS[name](self.folder / name)
+        try:
+            server.start()
+            answer: dict[str, object] = {"port": server.port}
+        except PartMissingError as error:
+            answer = {"missing": str(error)}
+        except Exception as error:
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        scratch = self.folder / f"{name}.new"
+        scratch.write_text(json.dumps(answer), encoding="utf-8")
+        scratch.replace(self.folder / f"{name}.json")
+
+
+class SharedKafka(LocalKafka):
+    """The run's broker, as a worker sees it: its address, and no right to stop it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Request the broker and wait until it answers."""
+        self._shared_port = _request(folder, "kafka")
+        super().__init__(folder / "kafka", port=self._shared_port)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._shared_port
+
+
+class SharedClickHouse(LocalClickHouse):
+    """The run's engine, as a worker sees it: its address, and no right to stop it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Request the engine and wait until it answers."""
+        self._shared_port = _request(folder, "clickhouse")
+        super().__init__(folder / "clickhouse", port=self._shared_port)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._shared_port
+
+
+def _request(folder: Path, name: str) -> int:
+    """Have the controlling process start a server; return its port.
+
+    Raises:
+        PartMissingError: a component of the server is missing on this machine.
+        RuntimeError: the server does not start.
+    """
+    (folder / f"{name}.request").touch()
+    deadline = time.monotonic() + 2 * START_TIMEOUT_S
+    answer_path = folder / f"{name}.json"
+    while not answer_path.exists():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"The shared {name} did not start within {2 * START_TIMEOUT_S} s.")
+        time.sleep(_POLL_S)
+    answer = json.loads(answer_path.read_text(encoding="utf-8"))
+    if "missing" in answer:
+        raise PartMissingError(answer["missing"])
+    if "failed" in answer:
+        raise RuntimeError(f"The shared {name} did not start: {answer['failed']}")
+    return int(answer["port"])
