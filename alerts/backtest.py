@@ -10,7 +10,7 @@ from barograph.contract import Contract
 from barograph.contract.alerts import RULES, AlertRule
 from barograph.contract.alerts_section import ALERT_RULE, build_alerts
 from barograph.contract.check import check_contract
-from barograph.contract.kinds import Reader, Unreadable, nearest
+from barograph.contract.kinds import Diagnostics, Unreadable, nearest
 from barograph.contract.problems import ContractError
 from barograph.contract.yaml_tree import read_tree
 
@@ -116,15 +116,15 @@ def changed(contract: Contract, name: str, changes: Mapping[str, str]) -> Contra
     plain = [f"{key}: {value}" for key, value in changes.items() if key not in _WINDOWS]
     windows = [f"{key}: {value}" for key, value in changes.items() if key in _WINDOWS]
     text = "\n".join([*plain, f"windows: {{{', '.join(windows)}}}" if windows else ""]).strip()
-    reader = Reader("--set")
+    diagnostics = Diagnostics("--set")
     read = {}
     if text:
         try:
-            read = ALERT_RULE.read(read_tree(text, "--set"), (), reader)
+            read = ALERT_RULE.read(read_tree(text, "--set"), (), diagnostics)
         except Unreadable as error:
-            reader.note((), 0, str(error))
-    if reader.problems:
-        raise ContractError(reader.problems)
+            diagnostics.note((), 0, str(error))
+    if diagnostics.problems:
+        raise ContractError(diagnostics.problems)
     given, present = build_alerts({"rules": {name: read}}).rule(name), contract.alerts.rule(name)
     merged = {
         member: getattr(present if getattr(given, member) is None else given, member)

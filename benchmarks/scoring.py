@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from barograph.contract import Arms, Contract, Label, Slice, Window
+from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
 
 from benchmarks.figures import Figures, spread
 from benchmarks.stack import World
@@ -44,7 +44,7 @@ CONTRACT = Contract(
     slices=(Slice(name="country", source="context.country", values=("de", "es", "fr", "it")),),
     arms=Arms(shares={"a": 0.5, "b": 0.5}),
     windows=(Window(HOUR_S, HOUR_S), Window(7 * DAY_S, DAY_S)),
-    label=Label(type="bool", positive=True, horizon_s=HORIZON_S),
+    label=LabelSpec(type="bool", positive=True, horizon_s=HORIZON_S),
 )
 REGISTRY = build_registry([(CONTRACT, 1)], [])
 

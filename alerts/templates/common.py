@@ -8,7 +8,7 @@ from typing import Any
 
 from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import AlertRule
-from barograph.contract.alerts_section import watches
+from barograph.contract.alerts_section import applies_to
 
 from alerts.rule import Rule, Severity
 from alerts.settings import AlertSettings
@@ -45,7 +45,7 @@ class Common:
     @property
     def clear_share(self) -> float:
         """The share of its line under which a rule clears: that of PSI."""
-        return self.contract.lines.clear / self.contract.lines.major
+        return self.contract.thresholds.clear / self.contract.thresholds.major
 
     def said(self, name: str) -> AlertRule:
         """What the contract says of one rule."""
@@ -95,7 +95,7 @@ class Common:
         groups: dict[Severity, list[str]] = {}
         for field in self.contract.fields:
             chosen = field.critical in critical if said.fields is None else field.name in said.fields
-            if chosen and watches(name, field):
+            if chosen and applies_to(name, field):
                 groups.setdefault(self.severity(name, field), []).append(field.name)
         yield from groups.items()
 

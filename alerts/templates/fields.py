@@ -22,7 +22,7 @@ FALSE_SHARE = 3e-4
 
 def drift_rules(common: Common) -> Iterator[Rule]:
     """Distributions of features that moved."""
-    lines = common.contract.lines
+    lines = common.contract.thresholds
     panel = {"about": "inputs", "panel": panel_link("model", "psi")}
     yield from _psi(common, "psi-major", lines.major, "inputs drift", (True, False), **panel)
     yield from _psi(common, "psi-minor", lines.minor, "critical inputs begin to drift", (True,), **panel)
@@ -31,7 +31,7 @@ def drift_rules(common: Common) -> Iterator[Rule]:
 def output_rules(common: Common) -> Iterator[Rule]:
     """Distributions of scores and classes that moved."""
     panel = {"about": "outputs", "panel": panel_link("model", "score")}
-    yield from _psi(common, "output-shift", common.contract.lines.major, "outputs shift", (True, False), **panel)
+    yield from _psi(common, "output-shift", common.contract.thresholds.major, "outputs shift", (True, False), **panel)
 
 
 def rate_rules(common: Common) -> Iterator[Rule]:
@@ -42,7 +42,7 @@ def rate_rules(common: Common) -> Iterator[Rule]:
         ("unseen-rate", ("unseen",), "unseen categories"),
         ("range-rate", ("below", "above"), "values out of range"),
     ):
-        line, clear = common.line(name, common.contract.rate_lines.major)
+        line, clear = common.line(name, common.contract.rate_thresholds.major)
         _, short = common.windows(name)
         for severity, fields in common.by_field(name):
             yield from common.rule(

@@ -85,7 +85,7 @@ def _expected(common: Common, kind: str) -> Iterator[Rule]:
     promised = [metric for metric in common.contract.slo.performance if metric in CBPE_METRICS]
     if kind != "binary":
         return
-    line, clear = common.line("cbpe-drop", common.contract.rate_lines.major)
+    line, clear = common.line("cbpe-drop", common.contract.rate_thresholds.major)
     metrics = promised or [metric for metric in ("accuracy", "auc") if metric in METRICS[kind]]
     window = common.measured_s("cbpe-drop")
     yield from common.rule(

@@ -52,7 +52,7 @@ def traffic_rules(common: Common) -> Iterator[Rule]:
     slow = None if slo.latency_share is None else round(1 - slo.latency_share, 12)
     if slo.latency_ms is not None and (slow or common.said("latency").threshold):
         yield from _broken(common, "latency", slow or 0.0, f"slower than {slo.latency_ms:g} ms", "latency")
-    failed = common.contract.rate_lines.major if not slo.error_rate else slo.error_rate
+    failed = common.contract.rate_thresholds.major if not slo.error_rate else slo.error_rate
     yield from _broken(common, "errors", failed, "failed", "errors")
     at_least_s = common.said("silence").at_least_s or max(600, 2 * common.contract.pane_s)
     yield from common.rule(

@@ -51,7 +51,7 @@ def _blind(baseline: Baseline, contract: Contract) -> list[str]:
     rows = np.add.reduceat(bins.base_bins, bins.starts)
     counted = bins.base_bins >= SHARE_FLOOR * np.repeat(rows, bins.sizes)
     df = np.maximum(1, np.add.reduceat(counted, bins.starts, dtype=np.int64) - 1)
-    needed = n_star(df, contract.lines.minor, contract.lines.major)
+    needed = n_star(df, contract.thresholds.minor, contract.thresholds.major)
     phi = np.min([bins.phi(name) for name in {window.name for window in contract.windows}], axis=0)
     # n_h = n·m/(n + m) stays under m.
     blind = np.flatnonzero((bins.slice_index == 0) & (rows / phi <= needed))

@@ -102,9 +102,16 @@ def _print(checked: Checked) -> None:
             table.add_column(name, justify="right" if name in ("n", "of", "share") else "left", overflow="fold")
         for found in checked.violations:
             limit = "" if found.limit is None else f" {found.limit:g}"
-            kind = f"no {found.must}" if found.must else f"{found.kind}{limit}"
+            kind = f"no {found.expected_type}" if found.expected_type else f"{found.kind}{limit}"
             # Values are data: nothing in them is markup.
-            cells = (found.field, kind, f"{found.n:,}", f"{found.of:,}", share(found.n, found.of), _first(found))
+            cells = (
+                found.field,
+                kind,
+                f"{found.n:,}",
+                f"{found.n_checked:,}",
+                share(found.n, found.n_checked),
+                _first(found),
+            )
             table.add_row(*map(Text, cells))
         console.print(table)
     looked_at = f"{checked.looked_at:,} rows"

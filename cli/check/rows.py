@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.validation.tables import TableChecker, TableViolation, columns_read, unknown_columns
+from barograph.validation.tables import TableChecker, TableViolation, source_columns, unknown_columns
 from numpy.typing import NDArray
 
 from cli.load.files import EventFile, LoadError
@@ -52,11 +52,11 @@ def check_file(
     if at is not None and at not in names:
         raise LoadError(f"{path} has no column {at!r} of event times; correct --time.")
     at = at or "at"
-    read = columns_read(contract, names)
+    read = source_columns(contract, names)
     columns = {*read.values(), *({at} & set(names))} or set(names[:1])
     # Of columns that are unknown the name is all that counts.
     unknown = [name for name in unknown_columns(contract, names, at, without) if name not in columns]
-    checker = TableChecker(contract, at=at, without=without, text_values=file.has_text_values)
+    checker = TableChecker(contract, at=at, exclude=without, text_values=file.has_text_values)
     rows = file.rows
     if sample is not None and rows is None:
         rows = sum(batch.num_rows for batch in file.batches(columns))
@@ -102,9 +102,9 @@ def as_records(checked: Checked) -> Iterator[dict[str, object]]:
             "field": found.field,
             "kind": found.kind,
             "limit": found.limit,
-            "must": found.must or None,
+            "must": found.expected_type or None,
             "n": found.n,
-            "of": found.of,
+            "of": found.n_checked,
             "share": found.share,
             "rows": list(found.rows),
             "examples": list(found.examples),

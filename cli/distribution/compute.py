@@ -353,8 +353,8 @@ def _psi(counted: Counted, cells: IntArray) -> Psi | None:
         bins.window_bins(counts),
         bins.starts,
         phi=phi,
-        minor=contract.lines.minor,
-        major=contract.lines.major,
+        minor=contract.thresholds.minor,
+        major=contract.thresholds.major,
         expected=expected,
     )
     top = int(found.top_bin[0, group])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Label
+from barograph.contract import LabelSpec
 from barograph.contract.kinds import name_fault
 
 from cli.infer.columns import TooManyTexts, read_numbers, read_texts
@@ -19,7 +19,7 @@ MAX_CLASSES = 1000
 BINARY = 2
 
 
-def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[Label | None, str]:
+def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[LabelSpec | None, str]:
     """Decide the type of the labels and their classes, with the reason.
 
     Args:
@@ -35,7 +35,7 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[Labe
     kind = plain_type(table.columns[roles.label])
     positive = True if roles.score is not None else None
     if pa.types.is_boolean(kind):
-        return Label(type="bool", positive=positive), "true or false"
+        return LabelSpec(type="bool", positive=positive), "true or false"
     if is_text(kind):
         return _classes(table, roles, scores, "classes")
     if pa.types.is_temporal(kind):
@@ -43,24 +43,24 @@ def infer_label(table: Table, roles: Roles, scores: Sequence[str]) -> tuple[Labe
     values = read_numbers(table, roles.label)
     valid = values[np.isfinite(values)]
     if ((valid == 0) | (valid == 1)).all() and len(scores) <= BINARY:
-        return Label(type="bool", positive=positive), "0 or 1"
+        return LabelSpec(type="bool", positive=positive), "0 or 1"
     if pa.types.is_integer(kind) and (roles.class_ is not None or scores):
         return _classes(table, roles, scores, f"whole numbers, beside {'scores' if scores else 'a class'}")
-    return Label(type="float"), "a number to predict"
+    return LabelSpec(type="float"), "a number to predict"
 
 
-def _classes(table: Table, roles: Roles, scores: Sequence[str], why: str) -> tuple[Label, str]:
+def _classes(table: Table, roles: Roles, scores: Sequence[str], why: str) -> tuple[LabelSpec, str]:
     """Name the classes of a model that has more than two, or scores for each."""
     assert roles.label is not None
     try:
         seen = set(read_texts(table, roles.label, MAX_CLASSES).values)
     except TooManyTexts as error:
-        return Label(type="category"), f"{why}; {error}: not listed"
+        return LabelSpec(type="category"), f"{why}; {error}: not listed"
     known = {name for name in seen if name_fault(name) is None} | set(scores)
     if len(known) > BINARY or (scores and len(known) == BINARY and not roles.score):
         missing = sorted(known - set(scores)) if scores else []
         note = f"; no column of scores for {', '.join(missing[:5])}" if missing else ""
-        return Label(type="category", classes=tuple(sorted(known))), f"{len(known):,} {why}{note}"
+        return LabelSpec(type="category", classes=tuple(sorted(known))), f"{len(known):,} {why}{note}"
     if roles.score is not None:
         why += "; write into the contract which one the score is the probability of (label: positive)"
-    return Label(type="category"), why
+    return LabelSpec(type="category"), why

@@ -124,8 +124,8 @@ def _send(
             publish = publisher.predictions if source.kind == "predictions" else publisher.labels
             for block in blocks(source, contract, version):
                 publish(block.rows)
-                refused += block.refused
-                rows += block.rows.num_rows + block.refused
+                refused += block.n_rejected
+                rows += block.rows.num_rows + block.n_rejected
                 progress.update(bar, completed=rows)
             progress.update(bar, total=rows, completed=rows)
             seconds = max(time.monotonic() - begun_s, 1e-3)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from barograph.contract import Contract, Field
 from barograph.publisher.pii import KEY_VARIABLE, TRUNCATED_CHARS, PiiKeyError, hash_text, read_key
 from barograph.validation.rows import time_ms
-from barograph.validation.tables import MEMBERS, columns_read
+from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray
 
 from cli.infer.columns import NULL_CODE, FloatArray, Texts, TooManyTexts, read_numbers, read_texts
@@ -113,7 +113,7 @@ def _candidates(
             and not {name, by_bare[bare]} & set(apart)
             and (bare in _OUTPUTS or bare not in MEMBERS)
         ]
-    left, right = columns_read(contract, served.columns), columns_read(contract, recomputed.columns)
+    left, right = source_columns(contract, served.columns), source_columns(contract, recomputed.columns)
     return [
         (field.name, field, left.get(field.source), right.get(field.source))
         for field in contract.fields

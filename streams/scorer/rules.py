@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 import msgspec
-from barograph.contract import SECONDS_PER_HOUR, Contract, Label, content_hash
+from barograph.contract import SECONDS_PER_HOUR, Contract, LabelSpec, content_hash
 from barograph.contract.check import label_kind
 
 from sketches.baseline.baseline import SliceValues
@@ -63,12 +63,12 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     )
 
 
-def _measured(label: Label) -> Label:
+def _measured(label: LabelSpec) -> LabelSpec:
     """The label without what changes verdicts alone."""
     return msgspec.structs.replace(label, mature=0.95)
 
 
-def _positive(label: Label) -> str:
+def _positive(label: LabelSpec) -> str:
     if isinstance(label.positive, str):
         return label.positive
     return "false" if label.positive is False else "true"

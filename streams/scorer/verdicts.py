@@ -124,7 +124,7 @@ class Judge:
         }
 
     def _levels_of_reference(self, metric: str, moved: Metric, reference: Metric) -> NDArray[np.int64]:
-        lines = self.contract.rate_lines
+        lines = self.contract.rate_thresholds
         return levels_of_change(metric, moved, reference, minor=lines.minor, major=lines.major)
 
 

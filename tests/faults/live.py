@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from barograph.contract import Contract, Label, Window
+from barograph.contract import Contract, LabelSpec, Window
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.faults.faults import BrokerRestart, Fault, Kill, Terminate, Warehouse, choose
@@ -28,7 +28,7 @@ def live_contract() -> Contract:
         lateness_s=2,
         out_of_order_s=2,
         windows=(Window(20, 2),),
-        label=Label(type="bool", positive=True, horizon_s=86400),
+        label=LabelSpec(type="bool", positive=True, horizon_s=86400),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from barograph.contract import Contract, Label
+from barograph.contract import Contract, LabelSpec
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -55,7 +55,7 @@ class World:
     sabotage: str = ""
     contract: Contract = field(
         default_factory=lambda: simple_contract(
-            model=STRICT, label=Label(type="bool", positive=True, horizon_s=2 * 86400)
+            model=STRICT, label=LabelSpec(type="bool", positive=True, horizon_s=2 * 86400)
         )
     )
     settings: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from barograph.contract import Contract, Field, Label, Slice, Window
+from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
 from sketches.baseline.baseline import Baseline, SliceValues
 from tests.support.outputs import class_field, numeric_field
@@ -30,7 +30,7 @@ def one_probability() -> tuple[Contract, Baseline]:
         raw_share=1.0,
         fields=(Field(name="score", type="float", source="score", low=0.0, high=1.0),),
         slices=(Slice(name="region", source="context.region", values=("north",)),),
-        label=Label(type="bool", positive=True, horizon_s=86_400),
+        label=LabelSpec(type="bool", positive=True, horizon_s=86_400),
     )
     values = np.linspace(0.0, 1.0, 101)
     baseline = Baseline(
@@ -58,7 +58,7 @@ def many_probabilities() -> tuple[Contract, Baseline]:
             *(Field(name=source, type="float", source=source, low=0.0, high=1.0) for source in sources),
             Field(name="confidence", type="float", source="confidence"),
         ),
-        label=Label(type="category", classes=CLASSES, horizon_s=86_400),
+        label=LabelSpec(type="category", classes=CLASSES, horizon_s=86_400),
     )
     values = np.linspace(0.0, 1.0, 101)
     baseline = Baseline(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import CROSS, Label
+from barograph.contract import CROSS, LabelSpec
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
 
@@ -366,7 +366,7 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
         **scores,
         "confidence": "confidence",
     }
-    assert contract.label == Label(type="category", classes=("bird", "cat", "dog", "o'fish"))
+    assert contract.label == LabelSpec(type="category", classes=("bird", "cat", "dog", "o'fish"))
     renamed = write(table.rename_columns([name.replace("scores.", "p ") for name in table.column_names]), tmp_path)
     told = infer(
         InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="p ", critical=frozenset({"p cat"})))
@@ -380,17 +380,17 @@ def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "roles", "label"),
     [
-        (["a", "b", "c"], {}, Label(type="category", classes=("a", "b", "c"))),
-        (["a", "b", "a"], {}, Label(type="category")),
-        ([1, 2, 3], {"class_": "said"}, Label(type="category", classes=("1", "2", "3"))),
-        ([1, 2, 3], {}, Label(type="float")),
-        ([0.5, 1.5, 2], {}, Label(type="float")),
-        ([True, False, True], {"score": "p"}, Label(type="bool", positive=True)),
-        ([0, 1, 1], {}, Label(type="bool")),
+        (["a", "b", "c"], {}, LabelSpec(type="category", classes=("a", "b", "c"))),
+        (["a", "b", "a"], {}, LabelSpec(type="category")),
+        ([1, 2, 3], {"class_": "said"}, LabelSpec(type="category", classes=("1", "2", "3"))),
+        ([1, 2, 3], {}, LabelSpec(type="float")),
+        ([0.5, 1.5, 2], {}, LabelSpec(type="float")),
+        ([True, False, True], {"score": "p"}, LabelSpec(type="bool", positive=True)),
+        ([0, 1, 1], {}, LabelSpec(type="bool")),
     ],
 )
 def test_labels_are_what_their_values_say(
-    tmp_path: Path, column: list[Any], roles: dict[str, Any], label: Label
+    tmp_path: Path, column: list[Any], roles: dict[str, Any], label: LabelSpec
 ) -> None:
     table = pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column})
     options = InferOptions(table=write(table, tmp_path), model="m", version="1", roles=Roles(label="truth", **roles))

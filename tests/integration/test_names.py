@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 from barograph import Publisher, parse_contract
-from barograph.contract import Contract, Field, Label, Slice, Window
+from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
@@ -68,7 +68,7 @@ def contract_of() -> Contract:
             Field(name="score", type="float", source="score"),
         ),
         slices=(Slice(name=SLICE, source=f"context.{SLICE}"),),
-        label=Label(type="bool", positive=True),
+        label=LabelSpec(type="bool", positive=True),
     )
 
 

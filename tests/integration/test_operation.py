@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from barograph.contract import Label
+from barograph.contract import LabelSpec
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -28,7 +28,7 @@ from warehouse.metrics import METRICS
 NOW_MS = int(time.time() * 1000) - 1_000_000
 STOP_S = 10.0
 SECRET = "4929-s3cret-value"
-CONTRACT = simple_contract(label=Label(type="bool", positive=True, horizon_s=3600))
+CONTRACT = simple_contract(label=LabelSpec(type="bool", positive=True, horizon_s=3600))
 
 
 def prediction(i: int) -> bytes:

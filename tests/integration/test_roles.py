@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from barograph.contract import Contract, Label
+from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
 from cli.access.roles import role_lines
@@ -29,7 +29,7 @@ from warehouse.roles import ROLES, Role
 
 DATABASE = "guarded"
 ACCESS_DENIED = 497
-CONTRACT: Contract = simple_contract(label=Label(type="bool", positive=True))
+CONTRACT: Contract = simple_contract(label=LabelSpec(type="bool", positive=True))
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 N = 400
 HOUR_MS = 3_600_000

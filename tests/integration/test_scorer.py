@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import Arms, Contract, Label, Slice
+from barograph.contract import Arms, Contract, LabelSpec, Slice
 
 from local.clickhouse import LocalClickHouse
 from sketches.performance.metric import Metric, difference
@@ -82,7 +82,7 @@ BINARY = Contract(
         Slice(name="both", source="context.country * features.k", values=("de * 1",)),
     ),
     arms=Arms(shares={"a": 0.5, "b": 0.5}),
-    label=Label(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
+    label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=3 * 86400),
 )
 
 
@@ -410,7 +410,7 @@ CLASSES = ("cat", "dog", "fish")
 MANY = Contract(
     model="m",
     slices=(Slice(name="country", source="context.country", values=("de",)),),
-    label=Label(type="category", classes=CLASSES, horizon_s=2 * 86400),
+    label=LabelSpec(type="category", classes=CLASSES, horizon_s=2 * 86400),
 )
 
 
@@ -498,7 +498,7 @@ def test_every_count_and_figure_of_three_classes(client: Client, score: Callable
         hold("brier", float(np.mean(np.sum((p - np.eye(3)[y]) ** 2, axis=1))), len(usable))
 
 
-NUMBER = Contract(model="m", label=Label(type="float", horizon_s=2 * 86400))
+NUMBER = Contract(model="m", label=LabelSpec(type="float", horizon_s=2 * 86400))
 
 
 def test_every_figure_of_numbers(client: Client, score: Callable[..., Scorer]) -> None:
@@ -532,7 +532,7 @@ def test_every_figure_of_numbers(client: Client, score: Callable[..., Scorer]) -
 
 
 def test_a_flag_says_true_of_a_class_with_a_name(client: Client, score: Callable[..., Scorer]) -> None:
-    contract = Contract(model="m", label=Label(type="bool", positive="late", horizon_s=86400))
+    contract = Contract(model="m", label=LabelSpec(type="bool", positive="late", horizon_s=86400))
     answers = [("late", "true")] * 5 + [("late", "false")] * 3 + [("on time", "true")] * 2 + [("on time", "false")] * 7
     scoring.insert(
         client, "predictions", [prediction(i, START_MS + i, i, **{"class": c}) for i, (c, _) in enumerate(answers)]
@@ -592,7 +592,7 @@ def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
     [
         (msgspec.structs.replace(BINARY, raw_share=0.0), "raw: none"),
         (msgspec.structs.replace(BINARY, label=None), "names no label"),
-        (msgspec.structs.replace(BINARY, label=Label(type="category")), "without `positive`"),
+        (msgspec.structs.replace(BINARY, label=LabelSpec(type="category")), "without `positive`"),
     ],
 )
 def test_a_model_that_cannot_be_measured_is_skipped_and_says_why(

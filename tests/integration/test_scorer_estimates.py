@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from barograph.contract import Contract, Label
+from barograph.contract import Contract, LabelSpec
 from numpy.typing import NDArray
 
 from local.clickhouse import LocalClickHouse
@@ -33,7 +33,7 @@ DAYS = USUAL_DAYS + len(SHIFTS) + DRIFTED_DAYS
 Worlds = list[dict[tuple[str, int], dict[str, float]]]
 """Figures at three moments, by metric and day; under `trusted` which metrics' estimates are."""
 CONTRACT = Contract(
-    model="m", pane_s=86400, label=Label(type="bool", positive=True, threshold=THRESHOLD, horizon_s=12 * 3600)
+    model="m", pane_s=86400, label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=12 * 3600)
 )
 
 

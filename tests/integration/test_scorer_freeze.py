@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract, Label, Slo, Window
+from barograph.contract import Contract, LabelSpec, Slo, Window
 
 from local.clickhouse import LocalClickHouse
 from streams.scorer.worker import Scorer
@@ -24,7 +24,7 @@ CONTRACT = Contract(
     model="m",
     pane_s=86400,
     windows=(Window(86400, 86400), Window(7 * 86400, 86400)),
-    label=Label(type="bool", positive=True, horizon_s=86400),
+    label=LabelSpec(type="bool", positive=True, horizon_s=86400),
 )
 """Panes of a day make score windows of a day, so that passes over weeks are quick."""
 

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from barograph.contract import Label
+from barograph.contract import LabelSpec
 
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 
 @pytest.mark.slow
 def test_labels_and_predictions_of_a_replay_meet_whatever_is_killed(pipeline: Pipeline) -> None:
-    contract = simple_contract(label=Label(type="bool", positive=True, horizon_s=2 * 86400))
+    contract = simple_contract(label=LabelSpec(type="bool", positive=True, horizon_s=2 * 86400))
     pipeline.create(source_partitions=2)
     pipeline.register(contract, [simple_baseline()])
     rng = np.random.default_rng(7)

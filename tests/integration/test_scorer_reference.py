@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import Contract, Label, Slo, Window
+from barograph.contract import Contract, LabelSpec, Slo, Window
 from numpy.typing import NDArray
 
 from local.clickhouse import LocalClickHouse
@@ -37,7 +37,7 @@ NOW_MS = START_MS + int(11.5 * DAY_MS)
 CONTRACT = Contract(
     model="m",
     windows=(Window(3600, 3600), Window(7 * 86400, 86400)),
-    label=Label(type="bool", positive=True, horizon_s=HORIZON_H * 3600, mature=0.9),
+    label=LabelSpec(type="bool", positive=True, horizon_s=HORIZON_H * 3600, mature=0.9),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from barograph.contract import Contract, Label
+from barograph.contract import Contract, LabelSpec
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from scipy.stats import binned_statistic
@@ -98,7 +98,7 @@ class World:
         assert min(self.truth.counts.values()) > 0
 
 
-def scored(engine: LocalClickHouse, label: Label, fill: Callable[[Client], Truth]) -> Iterator[World]:
+def scored(engine: LocalClickHouse, label: LabelSpec, fill: Callable[[Client], Truth]) -> Iterator[World]:
     with migrated(engine) as client:
         truth = fill(client)
         address = Address(engine.host, engine.port, client.database)
@@ -166,7 +166,7 @@ def binary(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
     def fill(client: Client) -> Truth:
         return generate(client, rng, 400, outputs, lambda y: 1 - y, lambda y: "true" if y else "false", "bool")
 
-    label = Label(type="bool", positive=True, threshold=THRESHOLD, horizon_s=HORIZON_S)
+    label = LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=HORIZON_S)
     for world in scored(engine, label, fill):
         yield world, kept[0]
 
@@ -246,7 +246,7 @@ def several(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
     def fill(client: Client) -> Truth:
         return generate(client, rng, 250, outputs, lambda y: (y + 1) % 3, lambda y: CLASSES[int(y)], "string")
 
-    for world in scored(engine, Label(type="category", classes=CLASSES, horizon_s=HORIZON_S), fill):
+    for world in scored(engine, LabelSpec(type="category", classes=CLASSES, horizon_s=HORIZON_S), fill):
         yield world, kept[0]
 
 
@@ -296,7 +296,7 @@ def number(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
     def fill(client: Client) -> Truth:
         return generate(client, rng, 550, outputs, lambda y: y + 30.0, repr, "number")
 
-    for world in scored(engine, Label(type="float", horizon_s=HORIZON_S), fill):
+    for world in scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), fill):
         yield world, kept[0]
 
 

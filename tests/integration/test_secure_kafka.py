@@ -23,7 +23,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import pyarrow as pa
 import pytest
 from barograph import Publisher, PublishError
-from barograph.contract import Contract, Field, Label
+from barograph.contract import Contract, Field, LabelSpec
 from barograph.contract.file import dump_contract
 from barograph.publisher.pii import hash_text
 from confluent_kafka import TopicPartition
@@ -70,7 +70,7 @@ class Column(enum.Enum):
 
 
 def contract_of() -> Contract:
-    contract = simple_contract(label=Label(type="bool", positive=True))
+    contract = simple_contract(label=LabelSpec(type="bool", positive=True))
     protected = (
         Field(name="email", type="category", source="features.email", pii="hash"),
         Field(name="phone", type="category", source="context.phone", pii="truncate"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any
 
-from barograph.contract import Contract, Label
+from barograph.contract import Contract, LabelSpec
 from barograph.contract.file import dump_contract
 
 from streams.registry.registry import Registry, build_registry
@@ -138,7 +138,7 @@ def expected(
     return found
 
 
-def odd_outputs(spec: Label, event: Mapping[str, Any]) -> Iterator[str]:
+def odd_outputs(spec: LabelSpec, event: Mapping[str, Any]) -> Iterator[str]:
     """What is counted of a prediction whose output cannot be measured as it stands."""
     if event["error"]:
         return

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from barograph.contract import Arms, Contract, Label, Slice, Slo
+from barograph.contract import Arms, Contract, LabelSpec, Slice, Slo
 from barograph.contract.file import dump_contract
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, dump_baseline
@@ -45,9 +45,9 @@ FIELDS = {
     "number": ("x", "score", "tokens"),
 }
 LABELS = {
-    "binary": Label(type="bool"),
-    "classes": Label(type="category", classes=("no", "perhaps", "yes")),
-    "number": Label(type="float"),
+    "binary": LabelSpec(type="bool"),
+    "classes": LabelSpec(type="category", classes=("no", "perhaps", "yes")),
+    "number": LabelSpec(type="float"),
 }
 METRICS = {"binary": "auc", "classes": "accuracy", "number": "mae"}
 

@@ -180,7 +180,7 @@ class _Comparison:
         return self.left.phi(field, self.judged.window.name), self.right.phi(field, self.judged.window.name)
 
     def _psi(self, field: AlignedField, phis: tuple[FloatArray, FloatArray]) -> Columns:
-        lines = self.judged.contract.lines
+        lines = self.judged.contract.thresholds
         (left, left_noise), (right, right_noise) = (half.binned(field) for half in self.halves)
         noise = left_noise + right_noise
         readable = np.isfinite(noise)
@@ -232,7 +232,7 @@ class _Comparison:
     ) -> Columns:
         """Rows of a rate, from events that count and all events of both sides, each (W,)."""
         (k_left, n_left), (k_right, n_right) = sides
-        lines = self.judged.contract.rate_lines
+        lines = self.judged.contract.rate_thresholds
         found = rate_differences(
             k_left,
             n_left,

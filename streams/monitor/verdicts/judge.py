@@ -224,7 +224,7 @@ class _Batch:
         every = self.series.compiled.bins
         if not every.n_groups:
             return {}
-        lines = self.series.contract.lines
+        lines = self.series.contract.thresholds
         every.phi(self.window.name)
         chosen = slices[every.slice_index]
         bins = every.of_groups(chosen)
@@ -327,7 +327,7 @@ class _Batch:
     ) -> Columns:
         """`base` are the groups' training rows that count, all of them, and what they vary by."""
         g = where[1]
-        lines = self.series.contract.rate_lines
+        lines = self.series.contract.rate_thresholds
         base_k, base_n, base_phi = (values[g] for values in base)
         found = rate_verdicts(k, n, base_k, base_n, phi=phi[g], base_phi=base_phi, minor=lines.minor, major=lines.major)
         columns = self.common((where[0], g), slice_index, names)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from barograph.contract import Contract, Label
+from barograph.contract import Contract, LabelSpec
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
 from cli.access.__main__ import PAGE
@@ -48,7 +48,7 @@ def test_processors_write_to_no_source_and_publishers_read_nothing() -> None:
 
 
 def test_each_model_has_a_publisher_that_writes_labels_only_where_there_are_any() -> None:
-    scored = Contract(model="scored", label=Label(type="bool"))
+    scored = Contract(model="scored", label=LabelSpec(type="bool"))
     plain = Contract(model="plain")
     found = {grant.user: [right.name for right in grant.rights] for grant in grants(Topics(), [scored, plain])}
     assert found["barograph-publisher-scored"] == ["predictions", "labels"]

@@ -35,9 +35,9 @@ FIELD_RULES = frozenset(
     {"psi-major", "psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "output-shift"}
 )
 """Rules with an instance per field."""
-LINED_RULES = FIELD_RULES | {"cbpe-drop", "latency", "errors", "completeness"}
+THRESHOLD_RULES = FIELD_RULES | {"cbpe-drop", "latency", "errors", "completeness"}
 """Rules that may be given a line of their own."""
-WINDOW_RULES = LINED_RULES | {"performance"}
+WINDOW_RULES = THRESHOLD_RULES | {"performance"}
 """Rules that look at windows of the contract."""
 AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag"})
 """Rules about how long ago something came."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from barograph.contract import format_duration
-from barograph.contract.alerts import AGE_RULES, FIELD_RULES, LINED_RULES, RULES, WINDOW_RULES, AlertRule, Alerts
-from barograph.contract.kinds import Choice, Duration, Key, ListOf, Name, Number, Path, Record
+from barograph.contract.alerts import AGE_RULES, FIELD_RULES, RULES, THRESHOLD_RULES, WINDOW_RULES, AlertRule, Alerts
+from barograph.contract.kinds import ChoiceKind, DurationKind, Key, ListKind, NameKind, NumberKind, Path, RecordKind
 from barograph.contract.problems import quoted
 
 if TYPE_CHECKING:
@@ -18,73 +18,77 @@ MEASURED_RULES = ("performance", "cbpe-drop")
 OUTPUT_SOURCES = ("score", "class", "confidence")
 _NUMERIC = ("float", "int", "timestamp")
 
-ALERT_WINDOWS = Record(
+ALERT_WINDOWS = RecordKind(
     (
-        Key("long", Duration(), "The window that decides.", "the longest of `windows`"),
-        Key("short", Duration(), "The window that must agree.", "the second longest of `windows`"),
+        Key("long", DurationKind(), "The window that decides.", "the longest of `windows`"),
+        Key("short", DurationKind(), "The window that must agree.", "the second longest of `windows`"),
     )
 )
 
-ALERT_RULE = Record(
+ALERT_RULE = RecordKind(
     (
         Key(
             "severity",
-            Choice(("page", "ticket", "none")),
+            ChoiceKind(("page", "ticket", "none")),
             "Who is told: `page`, `ticket`, or `none` for nobody.",
             "that of the rule; of fields `page` where they are critical, else `ticket`",
         ),
         Key(
             "fields",
-            ListOf(Name("the name of a field"), at_least=1, distinct=True),
+            ListKind(NameKind("the name of a field"), at_least=1, distinct=True),
             "The fields that it watches.",
             "all that it is about",
         ),
-        Key("threshold", Number(0.0, above=True), "The line above which it fires.", "that of `thresholds` or `slo`"),
+        Key(
+            "threshold", NumberKind(0.0, above=True), "The line above which it fires.", "that of `thresholds` or `slo`"
+        ),
         Key(
             "clear",
-            Number(0.0, above=True),
+            NumberKind(0.0, above=True),
             "The line below which it clears.",
             "the same share of the line as `clear` is of `major` in `thresholds.psi`",
         ),
         Key("windows", ALERT_WINDOWS, "Its windows.", "those of all rules"),
-        Key("for", Duration(zero=True), "How long it must hold before it fires.", "that of all rules"),
+        Key("for", DurationKind(zero=True), "How long it must hold before it fires.", "that of all rules"),
         Key(
             "keep_firing_for",
-            Duration(zero=True),
+            DurationKind(zero=True),
             "How long it keeps firing after it held last.",
             "that of all rules",
         ),
         Key(
             "at_least",
-            Duration(),
+            DurationKind(),
             "Of silence, label-stop and pipeline-lag: how long something must be missing at least.",
             "that of the rule",
         ),
-        Key("route", Name("a route"), "Where it goes.", "`route` of the contract"),
+        Key("route", NameKind("a route"), "Where it goes.", "`route` of the contract"),
     )
 )
 
-ALERT_RULES = Record(tuple(Key(name, ALERT_RULE, meaning, "as below") for name, meaning in RULES.items()))
+ALERT_RULES = RecordKind(tuple(Key(name, ALERT_RULE, meaning, "as below") for name, meaning in RULES.items()))
 
-ALERTS = Record(
+ALERTS = RecordKind(
     (
         Key("windows", ALERT_WINDOWS, "The windows that rules look at.", "the two longest of `windows`"),
         Key(
             "every",
-            Duration(),
+            DurationKind(),
             "How often rules are evaluated.",
             "the shortest hop of `windows`, from 1m to 10m",
         ),
-        Key("for", Duration(zero=True), "How long a rule must hold before it fires.", "two evaluations, at least 5m"),
+        Key(
+            "for", DurationKind(zero=True), "How long a rule must hold before it fires.", "two evaluations, at least 5m"
+        ),
         Key(
             "keep_firing_for",
-            Duration(zero=True),
+            DurationKind(zero=True),
             "How long a rule keeps firing after it held last.",
             "three evaluations, at least 15m",
         ),
         Key(
             "mute",
-            ListOf(Name("a mute timing"), distinct=True),
+            ListKind(NameKind("a mute timing"), distinct=True),
             "Mute timings of the installation (retraining), for alerts on inputs, outputs and performance.",
             "[]",
         ),
@@ -157,7 +161,7 @@ def alert_settings(alerts: Alerts, text: Callable[[str], str], number: Callable[
     return given
 
 
-def alert_findings(contract: Contract) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
+def alert_check_failures(contract: Contract) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
     """List what does not hold: where, what is wrong, and the other values that it rests on."""
     alerts = contract.alerts
     yield from _window_findings(contract, alerts, ("alerts", "windows"))
@@ -173,8 +177,8 @@ def alert_findings(contract: Contract) -> Iterator[tuple[Path, str, tuple[Path, 
         yield from _line_findings(name, rule, path)
         for key, given, rules in (
             ("fields", rule.fields, FIELD_RULES),
-            ("threshold", rule.threshold, LINED_RULES),
-            ("clear", rule.clear, LINED_RULES),
+            ("threshold", rule.threshold, THRESHOLD_RULES),
+            ("clear", rule.clear, THRESHOLD_RULES),
             ("windows", rule.long_s or rule.short_s, WINDOW_RULES),
             ("at_least", rule.at_least_s, AGE_RULES),
         ):
@@ -204,7 +208,7 @@ def _field_findings(contract: Contract, name: str, rule: AlertRule, path: Path) 
         here, needs = (*path, position), (("fields",),)
         if field is None:
             yield here, f"{quoted(field_name)} is no field of this contract; write the name of one", needs
-        elif name in FIELD_RULES and not watches(name, field):
+        elif name in FIELD_RULES and not applies_to(name, field):
             yield here, f"the rule {name} is not about the field {quoted(field_name)}; leave it out", needs
 
 
@@ -234,7 +238,7 @@ def is_output(field: Field) -> bool:
     return field.source in OUTPUT_SOURCES or field.source.startswith("scores.")
 
 
-def watches(name: str, field: Field) -> bool:
+def applies_to(name: str, field: Field) -> bool:
     """Whether a rule with an instance per field is about this field.
 
     Latency has its own promise. A field that is dropped by its `pii` is null in every event.

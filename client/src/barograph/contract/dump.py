@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from barograph.contract import Contract, Field, Label, Slice, format_duration
+from barograph.contract import Contract, Field, LabelSpec, Slice, format_duration
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
@@ -62,7 +62,7 @@ def dump_contract(contract: Contract, comments: str = "") -> str:
         shares = _flow({_text(arm): _number(share) for arm, share in contract.arms.shares.items()})
         unit = {"unit": _text(contract.arms.unit)} if contract.arms.unit else {}
         lines.append(f"arms: {_flow({'shares': shares, **unit})}")
-    psi, rates = contract.lines, contract.rate_lines
+    psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
     lines.append(f"  psi: {_flow({key: _number(getattr(psi, key)) for key in ('minor', 'major', 'clear')})}")
     lines.append(f"  rates: {_flow({key: _number(getattr(rates, key)) for key in ('minor', 'major')})}")
@@ -123,13 +123,13 @@ def _slice_settings(cut: Slice, fields: tuple[Field, ...]) -> dict[str, str]:
     return settings
 
 
-def _label_settings(label: Label) -> dict[str, str]:
+def _label_settings(label: LabelSpec) -> dict[str, str]:
     settings: dict[str, str] = {"type": label.type}
     if isinstance(label.positive, bool):
         settings["positive"] = str(label.positive).lower()
     elif label.positive is not None:
         settings["positive"] = _text(label.positive)
-    default = Label(type=label.type)
+    default = LabelSpec(type=label.type)
     if label.threshold != default.threshold:
         settings["threshold"] = _number(label.threshold)
     if label.classes:

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from barograph.contract import Arms, Contract, Field, Label, RateThresholds, Slice, Slo, Thresholds, Window
+from barograph.contract import Arms, Contract, Field, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window
 from barograph.contract.alerts_section import build_alerts
-from barograph.contract.check import default_slice_source, default_source, findings
+from barograph.contract.check import check_failures, default_slice_source, default_source
 from barograph.contract.dump import dump_contract
 from barograph.contract.keys import CONTRACT, FORMAT_VERSION
-from barograph.contract.kinds import Integer, Path, Reader, Unreadable
+from barograph.contract.kinds import Diagnostics, IntegerKind, Path, Unreadable
 from barograph.contract.problems import ContractError, Problem
-from barograph.contract.yaml_tree import MAX_TEXT_BYTES, Pairs, Scalar, read_tree
+from barograph.contract.yaml_tree import MAX_TEXT_BYTES, MappingNode, ScalarNode, read_tree
 
 __all__ = ["ContractError", "dump_contract", "load_contract", "parse_contract"]
 
@@ -45,27 +45,27 @@ def parse_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:
         ContractError: the text is no valid contract; `problems` holds all that is wrong, in order of lines.
     """
     tree = read_tree(text, name)
-    if not isinstance(tree, Pairs):
+    if not isinstance(tree, MappingNode):
         message = f"this is no contract; begin with contract: {FORMAT_VERSION} and model: NAME"
         raise ContractError([Problem(name, 1, message)])
     _check_format(tree, name)
-    reader = Reader(name)
-    contract = _build(CONTRACT.read(tree, (), reader))
-    for finding in findings(contract):
-        if not _is_void((finding.path, *finding.needs), reader.failed):
-            reader.fail(finding.path, _line((finding.path, *finding.needs), reader), finding.message)
-    if reader.problems:
-        raise ContractError(sorted(reader.problems, key=lambda problem: problem.line))
+    diagnostics = Diagnostics(name)
+    contract = _build(CONTRACT.read(tree, (), diagnostics))
+    for failure in check_failures(contract):
+        if not _is_void((failure.path, *failure.needs), diagnostics.failed):
+            diagnostics.fail(failure.path, _line((failure.path, *failure.needs), diagnostics), failure.message)
+    if diagnostics.problems:
+        raise ContractError(sorted(diagnostics.problems, key=lambda problem: problem.line))
     return contract
 
 
-def _check_format(tree: Pairs, name: str) -> None:
+def _check_format(tree: MappingNode, name: str) -> None:
     """Stop at a format that this code does not know: nothing else in such a file can be judged."""
     for key, value in tree.pairs:
-        if key.text != "contract" or not isinstance(value, Scalar):
+        if key.text != "contract" or not isinstance(value, ScalarNode):
             continue
         try:
-            version = Integer(1, 10_000).read(value, (), Reader(name))
+            version = IntegerKind(1, 10_000).read(value, (), Diagnostics(name))
         except Unreadable:
             return  # told by the reader, with the rest
         if version != FORMAT_VERSION:
@@ -79,15 +79,15 @@ def _is_void(paths: tuple[Path, ...], failed: set[Path]) -> bool:
     return any(bad[: len(path)] == path or path[: len(bad)] == bad for path in paths for bad in failed)
 
 
-def _line(paths: tuple[Path, ...], reader: Reader) -> int:
+def _line(paths: tuple[Path, ...], diagnostics: Diagnostics) -> int:
     """The line to blame: of the first path that stands in the file, else of what encloses the first."""
     for path in paths:
-        if path in reader.lines:
-            return reader.lines[path]
+        if path in diagnostics.lines:
+            return diagnostics.lines[path]
     path = paths[0]
-    while path not in reader.lines and path:
+    while path not in diagnostics.lines and path:
         path = path[:-1]
-    return reader.lines.get(path, 1)
+    return diagnostics.lines.get(path, 1)
 
 
 def _build(read: Mapping[str, Any]) -> Contract:
@@ -114,8 +114,8 @@ def _build(read: Mapping[str, Any]) -> Contract:
         model=read.get("model", "model"),
         fields=fields,
         slices=tuple(_slice(name, values, fields) for name, values in read.get("slices", {}).items()),
-        lines=Thresholds(**thresholds.get("psi", {})),
-        rate_lines=RateThresholds(**thresholds.get("rates", {})),
+        thresholds=Thresholds(**thresholds.get("psi", {})),
+        rate_thresholds=RateThresholds(**thresholds.get("rates", {})),
         slo=Slo(**read.get("slo", {})),
         alerts=build_alerts(read.get("alerts", {})),
         **given,
@@ -129,11 +129,11 @@ def _field(name: str, values: Mapping[str, Any]) -> Field:
     return Field(name=name, source=values.get("from", default_source(name)), low=low, high=high, **settings)
 
 
-def _label(values: Mapping[str, Any]) -> Label:
+def _label(values: Mapping[str, Any]) -> LabelSpec:
     settings = {key: value for key, value in values.items() if key not in ("type", "horizon")}
     if "horizon" in values:
         settings["horizon_s"] = values["horizon"]
-    return Label(type=values.get("type", "bool"), **settings)
+    return LabelSpec(type=values.get("type", "bool"), **settings)
 
 
 def _slice(name: str, values: Mapping[str, Any], fields: tuple[Field, ...]) -> Slice:

@@ -12,107 +12,107 @@ import msgspec
 from barograph.contract import FieldType, SketchKind
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
-    Choice,
-    Duration,
-    Flag,
-    Integer,
+    ChoiceKind,
+    Diagnostics,
+    DurationKind,
+    EventValueKind,
+    FlagKind,
+    IntegerKind,
     Key,
-    ListOf,
-    MapOf,
-    Name,
-    Number,
+    ListKind,
+    MapKind,
+    NameKind,
+    NumberKind,
     Path,
-    Reader,
-    Record,
-    Text,
+    RecordKind,
+    TextKind,
     Unreadable,
-    Value,
 )
-from barograph.contract.yaml_tree import Items, Node, Pairs, Scalar
+from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 
 FORMAT_VERSION = 1
 """The version of the file's format that this code reads and writes."""
 
 
-class Raw(msgspec.Struct, frozen=True):
+class RawShareKind(msgspec.Struct, frozen=True):
     """The share of raw events that is kept: `all`, `none` or `{share: 0.1}`."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> float:
-        if isinstance(node, Scalar) and node.text in ("all", "none"):
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> float:
+        if isinstance(node, ScalarNode) and node.text in ("all", "none"):
             return 1.0 if node.text == "all" else 0.0
-        if not isinstance(node, Pairs):
+        if not isinstance(node, MappingNode):
             raise Unreadable("write all, none or {share: 0.1}")
-        shape = Record((Key("share", Number(0.0, 1.0), "", default="0.1", required=True),))
-        return float(shape.read(node, path, reader).get("share", 1.0))
+        shape = RecordKind((Key("share", NumberKind(0.0, 1.0), "", default="0.1", required=True),))
+        return float(shape.read(node, path, diagnostics).get("share", 1.0))
 
     def schema(self) -> dict[str, Any]:
         share = {
             "type": "object",
             "additionalProperties": False,
             "required": ["share"],
-            "properties": {"share": Number(0.0, 1.0).schema()},
+            "properties": {"share": NumberKind(0.0, 1.0).schema()},
         }
         return {"anyOf": [{"enum": ["all", "none"]}, share]}
 
 
-class Range(msgspec.Struct, frozen=True):
+class RangeKind(msgspec.Struct, frozen=True):
     """A pair of limits, each of which may be null."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> tuple[float | None, float | None]:
-        if not isinstance(node, Items) or len(node.items) != 2:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> tuple[float | None, float | None]:
+        if not isinstance(node, SequenceNode) or len(node.items) != 2:
             raise Unreadable("write two limits: [0, 100], or [0, null] where one side is open")
         limits: list[float | None] = []
         for position, item in enumerate(node.items):
-            if isinstance(item, Scalar) and item.is_null:
+            if isinstance(item, ScalarNode) and item.is_null:
                 limits.append(None)
             else:
-                limits.append(Number().read(item, (*path, position), reader))
+                limits.append(NumberKind().read(item, (*path, position), diagnostics))
         return limits[0], limits[1]
 
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}
 
 
-class Positive(msgspec.Struct, frozen=True):
+class PositiveClassKind(msgspec.Struct, frozen=True):
     """The class that the score is the probability of: true or false without quotes, or text."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str | bool:
-        if isinstance(node, Scalar) and node.plain and node.text in ("true", "false"):
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str | bool:
+        if isinstance(node, ScalarNode) and node.plain and node.text in ("true", "false"):
             return node.text == "true"
-        return Value().read(node, path, reader)
+        return EventValueKind().read(node, path, diagnostics)
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["boolean", "string", "number"]}
 
 
-class Slices(msgspec.Struct, frozen=True):
+class SlicesKind(msgspec.Struct, frozen=True):
     """Slice dimensions: a map from names to their settings, or a list of names alone."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> dict[str, dict[str, Any]]:
-        if isinstance(node, Items):
-            names = ListOf(Name(), distinct=True).read(node, path, reader)
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> dict[str, dict[str, Any]]:
+        if isinstance(node, SequenceNode):
+            names = ListKind(NameKind(), distinct=True).read(node, path, diagnostics)
             for position, item in enumerate(node.items):
-                if isinstance(item, Scalar):
-                    reader.lines[(*path, item.text)] = item.line
-                    if (*path, position) in reader.failed:
-                        reader.failed.add((*path, item.text))
+                if isinstance(item, ScalarNode):
+                    diagnostics.lines[(*path, item.text)] = item.line
+                    if (*path, position) in diagnostics.failed:
+                        diagnostics.failed.add((*path, item.text))
             return {name: {} for name in names}
-        if isinstance(node, Pairs):
-            read: dict[str, dict[str, Any]] = MapOf(SLICE).read(node, path, reader)
+        if isinstance(node, MappingNode):
+            read: dict[str, dict[str, Any]] = MapKind(SLICE).read(node, path, diagnostics)
             return read
         raise Unreadable("write a list of names, or a map from names to {from, top, values}")
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [ListOf(Name(), distinct=True).schema(), MapOf(SLICE).schema()]}
+        return {"anyOf": [ListKind(NameKind(), distinct=True).schema(), MapKind(SLICE).schema()]}
 
 
-_SOURCE = Name("a source such as features.temp")
+_SOURCE = NameKind("a source such as features.temp")
 
-FIELD = Record(
+FIELD = RecordKind(
     (
         Key(
             "type",
-            Choice(get_args(FieldType)),
+            ChoiceKind(get_args(FieldType)),
             "What the values are. `float` and `int` are numbers, `category` is text, `timestamp` is an epoch "
             "in milliseconds or RFC 3339 text and is judged as its age (event time minus value, in seconds).",
             default="float",
@@ -127,37 +127,37 @@ FIELD = Record(
         ),
         Key(
             "range",
-            Range(),
+            RangeKind(),
             "The least and the largest valid value; smaller ones count as `below`, larger ones as `above`. "
             "null: no limit on that side. Numbers only (a timestamp's age in seconds).",
             default="[null, null]",
         ),
-        Key("critical", Flag(), "Whether a major verdict pages; else it is a ticket.", default="false"),
-        Key("nulls", Choice(("allow", "refuse")), "Whether nulls are part of normal traffic.", default="allow"),
+        Key("critical", FlagKind(), "Whether a major verdict pages; else it is a ticket.", default="false"),
+        Key("nulls", ChoiceKind(("allow", "refuse")), "Whether nulls are part of normal traffic.", default="allow"),
         Key(
             "weight",
-            Number(0.0, 1000.0, above=True),
+            NumberKind(0.0, 1000.0, above=True),
             "Importance, for the control of false discoveries over fields.",
             default="1",
         ),
-        Key("unit", Text(), "The unit, for axes: `°F`, `ms`, `EUR`.", default='""'),
-        Key("description", Text(), "What the field is, for people.", default='""'),
+        Key("unit", TextKind(), "The unit, for axes: `°F`, `ms`, `EUR`.", default='""'),
+        Key("description", TextKind(), "What the field is, for people.", default='""'),
         Key(
             "sketch",
-            Choice(get_args(SketchKind)),
+            ChoiceKind(get_args(SketchKind)),
             "`req` where the tail is read (latency, token counts), `kll` otherwise.",
             default="kll",
         ),
         Key(
             "pii",
-            Choice(("keep", "hash", "drop", "truncate")),
+            ChoiceKind(("keep", "hash", "drop", "truncate")),
             "What the publisher does before a value leaves the process: `hash` publishes a keyed hash "
             "(HMAC-SHA-256, key in BAROGRAPH_PII_KEY), `truncate` the first 3 characters, `drop` nothing.",
             default="keep",
         ),
         Key(
             "policy",
-            Choice(("flag", "reject")),
+            ChoiceKind(("flag", "reject")),
             "What `Publisher.validate` does with a value that violates the contract: `flag` counts it, `reject` "
             "raises before the model is called.",
             default="flag",
@@ -165,7 +165,7 @@ FIELD = Record(
     )
 )
 
-SLICE = Record(
+SLICE = RecordKind(
     (
         Key(
             "from",
@@ -176,79 +176,79 @@ SLICE = Record(
         ),
         Key(
             "top",
-            Integer(1, 1000),
+            IntegerKind(1, 1000),
             "How many values, the most frequent of training, get a slice of their own; the rest is `NAME=other`.",
             default="20",
         ),
         Key(
             "values",
-            ListOf(Value(), at_least=1, distinct=True),
+            ListKind(EventValueKind(), at_least=1, distinct=True),
             "The values that get a slice, where training data does not hold this dimension (arms, request context).",
             default="[]",
         ),
         Key(
             "sketches",
-            ListOf(Name("the name of a numeric field"), distinct=True),
+            ListKind(NameKind("the name of a numeric field"), distinct=True),
             "Numeric fields whose quantiles and moments are kept for each of these slices too; counts always are.",
             default="[]",
         ),
     )
 )
 
-WINDOW = Record(
+WINDOW = RecordKind(
     (
         Key(
             "length",
-            Duration(),
+            DurationKind(),
             "The window's length, a multiple of hop and pane.",
             default="15m",
             required=True,
         ),
-        Key("hop", Duration(), "How often a window ends, a multiple of the pane.", default="1m", required=True),
+        Key("hop", DurationKind(), "How often a window ends, a multiple of the pane.", default="1m", required=True),
     )
 )
 
-LABEL = Record(
+LABEL = RecordKind(
     (
-        Key("type", Choice(("bool", "category", "float")), "What a label is.", default="bool", required=True),
+        Key("type", ChoiceKind(("bool", "category", "float")), "What a label is.", default="bool", required=True),
         Key(
             "positive",
-            Positive(),
+            PositiveClassKind(),
             "The class that the score is the probability of (binary models): true or false, or a class.",
             default="no such class",
         ),
         Key(
             "threshold",
-            Number(0.0, 1.0),
+            NumberKind(0.0, 1.0),
             "A score from here on predicts the positive class, where an event has no `class` (binary models).",
             default="0.5",
         ),
         Key(
             "classes",
-            ListOf(Value(), at_least=2, distinct=True),
+            ListKind(EventValueKind(), at_least=2, distinct=True),
             "All classes of a model with more than two, whose probabilities are in `scores`.",
             default="[]",
         ),
         Key(
             "horizon",
-            Duration(),
+            DurationKind(),
             "Labels that come later than this after their prediction are counted and do not change what was measured.",
             default="30d",
         ),
         Key(
             "mature",
-            Number(0.0, 1.0, above=True),
+            NumberKind(0.0, 1.0, above=True),
             "A window is mature when this share of the labels that ever come has come, by the learned curve.",
             default="0.95",
         ),
     )
 )
 
-ARMS = Record(
+ARMS = RecordKind(
     (
         Key(
             "shares",
-            MapOf(Number(0.0, 1.0, above=True)),
+            MapKind(NumberKind(0.0, 1.0, above=True)),
             "Each arm with the share of units that is assigned to it; they sum to 1.",
             default="{a: 0.5, b: 0.5}",
             required=True,
@@ -262,17 +262,17 @@ ARMS = Record(
     )
 )
 
-THRESHOLDS = Record(
+THRESHOLDS = RecordKind(
     (
         Key(
             "psi",
-            Record(
+            RecordKind(
                 (
-                    Key("minor", Number(0.0, 100.0, above=True), "PSI from which a verdict is minor.", "0.1"),
-                    Key("major", Number(0.0, 100.0, above=True), "PSI from which a verdict is major.", "0.2"),
+                    Key("minor", NumberKind(0.0, 100.0, above=True), "PSI from which a verdict is minor.", "0.1"),
+                    Key("major", NumberKind(0.0, 100.0, above=True), "PSI from which a verdict is major.", "0.2"),
                     Key(
                         "clear",
-                        Number(0.0, 100.0, above=True),
+                        NumberKind(0.0, 100.0, above=True),
                         "PSI below which a firing alert clears.",
                         "0.15",
                     ),
@@ -283,10 +283,10 @@ THRESHOLDS = Record(
         ),
         Key(
             "rates",
-            Record(
+            RecordKind(
                 (
-                    Key("minor", Number(0.0, 1.0, above=True), "Change from which a verdict is minor.", "0.01"),
-                    Key("major", Number(0.0, 1.0, above=True), "Change from which a verdict is major.", "0.05"),
+                    Key("minor", NumberKind(0.0, 1.0, above=True), "Change from which a verdict is minor.", "0.01"),
+                    Key("major", NumberKind(0.0, 1.0, above=True), "Change from which a verdict is major.", "0.05"),
                 )
             ),
             "Where the levels of a rate's change begin, as shares: 0.05 is five points.",
@@ -295,73 +295,76 @@ THRESHOLDS = Record(
     )
 )
 
-SLO = Record(
+SLO = RecordKind(
     (
-        Key("latency_ms", Number(0.0, above=True), "The latency that is promised, in milliseconds.", "no promise"),
+        Key("latency_ms", NumberKind(0.0, above=True), "The latency that is promised, in milliseconds.", "no promise"),
         Key(
             "latency_share",
-            Number(0.0, 1.0, above=True),
+            NumberKind(0.0, 1.0, above=True),
             "The share of predictions that keep it: 0.99 is the 99th percentile.",
             "no promise",
         ),
-        Key("error_rate", Number(0.0, 1.0), "The share of predictions that may fail.", "no promise"),
+        Key("error_rate", NumberKind(0.0, 1.0), "The share of predictions that may fail.", "no promise"),
         Key(
             "performance",
-            MapOf(Number()),
+            MapKind(NumberKind()),
             "Metrics with the least value that is promised at mature labels, of errors the largest: `{auc: 0.7}`.",
             "no promise",
         ),
     )
 )
 
-CONTRACT = Record(
+CONTRACT = RecordKind(
     (
         Key(
             "contract",
-            Integer(1, 10_000),
+            IntegerKind(1, 10_000),
             "The version of this file's format.",
             default=str(FORMAT_VERSION),
             required=True,
         ),
-        Key("model", Name(), "The model's name, as events carry it.", default="flight-delay", required=True),
-        Key("description", Text(), "What the model decides, for people.", default='""'),
-        Key("team", Text(), "Who runs it.", default='""'),
-        Key("owners", ListOf(Name(), distinct=True), "Who may change its contract.", default="[]"),
-        Key("route", Text(), "Where its alerts go: a contact point or channel.", default='""'),
+        Key("model", NameKind(), "The model's name, as events carry it.", default="flight-delay", required=True),
+        Key("description", TextKind(), "What the model decides, for people.", default='""'),
+        Key("team", TextKind(), "Who runs it.", default='""'),
+        Key("owners", ListKind(NameKind(), distinct=True), "Who may change its contract.", default="[]"),
+        Key("route", TextKind(), "Where its alerts go: a contact point or channel.", default='""'),
         Key(
-            "timezone", Name("a time zone such as Europe/Berlin"), "The time zone in which people read its days.", "UTC"
+            "timezone",
+            NameKind("a time zone such as Europe/Berlin"),
+            "The time zone in which people read its days.",
+            "UTC",
         ),
-        Key("pane", Duration(), "The length of a pane: it divides an hour or is a multiple of one.", "1m"),
-        Key("lateness", Duration(zero=True), "How long after its end a pane waits before it is sealed.", "2m"),
-        Key("out_of_order", Duration(zero=True), "How far event times may run behind the newest one.", "1m"),
+        Key("pane", DurationKind(), "The length of a pane: it divides an hour or is a multiple of one.", "1m"),
+        Key("lateness", DurationKind(zero=True), "How long after its end a pane waits before it is sealed.", "2m"),
+        Key("out_of_order", DurationKind(zero=True), "How far event times may run behind the newest one.", "1m"),
         Key(
             "windows",
-            ListOf(WINDOW, at_least=1),
+            ListKind(WINDOW, at_least=1),
             "The rolling windows that are judged.",
             default="[{length: 15m, hop: 1m}, {length: 1h, hop: 5m}, {length: 1d, hop: 1h}]",
         ),
         Key(
             "raw",
-            Raw(),
+            RawShareKind(),
             "How much of the raw events is kept: all, none or a share, chosen by hash of the prediction id.",
             default="all",
         ),
-        Key("fields", MapOf(FIELD), "The fields that are watched, by name.", default="{}"),
+        Key("fields", MapKind(FIELD), "The fields that are watched, by name.", default="{}"),
         Key(
             "slices",
-            Slices(),
+            SlicesKind(),
             "The dimensions by which predictions are cut into slices `NAME=value`: a map, or a list of names.",
             default="[]",
         ),
         Key(
             "slice_min_n",
-            Integer(0, 10**12),
+            IntegerKind(0, 10**12),
             "Slice verdicts are written only for windows of at least this many events.",
             default="500",
         ),
         Key(
             "season",
-            Choice(("none", "hour_of_week")),
+            ChoiceKind(("none", "hour_of_week")),
             "`hour_of_week` judges windows against what training held at the same hours of the week, in `timezone`.",
             default="none",
         ),
@@ -372,7 +375,7 @@ CONTRACT = Record(
         Key("alerts", ALERTS, "How its alerts differ from the defaults.", default="{}"),
         Key(
             "ignored",
-            MapOf(Text()),
+            MapKind(TextKind()),
             "Features that are known and not watched, each with the reason.",
             default="{}",
         ),

@@ -17,7 +17,7 @@ import msgspec
 
 from barograph.contract import parse_duration
 from barograph.contract.problems import Problem, quoted
-from barograph.contract.yaml_tree import Items, Node, Pairs, Scalar
+from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 
 Path = tuple[str | int, ...]
 """Where a value stands: keys and positions from the top of the file."""
@@ -33,7 +33,7 @@ class Unreadable(Exception):
     """A value is not of its kind; the text says what is wrong and what to write."""
 
 
-class Reader:
+class Diagnostics:
     """Collects what is wrong with one file, and where each value stands in it."""
 
     def __init__(self, file: str) -> None:
@@ -52,7 +52,7 @@ class Reader:
         where = describe_path(path)
         self.problems.append(Problem(self.file, line, f"{where}: {message}" if where else message))
 
-    def child(self, kind: Kind, node: Node, path: Path, into: list[Any]) -> None:
+    def child(self, kind: ValueKind, node: Node, path: Path, into: list[Any]) -> None:
         """Read a value of a list or map; append it to `into` if it could be read."""
         self.lines.setdefault(path, node.line)
         try:
@@ -61,10 +61,10 @@ class Reader:
             self.fail(path, node.line, str(error))
 
 
-class Kind(Protocol):
+class ValueKind(Protocol):
     """How one value is read and described."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> Any:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> Any:
         """Turn a node into a value.
 
         Raises:
@@ -112,21 +112,21 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"write one of {', '.join(words)}"
 
 
-def _scalar(node: Node, wanted: str) -> Scalar:
-    if not isinstance(node, Scalar):
-        shape = "a list" if isinstance(node, Items) else "a map"
+def _scalar(node: Node, wanted: str) -> ScalarNode:
+    if not isinstance(node, ScalarNode):
+        shape = "a list" if isinstance(node, SequenceNode) else "a map"
         raise Unreadable(f"{shape} stands here; write {wanted}")
     if node.is_null:
         raise Unreadable(f"nothing stands here; write {wanted}, or leave the key out")
     return node
 
 
-class Name(msgspec.Struct, frozen=True):
+class NameKind(msgspec.Struct, frozen=True):
     """A name: text of 1 to 200 characters without control characters."""
 
     wanted: str = "a name"
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         text = _scalar(node, self.wanted).text
         fault = name_fault(text)
         if fault is not None:
@@ -137,20 +137,20 @@ class Name(msgspec.Struct, frozen=True):
         return {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
 
 
-class Value(msgspec.Struct, frozen=True):
+class EventValueKind(msgspec.Struct, frozen=True):
     """A value as events hold it, written as text: `DE`, `7` and `NO` mean just that."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
-        return Name("a value").read(node, path, reader)
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        return NameKind("a value").read(node, path, diagnostics)
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["string", "number", "boolean"]}
 
 
-class Text(msgspec.Struct, frozen=True):
+class TextKind(msgspec.Struct, frozen=True):
     """Prose of any length up to 10,000 characters; it may be empty."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         text = _scalar(node, "text").text
         if len(text) > MAX_TEXT_CHARS:
             raise Unreadable(f"the text has {len(text):,} characters; write at most {MAX_TEXT_CHARS:,}")
@@ -164,12 +164,12 @@ class Text(msgspec.Struct, frozen=True):
         return {"type": "string", "maxLength": MAX_TEXT_CHARS}
 
 
-class Choice(msgspec.Struct, frozen=True):
+class ChoiceKind(msgspec.Struct, frozen=True):
     """One of a few words."""
 
     words: tuple[str, ...]
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         text = _scalar(node, f"one of {', '.join(self.words)}").text
         if text not in self.words:
             raise Unreadable(f"{quoted(text)} is not known here; {nearest(text, self.words)}")
@@ -179,10 +179,10 @@ class Choice(msgspec.Struct, frozen=True):
         return {"enum": list(self.words)}
 
 
-class Flag(msgspec.Struct, frozen=True):
+class FlagKind(msgspec.Struct, frozen=True):
     """True or false."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> bool:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> bool:
         scalar = _scalar(node, "true or false")
         if not scalar.plain or scalar.text not in _FLAGS:
             raise Unreadable(f"{quoted(scalar.text)} is no flag; write true or false")
@@ -192,7 +192,7 @@ class Flag(msgspec.Struct, frozen=True):
         return {"type": "boolean"}
 
 
-class Number(msgspec.Struct, frozen=True):
+class NumberKind(msgspec.Struct, frozen=True):
     """A finite number in [low, high]; `above` excludes `low` itself."""
 
     low: float = -math.inf
@@ -209,7 +209,7 @@ class Number(msgspec.Struct, frozen=True):
             return f"a number {'above' if self.above else 'of at least'} {self.low:g}"
         return "a number"
 
-    def read(self, node: Node, path: Path, reader: Reader) -> float:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> float:
         scalar = _scalar(node, self.wanted)
         if not scalar.plain or _NUMBER.fullmatch(scalar.text) is None:
             raise Unreadable(f"{quoted(scalar.text)} is no number; write {self.wanted}, such as 0.5 or 120")
@@ -227,13 +227,13 @@ class Number(msgspec.Struct, frozen=True):
         return schema
 
 
-class Integer(msgspec.Struct, frozen=True):
+class IntegerKind(msgspec.Struct, frozen=True):
     """A whole number in [low, high]."""
 
     low: int
     high: int
 
-    def read(self, node: Node, path: Path, reader: Reader) -> int:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> int:
         wanted = f"a whole number from {self.low} to {self.high}"
         text = _scalar(node, wanted).text
         # Twenty digits are more than any limit here; int() of a million digits would take minutes.
@@ -245,13 +245,13 @@ class Integer(msgspec.Struct, frozen=True):
         return {"type": "integer", "minimum": self.low, "maximum": self.high}
 
 
-class Duration(msgspec.Struct, frozen=True):
+class DurationKind(msgspec.Struct, frozen=True):
     """A duration such as `15m`, read as whole seconds."""
 
     zero: bool = False
     """Whether `0s` is allowed."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> int:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> int:
         text = _scalar(node, "a duration such as 90s, 15m, 1h or 7d").text
         if re.fullmatch(r"\d{1,9}[smhd]", text, re.ASCII) is None:
             raise Unreadable(f"{quoted(text)} is no duration; write a whole number and a unit: 90s, 15m, 1h or 7d")
@@ -268,15 +268,15 @@ class Duration(msgspec.Struct, frozen=True):
         }
 
 
-class ListOf(msgspec.Struct, frozen=True):
+class ListKind(msgspec.Struct, frozen=True):
     """A list of values of one kind."""
 
-    of: Kind
+    of: ValueKind
     at_least: int = 0
     distinct: bool = False
 
-    def read(self, node: Node, path: Path, reader: Reader) -> tuple[Any, ...]:
-        if not isinstance(node, Items):
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> tuple[Any, ...]:
+        if not isinstance(node, SequenceNode):
             raise Unreadable("write a list, such as [a, b]")
         if len(node.items) < self.at_least:
             raise Unreadable("the list is empty; write an entry, or leave the key out")
@@ -285,9 +285,9 @@ class ListOf(msgspec.Struct, frozen=True):
         for position, item in enumerate(node.items):
             here = (*path, position)
             found: list[Any] = []
-            reader.child(self.of, item, here, found)
+            diagnostics.child(self.of, item, here, found)
             if self.distinct and found and found[0] in seen:
-                reader.fail(here, item.line, f"{quoted(str(found[0]))} stands here twice; leave one out")
+                diagnostics.fail(here, item.line, f"{quoted(str(found[0]))} stands here twice; leave one out")
             elif found:
                 values.append(found[0])
                 if self.distinct:
@@ -303,20 +303,20 @@ class ListOf(msgspec.Struct, frozen=True):
         return schema
 
 
-class MapOf(msgspec.Struct, frozen=True):
+class MapKind(msgspec.Struct, frozen=True):
     """A map from names to values of one kind."""
 
-    of: Kind
+    of: ValueKind
 
-    def read(self, node: Node, path: Path, reader: Reader) -> dict[str, Any]:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for key, value in named_pairs(node, path, reader):
+        for key, value in named_pairs(node, path, diagnostics):
             here = (*path, key.text)
             found: list[Any] = []
             fault = name_fault(key.text)
             if fault is not None:
-                reader.fail(here, key.line, f"the name {fault}")
-            reader.child(self.of, value, here, found)
+                diagnostics.fail(here, key.line, f"the name {fault}")
+            diagnostics.child(self.of, value, here, found)
             if found and fault is None:
                 values[key.text] = found[0]
         return values
@@ -330,35 +330,35 @@ class Key(msgspec.Struct, frozen=True):
     """One key of a record."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
     meaning: str
     default: str = ""
     """What leaving the key out means, as it would be written or in words."""
     required: bool = False
 
 
-class Record(msgspec.Struct, frozen=True):
+class RecordKind(msgspec.Struct, frozen=True):
     """A map with a closed set of keys; what was left out is not in the result."""
 
     keys: tuple[Key, ...]
 
-    def read(self, node: Node, path: Path, reader: Reader) -> dict[str, Any]:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> dict[str, Any]:
         known = {key.name: key for key in self.keys}
         values: dict[str, Any] = {}
         written: set[str] = set()
-        for key, value in named_pairs(node, path, reader):
+        for key, value in named_pairs(node, path, diagnostics):
             written.add(key.text)
             if key.text not in known:
                 hint = nearest(key.text, known)
-                reader.fail((*path, key.text), key.line, f"the key {quoted(key.text)} is not known here; {hint}")
+                diagnostics.fail((*path, key.text), key.line, f"the key {quoted(key.text)} is not known here; {hint}")
                 continue
             found: list[Any] = []
-            reader.child(known[key.text].kind, value, (*path, key.text), found)
+            diagnostics.child(known[key.text].kind, value, (*path, key.text), found)
             if found:
                 values[key.text] = found[0]
         for required in (key for key in self.keys if key.required and key.name not in written):
-            line = reader.lines.get(path, node.line)
-            reader.fail((*path, required.name), line, f"is missing; write {required.name}: {required.default}")
+            line = diagnostics.lines.get(path, node.line)
+            diagnostics.fail((*path, required.name), line, f"is missing; write {required.name}: {required.default}")
         return values
 
     def schema(self) -> dict[str, Any]:
@@ -375,22 +375,22 @@ class Record(msgspec.Struct, frozen=True):
         return schema
 
 
-def named_pairs(node: Node, path: Path, reader: Reader) -> list[tuple[Scalar, Node]]:
+def named_pairs(node: Node, path: Path, diagnostics: Diagnostics) -> list[tuple[ScalarNode, Node]]:
     """List the pairs of a map in order, the first of each key; a repeated key is a problem.
 
     Raises:
         Unreadable: the node is no map.
     """
-    if not isinstance(node, Pairs):
+    if not isinstance(node, MappingNode):
         raise Unreadable("write a map of `key: value` lines")
-    first: dict[str, Scalar] = {}
-    pairs: list[tuple[Scalar, Node]] = []
+    first: dict[str, ScalarNode] = {}
+    pairs: list[tuple[ScalarNode, Node]] = []
     for key, value in node.pairs:
         if key.text in first:
             message = f"stands here twice (first in line {first[key.text].line}); leave one out"
-            reader.note((*path, key.text), key.line, message)
+            diagnostics.note((*path, key.text), key.line, message)
         else:
             first[key.text] = key
-            reader.lines[(*path, key.text)] = key.line
+            diagnostics.lines[(*path, key.text)] = key.line
             pairs.append((key, value))
     return pairs

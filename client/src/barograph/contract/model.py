@@ -117,7 +117,7 @@ class RateThresholds(msgspec.Struct, frozen=True, kw_only=True):
         _to_float(self, "minor", "major")
 
 
-class Label(msgspec.Struct, frozen=True, kw_only=True):
+class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The ground truth that arrives later."""
 
     LATER: ClassVar = ("threshold", "classes", "horizon_s", "mature")
@@ -185,10 +185,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Slice verdicts are written only for windows of at least this many events."""
     season: Literal["none", "hour_of_week"] = "none"
     """Whether windows are judged against what training held at the same hours of the week, in `timezone`."""
-    label: Label | None = None
+    label: LabelSpec | None = None
     arms: Arms | None = None
-    lines: Thresholds = Thresholds()
-    rate_lines: RateThresholds = RateThresholds()
+    thresholds: Thresholds = Thresholds()
+    rate_thresholds: RateThresholds = RateThresholds()
     slo: Slo = Slo()
     alerts: Alerts = Alerts()
     ignored: dict[str, str] = msgspec.field(default_factory=dict)

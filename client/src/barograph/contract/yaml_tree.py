@@ -25,7 +25,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where PyYAML was built with it: ten times as fast, the same events."""
 
 
-class Scalar(msgspec.Struct, frozen=True):
+class ScalarNode(msgspec.Struct, frozen=True):
     """Text as it is written, without its quotes."""
 
     text: str
@@ -39,21 +39,21 @@ class Scalar(msgspec.Struct, frozen=True):
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
 
 
-class Items(msgspec.Struct, frozen=True):
+class SequenceNode(msgspec.Struct, frozen=True):
     """A list."""
 
     items: tuple[Node, ...]
     line: int
 
 
-class Pairs(msgspec.Struct, frozen=True):
+class MappingNode(msgspec.Struct, frozen=True):
     """A map, in the order of the file; a key may stand twice."""
 
-    pairs: tuple[tuple[Scalar, Node], ...]
+    pairs: tuple[tuple[ScalarNode, Node], ...]
     line: int
 
 
-Node = Scalar | Items | Pairs
+Node = ScalarNode | SequenceNode | MappingNode
 
 
 class _Open:
@@ -104,7 +104,7 @@ class _Builder:
             self._refuse(line, f"character {error.start} is half of a surrogate pair; write whole characters")
         if self._problems:
             raise ContractError(self._problems)
-        return self._root if self._root is not None else Scalar("", True, 1)
+        return self._root if self._root is not None else ScalarNode("", True, 1)
 
     def _decode(self, data: bytes) -> str:
         try:
@@ -128,14 +128,14 @@ class _Builder:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             self._note(line, f"*{event.anchor} is an alias; write the value itself")
-            self._add(Scalar("", False, line))
+            self._add(ScalarNode("", False, line))
             return
         if getattr(event, "anchor", None) is not None:
             self._note(line, f"&{event.anchor} is an anchor; write the value where it is needed")
         if getattr(event, "tag", None) is not None and event.tag != "!":
             self._note(line, f"the tag {quoted(event.tag)} is not needed; leave it out")
         if isinstance(event, yaml.ScalarEvent):
-            self._add(Scalar(event.value, event.style in (None, ""), line))
+            self._add(ScalarNode(event.value, event.style in (None, ""), line))
         elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             if len(self._stack) == MAX_DEPTH:
                 self._refuse(line, f"lists and maps are nested more than {MAX_DEPTH} deep; flatten them")
@@ -148,15 +148,15 @@ class _Builder:
     def _close(self) -> None:
         opened = self._stack.pop()
         if not opened.is_map:
-            self._add(Items(tuple(opened.nodes), opened.line))
+            self._add(SequenceNode(tuple(opened.nodes), opened.line))
             return
-        pairs: list[tuple[Scalar, Node]] = []
+        pairs: list[tuple[ScalarNode, Node]] = []
         for key, value in zip(opened.nodes[::2], opened.nodes[1::2], strict=True):
-            if isinstance(key, Scalar):
+            if isinstance(key, ScalarNode):
                 pairs.append((key, value))
             else:
                 self._note(key.line, "a key is a list or a map; write a name")
-        self._add(Pairs(tuple(pairs), opened.line))
+        self._add(MappingNode(tuple(pairs), opened.line))
 
     def _add(self, node: Node) -> None:
         if self._stack:

@@ -262,11 +262,11 @@ class Publisher:
             if left_out:
                 self._outbox.note("columns left out, for the contract does not name them", ", ".join(left_out))
             for block in self._tables.blocks(rows):
-                seen += block.rows.num_rows + block.refused
+                seen += block.rows.num_rows + block.n_rejected
                 accepted += send_predictions(self._outbox, self._predictions_topic, block.rows)
-                if block.refused:
-                    self._outbox.skip(block.refused)
-                    self._outbox.drop("invalid", block.refused, "rows have no id or no time")
+                if block.n_rejected:
+                    self._outbox.skip(block.n_rejected)
+                    self._outbox.drop("invalid", block.n_rejected, "rows have no id or no time")
         except PublishError:
             raise
         except Exception as problem:
@@ -314,10 +314,10 @@ class Publisher:
         accepted = seen = 0
         try:
             for block in self._label_tables.blocks(as_table(table)):
-                seen += block.rows.num_rows + block.refused
+                seen += block.rows.num_rows + block.n_rejected
                 accepted += send_labels(self._outbox, self._labels_topic, self._model, block.rows)
-                if block.refused:
-                    self._outbox.drop("invalid", block.refused, "labels have no id, no label or no time")
+                if block.n_rejected:
+                    self._outbox.drop("invalid", block.n_rejected, "labels have no id, no label or no time")
         except PublishError:
             raise
         except Exception as problem:

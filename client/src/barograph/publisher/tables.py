@@ -33,7 +33,7 @@ class Block(NamedTuple):
     """Rows ready to be encoded."""
 
     rows: pa.RecordBatch
-    refused: int
+    n_rejected: int
     """Rows that were left out, for they have no id or no time (or no label)."""
 
 

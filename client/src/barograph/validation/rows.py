@@ -21,7 +21,7 @@ import msgspec
 from barograph.contract import Contract, Field
 from barograph.values import InvalidEvent, epoch_ms, plain, text_of
 
-Kind = Literal["missing", "null", "type", "not-finite", "below", "above", "unknown"]
+ViolationKind = Literal["missing", "null", "type", "not-finite", "below", "above", "unknown"]
 """What is wrong with a field:
 
 - `missing`: the contract watches it, and it is not there;
@@ -44,10 +44,10 @@ class Violation(msgspec.Struct, frozen=True):
     """One way in which one field does not keep the contract. It never holds the value."""
 
     field: str
-    kind: Kind
+    kind: ViolationKind
     limit: float | None = None
     """The limit of the contract's range that `below` or `above` speaks of; of a timestamp an age in seconds."""
-    must: str = ""
+    expected_type: str = ""
     """What `type` asks for: `float`, `int`, `bool`, `category`, `timestamp`."""
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Violation(msgspec.Struct, frozen=True):
             case "below" | "above":
                 return f"{self.field} is {self.kind} {self.limit:g}"
             case "type":
-                return f"{self.field} is no {self.must}"
+                return f"{self.field} is no {self.expected_type}"
             case "null":
                 return f"{self.field} is null, which the contract refuses"
             case "not-finite":
@@ -210,7 +210,7 @@ def _second_look(check: _Check, value: Any, at_ms: float | None) -> Violation | 
     try:
         value = _simple(value)
     except Exception:  # an object whose own methods fail
-        return Violation(field.name, "type", must=field.type)
+        return Violation(field.name, "type", expected_type=field.type)
     if value is None:
         return Violation(field.name, "null") if field.nulls == "refuse" else None
     if isinstance(value, float) and not math.isfinite(value):
@@ -238,16 +238,16 @@ def _is_null(value: datetime) -> bool:
 def _judge_number(check: _Check, value: Any, _at_ms: float | None) -> Violation | None:
     field = check.field
     if type(value) is bool or not isinstance(value, int | float):
-        return Violation(field.name, "type", must=field.type)
+        return Violation(field.name, "type", expected_type=field.type)
     if field.type == "int" and isinstance(value, float) and not value.is_integer():
-        return Violation(field.name, "type", must=field.type)
+        return Violation(field.name, "type", expected_type=field.type)
     return _in_range(check, value)
 
 
 def _judge_flag(check: _Check, value: Any, _at_ms: float | None) -> Violation | None:
     if isinstance(value, int | float) and value in (0, 1):
         return None
-    return Violation(check.field.name, "type", must=check.field.type)
+    return Violation(check.field.name, "type", expected_type=check.field.type)
 
 
 def _judge_text(check: _Check, value: Any, _at_ms: float | None) -> Violation | None:
@@ -256,13 +256,13 @@ def _judge_text(check: _Check, value: Any, _at_ms: float | None) -> Violation | 
         return None
     # The publisher writes context, and what it hashes or cuts, as text.
     as_text = not isinstance(value, dict) and (field.pii in ("hash", "truncate") or field.source.startswith("context."))
-    return None if as_text else Violation(field.name, "type", must=field.type)
+    return None if as_text else Violation(field.name, "type", expected_type=field.type)
 
 
 def _judge_time(check: _Check, value: Any, at_ms: float | None) -> Violation | None:
     moment_ms = time_ms(value)
     if moment_ms is None:
-        return Violation(check.field.name, "type", must="timestamp")
+        return Violation(check.field.name, "type", expected_type="timestamp")
     return None if at_ms is None else _in_range(check, (at_ms - moment_ms) / _MS_PER_S)
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from barograph.contract import Contract, Field
 from barograph.events import MAPS
 from barograph.publisher.tables import as_table
-from barograph.validation.rows import Kind, known_features, time_ms
+from barograph.validation.rows import ViolationKind, known_features, time_ms
 from barograph.values import text_of
 
 SAMPLES = 5
@@ -35,14 +35,14 @@ class TableViolation(msgspec.Struct, frozen=True):
     """One way in which rows of one column do not keep the contract."""
 
     field: str
-    kind: Kind
+    kind: ViolationKind
     n: int
     """Rows that are affected."""
-    of: int
+    n_checked: int
     """Rows that were looked at."""
     limit: float | None = None
     """The limit of the contract's range that `below` or `above` speaks of; of a timestamp an age in seconds."""
-    must: str = ""
+    expected_type: str = ""
     """What `type` asks for: `float`, `int`, `bool`, `category`, `timestamp`."""
     rows: tuple[int, ...] = ()
     """The first such rows, counted from 0; none where the whole column is `missing` or `unknown`."""
@@ -52,7 +52,7 @@ class TableViolation(msgspec.Struct, frozen=True):
     @property
     def share(self) -> float:
         """The share of rows that are affected; 0 of no rows."""
-        return self.n / self.of if self.of else 0.0
+        return self.n / self.n_checked if self.n_checked else 0.0
 
 
 def validate_table(
@@ -60,7 +60,7 @@ def validate_table(
     table: Any,
     *,
     at: str = "at",
-    without: Collection[str] = (),
+    exclude: Collection[str] = (),
     samples: int = SAMPLES,
     text_values: bool = False,
 ) -> list[TableViolation]:
@@ -83,7 +83,7 @@ def validate_table(
     Raises:
         InvalidEvent: it is no table.
     """
-    checker = TableChecker(contract, at=at, without=without, samples=samples, text_values=text_values)
+    checker = TableChecker(contract, at=at, exclude=exclude, samples=samples, text_values=text_values)
     checker.add(as_table(table))
     return checker.violations()
 
@@ -99,16 +99,16 @@ class TableChecker:
         contract: Contract,
         *,
         at: str = "at",
-        without: Collection[str] = (),
+        exclude: Collection[str] = (),
         samples: int = SAMPLES,
         text_values: bool = False,
     ) -> None:
         self._contract = contract
         self._at = at
-        self._without = without
+        self._without = exclude
         self._samples = samples
         self._text_values = text_values
-        self._found: dict[tuple[int, Kind, str], TableViolation] = {}
+        self._found: dict[tuple[int, ViolationKind, str], TableViolation] = {}
         self.rows = 0
         """Rows that were looked at."""
 
@@ -130,13 +130,13 @@ class TableChecker:
 
     def violations(self) -> list[TableViolation]:
         """List what was found so far, in the contract's order, unknown columns last."""
-        order = {kind: position for position, kind in enumerate(get_args(Kind))}
+        order = {kind: position for position, kind in enumerate(get_args(ViolationKind))}
         keys = sorted(self._found, key=lambda key: (key[0], order[key[1]]))
-        return [msgspec.structs.replace(self._found[key], of=self.rows) for key in keys]
+        return [msgspec.structs.replace(self._found[key], n_checked=self.rows) for key in keys]
 
     def _add(self, piece: pa.Table, numbers: Sequence[int]) -> None:
         names = piece.column_names
-        read = columns_read(self._contract, names)
+        read = source_columns(self._contract, names)
         at_ms = _event_times(piece, self._at)
         for position, field in enumerate(self._contract.fields):
             name = read.get(field.source)
@@ -166,7 +166,7 @@ class TableChecker:
         self._found[key] = found
 
 
-def columns_read(contract: Contract, names: Collection[str]) -> dict[str, str]:
+def source_columns(contract: Contract, names: Collection[str]) -> dict[str, str]:
     """Map the sources of a contract's fields and slices to the columns that hold them, as `Publisher.predictions` does.
 
     A source is read from the column of its name, else from that of its bare name; where a feature and a context have
@@ -189,15 +189,15 @@ def columns_read(contract: Contract, names: Collection[str]) -> dict[str, str]:
 
 
 def unknown_columns(
-    contract: Contract, names: Collection[str], at: str = "at", without: Collection[str] = ()
+    contract: Contract, names: Collection[str], at: str = "at", exclude: Collection[str] = ()
 ) -> list[str]:
     """List the columns that would be features and that the contract neither watches, slices by nor ignores."""
     known = known_features(contract)
-    read = set(columns_read(contract, names).values())
+    read = set(source_columns(contract, names).values())
     unknown = []
     for name in names:
         room, dot, member = name.partition(".")
-        if name in read or name in without or name == at or name in known or name in MEMBERS or name in _OTHERS:
+        if name in read or name in exclude or name == at or name in known or name in MEMBERS or name in _OTHERS:
             continue
         if not (dot and room in MAPS and member) or (room == "features" and member not in known):
             unknown.append(name)
@@ -220,7 +220,7 @@ class _Column:
         else:
             self.wrong, self.numbers = _numbers(values, text_values)
 
-    def faults(self, at_ms: Any | None) -> Iterator[tuple[Kind, Any]]:
+    def faults(self, at_ms: Any | None) -> Iterator[tuple[ViolationKind, Any]]:
         """Each kind of violation with a mask over the rows, without nulls in it."""
         field = self.field
         if field.nulls == "refuse":
@@ -249,7 +249,7 @@ class _Column:
 
 
 def _violation(
-    field: Field, kind: Kind, column: _Column, found: Any, samples: int, numbers: Sequence[int]
+    field: Field, kind: ViolationKind, column: _Column, found: Any, samples: int, numbers: Sequence[int]
 ) -> TableViolation:
     shown = found.slice(0, samples)
     examples: tuple[str, ...] = ()
@@ -261,7 +261,7 @@ def _violation(
         len(found),
         0,
         limit=field.low if kind == "below" else field.high if kind == "above" else None,
-        must=field.type if kind == "type" else "",
+        expected_type=field.type if kind == "type" else "",
         rows=tuple(int(numbers[row]) for row in shown.to_pylist()),
         examples=examples,
     )

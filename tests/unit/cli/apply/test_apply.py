@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from barograph.contract import Contract, Field, Label, Slice, Window
+from barograph.contract import Contract, Field, LabelSpec, Slice, Window
 
 from cli.apply.command import parse_effective
 from cli.apply.contract_diff import contract_difference
@@ -31,13 +31,13 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         description="late flights",
         lateness_s=3600,
         windows=(Window(900, 60),),
-        lines=msgspec.structs.replace(OLD.lines, major=0.25),
+        thresholds=msgspec.structs.replace(OLD.thresholds, major=0.25),
         fields=(
             Field(name="x", type="float", source="features.x", critical=True, high=10.0),
             Field(name="added", type="int", source="features.added", critical=True),
         ),
         slices=(),
-        label=Label(type="bool"),
+        label=LabelSpec(type="bool"),
         ignored={},
     )
     assert set(contract_difference(OLD, new)) == {
@@ -50,7 +50,7 @@ def test_a_difference_names_each_key_with_old_and_new_value() -> None:
         '~ description: "" → late flights',
         "~ lateness: 2m → 1h",
         "~ windows: 15m hop 1m, 1h hop 5m, 1d hop 1h → 15m hop 1m",
-        "~ lines: major: 0.2 → 0.25",
+        "~ thresholds: major: 0.2 → 0.25",
         "+ label: type: bool",
         "+ label: positive: null",
         "+ label: threshold: 0.5",

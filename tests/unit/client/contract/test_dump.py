@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 from barograph import Contract, ContractError, dump_contract, parse_contract
-from barograph.contract import Field, FieldType, Label, RateThresholds, Slice, Slo, Thresholds, Window
+from barograph.contract import Field, FieldType, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,9 +75,11 @@ def contracts(draw: st.DrawFn) -> Contract:
         fields=tuple(watched),
         slices=slices,
         slice_min_n=draw(st.integers(0, 10**9)),
-        label=draw(st.sampled_from([None, Label(type="bool", positive=True), Label(type="bool", positive="true")])),
-        lines=Thresholds(minor=minor, major=major, clear=clear),
-        rate_lines=RateThresholds(minor=minor / 2, major=major),
+        label=draw(
+            st.sampled_from([None, LabelSpec(type="bool", positive=True), LabelSpec(type="bool", positive="true")])
+        ),
+        thresholds=Thresholds(minor=minor, major=major, clear=clear),
+        rate_thresholds=RateThresholds(minor=minor / 2, major=major),
         slo=draw(st.sampled_from([Slo(), Slo(latency_ms=1e-9, latency_share=0.999, error_rate=0.0)])),
         ignored={name: why for name, why in ignored.items() if f"features.{name}" not in taken},
     )
@@ -120,7 +122,7 @@ def test_a_contract_is_easy_to_read() -> None:
             ),
         ),
         slices=(Slice(name="carrier", source="context.carrier"), Slice(name="arm", source="arm")),
-        label=Label(type="bool", positive=True),
+        label=LabelSpec(type="bool", positive=True),
     )
     assert dump_contract(contract, "Made from flights.parquet.\n\n1,000 rows.") == (
         "# Made from flights.parquet.\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from barograph import Contract, ContractError, load_contract, parse_contract
-from barograph.contract import Field, Label, RateThresholds, Slice, Slo, Thresholds, Window, yaml_tree
+from barograph.contract import Field, LabelSpec, RateThresholds, Slice, Slo, Thresholds, Window, yaml_tree
 
 HEAD = "contract: 1\nmodel: m\n"
 
@@ -107,9 +107,9 @@ ignored:
             Slice(name="device", source="context.device"),
         ),
         slice_min_n=0,
-        label=Label(type="bool", positive=True),
-        lines=Thresholds(minor=0.05, clear=0.1),
-        rate_lines=RateThresholds(major=0.1),
+        label=LabelSpec(type="bool", positive=True),
+        thresholds=Thresholds(minor=0.05, clear=0.1),
+        rate_thresholds=RateThresholds(major=0.1),
         slo=Slo(latency_ms=50.0, latency_share=0.99, error_rate=0.0),
         ignored={"tail": "an id"},
     )

@@ -12,7 +12,7 @@ import yaml
 from barograph import ContractError, dump_contract, load_contract, parse_contract
 from barograph.contract.alerts_section import ALERT_RULE, ALERT_RULES, ALERT_WINDOWS, ALERTS
 from barograph.contract.keys import ARMS, CONTRACT, FIELD, LABEL, SLICE, SLO, THRESHOLDS, WINDOW, json_schema
-from barograph.contract.kinds import Record
+from barograph.contract.kinds import RecordKind
 from barograph.events import Label, Prediction
 from barograph.schemas import FOLDER, event_schema, files, member_docs
 from barograph.schemas.__main__ import main
@@ -90,7 +90,7 @@ def test_an_event_schema_tells_wrong_types_and_tolerates_unknown_members() -> No
     assert faults({key: value for key, value in event.items() if key != "id"}, schema)
 
 
-def table(record: Record) -> str:
+def table(record: RecordKind) -> str:
     """The table of a record's keys as docs/contract.md has it."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for key in record.keys:
@@ -113,7 +113,7 @@ def table(record: Record) -> str:
         *("alerts", "alert windows", "alert rules", "alert rule"),
     ],
 )
-def test_docs_have_every_key_with_default_and_meaning(record: Record) -> None:
+def test_docs_have_every_key_with_default_and_meaning(record: RecordKind) -> None:
     assert table(record) in (DOCS / "contract.md").read_text("utf-8")
 
 

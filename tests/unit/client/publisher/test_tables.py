@@ -36,7 +36,7 @@ CONTRACT = Contract(
 
 def mapped(table: Any, contract: Contract = CONTRACT) -> tuple[pa.Table, int]:
     blocks = list(PredictionTables(contract, "3", Pii(contract, b"k" * 16)).blocks(as_table(table)))
-    return pa.Table.from_batches([block.rows for block in blocks]), sum(block.refused for block in blocks)
+    return pa.Table.from_batches([block.rows for block in blocks]), sum(block.n_rejected for block in blocks)
 
 
 def column(values: Any, kind: pa.DataType | None = None, name: str = "features.x") -> pa.ChunkedArray:
@@ -227,7 +227,7 @@ def test_what_is_no_table_is_refused(data: Any) -> None:
 
 def labels(**columns: Any) -> tuple[pa.Table, int]:
     blocks = list(LabelTables("m").blocks(pa.table(columns)))
-    return pa.Table.from_batches([block.rows for block in blocks]), sum(block.refused for block in blocks)
+    return pa.Table.from_batches([block.rows for block in blocks]), sum(block.n_rejected for block in blocks)
 
 
 def test_labels_that_are_not_known_are_refused_alone() -> None:

@@ -155,7 +155,7 @@ def test_limits_are_told_and_values_never() -> None:
         "x" * 300: 987654,
     }
     found = VALIDATOR.check(wrong, at_ms=NOW_MS)
-    assert [(each.limit, each.must) for each in found[:3]] == [(130.0, ""), (1.0, ""), (None, "category")]
+    assert [(each.limit, each.expected_type) for each in found[:3]] == [(130.0, ""), (1.0, ""), (None, "category")]
     assert len(found[-1].field) == 200
     assert "987654" not in "".join(map(str, found))
     assert str(found[0]) == "temp is above 130"

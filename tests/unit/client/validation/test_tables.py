@@ -99,11 +99,11 @@ def test_one_column_can_have_several_kinds() -> None:
 
 def test_missing_and_unknown_columns_are_of_all_rows() -> None:
     table = pa.table({**SOUND, "more": [1, 2, 3]}).drop_columns(["temp"])
-    assert [(each.field, each.kind, each.n, each.of, each.rows) for each in validate_table(CONTRACT, table)] == [
+    assert [(each.field, each.kind, each.n, each.n_checked, each.rows) for each in validate_table(CONTRACT, table)] == [
         ("temp", "missing", 3, 3, ()),
         ("more", "unknown", 3, 3, ()),
     ]
-    assert kinds(table, without=["more"]) == {"temp": ("missing", 3, ())}
+    assert kinds(table, exclude=["more"]) == {"temp": ("missing", 3, ())}
 
 
 def test_outputs_are_checked_where_they_are() -> None:
@@ -132,7 +132,7 @@ def test_samples_are_the_first_and_none_of_personal_data() -> None:
     table = pa.table({**SOUND, "temp": [500.0, 600.0, 700.0], "email": [["a@b.example"]] * 3})
     temp, email = validate_table(CONTRACT, table, samples=2)
     assert temp == TableViolation("temp", "above", 3, 3, limit=130.0, rows=(0, 1), examples=("500.0", "600.0"))
-    assert email == TableViolation("email", "type", 3, 3, must="category", rows=(0, 1))
+    assert email == TableViolation("email", "type", 3, 3, expected_type="category", rows=(0, 1))
     assert temp.share == 1.0
 
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.contract import Arms, Contract, Label, Slice, Window
+from barograph.contract import Arms, Contract, LabelSpec, Slice, Window
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.scoring.arrivals import Place, beyond
 from warehouse.scoring.rules import Rules
 
-LABEL = Label(type="bool", positive=True)
+LABEL = LabelSpec(type="bool", positive=True)
 EMPTY = build_registry([], [])
 
 
@@ -67,15 +67,15 @@ def test_only_what_changes_the_counts_changes_the_basis() -> None:
 @pytest.mark.parametrize(
     ("label", "kind", "positive", "positive_label", "wanted"),
     [
-        (Label(type="bool"), "binary", "true", "true", "bool"),
-        (Label(type="bool", positive=False), "binary", "false", "false", "bool"),
-        (Label(type="bool", positive="late"), "binary", "late", "true", "bool"),
-        (Label(type="category", positive="fraud"), "binary", "fraud", "fraud", "string"),
-        (Label(type="category", classes=("a", "b")), "classes", "true", "true", "string"),
-        (Label(type="float"), "number", "true", "true", "number"),
+        (LabelSpec(type="bool"), "binary", "true", "true", "bool"),
+        (LabelSpec(type="bool", positive=False), "binary", "false", "false", "bool"),
+        (LabelSpec(type="bool", positive="late"), "binary", "late", "true", "bool"),
+        (LabelSpec(type="category", positive="fraud"), "binary", "fraud", "fraud", "string"),
+        (LabelSpec(type="category", classes=("a", "b")), "classes", "true", "true", "string"),
+        (LabelSpec(type="float"), "number", "true", "true", "number"),
     ],
 )
-def test_a_label_says_the_kind(label: Label, kind: str, positive: str, positive_label: str, wanted: str) -> None:
+def test_a_label_says_the_kind(label: LabelSpec, kind: str, positive: str, positive_label: str, wanted: str) -> None:
     made = make_rules(contract(label=label), EMPTY)
     assert (made.kind, made.positive, made.label_type) == (kind, positive, wanted)
     assert made.positive_label == positive_label

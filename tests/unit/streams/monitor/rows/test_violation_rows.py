@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from barograph.contract import Contract, Field, Label
+from barograph.contract import Contract, Field, LabelSpec
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from sketches.baseline.layout import Layout
@@ -109,7 +109,7 @@ def test_what_the_contract_refuses_is_counted_and_nothing_else(contract: Contrac
     ],
 )
 def test_a_class_that_the_label_does_not_name_is_unseen(classes: tuple[str, ...], expected: int | None) -> None:
-    contract = msgspec.structs.replace(BARE, label=Label(type="category", classes=classes))
+    contract = msgspec.structs.replace(BARE, label=LabelSpec(type="category", classes=classes))
     more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
     assert rows(contract, EVERYTHING) == INVALID | more
 
