@@ -57,7 +57,7 @@ class _Running:
 
     def __init__(self, told: Told, kind: str) -> None:
         hide_pandas()
-        from streams.registry.poller import RegistrySource
+        from streams.registry.poller import RegistryPoller
         from streams.runtime.lifecycle import configure_logging
         from streams.runtime.metrics_report import Report, Reporter
         from streams.settings import ProcessorSettings
@@ -84,7 +84,7 @@ class _Running:
             # A member by name stays in its group until its session ends, and the next run waits for that.
             session_timeout_s=SHORTEST_SESSION_S,
         )
-        self._source = RegistrySource(self.settings.warehouse, self.settings.registry_poll_s, judges=False)
+        self._source = RegistryPoller(self.settings.warehouse, self.settings.registry_poll_s, judges=False)
         self.registry = self._source.current
         self._reporter = Reporter(self.report, self.settings.warehouse, self.settings.report_s)
 

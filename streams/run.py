@@ -12,10 +12,11 @@ from typing import Protocol
 from streams.broker.acl import require_rights
 from streams.broker.client import TopicFacts
 from streams.broker.consumer_lag import LagMonitor, Source
+from streams.errors import ProcessorError
 from streams.health.endpoint import OFF, Endpoint
-from streams.health.watchdog import SCORER_PATIENCE, Watchdog
-from streams.registry.poller import RegistrySource
-from streams.runtime.lifecycle import ProcessorError, Stopping, configure_logging, run_until_signal, share_one_heap
+from streams.health.watchdog import SCORER_STALL_TIMEOUTS, Watchdog
+from streams.registry.poller import RegistryPoller
+from streams.runtime.lifecycle import ShutdownSignal, configure_logging, run_until_signal, use_single_malloc_arena
 from streams.runtime.metrics_report import Report, Reporter
 from streams.settings import ProcessorSettings
 from warehouse import metrics, queries
@@ -36,7 +37,7 @@ class Runnable(Protocol):
 def run_sketcher(settings: ProcessorSettings) -> int:
     """Run a sketcher until SIGTERM or SIGINT; return the exit code."""
 
-    def work(kit: _Kit, stopping: Stopping) -> None:
+    def work(kit: _Kit, stopping: ShutdownSignal) -> None:
         from streams.sketcher.sketcher import GROUP, Sketcher
 
         require_rights(settings, "sketcher")
@@ -49,7 +50,7 @@ def run_sketcher(settings: ProcessorSettings) -> int:
 def run_recorder(settings: ProcessorSettings) -> int:
     """Run a recorder until SIGTERM or SIGINT; return the exit code."""
 
-    def work(kit: _Kit, stopping: Stopping) -> None:
+    def work(kit: _Kit, stopping: ShutdownSignal) -> None:
         from streams.recorder.recorder import GROUP, Recorder
 
         require_rights(settings, "recorder")
@@ -63,7 +64,7 @@ def run_recorder(settings: ProcessorSettings) -> int:
 def run_monitor(settings: ProcessorSettings) -> int:
     """Run a monitor until SIGTERM or SIGINT; return the exit code."""
 
-    def work(kit: _Kit, stopping: Stopping) -> int:
+    def work(kit: _Kit, stopping: ShutdownSignal) -> int:
         from streams.monitor.app import GROUP, run_app
         from streams.monitor.security import security_of
         from streams.monitor.state.store import WarehouseStore
@@ -73,7 +74,7 @@ def run_monitor(settings: ProcessorSettings) -> int:
         require_rights(settings, "monitor")
         topic_id, partitions = _partials_topic(settings)
         client = connect(settings.warehouse)
-        client.on_insert = kit.report.inserted
+        client.on_insert = kit.report.count_inserted
         store, topic = WarehouseStore(client), (topic_id, partitions)
         worker = Worker(settings, store, kit.registry, kit.source.refresh, topic, kit.report)
         # The last record of the topic is the marker of a commit, which nobody reads.
@@ -86,17 +87,17 @@ def run_monitor(settings: ProcessorSettings) -> int:
         kit.watch(LagMonitor(settings, GROUP, [partials], kit.report, assigned_partitions=assigned_partitions))
         return run_app(settings, worker, security, stopping)
 
-    share_one_heap()
+    use_single_malloc_arena()
     return _run("monitor", settings, work)
 
 
 def run_scorer(settings: ProcessorSettings) -> int:
     """Run a scorer until SIGTERM or SIGINT; return the exit code."""
 
-    def work(kit: _Kit, stopping: Stopping) -> None:
+    def work(kit: _Kit, stopping: ShutdownSignal) -> None:
         from streams.scorer.worker import Scorer
 
-        Scorer(settings, kit.registry, kit.report).run(stopping.asked)
+        Scorer(settings, kit.registry, kit.report).run(stopping.requested)
 
     return _run("scorer", settings, work)
 
@@ -108,23 +109,23 @@ class _Kit:
         self._settings = settings
         self.report = Report(kind, settings.instance)
         judges = kind in ("monitor", "scorer")
-        self.source = RegistrySource(settings.warehouse, settings.registry_poll_s, judges=judges)
+        self.source = RegistryPoller(settings.warehouse, settings.registry_poll_s, judges=judges)
         self.registry = self.source.current
-        self.report.ask(metrics.REGISTRY_AGE, self.source.age_s)
-        self._watchdog = Watchdog(self.report, patience=SCORER_PATIENCE if kind == "scorer" else None)
+        self.report.set_function(metrics.REGISTRY_AGE, self.source.age_s)
+        self._watchdog = Watchdog(self.report, patience=SCORER_STALL_TIMEOUTS if kind == "scorer" else None)
         self._reporter = Reporter(self.report, settings.warehouse, settings.report_s)
         self._endpoint: Endpoint | None = None
         if settings.metrics_port != OFF:
             self._endpoint = Endpoint(settings, self.report, self._watchdog.health)
 
-    def start(self, stopping: Stopping) -> None:
+    def start(self, stopping: ShutdownSignal) -> None:
         """Answer, watch, read contracts for the first time, report.
 
         Raises:
             ProcessorError: contracts cannot be read.
         """
-        stopping.tell(self.report.heartbeat.stop)
-        stopping.tell(self.source.stop)
+        stopping.add_hook(self.report.heartbeat.mark_stopping)
+        stopping.add_hook(self.source.stop)
         if self._endpoint is not None:
             self._endpoint.start()
         self._watchdog.start()
@@ -135,12 +136,12 @@ class _Kit:
         """Have the watchdog look at a group's offsets too."""
         self._watchdog.watch(offsets)
 
-    def work(self, processor: Runnable, group: str, sources: Collection[Source], stopping: Stopping) -> None:
+    def work(self, processor: Runnable, group: str, sources: Collection[Source], stopping: ShutdownSignal) -> None:
         """Run a processor that reads topics until it is asked to end."""
         self.watch(
             LagMonitor(self._settings, group, sources, self.report, assigned_partitions=processor.assigned_partitions)
         )
-        processor.run(stopping.asked)
+        processor.run(stopping.requested)
 
     def stop(self) -> None:
         """End all of it; nothing that a server does not answer is waited for."""
@@ -151,10 +152,10 @@ class _Kit:
             self._endpoint.stop()
 
 
-def _run(kind: str, settings: ProcessorSettings, work: Callable[[_Kit, Stopping], int | None]) -> int:
+def _run(kind: str, settings: ProcessorSettings, work: Callable[[_Kit, ShutdownSignal], int | None]) -> int:
     configure_logging()
 
-    def all_of_it(stopping: Stopping) -> int | None:
+    def all_of_it(stopping: ShutdownSignal) -> int | None:
         kit = _Kit(kind, settings)
         try:
             kit.start(stopping)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sketches.baseline.baseline import ALL, OTHER
 from sketches.baseline.layout import IntArray
 from streams.events.batch import RejectedEvent
-from streams.events.columns import ProducerArrivals, EncodedNames
+from streams.events.columns import EncodedNames, ProducerArrivals
 from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, ProducerCount, Range, Tally, encode
 
 MAX_KINDS = 50

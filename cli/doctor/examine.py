@@ -14,7 +14,7 @@ from cli.doctor import clickhouse, clocks, contracts, topics
 from cli.doctor.finding import Finding, wrong
 from cli.doctor.grafana import check_grafana
 from cli.settings import Settings
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 from warehouse import queries
 from warehouse.client import Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError

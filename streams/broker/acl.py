@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation
 
 from streams.broker.client import TIMEOUT_S, Admin, explain
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import (
@@ -19,7 +20,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
+from streams.runtime.backoff import Backoff
 from streams.settings import ProcessorSettings
 
 T = TypeVar("T")
@@ -242,19 +244,24 @@ def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> 
     Raises:
         ProcessorError: the broker does not tell.
     """
-    last: KafkaException | None = None
-    for attempt in range(10):
-        try:
-            if last is not None and last.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                # The group's leader knows of a partition that was just added; this member asks for it now.
+
+    def start_offsets() -> list[TopicPartition]:
+        return [_start(consumer, tp) for tp in _committed(consumer, partitions)]
+
+    def refresh_metadata(error: Exception, _delay_s: float) -> None:
+        if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+            # The group's leader knows of a partition that was just added, and this member does not yet.
+            with suppress(KafkaException):
                 consumer.list_topics(partitions[0].topic, timeout=TIMEOUT_S)
-            return [_start(consumer, tp) for tp in _committed(consumer, partitions)]
-        except KafkaException as error:
-            last = error
-            if not (error.args[0].retriable() or error.args[0].code() in _WAIT):
-                raise explain(error, "fetch committed offsets") from error
-        time.sleep(min(0.1 * 2**attempt, 2.0))
-    raise explain(last, "fetch committed offsets")
+
+    try:
+        return Backoff(0.1, 2.0, max_attempts=15).retry(start_offsets, _is_transient, on_retry=refresh_metadata)
+    except KafkaException as error:
+        raise explain(error, "fetch committed offsets") from error
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and (error.args[0].retriable() or error.args[0].code() in _WAIT)
 
 
 def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:

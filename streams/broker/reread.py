@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.broker.client import consumer_config, explain
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 
 

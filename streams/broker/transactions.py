@@ -118,7 +118,7 @@ class Transactions:
                 send(self._producer, topic, message)
             with self._bounded():
                 self._producer.send_offsets_to_transaction(offsets, metadata, TIMEOUT_S)
-            end_transaction(self._producer, lambda: self._report.tried_again("kafka"))
+            end_transaction(self._producer, lambda: self._report.count_retry("kafka"))
         except KafkaException as error:
             self._abort(error)
             raise TransactionDropped(error.args[0].str()) from error
@@ -155,7 +155,7 @@ class Transactions:
     def _abort(self, error: KafkaException) -> None:
         if error.args[0].fatal():
             raise explain(error, "commit a transaction") from error
-        self._report.tried_again("kafka")
+        self._report.count_retry("kafka")
         try:
             self._producer.abort_transaction(TIMEOUT_S)
         except KafkaException as failed:

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.broker.reread import read_again
 from streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition, Resolution, State, open_dead_letter
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 

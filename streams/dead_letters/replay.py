@@ -23,9 +23,9 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from streams.broker.client import TIMEOUT_S, explain, transactional_producer
 from streams.broker.transactions import end_transaction, send
 from streams.dead_letters.dead_letter import DeadLetter, Resolution
-from streams.dead_letters.reader import DeadLetterReader, DeadLetterFilter
+from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
+from streams.errors import ProcessorError
 from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER
-from streams.runtime.lifecycle import ProcessorError
 from streams.settings import ProcessorSettings
 
 NAME = "dead-letters"

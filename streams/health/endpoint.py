@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from streams.errors import ProcessorError
 from streams.health.watchdog import Health
-from streams.runtime.lifecycle import ProcessorError
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from warehouse.metrics import BUCKETS_S, PREFIX, Metric
@@ -41,7 +41,7 @@ class ReportCollector(Collector):
         """Every metric of this kind of processor, also those of which nothing was told yet."""
         who = {"processor": self._report.kind, "name": self._report.instance}
         yield InfoMetricFamily(f"{PREFIX}processor", "Which processor this is, and its name.", value=who)
-        for metric in self._report.told():
+        for metric in self._report.definitions():
             yield self._histogram(metric) if metric.kind == "histogram" else self._number(metric)
 
     def _number(self, metric: Metric) -> Any:

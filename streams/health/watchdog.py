@@ -36,7 +36,7 @@ class StallTimeouts:
     """Then it is ended."""
 
 
-SCORER_PATIENCE = StallTimeouts(unhealthy_s=330.0, stuck_s=900.0)
+SCORER_STALL_TIMEOUTS = StallTimeouts(unhealthy_s=330.0, stuck_s=900.0)
 """One statement of the scorer may take five minutes, and nothing else comes round meanwhile."""
 
 
@@ -78,7 +78,7 @@ class Watchdog:
         self._stood: Stall | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        report.ask(metrics.HEALTHY, lambda: float(self.health().healthy))
+        report.set_function(metrics.HEALTHY, lambda: float(self.health().healthy))
 
     def watch(self, offsets: LagMonitor) -> None:
         """Look at a group's offsets from now on."""
@@ -104,9 +104,11 @@ class Watchdog:
         still = self._standing(self._patience.unhealthy_s)
         if still:
             return Health("stuck", still)
-        waiting = self._pulse.waiting
+        waiting = self._pulse.blockage
         if waiting is not None:
-            return Health("waiting", f"{waiting.reason} It has waited {self._pulse.waited_s():.0f} s; nothing is lost.")
+            return Health(
+                "waiting", f"{waiting.reason} It has waited {self._pulse.blocked_s():.0f} s; nothing is lost."
+            )
         return Health("working")
 
     def look(self) -> None:
@@ -130,7 +132,7 @@ class Watchdog:
         if age_s > longest_s:
             return f"Its loop has not come round for {age_s:.0f} s ({longest_s:.0f} s are expected at most)."
         stood = self._stood
-        if stood is not None and stood.seconds > longest_s and self._pulse.waiting is None:
+        if stood is not None and stood.seconds > longest_s and self._pulse.blockage is None:
             topic, partition = stood.place
             return (
                 f"The committed offset of {topic} {partition} has stood still for {stood.seconds:.0f} s with messages "

@@ -21,7 +21,7 @@ from mode.supervisors import CrashingSupervisor
 
 from streams.monitor.security import Security
 from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
-from streams.runtime.lifecycle import Stopping
+from streams.runtime.lifecycle import ShutdownSignal
 from streams.settings import ProcessorSettings
 
 GROUP = "monitor"
@@ -150,7 +150,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     async def heartbeat() -> None:
         while True:
             worker.heartbeat.beat()
-            if worker.heartbeat.waiting is not None:
+            if worker.heartbeat.blockage is not None:
                 # The worker keeps its record, Faust's buffer fills up, and then nobody polls.
                 await app.consumer._thread.keep_place()
             await asyncio.sleep(BEAT_S)
@@ -182,7 +182,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
 
 
 def run_app(
-    settings: ProcessorSettings, worker: Worker, security: Security = PLAIN, stopping: Stopping | None = None
+    settings: ProcessorSettings, worker: Worker, security: Security = PLAIN, stopping: ShutdownSignal | None = None
 ) -> int:
     """Run until an error, or until asked to end; return the exit code (0 asked to, 1 otherwise).
 
@@ -198,8 +198,8 @@ def run_app(
         process = kind(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
         process.spinner = None  # It would write terminal codes into the log.
         if stopping is not None:
-            stopping.tell(worker.stop)
-            stopping.tell(lambda: _ask_to_end(process))
+            stopping.add_hook(worker.stop)
+            stopping.add_hook(lambda: _ask_to_end(process))
         process.execute_from_commandline()
     except SystemExit as ended:
         return int(ended.code or 0)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn, TypeVar
 
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 
 Word = TypeVar("Word", bound=str)
 Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]

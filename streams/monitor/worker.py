@@ -226,7 +226,7 @@ class Worker:
             raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.partials_dead}")
 
     def _bury(self, record: Incoming, reason: str, code: str) -> None:
-        self._report.put_aside({code: 1})
+        self._report.count_dead_letters({code: 1})
         self._log.error("record put aside", partition=record.partition, offset=record.offset, reason=reason)
         topics = self._settings.topics
         self._dead.produce(
@@ -246,14 +246,14 @@ class Worker:
         while True:
             try:
                 found = work()
-                self.heartbeat.go_on()
+                self.heartbeat.unblocked()
                 return found
             except WarehouseBusy as error:
-                self.heartbeat.wait(f"ClickHouse is busy or away, and the monitor cannot {action}.")
-                self._report.tried_again("warehouse")
+                self.heartbeat.blocked(f"ClickHouse is busy or away, and the monitor cannot {action}.")
+                self._report.count_retry("warehouse")
                 self._log.warning("warehouse busy", action=action, error=str(error), wait_s=round(wait_s, 1))
             if self._current > self._generation or self._stop.wait(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                 self._states.clear()
-                self.heartbeat.go_on()
+                self.heartbeat.unblocked()
                 raise Superseded
             wait_s = min(wait_s * 2, LAST_RETRY_S)

@@ -16,7 +16,7 @@ from streams.rebuild.kafka_events import KafkaSource, Span
 from streams.rebuild.raw_events import RawSource
 from streams.rebuild.recount import JUDGED_TABLES, TABLES, Stretch, recount
 from streams.rebuild.stopped_check import wait_stopped
-from streams.registry.poller import RegistrySource
+from streams.registry.poller import RegistryPoller
 from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
 from streams.topics import partials_partition
@@ -72,7 +72,7 @@ def rebuild(
         WarehouseError: ClickHouse refuses.
         WarehouseBusy: ClickHouse cannot answer now.
     """
-    catalogue = RegistrySource(settings.warehouse, settings.registry_poll_s)
+    catalogue = RegistryPoller(settings.warehouse, settings.registry_poll_s)
     catalogue.refresh()
     registry = catalogue.current()
     if model not in registry.contracts:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streams.events.arrow_decoder import LEFT_OUT, rows_apart
 from streams.events.arrow_message import DETAIL_CHARS, open_table, refusal
-from streams.events.batch import RejectedEvent, MessageBatch
+from streams.events.batch import MessageBatch, RejectedEvent
 from streams.events.event_time import parse_time_ms, refuse_times, times_ms
 from streams.recorder.arrow_rows import as_numbers, as_texts, is_number, is_text, plain
 from streams.recorder.rows import positions, rows_of, times

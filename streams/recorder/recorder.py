@@ -12,7 +12,6 @@ tried again.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import Counter
@@ -31,14 +30,16 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streams.broker.client import NO_WAY_ON, TIMEOUT_S, TopicFacts, committed_or_start, explain, fetch, make_consumer
 from streams.broker.transactions import Message, TransactionDropped, Transactions
 from streams.dead_letters.message import dead_message
-from streams.events.batch import RejectedEvent, MessagePositions, portion_size, sort_messages
+from streams.errors import ProcessorError
+from streams.events.batch import MessagePositions, RejectedEvent, portion_size, sort_messages
 from streams.recorder.arrow_rows import RawArrow
 from streams.recorder.json_rows import RawJson
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.recorder.topic_epoch import epoch_of
 from streams.records import Tally
 from streams.registry.registry import Registry
-from streams.runtime.lifecycle import ProcessorError, settle_heap
+from streams.runtime.backoff import Backoff, RetryInterrupted
+from streams.runtime.lifecycle import freeze_heap
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.tallies import count_dead, split
@@ -141,7 +142,7 @@ class Recorder:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
-        settle_heap()
+        freeze_heap()
         self._transactions.start()
         self._consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
@@ -267,7 +268,7 @@ class Recorder:
         elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {' and '.join(self._topics)}")
         else:
-            self._report.tried_again("kafka")
+            self._report.count_retry("kafka")
             self._log.warning("kafka", error=error.str())
 
     def _out_of_range(self, place: Place) -> None:
@@ -291,28 +292,31 @@ class Recorder:
         It is not when `stop` is set while the warehouse is busy: nothing is committed then, and the next start reads
         the same again.
         """
-        longest_s, waited = RETRY_S, False
+        paused = False
+
+        def pause(error: Exception, _delay_s: float) -> None:
+            nonlocal paused
+            self._disconnect()
+            if not paused:
+                self._log.warning("warehouse busy: reading is paused", error=str(error), rows=batch.rows)
+                self._consumer.pause(self._assigned())
+            paused = True
+
+        backoff = Backoff(
+            RETRY_S, MAX_RETRY_S, report=self._report, sleep=lambda delay_s: self._keep_polling(batch, delay_s, stop)
+        )
         try:
-            while True:
-                try:
-                    self._insert(batch)
-                    break
-                except WarehouseBusy as error:
-                    self._disconnect()
-                    self._report.tried_again("warehouse")
-                    self._report.heartbeat.wait("ClickHouse is busy or away, and rows wait to be written.")
-                    if not waited:
-                        self._log.warning("warehouse busy: reading is paused", error=str(error), rows=batch.rows)
-                        self._consumer.pause(self._assigned())
-                    waited = True
-                except WarehouseError as error:
-                    raise ProcessorError(str(error)) from error
-                if not self._wait(batch, random.uniform(longest_s / 2, longest_s), stop):  # noqa: S311 - jitter
-                    return False
-                longest_s = min(2 * longest_s, MAX_RETRY_S)
-        finally:
-            self._report.heartbeat.go_on()
-        if waited:
+            backoff.retry(
+                lambda: self._insert(batch),
+                WarehouseBusy,
+                blocked_on="ClickHouse is busy or down, and rows wait to be written.",
+                on_retry=pause,
+            )
+        except RetryInterrupted:
+            return False
+        except WarehouseError as error:
+            raise ProcessorError(str(error)) from error
+        if paused:
             self._consumer.resume(self._assigned())
             self._log.info("warehouse writes again")
         return True
@@ -321,7 +325,7 @@ class Recorder:
         if not batch.rows:
             return
         self._client = client = self._client or self._connect(self._settings.warehouse)
-        client.on_insert = self._report.inserted
+        client.on_insert = self._report.count_inserted
         for topic, table in self._topics.items():
             if table in batch.written or not batch.tables[table]:
                 continue
@@ -344,16 +348,16 @@ class Recorder:
             self._epochs[topic] = epoch_of(client, topic, topic_id, partitions, int(time.time() * 1000))
         return self._epochs[topic]
 
-    def _wait(self, batch: _Batch, wait_s: float, stop: threading.Event) -> bool:
-        """Wait, but keep polling, so that the group does not take the partitions away; return False to stop."""
-        deadline = time.monotonic() + wait_s
+    def _keep_polling(self, batch: _Batch, delay_s: float, stop: threading.Event) -> bool:
+        """Poll for a while, so that this consumer stays in its group; return whether `stop` was set."""
+        deadline = time.monotonic() + delay_s
         while (left_s := deadline - time.monotonic()) > 0:
             if stop.is_set():
-                return False
+                return True
             self._early += self._fetch(min(left_s, 5 * POLL_S))
             self._report.heartbeat.beat()
             self._check(batch)
-        return True
+        return False
 
     def _assigned(self) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in self._position]

@@ -9,16 +9,20 @@ import structlog
 from barograph.contract.file import ContractError, parse_contract
 
 from sketches.baseline.baseline import BaselineError, for_counting, for_judging, load_baseline
+from streams.errors import ProcessorError
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.runtime.lifecycle import ProcessorError
+from streams.runtime.backoff import Backoff, RetryInterrupted
 from warehouse import queries
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
+RETRY_S = 0.5, 2.0
+"""The first and the largest delay between attempts of the first read."""
+
 log = structlog.get_logger()
 
 
-class RegistrySource:
+class RegistryPoller:
     """Polls contracts and baselines on a thread of its own.
 
     Args:
@@ -46,21 +50,18 @@ class RegistrySource:
         """Seconds since it was read last; infinite before the first time."""
         return float("inf") if self._read_s is None else time.monotonic() - self._read_s
 
-    def start(self, patience_s: float = 120.0) -> None:
+    def start(self, timeout_s: float = 120.0) -> None:
         """Read for the first time, waiting for ClickHouse, then keep polling.
 
         Raises:
             ProcessorError: ClickHouse does not answer in time, or holds what cannot be read; or `stop` was called.
         """
-        waited_s = 0.0
-        while True:
-            try:
-                self.refresh()
-                break
-            except WarehouseBusy as error:
-                if waited_s >= patience_s or self._stop.wait(1.0):
-                    raise ProcessorError(f"Contracts and baselines cannot be read: {error}") from error
-                waited_s += 1.0
+        backoff = Backoff(*RETRY_S, max_elapsed_s=timeout_s, sleep=self._stop.wait)
+        try:
+            backoff.retry(self.refresh, WarehouseBusy)
+        except (WarehouseBusy, RetryInterrupted) as error:
+            cause = error if isinstance(error, WarehouseBusy) else error.__cause__
+            raise ProcessorError(f"Contracts and baselines cannot be read: {cause}") from error
         self._thread.start()
 
     def stop(self) -> None:

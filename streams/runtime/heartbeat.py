@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Blockage:
     """What a processor waits for, and since when."""
 
     reason: str
@@ -24,7 +24,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._beat_s = clock()
         self._started = False
-        self._waiting: Waiting | None = None
+        self._blockage: Blockage | None = None
         self._stopping = False
 
     @property
@@ -38,27 +38,27 @@ class Heartbeat:
         return self._stopping
 
     @property
-    def waiting(self) -> Waiting | None:
+    def blockage(self) -> Blockage | None:
         """What it waits for; None while it works."""
-        return self._waiting
+        return self._blockage
 
     def beat(self) -> None:
         """Tell that the loop came round."""
         self._beat_s = self._clock()
         self._started = True
 
-    def wait(self, reason: str) -> None:
+    def blocked(self, reason: str) -> None:
         """Tell that something outside is waited for, which no restart would mend; called again while it lasts."""
         with self._lock:
-            since_s = self._waiting.since_s if self._waiting else self._clock()
-            self._waiting = Waiting(reason, since_s)
+            since_s = self._blockage.since_s if self._blockage else self._clock()
+            self._blockage = Blockage(reason, since_s)
 
-    def go_on(self) -> None:
+    def unblocked(self) -> None:
         """Tell that what was waited for is there."""
         with self._lock:
-            self._waiting = None
+            self._blockage = None
 
-    def stop(self) -> None:
+    def mark_stopping(self) -> None:
         """Tell that the process was asked to end."""
         self._stopping = True
 
@@ -66,7 +66,7 @@ class Heartbeat:
         """Seconds since the loop came round, or since the start."""
         return max(0.0, self._clock() - self._beat_s)
 
-    def waited_s(self) -> float:
+    def blocked_s(self) -> float:
         """Seconds of waiting so far; 0 while it works."""
-        waiting = self._waiting
-        return max(0.0, self._clock() - waiting.since_s) if waiting else 0.0
+        blockage = self._blockage
+        return max(0.0, self._clock() - blockage.since_s) if blockage else 0.0

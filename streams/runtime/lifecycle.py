@@ -15,6 +15,8 @@ from contextlib import suppress
 
 import structlog
 
+from streams.errors import ProcessorError
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 8.0
 """How long a processor may take to end after it was asked to: below the ten seconds that orchestrators allow."""
@@ -26,10 +28,6 @@ EXIT_STUCK = 70
 """Ended by itself because it stood still."""
 EXIT_STOPPED = 1
 """Stopped by an error that a person must see; whoever supervises the processor starts it again."""
-
-
-class ProcessorError(Exception):
-    """Neither a bad event nor a busy sink: the processor stops, and the message says what to do."""
 
 
 def configure_logging(level: str = "info") -> None:
@@ -48,7 +46,7 @@ def configure_logging(level: str = "info") -> None:
     )
 
 
-def settle_heap() -> None:
+def freeze_heap() -> None:
     """Take what is in memory so far, modules above all, for what stays: the collector of cycles passes over it.
 
     It would walk through some hundred thousand objects again for every few batches of messages.
@@ -56,7 +54,7 @@ def settle_heap() -> None:
     gc.freeze()
 
 
-def share_one_heap() -> None:
+def use_single_malloc_arena() -> None:
     """Let all threads, and Arrow, take memory from one heap of glibc's; to be called before there are any threads.
 
     Each thread that finds the others busy would else have a heap of its own, and keep what it once needed for
@@ -73,7 +71,7 @@ def share_one_heap() -> None:
         glibc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
-class Stopping:
+class ShutdownSignal:
     """Waits for SIGTERM and SIGINT on a thread of its own, and sees to it that the process ends in time.
 
     What Python does at a signal it does in the main thread, once that comes back from whatever it waits for. So this
@@ -93,7 +91,7 @@ class Stopping:
             stop_s: how long the work may take to end.
             end: ends the process.
         """
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         """Set once the process was asked to end."""
         self._log = structlog.get_logger().bind(processor=kind, instance=instance)
         self._stop_s, self._end = stop_s, end
@@ -106,10 +104,10 @@ class Stopping:
             signal.signal(number, lambda *_: None)
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
-    def tell(self, hook: Callable[[], object]) -> None:
+    def add_hook(self, hook: Callable[[], object]) -> None:
         """Have something called as soon as the process is asked to end; at once where it was already."""
         with self._lock:
-            if not self.asked.is_set():
+            if not self.requested.is_set():
                 self._at_once.append(hook)
                 return
         hook()
@@ -120,7 +118,7 @@ class Stopping:
             number = os.read(self._signals, 1)[0]
         self._log.info("stopping", signal=signal.Signals(number).name)
         with self._lock:
-            self.asked.set()
+            self.requested.set()
         for hook in self._at_once:
             with suppress(Exception):
                 hook()
@@ -132,7 +130,7 @@ class Stopping:
         self._end(EXIT_OK)
 
 
-def run_until_signal(kind: str, instance: str, work: Callable[[Stopping], int | None]) -> int:
+def run_until_signal(kind: str, instance: str, work: Callable[[ShutdownSignal], int | None]) -> int:
     """Run a processor until SIGTERM or SIGINT, and return its exit code.
 
     Args:
@@ -141,13 +139,13 @@ def run_until_signal(kind: str, instance: str, work: Callable[[Stopping], int | 
         work: runs until it is asked to end; raises to stop with a non-zero exit, or returns an exit code.
     """
     log = structlog.get_logger().bind(processor=kind, instance=instance)
-    stopping = Stopping(kind, instance)
+    stopping = ShutdownSignal(kind, instance)
     log.info("started")
     code: int | None
     try:
         code = work(stopping)
     except ProcessorError as error:
-        if not stopping.asked.is_set():
+        if not stopping.requested.is_set():
             log.error("stopped", reason=str(error))
             return EXIT_STOPPED
         # A server that failed meanwhile: the next start meets it again, or not.

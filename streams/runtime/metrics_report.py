@@ -53,7 +53,7 @@ class Report:
         self._asked: dict[Metric, Callable[[], float]] = {
             metrics.STARTED: lambda: self.started_ms / 1000,
             metrics.LOOP_AGE: lambda: self.heartbeat.age_s(),
-            metrics.WAITING: lambda: self.heartbeat.waited_s(),
+            metrics.WAITING: lambda: self.heartbeat.blocked_s(),
             metrics.MEMORY: memory_bytes,
             metrics.CPU: time.process_time,
         }
@@ -89,7 +89,7 @@ class Report:
         with self._lock:
             self._times.setdefault(metric, {}).setdefault(_checked(metric, labels), Timed()).add(seconds)
 
-    def ask(self, metric: Metric, value: Callable[[], float]) -> None:
+    def set_function(self, metric: Metric, value: Callable[[], float]) -> None:
         """Have a metric without labels asked whenever the report is read."""
         self._asked[metric] = value
 
@@ -97,20 +97,20 @@ class Report:
         """Note that events were committed for good, what became of them, and how many were put aside by reason."""
         if events:
             self.add(metrics.EVENTS, events, outcome)
-        self.put_aside(dead_letters or {})
+        self.count_dead_letters(dead_letters or {})
         self.set(metrics.LAST_COMMIT, int(time.time() * 1000) / 1000)
 
-    def put_aside(self, dead_letters: Mapping[str, int]) -> None:
+    def count_dead_letters(self, dead_letters: Mapping[str, int]) -> None:
         """Note dead letters by reason."""
         for reason, n in dead_letters.items():
             self.add(metrics.EVENTS, n, "dead")
             self.add(metrics.DEAD_LETTERS, n, reason)
 
-    def tried_again(self, sink: str) -> None:
+    def count_retry(self, sink: str) -> None:
         """Note that `kafka` or `warehouse` did not take something, which is tried again."""
         self.add(metrics.RETRIES, 1, sink)
 
-    def inserted(self, table: str, rows: int | None, seconds: float) -> None:
+    def count_inserted(self, table: str, rows: int | None, seconds: float) -> None:
         """Note an insert that ClickHouse answered; None where nobody knows of how many rows."""
         self.observe(metrics.INSERT, seconds, table)
         if rows is not None:
@@ -154,7 +154,7 @@ class Report:
                 for labels, timed in self._times.get(metric, {}).items()
             }
 
-    def told(self) -> tuple[Metric, ...]:
+    def definitions(self) -> tuple[Metric, ...]:
         """The metrics of a processor of this kind."""
         return tuple(metric for metric in metrics.METRICS if self.kind in metric.processors)
 
@@ -180,7 +180,7 @@ class Report:
         }
 
     def _details(self) -> Iterator[tuple[str, float]]:
-        for metric in self.told():
+        for metric in self.definitions():
             if metric.kind == "histogram":
                 yield from self._longest(metric)
             elif not metric.column or metric.told_labels:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from streams.errors import ProcessorError
 from streams.registry.registry import Registry
-from streams.runtime.lifecycle import ProcessorError
 from streams.runtime.metrics_report import Report
 from streams.scorer.arm_ratios import RatioLooks
 from streams.scorer.model import Done, Looked, ModelScorer
@@ -104,7 +104,7 @@ class Scorer:
             try:
                 self.score_once()
                 if busy:
-                    self._report.heartbeat.go_on()
+                    self._report.heartbeat.unblocked()
                     self._log.info("warehouse answers again")
                 longest_s, busy = RETRY_S, False
                 took_s = time.monotonic() - began
@@ -112,8 +112,8 @@ class Scorer:
                 wait_s = max(self._settings.score_s - took_s, rest_s, 0.0)
             except WarehouseBusy as error:
                 self._disconnect()
-                self._report.tried_again("warehouse")
-                self._report.heartbeat.wait("ClickHouse is busy or away, and the pass waits to be repeated.")
+                self._report.count_retry("warehouse")
+                self._report.heartbeat.blocked("ClickHouse is busy or away, and the pass waits to be repeated.")
                 if not busy:
                     self._log.warning("warehouse busy", error=str(error))
                 wait_s = random.uniform(longest_s / 2, longest_s)  # noqa: S311 - jitter
@@ -299,7 +299,7 @@ class Scorer:
 
     def _open(self) -> Client:
         self._client = self._client or self._connect(self._settings.warehouse)
-        self._client.on_insert = self._report.inserted
+        self._client.on_insert = self._report.count_inserted
         return self._client
 
     def _disconnect(self) -> None:

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from streams.broker.client import NO_WAY_ON, TIMEOUT_S, TopicFacts, committed_or_start, explain, fetch, make_consumer
 from streams.broker.transactions import Message, TransactionDropped, Transactions
 from streams.dead_letters.message import dead_message
+from streams.errors import ProcessorError
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import (
     MAX_ARROW_MESSAGES,
-    RejectedEvent,
     Decoded,
     MessagePositions,
+    RejectedEvent,
     SortedMessages,
     portion_size,
     sort_messages,
@@ -39,7 +40,7 @@ from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
 from streams.records import PartitionProgress, Progress, Range, encode
 from streams.registry.registry import Registry
-from streams.runtime.lifecycle import ProcessorError, settle_heap
+from streams.runtime.lifecycle import freeze_heap
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher.partial_messages import encode_partials
@@ -191,7 +192,7 @@ class Sketcher:
         Raises:
             ProcessorError: something that neither waiting nor putting an event aside mends.
         """
-        settle_heap()
+        freeze_heap()
         self._transactions.start()
         self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
@@ -414,7 +415,7 @@ class Sketcher:
         elif error.fatal() or error.code() in NO_WAY_ON:
             raise explain(KafkaException(error), f"read {self._topic}")
         else:
-            self._report.tried_again("kafka")
+            self._report.count_retry("kafka")
             self._log.warning("kafka", error=error.str())
 
     def _out_of_range(self, flush: _Flush, partition: int) -> None:
@@ -487,7 +488,7 @@ class Sketcher:
                 TopicPartition(self._topic, partition), timeout=TIMEOUT_S, cached=False
             )
         except KafkaException as error:
-            self._report.tried_again("kafka")
+            self._report.count_retry("kafka")
             self._log.warning("kafka", error=str(error))
             return
         flush.probes[partition] = (asked_ms, end)

@@ -23,7 +23,7 @@ from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TAIL, TIMED, IntArray
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.merge import N_MOMENTS, NumberSummary, merge_moments, merge_sketch
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.events.columns import INVALID_TEXT, ProducerArrivals, EventColumns, encode_versions
+from streams.events.columns import INVALID_TEXT, EventColumns, ProducerArrivals, encode_versions
 from streams.events.projection import LATENCY, field_of
 from streams.registry.registry import Registry
 from streams.sketcher.grouping import Dimension, Groups

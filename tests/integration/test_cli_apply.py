@@ -21,7 +21,7 @@ from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
 from sketches.baseline.baseline import Baseline, dump_baseline
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 from tests.support.grafana_state import READER_RIGHTS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.stub_grafana import TOKEN, StubGrafana, failing, serving

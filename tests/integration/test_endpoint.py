@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from streams.errors import ProcessorError
 from streams.health import endpoint as endpoint_module
 from streams.health.endpoint import DEFAULT_PORTS, Endpoint
 from streams.health.watchdog import Health
-from streams.runtime.lifecycle import ProcessorError
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import wait_for

@@ -38,11 +38,12 @@ from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from streams.broker.acl import PROCESSORS, Right, Who, missing_rights, require_rights, rights_of
 from streams.broker.client import make_consumer
 from streams.broker.transactions import Transactions
+from streams.errors import ProcessorError
 from streams.monitor.state.store import WarehouseStore
 from streams.monitor.worker import NOTHING, Incoming, Worker
 from streams.records import Progress, encode
 from streams.registry.registry import Registry
-from streams.runtime.lifecycle import EXIT_STOPPED, ProcessorError
+from streams.runtime.lifecycle import EXIT_STOPPED
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.topics import Topics

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError
 
 from streams.broker.client import make_consumer
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_once, open_sketcher

@@ -19,7 +19,7 @@ from barograph.events import Reason
 
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
 from streams.events.batch import RejectedEvent
-from streams.events.columns import ProducerArrivals, EventColumns, producer_arrivals, encode_names, encode_versions
+from streams.events.columns import EventColumns, ProducerArrivals, encode_names, encode_versions, producer_arrivals
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
 from streams.monitor.state.store import ROWS_AT_ONCE, WarehouseStore

@@ -16,8 +16,8 @@ from barograph.events import encode_predictions
 from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from streams import tallies
 from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.batch import RejectedEvent, Decoded, MessageBatch
-from streams.events.columns import MAX_NAME_CHARS, ProducerArrivals, EncodedNames, encode_names
+from streams.events.batch import Decoded, MessageBatch, RejectedEvent
+from streams.events.columns import MAX_NAME_CHARS, EncodedNames, ProducerArrivals, encode_names
 from streams.events.json_decoder import JsonDecoder
 from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
 from streams.registry.registry import Registry, build_registry

@@ -11,10 +11,11 @@ from confluent_kafka import KafkaError
 
 from streams.broker.client import fetch
 from streams.broker.transactions import Transactions
+from streams.errors import ProcessorError
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import Registry
-from streams.runtime.lifecycle import EXIT_STUCK, ProcessorError
+from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from streams.sketcher.sketcher import Sketcher

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streams.broker import client as kafka_module
 from streams.broker.client import Admin
-from streams.runtime.lifecycle import ProcessorError
+from streams.errors import ProcessorError
 
 
 class Answering:

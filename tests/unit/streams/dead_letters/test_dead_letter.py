@@ -16,8 +16,8 @@ from streams.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterPosition,
     Resolution,
-    resolution_key,
     open_dead_letter,
+    resolution_key,
 )
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import DeadLetterFilter

@@ -220,16 +220,16 @@ def test_who_waits_for_the_warehouse_is_healthy_and_lives_as_long_as_its_loop_be
     for second in range(0, 3000, 50):
         bench.now_s = 1000.0 + second
         bench.heartbeat.beat()
-        bench.heartbeat.wait("ClickHouse is away.")
+        bench.heartbeat.blocked("ClickHouse is away.")
         assert bench.look(second) == "waiting"
     assert bench.watchdog.health().reason == "ClickHouse is away. It has waited 2950 s; nothing is lost."
     assert bench.report.values(metrics.WAITING)[()] == 2950
-    bench.heartbeat.go_on()
+    bench.heartbeat.unblocked()
     assert bench.look(2951) == "stuck", "it goes on, and has not moved yet"
     bench.consumer.committed_at[0] = 30
     assert bench.look(2960) == "working"
     assert bench.report.values(metrics.WAITING)[()] == 0
-    bench.heartbeat.wait("ClickHouse is away.")
+    bench.heartbeat.blocked("ClickHouse is away.")
     assert bench.look(3400) == "stuck", "the loop itself stands still"
     # Once while it had just gone on, once now.
     assert bench.ended == [EXIT_STUCK] * 2
@@ -249,7 +249,7 @@ def test_a_broker_that_is_away_says_nothing_about_offsets(bench: Bench) -> None:
 def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench: Bench) -> None:
     bench.heartbeat.beat()
     bench.consumer.ends = {0: 3, 1: 3}
-    bench.heartbeat.stop()
+    bench.heartbeat.mark_stopping()
     assert bench.look(1000) == "stopping"
     assert bench.ended == []
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from faust import SASLCredentials, SSLCredentials
 
+from streams.errors import ProcessorError
 from streams.monitor.app import credentials
 from streams.monitor.security import Security, security_of
-from streams.runtime.lifecycle import ProcessorError
 from tests.support.secure_kafka import Certificates, require_openssl
 
 SCRAM = {

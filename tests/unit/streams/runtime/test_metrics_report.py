@@ -65,7 +65,7 @@ def test_numbers_come_out_as_they_were_told() -> None:
     report = Report("sketcher", "s-1")
     report.committed(10, "counted", {"not-json": 2, "too-old": 1})
     report.committed(5, "counted")
-    report.tried_again("kafka")
+    report.count_retry("kafka")
     report.replace(metrics.LAG, {("predictions", 0): 7, ("predictions", 1): 5})
     report.replace(metrics.COMMITTED_AGE, {("predictions", 0): 7, ("predictions", 1): 5})
     for seconds in (0.005, 0.006, 1000.0):
@@ -107,10 +107,10 @@ def test_what_was_taken_away_is_told_no_more() -> None:
 @pytest.mark.parametrize("secret", ["s3cret", 'a"b\n', "4111 1111", "", "-1", "1.5", "x" * 100_000])
 def test_a_label_never_holds_what_is_in_no_set(secret: str) -> None:
     report = Report("sketcher", "s-1")
-    report.put_aside({secret: 1})
-    report.tried_again(secret)
+    report.count_dead_letters({secret: 1})
+    report.count_retry(secret)
     report.add(metrics.EVENTS, 1, secret)
-    report.inserted(secret, 1, 0.1)
+    report.count_inserted(secret, 1, 0.1)
     report.replace(metrics.LAG, {(secret, secret): 1})
     told = {labels for name, labels in samples(report) if name != "barograph_processor_info" and "bucket" not in name}
     assert {value for labels in told for value in labels} == {OTHER, "dead"}
