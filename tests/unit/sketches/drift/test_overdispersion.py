@@ -136,7 +136,7 @@ def of_users(n: int, count: int) -> np.ndarray:
 def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_events_are_thinned(
     draw: Callable[[int, int], np.ndarray], shrinks: bool, fewer: int
 ) -> None:
-    """docs/decisions/0020-phi-of-full-traffic.md."""
+    """docs/decisions/0020-phi-at-lower-traffic.md."""
     base = np.full(10, 10**6)
     _, df, t, n = psi_values(base, draw(FULL, 2_000), [0])
     phi = learn_phi(t, df, n).value.item()
