@@ -1,4 +1,4 @@
-"""Arrow batches → columns: no Python per value, and a bad row never costs its batch."""
+"""Arrow batches → columns, without Python code per value. An invalid row never costs the rest of its batch."""
 
 from __future__ import annotations
 
@@ -13,239 +13,250 @@ from barograph.contract.check import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 
-from streams.events.arrow_columns import Part, Rows
-from streams.events.arrow_message import DETAIL_CHARS, KnownSchema, open_message, refusal
-from streams.events.batch import RejectedEvent, Decoded, MessageBatch, join_batches
-from streams.events.columns import INVALID_TEXT, EventColumns, producer_arrivals, code_names
-from streams.events.event_time import refuse_times
+from streams.events.arrow_columns import BatchRows, RowSelection
+from streams.events.arrow_message import DETAIL_CHARS, KnownSchema, open_message, rejection_reason
+from streams.events.batch import Decoded, MessageBatch, RejectedEvent, join_batches
+from streams.events.columns import INVALID_TEXT, EventColumns, encode_arrow_names, producer_arrivals
+from streams.events.event_time import arrow_times_ms, arrow_to_ms, rejected_times
 from streams.events.event_type import UNNAMED_ERROR
-from streams.events.projection import SCORES_OF, Projection, build_projection
+from streams.events.projection import SCORES_PREFIX, Projection, build_projection
 from streams.registry.registry import Registry
 
-MAX_APART_BYTES = 64 << 20
-LEFT_OUT = "too many rows were put aside at once to keep each one's bytes: see the message at this position"
+MAX_SPLIT_BYTES = 64 << 20
+"""Bytes of rejected rows of one batch that are kept."""
+BYTES_OMITTED = "too many rows were rejected at once to keep the bytes of each: see the message at this position"
 
 _REASONS = (
     None,
     *(Reason.MISSING_MODEL, Reason.MISSING_VERSION, Reason.MISSING_ID, Reason.WRONG_TYPE),
     *(Reason.MISSING_TIME, Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD, Reason.UNKNOWN_MODEL),
 )
-"""Why a row is refused, by its number; 0 is one that is not."""
-_NUMBER = {reason: number for number, reason in enumerate(_REASONS)}
+"""Rejection reasons by code; code 0 is an accepted row."""
+_REASON_CODES = {reason: code for code, reason in enumerate(_REASONS)}
 
 
 class ArrowDecoder:
     """Decodes the Arrow predictions of all models of a registry."""
 
     def __init__(self, registry: Registry) -> None:
-        self._wanted = {model: build_projection(registry, model) for model in registry.contracts}
+        self._projections = {model: build_projection(registry, model) for model in registry.contracts}
 
     def decode(self, batch: MessageBatch) -> Decoded:
-        """Turn a batch of messages into columns per model and dead letters; every row ends in one of the two."""
-        gathered = self.accumulator()
-        gathered.add(batch)
-        return gathered.take()
+        """Decode a batch into columns per model and rejected events; every row ends in one of the two."""
+        accumulator = self.accumulator()
+        accumulator.add(batch)
+        return accumulator.take()
 
-    def accumulator(self) -> ArrowGathering:
-        """Begin to gather messages that come in small batches."""
-        return ArrowGathering(self.decode_found)
+    def accumulator(self) -> ArrowAccumulator:
+        """Return an accumulator of messages that arrive in small batches."""
+        return ArrowAccumulator(self.decode_opened)
 
-    def decode_found(self, batch: MessageBatch, schema: pa.Schema, found: list[Found], decoded: Decoded) -> None:
-        """Decode opened messages of one schema.
+    def decode_opened(
+        self, batch: MessageBatch, schema: pa.Schema, messages: list[OpenedMessage], decoded: Decoded
+    ) -> None:
+        """Decode opened messages of one schema into `decoded`.
 
-        What Arrow cannot compute on costs its own message only.
+        A message that Arrow cannot compute on is rejected alone: the messages are bisected until it is found.
         """
-        part = Decoded()
+        result = Decoded()
         try:
-            self._decode_found(batch, schema, found, part)
+            self._decode_rows(batch, schema, messages, result)
         except (pa.ArrowException, ValueError, TypeError) as error:
-            if len(found) == 1:
-                decoded.rejected.append(batch.reject(found[0].position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS]))
+            if len(messages) == 1:
+                event = batch.reject(messages[0].position, Reason.NOT_ARROW, str(error)[:DETAIL_CHARS])
+                decoded.rejected.append(event)
                 return
-            half = len(found) // 2
-            self.decode_found(batch, schema, found[:half], decoded)
-            self.decode_found(batch, schema, found[half:], decoded)
+            half = len(messages) // 2
+            self.decode_opened(batch, schema, messages[:half], decoded)
+            self.decode_opened(batch, schema, messages[half:], decoded)
             return
-        decoded.events += part.events
-        decoded.rejected += part.rejected
-        decoded.arrivals += part.arrivals
+        decoded.events += result.events
+        decoded.rejected += result.rejected
+        decoded.arrivals += result.arrivals
 
-    def _decode_found(self, batch: MessageBatch, schema: pa.Schema, found: list[Found], decoded: Decoded) -> None:
-        lengths = [each.n_rows for each in found]
-        message = np.repeat([each.position for each in found], lengths).astype(np.int64)
-        index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32) if found else np.empty(0, np.int32)
-        rows = Rows(schema, [one for each in found for one in each.batches])
+    def _decode_rows(
+        self, batch: MessageBatch, schema: pa.Schema, messages: list[OpenedMessage], decoded: Decoded
+    ) -> None:
+        lengths = [each.n_rows for each in messages]
+        message = np.repeat([each.position for each in messages], lengths).astype(np.int64)
+        index = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32) if messages else np.empty(0, np.int32)
+        rows = BatchRows(schema, [record_batch for each in messages for record_batch in each.batches])
         reasons = np.zeros(len(message), dtype=np.int8)
-        models, versions = _Names.of(rows, "model"), _Names.of(rows, "version")
-        _refuse_names(reasons, models, Reason.MISSING_MODEL)
-        _refuse_names(reasons, versions, Reason.MISSING_VERSION)
-        _refuse_ids(reasons, rows)
-        at_ms, no_time, bad_time = _times(rows)
-        _refuse(reasons, no_time, Reason.MISSING_TIME)
-        _refuse(reasons, bad_time, Reason.BAD_TIME)
+        models, versions = _NameColumn.of(rows, "model"), _NameColumn.of(rows, "version")
+        _reject_names(reasons, models, Reason.MISSING_MODEL)
+        _reject_names(reasons, versions, Reason.MISSING_VERSION)
+        _reject_ids(reasons, rows)
+        at_ms, no_time, bad_time = arrow_times_ms(rows.column("at") if rows.has("at") else None, len(rows))
+        _reject(reasons, no_time, Reason.MISSING_TIME)
+        _reject(reasons, bad_time, Reason.BAD_TIME)
         received = batch.received_ms[message]
-        refused = refuse_times(at_ms, received, None)
+        refused = rejected_times(at_ms, received, None)
         if refused is not None:
             for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
-                _refuse(reasons, refused == reason, reason)
-        known = np.array([name in self._wanted for name in models.values] + [False])
-        good = reasons == 0
-        for code in models.present(good):
-            own = good & (models.code == code)
-            if not known[code]:
-                reasons[own] = _NUMBER[Reason.UNKNOWN_MODEL]
+                _reject(reasons, refused == reason, reason)
+        has_contract = np.array([name in self._projections for name in models.values] + [False])
+        accepted = reasons == 0
+        for code in models.present(accepted):
+            own = accepted & (models.code == code)
+            if not has_contract[code]:
+                reasons[own] = _REASON_CODES[Reason.UNKNOWN_MODEL]
                 continue
-            where = slice(None) if own.all() else np.flatnonzero(own)
+            indices = slice(None) if own.all() else np.flatnonzero(own)
             model = models.values[code]
-            part = rows if isinstance(where, slice) else Part(rows, where)
-            kinds = code_names(_as_text(part, "error"), invalid=UNNAMED_ERROR)
-            places = message[where]
+            selection = rows if isinstance(indices, slice) else RowSelection(rows, indices)
+            error_kinds = encode_arrow_names(_text_column(selection, "error"), invalid=UNNAMED_ERROR)
+            own_message = message[indices]
             decoded.events.append(
                 EventColumns(
                     model,
-                    at_ms[where],
-                    received[where],
-                    batch.partition[places],
-                    batch.offset[places],
-                    index[where],
-                    *versions.coded(where),
-                    np.zeros(len(part), dtype=bool) if kinds is None else kinds.code >= 0,
-                    *_columns(part, self._wanted[model]),
-                    kinds,
+                    at_ms[indices],
+                    received[indices],
+                    batch.partition[own_message],
+                    batch.offset[own_message],
+                    index[indices],
+                    *versions.encode(indices),
+                    np.zeros(len(selection), dtype=bool) if error_kinds is None else error_kinds.code >= 0,
+                    *_project(selection, self._projections[model]),
+                    error_kinds,
                 )
             )
-        producer = code_names(_as_text(rows, "producer"))
+        producer = encode_arrow_names(_text_column(rows, "producer"))
         if producer is not None:
-            seq, seen_ms = _seqs(rows), np.where(good, at_ms, received)
-            for code in models.present(known[models.code]):
+            seq, arrival_ms = _seqs(rows), np.where(accepted, at_ms, received)
+            for code in models.present(has_contract[models.code]):
                 own = models.code == code
-                decoded.arrivals += producer_arrivals(models.values[code], seen_ms[own], producer.take(own), seq[own])
+                decoded.arrivals += producer_arrivals(
+                    models.values[code], arrival_ms[own], producer.take(own), seq[own]
+                )
         bad = np.flatnonzero(reasons).tolist()
-        for i, row in zip(bad, rows_apart(rows.table(), bad) if bad else (), strict=True):
-            why = _REASONS[reasons[i]]
-            assert why is not None
-            place, code = int(message[i]), int(models.code[i])
-            detail = models.values[code][:200] if why is Reason.UNKNOWN_MODEL else ""
+        for i, row in zip(bad, split_rows(rows.table(), bad) if bad else (), strict=True):
+            rejection = _REASONS[reasons[i]]
+            assert rejection is not None
+            position, code = int(message[i]), int(models.code[i])
+            detail = models.values[code][:200] if rejection is Reason.UNKNOWN_MODEL else ""
             decoded.rejected.append(
                 RejectedEvent(
-                    why,
-                    int(batch.partition[place]),
-                    int(batch.offset[place]),
+                    rejection,
+                    int(batch.partition[position]),
+                    int(batch.offset[position]),
                     int(index[i]),
                     row,
-                    detail if row else LEFT_OUT,
-                    models.values[code] if known[code] else "",
+                    detail if row else BYTES_OMITTED,
+                    models.values[code] if has_contract[code] else "",
                     int(received[i]),
                 )
             )
 
 
-class Found(NamedTuple):
-    """A message that was opened."""
+class OpenedMessage(NamedTuple):
+    """An opened Arrow message."""
 
     position: int
-    """In its batch."""
+    """Index in its batch."""
     n_rows: int
     batches: list[pa.RecordBatch]
 
 
-class ArrowGathering:
-    """Messages that come in small batches, opened as they come → columns of all of them together.
+class ArrowAccumulator:
+    """Collects messages that arrive in small batches and decodes them together.
 
-    What is worked out of columns costs less the longer they are.
+    Messages are opened on arrival. Computing on columns costs less per row the longer they are.
     """
 
-    def __init__(self, decode: Callable[[MessageBatch, pa.Schema, list[Found], Decoded], None]) -> None:
+    def __init__(self, decode: Callable[[MessageBatch, pa.Schema, list[OpenedMessage], Decoded], None]) -> None:
         self._decode = decode
         self._batches: list[MessageBatch] = []
-        self._found: dict[KnownSchema, list[Found]] = {}
-        self._dead: list[RejectedEvent] = []
+        self._messages: dict[KnownSchema, list[OpenedMessage]] = {}
+        self._rejected: list[RejectedEvent] = []
         self.messages = self.rows = self.n_bytes = self.rejected_bytes = 0
-        """How much waits: messages, their rows (a refused one counts as one), the bytes of these once they are
-        unpacked, and those of what was put aside."""
+        """Size of the content: messages, their rows (a rejected message counts as one), unpacked bytes, bytes of
+        rejected events."""
 
     def add(self, batch: MessageBatch) -> None:
-        """Open some more messages; every one ends as rows or as a dead letter."""
+        """Open more messages; every one ends as rows or as a rejected event."""
         if not len(batch):
             return
         for i, value in enumerate(batch.values):
             try:
                 batches, schema, n_bytes = open_message(value)
             except ValueError as error:
-                dead = batch.reject(i, refusal(value, error), str(error))
-                self._dead.append(dead)
+                event = batch.reject(i, rejection_reason(value, error), str(error))
+                self._rejected.append(event)
                 self.rows += 1
-                self.rejected_bytes += len(dead.value)
+                self.rejected_bytes += len(event.value)
                 continue
             n_rows = sum(each.num_rows for each in batches)
             self.rows += n_rows
             self.n_bytes += n_bytes
-            self._found.setdefault(schema, []).append(Found(self.messages + i, n_rows, batches))
+            self._messages.setdefault(schema, []).append(OpenedMessage(self.messages + i, n_rows, batches))
         self._batches.append(batch)
         self.messages += len(batch)
 
     def take(self) -> Decoded:
-        """Hand over all that was gathered; every row ends as an event or as a dead letter."""
-        decoded = Decoded(rejected=self._dead)
+        """Decode and return the content and start over; every row ends as an event or as a rejected event."""
+        decoded = Decoded(rejected=self._rejected)
         if self._batches:
             batch = join_batches(self._batches)
-            for known, found in self._found.items():
-                self._decode(batch, known.schema, found, decoded)
-        self._batches, self._found, self._dead = [], {}, []
+            for known, messages in self._messages.items():
+                self._decode(batch, known.schema, messages, decoded)
+        self._batches, self._messages, self._rejected = [], {}, []
         self.messages = self.rows = self.n_bytes = self.rejected_bytes = 0
         return decoded
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
-    """A column of names as numbers of distinct ones."""
+class _NameColumn:
+    """A dictionary-encoded column of names."""
 
     values: tuple[str, ...]
-    """Distinct."""
+    """Distinct names."""
     code: NDArray[np.int64]
-    """Shape (n,): a position in `values`, or −1 for none."""
+    """Shape (n,): an index into `values`, or −1 for no name."""
 
     @classmethod
-    def of(cls, rows: Rows, name: str) -> _Names:
-        """Read a column; one that is absent or null has no names, what is no text is `INVALID_TEXT`."""
+    def of(cls, rows: BatchRows, name: str) -> _NameColumn:
+        """Read a column. An absent column has no names; values that are not text become `INVALID_TEXT`."""
         if not rows.has(name):
             return cls((), np.full(len(rows), -1, dtype=np.int64))
         column = rows.column(name)
         kind = column.type
         if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
             column = _text(column).dictionary_encode()
-        held = column.dictionary.to_pylist()
-        if len(held) == 1 and held[0] is not None and not column.null_count:
-            return cls((held[0],), np.zeros(len(column), dtype=np.int64))
-        values = tuple(sorted({each for each in held if each is not None}))
-        place = {value: i for i, value in enumerate(values)}
-        codes = np.array([*(place.get(each, -1) for each in held), -1], dtype=np.int64)
-        # The last entry is what null points at.
-        indices = pc.fill_null(column.indices.cast(pa.int64()), len(held)) if column.null_count else column.indices
+        dictionary = column.dictionary.to_pylist()
+        if len(dictionary) == 1 and dictionary[0] is not None and not column.null_count:
+            return cls((dictionary[0],), np.zeros(len(column), dtype=np.int64))
+        values = tuple(sorted({each for each in dictionary if each is not None}))
+        index = {value: i for i, value in enumerate(values)}
+        codes = np.array([*(index.get(each, -1) for each in dictionary), -1], dtype=np.int64)
+        # Null selects the last entry.
+        indices = (
+            pc.fill_null(column.indices.cast(pa.int64()), len(dictionary)) if column.null_count else column.indices
+        )
         return cls(values, codes[indices.to_numpy(zero_copy_only=False)])
 
-    def coded(self, where: slice | NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-        """The distinct names of some rows, all of which have one, and each row's position among them."""
-        code = self.code[where]
+    def encode(self, rows: slice | NDArray[np.int64]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+        """Return the distinct names of rows that all have one, and each row's index into them."""
+        code = self.code[rows]
         present = np.bincount(code, minlength=len(self.values)) > 0
-        names = tuple(name for name, held in zip(self.values, present.tolist(), strict=True) if held)
+        names = tuple(name for name, is_present in zip(self.values, present.tolist(), strict=True) if is_present)
         return names, (np.cumsum(present) - 1)[code].astype(np.int32)
 
-    def present(self, chosen: NDArray[np.bool_]) -> list[int]:
-        """The positions of the names that some rows have, all of which have one."""
-        found: list[int] = np.flatnonzero(np.bincount(self.code[chosen])).tolist()
-        return found
+    def present(self, mask: NDArray[np.bool_]) -> list[int]:
+        """Return the codes of the selected rows, all of which have a name."""
+        codes: list[int] = np.flatnonzero(np.bincount(self.code[mask])).tolist()
+        return codes
 
 
-def _refuse_names(reasons: NDArray[np.int8], names: _Names, missing: Reason) -> None:
-    verdict = [
-        _NUMBER[missing if not name else Reason.WRONG_TYPE if name == INVALID_TEXT else None] for name in names.values
+def _reject_names(reasons: NDArray[np.int8], names: _NameColumn, missing: Reason) -> None:
+    by_name = [
+        _REASON_CODES[missing if not name else Reason.WRONG_TYPE if name == INVALID_TEXT else None]
+        for name in names.values
     ]
-    each = np.array([*verdict, _NUMBER[missing]], dtype=np.int8)[names.code]
-    np.copyto(reasons, each, where=reasons == 0)
+    by_row = np.array([*by_name, _REASON_CODES[missing]], dtype=np.int8)[names.code]
+    np.copyto(reasons, by_row, where=reasons == 0)
 
 
-def _refuse_ids(reasons: NDArray[np.int8], rows: Rows) -> None:
+def _reject_ids(reasons: NDArray[np.int8], rows: BatchRows) -> None:
     column = rows.column("id") if rows.has("id") else pa.nulls(len(rows))
     if pa.types.is_string(column.type) and not column.null_count:
         shortest = pc.min(pc.binary_length(column)).as_py()
@@ -253,19 +264,24 @@ def _refuse_ids(reasons: NDArray[np.int8], rows: Rows) -> None:
             return
     ids = _text(column)
     missing = pc.or_kleene(pc.is_null(ids), pc.fill_null(pc.equal(ids, ""), True))
-    _refuse(reasons, missing.to_numpy(zero_copy_only=False), Reason.MISSING_ID)
+    _reject(reasons, missing.to_numpy(zero_copy_only=False), Reason.MISSING_ID)
     wrong = pc.fill_null(pc.equal(ids, INVALID_TEXT), False)
-    _refuse(reasons, wrong.to_numpy(zero_copy_only=False), Reason.WRONG_TYPE)
+    _reject(reasons, wrong.to_numpy(zero_copy_only=False), Reason.WRONG_TYPE)
 
 
-def rows_apart(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
-    """Write each of some rows as an Arrow IPC stream of its own; none more once they have `MAX_APART_BYTES` in all.
+def _reject(reasons: NDArray[np.int8], mask: NDArray[np.bool_], reason: Reason) -> None:
+    if mask.any():
+        reasons[mask & (reasons == 0)] = _REASON_CODES[reason]
 
-    A row carries its whole schema: many rows of many columns are far larger apart than together.
+
+def split_rows(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
+    """Serialise each given row as its own Arrow IPC stream; empty bytes after `MAX_SPLIT_BYTES` in all.
+
+    Each stream carries the whole schema: many rows of many columns are far larger apart than together.
     """
     size = 0
     for i in rows:
-        if size > MAX_APART_BYTES:
+        if size > MAX_SPLIT_BYTES:
             yield b""
             continue
         sink = pa.BufferOutputStream()
@@ -276,8 +292,8 @@ def rows_apart(table: pa.Table, rows: Sequence[int]) -> Iterator[bytes]:
         yield data
 
 
-def _as_text(rows: Rows | Part, name: str) -> pa.Array:
-    """A column as strings; null where it is absent or holds no text."""
+def _text_column(rows: BatchRows | RowSelection, name: str) -> pa.Array:
+    """Read a column as strings, null if the column is absent."""
     return _text(rows.column(name)) if rows.has(name) else pa.nulls(len(rows), pa.string())
 
 
@@ -295,37 +311,8 @@ def _text(column: Any) -> pa.Array:
     return pc.if_else(pc.is_valid(column), pa.scalar(INVALID_TEXT), pa.scalar(None, pa.string()))
 
 
-def _refuse(reasons: NDArray[np.int8], where: NDArray[np.bool_], reason: Reason) -> None:
-    if where.any():
-        reasons[where & (reasons == 0)] = _NUMBER[reason]
-
-
-def _times(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Read `at`: Unix ms, where it is missing, where it cannot be read."""
-    n = len(rows)
-    none = np.zeros(n, dtype=bool)
-    if not rows.has("at"):
-        return np.zeros(n, dtype=np.int64), ~none, none
-    column = rows.column("at")
-    missing = pc.is_null(column).to_numpy(zero_copy_only=False)
-    milliseconds = _to_ms(column)
-    if milliseconds is None:
-        return np.zeros(n, dtype=np.int64), missing, ~missing
-    at: NDArray[np.int64] = pc.fill_null(milliseconds, 0).to_numpy(zero_copy_only=False)
-    return at, missing, none
-
-
-def _to_ms(column: Any) -> pa.Array | None:
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
-    if pa.types.is_integer(kind):
-        return column.cast(pa.int64(), safe=False)
-    return None
-
-
-def _seqs(rows: Rows) -> NDArray[np.int64]:
-    """Read `seq`, −1 where it is missing or no whole number."""
+def _seqs(rows: BatchRows) -> NDArray[np.int64]:
+    """Read `seq`, −1 for a missing value or one that is not an integer."""
     column = rows.column("seq") if rows.has("seq") else None
     if column is None or not pa.types.is_integer(column.type):
         return np.full(len(rows), -1, dtype=np.int64)
@@ -335,17 +322,16 @@ def _seqs(rows: Rows) -> NDArray[np.int64]:
     return seqs
 
 
-def _columns(rows: Rows | Part, projection: Projection) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
-    numbers = {
-        source: read(rows.column(source))
-        for sources, read in ((projection.numbers, _numbers), (projection.flags, _flags), (projection.times, _instants))
-        for source in sources
-        if rows.has(source)
-    }
+def _project(
+    rows: BatchRows | RowSelection, projection: Projection
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, pa.Array]]:
+    """Read the projected numeric and text columns."""
+    readers = ((projection.numbers, _numbers), (projection.flags, _flags), (projection.times, _instants))
+    numbers = {source: read(rows.column(source)) for sources, read in readers for source in sources if rows.has(source)}
     if CONFIDENCE in projection.numbers:
-        # It is worked out of the scores, whatever a column of this name holds.
+        # It is computed from the scores, even if a column has this name.
         numbers.pop(CONFIDENCE, None)
-        largest = _largest(rows)
+        largest = _largest_score(rows)
         if largest is not None:
             numbers[CONFIDENCE] = largest
     texts = {}
@@ -357,11 +343,11 @@ def _columns(rows: Rows | Part, projection: Projection) -> tuple[dict[str, NDArr
     return numbers, texts
 
 
-def _largest(rows: Rows | Part) -> NDArray[np.float64] | None:
-    """The largest of each row's scores: NaN where it has none, invalid where one is invalid; None without columns."""
+def _largest_score(rows: BatchRows | RowSelection) -> NDArray[np.float64] | None:
+    """Return each row's largest score: NaN if it has none, invalid if one is invalid. None without score columns."""
     largest: NDArray[np.float64] | None = None
     for name in rows.names:
-        if name.startswith(SCORES_OF):
+        if name.startswith(SCORES_PREFIX):
             values = _numbers(rows.column(name))
             values = np.where(np.isinf(values), np.inf, values)
             largest = values if largest is None else np.fmax(largest, values)
@@ -369,7 +355,7 @@ def _largest(rows: Rows | Part) -> NDArray[np.float64] | None:
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:
-    """Read numbers: NaN for null, an infinity for what is none; they may be Arrow's own, which are read-only."""
+    """Read numbers: NaN for null, an infinity for invalid. The array may be Arrow's own, which is read-only."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -407,7 +393,7 @@ def _flags(column: Any) -> NDArray[np.float64]:
 def _instants(column: Any) -> NDArray[np.float64]:
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("ms"))
-    milliseconds = _to_ms(column) if pa.types.is_timestamp(column.type) else None
+    milliseconds = arrow_to_ms(column) if pa.types.is_timestamp(column.type) else None
     return _numbers(column if milliseconds is None else milliseconds)
 
 

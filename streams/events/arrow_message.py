@@ -1,8 +1,8 @@
-"""An Arrow message opened: its buffers checked, and nothing unpacked that is larger than a message may be.
+"""Opens Arrow messages: validates their buffers and rejects messages that unpack to more than the limit.
 
-Kafka bounds a message's bytes, but bytes say little about what they unpack to: buffers may be compressed a
-thousandfold, a dictionary may hold one long text that every row names, a column of nulls has any length for nothing.
-What a stream claims is read from its metadata before its buffers are.
+Kafka bounds a message's size, but not the size that it unpacks to: buffers may be compressed a thousandfold, a
+dictionary may hold one long text that all rows refer to, and a column of nulls may have any length at no cost. The size
+that a stream claims is read from its metadata before any buffer is unpacked.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 from barograph.events import Reason
 
 MAX_ROWS = 10_000
-"""Of a message; the publisher cuts tables at 1,000."""
+"""Rows per message. The publisher cuts tables at 1,000."""
 MAX_UNPACKED_BYTES = 8 << 20
-"""Of a message's columns once they are unpacked; the message itself has 1 MiB at most."""
+"""Unpacked size of a message's columns. The message itself has 1 MiB at most."""
 FEW_BYTES = 256 << 10
-"""Where rows share values that are no more than this if each is written out, nobody looks how much exactly."""
+"""Below this bound on the size of shared values, the exact size is not computed."""
 DETAIL_CHARS = 200
 
 _U16, _I32, _U32, _I64 = (struct.Struct(f"<{code}") for code in "HiIq")
@@ -33,20 +33,20 @@ _BUFFER_BYTES = 16
 
 
 class UnpackedError(ValueError):
-    """A stream is sound and unpacks to more than a message may hold."""
+    """A stream is valid and unpacks to more than a message may hold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownSchema:
-    """A schema that messages have; the same object for each of them, as long as it is among the last ones seen."""
+    """A schema of recent messages; messages with equal schemas share one object while it is cached."""
 
     schema: pa.Schema
     sharing: tuple[int, ...]
-    """The columns that have rows which share values."""
+    """Indices of the columns whose rows may share values."""
 
 
 class Opened(NamedTuple):
-    """A message's rows, their schema, and how many bytes they take once they are unpacked."""
+    """A message's rows, their schema and their unpacked size in bytes."""
 
     batches: list[pa.RecordBatch]
     schema: KnownSchema
@@ -54,23 +54,23 @@ class Opened(NamedTuple):
 
 
 def open_table(value: bytes | None) -> pa.Table:
-    """Read an Arrow IPC stream whole, its buffers checked; raises as `open_message`."""
+    """Read and validate a whole Arrow IPC stream; raises as `open_message` does."""
     opened, schema = _open(value)
     return pa.Table.from_batches(opened.batches, schema)
 
 
 def open_message(value: bytes | None) -> Opened:
-    """Read an Arrow IPC stream whole, its buffers checked.
+    """Read and validate a whole Arrow IPC stream.
 
     Raises:
         UnpackedError: the stream holds more than `MAX_ROWS` rows or `MAX_UNPACKED_BYTES`.
-        ValueError: the bytes are no such stream, or damaged; at most `DETAIL_CHARS` characters say in what.
+        ValueError: the bytes are not such a stream, or damaged. The message has at most `DETAIL_CHARS` characters.
     """
     return _open(value)[0]
 
 
 def _open(value: bytes | None) -> tuple[Opened, pa.Schema]:
-    """Read a stream; its own schema too, which may differ from the known one in metadata."""
+    """Read a stream and its own schema, which may differ from the known one in metadata."""
     if not value:
         raise ValueError("the message is empty")
     try:
@@ -89,15 +89,15 @@ def _open(value: bytes | None) -> tuple[Opened, pa.Schema]:
     return Opened(batches, schema, max(len(value), claimed) + shared), own
 
 
-def refusal(value: bytes | None, error: ValueError) -> Reason:
-    """Why a message that `open_message` refused is a dead letter."""
+def rejection_reason(value: bytes | None, error: ValueError) -> Reason:
+    """Return the dead-letter reason for a message that `open_message` refused."""
     if not value:
         return Reason.EMPTY
     return Reason.TOO_LARGE if isinstance(error, UnpackedError) else Reason.NOT_ARROW
 
 
 def unpacked_bytes(value: bytes) -> int:
-    """The size that the compressed buffers of a stream claim, in bytes; 0 where none is compressed.
+    """Return the size in bytes that the compressed buffers of a stream claim; 0 if none is compressed.
 
     Raises:
         ValueError, struct.error: the stream is damaged; reading it would fail too.
@@ -106,7 +106,7 @@ def unpacked_bytes(value: bytes) -> int:
 
 
 def _claims(value: bytes) -> tuple[pa.Buffer | None, int]:
-    """What a stream says of its schema, as it stands there, and the size that its compressed buffers claim."""
+    """Return a stream's encoded schema and the size that its compressed buffers claim."""
     head, claimed = None, 0
     for message in pa.ipc.MessageReader.open_stream(value):
         if head is None:
@@ -122,35 +122,35 @@ def _claims(value: bytes) -> tuple[pa.Buffer | None, int]:
         body = message.body.to_pybytes()
         for start, length in _buffers(metadata, table):
             if length >= _I64.size:
-                # −1 is written for a buffer that is not compressed after all.
+                # −1 marks a buffer that is not compressed.
                 size = _I64.unpack_from(body, start)[0]
                 claimed += length if size == -1 else max(0, size)
     return head, claimed
 
 
-def _follow(data: bytes, at: int) -> int:
-    """Where the object is that the offset at a place refers to."""
-    return at + int(_U32.unpack_from(data, at)[0])
+def _follow(data: bytes, position: int) -> int:
+    """Return the position of the object that the offset at a position refers to."""
+    return position + int(_U32.unpack_from(data, position)[0])
 
 
 def _table_of(data: bytes, table: int, slot: int) -> int | None:
-    """Where the object in a slot of a flatbuffer's table is; None where the slot is empty."""
+    """Return the position of the object in a slot of a flatbuffer table; None if the slot is empty."""
     slots = table - int(_I32.unpack_from(data, table)[0])
-    place = 4 + 2 * slot
-    if place >= _U16.unpack_from(data, slots)[0]:
+    entry = 4 + 2 * slot
+    if entry >= _U16.unpack_from(data, slots)[0]:
         return None
-    offset = int(_U16.unpack_from(data, slots + place)[0])
+    offset = int(_U16.unpack_from(data, slots + entry)[0])
     return _follow(data, table + offset) if offset else None
 
 
 def _buffers(data: bytes, batch: int) -> Iterator[tuple[int, int]]:
-    """Start and length of each buffer of a record batch in its message's body."""
+    """Yield start and length of each buffer of a record batch in its message's body."""
     vector = _table_of(data, batch, _BATCH_BUFFERS)
     if vector is None:
         return
     for i in range(int(_U32.unpack_from(data, vector)[0])):
-        at = vector + 4 + _BUFFER_BYTES * i
-        yield int(_I64.unpack_from(data, at)[0]), int(_I64.unpack_from(data, at + 8)[0])
+        entry = vector + 4 + _BUFFER_BYTES * i
+        yield int(_I64.unpack_from(data, entry)[0]), int(_I64.unpack_from(data, entry + 8)[0])
 
 
 def _refuse_bytes(size: int) -> None:
@@ -159,33 +159,34 @@ def _refuse_bytes(size: int) -> None:
 
 
 def _schema_of(head: pa.Buffer, schema: pa.Schema) -> KnownSchema:
-    """The known one of a schema, found by how its stream states it.
+    """Look up the known schema by its encoded form.
 
-    A topic holds few schemas, and bytes are compared far quicker than columns.
+    A topic has few schemas, and comparing bytes is far faster than comparing columns.
 
     Raises:
-        ValueError: names of columns repeat.
+        ValueError: column names repeat.
     """
-    for stated, known in _known:
-        if stated.equals(head):
+    for encoded, known in _known:
+        if encoded.equals(head):
             return known
-    found = next((known for _, known in _known if known.schema.equals(schema)), None)
-    if found is None:
+    match = next((known for _, known in _known if known.schema.equals(schema)), None)
+    if match is None:
         if len(set(schema.names)) != len(schema):
             raise ValueError("column names repeat")
-        found = KnownSchema(schema, tuple(i for i, kind in enumerate(schema.types) if _shares(kind)))
-    # A copy: what is stated is a part of the message, which would be kept with it.
-    _known.append((pa.py_buffer(head.to_pybytes()), found))
-    return found
+        match = KnownSchema(schema, tuple(i for i, kind in enumerate(schema.types) if _shares(kind)))
+    # A copy: the encoded schema is a slice of the message and would keep the message alive.
+    _known.append((pa.py_buffer(head.to_pybytes()), match))
+    return match
 
 
 _known: deque[tuple[pa.Buffer, KnownSchema]] = deque(maxlen=64)
 
 
 def _bytes_of_sharing(batches: Sequence[pa.RecordBatch], schema: KnownSchema) -> int:
-    """The size of columns of which rows share values, were each written out, in bytes.
+    """Return the size in bytes of the columns whose rows share values, with each row's value written out.
 
-    Refuses what cannot be worked on: too many rows, rows that share long values.
+    Raises:
+        UnpackedError: there are too many rows, or rows share long values.
     """
     rows = sum(batch.num_rows for batch in batches)
     if rows > MAX_ROWS:
@@ -196,22 +197,22 @@ def _bytes_of_sharing(batches: Sequence[pa.RecordBatch], schema: KnownSchema) ->
 
 
 def _shared_bytes(chunks: Sequence[pa.Array]) -> int:
-    """At most the size of a column of which rows share values, were each written out."""
+    """Return an upper bound on the size of a column whose rows share values, with each row's value written out."""
     if not chunks:
         return 0
     kind = chunks[0].type
     if pa.types.is_dictionary(kind):
         return sum(map(_dictionary_bytes, chunks))
-    most = sum(chunk.nbytes for chunk in chunks) * sum(map(len, chunks))
-    if most <= FEW_BYTES:
-        return int(most)
+    bound = sum(chunk.nbytes for chunk in chunks) * sum(map(len, chunks))
+    if bound <= FEW_BYTES:
+        return int(bound)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return _view_bytes(chunks)
-    return int(most)
+    return int(bound)
 
 
 def _shares(kind: pa.DataType) -> bool:
-    """Whether rows of a type, or what is nested in them, may refer to the same values."""
+    """Return whether rows of a type, or of a type nested in it, may refer to the same values."""
     types = pa.types
     if types.is_dictionary(kind) or types.is_string_view(kind) or types.is_binary_view(kind):
         return True
@@ -222,9 +223,9 @@ def _shares(kind: pa.DataType) -> bool:
 
 def _dictionary_bytes(chunk: pa.DictionaryArray) -> int:
     values = chunk.dictionary
-    most = values.nbytes * len(chunk)
-    if most <= FEW_BYTES:
-        return int(most)
+    bound = values.nbytes * len(chunk)
+    if bound <= FEW_BYTES:
+        return int(bound)
     if pa.types.is_primitive(values.type):
         return int(len(chunk) * values.type.bit_width // 8)
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
@@ -233,7 +234,7 @@ def _dictionary_bytes(chunk: pa.DictionaryArray) -> int:
 
 
 def _view_bytes(chunks: Sequence[pa.Array]) -> int:
-    """The lengths of views, which are the first four bytes of each one's sixteen."""
+    """Sum the lengths of views; the length is the first four of a view's sixteen bytes."""
     total = 0
     for chunk in chunks:
         views = np.frombuffer(chunk.buffers()[1], np.int32).reshape(-1, 4)

@@ -1,4 +1,4 @@
-"""Events of one model as columns: what the decoders make and the summaries are made from."""
+"""Events of one model as columns: the output of the decoders and the input of the summaries."""
 
 from __future__ import annotations
 
@@ -12,43 +12,42 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 INVALID_TEXT = "\x00invalid"
-"""Stands for a value of a category field that has the wrong type; no event can be meant by it."""
+"""Marks a value of a category field that has the wrong type. No real event holds this text."""
 
 
 MAX_NAME_CHARS = 200
-"""To so many characters kinds of errors and names of producers are cut."""
+"""Error kinds and producer names are cut to this many characters."""
 
 
 @dataclass(slots=True)
 class EncodedNames:
-    """Texts of n events as numbers of distinct ones."""
+    """Dictionary-encoded names of n events."""
 
     values: tuple[str, ...]
-    """Distinct, none of them longer than `MAX_NAME_CHARS`."""
+    """Distinct names, none longer than `MAX_NAME_CHARS`."""
     code: NDArray[np.int32]
-    """Shape (n,): a position in `values`, or −1 for none."""
+    """Shape (n,): an index into `values`, or −1 for no name."""
 
-    def take(self, chosen: NDArray[Any]) -> EncodedNames:
-        """Keep the events of a mask or of positions."""
-        return EncodedNames(self.values, self.code[chosen])
+    def take(self, rows: NDArray[Any]) -> EncodedNames:
+        """Return the events selected by a mask or by indices."""
+        return EncodedNames(self.values, self.code[rows])
 
 
 @dataclass(slots=True)
 class ProducerArrivals:
-    """The numbers that producers gave to events of one model, n of them, dead letters included."""
+    """The sequence numbers that producers gave to n events of one model, rejected events included."""
 
     model: str
     at_ms: NDArray[np.int64]
-    """Event time; of an event that was put aside, when Kafka received it."""
+    """Event time; for a rejected event the time when Kafka received it."""
     producer: EncodedNames
-    """None is −1."""
     seq: NDArray[np.int64]
     """Shape (n,), never negative."""
 
 
 @dataclass(slots=True)
 class EventColumns:
-    """Events of one model, n of them, in the order in which they were read.
+    """n events of one model, in the order in which they were read.
 
     Numeric columns are float64 with NaN for null and an infinity for *invalid* (wrong type, NaN or infinite in the
     event). Text columns are Arrow strings with null for null and `INVALID_TEXT` for invalid.
@@ -60,85 +59,85 @@ class EventColumns:
     partition: NDArray[np.int32]
     offset: NDArray[np.int64]
     index: NDArray[np.int32]
-    """The position within an Arrow batch; 0 for JSON."""
+    """Row within an Arrow batch; 0 for JSON."""
     versions: tuple[str, ...]
     version_code: NDArray[np.int32]
     errors: NDArray[np.bool_]
     numbers: dict[str, NDArray[np.float64]]
     """By source, such as `features.temp` or `score`."""
     texts: dict[str, pa.Array]
-    kinds: EncodedNames | None = None
-    """The kinds of the errors; None where no event failed."""
+    error_kinds: EncodedNames | None = None
+    """None if no event failed."""
 
     def __len__(self) -> int:
         return len(self.at_ms)
 
-    def take(self, chosen: NDArray[np.bool_]) -> EventColumns:
-        """Keep the events that a mask of shape (n,) marks."""
-        mask = pa.array(chosen)
+    def take(self, mask: NDArray[np.bool_]) -> EventColumns:
+        """Return the events that a mask of shape (n,) selects."""
+        arrow_mask = pa.array(mask)
         return EventColumns(
             self.model,
-            self.at_ms[chosen],
-            self.received_ms[chosen],
-            self.partition[chosen],
-            self.offset[chosen],
-            self.index[chosen],
+            self.at_ms[mask],
+            self.received_ms[mask],
+            self.partition[mask],
+            self.offset[mask],
+            self.index[mask],
             self.versions,
-            self.version_code[chosen],
-            self.errors[chosen],
-            {source: values[chosen] for source, values in self.numbers.items()},
-            {source: values.filter(mask) for source, values in self.texts.items()},
-            None if self.kinds is None else self.kinds.take(chosen),
+            self.version_code[mask],
+            self.errors[mask],
+            {source: values[mask] for source, values in self.numbers.items()},
+            {source: values.filter(arrow_mask) for source, values in self.texts.items()},
+            None if self.error_kinds is None else self.error_kinds.take(mask),
         )
 
 
-def join(parts: Sequence[EventColumns]) -> EventColumns:
-    """Put columns of one model with the same sources one behind another, at least one."""
-    first = parts[0]
-    if len(parts) == 1:
+def concat_columns(pieces: Sequence[EventColumns]) -> EventColumns:
+    """Concatenate one or more sets of columns of one model with the same sources."""
+    first = pieces[0]
+    if len(pieces) == 1:
         return first
-    versions, version_code = _join_codes([part.versions for part in parts], [part.version_code for part in parts])
+    versions, version_code = _concat_codes([each.versions for each in pieces], [each.version_code for each in pieces])
     return EventColumns(
         first.model,
-        np.concatenate([part.at_ms for part in parts]),
-        np.concatenate([part.received_ms for part in parts]),
-        np.concatenate([part.partition for part in parts]),
-        np.concatenate([part.offset for part in parts]),
-        np.concatenate([part.index for part in parts]),
+        np.concatenate([each.at_ms for each in pieces]),
+        np.concatenate([each.received_ms for each in pieces]),
+        np.concatenate([each.partition for each in pieces]),
+        np.concatenate([each.offset for each in pieces]),
+        np.concatenate([each.index for each in pieces]),
         versions,
         version_code,
-        np.concatenate([part.errors for part in parts]),
-        {source: np.concatenate([part.numbers[source] for part in parts]) for source in first.numbers},
-        {source: pa.concat_arrays([part.texts[source] for part in parts]) for source in first.texts},
-        _join_coded([part.kinds for part in parts], [len(part) for part in parts]),
+        np.concatenate([each.errors for each in pieces]),
+        {source: np.concatenate([each.numbers[source] for each in pieces]) for source in first.numbers},
+        {source: pa.concat_arrays([each.texts[source] for each in pieces]) for source in first.texts},
+        _concat_names([each.error_kinds for each in pieces], [len(each) for each in pieces]),
     )
 
 
-def _join_codes(
+def _concat_codes(
     names: Sequence[tuple[str, ...]], codes: Sequence[NDArray[np.int32]]
 ) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Number the distinct names of several parts anew; −1 stays −1."""
-    together = tuple(sorted(set().union(*names)))
-    place = {name: i for i, name in enumerate(together)}
-    found = []
-    for own, code in zip(names, codes, strict=True):
-        # The last entry is what −1 points at.
-        found.append(np.array([*(place[name] for name in own), -1], dtype=np.int32)[code])
-    return together, np.concatenate(found)
+    """Encode several columns with one dictionary of all their names; −1 stays −1."""
+    dictionary = tuple(sorted(set().union(*names)))
+    index = {name: i for i, name in enumerate(dictionary)}
+    recoded = []
+    for values, code in zip(names, codes, strict=True):
+        # −1 selects the last entry.
+        recoded.append(np.array([*(index[name] for name in values), -1], dtype=np.int32)[code])
+    return dictionary, np.concatenate(recoded)
 
 
-def _join_coded(parts: Sequence[EncodedNames | None], lengths: Sequence[int]) -> EncodedNames | None:
-    if all(part is None for part in parts):
+def _concat_names(pieces: Sequence[EncodedNames | None], lengths: Sequence[int]) -> EncodedNames | None:
+    if all(each is None for each in pieces):
         return None
-    known = [
-        EncodedNames((), np.full(n, -1, dtype=np.int32)) if part is None else part
-        for part, n in zip(parts, lengths, strict=True)
+    encoded = [
+        EncodedNames((), np.full(n, -1, dtype=np.int32)) if each is None else each
+        for each, n in zip(pieces, lengths, strict=True)
     ]
-    return EncodedNames(*_join_codes([part.values for part in known], [part.code for part in known]))
+    return EncodedNames(*_concat_codes([each.values for each in encoded], [each.code for each in encoded]))
 
 
 def encode_versions(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Number the distinct values in sorted order; one pass in C."""
+    """Dictionary-encode texts, the dictionary in sorted order. It is one pass in C."""
     distinct = tuple(sorted(set(values)))
     if len(distinct) == 1:
         return distinct, np.zeros(len(values), dtype=np.int32)
@@ -147,36 +146,36 @@ def encode_versions(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.
 
 
 def encode_names(values: Sequence[str | None]) -> EncodedNames | None:
-    """Number texts, cut to `MAX_NAME_CHARS`; null and empty are none. None where there is no text at all."""
+    """Dictionary-encode names cut to `MAX_NAME_CHARS`; null and empty have none. Returns None if there is no name."""
     distinct = set(values)
     if distinct <= {None, ""}:
         return None
     cut = {value: value[:MAX_NAME_CHARS] for value in distinct if value}
     names = tuple(sorted(set(cut.values())))
-    place = {name: i for i, name in enumerate(names)}
-    codes: dict[str | None, int] = {value: place[name] for value, name in cut.items()}
+    index = {name: i for i, name in enumerate(names)}
+    codes: dict[str | None, int] = {value: index[name] for value, name in cut.items()}
     codes[None] = codes[""] = -1
     return EncodedNames(names, np.fromiter(map(codes.__getitem__, values), dtype=np.int32, count=len(values)))
 
 
-def code_names(texts: pa.Array, *, invalid: str | None = None) -> EncodedNames | None:
-    """The same of an Arrow column of strings; `INVALID_TEXT` becomes `invalid`."""
+def encode_arrow_names(texts: pa.Array, *, invalid: str | None = None) -> EncodedNames | None:
+    """Encode an Arrow string column as `encode_names` does, with `INVALID_TEXT` replaced by `invalid`."""
     if texts.null_count == len(texts):
         return None
-    encoded = texts.dictionary_encode()
-    found = encode_names([invalid if value == INVALID_TEXT else value for value in encoded.dictionary.to_pylist()])
-    if found is None:
+    column = texts.dictionary_encode()
+    encoded = encode_names([invalid if value == INVALID_TEXT else value for value in column.dictionary.to_pylist()])
+    if encoded is None:
         return None
-    codes = np.append(found.code, np.int32(-1))
+    codes = np.append(encoded.code, np.int32(-1))
     return EncodedNames(
-        found.values, codes[pc.fill_null(encoded.indices, len(codes) - 1).to_numpy(zero_copy_only=False)]
+        encoded.values, codes[pc.fill_null(column.indices, len(codes) - 1).to_numpy(zero_copy_only=False)]
     )
 
 
 def producer_arrivals(
     model: str, at_ms: NDArray[np.int64], producer: EncodedNames | None, seq: NDArray[np.int64]
 ) -> Iterator[ProducerArrivals]:
-    """The events, of n, that have both a producer and a number; nothing where none has."""
+    """Yield the events that have both a producer and a sequence number; nothing if no event has."""
     if producer is None:
         return
     numbered = (producer.code >= 0) & (seq >= 0)

@@ -1,4 +1,4 @@
-"""Event times: how they are read, and which are refused."""
+"""Parsing and checking of event times."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from barograph.events import Reason
 from numpy.typing import NDArray
 
 FUTURE_MS = 5 * 60 * 1000
-"""An event further ahead of its receipt than this is a dead letter: its producer's clock is wrong."""
+"""An event whose time is further ahead of its receipt becomes a dead letter: its producer's clock is wrong."""
 RETENTION_MS = 400 * 86_400 * 1000
-"""An event older than this at its receipt is a dead letter: panes of that time are not kept."""
+"""An event older than this at its receipt becomes a dead letter: panes of that time are not kept."""
 _INT64 = np.iinfo(np.int64)
 
 
 def parse_time_ms(value: Any) -> int | None:
-    """Read an event time: whole epoch milliseconds, or RFC 3339 text with an offset. None where it is neither."""
+    """Parse an event time: integer Unix milliseconds or RFC 3339 text with an offset. Return None if it is neither."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -40,7 +42,7 @@ def parse_time_ms(value: Any) -> int | None:
 
 
 def times_ms(values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-    """Read event times: Unix ms of shape (n,), and which could not be read (None where all could)."""
+    """Parse event times: Unix ms of shape (n,), and a mask of the unreadable ones (None if all are readable)."""
     if set(map(type, values)) == {int}:
         try:
             return np.fromiter(values, dtype=np.int64, count=len(values)), None
@@ -51,12 +53,12 @@ def times_ms(values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_
     return np.array([value or 0 for value in parsed], dtype=np.int64), bad
 
 
-def refuse_times(
+def rejected_times(
     at_ms: NDArray[np.int64], received_ms: NDArray[np.int64], unreadable: NDArray[np.bool_] | None
 ) -> NDArray[np.str_] | None:
-    """Name the reason each event's time is refused for ('' where it is not); None where none is.
+    """Return the reason for rejecting each event's time ('' if it is valid), or None if all times are valid.
 
-    Times are held against the moment Kafka received the event, so that reading it again decides the same.
+    Times are compared with the moment when Kafka received the event, so that a reread gives the same result.
     """
     future = at_ms > received_ms + FUTURE_MS
     old = at_ms < received_ms - RETENTION_MS
@@ -64,3 +66,30 @@ def refuse_times(
     if not (future.any() or old.any() or bad.any()):
         return None
     return np.select([bad, future, old], [Reason.BAD_TIME, Reason.FUTURE_TIME, Reason.TOO_OLD], "")
+
+
+def arrow_times_ms(column: pa.Array | None, n: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Read event times from an Arrow column of n rows, None if the message has no such column.
+
+    Returns:
+        Unix ms, a mask of missing times and a mask of unreadable times, each of shape (n,).
+    """
+    zeros, nowhere = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+    if column is None:
+        return zeros, ~nowhere, nowhere
+    missing = pc.is_null(column).to_numpy(zero_copy_only=False)
+    milliseconds = arrow_to_ms(column)
+    if milliseconds is None:
+        return zeros, missing, ~missing
+    at_ms: NDArray[np.int64] = pc.fill_null(milliseconds, 0).to_numpy(zero_copy_only=False)
+    return at_ms, missing, nowhere
+
+
+def arrow_to_ms(column: pa.Array) -> pa.Array | None:
+    """Convert timestamps or integers to Unix ms; returns None for columns of other types."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
+    if pa.types.is_integer(kind):
+        return column.cast(pa.int64(), safe=False)
+    return None

@@ -1,7 +1,7 @@
-"""The struct type into which one model's JSON events are decoded, and how structs become columns.
+"""The msgspec struct type of one model's JSON events, and the conversion of structs to columns.
 
-It has the members that the model's contract and baselines watch, and no others: what nobody asked for is skipped by the
-decoder without an object being made of it.
+The type has only the members that the model's contract and baselines watch. The decoder skips all others without
+creating objects for them.
 """
 
 from __future__ import annotations
@@ -23,49 +23,53 @@ from barograph.events import MAPS, SCORES, Reason
 from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch
-from streams.events.columns import INVALID_TEXT, EventColumns, producer_arrivals, encode_names, encode_versions
-from streams.events.event_time import parse_time_ms, refuse_times, times_ms
-from streams.events.projection import SCORES_OF, Projection
+from streams.events.columns import INVALID_TEXT, EventColumns, encode_names, encode_versions, producer_arrivals
+from streams.events.event_time import parse_time_ms, rejected_times, times_ms
+from streams.events.projection import SCORES_PREFIX, Projection
 from streams.events.struct_numbers import StructNumbers
 
 FloatArray = NDArray[np.float64]
 
 INVALID = math.inf
 UNNAMED_ERROR = "error"
-"""The kind of an error that is no text."""
-STRETCH_MEMBERS = 20_000
-"""Watched members of events that are decoded before they are read: so many, and the messages that they came in, fit
-into the caches next to one core; ten times as many take half as long again."""
-LEAST_STRETCH, MOST_STRETCH = 64, 1_000
+"""Error kind of an event whose `error` is not text."""
+BATCH_MEMBERS = 20_000
+"""Watched members decoded before they are read into columns.
+
+This many, with their messages, fit into the caches of one core. With ten times as many, reading takes 50 % longer.
+"""
+MIN_BATCH_EVENTS, MAX_BATCH_EVENTS = 64, 1_000
 _TOP = ("score", "class", "latency_ms", "arm")
 _Named = Annotated[str, msgspec.Meta(min_length=1)]
 _Seq = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
-"""What msgspec allows in no member's name, though JSON does, escaped."""
+"""Characters that msgspec does not allow in a member's name, although JSON allows them escaped."""
 
 
 def is_nameable(name: str) -> bool:
-    """Whether a struct type can have a member of this name in JSON."""
+    """Return whether a struct type can have a member of this name in JSON."""
     return _UNNAMEABLE.search(name) is None
 
 
-class Rejected(Exception):
+class Rejection(Exception):
+    """An event is rejected, with the reason code and a detail."""
+
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
         self.model = ""
-        """Where it is known and has a contract."""
+        """The event's model, if it is known and has a contract."""
         self.producer: str | None = None
         self.seq = -1
 
 
 class EventType:
-    """The struct type of one model's events, and how its columns are read out of them."""
+    """The struct type of one model's events, and the reader of its columns."""
 
     def __init__(self, projection: Projection) -> None:
         self.projection = projection
         self.is_typed = True
-        """Whether events can be decoded into the type; if not they are made by `normalise`, each by itself."""
+        """Whether events can be decoded into the type. If not, `normalise` builds each struct from parsed JSON."""
         kinds: dict[str, Any] = dict.fromkeys(projection.numbers, float | None)
         kinds |= dict.fromkeys(projection.flags, bool | int | None)
         kinds |= dict.fromkeys(projection.times, str | int | float | None)
@@ -83,7 +87,7 @@ class EventType:
                 self.groups[group].append(source)
         self.all_scores = CONFIDENCE in kinds
         if self.all_scores:
-            # The largest of all of them is asked for, whatever classes there are: a map instead of members.
+            # The projection needs the largest score, whatever the classes are: a map instead of members.
             members.append((SCORES, dict[str, float | None] | None, None))
         for group, sources in self.groups.items():
             if not sources or (group == SCORES and self.all_scores):
@@ -108,25 +112,25 @@ class EventType:
         )
         self.empty = {group: kind() for group, kind in self.group_types.items()}
         self.read_numbers: list[tuple[str, tuple[str, ...], StructNumbers]] = []
-        """Per group (the empty one is the event's own members) its numbers and flags, and what reads them."""
+        """Per group its numeric sources and their reader; the empty group is the event's own members."""
         numeric = {*projection.numbers, *projection.flags}
         for group, member_type in (("", self.type), *self.group_types.items()):
-            held = [source for source, (of, _) in self.paths.items() if of == group and source in numeric]
-            if held:
-                attributes = [self.paths[source][1] for source in held]
-                every = attributes == list(member_type.__struct_fields__)
-                self.read_numbers.append((group, tuple(held), StructNumbers(attributes, every=every)))
-        self.stretch = min(MOST_STRETCH, max(LEAST_STRETCH, STRETCH_MEMBERS // max(1, len(kinds))))
-        """Events whose structs are read into columns together."""
+            sources = [source for source, (owner, _) in self.paths.items() if owner == group and source in numeric]
+            if sources:
+                attributes = [self.paths[source][1] for source in sources]
+                reader = StructNumbers(attributes, all_members=attributes == list(member_type.__struct_fields__))
+                self.read_numbers.append((group, tuple(sources), reader))
+        self.batch_events = min(MAX_BATCH_EVENTS, max(MIN_BATCH_EVENTS, BATCH_MEMBERS // max(1, len(kinds))))
+        """Number of events whose structs are read into columns together."""
 
     def columns(self, events: Sequence[Any], batch: MessageBatch) -> Decoded:
-        """Read the columns out of structs; `batch` holds the messages that they came in, one for each."""
+        """Read the columns out of structs; `batch` holds one message per struct."""
         at_ms, unreadable = times_ms([event.at for event in events])
         versions, code = encode_versions([event.version for event in events])
-        read = _Reader(self, events)
-        numbers = read.numbers()
-        texts = {source: read.texts(source) for source in self.projection.texts}
-        kinds = encode_names([event.error for event in events])
+        reader = MemberReader(self, events)
+        numbers = reader.numbers()
+        texts = {source: reader.texts(source) for source in self.projection.texts}
+        error_kinds = encode_names([event.error for event in events])
         columns = EventColumns(
             self.projection.model,
             at_ms,
@@ -136,55 +140,59 @@ class EventType:
             np.zeros(len(events), dtype=np.int32),
             versions,
             code,
-            np.zeros(len(events), dtype=bool) if kinds is None else kinds.code >= 0,
+            np.zeros(len(events), dtype=bool) if error_kinds is None else error_kinds.code >= 0,
             numbers,
             texts,
-            kinds,
+            error_kinds,
         )
-        refused = refuse_times(at_ms, columns.received_ms, unreadable)
+        refused = rejected_times(at_ms, columns.received_ms, unreadable)
         decoded = _split(columns, refused, batch)
-        seen_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
+        arrival_ms = at_ms if refused is None else np.where(refused == "", at_ms, columns.received_ms)
         producer = encode_names([event.producer for event in events])
         seq = _seqs([event.seq for event in events])
-        decoded.arrivals += producer_arrivals(self.projection.model, seen_ms, producer, seq)
+        decoded.arrivals += producer_arrivals(self.projection.model, arrival_ms, producer, seq)
         return decoded
 
     def normalise(self, raw: dict[str, Any]) -> Any:
-        """Make the struct of an event that the typed decode refused, invalid fields marked."""
+        """Build the struct of an event that the typed decoder refused, with invalid fields marked.
+
+        Raises:
+            Rejection: the event is a dead letter.
+        """
         projection = self.projection
         values: dict[str, Any] = {}
         for required, missing in (("version", Reason.MISSING_VERSION), ("id", Reason.MISSING_ID)):
             value = raw.get(required)
             if value is None or value == "":
-                raise Rejected(missing)
+                raise Rejection(missing)
             if not isinstance(value, str):
-                raise Rejected(Reason.WRONG_TYPE, f"{required} must be a string, not {type(value).__name__}")
+                raise Rejection(Reason.WRONG_TYPE, f"{required} must be a string, not {type(value).__name__}")
             values[required] = _clean(value)
         if raw.get("at") is None:
-            raise Rejected(Reason.MISSING_TIME)
+            raise Rejection(Reason.MISSING_TIME)
         at = parse_time_ms(raw["at"])
         if at is None:
-            raise Rejected(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
+            raise Rejection(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
         values["at"] = at
         error = raw.get("error")
         values["error"] = _clean(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
-        values["producer"], values["seq"] = numbered(raw)
+        values["producer"], values["seq"] = producer_seq(raw)
         members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
         for group, sources in self.groups.items():
             whole = group == SCORES and self.all_scores
             if not sources and not whole:
                 continue
-            held = raw.get(group)
-            if held is None:
-                held = {}
-            if not isinstance(held, dict):
-                raise Rejected(Reason.WRONG_TYPE, f"{group} must be an object, not {type(held).__name__}")
+            value = raw.get(group)
+            if value is None:
+                value = {}
+            if not isinstance(value, dict):
+                raise Rejection(Reason.WRONG_TYPE, f"{group} must be an object, not {type(value).__name__}")
             if whole:
-                values[SCORES] = {_clean(name): _number(value) for name, value in held.items()}
+                values[SCORES] = {_clean(name): _number(score) for name, score in value.items()}
                 continue
             for source in sources:
                 name = source.partition(".")[2]
-                members[group][self.paths[source][1]] = self._value(source, held.get(name), projection)
+                members[group][self.paths[source][1]] = self._value(source, value.get(name), projection)
         for group, kind in self.group_types.items():
             values[group] = kind(**members[group])
         for source, (group, name) in self.paths.items():
@@ -208,8 +216,8 @@ class EventType:
         return _number(value)
 
 
-class _Reader:
-    """Reads the columns out of the structs of n events."""
+class MemberReader:
+    """Reads columns out of the structs of n events."""
 
     def __init__(self, kind: EventType, events: Sequence[Any]) -> None:
         self._kind = kind
@@ -222,32 +230,32 @@ class _Reader:
             self._scores = [member or {} for member in map(attrgetter(SCORES), events)]
 
     def numbers(self) -> dict[str, FloatArray]:
-        """All columns of numbers, flags and times, each of shape (n,)."""
+        """Read all columns of numbers, flags and times, each of shape (n,)."""
         projection = self._kind.projection
-        found: dict[str, FloatArray] = {}
+        columns: dict[str, FloatArray] = {}
         for group, sources, reader in self._kind.read_numbers:
             try:
-                found |= zip(sources, reader.read(self._groups[group]).T.copy(), strict=True)
-            except OverflowError:  # a flag may be a whole number of hundreds of digits
-                found |= {source: self._alone(source) for source in sources}
+                columns |= zip(sources, reader.read(self._groups[group]).T.copy(), strict=True)
+            except OverflowError:  # a flag may be an integer of hundreds of digits
+                columns |= {source: self._column(source) for source in sources}
         for source in projection.numbers:
-            if source not in found:
-                found[source] = _largest(self._scores) if source == CONFIDENCE else self._alone(source)
+            if source not in columns:
+                columns[source] = _largest(self._scores) if source == CONFIDENCE else self._column(source)
         for source in projection.flags:
-            flags = found[source]
+            flags = columns[source]
             flags[(flags != 0) & (flags != 1) & ~np.isnan(flags)] = INVALID
         for source in projection.times:
-            found[source] = np.array([_time(value) for value in self._values(source)], dtype=np.float64)
-        return found
+            columns[source] = np.array([_time(value) for value in self._values(source)], dtype=np.float64)
+        return columns
 
     def texts(self, source: str) -> pa.Array:
-        """A column of texts, shape (n,)."""
+        """Read a text column, shape (n,)."""
         values = list(self._values(source))
         if source == "class" and not set(map(type, values)) <= {str, type(None)}:
             values = [_text(value) for value in values]
         return pa.array(values, pa.string())
 
-    def _alone(self, source: str) -> FloatArray:
+    def _column(self, source: str) -> FloatArray:
         values = list(self._values(source))
         try:
             return np.array(values, dtype=np.float64)
@@ -255,14 +263,14 @@ class _Reader:
             return np.array([_within_floats(value) for value in values], dtype=np.float64)
 
     def _values(self, source: str) -> Iterator[Any]:
-        if self._kind.all_scores and source.startswith(SCORES_OF):
-            return map(methodcaller("get", source.removeprefix(SCORES_OF)), self._scores)
+        if self._kind.all_scores and source.startswith(SCORES_PREFIX):
+            return map(methodcaller("get", source.removeprefix(SCORES_PREFIX)), self._scores)
         group, name = self._kind.paths[source]
         return map(attrgetter(name), self._groups[group])
 
 
-def numbered(raw: dict[str, Any]) -> tuple[str | None, int]:
-    """The producer of an event and its number, −1 where it has none."""
+def producer_seq(raw: dict[str, Any]) -> tuple[str | None, int]:
+    """Return an event's producer and sequence number, −1 if it has none."""
     producer, seq = raw.get("producer"), raw.get("seq")
     if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
         seq = -1
@@ -270,19 +278,19 @@ def numbered(raw: dict[str, Any]) -> tuple[str | None, int]:
 
 
 def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: MessageBatch) -> Decoded:
-    """Part the events whose time is refused from the others."""
+    """Reject the events whose time is invalid."""
     if refused is None:
         return Decoded([columns], [])
-    keep = refused == ""
+    accepted = refused == ""
     dead = [
         batch.reject(int(i), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
-        for i in np.flatnonzero(~keep)
+        for i in np.flatnonzero(~accepted)
     ]
-    return Decoded([columns.take(keep)] if keep.any() else [], dead)
+    return Decoded([columns.take(accepted)] if accepted.any() else [], dead)
 
 
 def _seqs(values: list[int | None]) -> NDArray[np.int64]:
-    """The numbers of events, −1 where an event has none or null."""
+    """Return the sequence numbers of events, −1 for none or null."""
     try:
         return np.fromiter(values, dtype=np.int64, count=len(values))
     except TypeError:
@@ -290,15 +298,15 @@ def _seqs(values: list[int | None]) -> NDArray[np.int64]:
 
 
 def _largest(maps: Sequence[dict[str, float | None]]) -> NDArray[np.float64]:
-    """The largest value of each map, shape (n,): NaN where it holds none, invalid where it holds an invalid one."""
+    """Return the largest value of each map, shape (n,): NaN if it is empty, invalid if it has an invalid value."""
     n_members = np.fromiter(map(len, maps), dtype=np.int64, count=len(maps))
-    every = chain.from_iterable(map(methodcaller("values"), maps))
-    values = np.fromiter(every, dtype=np.float64, count=int(n_members.sum()))
+    flat = chain.from_iterable(map(methodcaller("values"), maps))
+    values = np.fromiter(flat, dtype=np.float64, count=int(n_members.sum()))
     largest = np.full(len(maps), np.nan)
     full = n_members > 0
     if full.any():
         starts = np.cumsum(n_members) - n_members
-        # Without -0, which would come or not by the order of the members.
+        # Adding 0 removes -0, which would depend on the order of the members.
         largest[full] = np.fmax.reduceat(values, starts[full]) + 0.0
     return largest
 
@@ -339,5 +347,5 @@ def _text(value: Any) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """Replace lone surrogates, which no UTF-8 can hold."""
+    """Replace lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode()

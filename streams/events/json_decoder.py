@@ -1,9 +1,9 @@
-"""JSON messages → columns: a typed decode in C where a chunk is well formed, one by one where it is not.
+"""JSON messages → columns: a typed decode in C for well-formed chunks, event by event for the rest.
 
-Each model's events have a struct type of their own, made from its contract; the union of these, told apart by the
-member `model`, is what a chunk is decoded into. Whatever does not fit (a number as a string, NaN, no object at all)
-makes its chunk take the tolerant way, which puts the event aside with a reason or marks the field invalid. Both ways
-end in the same structs, so their results are the same.
+Each model's events have their own struct type, built from the contract. A chunk is decoded into the union of these
+types, distinguished by the member `model`. If any event of a chunk does not fit (a number as a string, NaN, no object),
+the whole chunk takes the tolerant path, which rejects the event with a reason or marks the field invalid. Both paths
+produce the same structs, so their results are the same.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import or_
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,22 +19,17 @@ from barograph.events import Reason
 from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch, join_batches
-from streams.events.columns import EventColumns, producer_arrivals, encode_names, join
-from streams.events.event_type import MOST_STRETCH, EventType, Rejected, numbered
+from streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
+from streams.events.event_type import MAX_BATCH_EVENTS, EventType, Rejection, producer_seq
+from streams.events.model_union import union_decoder
 from streams.events.projection import build_projection
 from streams.registry.registry import Registry
 
-_REFUSALS = (msgspec.DecodeError, ValueError, RecursionError)
-"""What msgspec raises for bytes that it cannot decode; bad UTF-8 is a plain UnicodeDecodeError."""
+_DECODE_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)
+"""Errors that msgspec raises for bytes it cannot decode; invalid UTF-8 is a plain UnicodeDecodeError."""
 
-MOST_STRETCHES = 20
-"""Of many models together that wait to be whole: each holds as much as is read at once, about a megabyte of structs."""
-
-
-class _Nobody(msgspec.Struct, tag_field="model", tag="\x00nobody"):
-    """Makes a union of even a single model's type: outside a union msgspec does not ask for the tag."""
-
-    never: Literal["\x00never"]
+MAX_PENDING_BATCHES = 20
+"""Incomplete batches that all models may hold together. Each holds up to about a megabyte of structs."""
 
 
 class JsonDecoder:
@@ -44,72 +37,72 @@ class JsonDecoder:
 
     def __init__(self, registry: Registry) -> None:
         self._models = {model: EventType(build_projection(registry, model)) for model in registry.contracts}
-        self._by_type = {kind.type: kind for kind in self._models.values()}
-        union = reduce(or_, (kind.type for kind in self._models.values() if kind.is_typed), _Nobody)
-        self._decoder = msgspec.json.Decoder(union)
-        self.chunk_messages = min((kind.stretch for kind in self._models.values()), default=MOST_STRETCH)
-        """Messages decoded in one go: one bad message costs the tolerant way for this many."""
+        self._by_type = {event_type.type: event_type for event_type in self._models.values()}
+        types = (event_type.type for event_type in self._models.values() if event_type.is_typed)
+        self._decoder = union_decoder(types)
+        self.chunk_messages = min((each.batch_events for each in self._models.values()), default=MAX_BATCH_EVENTS)
+        """Messages decoded together. One malformed message sends this many down the tolerant path."""
 
     def decode(self, batch: MessageBatch) -> Decoded:
-        """Turn a batch into columns per model and dead letters; every message ends in one of the two."""
-        gathered = self.accumulator()
-        gathered.add(batch)
-        return gathered.take()
+        """Decode a batch into columns per model and rejected events; every message ends in one of the two."""
+        accumulator = self.accumulator()
+        accumulator.add(batch)
+        return accumulator.take()
 
-    def accumulator(self) -> JsonGathering:
-        """Begin to gather messages that come in small batches."""
-        return JsonGathering(self._by_type, self.chunk, self.chunk_messages)
+    def accumulator(self) -> JsonAccumulator:
+        """Return an accumulator of messages that arrive in small batches."""
+        return JsonAccumulator(self._by_type, self.chunk, self.chunk_messages)
 
     def chunk(self, values: Sequence[bytes | None]) -> Chunk:
-        """Decode some messages, all in one go if they are well formed."""
-        fast = self._decode_all(values)
-        if fast is not None:
-            return Chunk(fast, None, [])
+        """Decode messages, all together if they are well formed."""
+        decoded = self._decode_all(values)
+        if decoded is not None:
+            return Chunk(decoded, None, [])
         events: list[Any] = []
         position: list[int] = []
-        refused: list[Refused] = []
+        rejected: list[RejectedMessage] = []
         for i, value in enumerate(values):
             try:
                 events.append(self._decode_one(value))
                 position.append(i)
-            except Rejected as rejected:
-                # Not the error itself: it would keep the whole event, through the frames of its traceback.
-                about = rejected.reason, rejected.detail, rejected.model, rejected.producer, rejected.seq
-                refused.append(Refused(i, *about))
-        return Chunk(events, np.array(position, dtype=np.int64), refused)
+            except Rejection as error:
+                # Only its fields: the exception would keep the whole event alive through its traceback's frames.
+                fields = error.reason, error.detail, error.model, error.producer, error.seq
+                rejected.append(RejectedMessage(i, *fields))
+        return Chunk(events, np.array(position, dtype=np.int64), rejected)
 
     def _decode_all(self, values: Iterable[bytes | None]) -> list[Any] | None:
         try:
             return list(map(self._decoder.decode, values))  # type: ignore[arg-type]
-        except (*_REFUSALS, TypeError):
+        except (*_DECODE_ERRORS, TypeError):
             return None
 
     def _decode_one(self, value: bytes | None) -> Any:
         if not value:
-            raise Rejected(Reason.EMPTY)
+            raise Rejection(Reason.EMPTY)
         try:
             return self._decoder.decode(value)
-        except _REFUSALS:
+        except _DECODE_ERRORS:
             pass
         raw = _parse(value)
         if not isinstance(raw, dict):
-            raise Rejected(Reason.NOT_AN_OBJECT, f"the message is {type(raw).__name__}")
+            raise Rejection(Reason.NOT_AN_OBJECT, f"the message is {type(raw).__name__}")
         model = raw.get("model")
         if model is None or model == "":
-            raise Rejected(Reason.MISSING_MODEL)
-        kind = self._models.get(model) if isinstance(model, str) else None
-        if kind is None:
-            raise Rejected(Reason.UNKNOWN_MODEL, str(model)[:200])
+            raise Rejection(Reason.MISSING_MODEL)
+        event_type = self._models.get(model) if isinstance(model, str) else None
+        if event_type is None:
+            raise Rejection(Reason.UNKNOWN_MODEL, str(model)[:200])
         try:
-            return kind.normalise(raw)
-        except Rejected as rejected:
-            rejected.model = kind.projection.model
-            rejected.producer, rejected.seq = numbered(raw)
+            return event_type.normalise(raw)
+        except Rejection as rejection:
+            rejection.model = event_type.projection.model
+            rejection.producer, rejection.seq = producer_seq(raw)
             raise
 
 
-class Refused(NamedTuple):
-    """A message that is no event: where it stood, why, and what is known of it."""
+class RejectedMessage(NamedTuple):
+    """A rejected message of a chunk: its index, the reason, and the members that could be read."""
 
     position: int
     reason: Reason
@@ -121,19 +114,19 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Chunk:
-    """Some messages decoded: the structs of the good ones, and why the others were refused."""
+    """Decoded messages: the structs of the valid ones and the rejected ones."""
 
     events: list[Any]
     position: NDArray[np.int64] | None
-    """Where each event stood among the messages; None where all are good."""
-    refused: list[Refused]
+    """Index of each event among the messages; None if all are valid."""
+    rejected: list[RejectedMessage]
 
 
-class JsonGathering:
-    """Events that come in batches of any size → columns of long stretches.
+class JsonAccumulator:
+    """Collects events that arrive in batches of any size and builds long columns.
 
-    An event is decoded into a struct of a kilobyte or so, and reading it is quick while it is still in the processor's
-    cache. So structs become columns as soon as a model has a stretch of them, and the columns are joined at the end.
+    An event is decoded into a struct of about a kilobyte, which is fast to read while it is in the CPU cache. So
+    structs become columns as soon as a model has a full batch of them, and the columns are concatenated at the end.
     """
 
     def __init__(
@@ -142,100 +135,104 @@ class JsonGathering:
         self._types = types
         self._decode = decode
         self._chunk_messages = chunk_messages
-        self._waiting: dict[Any, _Waiting] = {}
-        self._stretches = 0.0
-        """How many stretches wait in all."""
-        self._found: dict[str, list[EventColumns]] = {}
+        self._pending: dict[Any, _PendingBatch] = {}
+        self._pending_batches = 0.0
+        """Pending events of all models, counted in full batches."""
+        self._columns: dict[str, list[EventColumns]] = {}
         self._rest = Decoded()
-        """Dead letters and arrivals."""
+        """Rejected events and producer arrivals."""
         self.messages = self.n_bytes = self.rejected_bytes = 0
-        """How much was gathered: messages, the bytes of numbers in columns, those of what was put aside."""
+        """Size of the content: messages, bytes of numeric columns, bytes of rejected events."""
 
     def add(self, batch: MessageBatch) -> None:
-        """Decode some more messages; every one ends as an event or as a dead letter."""
+        """Decode more messages; every one ends as an event or a rejected event."""
         self.messages += len(batch)
         for start in range(0, len(batch), self._chunk_messages):
-            some = batch.select(slice(start, start + self._chunk_messages))
-            chunk = self._decode(some.values)
-            self._put_aside(some, chunk.refused)
+            messages = batch.select(slice(start, start + self._chunk_messages))
+            chunk = self._decode(messages.values)
+            self._reject(messages, chunk.rejected)
             if chunk.position is not None:
-                some = some.select(chunk.position)
-            for kind, events, messages in _by_type(chunk.events, some):
-                waiting = self._waiting.setdefault(kind, _Waiting())
-                waiting.events += events
-                waiting.messages.append(messages)
-                stretch = self._types[kind].stretch
-                self._stretches += len(events) / stretch
-                if len(waiting.events) >= stretch:
-                    self._make_columns(kind)
-            if self._stretches > MOST_STRETCHES:
-                for kind in list(self._waiting):
-                    self._make_columns(kind)
+                messages = messages.select(chunk.position)
+            for struct_type, events, own_messages in _by_type(chunk.events, messages):
+                pending = self._pending.setdefault(struct_type, _PendingBatch())
+                pending.events += events
+                pending.messages.append(own_messages)
+                batch_events = self._types[struct_type].batch_events
+                self._pending_batches += len(events) / batch_events
+                if len(pending.events) >= batch_events:
+                    self._build_columns(struct_type)
+            if self._pending_batches > MAX_PENDING_BATCHES:
+                for struct_type in list(self._pending):
+                    self._build_columns(struct_type)
 
     def take(self) -> Decoded:
-        """Hand over all that was gathered, one `EventColumns` for each model."""
-        for kind in list(self._waiting):
-            self._make_columns(kind)
-        decoded, found = self._rest, self._found
-        decoded.events = [join(parts) for parts in found.values()]
-        self._rest, self._found = Decoded(), {}
+        """Return the content, one `EventColumns` per model, and start over."""
+        for struct_type in list(self._pending):
+            self._build_columns(struct_type)
+        decoded = self._rest
+        decoded.events = [concat_columns(pieces) for pieces in self._columns.values()]
+        self._rest, self._columns = Decoded(), {}
         self.messages = self.n_bytes = self.rejected_bytes = 0
         return decoded
 
-    def _make_columns(self, kind: Any) -> None:
-        waiting = self._waiting.pop(kind)
-        self._stretches -= len(waiting.events) / self._types[kind].stretch
-        part = self._types[kind].columns(waiting.events, join_batches(waiting.messages))
-        for events in part.events:
-            self._found.setdefault(events.model, []).append(events)
+    def _build_columns(self, struct_type: Any) -> None:
+        pending = self._pending.pop(struct_type)
+        event_type = self._types[struct_type]
+        self._pending_batches -= len(pending.events) / event_type.batch_events
+        decoded = event_type.columns(pending.events, join_batches(pending.messages))
+        for events in decoded.events:
+            self._columns.setdefault(events.model, []).append(events)
             self.n_bytes += sum(values.nbytes for values in events.numbers.values())
-        self._rest.rejected += part.rejected
-        self._rest.arrivals += part.arrivals
+        self._rest.rejected += decoded.rejected
+        self._rest.arrivals += decoded.arrivals
 
-    def _put_aside(self, batch: MessageBatch, refused: list[Refused]) -> None:
-        aside: dict[str, list[tuple[int, str | None, int]]] = {}
-        for each in refused:
-            dead = batch.reject(each.position, each.reason, each.detail, model=each.model)
-            self._rest.rejected.append(dead)
-            self.rejected_bytes += len(dead.value)
-            aside.setdefault(each.model, []).append((each.position, each.producer, each.seq))
-        for model, rows in aside.items():
-            at, producers, seqs = zip(*rows, strict=True)
-            received_ms = batch.received_ms[list(at)]
+    def _reject(self, batch: MessageBatch, rejected: list[RejectedMessage]) -> None:
+        by_model: dict[str, list[tuple[int, str | None, int]]] = {}
+        for each in rejected:
+            event = batch.reject(each.position, each.reason, each.detail, model=each.model)
+            self._rest.rejected.append(event)
+            self.rejected_bytes += len(event.value)
+            by_model.setdefault(each.model, []).append((each.position, each.producer, each.seq))
+        for model, rows in by_model.items():
+            positions, producers, seqs = zip(*rows, strict=True)
+            received_ms = batch.received_ms[list(positions)]
             self._rest.arrivals += producer_arrivals(
                 model, received_ms, encode_names(producers), np.array(seqs, dtype=np.int64)
             )
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _PendingBatch:
+    """Decoded structs of one type that are not columns yet."""
+
     events: list[Any] = field(default_factory=list)
     messages: list[MessageBatch] = field(default_factory=list)
 
 
 def _by_type(events: list[Any], messages: MessageBatch) -> Iterable[tuple[Any, list[Any], MessageBatch]]:
-    kinds = set(map(type, events))
-    if len(kinds) <= 1:
-        yield from ((kind, events, messages) for kind in kinds)
+    """Group events and their messages by struct type."""
+    types = set(map(type, events))
+    if len(types) <= 1:
+        yield from ((struct_type, events, messages) for struct_type in types)
         return
-    places: dict[Any, list[int]] = {kind: [] for kind in kinds}
+    rows_by_type: dict[Any, list[int]] = {struct_type: [] for struct_type in types}
     for i, event in enumerate(events):
-        places[type(event)].append(i)
-    for kind, where in places.items():
-        yield kind, [events[i] for i in where], messages.select(np.array(where, dtype=np.int64))
+        rows_by_type[type(event)].append(i)
+    for struct_type, rows in rows_by_type.items():
+        yield struct_type, [events[i] for i in rows], messages.select(np.array(rows, dtype=np.int64))
 
 
 def _parse(value: bytes) -> Any:
-    """Parse strictly, else as Python does, which lets NaN, Infinity and lone surrogates through."""
+    """Parse strictly, else as Python's json does, which accepts NaN, Infinity and lone surrogates."""
     try:
         return msgspec.json.decode(value)
     except RecursionError:
-        raise Rejected(Reason.TOO_DEEP) from None
-    except _REFUSALS:
+        raise Rejection(Reason.TOO_DEEP) from None
+    except _DECODE_ERRORS:
         pass
     try:
         return json.loads(value.decode())
     except RecursionError:
-        raise Rejected(Reason.TOO_DEEP) from None
+        raise Rejection(Reason.TOO_DEEP) from None
     except ValueError as error:
-        raise Rejected(Reason.NOT_JSON, str(error)[:200]) from None
+        raise Rejection(Reason.NOT_JSON, str(error)[:200]) from None

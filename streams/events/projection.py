@@ -1,4 +1,4 @@
-"""Which members of a model's events the summaries need: its fields and the sources of its slices."""
+"""Projection of a model's events onto the sources that the summaries need: its fields and its slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from sketches.baseline.baseline import FieldBaseline
 from streams.registry.registry import Registry
 
 LATENCY = "latency_ms"
-"""The source that the promised latency is about."""
+"""The source that the latency objective is about."""
+SCORES_PREFIX = f"{SCORES}."
+"""Prefix of the sources of single scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,11 @@ class Projection:
     """Timestamps, read as Unix milliseconds."""
     texts: tuple[str, ...]
     order: tuple[str, ...]
-    """All of them as the contract names them: likely as events hold them, since both follow the training table. A
-    decoder finds a member at once that comes where it is expected."""
+    """All sources in the contract's order.
+
+    Events usually have the same order, since both follow the training table, and a decoder finds a member fastest where
+    it expects it.
+    """
 
 
 def build_projection(registry: Registry, model: str) -> Projection:
@@ -49,7 +54,7 @@ def build_projection(registry: Registry, model: str) -> Projection:
 
 
 def slice_sources(registry: Registry, contract: Contract) -> set[str]:
-    """The sources of a model's slices, in its contract and in every baseline of it."""
+    """Return the sources of a model's slices, in its contract and in all its baselines."""
     sources = {source for dimension in contract.slices for source in dimension.sources}
     for history in registry.baselines.get(contract.model, {}).values():
         for entry in history:
@@ -57,37 +62,33 @@ def slice_sources(registry: Registry, contract: Contract) -> set[str]:
     return sources
 
 
-SCORES_OF = f"{SCORES}."
-"""What the sources of single scores begin with."""
-
-
 def undeclared(registry: Registry, contract: Contract) -> list[Field]:
-    """The fields of live baselines that the contract does not name, or names no more.
+    """Return the fields of live baselines that the contract does not name, or no longer names.
 
-    A contract changes at once, the baselines of versions that go on serving do not: what they count is read as it was,
+    A new contract takes effect at once, while versions in service keep their baselines. Their fields are still read,
     not taken for null.
     """
     declared = {field.name for field in contract.fields}
-    found: dict[str, Field] = {}
+    fields: dict[str, Field] = {}
     for history in registry.baselines.get(contract.model, {}).values():
         for entry in history:
-            for kept in entry.baseline.fields:
-                if kept.name not in declared:
-                    found.setdefault(kept.name, field_of(kept, contract))
-    return list(found.values())
+            for baseline in entry.baseline.fields:
+                if baseline.name not in declared:
+                    fields.setdefault(baseline.name, field_of(baseline, contract))
+    return list(fields.values())
 
 
-def field_of(kept: FieldBaseline, contract: Contract) -> Field:
-    """A field as its baseline alone tells of it, for a contract that does not name it."""
+def field_of(baseline: FieldBaseline, contract: Contract) -> Field:
+    """Derive a field from its baseline alone, for a contract that does not name it."""
     kind: FieldType = "float"
-    if kept.kind == "category":
+    if baseline.kind == "category":
         kind = "category"
-    elif kept.edges == (0.5,) and kept.low is None:
+    elif baseline.edges == (0.5,) and baseline.low is None:
         kind = "bool"
-    is_source = kept.name.partition(".")[0] in MAPS
-    if kept.name.startswith(SCORES_OF):
-        is_source = kept.kind == "numeric"
-    elif kept.name == CONFIDENCE:
-        # A feature may be called so too; in a model with scores it is theirs.
-        is_source = any(field.source.startswith(SCORES_OF) for field in contract.fields)
-    return Field(name=kept.name, type=kind, source=kept.name if is_source else default_source(kept.name))
+    is_source = baseline.name.partition(".")[0] in MAPS
+    if baseline.name.startswith(SCORES_PREFIX):
+        is_source = baseline.kind == "numeric"
+    elif baseline.name == CONFIDENCE:
+        # A feature may have this name too. In a model with scores it means the largest score.
+        is_source = any(field.source.startswith(SCORES_PREFIX) for field in contract.fields)
+    return Field(name=baseline.name, type=kind, source=baseline.name if is_source else default_source(baseline.name))

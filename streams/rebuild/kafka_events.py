@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
 from streams.broker.reread import OvertakenError, read_again
-from streams.dead_letters.reader import DeadLetterReader, DeadLetterFilter
+from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import portion_size, sort_messages
 from streams.events.columns import EventColumns

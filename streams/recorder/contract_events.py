@@ -46,7 +46,9 @@ class ExactEvents:
         member = {name: f"m{i}" for i, name in enumerate(model.order)}
         self._names = [name for name in model.order if name in set(model.numbers)]
         every = len(self._names) == len(member)
-        self._numbers = StructNumbers([member[name] for name in self._names], every=every) if self._names else None
+        self._numbers = (
+            StructNumbers([member[name] for name in self._names], all_members=every) if self._names else None
+        )
         rest = (*model.texts, *model.others, *model.ignored)
         self._rest: dict[str, list[Any]] = {name: [] for name in rest}
         self._read_rest = [attrgetter(member[name]) for name in rest]

@@ -24,7 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streams.events.batch import MessageBatch
-from streams.events.event_time import refuse_times, times_ms
+from streams.events.event_time import rejected_times, times_ms
 from streams.events.event_type import is_nameable
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import maps
@@ -236,7 +236,7 @@ def _rows(
     """Rows of those events of a model that are recorded; `unread` says of how many members of a message nothing is."""
     columns, where = events.columns, np.array(events.where)
     at_ms, unreadable = times_ms(columns["at"])
-    refused = refuse_times(at_ms, batch.received_ms[where], unreadable)
+    refused = rejected_times(at_ms, batch.received_ms[where], unreadable)
     ids, versions = columns["id"], columns["version"]
     keep = model.keep(ids)
     if refused is not None:

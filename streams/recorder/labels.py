@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 from barograph.events import Reason
 from numpy.typing import NDArray
 
-from streams.events.arrow_decoder import LEFT_OUT, rows_apart
-from streams.events.arrow_message import DETAIL_CHARS, open_table, refusal
+from streams.events.arrow_decoder import BYTES_OMITTED, split_rows
+from streams.events.arrow_message import DETAIL_CHARS, open_table, rejection_reason
 from streams.events.batch import MessageBatch, RejectedEvent
-from streams.events.event_time import parse_time_ms, refuse_times, times_ms
+from streams.events.event_time import parse_time_ms, rejected_times, times_ms
 from streams.recorder.arrow_rows import as_numbers, as_texts, is_number, is_text, plain
 from streams.recorder.rows import positions, rows_of, times
 from streams.recorder.values import clean
@@ -72,7 +72,7 @@ def decode_json_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedLa
         return decoded
     place = np.array(where)
     at_ms, unreadable = times_ms([label.at for label in labels])
-    reasons = refuse_times(at_ms, batch.received_ms[place], unreadable)
+    reasons = rejected_times(at_ms, batch.received_ms[place], unreadable)
     if reasons is not None:
         for i in np.flatnonzero(reasons != "").tolist():
             detail = f"at = {str(labels[i].at)[:60]!r}"
@@ -173,7 +173,7 @@ def decode_arrow_labels(batch: MessageBatch, models: frozenset[str]) -> DecodedL
         try:
             table = open_table(value)
         except ValueError as error:
-            decoded.rejected.append(batch.reject(i, refusal(value, error), str(error)))
+            decoded.rejected.append(batch.reject(i, rejection_reason(value, error), str(error)))
             continue
         if table.num_rows:
             found = DecodedLabels()
@@ -216,7 +216,7 @@ def _add_table(
     at_ms, no_time, bad_time = arrow_times(table)
     refuse(no_time, Reason.MISSING_TIME)
     refuse(bad_time, Reason.BAD_TIME)
-    refused = refuse_times(at_ms, batch.received_ms[where], None)
+    refused = rejected_times(at_ms, batch.received_ms[where], None)
     if refused is not None:
         for reason in (Reason.FUTURE_TIME, Reason.TOO_OLD):
             refuse(refused == reason, reason)
@@ -226,10 +226,10 @@ def _add_table(
     at = int(batch.partition[message]), int(batch.offset[message])
     received_ms = int(batch.received_ms[message])
     bad = np.flatnonzero(~good).tolist()
-    for i, row in zip(bad, rows_apart(table, bad), strict=True):
+    for i, row in zip(bad, split_rows(table, bad), strict=True):
         reason = Reason(str(reasons[i]))
         named = model[i].as_py() if known[i] else ""
-        detail = details[reason] if row else LEFT_OUT
+        detail = details[reason] if row else BYTES_OMITTED
         decoded.rejected.append(RejectedEvent(reason, *at, i, row, detail, named, received_ms))
     if good.any():
         kept = pa.array(good)

@@ -199,7 +199,7 @@ class FlushSummaries:
     def _add_errors(
         self, events: EventColumns, contract: Contract, version: str, baseline_id: str, series: _Series
     ) -> None:
-        if events.kinds is None or not events.errors.any():
+        if events.error_kinds is None or not events.errors.any():
             return
         failed = events.take(events.errors)
         arms = [
@@ -208,8 +208,8 @@ class FlushSummaries:
             if dimension.source == ARM
         ]
         key = (events.model, version, baseline_id)
-        assert failed.kinds is not None
-        self.tallies.add_errors(key, contract.pane_s, failed.at_ms, failed.kinds, arms)
+        assert failed.error_kinds is not None
+        self.tallies.add_errors(key, contract.pane_s, failed.at_ms, failed.error_kinds, arms)
 
     def _merge(self, key: PaneKey, more: PaneSummary) -> None:
         held = self.panes.get(key)
@@ -251,7 +251,7 @@ def _reorder(events: EventColumns, order: NDArray[np.int64]) -> EventColumns:
         events.errors[order],
         {source: values[order] for source, values in events.numbers.items()},
         {source: values.take(taken) for source, values in events.texts.items()},
-        None if events.kinds is None else events.kinds.take(order),
+        None if events.error_kinds is None else events.error_kinds.take(order),
     )
 
 

@@ -32,8 +32,8 @@ def made(rows: list[list[Any]], width: int) -> list[Any]:
 def test_every_member_is_as_it_is_alone(data: st.DataObject, width: int) -> None:
     rows: list[list[Any]] = data.draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=20))
     chosen = data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=width, unique=True))
-    every = chosen == list(range(width))
-    found = StructNumbers([f"m{i}" for i in chosen], every=every).read(made(rows, width))
+    all_members = chosen == list(range(width))
+    found = StructNumbers([f"m{i}" for i in chosen], all_members=all_members).read(made(rows, width))
     plain = [[math.nan if row[i] is None else float(row[i]) for i in chosen] for row in rows]
     expected = np.array(plain, dtype=np.float64).reshape(len(rows), len(chosen))
     assert found.shape == expected.shape
@@ -46,4 +46,4 @@ def test_every_member_is_as_it_is_alone(data: st.DataObject, width: int) -> None
 def test_whole_numbers_beyond_floats_are_refused(width: int, beside: float | None) -> None:
     rows = [[beside] * (width - 1) + [10**400]]
     with pytest.raises(OverflowError):
-        StructNumbers([f"m{i}" for i in range(width)], every=True).read(made(rows, width))
+        StructNumbers([f"m{i}" for i in range(width)], all_members=True).read(made(rows, width))

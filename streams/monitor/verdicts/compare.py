@@ -22,7 +22,7 @@ from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED, IntArray
 from sketches.comparison.aligned import AlignedField, align
 from sketches.comparison.differences import Differences, mean_differences, quantile_differences, rate_differences
 from sketches.comparison.two_sample import psi_differences
-from streams.events.projection import LATENCY, SCORES_OF, field_of
+from streams.events.projection import LATENCY, SCORES_PREFIX, field_of
 from streams.monitor.verdicts.comparison_rows import Columns, Measure, Sizes, Windows, comparison_columns
 from streams.monitor.verdicts.judge import ERROR_FIELD, join_columns, window_counts
 from streams.monitor.verdicts.numbers import PooledMoments, ReadValues
@@ -36,7 +36,7 @@ MOST_CATEGORIES = 20
 """So many categories of a field have their share compared, in the baseline's order."""
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 _OUTPUTS = ("score", "class", CONFIDENCE, LATENCY)
-_OUTPUT_MAPS = (SCORES_OF, f"{METRICS}.")
+_OUTPUT_MAPS = (SCORES_PREFIX, f"{METRICS}.")
 _FLAG_EDGES = (0.5,)
 
 

@@ -64,11 +64,11 @@ def test_kinds_of_errors_are_read_and_cut(arrow: bool) -> None:
     errors = [None, "TimeoutError", "", long, "TimeoutError"]
     [events] = decoded([{"error": error} for error in errors], arrow=arrow).events
     assert events.errors.tolist() == [False, True, False, True, True]
-    assert events.kinds is not None
-    kinds = [events.kinds.values[code] if code >= 0 else None for code in events.kinds.code.tolist()]
+    assert events.error_kinds is not None
+    kinds = [events.error_kinds.values[code] if code >= 0 else None for code in events.error_kinds.code.tolist()]
     assert kinds == [None, "TimeoutError", None, "E" * MAX_NAME_CHARS, "TimeoutError"]
     [quiet] = decoded([{}, {}], arrow=arrow).events
-    assert quiet.kinds is None
+    assert quiet.error_kinds is None
     assert not quiet.errors.any()
 
 
@@ -76,8 +76,8 @@ def test_kinds_of_errors_are_read_and_cut(arrow: bool) -> None:
 def test_an_error_that_is_no_text_is_one_without_a_name(arrow: bool) -> None:
     [events] = decoded([{"error": 7}, {"error": None}], arrow=arrow).events
     assert events.errors.tolist() == [True, False]
-    assert events.kinds is not None
-    assert events.kinds.values == ("error",)
+    assert events.error_kinds is not None
+    assert events.error_kinds.values == ("error",)
 
 
 @pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])

@@ -11,13 +11,13 @@ import pytest
 from barograph.events import ARROW_CONTENT_TYPE, Reason
 
 from streams.events import arrow_decoder
-from streams.events.arrow_decoder import LEFT_OUT, ArrowDecoder
+from streams.events.arrow_decoder import BYTES_OMITTED, ArrowDecoder
 from streams.events.arrow_message import (
     MAX_ROWS,
     MAX_UNPACKED_BYTES,
     UnpackedError,
     open_table,
-    refusal,
+    rejection_reason,
     unpacked_bytes,
 )
 from streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch, portion_size
@@ -75,7 +75,7 @@ def test_what_unpacks_to_too_much_is_refused_without_unpacking_it(data: bytes) -
     before = pa.total_allocated_bytes()
     with pytest.raises(UnpackedError, match="a message may hold") as refused:
         open_table(data)
-    assert refusal(data, refused.value) is Reason.TOO_LARGE
+    assert rejection_reason(data, refused.value) is Reason.TOO_LARGE
     assert pa.total_allocated_bytes() - before <= KAFKA_BYTES
     for dead in (decoder().decode(batch(data)).rejected, decode_arrow_labels(batch(data), frozenset({"toy"})).rejected):
         assert [(each.reason, each.value) for each in dead] == [(Reason.TOO_LARGE, data)]
@@ -135,7 +135,7 @@ def test_a_column_that_arrow_cannot_compute_on_costs_one_message_of_labels() -> 
 
 
 def test_many_bad_rows_of_many_columns_are_put_aside_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow_decoder, "MAX_APART_BYTES", 1 << 20)
+    monkeypatch.setattr(arrow_decoder, "MAX_SPLIT_BYTES", 1 << 20)
     wide = {f"features.f{i}": pa.nulls(500) for i in range(300)}
     data = stream({"model": ["toy"] * 500, "version": ["1"] * 500, "at": [NOW_MS] * 500, **wide})
     tracemalloc.start()
@@ -146,7 +146,7 @@ def test_many_bad_rows_of_many_columns_are_put_aside_within_bounds(monkeypatch: 
     assert {each.reason for each in dead} == {Reason.MISSING_ID}
     kept = [each for each in dead if each.value]
     assert sum(len(each.value) for each in kept) < (1 << 20) + len(kept[0].value) + 1
-    assert {each.detail for each in dead if not each.value} == {LEFT_OUT}
+    assert {each.detail for each in dead if not each.value} == {BYTES_OMITTED}
     assert 0 < len(kept) < 500
     assert peak < 16 << 20
 
