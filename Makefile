@@ -69,7 +69,7 @@ generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Graf
 	$(RUN) python -m warehouse.metrics_page
 	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
-	$(RUN) python -m cli.access --write
+	$(RUN) python -m cli.doc_tables --write
 
 .PHONY: check-generated
 check-generated: sync ## Fail where a generated file is not what the code says
@@ -78,7 +78,7 @@ check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m warehouse.metrics_page --check
 	$(RUN) python -m dashboards --check
 	$(RUN) python -m alerts --check
-	$(RUN) python -m cli.access --check
+	$(RUN) python -m cli.doc_tables --check
 
 .PHONY: pictures
 pictures: sync ## Photograph the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'

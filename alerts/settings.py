@@ -1,17 +1,23 @@
-"""The installation's side of alerts: contact points, routes, mute timings. The section `alerts` of the settings.
+"""Alert delivery of an installation: contact points, routes and mute timings, the section `alerts` of the settings.
 
-Contracts say what is wrong and whom it concerns; where that is told is known to the installation alone. Secrets are
-named by the variables of the environment that hold them, and never stand in the file.
+Contracts define the rules and name a route; the installation maps routes to contact points. The file names the
+environment variables that hold secrets, never the secrets themselves.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
+from barograph.contract.kinds import Key, ListOf, MapOf, Name, Path, Reader, Record, Unreadable, nearest
+from barograph.contract.problems import ContractError, quoted
+from barograph.contract.yaml_tree import Node
+
+from warehouse.configuration import node_of, read_value
 
 Kind = Literal["pagerduty", "slack", "webhook"]
 FOLDER_UID = "barograph"
@@ -22,24 +28,24 @@ DEFAULT_VARIABLE = "ALERTS_WEBHOOK_URL"
 
 
 class AlertsError(ValueError):
-    """Rules, routes or settings of alerts do not fit together; the text says what to change."""
+    """Rules, routes or settings of alerts contradict each other; the text says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """One way in which a contact point is told."""
+    """One notification channel of a contact point."""
 
     kind: Kind
     variable: str = ""
-    """Variable of the environment that holds the URL or, for PagerDuty, the integration key."""
+    """Environment variable that holds the URL or, for PagerDuty, the integration key."""
     url: str = ""
-    """A URL that is no secret; of webhooks alone."""
+    """A URL that is not a secret; webhooks only."""
     bearer_variable: str = ""
-    """Variable that holds a bearer token; of webhooks alone."""
+    """Environment variable that holds a bearer token; webhooks only."""
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables that it needs."""
+        """The environment variables that it needs."""
         return tuple(filter(None, (self.variable, self.bearer_variable)))
 
 
@@ -51,13 +57,13 @@ class Route:
     ticket: str
 
     def point(self, severity: str) -> str:
-        """The contact point of a severity."""
+        """Return the contact point of a severity."""
         return self.page if severity == "page" else self.ticket
 
 
 @dataclass(frozen=True, slots=True)
 class MuteTiming:
-    """When nothing is told: all of its parts must hold."""
+    """Times without notifications: all given conditions must hold."""
 
     times: tuple[tuple[str, str], ...] = ()
     weekdays: tuple[str, ...] = ()
@@ -67,7 +73,7 @@ class MuteTiming:
 
     @property
     def interval(self) -> dict[str, Any]:
-        """It as Grafana and Alertmanager write it."""
+        """The time interval in the form of Grafana and Alertmanager."""
         interval: dict[str, Any] = {}
         if self.times:
             interval["times"] = [{"start_time": start, "end_time": end} for start, end in self.times]
@@ -79,7 +85,7 @@ class MuteTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """What the installation says of alerts."""
+    """Alert delivery of an installation."""
 
     contact_points: Mapping[str, tuple[Integration, ...]] = field(
         default_factory=lambda: {DEFAULT_POINT: (Integration("webhook", DEFAULT_VARIABLE),)}
@@ -87,23 +93,23 @@ class AlertSettings:
     default: str = DEFAULT_POINT
     """Contact point of models without a route."""
     platform: str = DEFAULT_POINT
-    """Contact point of what concerns the pipeline, and of rules that cannot be evaluated."""
+    """Contact point of alerts about the pipeline, and of rules that cannot be evaluated."""
     platform_team: str = "platform"
     routes: Mapping[str, Route] = field(default_factory=dict)
     mute_timings: Mapping[str, MuteTiming] = field(default_factory=dict)
     folder: str = "Barograph"
     datasource: str = "barograph"
-    """Uid of the data source."""
+    """UID of the data source."""
     runbooks: str = "docs/runbooks"
-    """The URL at which the folder of runbooks is read; by default where it is in this repository."""
+    """URL of the folder of runbooks; by default its path in this repository."""
     configured: bool = False
-    """Whether there was such a section. Without one every route leads to the default."""
+    """Whether the settings have the section. Without it every route leads to the default."""
 
     def route(self, name: str) -> Route:
-        """Where a route leads.
+        """Find the contact points of a route.
 
         Raises:
-            AlertsError: it is neither a route nor a contact point.
+            AlertsError: the name is neither a route nor a contact point.
         """
         if not name or (name not in self.routes and name not in self.contact_points and not self.configured):
             return Route(self.default, self.default)
@@ -112,144 +118,199 @@ class AlertSettings:
         if name in self.contact_points:
             return Route(name, name)
         raise AlertsError(
-            f"the route {name!r} is not known here; {_nearest(name, [*self.routes, *self.contact_points])}, or write "
+            f"the route {name!r} is not known here; {nearest(name, [*self.routes, *self.contact_points])}, or write "
             f'[alerts.routes."{name}"] with page and ticket in the settings'
         )
 
 
-def read_alert_settings(tree: Any, where: str) -> AlertSettings:
-    """Read the section.
+def read_alert_settings(tree: Any, file: str) -> AlertSettings:
+    """Read the section `alerts`.
 
     Args:
-        tree: the section as a parser of TOML or YAML gives it.
-        where: the file, for messages.
+        tree: the section as a TOML or YAML parser returns it.
+        file: the name of the settings file, for messages.
 
     Raises:
-        AlertsError: a key is unknown, a value does not fit, or a name leads nowhere.
+        AlertsError: a key is unknown, a value does not fit, or a contact point is not defined. The text has a line per
+            problem.
     """
-    reader = _Reader(where)
-    section = reader.table(tree, "alerts")
-    known = ("contact_points", "routes", "mute_timings", *_TEXTS)
-    reader.known(section, known, "alerts")
-    points = {
-        name: reader.contact_point(value, f"alerts.contact_points.{name}")
-        for name, value in reader.table(section.get("contact_points", {}), "alerts.contact_points").items()
-    }
-    if not points:
-        raise AlertsError(f"{where}: alerts.contact_points is missing; write [alerts.contact_points.NAME.slack] or so")
-    texts = {key: reader.text(section[key], f"alerts.{key}") for key in _TEXTS if key in section}
-    default = texts.setdefault("default", next(iter(points)))
-    texts.setdefault("platform", default)
-    for key in ("default", "platform"):
-        reader.point(texts[key], f"alerts.{key}", points)
-    routes = {}
-    for name, value in reader.table(section.get("routes", {}), "alerts.routes").items():
-        path = f"alerts.routes.{name}"
-        route = reader.table(value, path)
-        reader.known(route, ("page", "ticket"), path)
-        told = {key: reader.text(route.get(key, default), f"{path}.{key}") for key in ("page", "ticket")}
-        for key, point in told.items():
-            reader.point(point, f"{path}.{key}", points)
-        routes[name] = Route(**told)
-    timings = {
-        name: reader.mute_timing(value, f"alerts.mute_timings.{name}")
-        for name, value in reader.table(section.get("mute_timings", {}), "alerts.mute_timings").items()
-    }
-    return AlertSettings(contact_points=points, routes=routes, mute_timings=timings, configured=True, **texts)
+    try:
+        settings: AlertSettings = read_value(AlertSection(), node_of(tree), ("alerts",), file)
+    except ContractError as error:
+        raise AlertsError(str(error)) from None
+    return settings
 
 
-_TEXTS = ("default", "platform", "platform_team", "folder", "datasource", "runbooks")
+# --- kinds of values --------------------------------------------------------------------------------------------------
+
+
+class Pattern(msgspec.Struct, frozen=True):
+    """Text of a given form."""
+
+    pattern: str
+    form: str
+    """The form in words, with an example."""
+
+    def read(self, node: Node, path: Path, reader: Reader) -> str:
+        text = Name(self.form).read(node, path, reader)
+        if not re.fullmatch(self.pattern, text):
+            raise Unreadable(f"{quoted(text)} does not fit; write {self.form}")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{self.pattern}$"}
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """The name of an environment variable. The message does not show the value, which may be the secret itself."""
+
+    def read(self, node: Node, path: Path, reader: Reader) -> str:
+        text = Name("the name of an environment variable").read(node, path, reader)
+        if not VARIABLE.fullmatch(text):
+            raise Unreadable("this is not the name of an environment variable; write one such as SLACK_URL")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{VARIABLE.pattern}$"}
+
+
+class TimeRange(msgspec.Struct, frozen=True):
+    """A range of times within one day, such as `01:00-05:30`."""
+
+    def read(self, node: Node, path: Path, reader: Reader) -> tuple[str, str]:
+        form = "times of one day such as 01:00-05:30"
+        text = Pattern(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", form).read(node, path, reader)
+        if text[:5] >= text[6:]:
+            raise Unreadable(f"{quoted(text)} ends before it starts; write {form}")
+        return text[:5], text[6:]
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+class Weekdays(msgspec.Struct, frozen=True):
+    """A weekday, or a range of weekdays such as `monday:friday`."""
+
+    def read(self, node: Node, path: Path, reader: Reader) -> str:
+        text = Name("a weekday").read(node, path, reader)
+        for day in text.split(":"):
+            if day not in WEEKDAYS:
+                raise Unreadable(f"{quoted(day)} is not a weekday; {nearest(day, WEEKDAYS)}")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+class TimeZone(msgspec.Struct, frozen=True):
+    """An IANA time zone."""
+
+    def read(self, node: Node, path: Path, reader: Reader) -> str:
+        text = Name("a time zone").read(node, path, reader)
+        if text not in zoneinfo.available_timezones():
+            raise Unreadable(f"{quoted(text)} is not a time zone; write an IANA name such as Europe/Berlin")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+_RANGES = ListOf(Pattern(r"-?\d{1,2}(:-?\d{1,2})?", "a number or a range such as 1:7"))
+_MUTE_TIMING = Record(
+    (
+        Key("times", ListOf(TimeRange()), ""),
+        Key("weekdays", ListOf(Weekdays()), ""),
+        Key("days_of_month", _RANGES, ""),
+        Key("months", _RANGES, ""),
+        Key("timezone", TimeZone(), ""),
+    )
+)
 _INTEGRATIONS: dict[Kind, dict[str, str]] = {
     "pagerduty": {"key_variable": "variable"},
     "slack": {"url_variable": "variable"},
     "webhook": {"url_variable": "variable", "url": "url", "bearer_variable": "bearer_variable"},
 }
+"""Integrations, and the member of `Integration` that each of their keys sets."""
+_CONTACT_POINT = Record(
+    tuple(
+        Key(kind, Record(tuple(Key(name, Name() if name == "url" else Variable(), "") for name in members)), "")
+        for kind, members in _INTEGRATIONS.items()
+    )
+)
+_ROUTE = Record((Key("page", Name(), ""), Key("ticket", Name(), "")))
+_NAMES = ("default", "platform", "platform_team", "folder", "datasource", "runbooks")
+_SECTION = Record(
+    (
+        Key("contact_points", MapOf(_CONTACT_POINT), ""),
+        Key("routes", MapOf(_ROUTE), ""),
+        Key("mute_timings", MapOf(_MUTE_TIMING), ""),
+        *(Key(name, Name(), "") for name in _NAMES),
+    )
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads values of the section; messages begin with the file and the key."""
+class AlertSection(msgspec.Struct, frozen=True):
+    """The section `alerts` of the settings file, read as `AlertSettings`."""
 
-    where: str
+    def read(self, node: Node, path: Path, reader: Reader) -> AlertSettings:
+        n_problems = len(reader.problems)
+        values = _SECTION.read(node, path, reader)
+        points = self._contact_points(values.get("contact_points", {}), path, reader)
+        timings = self._mute_timings(values.get("mute_timings", {}), path, reader)
+        if not points and len(reader.problems) == n_problems:
+            raise Unreadable("contact_points is missing; write a section such as [alerts.contact_points.NAME.slack]")
+        names = {name: values[name] for name in _NAMES if name in values}
+        default = names.setdefault("default", next(iter(points), ""))
+        names.setdefault("platform", default)
+        references: dict[Path, str] = {(name,): names[name] for name in ("default", "platform")}
+        routes = {}
+        for name, route in values.get("routes", {}).items():
+            routes[name] = Route(**{severity: route.get(severity, default) for severity in ("page", "ticket")})
+            references |= {("routes", name, severity): point for severity, point in route.items()}
+        for keys, point in references.items():
+            here = (*path, *keys)
+            if point and point not in points and not _has_failed(reader, (*path, "contact_points", point)):
+                message = f"the contact point {quoted(point)} is not defined; {nearest(point, points)}"
+                reader.fail(here, reader.lines.get(here, 0), message)
+        return AlertSettings(contact_points=points, routes=routes, mute_timings=timings, configured=True, **names)
 
-    def fail(self, path: str, problem: str) -> AlertsError:
-        return AlertsError(f"{self.where}: {path} {problem}")
+    def _contact_points(
+        self, values: Mapping[str, Mapping[Kind, Mapping[str, str]]], path: Path, reader: Reader
+    ) -> dict[str, tuple[Integration, ...]]:
+        points = {}
+        for name, integrations in values.items():
+            here = (*path, "contact_points", name)
+            if not integrations and not _has_failed(reader, here):
+                message = "the contact point has no integration; write pagerduty, slack or webhook below it"
+                reader.fail(here, reader.lines.get(here, 0), message)
+            for kind, keys in integrations.items():
+                below = (*here, kind)
+                if not {"key_variable", "url_variable", "url"} & keys.keys() and not _has_failed(reader, below):
+                    variable = next(iter(_INTEGRATIONS[kind]))
+                    message = f"the address is missing; write {variable} with the variable that holds it"
+                    reader.fail(below, reader.lines.get(below, 0), message)
+            points[name] = tuple(
+                Integration(kind, **{_INTEGRATIONS[kind][key]: text for key, text in integrations[kind].items()})
+                for kind in _INTEGRATIONS
+                if kind in integrations
+            )
+        return points
 
-    def table(self, value: Any, path: str) -> Mapping[str, Any]:
-        if not isinstance(value, Mapping):
-            raise self.fail(path, f"is {value!r}; write a section [{path}]")
-        return value
+    def _mute_timings(
+        self, values: Mapping[str, Mapping[str, Any]], path: Path, reader: Reader
+    ) -> dict[str, MuteTiming]:
+        for name, keys in values.items():
+            if not any(keys.get(key) for key in ("times", "weekdays", "days_of_month", "months")):
+                here = (*path, "mute_timings", name)
+                if not _has_failed(reader, here):
+                    message = "the timing would mute forever; write times, weekdays, days_of_month or months"
+                    reader.fail(here, reader.lines.get(here, 0), message)
+        return {name: MuteTiming(**keys) for name, keys in values.items()}
 
-    def text(self, value: Any, path: str) -> str:
-        if not isinstance(value, str) or not value:
-            raise self.fail(path, f"is {value!r}; write text")
-        return value
-
-    def known(self, table: Mapping[str, Any], keys: Iterable[str], path: str) -> None:
-        for key in table:
-            if key not in set(keys):
-                raise self.fail(f"{path}.{key}", f"is not known; {_nearest(key, keys)}")
-
-    def point(self, name: str, path: str, points: Iterable[str]) -> None:
-        if name not in set(points):
-            raise self.fail(path, f"names the contact point {name!r}, which is not there; {_nearest(name, points)}")
-
-    def contact_point(self, value: Any, path: str) -> tuple[Integration, ...]:
-        table = self.table(value, path)
-        self.known(table, _INTEGRATIONS, path)
-        if not table:
-            raise self.fail(path, "tells nobody; write pagerduty, slack or webhook below it")
-        return tuple(self.integration(kind, table[kind], f"{path}.{kind}") for kind in _INTEGRATIONS if kind in table)
-
-    def integration(self, kind: Kind, value: Any, path: str) -> Integration:
-        table = self.table(value, path)
-        members = _INTEGRATIONS[kind]
-        self.known(table, members, path)
-        given = {members[key]: self.text(each, f"{path}.{key}") for key, each in table.items()}
-        for key in table:
-            if key.endswith("_variable") and not VARIABLE.fullmatch(table[key]):
-                raise self.fail(f"{path}.{key}", "names no variable of the environment; write one such as SLACK_URL")
-        if not given.get("variable") and not given.get("url"):
-            raise self.fail(path, f"has no address; write {next(iter(members))} with the variable that holds it")
-        return Integration(kind, **given)
-
-    def mute_timing(self, value: Any, path: str) -> MuteTiming:
-        table = self.table(value, path)
-        self.known(table, ("times", "weekdays", "days_of_month", "months", "timezone"), path)
-        times = []
-        for each in self.texts(table.get("times", []), f"{path}.times"):
-            found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", each)
-            if found is None or each[:5] >= each[6:]:
-                raise self.fail(f"{path}.times", f"holds {each!r}; write times of one day such as 01:00-05:30")
-            times.append((each[:5], each[6:]))
-        weekdays = self.texts(table.get("weekdays", []), f"{path}.weekdays")
-        for day in (part for each in weekdays for part in each.split(":")):
-            if day not in WEEKDAYS:
-                raise self.fail(f"{path}.weekdays", f"holds {day!r}; {_nearest(day, WEEKDAYS)}")
-        zone = self.text(table.get("timezone", "UTC"), f"{path}.timezone")
-        if zone not in zoneinfo.available_timezones():
-            raise self.fail(f"{path}.timezone", f"is {zone!r}; write an IANA name such as Europe/Berlin")
-        days, months = (self.ranges(table.get(key, []), f"{path}.{key}") for key in ("days_of_month", "months"))
-        if not times and not weekdays and not days and not months:
-            raise self.fail(path, "would mute for ever; write times, weekdays, days_of_month or months")
-        return MuteTiming(tuple(times), weekdays, days, months, zone)
-
-    def texts(self, value: Any, path: str) -> tuple[str, ...]:
-        if not isinstance(value, list):
-            raise self.fail(path, f"is {value!r}; write a list")
-        return tuple(self.text(each, path) for each in value)
-
-    def ranges(self, value: Any, path: str) -> tuple[str, ...]:
-        ranges = self.texts([str(each) for each in value] if isinstance(value, list) else value, path)
-        for each in ranges:
-            if not re.fullmatch(r"-?\d{1,2}(:-?\d{1,2})?", each):
-                raise self.fail(path, f"holds {each!r}; write numbers or ranges such as 1:7")
-        return ranges
+    def schema(self) -> dict[str, Any]:
+        return _SECTION.schema()
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    words = list(known)
-    close = difflib.get_close_matches(word, words, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"there are {', '.join(words)}" if words else "there is none"
+def _has_failed(reader: Reader, path: Path) -> bool:
+    """Whether the value at a path or a part of it has a problem already."""
+    return any(failed[: len(path)] == path for failed in reader.failed)

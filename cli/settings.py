@@ -1,7 +1,11 @@
-"""Settings of the `barograph` command: from a file, the environment and, where neither names servers, a local stack.
+"""Settings of the `barograph` command: from a file, the environment and, if neither names a server, the local stack.
 
-Parsed once, frozen, passed on explicitly. An option of the command line wins over the environment, that over the
-file. Secrets come from the environment alone, so that no file with settings is a secret.
+Settings are parsed once, frozen and passed explicitly. A command-line option overrides the environment, which overrides
+the file. Secrets come from the environment only, so a settings file never holds one.
+
+Each setting is declared once, by the annotation of a dataclass field here, in `warehouse.client.Address` or in
+`streams.settings.ProcessorSettings`. The keys of the file, the variables of the environment and the table in
+docs/commands.md are derived from these annotations.
 """
 
 from __future__ import annotations
@@ -10,18 +14,25 @@ import difflib
 import os
 import socket
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from alerts.settings import AlertsError, AlertSettings, read_alert_settings
+import msgspec
+from barograph.contract import kinds
+from barograph.contract.kinds import Choice, Flag, Integer, Key, Kind, Reader, Record, Text, Unreadable
+from barograph.contract.problems import ContractError, quoted
+from barograph.contract.yaml_tree import Items, Node, Pairs, Scalar, read_tree
+
+from alerts.settings import AlertSection, AlertSettings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.settings import Clock, ProcessorSettings
 from streams.topics import Topics
 from warehouse.client import Address
+from warehouse.configuration import Setting, defaults_of, node_of, read_value, record_of, settings_of
 
 DEFAULT_FILE = "barograph.toml"
 PREFIX = "BAROGRAPH_"
@@ -29,53 +40,104 @@ CONFIG_VARIABLE = "BAROGRAPH_CONFIG"
 Server = Literal["kafka", "clickhouse"]
 BOTH: tuple[Server, ...] = ("kafka", "clickhouse")
 
-LONGEST_POLL_S = 10.0
-"""Commands promise that processors take up within it what was applied; another baseline holds a minute later."""
-
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY"})
-"""Variables that are no settings of this module: the file itself, the local stack's folders, the publisher's key."""
+"""Variables that are not settings: the settings file, the folders of the local stack, the publisher's key."""
+
+_PARTITIONS = Integer(1, 10_000)
+
+
+class GrafanaUrl(Text, frozen=True):
+    """An `http` or `https` address without credentials, read without its trailing slash; empty means none."""
+
+    def read(self, node: Node, path: kinds.Path, reader: Reader) -> str:
+        text = Text.read(self, node, path, reader).strip().rstrip("/")
+        if "@" in text:
+            # The message does not show the value, which holds a password.
+            raise Unreadable(
+                f"the address holds a user name or a password; remove them, and set {variable_of('grafana.token')} to "
+                "the token of a service account"
+            )
+        if text and not _is_http_address(text):
+            raise Unreadable(f"{quoted(text)} is not an address; write one such as https://grafana.example.com")
+        return text
+
+
+class Token(Text, frozen=True):
+    """A token that fits into an HTTP header; surrounding white space, such as a final line feed, is dropped."""
+
+    def read(self, node: Node, path: kinds.Path, reader: Reader) -> str:
+        text = Text.read(self, node, path, reader).strip()
+        if not all("!" <= character <= "~" for character in text):
+            # The message does not show the value, which is a secret.
+            raise Unreadable(
+                "the value has characters that no token has; copy the token again, without quotes or spaces"
+            )
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrafanaSettings:
-    """Where Grafana is that `apply` deploys to, and how it reads ClickHouse."""
+    """The Grafana that `apply` deploys to, and how that Grafana reads ClickHouse."""
 
-    url: str
-    """`https://grafana.example.com`, with the path that Grafana is served under; no slash at its end."""
-    token: str = field(default="", repr=False)
-    """Of a service account; `plan` and `apply` alone need it."""
-    folder: str = ""
-    """The title of the folder of dashboards and rules; empty: that of `alerts`."""
-    clickhouse_host: str = ""
-    """ClickHouse as Grafana reaches it; empty: `clickhouse.host`, and port 0 `clickhouse.port`."""
-    clickhouse_port: int = 0
-    reader: str = "reader"
-    """The user of ClickHouse that Grafana reads as."""
-    reader_password: str = field(default="", repr=False)
+    url: Annotated[
+        str,
+        Setting(GrafanaUrl(), "the Grafana that `apply` deploys to, with its path; empty for none", default="empty"),
+    ]
+    """`https://grafana.example.com`, with the path that serves Grafana, without a trailing slash."""
+    token: Annotated[
+        str,
+        Setting(
+            Token(),
+            "token of a service account; [its rights](security.md#rights-in-grafana)",
+            default="",
+            is_secret=True,
+        ),
+    ] = field(default="", repr=False)
+    """Only `plan`, `apply` and `doctor` need it."""
+    folder: Annotated[
+        str, Setting(Text(), "title of the folder of dashboards and rules", default="that of `alerts`")
+    ] = ""
+    """Empty: the folder of `alerts`."""
+    clickhouse_host: Annotated[
+        str, Setting(Text(), "host of ClickHouse as Grafana reaches it", default="that of `clickhouse`")
+    ] = ""
+    """Empty: `clickhouse.host`."""
+    clickhouse_port: Annotated[
+        int, Setting(Integer(1, 65_535), "port of its HTTP interface", default="that of `clickhouse`")
+    ] = 0
+    """0: `clickhouse.port`."""
+    reader: Annotated[str, Setting(Text(), "ClickHouse user that Grafana connects as")] = "reader"
+    reader_password: Annotated[str, Setting(Text(), "that user's password", is_secret=True)] = field(
+        default="", repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What every command is told."""
+    """The settings of every command."""
 
-    bootstrap_servers: str = ""
-    """Kafka, as `host:port,…`; empty where none is named."""
+    bootstrap_servers: Annotated[str, Setting(Text(), "Kafka, as `HOST:PORT,…`", default="")] = ""
+    """Empty if no Kafka is configured."""
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Further librdkafka properties: security, sockets. May hold secrets."""
+    """More librdkafka properties, such as those of security and sockets. May hold secrets."""
     warehouse: Address = field(default_factory=Address)
-    topic_prefix: str = ""
-    predictions_partitions: int = 4
-    labels_partitions: int = 4
-    partials_partitions: int = 4
-    instance: str = ""
-    """Name of a processor among its kind; the host's name by default."""
-    clock: Clock = "live"
-    paces: Mapping[str, float] = field(default_factory=dict)
-    """Those of `PACES` that are set."""
-    metrics_host: str = "127.0.0.1"
-    """Where a processor's `/healthz` and `/metrics` listen."""
-    metrics_port: int | None = None
-    """0: they do not. None: at the port of each kind of processor."""
+    topic_prefix: Annotated[str, Setting(Text(), "prefix of the names of all topics and consumer groups")] = ""
+    predictions_partitions: Annotated[
+        int, Setting(_PARTITIONS, "partitions of `predictions`; if you raise it, `apply` adds partitions")
+    ] = 4
+    labels_partitions: Annotated[
+        int, Setting(_PARTITIONS, "partitions of `labels`; only used when `apply` creates the topic")
+    ] = 4
+    partials_partitions: Annotated[
+        int, Setting(_PARTITIONS, "partitions of `partials`, fixed by the first `apply`; limits the number of monitors")
+    ] = 4
+    instance: Annotated[
+        str, Setting(Text(), "name of a processor, unique among processors of its kind", default="the host's name")
+    ] = ""
+    """Empty: the host's name."""
+    clock: Annotated[Clock, Setting(Choice(("live", "replay")), "`live` or `replay`")] = "live"
+    processor_overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `ProcessorSettings` that the sections `processors` and `metrics` set."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     """Contact points, routes and mute timings."""
     grafana: GrafanaSettings | None = None
@@ -87,8 +149,7 @@ class Settings:
         return Topics(self.topic_prefix)
 
     def processor(self, *, instance: str | None = None, clock: Clock | None = None) -> ProcessorSettings:
-        """The settings of one processor; what is given here wins."""
-        paces: dict[str, Any] = {name: PACES[name](value) for name, value in self.paces.items()}
+        """Make the settings of one processor; the arguments override the settings."""
         return ProcessorSettings(
             instance=instance or self.instance or socket.gethostname(),
             bootstrap_servers=self.bootstrap_servers,
@@ -96,23 +157,53 @@ class Settings:
             topics=self.topics,
             clock=clock or self.clock,
             kafka=self.kafka,
-            metrics_host=self.metrics_host,
-            metrics_port=self.metrics_port,
-            **paces,
+            **self.processor_overrides,
         )
 
 
-PACES: dict[str, Callable[[float], float]] = {
-    "flush_s": float,
-    "flush_events": int,
-    "flush_panes": int,
-    "write_s": float,
-    "revise_s": float,
-    "score_s": float,
-    "registry_poll_s": float,
-    "report_s": float,
+@dataclass(frozen=True, slots=True)
+class SettingKey:
+    """One key of the settings file, its variable and its default."""
+
+    name: str
+    """With its section: `clickhouse.host`."""
+    setting: Setting
+    default: Any
+
+    @property
+    def variable(self) -> str:
+        """The variable of the environment."""
+        return variable_of(self.name)
+
+
+def variable_of(key: str) -> str:
+    """Make the name of the environment variable for a key: `clickhouse.host` → `BAROGRAPH_CLICKHOUSE_HOST`."""
+    return PREFIX + key.upper().replace(".", "_")
+
+
+def _keys_of(owner: type, section: str, *, prefix: str = "", without: str = "") -> Iterator[SettingKey]:
+    """Derive a section's keys from the fields of a dataclass: those with `prefix`, or those without `without`."""
+    defaults = defaults_of(owner)
+    for name, setting in settings_of(owner).items():
+        if name.startswith(prefix) and not (without and name.startswith(without)):
+            yield SettingKey(f"{section}{name.removeprefix(prefix)}", setting, defaults[name])
+
+
+_METRICS = "metrics_"
+KEYS: dict[str, SettingKey] = {
+    key.name: key
+    for key in (
+        *_keys_of(Settings, ""),
+        *_keys_of(Address, "clickhouse."),
+        *_keys_of(GrafanaSettings, "grafana."),
+        *_keys_of(ProcessorSettings, "metrics.", prefix=_METRICS),
+        *_keys_of(ProcessorSettings, "processors.", without=_METRICS),
+    )
 }
-"""Members of `ProcessorSettings` that the section `processors` sets, and their types."""
+"""Every setting but the properties of `kafka` and the section `alerts`."""
+
+_SECRET_PROPERTIES = ("password", "passphrase", "secret", "key.pem")
+"""A librdkafka property whose name holds one of these is a secret."""
 
 
 def load_settings(
@@ -126,126 +217,50 @@ def load_settings(
     """Read the settings.
 
     Args:
-        config: a TOML or YAML file; by default that of `BAROGRAPH_CONFIG`, else `barograph.toml` in `folder` where
-            there is one.
-        needs: the servers that must be named.
+        config: a TOML or YAML file; by default the file that `BAROGRAPH_CONFIG` names, else `barograph.toml` in
+            `folder` if it exists.
+        needs: the servers that must be configured.
         environ: the environment.
-        folder: the current folder by default.
-        find: finds a running local stack, which is asked only where no server is named.
+        folder: by default the current folder.
+        find: finds a running local stack; called only if no server is configured.
 
     Raises:
-        SettingsError: the file cannot be read, a key is unknown, a value does not fit, a secret stands in the file,
-            or a server that is needed is not named.
+        SettingsError: the file cannot be read, a key is unknown, a value does not fit, the file holds a secret, or a
+            server in `needs` is not configured.
     """
-    values = _from_file(_file(config, environ, folder or Path()))
-    values |= _from_environ(environ)
-    kafka = {key.removeprefix("kafka."): value for key, value in values.items() if key.startswith("kafka.")}
-    if not values.get("bootstrap_servers") and not values.get("clickhouse.host"):
-        found = find()
-        if found is not None:
-            values |= {
-                "bootstrap_servers": found.bootstrap_servers,
-                "clickhouse.host": found.clickhouse_host,
-                "clickhouse.port": found.clickhouse_port,
-            }
-    for server, key in (("kafka", "bootstrap_servers"), ("clickhouse", "clickhouse.host")):
-        if server in needs and not values.get(key):
-            name = {"kafka": "Kafka", "clickhouse": "ClickHouse"}[server]
+    try:
+        sections = _read_file(_settings_file(config, environ, folder or Path()))
+        _read_environ(environ, sections)
+    except ContractError as error:
+        raise SettingsError(str(error)) from None
+    clickhouse = sections.setdefault("clickhouse", {})
+    if not sections.get("bootstrap_servers") and not clickhouse.get("host"):
+        stack = find()
+        if stack is not None:
+            sections["bootstrap_servers"] = stack.bootstrap_servers
+            clickhouse |= {"host": stack.clickhouse_host, "port": stack.clickhouse_port}
+    addresses: dict[Server, tuple[str, str, Any]] = {
+        "kafka": ("Kafka", "bootstrap_servers", sections.get("bootstrap_servers")),
+        "clickhouse": ("ClickHouse", "clickhouse.host", clickhouse.get("host")),
+    }
+    for server in needs:
+        name, key, address = addresses[server]
+        if not address:
             raise SettingsError(
-                f"No {name} is named: set {key} in {DEFAULT_FILE} or {_variable(key)}, or start a local stack in "
-                "this folder with `barograph dev`."
+                f"No {name} is configured: set {key} in {DEFAULT_FILE} or {variable_of(key)}, or start a local stack "
+                "in this folder with `barograph dev`."
             )
-    plain = {key: value for key, value in values.items() if "." not in key}
+    grafana = sections.pop("grafana", {})
+    metrics = {f"{_METRICS}{name}": value for name, value in sections.pop("metrics", {}).items()}
     return Settings(
-        warehouse=Address(**_section("clickhouse", values)),
-        kafka=kafka,
-        paces=_section("processors", values),
-        grafana=_grafana(_section("grafana", values)),
-        **{f"metrics_{key}": value for key, value in _section("metrics", values).items()},
-        **plain,
+        warehouse=Address(**sections.pop("clickhouse")),
+        grafana=GrafanaSettings(**grafana) if grafana.get("url") else None,
+        processor_overrides={**sections.pop("processors", {}), **metrics},
+        **sections,
     )
 
 
-def _section(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix(f"{name}."): value for key, value in values.items() if key.startswith(f"{name}.")}
-
-
-def _grafana(values: Mapping[str, Any]) -> GrafanaSettings | None:
-    return GrafanaSettings(**values) if values.get("url") else None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("text")
-    return value
-
-
-def _whole(least: int, most: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        wanted = f"a whole number from {least} to {most}"
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError(wanted)
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(wanted) from None
-        if not least <= number <= most:
-            raise ValueError(wanted)
-        return number
-
-    return read
-
-
-def _seconds(value: object) -> float:
-    wanted = "a number of seconds above 0"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(wanted)
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError(wanted) from None
-    if not 0 < number < 86_400:
-        raise ValueError(wanted)
-    return number
-
-
-def _poll_seconds(value: object) -> float:
-    number = _seconds(value)
-    if number > LONGEST_POLL_S:
-        raise ValueError(f"a number of seconds up to {LONGEST_POLL_S:g}")
-    return number
-
-
-def _flag(value: object) -> bool:
-    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
-    if not isinstance(value, bool | str) or value not in known:
-        raise ValueError("true or false")
-    return known[value]
-
-
-def _clock(value: object) -> Clock:
-    if value == "live":
-        return "live"
-    if value == "replay":
-        return "replay"
-    raise ValueError("live or replay")
-
-
-def _url(value: object) -> str:
-    """An address with a scheme and a host, without a slash at its end; empty text stays empty."""
-    text = _text(value).strip().rstrip("/")
-    if "@" in text:
-        # The value is not shown: it holds a password.
-        raise SettingsError(
-            f"grafana.url holds a name or a password: write it without, and set {_variable(GRAFANA_TOKEN)} in the "
-            "environment to a token of a service account."
-        )
-    if text and not _is_address(text):
-        raise ValueError("an address such as https://grafana.example.com")
-    return text
-
-
-def _is_address(text: str) -> bool:
+def _is_http_address(text: str) -> bool:
     try:
         parts, _ = urlsplit(text), urlsplit(text).port
     except ValueError:
@@ -253,171 +268,125 @@ def _is_address(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
 
 
-def _token(value: object) -> str:
-    """What may stand in a header; the line feed at the end of a file of secrets is not part of it."""
-    text = _text(value).strip()
-    if not all("!" <= character <= "~" for character in text):
-        # The value is not shown: it is a secret.
-        raise SettingsError(
-            f"{_variable(GRAFANA_TOKEN)} holds characters that no token has: copy it once more, without quotes or "
-            "spaces."
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+class _Secret(msgspec.Struct, frozen=True):
+    """A key that only the environment may hold."""
+
+    variable: str
+
+    def read(self, node: Node, path: kinds.Path, reader: Reader) -> str:
+        raise Unreadable(f"this is a secret and does not belong in a file; set {self.variable} in the environment")
+
+    def schema(self) -> dict[str, Any]:
+        return {"not": {}}
+
+
+class _KafkaProperties(msgspec.Struct, frozen=True):
+    """Properties of librdkafka. Their names hold dots, which TOML reads as nested tables."""
+
+    def read(self, node: Node, path: kinds.Path, reader: Reader) -> dict[str, str]:
+        return dict(self._properties(node, path, reader))
+
+    def _properties(self, node: Node, path: kinds.Path, reader: Reader) -> Iterator[tuple[str, str]]:
+        for key, value in kinds.named_pairs(node, path, reader):
+            here = (*path, key.text)
+            name = ".".join(map(str, here[1:]))
+            if isinstance(value, Pairs):
+                yield from self._properties(value, here, reader)
+            elif isinstance(value, Items):
+                reader.fail(here, value.line, "write text, a number, true or false")
+            elif any(part in name for part in _SECRET_PROPERTIES):
+                variable = variable_of(f"kafka.{name}")
+                message = f"this is a secret and does not belong in a file; set {variable} in the environment"
+                reader.fail(here, value.line, message)
+            elif name == _BOOTSTRAP:
+                reader.fail(here, value.line, "write bootstrap_servers at the top of the file instead")
+            else:
+                yield name, value.text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+_BOOTSTRAP = "bootstrap.servers"
+
+
+def _file_record() -> Record:
+    """Describe the whole settings file."""
+    sections: dict[str, dict[str, Setting]] = {}
+    for key in KEYS.values():
+        section, _, name = key.name.rpartition(".")
+        setting = Setting(_Secret(key.variable), "") if key.setting.is_secret else key.setting
+        sections.setdefault(section, {})[name] = setting
+    top = record_of(sections.pop("")).keys
+    return Record(
+        (
+            *top,
+            *(Key(name, record_of(settings), "") for name, settings in sections.items()),
+            Key("kafka", _KafkaProperties(), "properties of librdkafka"),
+            Key("alerts", AlertSection(), "contact points, routes and mute timings"),
         )
-    return text
+    )
 
 
-def _property(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not isinstance(value, str | int | float):
-        raise ValueError("text, a number, true or false")
-    return str(value)
-
-
-KEYS: dict[str, Callable[[object], Any]] = {
-    "bootstrap_servers": _text,
-    "topic_prefix": _text,
-    "predictions_partitions": _whole(1, 10_000),
-    "labels_partitions": _whole(1, 10_000),
-    "partials_partitions": _whole(1, 10_000),
-    "instance": _text,
-    "clock": _clock,
-    "clickhouse.host": _text,
-    "clickhouse.port": _whole(1, 65_535),
-    "clickhouse.database": _text,
-    "clickhouse.username": _text,
-    "clickhouse.secure": _flag,
-    "clickhouse.ca_file": _text,
-    "metrics.host": _text,
-    "metrics.port": _whole(0, 65_535),
-    "grafana.url": _url,
-    "grafana.folder": _text,
-    "grafana.clickhouse_host": _text,
-    "grafana.clickhouse_port": _whole(1, 65_535),
-    "grafana.reader": _text,
-    "processors.flush_s": _seconds,
-    "processors.flush_events": _whole(1, 100_000_000),
-    "processors.flush_panes": _whole(1, 1_000_000),
-    "processors.write_s": _seconds,
-    "processors.revise_s": _seconds,
-    "processors.score_s": _seconds,
-    "processors.registry_poll_s": _poll_seconds,
-    "processors.report_s": _seconds,
-}
-"""Every key of a file, sections written with a dot, and what reads its value; `kafka` holds any property."""
-
-ALERTS = "alerts"
-"""The section that `alerts.settings` reads."""
-GRAFANA_TOKEN = "grafana.token"  # noqa: S105 - the name of a key
-SECRETS: dict[str, Callable[[object], str]] = {
-    "clickhouse.password": _text,
-    GRAFANA_TOKEN: _token,
-    "grafana.reader_password": _text,
-}
-"""Keys that the environment alone may hold."""
-_SECRET_PARTS = ("password", "passphrase", "secret", "key.pem")
-"""A property of librdkafka with one of these in its name is a secret."""
-
-
-def _variable(key: str) -> str:
-    return PREFIX + key.upper().replace(".", "_")
-
-
-def _file(config: Path | None, environ: Mapping[str, str], folder: Path) -> Path | None:
+def _settings_file(config: Path | None, environ: Mapping[str, str], folder: Path) -> Path | None:
     if config is not None:
         return config
     if environ.get(CONFIG_VARIABLE):
         return Path(environ[CONFIG_VARIABLE])
-    found = folder / DEFAULT_FILE
-    return found if found.exists() else None
+    default = folder / DEFAULT_FILE
+    return default if default.exists() else None
 
 
-def _from_file(path: Path | None) -> dict[str, Any]:
+def _read_file(path: Path | None) -> dict[str, Any]:
+    """Read the values of a file, by key and, within sections, by the section's keys."""
     if path is None:
         return {}
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(f"The settings {path} cannot be read: {reason}.") from error
-    values: dict[str, Any] = {}
-    tree = dict(_parsed(path, text))
-    if ALERTS in tree:
-        # Names of contact points and routes are anybody's: this section is read as a tree.
-        try:
-            values[ALERTS] = read_alert_settings(tree.pop(ALERTS), str(path))
-        except AlertsError as error:
-            raise SettingsError(str(error)) from None
-    for key, value in _flat(tree):
-        if key in SECRETS or (key.startswith("kafka.") and any(part in key for part in _SECRET_PARTS)):
-            raise SettingsError(
-                f"{path}: {key} is a secret and does not belong in a file: set {_variable(key)} in the environment."
-            )
-        values[key] = _checked(key, value, str(path), KEYS, key)
+        tree = read_tree(text, str(path)) if path.suffix in (".yaml", ".yml") else node_of(tomllib.loads(text))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = error.strerror or reason if isinstance(error, OSError) else reason
+        raise SettingsError(f"The settings file {path} cannot be read: {' '.join(reason.split())}.") from error
+    if isinstance(tree, Scalar) and tree.is_null:
+        return {}
+    if not isinstance(tree, Pairs):
+        raise SettingsError(f"The settings file {path} has no keys: write lines such as bootstrap_servers: HOST:PORT.")
+    values: dict[str, Any] = read_value(_file_record(), tree, (), str(path))
     return values
 
 
-def _parsed(path: Path, text: str) -> Mapping[Any, Any]:
-    try:
-        if path.suffix in (".yaml", ".yml"):
-            import yaml
-
-            tree = yaml.safe_load(text) or {}
-        else:
-            tree = tomllib.loads(text)
-    except Exception as error:  # both parsers have their own classes
-        raise SettingsError(f"The settings {path} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(tree, Mapping):
-        raise SettingsError(f"The settings {path} hold no keys: write lines such as bootstrap_servers: HOST:PORT.")
-    return tree
+# --- the environment --------------------------------------------------------------------------------------------------
 
 
-def _flat(tree: Mapping[Any, Any]) -> list[tuple[str, Any]]:
-    """Write sections with dots. Properties of Kafka hold dots themselves, which TOML reads as nested tables."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            pairs += [(f"{key}.{below}", inner) for below, inner in _flat(value)]
-        else:
-            pairs.append((str(key), value))
-    return pairs
-
-
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    variables = {_variable(key): key for key in (*KEYS, *SECRETS)}
-    values: dict[str, Any] = {}
-    for name, text in environ.items():
-        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
+def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
+    """Override the values in `sections` by the variables of the environment."""
+    keys = {key.variable: key for key in KEYS.values()}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
-        if name.startswith(f"{PREFIX}KAFKA_"):
-            key = "kafka." + name.removeprefix(f"{PREFIX}KAFKA_").lower().replace("_", ".")
-        else:
-            key = variables.get(name, name)
-        values[key] = _checked(key, text, "The environment", {**KEYS, **SECRETS}, name)
-    return values
+        if variable.startswith(f"{PREFIX}KAFKA_"):
+            name = variable.removeprefix(f"{PREFIX}KAFKA_").lower().replace("_", ".")
+            if name == _BOOTSTRAP:
+                raise SettingsError(f"Set {variable_of('bootstrap_servers')} instead of {variable}.")
+            sections.setdefault("kafka", {})[name] = text
+            continue
+        if variable not in keys:
+            close = difflib.get_close_matches(variable, keys, 1)
+            hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(keys)} or {PREFIX}KAFKA_…"
+            raise SettingsError(f"The environment variable {variable} is not a setting; {hint}")
+        key = keys[variable]
+        section, _, name = key.name.rpartition(".")
+        value = read_value(key.setting.kind, _environ_node(key.setting.kind, text), (variable,), "environment")
+        (sections.setdefault(section, {}) if section else sections)[name] = value
 
 
-def _checked(key: str, value: object, where: str, readers: Mapping[str, Callable[[object], Any]], name: str) -> Any:
-    """Read one value.
-
-    Args:
-        key: the key in `readers`.
-        value: what was found.
-        where: the file, or the environment, for messages.
-        readers: what reads the value of each known key.
-        name: what the key is called there.
-    """
-    if key == "kafka.bootstrap.servers":
-        raise SettingsError(f"{where}: write bootstrap_servers on its own, not as a property of kafka.")
-    if key.startswith("kafka."):
-        reader: Callable[[object], Any] = _property
-    elif key in readers:
-        reader = readers[key]
-    else:
-        known = [_variable(known) for known in readers] if name.startswith(PREFIX) else list(readers)
-        near = difflib.get_close_matches(name, known, 1)
-        advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)} and properties of kafka."
-        raise SettingsError(f"{where}: {name} is no setting; {advice}")
-    try:
-        return reader(value)
-    except ValueError as error:
-        raise SettingsError(f"{where}: {name} is {value!r}; write {error}.") from None
+def _environ_node(kind: Kind, text: str) -> Scalar:
+    """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty."""
+    if isinstance(kind, Flag):
+        text = {"1": "true", "0": "false"}.get(text, text)
+    node = Scalar(text, True, 0)
+    return Scalar(text, False, 0) if node.is_null else node

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from barograph.contract.kinds import Integer, Number, Text
 
 from streams.topics import Topics
 from warehouse.client import Address
+from warehouse.configuration import SECONDS, Setting
 
 Clock = Literal["live", "replay"]
+
+LONGEST_POLL_S = 10.0
+"""Commands promise that processors pick up an applied contract within 10 seconds; a new baseline takes effect a minute
+later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,30 +30,50 @@ class ProcessorSettings:
     topics: Topics = field(default_factory=Topics)
     clock: Clock = "live"
     """`live`: idle partitions count as read up to now. `replay`: only events and `end` marks move time."""
-    flush_s: float = 15.0
-    """A flush of the sketcher lasts at most this long."""
-    flush_events: int = 1_000_000
-    """… and holds at most about this many events,"""
-    flush_panes: int = 2_048
-    """… and this many panes: what bounds its memory."""
-    write_s: float = 10.0
-    """The monitor writes unsealed panes this often."""
-    revise_s: float = 60.0
-    """The monitor revises a window at most this often when late events arrive."""
-    score_s: float = 60.0
-    """The scorer looks for new predictions and labels this often."""
-    registry_poll_s: float = 10.0
-    """Contracts and baselines are looked at this often."""
-    report_s: float = 10.0
+    flush_s: Annotated[float, Setting(SECONDS, "longest flush of the sketcher, in seconds")] = 15.0
+    flush_events: Annotated[
+        int, Setting(Integer(1, 100_000_000), "approximate limit of events per flush; bounds the sketcher's memory")
+    ] = 1_000_000
+    flush_panes: Annotated[
+        int, Setting(Integer(1, 1_000_000), "limit of panes per flush; bounds the sketcher's memory")
+    ] = 2_048
+    write_s: Annotated[float, Setting(SECONDS, "seconds between writes of unsealed panes by the monitor")] = 10.0
+    revise_s: Annotated[
+        float, Setting(SECONDS, "shortest time between revisions of one window by late events, in seconds")
+    ] = 60.0
+    score_s: Annotated[
+        float,
+        Setting(
+            SECONDS,
+            "seconds between the scorer's checks for new predictions and labels; on the live clock a check that takes "
+            "long is followed by a pause of three times its duration",
+        ),
+    ] = 60.0
+    registry_poll_s: Annotated[
+        float,
+        Setting(
+            Number(0.0, LONGEST_POLL_S, above=True),
+            f"seconds between reads of contracts and baselines, at most {LONGEST_POLL_S:g}",
+        ),
+    ] = 10.0
+    report_s: Annotated[float, Setting(SECONDS, "seconds between a processor's reports to `status`")] = 10.0
     session_timeout_s: float = 45.0
     transaction_timeout_s: float = 60.0
     max_poll_interval_s: float = 300.0
     """A consumer that has not polled for so long leaves its group; none does while a server is busy."""
     metadata_refresh_s: float = 30.0
     """How soon a new partition is seen."""
-    metrics_host: str = "127.0.0.1"
-    """Where `/healthz` and `/metrics` listen."""
-    metrics_port: int | None = None
-    """0: they do not. None: at the port of this kind of processor, or at a free one where that is taken."""
+    metrics_host: Annotated[
+        str, Setting(Text(), "host that a processor's [`/healthz` and `/metrics`](operation.md) listen on")
+    ] = "127.0.0.1"
+    metrics_port: Annotated[
+        int | None,
+        Setting(
+            Integer(0, 65_535),
+            "their port; 0 turns them off; set it for one process, not for all of one machine",
+            default="9611 to 9614, by kind",
+        ),
+    ] = None
+    """None: the port of this kind of processor, or a free port if that one is taken."""
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further librdkafka properties: security, sockets. May hold secrets."""

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import clickhouse_connect
 import pyarrow as pa
+from barograph.contract.kinds import Flag, Integer, Text
 from clickhouse_connect.driver import exceptions
 
+from warehouse.configuration import Setting
 from warehouse.errors import WarehouseBusy, WarehouseError, translate
 
 if TYPE_CHECKING:
@@ -60,14 +62,16 @@ INSERT_SETTINGS: dict[str, str | int] = {
 class Address:
     """Where ClickHouse's HTTP interface listens, and as whom to speak to it."""
 
-    host: str = "127.0.0.1"
-    port: int = 8123
-    database: str = "barograph"
-    username: str = "default"
-    password: str = field(default="", repr=False)
-    secure: bool = False
-    ca_file: str = ""
-    """The authorities that the server's certificate is verified by, in PEM; empty for the system's."""
+    host: Annotated[str, Setting(Text(), "host of the HTTP interface", default="")] = "127.0.0.1"
+    port: Annotated[int, Setting(Integer(1, 65_535), "port of the HTTP interface", default="8123")] = 8123
+    database: Annotated[str, Setting(Text(), "database of all tables")] = "barograph"
+    username: Annotated[str, Setting(Text(), "user that commands and processors connect as")] = "default"
+    password: Annotated[str, Setting(Text(), "the user's password", is_secret=True)] = field(default="", repr=False)
+    secure: Annotated[bool, Setting(Flag(), "whether to use HTTPS")] = False
+    ca_file: Annotated[
+        str, Setting(Text(), "certificate authorities that verify the server, a PEM file", default="the system's")
+    ] = ""
+    """Empty: the certificate authorities of the system."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

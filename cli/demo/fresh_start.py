@@ -34,7 +34,7 @@ def fresh_settings(addresses: StackAddresses) -> Settings:
         labels_partitions=2,
         partials_partitions=1,
         clock="replay",
-        paces=PACES,
+        processor_overrides=PACES,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cli.dev.supervisor import last_reason
-from cli.settings import PREFIX, Settings
+from cli.settings import KEYS, PREFIX, Settings
 from local.child_process import ChildProcess
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
@@ -82,7 +82,7 @@ def write_settings(path: Path, settings: Settings) -> None:
         "[clickhouse]",
         *_lines({"host": address.host, "port": address.port, "database": address.database}),
         "[processors]",
-        *_lines(settings.paces),
+        *_lines({name: value for name, value in settings.processor_overrides.items() if f"processors.{name}" in KEYS}),
     ]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

@@ -150,7 +150,7 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; there are #risk"),
+        ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; write one of #risk"),
         ("route: tickts", "did you mean tickets?"),
         ("alerts: {rules: {silence: {route: x}}}", "alerts.rules.silence.route: the route 'x' is not known here"),
         ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not known; there is retraining"),
@@ -180,26 +180,32 @@ def settings(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
-        (settings(defalt="x"), "s.toml: alerts.defalt is not known; did you mean default?"),
-        (settings(default="x"), "alerts.default names the contact point 'x', which is not there; there are tickets"),
-        (settings(routes={"r": {"page": "oncal"}}), "alerts.routes.r.page names the contact point 'oncal'"),
-        (settings(routes={"r": "oncall"}), "alerts.routes.r is 'oncall'; write a section [alerts.routes.r]"),
-        (settings(contact_points={}), "alerts.contact_points is missing"),
-        (settings(contact_points={"a": {}}), "alerts.contact_points.a tells nobody; write pagerduty, slack or webhook"),
-        (settings(contact_points={"a": {"email": {}}}), "alerts.contact_points.a.email is not known; there are pagerd"),
-        (settings(contact_points={"a": {"slack": {}}}), "slack has no address; write url_variable with the variable"),
-        (settings(contact_points={"a": {"slack": {"url": "https://x"}}}), "slack.url is not known; there are url_v"),
-        (settings(contact_points={"a": {"slack": {"url_variable": "https://x"}}}), "names no variable of the environ"),
-        (settings(mute_timings={"m": {}}), "alerts.mute_timings.m would mute for ever"),
-        (settings(mute_timings={"m": {"weekdays": ["sonday"]}}), "holds 'sonday'; did you mean sunday?"),
-        (settings(mute_timings={"m": {"times": ["5:00-6:00"]}}), "holds '5:00-6:00'; write times of one day"),
+        (settings(defalt="x"), "s.toml: alerts.defalt: the key 'defalt' is not known here; did you mean default?"),
+        (settings(default="x"), "alerts.default: the contact point 'x' is not defined; write one of tickets, oncall"),
+        (settings(routes={"r": {"page": "oncal"}}), "alerts.routes.r.page: the contact point 'oncal' is not defined"),
+        (settings(routes={"r": "oncall"}), "alerts.routes.r: write a map"),
+        (settings(contact_points={}), "alerts: contact_points is missing"),
+        (settings(contact_points={"a": {}}), "contact_points.a: the contact point has no integration; write pagerduty"),
+        (settings(contact_points={"a": {"email": {}}}), "alerts.contact_points.a.email: the key 'email' is not known"),
+        (settings(contact_points={"a": {"slack": {}}}), "slack: the address is missing; write url_variable with the v"),
+        (settings(contact_points={"a": {"slack": {"url": "https://x"}}}), "slack.url: the key 'url' is not known here"),
+        (
+            settings(contact_points={"a": {"slack": {"url_variable": "https://x"}}}),
+            "slack.url_variable: this is not the name of an environment variable",
+        ),
+        (settings(mute_timings={"m": {}}), "alerts.mute_timings.m: the timing would mute forever"),
+        (settings(mute_timings={"m": {"weekdays": ["sonday"]}}), "'sonday' is not a weekday; did you mean sunday?"),
+        (settings(mute_timings={"m": {"times": ["5:00-6:00"]}}), "'5:00-6:00' does not fit; write times of one day"),
         (settings(mute_timings={"m": {"times": ["06:00-05:00"]}}), "write times of one day such as 01:00-05:30"),
         (
             settings(mute_timings={"m": {"weekdays": ["monday"], "timezone": "Berlin"}}),
-            "timezone is 'Berlin'; write an",
+            "alerts.mute_timings.m.timezone: 'Berlin' is not a time zone; write an IANA name",
         ),
-        (settings(mute_timings={"m": {"months": ["May"]}}), "holds 'May'; write numbers or ranges such as 1:7"),
-        ([], "alerts is []; write a section [alerts]"),
+        (
+            settings(mute_timings={"m": {"months": ["May"]}}),
+            "'May' does not fit; write a number or a range such as 1:7",
+        ),
+        ([], "alerts: write a map"),
     ],
 )
 def test_settings_that_lead_nowhere_are_refused(tree: Any, expected: str) -> None:

@@ -10,9 +10,7 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
-from cli.access.__main__ import PAGE
 from cli.access.acls import acl_lines, grants
-from cli.access.page import PageError, rendered
 from cli.main import main
 from streams.broker.acl import rights_of
 from streams.topics import Topics
@@ -85,11 +83,3 @@ def test_the_command_prints_them_without_asking_anybody(
     shown = capsys.readouterr().out
     assert "GRANT INSERT ON barograph.predictions TO barograph_recorder;" in shown
     assert "GRANT SELECT ON barograph.* TO grafana;" in shown
-
-
-def test_the_page_has_the_tables_of_the_code() -> None:
-    page = PAGE.read_text("utf-8")
-    assert rendered(page) == page
-    with pytest.raises(PageError, match="lacks the line"):
-        rendered(page.replace("<!-- end of rights in Kafka -->", ""))
-    assert rendered(page.replace("`partials`", "`other`", 1)) == page

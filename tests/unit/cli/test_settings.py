@@ -36,7 +36,7 @@ flush_events = 1000
 """
 
 
-def test_a_file_sets_what_it_names_and_defaults_hold_for_the_rest(tmp_path: Path) -> None:
+def test_a_file_overrides_the_defaults(tmp_path: Path) -> None:
     settings = load(tmp_path, FULL)
     assert settings == Settings(
         bootstrap_servers="kafka-1:9092,kafka-2:9092",
@@ -45,12 +45,12 @@ def test_a_file_sets_what_it_names_and_defaults_hold_for_the_rest(tmp_path: Path
         topic_prefix="eu-",
         partials_partitions=8,
         clock="replay",
-        paces={"flush_s": 5.0, "flush_events": 1000},
+        processor_overrides={"flush_s": 5.0, "flush_events": 1000},
     )
     assert (settings.predictions_partitions, settings.warehouse.port) == (4, 8123)
 
 
-def test_yaml_says_the_same(tmp_path: Path) -> None:
+def test_a_yaml_file_has_the_same_keys(tmp_path: Path) -> None:
     text = (
         "bootstrap_servers: k:9092\nkafka: {security.protocol: SSL}\nclickhouse:\n  host: c\n  port: 9000\n"
         "processors: {revise_s: 2.5}\n"
@@ -58,10 +58,10 @@ def test_yaml_says_the_same(tmp_path: Path) -> None:
     settings = load(tmp_path, text, "other.yaml")
     assert settings.kafka == {"security.protocol": "SSL"}
     assert settings.warehouse == Address(host="c", port=9000)
-    assert settings.paces == {"revise_s": 2.5}
+    assert settings.processor_overrides == {"revise_s": 2.5}
 
 
-def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         FULL,
@@ -78,7 +78,7 @@ def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Pa
     assert settings.warehouse == Address("elsewhere", 9443, "watch", "default", "swordfish", secure=False)
     assert settings.kafka["sasl.password"] == "xyzzy"
     assert settings.kafka["security.protocol"] == "SSL"
-    assert settings.paces["flush_s"] == 2.0
+    assert settings.processor_overrides["flush_s"] == 2.0
     assert "xyzzy" not in repr(settings)
     assert "swordfish" not in repr(settings)
 
@@ -86,38 +86,69 @@ def test_the_environment_wins_over_the_file_and_alone_holds_secrets(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("bootstrap_server = 'k:1'", "bootstrap_server is no setting; did you mean bootstrap_servers?"),
-        ("[clickhouse]\nhots = 'c'", "clickhouse.hots is no setting; did you mean clickhouse.host?"),
-        ("[cassandra]\nhost = 'c'", "cassandra.host is no setting"),
-        ("partials_partitions = 0", "partials_partitions is 0; write a whole number from 1 to 10000."),
-        ("partials_partitions = true", "partials_partitions is True; write a whole number from 1 to 10000."),
-        ("clock = 'sun'", "clock is 'sun'; write live or replay."),
-        ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure is 'perhaps'; write true or false."),
-        ("[clickhouse]\nsecure = 1", "clickhouse.secure is 1; write true or false."),
-        ("[processors]\nflush_s = -1", "processors.flush_s is -1; write a number of seconds above 0."),
-        ("[processors]\nregistry_poll_s = 11", "processors.registry_poll_s is 11; write a number of seconds up to 10."),
-        ("[processors]\nflush_s = nan", "processors.flush_s is nan; write a number of seconds above 0."),
-        ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment."),
-        ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment."),
-        ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers on its own"),
+        ("bootstrap_server = 'k:1'", "the key 'bootstrap_server' is not known here; did you mean bootstrap_servers?"),
+        ("[clickhouse]\nhots = 'c'", "clickhouse.hots: the key 'hots' is not known here; did you mean host?"),
+        ("[cassandra]\nhost = 'c'", "cassandra: the key 'cassandra' is not known here; write one of"),
+        ("clickhouse = 'c'", "clickhouse: write a map"),
+        ("topic_prefix = ['a']", "topic_prefix: a list stands here; write text"),
+        (
+            "partials_partitions = 0",
+            "partials_partitions: '0' does not fit; write a whole number from 1 to 10000",
+        ),
+        (
+            "partials_partitions = true",
+            "partials_partitions: 'true' does not fit; write a whole number from 1 to 10000",
+        ),
+        ("clock = 'sun'", "clock: 'sun' is not known here; write one of live, replay"),
+        ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure: 'perhaps' is no flag; write true or false"),
+        ("[clickhouse]\nsecure = 1", "clickhouse.secure: '1' is no flag; write true or false"),
+        ("[processors]\nflush_s = -1", "processors.flush_s: -1 is out of range; write a number above 0, up to 86400"),
+        (
+            "[processors]\nregistry_poll_s = 11",
+            "processors.registry_poll_s: 11 is out of range; write a number above 0",
+        ),
+        ("[processors]\nflush_s = nan", "processors.flush_s: 'nan' is no number; write a number above 0, up to 86400"),
+        ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment"),
+        ("[kafka]\nsasl.password = 'xyzzy'", "kafka.sasl.password: this is a secret"),
+        ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),
+        ("[kafka]\nbootstrap.servers = 'k:1'", "write bootstrap_servers at the top of the file instead"),
         ("bootstrap_servers = ", "cannot be read"),
-        ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment."),
-        ("[grafana]\nreader_password = 'xyzzy'", "set BAROGRAPH_GRAFANA_READER_PASSWORD in the environment."),
-        ("[grafana]\nurl = 'grafana:3000'", "is 'grafana:3000'; write an address such as https://grafana.example.com."),
-        ("[grafana]\nurl = 'http://g:port'", "write an address such as https://grafana.example.com."),
-        ("[grafana]\nurl = 'http://g/?orgId=1'", "write an address such as https://grafana.example.com."),
+        ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment"),
+        ("[grafana]\nreader_password = 'xyzzy'", "set BAROGRAPH_GRAFANA_READER_PASSWORD in the environment"),
+        (
+            "[grafana]\nurl = 'grafana:3000'",
+            "grafana.url: 'grafana:3000' is not an address; write one such as https://grafana.example.com",
+        ),
+        ("[grafana]\nurl = 'http://g:port'", "write one such as https://grafana.example.com"),
+        ("[grafana]\nurl = 'http://g/?orgId=1'", "write one such as https://grafana.example.com"),
     ],
 )
-def test_what_a_file_cannot_say_is_told_in_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(SettingsError) as told:
+def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as error:
         load(tmp_path, text)
-    assert sentence in str(told.value)
-    assert "barograph.toml" in str(told.value)
-    assert "swordfish" not in str(told.value)
-    assert "xyzzy" not in str(told.value)
+    assert sentence in str(error.value)
+    assert "barograph.toml" in str(error.value)
+    assert "swordfish" not in str(error.value)
+    assert "xyzzy" not in str(error.value)
 
 
-def test_grafana_is_named_by_its_address_and_left_out_without_one(tmp_path: Path) -> None:
+def test_yaml_errors_name_the_line_and_all_problems_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, "clock: sun\nclickhouse:\n  port: many\n", "other.yaml")
+    first, second = str(error.value).splitlines()
+    assert "other.yaml:1: clock: 'sun'" in first
+    assert "other.yaml:3: clickhouse.port: 'many'" in second
+
+
+def test_flags_and_empty_text_in_the_environment(tmp_path: Path) -> None:
+    settings = load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_SECURE="0", BAROGRAPH_TOPIC_PREFIX="")
+    assert (settings.warehouse.secure, settings.topic_prefix) == (False, "")
+    with pytest.raises(SettingsError, match="environment: BAROGRAPH_CLICKHOUSE_SECURE: '' is no flag"):
+        load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_SECURE="")
+    assert load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_PASSWORD="~").warehouse.password == "~"
+
+
+def test_grafana_is_configured_by_its_address(tmp_path: Path) -> None:
     assert load(tmp_path, FULL).grafana is None
     text = (
         f"{FULL}[grafana]\nurl = ' https://g.example.com/grafana/ '\nfolder = 'Modelle: Größe'\nclickhouse_port = 443\n"
@@ -139,58 +170,65 @@ def test_grafana_is_named_by_its_address_and_left_out_without_one(tmp_path: Path
 
 
 @pytest.mark.parametrize("url", ["https://admin:xyzzy@g", "admin:xyzzy@g", "https://admin:xyzzy@g:port"])
-def test_an_address_with_a_password_is_refused_without_showing_it(tmp_path: Path, url: str) -> None:
-    with pytest.raises(SettingsError, match=r"grafana\.url holds a name or a password") as told:
+def test_an_address_with_a_password_is_rejected_without_showing_it(tmp_path: Path, url: str) -> None:
+    with pytest.raises(
+        SettingsError, match="BAROGRAPH_GRAFANA_URL: the address holds a user name or a password"
+    ) as error:
         load(tmp_path, "", BAROGRAPH_GRAFANA_URL=url)
-    assert "xyzzy" not in str(told.value)
+    assert "xyzzy" not in str(error.value)
 
 
 @pytest.mark.parametrize("token", ["xyz zy", "xyzzy\u00e9", "xyzzy\nX-Other: 1"])
-def test_a_token_that_is_none_is_refused_without_showing_it(tmp_path: Path, token: str) -> None:
-    with pytest.raises(SettingsError, match="BAROGRAPH_GRAFANA_TOKEN holds characters that no token has") as told:
-        load(tmp_path, "", BAROGRAPH_GRAFANA_TOKEN=token)
-    assert "xyz" not in str(told.value)
-
-
-def test_an_unknown_variable_is_told_with_its_near_name(tmp_path: Path) -> None:
+def test_an_invalid_token_is_rejected_without_showing_it(tmp_path: Path, token: str) -> None:
     with pytest.raises(
-        SettingsError, match="BAROGRAPH_TOPIC_PREFFIX is no setting; did you mean BAROGRAPH_TOPIC_PREFIX"
+        SettingsError, match="BAROGRAPH_GRAFANA_TOKEN: the value has characters that no token has"
+    ) as error:
+        load(tmp_path, "", BAROGRAPH_GRAFANA_TOKEN=token)
+    assert "xyz" not in str(error.value)
+
+
+def test_an_unknown_variable_is_rejected_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match="BAROGRAPH_TOPIC_PREFFIX is not a setting; did you mean BAROGRAPH_TOPIC_PREFIX"
     ):
         load(tmp_path, "", BAROGRAPH_TOPIC_PREFFIX="x")
 
 
-def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere.toml cannot be read: No such file or directory"):
         load_settings(tmp_path / "nowhere.toml", environ={}, find=lambda: None)
     with pytest.raises(SettingsError, match=r"gone.toml cannot be read"):
         load_settings(environ={"BAROGRAPH_CONFIG": str(tmp_path / "gone.toml")}, find=lambda: None)
 
 
-def test_a_local_stack_is_found_only_where_no_server_is_named(tmp_path: Path) -> None:
+def test_the_local_stack_is_used_only_if_no_server_is_configured(tmp_path: Path) -> None:
     settings = load_settings(environ={}, folder=tmp_path, find=lambda: STACK)
     assert settings.bootstrap_servers == "127.0.0.1:29092"
     assert settings.warehouse == Address("127.0.0.1", 28123)
     environ = {"BAROGRAPH_BOOTSTRAP_SERVERS": "k:9092"}
-    with pytest.raises(SettingsError, match=r"No ClickHouse is named: set clickhouse.host in barograph.toml"):
+    with pytest.raises(SettingsError, match=r"No ClickHouse is configured: set clickhouse.host in barograph.toml"):
         load_settings(environ=environ, folder=tmp_path, find=lambda: STACK)
     assert load_settings(environ=environ, needs=("kafka",), folder=tmp_path, find=lambda: STACK)
-    with pytest.raises(SettingsError, match=r"No Kafka is named.*barograph dev"):
+    with pytest.raises(SettingsError, match=r"No Kafka is configured.*barograph dev"):
         load_settings(environ={}, folder=tmp_path, find=lambda: None)
 
 
-def test_a_processor_is_told_what_the_settings_and_its_command_say() -> None:
+def test_arguments_of_the_command_override_the_processors_settings() -> None:
     settings = Settings(
-        bootstrap_servers="k:1", topic_prefix="p-", instance="one", kafka={"a": "b"}, paces={"flush_events": 7.0}
+        bootstrap_servers="k:1",
+        topic_prefix="p-",
+        instance="one",
+        kafka={"a": "b"},
+        processor_overrides={"flush_events": 7},
     )
-    told = settings.processor()
-    assert (told.instance, told.clock, told.topics.partials, told.flush_events) == ("one", "live", "p-partials", 7)
-    assert isinstance(told.flush_events, int)
+    one = settings.processor()
+    assert (one.instance, one.clock, one.topics.partials, one.flush_events) == ("one", "live", "p-partials", 7)
     other = settings.processor(instance="two", clock="replay")
     assert (other.instance, other.clock, other.kafka) == ("two", "replay", {"a": "b"})
     assert Settings(bootstrap_servers="k:1").processor().instance
 
 
-def test_the_section_on_alerts_is_read_with_names_of_any_kind(tmp_path: Path) -> None:
+def test_names_in_the_alerts_section_may_hold_any_character(tmp_path: Path) -> None:
     file = tmp_path / "barograph.toml"
     file.write_text(
         'bootstrap_servers = "k:1"\n[clickhouse]\nhost = "c"\n'
@@ -202,8 +240,10 @@ def test_the_section_on_alerts_is_read_with_names_of_any_kind(tmp_path: Path) ->
     assert load_settings(None, environ={"BAROGRAPH_CLICKHOUSE_HOST": "c"}, needs=(), folder=tmp_path / "no").alerts
 
 
-def test_a_fault_in_the_section_on_alerts_names_the_file_and_the_key(tmp_path: Path) -> None:
+def test_errors_in_the_alerts_section_name_the_file_and_the_key(tmp_path: Path) -> None:
     file = tmp_path / "barograph.toml"
     file.write_text('[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
-    with pytest.raises(SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url is not known"):
+    with pytest.raises(
+        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: the key .url. is not known"
+    ):
         load_settings(file, environ={}, needs=())

@@ -73,7 +73,7 @@ def test_settings_are_those_of_the_command(name: str) -> None:
         # Without a name of its own each new container would be a new instance, whose predecessor nobody fences.
         assert settings.instance == f"{name}-1"
         assert f":{DEFAULT_PORTS[name]}/healthz" in SERVICES[name]["healthcheck"]["test"][-1]
-        assert settings.metrics_port is None
+        assert settings.processor().metrics_port is None
 
 
 @pytest.mark.parametrize("name", PROCESSORS)

@@ -104,10 +104,10 @@ def test_processors_read_back_what_the_command_was_told(tmp_path: Path) -> None:
         topic_prefix='a"\\ü-',
         predictions_partitions=3,
         clock="replay",
-        paces={"flush_s": 0.5, "flush_events": 10},
+        processor_overrides={"flush_s": 0.5, "flush_events": 10},
     )
     write_settings(tmp_path / "p.toml", settings)
     assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == settings
-    plain = dataclasses.replace(settings, paces={})
+    plain = dataclasses.replace(settings, processor_overrides={})
     write_settings(tmp_path / "p.toml", plain)
     assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == plain

@@ -1,0 +1,84 @@
+"""Settings of an installation: how a dataclass declares one, and how a tree of values is read.
+
+Settings use the kinds of values of the contract file (`barograph.contract.kinds`), so types are checked and errors are
+worded in one way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from barograph.contract.kinds import Key, Kind, Number, Path, Reader, Record
+from barograph.contract.problems import ContractError
+from barograph.contract.yaml_tree import Items, Node, Pairs, Scalar
+
+SECONDS = Number(0.0, 86_400.0, above=True)
+"""A duration in seconds, at most a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Makes a field of a dataclass a setting: `flush_s: Annotated[float, Setting(SECONDS, "…")] = 15.0`."""
+
+    kind: Kind
+    """Reads and checks the value."""
+    meaning: str
+    """For the table in docs/commands.md."""
+    default: str | None = None
+    """The default as the table shows it; None for the field's own default."""
+    is_secret: bool = False
+    """Whether only the environment may hold it."""
+
+
+def settings_of(owner: type) -> dict[str, Setting]:
+    """Find the settings that a dataclass declares, by the names of its fields."""
+    found = {}
+    for name, hint in get_type_hints(owner, include_extras=True).items():
+        for annotation in getattr(hint, "__metadata__", ()):
+            if isinstance(annotation, Setting):
+                found[name] = annotation
+    return found
+
+
+def defaults_of(owner: type) -> dict[str, Any]:
+    """Find the defaults of a dataclass's fields."""
+    return {field.name: field.default for field in dataclasses.fields(owner)}
+
+
+def record_of(settings: Mapping[str, Setting]) -> Record:
+    """Describe a section of a settings file: its keys, and no others."""
+    return Record(tuple(Key(name, setting.kind, setting.meaning) for name, setting in settings.items()))
+
+
+def node_of(value: Any) -> Node:
+    """Turn a value that a TOML parser returned into a node of the contract's reader; lines are unknown (0)."""
+    if isinstance(value, Mapping):
+        return Pairs(tuple((Scalar(str(key), False, 0), node_of(item)) for key, item in value.items()), 0)
+    if isinstance(value, list):
+        return Items(tuple(map(node_of, value)), 0)
+    if isinstance(value, str):
+        return Scalar(value, False, 0)
+    return Scalar("true" if value is True else "false" if value is False else str(value), True, 0)
+
+
+def read_value(kind: Kind, node: Node, path: Path, file: str) -> Any:
+    """Read one value of a settings file.
+
+    Args:
+        kind: what the value must be.
+        node: the value.
+        path: its keys from the top of the file, for messages.
+        file: the file's name, for messages.
+
+    Raises:
+        ContractError: the value or a part of it does not fit; the text has a line per problem.
+    """
+    reader = Reader(file)
+    values: list[Any] = []
+    reader.child(kind, node, path, values)
+    if reader.problems:
+        raise ContractError(reader.problems)
+    return values[0]
