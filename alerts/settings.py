@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-from barograph.contract.kinds import Key, ListOf, MapOf, Name, Path, Reader, Record, Unreadable, nearest
+from barograph.contract.kinds import (
+    Diagnostics,
+    Key,
+    ListKind,
+    MapKind,
+    NameKind,
+    Path,
+    RecordKind,
+    Unreadable,
+    nearest,
+)
 from barograph.contract.problems import ContractError, quoted
 from barograph.contract.yaml_tree import Node
 
@@ -151,8 +161,8 @@ class Pattern(msgspec.Struct, frozen=True):
     form: str
     """The form in words, with an example."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
-        text = Name(self.form).read(node, path, reader)
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        text = NameKind(self.form).read(node, path, diagnostics)
         if not re.fullmatch(self.pattern, text):
             raise Unreadable(f"{quoted(text)} does not fit; write {self.form}")
         return text
@@ -164,8 +174,8 @@ class Pattern(msgspec.Struct, frozen=True):
 class Variable(msgspec.Struct, frozen=True):
     """The name of an environment variable. The message does not show the value, which may be the secret itself."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
-        text = Name("the name of an environment variable").read(node, path, reader)
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        text = NameKind("the name of an environment variable").read(node, path, diagnostics)
         if not VARIABLE.fullmatch(text):
             raise Unreadable("this is not the name of an environment variable; write one such as SLACK_URL")
         return text
@@ -177,9 +187,9 @@ class Variable(msgspec.Struct, frozen=True):
 class TimeRange(msgspec.Struct, frozen=True):
     """A range of times within one day, such as `01:00-05:30`."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> tuple[str, str]:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> tuple[str, str]:
         form = "times of one day such as 01:00-05:30"
-        text = Pattern(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", form).read(node, path, reader)
+        text = Pattern(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", form).read(node, path, diagnostics)
         if text[:5] >= text[6:]:
             raise Unreadable(f"{quoted(text)} ends before it starts; write {form}")
         return text[:5], text[6:]
@@ -191,8 +201,8 @@ class TimeRange(msgspec.Struct, frozen=True):
 class Weekdays(msgspec.Struct, frozen=True):
     """A weekday, or a range of weekdays such as `monday:friday`."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
-        text = Name("a weekday").read(node, path, reader)
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        text = NameKind("a weekday").read(node, path, diagnostics)
         for day in text.split(":"):
             if day not in WEEKDAYS:
                 raise Unreadable(f"{quoted(day)} is not a weekday; {nearest(day, WEEKDAYS)}")
@@ -205,8 +215,8 @@ class Weekdays(msgspec.Struct, frozen=True):
 class TimeZone(msgspec.Struct, frozen=True):
     """An IANA time zone."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> str:
-        text = Name("a time zone").read(node, path, reader)
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
+        text = NameKind("a time zone").read(node, path, diagnostics)
         if text not in zoneinfo.available_timezones():
             raise Unreadable(f"{quoted(text)} is not a time zone; write an IANA name such as Europe/Berlin")
         return text
@@ -215,11 +225,11 @@ class TimeZone(msgspec.Struct, frozen=True):
         return {"type": "string"}
 
 
-_RANGES = ListOf(Pattern(r"-?\d{1,2}(:-?\d{1,2})?", "a number or a range such as 1:7"))
-_MUTE_TIMING = Record(
+_RANGES = ListKind(Pattern(r"-?\d{1,2}(:-?\d{1,2})?", "a number or a range such as 1:7"))
+_MUTE_TIMING = RecordKind(
     (
-        Key("times", ListOf(TimeRange()), ""),
-        Key("weekdays", ListOf(Weekdays()), ""),
+        Key("times", ListKind(TimeRange()), ""),
+        Key("weekdays", ListKind(Weekdays()), ""),
         Key("days_of_month", _RANGES, ""),
         Key("months", _RANGES, ""),
         Key("timezone", TimeZone(), ""),
@@ -231,20 +241,20 @@ _INTEGRATIONS: dict[Kind, dict[str, str]] = {
     "webhook": {"url_variable": "variable", "url": "url", "bearer_variable": "bearer_variable"},
 }
 """Integrations, and the member of `Integration` that each of their keys sets."""
-_CONTACT_POINT = Record(
+_CONTACT_POINT = RecordKind(
     tuple(
-        Key(kind, Record(tuple(Key(name, Name() if name == "url" else Variable(), "") for name in members)), "")
+        Key(kind, RecordKind(tuple(Key(name, NameKind() if name == "url" else Variable(), "") for name in members)), "")
         for kind, members in _INTEGRATIONS.items()
     )
 )
-_ROUTE = Record((Key("page", Name(), ""), Key("ticket", Name(), "")))
+_ROUTE = RecordKind((Key("page", NameKind(), ""), Key("ticket", NameKind(), "")))
 _NAMES = ("default", "platform", "platform_team", "folder", "datasource", "runbooks")
-_SECTION = Record(
+_SECTION = RecordKind(
     (
-        Key("contact_points", MapOf(_CONTACT_POINT), ""),
-        Key("routes", MapOf(_ROUTE), ""),
-        Key("mute_timings", MapOf(_MUTE_TIMING), ""),
-        *(Key(name, Name(), "") for name in _NAMES),
+        Key("contact_points", MapKind(_CONTACT_POINT), ""),
+        Key("routes", MapKind(_ROUTE), ""),
+        Key("mute_timings", MapKind(_MUTE_TIMING), ""),
+        *(Key(name, NameKind(), "") for name in _NAMES),
     )
 )
 
@@ -252,12 +262,12 @@ _SECTION = Record(
 class AlertSection(msgspec.Struct, frozen=True):
     """The section `alerts` of the settings file, read as `AlertSettings`."""
 
-    def read(self, node: Node, path: Path, reader: Reader) -> AlertSettings:
-        n_problems = len(reader.problems)
-        values = _SECTION.read(node, path, reader)
-        points = self._contact_points(values.get("contact_points", {}), path, reader)
-        timings = self._mute_timings(values.get("mute_timings", {}), path, reader)
-        if not points and len(reader.problems) == n_problems:
+    def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> AlertSettings:
+        n_problems = len(diagnostics.problems)
+        values = _SECTION.read(node, path, diagnostics)
+        points = self._contact_points(values.get("contact_points", {}), path, diagnostics)
+        timings = self._mute_timings(values.get("mute_timings", {}), path, diagnostics)
+        if not points and len(diagnostics.problems) == n_problems:
             raise Unreadable("contact_points is missing; write a section such as [alerts.contact_points.NAME.slack]")
         names = {name: values[name] for name in _NAMES if name in values}
         default = names.setdefault("default", next(iter(points), ""))
@@ -269,26 +279,26 @@ class AlertSection(msgspec.Struct, frozen=True):
             references |= {("routes", name, severity): point for severity, point in route.items()}
         for keys, point in references.items():
             here = (*path, *keys)
-            if point and point not in points and not _has_failed(reader, (*path, "contact_points", point)):
+            if point and point not in points and not _has_failed(diagnostics, (*path, "contact_points", point)):
                 message = f"the contact point {quoted(point)} is not defined; {nearest(point, points)}"
-                reader.fail(here, reader.lines.get(here, 0), message)
+                diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
         return AlertSettings(contact_points=points, routes=routes, mute_timings=timings, configured=True, **names)
 
     def _contact_points(
-        self, values: Mapping[str, Mapping[Kind, Mapping[str, str]]], path: Path, reader: Reader
+        self, values: Mapping[str, Mapping[Kind, Mapping[str, str]]], path: Path, diagnostics: Diagnostics
     ) -> dict[str, tuple[Integration, ...]]:
         points = {}
         for name, integrations in values.items():
             here = (*path, "contact_points", name)
-            if not integrations and not _has_failed(reader, here):
+            if not integrations and not _has_failed(diagnostics, here):
                 message = "the contact point has no integration; write pagerduty, slack or webhook below it"
-                reader.fail(here, reader.lines.get(here, 0), message)
+                diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
             for kind, keys in integrations.items():
                 below = (*here, kind)
-                if not {"key_variable", "url_variable", "url"} & keys.keys() and not _has_failed(reader, below):
+                if not {"key_variable", "url_variable", "url"} & keys.keys() and not _has_failed(diagnostics, below):
                     variable = next(iter(_INTEGRATIONS[kind]))
                     message = f"the address is missing; write {variable} with the variable that holds it"
-                    reader.fail(below, reader.lines.get(below, 0), message)
+                    diagnostics.fail(below, diagnostics.lines.get(below, 0), message)
             points[name] = tuple(
                 Integration(kind, **{_INTEGRATIONS[kind][key]: text for key, text in integrations[kind].items()})
                 for kind in _INTEGRATIONS
@@ -297,20 +307,20 @@ class AlertSection(msgspec.Struct, frozen=True):
         return points
 
     def _mute_timings(
-        self, values: Mapping[str, Mapping[str, Any]], path: Path, reader: Reader
+        self, values: Mapping[str, Mapping[str, Any]], path: Path, diagnostics: Diagnostics
     ) -> dict[str, MuteTiming]:
         for name, keys in values.items():
             if not any(keys.get(key) for key in ("times", "weekdays", "days_of_month", "months")):
                 here = (*path, "mute_timings", name)
-                if not _has_failed(reader, here):
+                if not _has_failed(diagnostics, here):
                     message = "the timing would mute forever; write times, weekdays, days_of_month or months"
-                    reader.fail(here, reader.lines.get(here, 0), message)
+                    diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
         return {name: MuteTiming(**keys) for name, keys in values.items()}
 
     def schema(self) -> dict[str, Any]:
         return _SECTION.schema()
 
 
-def _has_failed(reader: Reader, path: Path) -> bool:
+def _has_failed(diagnostics: Diagnostics, path: Path) -> bool:
     """Whether the value at a path or a part of it has a problem already."""
-    return any(failed[: len(path)] == path for failed in reader.failed)
+    return any(failed[: len(path)] == path for failed in diagnostics.failed)

@@ -22,9 +22,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 from barograph.contract import kinds
-from barograph.contract.kinds import Choice, Flag, Integer, Key, Kind, Reader, Record, Text, Unreadable
+from barograph.contract.kinds import (
+    ChoiceKind,
+    Diagnostics,
+    FlagKind,
+    IntegerKind,
+    Key,
+    RecordKind,
+    TextKind,
+    Unreadable,
+    ValueKind,
+)
 from barograph.contract.problems import ContractError, quoted
-from barograph.contract.yaml_tree import Items, Node, Pairs, Scalar, read_tree
+from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, read_tree
 
 from alerts.settings import AlertSection, AlertSettings
 from cli.errors import SettingsError
@@ -43,14 +53,14 @@ BOTH: tuple[Server, ...] = ("kafka", "clickhouse")
 OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE", "BAROGRAPH_PII_KEY"})
 """Variables that are not settings: the settings file, the folders of the local stack, the publisher's key."""
 
-_PARTITIONS = Integer(1, 10_000)
+_PARTITIONS = IntegerKind(1, 10_000)
 
 
-class GrafanaUrl(Text, frozen=True):
+class GrafanaUrl(TextKind, frozen=True):
     """An `http` or `https` address without credentials, read without its trailing slash; empty means none."""
 
-    def read(self, node: Node, path: kinds.Path, reader: Reader) -> str:
-        text = Text.read(self, node, path, reader).strip().rstrip("/")
+    def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
+        text = TextKind.read(self, node, path, diagnostics).strip().rstrip("/")
         if "@" in text:
             # The message does not show the value, which holds a password.
             raise Unreadable(
@@ -62,11 +72,11 @@ class GrafanaUrl(Text, frozen=True):
         return text
 
 
-class Token(Text, frozen=True):
+class Token(TextKind, frozen=True):
     """A token that fits into an HTTP header; surrounding white space, such as a final line feed, is dropped."""
 
-    def read(self, node: Node, path: kinds.Path, reader: Reader) -> str:
-        text = Text.read(self, node, path, reader).strip()
+    def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
+        text = TextKind.read(self, node, path, diagnostics).strip()
         if not all("!" <= character <= "~" for character in text):
             # The message does not show the value, which is a secret.
             raise Unreadable(
@@ -95,19 +105,19 @@ class GrafanaSettings:
     ] = field(default="", repr=False)
     """Only `plan`, `apply` and `doctor` need it."""
     folder: Annotated[
-        str, Setting(Text(), "title of the folder of dashboards and rules", default="that of `alerts`")
+        str, Setting(TextKind(), "title of the folder of dashboards and rules", default="that of `alerts`")
     ] = ""
     """Empty: the folder of `alerts`."""
     clickhouse_host: Annotated[
-        str, Setting(Text(), "host of ClickHouse as Grafana reaches it", default="that of `clickhouse`")
+        str, Setting(TextKind(), "host of ClickHouse as Grafana reaches it", default="that of `clickhouse`")
     ] = ""
     """Empty: `clickhouse.host`."""
     clickhouse_port: Annotated[
-        int, Setting(Integer(1, 65_535), "port of its HTTP interface", default="that of `clickhouse`")
+        int, Setting(IntegerKind(1, 65_535), "port of its HTTP interface", default="that of `clickhouse`")
     ] = 0
     """0: `clickhouse.port`."""
-    reader: Annotated[str, Setting(Text(), "ClickHouse user that Grafana connects as")] = "reader"
-    reader_password: Annotated[str, Setting(Text(), "that user's password", is_secret=True)] = field(
+    reader: Annotated[str, Setting(TextKind(), "ClickHouse user that Grafana connects as")] = "reader"
+    reader_password: Annotated[str, Setting(TextKind(), "that user's password", is_secret=True)] = field(
         default="", repr=False
     )
 
@@ -116,12 +126,12 @@ class GrafanaSettings:
 class Settings:
     """The settings of every command."""
 
-    bootstrap_servers: Annotated[str, Setting(Text(), "Kafka, as `HOST:PORT,…`", default="")] = ""
+    bootstrap_servers: Annotated[str, Setting(TextKind(), "Kafka, as `HOST:PORT,…`", default="")] = ""
     """Empty if no Kafka is configured."""
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
     """More librdkafka properties, such as those of security and sockets. May hold secrets."""
     warehouse: Address = field(default_factory=Address)
-    topic_prefix: Annotated[str, Setting(Text(), "prefix of the names of all topics and consumer groups")] = ""
+    topic_prefix: Annotated[str, Setting(TextKind(), "prefix of the names of all topics and consumer groups")] = ""
     predictions_partitions: Annotated[
         int, Setting(_PARTITIONS, "partitions of `predictions`; if you raise it, `apply` adds partitions")
     ] = 4
@@ -132,10 +142,10 @@ class Settings:
         int, Setting(_PARTITIONS, "partitions of `partials`, fixed by the first `apply`; limits the number of monitors")
     ] = 4
     instance: Annotated[
-        str, Setting(Text(), "name of a processor, unique among processors of its kind", default="the host's name")
+        str, Setting(TextKind(), "name of a processor, unique among processors of its kind", default="the host's name")
     ] = ""
     """Empty: the host's name."""
-    clock: Annotated[Clock, Setting(Choice(("live", "replay")), "`live` or `replay`")] = "live"
+    clock: Annotated[Clock, Setting(ChoiceKind(("live", "replay")), "`live` or `replay`")] = "live"
     processor_overrides: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `ProcessorSettings` that the sections `processors` and `metrics` set."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
@@ -276,7 +286,7 @@ class _Secret(msgspec.Struct, frozen=True):
 
     variable: str
 
-    def read(self, node: Node, path: kinds.Path, reader: Reader) -> str:
+    def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
         raise Unreadable(f"this is a secret and does not belong in a file; set {self.variable} in the environment")
 
     def schema(self) -> dict[str, Any]:
@@ -286,23 +296,23 @@ class _Secret(msgspec.Struct, frozen=True):
 class _KafkaProperties(msgspec.Struct, frozen=True):
     """Properties of librdkafka. Their names hold dots, which TOML reads as nested tables."""
 
-    def read(self, node: Node, path: kinds.Path, reader: Reader) -> dict[str, str]:
-        return dict(self._properties(node, path, reader))
+    def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> dict[str, str]:
+        return dict(self._properties(node, path, diagnostics))
 
-    def _properties(self, node: Node, path: kinds.Path, reader: Reader) -> Iterator[tuple[str, str]]:
-        for key, value in kinds.named_pairs(node, path, reader):
+    def _properties(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> Iterator[tuple[str, str]]:
+        for key, value in kinds.named_pairs(node, path, diagnostics):
             here = (*path, key.text)
             name = ".".join(map(str, here[1:]))
-            if isinstance(value, Pairs):
-                yield from self._properties(value, here, reader)
-            elif isinstance(value, Items):
-                reader.fail(here, value.line, "write text, a number, true or false")
+            if isinstance(value, MappingNode):
+                yield from self._properties(value, here, diagnostics)
+            elif isinstance(value, SequenceNode):
+                diagnostics.fail(here, value.line, "write text, a number, true or false")
             elif any(part in name for part in _SECRET_PROPERTIES):
                 variable = variable_of(f"kafka.{name}")
                 message = f"this is a secret and does not belong in a file; set {variable} in the environment"
-                reader.fail(here, value.line, message)
+                diagnostics.fail(here, value.line, message)
             elif name == _BOOTSTRAP:
-                reader.fail(here, value.line, "write bootstrap_servers at the top of the file instead")
+                diagnostics.fail(here, value.line, "write bootstrap_servers at the top of the file instead")
             else:
                 yield name, value.text
 
@@ -313,7 +323,7 @@ class _KafkaProperties(msgspec.Struct, frozen=True):
 _BOOTSTRAP = "bootstrap.servers"
 
 
-def _file_record() -> Record:
+def _file_record() -> RecordKind:
     """Describe the whole settings file."""
     sections: dict[str, dict[str, Setting]] = {}
     for key in KEYS.values():
@@ -321,7 +331,7 @@ def _file_record() -> Record:
         setting = Setting(_Secret(key.variable), "") if key.setting.is_secret else key.setting
         sections.setdefault(section, {})[name] = setting
     top = record_of(sections.pop("")).keys
-    return Record(
+    return RecordKind(
         (
             *top,
             *(Key(name, record_of(settings), "") for name, settings in sections.items()),
@@ -351,9 +361,9 @@ def _read_file(path: Path | None) -> dict[str, Any]:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         reason = error.strerror or reason if isinstance(error, OSError) else reason
         raise SettingsError(f"The settings file {path} cannot be read: {' '.join(reason.split())}.") from error
-    if isinstance(tree, Scalar) and tree.is_null:
+    if isinstance(tree, ScalarNode) and tree.is_null:
         return {}
-    if not isinstance(tree, Pairs):
+    if not isinstance(tree, MappingNode):
         raise SettingsError(f"The settings file {path} has no keys: write lines such as bootstrap_servers: HOST:PORT.")
     values: dict[str, Any] = read_value(_file_record(), tree, (), str(path))
     return values
@@ -384,9 +394,9 @@ def _read_environ(environ: Mapping[str, str], sections: dict[str, Any]) -> None:
         (sections.setdefault(section, {}) if section else sections)[name] = value
 
 
-def _environ_node(kind: Kind, text: str) -> Scalar:
+def _environ_node(kind: ValueKind, text: str) -> ScalarNode:
     """Make a node of a variable's text; `1` and `0` are flags too. Only text can be empty."""
-    if isinstance(kind, Flag):
+    if isinstance(kind, FlagKind):
         text = {"1": "true", "0": "false"}.get(text, text)
-    node = Scalar(text, True, 0)
-    return Scalar(text, False, 0) if node.is_null else node
+    node = ScalarNode(text, True, 0)
+    return ScalarNode(text, False, 0) if node.is_null else node

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from barograph.contract.kinds import Integer, Number, Text
+from barograph.contract.kinds import IntegerKind, NumberKind, TextKind
 
 from streams.topics import Topics
 from warehouse.client import Address
@@ -32,10 +32,10 @@ class ProcessorSettings:
     """`live`: idle partitions count as read up to now. `replay`: only events and `end` marks move time."""
     flush_s: Annotated[float, Setting(SECONDS, "longest flush of the sketcher, in seconds")] = 15.0
     flush_events: Annotated[
-        int, Setting(Integer(1, 100_000_000), "approximate limit of events per flush; bounds the sketcher's memory")
+        int, Setting(IntegerKind(1, 100_000_000), "approximate limit of events per flush; bounds the sketcher's memory")
     ] = 1_000_000
     flush_panes: Annotated[
-        int, Setting(Integer(1, 1_000_000), "limit of panes per flush; bounds the sketcher's memory")
+        int, Setting(IntegerKind(1, 1_000_000), "limit of panes per flush; bounds the sketcher's memory")
     ] = 2_048
     write_s: Annotated[float, Setting(SECONDS, "seconds between writes of unsealed panes by the monitor")] = 10.0
     revise_s: Annotated[
@@ -52,7 +52,7 @@ class ProcessorSettings:
     registry_poll_s: Annotated[
         float,
         Setting(
-            Number(0.0, LONGEST_POLL_S, above=True),
+            NumberKind(0.0, LONGEST_POLL_S, above=True),
             f"seconds between reads of contracts and baselines, at most {LONGEST_POLL_S:g}",
         ),
     ] = 10.0
@@ -64,12 +64,12 @@ class ProcessorSettings:
     metadata_refresh_s: float = 30.0
     """How soon a new partition is seen."""
     metrics_host: Annotated[
-        str, Setting(Text(), "host that a processor's [`/healthz` and `/metrics`](operation.md) listen on")
+        str, Setting(TextKind(), "host that a processor's [`/healthz` and `/metrics`](operation.md) listen on")
     ] = "127.0.0.1"
     metrics_port: Annotated[
         int | None,
         Setting(
-            Integer(0, 65_535),
+            IntegerKind(0, 65_535),
             "their port; 0 turns them off; set it for one process, not for all of one machine",
             default="9611 to 9614, by kind",
         ),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import clickhouse_connect
 import pyarrow as pa
-from barograph.contract.kinds import Flag, Integer, Text
+from barograph.contract.kinds import FlagKind, IntegerKind, TextKind
 from clickhouse_connect.driver import exceptions
 
 from warehouse.configuration import Setting
@@ -62,14 +62,14 @@ INSERT_SETTINGS: dict[str, str | int] = {
 class Address:
     """Where ClickHouse's HTTP interface listens, and as whom to speak to it."""
 
-    host: Annotated[str, Setting(Text(), "host of the HTTP interface", default="")] = "127.0.0.1"
-    port: Annotated[int, Setting(Integer(1, 65_535), "port of the HTTP interface", default="8123")] = 8123
-    database: Annotated[str, Setting(Text(), "database of all tables")] = "barograph"
-    username: Annotated[str, Setting(Text(), "user that commands and processors connect as")] = "default"
-    password: Annotated[str, Setting(Text(), "the user's password", is_secret=True)] = field(default="", repr=False)
-    secure: Annotated[bool, Setting(Flag(), "whether to use HTTPS")] = False
+    host: Annotated[str, Setting(TextKind(), "host of the HTTP interface", default="")] = "127.0.0.1"
+    port: Annotated[int, Setting(IntegerKind(1, 65_535), "port of the HTTP interface", default="8123")] = 8123
+    database: Annotated[str, Setting(TextKind(), "database of all tables")] = "barograph"
+    username: Annotated[str, Setting(TextKind(), "user that commands and processors connect as")] = "default"
+    password: Annotated[str, Setting(TextKind(), "the user's password", is_secret=True)] = field(default="", repr=False)
+    secure: Annotated[bool, Setting(FlagKind(), "whether to use HTTPS")] = False
     ca_file: Annotated[
-        str, Setting(Text(), "certificate authorities that verify the server, a PEM file", default="the system's")
+        str, Setting(TextKind(), "certificate authorities that verify the server, a PEM file", default="the system's")
     ] = ""
     """Empty: the certificate authorities of the system."""
 

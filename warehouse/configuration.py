@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from barograph.contract.kinds import Key, Kind, Number, Path, Reader, Record
+from barograph.contract.kinds import Diagnostics, Key, NumberKind, Path, RecordKind, ValueKind
 from barograph.contract.problems import ContractError
-from barograph.contract.yaml_tree import Items, Node, Pairs, Scalar
+from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 
-SECONDS = Number(0.0, 86_400.0, above=True)
+SECONDS = NumberKind(0.0, 86_400.0, above=True)
 """A duration in seconds, at most a day."""
 
 
@@ -23,7 +23,7 @@ SECONDS = Number(0.0, 86_400.0, above=True)
 class Setting:
     """Makes a field of a dataclass a setting: `flush_s: Annotated[float, Setting(SECONDS, "…")] = 15.0`."""
 
-    kind: Kind
+    kind: ValueKind
     """Reads and checks the value."""
     meaning: str
     """For the table in docs/commands.md."""
@@ -48,23 +48,23 @@ def defaults_of(owner: type) -> dict[str, Any]:
     return {field.name: field.default for field in dataclasses.fields(owner)}
 
 
-def record_of(settings: Mapping[str, Setting]) -> Record:
+def record_of(settings: Mapping[str, Setting]) -> RecordKind:
     """Describe a section of a settings file: its keys, and no others."""
-    return Record(tuple(Key(name, setting.kind, setting.meaning) for name, setting in settings.items()))
+    return RecordKind(tuple(Key(name, setting.kind, setting.meaning) for name, setting in settings.items()))
 
 
 def node_of(value: Any) -> Node:
-    """Turn a value that a TOML parser returned into a node of the contract's reader; lines are unknown (0)."""
+    """Turn a value that a TOML parser returned into a node of the contract's diagnostics; lines are unknown (0)."""
     if isinstance(value, Mapping):
-        return Pairs(tuple((Scalar(str(key), False, 0), node_of(item)) for key, item in value.items()), 0)
+        return MappingNode(tuple((ScalarNode(str(key), False, 0), node_of(item)) for key, item in value.items()), 0)
     if isinstance(value, list):
-        return Items(tuple(map(node_of, value)), 0)
+        return SequenceNode(tuple(map(node_of, value)), 0)
     if isinstance(value, str):
-        return Scalar(value, False, 0)
-    return Scalar("true" if value is True else "false" if value is False else str(value), True, 0)
+        return ScalarNode(value, False, 0)
+    return ScalarNode("true" if value is True else "false" if value is False else str(value), True, 0)
 
 
-def read_value(kind: Kind, node: Node, path: Path, file: str) -> Any:
+def read_value(kind: ValueKind, node: Node, path: Path, file: str) -> Any:
     """Read one value of a settings file.
 
     Args:
@@ -76,9 +76,9 @@ def read_value(kind: Kind, node: Node, path: Path, file: str) -> Any:
     Raises:
         ContractError: the value or a part of it does not fit; the text has a line per problem.
     """
-    reader = Reader(file)
+    diagnostics = Diagnostics(file)
     values: list[Any] = []
-    reader.child(kind, node, path, values)
-    if reader.problems:
-        raise ContractError(reader.problems)
+    diagnostics.child(kind, node, path, values)
+    if diagnostics.problems:
+        raise ContractError(diagnostics.problems)
     return values[0]
