@@ -8,7 +8,7 @@ from benchmarks.history_queries import Asked
 from dashboards.durations import go_duration_s, interval_ms
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
-from dashboards.parse import asked_in
+from dashboards.parse import queries_in
 
 POINTS = 600
 """What a panel of half a screen can show."""
@@ -25,7 +25,7 @@ def asked_by_pages(history: History) -> list[Asked]:
         chosen = CHOSEN | {"datasource": "barograph", "model": ALL if has_all else MODEL}
         for days in (1, history.size.days):
             between = TimeRange(1000 * (history.end_s - days * DAY_S), 1000 * history.end_s)
-            for asked in asked_in(dashboard):
+            for asked in queries_in(dashboard):
                 least_s = go_duration_s((asked.panel or {}).get("interval", "")) or 1
                 step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, 1000 * least_s)
                 sql = expand(asked.sql, between, chosen, interval_ms=step_ms)

@@ -1,4 +1,5 @@
-"""Grafana dashboards as code: queries stand in `warehouse/panels/`, variables, panels and layout here.
+"""Grafana dashboards as code. Queries live in `warehouse/panels/`; variables, panels and layout live here.
 
-`python -m dashboards --write` writes the JSON of the four pages; docs/dashboards.md says what each of them answers.
+`python -m dashboards --write` writes the JSON of the four pages. docs/dashboards.md says which question each page
+answers.
 """

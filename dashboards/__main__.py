@@ -9,7 +9,7 @@ from dashboards.pages import FOLDER, files
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0 where the files are as the code has them (or were written), 1 where they differ."""
+    """Return 0 if the files match the code (or were written), 1 if they differ."""
     return main_of("dashboards", __doc__, FOLDER, "*.json", "belongs to no page", lambda: (files(), ()), arguments)
 
 

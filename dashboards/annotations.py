@@ -1,4 +1,4 @@
-"""What is marked on the pages' panels: deployments, new baselines, drills. Alerts Grafana marks by itself."""
+"""Annotations of the pages: deployments, new baselines, drills. Grafana annotates alerts by itself."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dashboards.query import DATASOURCE, Drills, Query
 from warehouse.panels import PanelQuery, annotation_queries
 
 GRAFANA = DataSourceRef(type_val="grafana", uid="-- Grafana --")
-"""Grafana's own store of annotations."""
+"""Grafana's built-in annotation store."""
 
 
-def happenings(*, one_model: bool) -> list[Builder[Built]]:
-    """The annotations of a page, about the chosen model or about all."""
+def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
+    """The annotations of a page, for the selected model or for all models."""
     deployments = annotation_queries.DEPLOYMENTS if one_model else annotation_queries.ALL_DEPLOYMENTS
     baselines = annotation_queries.BASELINES if one_model else annotation_queries.ALL_BASELINES
     return [
-        _asked("Deployments", "blue", deployments),
-        _asked("New baselines", "purple", baselines),
-        # Whoever runs a drill posts an annotation with this tag: no table holds drills.
+        _annotation("Deployments", "blue", deployments),
+        _annotation("New baselines", "purple", baselines),
+        # A drill posts an annotation with this tag; no table holds drills.
         AnnotationQuery().name("Drills").datasource(GRAFANA).enable(True).icon_color("orange").target(Drills()),
     ]
 
 
-def _asked(name: str, colour: str, query: PanelQuery) -> AnnotationQuery:
+def _annotation(name: str, colour: str, query: PanelQuery) -> AnnotationQuery:
     return AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour).target(Query(query))

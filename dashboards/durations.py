@@ -1,4 +1,4 @@
-"""Durations as Grafana and Go write them, and the step that Grafana chooses for a panel."""
+"""Durations in the notation of Grafana and Go, and the step that Grafana chooses for a panel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _GO_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|us|µs|ns|h|m|s)")
 
 
 def format_interval(interval_ms: int) -> str:
-    """Write milliseconds in the largest unit that fits, rounded down: 300,000 → `5m`, 90,000 → `1m`."""
+    """Format milliseconds in the largest unit that fits, rounded down: 300,000 → `5m`, 90,000 → `1m`."""
     for unit, size in _UNITS_MS:
         if interval_ms >= size:
             return f"{interval_ms // size}{unit}"
@@ -19,20 +19,20 @@ def format_interval(interval_ms: int) -> str:
 
 
 def go_duration_s(text: str) -> int | None:
-    """Read a duration as Go does (`5m`, `1h30m`; it knows no days) in whole seconds.
+    """Parse a Go duration (`5m`, `1h30m`; Go has no unit for days) into whole seconds.
 
     Returns:
-        None where the text is none, or is under half a second.
+        None if the text is not a duration, or is shorter than half a second.
     """
     parts = _GO_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    # Halves are rounded up, not to even.
+    # Halves round up, not to even.
     seconds = int(sum(float(number) * _GO_UNITS_S[unit] for number, unit in parts) + 0.5)
     return seconds if seconds > 0 else None
 
 
-# Steps in milliseconds, each with the first raw step that is rounded to a larger one.
+# Steps in milliseconds. The second number is the smallest raw step that rounds up to the next entry.
 _STEPS = (
     (1, 10), (10, 15), (20, 35), (50, 75), (100, 150), (200, 350), (500, 750),
     (1_000, 1_500), (2_000, 3_500), (5_000, 7_500), (10_000, 12_500), (15_000, 17_500), (20_000, 25_000),
@@ -44,11 +44,11 @@ _STEPS = (
 
 
 def interval_ms(range_ms: int, max_data_points: int, least_ms: int) -> int:
-    """The step that Grafana chooses: range by points, rounded to a handy figure, at least the panel's minimum.
+    """Return the step that Grafana chooses: range divided by points, rounded, at least the panel's minimum.
 
     Args:
         range_ms: the length of the dashboard's range.
-        max_data_points: points that the panel can show; without a setting its width in pixels.
+        max_data_points: points that the panel can show; by default its width in pixels.
         least_ms: the panel's minimum interval.
 
     Source: grafana/grafana, `packages/grafana-data/src/datetime/rangeutil.ts`, `roundInterval`.

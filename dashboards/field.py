@@ -1,171 +1,182 @@
-"""The page Field: how did this field move, and is it the world, its source or the mix?"""
+"""The page Field: how did this field move, and is the cause the world, the data source or the mix of slices?"""
 
 from __future__ import annotations
 
-from dashboards.layout import Placed, Row
+from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD_OF_SLICE
 from dashboards.notes import FIELD_NOTE
-from dashboards.panels import About, AnyPanel, bars, figure, graph, listing, map_of_heat, words
+from dashboards.panels import (
+    AnyPanel,
+    PanelInfo,
+    bar_chart,
+    heatmap_panel,
+    stat_panel,
+    table_panel,
+    text_panel,
+    time_series,
+)
 from dashboards.style import STYLE
 from warehouse.panels import distribution, drift, rates
 
 UNITS = STYLE.units
 
 
-def _about(key: str, title: str, description: str, unit: str = UNITS.plain) -> About:
-    return About("field", key, title, description, unit)
+def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
+    return PanelInfo("field", key, title, description, unit)
 
 
 def level() -> AnyPanel:
-    """The last verdict."""
-    about = _about(
+    """The latest verdict."""
+    info = _info(
         "level",
-        "Last verdict",
-        "The level of the last window of the range. Insufficient means that too little data came to say.",
+        "Latest verdict",
+        "The level of the last window in the range. Insufficient means that there is not enough data for a verdict.",
     )
-    return figure(about, drift.FIELD_LEVEL, level=True)
+    return stat_panel(info, drift.FIELD_LEVEL, level=True)
 
 
 def psi_now() -> AnyPanel:
     """PSI with its interval."""
-    about = _about("psi_now", "PSI, between", "PSI of the last window and the ends of its 95 % interval.")
-    return figure(about, drift.FIELD_PSI_NOW, decimals=3)
+    info = _info("psi_now", "PSI with interval", "PSI of the last window, with the ends of its 95 % interval.")
+    return stat_panel(info, drift.FIELD_PSI_NOW, decimals=3)
 
 
 def nulls_now() -> AnyPanel:
-    """Nulls against training."""
-    about = _about("nulls_now", "Nulls", "Share of nulls in the last window, and in training.", UNITS.share)
-    return figure(about, rates.NULLS_NOW)
+    """Nulls compared with training."""
+    info = _info("nulls_now", "Nulls", "Share of nulls in the last window and in training.", UNITS.share)
+    return stat_panel(info, rates.NULLS_NOW)
 
 
 def unseen_now() -> AnyPanel:
-    """Unseen values against training."""
-    about = _about(
+    """Unseen values compared with training."""
+    info = _info(
         "unseen_now",
         "Unseen",
-        "Share of values in the last window that training did not hold, and what to expect of them.",
+        "Share of values in the last window that the training data does not contain, and the expected share.",
         UNITS.share,
     )
-    return figure(about, rates.UNSEEN_NOW)
+    return stat_panel(info, rates.UNSEEN_NOW)
 
 
 def range_now() -> AnyPanel:
-    """Outlying values against training."""
-    about = _about(
+    """Out-of-range values compared with training."""
+    info = _info(
         "range_now",
         "Out of range",
-        "The largest of the shares of values below, above their range, and invalid, in the last window, and that in "
-        "training.",
+        "The largest of three shares in the last window: values below range, above range, or invalid; and the same "
+        "share in training.",
         UNITS.share,
     )
-    return figure(about, rates.RANGE_NOW)
+    return stat_panel(info, rates.RANGE_NOW)
 
 
 def psi() -> AnyPanel:
-    """PSI with interval and lines."""
-    about = _about(
+    """PSI with interval and thresholds."""
+    info = _info(
         "psi",
         "PSI",
-        "PSI of each window with its 95 % interval, and the lines that verdicts were given by. A wide interval is "
+        "PSI of each window with its 95 % interval, and the thresholds in force at the time. A wide interval means "
         "little data.",
     )
-    return graph(about, drift.FIELD_PSI, at_least=0)
+    return time_series(info, drift.FIELD_PSI, at_least=0)
 
 
 def now_against_training() -> AnyPanel:
-    """What the last window held against training."""
-    about = _about(
+    """The last window compared with training."""
+    info = _info(
         "distribution",
-        "The last window against training",
-        "Shares of the field's cells, in the window that the last verdict is about and in training: of a slice in the "
-        "slice's own training. These are the cells that PSI is taken over.",
+        "Last window and training",
+        "Share of each cell in the last judged window and in training. A slice is compared with its own training "
+        "rows. PSI is computed over these cells.",
         UNITS.share,
     )
-    return bars(about, distribution.DISTRIBUTION)
+    return bar_chart(info, distribution.DISTRIBUTION)
 
 
 def quantiles() -> AnyPanel:
-    """Bands of quantiles."""
-    about = _about(
+    """Quantiles over time."""
+    info = _info(
         "quantiles",
         "Quantiles",
-        "5, 25, 50, 75 and 95 % quantiles and the mean of each window, over all events. Numbers only.",
+        "5, 25, 50, 75 and 95 % quantiles and the mean of each window, over all events. Numeric fields only.",
     )
-    return graph(about, distribution.QUANTILES)
+    return time_series(info, distribution.QUANTILES)
 
 
 def cells_over_time() -> AnyPanel:
-    """When it moved."""
-    about = _about(
+    """Cells over time."""
+    info = _info(
         "heatmap",
         "Cells over time",
-        "Share of each cell per hour, on the bins of the last baseline of the range. A band that fades is a value that "
-        "no longer comes.",
+        "Share of each cell per hour, on the bins of the last baseline in the range. A band that fades is a value "
+        "that no longer occurs.",
         UNITS.share,
     )
-    return map_of_heat(about, distribution.HEATMAP)
+    return heatmap_panel(info, distribution.HEATMAP)
 
 
 def nulls() -> AnyPanel:
     """Nulls over time."""
-    about = _about(
+    info = _info(
         "nulls",
         "Nulls",
-        "Share of nulls, what training held, and from where on more of it is minor and major.",
+        "Share of nulls, the share in training, and the thresholds for minor and major.",
         UNITS.share,
     )
-    return graph(about, rates.NULLS, at_least=0)
+    return time_series(info, rates.NULLS, at_least=0)
 
 
 def unseen() -> AnyPanel:
     """Unseen values over time."""
-    about = _about(
+    info = _info(
         "unseen",
         "Unseen values",
-        "Share of values that training did not hold, what is to be expected of it, and the lines. Categories only.",
+        "Share of values that the training data does not contain, the expected share, and the thresholds. Categorical "
+        "fields only.",
         UNITS.share,
     )
-    return graph(about, rates.UNSEEN, at_least=0)
+    return time_series(info, rates.UNSEEN, at_least=0)
 
 
 def out_of_range() -> AnyPanel:
-    """Outlying values over time."""
-    about = _about(
+    """Out-of-range values over time."""
+    info = _info(
         "range",
         "Out of range and invalid",
-        "Shares of values below and above their range and of a wrong type, each with what training held and its lines.",
+        "Shares of values below range, above range and of the wrong type, each with its share in training and its "
+        "thresholds.",
         UNITS.share,
     )
-    return graph(about, rates.RANGE, at_least=0)
+    return time_series(info, rates.RANGE, at_least=0)
 
 
 def categories() -> AnyPanel:
-    """New values by name."""
-    about = _about(
+    """Unseen values by name."""
+    info = _info(
         "categories",
-        "Values that training did not hold",
-        "By name, over all versions: since when they come and how often.",
+        "Values not in the training data",
+        "By name, over all versions: first occurrence and count.",
     )
-    return listing(about, rates.CATEGORIES, units={"at least": UNITS.count, "at most": UNITS.count})
+    return table_panel(info, rates.CATEGORIES, units={"at least": UNITS.count, "at most": UNITS.count})
 
 
 def slices() -> AnyPanel:
-    """Where it moved."""
-    about = _about(
+    """Slices in which the field drifts."""
+    info = _info(
         "slices",
-        "Slices, the worst first",
-        "The last verdict on this field in every slice that had enough events. A click shows the slice on this page.",
+        "Slices, worst first",
+        "The latest verdict on this field in every slice with enough events. Click to show the slice on this page.",
     )
-    return listing(about, drift.FIELD_SLICES, link=TO_FIELD_OF_SLICE, units={"events": UNITS.count})
+    return table_panel(info, drift.FIELD_SLICES, link=TO_FIELD_OF_SLICE, units={"events": UNITS.count})
 
 
 def verdicts() -> AnyPanel:
     """All verdicts, newest first."""
-    about = _about(
+    info = _info(
         "verdicts",
-        "Verdicts, the newest first",
-        "Each window's PSI with its interval, the lines, the cell that moved most, and the smallest shift of the mean, "
-        "in standard deviations, that it could have shown.",
+        "Verdicts, newest first",
+        "PSI of each window with its interval and thresholds, the cell that moved most, and the smallest shift of the "
+        "mean that the window can detect, in standard deviations.",
     )
     units = {
         "its share in training": UNITS.share,
@@ -173,51 +184,59 @@ def verdicts() -> AnyPanel:
         "completeness": UNITS.share,
         "events": UNITS.count,
     }
-    return listing(about, drift.FIELD_VERDICTS, units=units)
+    return table_panel(info, drift.FIELD_VERDICTS, units=units)
 
 
 def distances() -> AnyPanel:
-    """What describes the window beside PSI."""
-    about = _about(
+    """Distances other than PSI."""
+    info = _info(
         "distances",
         "Other distances",
         "Kolmogorov–Smirnov with its threshold, Wasserstein in interquartile ranges, shift of the mean in standard "
-        "deviations, ratio of standard deviations. They set no level. Numbers only, over all events.",
+        "deviations, ratio of standard deviations. They do not set the level. Numeric fields only, over all events.",
     )
-    return graph(about, distribution.DISTANCES)
+    return time_series(info, distribution.DISTANCES)
 
 
 def note() -> AnyPanel:
     """How to read the page."""
-    return words(_about("note", "How to read this", "What to look at first."), FIELD_NOTE)
+    return text_panel(_info("note", "How to read this", "What to check first."), FIELD_NOTE)
 
 
 def rows() -> list[Row]:
-    """The page from the top down."""
+    """The rows of the page, from top to bottom."""
     return [
         Row(
             "Now, at the end of the range",
             (
-                Placed(level(), 4, 4),
-                Placed(psi_now(), 5, 4),
-                Placed(nulls_now(), 5, 4),
-                Placed(unseen_now(), 5, 4),
-                Placed(range_now(), 5, 4),
+                PlacedPanel(level(), 4, 4),
+                PlacedPanel(psi_now(), 5, 4),
+                PlacedPanel(nulls_now(), 5, 4),
+                PlacedPanel(unseen_now(), 5, 4),
+                PlacedPanel(range_now(), 5, 4),
             ),
         ),
         Row(
             "Distribution",
-            (Placed(psi(), 24, 8), Placed(now_against_training(), 12, 9), Placed(cells_over_time(), 12, 9)),
+            (
+                PlacedPanel(psi(), 24, 8),
+                PlacedPanel(now_against_training(), 12, 9),
+                PlacedPanel(cells_over_time(), 12, 9),
+            ),
         ),
         Row(
             "Values",
             (
-                Placed(quantiles(), 12, 8),
-                Placed(nulls(), 12, 8),
-                Placed(unseen(), 12, 8),
-                Placed(out_of_range(), 12, 8),
+                PlacedPanel(quantiles(), 12, 8),
+                PlacedPanel(nulls(), 12, 8),
+                PlacedPanel(unseen(), 12, 8),
+                PlacedPanel(out_of_range(), 12, 8),
             ),
         ),
-        Row("Where, and what is new", (Placed(slices(), 12, 8), Placed(categories(), 12, 8)), folded=True),
-        Row("Verdicts", (Placed(verdicts(), 24, 9), Placed(distances(), 16, 8), Placed(note(), 8, 8)), folded=True),
+        Row("Slices and unseen values", (PlacedPanel(slices(), 12, 8), PlacedPanel(categories(), 12, 8)), folded=True),
+        Row(
+            "Verdicts",
+            (PlacedPanel(verdicts(), 24, 9), PlacedPanel(distances(), 16, 8), PlacedPanel(note(), 8, 8)),
+            folded=True,
+        ),
     ]

@@ -1,77 +1,77 @@
-"""The page Fleet: which model needs somebody now?"""
+"""The page Fleet: which model needs attention now?"""
 
 from __future__ import annotations
 
-from dashboards.layout import Placed, Row
+from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_MODEL, TO_MODEL_OF_LABEL, TO_VERSION
 from dashboards.notes import LEVELS_NOTE
-from dashboards.panels import About, AnyPanel, figure, graph, levels, listing, words
+from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, text_panel, time_series
 from dashboards.style import STYLE
 from warehouse.panels import fleet
 
 UNITS = STYLE.units
 
 
-def _about(key: str, title: str, description: str, unit: str = UNITS.plain) -> About:
-    return About("fleet", key, title, description, unit)
+def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
+    return PanelInfo("fleet", key, title, description, unit)
 
 
 def in_breach() -> AnyPanel:
     """Models with a major verdict."""
-    about = _about(
+    info = _info(
         "in_breach",
         "Models in breach",
-        "Models of which a field's last verdict is major, in their longest window of the range's last day.",
+        "Models with a field whose latest verdict is major, in their longest window, in the last day of the range.",
     )
-    return figure(about, fleet.IN_BREACH, bad_from=1)
+    return stat_panel(info, fleet.IN_BREACH, bad_from=1)
 
 
 def insufficient() -> AnyPanel:
-    """Models that cannot be judged."""
-    about = _about(
+    """Models with insufficient data."""
+    info = _info(
         "insufficient",
-        "Models not judged",
-        "Models of which no field is worse than insufficient, and one is: too little independent data came to say "
-        "whether they are well. That is not health.",
+        "Models with insufficient data",
+        "Models whose worst field is insufficient: there is not enough independent data for a verdict. That does not "
+        "mean healthy.",
     )
-    return figure(about, fleet.INSUFFICIENT)
+    return stat_panel(info, fleet.INSUFFICIENT)
 
 
 def silent() -> AnyPanel:
-    """Models that nobody asks."""
-    about = _about(
+    """Models without predictions."""
+    info = _info(
         "silent",
         "Silent models",
-        "Models without a request for an hour, and for longer than at any time within the range, up to its end. "
-        "Their callers are down, or their events do not arrive: see Pipeline.",
+        "Models without a prediction for an hour, and for longer than at any other time in the range. Either their "
+        "callers are down or their events do not arrive: see Pipeline.",
     )
-    return figure(about, fleet.SILENT, bad_from=1)
+    return stat_panel(info, fleet.SILENT, bad_from=1)
 
 
 def worst_psi() -> AnyPanel:
-    """The field that moved most."""
-    about = _about(
+    """The largest PSI of any field."""
+    info = _info(
         "worst_psi",
         "Worst PSI",
-        "The largest population stability index of any model's fields in the last day of the range. Lines are each "
-        "contract's: the level stands in the table.",
+        "The largest population stability index of any field of any model in the last day of the range. Thresholds "
+        "depend on the contract: see the level in the table.",
     )
-    return figure(about, fleet.WORST_PSI, decimals=2)
+    return stat_panel(info, fleet.WORST_PSI, decimals=2)
 
 
 def models() -> AnyPanel:
-    """How many models there are."""
-    about = _about("models", "Models", "Models that have a contract, or of which events were read.")
-    return figure(about, fleet.MODELS)
+    """Number of models."""
+    info = _info("models", "Models", "Models with a contract or with events.")
+    return stat_panel(info, fleet.MODELS)
 
 
 def levels_now() -> AnyPanel:
-    """Every model with its levels, the worst first."""
-    about = _about(
+    """Every model with its levels, worst first."""
+    info = _info(
         "levels",
-        "Models, the worst first",
-        "Levels as judged: drift by the longest window, rates and performance by the worst of their last verdicts. "
-        "`no verdict` means that nothing was judged in the last day of the range. A click opens the model.",
+        "Models, worst first",
+        "Drift: the level of the longest window. Rates and performance: the worst of the latest verdicts. `no verdict` "
+        "means that no window was judged in the last day of the range. Click to open the model.",
     )
     units = {
         "its psi": UNITS.plain,
@@ -81,90 +81,89 @@ def levels_now() -> AnyPanel:
         "completeness": UNITS.share,
         "last request": UNITS.seconds,
     }
-    return listing(about, fleet.LEVELS_NOW, link=TO_MODEL, units=units)
+    return table_panel(info, fleet.LEVELS_NOW, link=TO_MODEL, units=units)
 
 
 def levels_over_time() -> AnyPanel:
-    """Since when a model is in breach."""
-    about = _about(
+    """When each model left the level stable."""
+    info = _info(
         "levels_over_time",
         "Levels over time",
-        "The worst level that each model's fields were given in its longest windows, in every revision of them. Gaps "
-        "have no verdict.",
+        "The worst level of each model's fields in its longest windows, over all revisions. A gap means no verdict.",
     )
-    return levels(about, fleet.LEVELS, link=TO_MODEL_OF_LABEL)
+    return level_timeline(info, fleet.LEVELS, link=TO_MODEL_OF_LABEL)
 
 
 def psi_over_time() -> AnyPanel:
-    """The worst PSI of each model."""
-    about = _about(
+    """The largest PSI of each model."""
+    info = _info(
         "worst_psi_over_time",
         "Worst PSI of each model",
-        "The largest PSI that any field of each model was given in its longest windows, in those that had enough data "
-        "to be judged and in every revision of them.",
+        "The largest PSI of any field of each model in its longest windows, over all revisions. Windows with "
+        "insufficient data are omitted.",
     )
-    return graph(about, fleet.WORST_PSI_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(info, fleet.WORST_PSI_OVER_TIME, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def requests() -> AnyPanel:
     """Traffic by model."""
-    about = _about("requests", "Requests by model", "Predictions per minute, failed ones included.", UNITS.per_minute)
-    return graph(about, fleet.REQUESTS, at_least=0, link=TO_MODEL_OF_LABEL)
+    info = _info("requests", "Requests by model", "Predictions per minute, including failed ones.", UNITS.per_minute)
+    return time_series(info, fleet.REQUESTS, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def errors() -> AnyPanel:
-    """Failures by model."""
-    about = _about("errors", "Failed predictions by model", "Share of predictions that failed.", UNITS.share)
-    return graph(about, fleet.ERRORS, at_least=0, link=TO_MODEL_OF_LABEL)
+    """Failed predictions by model."""
+    info = _info("errors", "Failed predictions by model", "Share of predictions that failed.", UNITS.share)
+    return time_series(info, fleet.ERRORS, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def slow() -> AnyPanel:
-    """Slowness by model."""
-    about = _about(
+    """Slow predictions by model."""
+    info = _info(
         "latency",
         "Slow predictions by model",
-        "Share of predictions over the latency that each contract promises; a model without a promise has none.",
+        "Share of predictions slower than the latency SLO of each contract. Models without a latency SLO are omitted.",
         UNITS.share,
     )
-    return graph(about, fleet.SLOW, at_least=0, link=TO_MODEL_OF_LABEL)
+    return time_series(info, fleet.SLOW, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
 def performance() -> AnyPanel:
-    """What labels show, by model."""
-    about = _about(
+    """Performance from labels, by model."""
+    info = _info(
         "performance",
         "Performance by model",
-        "Each metric's last day within the range, the worst level first. `labels still come` means that the figure "
-        "will move; it is then held against what the reference showed at the same age.",
+        "The last day of each metric in the range, worst level first. `labels still come` means that the figure can "
+        "still change; it is then compared with the reference at the same age of labels.",
     )
-    return listing(about, fleet.PERFORMANCE, link=TO_VERSION)
+    return table_panel(info, fleet.PERFORMANCE, link=TO_VERSION)
 
 
 def note() -> AnyPanel:
     """How to read the page."""
-    return words(_about("note", "How to read this", "What the levels mean, and where to go next."), LEVELS_NOTE)
+    return text_panel(_info("note", "How to read this", "Meaning of the levels, and where to go next."), LEVELS_NOTE)
 
 
 def rows() -> list[Row]:
-    """The page from the top down."""
+    """The rows of the page, from top to bottom."""
     return [
         Row(
             "Now, at the end of the range",
             (
-                Placed(in_breach(), 4, 4),
-                Placed(insufficient(), 4, 4),
-                Placed(silent(), 4, 4),
-                Placed(worst_psi(), 4, 4),
-                Placed(models(), 4, 4),
-                Placed(note(), 4, 4),
-                Placed(levels_now(), 24, 10),
+                PlacedPanel(in_breach(), 4, 4),
+                PlacedPanel(insufficient(), 4, 4),
+                PlacedPanel(silent(), 4, 4),
+                PlacedPanel(worst_psi(), 4, 4),
+                PlacedPanel(models(), 4, 4),
+                PlacedPanel(note(), 4, 4),
+                PlacedPanel(levels_now(), 24, 10),
             ),
         ),
-        Row("Since when", (Placed(levels_over_time(), 24, 8), Placed(psi_over_time(), 24, 8))),
+        Row("History", (PlacedPanel(levels_over_time(), 24, 8), PlacedPanel(psi_over_time(), 24, 8))),
         Row(
             "Traffic, errors, latency",
-            (Placed(requests(), 8, 8), Placed(errors(), 8, 8), Placed(slow(), 8, 8)),
+            (PlacedPanel(requests(), 8, 8), PlacedPanel(errors(), 8, 8), PlacedPanel(slow(), 8, 8)),
             folded=True,
         ),
-        Row("Performance", (Placed(performance(), 24, 9),), folded=True),
+        Row("Performance", (PlacedPanel(performance(), 24, 9),), folded=True),
     ]

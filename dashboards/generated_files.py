@@ -1,4 +1,4 @@
-"""Files that come from the code and are checked in: written, or held to the code."""
+"""Generated files that are checked in: write them, or check that they match the code."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Find = Callable[[], tuple[Mapping[Path, str], Sequence[str]]]
 
 
 def main_of(
-    module: str, about: str | None, folder: Path, pattern: str, stray: str, find: Find, arguments: list[str] | None
+    module: str, info: str | None, folder: Path, pattern: str, stray: str, find: Find, arguments: list[str] | None
 ) -> int:
     """Run `python -m MODULE --check | --write`.
 
     Args:
         module: as it is called.
-        about: what `--help` says.
+        info: text of `--help`.
         folder: where the files stand; other files of the pattern there belong to nothing.
         pattern: such as `*.json`.
         stray: what is said of these, such as `belongs to no page`.
@@ -28,19 +28,19 @@ def main_of(
     Returns:
         0 where the files are as the code has them (or were written) and nothing is wrong with them, else 1.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=info)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--check", action="store_true", help="exit 1 where a file differs from the code")
     what.add_argument("--write", action="store_true", help="write the files")
     write = parser.parse_args(arguments).write
-    wanted, wrong = find()
+    expected, wrong = find()
     problems = list(wrong)
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
-    strange = sorted(set(folder.glob(pattern)) - set(wanted))
+    stale = [path for path, text in expected.items() if not path.exists() or path.read_text("utf-8") != text]
+    strange = sorted(set(folder.glob(pattern)) - set(expected))
     if write:
         folder.mkdir(parents=True, exist_ok=True)
         for path in stale:
-            path.write_text(wanted[path], "utf-8")
+            path.write_text(expected[path], "utf-8")
         for path in strange:
             path.unlink()
     else:

@@ -1,4 +1,4 @@
-"""Where panels stand: rows one under another, each filled from left to right."""
+"""Panel layout: rows from top to bottom, each filled from left to right."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from grafana_foundation_sdk.models.dashboard import GridPos
 from dashboards.panels import AnyPanel
 
 WIDTH = 24
-"""Columns of Grafana's grid."""
+"""Number of columns in Grafana's grid."""
 
 _FIRST_ROW_ID = 1001
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedPanel:
     """A panel and its size on the grid."""
 
     panel: AnyPanel
@@ -27,15 +27,15 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A titled row; details are in folded ones, whose queries wait until somebody opens them."""
+    """A titled row. Details go into folded rows; Grafana runs their queries when the row is opened."""
 
     title: str
-    panels: tuple[Placed, ...]
+    panels: tuple[PlacedPanel, ...]
     folded: bool = False
 
 
 def place(page: build.Dashboard, rows: Sequence[Row]) -> None:
-    """Put rows on a page, from the top down."""
+    """Add rows to a page, from top to bottom."""
     top = 0
     for number, row in enumerate(rows):
         header = (
@@ -55,7 +55,7 @@ def place(page: build.Dashboard, rows: Sequence[Row]) -> None:
                 header.with_panel(placed.panel)
         page.with_row(header)
         if not row.folded:
-            # A folded row takes one line of the grid: Grafana moves what is under it when it is opened.
+            # A folded row occupies one grid line. Grafana moves the rows below when it is opened.
             top = y + height
             for placed in row.panels:
                 page.with_panel(placed.panel)

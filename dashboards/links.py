@@ -1,4 +1,4 @@
-"""Links between pages: they carry the time range and what is chosen, down to the detail and up again."""
+"""Links between pages. They carry the time range and the selected variables."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ TITLES = {"fleet": "Fleet", "model": "Model", "field": "Field", "pipeline": "Pip
 class DataLink:
     """A link from a point, a row or a number to another page.
 
-    `chosen` maps a variable of that page to what it is set to: a name of this page's variable (`$model`), or of a
-    column (`model`) or label (`label:field`) of what was clicked.
+    `variables` maps a variable of the target page to its value: a variable of this page (`$model`), or a column
+    (`model`) or label (`label:field`) of the clicked item.
     """
 
     page: str
     title: str
-    chosen: dict[str, str]
+    variables: dict[str, str]
 
     @property
     def url(self) -> str:
-        """The URL, in Grafana's variables."""
+        """The URL, with Grafana's variables in it."""
         parts = ["${__url_time_range}", "${datasource:queryparam}"]
-        for variable, source in self.chosen.items():
+        for variable, source in self.variables.items():
             if source == f"${variable}":
                 parts.append(f"${{{variable}:queryparam}}")
             elif source.startswith("label:"):
@@ -40,7 +40,7 @@ class DataLink:
         return f"/d/{DASHBOARDS[self.page]}?" + "&".join(parts)
 
     def built(self) -> build.DashboardLink:
-        """The link as a panel holds it."""
+        """The link as a panel stores it."""
         return build.DashboardLink(self.title).type(DashboardLinkType.LINK).url(self.url).target_blank(False)
 
 
@@ -49,7 +49,7 @@ def _path(column: str) -> str:
 
 
 def page_links(page: str) -> list[Builder[Built]]:
-    """The links at the top of a page to the other three."""
+    """The links at the top of a page to the other pages."""
     return [
         build.DashboardLink(title)
         .type(DashboardLinkType.LINK)
@@ -63,8 +63,8 @@ def page_links(page: str) -> list[Builder[Built]]:
     ]
 
 
-def _down(page: str, title: str, *carried: str, **chosen: str) -> DataLink:
-    return DataLink(page, title, {name: f"${name}" for name in carried} | chosen)
+def _down(page: str, title: str, *carried: str, **variables: str) -> DataLink:
+    return DataLink(page, title, {name: f"${name}" for name in carried} | variables)
 
 
 TO_MODEL = _down("model", "Open the model", model="model")

@@ -1,13 +1,13 @@
-"""Grafana's variables and ClickHouse macros, written out as Grafana 13.2 and the data source's plugin 4.20 do.
+"""Expands Grafana's variables and ClickHouse macros as Grafana 13.2 and the data source plugin 4.20 do.
 
-With it any query of a panel, a variable, an annotation or a rule runs without Grafana. Two halves, as there:
+This makes every query of a panel, variable, annotation or rule executable without Grafana. There are two steps:
 
-- the **frontend**, in the browser: `$__conditionalAll(…)`, then `$variable`, `${variable:format}`, `$__from`, `$__to`,
-  `$__interval`, `$__interval_ms`. Rules never pass through it.
-- the **backend**, in the plugin: comments are blanked, then `$__timeFilter(column)` and the like are written out,
-  longest name first, arguments split at commas outside parentheses. Text in quotes is left alone.
+- The **frontend** (browser) expands `$__conditionalAll(…)`, then `$variable`, `${variable:format}`, `$__from`, `$__to`,
+  `$__interval`, `$__interval_ms`. Rules do not pass through the frontend.
+- The **backend** (plugin) blanks comments, then expands `$__timeFilter(column)` and the other macros, longest name
+  first. It splits arguments at commas outside parentheses and leaves quoted text alone.
 
-Where Grafana leaves an unknown name in the query for ClickHouse to fail on, this refuses it with a sentence.
+Grafana leaves an unknown name in the query, and ClickHouse fails on it. This module raises an error instead.
 
 Source: grafana/clickhouse-datasource 4.20.0, `pkg/macros/macros.go` and `src/data/CHDatasource.ts`; grafana/scenes,
 `formatRegistry.ts`.
@@ -27,40 +27,40 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 ALL = "$__all"
-"""The value of a variable on which "All" is chosen."""
+"""The value of a variable that is set to "All"."""
 
 Value = str | tuple[str, ...]
-"""What a variable holds: one value, or those that are chosen of a multi-value variable."""
+"""The value of a variable: one value, or the selected values of a multi-value variable."""
 
 
 class MacroError(ValueError):
-    """A query holds a macro, a variable or a format that Grafana would not write out, or not as it is meant."""
+    """A query contains a macro, a variable or a format that Grafana would not expand as intended."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """The range of a dashboard, both ends inclusive, in milliseconds since 1970."""
+    """The time range of a dashboard in Unix milliseconds, both ends inclusive."""
 
     from_ms: int
     to_ms: int
 
     @classmethod
     def between(cls, start: datetime, end: datetime) -> TimeRange:
-        """Take the range between two instants, which carry their time zone."""
+        """Make the range between two time-zone-aware instants."""
         return cls(round(start.timestamp() * 1000), round(end.timestamp() * 1000))
 
 
 def expand(sql: str, time_range: TimeRange, variables: Mapping[str, Value], *, interval_ms: int = 60_000) -> str:
-    """Write a query of a dashboard out as it reaches ClickHouse.
+    """Expand a dashboard query into the SQL that ClickHouse receives.
 
     Args:
-        sql: the query as it stands in the dashboard.
+        sql: the query as the dashboard stores it.
         time_range: the range of the dashboard.
-        variables: each variable's value by name; `ALL` where All is chosen.
-        interval_ms: the step that Grafana chose for the panel, in milliseconds.
+        variables: the value of each variable by name; `ALL` for All.
+        interval_ms: the step of the panel in milliseconds.
 
     Raises:
-        MacroError: a name or format is unknown, or arguments are missing.
+        MacroError: a name or format is unknown, or an argument is missing.
     """
     return expand_backend(expand_frontend(sql, time_range, variables, interval_ms), time_range, interval_ms)
 
@@ -73,7 +73,7 @@ _VARIABLE = re.compile(r"\$(\w+)|\[\[(\w+?)(?::(\w+))?\]\]|\$\{(\w+)(?::([^}]+))
 
 
 def expand_frontend(sql: str, time_range: TimeRange, variables: Mapping[str, Value], interval_ms: int) -> str:
-    """Do what the browser does to a query: one pass, so that a `$` in a value stays what it is.
+    """Expand a query as the browser does: in one pass, so that a `$` in a value is kept.
 
     Raises:
         MacroError: a variable or a format is unknown.
@@ -91,34 +91,35 @@ def expand_frontend(sql: str, time_range: TimeRange, variables: Mapping[str, Val
         if name not in known:
             if name.startswith("__"):
                 return match[0]  # the backend's
-            raise MacroError(f"${name} is no variable of this dashboard; it has {_listed(variables)}")
+            raise MacroError(f"${name} is not a variable of this dashboard; it has {_listed(variables)}")
         return _formatted(name, known[name], match[3] or match[5])
 
     return _VARIABLE.sub(write, _conditions(sql, variables))
 
 
 def _conditions(sql: str, variables: Mapping[str, Value]) -> str:
-    # From the last one on, so that one inside another is done first.
+    # From the last to the first, so that nested conditions are expanded first.
     while (start := sql.rfind(_CONDITIONAL)) >= 0:
         arguments, end = _arguments(sql, start + len(_CONDITIONAL) - 1)
         if len(arguments) != 2:
-            raise MacroError(f"$__conditionalAll takes a condition and a variable, and was given {len(arguments)}")
-        found = _VARIABLE.fullmatch(arguments[1].strip())
-        name = found and (found[1] or found[4])
+            raise MacroError(f"$__conditionalAll takes a condition and a variable, but got {len(arguments)}")
+        match = _VARIABLE.fullmatch(arguments[1].strip())
+        name = match and (match[1] or match[4])
         if not name or name not in variables:
-            raise MacroError(f"{arguments[1].strip()} is no variable of this dashboard: write $name")
-        chosen = variables[name]
-        everything = (chosen if isinstance(chosen, str) else ",".join(chosen)) in ("", ALL)
-        sql = sql[:start] + ("1=1" if everything else arguments[0]) + sql[end:]
+            raise MacroError(f"{arguments[1].strip()} is not a variable of this dashboard; write $name")
+        selected = variables[name]
+        is_all = (selected if isinstance(selected, str) else ",".join(selected)) in ("", ALL)
+        sql = sql[:start] + ("1=1" if is_all else arguments[0]) + sql[end:]
     return sql
 
 
 def _formatted(name: str, value: Value, form: str | None) -> str:
     if form is None:
-        # The plugin's own: values of a multi-value variable are quoted and not escaped, a single one is not quoted.
+        # The plugin's default: values of a multi-value variable are quoted but not escaped; a single value is not
+        # quoted.
         return value if isinstance(value, str) else "'" + "','".join(value) + "'"
     if form not in _FORMATS:
-        raise MacroError(f"${{{name}:{form}}} has a format that is not used here; write {_listed(_FORMATS)}")
+        raise MacroError(f"${{{name}:{form}}} has an unsupported format; use {_listed(_FORMATS)}")
     return _FORMATS[form](name, value)
 
 
@@ -133,7 +134,7 @@ def _percent_encoded(_name: str, value: Value) -> str:
 
 def _single_quoted(_name: str, value: Value) -> str:
     values = (value,) if isinstance(value, str) else value
-    # Quotes alone are escaped; a backslash is not.
+    # Only quotes are escaped, backslashes are not.
     return ",".join("'" + one.replace("'", "\\'") + "'" for one in values)
 
 
@@ -186,7 +187,7 @@ def _date_and_time(query: _Query, date: str, time: str) -> str:
 def _time_group(_query: _Query, column: str, period: str) -> str:
     seconds = go_duration_s(period.strip("'\""))
     if seconds is None:
-        raise MacroError(f"$__timeGroup takes a duration such as 30s, 5m or 24h, and was given {period}")
+        raise MacroError(f"$__timeGroup takes a duration such as 30s, 5m or 24h, but got {period}")
     return f"toStartOfInterval(toDateTime({column}), INTERVAL {seconds} second)"
 
 
@@ -217,25 +218,25 @@ _MACROS: dict[str, tuple[int, Callable[..., str]]] = {
     "interval_ms": (0, lambda query: str(query.interval_ms)),
     "interval": (0, lambda query: format_interval(query.interval_ms)),
 }
-"""Name → the number of arguments, and what it becomes."""
+"""Macro name → number of arguments and expansion."""
 
 BACKEND_MACROS = frozenset(_MACROS)
 FRONTEND_MACROS = frozenset({"conditionalAll", "from", "to", "interval", "interval_ms"})
-"""Names without `$__`; others are unknown to these versions, or not used here (`$__adHocFilters`)."""
+"""Names without `$__`. Other names are unknown to these versions or unsupported here (`$__adHocFilters`)."""
 
 _NAME = re.compile(r"\$__(\w+)")
 
 
 def expand_backend(sql: str, time_range: TimeRange, interval_ms: int = 60_000) -> str:
-    """Do what the plugin does to a query before ClickHouse gets it; of a rule's query this is all that is done.
+    """Expand a query as the plugin does. The query of an alert rule goes through this step only.
 
     Args:
         sql: the query.
-        time_range: the range that is asked for.
-        interval_ms: the step; of a rule its model's `intervalMs`, which is 1000 where it is not set.
+        time_range: the time range.
+        interval_ms: the step in milliseconds; for a rule, `intervalMs` of its query model (1000 if not set).
 
     Raises:
-        MacroError: a macro or a variable is unknown to the plugin, or its arguments are missing.
+        MacroError: a macro or variable is unknown to the plugin, or an argument is missing.
     """
     query = _Query(time_range, interval_ms)
     sql = without_comments(sql)
@@ -243,37 +244,37 @@ def expand_backend(sql: str, time_range: TimeRange, interval_ms: int = 60_000) -
         count, write = _MACROS[name]
         token = re.compile(rf"\$__{name}\b")
         position = 0
-        while found := token.search(sql, position):
-            position = found.end()
-            if found.start() in _quoted(sql):
+        while match := token.search(sql, position):
+            position = match.end()
+            if match.start() in _quoted(sql):
                 continue
             arguments, end = (
-                _arguments(sql, found.end()) if sql[found.end() : found.end() + 1] == "(" else ([], position)
+                _arguments(sql, match.end()) if sql[match.end() : match.end() + 1] == "(" else ([], position)
             )
-            given = [argument.strip() for argument in arguments if argument.strip()]
-            if len(given) != count:
-                raise MacroError(f"$__{name} takes {count} arguments, and was given {len(given)}")
-            written = write(query, *given)
-            sql = sql[: found.start()] + written + sql[end:]
+            arguments_list = [argument.strip() for argument in arguments if argument.strip()]
+            if len(arguments_list) != count:
+                raise MacroError(f"$__{name} takes {count} arguments, but got {len(arguments_list)}")
+            written = write(query, *arguments_list)
+            sql = sql[: match.start()] + written + sql[end:]
             # An argument may hold a macro of the same name.
-            position = found.start()
+            position = match.start()
     _refuse_unknown(sql)
     return sql
 
 
 def _refuse_unknown(sql: str) -> None:
     quoted = _quoted(sql)
-    for found in re.finditer(r"\$(\w+)|\$\{(\w+)", sql):
-        if found.start() in quoted:
+    for match in re.finditer(r"\$(\w+)|\$\{(\w+)", sql):
+        if match.start() in quoted:
             continue
-        name = found[1] or found[2]
+        name = match[1] or match[2]
         if name.startswith("__"):
-            raise MacroError(f"$__{name[2:]} is no macro of the ClickHouse plugin 4.20; it has {_listed(_MACROS)}")
-        raise MacroError(f"${name} is a variable of a dashboard, which a query in the backend does not know")
+            raise MacroError(f"$__{name[2:]} is not a macro of ClickHouse plugin 4.20; it has {_listed(_MACROS)}")
+        raise MacroError(f"${name} is a dashboard variable, which backend queries cannot use")
 
 
 def without_comments(sql: str) -> str:
-    """Blank out the comments of a query, each by as many spaces, so that positions stay."""
+    """Replace comments by spaces, so that positions do not change."""
     blanked = list(sql)
     for start, end, kind in _regions(sql):
         if kind == "comment":
@@ -282,15 +283,15 @@ def without_comments(sql: str) -> str:
 
 
 def quoted_texts(sql: str) -> list[str]:
-    """List what stands in quotes, with its quotes."""
+    """List the quoted texts, including their quotes."""
     return [sql[start:end] for start, end, kind in _regions(sql) if kind == "quoted"]
 
 
 def macros_of(sql: str) -> list[str]:
-    """List the macros that a query names outside comments and quotes, without `$__`, in their order."""
+    """List the macros outside comments and quotes, in order, without `$__`."""
     sql = without_comments(sql)
     quoted = _quoted(sql)
-    return [found[1] for found in _NAME.finditer(sql) if found.start() not in quoted]
+    return [match[1] for match in _NAME.finditer(sql) if match.start() not in quoted]
 
 
 _REGION = re.compile(
@@ -301,9 +302,9 @@ _REGION = re.compile(
 
 
 def _regions(sql: str) -> list[tuple[int, int, str]]:
-    """Find comments and quoted text, as (start, end, kind)."""
+    """Find comments and quoted text as (start, end, kind)."""
     return [
-        (found.start(), found.end(), "comment" if found["comment"] else "quoted") for found in _REGION.finditer(sql)
+        (match.start(), match.end(), "comment" if match["comment"] else "quoted") for match in _REGION.finditer(sql)
     ]
 
 
@@ -312,7 +313,7 @@ def _quoted(sql: str) -> set[int]:
 
 
 def _arguments(sql: str, start: int) -> tuple[list[str], int]:
-    """Split what stands in the parentheses that open at `start`; returns the arguments and where they end."""
+    """Split the arguments in the parentheses that open at `start`; return them and the end position."""
     depth, begin, arguments = 0, start + 1, []
     for at in range(start, len(sql)):
         sign = sql[at]
@@ -325,7 +326,7 @@ def _arguments(sql: str, start: int) -> tuple[list[str], int]:
             begin = at + 1
         if depth == 0:
             return arguments, at + 1
-    raise MacroError(f"the parenthesis after {sql[:start][-30:]} is never closed")
+    raise MacroError(f"the parenthesis after {sql[:start][-30:]} is not closed")
 
 
 def _listed(names: Iterable[str]) -> str:

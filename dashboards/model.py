@@ -3,104 +3,106 @@
 from __future__ import annotations
 
 from dashboards import model_outputs
-from dashboards.layout import Placed, Row
+from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD, TO_FIELD_OF_LABEL, TO_PIPELINE, TO_SLICE
-from dashboards.panels import About, AnyPanel, figure, graph, levels, listing
+from dashboards.panels import AnyPanel, PanelInfo, level_timeline, stat_panel, table_panel, time_series
 from dashboards.style import STYLE
 from warehouse.panels import drift, freshness, rates, traffic
 
 UNITS = STYLE.units
 
 
-def _about(key: str, title: str, description: str, unit: str = UNITS.plain) -> About:
-    return About("model", key, title, description, unit)
+def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
+    return PanelInfo("model", key, title, description, unit)
 
 
 def level() -> AnyPanel:
     """The worst level of all fields."""
-    about = _about(
+    info = _info(
         "level",
         "Drift",
-        "The worst of the fields' last verdicts in the chosen window and slice. Insufficient means that too little "
-        "data came to say, not that all is well.",
+        "The worst of the fields' latest verdicts for the selected window and slice. Insufficient means that there is "
+        "not enough data for a verdict; it does not mean healthy.",
     )
-    return figure(about, drift.WORST_LEVEL, level=True)
+    return stat_panel(info, drift.WORST_LEVEL, level=True)
 
 
 def worst_field() -> AnyPanel:
     """The field that moved most."""
-    about = _about(
+    info = _info(
         "worst_field",
         "Worst PSI",
-        "The largest PSI of the fields' last verdicts, of those with data enough first. A click opens that field.",
+        "The largest PSI among the fields' latest verdicts; verdicts with enough data come first. Click to open the "
+        "field.",
     )
-    return figure(about, drift.WORST_PSI, decimals=2, link=TO_FIELD)
+    return stat_panel(info, drift.WORST_PSI, decimals=2, link=TO_FIELD)
 
 
 def requests_now() -> AnyPanel:
-    """Requests within the range."""
-    about = _about("requests_now", "Requests", "Predictions of this version and slice within the range.", UNITS.count)
-    return figure(about, traffic.REQUESTS_NOW)
+    """Requests in the range."""
+    info = _info("requests_now", "Requests", "Predictions of this version and slice in the range.", UNITS.count)
+    return stat_panel(info, traffic.REQUESTS_NOW)
 
 
 def errors_now() -> AnyPanel:
-    """Share of failures within the range."""
-    about = _about("errors_now", "Failed", "Share of predictions within the range that failed.", UNITS.share)
-    return figure(about, traffic.ERRORS_NOW)
+    """Share of failed predictions in the range."""
+    info = _info("errors_now", "Failed", "Share of predictions in the range that failed.", UNITS.share)
+    return stat_panel(info, traffic.ERRORS_NOW)
 
 
 def sealed_age() -> AnyPanel:
-    """How old the newest final counts are."""
-    about = _about(
+    """Age of the newest sealed pane."""
+    info = _info(
         "freshness",
-        "Counted up to, ago",
-        "From the end of the newest sealed pane of the range to the range's end. Where this grows nothing on this page "
-        "is about now: see Pipeline.",
+        "Age of newest sealed data",
+        "Time from the end of the newest sealed pane to the end of the range. If this grows, the page shows old data: "
+        "see Pipeline.",
         UNITS.seconds,
     )
-    return figure(about, freshness.SEALED_AGE, link=TO_PIPELINE)
+    return stat_panel(info, freshness.SEALED_AGE, link=TO_PIPELINE)
 
 
 def completeness() -> AnyPanel:
     """Whether events were lost."""
-    about = _about(
+    info = _info(
         "completeness",
         "Completeness",
-        "Share of the last window's events that was counted. Under 100 % offsets were lost: see Pipeline, Losses.",
+        "Share of the last window's events that were counted. Below 100 %, offsets were lost: see Pipeline, Losses.",
         UNITS.share,
     )
-    return figure(about, freshness.COMPLETENESS, bad_under=1.0, link=TO_PIPELINE)
+    return stat_panel(info, freshness.COMPLETENESS, bad_under=1.0, link=TO_PIPELINE)
 
 
 def psi() -> AnyPanel:
-    """How far fields moved, with the contract's lines."""
-    about = _about(
+    """PSI of the fields, with the contract's thresholds."""
+    info = _info(
         "psi",
         "PSI of the fields that moved most",
-        f"Population stability index of up to {drift.SHOWN_FIELDS} fields against training, at the end of each window. "
-        "Windows with too little data to be judged are left out: see the levels. The lines are those that verdicts "
-        "were given by. A click on a line opens the field.",
+        f"Population stability index of up to {drift.SHOWN_FIELDS} fields against training, at the end of each "
+        "window. Windows with insufficient data are omitted: see the levels. The thresholds are those in force when "
+        "each verdict was given. Click a series to open the field.",
     )
-    return graph(about, drift.PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(info, drift.PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
 
 
 def field_levels() -> AnyPanel:
-    """Since when a field is in breach."""
-    about = _about(
+    """When each field left the level stable."""
+    info = _info(
         "levels",
         "Levels of the fields that moved most",
-        "Each field's level as judged. Several windows in one step are as bad as the worst of them.",
+        "The level of each field. A step that holds several windows shows the worst of them.",
     )
-    return levels(about, drift.LEVELS, link=TO_FIELD_OF_LABEL)
+    return level_timeline(info, drift.LEVELS, link=TO_FIELD_OF_LABEL)
 
 
 def fields() -> AnyPanel:
-    """Every field with its last verdict."""
-    about = _about(
+    """Every field with its latest verdict."""
+    info = _info(
         "fields",
-        "Fields, the worst first",
-        "The last verdict of every field in the range, with the interval of its PSI and the cell that moved most. "
-        "`false alarms among such` is the share of false alarms to expect among fields this clear or clearer.",
+        "Fields, worst first",
+        "The latest verdict of every field in the range, with the interval of its PSI and the cell that moved most. "
+        "`false alarms among such` is the expected share of false alarms among fields with this or a clearer verdict "
+        "(false discovery rate).",
     )
     units = {
         "its share in training": UNITS.share,
@@ -109,112 +111,110 @@ def fields() -> AnyPanel:
         "completeness": UNITS.share,
         "events": UNITS.count,
     }
-    return listing(about, drift.FIELDS, link=TO_FIELD, units=units)
+    return table_panel(info, drift.FIELDS, link=TO_FIELD, units=units)
 
 
 def changed_rates() -> AnyPanel:
-    """Nulls, invalid, outlying and unseen values that changed most."""
-    about = _about(
+    """Rates of null, invalid, out-of-range and unseen values that changed most."""
+    info = _info(
         "rates",
         "Rates that changed most",
-        "How much more often values are null, invalid, below or above their range, or not held by training: 5 % is "
-        "five points more than in training. The lines are those that verdicts were given by.",
+        "Change in the rate of null, invalid, out-of-range and unseen values against training: 5 % means five "
+        "percentage points more than in training. The thresholds are those in force when each verdict was given.",
         UNITS.share,
     )
-    return graph(about, rates.RATES, rates.RATE_LINES)
+    return time_series(info, rates.RATES, rates.RATE_LINES)
 
 
 def violations() -> AnyPanel:
-    """Values that broke the contract."""
-    about = _about(
+    """Values that violate the contract."""
+    info = _info(
         "violations",
-        "Broken contract",
-        "Values that the contract refuses, over all slices: nulls where it refuses them, values outside its range, "
-        "classes that it does not name. A click opens the field.",
+        "Contract violations",
+        "Values that the contract rejects, over all slices: forbidden nulls, values out of range, unknown classes. "
+        "Click to open the field.",
     )
-    return listing(about, rates.VIOLATIONS, link=TO_FIELD, units={"share where it came": UNITS.share})
+    return table_panel(info, rates.VIOLATIONS, link=TO_FIELD, units={"share where it came": UNITS.share})
 
 
 def slices() -> AnyPanel:
-    """Where it is wrong."""
-    about = _about(
+    """Slices that drift."""
+    info = _info(
         "slices",
-        "Slices, the worst first",
-        "The last verdicts of all slices that had enough events to be judged. A click shows the slice on this page.",
+        "Slices, worst first",
+        "The latest verdicts of all slices with enough events for a verdict. Click to show the slice on this page.",
     )
-    return listing(about, drift.SLICES, link=TO_SLICE)
+    return table_panel(info, drift.SLICES, link=TO_SLICE)
 
 
 def requests() -> AnyPanel:
     """Traffic by version."""
-    about = _about("requests", "Requests by version", "Predictions per minute, failed ones included.", UNITS.per_minute)
-    return graph(about, traffic.REQUESTS, stacked=True, at_least=0)
+    info = _info("requests", "Requests by version", "Predictions per minute, including failed ones.", UNITS.per_minute)
+    return time_series(info, traffic.REQUESTS, stacked=True, at_least=0)
 
 
 def errors() -> AnyPanel:
-    """Failures against the promise."""
-    about = _about(
+    """Failed predictions compared with the SLO."""
+    info = _info(
         "errors",
         "Failed predictions",
-        "Share of predictions that failed, and what the contract in force promises.",
+        "Share of predictions that failed, and the SLO of the contract in force.",
         UNITS.share,
     )
-    return graph(about, traffic.ERRORS, at_least=0)
+    return time_series(info, traffic.ERRORS, at_least=0)
 
 
 def error_kinds() -> AnyPanel:
-    """Failures by kind."""
-    about = _about(
-        "error_kinds", "Errors by kind", "Failed predictions by the kind that their event names.", UNITS.count
-    )
-    return graph(about, traffic.ERROR_KINDS, counted=True, at_least=0)
+    """Failed predictions by kind."""
+    info = _info("error_kinds", "Errors by kind", "Failed predictions by the error kind in the event.", UNITS.count)
+    return time_series(info, traffic.ERROR_KINDS, counted=True, at_least=0)
 
 
 def slow() -> AnyPanel:
-    """Slowness against the promise."""
-    about = _about(
+    """Slow predictions compared with the SLO."""
+    info = _info(
         "latency",
         "Slow predictions",
-        "Share of predictions that took longer than the contract promises, counted exactly, and the share that it "
-        "allows. Empty where the contract promises no latency.",
+        "Share of predictions slower than the latency SLO, from exact counts, and the share that the SLO allows. "
+        "Empty if the contract has no latency SLO.",
         UNITS.share,
     )
-    return graph(about, traffic.SLOW, at_least=0)
+    return time_series(info, traffic.SLOW, at_least=0)
 
 
 def latency() -> AnyPanel:
     """Quantiles of latency."""
-    about = _about(
+    info = _info(
         "latency_quantiles",
         "Latency",
-        "Quantiles of the field latency_ms in its shortest window, from sketches, and the promise. Empty where the "
-        "contract does not watch latency_ms.",
+        "Quantiles of the field latency_ms in its shortest window, from sketches, and the SLO. Empty if the contract "
+        "does not include latency_ms.",
         UNITS.milliseconds,
     )
-    return graph(about, traffic.LATENCY, at_least=0)
+    return time_series(info, traffic.LATENCY, at_least=0)
 
 
 def rows() -> list[Row]:
-    """The page from the top down."""
+    """The rows of the page, from top to bottom."""
     return [
         Row(
             "Now, at the end of the range",
             (
-                Placed(level(), 4, 4),
-                Placed(worst_field(), 4, 4),
-                Placed(requests_now(), 4, 4),
-                Placed(errors_now(), 4, 4),
-                Placed(sealed_age(), 4, 4),
-                Placed(completeness(), 4, 4),
+                PlacedPanel(level(), 4, 4),
+                PlacedPanel(worst_field(), 4, 4),
+                PlacedPanel(requests_now(), 4, 4),
+                PlacedPanel(errors_now(), 4, 4),
+                PlacedPanel(sealed_age(), 4, 4),
+                PlacedPanel(completeness(), 4, 4),
             ),
         ),
-        Row("Drift", (Placed(psi(), 24, 9), Placed(field_levels(), 12, 10), Placed(fields(), 12, 10))),
-        Row("Traffic", (Placed(requests(), 24, 7),)),
-        Row("Errors", (Placed(errors(), 12, 7), Placed(error_kinds(), 12, 7))),
-        Row("Latency", (Placed(slow(), 12, 7), Placed(latency(), 12, 7))),
+        Row("Drift", (PlacedPanel(psi(), 24, 9), PlacedPanel(field_levels(), 12, 10), PlacedPanel(fields(), 12, 10))),
+        Row("Traffic", (PlacedPanel(requests(), 24, 7),)),
+        Row("Errors", (PlacedPanel(errors(), 12, 7), PlacedPanel(error_kinds(), 12, 7))),
+        Row("Latency", (PlacedPanel(slow(), 12, 7), PlacedPanel(latency(), 12, 7))),
         Row(
             "Values and slices",
-            (Placed(changed_rates(), 24, 8), Placed(violations(), 12, 8), Placed(slices(), 12, 8)),
+            (PlacedPanel(changed_rates(), 24, 8), PlacedPanel(violations(), 12, 8), PlacedPanel(slices(), 12, 8)),
             folded=True,
         ),
         *model_outputs.rows(),

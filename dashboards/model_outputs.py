@@ -1,197 +1,202 @@
-"""The lower rows of the page Model: what the model answers, what labels show of it, and how arms compare."""
+"""The lower rows of the page Model: outputs, performance from labels, and A/B arms."""
 
 from __future__ import annotations
 
-from dashboards.layout import Placed, Row
+from dashboards.layout import PlacedPanel, Row
 from dashboards.links import TO_FIELD_OF_LABEL
-from dashboards.panels import About, AnyPanel, bars, graph, listing
+from dashboards.panels import AnyPanel, PanelInfo, bar_chart, table_panel, time_series
 from dashboards.style import STYLE
 from warehouse.panels import comparisons, distribution, drift, performance, traffic
 
 UNITS = STYLE.units
 
 
-def _about(key: str, title: str, description: str, unit: str = UNITS.plain) -> About:
-    return About("model", key, title, description, unit)
+def _info(key: str, title: str, description: str, unit: str = UNITS.plain) -> PanelInfo:
+    return PanelInfo("model", key, title, description, unit)
 
 
 def score() -> AnyPanel:
-    """How far the answers moved."""
-    about = _about(
+    """Drift of the outputs."""
+    info = _info(
         "score",
-        "PSI of the answers",
-        "Population stability index of score and class against training, with the lines that verdicts were given by. "
-        "Windows with too little data are left out. A click on a line opens the field.",
+        "PSI of the outputs",
+        "Population stability index of score and class against training, with the thresholds in force at the time. "
+        "Windows with insufficient data are omitted. Click a series to open the field.",
     )
-    return graph(about, drift.OUTPUTS_PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
+    return time_series(info, drift.OUTPUTS_PSI, drift.PSI_LINES, at_least=0, link=TO_FIELD_OF_LABEL)
 
 
 def score_quantiles() -> AnyPanel:
-    """How scores are spread."""
-    about = _about(
+    """Quantiles of the score."""
+    info = _info(
         "score_quantiles",
         "Score",
-        "Quantiles of the score over the chosen window, over all events. Empty for a model without scores.",
+        "Quantiles of the score in the selected window, over all events. Empty for a model without scores.",
     )
-    return graph(about, traffic.SCORE)
+    return time_series(info, traffic.SCORE)
 
 
 def class_shares() -> AnyPanel:
-    """What is answered."""
-    about = _about(
+    """Shares of predicted classes."""
+    info = _info(
         "class_shares",
         "Classes",
-        "Share of each predicted class per hour; classes that training hardly held are `other`.",
+        "Share of each predicted class per hour. Classes that are rare in training are `other`.",
         UNITS.share,
     )
-    return graph(about, distribution.CLASS_SHARES, stacked=True, at_least=0)
+    return time_series(info, distribution.CLASS_SHARES, stacked=True, at_least=0)
 
 
 def versions() -> AnyPanel:
-    """This version against the one before."""
-    about = _about(
+    """This version compared with the previous one."""
+    info = _info(
         "versions",
-        "Against the version before",
-        "The last window in which both had traffic. A level says how much the two differ, not which is better; the "
-        "interval is that of the difference.",
+        "Compared with the previous version",
+        "The last window in which both versions had traffic. The level shows how much they differ, not which is "
+        "better. The interval belongs to the difference.",
     )
-    return listing(about, comparisons.VERSIONS)
+    return table_panel(info, comparisons.VERSIONS)
 
 
 def measured() -> AnyPanel:
-    """Performance with labels."""
-    about = _about(
+    """Performance from labels."""
+    info = _info(
         "performance",
-        "Performance by labels",
-        "Metrics per day on the labels that have come, and what the contract promises. A day with too few labels is "
-        "left out; young days move while labels come.",
+        "Performance from labels",
+        "Metrics per day, from the labels received so far, and the SLO. Days with too few labels are omitted; recent "
+        "days change while labels arrive.",
     )
-    return graph(about, performance.PERFORMANCE, performance.PROMISES)
+    return time_series(info, performance.PERFORMANCE, performance.PROMISES)
 
 
 def metrics() -> AnyPanel:
-    """The last figures with intervals."""
-    about = _about(
+    """The latest metrics with intervals."""
+    info = _info(
         "metrics",
         "Metrics with their intervals",
-        "Newest first. Mature figures are held against the promise, others against the reference at the same age of "
-        "labels (`at first`).",
+        "Newest first. Mature metrics are compared with the SLO, others with the reference at the same age of labels "
+        "(`at first`).",
     )
     units = {"coverage": UNITS.share, "maturity": UNITS.share, "labelled": UNITS.count}
-    return listing(about, performance.METRICS, units=units)
+    return table_panel(info, performance.METRICS, units=units)
 
 
 def cbpe() -> AnyPanel:
     """Performance before labels."""
-    about = _about(
+    info = _info(
         "cbpe",
         "Performance before labels",
-        "What the scores alone lead one to expect, and what labels showed once they were mature. It is blind where a "
-        "score means something else than it did.",
+        "Performance estimated from the scores alone (CBPE), and the performance measured once labels were mature. The "
+        "estimate cannot detect a change in what a score means (concept drift).",
     )
-    return graph(about, performance.CBPE)
+    return time_series(info, performance.CBPE)
 
 
 def calibration() -> AnyPanel:
-    """Scores against what came."""
-    about = _about(
+    """Scores compared with outcomes."""
+    info = _info(
         "calibration",
         "Calibration",
-        "Of labelled predictions by tenths of the score: the mean score and the share that came true. Equal bars are a "
-        "calibrated model.",
+        "Labelled predictions by tenths of the score: the mean score and the share of positive labels. Equal bars "
+        "mean a calibrated model.",
         UNITS.share,
     )
-    return bars(about, performance.CALIBRATION)
+    return bar_chart(info, performance.CALIBRATION)
 
 
 def label_coverage() -> AnyPanel:
-    """Whether labels come."""
-    about = _about(
+    """Share of predictions with a label."""
+    info = _info(
         "label_coverage",
         "Labelled predictions",
-        "Share of the predictions of each hour that has a label by now. It falls towards the right because labels come "
-        "late: compare it with the curve beside it.",
+        "Share of each hour's predictions that have a label now. It falls towards the right because labels are "
+        "delayed: compare it with the label delay curve.",
         UNITS.share,
     )
-    return graph(about, performance.LABEL_COVERAGE, at_least=0)
+    return time_series(info, performance.LABEL_COVERAGE, at_least=0)
 
 
 def label_maturity() -> AnyPanel:
-    """How labels come."""
-    about = _about(
+    """Label delay curve."""
+    info = _info(
         "label_maturity",
-        "How labels come",
-        "Share of the labels that ever come, by the age of the prediction, as it was last learned.",
+        "Label delay",
+        "Share of all expected labels that have arrived, by age of the prediction; latest estimate.",
         UNITS.share,
     )
-    return bars(about, performance.LABEL_MATURITY)
+    return bar_chart(info, performance.LABEL_MATURITY)
 
 
 def label_counts() -> AnyPanel:
-    """What is wrong with labels."""
-    about = _about(
+    """Labels excluded from the metrics."""
+    info = _info(
         "label_counts",
-        "Predictions and labels that do not count",
-        "What was left out of the metrics within the range, and why: the words are those of the view label_counts.",
+        "Predictions and labels excluded from metrics",
+        "Records excluded from the metrics in the range, by reason; see the view label_counts.",
     )
-    return listing(about, performance.LABEL_COUNTS, units={"n": UNITS.count})
+    return table_panel(info, performance.LABEL_COUNTS, units={"n": UNITS.count})
 
 
 def arms() -> AnyPanel:
-    """Arms against the control."""
-    about = _about(
+    """Arms compared with the control."""
+    info = _info(
         "arms",
-        "Arms against the control",
-        "The last window, the clearest difference first. A level says how much two arms differ, not which is better.",
+        "Arms compared with the control",
+        "The last window, clearest difference first. The level shows how much two arms differ, not which is better.",
     )
-    return listing(about, comparisons.ARMS)
+    return table_panel(info, comparisons.ARMS)
 
 
 def arm_ratio() -> AnyPanel:
-    """Whether the test is sound."""
-    about = _about(
+    """Sample ratio of the A/B test."""
+    info = _info(
         "arm_ratio",
         "Shares of the arms",
-        "Whether units fall to the arms in the promised shares. Where they do not, the comparison means little.",
+        "Whether units are assigned to arms in the configured shares. If not (sample ratio mismatch), do not trust "
+        "the comparison.",
     )
-    return listing(about, comparisons.ARM_RATIO, units={"promised": UNITS.share, "seen": UNITS.share})
+    return table_panel(info, comparisons.ARM_RATIO, units={"promised": UNITS.share, "seen": UNITS.share})
 
 
 def arm_performance() -> AnyPanel:
     """Performance of the arms."""
-    about = _about(
+    info = _info(
         "arm_performance",
         "Performance of the arms",
-        "Each pair of arms by labels, with the interval of the difference.",
+        "Each pair of arms, from labels, with the interval of the difference.",
     )
-    return listing(about, comparisons.ARM_PERFORMANCE)
+    return table_panel(info, comparisons.ARM_PERFORMANCE)
 
 
 def rows() -> list[Row]:
     """The lower rows of the page, folded."""
     return [
         Row(
-            "Answers",
+            "Outputs",
             (
-                Placed(score(), 24, 8),
-                Placed(score_quantiles(), 12, 8),
-                Placed(class_shares(), 12, 8),
-                Placed(versions(), 24, 9),
+                PlacedPanel(score(), 24, 8),
+                PlacedPanel(score_quantiles(), 12, 8),
+                PlacedPanel(class_shares(), 12, 8),
+                PlacedPanel(versions(), 24, 9),
             ),
             folded=True,
         ),
         Row(
             "Performance and labels",
             (
-                Placed(measured(), 12, 8),
-                Placed(cbpe(), 12, 8),
-                Placed(metrics(), 24, 8),
-                Placed(calibration(), 8, 8),
-                Placed(label_coverage(), 8, 8),
-                Placed(label_maturity(), 8, 8),
-                Placed(label_counts(), 8, 6),
+                PlacedPanel(measured(), 12, 8),
+                PlacedPanel(cbpe(), 12, 8),
+                PlacedPanel(metrics(), 24, 8),
+                PlacedPanel(calibration(), 8, 8),
+                PlacedPanel(label_coverage(), 8, 8),
+                PlacedPanel(label_maturity(), 8, 8),
+                PlacedPanel(label_counts(), 8, 6),
             ),
             folded=True,
         ),
-        Row("Arms", (Placed(arms(), 24, 9), Placed(arm_ratio(), 12, 7), Placed(arm_performance(), 12, 7)), folded=True),
+        Row(
+            "Arms",
+            (PlacedPanel(arms(), 24, 9), PlacedPanel(arm_ratio(), 12, 7), PlacedPanel(arm_performance(), 12, 7)),
+            folded=True,
+        ),
     ]

@@ -1,14 +1,14 @@
-"""The short notes that stand on the pages."""
+"""Short Markdown notes shown on the pages."""
 
 from __future__ import annotations
 
 LEVELS_NOTE = """
-**major**: look now. **minor**: look by day. **insufficient**: too little data to say, which is not health.
-**no verdict**: nothing was judged; see Pipeline.
+**major**: investigate now. **minor**: investigate during working hours. **insufficient**: not enough data for a
+verdict; this does not mean healthy. **no verdict**: no window was judged; see Pipeline.
 """
 
 FIELD_NOTE = """
-**PSI** compares the shares of the field's cells with training; its interval says how sure that is. The bars show *what*
-moved. A field may move because the world did, because its source broke, or because the mix of slices changed: look at
-nulls and unseen values first, then at the slices below.
+**PSI** compares the distribution of the field with training; the interval shows how certain it is. The bars show *what*
+moved. A field can move because the world changed, because its data source broke, or because the mix of slices changed.
+Check nulls and unseen values first, then the slices below.
 """

@@ -1,4 +1,4 @@
-"""The four pages, and the JSON that Grafana is provisioned with."""
+"""The four pages, and the dashboard JSON that provisions Grafana."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
 
 from dashboards import field, fleet, model, pipeline, variables
-from dashboards.annotations import happenings
+from dashboards.annotations import page_annotations
 from dashboards.layout import Row, place
 from dashboards.links import TITLES, page_links
 from dashboards.parse import panels_of
 from dashboards.uids import DASHBOARDS
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "grafana" / "dashboards"
-"""Where the generated files stand; Grafana reads them from there."""
+"""Folder of the generated files, which Grafana reads."""
 
 TAG = "barograph"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: what it asks, what can be chosen on it, and its rows."""
+    """One page: the question it answers, its variables and its rows."""
 
     key: str
     question: str
@@ -37,7 +37,7 @@ class Page:
     one_model: bool = True
 
     def built(self) -> dict[str, Any]:
-        """The dashboard as plain JSON values, in Grafana's classic form."""
+        """The dashboard as JSON values, in Grafana's classic model."""
         page = (
             build.Dashboard(f"Barograph / {TITLES[self.key]}")
             .uid(DASHBOARDS[self.key])
@@ -50,21 +50,21 @@ class Page:
             .editable()
             .links(page_links(self.key))
             .variables(list(self.variables))
-            .annotations(happenings(one_model=self.one_model))
+            .annotations(page_annotations(one_model=self.one_model))
         )
         place(page, self.rows())
         plain: dict[str, Any] = json.loads(JSONEncoder().encode(page.build()))
-        _mend(plain)
+        _remove_unsupported(plain)
         return plain
 
 
 def pages() -> list[Page]:
-    """All pages, from the general to the special."""
+    """All pages, from overview to detail."""
     one = (variables.datasource(), variables.model(), variables.version(), variables.slice_of_events())
     return [
         Page(
             "fleet",
-            "Which model needs somebody now?",
+            "Which model needs attention now?",
             (variables.datasource(),),
             fleet.rows,
             "now-24h",
@@ -79,14 +79,14 @@ def pages() -> list[Page]:
         ),
         Page(
             "field",
-            "How did this field move, and is it the world, its source or the mix?",
+            "How did this field move, and is the cause the world, the data source or the mix of slices?",
             (*one, variables.field(), variables.window()),
             field.rows,
             "now-7d",
         ),
         Page(
             "pipeline",
-            "Can what the other pages show be relied on?",
+            "Can the other pages be trusted?",
             (variables.datasource(), variables.model(all_models=True)),
             pipeline.rows,
             "now-6h",
@@ -96,24 +96,24 @@ def pages() -> list[Page]:
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """Every dashboard as plain JSON values, by page."""
+    """Every dashboard as JSON values, by page."""
     return {page.key: page.built() for page in pages()}
 
 
 def files() -> dict[Path, str]:
-    """The files of `FOLDER` and what they hold."""
+    """The files of `FOLDER` and their content."""
     return {
         FOLDER / f"{DASHBOARDS[key]}.json": json.dumps(plain, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
         for key, plain in dashboards().items()
     }
 
 
-def _mend(dashboard: dict[str, Any]) -> None:
-    """Take out what the SDK 0.0.21 writes by itself and Grafana 13.2.3 does not know, or takes for something else."""
+def _remove_unsupported(dashboard: dict[str, Any]) -> None:
+    """Remove options that SDK 0.0.21 writes and that Grafana 13.2.3 does not know or misinterprets."""
     for panel in panels_of(dashboard):
         panel.get("options", {}).pop("footer", None)
         for link in panel["fieldConfig"]["defaults"].get("links", []):
             link.pop("placement")
-    # Else links and annotations are hidden in a menu.
+    # With a placement, Grafana hides links and annotations in a menu.
     for shown in (*dashboard["links"], *dashboard["annotations"]["list"]):
         shown.pop("placement")

@@ -1,7 +1,7 @@
-"""The kinds of panels that the pages are made of, each with our look. There are seven, and no others.
+"""Constructors for the seven panel types that the pages use, in one style.
 
-Panels hold no transformations, and override nothing but colours and units of single series and columns: so that what a
-page shows is in its queries, and whatever reads the JSON can draw it.
+Panels contain no transformations and override only the colour and unit of single series and columns. Everything that a
+page shows is therefore in its queries, and any reader of the JSON can draw it.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ PanelT = TypeVar(
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What every panel has: where it stands in `identities.PANELS`, its title, how to read it, its unit."""
+class PanelInfo:
+    """Common attributes of a panel: its key in `uids.PANELS`, title, description and unit."""
 
     page: str
     key: str
@@ -64,12 +64,12 @@ class About:
 
     @property
     def id(self) -> int:
-        """The panel's number on its page."""
+        """The panel's id on its page."""
         return PANELS[self.page][self.key]
 
 
-def graph(
-    about: About,
+def time_series(
+    info: PanelInfo,
     *queries: PanelQuery,
     stacked: bool = False,
     counted: bool = False,
@@ -77,15 +77,15 @@ def graph(
     link: DataLink | None = None,
     units: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
-    """Lines over time; `stacked` areas where parts make a whole, bars where things are `counted`.
+    """A time-series panel: lines, `stacked` areas for parts of a whole, or bars for `counted` things.
 
-    What is not known is a hole in the line, never a line across it.
+    Unknown values are gaps; lines never connect across them.
     """
     panel = (
-        _asked(timeseries.Panel(), about, queries)
+        _with_queries(timeseries.Panel(), info, queries)
         .legend(_legend())
         .tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING))
-        # The same colour for the same version or field, whatever else is drawn.
+        # A version or field keeps its colour whatever else the panel shows.
         .color_scheme(build.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .draw_style(kinds.GraphDrawStyle.BARS if counted else kinds.GraphDrawStyle.LINE)
         .line_width(1)
@@ -102,8 +102,8 @@ def graph(
     return _linked(panel, link)
 
 
-def figure(
-    about: About,
+def stat_panel(
+    info: PanelInfo,
     query: PanelQuery,
     *,
     level: bool = False,
@@ -112,20 +112,20 @@ def figure(
     link: DataLink | None = None,
     decimals: int | None = None,
 ) -> stat.Panel:
-    """One number, large, or a few; the texts of the row are its name.
+    """A stat panel: one or a few large numbers, named by the text columns of the row.
 
     Args:
-        about: what it is.
-        query: one row.
-        level: whether the number stands for a level, which is then shown as its word.
-        bad_from: from here on it is red.
-        bad_under: below it is red.
-        link: where a click leads.
-        decimals: digits after the point.
+        info: common attributes.
+        query: returns one row.
+        level: whether the number encodes a level, which the panel then shows as a word.
+        bad_from: numbers from here on are red.
+        bad_under: numbers below this are red.
+        link: target of a click.
+        decimals: digits after the decimal point.
     """
     panel = (
-        _asked(stat.Panel(), about, (query,))
-        # The row itself and no reduction of it, so that a link can take its texts.
+        _with_queries(stat.Panel(), info, (query,))
+        # The row itself instead of a reduction, so that a link can use its text columns.
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(True).limit(1).fields(""))
         .graph_mode(kinds.BigValueGraphMode.NONE)
         .color_mode(kinds.BigValueColorMode.BACKGROUND if level else kinds.BigValueColorMode.VALUE)
@@ -142,12 +142,12 @@ def figure(
     return _linked(panel, link)
 
 
-def listing(
-    about: About, query: PanelQuery, *, link: DataLink | None = None, units: Mapping[str, str] | None = None
+def table_panel(
+    info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None, units: Mapping[str, str] | None = None
 ) -> table.Panel:
-    """Rows as they are; words of levels and states are coloured wherever they stand."""
+    """A table panel. Words for levels and states are coloured in every column."""
     panel = (
-        _asked(table.Panel(), about, (query,))
+        _with_queries(table.Panel(), info, (query,))
         .show_header(True)
         .cell_options(kinds.TableColorTextCellOptions())
         .align(kinds.FieldTextAlignment.AUTO)
@@ -166,10 +166,10 @@ def listing(
     return _linked(panel, link)
 
 
-def levels(about: About, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
-    """Levels over time, a row for each: the word stands in the bar, so that colour is not all there is."""
+def level_timeline(info: PanelInfo, query: PanelQuery, *, link: DataLink | None = None) -> statetimeline.Panel:
+    """A state timeline of levels. Each bar shows the word, so that colour is never the only cue."""
     panel = (
-        _asked(statetimeline.Panel(), about, (query,))
+        _with_queries(statetimeline.Panel(), info, (query,))
         .merge_values(True)
         .show_value(kinds.VisibilityMode.AUTO)
         .align_value("left")  # type: ignore[arg-type]
@@ -183,10 +183,10 @@ def levels(about: About, query: PanelQuery, *, link: DataLink | None = None) -> 
     return _linked(panel, link)
 
 
-def map_of_heat(about: About, query: PanelQuery) -> heatmap.Panel:
-    """Shares per cell over time: a row per cell, named so that their order is that of their names."""
+def heatmap_panel(info: PanelInfo, query: PanelQuery) -> heatmap.Panel:
+    """A heatmap of shares per cell over time; one row per cell, in the order of the names."""
     return (
-        _asked(heatmap.Panel(), about, (query,))
+        _with_queries(heatmap.Panel(), info, (query,))
         .calculate(False)
         .cell_gap(1)
         .color(
@@ -203,10 +203,10 @@ def map_of_heat(about: About, query: PanelQuery) -> heatmap.Panel:
     )
 
 
-def bars(about: About, query: PanelQuery) -> barchart.Panel:
-    """Numbers per name: the first column names the bars."""
+def bar_chart(info: PanelInfo, query: PanelQuery) -> barchart.Panel:
+    """A bar chart; the first column names the bars."""
     panel = (
-        _asked(barchart.Panel(), about, (query,))
+        _with_queries(barchart.Panel(), info, (query,))
         .x_field(query.columns[0].name)
         .orientation(kinds.VizOrientation.VERTICAL)
         .stacking(kinds.StackingMode.NONE)
@@ -223,13 +223,13 @@ def bars(about: About, query: PanelQuery) -> barchart.Panel:
     return panel
 
 
-def words(about: About, markdown: str) -> text.Panel:
-    """A note."""
-    return _asked(text.Panel(), about, ()).mode(TextMode.MARKDOWN).content(markdown.strip() + "\n")
+def text_panel(info: PanelInfo, markdown: str) -> text.Panel:
+    """A text panel with Markdown."""
+    return _with_queries(text.Panel(), info, ()).mode(TextMode.MARKDOWN).content(markdown.strip() + "\n")
 
 
-def _asked(panel: PanelT, about: About, queries: Sequence[PanelQuery]) -> PanelT:
-    panel.id(about.id).title(about.title).description(about.description).unit(about.unit)
+def _with_queries(panel: PanelT, info: PanelInfo, queries: Sequence[PanelQuery]) -> PanelT:
+    panel.id(info.id).title(info.title).description(info.description).unit(info.unit)
     if queries:
         panel.datasource(DATASOURCE).interval(format_duration(max(query.grain_s for query in queries)))
     for ref_id, query in zip("ABCDEF", queries, strict=False):

@@ -1,4 +1,4 @@
-"""Reads a dashboard's JSON: its panels, its variables, its queries."""
+"""Accessors for dashboard JSON: panels, variables, queries."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 Json = Mapping[str, Any]
-"""A dashboard, or a part of one, in Grafana's classic form."""
+"""A dashboard, or a part of one, in Grafana's classic JSON model."""
 
 
-class Asked(NamedTuple):
-    """A query as it stands in a dashboard."""
+class DashboardQuery(NamedTuple):
+    """A query in a dashboard."""
 
     where: str
     kind: str
@@ -21,7 +21,7 @@ class Asked(NamedTuple):
 
 
 def panels_of(dashboard: Json) -> Iterator[Json]:
-    """The panels of a dashboard, those of folded rows too; the rows themselves are left out."""
+    """The panels of a dashboard, including those in folded rows, without the rows themselves."""
     for panel in dashboard["panels"]:
         if panel["type"] == "row":
             yield from panel.get("panels", [])
@@ -30,22 +30,24 @@ def panels_of(dashboard: Json) -> Iterator[Json]:
 
 
 def variables_of(dashboard: Json) -> list[str]:
-    """The names of its variables, in their order."""
+    """The names of the variables, in order."""
     return [variable["name"] for variable in dashboard["templating"]["list"]]
 
 
-def asked_in(dashboard: Json) -> Iterator[Asked]:
-    """Every query of ClickHouse that a dashboard holds: of variables, annotations and panels."""
+def queries_in(dashboard: Json) -> Iterator[DashboardQuery]:
+    """Every ClickHouse query of a dashboard: of variables, annotations and panels."""
     title = dashboard["title"]
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            yield Asked(f"{title}, variable {variable['name']}", "variable", variable["query"]["rawSql"], 1, None)
+            yield DashboardQuery(
+                f"{title}, variable {variable['name']}", "variable", variable["query"]["rawSql"], 1, None
+            )
     for annotation in dashboard["annotations"]["list"]:
         target = annotation.get("target", {})
         if "rawSql" in target:
             where = f"{title}, annotation {annotation['name']}"
-            yield Asked(where, "annotation", target["rawSql"], target.get("format", 0), None)
+            yield DashboardQuery(where, "annotation", target["rawSql"], target.get("format", 0), None)
     for panel in panels_of(dashboard):
         for target in panel.get("targets", []):
             where = f"{title}, {panel.get('title')}, query {target.get('refId')}"
-            yield Asked(where, panel["type"], target.get("rawSql", ""), target.get("format", 0), panel)
+            yield DashboardQuery(where, panel["type"], target.get("rawSql", ""), target.get("format", 0), panel)

@@ -1,4 +1,4 @@
-"""The ClickHouse plugin's query, which the SDK does not know, in the form that Grafana stores."""
+"""Query model of the ClickHouse plugin, which the SDK lacks, in the form that Grafana stores."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dashboards.style import PLUGIN, PLUGIN_VERSION, STYLE
 from warehouse.panels import TABLE, TIME_SERIES, Format, PanelQuery
 
 DATASOURCE = DataSourceRef(type_val=PLUGIN, uid=STYLE.datasource_uid)
-"""The data source that is chosen on the page."""
+"""The data source selected on the page."""
 
 _QUERY_TYPES = {TIME_SERIES: "timeseries", TABLE: "table"}
 
 
 class ClickHouseQuery(variants.Dataquery):
-    """A query in SQL.
+    """A SQL query.
 
-    `editor_type` is always `sql`, or Grafana opens the query in its builder; a missing `format` would be read as 0.
+    `editor_type` is always `sql`; otherwise Grafana opens the query in its query builder. A missing `format` means 0.
     """
 
     def __init__(self, sql: str, query_format: Format, ref_id: str = "A") -> None:
         self.sql, self.format, self.ref_id = sql, query_format, ref_id
 
     def to_json(self) -> dict[str, object]:
-        """The query as a panel holds it."""
+        """The query as a panel stores it."""
         return {
             "refId": self.ref_id,
             "datasource": DATASOURCE,
@@ -42,26 +42,26 @@ class ClickHouseQuery(variants.Dataquery):
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ClickHouseQuery:
-        """Read what `to_json` wrote."""
+        """Parse the output of `to_json`."""
         return cls(data["rawSql"], data.get("format", TIME_SERIES), data.get("refId", "A"))
 
 
 class Query(cog_builder.Builder[ClickHouseQuery]):
-    """Builds the query of a panel or an annotation from a named one."""
+    """Builds the query of a panel or an annotation from a named query."""
 
     def __init__(self, query: PanelQuery, ref_id: str = "A") -> None:
-        self._query = ClickHouseQuery(laid_out(query.sql), query.format, ref_id)
+        self._query = ClickHouseQuery(dedent_sql(query.sql), query.format, ref_id)
 
     def build(self) -> ClickHouseQuery:
-        """The query itself."""
+        """Return the query."""
         return self._query
 
 
 class DrillsQuery(variants.Dataquery):
-    """Asks Grafana's own store for annotations with the tag `drill`."""
+    """Queries Grafana's built-in annotation store for the tag `drill`."""
 
     def to_json(self) -> dict[str, object]:
-        """The query as an annotation holds it."""
+        """The query as an annotation stores it."""
         return {"type": "tags", "tags": ["drill"], "matchAny": False, "limit": 100}
 
 
@@ -69,20 +69,20 @@ class Drills(cog_builder.Builder[DrillsQuery]):
     """Builds the query for drills."""
 
     def build(self) -> DrillsQuery:
-        """The query itself."""
+        """Return the query."""
         return DrillsQuery()
 
 
-def laid_out(sql: str) -> str:
-    """A query without the indentation that it has in Python."""
+def dedent_sql(sql: str) -> str:
+    """Remove the indentation that a query has in Python source."""
     return textwrap.dedent(sql).strip()
 
 
 def variable_query(query: PanelQuery) -> dict[str, object]:
-    """The query of a variable: its rows are the choices."""
-    return {"editorType": "sql", "rawSql": laid_out(query.sql), "refId": "A"}
+    """The query of a template variable; its rows are the options."""
+    return {"editorType": "sql", "rawSql": dedent_sql(query.sql), "refId": "A"}
 
 
 def register() -> None:
-    """Let the SDK read our queries back from JSON."""
+    """Register the query model, so that the SDK can parse our queries from JSON."""
     runtime.register_dataquery_variant(runtime.DataqueryConfig(PLUGIN, ClickHouseQuery.from_json))

@@ -1,4 +1,4 @@
-"""One look for all pages: the data source, units, colours, and the words and colours of levels."""
+"""Style of all pages: data source, units, colours, and the words and colours of levels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLUGIN = "grafana-clickhouse-datasource"
 PLUGIN_VERSION = "4.20.0"
 
 NOT_JUDGED = 0
-"""Stands for a level where there is no verdict."""
+"""Number of the pseudo-level "no verdict"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Units:
 
 TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "purple", "#808080"
 TRAINING, NOW, BOUND, MIDDLE = "blue", "orange", "light-blue", "dark-blue"
-"""Names of Grafana's palette, which it draws for light and dark themes."""
+"""Names in Grafana's palette, which has light and dark variants."""
 
 
 class Style(NamedTuple):
-    """What all panels share: where they read, units, and colours by meaning."""
+    """Settings that all panels share: data source, units, and colours by meaning."""
 
     units: Units = Units()
     datasource_variable: str = "datasource"
@@ -75,20 +75,20 @@ class Style(NamedTuple):
             "share that came true": NOW,
         }
     )
-    """Lines that mean the same wherever they are drawn."""
+    """Colours of series that have the same meaning on every panel."""
 
     @property
     def datasource_uid(self) -> str:
-        """The uid that panels name: the page's variable, so that one page serves several servers."""
+        """The data source uid of panels: the page's variable, so that one page works with several servers."""
         return f"${{{self.datasource_variable}}}"
 
     def numbered_levels(self) -> dict[str, tuple[str, str]]:
-        """Number as text → the word and colour that are shown for it: never a colour alone."""
+        """Number as text → the word and colour to show."""
         words = {str(NOT_JUDGED): ("no verdict", self.word_colours["no verdict"])}
         return words | {str(number): (word, self.level_colours[word]) for word, number in LEVEL_NUMBERS.items()}
 
     def words(self) -> dict[str, str]:
-        """Word of a table's cell → its colour."""
+        """Word in a table cell → its colour."""
         return {**self.level_colours, **self.word_colours}
 
 

@@ -1,7 +1,7 @@
-"""The names by which everything else finds the pages and their panels: they stay, whatever the pages come to show.
+"""Stable identifiers of pages and panels.
 
-A rule links to the panel that shows its number; a link in a runbook or in somebody's notes holds a page's uid. So a key
-is never given another number, and the number of a panel that is gone is not used again.
+Alert rules, runbooks and bookmarks link to pages by uid and to panels by id. A key therefore never changes its id, and
+the id of a removed panel is never reused.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ PANELS: dict[str, dict[str, int]] = {
         "memory": 33,
         "cpu": 34,
         "events": 35,
-        "put_aside": 36,
+        "rejected": 36,
         "inserted": 37,
         "scored": 38,
     },
@@ -120,24 +120,24 @@ PANELS: dict[str, dict[str, int]] = {
 
 
 class PanelLink(NamedTuple):
-    """What an alert rule carries to link to a panel: annotations `__dashboardUid__` and `__panelId__`."""
+    """A link from an alert rule to a panel: its annotations `__dashboardUid__` and `__panelId__`."""
 
     dashboard_uid: str
     panel_id: int
 
 
 def panel_link(page: str, key: str) -> PanelLink:
-    """Name a panel for a link.
+    """Return the link to a panel.
 
     Args:
         page: `fleet`, `model`, `field` or `pipeline`.
-        key: the panel's key on that page.
+        key: the panel's key on that page, one of `PANELS`.
 
     Raises:
-        KeyError: there is no such page or panel; the message lists those that there are.
+        KeyError: no such page or panel; the message lists the valid ones.
     """
     if page not in PANELS:
-        raise KeyError(f"{page!r} is no page; there are {', '.join(PANELS)}")
+        raise KeyError(f"{page!r} is not a page; choose one of {', '.join(PANELS)}")
     if key not in PANELS[page]:
-        raise KeyError(f"{key!r} is no panel of the page {page}; it has {', '.join(PANELS[page])}")
+        raise KeyError(f"{key!r} is not a panel of page {page}; choose one of {', '.join(PANELS[page])}")
     return PanelLink(DASHBOARDS[page], PANELS[page][key])

@@ -1,4 +1,4 @@
-"""The variables of the pages: the same ones in the same order, as many as a page needs."""
+"""Template variables of the pages. Every page uses a subset of them, in one order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefr
 from dashboards.query import DATASOURCE, variable_query
 from dashboards.style import PLUGIN, STYLE
 from warehouse.panels import PanelQuery
-from warehouse.panels import variables as asked
+from warehouse.panels import variables as variable_queries
 
 ORDER = ("datasource", "model", "version", "slice", "field", "window")
 
 
 def datasource() -> build.DatasourceVariable:
-    """Which ClickHouse is read."""
+    """The ClickHouse data source to read."""
     return (
         build.DatasourceVariable(STYLE.datasource_variable)
         .label("Data source")
@@ -25,8 +25,8 @@ def datasource() -> build.DatasourceVariable:
 
 
 def model(*, all_models: bool = False) -> build.QueryVariable:
-    """One model; with `all_models` also all of them."""
-    variable = _of("model", "Model", "The model, by the name in its contract", asked.MODELS)
+    """One model; with `all_models`, also the choice All."""
+    variable = _of("model", "Model", "The model name from the contract", variable_queries.MODELS)
     if all_models:
         everything = VariableOption(selected=True, text="All", value="$__all")
         variable.include_all(True).current(everything)
@@ -34,23 +34,23 @@ def model(*, all_models: bool = False) -> build.QueryVariable:
 
 
 def version() -> build.QueryVariable:
-    """One version; by default the one that began last within the range."""
-    return _of("version", "Version", "A version that was asked within the range, the newest first", asked.VERSIONS)
+    """One version. The default is the version that started most recently within the range."""
+    return _of("version", "Version", "A version with predictions in the range, newest first", variable_queries.VERSIONS)
 
 
 def slice_of_events() -> build.QueryVariable:
-    """The whole (`all`) or one slice."""
-    return _of("slice", "Slice", "A named subset of the events; all is the whole", asked.SLICES)
+    """All events (`all`) or one slice."""
+    return _of("slice", "Slice", "A named subset of the events; `all` means every event", variable_queries.SLICES)
 
 
 def field() -> build.QueryVariable:
-    """One field; by default the worst within the range."""
-    return _of("field", "Field", "A feature or an output, the worst of the range first", asked.FIELDS)
+    """One field. The default is the worst field in the range."""
+    return _of("field", "Field", "A feature or an output, worst first", variable_queries.FIELDS)
 
 
 def window() -> build.QueryVariable:
-    """The length of the windows that are shown."""
-    return _of("window", "Window", "The length of the windows that are judged, the longest first", asked.WINDOWS)
+    """The length of the windows to show."""
+    return _of("window", "Window", "The window length, longest first", variable_queries.WINDOWS)
 
 
 def _of(name: str, label: str, description: str, query: PanelQuery) -> build.QueryVariable:

@@ -162,7 +162,7 @@ DEAD_LETTERS = Metric(
     "events",
     "Events (of the monitor: records of parts) that were put aside, by reason.",
     READERS,
-    "put_aside",
+    "rejected",
     (REASON,),
     column="dead_letters",
 )
@@ -172,7 +172,7 @@ OFFSETS_LOST = Metric(
     "messages",
     "Offsets that retention took before they were read.",
     ("sketcher", "recorder"),
-    "put_aside",
+    "rejected",
     (TOPIC,),
 )
 RETRIES = Metric(

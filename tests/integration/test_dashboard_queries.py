@@ -15,7 +15,7 @@ from clickhouse_connect.driver.httpclient import HttpClient
 
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
-from dashboards.parse import Asked, asked_in
+from dashboards.parse import DashboardQuery, queries_in
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.bins import bin_labels
 from tests.support.two_day_model import (
@@ -108,11 +108,11 @@ def kind_of(engine_type: str) -> str:
 
 def all_asked() -> list[Any]:
     return [
-        pytest.param(page, asked, id=asked.where) for page, dashboard in PAGES.items() for asked in asked_in(dashboard)
+        pytest.param(page, asked, id=asked.where) for page, dashboard in PAGES.items() for asked in queries_in(dashboard)
     ]
 
 
-def of(asked: Asked) -> PanelQuery:
+def of(asked: DashboardQuery) -> PanelQuery:
     return next(query for query in QUERIES.values() if asked.sql.split() == query.sql.split())
 
 
@@ -129,7 +129,7 @@ def driver(engine: LocalClickHouse, client: Client) -> Iterator[HttpClient]:
 
 @pytest.mark.parametrize(("page", "asked"), all_asked())
 def test_every_query_answers_in_its_shape(
-    driver: HttpClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, asked: Asked
+    driver: HttpClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, asked: DashboardQuery
 ) -> None:
     query = of(asked)
     for name in NAMES.values():
@@ -419,7 +419,7 @@ def test_metrics_are_told_as_processors_report_them(client: Client, step_s: int)
         "scorer scorer-1: events counted": 1200,
         "sketcher sketcher-1: events counted": 1200,
     }
-    put_aside = {row[1] for row in ask(client, QUERIES["pipeline.put_aside"], {}, interval_s=step_s)}
+    put_aside = {row[1] for row in ask(client, QUERIES["pipeline.rejected"], {}, interval_s=step_s)}
     assert put_aside == {
         "monitor monitor-1: dead_letters empty",
         "sketcher sketcher-1: dead_letters empty",

@@ -85,17 +85,17 @@ def test_an_escaped_quote_does_not_end_a_text() -> None:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("$__columns(a, b)", r"\$__columns is no macro of the ClickHouse plugin 4.20"),
-        ("$__timeFilters(c)", r"\$__timeFilters is no macro"),
-        ("$__conditionalAll(a, $b)", r"\$__conditionalAll is no macro"),
-        ("SELECT $model", r"\$model is a variable of a dashboard"),
-        ("SELECT ${model:singlequote}", r"\$model is a variable of a dashboard"),
-        ("$__timeFilter()", r"\$__timeFilter takes 1 arguments, and was given 0"),
-        ("$__timeFilter", r"\$__timeFilter takes 1 arguments, and was given 0"),
-        ("$__timeFilter(a, b)", r"\$__timeFilter takes 1 arguments, and was given 2"),
-        ("$__dt(a)", r"\$__dt takes 2 arguments, and was given 1"),
-        ("$__timeFilter(if(a", r"the parenthesis after \$__timeFilter is never closed"),
-        ("$__timeGroup(c, 1d)", r"takes a duration such as 30s, 5m or 24h, and was given 1d"),
+        ("$__columns(a, b)", r"\$__columns is not a macro of ClickHouse plugin 4.20"),
+        ("$__timeFilters(c)", r"\$__timeFilters is not a macro"),
+        ("$__conditionalAll(a, $b)", r"\$__conditionalAll is not a macro"),
+        ("SELECT $model", r"\$model is a dashboard variable"),
+        ("SELECT ${model:singlequote}", r"\$model is a dashboard variable"),
+        ("$__timeFilter()", r"\$__timeFilter takes 1 arguments, but got 0"),
+        ("$__timeFilter", r"\$__timeFilter takes 1 arguments, but got 0"),
+        ("$__timeFilter(a, b)", r"\$__timeFilter takes 1 arguments, but got 2"),
+        ("$__dt(a)", r"\$__dt takes 2 arguments, but got 1"),
+        ("$__timeFilter(if(a", r"the parenthesis after \$__timeFilter is not closed"),
+        ("$__timeGroup(c, 1d)", r"takes a duration such as 30s, 5m or 24h, but got 1d"),
     ],
 )
 def test_what_the_plugin_does_not_know_is_refused(sql: str, message: str) -> None:
@@ -144,12 +144,12 @@ def test_the_frontend_writes_variables(sql: str, written: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("$mdoel", r"\$mdoel is no variable of this dashboard; it has field, model, slice, version"),
-        ("${model:sql}", r"\$\{model:sql\} has a format that is not used here; write percentencode, queryparam"),
-        ("$__conditionalAll(a)", r"\$__conditionalAll takes a condition and a variable, and was given 1"),
-        ("$__conditionalAll(a, mdoel)", "mdoel is no variable of this dashboard"),
-        ("$__conditionalAll(a, $mdoel)", r"\$mdoel is no variable of this dashboard"),
-        ("$__conditionalAll(a, $model", "the parenthesis after .* is never closed"),
+        ("$mdoel", r"\$mdoel is not a variable of this dashboard; it has field, model, slice, version"),
+        ("${model:sql}", r"\$\{model:sql\} has an unsupported format; use percentencode, queryparam"),
+        ("$__conditionalAll(a)", r"\$__conditionalAll takes a condition and a variable, but got 1"),
+        ("$__conditionalAll(a, mdoel)", "mdoel is not a variable of this dashboard"),
+        ("$__conditionalAll(a, $mdoel)", r"\$mdoel is not a variable of this dashboard"),
+        ("$__conditionalAll(a, $model", "the parenthesis after .* is not closed"),
     ],
 )
 def test_the_frontend_refuses_what_it_does_not_know(sql: str, message: str) -> None:

@@ -14,7 +14,7 @@ from dashboards.__main__ import main
 from dashboards.lint import lint
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
-from dashboards.parse import asked_in, panels_of
+from dashboards.parse import queries_in, panels_of
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.json_schema import faults
 from warehouse.panels.catalog import every_query
@@ -83,7 +83,7 @@ def test_every_named_panel_is_on_its_page_and_no_other() -> None:
 def test_the_rules_hold_of_all_pages_and_every_query_is_asked() -> None:
     queries = every_query()
     assert [str(finding) for finding in lint(PAGES.values(), queries.values())] == []
-    asked = {query.sql for dashboard in PAGES.values() for query in asked_in(dashboard)}
+    asked = {query.sql for dashboard in PAGES.values() for query in queries_in(dashboard)}
     unasked = [name for name, query in queries.items() if query.sql.split() not in [sql.split() for sql in asked]]
     assert unasked == []
 

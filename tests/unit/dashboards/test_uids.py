@@ -18,7 +18,7 @@ def test_no_number_is_given_twice() -> None:
 
 
 def test_what_is_not_there_is_said_with_what_is() -> None:
-    with pytest.raises(KeyError, match="'overview' is no page; there are fleet, model, field, pipeline"):
+    with pytest.raises(KeyError, match="'overview' is not a page; choose one of fleet, model, field, pipeline"):
         panel_link("overview", "psi")
-    with pytest.raises(KeyError, match="'psy' is no panel of the page field; it has level, psi_now"):
+    with pytest.raises(KeyError, match="'psy' is not a panel of page field; choose one of level, psi_now"):
         panel_link("field", "psy")
