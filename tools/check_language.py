@@ -54,7 +54,7 @@ PHRASES: list[tuple[str, str]] = [
     (r"who waits\b", "name the actor"),
     (r"(let|lets|letting) go of", "release, close, evict, drop"),
     (r"(let|lets) (\w+ ){1,3}in\b", "authenticate, accept"),
-    (r"told\b", "reported, sent, passed; a noun for the thing: report, message"),
+    (r"told\b(?! apart)", "reported, sent, passed; a noun for the thing: report, message"),
     (r"asked\b", "requested, queried; a noun for the thing: query, request"),
     (r"(what|as|is|are|was|were|be|been|than) (\w+ )?said\b", "reported, stated, logged"),
     (r"said (of|to be|by)\b|the said\b", "reported, stated"),
