@@ -118,9 +118,9 @@ def asked_views(history: History) -> list[Asked]:
         Asked("lost_ranges: all", "SELECT * FROM lost_ranges ORDER BY recorded_at DESC"),
         Asked("unseen_categories: a model", f"SELECT * FROM unseen_categories WHERE {one} ORDER BY n DESC"),
         Asked("all_predictions: a model, hour", f"SELECT * FROM all_predictions WHERE {one} AND {hour}"),
-        Asked("predictions_labelled: a model, hour", f"SELECT id, score, label FROM predictions_labelled WHERE {one} "
+        Asked("labelled_predictions: a model, hour", f"SELECT id, score, label FROM labelled_predictions WHERE {one} "
               f"AND {hour}"),
-        Asked("last_labels: a model", f"SELECT label, count() AS n FROM last_labels WHERE {one} GROUP BY label"),
+        Asked("latest_labels: a model", f"SELECT label, count() AS n FROM latest_labels WHERE {one} GROUP BY label"),
         Asked("latest_performance: a metric, month", f"SELECT {score} FROM latest_performance WHERE {one} AND {whole} "
               f"AND metric = 'auc' AND window = '6h' AND window_end > {month} ORDER BY window_start"),
         Asked("latest_performance: a model, day", f"SELECT metric, slice, {score} FROM latest_performance WHERE {one} "
@@ -134,7 +134,7 @@ def asked_views(history: History) -> list[Asked]:
               f"sum(positives) / sum(n) AS positive_rate FROM calibration_curve WHERE {one} AND {whole} "
               f"AND window_start >= {month} GROUP BY bin ORDER BY bin"),
         Asked("label_maturity: a model", f"SELECT age_s, share FROM label_maturity WHERE {one} ORDER BY age_s"),
-        Asked("unknown_labels: a model, month", f"SELECT hour, labels FROM unknown_labels WHERE {one} "
+        Asked("unmatched_labels: a model, month", f"SELECT hour, labels FROM unmatched_labels WHERE {one} "
               f"AND hour >= {month} ORDER BY hour"),
         Asked("label_counts: a model, month", f"SELECT kind, sum(n) AS how_many FROM label_counts WHERE {one} "
               f"AND hour >= {month} GROUP BY kind ORDER BY kind"),

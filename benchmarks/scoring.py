@@ -100,7 +100,7 @@ class Traffic:
             "epoch": "0",
             "partition": f"number % {PARTITIONS}",
             "offset": f"intDiv({offsets}, {PARTITIONS})",
-            "idx": "0",
+            "message_index": "0",
             "model": f"'{MODEL}'",
             "id": "lower(hex(sipHash128(number)))",
         }

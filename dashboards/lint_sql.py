@@ -14,7 +14,7 @@ TIME_MACROS = frozenset(
     {"timeFilter", "timeFilter_ms", "dateFilter", "dateTimeFilter", "dt", "timeFrom", "timeTo"}
     | {"fromTime", "toTime", "fromTime_ms", "toTime_ms"}
 )
-RAW = ("predictions", "labels", "all_predictions", "predictions_labelled", "last_labels", "duplicates")
+RAW = ("predictions", "labels", "all_predictions", "labelled_predictions", "latest_labels", "duplicates")
 """Tables and views with one row per event."""
 
 _NO_RANGE = re.compile(r"/\* no range: \S.*?\*/")

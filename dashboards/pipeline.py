@@ -188,10 +188,10 @@ def duplicates() -> AnyPanel:
     return time_series(info, pipeline.DUPLICATES_OVER_TIME, counted=True, at_least=0, link=TO_MODEL_OF_LABEL)
 
 
-def unknown_labels() -> AnyPanel:
+def unmatched_labels() -> AnyPanel:
     """Labels without predictions."""
     info = _info(
-        "unknown_labels",
+        "unmatched_labels",
         "Labels without a prediction",
         "Labels whose prediction has not arrived, per hour.",
         UNITS.count,
@@ -346,7 +346,7 @@ def rows() -> list[Row]:
                 PlacedPanel(late(), 12, 7),
                 PlacedPanel(dead_letters(), 12, 7),
                 PlacedPanel(duplicates(), 12, 7),
-                PlacedPanel(unknown_labels(), 12, 7),
+                PlacedPanel(unmatched_labels(), 12, 7),
             ),
             folded=True,
         ),

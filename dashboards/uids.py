@@ -99,7 +99,7 @@ PANELS: dict[str, dict[str, int]] = {
         "sealed_age": 12,
         "losses": 13,
         "producer_gaps": 14,
-        "unknown_labels": 16,
+        "unmatched_labels": 16,
         "lag_now": 21,
         "completeness_now": 22,
         "late_now": 23,

@@ -105,8 +105,8 @@ class FlushTallies:
             errors[model] += [
                 ErrorCount(version, baseline_id, cut, kind, at, n) for (at, cut, kind), n in _limited(found).items()
             ]
-        dead_counts = count_dead(dead)
-        for model in sorted({*errors, *self._arrivals, *dead_counts}):
+        dead_letter_counts = count_dead(dead)
+        for model in sorted({*errors, *self._arrivals, *dead_letter_counts}):
             pane_s = self._pane_s.get(model, 0)
             yield Tally(
                 model=model,
@@ -116,7 +116,7 @@ class FlushTallies:
                 pane_s=pane_s,
                 errors=errors[model],
                 producers=count_producers(self._arrivals[model], pane_s) if model in self._arrivals else [],
-                dead=dead_counts.get(model, []),
+                dead=dead_letter_counts.get(model, []),
             )
 
 

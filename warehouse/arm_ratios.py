@@ -44,9 +44,9 @@ class ArmUnits:
     expected_share: float
     units: int
     """Distinct units of this arm alone."""
-    crossed: int
+    crossovers: int
     """Distinct units of this arm and another."""
-    unitless: int
+    without_unit: int
     """Distinct predictions that do not name their unit; they are not counted."""
 
 
@@ -131,8 +131,8 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
             "expected_share": arm.expected_share,
             "units": arm.units,
             "share": arm.units / whole if whole else float("nan"),
-            "crossed": arm.crossed,
-            "unitless": arm.unitless,
+            "crossovers": arm.crossovers,
+            "without_unit": arm.without_unit,
             "p_value": ratio.p_value,
             "level": ratio.level.name,
         }
@@ -183,11 +183,11 @@ def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple
         "ARRAY JOIN seen AS arm GROUP BY arm SETTINGS max_bytes_before_external_group_by = 1000000000",
         parameters,
     )
-    unitless = client.rows(
+    without_unit = client.rows(
         f"SELECT arm, uniqExact(id) {rows} AND {unit} = '' GROUP BY arm",
         parameters,
     )
-    without = {str(arm): int(n) for arm, n in unitless}
+    without = {str(arm): int(n) for arm, n in without_unit}
     found = {str(arm): (int(units), int(crossed), without.get(str(arm), 0)) for arm, units, crossed in counted}
     return {**{arm: (0, 0, n) for arm, n in without.items()}, **found}
 

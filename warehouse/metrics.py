@@ -51,7 +51,7 @@ REASON = Label("reason", (*(reason.value for reason in Reason), "damaged", "re-s
 SINK = Label("sink", ("kafka", "warehouse"))
 TABLE = Label(
     "table",
-    (*SCHEMAS, "performance_state", "prediction_hours", "hour_labels", "waiting_labels", "label_counts"),
+    tuple(SCHEMAS),
 )
 CHANGE = Label("change", ("new", "revised"))
 

@@ -1,9 +1,9 @@
-"""Numbered migrations: forward only, each recorded, each statement safe to run again.
+"""Numbered schema migrations: forward only, checksummed, and safe to resume.
 
-A file `NNNN_name.sql` holds statements that end with `;` at the end of a line. Running is recorded in the
-table `migrations` as in-progress, then completed; a file that was interrupted is run again from its first
-statement, so statements must be repeatable (`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`, `ADD COLUMN IF NOT
-EXISTS`). A completed file is never changed: its checksum is compared at every run.
+A migration is a folder `NNNN_name` of SQL files, which run in the order of their names, or a single file `NNNN_name.sql`.
+Statements end with `;` at the end of a line. The table `migrations` records each migration as in-progress, then as
+completed. An interrupted migration starts again from its first statement, so every statement must be repeatable
+(`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`). A completed migration never changes: every run compares its checksum.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from warehouse.client import Client, WarehouseError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)(?:\.sql)?")
 
 # `step` is the version column: a slow second run that still writes "in-progress" never hides "completed".
 _BOOTSTRAP = """
 CREATE TABLE IF NOT EXISTS migrations
 (
-    number UInt32 COMMENT 'Number of the migration, in the order of running',
-    name String COMMENT 'What it does, from the name of its file',
-    checksum String COMMENT 'SHA-256 of the file as it was run',
-    state LowCardinality(String) COMMENT 'in-progress or completed; not-started has no row',
+    number UInt32 COMMENT 'Number of the migration; migrations run in this order',
+    name String COMMENT 'Name of the migration, from the name of its file or folder',
+    checksum String COMMENT 'SHA-256 of the migration''s text when it ran',
+    state LowCardinality(String) COMMENT 'in-progress or completed; a migration that has not started has no row',
     step UInt8 COMMENT '1 in-progress, 2 completed: the row with the greater step replaces the other',
-    at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When the state was reached'
+    at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'Time at which the migration reached the state'
 )
 ENGINE = ReplacingMergeTree(step)
 ORDER BY number
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Which migrations of the schema have run; kept for good.'
+COMMENT 'Migrations of the schema that have run; kept forever.'
 """
 
 
-class State(Enum):
-    """How far a migration has come."""
+class MigrationState(Enum):
+    """Progress of a migration in one database."""
 
     NOT_STARTED = "not-started"
     IN_PROGRESS = "in-progress"
@@ -52,7 +52,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Migration:
-    """One numbered file."""
+    """One numbered migration."""
 
     number: int
     name: str
@@ -63,37 +63,42 @@ class Migration:
         return f"{self.number:04d}_{self.name}"
 
 
-def parse(file_name: str, text: str) -> Migration:
-    """Read one migration file.
+def parse(name: str, text: str) -> Migration:
+    """Parse one migration.
+
+    Args:
+        name: the name of its file or folder.
+        text: the text of the file, or of all files of the folder in order.
 
     Raises:
-        ValueError: the file name or the text breaks the rules of the module's docstring.
+        ValueError: the name or the text breaks the rules of the module's docstring.
     """
-    match = _FILE_NAME.fullmatch(file_name)
+    match = _NAME.fullmatch(name)
     if match is None:
-        raise ValueError(f"{file_name}: a migration is named NNNN_words.sql")
+        raise ValueError(f"{name}: name a migration NNNN_words.sql, or NNNN_words for a folder")
     statements = []
     for chunk in re.split(r";[ \t]*(?:\n|\Z)", text):
         lines = [line for line in chunk.splitlines() if line.strip() and not line.lstrip().startswith("--")]
         if lines:
             statements.append("\n".join(lines))
     if not statements or not text.rstrip().endswith(";"):
-        raise ValueError(f"{file_name}: end each statement with `;` at the end of a line")
+        raise ValueError(f"{name}: end each statement with `;` at the end of a line")
     return Migration(int(match[1]), match[2], tuple(statements), hashlib.sha256(text.encode()).hexdigest())
 
 
 def load() -> tuple[Migration, ...]:
-    """Read the migrations of this package, in their order."""
-    found = [
-        parse(entry.name, entry.read_text(encoding="utf-8"))
-        for entry in files("warehouse").joinpath("migrations").iterdir()
-        if entry.name.endswith(".sql")
-    ]
-    return in_order(found)
+    """Read the migrations of this package, in order."""
+    migrations = []
+    for entry in files("warehouse").joinpath("migrations").iterdir():
+        sources = sorted(entry.iterdir(), key=lambda source: source.name) if entry.is_dir() else [entry]
+        texts = [source.read_text(encoding="utf-8") for source in sources if source.name.endswith(".sql")]
+        if texts:
+            migrations.append(parse(entry.name, "\n".join(texts)))
+    return in_order(migrations)
 
 
 def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
-    """Sort migrations by number.
+    """Sort migrations by number, and check that no number is missing.
 
     Raises:
         ValueError: the numbers are not 1, 2, 3, …
@@ -105,16 +110,16 @@ def in_order(migrations: Iterable[Migration]) -> tuple[Migration, ...]:
     return ordered
 
 
-def states(client: Client, migrations: Sequence[Migration] | None = None) -> dict[Migration, State]:
-    """Compare the database with the migrations, without changing it.
+def states(client: Client, migrations: Sequence[Migration] | None = None) -> dict[Migration, MigrationState]:
+    """Read the state of each migration in the database; changes nothing.
 
     Args:
         client: a connection whose database exists.
-        migrations: the ones that should have run; those of this package by default.
+        migrations: the migrations that should have run; those of this package by default.
 
     Raises:
-        WarehouseError: a completed migration was changed since, or the database is newer than this program.
-        WarehouseBusy: ClickHouse cannot answer now.
+        WarehouseError: a completed migration changed since it ran, or the database is newer than this program.
+        WarehouseBusy: ClickHouse is temporarily unavailable.
     """
     known = load() if migrations is None else migrations
     exists = client.rows(
@@ -133,46 +138,46 @@ def states(client: Client, migrations: Sequence[Migration] | None = None) -> dic
         )
     result = {}
     for migration in known:
-        _, checksum, state = recorded.get(migration.number, ("", "", State.NOT_STARTED.value))
-        result[migration] = State(state)
-        if result[migration] is State.COMPLETED and checksum != migration.checksum:
+        _, checksum, state = recorded.get(migration.number, ("", "", MigrationState.NOT_STARTED.value))
+        result[migration] = MigrationState(state)
+        if result[migration] is MigrationState.COMPLETED and checksum != migration.checksum:
             raise WarehouseError(
-                f"Migration {migration} was changed after it had run on the database {client.database} at "
-                f"{client.where}: restore the file, and make the change in a new migration."
+                f"Migration {migration} changed after it had run on the database {client.database} at "
+                f"{client.where}: restore its text, and make the change in a new migration."
             )
     return result
 
 
 def pending(client: Client, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """Name the migrations that `apply` would run, in their order. Raises as `states`."""
-    return [m for m, state in states(client, migrations).items() if state is not State.COMPLETED]
+    """List the migrations that `apply` would run, in order. Raises as `states`."""
+    return [m for m, state in states(client, migrations).items() if state is not MigrationState.COMPLETED]
 
 
 def apply(client: Client, migrations: Sequence[Migration] | None = None) -> list[Migration]:
-    """Run what is pending and return it. Two processes may do so at once: each statement may be repeated.
+    """Run the pending migrations and return them. Concurrent runs are safe, because every statement is repeatable.
 
     Raises:
-        WarehouseError: a statement is refused; what is said there must be mended, then run again.
-        WarehouseBusy: ClickHouse cannot do it now: run again.
+        WarehouseError: ClickHouse rejects a statement: fix the cause, then run again.
+        WarehouseBusy: ClickHouse is temporarily unavailable: run again.
     """
-    todo = pending(client, migrations)
+    remaining = pending(client, migrations)
     client.command(_BOOTSTRAP)
-    for migration in todo:
-        _record(client, migration, State.IN_PROGRESS, 1)
+    for migration in remaining:
+        _record(client, migration, MigrationState.IN_PROGRESS, 1)
         for i, statement in enumerate(migration.statements, start=1):
             try:
                 client.command(statement)
             except WarehouseError as error:
                 raise WarehouseError(
-                    f"Statement {i} of migration {migration} failed; the next run begins with its "
+                    f"Statement {i} of migration {migration} failed; the next run starts with its "
                     f"first statement. {error}",
                     error.code,
                 ) from error
-        _record(client, migration, State.COMPLETED, 2)
-    return todo
+        _record(client, migration, MigrationState.COMPLETED, 2)
+    return remaining
 
 
-def _record(client: Client, migration: Migration, state: State, step: int) -> None:
+def _record(client: Client, migration: Migration, state: MigrationState, step: int) -> None:
     row = {
         "number": pa.array([migration.number], pa.uint32()),
         "name": [migration.name],

@@ -33,9 +33,9 @@ def insert_reports(client: Client, reports: Sequence[Mapping[str, Any]]) -> None
                 "kind": report["kind"],
                 "instance": report["instance"],
                 "started_at": report["started_at"],
-                "since": report["at"] // 1000 // BY_S * BY_S,
-                "low": value,
-                "high": value,
+                "bucket_start": report["at"] // 1000 // BY_S * BY_S,
+                "minimum": value,
+                "maximum": value,
             }
             for report in reports
             for key, value in dict(report["details"]).items()

@@ -20,15 +20,15 @@ _SCORED = (
     "performance_reference",
     "performance_state",
     "prediction_hours",
-    "repeated_predictions",
+    "duplicate_predictions",
     "scorer_checkpoints",
     "scorer_models",
-    "waiting_labels",
+    "pending_labels",
 )
 _JUDGED = (
     "offset_ledger",
     "comparisons",
-    "dead_counts",
+    "dead_letter_counts",
     "distances",
     "drift",
     "errors",
@@ -82,7 +82,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_apply",
         "`barograph apply`: makes tables and views, and stores contracts and baselines",
         _ALL,
-        ("baselines", "contracts", "migrations", "processor_metrics", "topics"),
+        ("baselines", "contracts", "migrations", "topics"),
         (
             *("CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP VIEW"),
             *("ALTER ADD COLUMN", "ALTER COMMENT COLUMN", "ALTER MODIFY COMMENT", "ALTER SETTINGS"),

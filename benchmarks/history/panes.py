@@ -116,7 +116,7 @@ FILLINGS: tuple[Filling, ...] = (
         _PRODUCERS,
     ),
     Filling(
-        "dead_counts",
+        "dead_letter_counts",
         {
             "partials_partition": "0",
             "topic": "'predictions'",
@@ -136,7 +136,7 @@ FILLINGS: tuple[Filling, ...] = (
             "kind": "if(h % 2 = 0, 'above', 'null')",
             **OF_PANE,
             "n": "1 + h % 3",
-            "of": "toUInt64(expected)",
+            "total": "toUInt64(expected)",
             "policy": "'flag'",
             "record_seq": POS,
         },

@@ -50,7 +50,7 @@ FILLINGS: tuple[Filling, ...] = (
             "value": "figure - 0.001 * (3 - revision)",
             "low": "figure - 2 / sqrt(expected)",
             "high": "figure + 2 / sqrt(expected)",
-            "enough": "expected >= 100",
+            "sufficient": "expected >= 100",
             "n": "toUInt64(expected * revision / 3)",
             "predictions": "toUInt64(expected)",
             "coverage": "0.9 * revision / 3",
@@ -85,9 +85,11 @@ FILLINGS: tuple[Filling, ...] = (
             "window_start": "toDateTime(start, 'UTC')",
             "window_s": str(HOUR_S),
             "predictions": "arraySum(per_bin)",
-            **dict.fromkeys(("failed", "duplicates", "unscored", "out_of_range", "strange_class", "bad_sum"), "0"),
+            **dict.fromkeys(
+                ("failed", "duplicates", "unscored", "out_of_range", "undeclared_class", "invalid_sum"), "0"
+            ),
             "labelled": "arraySum(labelled_per_bin)",
-            **dict.fromkeys(("early", "corrections", "late", "wrong_type", "strange_label"), "0"),
+            **dict.fromkeys(("early", "corrections", "late", "wrong_type", "undeclared_label"), "0"),
             "confusion": "[toUInt64(expected * 0.2), toUInt64(5), toUInt64(5), toUInt64(expected * 0.6)]",
             "bins": "kept",
             "bin_predictions": "per_bin",
@@ -120,7 +122,7 @@ FILLINGS: tuple[Filling, ...] = (
         hours(where=ONCE),
     ),
     Filling(
-        "waiting_labels",
+        "pending_labels",
         {
             "model": "model",
             "hash": "h",
@@ -129,11 +131,11 @@ FILLINGS: tuple[Filling, ...] = (
             "epoch": "0",
             "partition": "0",
             "offset": "start",
-            "idx": "0",
+            "message_index": "0",
             "label": "'true'",
             "label_type": "'bool'",
             "received_at": "fromUnixTimestamp64Milli(1000 * toInt64(start), 'UTC')",
-            "came": "h % 2",
+            "matched": "h % 2",
         },
         hours(where=ONCE),
     ),
@@ -142,7 +144,7 @@ FILLINGS: tuple[Filling, ...] = (
         {
             "partition": "0",
             "offset": "nth",
-            "idx": "seed % 1000",
+            "message_index": "seed % 1000",
             "epoch": "0",
             "model": "model",
             "version": "version",
@@ -172,7 +174,7 @@ FILLINGS: tuple[Filling, ...] = (
         {
             "partition": "0",
             "offset": "nth",
-            "idx": "seed % 1000",
+            "message_index": "seed % 1000",
             "epoch": "0",
             "model": "model",
             "id": "id",

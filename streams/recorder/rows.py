@@ -104,7 +104,7 @@ def positions(batch: MessageBatch, chosen: NDArray[np.int64], index: NDArray[np.
     return {
         "partition": pa.array(batch.partition[chosen].astype(np.uint16)),
         "offset": pa.array(batch.offset[chosen].astype(np.uint64)),
-        "idx": pa.array(np.zeros(len(chosen), np.uint32) if index is None else index.astype(np.uint32)),
+        "message_index": pa.array(np.zeros(len(chosen), np.uint32) if index is None else index.astype(np.uint32)),
         "received_at": times(batch.received_ms[chosen]),
     }
 

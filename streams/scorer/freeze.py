@@ -105,7 +105,7 @@ class Freezer:
                 self.check()
                 dimensions = dimensions_at(contract, registry, group[0])
                 counted.append(state.score_together(client, self.rules, dimensions, group, age_s, odd=odd_ids))
-            spanned = {"age_s": age_s, "from_time": start_s, "until_time": end_s, "frozen_at": now_ms}
+            spanned = {"age_s": age_s, "from_time": start_s, "to_time": end_s, "frozen_at": now_ms}
             of_age = results.reference_rows(self.rules, version, pa.concat_tables(counted), spanned)
             if not rows:
                 whole = [row for row in of_age if row["slice"] == ALL and row["predictions"] >= predictions]

@@ -153,7 +153,7 @@ class ModelScorer:
         for hours in cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
             self.check()
             repeats |= arrivals.spread_labels(
-                client, rules, looked.predictions, hours, found_on=now_ms // (DAY_S * 1000)
+                client, rules, looked.predictions, hours, detected_on=now_ms // (DAY_S * 1000)
             )
         labels = arrivals.place_labels(client, rules, looked.labels, looked.labels_later, self.seen_labels)
         changed |= repeats

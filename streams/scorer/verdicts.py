@@ -113,7 +113,7 @@ class Judge:
             "value": metric.value,
             "low": metric.low,
             "high": metric.high,
-            "enough": enough,
+            "sufficient": enough,
             "n": figure.n,
             "level": np.array(LEVEL_NAMES)[levels],
             "promise": np.full(n, promise),

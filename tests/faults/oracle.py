@@ -110,7 +110,7 @@ def check_panes(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> Non
 def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
     """Every raw row, with its values."""
     rows = pipeline.rows(
-        "SELECT partition, offset, idx, model, version, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], "
+        "SELECT partition, offset, message_index, model, version, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], "
         "numbers['flag'], strings['colour'], context['region'], score FROM predictions FINAL"
     )
     verdict.rows("raw predictions", Counter(row[:3] for row in rows), expected.predictions)
@@ -124,7 +124,7 @@ def check_raw(verdict: Verdict, pipeline: Pipeline, expected: Expected) -> None:
         if row[3:7] != values or (event.exact and (_plain(row[7:12]) != exact or not score)):
             verdict.say(f"raw prediction {row[:3]} is {row[3:]}, and {event} was sent")
     labels = pipeline.rows(
-        "SELECT partition, offset, idx, id, label, toUnixTimestamp64Milli(at), model FROM labels FINAL"
+        "SELECT partition, offset, message_index, id, label, toUnixTimestamp64Milli(at), model FROM labels FINAL"
     )
     verdict.rows("raw labels", Counter(row[:3] for row in labels), expected.labels)
     for row in labels:

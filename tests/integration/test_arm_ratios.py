@@ -100,8 +100,8 @@ def test_distinct_units_against_the_source(client: Client) -> None:
     assert [arm.arm for arm in found.arms] == ["b", "a"]
     for counted in found.arms:
         assert counted.units == sum(arms == {counted.arm} for arms in seen.values())
-        assert counted.crossed == sum(len(arms) == 2 for arms in seen.values()) > 0
-        assert counted.unitless == (7 if counted.arm == "a" else 0)
+        assert counted.crossovers == sum(len(arms) == 2 for arms in seen.values()) > 0
+        assert counted.without_unit == (7 if counted.arm == "a" else 0)
     assert found.p_value == pytest.approx(float(anytime_p([arm.units for arm in found.arms], [0.5, 0.5])))
     assert found.level == Level.insufficient
 
@@ -111,7 +111,7 @@ def test_each_prediction_is_its_own_unit_where_none_is_named(client: Client) -> 
     apply(client, applied)
     write(client, [("u", "a")] * 900 + [("u", "b")] * 250)
     found = look(client, applied)
-    assert [(arm.units, arm.crossed, arm.unitless) for arm in found.arms] == [(900, 0, 0), (250, 0, 0)]
+    assert [(arm.units, arm.crossovers, arm.without_unit) for arm in found.arms] == [(900, 0, 0), (250, 0, 0)]
     assert (found.unit, found.level) == ("prediction", Level.major)
 
 

@@ -154,7 +154,7 @@ def test_each_is_counted_where_it_belongs(pipeline: Pipeline, sent: Sent) -> Non
             f"all predictions in {table}",
         )
     pipeline.wait_rows(
-        "SELECT sumIf(n, kind = 'labelled') = 58 AND sumIf(n, kind = 'unknown') = 5 FROM label_counts", "all labels"
+        "SELECT sumIf(n, kind = 'labelled') = 58 AND sumIf(n, kind = 'unmatched') = 5 FROM label_counts", "all labels"
     )
     pipeline.wait_settled()
 
@@ -181,9 +181,9 @@ def test_each_is_counted_where_it_belongs(pipeline: Pipeline, sent: Sent) -> Non
         ("classes", "predictions"): n["classes"],
         ("classes", "labelled"): 20,
         ("classes", "unlabelled"): n["classes"] - 20,
-        ("classes", "strange_label"): 2,
-        ("classes", "strange_class"): 4,
-        ("classes", "bad_sum"): 5,
+        ("classes", "undeclared_label"): 2,
+        ("classes", "undeclared_class"): 4,
+        ("classes", "invalid_sum"): 5,
         ("classes", "out_of_range"): 2,
     }
     dead = pipeline.rows("SELECT topic, model, reason, sum(n) FROM dead_letters GROUP BY 1, 2, 3")

@@ -148,7 +148,9 @@ def check_ratio(pipeline: Pipeline, events: list[Event]) -> None:
         found = sample_ratio(client, output_contract())
         assert found is not None
         write_ratio(client, found)
-        rows = client.rows("SELECT arm, units, crossed, level FROM latest_arm_ratios WHERE model = 'toy' ORDER BY arm")
+        rows = client.rows(
+            "SELECT arm, units, crossovers, level FROM latest_arm_ratios WHERE model = 'toy' ORDER BY arm"
+        )
     units = [sum(arm == name for arm in users.values()) for name in "ab"]
     assert [arm.units for arm in found.arms] == units
     assert found.p_value == pytest.approx(float(anytime_p(units, [0.5, 0.5])))

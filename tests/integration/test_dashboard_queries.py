@@ -428,7 +428,7 @@ def test_metrics_are_told_as_processors_report_them(client: Client, step_s: int)
     cpu = [row[2] for row in ask(client, QUERIES["pipeline.cpu"], {}, interval_s=step_s)]
     assert sum(cpu) * step_s == pytest.approx(1080 + 1200 + 1200)
     inserted = {row[1] for row in ask(client, QUERIES["pipeline.inserted"], {}, interval_s=step_s)}
-    assert inserted == {f"{kind} {kind}-1: inserted_rows predictions" for kind in ("monitor", "scorer")}
+    assert inserted == {f"{kind} {kind}-1: inserted_rows contracts" for kind in ("monitor", "scorer")}
     assert {row[1] for row in ask(client, QUERIES["pipeline.scored"], {}, interval_s=step_s)} == {
         "scorer scorer-1: windows new"
     }

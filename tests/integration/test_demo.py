@@ -344,7 +344,7 @@ def performance_row(
         "value": value,
         "low": value - 0.1,
         "high": value + 0.1,
-        "enough": True,
+        "sufficient": True,
         "n": n,
         "predictions": n,
         "coverage": coverage,

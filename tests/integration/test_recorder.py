@@ -185,7 +185,7 @@ def test_bad_labels_are_dead_letters_and_bad_predictions_are_left_to_the_sketche
     pipeline.wait_rows("SELECT count() = 2 FROM labels FINAL", "labels")
     pipeline.wait_rows("SELECT max(dead_letters) = 6 FROM processors WHERE kind = 'recorder'", "dead letters reported")
     pipeline.stop()
-    assert pipeline.rows("SELECT id, label, label_type, offset, idx FROM labels FINAL ORDER BY id") == [
+    assert pipeline.rows("SELECT id, label, label_type, offset, message_index FROM labels FINAL ORDER BY id") == [
         ("a", "0.5", "number", 5, 0),
         ("e0", "true", "bool", 0, 0),
     ]

@@ -120,7 +120,7 @@ def test_each_processor_does_its_work_in_its_role(ran: Pipeline) -> None:
         "predictions",
         "labels",
         "performance",
-        "dead_counts",
+        "dead_letter_counts",
     }
     for kind in KINDS:
         assert "refused" not in ran.log(f"{kind}-0")

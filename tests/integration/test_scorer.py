@@ -43,14 +43,14 @@ COUNTS = (
     "duplicates",
     "unscored",
     "out_of_range",
-    "strange_class",
-    "bad_sum",
+    "undeclared_class",
+    "invalid_sum",
     "labelled",
     "early",
     "corrections",
     "late",
     "wrong_type",
-    "strange_label",
+    "undeclared_label",
 )
 THRESHOLD = 0.4
 
@@ -236,8 +236,10 @@ def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[.
     hours = {each["at"] // HOUR_MS for each in unknown}
     counted = dict(client.rows("SELECT kind, sum(n) FROM label_counts GROUP BY kind"))
     assert counted["unlabelled"] == counted["predictions"] - counted["labelled"] > 0
-    assert all(counted[kind] > 0 for kind in ("early", "corrections", "late", "wrong_type", "strange_class", "unknown"))
-    assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unknown_labels") == [(len(unknown), len(hours))]
+    assert all(
+        counted[kind] > 0 for kind in ("early", "corrections", "late", "wrong_type", "undeclared_class", "unknown")
+    )
+    assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unmatched_labels") == [(len(unknown), len(hours))]
 
 
 def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callable[..., Scorer]) -> None:
@@ -246,7 +248,7 @@ def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callabl
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
     score(BINARY).score_once()
-    parts = shown(client, "value, low, high, enough, n, mature")
+    parts = shown(client, "value, low, high, sufficient, n, mature")
     names = "difference, difference_low, difference_high, sufficient, mature, n, other_n"
     rows = client.rows(
         "SELECT version, other_version, metric, class, window, toUnixTimestamp(window_start), arm, other_arm, "
@@ -388,11 +390,11 @@ def test_a_label_waits_for_its_prediction_and_holds_once_it_comes(client: Client
     scoring.insert(client, "labels", [label(i, at_ms + i, i, "true") for i in range(5)])
     working = score(BINARY)
     working.score_once()
-    assert client.rows("SELECT model, labels FROM unknown_labels") == [("m", 5)]
+    assert client.rows("SELECT model, labels FROM unmatched_labels") == [("m", 5)]
     assert client.rows("SELECT count() FROM performance_state") == [(0,)]
     scoring.insert(client, "predictions", [prediction(i, at_ms + 3, i, score=0.9) for i in range(3)])
     working.score_once()
-    assert client.rows("SELECT model, labels FROM unknown_labels") == [("m", 2)]
+    assert client.rows("SELECT model, labels FROM unmatched_labels") == [("m", 2)]
     # A version that answers later, in another hour, has the same labels.
     late = [prediction(1, at_ms + 2 * HOUR_MS, 10, score=0.1, version="2")]
     scoring.insert(client, "predictions", late)
@@ -403,7 +405,7 @@ def test_a_label_waits_for_its_prediction_and_holds_once_it_comes(client: Client
     )
     assert client.rows(rows, {"kind": "labelled"}) == [("1", 3), ("2", 1)]
     assert client.rows(rows, {"kind": "early"}) == [("1", 3), ("2", 1)]
-    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'unknown'") == [(2,)]
+    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'unmatched'") == [(2,)]
 
 
 CLASSES = ("cat", "dog", "fish")
@@ -455,7 +457,7 @@ def test_every_count_and_figure_of_three_classes(client: Client, score: Callable
 
     wanted = expected(MANY, predictions, labels, slices)
     state = hold_counts(client, wanted)
-    for kind in ("unscored", "out_of_range", "strange_class", "bad_sum"):
+    for kind in ("unscored", "out_of_range", "undeclared_class", "invalid_sum"):
         assert sum(each[kind] for each in state.values()) > 0, kind
     outside = [event["scores"] for event in predictions if any(not 0 <= p <= 1 for p in event["scores"].values())]
 
@@ -541,7 +543,7 @@ def test_a_flag_says_true_of_a_class_with_a_name(client: Client, score: Callable
     score(contract).score_once()
     [(found,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
     assert found == [5, 3, 2, 7]  # tp, fp, fn, tn
-    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'strange_class'") == [(0,)]
+    assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'undeclared_class'") == [(0,)]
 
 
 def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
@@ -557,8 +559,8 @@ def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, scor
     )
     right = sum((i % 100 >= 40) == (i % 100 > 50) for i in kept)
     assert set(rows) == {(right / len(kept), len(kept), len(kept), 1.0, 0.3)}
-    assert client.rows("SELECT count() FROM unknown_labels") == [(0,)]
-    assert client.rows("SELECT count() FROM waiting_labels") == [(0,)]
+    assert client.rows("SELECT count() FROM unmatched_labels") == [(0,)]
+    assert client.rows("SELECT count() FROM pending_labels") == [(0,)]
 
 
 def test_a_slice_whose_value_is_a_megabyte_is_other(client: Client, score: Callable[..., Scorer]) -> None:
@@ -584,7 +586,7 @@ def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
     found = shown(client, "n, coverage, raw_share")["1", "all", "accuracy", "", "1h", START_MS // 1000]
     assert found == (100, 1.0, 0.1)
     kept = [i for i in range(100, 120) if zlib.crc32(f"e{i}".encode()) < 0.1 * 2**32]
-    assert client.rows("SELECT count() FROM waiting_labels") == [(len(kept),)]
+    assert client.rows("SELECT count() FROM pending_labels") == [(len(kept),)]
 
 
 @pytest.mark.parametrize(

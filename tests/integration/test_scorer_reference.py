@@ -117,7 +117,7 @@ def insert_labels(client: Client, made: Traffic, after_ms: int, until_ms: int) -
         at=label_ms[came],
         received_at=label_ms[came],
         offset=label_ms[came] - START_MS,  # in the order in which they came
-        idx=came,
+        message_index=came,
     )
     insert_columns(client, "labels", told)
 
@@ -147,7 +147,7 @@ def test_the_curve_of_maturity_is_that_of_the_delays(world: tuple[Client, Addres
 def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client, Address, Traffic]) -> None:
     client, _, made = world
     rows = client.rows(
-        "SELECT age_s, predictions, labelled, confusion, toUnixTimestamp(from_time), toUnixTimestamp(until_time) "
+        "SELECT age_s, predictions, labelled, confusion, toUnixTimestamp(from_time), toUnixTimestamp(to_time) "
         "FROM performance_reference FINAL WHERE slice = 'all' ORDER BY age_s"
     )
     assert [age_s // 3600 for age_s, *_ in rows] == [1, 3, 6, 12, 24]
@@ -214,7 +214,7 @@ def test_an_estimate_that_was_off_is_no_longer_trusted(world: tuple[Client, Addr
     by_key: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for metric, window, *figures in client.rows(errors):
         by_key.setdefault((metric, window), []).append(tuple(figures))
-    rows = client.rows("SELECT metric, window, windows, bias, off_share, known, trusted FROM estimate_trust")
+    rows = client.rows("SELECT metric, window, windows, bias, off_share, sufficient, trusted FROM estimate_trust")
     assert {(metric, window) for metric, window, *_ in rows} == by_key.keys()
     trusted = {}
     for metric, window, *told in rows:

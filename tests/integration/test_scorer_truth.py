@@ -74,7 +74,7 @@ class World:
         """Of the hours that have labels enough: how many have an interval that holds the truth."""
         for (metric, of_class), value in truth.items():
             hours = [self.figures[metric, of_class, "1h", hour] for hour in range(HOURS)]
-            enough = [each for each in hours if each["enough"]]
+            enough = [each for each in hours if each["sufficient"]]
             assert len(enough) > 0.85 * HOURS, (metric, of_class)
             held = np.mean([each["low"] <= value <= each["high"] for each in enough])
             assert held >= LEAST, (metric, of_class)

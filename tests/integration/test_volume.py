@@ -160,7 +160,7 @@ def check(pipeline: Pipeline, injected: Injected) -> None:
     broken = pipeline.rows("SELECT kind, sum(n), any(policy), any(field) FROM all_violations GROUP BY kind")
     assert {kind: n for kind, n, *_ in broken} == injected.violations
     assert {tuple(rest) for _, _, *rest in broken} == {("reject", "x")}
-    gaps = pipeline.rows("SELECT producer, received, lost, models, uncounted FROM producer_gaps")
+    gaps = pipeline.rows("SELECT producer, received, lost, models, unattributed FROM producer_gaps")
     assert {producer: (received, lost) for producer, received, lost, *_ in gaps} == {
         producer: (n, injected.lost[producer]) for producer, n in injected.received.items()
     }
@@ -230,10 +230,10 @@ def test_figures_equal_what_was_injected_whatever_is_killed(live: Pipeline) -> N
     check(live, injected)
     check_silence(live)
     kept = [n for each, n in injected.ids.items() if zlib.crc32(each.encode()) < RAW_SHARE * 2**32]
-    live.wait_rows(f"SELECT sum(kept) = {sum(kept)} FROM duplicates", "raw events")
+    live.wait_rows(f"SELECT sum(recorded) = {sum(kept)} FROM duplicates", "raw events")
     # An hour may end while the test publishes: a pair is sent at one moment, of which each has its own time.
     [(counted, found_kept, ids, repeats, share)] = live.rows(
-        "SELECT sum(counted), sum(kept), sum(ids), sum(repeats), any(raw_share) FROM duplicates"
+        "SELECT sum(counted), sum(recorded), sum(ids), sum(repeats), any(raw_share) FROM duplicates"
     )
     assert (counted, found_kept, share) == (injected.volume["n"], sum(kept), RAW_SHARE)
     assert found_kept - ids == repeats

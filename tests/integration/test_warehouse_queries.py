@@ -261,4 +261,4 @@ def test_replicated_tables_are_synced() -> None:
             said.append(sql)
 
     queries.sync_replicas(Cluster(), "offset_ledger", "panes")
-    assert said == ["SYSTEM SYNC REPLICA offset ledger LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]
+    assert said == ["SYSTEM SYNC REPLICA offset_ledger LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]

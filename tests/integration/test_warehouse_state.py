@@ -158,7 +158,7 @@ def test_a_filter_on_a_verdict_does_not_bring_back_an_older_revision(client: Cli
 def test_a_replay_replaces_raw_rows(client: Client, table: str) -> None:
     at = int(MONDAY.timestamp() * 1000)
     rows = [
-        row(table, model="m", id=f"i{i}", offset=i // 2, idx=i % 2, epoch=epoch, at=at, received_at=at)
+        row(table, model="m", id=f"i{i}", offset=i // 2, message_index=i % 2, epoch=epoch, at=at, received_at=at)
         for i in range(6)
         for epoch in (1, 2)
     ]
@@ -279,14 +279,14 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
     insert_rows(
         client, "predictions", [prediction(i, NOW, id=id_, version=version) for i, (id_, version) in enumerate(made)]
     )
-    found = client.rows("SELECT id, version, labelled, label FROM predictions_labelled ORDER BY id, version")
+    found = client.rows("SELECT id, version, labelled, label FROM labelled_predictions ORDER BY id, version")
     assert found == [
         ("a", "1", True, "later time"),
         ("a", "2", True, "later time"),
         ("b", "1", True, "second"),
         ("c", "1", False, ""),
     ]
-    assert client.rows("SELECT given FROM last_labels WHERE model = 'm' ORDER BY id") == [(2,), (2,)]
+    assert client.rows("SELECT label_count FROM latest_labels WHERE model = 'm' ORDER BY id") == [(2,), (2,)]
 
 
 @pytest.mark.parametrize(
@@ -298,8 +298,8 @@ def test_the_label_with_the_latest_time_then_offset_counts(client: Client) -> No
         ("hours", "field = 'x' AND pane_start > {time}", "model field pane_s pane_start"),
         ("all_volume", "slice = 'all' AND pane_start > {time}", "model slice pane_start"),
         ("all_predictions", "at > {time}", "model toStartOfHour(at)"),
-        ("predictions_labelled", "at > {time}", "model toStartOfHour(at)"),
-        ("last_labels", "id = 'a'", "model id"),
+        ("labelled_predictions", "at > {time}", "model toStartOfHour(at)"),
+        ("latest_labels", "id = 'a'", "model id"),
     ],
 )
 def test_conditions_reach_the_index_through_the_views(client: Client, view: str, conditions: str, keys: str) -> None:

@@ -82,7 +82,7 @@ def test_kinds_of_errors_add_up_over_records_and_not_over_repeats(client: Client
 
 def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -> None:
     counted = [
-        row("dead_counts", topic="predictions", model=model, reason="not-json", hour=HOUR_S, n=n, **place)
+        row("dead_letter_counts", topic="predictions", model=model, reason="not-json", hour=HOUR_S, n=n, **place)
         for model, n, place in (
             ("", 3, {"record_seq": 7}),
             ("", 4, {"record_seq": 8}),
@@ -91,7 +91,7 @@ def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -
             ("m", 1, {"record_seq": 8}),
         )
     ]
-    write(client, "dead_counts", counted * 2)
+    write(client, "dead_letter_counts", counted * 2)
     assert client.rows("SELECT topic, model, reason, toUnixTimestamp(hour), n FROM dead_letters ORDER BY model") == [
         ("predictions", "", "not-json", HOUR_S, 12),
         ("predictions", "m", "not-json", HOUR_S, 1),
@@ -100,9 +100,9 @@ def test_dead_letters_add_up_over_records_and_not_over_repeats(client: Client) -
 
 def test_violations_show_their_last_state(client: Client) -> None:
     known = {"model": "m", "version": "1", "field": "x", "kind": "null", "pane_start": HOUR_S, "pane_s": 60}
-    states = [row("violations", **known, n=n, of=10, policy="reject", record_seq=n) for n in (1, 3, 2)]
+    states = [row("violations", **known, n=n, total=10, policy="reject", record_seq=n) for n in (1, 3, 2)]
     write(client, "violations", states)
-    assert client.rows("SELECT field, kind, n, of, share, policy FROM all_violations") == [
+    assert client.rows("SELECT field, kind, n, total, share, policy FROM all_violations") == [
         ("x", "null", 3, 10, 0.3, "reject")
     ]
 
@@ -145,7 +145,7 @@ def test_a_month_of_one_slice_reads_its_own_rows_alone(client: Client) -> None:
 
 def gaps(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
     found = client.rows(
-        "SELECT model, producer, received, since_seq, first_seq, last_seq, lost, lost_share, models, uncounted "
+        "SELECT model, producer, received, start_seq, first_seq, last_seq, lost, lost_share, models, unattributed "
         "FROM producer_gaps"
     )
     return {(model, producer): tuple(rest) for model, producer, *rest in found}
@@ -205,7 +205,7 @@ def test_numbers_over_several_models_say_nothing_of_one(client: Client) -> None:
 def test_who_writes_for_which_models_is_not_read_row_by_row(client: Client) -> None:
     write(client, "producers", [arrived("p", HOUR_S, 1, 0, 0, 1)])
     plan = client.rows("EXPLAIN SELECT * FROM producer_gaps WHERE model = 'm'")
-    assert "ReadFromMergeTree (last_heard)" in "\n".join(line for (line,) in plan)
+    assert "ReadFromMergeTree (last_seen_at)" in "\n".join(line for (line,) in plan)
 
 
 def totals(client: Client) -> dict[tuple[str, str], tuple[Any, ...]]:
@@ -281,7 +281,7 @@ def prediction(i: int, event_id: str, at_s: int = HOUR_S, **values: Any) -> dict
 
 def duplicates(client: Client) -> list[tuple[Any, ...]]:
     return client.rows(
-        "SELECT model, version, toUnixTimestamp(hour) - {h:Int64}, counted, kept, ids, repeats, repeat_rate, raw_share "
+        "SELECT model, version, toUnixTimestamp(hour) - {h:Int64}, counted, recorded, ids, repeats, repeat_rate, raw_share "
         "FROM duplicates ORDER BY model, version, hour",
         {"h": HOUR_S},
     )

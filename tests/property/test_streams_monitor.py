@@ -31,7 +31,7 @@ have moved at which of them each does."""
 GROUP = 10
 COMPARED = (
     *("panes", "volume", "violations", "rollups", "losses", "offset_ledger", "progress"),
-    *("errors", "producers", "dead_counts"),
+    *("errors", "producers", "dead_letter_counts"),
 )
 UNORDERED = ("record_seq", "judged_at", "recorded_at", "updated_at", "counted_at", "sketch")
 """Columns that tell when or how often something was done, not what came out."""
@@ -108,7 +108,7 @@ def check_signals(warehouse: MemoryWarehouse, history: History) -> None:
             numbers[event.model, event.producer] = max(numbers[event.model, event.producer], event.seq + 1)
     assert last == numbers
     dead: Counter[Any] = Counter()
-    for row in tables["dead_counts"].values():
+    for row in tables["dead_letter_counts"].values():
         dead[row["model"], row["reason"], row["hour"]] += row["n"]
     assert dead == history.dead
 

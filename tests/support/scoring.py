@@ -96,14 +96,16 @@ def expected(
     spec = contract.label
     given: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for each in labels:
-        given[each["id"]][each["partition"], each["offset"], each["idx"]] = each
+        given[each["id"]][each["partition"], each["offset"], each["message_index"]] = each
     rows: dict[tuple[str, str], dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for event in predictions:
-        rows[event["version"], event["id"]][event["partition"], event["offset"], event["idx"]] = event
+        rows[event["version"], event["id"]][event["partition"], event["offset"], event["message_index"]] = event
     wanted = {"bool": "bool", "category": "string", "float": "number"}[spec.type]
     found: dict[tuple[str, str, int], Expected] = defaultdict(Expected)
     for (version, event_id), places in rows.items():
-        order = sorted(places.values(), key=lambda e: (e["at"], e["epoch"], e["partition"], e["offset"], e["idx"]))
+        order = sorted(
+            places.values(), key=lambda e: (e["at"], e["epoch"], e["partition"], e["offset"], e["message_index"])
+        )
         event = order[0]
         holding = []
         late = wrong = strange = 0
@@ -117,7 +119,7 @@ def expected(
                 late += 1
             else:
                 holding.append(each)
-        last = max(holding, key=lambda e: (e["at"], e["epoch"], e["offset"], e["idx"]), default=None)
+        last = max(holding, key=lambda e: (e["at"], e["epoch"], e["offset"], e["message_index"]), default=None)
         start = event["at"] // window_ms * window_ms // 1000
         for name in slices(event):
             own = found[version, name, start]
@@ -131,7 +133,7 @@ def expected(
             own.counts["corrections"] += max(0, len(holding) - 1)
             own.counts["late"] += late
             own.counts["wrong_type"] += wrong
-            own.counts["strange_label"] += strange
+            own.counts["undeclared_label"] += strange
             if last is not None and not event["error"]:
                 output = dict(event["scores"]) if spec.classes else event["score"]
                 own.outcomes.append((event["class"], output, last["label"]))
@@ -153,16 +155,16 @@ def odd_outputs(spec: LabelSpec, event: Mapping[str, Any]) -> Iterator[str]:
         if outside:
             yield "out_of_range"
         if scores and not outside and abs(sum(scores.values()) - 1) > 1e-3:
-            yield "bad_sum"
+            yield "invalid_sum"
         if of_class and of_class not in spec.classes:
-            yield "strange_class"
+            yield "undeclared_class"
     else:
         if not of_class and math.isnan(score):
             yield "unscored"
         if not math.isnan(score) and not 0 <= score <= 1:
             yield "out_of_range"
         if of_class not in ("", "true", "false"):
-            yield "strange_class"
+            yield "undeclared_class"
 
 
 def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
@@ -187,7 +189,7 @@ def everything(client: Client) -> dict[str, list[tuple[Any, ...]]]:
         ("performance_state", "* EXCEPT scored_at", " FINAL WHERE predictions > 0"),
         ("latest_performance", "* EXCEPT (revised_at, revision, revisions, maturity)", ""),
         ("hour_labels", "*", " FINAL"),
-        ("unknown_labels", "*", ""),
+        ("unmatched_labels", "*", ""),
         ("label_counts", "*", ""),
     ):
         rows = client.rows(f"SELECT {columns} FROM {table}{final}")
@@ -206,7 +208,7 @@ def _plain(value: Any) -> Any:
 def batches(rng: random.Random, rows: Iterable[Mapping[str, Any]], most: int) -> list[list[Mapping[str, Any]]]:
     """Cut rows into inserts as a recorder might: every partition in the order of its offsets, batches of any size."""
     by_partition: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for each in sorted(rows, key=lambda e: (e["offset"], e["idx"])):
+    for each in sorted(rows, key=lambda e: (e["offset"], e["message_index"])):
         by_partition[each["partition"]].append(each)
     found = []
     while by_partition:

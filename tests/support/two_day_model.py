@@ -166,7 +166,9 @@ def _counts(client: Client, model: Watched, known: dict[str, Any], hours: range)
                 )
         errors.append(row("errors", **known, **pane, slice="all", kind="timeout", n=ERRORS, record_seq=1))
         broken.append(
-            row("violations", **known, **pane, field="x", kind="above", n=3, of=REQUESTS, policy="flag", record_seq=1)
+            row(
+                "violations", **known, **pane, field="x", kind="above", n=3, total=REQUESTS, policy="flag", record_seq=1
+            )
         )
     for table, rows in (("volume", volume), ("panes", panes), ("errors", errors), ("violations", broken)):
         insert_rows(client, table, rows)
@@ -274,7 +276,7 @@ def _labels(client: Client, model: Watched) -> None:
     bounds = {"shares_low": [0.0, 0.5, 0.9], "shares_high": [0.2, 0.7, 1.0], "basis": "basis", "coverage": 0.5}
     insert_rows(client, "maturity", [row("maturity", model=model.name, **curve, **bounds, mature_age_s=864_000.0)])
     client.command(
-        "INSERT INTO waiting_labels (model, hash, id, at, received_at) "
+        "INSERT INTO pending_labels (model, hash, id, at, received_at) "
         "VALUES ({model:String}, 1, 'x', {at:UInt32}, {at:UInt32})",
         {"model": model.name, "at": MOVED_S},
     )
@@ -355,9 +357,17 @@ def fill_pipeline(client: Client, model: str) -> None:
     hour_s = END_S - 2 * HOUR_S
     insert_rows(
         client,
-        "dead_counts",
+        "dead_letter_counts",
         [
-            row("dead_counts", topic="predictions", model=name, reason="malformed", hour=hour_s, n=n, record_seq=1)
+            row(
+                "dead_letter_counts",
+                topic="predictions",
+                model=name,
+                reason="malformed",
+                hour=hour_s,
+                n=n,
+                record_seq=1,
+            )
             for name, n in (("", 2), (model, 3))
         ],
     )

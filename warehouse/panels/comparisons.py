@@ -48,7 +48,7 @@ ARM_RATIO = table(
     "comparisons.arm_ratio",
     f"""
     SELECT
-        arm, expected_share AS promised, {known("share")} AS seen, units, crossed, unitless, p_value AS "p", level,
+        arm, expected_share AS promised, {known("share")} AS seen, units, crossovers, without_unit, p_value AS "p", level,
         since, at
     FROM latest_arm_ratios
     WHERE {MODEL} AND at >= $__fromTime - INTERVAL 1 DAY
@@ -59,8 +59,8 @@ ARM_RATIO = table(
     "promised",
     "seen",
     "units",
-    "crossed",
-    "unitless",
+    "crossovers",
+    "without_unit",
     "p",
     "level:text",
     "since:time",

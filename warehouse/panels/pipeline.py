@@ -147,27 +147,27 @@ def _details(panel: str) -> str:
         return f"({found})"
 
     return f"""
-        SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS low, detail.2 AS high
+        SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS minimum, detail.2 AS maximum
         FROM processors AS report
         ARRAY JOIN mapFilter((key, value) -> {wanted("key")}, details) AS detail
         WHERE $__interval_s < {BY_S} AND {_REPORTS}
         UNION ALL
         SELECT
-            toDateTime64(kept.since, 3, 'UTC') AS at, kind, instance, started_at, metric AS step,
-            min(kept.low) AS low, max(kept.high) AS high
-        FROM processor_metrics AS kept
-        WHERE $__interval_s >= {BY_S} AND $__timeFilter(kept.since) AND {wanted("metric")}
+            toDateTime64(bucket.bucket_start, 3, 'UTC') AS at, kind, instance, started_at, metric AS step,
+            min(bucket.minimum) AS minimum, max(bucket.maximum) AS maximum
+        FROM processor_metrics AS bucket
+        WHERE $__interval_s >= {BY_S} AND $__timeFilter(bucket.bucket_start) AND {wanted("metric")}
         GROUP BY at, kind, instance, started_at, step
     """
 
 
-def _gauges(panel: str, column: str, number: str = "max(told.high)") -> PanelQuery:
+def _gauges(panel: str, column: str, number: str = "max(sample.maximum)") -> PanelQuery:
     """The metrics of a panel as they are told, by processor and metric."""
     return series(
         f"pipeline.{panel}",
         f"""
         SELECT $__timeInterval(at) AS time, concat({_PROCESSOR}, ': ', {_NAME}) AS what, {number} AS {column}
-        FROM ({_details(panel)}) AS told
+        FROM ({_details(panel)}) AS sample
         GROUP BY time, what
         ORDER BY time, what
         """,
@@ -179,7 +179,7 @@ def _gauges(panel: str, column: str, number: str = "max(told.high)") -> PanelQue
 
 def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
     """By how much the counters of a panel grew; they begin again with each start of a processor."""
-    grown = "told.high - lagInFrame(told.high, 1, told.low) OVER before"
+    grown = "sample.maximum - lagInFrame(sample.maximum, 1, sample.minimum) OVER before"
     return series(
         f"pipeline.{panel}",
         f"""
@@ -187,7 +187,7 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
         FROM
         (
             SELECT at, concat({_PROCESSOR}, ': ', {_NAME}) AS what, greatest(0, {grown}) AS grown
-            FROM ({_details(panel)}) AS told
+            FROM ({_details(panel)}) AS sample
             WINDOW before AS
             (
                 PARTITION BY kind, instance, started_at, step ORDER BY at
@@ -206,7 +206,7 @@ def _counters(panel: str, column: str, per: str = "") -> PanelQuery:
 INSERT_TIMES = _gauges("insert_times", "seconds")
 COMMITTED_AGE = _gauges("committed_age", "seconds")
 WAITING = _gauges("waiting", "seconds")
-HEALTHY = _gauges("healthy", "healthy", "min(told.low)")
+HEALTHY = _gauges("healthy", "healthy", "min(sample.minimum)")
 MEMORY = _gauges("memory", "bytes")
 EVENTS = _counters("events", "events")
 REJECTED = _counters("rejected", "events")
@@ -320,7 +320,7 @@ DEAD_REASONS = series(
 DUPLICATES = table(
     "pipeline.duplicates",
     f"""
-    SELECT {known("sum(came.repeats) / sum(came.kept)")} AS duplicates
+    SELECT {known("sum(came.repeats) / sum(came.recorded)")} AS duplicates
     FROM duplicates AS came
     WHERE {_MODEL} AND hour = toStartOfHour({_END}) - INTERVAL 1 HOUR
     """,
@@ -343,10 +343,10 @@ DUPLICATES_OVER_TIME = series(
 )
 
 UNKNOWN_LABELS = series(
-    "pipeline.unknown_labels",
+    "pipeline.unmatched_labels",
     f"""
     SELECT $__timeInterval(hour) AS time, model, sum(came.labels) AS labels
-    FROM unknown_labels AS came
+    FROM unmatched_labels AS came
     WHERE {_MODEL} AND $__timeFilter(hour)
     GROUP BY time, model
     ORDER BY time, model

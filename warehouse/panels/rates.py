@@ -43,7 +43,7 @@ VIOLATIONS = table(
     "rates.violations",
     f"""
     SELECT
-        field, kind, sum(given.n) AS values, sum(given.n) / sum(given.of) AS "share where it came",
+        field, kind, sum(given.n) AS values, sum(given.n) / sum(given.total) AS "share where it came",
         max(pane_end) AS "last seen", argMax(given.policy, pane_end) AS policy
     FROM all_violations AS given
     WHERE {MODEL} AND {VERSION} AND $__timeFilter(pane_start)

@@ -23,7 +23,7 @@ TOPICS: tuple[Topic, ...] = ("predictions", "labels")
 LABELS_AT_ONCE = 1_000_000
 """So many labels are looked up by one statement; more are cut by the hash of their ids."""
 
-_LABEL = ("id", "at", "epoch", "partition", "offset", "idx", "label", "label_type", "received_at")
+_LABEL = ("id", "at", "epoch", "partition", "offset", "message_index", "label", "label_type", "received_at")
 
 
 class Place(NamedTuple):
@@ -132,7 +132,7 @@ def note_hours(client: Client, rules: Rules, marks: Marks, hours: Sequence[int])
     )
 
 
-def spread_labels(client: Client, rules: Rules, marks: Marks, hours: Sequence[int], *, found_on: int) -> set[int]:
+def spread_labels(client: Client, rules: Rules, marks: Marks, hours: Sequence[int], *, detected_on: int) -> set[int]:
     """Put labels that came earlier under the hours of predictions that came now.
 
     These are labels that waited, and those of ids that have predictions in other hours: of another version, or
@@ -143,15 +143,15 @@ def spread_labels(client: Client, rules: Rules, marks: Marks, hours: Sequence[in
         rules: of the model.
         marks: its predictions beyond them,
         hours: … in these hours are new.
-        found_on: the day (since 1970) to note with repeats.
+        detected_on: the day (since 1970) to note with repeats.
 
     Returns:
         Hours beside those given that repeats change: the earliest row of a prediction counts, wherever it stands.
     """
     bound = _hours(rules, hours)
     new = f"SELECT cityHash64(id) FROM predictions WHERE {_new_predictions(marks)}"
-    waiting = f"SELECT * FROM waiting_labels FINAL WHERE model = {{model:String}} AND came = 0 AND hash IN ({new})"
-    if client.rows("SELECT 1 FROM waiting_labels WHERE model = {model:String} AND came = 0 LIMIT 1", bound):
+    waiting = f"SELECT * FROM pending_labels FINAL WHERE model = {{model:String}} AND matched = 0 AND hash IN ({new})"
+    if client.rows("SELECT 1 FROM pending_labels WHERE model = {model:String} AND matched = 0 LIMIT 1", bound):
         label = ", ".join(f"w.{name}" for name in _LABEL)
         client.insert_selected(
             "hour_labels",
@@ -162,8 +162,8 @@ def spread_labels(client: Client, rules: Rules, marks: Marks, hours: Sequence[in
         )
         # Only now: should this be broken off in between, they still wait.
         client.insert_selected(
-            "waiting_labels",
-            ("model", "hash", *_LABEL, "came"),
+            "pending_labels",
+            ("model", "hash", *_LABEL, "matched"),
             f"SELECT model, hash, {', '.join(_LABEL)}, 1 FROM ({waiting})",
             bound,
         )
@@ -188,9 +188,9 @@ def spread_labels(client: Client, rules: Rules, marks: Marks, hours: Sequence[in
         "HAVING uniqExact(prediction_hours.hour) > 1"
     )
     client.insert_selected(
-        "repeated_predictions",
-        ("model", "version", "hash", "hour", "found_on"),
-        f"SELECT model, version, hash, hour, toDate({int(found_on)}) FROM ({repeated})",
+        "duplicate_predictions",
+        ("model", "version", "hash", "hour", "detected_on"),
+        f"SELECT model, version, hash, hour, toDate({int(detected_on)}) FROM ({repeated})",
         bound,
     )
     rows = client.rows(f"SELECT DISTINCT toUnixTimestamp(hour) FROM ({repeated})", bound)
@@ -230,7 +230,7 @@ def _look_at_labels(client: Client, rules: Rules, new: str, later: Marks) -> lis
     """Count labels by hour. Of ids that are not recorded now an older contract may have recorded a prediction."""
     return client.rows(
         f"SELECT toUnixTimestamp(p.hour) AS hour, {_seen(later)} "
-        f"FROM (SELECT cityHash64(id) AS hash, {rules.shared} AS shared, epoch, partition, offset, idx "
+        f"FROM (SELECT cityHash64(id) AS hash, {rules.shared} AS shared, epoch, partition, offset, message_index "
         f"FROM labels WHERE {new}) AS l "
         f"LEFT JOIN ({_hours_of(f'SELECT cityHash64(id) FROM labels WHERE {new}')}) AS p ON l.hash = p.hash "
         "WHERE shared OR toUnixTimestamp(p.hour) != 0 GROUP BY hour",
@@ -252,8 +252,8 @@ def _place(client: Client, rules: Rules, new: str, found: Arrivals) -> None:
     if 0 in found.seen:
         source = f"(SELECT *, cityHash64(id) AS hash FROM labels WHERE {new} AND {rules.shared}) AS l"
         client.insert_selected(
-            "waiting_labels",
-            ("model", "hash", *_LABEL, "came"),
+            "pending_labels",
+            ("model", "hash", *_LABEL, "matched"),
             f"SELECT l.model, l.hash, {label}, 0 FROM {source} LEFT ANTI JOIN ({hours}) AS p ON l.hash = p.hash",
             rules.parameters(),
         )
@@ -273,7 +273,7 @@ def read_marks(client: Client) -> dict[Topic, dict[Place, int]]:
 def write_marks(client: Client, topic: Topic, marks: Marks, now_ms: int) -> None:
     """Write marks; last of a pass, when everything up to them is done."""
     rows = [
-        {"topic": topic, "epoch": place.epoch, "partition": place.partition, "offset": offset, "marked_at": now_ms}
+        {"topic": topic, "epoch": place.epoch, "partition": place.partition, "offset": offset, "committed_at": now_ms}
         for place, offset in sorted(marks.items())
     ]
     insert_rows(client, "scorer_checkpoints", rows)
@@ -302,7 +302,7 @@ def _hours_of(hashes: str) -> str:
 
 
 def _seen(later: Marks) -> str:
-    place = "cityHash64(epoch, partition, offset, idx)"
+    place = "cityHash64(epoch, partition, offset, message_index)"
     after = beyond(later)
     return f"count(), groupBitXor({place}), countIf({after}), groupBitXorIf({place}, {after})"
 

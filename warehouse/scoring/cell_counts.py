@@ -34,14 +34,14 @@ COLUMNS = (
     "duplicates",
     "unscored",
     "out_of_range",
-    "strange_class",
-    "bad_sum",
+    "undeclared_class",
+    "invalid_sum",
     "labelled",
     "early",
     "corrections",
     "late",
     "wrong_type",
-    "strange_label",
+    "undeclared_label",
     "confusion",
     "bins",
     "bin_predictions",
@@ -80,14 +80,14 @@ _COUNTS = (
     "duplicates",
     "unscored",
     "out_of_range",
-    "strange_class",
-    "bad_sum",
+    "undeclared_class",
+    "invalid_sum",
     "labelled",
     "early",
     "corrections",
     "late",
     "wrong_type",
-    "strange_label",
+    "undeclared_label",
 )
 _KEY = "version, window_start, slice"
 
@@ -207,8 +207,8 @@ def _binary(source: str) -> str:
     prepared = (
         "SELECT *, arrayJoin(slices) AS slice, NOT failed AND score >= 0 AND score <= 1 AS usable, "
         "NOT failed AND class != '' AND notEmpty({answers:Array(String)}) "
-        "AND NOT has({answers:Array(String)}, toString(class)) AS strange_class, "
-        "multiIf(failed OR strange_class, -1, class != '', toInt8(class = {positive:String}), "
+        "AND NOT has({answers:Array(String)}, toString(class)) AS undeclared_class, "
+        "multiIf(failed OR undeclared_class, -1, class != '', toInt8(class = {positive:String}), "
         "usable, toInt8(score >= {threshold:Float64}), -1) AS predicted, "
         f"if(usable, {_EDGE.format(value='score')}, -1.) AS edge, "
         f"if(usable, -log(greatest(if(truth = 1, score, 1 - score), {SCORE_FLOOR!r})), 0.) AS loss, "
@@ -218,7 +218,7 @@ def _binary(source: str) -> str:
         "predictions": "1",
         "unscored": "NOT failed AND class = '' AND isNaN(score)",
         "out_of_range": "NOT failed AND NOT isNaN(score) AND NOT usable",
-        "bad_sum": "0",
+        "invalid_sum": "0",
     }
     outcomes = {
         "tp": "predicted = 1 AND truth = 1",
@@ -245,10 +245,10 @@ def _classes(source: str) -> str:
     prepared = (
         "SELECT *, arrayMap(p -> if(isNaN(p), 0., p), probabilities) AS given, "
         "NOT failed AND has_scores AND NOT arrayAll(p -> p >= 0 AND p <= 1, given) AS out_of_range, "
-        f"NOT failed AND has_scores AND NOT out_of_range AND abs(arraySum(given) - 1) > {SUM_TOLERANCE!r} AS bad_sum, "
-        "NOT failed AND has_scores AND NOT out_of_range AND NOT bad_sum AS usable, "
+        f"NOT failed AND has_scores AND NOT out_of_range AND abs(arraySum(given) - 1) > {SUM_TOLERANCE!r} AS invalid_sum, "
+        "NOT failed AND has_scores AND NOT out_of_range AND NOT invalid_sum AS usable, "
         "toInt32(indexOf({classes:Array(String)}, toString(class))) - 1 AS named, "
-        "NOT failed AND class != '' AND named < 0 AS strange_class, "
+        "NOT failed AND class != '' AND named < 0 AS undeclared_class, "
         "multiIf(failed, -1, class != '', named, usable, toInt32(indexOf(given, arrayMax(given))) - 1, -1) "
         "AS predicted, "
         "if(usable AND labelled, given[toInt32(truth) + 1], 0.) AS came, "
@@ -301,8 +301,8 @@ def _number(source: str) -> str:
         "predictions": "1",
         "unscored": "NOT usable AND NOT failed",
         "out_of_range": "0",
-        "strange_class": "0",
-        "bad_sum": "0",
+        "undeclared_class": "0",
+        "invalid_sum": "0",
     }
     cells = (
         f"SELECT {_KEY}, bin, {_counts(conditions)}, countIf(measured) AS n_measured, "

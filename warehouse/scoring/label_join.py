@@ -2,7 +2,7 @@
 
 Every prediction comes once. Nearly all ids have one row and at most one label: these go by a plain join (`_plain`).
 Ids that have more of either (`_odd`) are put in order first: the earliest row of a prediction counts, and of labels
-within the horizon the last, by (at, epoch, offset, idx).
+within the horizon the last, by (at, epoch, offset, message_index).
 
 The columns of the result:
 
@@ -13,7 +13,7 @@ The columns of the result:
 | has_scores | whether the event held probabilities |
 | duplicates | further rows of it |
 | labelled, truth, age_s | whether a label holds; 1 or 0, a class's index, a number; age of its first label |
-| early, corrections, late, wrong_type, strange_label | labels of these kinds |
+| early, corrections, late, wrong_type, undeclared_label | labels of these kinds |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ longer. Where history is replayed received times are close together, and event t
 
 _COUNTED = (
     "version, window_start, slices, failed, score, class, probabilities, has_scores, duplicates, labelled, truth, "
-    "age_s, early, corrections, late, wrong_type, strange_label"
+    "age_s, early, corrections, late, wrong_type, undeclared_label"
 )
 
 
@@ -75,7 +75,7 @@ def odd_ids() -> str:
         f"AND {_IN_HOURS} GROUP BY version, hash HAVING count() > 1) "
         "UNION DISTINCT SELECT cityHash64(id) AS hash FROM hour_labels FINAL WHERE model = {model:String} "
         "AND hour IN {hours:Array(DateTime('UTC'))} GROUP BY hash HAVING count() > 1 "
-        "UNION DISTINCT SELECT hash FROM repeated_predictions WHERE model = {model:String} "
+        "UNION DISTINCT SELECT hash FROM duplicate_predictions WHERE model = {model:String} "
         "AND hour IN {hours:Array(DateTime('UTC'))}"
     )
 
@@ -90,15 +90,15 @@ def records(rules: Rules) -> str:
     mine = "model = {model:String}"
     hours = "hour IN {hours:Array(DateTime('UTC'))}"
     repeats = (
-        f"SELECT version, hash, uniqExact(hour) AS n FROM repeated_predictions WHERE {mine} GROUP BY version, hash"
+        f"SELECT version, hash, uniqExact(hour) AS n FROM duplicate_predictions WHERE {mine} GROUP BY version, hash"
     )
     return (
         f"SELECT window_start, toUInt64(sum(n)) AS records FROM ("
-        f"SELECT {hour.replace('(hour)', '(at)')}, uniqExact(cityHash64(epoch, partition, offset, idx)) AS n "
+        f"SELECT {hour.replace('(hour)', '(at)')}, uniqExact(cityHash64(epoch, partition, offset, message_index)) AS n "
         f"FROM predictions WHERE {mine} AND {_IN_HOURS} GROUP BY window_start "
         f"UNION ALL SELECT {hour}, count() AS n FROM hour_labels FINAL WHERE {mine} AND {hours} GROUP BY window_start "
         f"UNION ALL SELECT {hour}, sum(spread.n) AS n FROM (SELECT DISTINCT version, hash, hour "
-        f"FROM repeated_predictions WHERE {mine} AND {hours}) AS own INNER JOIN ({repeats}) AS spread "
+        f"FROM duplicate_predictions WHERE {mine} AND {hours}) AS own INNER JOIN ({repeats}) AS spread "
         "ON own.version = spread.version AND own.hash = spread.hash GROUP BY window_start) GROUP BY window_start"
     )
 
@@ -123,7 +123,7 @@ def _plain(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
         "greatest(age_ms, 0) / 1000 AS age_s, "
         "labelled AND l.label_ms < p.at_ms AS early, 0 AS corrections, "
         "l.given AND l.fits AND NOT l.strange AND NOT labelled AS late, l.given AND NOT l.fits AS wrong_type, "
-        "l.given AND l.fits AND l.strange AS strange_label "
+        "l.given AND l.fits AND l.strange AS undeclared_label "
         f"FROM ({predictions}) AS p LEFT JOIN ({labels}) AS l ON p.id = l.id"
     )
 
@@ -132,26 +132,26 @@ def _ordered(rules: Rules, dimensions: Sequence[Dimension]) -> str:
     odd = odd_ids()
     # Of a prediction with rows in several hours all are needed to know the earliest.
     reach = (
-        f"({_IN_HOURS} OR toStartOfHour(at) IN (SELECT hour FROM repeated_predictions WHERE model = {{model:String}} "
-        "AND hash IN (SELECT hash FROM repeated_predictions WHERE model = {model:String} "
+        f"({_IN_HOURS} OR toStartOfHour(at) IN (SELECT hour FROM duplicate_predictions WHERE model = {{model:String}} "
+        "AND hash IN (SELECT hash FROM duplicate_predictions WHERE model = {model:String} "
         "AND hour IN {hours:Array(DateTime('UTC'))})))"
     )
     rows = (
-        f"SELECT {_outcome(rules, dimensions)}, at, epoch, partition, offset, idx FROM predictions "
+        f"SELECT {_outcome(rules, dimensions)}, at, epoch, partition, offset, message_index FROM predictions "
         f"WHERE model = {{model:String}} AND {reach} AND cityHash64(id) IN ({odd}) "
-        "LIMIT 1 BY epoch, partition, offset, idx"
+        "LIMIT 1 BY epoch, partition, offset, message_index"
     )
     firsts = (
         f"SELECT *, count() OVER (PARTITION BY version, id) - 1 AS duplicates FROM ({rows}) "
-        "ORDER BY at, epoch, partition, offset, idx LIMIT 1 BY version, id"
+        "ORDER BY at, epoch, partition, offset, message_index LIMIT 1 BY version, id"
     )
     each = (
-        f"SELECT id, epoch, partition, offset, idx, {_label(rules)} FROM hour_labels "
+        f"SELECT id, epoch, partition, offset, message_index, {_label(rules)} FROM hour_labels "
         "WHERE model = {model:String} AND hour IN {hours:Array(DateTime('UTC'))} "
-        f"AND cityHash64(id) IN ({odd}) LIMIT 1 BY id, epoch, partition, offset, idx"
+        f"AND cityHash64(id) IN ({odd}) LIMIT 1 BY id, epoch, partition, offset, message_index"
     )
     labels = (
-        "SELECT id, groupArray((label_ms, epoch, offset, idx, partition, label_received_ms, truth, fits, strange)) "
+        "SELECT id, groupArray((label_ms, epoch, offset, message_index, partition, label_received_ms, truth, fits, strange)) "
         f"AS given FROM ({each}) GROUP BY id"
     )
     age = _AGE.format(label="x", at="1", received="6")
@@ -163,7 +163,7 @@ def _ordered(rules: Rules, dimensions: Sequence[Dimension]) -> str:
         f"greatest(arrayMin(x -> {age}, holding), 0) / 1000 AS age_s, "
         "arrayCount(x -> x.1 < at_ms, holding) AS early, "
         "greatest(length(holding), 1) - 1 AS corrections, length(good) - length(holding) AS late, "
-        "arrayCount(x -> NOT x.8, given) AS wrong_type, arrayCount(x -> x.8 AND x.9, given) AS strange_label "
+        "arrayCount(x -> NOT x.8, given) AS wrong_type, arrayCount(x -> x.8 AND x.9, given) AS undeclared_label "
         f"FROM ({firsts}) AS p LEFT JOIN ({labels}) AS l ON p.id = l.id "
         "WHERE toStartOfHour(p.at) IN {hours:Array(DateTime('UTC'))}"
     )

@@ -150,7 +150,7 @@ def reference_rows(rules: Rules, version: str, counted: pa.Table, spanned: Mappi
         rules: of the model.
         version: rows of others are passed over.
         counted: one or more of its tables, in a fixed order, so that sums come out the same to the bit.
-        spanned: age_s, from_time and until_time in Unix seconds, frozen_at in milliseconds.
+        spanned: age_s, from_time and to_time in Unix seconds, frozen_at in milliseconds.
     """
     names = ("predictions", "labelled", "confusion", "sums")
     totals: dict[str, dict[str, Any]] = {}

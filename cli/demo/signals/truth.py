@@ -103,7 +103,7 @@ def read_truth(client: Client, calendar: Calendar) -> Truth:
     )
     reference = ask(
         client,
-        f"SELECT {calendar.sql('from_time')} AS first, {calendar.sql('until_time')} AS last, max(age_s) AS age_s",
+        f"SELECT {calendar.sql('from_time')} AS first, {calendar.sql('to_time')} AS last, max(age_s) AS age_s",
         f"FROM performance_reference WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' GROUP BY first, last",
     )
     labels = ask(

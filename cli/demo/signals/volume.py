@@ -93,7 +93,7 @@ def read_volume(client: Client, calendar: Calendar, record_end: datetime, publis
     silent = client.rows(f"SELECT hour {of_all} GROUP BY hour HAVING sum(requests) = 0 ORDER BY hour")
     [(recorded, labels_recorded)] = client.rows(
         "SELECT (SELECT count() FROM all_predictions WHERE model = {model:String}), "
-        "(SELECT sum(given) FROM last_labels WHERE model = {model:String})",
+        "(SELECT sum(label_count) FROM latest_labels WHERE model = {model:String})",
         {"model": MODEL},
     )
     return Volume(months, whole, *published, int(recorded), int(labels_recorded), tuple(hour for (hour,) in silent))

@@ -1,4 +1,4 @@
-"""Tallies → columns of `errors`, `producers` and `dead_counts`: a row per record, replaced where it comes again."""
+"""Tallies → columns of `errors`, `producers` and `dead_letter_counts`: a row per record, replaced where it comes again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_tallies(writes: Writes, tallied: Sequence[tuple[Tally, int]], partials_p
     for rows, into, names in (
         (errors, writes.errors, _ERRORS),
         (producers, writes.producers, _PRODUCERS),
-        (dead, writes.dead_counts, _DEAD),
+        (dead, writes.dead_letter_counts, _DEAD),
     ):
         if rows:
             columns: Columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))

@@ -52,7 +52,7 @@ def violation_columns(series: Series, panes: list[Pane], partials_partition: int
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), contract.pane_s, dtype=np.int64),
         "n": n[p, c],
-        "of": of,
+        "total": of,
         "policy": pa.array(policies, pa.string()).take(pa.array(f)),
         "record_seq": np.maximum(record_seq[p, f], 0),
     }

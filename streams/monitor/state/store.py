@@ -32,7 +32,7 @@ BY_COLUMN = (
     "new_categories",
     "errors",
     "producers",
-    "dead_counts",
+    "dead_letter_counts",
 )
 """The tables that are written in columns, in the order of writing."""
 
@@ -53,7 +53,7 @@ class Writes:
     new_categories: list[Columns] = field(default_factory=list)
     errors: list[Columns] = field(default_factory=list)
     producers: list[Columns] = field(default_factory=list)
-    dead_counts: list[Columns] = field(default_factory=list)
+    dead_letter_counts: list[Columns] = field(default_factory=list)
     losses: list[dict[str, Any]] = field(default_factory=list)
     offset_ledger: list[dict[str, Any]] = field(default_factory=list)
     progress: list[dict[str, Any]] = field(default_factory=list)

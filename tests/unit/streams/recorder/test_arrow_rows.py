@@ -41,7 +41,7 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 def rows(*tables: pa.Table | bytes, registry: Any = REGISTRY) -> list[dict[str, Any]]:
     values: list[bytes | None] = [each if isinstance(each, bytes) else encode_predictions(each) for each in tables]
     found = RawArrow(registry).rows(batch(values))
-    return sorted(pa.concat_tables(found).to_pylist(), key=lambda r: (r["offset"], r["idx"])) if found else []
+    return sorted(pa.concat_tables(found).to_pylist(), key=lambda r: (r["offset"], r["message_index"])) if found else []
 
 
 def table(n: int = 2, /, **columns: Any) -> pa.Table:
@@ -130,11 +130,13 @@ def test_rows_equal_those_of_json() -> None:
 
     def comparable(row: dict[str, Any], index: int) -> str:
         return repr(
-            {k: sorted(v) if isinstance(v, list) else v for k, v in row.items() if k not in ("offset", "idx")}
+            {k: sorted(v) if isinstance(v, list) else v for k, v in row.items() if k not in ("offset", "message_index")}
             | {"index": index}
         )
 
-    assert [comparable(row, row["idx"]) for row in found] == [comparable(row, row["offset"] - 100) for row in expected]
+    assert [comparable(row, row["message_index"]) for row in found] == [
+        comparable(row, row["offset"] - 100) for row in expected
+    ]
 
 
 def test_positions_over_messages_of_several_schemas() -> None:
@@ -142,7 +144,8 @@ def test_positions_over_messages_of_several_schemas() -> None:
     bad = bad.set_column(bad.column_names.index("id"), "id", pa.array(["a", None, "c"]))
     found = rows(table(1, features__x=[9.0]), table(2), b"no Arrow", bad, table(0), table(2, features__x=[3.0, 4.0]))
     assert [
-        (row["partition"], row["offset"], row["idx"], row["id"], dict(row["numbers"]).get("x")) for row in found
+        (row["partition"], row["offset"], row["message_index"], row["id"], dict(row["numbers"]).get("x"))
+        for row in found
     ] == [
         (3, 100, 0, "e0", 9.0),
         (3, 101, 0, "e0", None),

@@ -92,7 +92,7 @@ def reference(event: dict[str, Any], offset: int) -> dict[str, Any]:
     return {
         "partition": 3,
         "offset": offset,
-        "idx": 0,
+        "message_index": 0,
         "received_at": NOW_MS,
         "model": event["model"],
         "version": event["version"],

@@ -61,7 +61,7 @@ def test_a_label_of_each_type_is_the_same_in_json_and_arrow(label: Any, text: st
         (row,) = found
         assert (row["label"], row["label_type"], row["model"], row["id"]) == (text, kind, "toy", "a")
         assert round(row["at"].timestamp() * 1000) == round(row["received_at"].timestamp() * 1000) == NOW_MS
-        assert (row["partition"], row["offset"], row["idx"]) == (3, 100, 0)
+        assert (row["partition"], row["offset"], row["message_index"]) == (3, 100, 0)
 
 
 def test_numbers_are_written_so_that_they_are_read_back() -> None:
@@ -119,7 +119,7 @@ def test_a_bad_row_does_not_cost_its_batch() -> None:
         label=[1.0, 1.0, 1.0, 1.0, math.nan, None, 1.0, 1.0],
         at=pa.array([NOW_MS] * 6 + [None, NOW_MS + DAY_MS], pa.timestamp("ms", "UTC")),
     )
-    assert [(row["idx"], row["id"]) for row in rows(decoded)] == [(0, "a")]
+    assert [(row["message_index"], row["id"]) for row in rows(decoded)] == [(0, "a")]
     reasons = {dead.index: str(dead.reason) for dead in decoded.rejected}
     assert reasons == {
         **{1: "unknown-model", 2: "missing-model", 3: "missing-id", 4: "wrong-type", 5: "wrong-type"},

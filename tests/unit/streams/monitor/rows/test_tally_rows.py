@@ -36,7 +36,9 @@ def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
 
 def sums(desk: Desk) -> tuple[int, ...]:
     tables = desk.warehouse.tables
-    return tuple(sum(row["n"] for row in tables[name].values()) for name in ("errors", "producers", "dead_counts"))
+    return tuple(
+        sum(row["n"] for row in tables[name].values()) for name in ("errors", "producers", "dead_letter_counts")
+    )
 
 
 def test_tallies_are_written_with_the_next_commit_and_add_up_once() -> None:
@@ -69,7 +71,7 @@ def test_tallies_need_no_contract() -> None:
     assert desk.state.tally(Tally(model="", topic="labels", dead=dead), desk.offset) is None
     desk.offset += 1
     desk.flush()
-    [row] = desk.warehouse.tables["dead_counts"].values()
+    [row] = desk.warehouse.tables["dead_letter_counts"].values()
     assert (row["topic"], row["model"], row["reason"], row["hour"], row["n"]) == (
         *("labels", "", "unknown-model", T0_S, 4),
     )
@@ -94,7 +96,9 @@ def test_slow_answers_and_violations_are_held_over_a_restart() -> None:
     desk.events(told[3:])
     [row] = [row for row in desk.warehouse.tables["volume"].values() if row["slice"] == "all" and row["n"]]
     assert (row["n"], row["errors"], row["timed"], row["slow"]) == (6, 0, 4, 2)
-    found = {row["kind"]: (row["n"], row["of"], row["policy"]) for row in desk.warehouse.tables["violations"].values()}
+    found = {
+        row["kind"]: (row["n"], row["total"], row["policy"]) for row in desk.warehouse.tables["violations"].values()
+    }
     assert found == {"null": (1, 6, "reject"), "below": (2, 6, "reject"), "above": (1, 6, "reject")}
 
 

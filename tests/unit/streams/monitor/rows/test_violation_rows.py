@@ -69,7 +69,7 @@ def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, st
     return {
         (int(row["pane_start"].timestamp()), row["field"], row["kind"]): (
             row["n"],
-            row["of"],
+            row["total"],
             row["policy"],
             row["record_seq"],
         )

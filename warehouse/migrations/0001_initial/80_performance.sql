@@ -1,0 +1,526 @@
+-- Performance: labels joined to predictions, state per score window, and the resulting metrics, every revision.
+--
+-- The join is stored, not recomputed: prediction_hours maps the hash of an id to its hours, and hour_labels holds labels
+-- under the hours of their predictions. So an hour is measured from its own rows, whatever else the tables hold.
+--
+-- performance is keyed like drift: the sorting key ends in revision and the engine has no version column.
+
+CREATE TABLE IF NOT EXISTS prediction_hours
+(
+    model LowCardinality(String) COMMENT 'Model that made the prediction',
+    hash UInt64 COMMENT 'cityHash64 of the id of the prediction',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    hour DateTime('UTC') COMMENT 'Hour of event time of the prediction' CODEC(ZSTD(1)),
+    received_on Date COMMENT 'Day of the received time' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(received_on)
+ORDER BY (model, hash, version, hour)
+TTL received_on + INTERVAL 100 DAY
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 256, min_compress_block_size = 4096, max_compress_block_size = 16384, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Hours in which predictions of an id were made: the index by which the scorer finds the hours that a label changes. Kept for 100 days from receipt, longer than raw predictions.';
+
+CREATE TABLE IF NOT EXISTS hour_labels
+(
+    model LowCardinality(String) COMMENT 'Model',
+    hour DateTime('UTC') COMMENT 'Hour of event time of the prediction; a label has a row for each hour with a prediction of its id' CODEC(Delta, ZSTD(1)),
+    id String COMMENT 'Identifier of the labelled prediction' CODEC(ZSTD(1)),
+    at DateTime64(3, 'UTC') COMMENT 'Event time at which the ground truth became known' CODEC(Delta, ZSTD(1)),
+    epoch UInt16 COMMENT 'Incarnation of the labels topic',
+    partition UInt16 COMMENT 'Partition of the labels topic',
+    offset UInt64 COMMENT 'Kafka offset of the label''s message' CODEC(Delta, ZSTD(1)),
+    message_index UInt32 COMMENT 'Index of the label in its message',
+    label String COMMENT 'The ground truth as text' CODEC(ZSTD(1)),
+    label_type LowCardinality(String) COMMENT 'Type of the label: bool, number or string',
+    received_at DateTime64(3, 'UTC') COMMENT 'Received time: Kafka''s timestamp of the label' CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (model, hour, id, at, epoch, partition, offset, message_index)
+TTL toDateTime(received_at) + INTERVAL 190 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Labels keyed by the hour of their prediction, every revision; kept for 190 days from receipt.';
+
+CREATE TABLE IF NOT EXISTS pending_labels
+(
+    model LowCardinality(String) COMMENT 'Model',
+    hash UInt64 COMMENT 'cityHash64 of the id',
+    id String COMMENT 'Identifier of the labelled prediction' CODEC(ZSTD(1)),
+    at DateTime64(3, 'UTC') COMMENT 'Event time at which the ground truth became known' CODEC(Delta, ZSTD(1)),
+    epoch UInt16 COMMENT 'Incarnation of the labels topic',
+    partition UInt16 COMMENT 'Partition of the labels topic',
+    offset UInt64 COMMENT 'Kafka offset of the label''s message' CODEC(Delta, ZSTD(1)),
+    message_index UInt32 COMMENT 'Index of the label in its message',
+    label String COMMENT 'The ground truth as text' CODEC(ZSTD(1)),
+    label_type LowCardinality(String) COMMENT 'Type of the label: bool, number or string',
+    received_at DateTime64(3, 'UTC') COMMENT 'Received time: Kafka''s timestamp of the label' CODEC(Delta, ZSTD(1)),
+    matched UInt8 COMMENT '1 once a prediction of the id has arrived; the row then replaces the one with 0'
+)
+ENGINE = ReplacingMergeTree(matched)
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (model, hash, id, at, epoch, partition, offset, message_index)
+TTL toDateTime(received_at) + INTERVAL 190 DAY
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Labels that arrived before their prediction; kept for 190 days from receipt. The view unmatched_labels counts those still without one.';
+
+CREATE TABLE IF NOT EXISTS duplicate_predictions
+(
+    model LowCardinality(String) COMMENT 'Model that made the prediction',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    hash UInt64 COMMENT 'cityHash64 of the id of the prediction',
+    hour DateTime('UTC') COMMENT 'Hour of event time with a row of the prediction',
+    detected_on Date COMMENT 'Day on which the scorer detected the duplicate'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (model, hash, version, hour)
+TTL detected_on + INTERVAL 100 DAY
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Hours of predictions whose (version, id) occurs in more than one hour: the earliest counts, the others are duplicates. Kept for 100 days.';
+
+CREATE TABLE IF NOT EXISTS performance_state
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules: the contract''s label, the length of a score window, the recorded share. Only rows of one basis add up',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    window_start DateTime('UTC') COMMENT 'Start of the score window in event time' CODEC(Delta, ZSTD(1)),
+    window_s UInt32 COMMENT 'Length of the score window in seconds',
+    predictions UInt64 COMMENT 'Predictions, each (version, id) once, including failed ones; 0 if all of them turned out to belong to other windows' CODEC(T64, ZSTD(1)),
+    failed UInt64 COMMENT 'Failed predictions; they are not measured' CODEC(T64, ZSTD(1)),
+    duplicates UInt64 COMMENT 'Duplicate events of a counted prediction; the earliest event counts' CODEC(T64, ZSTD(1)),
+    unscored UInt64 COMMENT 'Successful predictions without anything to measure: neither a class nor a usable score' CODEC(T64, ZSTD(1)),
+    out_of_range UInt64 COMMENT 'Predictions with any score outside [0, 1]; their scores are not measured' CODEC(T64, ZSTD(1)),
+    undeclared_class UInt64 COMMENT 'Predictions whose class is not declared in the contract; they are not measured' CODEC(T64, ZSTD(1)),
+    invalid_sum UInt64 COMMENT 'Predictions whose scores do not sum to 1; their scores are not measured' CODEC(T64, ZSTD(1)),
+    labelled UInt64 COMMENT 'Predictions with an accepted label' CODEC(T64, ZSTD(1)),
+    early UInt64 COMMENT 'Labels dated before their prediction; they count' CODEC(T64, ZSTD(1)),
+    corrections UInt64 COMMENT 'Additional labels of a prediction; the last one counts' CODEC(T64, ZSTD(1)),
+    late UInt64 COMMENT 'Labels that arrived after the horizon; they are not measured' CODEC(T64, ZSTD(1)),
+    wrong_type UInt64 COMMENT 'Labels that do not have the contract''s type; they are not measured' CODEC(T64, ZSTD(1)),
+    undeclared_label UInt64 COMMENT 'Labels whose class is not declared in the contract; they are not measured' CODEC(T64, ZSTD(1)),
+    confusion Array(UInt64) COMMENT 'Confusion matrix of labelled predictions: TP, FP, FN, TN for two classes; true × predicted in row-major order for more' CODEC(T64, ZSTD(1)),
+    bins Array(Int32) COMMENT 'Occupied bins. Two classes: bin of the score; more classes: class × bins + bin of its probability; numbers: ± (bin of the error in steps of 1 % + 2^17), 0 for no error' CODEC(ZSTD(1)),
+    bin_predictions Array(UInt64) COMMENT 'Predictions per bin, labelled or not' CODEC(ZSTD(1)),
+    bin_scores Array(Float64) COMMENT 'Sum of the scores per bin' CODEC(ZSTD(1)),
+    bin_labelled Array(UInt64) COMMENT 'Labelled predictions per bin' CODEC(ZSTD(1)),
+    bin_labelled_scores Array(Float64) COMMENT 'Sum of the scores per bin' CODEC(ZSTD(1)),
+    bin_positives Array(UInt64) COMMENT 'Labelled predictions per bin whose label is the scored class' CODEC(ZSTD(1)),
+    sums Array(Float64) COMMENT 'Sums over labelled predictions. Classes: n, sum and sum of squares of the log loss, then of the Brier score; numbers: n and sums of error, |error|, error^2, error^4, with error = prediction - label' CODEC(ZSTD(1)),
+    ages Map(UInt16, UInt64) COMMENT 'First labels per bin of arrival age, in the bins of maturity; slice all only' CODEC(ZSTD(1)),
+    records UInt64 COMMENT 'Raw rows behind the whole window; of two states the one with more rows counts' CODEC(T64, ZSTD(1)),
+    scored_at DateTime64(3, 'UTC') COMMENT 'Time at which the state was computed, by the scorer''s clock' CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(records)
+PARTITION BY toYYYYMM(window_start)
+ORDER BY (model, basis, window_start, version, slice)
+TTL window_start + INTERVAL 750 DAY
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 512, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Counts and sums from which performance is computed, per score window (an hour, or a pane if longer) and slice; they add up to any longer window. Kept for 750 days of event time.';
+
+CREATE TABLE IF NOT EXISTS scorer_checkpoints
+(
+    topic LowCardinality(String) COMMENT 'predictions or labels',
+    epoch UInt16 COMMENT 'Incarnation of the topic',
+    partition UInt16 COMMENT 'Partition of the topic',
+    offset UInt64 COMMENT 'Offset up to which everything has been processed',
+    committed_at DateTime64(3, 'UTC') COMMENT 'Time of the checkpoint'
+)
+ENGINE = ReplacingMergeTree(offset)
+ORDER BY (topic, epoch, partition)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Offsets up to which the scorer has processed raw rows, per source partition; kept forever. The scorer resumes from them.';
+
+CREATE TABLE IF NOT EXISTS scorer_models
+(
+    model LowCardinality(String) COMMENT 'Model with a contract',
+    state LowCardinality(String) COMMENT 'scored, or skipped if performance cannot be measured',
+    reason String COMMENT 'Why the model is skipped, and what to do; empty if scored',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules; when it changes, all performance is recomputed',
+    kind LowCardinality(String) COMMENT 'binary, classes or number',
+    raw_share Float64 COMMENT 'Share of the predictions that is recorded; performance uses this share',
+    newest_at DateTime64(3, 'UTC') COMMENT 'Latest event time among its predictions and labels',
+    scored_until DateTime64(3, 'UTC') COMMENT 'Windows that end up to this time have been measured',
+    updated_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was written'
+)
+ENGINE = ReplacingMergeTree(updated_at)
+ORDER BY model
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Scoring status of each model; kept forever.';
+
+CREATE TABLE IF NOT EXISTS performance
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    metric LowCardinality(String) COMMENT 'Metric: accuracy, auc, mae, … (see docs/statistics.md)',
+    class LowCardinality(String) COMMENT 'Class of a per-class metric; empty for the whole model',
+    window LowCardinality(String) COMMENT 'Length of the window, such as 1h, 1d or 7d; windows of one length do not overlap',
+    window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive' CODEC(Delta, ZSTD(1)),
+    window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive' CODEC(Delta, ZSTD(1)),
+    value Float64 COMMENT 'Value of the metric; NaN if undefined' CODEC(ZSTD(1)),
+    low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
+    high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
+    sufficient Bool COMMENT 'Whether there are enough labels (see docs/statistics.md); if not, level is insufficient',
+    n UInt64 COMMENT 'Labelled predictions that the metric uses' CODEC(T64, ZSTD(1)),
+    predictions UInt64 COMMENT 'Predictions of the window, labelled or not' CODEC(T64, ZSTD(1)),
+    coverage Float64 COMMENT 'Share of the predictions that have a label' CODEC(ZSTD(1)),
+    maturity Float64 COMMENT 'Share of the labels that ever arrive that had arrived at the time of measurement, by the learned curve; NaN until a curve is learned' CODEC(ZSTD(1)),
+    mature Bool COMMENT 'Whether maturity reaches the share required by the contract, or the horizon has passed',
+    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient (too few labels, or nothing to compare with). Mature windows are compared with the objective of the contract if there is one, all others with the reference',
+    promise Float64 COMMENT 'Objective of the contract for the metric; NaN if there is none' CODEC(ZSTD(1)),
+    reference Float64 COMMENT 'Value of the metric in the reference at the same label age; NaN without a reference' CODEC(ZSTD(1)),
+    difference Float64 COMMENT 'value - reference' CODEC(ZSTD(1)),
+    difference_low Float64 COMMENT 'Lower end of the 95 % interval of the difference' CODEC(ZSTD(1)),
+    difference_high Float64 COMMENT 'Upper end of the 95 % interval of the difference' CODEC(ZSTD(1)),
+    selective Bool COMMENT 'Whether labelling depends on the score (selection bias), so that value does not represent all predictions; with several classes, whether it does for any class; not tested for numbers',
+    selective_p Float64 COMMENT 'Probability of a dependence this strong if labelling were random; NaN if not tested' CODEC(ZSTD(1)),
+    corrected Float64 COMMENT 'Value of the metric corrected for selective labels, assuming random labelling among similar scores; NaN if labels are not selective or one side of the threshold has too few labels' CODEC(ZSTD(1)),
+    corrected_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
+    corrected_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
+    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE); NaN if there is none. It cannot detect a change in the meaning of scores' CODEC(ZSTD(1)),
+    cbpe_low Float64 COMMENT 'Lower end of the 95 % interval' CODEC(ZSTD(1)),
+    cbpe_high Float64 COMMENT 'Upper end of the 95 % interval' CODEC(ZSTD(1)),
+    cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before' CODEC(ZSTD(1)),
+    raw_share Float64 COMMENT 'Share of the predictions that is recorded; n and predictions count this share' CODEC(ZSTD(1)),
+    revised_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was written, by the scorer''s clock' CODEC(Delta, ZSTD(1)),
+    revision UInt32 COMMENT 'Number of the revision, from 1; the latest revision has the greatest' CODEC(Delta, ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(window_end)
+ORDER BY (model, version, slice, metric, class, window, window_end, revision)
+TTL window_end + INTERVAL 750 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Performance per window on the labels received so far, every revision; kept for 750 days of event time. The view latest_performance holds the latest revision.';
+
+CREATE TABLE IF NOT EXISTS performance_reference
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules, as in performance_state',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    age_s UInt32 COMMENT 'Age in seconds: labels that arrived by this age of their prediction count, for comparison with windows of the same age',
+    from_time DateTime('UTC') COMMENT 'Start of the reference windows in event time',
+    to_time DateTime('UTC') COMMENT 'End of the reference windows in event time, exclusive',
+    predictions UInt64 COMMENT 'Predictions in the reference windows',
+    labelled UInt64 COMMENT 'Predictions with a label by that age',
+    confusion Array(UInt64) COMMENT 'As in performance_state' CODEC(T64, ZSTD(1)),
+    bins Array(Int32) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    bin_predictions Array(UInt64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    bin_scores Array(Float64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    bin_labelled Array(UInt64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    bin_labelled_scores Array(Float64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    bin_positives Array(UInt64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    sums Array(Float64) COMMENT 'As in performance_state' CODEC(ZSTD(1)),
+    frozen_at DateTime64(3, 'UTC') COMMENT 'Time at which the reference was frozen; the first one counts'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (model, version, basis, slice, age_s, frozen_at)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Reference performance: the first mature week of each version, by label age. Frozen once, kept forever.';
+
+CREATE TABLE IF NOT EXISTS maturity
+(
+    model LowCardinality(String) COMMENT 'Model',
+    basis LowCardinality(String) COMMENT 'Hash of the scoring rules, as in performance_state',
+    ages_s Array(Float64) COMMENT 'Ages of a prediction in seconds' CODEC(ZSTD(1)),
+    shares Array(Float64) COMMENT 'Share of the labels that ever arrive that has arrived by each age' CODEC(ZSTD(1)),
+    shares_low Array(Float64) COMMENT 'Lower ends of the 95 % intervals of the shares' CODEC(ZSTD(1)),
+    shares_high Array(Float64) COMMENT 'Upper ends of the 95 % intervals of the shares' CODEC(ZSTD(1)),
+    coverage Float64 COMMENT 'Share of the predictions that ever receive a label within the horizon',
+    mature_age_s Float64 COMMENT 'Age at which the mature share of the contract is reached; infinite if it is not known to be reached',
+    predictions UInt64 COMMENT 'Predictions from which the curve was learned',
+    labels UInt64 COMMENT 'Labels from which the curve was learned',
+    learned_at DateTime64(3, 'UTC') COMMENT 'Time at which the curve was learned; the latest curve of a model counts'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(learned_at)
+ORDER BY (model, basis, learned_at)
+TTL toDateTime(learned_at) + INTERVAL 750 DAY
+SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Learned label delay curves: the share of labels that arrive by each prediction age; kept for 750 days. The view label_maturity holds the latest curve.';
+
+CREATE VIEW IF NOT EXISTS latest_performance
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    metric LowCardinality(String) COMMENT 'Metric: accuracy, auc, mae, … (see docs/statistics.md)',
+    class LowCardinality(String) COMMENT 'Class of a per-class metric; empty for the whole model',
+    window LowCardinality(String) COMMENT 'Length of the window, such as 1h, 1d or 7d; windows of one length do not overlap',
+    window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive',
+    window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive',
+    value Float64 COMMENT 'Value of the metric; NaN if undefined',
+    low Float64 COMMENT 'Lower end of the 95 % interval',
+    high Float64 COMMENT 'Upper end of the 95 % interval',
+    sufficient Bool COMMENT 'Whether there are enough labels (see docs/statistics.md); if not, level is insufficient',
+    n UInt64 COMMENT 'Labelled predictions that the metric uses',
+    predictions UInt64 COMMENT 'Predictions of the window, labelled or not',
+    coverage Float64 COMMENT 'Share of the predictions that have a label',
+    maturity Float64 COMMENT 'Share of the labels that ever arrive that had arrived at the time of measurement, by the learned curve; NaN until a curve is learned',
+    mature Bool COMMENT 'Whether maturity reaches the share required by the contract, or the horizon has passed',
+    level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient (too few labels, or nothing to compare with). Mature windows are compared with the objective of the contract if there is one, all others with the reference',
+    promise Float64 COMMENT 'Objective of the contract for the metric; NaN if there is none',
+    reference Float64 COMMENT 'Value of the metric in the reference at the same label age; NaN without a reference',
+    difference Float64 COMMENT 'value - reference',
+    difference_low Float64 COMMENT 'Lower end of the 95 % interval of the difference',
+    difference_high Float64 COMMENT 'Upper end of the 95 % interval of the difference',
+    selective Bool COMMENT 'Whether labelling depends on the score (selection bias), so that value does not represent all predictions; with several classes, whether it does for any class; not tested for numbers',
+    selective_p Float64 COMMENT 'Probability of a dependence this strong if labelling were random; NaN if not tested',
+    corrected Float64 COMMENT 'Value of the metric corrected for selective labels, assuming random labelling among similar scores; NaN if labels are not selective or one side of the threshold has too few labels',
+    corrected_low Float64 COMMENT 'Lower end of the 95 % interval',
+    corrected_high Float64 COMMENT 'Upper end of the 95 % interval',
+    cbpe Float64 COMMENT 'Label-free estimate from the scores of all predictions (CBPE); NaN if there is none. It cannot detect a change in the meaning of scores',
+    cbpe_low Float64 COMMENT 'Lower end of the 95 % interval',
+    cbpe_high Float64 COMMENT 'Upper end of the 95 % interval',
+    cbpe_error Float64 COMMENT 'cbpe - value once the labels are mature; NaN before',
+    raw_share Float64 COMMENT 'Share of the predictions that is recorded; n and predictions count this share',
+    revised_at DateTime64(3, 'UTC') COMMENT 'Time at which the row was written, by the scorer''s clock',
+    revisions UInt64 COMMENT 'Number of revisions',
+    revision UInt32 COMMENT 'Number of the latest revision'
+)
+AS
+SELECT
+    model,
+    version,
+    slice,
+    metric,
+    class,
+    window,
+    window_start,
+    window_end,
+    value,
+    low,
+    high,
+    sufficient,
+    n,
+    predictions,
+    coverage,
+    maturity,
+    mature,
+    level,
+    promise,
+    reference,
+    difference,
+    difference_low,
+    difference_high,
+    selective,
+    selective_p,
+    corrected,
+    corrected_low,
+    corrected_high,
+    cbpe,
+    cbpe_low,
+    cbpe_high,
+    cbpe_error,
+    raw_share,
+    revised_at,
+    revisions,
+    revision
+FROM
+(
+    SELECT *, uniqExact(revision) OVER (PARTITION BY model, version, slice, metric, class, window, window_end) AS revisions
+    FROM performance
+    ORDER BY revision DESC, revised_at DESC
+    LIMIT 1 BY model, version, slice, metric, class, window, window_end
+)
+WHERE predictions > 0
+COMMENT 'Performance of each window on the labels received so far: the latest revision. Check mature and coverage before you rely on it.';
+
+CREATE VIEW IF NOT EXISTS arm_performance
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version that serves the arm',
+    other_version LowCardinality(String) COMMENT 'Version that serves the other arm',
+    metric LowCardinality(String) COMMENT 'Metric',
+    class LowCardinality(String) COMMENT 'Class of a per-class metric',
+    window LowCardinality(String) COMMENT 'Length of the window',
+    window_start DateTime('UTC') COMMENT 'Start of the window in event time, inclusive',
+    window_end DateTime('UTC') COMMENT 'End of the window in event time, exclusive',
+    arm String COMMENT 'The arm',
+    other_arm String COMMENT 'The arm it is compared with',
+    value Float64 COMMENT 'Value of the metric in the arm',
+    other_value Float64 COMMENT 'Value of the metric in the other arm',
+    difference Float64 COMMENT 'value - other_value',
+    difference_low Float64 COMMENT 'Lower end of the 95 % interval of the difference (square and add; Newcombe 1998 for shares)',
+    difference_high Float64 COMMENT 'Upper end of the 95 % interval of the difference',
+    n UInt64 COMMENT 'Labelled predictions in the arm',
+    other_n UInt64 COMMENT 'Labelled predictions in the other arm',
+    mature Bool COMMENT 'Whether the labels of both arms are mature',
+    sufficient Bool COMMENT 'Whether both arms have enough labels'
+)
+AS
+SELECT
+    a.model,
+    a.version,
+    b.version AS other_version,
+    a.metric,
+    a.class,
+    a.window,
+    a.window_start,
+    a.window_end,
+    substring(a.slice, 5) AS arm,
+    substring(b.slice, 5) AS other_arm,
+    a.value,
+    b.value AS other_value,
+    a.value - b.value AS difference,
+    difference - sqrt(pow(a.value - a.low, 2) + pow(b.high - b.value, 2)) AS difference_low,
+    difference + sqrt(pow(a.high - a.value, 2) + pow(b.value - b.low, 2)) AS difference_high,
+    a.n,
+    b.n AS other_n,
+    a.mature AND b.mature AS mature,
+    a.sufficient AND b.sufficient AS sufficient
+FROM (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS a
+INNER JOIN (SELECT * FROM latest_performance WHERE startsWith(slice, 'arm=')) AS b
+    ON a.model = b.model AND a.metric = b.metric AND a.class = b.class AND a.window = b.window AND a.window_end = b.window_end
+WHERE a.slice != b.slice AND a.slice != 'arm=other' AND b.slice != 'arm=other'
+COMMENT 'Pairwise performance comparison of the arms of an A/B test, in both directions, with the interval of the difference. An arm served by several versions has a row for each.';
+
+CREATE VIEW IF NOT EXISTS estimate_trust
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    metric LowCardinality(String) COMMENT 'Estimated metric: accuracy, precision, recall, f1 or auc',
+    window LowCardinality(String) COMMENT 'Length of the windows',
+    first_window DateTime('UTC') COMMENT 'Start of the earliest window',
+    last_window DateTime('UTC') COMMENT 'Start of the latest window',
+    windows UInt64 COMMENT 'Windows with mature labels: the latest twenty, of the slice all',
+    bias Float64 COMMENT 'Mean of (estimate - value)',
+    off_share Float64 COMMENT 'Share of the windows whose estimate deviates by more than 0.02 and significantly',
+    sufficient Bool COMMENT 'Whether there are enough windows: at least three',
+    trusted Bool COMMENT 'Whether the estimate is reliable: at most a fifth of the windows deviate, and the mean does not'
+)
+AS
+SELECT
+    model,
+    version,
+    metric,
+    window,
+    min(window_start) AS first_window,
+    max(window_start) AS last_window,
+    count() AS windows,
+    avg(error) AS bias,
+    avg(abs(error) > 0.02 AND (error_low > 0 OR error_high < 0)) AS off_share,
+    windows >= 3 AS sufficient,
+    sufficient AND off_share <= 0.2 AND NOT (abs(bias) > 0.02 AND abs(bias) > sqrt(sum(pow((error_high - error_low) / 2, 2))) / windows) AS trusted
+FROM
+(
+    SELECT
+        model,
+        version,
+        metric,
+        window,
+        window_start,
+        cbpe_error AS error,
+        error - sqrt(pow(cbpe - cbpe_low, 2) + pow(high - value, 2)) AS error_low,
+        error + sqrt(pow(cbpe_high - cbpe, 2) + pow(value - low, 2)) AS error_high
+    FROM latest_performance
+    WHERE slice = 'all' AND class = '' AND isFinite(cbpe_error)
+    ORDER BY window_start DESC
+    LIMIT 20 BY model, version, metric, window
+)
+GROUP BY model, version, metric, window
+COMMENT 'Accuracy of label-free estimates against the performance measured once labels matured. A change in the meaning of scores shows up here.';
+
+CREATE VIEW IF NOT EXISTS calibration_curve
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model',
+    slice LowCardinality(String) COMMENT 'Slice of the events: all, or NAME=value',
+    window_start DateTime('UTC') COMMENT 'Start of the score window in event time. For a longer window sum n, score_sum and positives',
+    bin Int32 COMMENT 'Bin of the score, in ascending order; with more than two classes: class × bins + bin',
+    n UInt64 COMMENT 'Labelled predictions in the bin',
+    score_sum Float64 COMMENT 'Sum of the scores per bin',
+    positives UInt64 COMMENT 'Labelled predictions in the bin whose label is the scored class',
+    score Float64 COMMENT 'Mean score',
+    rate Float64 COMMENT 'Share of positives; equals score if the model is calibrated'
+)
+AS
+SELECT
+    model,
+    version,
+    slice,
+    window_start,
+    bin,
+    n,
+    score_sum,
+    positives,
+    score_sum / n AS score,
+    positives / n AS rate
+FROM
+(
+    SELECT state.model AS model, state.version AS version, state.slice AS slice, state.window_start AS window_start, bins, bin_labelled, bin_labelled_scores, bin_positives
+    FROM performance_state AS state FINAL
+    INNER JOIN (SELECT model, argMax(basis, updated_at) AS basis FROM scorer_models GROUP BY model) AS current ON state.model = current.model AND state.basis = current.basis
+)
+ARRAY JOIN bins AS bin, bin_labelled AS n, bin_labelled_scores AS score_sum, bin_positives AS positives
+WHERE n > 0
+COMMENT 'Calibration: predicted scores against observed outcomes, per score window and bin. Filter by model and a range of window_start.';
+
+CREATE VIEW IF NOT EXISTS label_maturity
+(
+    model LowCardinality(String) COMMENT 'Model',
+    age_s Float64 COMMENT 'Age of a prediction in seconds',
+    share Float64 COMMENT 'Share of the labels that ever arrive that has arrived by that age',
+    share_low Float64 COMMENT 'Lower end of the 95 % interval of the share',
+    share_high Float64 COMMENT 'Upper end of the 95 % interval of the share',
+    coverage Float64 COMMENT 'Share of the predictions that ever receive a label',
+    mature_age_s Float64 COMMENT 'Age at which a window becomes mature',
+    learned_at DateTime64(3, 'UTC') COMMENT 'Time at which the curve was learned'
+)
+AS
+SELECT model, age_s, share, share_low, share_high, coverage, mature_age_s, learned_at
+FROM
+(
+    SELECT
+        model,
+        argMax(curve.ages_s, curve.learned_at) AS ages_s,
+        argMax(curve.shares, curve.learned_at) AS shares,
+        argMax(curve.shares_low, curve.learned_at) AS shares_low,
+        argMax(curve.shares_high, curve.learned_at) AS shares_high,
+        argMax(curve.coverage, curve.learned_at) AS coverage,
+        argMax(curve.mature_age_s, curve.learned_at) AS mature_age_s,
+        max(curve.learned_at) AS learned_at
+    FROM maturity AS curve
+    GROUP BY model
+)
+ARRAY JOIN ages_s AS age_s, shares AS share, shares_low AS share_low, shares_high AS share_high
+COMMENT 'Label delay: the share of labels that arrive by each prediction age; the latest learned curve of each model.';
+
+CREATE VIEW IF NOT EXISTS unmatched_labels
+(
+    model LowCardinality(String) COMMENT 'Model',
+    hour DateTime('UTC') COMMENT 'Hour of event time at which the ground truth became known',
+    labels UInt64 COMMENT 'Labels whose prediction has not arrived'
+)
+AS
+SELECT model, toStartOfHour(at) AS hour, count() AS labels
+FROM pending_labels FINAL
+WHERE matched = 0
+GROUP BY model, hour
+COMMENT 'Labels whose prediction has not arrived, by the hour of the label. If a model records a share of predictions, only labels of that share count.';
+
+CREATE VIEW IF NOT EXISTS label_counts
+(
+    model LowCardinality(String) COMMENT 'Model',
+    version LowCardinality(String) COMMENT 'Version of the model; empty for unmatched labels',
+    hour DateTime('UTC') COMMENT 'Start of the score window of the predictions; for unmatched labels the hour of the label',
+    kind LowCardinality(String) COMMENT 'Kind of count: predictions, failed, duplicates, unscored, out_of_range, undeclared_class, invalid_sum, labelled, early, corrections, late, wrong_type and undeclared_label as in performance_state; unlabelled for predictions without an accepted label (most labels are late or never arrive); unmatched for labels whose prediction has not arrived',
+    n UInt64 COMMENT 'Number of predictions or labels'
+)
+AS
+SELECT model, version, hour, kind, n
+FROM
+(
+    SELECT
+        state.model AS model,
+        state.version AS version,
+        state.window_start AS hour,
+        [('predictions', predictions), ('failed', failed), ('duplicates', duplicates), ('unscored', unscored), ('out_of_range', out_of_range), ('undeclared_class', undeclared_class), ('invalid_sum', invalid_sum), ('labelled', labelled), ('unlabelled', toUInt64(predictions - labelled)), ('early', early), ('corrections', corrections), ('late', late), ('wrong_type', wrong_type), ('undeclared_label', undeclared_label)] AS counts
+    FROM performance_state AS state FINAL
+    INNER JOIN (SELECT model, argMax(basis, updated_at) AS basis FROM scorer_models GROUP BY model) AS current ON state.model = current.model AND state.basis = current.basis
+    WHERE state.slice = 'all' AND state.predictions > 0
+    UNION ALL
+    SELECT model, '' AS version, hour, [('unmatched', labels)] AS counts FROM unmatched_labels
+)
+ARRAY JOIN counts.1 AS kind, counts.2 AS n
+COMMENT 'Number of predictions and labels of each kind, per score window of the slice all.';
