@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sketches.baseline.columns import TAIL_KEYS
 from sketches.baseline.layout import HEADER
 
 FORMAT = 2
@@ -26,6 +27,10 @@ _KINDS = (_PART, _TALLY, _PROGRESS)
 _CODEC = pa.Codec("zstd", compression_level=1)
 MAX_RECORD_BYTES = 512 * 1024
 """Larger parts are split by slices and fields before they are written."""
+MAX_TAIL, MAX_TAIL_CHARS = 64, 64
+"""Most tail columns that a field may have, and most characters of the name of one; more are rejected."""
+_TAIL_OF_2 = ("invalid", "below", "above")
+"""Tail columns of partials that do not name theirs."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """A body that claims to be larger is refused unopened."""
 
@@ -46,7 +51,8 @@ class Partial(msgspec.Struct, kw_only=True):
     """The summaries of one flush for one (model, version, baseline, pane): a rectangle of slices × fields.
 
     `counts` covers the slices [slice_from, slice_to) and of each the header columns (events, errors, timed,
-    slow; zero in all but the rectangle that starts at field 0), then the columns of the fields [field_from, field_to).
+    slow; zero in all but the rectangle that starts at field 0), then the columns of the fields [field_from, field_to):
+    of each its cells and then its tail.
     """
 
     model: str
@@ -66,6 +72,8 @@ class Partial(msgspec.Struct, kw_only=True):
     """Shape (fields, 4); empty unless the rectangle holds the slice `all`."""
     sketches: list[bytes]
     """Of the slice `all`, one per field, enveloped; empty unless the rectangle holds the slice `all`."""
+    tail: tuple[str, ...] = TAIL_KEYS
+    """Names of the counts that follow the cells of each field, in order (`sketches.baseline.columns`)."""
     kept_at: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
     """Slice and field of what is kept of other slices, shape (kept, 2), within the rectangle, each once."""
     kept_moments: NDArray[np.float64] = msgspec.field(default_factory=lambda: np.empty((0, 4)))
@@ -165,6 +173,7 @@ class _PartialBody(msgspec.Struct, array_like=True):
     kept_at: bytes = b""
     kept_moments: bytes = b""
     kept_sketches: list[bytes] = []
+    tail: tuple[str, ...] = _TAIL_OF_2
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -202,6 +211,7 @@ def encode(record: Record) -> bytes:
         record.kept_at.astype("<i4").tobytes(),
         record.kept_moments.astype("<f8").tobytes(),
         record.kept_sketches,
+        record.tail,
     )
     return _pack(_PART, _ENCODER.encode(body))
 
@@ -251,6 +261,11 @@ def _open_partial(body: _PartialBody, version: int) -> Partial:
             raise RecordError(f"the part has {body.width} columns, fewer than its header")
         # Nothing is known of latency: as many columns as the header has grown by, without counts.
         counts = np.insert(counts, [_HEADER_OF_1] * (HEADER - _HEADER_OF_1), 0, axis=1)
+    if len(body.tail) > MAX_TAIL or any(len(key) > MAX_TAIL_CHARS for key in body.tail):
+        raise RecordError(
+            f"the partial names {len(body.tail)} counts per field; at most {MAX_TAIL}, of {MAX_TAIL_CHARS} characters "
+            "each, are read"
+        )
     if len(moments) not in (0, f1 - f0) or len(body.sketches) not in (0, f1 - f0):
         raise RecordError("the part's moments and sketches do not match its fields")
     kept_at = np.frombuffer(body.kept_at, dtype="<i4").astype(np.int64).reshape(-1, 2)
@@ -276,6 +291,7 @@ def _open_partial(body: _PartialBody, version: int) -> Partial:
         kept_at=kept_at,
         kept_moments=kept_moments,
         kept_sketches=body.kept_sketches,
+        tail=body.tail,
     )
 
 

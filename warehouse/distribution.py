@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sketches.baseline.columns import COLUMN_KEYS
 from warehouse.queries import rows_of
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86_400
 
 _COLUMNS = (
-    "pane_start, pane_s, n, nulls, invalid, below, above, unseen, counts, shift_sum, shift_square_sum, minimum, "
-    "maximum, sketch, sealed"
+    f"pane_start, pane_s, n, {', '.join(COLUMN_KEYS)}, counts, shift_sum, shift_square_sum, minimum, maximum, sketch, "
+    "sealed"
 )
 _ONE = (
     "model = {model:String} AND version = {version:String} AND baseline_id = {baseline_id:String} "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from sketches.baseline.columns import TAIL_KEYS
 from warehouse.client import identifier
 from warehouse.queries import rows_of
 
@@ -94,14 +95,14 @@ def pane_sums(
 
     Returns:
         Columns `stretch_0` and so on (the number of the stretch, as many as lengths), `slice`, `field`, `counts`,
-        `invalid`, `below`, `above`, and of the panes whose moments are kept `shift_sum`, `shift_square_sum`,
+        the tail of the counts (`TAIL_KEYS`), and of the panes whose moments are kept `shift_sum`, `shift_square_sum`,
         `minimum`, `maximum`; in no order of rows.
     """
     names = [f"stretch_{i}" for i in range(len(by_s))]
     stretches = [
         f"intDiv(toUnixTimestamp(pane_start), {int(length)}) AS {n}" for n, length in zip(names, by_s, strict=True)
     ]
-    sums = [f"sum({name}) AS total_{name}" for name in ("invalid", "below", "above")]
+    sums = [f"sum({name}) AS total_{name}" for name in TAIL_KEYS]
     moments = [
         f"{how}If({name}, isFinite({name})) AS total_{name}"
         for how, name in (

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from sketches.baseline.columns import COLUMN_KEYS
 from warehouse.client import Address, Client, connect, identifier
 
 BUSY_LEVELS = ("stable", "minor", "major", "insufficient")
@@ -117,7 +118,7 @@ class Staging:
             self._compared(
                 client,
                 "panes (rows of slice and field)",
-                f"SELECT {_PANE_KEY}, (n, nulls, invalid, below, above, unseen, counts) AS told FROM {{db}}panes FINAL "
+                f"SELECT {_PANE_KEY}, (n, {', '.join(COLUMN_KEYS)}, counts) AS told FROM {{db}}panes FINAL "
                 f"WHERE {_IN_PANES} AND n + invalid > 0",
                 _PANE_KEY,
                 parameters,

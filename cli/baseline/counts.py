@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import ALL, HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
-from sketches.baseline.layout import EVENTS, TAIL, IntArray, Layout
+from sketches.baseline.columns import TAIL_KEYS
+from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.drift.season import Season, SlotArray
 from streams.hour_of_week import slots_of
 from warehouse import pane_sums
@@ -130,7 +131,7 @@ class RangeCounts:
         counts.reshape(-1)[flat] = values
         starts, cells = self._places(table)
         row = (group * layout.n_slices + self._index(table, "slice", layout.slices)) * layout.width + starts + cells
-        for i, name in enumerate(_TAIL):
+        for i, name in enumerate(TAIL_KEYS):
             counts.reshape(-1)[row + i] = _numbers(table, name)
         return counts
 
@@ -158,8 +159,6 @@ class RangeCounts:
 
 
 _MOMENTS = ("shift_sum", "shift_square_sum", "minimum", "maximum")
-_TAIL = ("invalid", "below", "above")
-assert len(_TAIL) == TAIL
 
 
 def _numbers(table: pa.Table, column: str) -> IntArray:

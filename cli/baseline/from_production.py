@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cli.baseline.counts import RangeCounts
 from cli.errors import CommandError
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, Phi, SliceCounts
-from sketches.baseline.bins import PsiBins, judged_against
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.drift.overdispersion import Overdispersion, learn_phi, sparse_inflation
 from sketches.drift.psi import psi_values
@@ -104,7 +105,7 @@ def learn(
         rows=int(counts[0, EVENTS]),
         slice_rows={
             name: n if judged == name else old.slice_rows[name]
-            for name, judged, n in zip(layout.slices, judged_against(layout), counts[:, EVENTS].tolist(), strict=True)
+            for name, judged, n in zip(layout.slices, reference_slices(layout), counts[:, EVENTS].tolist(), strict=True)
             if name in old.slice_rows
         },
         dimensions=old.dimensions,
@@ -131,8 +132,8 @@ def learn(
 
 def _check(layout: Layout, counts: IntArray) -> None:
     """Refuse panes whose fields and events do not add up; written panes always do."""
-    for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
-        added = counts[:, start : start + field.n_cells + 1].sum(axis=1)
+    for i, field in enumerate(layout.fields):
+        added = counts[:, layout.event_cells(i)].sum(axis=1)
         if not np.array_equal(added, counts[:, EVENTS]):
             row = int(np.flatnonzero(added != counts[:, EVENTS])[0])
             raise CommandError(
@@ -145,9 +146,8 @@ def _field(
     layout: Layout, index: int, counts: IntArray, moments: NDArray[np.float64], sketch: NumericSketch | None
 ) -> FieldBaseline:
     old = layout.fields[index]
-    start, n_cells = int(layout.starts[index]), old.n_cells
     slices = {}
-    judged = judged_against(layout)
+    judged = reference_slices(layout)
     for row, name in enumerate(layout.slices):
         if name not in old.slices:
             continue
@@ -155,12 +155,10 @@ def _field(
             # A dimension that training lacked stays as it is: its slices are judged against all.
             slices[name] = old.slices[name]
             continue
-        cells = counts[row, start : start + n_cells]
-        invalid, below, above = counts[row, start + n_cells : start + n_cells + 3].tolist()
-        slices[name] = SliceCounts(cells=tuple(cells.tolist()), invalid=invalid, below=below, above=above)
+        slices[name] = SliceCounts.from_columns(counts[row, layout.span(index, index + 1)].tolist())
     if old.kind == "category":
         return msgspec.structs.replace(old, slices=slices, slots={})
-    valid = int(counts[0, start : start + n_cells - 1].sum())
+    valid = int(counts[0, layout.valid_cells(index)].sum())
     mean, std = _mean_and_std(old, valid, moments)
     quantiles = old.quantiles
     if sketch is not None and valid:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from cli.distribution.notes import damage, notes_of, without_sketch
 from cli.distribution.read import Counted, DistributionError
 from sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline, SliceCounts
-from sketches.baseline.bins import PsiBins, bin_labels, judged_against
+from sketches.baseline.bins import PsiBins, bin_labels
+from sketches.baseline.groups import reference_slices
 from sketches.baseline.levels import LEVEL_NAMES
 from sketches.comparison.rebin import rebin
 from sketches.drift.distances import QuantileTable
@@ -130,7 +131,7 @@ def reckon(counted: Counted, wanted: Wanted) -> Distribution:
         name: int(pc.sum(panes.column(name)).as_py()) for name in ("n", "nulls", "invalid", "below", "above", "unseen")
     }
     notes = notes_of(counted)
-    trained = field.slices.get(judged_against(counted.layout)[counted.slice_index])
+    trained = field.slices.get(reference_slices(counted.layout)[counted.slice_index])
     trained = trained if trained is not None and any(trained.cells) else None
     psi = _psi(counted, cells)
     mean, stddev, least, largest = _moments(panes, field, sums["n"] - sums["nulls"])

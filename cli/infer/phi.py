@@ -125,7 +125,8 @@ class TrainingWindows:
 
     def _counts(self, layout: Layout, cells: CellArray, bounds: IntArray) -> Iterator[IntArray]:
         """Count windows on the layout, some at a time: arrays of shape (W, n_slices, width)."""
-        n_cells, start = layout.fields[0].n_cells, int(layout.starts[0])
+        columns = layout.event_cells(0)
+        n_codes = columns.stop - columns.start
         most = max(1, CHUNK_COUNTS // (layout.n_slices * layout.width))
         first, last = 0, len(bounds) - 1
         while first < last:
@@ -137,13 +138,13 @@ class TrainingWindows:
             counts = np.zeros((end - first, layout.n_slices, layout.width), dtype=np.int64)
             cell = cells[rows].astype(np.int32)
             # One cell more than PSI counts: the invalid.
-            found = count_cells(cell, n_cells + 1, window, end - first)
-            counts[:, 0, start : start + n_cells + 1] = found
+            found = count_cells(cell, n_codes, window, end - first)
+            counts[:, 0, columns] = found
             for row, (n_values, codes) in zip(layout.dimension_starts, self._dimensions, strict=True):
                 group = window * n_values + codes[rows]
-                found = count_cells(cell, n_cells + 1, group, (end - first) * n_values)
+                found = count_cells(cell, n_codes, group, (end - first) * n_values)
                 found = found.reshape(end - first, n_values, -1)
-                counts[:, row : row + n_values, start : start + n_cells + 1] = found
+                counts[:, row : row + n_values, columns] = found
             yield counts
             first = end
 

@@ -193,14 +193,7 @@ def _count_slices(
 
 
 def _with_counts(frozen: FieldBaseline, counted: dict[str, IntArray], singletons: dict[str, int]) -> FieldBaseline:
-    slices = {}
-    for name, columns in counted.items():
-        *cells, invalid, below, above = columns.tolist()
-        slices[name] = SliceCounts(
-            cells=tuple(cells),
-            invalid=invalid,
-            below=below,
-            above=above,
-            singletons=singletons.get(name, 0),
-        )
+    slices = {
+        name: SliceCounts.from_columns(columns.tolist(), singletons.get(name, 0)) for name, columns in counted.items()
+    }
     return msgspec.structs.replace(frozen, slices=slices)

@@ -12,11 +12,12 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import msgspec
 from barograph.contract import CROSS, Contract, Field, Slice, content_hash
 
+from sketches.baseline.columns import TAIL_COLUMNS, TAIL_KEYS, FieldColumn
 from sketches.baseline.personal import bare_values
 
 FORMAT = 1
@@ -64,6 +65,23 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     expected to be unseen later (Good–Turing, by leaving one out)."""
     phi: dict[str, Phi] = {}
     """By window name."""
+
+    @classmethod
+    def from_columns(cls, columns: Sequence[int], singletons: int = 0) -> SliceCounts:
+        """Make the counts of a field from its columns of the layout: cells, then the tail."""
+        n_cells = len(columns) - len(TAIL_KEYS)
+        tail: dict[str, Any] = dict(zip(TAIL_KEYS, columns[n_cells:], strict=True))
+        return cls(cells=tuple(columns[:n_cells]), singletons=singletons, **tail)
+
+    def count(self, column: FieldColumn) -> int:
+        """Return one count of the field."""
+        if column < 0:
+            return self.cells[column]
+        count: int = getattr(self, column.key)
+        return count
+
+
+assert set(TAIL_KEYS) <= set(SliceCounts.__struct_fields__), "a baseline holds every count of the layout"
 
 
 class FieldBaseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -383,15 +401,16 @@ def _count_problems(field: FieldBaseline, counts: SliceCounts, rows: int) -> Ite
     if len(counts.cells) != field.n_cells:
         yield f"{len(counts.cells)} cells, its edges or categories make {field.n_cells}"
         return
-    named = {name: getattr(counts, name) for name in ("invalid", "below", "above", "singletons")}
-    if min(*counts.cells, *named.values()) < 0:
+    of_valid = {column.key: counts.count(column) for column in TAIL_COLUMNS if column is not FieldColumn.INVALID}
+    of_valid["singletons"] = counts.singletons
+    if min(*counts.cells, counts.invalid, *of_valid.values()) < 0:
         yield "a count is negative"
     if sum(counts.cells) + counts.invalid != rows:
         yield f"cells and invalid add up to {sum(counts.cells) + counts.invalid}, the slice has {rows} rows"
-    valid = sum(counts.cells[:-1])
-    for name in ("below", "above", "singletons"):
-        if named[name] > valid:
-            yield f"{name} is {named[name]}, only {valid} rows hold a valid value"
+    valid = sum(counts.cells[: FieldColumn.NULL])
+    for name, rows_of in of_valid.items():
+        if rows_of > valid:
+            yield f"{name} is {rows_of}, only {valid} rows hold a valid value"
     for window, phi in counts.phi.items():
         if not (math.isfinite(phi.value) and phi.value >= 1 and phi.windows >= 0):
             yield f"φ of window {window} is {phi.value} from {phi.windows} windows; φ is at least 1"

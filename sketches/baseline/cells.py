@@ -1,8 +1,7 @@
-"""Which cell of the baseline each value belongs to, for whole arrays at a time.
+"""Assignment of values to the cells of a baseline, for whole arrays at a time.
 
 Cells of a field are numbered as its columns lie in `sketches.baseline.layout`: bins (or categories and `unseen`),
-`null`, and after them, at index `n_cells`, `invalid`. So one `bincount` gives a field's columns up to
-`invalid`.
+`null`, and after them, at index `n_cells`, `invalid`. So one `bincount` gives a field's columns up to `invalid`.
 """
 
 from __future__ import annotations
@@ -16,19 +15,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import FieldBaseline
-from sketches.baseline.layout import TAIL, IntArray
+from sketches.baseline.columns import TAIL, FieldColumn
+from sketches.baseline.layout import IntArray
 
 CellArray = NDArray[np.int32]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
 _FEW_EDGES = 64
-"""Up to here one comparison per edge over the whole array (0.2 ns a value) beats a binary search (23 ns a
+"""Up to so many edges, one comparison per edge over the whole array (0.2 ns a value) beats a binary search (23 ns a
 value)."""
 
 
 class NumericCells(NamedTuple):
-    """Where the values of one numeric field fall, each of shape (n,)."""
+    """Cells of the values of one numeric field, each of shape (n,)."""
 
     cell: CellArray
     """In [0, n_cells]: a bin, `null` (n_cells - 1) or `invalid` (n_cells)."""
@@ -36,27 +36,34 @@ class NumericCells(NamedTuple):
     below: BoolArray
     above: BoolArray
 
+    @property
+    def flags(self) -> tuple[tuple[FieldColumn, BoolArray], ...]:
+        """Counts that hold a value beside its cell, each with the mask of the values that it holds."""
+        return ((FieldColumn.BELOW, self.below), (FieldColumn.ABOVE, self.above))
+
 
 class FieldCells:
-    """A field's baseline made ready for arrays; make it once per field and keep it."""
+    """A field's baseline, compiled for counting arrays; make it once per field and keep it."""
 
     def __init__(self, field: FieldBaseline) -> None:
         self.field = field
         self.n_cells = field.n_cells
-        self.null = field.n_cells - 1
-        self.invalid = field.n_cells
+        self.null = field.n_cells + FieldColumn.NULL
+        self.invalid = field.n_cells + FieldColumn.INVALID
+        self.n_codes = self.invalid + 1
+        """Number of cells that `numeric_cells` assigns: those of the layout and `invalid`."""
         self.edges: FloatArray = np.array(field.edges, dtype=np.float64)
         self.low, self.high = _limits(field)
         self.marks: FloatArray = np.append(self.edges, (self.low, math.nextafter(self.high, math.inf)))
-        """Below which how many values lie is all that counts need: the edges, `low`, and what comes after `high`."""
+        """`count_sorted` needs only the number of values under each mark: the edges, `low`, the number after `high`."""
         self._categories: dict[pa.DataType, pa.Array] = {}
 
     def categories(self, string_type: pa.DataType) -> pa.Array:
         """Return the categories as an array of the given string type."""
-        found = self._categories.get(string_type)
-        if found is None:
-            found = self._categories[string_type] = pa.array(self.field.categories, type=string_type)
-        return found
+        categories = self._categories.get(string_type)
+        if categories is None:
+            categories = self._categories[string_type] = pa.array(self.field.categories, type=string_type)
+        return categories
 
 
 def numeric_cells(
@@ -64,16 +71,15 @@ def numeric_cells(
 ) -> NumericCells:
     """Assign numbers to cells: bin i holds edges[i-1] <= x < edges[i], the outer bins are open.
 
-    NaN and infinities that are not null are invalid: they are in no bin and neither `below` nor `above`. A
-    value outside the baseline's limits is in an outer bin *and* `below` or `above`. What stands under a null
-    is ignored.
+    NaN and infinities that are not null are invalid: they are in no bin and neither `below` nor `above`. A value
+    outside the baseline's limits is in an outer bin *and* `below` or `above`. The value under a null is ignored.
 
     Args:
-        field: the field's baseline, or that made ready.
+        field: the field's baseline, or its compiled form.
         values: shape (n,); −0.0 equals 0.0.
-        null: shape (n,), true where there is no value; None where nothing is null.
+        null: shape (n,), true where there is no value; None if nothing is null.
     """
-    ready = _ready(field, "numeric")
+    ready = _compiled(field, "numeric")
     x = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(x)
     cell = _bins(ready.edges, x)
@@ -95,36 +101,36 @@ def category_cells(field: FieldBaseline | FieldCells, values: pa.Array | pa.Chun
     """Assign strings to cells: their category's index, `unseen` for other strings, `null` for nulls.
 
     Args:
-        field: the field's baseline, or that made ready.
+        field: the field's baseline, or its compiled form.
         values: n strings (string, large_string or string_view), a dictionary of such, or all null.
 
     Returns:
         Shape (n,), in [0, n_cells - 1].
     """
-    ready = _ready(field, "category")
+    ready = _compiled(field, "category")
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if pa.types.is_null(values.type):
         return np.full(len(values), ready.null, dtype=np.int32)
     if not pa.types.is_dictionary(values.type):
         return _category_indices(ready, values)
-    # One look-up per distinct value; the entry after the dictionary's last stands for null.
+    # One look-up per distinct value; the entry after the dictionary's last is the cell of nulls.
     lookup = np.append(_category_indices(ready, values.dictionary), np.int32(ready.null))
     indices = pc.fill_null(values.indices.cast(pa.int64()), len(values.dictionary))
-    found: CellArray = lookup[indices.to_numpy(zero_copy_only=False)]
-    return found
+    cell: CellArray = lookup[indices.to_numpy(zero_copy_only=False)]
+    return cell
 
 
 def count_cells(
     cell: CellArray, width: int, group: NDArray[np.integer[Any]] | None = None, n_groups: int = 1
 ) -> IntArray:
-    """Count cells, per group where groups are given.
+    """Count cells, per group if groups are given.
 
     Args:
         cell: shape (n,), each in [0, width).
-        width: how many cells there are.
+        width: number of cells.
         group: shape (n,), each in [0, n_groups); None puts all into group 0.
-        n_groups: how many groups there are.
+        n_groups: number of groups.
 
     Returns:
         Shape (n_groups, width).
@@ -145,47 +151,47 @@ def count_numeric(
     group: NDArray[np.integer[Any]] | None = None,
     n_groups: int = 1,
 ) -> IntArray:
-    """Count a numeric field's columns of the layout: its cells, then `invalid`, `below`, `above`.
+    """Count a numeric field's columns of the layout: its cells, then its tail.
 
     Args:
-        field: the field's baseline, or that made ready.
-        cells: what `numeric_cells` gave for n values.
+        field: the field's baseline, or its compiled form.
+        cells: the result of `numeric_cells` for n values.
         group: shape (n,), each in [0, n_groups), as for `count_cells`.
-        n_groups: how many groups there are.
+        n_groups: number of groups.
 
     Returns:
         Shape (n_groups, n_cells + TAIL).
     """
-    n_cells = _ready(field, "numeric").n_cells
-    counts = np.zeros((n_groups, n_cells + TAIL), dtype=np.int64)
-    counts[:, : n_cells + 1] = count_cells(cells.cell, n_cells + 1, group, n_groups)
-    for column, flag in ((n_cells + 1, cells.below), (n_cells + 2, cells.above)):
+    ready = _compiled(field, "numeric")
+    counts = np.zeros((n_groups, ready.n_cells + TAIL), dtype=np.int64)
+    counts[:, : ready.n_codes] = count_cells(cells.cell, ready.n_codes, group, n_groups)
+    for column, flag in cells.flags:
         if group is None:
-            counts[0, column] = np.count_nonzero(flag)
+            counts[0, ready.n_cells + column] = np.count_nonzero(flag)
         elif flag.any():
-            counts[:, column] = np.bincount(group[flag], minlength=n_groups)
+            counts[:, ready.n_cells + column] = np.bincount(group[flag], minlength=n_groups)
     return counts
 
 
 def count_sorted(field: FieldBaseline | FieldCells, ordered: FloatArray) -> IntArray:
-    """Count a numeric field's columns of the layout from values in order: what `count_numeric` gives of one group.
+    """Count a numeric field's columns of the layout from sorted values, with the same result as `count_numeric`.
 
     Args:
-        field: the field's baseline, or that made ready.
+        field: the field's baseline, or its compiled form.
         ordered: shape (n,), ascending and finite.
 
     Returns:
         Shape (n_cells + TAIL,).
     """
-    ready = _ready(field, "numeric")
+    ready = _compiled(field, "numeric")
     counts = np.zeros(ready.n_cells + TAIL, dtype=np.int64)
     before = ordered.searchsorted(ready.marks)
     n_edges = len(ready.edges)
     counts[:n_edges] = before[:n_edges]
     counts[n_edges] = len(ordered)
     counts[1 : n_edges + 1] -= before[:n_edges]
-    counts[ready.n_cells + 1] = before[n_edges]
-    counts[ready.n_cells + 2] = len(ordered) - before[n_edges + 1]
+    counts[ready.n_cells + FieldColumn.BELOW] = before[n_edges]
+    counts[ready.n_cells + FieldColumn.ABOVE] = len(ordered) - before[n_edges + 1]
     return counts
 
 
@@ -195,18 +201,24 @@ def count_categories(
     group: NDArray[np.integer[Any]] | None = None,
     n_groups: int = 1,
 ) -> IntArray:
-    """Count a category field's columns of the layout: its cells, then zeros for `invalid`, `below`, `above`.
+    """Count a category field's columns of the layout: its cells, then zeros for the tail.
+
+    Args:
+        field: the field's baseline, or its compiled form.
+        cell: shape (n,), the result of `category_cells`.
+        group: shape (n,), each in [0, n_groups), as for `count_cells`.
+        n_groups: number of groups.
 
     Returns:
         Shape (n_groups, n_cells + TAIL).
     """
-    n_cells = _ready(field, "category").n_cells
+    n_cells = _compiled(field, "category").n_cells
     counts = np.zeros((n_groups, n_cells + TAIL), dtype=np.int64)
     counts[:, :n_cells] = count_cells(cell, n_cells, group, n_groups)
     return counts
 
 
-def _ready(field: FieldBaseline | FieldCells, kind: str) -> FieldCells:
+def _compiled(field: FieldBaseline | FieldCells, kind: str) -> FieldCells:
     ready = field if isinstance(field, FieldCells) else FieldCells(field)
     if ready.field.kind != kind:
         raise ValueError(f"field {ready.field.name} is a {ready.field.kind} field, its values were given as {kind}")
@@ -214,11 +226,10 @@ def _ready(field: FieldBaseline | FieldCells, kind: str) -> FieldCells:
 
 
 def _limits(field: FieldBaseline) -> tuple[float, float]:
-    """Return the limits of `below` and `above`, the same verdict for a value and its 32-bit rounding.
+    """Return the limits of `below` and `above`, which judge a value and its 32-bit rounding alike.
 
-    Rounding keeps order, so a value within [low, high] rounds into [round(low), round(high)]: the wider of
-    the two is taken. Without this, training's own maximum would count as `above` when it is served as a
-    32-bit float.
+    Rounding keeps order, so a value within [low, high] rounds into [round(low), round(high)]: the wider limits are
+    taken. Otherwise training's own maximum would count as `above` when it is served as a 32-bit float.
     """
     low = -np.inf if field.low is None else field.low
     high = np.inf if field.high is None else field.high
@@ -235,7 +246,7 @@ def _rounded(limit: float) -> float:
 
 
 def _bins(edges: FloatArray, x: FloatArray) -> CellArray:
-    """Return how many edges are ≤ each value, shape (n,); NaN is below all of them or above."""
+    """Return the number of edges ≤ each value, shape (n,); for NaN it is 0 or the number of edges."""
     if edges.size > _FEW_EDGES:
         return np.searchsorted(edges, x, side="right").astype(np.int32)
     passed = np.zeros(x.shape, dtype=np.int8)
@@ -247,7 +258,7 @@ def _bins(edges: FloatArray, x: FloatArray) -> CellArray:
 def _category_indices(ready: FieldCells, strings: pa.Array) -> CellArray:
     """Return the cell of each string of a plain string array, shape (n,)."""
     index = pc.index_in(strings, value_set=ready.categories(strings.type))
-    found: CellArray = pc.fill_null(index, len(ready.field.categories)).to_numpy(zero_copy_only=False)
+    cell: CellArray = pc.fill_null(index, len(ready.field.categories)).to_numpy(zero_copy_only=False)
     if strings.null_count:
-        found = np.where(strings.is_null().to_numpy(zero_copy_only=False), np.int32(ready.null), found)
-    return found
+        cell = np.where(strings.is_null().to_numpy(zero_copy_only=False), np.int32(ready.null), cell)
+    return cell

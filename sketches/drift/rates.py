@@ -11,17 +11,59 @@ Source: Wilson (1927); Newcombe (1998), Statistics in Medicine 17, 873–890, me
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from barograph.contract import Contract, RateThresholds
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from sketches.baseline.baseline import FieldBaseline
+from sketches.baseline.columns import FieldColumn
 from sketches.baseline.levels import Level
 from sketches.drift.fisher import fisher_p
 
 FloatArray = NDArray[np.float64]
 
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class RateKind:
+    """A kind of rate of a field: the share of its slice's events that one count holds."""
+
+    name: str
+    """Value of the column `kind` of the table `rates`."""
+    column: FieldColumn
+    """The count that it reads."""
+    field_kind: Literal["numeric", "category"] | None = None
+    """Only fields of this kind have the rate; None: all fields."""
+    limit: Literal["low", "high"] | None = None
+    """Only fields whose baseline has this limit have the rate; None: no limit is needed."""
+    thresholds: Literal["rate_thresholds"] = "rate_thresholds"
+    """Member of the contract that holds its minor and major threshold."""
+
+    def applies_to(self, field: FieldBaseline) -> bool:
+        """Whether a field has this rate."""
+        if self.field_kind is not None and field.kind != self.field_kind:
+            return False
+        return self.limit is None or getattr(field, self.limit) is not None
+
+    def thresholds_of(self, contract: Contract) -> RateThresholds:
+        """Return the contract's thresholds for this kind."""
+        thresholds: RateThresholds = getattr(contract, self.thresholds)
+        return thresholds
+
+
+RATE_KINDS = (
+    RateKind("null", FieldColumn.NULL),
+    RateKind("invalid", FieldColumn.INVALID),
+    RateKind("below", FieldColumn.BELOW, "numeric", limit="low"),
+    RateKind("above", FieldColumn.ABOVE, "numeric", limit="high"),
+    RateKind("unseen", FieldColumn.UNSEEN, "category"),
+)
+"""All kinds. The rate of failed predictions (`error`) is one of events, not of fields, and is judged apart."""
+RATE_KIND_NAMES = tuple(kind.name for kind in RATE_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +141,7 @@ def rate_verdicts(
     Args:
         k: the window's events that count, 0 ≤ k ≤ n.
         n: all events of the window.
-        base_k: training rows that count; for `unseen` the expected number (`sketches.baseline.bins.RateCells`).
+        base_k: training rows that count; for `unseen` the expected number (`sketches.drift.rate_cells.RateCells`).
         base_n: all training rows.
         phi: overdispersion of field, slice and window length, at least 1.
         base_phi: of the baseline's counts, at least 1.

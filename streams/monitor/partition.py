@@ -125,7 +125,7 @@ class PartitionState:
         changed = False
         if record_seq > self._done:
             try:
-                series.check(partial)
+                series.fit(partial)
                 pane = self._memory.pane(state, series, partial.pane_start_s)
                 changed = series.merge(pane, partial, record_seq, late=late)
             except RecordError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from sketches.baseline.layout import HEADER, TAIL, IntArray, Layout
+from sketches.baseline.layout import HEADER, IntArray, Layout
 from sketches.sketch.merge import N_MOMENTS
 from streams.records import MAX_RECORD_BYTES, Partial, Range, encode
 from streams.sketcher.summarise import PaneKey, PaneSummary
@@ -66,7 +66,7 @@ def rectangles(
         sketch_bytes: of the slice `all`, one number per field.
         kept_bytes: what is kept of slices takes, shape (n_slices, n_fields); None where nothing is.
     """
-    bytes_of = np.tile((layout.n_cells + TAIL) * _COUNT_BYTES, (layout.n_slices, 1))
+    bytes_of = np.tile(layout.widths * _COUNT_BYTES, (layout.n_slices, 1))
     bytes_of[0] += N_MOMENTS * 8 + np.array(sketch_bytes, dtype=np.int64)
     if kept_bytes is not None:
         bytes_of += kept_bytes

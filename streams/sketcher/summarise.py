@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import OTHER
 from sketches.baseline.cells import FieldCells, category_cells, count_sorted, numeric_cells
-from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TAIL, TIMED, IntArray, Layout
+from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED, IntArray, Layout
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.merge import N_MOMENTS, NumberSummary, merge_moments, merge_sketch
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
@@ -282,14 +282,14 @@ def _summarise(
     for column, mask in _header(events, series.slow_ms):
         counts[:, :, column] = groups.number(mask)
     for i, field in enumerate(layout.fields):
-        block = counts[:, :, int(layout.starts[i]) : int(layout.starts[i]) + field.n_cells + TAIL]
+        block = counts[:, :, layout.span(i, i + 1)]
         cells = series.cells[i]
         if field.kind != "numeric":
             texts = events.texts.get(series.sources[i])
             if texts is None:
                 texts = pa.nulls(len(events), pa.string())
             cell = _category_cells(cells, texts)
-            block[:, :, : field.n_cells + 1] = groups.count(cell, field.n_cells + 1)
+            block[:, :, : cells.n_codes] = groups.count(cell, cells.n_codes)
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
             continue
         values = field_numbers(events, series.sources[i], series.types[i])
@@ -322,12 +322,11 @@ def _summarise(
 
 def _count_numbers(cells: FieldCells, values: NDArray[np.float64], groups: Groups, block: IntArray) -> None:
     """Count a numeric field into its columns, shape (n_panes, n_slices, n_cells + TAIL)."""
-    n_cells = cells.n_cells
     found = numeric_cells(cells, values, np.isnan(values))
-    block[:, :, : n_cells + 1] = groups.count(found.cell, n_cells + 1)
-    for column, flag in ((n_cells + 1, found.below), (n_cells + 2, found.above)):
+    block[:, :, : cells.n_codes] = groups.count(found.cell, cells.n_codes)
+    for column, flag in found.flags:
         if flag.any():
-            block[:, :, column] = groups.number(flag)
+            block[:, :, cells.n_cells + column] = groups.number(flag)
 
 
 def _header(events: EventColumns, slow_ms: float | None) -> list[tuple[int, NDArray[np.bool_]]]:

@@ -31,11 +31,13 @@ from cli.infer import (
     write_result,
 )
 from sketches.baseline.baseline import fit_problems, load_baseline
-from sketches.baseline.bins import PsiBins, RateCells
+from sketches.baseline.bins import PsiBins
 from sketches.baseline.cells import count_numeric, numeric_cells
-from sketches.baseline.layout import EVENTS, TAIL, IntArray, Layout
+from sketches.baseline.columns import TAIL
+from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.baseline.levels import Level
 from sketches.drift.psi import psi_verdicts
+from sketches.drift.rate_cells import RateCells
 from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
 OTHER = "other"

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.baseline.bins import RATE_KINDS, PsiBins, RateCells
+from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.baseline.levels import LEVEL_NAMES
 from sketches.drift.distances import jensen_shannon
 from sketches.drift.fdr import q_values
 from sketches.drift.psi import psi_verdicts
-from sketches.drift.rates import rate_verdicts
+from sketches.drift.rate_cells import RateCells
+from sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
 from streams.monitor.state.series import Compiled, Series, smallest
 from streams.monitor.verdicts import judge as judging
 from streams.monitor.verdicts.judge import Columns, judge, window_counts
@@ -167,7 +168,7 @@ def plain_rates(series: Series, window: Window, ends_s: list[int], counts: IntAr
         )
         layout = series.layout
         at = layout.slices[cells.slice_index[g]], layout.fields[cells.field_index[g]].name
-        told[ends_s[w], *at, RATE_KINDS[cells.kind_index[g]]] = {
+        told[ends_s[w], *at, RATE_KIND_NAMES[cells.kind_index[g]]] = {
             **{"n": n[w, g], "k": k[w, g], "delta": found.delta[0], "p_value": found.p_value[0], "phi": phi[g]},
             **{"delta_low": found.low[0], "delta_high": found.high[0], "level": LEVEL_NAMES[found.level[0]]},
         }

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.layout import HEADER, TAIL, Layout
+from sketches.baseline.columns import TAIL, TAIL_KEYS
+from sketches.baseline.layout import HEADER, Layout
 from sketches.sketch.merge import NumberSummary
 from sketches.sketch.numeric import numeric_sketch
 from streams import tallies
@@ -229,6 +230,19 @@ def test_records_of_the_format_before_are_read(record: Partial | Progress) -> No
     assert plain(decode(as_format_1(record))) == plain(record)
 
 
+@pytest.mark.parametrize("tail", [("invalid", "zero"), ("invalid",) * 65, ("x" * 65,)])
+def test_counts_of_a_field_that_this_version_does_not_know_are_rejected(tail: tuple[str, ...]) -> None:
+    layout = make_layout([2], [])
+    pane = PaneSummary(layout, 60, False, layout.empty_counts() + 1, layout.empty_moments(), [None])
+    (message,) = encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [])
+    partial = decode(message)
+    assert isinstance(partial, Partial)
+    assert partial.tail == TAIL_KEYS
+    partial.counts, partial.tail = np.ones((1, HEADER + 3 + len(tail)), dtype=np.int64), tail
+    with pytest.raises(RecordError, match=r"knows invalid, below, above: upgrade it first|at most 64, of 64 characters"):
+        make_series(layout).fit(decode(encode(partial)))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("version", [0, 3, 255])
 def test_a_newer_format_is_refused_with_what_to_do(version: int) -> None:
     data = encode(Tally(model="m", topic="predictions"))
@@ -368,7 +382,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     while at < len(records):
         partial = records[at]
         assert isinstance(partial, Partial)
-        series.check(partial)
+        series.fit(partial)
         series.merge(merged, partial, at, late=False)
         if at in restarts:
             restarts.remove(at)
@@ -478,4 +492,4 @@ def test_parts_of_another_shape_are_refused(layout: Layout, data: st.DataObject)
     else:
         setattr(partial, change, getattr(partial, change) + 1)
     with pytest.raises(RecordError):
-        series.check(partial)
+        series.fit(partial)

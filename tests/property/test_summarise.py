@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.layout import EVENTS, TAIL
+from sketches.baseline.columns import TAIL
+from sketches.baseline.layout import EVENTS
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.numeric import as_sketched
 from streams.events.columns import INVALID_TEXT, EventColumns

@@ -22,7 +22,7 @@ from scipy.stats import poisson
 from cli.infer.columns import Texts
 from cli.infer.summarise import summarise_texts
 from sketches.baseline.baseline import ALL, QUANTILE_RANKS, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts
-from sketches.baseline.bins import RATE_KINDS, PsiBins, RateCells
+from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import IntArray, Layout
 from sketches.baseline.levels import Level
 from sketches.comparison.differences import mean_differences, quantile_differences, rate_differences
@@ -31,7 +31,8 @@ from sketches.comparison.sample_ratio import MINOR_ALPHA, anytime_p
 from sketches.comparison.two_sample import psi_differences
 from sketches.drift.distances import STEP_ERROR, STEP_RANKS, QuantileTable, ks_statistics, ks_threshold
 from sketches.drift.psi import psi_verdicts
-from sketches.drift.rates import rate_verdicts
+from sketches.drift.rate_cells import RateCells
+from sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
 from sketches.drift.season import Season
 from sketches.performance.binary import binary_metrics
 from sketches.performance.bins import score_edges
@@ -205,7 +206,7 @@ def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
 
     def draw(rng: Rng, n: int) -> Alarms:
         cells, share = category_baselines(values, exponent)
-        chosen = cells.kind_index == RATE_KINDS.index("unseen")
+        chosen = cells.kind_index == RATE_KIND_NAMES.index("unseen")
         k = rng.binomial(n, share, (DRAWS // CATEGORY_FIELDS, CATEGORY_FIELDS))
         found = rate_verdicts(k, n, cells.base_k[chosen], cells.base_n[chosen], base_phi=cells.base_phi[chosen])
         return Alarms(found.p_value.ravel() < 0.05, alarmed(found.level))

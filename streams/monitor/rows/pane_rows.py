@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sketches.baseline.columns import FieldColumn
 from sketches.baseline.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
 from streams.monitor.state.offset_ledger import Loss, OffsetLedger
@@ -67,16 +68,14 @@ def pane_columns(
     only = slice(slices.start, slices.stop)
     n_slices, n_fields = len(slices), layout.n_fields
     counts = np.stack([pane.counts[only] for pane in panes], dtype=np.int64)
-    starts, n_cells = layout.starts, layout.n_cells
-    nulls = counts[:, :, starts + n_cells - 1]
-    invalid = counts[:, :, starts + n_cells]
-    below, above = counts[:, :, starts + n_cells + 1], counts[:, :, starts + n_cells + 2]
+    n_cells = layout.n_cells
+    columns = {column: counts[:, :, layout.columns(column)] for column in FieldColumn}
     category = np.array([field.kind == "category" for field in layout.fields])
-    unseen = np.where(category, counts[:, :, starts + n_cells - 2], 0)
+    columns[FieldColumn.UNSEEN] = np.where(category, columns[FieldColumn.UNSEEN], 0)
     cells = counts[:, :, series.compiled.row_cells]
     firsts = np.concatenate(([0], np.cumsum(n_cells)))[:-1]
     n = np.add.reduceat(cells, firsts, axis=2)
-    chosen = (n + invalid) > 0
+    chosen = (n + columns[FieldColumn.INVALID]) > 0
     if slices.start == 0:
         chosen[:, 0, :] = True
     p, s, f = np.nonzero(chosen)
@@ -106,11 +105,7 @@ def pane_columns(
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), pane_s, dtype=np.int64),
         "n": n[p, s, f],
-        "nulls": nulls[p, s, f],
-        "invalid": invalid[p, s, f],
-        "below": below[p, s, f],
-        "above": above[p, s, f],
-        "unseen": unseen[p, s, f],
+        **{column.key: values[p, s, f] for column, values in columns.items()},
         "counts": ragged(np.ascontiguousarray(kept), offsets),
         "shift_sum": moments[p, s, f, 0],
         "shift_square_sum": moments[p, s, f, 1],

@@ -9,6 +9,7 @@ import pyarrow as pa
 from barograph.contract import Contract, Field
 
 from sketches.baseline.baseline import FieldBaseline
+from sketches.baseline.columns import FieldColumn
 from streams.monitor.rows.pane_rows import common_columns
 from streams.monitor.state.series import Pane, Series
 from warehouse.dictionary_columns import dictionary_column
@@ -40,9 +41,9 @@ def violation_columns(series: Series, panes: list[Pane], partials_partition: int
     field_of = np.array([i for i, _, _ in cells])
     kind_of = np.array([KINDS.index(kind) for _, kind, _ in cells])
     f = field_of[c]
-    # All values: the cells and `invalid`, which stands behind them.
+    # All values: the cells and `invalid`, which follows them.
     ends = np.cumsum(np.concatenate((np.zeros((len(panes), 1), dtype=np.int64), counts), axis=1), axis=1)
-    of = ends[p, layout.starts[f] + layout.n_cells[f] + 1] - ends[p, layout.starts[f]]
+    of = ends[p, layout.columns(FieldColumn.INVALID)[f] + 1] - ends[p, layout.starts[f]]
     record_seq = np.stack([pane.record_seq[0, 1:] for pane in panes])
     policies = [declared[field.name].policy if field.name in declared else "" for field in layout.fields]
     return {
@@ -60,7 +61,10 @@ def violation_columns(series: Series, panes: list[Pane], partials_partition: int
 
 def _columns(contract: Contract, field: Field, kept: FieldBaseline, start: int) -> list[tuple[str, list[int]]]:
     """The kinds that the contract refuses in a field, each with the columns that count it."""
-    null, invalid, below, above = (start + kept.n_cells + offset for offset in (-1, 0, 1, 2))
+    null, invalid, below, above = (
+        start + kept.n_cells + column
+        for column in (FieldColumn.NULL, FieldColumn.INVALID, FieldColumn.BELOW, FieldColumn.ABOVE)
+    )
     found = [("invalid", [invalid])]
     if field.nulls == "refuse":
         found.append(("null", [null]))

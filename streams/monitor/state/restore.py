@@ -9,13 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sketches.baseline.columns import TAIL_KEYS
 from sketches.baseline.layout import HEADER, IntArray
 from streams.monitor.state.series import KeptBytes, Pane, Series
 
 ROWS_TOGETHER = 32_768
 """Rows that are worked on together: some ten megabytes, where each has a dozen cells."""
-_TAIL_COLUMNS = ("invalid", "below", "above")
-"""Columns of `panes` that follow a field's cells, in their order."""
 _MOMENT_COLUMNS = ("shift_sum", "shift_square_sum", "minimum", "maximum")
 _HEADER_COLUMNS = ("n", "errors", "timed", "slow")
 """Columns of `volume` that hold the header of a pane's counts, in its order."""
@@ -42,7 +41,7 @@ def _restore_rows(series: Series, table: pa.Table, held: Container[int], built: 
     slices = _positions(table, "slice", {name: i for i, name in enumerate(layout.slices)})
     fields = _positions(table, "field", layout.field_index)
     starts = table.column("pane_start").to_numpy().astype(np.int64)
-    tail = np.stack([table.column(name).to_numpy() for name in _TAIL_COLUMNS], axis=1)
+    tail = np.stack([table.column(key).to_numpy() for key in TAIL_KEYS], axis=1)
     moments = np.stack([table.column(name).to_numpy() for name in _MOMENT_COLUMNS], axis=1)
     record_seq, sealed = table.column("record_seq").to_numpy().astype(np.int64), table.column("sealed").to_numpy()
     counts = table.column("counts").combine_chunks()

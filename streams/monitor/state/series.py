@@ -12,8 +12,10 @@ import structlog
 from barograph.contract import SECONDS_PER_HOUR, Contract, SketchKind
 from numpy.typing import NDArray
 
-from sketches.baseline.bins import PsiBins, RateCells
-from sketches.baseline.layout import EVENTS, HEADER, TAIL, IntArray, Layout
+from sketches.baseline.bins import PsiBins
+from sketches.baseline.columns import TAIL_KEYS
+from sketches.baseline.layout import EVENTS, HEADER, IntArray, Layout, LayoutError
+from sketches.drift.rate_cells import RateCells
 from sketches.drift.season import Season
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
@@ -188,8 +190,8 @@ class Series:
             np.zeros(layout.n_slices, dtype=np.int64),
         )
 
-    def check(self, partial: Partial) -> None:
-        """Refuse a part that does not fit this baseline.
+    def fit(self, partial: Partial) -> None:
+        """Reject a partial that does not fit this baseline; lay its counts out as this version does.
 
         Raises:
             RecordError: naming what does not fit.
@@ -199,9 +201,11 @@ class Series:
             raise RecordError(f"the part's panes last {partial.pane_s} s, the contract's {self.contract.pane_s} s")
         if partial.slice_to > layout.n_slices or partial.field_to > layout.n_fields:
             raise RecordError(f"the part has slices or fields that baseline {self.baseline_id} has not")
-        columns = layout.span(partial.field_from, partial.field_to)
-        if partial.counts.shape[1] != HEADER + columns.stop - columns.start:
-            raise RecordError(f"the part's counts do not have the width that baseline {self.baseline_id} asks for")
+        try:
+            partial.counts = layout.fit(partial.counts, partial.field_from, partial.field_to, partial.tail)
+        except LayoutError as error:
+            raise RecordError(f"the partial does not fit baseline {self.baseline_id}: {error}") from error
+        partial.tail = TAIL_KEYS
         for s, f in partial.kept_at.tolist():
             inside = max(1, partial.slice_from) <= s < partial.slice_to and partial.field_from <= f < partial.field_to
             if not inside or layout.fields[f].kind != "numeric":
@@ -224,7 +228,7 @@ class Series:
         columns = layout.span(f0, f1)
         counts = partial.counts[:, HEADER:]
         if not rows.all():
-            counts = counts * np.repeat(rows, layout.n_cells[f0:f1] + TAIL, axis=1)
+            counts = counts * np.repeat(rows, layout.widths[f0:f1], axis=1)
         self._add(pane, slice(s0, s1), columns, counts)
         if header.any():
             self._add(pane, slice(s0, s1), slice(0, HEADER), partial.counts[:, :HEADER] * header[:, None])
@@ -296,8 +300,8 @@ class Series:
         for s, f in {*told, *pane.kept}:
             if not (s0 <= s < partial.slice_to and f0 <= f < partial.field_to and rows[s - s0, f - f0]):
                 continue
-            shift = HEADER + int(self.layout.starts[f] - self.layout.starts[f0])
-            added = partial.counts[s - s0, shift : shift + int(self.layout.n_cells[f]) - 1].any()
+            valid, shift = self.layout.valid_cells(f), HEADER - int(self.layout.starts[f0])
+            added = partial.counts[s - s0, valid.start + shift : valid.stop + shift].any()
             if added:
                 changed[s, f] = self._both(pane, told.get((s, f)), s, f)
         return changed
@@ -314,8 +318,7 @@ class Series:
 
     def has_values(self, pane: Pane, slice_index: int, field_index: int) -> bool:
         """Whether a pane holds valid values of a slice and field."""
-        start = int(self.layout.starts[field_index])
-        return bool(pane.counts[slice_index, start : start + int(self.layout.n_cells[field_index]) - 1].any())
+        return bool(pane.counts[slice_index, self.layout.valid_cells(field_index)].any())
 
     def merged_kept(self, field_index: int, every: list[KeptBytes]) -> KeptBytes | None:
         """Merge what is kept of one slice and field; None where sketches differ in kind.
@@ -360,7 +363,7 @@ class Series:
         later = other.record_seq[:, 1:] > one.record_seq[:, 1:]
         if not later.any():
             return one
-        columns = np.repeat(later, self.layout.n_cells + TAIL, axis=1)
+        columns = np.repeat(later, self.layout.widths, axis=1)
         both = self.empty_pane(one.start_s)
         both.counts[:, HEADER:] = np.where(columns, other.counts[:, HEADER:], one.counts[:, HEADER:])
         both.moments = np.where(later[0][:, None], other.moments, one.moments)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from barograph.contract import Contract
 
 from sketches.baseline.baseline import ALL, FieldBaseline
+from sketches.baseline.columns import FieldColumn
 from sketches.drift.distances import QuantileTable
 from sketches.drift.moments import kurtosis
 from sketches.sketch.numeric import as_sketched, numeric_sketch_type
@@ -32,7 +33,7 @@ def trained_of(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[Tr
     for i, field in enumerate(fields):
         if field.kind != "numeric":
             continue
-        m = sum(field.slices[ALL].cells[:-1])
+        m = sum(field.slices[ALL].cells[: FieldColumn.NULL])
         table, kappa = None, float("nan")
         if field.quantiles and m:
             sketch_type = numeric_sketch_type(field.integer, kinds.get(field.name, "kll"))

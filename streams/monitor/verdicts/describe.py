@@ -96,7 +96,7 @@ class _Rows:
         layout = self.series.layout
         for i, trained in enumerate(self.trained):
             f = trained.field_index
-            n = int(summary.counts[layout.starts[f] : layout.starts[f] + layout.n_cells[f] - 1].sum())
+            n = int(summary.counts[layout.valid_cells(f)].sum())
             if not n:
                 continue
             sketch = summary.sketches[f]

@@ -11,13 +11,12 @@ import pyarrow as pa
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from sketches.baseline.bins import RATE_KINDS
 from sketches.baseline.layout import ERRORS, EVENTS, IntArray
 from sketches.baseline.levels import LEVEL_NAMES, Level
 from sketches.drift.distances import jensen_shannon
 from sketches.drift.fdr import q_values
 from sketches.drift.psi import Expectation, psi_verdicts
-from sketches.drift.rates import rate_verdicts
+from sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, rate_verdicts
 from streams.hour_of_week import slot_unit_s, slots_of
 from streams.monitor.state.series import Series
 from streams.monitor.windows import step_s
@@ -37,7 +36,7 @@ ERROR_KIND = "error"
 ERROR_FIELD = "events"
 """What stands for a field where a rate is of the events themselves."""
 _LEVELS = pa.array(LEVEL_NAMES)
-_KINDS = pa.array(RATE_KINDS)
+_KINDS = pa.array(RATE_KIND_NAMES)
 _SEASONS = pa.array(["none", "hour_of_week"])
 
 
@@ -300,7 +299,9 @@ class _Batch:
         names = self.field_names(cells.field_index[where[1]])
         phi = cells.phi(self.window.name)
         base = (cells.base_k, cells.base_n, cells.base_phi)
-        return self._rate_columns(where, cells.slice_index, names, kinds, k[where], n[where], base, phi)
+        thresholds = [kind.thresholds_of(self.series.contract) for kind in RATE_KINDS]
+        minor, major = np.array([(each.minor, each.major) for each in thresholds]).T[:, cells.kind_index]
+        return self._rate_columns(where, cells.slice_index, names, kinds, k[where], n[where], base, phi, (minor, major))
 
     def error_rates(self) -> Columns:
         """Failed predictions, against none: training has no requests that fail."""
@@ -312,7 +313,9 @@ class _Batch:
         rows = np.full(layout.n_slices, max(layout.baseline.rows, 1), dtype=np.int64)
         zeros = np.zeros(layout.n_slices, dtype=np.int64)
         one = np.ones(layout.n_slices)
-        return self._rate_columns(where, slice_index, names, kinds, k[where], n[where], (zeros, rows, one), one)
+        thresholds = self.series.contract.rate_thresholds
+        limits = one * thresholds.minor, one * thresholds.major
+        return self._rate_columns(where, slice_index, names, kinds, k[where], n[where], (zeros, rows, one), one, limits)
 
     def _rate_columns(
         self,
@@ -324,12 +327,13 @@ class _Batch:
         n: IntArray,
         base: tuple[IntArray, IntArray, NDArray[np.float64]],
         phi: NDArray[np.float64],
+        thresholds: tuple[NDArray[np.float64], NDArray[np.float64]],
     ) -> Columns:
-        """`base` are the groups' training rows that count, all of them, and what they vary by."""
+        """`base`: training rows that count, all of them, their φ; `thresholds`: minor, major; all of shape (G,)."""
         g = where[1]
-        lines = self.series.contract.rate_thresholds
         base_k, base_n, base_phi = (values[g] for values in base)
-        found = rate_verdicts(k, n, base_k, base_n, phi=phi[g], base_phi=base_phi, minor=lines.minor, major=lines.major)
+        minor, major = (values[g] for values in thresholds)
+        found = rate_verdicts(k, n, base_k, base_n, phi=phi[g], base_phi=base_phi, minor=minor, major=major)
         columns = self.common((where[0], g), slice_index, names)
         columns |= {
             "kind": kinds,
@@ -343,8 +347,8 @@ class _Batch:
             "p_value": found.p_value,
             "phi": phi[g],
             "level": self.levels(found.level, where[0]),
-            "threshold_minor": np.full(len(g), lines.minor),
-            "threshold_major": np.full(len(g), lines.major),
+            "threshold_minor": minor,
+            "threshold_major": major,
         }
         return columns
 

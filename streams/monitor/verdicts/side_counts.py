@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.bins import judged_against
+from sketches.baseline.columns import FieldColumn
+from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import EVENTS, IntArray
 from sketches.comparison.aligned import AlignedField
 from sketches.comparison.rebin import rebin
@@ -51,7 +52,9 @@ class SideCounts:
 
     def nulls(self, field: AlignedField) -> IntArray:
         """Events without the field, shape (W,)."""
-        nulls: IntArray = np.array([cells[:, -1] for *_, cells, _ in self._fields(field)], np.int64).sum(axis=0)
+        nulls: IntArray = np.array([cells[:, FieldColumn.NULL] for *_, cells, _ in self._fields(field)], np.int64).sum(
+            axis=0
+        )
         return nulls
 
     def phi(self, field: AlignedField, window: str) -> FloatArray:
@@ -75,8 +78,8 @@ class SideCounts:
             if places is not None:
                 np.add.at(counts.T, places, cells.T)
                 continue
-            counts[:, -1] += cells[:, -1]
-            n = cells[:, :-1].sum(axis=1)
+            counts[:, -1] += cells[:, FieldColumn.NULL]
+            n = cells[:, : FieldColumn.NULL].sum(axis=1)
             for w in np.flatnonzero(n).tolist():
                 values = self._values(member, index, int(self._ends_s[w]))
                 if values is None or values.sketch is None or values.sketch.n != n[w]:
@@ -95,7 +98,7 @@ class SideCounts:
     def _gathered(self, fields: list[_Cells], w: int) -> PooledMoments:
         gathered = PooledMoments()
         for member, index, cells, _ in fields:
-            n = int(cells[w, :-1].sum())
+            n = int(cells[w, : FieldColumn.NULL].sum())
             if n:
                 values = self._values(member, index, int(self._ends_s[w]))
                 if values is None or not _is_of_all(member, values, n):
@@ -107,8 +110,7 @@ class SideCounts:
         found = []
         for i, member in enumerate(self.members):
             index = field.field_index[self._first + i]
-            start = int(member.layout.starts[index])
-            cells = self._counts[i][:, start : start + int(member.layout.n_cells[index])]
+            cells = self._counts[i][:, member.layout.cells(index)]
             found.append((member, index, cells, field.places[self._first + i]))
         return found
 
@@ -119,7 +121,7 @@ def _is_of_all(member: Member, values: Values, n: int) -> bool:
 
 
 def _phi(member: Member, field: int, window: str) -> float:
-    trained = judged_against(member.layout)[member.slice_index]
+    trained = reference_slices(member.layout)[member.slice_index]
     counts = member.layout.fields[field].slices.get(trained)
     learned = None if counts is None else counts.phi.get(window)
     return 1.0 if learned is None else learned.value

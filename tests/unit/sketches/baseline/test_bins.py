@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
-from sketches.baseline.bins import RATE_KINDS, PsiBins, RateCells, bin_labels
+from sketches.baseline.bins import PsiBins, bin_labels
 from sketches.baseline.layout import EVENTS, IntArray, Layout
+from sketches.drift.rate_cells import RateCells
+from sketches.drift.rates import RATE_KIND_NAMES
 
 SEED = 20_261_101
 
@@ -185,7 +187,7 @@ def test_rates_equal_a_plain_loop(baseline: Baseline) -> None:
     seen = set()
     for group in range(rates.n_groups):
         row, column = int(rates.slice_index[group]), int(rates.field_index[group])
-        kind, field = RATE_KINDS[rates.kind_index[group]], layout.fields[column]
+        kind, field = RATE_KIND_NAMES[rates.kind_index[group]], layout.fields[column]
         name = judging_slice(layout.slices[row])
         trained = field.slices[name]
         start = int(layout.starts[column])
@@ -238,7 +240,7 @@ def test_what_is_expected_to_be_unseen_varies_by_what_is_seen_twice(
     )
     rates = RateCells(Layout(Baseline(model="m", version="1", rows=200, slice_rows={"all": 200}, fields=(field,))))
     found = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
-    assert found.pop(RATE_KINDS.index("unseen")) == pytest.approx(phi)
+    assert found.pop(RATE_KIND_NAMES.index("unseen")) == pytest.approx(phi)
     assert set(found.values()) == {1.0}
 
 

@@ -11,7 +11,8 @@ from sketches.baseline.cells import (
     count_numeric,
     numeric_cells,
 )
-from sketches.baseline.layout import HEADER, TAIL, Layout
+from sketches.baseline.columns import TAIL
+from sketches.baseline.layout import HEADER, Layout
 
 
 def numeric_field(

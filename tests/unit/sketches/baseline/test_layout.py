@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.layout import EVENTS, HEADER, TAIL, Layout
+from sketches.baseline.columns import COLUMN_KEYS, TAIL, TAIL_KEYS, FieldColumn
+from sketches.baseline.layout import EVENTS, HEADER, Layout, LayoutError
 from sketches.sketch.merge import N_MOMENTS
 
 
@@ -69,3 +71,63 @@ def test_empty_moments_are_neutral_to_merging() -> None:
     assert (moments[:, :2] + seen[:2]).tolist() == [seen[:2].tolist()] * 2
     assert np.minimum(moments[:, 2], seen[2]).tolist() == [-1.0, -1.0]
     assert np.maximum(moments[:, 3], seen[3]).tolist() == [2.0, 2.0]
+
+
+def test_the_tail_follows_the_cells_in_the_order_of_its_columns() -> None:
+    layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a")))
+    assert TAIL_KEYS == ("invalid", "below", "above")
+    assert COLUMN_KEYS == ("nulls", "invalid", "below", "above", "unseen")
+    ends = layout.starts + layout.n_cells
+    assert layout.columns(FieldColumn.UNSEEN).tolist() == (ends - 2).tolist()
+    assert layout.columns(FieldColumn.NULL).tolist() == (ends - 1).tolist()
+    assert layout.columns(FieldColumn.INVALID).tolist() == ends.tolist()
+    assert layout.columns(FieldColumn.ABOVE).tolist() == (ends + 2).tolist()
+
+
+def test_columns_of_a_field() -> None:
+    layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a")))
+    start = HEADER + 4 + TAIL
+    assert layout.cells(1) == slice(start, start + 3)
+    assert layout.valid_cells(1) == slice(start, start + 2)
+    assert layout.event_cells(1) == slice(start, start + 4)
+    assert layout.span(1, 2) == slice(start, start + 3 + TAIL)
+    assert layout.span(0, 2) == slice(HEADER, layout.width)
+    assert layout.span(1, 1) == slice(HEADER, HEADER)
+
+
+def test_counts_of_a_field_are_named() -> None:
+    counts = SliceCounts.from_columns([5, 6, 7, 1, 2, 3], singletons=4)
+    assert counts == SliceCounts(cells=(5, 6, 7), invalid=1, below=2, above=3, singletons=4)
+    assert [counts.count(column) for column in FieldColumn] == [6, 7, 1, 2, 3]
+
+
+def test_counts_with_this_version_s_tail_fit_as_they_are() -> None:
+    layout = Layout(baseline(numeric("x", 1.0), category("c", "a")))
+    counts = np.arange(2 * layout.width).reshape(2, -1)
+    assert layout.fit(counts, 0, 2, TAIL_KEYS) is counts
+
+
+def test_counts_that_a_shorter_tail_lacks_are_zero() -> None:
+    layout = Layout(baseline(numeric("x"), category("c", "a")))
+    # Header; x: bin, null, invalid, above; c: a, unseen, null, invalid, above.
+    counts = np.array([[9, 1, 0, 0, 5, 4, 1, 2, 6, 3, 1, 7, 8]])
+    fitted = layout.fit(counts, 0, 2, ("invalid", "above"))
+    assert fitted.tolist() == [[9, 1, 0, 0, 5, 4, 1, 0, 2, 6, 3, 1, 7, 0, 8]]
+    assert layout.fit(counts[:, [0, 1, 2, 3, 8, 9, 10, 11, 12]], 1, 2, ("invalid", "above")).tolist() == [
+        [9, 1, 0, 0, 6, 3, 1, 7, 0, 8]
+    ]
+    assert layout.fit(counts[:, :HEADER], 1, 1, ("invalid",)).tolist() == [[9, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("tail", [("invalid", "below", "above", "zero"), ("invalid", "invalid")])
+def test_an_unknown_or_repeated_tail_column_is_rejected(tail: tuple[str, ...]) -> None:
+    layout = Layout(baseline(numeric("x")))
+    counts = np.zeros((1, HEADER + 2 + len(tail)), dtype=np.int64)
+    with pytest.raises(LayoutError, match="knows invalid, below, above: upgrade it first"):
+        layout.fit(counts, 0, 1, tail)
+
+
+def test_counts_of_another_width_are_rejected() -> None:
+    layout = Layout(baseline(numeric("x")))
+    with pytest.raises(LayoutError, match=f"{layout.width + 1} columns; header and fields of the baseline take"):
+        layout.fit(np.zeros((1, layout.width + 1), dtype=np.int64), 0, 1, TAIL_KEYS)

@@ -7,7 +7,7 @@ import json
 import msgspec
 import numpy as np
 
-from sketches.baseline.layout import TAIL
+from sketches.baseline.columns import TAIL
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import RegisteredBaseline, build_registry

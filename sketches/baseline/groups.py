@@ -1,0 +1,96 @@
+"""Groups: the (slice, field) pairs of a baseline that get verdicts.
+
+A group is one field in one slice; for rates also one kind of rate. A field without training rows in a slice forms no
+group: there is nothing to compare it with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from sketches.baseline.layout import IntArray, Layout
+
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int32]
+"""Indices of slices, fields, bins or counts: a wide model has millions of each."""
+
+
+class Groups:
+    """Slice, field and overdispersion of each group of one baseline.
+
+    Args:
+        layout: of the baseline.
+        slice_index: row of the layout of each group, shape (G,).
+        field_index: field of the layout of each group, shape (G,).
+    """
+
+    def __init__(self, layout: Layout, slice_index: NDArray[Any], field_index: NDArray[Any]) -> None:
+        self.layout = layout
+        self.slice_index: IndexArray = slice_index.astype(np.int32)
+        self.field_index: IndexArray = field_index.astype(np.int32)
+        self._phi: dict[str, FloatArray] = {}
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.slice_index)
+
+    def phi(self, window: str) -> FloatArray:
+        """Return every group's overdispersion at one window length, shape (G,); 1 if it is not known."""
+        if window not in self._phi:
+            self._phi[window] = _phi(self.layout, self.slice_index, self.field_index, window)
+        return self._phi[window]
+
+    def _select_phi(self, chosen: NDArray[np.bool_]) -> dict[str, FloatArray]:
+        return {window: phi[chosen] for window, phi in self._phi.items()}
+
+
+def reference_slices(layout: Layout) -> tuple[str, ...]:
+    """Name, for each slice of the layout, the slice whose training counts it is compared with.
+
+    That is the slice itself, or `all` if training lacks its dimension (an arm, a request's context).
+    """
+    names = list(layout.slices)
+    for start, dimension in zip(layout.dimension_starts, layout.baseline.dimensions, strict=True):
+        if not dimension.trained:
+            end = start + len(dimension.values) + 1
+            names[start:end] = [ALL] * (end - start)
+    return tuple(names)
+
+
+def trained_groups(layout: Layout) -> Iterator[tuple[int, int, FieldBaseline, SliceCounts]]:
+    """Yield slice, field, the field's baseline and its training counts, for each pair that training holds."""
+    for row, name in enumerate(reference_slices(layout)):
+        if layout.baseline.slice_rows.get(name, 0) == 0:
+            continue
+        for column, field in enumerate(layout.fields):
+            counts = field.slices.get(name)
+            if counts is not None:
+                yield row, column, field, counts
+
+
+def flatten_slices(counts: IntArray) -> IntArray:
+    """View counts of shape (W, n_slices, width) as (W, n_slices * width); W may be 0."""
+    return counts.reshape(len(counts), counts.shape[1] * counts.shape[2])
+
+
+def shared_ones(n: int) -> FloatArray:
+    """Return n ones that share one element of memory; read-only."""
+    return np.broadcast_to(np.float64(1.0), n)
+
+
+def _phi(layout: Layout, slice_index: IndexArray, field_index: IndexArray, window: str) -> FloatArray:
+    learned = {
+        (row, column): phi.value
+        for row, name in enumerate(reference_slices(layout))
+        for column, field in enumerate(layout.fields)
+        if name in field.slices and (phi := field.slices[name].phi.get(window)) is not None
+    }
+    if not learned:
+        return shared_ones(len(slice_index))
+    pairs = zip(slice_index.tolist(), field_index.tolist(), strict=True)
+    return np.array([learned.get(pair, 1.0) for pair in pairs], dtype=np.float64)

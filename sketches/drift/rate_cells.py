@@ -1,0 +1,106 @@
+"""Rates: which count of a pane or window feeds which rate, compiled once per baseline."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
+from sketches.baseline.columns import FieldColumn
+from sketches.baseline.groups import (
+    FloatArray,
+    Groups,
+    IndexArray,
+    flatten_slices,
+    reference_slices,
+    shared_ones,
+    trained_groups,
+)
+from sketches.baseline.layout import EVENTS, IntArray, Layout
+from sketches.drift.rates import RATE_KINDS
+
+
+class RateCells(Groups):
+    """The rates of all groups of one baseline: shares of events that are null, invalid, out of range or unseen.
+
+    A group is one kind of rate (`sketches.drift.rates.RATE_KINDS`) of a field in a slice.
+
+    `unseen` is expected at (rows of categories that are not kept + f₁) / m, where f₁ counts the rows of categories that
+    are kept by one row: if all are kept, those that training held once (Good–Turing).
+
+    Attributes:
+        kind_index: Index into `RATE_KINDS` of each group, shape (G,).
+        base_k: Training rows that count, shape (G,).
+        base_n: All training rows of the slice, shape (G,); at least 1.
+        base_phi: Variance of base_k relative to a count of independent rows, shape (G,); 1 but for `unseen`.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        rows, phi = array("q"), array("d")
+        references = reference_slices(layout)
+        for row, column, field, counts in trained_groups(layout):
+            n = layout.baseline.slice_rows[references[row]]
+            tail = int(layout.starts[column]) + field.n_cells
+            for index, kind in enumerate(RATE_KINDS):
+                if not kind.applies_to(field):
+                    continue
+                k = counts.count(kind.column)
+                is_unseen = kind.column is FieldColumn.UNSEEN
+                if is_unseen:
+                    k = min(n, k + counts.singletons)
+                rows.extend((row, column, index, row * layout.width + tail + kind.column, k, n))
+                phi.append(_unseen_phi(field, counts) if is_unseen else 1.0)
+        table = np.array(rows, dtype=np.int64).reshape(-1, 6).T
+        super().__init__(layout, table[0], table[1])
+        base_phi = np.array(phi, dtype=np.float64)
+        self.base_phi: FloatArray = base_phi if (base_phi != 1.0).any() else shared_ones(len(base_phi))
+        self.kind_index: IndexArray = table[2].astype(np.int32)
+        self._columns: IndexArray = table[3].astype(np.int32)
+        self.base_k: IntArray = table[4].copy()
+        self.base_n: IntArray = table[5].copy()
+
+    def k(self, counts: IntArray) -> IntArray:
+        """Return the events that count, shape (W, G), of counts of shape (W, n_slices, width)."""
+        k: IntArray = flatten_slices(counts).take(self._columns, axis=1)
+        return k
+
+    def n(self, counts: IntArray) -> IntArray:
+        """Return all events of each group's slice, shape (W, G), of counts of shape (W, n_slices, width)."""
+        n: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
+        return n
+
+    def of_groups(self, chosen: NDArray[np.bool_]) -> RateCells:
+        """Return some groups, a mask of shape (G,)."""
+        if chosen.all():
+            return self
+        part = object.__new__(RateCells)
+        part.layout, part._phi = self.layout, self._select_phi(chosen)
+        part.slice_index, part.field_index = self.slice_index[chosen], self.field_index[chosen]
+        part.kind_index, part._columns = self.kind_index[chosen], self._columns[chosen]
+        part.base_k, part.base_n, part.base_phi = self.base_k[chosen], self.base_n[chosen], self.base_phi[chosen]
+        return part
+
+
+def _unseen_phi(field: FieldBaseline, counts: SliceCounts) -> float:
+    """Return the variance of the rows that are expected to be unseen, relative to independent rows, at least 1.
+
+    With k rows that are not kept or kept by one row, the expected share k/m differs from the share unseen later by a
+    variance of (k(1 − k/m) + Σ c(c − 1))/m², over the c rows of each category that is kept by two rows; if training
+    held all values, that is Good–Turing's f₁(1 − f₁/m) + 2f₂. Categories kept by two rows are read as those with at
+    most one row more than any that is kept by one.
+
+    Source: Good (1953), Biometrika 40, 237–264; the variance: Esty (1983), Annals of Statistics 11, 905–912.
+    """
+    rows, expected = sum(counts.cells), counts.count(FieldColumn.UNSEEN) + counts.singletons
+    binomial = expected * (1.0 - expected / rows) if rows else 0.0
+    whole = np.array(field.slices[ALL].cells[: FieldColumn.UNSEEN], dtype=np.int64)
+    rarest = np.argsort(whole, kind="stable")
+    # The categories kept by one row are the rarest: as many as hold the singletons.
+    last = int(np.searchsorted(np.cumsum(whole[rarest]), field.slices[ALL].singletons))
+    if binomial <= 0.0 or field.slices[ALL].singletons == 0 or last == len(whole):
+        return 1.0
+    by_two = rarest[last + 1 :][whole[rarest[last + 1 :]] <= whole[rarest[last]] + 1]
+    cells = np.array(counts.cells, dtype=np.int64)[by_two]
+    return 1.0 + float((cells * (cells - 1)).sum()) / binomial
