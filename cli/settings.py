@@ -98,7 +98,7 @@ class GrafanaSettings:
         str,
         Setting(
             Token(),
-            "token of a service account; [its rights](security.md#rights-in-grafana)",
+            "token of a service account; [its rights](security.md#privileges-in-grafana)",
             default="",
             is_secret=True,
         ),
