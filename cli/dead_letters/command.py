@@ -172,7 +172,7 @@ def replay_command(
     """
     from rich.console import Console
 
-    from cli.dead_letters.show import grouped, print_groups, settled_lines
+    from cli.dead_letters.show import grouped, print_groups, summary_lines
     from cli.terminal import Text
     from streams.dead_letters.replay import DeadLetterReplayer
 
@@ -187,10 +187,10 @@ def replay_command(
         return
     if wanted.positions:
         _check_found(wanted, list(_read(settings, wanted)), None)
-    settled = DeadLetterReplayer(settings.processor()).replay(wanted, again=again, limit=limit)
-    for line in settled_lines(settled, "replayed"):
+    summary = DeadLetterReplayer(settings.processor()).replay(wanted, again=again, limit=limit)
+    for line in summary_lines(summary, "replayed"):
         console.print(Text(line), soft_wrap=True)
-    if settled.done:
+    if summary.resolved:
         console.print("What is still malformed comes back: see `barograph dead-letters list` in a while.")
 
 
@@ -220,7 +220,7 @@ def drop_command(
     """
     from rich.console import Console
 
-    from cli.dead_letters.show import grouped, print_groups, settled_lines
+    from cli.dead_letters.show import grouped, print_groups, summary_lines
     from cli.errors import CommandError
     from cli.terminal import Text
     from streams.dead_letters.replay import DeadLetterReplayer
@@ -237,8 +237,8 @@ def drop_command(
         return
     if wanted.positions:
         _check_found(wanted, list(_read(settings, wanted)), None)
-    settled = DeadLetterReplayer(settings.processor()).drop(wanted, because, limit=limit)
-    for line in settled_lines(settled, "dropped"):
+    summary = DeadLetterReplayer(settings.processor()).drop(wanted, because, limit=limit)
+    for line in summary_lines(summary, "dropped"):
         console.print(Text(line), soft_wrap=True)
 
 

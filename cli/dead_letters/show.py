@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.terminal import Text
 from streams.dead_letters.dead_letter import DeadLetter
-from streams.dead_letters.replay import Settled
+from streams.dead_letters.replay import ReplaySummary
 
 PIPE_WIDTH = 200
 """Characters of a line where no screen bounds it."""
@@ -141,25 +141,27 @@ def print_dead_letter(console: Console, letter: DeadLetter, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 
-def settled_lines(settled: Settled, what: str) -> list[str]:
+def summary_lines(summary: ReplaySummary, what: str) -> list[str]:
     """What `replay` or `drop` did, in sentences."""
-    lines = [f"{n:,} of {topic}: {what}" for topic, n in sorted(settled.done.items())]
+    lines = [f"{n:,} of {topic}: {what}" for topic, n in sorted(summary.resolved.items())]
     if not lines:
         lines.append(f"Nothing to be {what}: no letter that waits is meant.")
-    if settled.came_back:
-        lines.append(f"{settled.came_back:,} were replayed before and came back: mend their cause, then give --again.")
-    if settled.partials:
+    if summary.rejected_again:
         lines.append(
-            f"{settled.partials:,} are records of parts, which cannot be merged again: `barograph rebuild` counts their "
+            f"{summary.rejected_again:,} were replayed before and came back: mend their cause, then give --again."
+        )
+    if summary.partials:
+        lines.append(
+            f"{summary.partials:,} are records of parts, which cannot be merged again: `barograph rebuild` counts their "
             "events anew."
         )
-    if settled.without_bytes:
+    if summary.without_bytes:
         lines.append(
-            f"{settled.without_bytes:,} were put aside without their bytes, since very many came at once: send the "
+            f"{summary.without_bytes:,} were put aside without their bytes, since very many came at once: send the "
             "events anew from where they are, then drop these letters."
         )
-    if settled.left:
-        lines.append(f"{settled.left:,} are left by --limit.")
+    if summary.over_limit:
+        lines.append(f"{summary.over_limit:,} are left by --limit.")
     return lines
 
 

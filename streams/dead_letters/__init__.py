@@ -1,1 +1,1 @@
-"""Dead letters after they were put aside: read, replayed exactly once, dropped with a reason."""
+"""Dead letters: reading, replaying exactly once, and dropping with a reason."""

@@ -1,4 +1,4 @@
-"""Events that were put aside, as messages: reason and position in the headers, the original bytes as value."""
+"""Rejected events as Kafka messages: reason and position in the headers, the original bytes as value."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from streams.events.batch import RejectedEvent
 MAX_DETAIL_CHARS = 300
 
 
-def dead_message(dead: RejectedEvent, source_topic: str, replay_of: str = "") -> dict[str, Any]:
-    """Keyword arguments of `Producer.produce` for a dead letter.
+def dead_message(event: RejectedEvent, source_topic: str, replay_of: str = "") -> dict[str, Any]:
+    """Return the keyword arguments of `Producer.produce` for a dead letter.
 
     Args:
-        dead: the event.
-        source_topic: where it came from.
-        replay_of: the dead letter that was replayed as this event, where it was: so a letter that comes back is linked
-            to the one before.
+        event: the rejected event.
+        source_topic: the topic it was read from.
+        replay_of: name of the dead letter that was replayed as this event, if any. It links a dead letter that is
+            rejected again to its predecessor.
     """
     return {
-        "value": dead.value,
+        "value": event.value,
         "headers": [
-            ("reason", dead.reason.encode()),
+            ("reason", event.reason.encode()),
             ("source-topic", source_topic.encode()),
-            ("source-partition", str(dead.partition).encode()),
-            ("source-offset", str(dead.offset).encode()),
-            ("index", str(dead.index).encode()),
-            ("detail", dead.detail[:MAX_DETAIL_CHARS].encode("utf-8", "replace")),
-            ("model", dead.model.encode("utf-8", "replace")),
+            ("source-partition", str(event.partition).encode()),
+            ("source-offset", str(event.offset).encode()),
+            ("index", str(event.index).encode()),
+            ("detail", event.detail[:MAX_DETAIL_CHARS].encode("utf-8", "replace")),
+            ("model", event.model.encode("utf-8", "replace")),
             *([("replay-of", replay_of.encode("utf-8", "replace"))] if replay_of else []),
         ],
     }

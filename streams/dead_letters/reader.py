@@ -1,4 +1,4 @@
-"""Reading topics of dead letters, and the marks of what was done with them, up to where they end now."""
+"""Reads the dead-letter topics and the resolutions of dead letters, up to their current ends."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
 GROUP = "dead-letters"
-"""Never joined and nothing committed: the name is for the broker's log."""
+"""Group name in the broker's log. The group is never joined and commits nothing."""
 POLL_MESSAGES, POLL_S = 1_000, 0.05
+"""Messages per fetch, and how long a fetch waits for them. It waits that long even at the end of a topic."""
 
-_MARKS = msgspec.json.Decoder(Resolution)
+_RESOLUTIONS = msgspec.json.Decoder(Resolution)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Which letters are meant; what is None or empty does not choose."""
+    """Selects dead letters. A criterion that is None or empty matches all of them."""
 
     positions: frozenset[DeadLetterPosition] = frozenset()
     topic: str | None = None
@@ -34,92 +35,91 @@ class DeadLetterFilter:
     model: str | None = None
     reason: str | None = None
     partition: int | None = None
-    """Of the source topic."""
+    """Partition of the source topic."""
     since_ms: int | None = None
-    """Put aside at or after this, Unix ms …"""
+    """Earliest dead-letter time, Unix ms."""
     until_ms: int | None = None
-    """… and before this."""
+    """End of the dead-letter time range, exclusive, Unix ms."""
     states: frozenset[State] = field(default_factory=lambda: frozenset({"waiting"}))
 
-    def matches(self, letter: DeadLetter) -> bool:
-        """Whether a letter is meant."""
+    def matches(self, dead_letter: DeadLetter) -> bool:
+        """Return whether a dead letter meets all criteria."""
         return (
-            (not self.positions or letter.position in self.positions)
-            and (self.model is None or letter.model == self.model)
-            and (self.reason is None or letter.reason == self.reason)
-            and (self.partition is None or letter.source_partition == self.partition)
-            and (self.since_ms is None or letter.at_ms >= self.since_ms)
-            and (self.until_ms is None or letter.at_ms < self.until_ms)
-            and letter.state in self.states
+            (not self.positions or dead_letter.position in self.positions)
+            and (self.model is None or dead_letter.model == self.model)
+            and (self.reason is None or dead_letter.reason == self.reason)
+            and (self.partition is None or dead_letter.source_partition == self.partition)
+            and (self.since_ms is None or dead_letter.at_ms >= self.since_ms)
+            and (self.until_ms is None or dead_letter.at_ms < self.until_ms)
+            and dead_letter.state in self.states
         )
 
 
 class DeadLetterReader:
-    """Reads letters and marks; every error is a `ProcessorError` with a sentence."""
+    """Reads dead letters and resolutions. Every error is a `ProcessorError` with an explanation."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._settings = settings
         self._facts = TopicFacts(settings)
 
     def resolutions(self) -> dict[str, Resolution]:
-        """What was done with letters, by their mark's key.
+        """Read the resolutions of all dead letters, by message key.
 
         Raises:
-            ProcessorError: the topic is missing, or holds what is no mark.
+            ProcessorError: the topic is missing, or has a message that is not a resolution.
         """
         topic = self._settings.topics.dead_letters
-        found: dict[str, Resolution] = {}
+        resolutions: dict[str, Resolution] = {}
         for message in self._messages(topic, self.partitions(topic), None):
             try:
-                found[(message.key() or b"").decode()] = _MARKS.decode(message.value() or b"")
+                resolutions[(message.key() or b"").decode()] = _RESOLUTIONS.decode(message.value() or b"")
             except (msgspec.DecodeError, ValueError) as error:
                 raise ProcessorError(
-                    f"Topic {topic} holds something that is no mark, in partition {message.partition()} at offset "
-                    f"{message.offset()} ({error}): nobody but `barograph dead-letters` may write to it."
+                    f"Topic {topic} has a message that is not a resolution of a dead letter, in partition "
+                    f"{message.partition()} at offset {message.offset()} ({error}): only `barograph dead-letters` may "
+                    "write to it."
                 ) from error
-        return found
+        return resolutions
 
-    def dead_letters(self, wanted: DeadLetterFilter, marks: dict[str, Resolution]) -> Iterator[DeadLetter]:
-        """The letters that are meant, topic by topic, in the order in which they were put aside."""
+    def dead_letters(self, criteria: DeadLetterFilter, resolutions: dict[str, Resolution]) -> Iterator[DeadLetter]:
+        """Yield the dead letters that match, topic by topic, in the order of their positions."""
         topics = dead_letter_topics(self._settings.topics)
         for source, topic in topics.items():
-            if wanted.topic not in (None, source):
+            if criteria.topic not in (None, source):
                 continue
-            if wanted.positions and topic not in {place.topic for place in wanted.positions}:
+            if criteria.positions and topic not in {position.topic for position in criteria.positions}:
                 continue
             topic_id, partitions = self._facts.describe(topic)
-            for message in self._messages(topic, partitions, wanted.since_ms):
-                letter = open_dead_letter(message, topic_id, marks)
-                if wanted.matches(letter):
-                    yield letter
+            for message in self._messages(topic, partitions, criteria.since_ms):
+                dead_letter = open_dead_letter(message, topic_id, resolutions)
+                if criteria.matches(dead_letter):
+                    yield dead_letter
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has."""
+        """Return a topic's number of partitions."""
         return self._facts.describe(topic)[1]
 
     def _messages(self, topic: str, partitions: int, since_ms: int | None) -> Iterator[Any]:
-        """Every committed message of a topic that is there now, from a time on."""
+        """Yield the committed messages of a topic from a time up to the current end."""
         consumer = Consumer(consumer_config(self._settings, GROUP))
         try:
-            spans = {partition: self._span(consumer, topic, partition, since_ms) for partition in range(partitions)}
+            ranges = {p: self._offset_range(consumer, topic, p, since_ms) for p in range(partitions)}
         except KafkaException as error:
             raise explain(error, f"read {topic}") from error
         finally:
             consumer.close()
-        # Not longer: it waits for that many even at the end of a topic.
-        found = read_again(self._settings, GROUP, topic, spans, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
-        return chain.from_iterable(found)
+        batches = read_again(self._settings, GROUP, topic, ranges, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
+        return chain.from_iterable(batches)
 
     @staticmethod
-    def _span(consumer: Consumer, topic: str, partition: int, since_ms: int | None) -> tuple[int, int]:
-        place = TopicPartition(topic, partition)
-        low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S, cached=False)
+    def _offset_range(consumer: Consumer, topic: str, partition: int, since_ms: int | None) -> tuple[int, int]:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S, cached=False)
         if since_ms is None:
             return low, high
-        found = offset_since(consumer, topic, partition, since_ms)
-        return (high if found is None else max(low, found)), high
+        start = offset_since(consumer, topic, partition, since_ms)
+        return (high if start is None else max(low, start)), high
 
 
 def dead_letter_topics(topics: Topics) -> dict[str, str]:
-    """Source topic without its prefix → the topic of its dead letters."""
+    """Map source topics, without the prefix, to their dead-letter topics."""
     return {"predictions": topics.predictions_dead, "labels": topics.labels_dead, "partials": topics.partials_dead}

@@ -1,11 +1,10 @@
-"""Replaying and dropping dead letters, each exactly once.
+"""Replays and drops dead letters, each exactly once.
 
-A letter that is replayed is two messages in one Kafka transaction: its original bytes to the topic that they came from,
-and its mark to `dead-letters`. Either both are seen or neither, since every reader of ours reads committed messages
-only. All of it is done under one transactional id: `init_transactions` ends whatever a killed predecessor left open,
-one way or the other, and refuses every further write of a predecessor that still lives. The marks are read after that,
-so they hold all that was ever done, and nobody else can add to them. Hence, killed at any point and started again, no
-letter is sent twice and none is left out.
+Replaying a dead letter sends two messages in one Kafka transaction: its original bytes to the source topic, and its
+resolution to `dead-letters`. Consumers see both or neither, since all readers here read committed messages only. Every
+run uses the same transactional id: `init_transactions` completes or aborts the open transaction of a killed predecessor
+and fences a predecessor that is still running. The resolutions are read after that, so they are complete and nobody
+else can add to them. So a run that is killed at any point and started again sends no dead letter twice and omits none.
 """
 
 from __future__ import annotations
@@ -29,28 +28,29 @@ from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER
 from streams.settings import ProcessorSettings
 
 NAME = "dead-letters"
-BATCH_LETTERS, BATCH_BYTES = 500, 8 << 20
-"""Of one transaction: readers wait until it is committed."""
+"""Name of the transactional producer."""
+TRANSACTION_DEAD_LETTERS, TRANSACTION_BYTES = 500, 8 << 20
+"""Most dead letters and bytes of one transaction: consumers of the source topic wait until it is committed."""
 
 
 @dataclass(slots=True)
-class Settled:
-    """What one run did."""
+class ReplaySummary:
+    """Counts of dead letters that one run resolved or skipped."""
 
-    done: Counter[str] = field(default_factory=Counter)
-    """Source topic → letters."""
-    came_back: int = 0
-    """Left alone, since they are replayed letters that came back."""
+    resolved: Counter[str] = field(default_factory=Counter)
+    """Dead letters replayed or dropped, by source topic."""
+    rejected_again: int = 0
+    """Skipped: they were replayed before and rejected again."""
     partials: int = 0
-    """Left alone, since records of `partials` cannot be replayed."""
+    """Skipped: records of `partials` cannot be replayed."""
     without_bytes: int = 0
-    """Left alone, since their bytes were not kept."""
-    left: int = 0
-    """Left for another run, by the limit."""
+    """Skipped: their bytes were not kept."""
+    over_limit: int = 0
+    """Left for another run by the limit."""
 
 
 class DeadLetterReplayer:
-    """Replays and drops; one at a time in the whole cluster, the last that began."""
+    """Replays and drops dead letters. Starting one fences any other in the cluster."""
 
     def __init__(
         self,
@@ -59,124 +59,127 @@ class DeadLetterReplayer:
         make_producer: Callable[[ProcessorSettings, str], Producer] = transactional_producer,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        # One transactional id for everybody, wherever it is called.
+        # All runs share one transactional id, on every machine.
         self._producer = make_producer(replace(settings, instance="all"), NAME)
         self._settings, self._clock = settings, clock
         self._reader = DeadLetterReader(settings)
 
-    def replay(self, wanted: DeadLetterFilter, *, again: bool = False, limit: int | None = None) -> Settled:
-        """Send the original bytes of letters back to where they came from, and mark them as replayed.
+    def replay(self, criteria: DeadLetterFilter, *, again: bool = False, limit: int | None = None) -> ReplaySummary:
+        """Send the original bytes of dead letters to their source topics and mark them as replayed.
 
         Args:
-            wanted: which letters.
-            again: also those that were replayed before and came back.
-            limit: at most this many.
+            criteria: which dead letters.
+            again: whether to replay those that were replayed before and rejected again.
+            limit: most dead letters to replay.
 
         Raises:
-            ProcessorError: Kafka refuses, or another run began meanwhile; what was committed is marked.
+            ProcessorError: Kafka refuses, or another run started meanwhile. Committed dead letters are marked.
         """
-        settled = Settled()
-        sources: dict[str, int] = {}
+        summary = ReplaySummary()
+        partitions: dict[str, int] = {}
 
-        def chosen(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
-            for letter in letters:
-                if letter.state == "replayed":
+        def select(dead_letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
+            for dead_letter in dead_letters:
+                if dead_letter.state == "replayed":
                     continue
-                if letter.source_topic == self._settings.topics.partials:
-                    settled.partials += 1
-                elif not letter.has_bytes:
-                    settled.without_bytes += 1
-                elif letter.replay_of and not again:
-                    settled.came_back += 1
+                if dead_letter.source_topic == self._settings.topics.partials:
+                    summary.partials += 1
+                elif not dead_letter.has_bytes:
+                    summary.without_bytes += 1
+                elif dead_letter.replay_of and not again:
+                    summary.rejected_again += 1
                 else:
-                    self._check_source(letter, sources)
-                    yield letter
+                    self._check_source(dead_letter, partitions)
+                    yield dead_letter
 
-        self._settle(wanted, chosen, lambda letter: Resolution(state="replayed", at_ms=self._now_ms()), settled, limit)
-        return settled
+        self._resolve(criteria, select, lambda: Resolution(state="replayed", at_ms=self._now_ms()), summary, limit)
+        return summary
 
-    def drop(self, wanted: DeadLetterFilter, reason: str, *, limit: int | None = None) -> Settled:
-        """Mark letters as dropped; they stay in their topic as long as that keeps them.
+    def drop(self, criteria: DeadLetterFilter, reason: str, *, limit: int | None = None) -> ReplaySummary:
+        """Mark dead letters as dropped. They stay in their topic until retention deletes them.
 
         Raises:
-            ProcessorError: as with `replay`.
+            ProcessorError: as for `replay`.
         """
-        settled = Settled()
+        summary = ReplaySummary()
 
-        def chosen(letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
-            return (letter for letter in letters if letter.state == "waiting")
+        def select(dead_letters: Iterable[DeadLetter]) -> Iterator[DeadLetter]:
+            return (dead_letter for dead_letter in dead_letters if dead_letter.state == "waiting")
 
-        self._settle(
-            wanted, chosen, lambda _: Resolution(state="dropped", at_ms=self._now_ms(), reason=reason), settled, limit
-        )
-        return settled
+        def resolution() -> Resolution:
+            return Resolution(state="dropped", at_ms=self._now_ms(), reason=reason)
 
-    def _settle(
+        self._resolve(criteria, select, resolution, summary, limit)
+        return summary
+
+    def _resolve(
         self,
-        wanted: DeadLetterFilter,
-        chosen: Callable[[Iterable[DeadLetter]], Iterator[DeadLetter]],
-        mark: Callable[[DeadLetter], Resolution],
-        settled: Settled,
+        criteria: DeadLetterFilter,
+        select: Callable[[Iterable[DeadLetter]], Iterator[DeadLetter]],
+        resolution: Callable[[], Resolution],
+        summary: ReplaySummary,
         limit: int | None,
     ) -> None:
         try:
             self._producer.init_transactions(TIMEOUT_S * 2)
         except KafkaException as error:
             raise explain(error, "start transactions") from error
-        # Not before: only now is all decided that a predecessor began.
-        marks = self._reader.resolutions()
+        # Only now: a predecessor's transaction may have been undecided before.
+        resolutions = self._reader.resolutions()
         batch: list[DeadLetter] = []
         n = n_bytes = 0
-        for letter in chosen(self._reader.dead_letters(wanted, marks)):
+        for dead_letter in select(self._reader.dead_letters(criteria, resolutions)):
             if limit is not None and n >= limit:
-                settled.left += 1
+                summary.over_limit += 1
                 continue
             n += 1
-            batch.append(letter)
-            n_bytes += len(letter.value)
-            if len(batch) >= BATCH_LETTERS or n_bytes >= BATCH_BYTES:
-                self._commit(batch, mark, settled)
+            batch.append(dead_letter)
+            n_bytes += len(dead_letter.value)
+            if len(batch) >= TRANSACTION_DEAD_LETTERS or n_bytes >= TRANSACTION_BYTES:
+                self._commit(batch, resolution, summary)
                 batch, n_bytes = [], 0
         if batch:
-            self._commit(batch, mark, settled)
+            self._commit(batch, resolution, summary)
 
-    def _check_source(self, letter: DeadLetter, sources: dict[str, int]) -> None:
-        topics = self._settings.topics
-        if letter.source_topic not in (topics.predictions, topics.labels):
+    def _check_source(self, dead_letter: DeadLetter, partitions: dict[str, int]) -> None:
+        """Check that a dead letter's source partition exists; `partitions` caches their number by topic."""
+        topics, source = self._settings.topics, dead_letter.source_topic
+        if source not in (topics.predictions, topics.labels):
             raise ProcessorError(
-                f"Letter {letter.position} says that it came from {letter.source_topic or 'nowhere'}, which is no source "
-                f"of Barograph under the prefix {topics.prefix!r}: drop it, or leave it out."
+                f"Dead letter {dead_letter.position} names {source or 'no topic'} as its source, which is not a source "
+                f"topic of Barograph under the prefix {topics.prefix!r}: drop it, or leave it out."
             )
-        if letter.source_topic not in sources:
-            sources[letter.source_topic] = self._reader.partitions(letter.source_topic)
-        if not 0 <= letter.source_partition < sources[letter.source_topic]:
+        if source not in partitions:
+            partitions[source] = self._reader.partitions(source)
+        if not 0 <= dead_letter.source_partition < partitions[source]:
             raise ProcessorError(
-                f"Letter {letter.position} came from partition {letter.source_partition} of {letter.source_topic}, which "
-                f"has {sources[letter.source_topic]} now: add partitions with `barograph apply`, or leave it out."
+                f"Dead letter {dead_letter.position} came from partition {dead_letter.source_partition} of {source}, "
+                f"which has {partitions[source]} now: add partitions with `barograph apply`, or leave it out."
             )
 
-    def _commit(self, batch: list[DeadLetter], mark: Callable[[DeadLetter], Resolution], settled: Settled) -> None:
-        """Settle some letters in one transaction."""
+    def _commit(self, batch: list[DeadLetter], resolution: Callable[[], Resolution], summary: ReplaySummary) -> None:
+        """Resolve dead letters in one transaction."""
         try:
             self._producer.begin_transaction()
-            for letter in batch:
-                made = mark(letter)
-                if made.state == "replayed":
-                    send(self._producer, letter.source_topic, original(letter))
-                told = {"key": letter.key, "value": msgspec.json.encode(made)}
-                send(self._producer, self._settings.topics.dead_letters, told)
+            for dead_letter in batch:
+                outcome = resolution()
+                if outcome.state == "replayed":
+                    send(self._producer, dead_letter.source_topic, original_message(dead_letter))
+                record = {"key": dead_letter.key, "value": msgspec.json.encode(outcome)}
+                send(self._producer, self._settings.topics.dead_letters, record)
             end_transaction(self._producer)
         except KafkaException as error:
-            self._give_up(error)
-        for letter in batch:
-            settled.done[letter.source_topic] += 1
+            self._fail(error)
+        for dead_letter in batch:
+            summary.resolved[dead_letter.source_topic] += 1
 
-    def _give_up(self, error: KafkaException) -> None:
+    def _fail(self, error: KafkaException) -> None:
+        """Abort the transaction if possible and raise the explanation."""
         cause = error.args[0]
         if cause.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
             raise ProcessorError(
-                "Another `barograph dead-letters` began meanwhile and goes on from here. What this one had committed "
-                "is marked; nothing else was sent."
+                "Another `barograph dead-letters` started meanwhile and continues from here. The dead letters that "
+                "this run committed are marked; nothing else was sent."
             ) from error
         if not cause.fatal():
             try:
@@ -184,22 +187,22 @@ class DeadLetterReplayer:
             except KafkaException as failed:
                 raise explain(failed, "abort a transaction") from failed
         raise ProcessorError(
-            f"Kafka refused a transaction: {cause.str()} ({cause.name()}). What was committed before is marked; run "
-            "the same again for the rest."
+            f"Kafka refused a transaction: {cause.str()} ({cause.name()}). The dead letters that were committed before "
+            "are marked; run the same command again for the rest."
         ) from error
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
 
 
-def original(letter: DeadLetter) -> dict[str, Any]:
-    """Keyword arguments of `Producer.produce` for the message that a letter was, and the link back to it.
+def original_message(dead_letter: DeadLetter) -> dict[str, Any]:
+    """Return the keyword arguments of `Producer.produce` for a dead letter's original message, with a link to it.
 
-    The partition is the original one: all labels of one id lie on one.
+    The partition is the original one: all labels of one id are in one partition.
     """
-    headers: list[tuple[str, bytes]] = [(DEAD_LETTER_HEADER, str(letter.position).encode())]
-    if letter.is_arrow:
+    headers: list[tuple[str, bytes]] = [(DEAD_LETTER_HEADER, str(dead_letter.position).encode())]
+    if dead_letter.is_arrow:
         headers.append((CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE))
-    if letter.counted:
+    if dead_letter.counted:
         headers.append((COUNTED_HEADER, b"1"))
-    return {"value": letter.value, "partition": letter.source_partition, "headers": headers}
+    return {"value": dead_letter.value, "partition": dead_letter.source_partition, "headers": headers}

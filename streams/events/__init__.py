@@ -1,1 +1,1 @@
-"""Decoders that turn Kafka messages into columns of events."""
+"""Decoders of Kafka messages into event columns."""

@@ -1,4 +1,4 @@
-"""Dead letters on Apache Kafka: replayed exactly once whatever is killed, linked when they come back, never deleted."""
+"""Dead letters on Apache Kafka: replayed exactly once despite kills, linked when rejected again, never deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.forked_processors import fork
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 NOW_MS = int(time.time() * 1000) - 600_000
-LETTERS, BATCH = 12, 4
+DEAD_LETTERS, BATCH = 12, 4
 
 
 def event(i: int, model: str = "toy", **changes: Any) -> bytes:
@@ -38,57 +38,57 @@ def event(i: int, model: str = "toy", **changes: Any) -> bytes:
     ).encode()
 
 
-def put_aside(pipeline: Pipeline, n: int) -> list[bytes]:
-    """Write dead letters as a sketcher does; return their bytes."""
+def write_dead_letters(pipeline: Pipeline, n: int) -> list[bytes]:
+    """Write dead letters as a sketcher does and return their bytes."""
     producer = Producer({"bootstrap.servers": pipeline.bootstrap})
     values = [event(i, "later") for i in range(n)]
     for i, value in enumerate(values):
-        dead = RejectedEvent(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
-        producer.produce(pipeline.topics.predictions_dead, **dead_message(dead, pipeline.topics.predictions))
+        rejected = RejectedEvent(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
+        producer.produce(pipeline.topics.predictions_dead, **dead_message(rejected, pipeline.topics.predictions))
     assert producer.flush(30) == 0
     return values
 
 
 def replay(pipeline: Pipeline, call: str) -> tuple[int, str]:
-    """Exit code and what was said."""
-    told = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch_letters": BATCH}
+    """Replay in a process that is killed at a call; return its exit code and its log."""
+    options = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch_letters": BATCH}
     log = pipeline.log_dir / f"replay {call}.log"
-    return fork(killed_replay.main, [call, json.dumps(told)], log, os.environ).wait(120), log.read_text()
+    return fork(killed_replay.main, [call, json.dumps(options)], log, os.environ).wait(120), log.read_text()
 
 
-def marks(pipeline: Pipeline) -> dict[str, Resolution]:
+def resolutions(pipeline: Pipeline) -> dict[str, Resolution]:
     messages = pipeline.read_all(pipeline.topics.dead_letters)
-    assert len({m.key() for m in messages}) == len(messages), "a letter was marked twice"
+    assert len({m.key() for m in messages}) == len(messages), "a dead letter was resolved twice"
     return {m.key().decode(): msgspec.json.decode(m.value(), type=Resolution) for m in messages}
 
 
 @pytest.mark.slow
-def test_a_replay_that_is_killed_anywhere_sends_every_letter_once(pipeline: Pipeline) -> None:
+def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=2)
-    values = put_aside(pipeline, LETTERS)
-    # Of each transaction the calls are begin, 2 × BATCH produce, commit; init_transactions is call 0.
+    values = write_dead_letters(pipeline, DEAD_LETTERS)
+    # Calls of each transaction: begin, 2 × BATCH produce, commit. init_transactions is call 0.
     commit = 2 * BATCH + 2
     sent = 0
     for call in ("5+", str(commit), f"{commit}+", f"{commit + 3}+"):
-        code, told = replay(pipeline, call)
-        assert code == -9, f"call {call}: {told}"
-        before, sent = sent, len(marks(pipeline))
-        # Only who was killed after a commit sent anything; whole transactions at that.
+        code, log = replay(pipeline, call)
+        assert code == -9, f"call {call}: {log}"
+        before, sent = sent, len(resolutions(pipeline))
+        # Only a run that was killed after a commit sent messages, in whole transactions.
         assert sent - before == (BATCH if int(call.rstrip("+")) > commit or call == f"{commit}+" else 0), call
         assert len(pipeline.read_all(pipeline.topics.predictions)) == sent, call
     settings = ProcessorSettings(
         instance="test", bootstrap_servers=pipeline.bootstrap, warehouse=pipeline.address, topics=pipeline.topics
     )
-    assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).done.total() == LETTERS - sent > 0
-    assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).done.total() == 0
-    found = pipeline.read_all(pipeline.topics.predictions)
-    assert sorted(m.value() for m in found) == sorted(values)
-    assert {m.value(): m.partition() for m in found} == {value: i % 2 for i, value in enumerate(values)}
-    assert Counter(mark.state for mark in marks(pipeline).values()) == {"replayed": LETTERS}
+    assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).resolved.total() == DEAD_LETTERS - sent > 0
+    assert DeadLetterReplayer(settings).replay(DeadLetterFilter()).resolved.total() == 0
+    messages = pipeline.read_all(pipeline.topics.predictions)
+    assert sorted(m.value() for m in messages) == sorted(values)
+    assert {m.value(): m.partition() for m in messages} == {value: i % 2 for i, value in enumerate(values)}
+    assert Counter(each.state for each in resolutions(pipeline).values()) == {"replayed": DEAD_LETTERS}
 
 
 def enter(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a folder the current one, whose settings name the pipeline."""
+    """Change to a folder whose settings name the pipeline."""
     monkeypatch.chdir(folder)
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
@@ -108,12 +108,12 @@ def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
 
 
 def groups(capsys: pytest.CaptureFixture[str], *words: str) -> dict[tuple[str, str, str], dict[str, Any]]:
-    found = json.loads(run(capsys, "list", "--json", *words))
-    return {(group["topic"].rpartition("-")[2], group["model"], group["reason"]): group for group in found}
+    report = json.loads(run(capsys, "list", "--json", *words))
+    return {(group["topic"].rpartition("-")[2], group["model"], group["reason"]): group for group in report}
 
 
 def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
-    """Events and producers' numbers of a model in committed parts and tallies."""
+    """Count a model's events and producer numbers in committed partials and tallies."""
     events = numbers = 0
     for message in pipeline.read_all(pipeline.topics.partials):
         record = decode(message.value())
@@ -125,7 +125,7 @@ def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_letters_are_replayed_counted_once_and_come_back_linked(
+def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline.create(source_partitions=1)
@@ -154,8 +154,8 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label", 60)
 
     enter(pipeline, tmp_path, monkeypatch)
-    found = groups(capsys)
-    assert {key: group["waiting"] for key, group in found.items()} == {
+    before = groups(capsys)
+    assert {key: group["waiting"] for key, group in before.items()} == {
         ("predictions", "later", "unknown-model"): 4,
         ("labels", "later", "unknown-model"): 1,
         ("predictions", "toy", "bad-time"): 1,
@@ -165,7 +165,7 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     assert run(capsys, "list", "--until", "1h") == "No dead letters.\n"
     assert "Say which letters" in run(capsys, "replay", code=1)
 
-    # The cause is mended: the model's contract is applied.
+    # Fix the cause: apply the model's contract.
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
     pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])
     wait_for(
@@ -173,16 +173,18 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     )
     pipeline.wait_flushed()
     assert "4 letters wait" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
-    done = run(capsys, "replay", "--model", "later")
-    assert f"4 of {topics.predictions}: replayed" in done
-    assert f"1 of {topics.labels}: replayed" in done
-    # What is not mended goes round once.
+    output = run(capsys, "replay", "--model", "later")
+    assert f"4 of {topics.predictions}: replayed" in output
+    assert f"1 of {topics.labels}: replayed" in output
+    # An event that is still malformed is rejected again.
     assert f"1 of {topics.predictions}: replayed" in run(capsys, "replay", "--reason", "bad-time")
     pipeline.wait_rows("SELECT count() = 4 FROM all_predictions WHERE model = 'later'", "the events as raw rows", 60)
     pipeline.wait_rows("SELECT count() = 1 FROM labels FINAL WHERE model = 'later'", "the label", 60)
-    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 7, "the letter that came back", 60)
-    wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in parts", 60)
-    # Its number was counted when it was put aside for the first time.
+    wait_for(
+        lambda: len(pipeline.read_all(topics.predictions_dead)) == 7, "the dead letter that was rejected again", 60
+    )
+    wait_for(lambda: counted(pipeline, "later") == (4, 3), "the events in partials", 60)
+    # Its number was counted on first receipt.
     assert counted(pipeline, "toy") == (6, 6)
 
     back = pipeline.read_all(topics.predictions_dead)[-1]
@@ -209,7 +211,7 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     shown = run(capsys, "show", name)
     assert "once upon a time" in shown
     assert f"came back   from {topics.predictions_dead}/0/{first.offset()}" in shown
-    # No contract explains these bytes: their shape alone is shown.
+    # No contract covers these bytes: only their shape is shown.
     assert "Jane" not in run(capsys, "show", "--reason", "not-json")
     assert '{"xxxxx": "xxx", "xx": xxxx' in run(capsys, "show", "--reason", "not-json")
     assert "Jane" in run(capsys, "show", "--reason", "not-json", "--unmasked")
@@ -220,8 +222,8 @@ def test_letters_are_replayed_counted_once_and_come_back_linked(
     assert "dropped" in run(capsys, "show", name)
     assert "a test clock" in run(capsys, "show", name)
     assert "no letter" in run(capsys, "drop", name, "--because", "once more", code=1)
-    # A drop is a mark, not an end: with both options it goes once more.
+    # A dropped dead letter can still be replayed, with both options.
     assert "1 of" in run(capsys, "replay", name, "--dropped", "--again")
-    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it comes back again", 60)
+    wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it is rejected again", 60)
     assert [m.headers()[0][0] for m in pipeline.read_all(topics.predictions)[-1:]] == [DEAD_LETTER_HEADER]
     pipeline.alive()

@@ -250,7 +250,9 @@ def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeli
     pipeline.register(contract, [simple_baseline()])
     wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
     pipeline.wait_flushed()
-    assert DeadLetterReplayer(settings(pipeline)).replay(DeadLetterFilter(reason="unknown-model")).done.total() == 50
+    assert (
+        DeadLetterReplayer(settings(pipeline)).replay(DeadLetterFilter(reason="unknown-model")).resolved.total() == 50
+    )
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[50:])
     pipeline.start("monitor")
     from_s, to_s = start_s + HOUR_S // 2, start_s + 2 * HOUR_S

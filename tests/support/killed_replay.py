@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         topics=Topics(told["prefix"]),
         transaction_timeout_s=60.0,
     )
-    replay.BATCH_LETTERS = told["batch_letters"]
+    replay.TRANSACTION_DEAD_LETTERS = told["batch_letters"]
 
     def make(given: ProcessorSettings, name: str) -> Any:
         producer = transactional_producer(given, name)

@@ -1,4 +1,4 @@
-"""Dead letters as they are read and shown: what is masked, what a letter says of itself."""
+"""Reading, masking, filtering and rebuilding of dead letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streams.dead_letters.dead_letter import (
 )
 from streams.dead_letters.message import dead_message
 from streams.dead_letters.reader import DeadLetterFilter
-from streams.dead_letters.replay import original
+from streams.dead_letters.replay import original_message
 from streams.events.batch import COUNTED_HEADER, DEAD_LETTER_HEADER, RejectedEvent, sort_messages
 from tests.support.pipeline import simple_contract
 
@@ -29,7 +29,7 @@ SECRET = "Jane Doe 4711"
 
 
 class Message:
-    """A message as the consumer gives it."""
+    """Test double of a consumed Kafka message."""
 
     def __init__(self, value: bytes | None, headers: list[tuple[str, bytes]] | None, offset: int = 7) -> None:
         self._value, self._headers, self._offset = value, headers, offset
@@ -53,9 +53,11 @@ class Message:
         return 1, 1_700_000_000_000
 
 
-def letter(value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = "") -> DeadLetter:
-    told = dead_message(RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
-    return open_dead_letter(Message(told["value"], told["headers"]), "id", {})
+def dead_letter(
+    value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = ""
+) -> DeadLetter:
+    message = dead_message(RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
+    return open_dead_letter(Message(message["value"], message["headers"]), "id", {})
 
 
 def contract() -> Contract:
@@ -68,95 +70,90 @@ def event(**changes: Any) -> bytes:
     return json.dumps(plain | changes).encode()
 
 
-def show(found: DeadLetter, told: Contract | None, **how: bool) -> str:
-    return readable(found, told, partials_topic="partials", **how)
+def show(item: DeadLetter, contract_: Contract | None, **options: bool) -> str:
+    return readable(item, contract_, partials_topic="partials", **options)
 
 
-def test_what_the_contract_marks_as_personal_is_masked_and_the_rest_is_shown() -> None:
-    shown = json.loads(show(letter(event()), contract()))
+def test_only_fields_marked_as_personal_are_masked() -> None:
+    shown = json.loads(show(dead_letter(event()), contract()))
     assert shown["features"] == {"name": f"‹text of {len(SECRET)}›", "x": 12.5, "on": True}
     assert shown["id"] == SECRET
-    assert json.loads(show(letter(event()), contract(), unmasked=True)) == json.loads(event())
+    assert json.loads(show(dead_letter(event()), contract(), unmasked=True)) == json.loads(event())
 
 
 @pytest.mark.parametrize(
     "value", [event(), event()[:-20], SECRET.encode(), b'["Jane Doe 4711"]', b"\xff\xff\xff\xffJane Doe 4711"]
 )
-def test_without_a_contract_no_value_is_shown(value: bytes) -> None:
+def test_all_values_are_masked_without_a_contract(value: bytes) -> None:
     for reason in (Reason.UNKNOWN_MODEL, Reason.NOT_JSON, Reason.NOT_ARROW):
-        shown = show(letter(value, reason), None)
+        shown = show(dead_letter(value, reason), None)
         assert "Jane" not in shown
         assert "4711" not in shown
         assert "12.5" not in shown
-    assert "Jane" in show(letter(value, Reason.NOT_JSON), None, unmasked=True)
+    assert "Jane" in show(dead_letter(value, Reason.NOT_JSON), None, unmasked=True)
 
 
-def test_rows_of_arrow_are_masked_by_column() -> None:
+def test_arrow_rows_are_masked_by_column() -> None:
     table = pa.table({"model": ["toy"], "id": ["e"], "features.name": [SECRET], "features.x": [12.5]})
-    found = letter(encode_predictions(table))
-    assert found.is_arrow
-    assert SECRET not in show(found, contract())
-    assert "12.5" in show(found, contract())
-    assert SECRET in show(found, contract(), unmasked=True)
-    assert "12.5" not in show(found, None)
+    item = dead_letter(encode_predictions(table))
+    assert item.is_arrow
+    assert SECRET not in show(item, contract())
+    assert "12.5" in show(item, contract())
+    assert SECRET in show(item, contract(), unmasked=True)
+    assert "12.5" not in show(item, None)
 
 
-def test_bytes_never_steer_a_terminal() -> None:
+def test_control_characters_never_reach_the_terminal() -> None:
     for value in (b"\x1b[31mred\x07", event(status="\x1b[31mred\x07")):
-        shown = show(letter(value), None, unmasked=True)
+        shown = show(dead_letter(value), None, unmasked=True)
         assert all(character.isprintable() or character == "\n" for character in shown)
 
 
-def test_a_letter_says_where_it_came_from_and_what_it_was_before() -> None:
-    found = letter(event(), replay_of="predictions.dead/0/3")
-    assert (found.source_topic, found.source_partition, found.source_offset, found.index) == ("predictions", 3, 41, 2)
-    assert (found.reason, found.detail, found.model) == ("wrong-type", "a detail", "toy")
-    assert found.replay_of == "predictions.dead/0/3"
-    assert found.state == "waiting"
-    assert letter(event(), model="").model == "toy"
+def test_a_dead_letter_names_its_source_and_its_predecessor() -> None:
+    item = dead_letter(event(), replay_of="predictions.dead/0/3")
+    assert (item.source_topic, item.source_partition, item.source_offset, item.index) == ("predictions", 3, 41, 2)
+    assert (item.reason, item.detail, item.model) == ("wrong-type", "a detail", "toy")
+    assert item.replay_of == "predictions.dead/0/3"
+    assert item.state == "waiting"
+    assert dead_letter(event(), model="").model == "toy"
     foreign = open_dead_letter(Message(None, None), "id", {})
     assert (foreign.reason, foreign.model, foreign.source_partition) == ("?", "", -1)
 
 
-def test_a_mark_is_of_one_incarnation_of_the_topic() -> None:
-    place = DeadLetterPosition("predictions.dead", 0, 7)
-    marks = {resolution_key("old", place): Resolution(state="replayed", at_ms=1)}
-    assert open_dead_letter(Message(b"", []), "old", marks).state == "replayed"
-    assert open_dead_letter(Message(b"", []), "new", marks).state == "waiting"
+def test_a_resolution_applies_to_one_incarnation_of_the_topic() -> None:
+    position = DeadLetterPosition("predictions.dead", 0, 7)
+    resolutions = {resolution_key("old", position): Resolution(state="replayed", at_ms=1)}
+    assert open_dead_letter(Message(b"", []), "old", resolutions).state == "replayed"
+    assert open_dead_letter(Message(b"", []), "new", resolutions).state == "waiting"
 
 
-def test_names_of_letters_are_read_as_they_are_written() -> None:
-    place = DeadLetterPosition("eu-predictions.dead", 0, 17)
-    assert DeadLetterPosition.parse(str(place)) == place
+def test_position_names_parse_as_they_are_written() -> None:
+    position = DeadLetterPosition("eu-predictions.dead", 0, 17)
+    assert DeadLetterPosition.parse(str(position)) == position
     for text in ("", "predictions.dead", "predictions.dead/0", "predictions.dead/0/x", "/0/1", "a/-1/2", "a/0/1/2"):
         assert DeadLetterPosition.parse(text) is None
 
 
-def test_the_original_message_says_again_that_it_is_arrow_and_whether_its_number_was_counted() -> None:
+def test_the_original_message_keeps_its_encoding_and_counted_headers() -> None:
     arrow = encode_predictions(pa.table({"model": ["toy"]}))
     cases = [
-        (letter(event()), False, True),
-        (letter(event(), Reason.UNKNOWN_MODEL, model=""), False, False),
-        (letter(arrow), True, True),
-        (letter(b"cut off", Reason.NOT_ARROW, model=""), True, False),
-        # Its producer forgot the header: it is sent as it was.
-        (letter(arrow, Reason.NOT_JSON, model=""), False, False),
+        (dead_letter(event()), False, True),
+        (dead_letter(event(), Reason.UNKNOWN_MODEL, model=""), False, False),
+        (dead_letter(arrow), True, True),
+        (dead_letter(b"cut off", Reason.NOT_ARROW, model=""), True, False),
+        # Its producer omitted the header: it is sent unchanged.
+        (dead_letter(arrow, Reason.NOT_JSON, model=""), False, False),
     ]
-    for found, is_arrow, counted in cases:
-        message = original(found)
+    for item, is_arrow, counted in cases:
+        message = original_message(item)
         headers = dict(message["headers"])
         assert headers[DEAD_LETTER_HEADER] == b"predictions.dead/0/7"
         assert (headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE) == is_arrow
         assert (COUNTED_HEADER in headers) == counted
-        assert (message["value"], message["partition"]) == (found.value, 3)
+        assert (message["value"], message["partition"]) == (item.value, 3)
 
 
-def test_letters_of_before_the_model_was_written_down_tell_by_their_reason_what_was_counted() -> None:
-    for reason, counted in (("bad-time", True), ("unknown-model", False)):
-        assert open_dead_letter(Message(event(), [("reason", reason.encode())]), "id", {}).counted == counted
-
-
-def test_replayed_messages_are_kept_apart_where_their_numbers_were_counted() -> None:
+def test_replayed_messages_with_counted_numbers_are_separated() -> None:
     messages = [
         Message(b"a", None, 1),
         Message(b"b", [(DEAD_LETTER_HEADER, b"predictions.dead/0/3")], 2),
@@ -171,18 +168,18 @@ def test_replayed_messages_are_kept_apart_where_their_numbers_were_counted() -> 
     assert len(together.counted_json) == len(together.counted_arrow) == 0
 
 
-def test_groups_and_choices() -> None:
-    letters = [
-        letter(event()),
-        letter(event(), replay_of="predictions.dead/0/1"),
-        letter(event(), Reason.UNKNOWN_MODEL, model="other"),
+def test_grouping_and_filtering() -> None:
+    dead_letters = [
+        dead_letter(event()),
+        dead_letter(event(), replay_of="predictions.dead/0/1"),
+        dead_letter(event(), Reason.UNKNOWN_MODEL, model="other"),
     ]
-    (first, second) = grouped(letters)
+    (first, second) = grouped(dead_letters)
     assert (first.model, first.reason, first.waiting, first.came_back) == ("toy", "wrong-type", 2, 1)
     assert (second.model, second.waiting) == ("other", 1)
-    one = letters[0]
+    one = dead_letters[0]
     assert DeadLetterFilter(model="toy", reason="wrong-type", partition=3, since_ms=one.at_ms).matches(one)
-    for wanted in (
+    for criteria in (
         DeadLetterFilter(model="other"),
         DeadLetterFilter(reason="bad-time"),
         DeadLetterFilter(partition=0),
@@ -191,4 +188,4 @@ def test_groups_and_choices() -> None:
         DeadLetterFilter(positions=frozenset({DeadLetterPosition("predictions.dead", 0, 8)})),
         DeadLetterFilter(states=frozenset({"dropped"})),
     ):
-        assert not wanted.matches(one)
+        assert not criteria.matches(one)
