@@ -131,9 +131,9 @@ def _warm_up(registry: Registry, event: bytes) -> None:
 
 def _warm_up_recorder(registry: Registry, event: bytes) -> None:
     """Make one row, for the same reason."""
-    from streams.recorder.json_rows import RawJson
+    from streams.recorder.json_rows import JsonRows
 
-    RawJson(registry).rows(_batch(event))
+    JsonRows(registry).rows(_batch(event))
 
 
 def _batch(event: bytes) -> MessageBatch:

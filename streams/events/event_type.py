@@ -26,6 +26,7 @@ from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import INVALID_TEXT, EventColumns, encode_names, encode_versions, producer_arrivals
 from streams.events.event_time import parse_time_ms, rejected_times, times_ms
 from streams.events.projection import SCORES_PREFIX, Projection
+from streams.events.rejection import Rejection, replace_surrogates, required_text, required_time_ms
 from streams.events.struct_numbers import StructNumbers
 
 FloatArray = NDArray[np.float64]
@@ -49,18 +50,6 @@ _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 def is_nameable(name: str) -> bool:
     """Return whether a struct type can have a member of this name in JSON."""
     return _UNNAMEABLE.search(name) is None
-
-
-class Rejection(Exception):
-    """An event is rejected, with the reason code and a detail."""
-
-    def __init__(self, reason: Reason, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
-        self.model = ""
-        """The event's model, if it is known and has a contract."""
-        self.producer: str | None = None
-        self.seq = -1
 
 
 class EventType:
@@ -162,20 +151,10 @@ class EventType:
         projection = self.projection
         values: dict[str, Any] = {}
         for required, missing in (("version", Reason.MISSING_VERSION), ("id", Reason.MISSING_ID)):
-            value = raw.get(required)
-            if value is None or value == "":
-                raise Rejection(missing)
-            if not isinstance(value, str):
-                raise Rejection(Reason.WRONG_TYPE, f"{required} must be a string, not {type(value).__name__}")
-            values[required] = _clean(value)
-        if raw.get("at") is None:
-            raise Rejection(Reason.MISSING_TIME)
-        at = parse_time_ms(raw["at"])
-        if at is None:
-            raise Rejection(Reason.BAD_TIME, f"at = {str(raw['at'])[:60]!r}")
-        values["at"] = at
+            values[required] = required_text(raw, required, missing)
+        values["at"] = required_time_ms(raw)
         error = raw.get("error")
-        values["error"] = _clean(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
+        values["error"] = replace_surrogates(error) if isinstance(error, str) else (UNNAMED_ERROR if error else None)
         values["producer"], values["seq"] = producer_seq(raw)
         members: dict[str, dict[str, Any]] = {group: {} for group in self.groups}
         for group, sources in self.groups.items():
@@ -188,7 +167,7 @@ class EventType:
             if not isinstance(value, dict):
                 raise Rejection(Reason.WRONG_TYPE, f"{group} must be an object, not {type(value).__name__}")
             if whole:
-                values[SCORES] = {_clean(name): _number(score) for name, score in value.items()}
+                values[SCORES] = {replace_surrogates(name): _number(score) for name, score in value.items()}
                 continue
             for source in sources:
                 name = source.partition(".")[2]
@@ -205,7 +184,7 @@ class EventType:
             return None
         if source in projection.texts:
             if isinstance(value, str):
-                return _clean(value)
+                return replace_surrogates(value)
             if source in ("class", "arm") or source.startswith("context."):
                 return _text(value)
             return INVALID_TEXT
@@ -274,7 +253,7 @@ def producer_seq(raw: dict[str, Any]) -> tuple[str | None, int]:
     producer, seq = raw.get("producer"), raw.get("seq")
     if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
         seq = -1
-    return _clean(producer) if isinstance(producer, str) else None, seq
+    return replace_surrogates(producer) if isinstance(producer, str) else None, seq
 
 
 def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: MessageBatch) -> Decoded:
@@ -344,8 +323,3 @@ def _text(value: Any) -> str | None:
     if isinstance(value, int | float) and math.isfinite(value):
         return json.dumps(value)
     return INVALID_TEXT
-
-
-def _clean(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 cannot encode."""
-    return text.encode("utf-8", "replace").decode()

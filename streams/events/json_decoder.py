@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from streams.events.batch import Decoded, MessageBatch, join_batches
 from streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
-from streams.events.event_type import MAX_BATCH_EVENTS, EventType, Rejection, producer_seq
+from streams.events.event_type import MAX_BATCH_EVENTS, EventType, producer_seq
 from streams.events.model_union import union_decoder
 from streams.events.projection import build_projection
+from streams.events.rejection import Rejection
 from streams.registry.registry import Registry
 
 _DECODE_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)

@@ -1,8 +1,7 @@
-"""Events that hold just what their contract names → columns, a stretch at a time.
+"""Events that have exactly the members that their contract names → columns, a few hundred events at a time.
 
-The objects of a decoded event are the dearest part of it: two kilobytes of numbers and texts. They are read into
-columns as soon as a few hundred events are decoded, while they lie in the processor's cache, and the next events are
-made in the same memory.
+The objects of a decoded event take most of its memory: two kilobytes of numbers and texts. They are read into columns
+as soon as a few hundred events are decoded, while they are in the CPU cache, and the next events reuse the same memory.
 """
 
 from __future__ import annotations
@@ -19,46 +18,46 @@ from numpy.typing import NDArray
 from streams.events.struct_numbers import StructNumbers
 from streams.recorder.event_structs import ATTRIBUTES
 from streams.recorder.map_columns import FeatureColumns
-from streams.recorder.rows import RawModel
+from streams.recorder.rows import RecordedModel
 
-STRETCH: Final = 256
-"""Events whose objects are held at a time: half a megabyte of them."""
+CONTRACT_CHUNK: Final = 256
+"""Events whose objects are in memory at a time: half a megabyte."""
 _PLAIN = tuple(name for name in ATTRIBUTES if name != "features")
 _READ_PLAIN = [attrgetter(ATTRIBUTES[name]) for name in _PLAIN]
 _features = attrgetter("features")
 
 
-class ExactEvents:
-    """Events of one model, n in all.
+class ContractEvents:
+    """n events of one model whose members are exactly the contract's.
 
     Attributes:
-        model: whose they are.
-        columns: the members of the events beside their features, by name.
-        where: each one's message, as a position in the batch.
+        model: the model.
+        columns: the members of the events except the features, by name.
+        messages: each event's message, as an index into the batch.
     """
 
-    def __init__(self, model: RawModel) -> None:
+    def __init__(self, model: RecordedModel) -> None:
         self.model = model
         self.columns: dict[str, list[Any]] = {name: [] for name in _PLAIN}
-        self.where: list[int] = []
+        self.messages: list[int] = []
         self._matrices: list[NDArray[np.float64]] = []
-        """The numbers, shape (events, n_numbers) each."""
+        """The numeric features, each of shape (events, n_numbers)."""
         member = {name: f"m{i}" for i, name in enumerate(model.order)}
         self._names = [name for name in model.order if name in set(model.numbers)]
-        every = len(self._names) == len(member)
-        self._numbers = (
-            StructNumbers([member[name] for name in self._names], all_members=every) if self._names else None
-        )
+        self._numbers: StructNumbers | None = None
+        if self._names:
+            members = [member[name] for name in self._names]
+            self._numbers = StructNumbers(members, all_members=len(members) == len(member))
         rest = (*model.texts, *model.others, *model.ignored)
         self._rest: dict[str, list[Any]] = {name: [] for name in rest}
         self._read_rest = [attrgetter(member[name]) for name in rest]
 
     def __len__(self) -> int:
-        return len(self.where)
+        return len(self.messages)
 
-    def add(self, events: Sequence[Any], where: Sequence[int]) -> None:
-        """Read some events, which may be dropped then."""
-        self.where += where
+    def add(self, events: Sequence[Any], messages: Sequence[int]) -> None:
+        """Read events into columns. The caller may drop the events afterwards."""
+        self.messages += messages
         for column, read in zip(self.columns.values(), _READ_PLAIN, strict=True):
             column += map(read, events)
         features = list(map(_features, events))
@@ -67,29 +66,28 @@ class ExactEvents:
         for column, read in zip(self._rest.values(), self._read_rest, strict=True):
             column += map(read, features)
 
-    def take(self, keep: NDArray[np.bool_]) -> None:
-        """Keep only some of the events, shape (n,)."""
-        chosen = keep.tolist()
+    def filter(self, mask: NDArray[np.bool_]) -> None:
+        """Drop the events that a mask of shape (n,) does not select."""
+        flags = mask.tolist()
         for columns in (self.columns, self._rest):
             for name, values in columns.items():
-                columns[name] = list(compress(values, chosen))
-        self.where = list(compress(self.where, chosen))
+                columns[name] = list(compress(values, flags))
+        self.messages = list(compress(self.messages, flags))
         if self._names:
-            self._matrices = [self._all_numbers()[keep]]
+            self._matrices = [self._all_numbers()[mask]]
 
     def _all_numbers(self) -> NDArray[np.float64]:
         return np.concatenate(self._matrices)
 
-    def into(self, made: dict[str, pa.Array]) -> list[NDArray[np.int64]]:
-        """Sort the features into `numbers`, `strings` and `nulls`; none of them is unknown to the contract."""
+    def feature_arrays(self) -> tuple[dict[str, pa.Array], list[NDArray[np.int64]]]:
+        """Separate the features into `numbers`, `strings` and `nulls`. The contract knows all of them."""
         model = self.model
-        found = FeatureColumns(len(self))
+        features = FeatureColumns(len(self))
         if self._names:
-            found.add_matrix(self._names, self._all_numbers())
+            features.add_matrix(self._names, self._all_numbers())
         for name, values in self._rest.items():
             if name in model.texts:
-                found.add_texts(name, pa.array(values, pa.string()))
+                features.add_texts(name, pa.array(values, pa.string()))
             else:
-                found.add(name, values, numeric=name in model.numeric)
-        found.into(made)
-        return []
+                features.add_values(name, values, numeric=name in model.numeric)
+        return features.arrays(), []

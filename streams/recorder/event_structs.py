@@ -1,15 +1,12 @@
-"""The struct types that JSON predictions are decoded into for recording, and the decoders of all models' events."""
+"""The msgspec struct types that JSON predictions are decoded into for recording."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from operator import or_
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from streams.recorder.rows import RawModel
+from streams.recorder.rows import RecordedModel
 
 MAPS: Final = ("features", "context", "scores", "metrics")
 TEXTS: Final = ("arm", "class", "status", "error", "producer")
@@ -17,13 +14,19 @@ NUMBERS: Final = ("score", "latency_ms")
 PLAIN: Final = (*TEXTS, *NUMBERS, "seq")
 NAMES: Final = ("version", "id", "at", *MAPS, *PLAIN)
 ATTRIBUTES: Final = {name: f"{name}_" if name in PLAIN else name for name in NAMES}
-"""By member its name in the struct: `class` is no name for Python."""
-OFF_FORMAT: Final = (ValueError, RecursionError, TypeError)
-"""What msgspec raises; its own errors are ValueErrors, as is that of text which is no UTF-8."""
+"""Struct attribute of each member: `class`, for one, is not a valid Python name."""
+FORMAT_ERRORS: Final = (ValueError, RecursionError, TypeError)
+"""Errors that msgspec raises for events off the format. Its own errors and that of invalid UTF-8 are ValueErrors."""
 
 
-def event_type(model: RawModel, *, exact: bool = False, strict: bool = True) -> Any:
-    """The struct of one model's events; a strict one refuses unknown members."""
+def event_type(model: RecordedModel, *, exact: bool = False, strict: bool = True) -> Any:
+    """Build the struct type of one model's events.
+
+    Args:
+        model: the model.
+        exact: whether the features are exactly the contract's, each null or of its type.
+        strict: whether unknown members are refused.
+    """
     some_map = dict[str, Any] | None
     members: list[Any] = [("version", str), ("id", str), ("at", int | str)]
     members.append(("features", _features_type(model)) if exact else ("features", some_map, None))
@@ -35,8 +38,8 @@ def event_type(model: RawModel, *, exact: bool = False, strict: bool = True) -> 
     )
 
 
-def _features_type(model: RawModel) -> Any:
-    """The struct of features m0, m1, …, in the model's order: all that are watched, of their types, and no unknown."""
+def _features_type(model: RecordedModel) -> Any:
+    """Build the struct type of the known features, named m0, m1, … in the model's order."""
     kinds: dict[str, tuple[Any, ...]] = dict.fromkeys(model.numbers, (float | bool | None,))
     kinds |= dict.fromkeys(model.texts, (str | None,))
     kinds |= dict.fromkeys(model.others, (Any,))
@@ -46,17 +49,6 @@ def _features_type(model: RawModel) -> Any:
     return msgspec.defstruct("features_", members, rename=names, gc=False, forbid_unknown_fields=True)
 
 
-def id_type(model: RawModel) -> Any:
-    """The struct of one model's events of which the id alone is read; what else they hold is passed over."""
+def id_type(model: RecordedModel) -> Any:
+    """Build the struct type that reads only the id of one model's events."""
     return msgspec.defstruct("id_", [("id", str)], gc=False, tag_field="model", tag=model.model)
-
-
-class _Nobody(msgspec.Struct, tag_field="model", tag="\x00nobody"):
-    """Makes a union of even a single model's type: outside a union msgspec does not ask for the tag."""
-
-    never: Literal["\x00never"]
-
-
-def decoder(types: dict[str, Any]) -> Callable[[Any], Any]:
-    """The decoder of the events of all models, each into its own type."""
-    return msgspec.json.Decoder(reduce(or_, types.values(), _Nobody)).decode

@@ -1,19 +1,19 @@
 """JSON predictions → raw rows: a typed decode in C, then whole columns.
 
-Three ways, each for what the one before refuses, and all end in the same rows:
+There are three paths. Each takes the events that the one before refuses, and all produce the same rows:
 
-1. *exact*: the event holds every feature of the contract, each null or of its type, and no member that is unknown:
-   features become columns.
-2. *free*: the event fits the format; its features are laid end to end and sorted by key and kind.
-3. *judged*: it does not fit, and the sketcher's own decoder says whether it is counted.
+1. *Contract*: the event has every feature of the contract, each null or of its type, and no unknown member. Features
+   become columns.
+2. *Open*: the event fits the format. Its features are concatenated with those of others and separated by key and kind.
+3. *Lenient*: the event does not fit the format, and the sketcher's decoder decides whether it is counted.
 
-Whatever fits the format is an event to the sketcher as well, so raw rows and counted events are the same.
+An event that fits the format is an event to the sketcher as well, so raw rows and counted events are the same.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
 from typing import Any
@@ -27,266 +27,276 @@ from streams.events.batch import MessageBatch
 from streams.events.event_time import rejected_times, times_ms
 from streams.events.event_type import is_nameable
 from streams.events.json_decoder import JsonDecoder
-from streams.recorder import maps
-from streams.recorder.contract_events import STRETCH, ExactEvents
-from streams.recorder.event_structs import (
-    MAPS,
-    NAMES,
-    NUMBERS,
-    OFF_FORMAT,
-    PLAIN,
-    TEXTS,
-    decoder,
-    event_type,
-    id_type,
+from streams.events.model_union import union_decoder
+from streams.recorder.contract_events import CONTRACT_CHUNK, ContractEvents
+from streams.recorder.event_structs import FORMAT_ERRORS, MAPS, NAMES, NUMBERS, PLAIN, TEXTS, event_type, id_type
+from streams.recorder.map_entries import NULL, NUMBER, TEXT, MapEntries
+from streams.recorder.open_events import OpenEvents
+from streams.recorder.rows import (
+    RecordedModel,
+    build_table,
+    hash_ids,
+    position_columns,
+    recorded_models,
+    time_column,
+    unknown_column,
 )
-from streams.recorder.open_events import FreeEvents
-from streams.recorder.rows import RawModel, hashes, positions, raw_models, rows_of, times, unknown
-from streams.recorder.salvage import parse_counted
+from streams.recorder.salvage import parse_lenient
 from streams.recorder.values import integer_column, number_column, text_column
 from streams.registry.registry import Registry
 from warehouse.dictionary_columns import constant_column
 
 CHUNK = 10_000
-"""Messages of which rows are made in one go, so that a column costs little beside its values."""
+"""Messages whose rows are built together, so that a column costs little compared with its values."""
 CHUNK_BYTES = 4 << 20
-"""… and of no more than so many bytes: maps of unknown members become objects of ten times their size meanwhile."""
-FREE_CHUNK = 2_000
-"""Events off the contract of which rows are made in one go: their objects are held until then."""
+"""Bytes of a chunk: maps of unknown members become objects of ten times their size."""
+OPEN_CHUNK = 2_000
+"""Events of the open path whose rows are built together. Their objects stay in memory until then."""
 
 _KNOWN = frozenset((*NAMES, "model"))
-_NULL = msgspec.Raw(b"null")
+_JSON_NULL = msgspec.Raw(b"null")
 _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class RawJson:
-    """Makes raw rows of the JSON predictions of all models of a registry."""
+class JsonRows:
+    """Builds raw rows from the JSON predictions of all models of a registry."""
 
     def __init__(self, registry: Registry) -> None:
-        self._models = raw_models(registry)
-        self._judge = JsonDecoder(registry)
+        self._models = recorded_models(registry)
+        self._decoder = JsonDecoder(registry)
         exact = {
-            model: event_type(facts, exact=True)
-            for model, facts in self._models.items()
-            if all(map(is_nameable, facts.known))
+            model: event_type(recorded, exact=True)
+            for model, recorded in self._models.items()
+            if all(map(is_nameable, recorded.known))
         }
-        strict = {model: event_type(facts) for model, facts in self._models.items()}
-        self._types = {model: event_type(facts, strict=False) for model, facts in self._models.items()}
-        self._exact, self._strict, self._lenient = map(decoder, (exact, strict, self._types))
-        self._models_of_exact = {kind: self._models[model] for model, kind in exact.items()}
-        self._models_of_free = {kind: self._models[m] for kinds in (strict, self._types) for m, kind in kinds.items()}
-        self._shares = any(model.share < 1 for model in self._models.values())
-        ids = {model: id_type(facts) for model, facts in self._models.items()}
-        self._id = decoder(ids)
-        self._lines = {kind: self._models[model].line for model, kind in ids.items()}
+        strict = {model: event_type(recorded) for model, recorded in self._models.items()}
+        self._types = {model: event_type(recorded, strict=False) for model, recorded in self._models.items()}
+        self._decode_exact, self._decode_strict, self._decode = map(_union_decode, (exact, strict, self._types))
+        self._contract_models = {struct_type: self._models[model] for model, struct_type in exact.items()}
+        self._open_models = {t: self._models[m] for types in (strict, self._types) for m, t in types.items()}
+        self._is_sampled = any(model.share < 1 for model in self._models.values())
+        ids = {model: id_type(recorded) for model, recorded in self._models.items()}
+        self._decode_id = _union_decode(ids)
+        self._hash_limits = {struct_type: self._models[model].hash_limit for model, struct_type in ids.items()}
 
     def sample(self, values: Sequence[bytes | None]) -> Sequence[int]:
-        """Which messages are to be recorded by the ids of their events, ascending, as far as a glance can tell.
+        """Return the indices, ascending, of the messages that the sampling by id does not drop.
 
-        That reads nothing but an event's model and id, so what a contract's share leaves out costs little. Messages
-        that are no such events, of another encoding too, are among the wanted: they are to be looked at more closely.
+        It reads only an event's model and id, so that dropped events cost little. Messages without these, of another
+        encoding too, are kept: their decoder decides.
         """
-        if not self._shares:
+        if not self._is_sampled:
             return range(len(values))
         events: list[Any] = []
-        where: list[int] = []
+        messages: list[int] = []
         others: list[int] = []
         for i, value in enumerate(values):
             try:
-                events.append(self._id(value))
-                where.append(i)
-            except OFF_FORMAT:
+                events.append(self._decode_id(value))
+                messages.append(i)
+            except FORMAT_ERRORS:
                 others.append(i)
-        below = np.array([self._lines[type(event)] for event in events])
-        kept = hashes([event.id for event in events]) < below
-        return sorted([*others, *compress(where, kept.tolist())])
+        limits = np.array([self._hash_limits[type(event)] for event in events])
+        mask = hash_ids([event.id for event in events]) < limits
+        return sorted([*others, *compress(messages, mask.tolist())])
 
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
-        """Make rows of a batch, in some order; events that the sketcher puts aside give none."""
-        found = []
-        for chunk in _chunks(batch):
-            found += self._chunk(batch.select(chunk))
-        return found
+        """Build the rows of a batch, in no particular order. Events that the sketcher rejects give none."""
+        return [table for chunk in _chunks(batch) for table in self._chunk_rows(batch.select(chunk))]
 
-    def _chunk(self, batch: MessageBatch) -> list[pa.Table]:
-        exact: dict[str, ExactEvents] = {}
-        free, refused, found = _Events(), list[int](), list[pa.Table]()
-        for start in range(0, len(batch), STRETCH):
-            values = batch.values[start : start + STRETCH]
+    def _chunk_rows(self, batch: MessageBatch) -> list[pa.Table]:
+        contract_events: dict[str, ContractEvents] = {}
+        open_events, refused, tables = _DecodedEvents(), list[int](), list[pa.Table]()
+        for start in range(0, len(batch), CONTRACT_CHUNK):
+            values = batch.values[start : start + CONTRACT_CHUNK]
             others: Iterable[int] = range(len(values))
-            # Where none of the first stretch is exact, no more are tried.
-            if exact or start == 0:
-                others = self._add_exact(values, start, exact)
+            # If the first values have no contract event, the path is not tried again.
+            if contract_events or start == 0:
+                others = self._add_contract(values, start, contract_events)
             for i in others:
-                self._add_free(values[i], start + i, free, refused)
-            if len(free.events) >= FREE_CHUNK:
-                found += self._free_rows(free, batch)
-                free = _Events()
+                self._add_open(values[i], start + i, open_events, refused)
+            if len(open_events.events) >= OPEN_CHUNK:
+                tables += self._open_rows(open_events, batch)
+                open_events = _DecodedEvents()
         if refused:
-            self._add_judged(batch, refused, free)
-        for events in exact.values():
-            found += _rows(events.model, events, batch, {})
-        return found + self._free_rows(free, batch)
+            self._add_lenient(batch, refused, open_events)
+        for events in contract_events.values():
+            tables += _rows(events.model, events, batch, {})
+        return tables + self._open_rows(open_events, batch)
 
-    def _add_exact(self, values: list[bytes | None], start: int, exact: dict[str, ExactEvents]) -> list[int]:
-        """Add the events that hold just what their contract names; return the places of the others."""
-        decode, models = self._exact, self._models_of_exact
+    def _add_contract(
+        self, values: list[bytes | None], start: int, contract_events: dict[str, ContractEvents]
+    ) -> list[int]:
+        """Add the contract events among the values; return the indices of the others."""
+        decode = self._decode_exact
         events: list[Any] = []
         refused: list[int] = []
-        keep, left = events.append, iter(values)
+        append, remaining = events.append, iter(values)
         while True:
             try:
-                for value in left:
-                    keep(decode(value))
+                for value in remaining:
+                    append(decode(value))
                 break
-            except OFF_FORMAT:
+            except FORMAT_ERRORS:
                 refused.append(len(events) + len(refused))
-        where: Sequence[int] = range(start, start + len(values))
+        messages: Sequence[int] = range(start, start + len(values))
         if refused:
-            where = np.delete(np.array(where), refused).tolist()
-        for model, own, own_where in _by_model(events, where, models):
-            if model.model not in exact:
-                exact[model.model] = ExactEvents(model)
-            exact[model.model].add(own, own_where)
+            messages = np.delete(np.array(messages), refused).tolist()
+        for model, own, own_messages in _by_model(events, messages, self._contract_models):
+            if model.model not in contract_events:
+                contract_events[model.model] = ContractEvents(model)
+            contract_events[model.model].add(own, own_messages)
         return refused
 
-    def _add_free(self, value: bytes | None, position: int, free: _Events, refused: list[int]) -> None:
-        """Add an event that fits the format, else note that it does not."""
+    def _add_open(self, value: bytes | None, message: int, open_events: _DecodedEvents, refused: list[int]) -> None:
+        """Add an event that fits the format, else add its message to `refused`."""
         try:
-            free.add(self._strict(value), position)
-        except OFF_FORMAT:
+            open_events.add(self._decode_strict(value), message)
+        except FORMAT_ERRORS:
             try:
-                event = self._lenient(value)
-                unread = _unknown_members(_RAW_MAP.decode(value))  # type: ignore[arg-type]
-                free.add(event, position, unread)
-            except OFF_FORMAT:
-                refused.append(position)
+                event = self._decode(value)
+                open_events.add(event, message, _count_unknown(_RAW_MAP.decode(value)))  # type: ignore[arg-type]
+            except FORMAT_ERRORS:
+                refused.append(message)
 
-    def _free_rows(self, free: _Events, batch: MessageBatch) -> list[pa.Table]:
-        found = []
-        for model, events, where in _by_model(free.events, free.where, self._models_of_free):
-            found += _rows(model, FreeEvents(model, events, where), batch, free.unread)
-        return found
+    def _open_rows(self, open_events: _DecodedEvents, batch: MessageBatch) -> list[pa.Table]:
+        tables = []
+        for model, events, messages in _by_model(open_events.events, open_events.messages, self._open_models):
+            tables += _rows(model, OpenEvents(model, events, messages), batch, open_events.unknown)
+        return tables
 
-    def _add_judged(self, batch: MessageBatch, refused: list[int], free: _Events) -> None:
-        """Add those of the events off the format that the sketcher counts."""
-        part = batch.select(np.array(refused))
-        place = dict(zip(zip(part.partition.tolist(), part.offset.tolist(), strict=True), refused, strict=True))
-        for counted in self._judge.decode(part).events:
+    def _add_lenient(self, batch: MessageBatch, refused: list[int], open_events: _DecodedEvents) -> None:
+        """Add the events off the format that the sketcher counts."""
+        messages = batch.select(np.array(refused))
+        index = dict(zip(zip(messages.partition.tolist(), messages.offset.tolist(), strict=True), refused, strict=True))
+        for counted in self._decoder.decode(messages).events:
             for i, code in enumerate(counted.version_code.tolist()):
-                at = place[int(counted.partition[i]), int(counted.offset[i])]
-                raw = parse_counted(batch.values[at])
-                held = [raw.get(name) for name in MAPS]
+                message = index[int(counted.partition[i]), int(counted.offset[i])]
+                raw = parse_lenient(batch.values[message])
+                maps = [raw.get(name) for name in MAPS]
                 event = self._types[counted.model](
                     counted.versions[code],
                     raw["id"],
                     int(counted.at_ms[i]),
-                    *(each if isinstance(each, dict) else None for each in held),
+                    *(each if isinstance(each, dict) else None for each in maps),
                     *(raw.get(name) for name in PLAIN),
                 )
-                unread = _unknown_members(raw) + sum(not isinstance(each, dict | None) for each in held)
-                free.add(event, at, unread)
+                unknown = _count_unknown(raw) + sum(not isinstance(each, dict | None) for each in maps)
+                open_events.add(event, message, unknown)
+
+
+def _union_decode(types: Mapping[str, Any]) -> Callable[[Any], Any]:
+    return union_decoder(types.values()).decode
 
 
 @dataclass(slots=True)
-class _Events:
-    """Decoded events, and each one's message as a position in the batch."""
+class _DecodedEvents:
+    """Decoded events and each one's message, as an index into the batch."""
 
     events: list[Any] = field(default_factory=list)
-    where: list[int] = field(default_factory=list)
-    unread: dict[int, int] = field(default_factory=dict)
-    """By message: how many members, beside the features, are recorded nowhere."""
+    messages: list[int] = field(default_factory=list)
+    unknown: dict[int, int] = field(default_factory=dict)
+    """By message: the number of members, except features, that are not recorded."""
 
-    def add(self, event: Any, position: int, unread: int = 0) -> None:
+    def add(self, event: Any, message: int, unknown: int = 0) -> None:
         """Add an event."""
         self.events.append(event)
-        self.where.append(position)
-        if unread:
-            self.unread[position] = unread
+        self.messages.append(message)
+        if unknown:
+            self.unknown[message] = unknown
 
 
 def _by_model(
-    events: list[Any], where: Sequence[int], models: Mapping[Any, RawModel]
-) -> Iterator[tuple[RawModel, list[Any], Sequence[int]]]:
-    """Split events, and each one's place, by their model."""
-    present = {models[kind].model: models[kind] for kind in set(map(type, events))}
+    events: list[Any], messages: Sequence[int], models: Mapping[Any, RecordedModel]
+) -> Iterator[tuple[RecordedModel, list[Any], Sequence[int]]]:
+    """Group events and their messages by model."""
+    present = {models[struct_type].model: models[struct_type] for struct_type in set(map(type, events))}
     for model in present.values():
         if len(present) == 1:
-            yield model, events, where
+            yield model, events, messages
             return
         own = [i for i, event in enumerate(events) if models[type(event)] is model]
-        yield model, [events[i] for i in own], [where[i] for i in own]
+        yield model, [events[i] for i in own], [messages[i] for i in own]
 
 
 def _chunks(batch: MessageBatch) -> Iterator[slice]:
-    """Cut a batch where `CHUNK` messages or `CHUNK_BYTES` are full."""
-    values = [each or b"" for each in batch.values]
-    ends = list(accumulate(map(len, values)))
-    start, held = 0, 0
+    """Split a batch into chunks of at most `CHUNK` messages and `CHUNK_BYTES`, or one message."""
+    ends = list(accumulate(len(value or b"") for value in batch.values))
+    start, start_bytes = 0, 0
     while start < len(ends):
-        full = bisect_right(ends, held + CHUNK_BYTES, lo=start)
+        full = bisect_right(ends, start_bytes + CHUNK_BYTES, lo=start)
         end = min(max(full, start + 1), start + CHUNK, len(ends))
         yield slice(start, end)
-        start, held = end, ends[end - 1]
+        start, start_bytes = end, ends[end - 1]
 
 
 def _rows(
-    model: RawModel, events: ExactEvents | FreeEvents, batch: MessageBatch, unread: Mapping[int, int]
+    model: RecordedModel, events: ContractEvents | OpenEvents, batch: MessageBatch, unknown: Mapping[int, int]
 ) -> list[pa.Table]:
-    """Rows of those events of a model that are recorded; `unread` says of how many members of a message nothing is."""
-    columns, where = events.columns, np.array(events.where)
+    """Build the rows of a model's recorded events.
+
+    Args:
+        model: the model.
+        events: its events.
+        batch: the messages.
+        unknown: by message, the number of members that are not recorded.
+    """
+    columns, messages = events.columns, np.array(events.messages)
     at_ms, unreadable = times_ms(columns["at"])
-    refused = rejected_times(at_ms, batch.received_ms[where], unreadable)
+    rejected = rejected_times(at_ms, batch.received_ms[messages], unreadable)
     ids, versions = columns["id"], columns["version"]
-    keep = model.keep(ids)
-    if refused is not None:
-        keep &= refused == ""
+    mask = model.sample(ids)
+    if rejected is not None:
+        mask &= rejected == ""
     if "" in ids or "" in versions:
-        keep &= np.array([bool(id_ and version) for id_, version in zip(ids, versions, strict=True)])
-    if not keep.all():
-        events.take(keep)
-        columns, at_ms, where = events.columns, at_ms[keep], where[keep]
-    if not len(where):
+        mask &= np.array([bool(id_ and version) for id_, version in zip(ids, versions, strict=True)])
+    if not mask.all():
+        events.filter(mask)
+        columns, at_ms, messages = events.columns, at_ms[mask], messages[mask]
+    if not len(messages):
         return []
-    made = positions(batch, where) | {"at": times(at_ms)}
-    passed_over = [np.array([unread.get(i, 0) for i in where.tolist()])] if unread else []
-    passed_over += events.into(made)
-    return [_table(model, columns, made, passed_over)]
+    features, unknown_features = events.feature_arrays()
+    arrays = position_columns(batch, messages) | {"at": time_column(at_ms)} | features
+    unknown_counts = [np.array([unknown.get(i, 0) for i in messages.tolist()])] if unknown else []
+    return [_build_table(model, columns, arrays, unknown_counts + unknown_features)]
 
 
-def _table(
-    model: RawModel, columns: dict[str, list[Any]], made: dict[str, pa.Array], unread: list[NDArray[np.int64]]
+def _build_table(
+    model: RecordedModel,
+    columns: dict[str, list[Any]],
+    arrays: dict[str, pa.Array],
+    unknown_counts: list[NDArray[np.int64]],
 ) -> pa.Table:
     n = len(columns["id"])
-    made["model"] = constant_column(model.model, n)
-    made["id"] = pa.array(columns["id"], pa.string())
-    made |= {name: text_column(columns[name]) for name in ("version", *TEXTS)}
-    made["error"] = _errors(columns["error"], made["error"])
+    arrays["model"] = constant_column(model.model, n)
+    arrays["id"] = pa.array(columns["id"], pa.string())
+    arrays |= {name: text_column(columns[name]) for name in ("version", *TEXTS)}
+    arrays["error"] = _errors(columns["error"], arrays["error"])
     for name in NUMBERS:
-        values, other = number_column(columns[name])
-        made[name] = pa.array(values)
-        unread.append(other)
-    made["seq"] = pa.array(integer_column(columns["seq"]))
+        values, invalid = number_column(columns[name])
+        arrays[name] = pa.array(values)
+        unknown_counts.append(invalid)
+    arrays["seq"] = pa.array(integer_column(columns["seq"]))
     for name in ("scores", "metrics"):
-        found = maps.members(columns[name])
-        maps.spelled_numbers(found, found.kinds == maps.TEXT)
-        numbers = found.kinds == maps.NUMBER
-        made[name] = found.numbers(numbers)
-        unread.append(found.count(~numbers & (found.kinds != maps.NULL)))
-    context = maps.members(columns["context"])
-    maps.as_texts(context, context.kinds != maps.NULL)
-    made["context"] = context.texts(context.kinds == maps.TEXT)
-    made["unknown"] = unknown(n, unread)
-    return rows_of("predictions", made)
+        entries = MapEntries.of(columns[name])
+        entries.parse_not_finite(entries.kinds == TEXT)
+        numbers = entries.kinds == NUMBER
+        arrays[name] = entries.numbers(numbers)
+        unknown_counts.append(entries.count(~numbers & (entries.kinds != NULL)))
+    context = MapEntries.of(columns["context"])
+    context.convert_to_text(context.kinds != NULL)
+    arrays["context"] = context.texts(context.kinds == TEXT)
+    arrays["unknown"] = unknown_column(n, unknown_counts)
+    return build_table("predictions", arrays)
 
 
 def _errors(values: Sequence[Any], texts: pa.Array) -> pa.Array:
-    """What an event holds instead of a text means that it failed when it is true."""
+    """Blank the errors whose value is not text and false: the event did not fail."""
     if set(map(type, values)) <= {str, type(None)}:
         return texts
     return pa.array([text if value else "" for value, text in zip(values, texts.to_pylist(), strict=True)], pa.string())
 
 
-def _unknown_members(event: dict[str, Any]) -> int:
-    """Count the members that the format does not have and that are not null."""
-    return sum(name not in _KNOWN and value is not None and value != _NULL for name, value in event.items())
+def _count_unknown(event: dict[str, Any]) -> int:
+    """Count the members that are not in the format and not null."""
+    return sum(name not in _KNOWN and value is not None and value != _JSON_NULL for name, value in event.items())

@@ -1,4 +1,4 @@
-"""Events that fit the format, whatever features they hold → columns: features are laid end to end and sorted."""
+"""Events that fit the format, with any features → columns: the features are concatenated and separated by kind."""
 
 from __future__ import annotations
 
@@ -11,39 +11,41 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from streams.recorder import maps
 from streams.recorder.event_structs import ATTRIBUTES
-from streams.recorder.rows import RawModel
+from streams.recorder.map_entries import FLAG, NULL, OTHER, TEXT, MapEntries
+from streams.recorder.rows import RecordedModel
 
 
-class FreeEvents:
-    """Events of one model that fit the format, n in all, whatever features they hold.
+class OpenEvents:
+    """n events of one model that fit the format, with any features.
 
     Attributes:
         columns: the members of the events, by name.
-        where: each one's message, as a position in the batch.
+        messages: each event's message, as an index into the batch.
     """
 
-    def __init__(self, model: RawModel, events: list[Any], where: Sequence[int]) -> None:
-        self._model, self.where = model, list(where)
+    def __init__(self, model: RecordedModel, events: list[Any], messages: Sequence[int]) -> None:
+        self._model, self.messages = model, list(messages)
         self.columns = {name: list(map(attrgetter(attribute), events)) for name, attribute in ATTRIBUTES.items()}
 
-    def take(self, keep: NDArray[np.bool_]) -> None:
-        """Keep only some of the events, shape (n,)."""
-        chosen = keep.tolist()
-        self.columns = {name: list(compress(values, chosen)) for name, values in self.columns.items()}
-        self.where = list(compress(self.where, chosen))
+    def filter(self, mask: NDArray[np.bool_]) -> None:
+        """Drop the events that a mask of shape (n,) does not select."""
+        flags = mask.tolist()
+        self.columns = {name: list(compress(values, flags)) for name, values in self.columns.items()}
+        self.messages = list(compress(self.messages, flags))
 
-    def into(self, made: dict[str, pa.Array]) -> list[NDArray[np.int64]]:
-        """Sort features into `numbers`, `strings` and `nulls`; count those that the contract does not know."""
-        model, found = self._model, maps.members(self.columns["features"])
-        names = found.names.to_pylist()
+    def feature_arrays(self) -> tuple[dict[str, pa.Array], list[NDArray[np.int64]]]:
+        """Separate features into `numbers`, `strings` and `nulls`; count those that the contract does not know."""
+        model, features = self._model, MapEntries.of(self.columns["features"])
+        names = features.names.to_pylist()
         numeric = np.array([name in model.numeric for name in names], dtype=bool)
-        maps.spelled_numbers(found, numeric[found.code])
-        if (found.kinds == maps.OTHER).any():
-            maps.as_texts(found, found.kinds == maps.OTHER)
-        made["numbers"] = found.numbers(found.kinds <= maps.FLAG)
-        made["strings"] = found.texts(found.kinds == maps.TEXT)
-        made["nulls"] = found.keys(found.kinds == maps.NULL)
-        foreign = np.array([name not in model.known for name in names], dtype=bool)
-        return [found.count(foreign[found.code] & (found.kinds != maps.NULL))]
+        features.parse_not_finite(numeric[features.code])
+        if (features.kinds == OTHER).any():
+            features.convert_to_text(features.kinds == OTHER)
+        arrays = {
+            "numbers": features.numbers(features.kinds <= FLAG),
+            "strings": features.texts(features.kinds == TEXT),
+            "nulls": features.keys(features.kinds == NULL),
+        }
+        unknown = np.array([name not in model.known for name in names], dtype=bool)
+        return arrays, [features.count(unknown[features.code] & (features.kinds != NULL))]

@@ -32,8 +32,8 @@ from streams.broker.transactions import Message, TransactionDropped, Transaction
 from streams.dead_letters.message import dead_message
 from streams.errors import ProcessorError
 from streams.events.batch import MessagePositions, RejectedEvent, portion_size, sort_messages
-from streams.recorder.arrow_rows import RawArrow
-from streams.recorder.json_rows import RawJson
+from streams.recorder.arrow_rows import ArrowRows
+from streams.recorder.json_rows import JsonRows
 from streams.recorder.labels import decode_arrow_labels, decode_json_labels
 from streams.recorder.topic_epoch import epoch_of
 from streams.records import Tally
@@ -134,7 +134,7 @@ class Recorder:
         self._committed: dict[Place, int] = {}
         self._early: list[Any] = []
         """Messages that came although their partition was paused, or did not fit into the batch."""
-        self._decoders: tuple[Registry, RawJson, RawArrow] | None = None
+        self._decoders: tuple[Registry, JsonRows, ArrowRows] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Record batch after batch until `stop` is set; the last one is written and committed then.
@@ -243,7 +243,7 @@ class Recorder:
     def _decode(self, batch: _Batch, table: str, messages: list[Any], places: MessagePositions) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
-            self._decoders = registry, RawJson(registry), RawArrow(registry)
+            self._decoders = registry, JsonRows(registry), ArrowRows(registry)
         _, from_json, from_arrow = self._decoders
         if table == "predictions":
             chosen = from_json.sample(list(map(_VALUE, messages)))

@@ -1,8 +1,8 @@
-"""Which events of a model are recorded, and what a raw row is put together from.
+"""Sampling of a model's events for recording, and the columns that all raw rows share.
 
-A prediction is recorded when the sketcher counts it: the same decoders judge both. Of these the contract's
-`raw` share is kept, chosen by a hash of the id, so that every version and shadow of a request shares its fate and
-reading again decides the same. Labels are always kept.
+The recorder records the predictions that the sketcher counts: both use the same decoders. Of these it keeps the
+contract's `raw` share, sampled by a hash of the id. So all versions and shadows of a request are kept or dropped
+together, and a reread makes the same choice. Labels are always kept.
 """
 
 from __future__ import annotations
@@ -26,55 +26,57 @@ FEATURES = "features."
 
 
 @dataclass(frozen=True, slots=True)
-class RawModel:
-    """What recording a model's predictions depends on."""
+class RecordedModel:
+    """The parts of a model's contract and baselines that recording its predictions depends on."""
 
     model: str
     share: float
     numbers: tuple[str, ...]
-    """Features that the contract watches as numbers or flags,"""
+    """Features that the contract watches as numbers or flags."""
     texts: tuple[str, ...]
-    """… as categories,"""
+    """Features that the contract watches as categories."""
     others: tuple[str, ...]
-    """… as times, or that it only slices by."""
+    """Features that the contract watches as times, or only slices by."""
     ignored: tuple[str, ...]
-    """Features that it ignores for a reason."""
+    """Features that the contract ignores for a stated reason."""
     known: frozenset[str]
-    """All of these: every other feature is recorded too, and counted as unknown."""
+    """All of the features above. Every other feature is recorded too, and counted as unknown."""
     order: tuple[str, ...]
-    """The same as the contract names them, which is likely as events hold them, those that are ignored last. A decoder
-    finds a member at once that comes where it is expected."""
+    """The known features in the contract's order, ignored ones last.
+
+    Events usually have the same order, and a decoder finds a member fastest where it expects it.
+    """
     numeric: frozenset[str]
-    """Features whose values are numbers, flags or times: `NaN` is a number there, and a text elsewhere."""
+    """Features whose values are numbers, flags or times: the text `NaN` is a number there, and a text elsewhere."""
 
     @property
-    def line(self) -> float:
-        """Predictions are kept whose id's hash is below this."""
+    def hash_limit(self) -> float:
+        """A prediction is kept if the hash of its id is below this."""
         return self.share * 2**32
 
-    def keep(self, ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Choose the predictions to keep by their ids, as a mask of shape (n,)."""
+    def sample(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return a mask of shape (n,) of the predictions to keep, by their ids."""
         if self.share >= 1:
             return np.ones(len(ids), dtype=bool)
-        kept: NDArray[np.bool_] = hashes(ids) < self.line
-        return kept
+        mask: NDArray[np.bool_] = hash_ids(ids) < self.hash_limit
+        return mask
 
 
-def hashes(ids: Sequence[str]) -> NDArray[np.uint32]:
-    """What decides of each of n predictions whether it is kept, shape (n,)."""
+def hash_ids(ids: Sequence[str]) -> NDArray[np.uint32]:
+    """Hash n ids for sampling, shape (n,)."""
     return np.fromiter(map(zlib.crc32, map(str.encode, ids)), dtype=np.uint32, count=len(ids))
 
 
-def raw_models(registry: Registry) -> dict[str, RawModel]:
-    """Gather what recording depends on for every model that has a contract."""
-    found = {}
+def recorded_models(registry: Registry) -> dict[str, RecordedModel]:
+    """Build the recording facts of every model that has a contract."""
+    models = {}
     for model, contract in registry.contracts.items():
         types = {feature_of(field.source): field.type for field in contract.fields if feature_of(field.source)}
         watched = types.keys() | set(filter(None, map(feature_of, slice_sources(registry, contract))))
         numbers = {name for name, kind in types.items() if kind in ("float", "int", "bool")}
         texts = {name for name, kind in types.items() if kind == "category"}
         ignored = set(contract.ignored) - watched
-        found[model] = RawModel(
+        models[model] = RecordedModel(
             model,
             contract.raw_share,
             tuple(sorted(numbers)),
@@ -85,72 +87,75 @@ def raw_models(registry: Registry) -> dict[str, RawModel]:
             (*types, *sorted(watched - types.keys()), *sorted(ignored)),
             frozenset(types.keys() - texts),
         )
-    return found
+    return models
 
 
 def feature_of(source: str) -> str:
-    """The feature that a source names; empty where it names none."""
+    """Return the feature that a source names, or an empty string."""
     return source.removeprefix(FEATURES) if source.startswith(FEATURES) else ""
 
 
-def positions(batch: MessageBatch, chosen: NDArray[np.int64], index: NDArray[np.int32] | None = None) -> dict[str, Any]:
-    """The columns that say where the events of some messages stood.
+def position_columns(
+    batch: MessageBatch, messages: NDArray[np.int64], index: NDArray[np.int32] | None = None
+) -> dict[str, Any]:
+    """Build the columns of events' positions and receive times.
 
     Args:
         batch: the messages.
-        chosen: each event's message, as a position in the batch.
-        index: each event's place in its message; 0 by default.
+        messages: each event's message, as an index into the batch.
+        index: each event's row in its message; 0 by default.
     """
     return {
-        "partition": pa.array(batch.partition[chosen].astype(np.uint16)),
-        "offset": pa.array(batch.offset[chosen].astype(np.uint64)),
-        "message_index": pa.array(np.zeros(len(chosen), np.uint32) if index is None else index.astype(np.uint32)),
-        "received_at": times(batch.received_ms[chosen]),
+        "partition": pa.array(batch.partition[messages].astype(np.uint16)),
+        "offset": pa.array(batch.offset[messages].astype(np.uint64)),
+        "message_index": pa.array(np.zeros(len(messages), np.uint32) if index is None else index.astype(np.uint32)),
+        "received_at": time_column(batch.received_ms[messages]),
     }
 
 
-def times(unix_ms: NDArray[np.int64]) -> pa.Array:
-    """Unix milliseconds as a column of times."""
+def time_column(unix_ms: NDArray[np.int64]) -> pa.Array:
+    """Build a time column from Unix milliseconds."""
     return pa.array(unix_ms).cast(MILLIS)
 
 
-def unknown(n: int, counts: Iterable[NDArray[np.int64]]) -> pa.Array:
-    """Add up how many members of each event, n of them, were passed over."""
+def unknown_column(n: int, counts: Iterable[NDArray[np.int64]]) -> pa.Array:
+    """Sum the counts, each of shape (n,), of members that were not recorded as the contract expects."""
     total = np.zeros(n, dtype=np.int64)
     for count in counts:
         total += count
     return pa.array(np.minimum(total, MAX_UNKNOWN).astype(np.uint16))
 
 
-def rows_of(table: str, columns: Mapping[str, pa.Array]) -> pa.Table:
-    """Put rows of a raw table together; the epoch is added when they are written."""
-    return pa.table([_as_sent(columns[field.name], field.type) for field in RAW_SCHEMAS[table]], RAW_SCHEMAS[table])
+def build_table(table: str, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """Build rows of a raw table, without the epoch, which is added on insert."""
+    schema = RAW_SCHEMAS[table]
+    return pa.table([_encode(columns[field.name], field.type) for field in schema], schema)
 
 
-def _as_sent(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    return column.dictionary_encode() if kind == CODED and column.type != CODED else column
+def _encode(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return column.dictionary_encode() if kind == DICTIONARY and column.type != DICTIONARY else column
 
 
-def _without_epoch(schema: pa.Schema, coded: Collection[str] = ()) -> pa.Schema:
+def _without_epoch(schema: pa.Schema, encoded: Collection[str] = ()) -> pa.Schema:
     fields = [
-        field.with_type(_coded(field.type)) if field.name in coded else field
+        field.with_type(_encoded_type(field.type)) if field.name in encoded else field
         for field in schema
         if field.name != "epoch"
     ]
     return pa.schema(fields)
 
 
-def _coded(kind: pa.DataType) -> pa.DataType:
+def _encoded_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_map(kind):
-        return pa.map_(CODED, kind.item_type)
-    return pa.list_(CODED) if pa.types.is_list(kind) else CODED
+        return pa.map_(DICTIONARY, kind.item_type)
+    return pa.list_(DICTIONARY) if pa.types.is_list(kind) else DICTIONARY
 
 
-CODED: Final = pa.dictionary(pa.int32(), pa.string())
-"""Text that repeats itself, keys above all: each distinct one is held and sent once, and a number for each that is."""
-_REPEATED = ("model", "version", "arm", "class", "status", "error", "producer")
+DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
+"""Type of repetitive text columns, such as map keys: each distinct text is stored and sent once."""
+_REPETITIVE = ("model", "version", "arm", "class", "status", "error", "producer")
 _MAPS = ("context", "numbers", "strings", "nulls", "scores", "metrics")
 RAW_SCHEMAS = {
-    "predictions": _without_epoch(SCHEMAS["predictions"], (*_REPEATED, *_MAPS)),
+    "predictions": _without_epoch(SCHEMAS["predictions"], (*_REPETITIVE, *_MAPS)),
     "labels": _without_epoch(SCHEMAS["labels"]),
 }

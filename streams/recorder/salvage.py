@@ -1,4 +1,4 @@
-"""JSON events off the format, which the sketcher counts all the same: whatever can be read of them is read."""
+"""Lenient parsing of JSON events that do not fit the format but that the sketcher counts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import msgspec
 
-from streams.recorder.values import clean
+from streams.events.rejection import replace_surrogates
 
 _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _DEPTH = 2
-"""An event's members, and the members of its maps, are read each for itself."""
+"""Levels at which members are parsed one by one: the event's members and the members of its maps."""
 
 
-def parse_counted(value: bytes | None) -> dict[str, Any]:
-    """Parse an event that the sketcher's decoder counts: every text of it can be written as UTF-8 then.
+def parse_lenient(value: bytes | None) -> dict[str, Any]:
+    """Parse an event that the sketcher's decoder accepts, with all texts encodable as UTF-8.
 
-    The decoder passes over members that it does not need, so these may hold anything: NaN, halves of surrogate
-    pairs, bytes that are no UTF-8, numbers of thousands of digits.
+    The sketcher's decoder skips members that it does not need, so these may contain anything: NaN, lone surrogates,
+    invalid UTF-8, numbers of thousands of digits.
     """
     data = value or b""
     try:
@@ -26,35 +26,38 @@ def parse_counted(value: bytes | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         pass
     try:
-        return _clean(json.loads(data.decode()))
+        return _replace_surrogates(json.loads(data.decode()))
     except (ValueError, RecursionError):
         pass
-    return {name: _salvage(member, 1) for name, member in _members(data).items()}
+    return {name: _parse_member(member, 1) for name, member in _members(data).items()}
 
 
 def _members(data: bytes) -> dict[str, msgspec.Raw]:
     return _RAW_MAP.decode(data.decode("utf-8", "replace").encode())
 
 
-def _salvage(data: msgspec.Raw, depth: int) -> Any:
-    """Read one member; its text stands for it where nothing else can be read."""
+def _parse_member(data: msgspec.Raw, depth: int) -> Any:
+    """Parse one member; return its text if it cannot be parsed."""
     try:
         return msgspec.json.decode(data)
     except (ValueError, RecursionError):
         pass
     if depth < _DEPTH:
         try:
-            return {name: _salvage(member, depth + 1) for name, member in _members(bytes(data)).items()}
+            return {name: _parse_member(member, depth + 1) for name, member in _members(bytes(data)).items()}
         except (ValueError, RecursionError):
             pass
     return bytes(data).decode()
 
 
-def _clean(event: dict[str, Any]) -> dict[str, Any]:
-    """Replace lone surrogates in the texts of an event and of its maps; deeper ones are written as text anyway."""
-    found: dict[str, Any] = {}
+def _replace_surrogates(event: dict[str, Any]) -> dict[str, Any]:
+    """Replace lone surrogates in the texts of an event and of its maps; deeper values are recorded as text anyway."""
+    cleaned: dict[str, Any] = {}
     for name, value in event.items():
         if isinstance(value, dict):
-            value = {clean(key): clean(each) if isinstance(each, str) else each for key, each in value.items()}
-        found[clean(name)] = clean(value) if isinstance(value, str) else value
-    return found
+            value = {
+                replace_surrogates(key): replace_surrogates(each) if isinstance(each, str) else each
+                for key, each in value.items()
+            }
+        cleaned[replace_surrogates(name)] = replace_surrogates(value) if isinstance(value, str) else value
+    return cleaned

@@ -1,9 +1,9 @@
-"""Which incarnation of a topic raw rows were read from: the column `epoch` of their sorting key.
+"""Epoch of a topic's incarnation: part of the sorting key of raw rows.
 
-A topic that was deleted and created again counts its offsets from 0 anew, so a position alone would let new rows
-replace old ones. Every incarnation that is ever read leaves a row of its own in the table `topics`, named
-`TOPIC@TOPIC_ID` (no topic's name holds an @), before its first raw row is written; its epoch is how many such rows
-are older. Readers that meet a new incarnation at once write the same row and then count the same.
+A topic that is deleted and recreated counts its offsets from 0 again, so without an epoch new rows would replace old
+ones. The recorder writes a row for each incarnation to the table `topics`, named `TOPIC@TOPIC_ID` (no topic name
+contains an @), before its first raw row. The epoch is the number of older rows of the topic. Recorders that meet a new
+incarnation at the same time write the same row and compute the same epoch.
 """
 
 from __future__ import annotations
@@ -16,42 +16,47 @@ from warehouse.tables import insert_rows
 
 
 def epoch_of(client: Client, topic: str, topic_id: str, partitions: int, now_ms: int) -> int:
-    """Find the epoch of a topic's present incarnation, and record the incarnation where it is new.
+    """Return the epoch of a topic's current incarnation, and record a new incarnation.
 
     Args:
         client: the warehouse.
         topic: the topic's name.
-        topic_id: Kafka's id of it.
-        partitions: how many it has.
+        topic_id: Kafka's id of the topic.
+        partitions: its number of partitions.
         now_ms: Unix milliseconds, for a new incarnation.
 
     Raises:
-        WarehouseBusy: ClickHouse cannot tell now.
+        WarehouseBusy: ClickHouse cannot answer now.
         WarehouseError: the table `topics` is missing.
     """
     name = f"{topic}@{topic_id}"
-    seen = _incarnations(client, topic)
-    if name not in seen:
-        # A clock that runs behind must not put this incarnation before an older one.
-        after_ms = max((round(moment.timestamp() * 1000) for moment in seen.values()), default=0) + 1
+    incarnations = _incarnations(client, topic)
+    if name not in incarnations:
+        # A slow clock must not put this incarnation before an older one.
+        after_ms = max((round(moment.timestamp() * 1000) for moment in incarnations.values()), default=0) + 1
         row = {"name": name, "topic_id": topic_id, "partitions": partitions, "recorded_at": max(now_ms, after_ms)}
         insert_rows(client, "topics", [row])
-        seen = _incarnations(client, topic)
-    return sorted(seen, key=lambda each: (seen[each], each)).index(name)
+        incarnations = _incarnations(client, topic)
+    return _epoch(incarnations, name)
 
 
 def known_epoch(client: Client, topic: str, topic_id: str) -> int | None:
-    """Find the epoch of a topic's incarnation without recording it; None where none of its rows were ever written.
+    """Return the epoch of a topic's incarnation, or None if the recorder never wrote a row of it.
 
     Raises:
-        WarehouseBusy: ClickHouse cannot tell now.
+        WarehouseBusy: ClickHouse cannot answer now.
         WarehouseError: the table `topics` is missing.
     """
-    seen = _incarnations(client, topic)
+    incarnations = _incarnations(client, topic)
     name = f"{topic}@{topic_id}"
-    return sorted(seen, key=lambda each: (seen[each], each)).index(name) if name in seen else None
+    return _epoch(incarnations, name) if name in incarnations else None
+
+
+def _epoch(incarnations: dict[str, datetime], name: str) -> int:
+    return sorted(incarnations, key=lambda each: (incarnations[each], each)).index(name)
 
 
 def _incarnations(client: Client, topic: str) -> dict[str, datetime]:
+    """Return when each incarnation of a topic was recorded, by name."""
     queries.sync_replicas(client, "topics")
     return {row.name: row.recorded_at for row in queries.topics(client) if row.name.startswith(f"{topic}@")}

@@ -1,8 +1,7 @@
-"""Single values of raw events as they are recorded: text, numbers, and what is neither.
+"""Conversion of single JSON values to recorded text and numbers.
 
-Raw rows hold events as they came. Numbers that are not finite stay what they are, and the texts `NaN`, `Infinity`
-and `-Infinity` stand for them where JSON has no number. Whatever is neither number, flag, text nor null is recorded
-as its JSON text.
+Raw rows hold events as they were sent. Numbers that are not finite are recorded as such; in JSON the texts `NaN`,
+`Infinity` and `-Infinity` spell them. A value that is neither number, flag, text nor null is recorded as its JSON text.
 """
 
 from __future__ import annotations
@@ -16,32 +15,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from streams.events.rejection import replace_surrogates
 from warehouse.dictionary_columns import constant_column
 
 NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-"""How JSON events spell numbers that are not finite."""
+"""JSON spelling of numbers that are not finite."""
 UNWRITABLE = "…"
-"""Stands for a value that was read and cannot be written as text."""
+"""Recorded in place of a value that cannot be written as text."""
 MAX_UNKNOWN = 65_535
-"""What the column `unknown` holds at most."""
+"""Largest value of the column `unknown`."""
 _TEXTUAL = (str, type(None))
 _INT64_MAX = 2**63 - 1
 
 
 def text_of(value: Any) -> str:
-    """Write a value as text: text as it is, null as no text, everything else as its JSON."""
+    """Convert a value to text: text unchanged, null as empty text, other values as JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
-        return clean(value)
+        return replace_surrogates(value)
     try:
-        return clean(json.dumps(value, default=str, ensure_ascii=False))
-    except (RecursionError, ValueError):  # nested too deep, or a whole number of thousands of digits
+        return replace_surrogates(json.dumps(value, default=str, ensure_ascii=False))
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of thousands of digits
         return UNWRITABLE
 
 
 def number_of(value: Any) -> float | None:
-    """Read a number: an int or float, or the text of one that is not finite. None for all else, flags too."""
+    """Convert an int, a float or the text of a number that is not finite. Return None for other values, flags too."""
     if isinstance(value, float):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -52,13 +52,8 @@ def number_of(value: Any) -> float | None:
     return float(value) if value in NOT_FINITE else None
 
 
-def clean(text: str) -> str:
-    """Replace lone surrogates, which no UTF-8 can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
 def text_column(values: Sequence[Any]) -> pa.Array:
-    """Write values as a column of text without nulls, dictionary-encoded where all are the same."""
+    """Build a text column without nulls, dictionary-encoded if all values are the same."""
     if values and type(values[0]) in _TEXTUAL and values.count(values[0]) == len(values):
         return constant_column(values[0] or "", len(values))
     kinds = set(map(type, values))
@@ -68,20 +63,20 @@ def text_column(values: Sequence[Any]) -> pa.Array:
 
 
 def number_column(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read values as numbers.
+    """Build a column of numbers.
 
     Returns:
-        Shape (n,), NaN where there is none; and 1 for each value that is something else, else 0.
+        The numbers, shape (n,), NaN for null; and 1 for each value that is neither number nor null, else 0.
     """
     if set(map(type, values)) <= {float, type(None)}:
         return np.array(values, dtype=np.float64), np.zeros(len(values), dtype=np.int64)
-    read = [None if value is None else number_of(value) for value in values]
-    other = [found is None and value is not None for found, value in zip(read, values, strict=True)]
-    return np.array(read, dtype=np.float64), np.array(other, dtype=np.int64)
+    numbers = [None if value is None else number_of(value) for value in values]
+    invalid = [number is None and value is not None for number, value in zip(numbers, values, strict=True)]
+    return np.array(numbers, dtype=np.float64), np.array(invalid, dtype=np.int64)
 
 
 def integer_column(values: Sequence[Any]) -> NDArray[np.int64]:
-    """Read whole numbers from 0 on; -1 for all else."""
+    """Build a column of non-negative integers; -1 for other values."""
     if set(map(type, values)) == {int}:
         try:
             return np.maximum(np.array(values, dtype=np.int64), -1)

@@ -108,7 +108,9 @@ def kind_of(engine_type: str) -> str:
 
 def all_asked() -> list[Any]:
     return [
-        pytest.param(page, asked, id=asked.where) for page, dashboard in PAGES.items() for asked in queries_in(dashboard)
+        pytest.param(page, asked, id=asked.where)
+        for page, dashboard in PAGES.items()
+        for asked in queries_in(dashboard)
     ]
 
 

@@ -239,7 +239,9 @@ def test_counts_of_a_field_that_this_version_does_not_know_are_rejected(tail: tu
     assert isinstance(partial, Partial)
     assert partial.tail == TAIL_KEYS
     partial.counts, partial.tail = np.ones((1, HEADER + 3 + len(tail)), dtype=np.int64), tail
-    with pytest.raises(RecordError, match=r"knows invalid, below, above: upgrade it first|at most 64, of 64 characters"):
+    with pytest.raises(
+        RecordError, match=r"knows invalid, below, above: upgrade it first|at most 64, of 64 characters"
+    ):
         make_series(layout).fit(decode(encode(partial)))  # type: ignore[arg-type]
 
 

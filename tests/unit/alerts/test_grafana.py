@@ -186,7 +186,10 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "team": (lambda files: rule_of(files)["labels"].pop("team"), "has no label team"),
     "severity": (lambda files: rule_of(files)["labels"].update(severity="high"), "neither page nor ticket"),
     "summary": (lambda files: rule_of(files)["annotations"].pop("summary"), "has no summary"),
-    "variable": (lambda files: model(files).update(rawSql="SELECT '' WHERE m = $model"), "$model is a dashboard variable"),
+    "variable": (
+        lambda files: model(files).update(rawSql="SELECT '' WHERE m = $model"),
+        "$model is a dashboard variable",
+    ),
     "macro": (lambda files: model(files).update(rawSql="SELECT $__lttb(1)"), "$__lttb is not a macro"),
     "format": (lambda files: model(files).update(format=0), "has the format 0; a rule's table is format 1"),
     "no format": (lambda files: model(files).pop("format"), "query A.format: is missing"),

@@ -21,7 +21,7 @@ from streams.events.arrow_message import (
     unpacked_bytes,
 )
 from streams.events.batch import MAX_ARROW_MESSAGES, MessageBatch, portion_size
-from streams.recorder.arrow_rows import RawArrow
+from streams.recorder.arrow_rows import ArrowRows
 from streams.recorder.labels import decode_arrow_labels
 from streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.pipeline import simple_baseline, simple_contract
@@ -155,7 +155,7 @@ def test_raw_rows_are_made_without_what_is_too_large() -> None:
     baseline = simple_baseline()
     registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
     sound = stream({"model": ["toy"], "version": ["1"], "id": ["a"], "at": [NOW_MS]})
-    [rows] = RawArrow(registry).rows(batch(HUGE["zstd"], sound, HUGE["one text in every row"]))
+    [rows] = ArrowRows(registry).rows(batch(HUGE["zstd"], sound, HUGE["one text in every row"]))
     assert rows.num_rows == 1
 
 

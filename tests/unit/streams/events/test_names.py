@@ -11,7 +11,7 @@ from barograph.contract import Contract, Field
 from streams.events.batch import MessageBatch
 from streams.events.event_type import is_nameable
 from streams.events.json_decoder import JsonDecoder
-from streams.recorder.json_rows import RawJson
+from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import Registry, build_registry
 
 NAMES = ["plain", 'with "quotes"', "back\\slash", "日本", "a.b", "$x{}", "m0"]
@@ -44,7 +44,7 @@ def test_a_name_of_any_characters_is_read(model: str, name: str) -> None:
     assert columns.numbers[f"features.{name}"].tolist() == [1.5, np.inf]
     assert columns.numbers["features.other"][0] == 2
     assert np.isnan(columns.numbers["features.other"][1])
-    (rows,) = RawJson(known).rows(batch(event(model, **{name: 1.5})))
+    (rows,) = JsonRows(known).rows(batch(event(model, **{name: 1.5})))
     assert rows.column("numbers").to_pylist() == [[(name, 1.5)]]
 
 

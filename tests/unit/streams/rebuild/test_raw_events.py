@@ -13,7 +13,7 @@ from streams.events.batch import MessageBatch
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
 from streams.rebuild.raw_events import as_message
-from streams.recorder.json_rows import RawJson
+from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
 
 NOW_MS = 1_790_000_000_000
@@ -59,7 +59,7 @@ EVENTS = [
 
 def recorded(values: list[bytes]) -> list[bytes]:
     """The messages that are made of the events' raw rows."""
-    found = sorted(pa.concat_tables(RawJson(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
+    found = sorted(pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
     made = []
     for row in found:
         maps = [dict(row[name]) for name in ("context", "numbers", "strings")]

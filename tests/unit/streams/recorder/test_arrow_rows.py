@@ -16,8 +16,8 @@ from barograph.events import encode_predictions
 
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import MessageBatch
-from streams.recorder.arrow_rows import RawArrow
-from streams.recorder.json_rows import RawJson
+from streams.recorder.arrow_rows import ArrowRows
+from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
 from tests.support.poison import ARROW_HEADERS, KINDS
 
@@ -40,7 +40,7 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 def rows(*tables: pa.Table | bytes, registry: Any = REGISTRY) -> list[dict[str, Any]]:
     values: list[bytes | None] = [each if isinstance(each, bytes) else encode_predictions(each) for each in tables]
-    found = RawArrow(registry).rows(batch(values))
+    found = ArrowRows(registry).rows(batch(values))
     return sorted(pa.concat_tables(found).to_pylist(), key=lambda r: (r["offset"], r["message_index"])) if found else []
 
 
@@ -124,7 +124,7 @@ def test_rows_equal_those_of_json() -> None:
                 columns.setdefault(column, []).append(each)
     found = rows(encode_predictions(pa.table(columns)))
     values: list[bytes | None] = [json.dumps(event).encode() for event in events]
-    from_json = pa.concat_tables(RawJson(REGISTRY).rows(batch(values))).to_pylist()
+    from_json = pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist()
     expected = sorted(from_json, key=lambda row: row["offset"])
     assert len(found) == len(expected) == 4
 

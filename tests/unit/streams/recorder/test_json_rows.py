@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.recorder import json_rows
-from streams.recorder.contract_events import STRETCH
-from streams.recorder.json_rows import CHUNK, CHUNK_BYTES, RawJson, _chunks
+from streams.recorder.contract_events import CONTRACT_CHUNK
+from streams.recorder.json_rows import CHUNK, CHUNK_BYTES, JsonRows, _chunks
 from streams.registry.registry import build_registry
 from tests.support.poison import KINDS
 
@@ -37,7 +37,7 @@ CONTRACT = Contract(
     ignored={"note": "free text"},
 )
 REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
-RAW = RawJson(REGISTRY)
+RAW = JsonRows(REGISTRY)
 KNOWN = {
     *("model", "version", "id", "at", "arm", "context", "features", "score", "class", "scores", "metrics"),
     *("latency_ms", "status", "error", "producer", "seq"),
@@ -50,7 +50,7 @@ def batch(values: list[bytes | None]) -> MessageBatch:
     return MessageBatch(values, np.full(n, 3, np.int32), np.arange(100, 100 + n), np.full(n, NOW_MS))
 
 
-def rows(values: list[bytes | None], raw: RawJson = RAW) -> list[dict[str, Any]]:
+def rows(values: list[bytes | None], raw: JsonRows = RAW) -> list[dict[str, Any]]:
     found = raw.rows(batch(values))
     return sorted(pa.concat_tables(found).to_pylist(), key=lambda row: row["offset"]) if found else []
 
@@ -174,7 +174,7 @@ def test_rows_are_the_same_however_events_are_cut(given_events: list[dict[str, A
     sent: list[bytes | None] = [json.dumps(event).encode() for event in given_events]
     whole = [comparable(row) for row in rows(sent)]
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in (("STRETCH", 2), ("FREE_CHUNK", 3), ("CHUNK", 7)):
+        for name, size in (("CONTRACT_CHUNK", 2), ("OPEN_CHUNK", 3), ("CHUNK", 7)):
             patch.setattr(json_rows, name, size)
         assert [comparable(row) for row in rows(sent)] == whole
 
@@ -198,7 +198,7 @@ numbers = (
 @given(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=8), st.integers(1, 4))
 def test_numbers_are_what_they_were(drawn: list[list[Any]], n_fields: int) -> None:
     contract = msgspec.structs.replace(NUMERIC, fields=NUMERIC.fields[:n_fields])
-    raw = RawJson(build_registry([(contract, 1)], []))
+    raw = JsonRows(build_registry([(contract, 1)], []))
     head = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
     sent = [{f"x{i}": value for i, value in enumerate(each[:n_fields])} | {"late": i} for i, each in enumerate(drawn)]
     found = rows([json.dumps(head | {"features": features}).encode() for features in sent], raw)
@@ -219,7 +219,7 @@ def test_a_share_gives_the_rows_of_the_whole_that_the_hash_chooses(
         data = json.dumps(event).encode()
         odd = {"": data, "cut": data[:-3], "x": data.replace(b'"id"', b'"ID"'), "no UTF-8": data[:-1] + b',"q":"\xff"}'}
         sent.append(odd[harm])
-    shared = RawJson(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []))
+    shared = JsonRows(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []))
     whole = [row for row in rows(sent) if row["model"] == "toy"]
     chosen = [comparable(row) for row in whole if zlib.crc32(row["id"].encode()) < 0.4 * 2**32]
     assert [comparable(row) for row in rows(sent, shared)] == chosen
@@ -244,7 +244,7 @@ def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:
 def test_more_events_than_one_chunk_and_than_are_tried() -> None:
     plain = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
     exact = plain | {"features": {"x": 1.5, "flag": True, "colour": None, "kind": "k"}}
-    late_exact = [plain] * (STRETCH + 1) + [exact]
+    late_exact = [plain] * (CONTRACT_CHUNK + 1) + [exact]
     mixed = [exact, plain] * 1500
     for sent in (late_exact, mixed):
         found = rows([json.dumps(event).encode() for event in sent])
@@ -305,5 +305,5 @@ def test_refused_times_are_no_rows() -> None:
 
 
 def test_no_model_no_rows() -> None:
-    raw = RawJson(build_registry([], []))
+    raw = JsonRows(build_registry([], []))
     assert rows([b'{"model":"toy","version":"1","id":"a","at":1}', b"", None], raw) == []

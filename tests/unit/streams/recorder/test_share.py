@@ -13,8 +13,8 @@ from barograph.contract import Contract
 from barograph.events import encode_predictions
 
 from streams.events.batch import MessageBatch
-from streams.recorder.arrow_rows import RawArrow
-from streams.recorder.json_rows import RawJson
+from streams.recorder.arrow_rows import ArrowRows
+from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
 
 NOW_MS = 1_790_000_000_000
@@ -33,9 +33,9 @@ def kept(share: float, *, arrow: bool) -> list[str]:
         values = [json.dumps(event).encode() for event in events]
     n = len(values)
     if arrow:
-        assert list(RawJson(registry).sample(values)) == [0]
+        assert list(JsonRows(registry).sample(values)) == [0]
     batch = MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
-    found = (RawArrow if arrow else RawJson)(registry).rows(batch)
+    found = (ArrowRows if arrow else JsonRows)(registry).rows(batch)
     return [each for table in found for each in table.column("id").to_pylist()]
 
 
