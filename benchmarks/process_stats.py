@@ -231,7 +231,9 @@ def send_all(
     for n, message in enumerate(messages, 1):
         while True:
             try:
-                producer.produce(topic, message, partition=partitions[n // 1_000 % len(partitions)], headers=headers)
+                producer.produce(
+                    topic, message, partition=partitions[n // 1_000 % len(partitions)], headers=list(headers or ())
+                )
                 break
             except BufferError:
                 producer.poll(0.1)

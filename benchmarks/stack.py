@@ -142,7 +142,7 @@ class World:
         for message in messages:
             while True:
                 try:
-                    producer.produce(topic, message, partition=n % partitions, headers=headers)
+                    producer.produce(topic, message, partition=n % partitions, headers=list(headers or ()))
                     break
                 except BufferError:
                     producer.poll(0.1)
@@ -158,7 +158,8 @@ class World:
     def end_offset(self, topic: str) -> int:
         """The end of a topic's only partition."""
         at = TopicPartition(topic, 0)
-        return int(self._admin.list_offsets({at: OffsetSpec.latest()})[at].result(30).offset)
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        return int(self._admin.list_offsets({at: latest})[at].result(30).offset)
 
     def committed(self, group: str, topic: str, partitions: int = 1) -> int:
         """How many messages of a topic a group has committed, all partitions together."""

@@ -19,6 +19,7 @@ import clickhouse_connect
 import pyarrow as pa
 from barograph.contract.kinds import FlagKind, IntegerKind, TextKind
 from clickhouse_connect.driver import exceptions
+from clickhouse_connect.driver.httpclient import HttpClient
 
 from warehouse.configuration import Setting
 from warehouse.errors import WarehouseBusy, WarehouseError, translate
@@ -263,6 +264,7 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
         )
     except exceptions.ClickHouseError as error:
         raise translate(error, "open a connection", str(address)) from error
+    assert isinstance(driver, HttpClient)
     driver.http_retries = 0
     return select_database(Client(driver, str(address)), database, create=create)
 

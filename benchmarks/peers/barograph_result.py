@@ -98,10 +98,10 @@ def _partials(world: World, topic: str, start: int) -> Iterator[Partial]:
             message = consumer.poll(30)
             if message is None:
                 raise RuntimeError(f"{topic} could not be read to its end")
-            if message.error() is not None:
-                if message.error().code() == KafkaError._PARTITION_EOF:
+            if (error := message.error()) is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
                     return
-                raise RuntimeError(f"{topic}: {message.error()}")
+                raise RuntimeError(f"{topic}: {error}")
             record = decode(message.value())
             if isinstance(record, Partial):
                 yield record

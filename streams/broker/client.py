@@ -115,10 +115,9 @@ class Admin:
     def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str], *, log_level: int = 0) -> None:
         self._refusal: KafkaError | None = None
         self._refused_s = 0.0
+        config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
         try:
-            self.client = AdminClient(
-                {"bootstrap.servers": bootstrap_servers, "log_level": log_level, "error_cb": self._on_error, **kafka}
-            )
+            self.client = AdminClient(config | {"error_cb": self._on_error})
         except KafkaException as error:
             raise explain(error, "take its settings") from error
 
@@ -315,7 +314,7 @@ NAME_TAKEN = (
 )
 
 
-def explain(error: KafkaException | None, action: str) -> ProcessorError:
+def explain(error: Exception | None, action: str) -> ProcessorError:
     """Say what failed and what to do."""
     cause = error.args[0] if error is not None and error.args else None
     if not isinstance(cause, KafkaError):

@@ -46,7 +46,8 @@ def read_again(
         while ends:
             found = []
             for message in consumer.consume(poll_messages, poll_s):
-                error, partition = message.error(), message.partition()
+                error, partition, offset = message.error(), message.partition(), message.offset()
+                assert partition is not None and offset is not None, "a consumed message has a position"
                 if error is not None:
                     if error.code() == KafkaError._AUTO_OFFSET_RESET:
                         raise OvertakenError(f"Retention overtook the reading of {topic}: run it again.")
@@ -58,9 +59,9 @@ def read_again(
                 end = ends.get(partition)
                 if end is None:
                     continue
-                if message.offset() < end:
+                if offset < end:
                     found.append(message)
-                if message.offset() >= end - 1:
+                if offset >= end - 1:
                     del ends[partition]
             if found:
                 yield found

@@ -227,7 +227,7 @@ class Source:
         while True:
             try:
                 self._producer.produce(
-                    topic, made.value, partition=partition, headers=made.headers, on_delivery=self._delivered
+                    topic, made.value, partition=partition, headers=list(made.headers or ()), on_delivery=self._delivered
                 )
                 return
             except BufferError:

@@ -11,7 +11,7 @@ from typing import Any
 
 import clickhouse_connect
 import pytest
-from clickhouse_connect.driver.httpclient import HttpClient
+from clickhouse_connect.driver.client import Client as DriverClient
 
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.pages import dashboards
@@ -124,14 +124,14 @@ def opened(client: Client) -> dict[tuple[str, str], dict[str, Value]]:
 
 
 @pytest.fixture(scope="module")
-def driver(engine: LocalClickHouse, client: Client) -> Iterator[HttpClient]:
+def driver(engine: LocalClickHouse, client: Client) -> Iterator[DriverClient]:
     with clickhouse_connect.get_client(host=engine.host, port=engine.port, database=client.database) as driver:
         yield driver
 
 
 @pytest.mark.parametrize(("page", "asked"), all_asked())
 def test_every_query_answers_in_its_shape(
-    driver: HttpClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, asked: DashboardQuery
+    driver: DriverClient, opened: dict[tuple[str, str], dict[str, Value]], page: str, asked: DashboardQuery
 ) -> None:
     query = of(asked)
     for name in NAMES.values():

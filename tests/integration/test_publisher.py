@@ -67,7 +67,7 @@ def events(messages: list[Message]) -> list[dict[str, Any]]:
         if headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
             found += pa.ipc.open_stream(message.value()).read_all().to_pylist()
         else:
-            found.append(json.loads(message.value()))
+            found.append(json.loads(message.value() or b""))
     return found
 
 

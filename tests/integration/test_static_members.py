@@ -49,7 +49,8 @@ def test_who_comes_back_under_its_name_takes_its_place_at_once(pipeline: Pipelin
 
 def _fatal(consumer: Consumer) -> bool:
     message = consumer.poll(0.1)
-    return message is not None and message.error() is not None and message.error().code() == KafkaError._FATAL
+    error = None if message is None else message.error()
+    return error is not None and error.code() == KafkaError._FATAL
 
 
 def test_two_sketchers_of_one_name_are_told_apart_in_words(pipeline: Pipeline) -> None:

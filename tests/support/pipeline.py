@@ -250,7 +250,7 @@ class Pipeline:
             {"bootstrap.servers": self.bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 2_000_000}
         )
         for i, (partition, value, headers) in enumerate(messages):
-            producer.produce(topic or self.topics.predictions, value, partition=partition, headers=headers)
+            producer.produce(topic or self.topics.predictions, value, partition=partition, headers=list(headers or ()))
             if i % 10_000 == 0:
                 producer.poll(0)
         assert producer.flush(60) == 0

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from confluent_kafka.admin import (
@@ -136,7 +137,7 @@ class SecureKafka:
             future.result(30)
         # The controller has them then; the broker hears of them a moment later.
         for user in {binding.principal.removeprefix("User:") for binding in bindings}:
-            mine = [binding for binding in bindings if binding.principal == f"User:{user}"]
+            mine: list[Any] = [binding for binding in bindings if binding.principal == f"User:{user}"]
             self._wait(user, {(acl.restype.name, acl.name, acl.operation.name) for acl in mine})
 
     def _wait(self, user: str, wanted: set[tuple[str, str, str]]) -> None:
@@ -146,10 +147,10 @@ class SecureKafka:
         """Kind of resource, name and operation of everything that a user is allowed."""
         wanted = AclBindingFilter(
             ResourceType.ANY,
-            None,
+            cast(str, None),  # any name: the stub does not allow for it
             ResourcePatternType.ANY,
             f"User:{user}",
-            None,
+            cast(str, None),
             AclOperation.ANY,
             AclPermissionType.ANY,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from barograph.contract import Contract, LabelSpec
@@ -21,7 +22,7 @@ ODD = 'it\'s "a" $(touch stolen) `touch stolen` ; #&|<>*\\ ü'
 
 def test_every_right_is_in_one_command_of_its_user() -> None:
     for grant in grants(Topics("t-")):
-        bindings = [binding for line in acl_lines([grant], "kafka:9092") for binding in bindings_of(line)]
+        bindings: list[Any] = [binding for line in acl_lines([grant], "kafka:9092") for binding in bindings_of(line)]
         found = {(b.restype.name, b.name, b.resource_pattern_type.name, b.operation.name) for b in bindings}
         assert len(bindings) == len(found) == len(grant.rights)
         assert {b.principal for b in bindings} == {f"User:{grant.user}"}

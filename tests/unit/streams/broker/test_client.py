@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError
@@ -71,7 +71,7 @@ def test_errors_of_single_partitions_are_handed_on() -> None:
         def consume(self, *_: Any) -> list[Message]:
             return [Message(KafkaError._PARTITION_EOF)]
 
-    found = fetch(Reading(), 10, 0.1, "read predictions")
+    found = fetch(cast(Any, Reading()), 10, 0.1, "read predictions")
     assert [message.error().code() for message in found] == [KafkaError._PARTITION_EOF]
 
 
@@ -99,7 +99,7 @@ def test_a_transaction_that_hangs_ends_its_process(hangs: bool) -> None:
 
     settings = ProcessorSettings(instance="a", bootstrap_servers="127.0.0.1:1", warehouse=Address())
     transactions = Transactions(settings, "sketcher", Report("sketcher", "a"), stuck_s=0.05 if hangs else 30.0, end=end)
-    transactions._producer = Hanging(let)
+    transactions._producer = cast(Any, Hanging(let))
     if not hangs:
         let.set()
     transactions.commit([], [], None)

@@ -39,9 +39,9 @@ def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
 
 
 def ask(admin: Admin, *steps: Any) -> str:
-    client = Answering(admin, *steps)
+    client: Any = Answering(admin, *steps)
     admin.client = client
-    return admin.result(client.future, "ask")
+    return str(admin.result(client.future, "ask"))
 
 
 WRONG_PASSWORD = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication failed")

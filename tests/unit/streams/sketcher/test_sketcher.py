@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -72,7 +72,7 @@ class Desk:
             clock=clock,
         )
         sketcher._clock = lambda: self.now_s
-        sketcher._consumer = self.consumer
+        sketcher._consumer = cast(Any, self.consumer)
         sketcher._topic = "predictions"
         sketcher._report = Report("sketcher", "s")
         sketcher._log = SimpleNamespace(warning=lambda *_, **__: None)
