@@ -1,6 +1,6 @@
-"""Alert rules as code: made from contracts, written for Grafana, replayed over history, sent without Grafana.
+"""Alert rules as code: generated from contracts, written for Grafana, replayed over history, evaluated without Grafana.
 
-`rules_for` makes the rules, `to_files` and `to_api` write them in Grafana's two spellings.
+`rules_for` generates the rules. `to_files` and `to_api` write them in Grafana's file and API formats.
 """
 
 from alerts.grafana import ApiAlerting, to_api, to_files

@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from alerts.example import ALERTING, RUNBOOKS, example_files, written
+from alerts.example import ALERTING, RUNBOOKS, example_files, to_yaml
 from alerts.lint import lint
 from dashboards.generated_files import main_of
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0 where the files are as the code has them (or were written) and nothing is wrong with them, else 1."""
+    """Return 0 if the files match the code (or were written) and pass lint, else 1."""
     return main_of("alerts", __doc__, ALERTING, "*.yaml", "differs from the code", _find, arguments)
 
 
 def _find() -> tuple[dict[Path, str], list[str]]:
     files = example_files()
-    texts = {ALERTING / name: written(content) for name, content in files.items()}
+    texts = {ALERTING / name: to_yaml(content) for name, content in files.items()}
     return texts, lint(files, {path.name for path in RUNBOOKS.glob("*.md")})
 
 

@@ -1,4 +1,4 @@
-"""Our branch of the policy tree as Alertmanager is configured: what `amtool` checks and routes, without Grafana."""
+"""Our branch of the policy tree as an Alertmanager configuration, so that `amtool` can check the routing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from alerts.rule import Rule
 from alerts.settings import AlertSettings
 
 OTHERS = "grafana-default-email"
-"""Where alerts go that are not ours."""
+"""Receiver of alerts that are not ours."""
 _HOOK = "http://127.0.0.1:9/"
-"""Stands for the addresses of contact points, which are secrets and of no meaning to routing."""
+"""Placeholder for contact point addresses, which are secrets and do not affect routing."""
 
 
 def to_alertmanager(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Any]:
-    """Write contact points, policies and mute timings as Alertmanager has them, to be written as YAML."""
+    """Convert contact points, policies and mute timings to an Alertmanager configuration, to be written as YAML."""
     return {
         "route": {
             "receiver": OTHERS,

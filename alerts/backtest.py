@@ -1,4 +1,4 @@
-"""A rule as it is and as it might be, over the same history: what each would have told, and how soon."""
+"""Replays a rule and a changed version of it over the same history, and compares episodes and detection times."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from alerts.simulator import Episode, Simulation, simulate
 from warehouse.client import Client
 from warehouse.signals import Known
 
-__all__ = ["Backtest", "Incident", "Side", "backtest", "changed"]
+__all__ = ["Backtest", "BacktestSide", "Incident", "backtest", "changed"]
 
 _WINDOWS = ("long", "short")
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that happened, which a rule should have told: [start, end), Unix seconds."""
+    """A known incident that a rule should detect: [start, end), Unix seconds."""
 
     start: int
     end: int
@@ -35,32 +35,32 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """A rule over history."""
+class BacktestSide:
+    """One version of the rule, replayed over history."""
 
     simulation: Simulation
     episodes: tuple[Episode, ...]
     detected_s: tuple[int | None, ...]
-    """Per incident the seconds until something fired; 0 where it fired already, None where nothing did."""
+    """Seconds from the start of each incident to the first episode; 0 if one was already firing, None if none fired."""
     outside: int
-    """Episodes that overlap no incident; of meaning where there are incidents."""
+    """Number of episodes that overlap no incident; meaningful only if incidents are given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """The present rule against the changed one."""
+    """The present rule compared with the changed one."""
 
-    present: Side
-    changed: Side
+    present: BacktestSide
+    changed: BacktestSide
 
     @property
     def only_present(self) -> list[Episode]:
-        """Episodes that the change would have left out."""
+        """Episodes that only the present rule has."""
         return _without(self.present.episodes, self.changed.episodes)
 
     @property
     def only_changed(self) -> list[Episode]:
-        """Episodes that the change would have added."""
+        """Episodes that only the changed rule has."""
         return _without(self.changed.episodes, self.present.episodes)
 
 
@@ -75,43 +75,43 @@ def backtest(
     known: Known,
     incidents: Sequence[Incident] = (),
 ) -> Backtest:
-    """Replay one rule of contracts, as it is and with changes.
+    """Replay one rule of the contracts, unchanged and with changes.
 
     Args:
-        client: where the history is.
-        contracts: whose rule.
-        settings: of the installation.
+        client: the warehouse with the history.
+        contracts: the contracts whose rule to replay.
+        settings: alert settings of the installation.
         name: one of `RULES`.
-        changes: keys of `alerts.rules.NAME` of the contract, `long` and `short` of its windows, with their values as
-            the file has them.
-        since: begin of the history, Unix seconds.
-        until: its end.
-        known: from when facts count.
-        incidents: what should have been told.
+        changes: keys of `alerts.rules.NAME` in the contract (and `long` and `short` of its windows), with values as
+            in the file.
+        since: start of the history, Unix seconds.
+        until: end of the history, Unix seconds.
+        known: the times at which facts became known.
+        incidents: incidents that the rule should detect.
 
     Raises:
         AlertsError: the rule is unknown, or no contract has it.
-        ContractError: a change is none that the contract takes.
+        ContractError: the contract does not accept a change.
         WarehouseBusy: ClickHouse cannot answer now.
         WarehouseError: it refuses.
     """
     if name not in RULES:
-        raise AlertsError(f"{name!r} is no rule; {nearest(name, RULES)}")
+        raise AlertsError(f"{name!r} is not a rule; {nearest(name, RULES)}")
     sides = []
     for chosen in (contracts, [changed(contract, name, changes) for contract in contracts]):
         rules = [rule for contract in chosen for rule in rules_of(contract, settings) if rule.name == name]
         simulation = simulate(client, rules, settings, since, until, known)
         sides.append(_side(simulation, incidents))
     if not any(side.simulation.replays for side in sides):
-        raise AlertsError(f"no contract here has the rule {name}; `barograph simulate` lists those that there are")
+        raise AlertsError(f"no contract here has the rule {name}; `barograph simulate` lists the rules")
     return Backtest(*sides)
 
 
 def changed(contract: Contract, name: str, changes: Mapping[str, str]) -> Contract:
-    """A contract with other values for a rule.
+    """Return a contract with changed values for one rule.
 
     Raises:
-        ContractError: a key is unknown, or a value does not fit.
+        ContractError: a key is unknown, or a value is invalid.
     """
     plain = [f"{key}: {value}" for key, value in changes.items() if key not in _WINDOWS]
     windows = [f"{key}: {value}" for key, value in changes.items() if key in _WINDOWS]
@@ -125,9 +125,9 @@ def changed(contract: Contract, name: str, changes: Mapping[str, str]) -> Contra
             diagnostics.note((), 0, str(error))
     if diagnostics.problems:
         raise ContractError(diagnostics.problems)
-    given, present = build_alerts({"rules": {name: read}}).rule(name), contract.alerts.rule(name)
+    changed_rule, present = build_alerts({"rules": {name: read}}).rule(name), contract.alerts.rule(name)
     merged = {
-        member: getattr(present if getattr(given, member) is None else given, member)
+        member: getattr(present if getattr(changed_rule, member) is None else changed_rule, member)
         for member in AlertRule.__struct_fields__
     }
     alerts = msgspec.structs.replace(contract.alerts, rules={**contract.alerts.rules, name: AlertRule(**merged)})
@@ -136,7 +136,7 @@ def changed(contract: Contract, name: str, changes: Mapping[str, str]) -> Contra
     return new
 
 
-def _side(simulation: Simulation, incidents: Sequence[Incident]) -> Side:
+def _side(simulation: Simulation, incidents: Sequence[Incident]) -> BacktestSide:
     episodes = tuple(
         sorted(
             (episode for each in simulation.replays for episode in each.episodes),
@@ -151,14 +151,14 @@ def _side(simulation: Simulation, incidents: Sequence[Incident]) -> Side:
         min((max(0, each.start - incident.start) for each in during(incident)), default=None) for incident in incidents
     )
     known = {id(each) for incident in incidents for each in during(incident)}
-    return Side(simulation, episodes, detected, sum(id(each) not in known for each in episodes))
+    return BacktestSide(simulation, episodes, detected, sum(id(each) not in known for each in episodes))
 
 
-def _without(those: Sequence[Episode], others: Sequence[Episode]) -> list[Episode]:
-    """Episodes of some that overlap none of the others on the same instance."""
+def _without(episodes: Sequence[Episode], others: Sequence[Episode]) -> list[Episode]:
+    """Return the episodes that overlap no other episode of the same instance."""
 
     def overlap(a: Episode, b: Episode) -> bool:
         same = (a.rule.model, a.key) == (b.rule.model, b.key)
         return same and (b.end is None or a.start < b.end) and (a.end is None or b.start < a.end)
 
-    return [each for each in those if not any(overlap(each, other) for other in others)]
+    return [each for each in episodes if not any(overlap(each, other) for other in others)]

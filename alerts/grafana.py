@@ -1,6 +1,6 @@
-"""Rules, contact points, policies and mute timings in Grafana's two spellings: provisioning files and the HTTP API.
+"""Rules, contact points, policies and mute timings in Grafana's two formats: provisioning files and the HTTP API.
 
-They differ in a few keys, and Grafana drops a wrong one without a word:
+The formats differ in a few keys, and Grafana silently ignores a wrong key:
 
 | | file | HTTP API |
 |---|---|---|
@@ -34,7 +34,7 @@ CONDITION = "D"
 RANGE_S = 600
 ORG = 1
 GRAFANA_DEFAULT = "grafana-default-email"
-"""The contact point that every Grafana has: of alerts that are not ours."""
+"""Grafana's default contact point, for alerts that are not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +47,22 @@ class ApiGroup:
 
 @dataclass(frozen=True, slots=True)
 class ApiAlerting:
-    """All of alerting as the HTTP API takes it."""
+    """All alerting resources in the format of the HTTP API."""
 
     folder_uid: str
     folder_title: str
     groups: tuple[ApiGroup, ...]
     contact_points: tuple[Json, ...]
-    """One per integration: several of one name are one contact point."""
+    """One entry per integration; entries with the same name form one contact point."""
     mute_timings: tuple[Json, ...]
     policy: Json
-    """Our branch of the tree, to be grafted into the one that is there."""
+    """Our branch of the policy tree, to be inserted into the existing tree."""
 
 
 def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
-    """Write everything for `provisioning/alerting/`: file name → content, to be written as YAML.
+    """Build the files for `provisioning/alerting/`: file name → content, to be written as YAML.
 
-    Secrets stand there as `$VARIABLE`, which Grafana takes from its own environment.
+    Secrets appear as `$VARIABLE`, which Grafana resolves from its environment.
     """
     rules = list(rules)
     files: dict[str, Json] = {
@@ -109,15 +109,15 @@ def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
 
 
 def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str, str]) -> ApiAlerting:
-    """Write everything for the HTTP API.
+    """Build the request bodies for the HTTP API.
 
     Args:
-        rules: of `rules_for`.
-        settings: of the installation.
-        environ: holds the secrets of contact points.
+        rules: result of `rules_for`.
+        settings: alert settings of the installation.
+        environ: environment with the secrets of contact points.
 
     Raises:
-        AlertsError: a variable of a contact point is not set; all are named.
+        AlertsError: variables of contact points are not set; the message names all of them.
     """
     rules = list(rules)
     missing = sorted(
@@ -181,7 +181,7 @@ def _api_rule(rule: Rule, settings: AlertSettings, group: str) -> Json:
 
 
 def _rule(rule: Rule, settings: AlertSettings, text: Any) -> Json:
-    """What both spellings have in common; `text` escapes."""
+    """The part that both formats share; `text` escapes strings."""
     return {
         "uid": rule.uid,
         "title": text(rule.title),
@@ -190,14 +190,14 @@ def _rule(rule: Rule, settings: AlertSettings, text: Any) -> Json:
         "noDataState": rule.no_data,
         "execErrState": rule.exec_err,
         "for": _duration(rule.for_s),
-        "annotations": {name: text(value) for name, value in told(rule, settings).items()},
+        "annotations": {name: text(value) for name, value in annotation_templates(rule, settings).items()},
         "labels": {name: text(template((value,))) for name, value in rule.labels.items()},
         "isPaused": False,
     }
 
 
-def told(rule: Rule, settings: AlertSettings) -> dict[str, str]:
-    """What is told with an alert, as templates."""
+def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
+    """Annotations of a rule, as Grafana templates."""
     return {
         "summary": template(rule.summary),
         "description": template((rule.description,)),
@@ -210,7 +210,9 @@ def told(rule: Rule, settings: AlertSettings) -> dict[str, str]:
 
 def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:
     columns = {"A": "value"} | ({"B": "low", "C": "high"} if rule.has_bounds else {})
-    return [_query(ref, point_sql(rule.signal, column), settings) for ref, column in columns.items()] + [_line(rule)]
+    return [_query(ref, point_sql(rule.signal, column), settings) for ref, column in columns.items()] + [
+        _threshold_query(rule)
+    ]
 
 
 def _query(ref: str, sql: str, settings: AlertSettings) -> Json:
@@ -225,7 +227,7 @@ def _query(ref: str, sql: str, settings: AlertSettings) -> Json:
             "pluginVersion": PLUGIN_VERSION,
             "editorType": "sql",
             "rawSql": sql,
-            # A table as it is: strings are the labels of an instance, the number is its value.
+            # Format 1 is a table: text columns become labels of an instance, the number its value.
             "format": 1,
             "queryType": "table",
             "meta": {"timezone": "UTC"},
@@ -235,7 +237,7 @@ def _query(ref: str, sql: str, settings: AlertSettings) -> Json:
     }
 
 
-def _line(rule: Rule) -> Json:
+def _threshold_query(rule: Rule) -> Json:
     fires, clears = ("lt", "gt") if rule.below else ("gt", "lt")
     return {
         "refId": CONDITION,
@@ -250,7 +252,7 @@ def _line(rule: Rule) -> Json:
             "conditions": [
                 {
                     "evaluator": {"type": fires, "params": [rule.threshold]},
-                    # While it fires it fires on until this holds.
+                    # A firing instance keeps firing until this condition holds.
                     "unloadEvaluator": {"type": clears, "params": [rule.clear]},
                 }
             ],
@@ -268,7 +270,7 @@ def _groups(rules: list[Rule]) -> list[tuple[str, list[Rule]]]:
 
 
 def _file_name(rule: Rule) -> str:
-    """A file per model, whose name anybody's disk can hold."""
+    """Return a portable file name for the model of a rule."""
     if not rule.model:
         return "pipeline"
     plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in rule.model)[:40].strip("-")
@@ -303,28 +305,28 @@ def _integration(name: str, integration: Integration, environ: Mapping[str, str]
 
 
 def _policy(policy: Policy, text: Any) -> Json:
-    found: Json = {
+    plain: Json = {
         "receiver": text(policy.point),
         "object_matchers": [[label, how, text(value)] for label, how, value in policy.matchers],
     }
     if policy.group_by:
-        found["group_by"] = list(policy.group_by)
+        plain["group_by"] = list(policy.group_by)
     for key, seconds in (
         ("group_wait", policy.group_wait_s),
         ("group_interval", policy.group_interval_s),
         ("repeat_interval", policy.repeat_s),
     ):
         if seconds is not None:
-            found[key] = _duration(seconds)
+            plain[key] = _duration(seconds)
     if policy.mute:
-        found["mute_time_intervals"] = [text(name) for name in policy.mute]
+        plain["mute_time_intervals"] = [text(name) for name in policy.mute]
     if policy.routes:
-        found["routes"] = [_policy(child, text) for child in policy.routes]
-    return found
+        plain["routes"] = [_policy(child, text) for child in policy.routes]
+    return plain
 
 
 def _duration(seconds: int) -> str:
-    """A duration as Prometheus writes it: whole units only."""
+    """Format a duration as Prometheus does, in whole units."""
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"

@@ -1,4 +1,4 @@
-"""The policy tree: which contact point is told of which alerts, how often, and when not."""
+"""The notification policy tree: contact points, repeat intervals and mute timings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from alerts.settings import AlertSettings
 
 SOURCE = "barograph"
 BROKEN = ("DatasourceError", "DatasourceNoData")
-"""What Grafana calls alerts about a rule that could not be evaluated."""
+"""Names of Grafana's alerts about rules that could not be evaluated."""
 GROUP_WAIT_S = 30
 GROUP_INTERVAL_S = 300
-PAGE_AGAIN_S = 4 * 3600
-TICKET_AGAIN_S = 24 * 3600
+PAGE_REPEAT_S = 4 * 3600
+TICKET_REPEAT_S = 24 * 3600
 
 Matcher = tuple[str, str, str]
 """Label, `=`, `!=`, `=~` or `!~`, value."""
@@ -22,7 +22,7 @@ Matcher = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One node of the tree; what it leaves out its parent says."""
+    """One node of the tree; unset attributes are inherited from its parent."""
 
     matchers: tuple[Matcher, ...]
     point: str
@@ -35,17 +35,17 @@ class Policy:
 
 
 def branch(rules: Iterable[Rule], settings: AlertSettings) -> Policy:
-    """Make our branch of the tree: everything that carries the label `source=barograph`.
+    """Build our branch of the tree, for all alerts with the label `source=barograph`.
 
-    Alerts on rules that could not be evaluated go to the platform; the others by route, severity and mute timing, each
-    group being one model.
+    Alerts on rules that could not be evaluated go to the platform contact point. All others are routed by route,
+    severity and mute timing, and grouped by model.
     """
     rules = list(rules)
     broken = Policy(
         (("alertname", "=~", "|".join(BROKEN)),),
         settings.platform,
         group_by=("alertname",),
-        repeat_s=PAGE_AGAIN_S,
+        repeat_s=PAGE_REPEAT_S,
     )
     routes = sorted({(rule.labels.get("route", ""), rule.severity) for rule in rules})
     children = [_route(route, severity, rules, settings) for route, severity in routes]
@@ -55,19 +55,19 @@ def branch(rules: Iterable[Rule], settings: AlertSettings) -> Policy:
         group_by=("model",),
         group_wait_s=GROUP_WAIT_S,
         group_interval_s=GROUP_INTERVAL_S,
-        repeat_s=PAGE_AGAIN_S,
+        repeat_s=PAGE_REPEAT_S,
         routes=(broken, *children),
     )
 
 
 def _route(route: str, severity: str, rules: Sequence[Rule], settings: AlertSettings) -> Policy:
     here = [rule for rule in rules if rule.labels.get("route", "") == route and rule.severity == severity]
-    # Only names that the installation has can be kept: without a section of settings there are none.
+    # Only mute timings that the installation defines can be used; without alert settings there are none.
     muted = sorted({(rule.labels["mute"], rule.mute) for rule in here if "mute" in rule.labels})
     return Policy(
         (("route", "=", route), ("severity", "=", severity)),
         settings.route(route).point(severity),
-        repeat_s=PAGE_AGAIN_S if severity == "page" else TICKET_AGAIN_S,
+        repeat_s=PAGE_REPEAT_S if severity == "page" else TICKET_REPEAT_S,
         routes=tuple(
             Policy((("mute", "=", label),), settings.route(route).point(severity), mute=known)
             for label, names in muted

@@ -1,4 +1,4 @@
-"""An alert rule, before it is written in anybody's spelling."""
+"""An alert rule, independent of any output format."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ NoData = Literal["OK", "KeepLast", "Alerting", "NoData"]
 ExecErr = Literal["OK", "KeepLast", "Alerting", "Error"]
 
 TITLE_CHARS = 190
-"""The longest title of a rule or group that Grafana takes."""
+"""Maximum length of the title of a rule or group in Grafana."""
 MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
-"""What mute timings of a contract are for: while a model is trained anew its data move, but it should answer."""
+"""Signals that mute timings of a contract silence: during retraining data move, but the model should still answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule: a signal, a line with hysteresis, how long, and who is told."""
+    """One rule: a signal, a threshold with hysteresis, durations, and routing."""
 
     name: str
-    """Its template: one of `barograph.contract.alerts.RULES`, or `processor-gone`."""
+    """Name of the template: one of `barograph.contract.alerts.RULES`, or `processor-gone`."""
     part: str = ""
-    """Tells rules of one template and severity apart: the metric of a promise."""
+    """Distinguishes rules of one template and severity: the metric of an SLO."""
     model: str
-    """Empty where it is about no model."""
+    """Name of the model; empty for rules about the pipeline."""
     severity: Severity
     team: str
     route: str
     headline: str
-    """What it says in a few words, without the model's name."""
+    """Short title without the model name."""
     summary: Text
     description: str
     signal: Signal
     about: GoldenSignal
     form: Form
-    """How its number is written."""
+    """Format of the number."""
     has_bounds: bool
-    """Whether the signal's `low` and `high` are asked too."""
+    """Whether the rule also queries the signal's `low` and `high`."""
     clear: float
     for_s: int
     keep_firing_for_s: int
@@ -52,52 +52,52 @@ class Rule:
     panel: PanelLink
     mute: tuple[str, ...] = ()
     page_path: Text = ()
-    """Where the page with more is, below Grafana's address."""
+    """Path of the page with details, relative to Grafana's address."""
 
     @property
     def threshold(self) -> float:
-        """The line: it fires above it, or below it where less is worse."""
+        """The threshold. The rule fires above it, or below it if `below` is set."""
         return self.signal.line
 
     @property
     def below(self) -> bool:
-        """Whether it fires below its line."""
+        """Whether the rule fires below its threshold."""
         return self.signal.below
 
     @property
     def title(self) -> str:
-        """What people call it; no two are the same."""
+        """Unique title."""
         if not self.model:
             return self.headline
         return f"{shortened(self.model, TITLE_CHARS - len(self.headline) - 2)}: {self.headline}"
 
     @property
     def uid(self) -> str:
-        """Its identity, which stays while it is changed: at most 40 characters."""
+        """Stable identifier of at most 40 characters; it does not change when the rule is edited."""
         return f"{self.name}-{digest(self.model, self.name, self.severity, self.part)}"
 
     @property
     def group(self) -> str:
-        """The group in which it is evaluated: that of its model and interval."""
+        """Evaluation group: one per model and interval."""
         who = shortened(self.model, TITLE_CHARS - 20) if self.model else "Pipeline"
         return f"{who} (every {self.every_s // 60}m)" if self.every_s % 60 == 0 else f"{who} (every {self.every_s}s)"
 
     @property
     def missing_evaluations(self) -> int:
-        """After how many evaluations without its row an instance is resolved: half an hour, and two at least.
+        """Number of evaluations without a row after which an instance resolves: half an hour, at least two.
 
-        A data source that fails takes all rows away: what fires must not clear by that.
+        A failing data source returns no rows; a firing instance must not resolve because of that.
         """
         return max(2, -(-1800 // self.every_s))
 
     @property
     def runbook(self) -> str:
-        """The name of its runbook's file."""
+        """File name of the runbook."""
         return f"{self.name}.md"
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that it is routed by, and that stay: values of an instance are in annotations."""
+        """Labels for routing. They are stable: values of an instance go into annotations."""
         labels = {
             "source": "barograph",
             "rule": self.name,

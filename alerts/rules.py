@@ -1,4 +1,4 @@
-"""Rules of contracts, checked against the installation's routes and mute timings."""
+"""Rules of contracts, checked against the routes and mute timings of the installation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ __all__ = ["rules_for", "rules_of"]
 
 
 def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Rule]:
-    """Make the rules of all models, by model, and that of the pipeline.
+    """Generate the rules of all models, ordered by model, and the rule of the pipeline.
 
     Raises:
-        AlertsError: a contract names a route or a mute timing that the installation does not have; all are told at
-            once.
+        AlertsError: contracts name routes or mute timings that the installation does not define; the message lists all.
     """
     by_model = sorted(contracts, key=lambda contract: contract.model)
     problems = [problem for contract in by_model for problem in _problems(contract, settings)]
@@ -28,7 +27,7 @@ def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Ru
 
 
 def rules_of(contract: Contract, settings: AlertSettings) -> list[Rule]:
-    """Make the rules of one contract, unchecked."""
+    """Generate the rules of one contract, unchecked."""
     return list(contract_rules(contract, settings))
 
 
@@ -46,6 +45,7 @@ def _problems(contract: Contract, settings: AlertSettings) -> Iterable[str]:
         if settings.configured and name not in settings.mute_timings:
             there = ", ".join(settings.mute_timings) or "none"
             yield (
-                f"contract {contract.model!r}: alerts.mute: the mute timing {name!r} is not known; there is {there}, "
-                f'or write [alerts.mute_timings."{name}"] with weekdays and times in the settings'
+                f"contract {contract.model!r}: alerts.mute: the mute timing {name!r} is not defined; defined are "
+                f"{there}; "
+                f'add [alerts.mute_timings."{name}"] with weekdays and times in the settings'
             )

@@ -1,7 +1,7 @@
-"""The shapes of alerting in Grafana's two spellings: what is not written here Grafana would drop without a word.
+"""Schemas of alerting resources in Grafana's file and API formats. Grafana silently ignores keys that are not listed.
 
-Grafana publishes no schema of its provisioning files and a loose one of its API, so this is ours, read from its source:
-objects with a closed set of keys. A star stands before a key that may be left out.
+Grafana publishes no schema of its provisioning files and a loose one of its API. These schemas were derived from its
+source: objects with a closed set of keys. A star marks an optional key.
 
 Source: Grafana 13.2, pkg/services/provisioning/alerting/*_types.go and
 pkg/services/ngalert/api/tooling/definitions/provisioning_*.go.
@@ -18,7 +18,7 @@ NO_DATA = ("OK", "KeepLast", "Alerting", "NoData")
 EXEC_ERR = ("OK", "KeepLast", "Alerting", "Error")
 
 Shape = Any
-"""A type, a tuple of words, a pattern, a list of one shape, or a dict from keys to shapes; `{"": shape}` is any map."""
+"""A type, a tuple of strings, a pattern, a list of one shape, or a dict of keys to shapes; `{"": shape}` is any map."""
 
 _EVALUATOR = {"type": ("gt", "lt"), "params": [float]}
 _QUERY = {

@@ -1,6 +1,6 @@
-"""Texts of alerts: one form that becomes a template of Grafana, or words.
+"""Alert texts, rendered as a Grafana template or as plain text.
 
-A model may be called anything, `{{ $labels }}` and `$HOME` included, so text and template never share a string.
+A model name may be any string, including `{{ $labels }}` and `$HOME`, so plain text and templates are kept apart.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from urllib.parse import quote, quote_plus
 
 Form = Literal["number", "percent", "duration"]
 Ref = Literal["A", "B", "C"]
-"""Query of a rule: its number, and the low and the high end of its interval."""
+"""Query of a rule: A is the number, B and C are the ends of its interval."""
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """The value of a label that a rule's query gives."""
+class LabelRef:
+    """Reference to a label of the rule's query."""
 
     name: str
     in_url: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """What a query of the rule gave for the instance."""
+class NumberRef:
+    """Reference to the result of a query for the instance."""
 
     ref: Ref
     form: Form
 
 
-Text = tuple[str | Label | Number, ...]
-"""Words, labels and numbers, in their order."""
+Text = tuple[str | LabelRef | NumberRef, ...]
+"""Sequence of plain text, label references and number references."""
 
 _TEMPLATES: dict[Form, str] = {
     "number": '{{{{ printf "%.3f" $values.{ref}.Value }}}}',
@@ -44,33 +44,33 @@ _TEMPLATES: dict[Form, str] = {
 
 
 def template(text: Text) -> str:
-    """Write a text as Grafana's templating reads it, in labels and annotations."""
+    """Render a text as a Grafana template for labels and annotations."""
     return "".join(_template(part) for part in text)
 
 
-def _template(part: str | Label | Number) -> str:
-    if isinstance(part, Label):
+def _template(part: str | LabelRef | NumberRef) -> str:
+    if isinstance(part, LabelRef):
         return f"{{{{ {'urlquery ' if part.in_url else ''}$labels.{part.name} }}}}"
-    if isinstance(part, Number):
+    if isinstance(part, NumberRef):
         return _TEMPLATES[part.form].format(ref=part.ref)
-    # Two braces begin an action; an action that prints two braces is none.
+    # Two braces start an action, so literal braces are printed by an action.
     return part.replace("{{", '{{ "{{" }}')
 
 
 def words(text: Text, labels: Mapping[str, str], numbers: Mapping[str, float]) -> str:
-    """Write a text out for one instance.
+    """Render a text for one instance.
 
     Args:
-        text: what to write.
-        labels: of the instance.
-        numbers: by query: `A`, `B`, `C`.
+        text: the text.
+        labels: labels of the instance.
+        numbers: query results by `A`, `B`, `C`.
     """
     written = []
     for part in text:
-        if isinstance(part, Label):
+        if isinstance(part, LabelRef):
             value = labels.get(part.name, "")
             written.append(quote_plus(value) if part.in_url else value)
-        elif isinstance(part, Number):
+        elif isinstance(part, NumberRef):
             written.append(FORMS[part.form](numbers.get(part.ref, math.nan)))
         else:
             written.append(part)
@@ -78,7 +78,7 @@ def words(text: Text, labels: Mapping[str, str], numbers: Mapping[str, float]) -
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as people do: `3h 20m`, `45s`, `2d 4h`."""
+    """Format seconds: `3h 20m`, `45s`, `2d 4h`."""
     if not math.isfinite(seconds):
         return "unknown"
     left, written = round(abs(seconds)), []
@@ -97,7 +97,7 @@ FORMS: dict[Form, Callable[[float], str]] = {
 
 
 def in_file(text: str) -> str:
-    """Escape a text for a provisioning file, where `$NAME` would become a variable of the environment."""
+    """Escape a text for a provisioning file, where `$NAME` would be resolved from the environment."""
     return text.replace("$", "$$")
 
 
@@ -107,7 +107,7 @@ def in_url(text: str) -> str:
 
 
 def shortened(text: str, limit_chars: int) -> str:
-    """A text of at most so many characters, which differs where texts differ beyond what is shown."""
+    """Shorten a text to a number of characters; a hash keeps different texts different."""
     if len(text) <= limit_chars:
         return text
     return f"{text[: limit_chars - 9]}…{digest(text)[:8]}"

@@ -1,4 +1,4 @@
-"""The rules on the clock of the wall: what Grafana would do, without Grafana."""
+"""Evaluates rules on the wall clock, as Grafana would, without Grafana."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alerts.simulator import Alert, Instance, Notification, Transition, Zone, zo
 from alerts.simulator.notify import Dispatcher
 from alerts.simulator.simulate import alert_of
 from alerts.text import words
-from alerts.webhooks import Told
+from alerts.webhooks import AlertMessage
 from dashboards.macros import TimeRange, expand_backend
 from warehouse.client import Client
 from warehouse.errors import WarehouseBusy, WarehouseError
@@ -20,124 +20,126 @@ from warehouse.signals import point_sql
 
 RANGE_S = 600
 BROKEN = "DatasourceError"
-"""What an alert on a rule that cannot be evaluated is called."""
+"""Name of the alert on a rule that cannot be evaluated."""
 
 
 @dataclass(slots=True)
-class Watched:
-    """One rule while it is watched."""
+class RuleState:
+    """The state of one rule."""
 
     rule: Rule
     instances: dict[str, Instance] = field(default_factory=dict)
     firing: dict[str, Alert] = field(default_factory=dict)
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
     broken: Alert | None = None
-    """The alert that it cannot be evaluated."""
+    """The alert that the rule cannot be evaluated."""
     error: str = ""
 
 
 @dataclass(slots=True)
 class LiveAlerts:
-    """Evaluates rules when they are due, and says what is to be told."""
+    """Evaluates rules when they are due and returns the notifications."""
 
     rules: Sequence[Rule]
     settings: AlertSettings
-    say: Callable[[str], None]
-    """Is given a sentence for each change of state."""
-    _watched: list[Watched] = field(init=False)
+    report: Callable[[str], None]
+    """Receives a sentence for each change of state."""
+    _rule_states: list[RuleState] = field(init=False)
     _dispatcher: Dispatcher = field(init=False)
     _last: int | None = None
-    """The moment of the last step."""
+    """Time of the last step."""
 
     def __post_init__(self) -> None:
-        self._watched = [Watched(rule) for rule in self.rules]
+        self._rule_states = [RuleState(rule) for rule in self.rules]
         self._dispatcher = Dispatcher(branch(self.rules, self.settings), self.settings)
 
-    def step(self, client: Client, now: int) -> list[tuple[Notification, list[Told]]]:
-        """Evaluate every rule whose time has come since the last step, and return what is to be told.
+    def step(self, client: Client, now: int) -> list[tuple[Notification, list[AlertMessage]]]:
+        """Evaluate every rule that became due since the last step, and return the notifications.
 
-        A rule is evaluated once, at the newest multiple of its interval, however long the last step is ago.
+        A rule is evaluated once, at the latest multiple of its interval, however long ago the last step was.
         """
-        for watched in self._watched:
-            due = now // watched.rule.every_s * watched.rule.every_s
+        for rule_state in self._rule_states:
+            due = now // rule_state.rule.every_s * rule_state.rule.every_s
             if self._last is None or due > self._last:
-                self._evaluate(client, watched, due)
+                self._evaluate(client, rule_state, due)
         self._last = now
         return [
-            (told, [self._told(alert) for alert in (*told.firing, *told.resolved)])
-            for told in self._dispatcher.tell(now)
+            (notification, [self._message(alert) for alert in (*notification.firing, *notification.resolved)])
+            for notification in self._dispatcher.due_notifications(now)
         ]
 
-    def _evaluate(self, client: Client, watched: Watched, at: int) -> None:
-        rule = watched.rule
+    def _evaluate(self, client: Client, rule_state: RuleState, at: int) -> None:
+        rule = rule_state.rule
         try:
-            numbers = {"A": _ask(client, rule, "value", at)}
+            numbers = {"A": _query_numbers(client, rule, "value", at)}
             if rule.has_bounds:
-                numbers |= {"B": _ask(client, rule, "low", at), "C": _ask(client, rule, "high", at)}
+                numbers |= {"B": _query_numbers(client, rule, "low", at), "C": _query_numbers(client, rule, "high", at)}
         except (WarehouseBusy, WarehouseError) as error:
-            self._break(watched, at, str(error))
+            self._break(rule_state, at, str(error))
             numbers, every = {}, Zone.ERROR
         else:
-            self._mend(watched, at)
+            self._mend(rule_state, at)
             every = Zone.MISSING if numbers["A"] else Zone.NO_DATA
-        found = numbers.get("A", {})
-        for key in found.keys() | watched.instances.keys() | set(rule.signal.keys):
-            instance = watched.instances.setdefault(key, Instance(rule, key))
-            if key in found:
-                watched.numbers[key] = {ref: values[key] for ref, values in numbers.items() if key in values}
-            zone = zone_of(rule, found[key]) if key in found else every
+        values = numbers.get("A", {})
+        for key in values.keys() | rule_state.instances.keys() | set(rule.signal.keys):
+            instance = rule_state.instances.setdefault(key, Instance(rule, key))
+            if key in values:
+                rule_state.numbers[key] = {ref: values[key] for ref, values in numbers.items() if key in values}
+            zone = zone_of(rule, values[key]) if key in values else every
             for change in instance.advance(at, at, zone):
-                self._note(watched, change)
+                self._note(rule_state, change)
 
-    def _note(self, watched: Watched, change: Transition) -> None:
-        rule, key = watched.rule, change.key
-        if change.after == "Alerting" and key not in watched.firing:
-            watched.firing[key] = alert_of(rule, key, change.at, None)
-            self._dispatcher.take(watched.firing[key])
-        elif change.after == "Normal" and key in watched.firing:
-            begun = watched.firing.pop(key)
-            self._dispatcher.take(Alert(begun.labels, begun.start, change.at))
+    def _note(self, rule_state: RuleState, change: Transition) -> None:
+        rule, key = rule_state.rule, change.key
+        if change.after == "Alerting" and key not in rule_state.firing:
+            rule_state.firing[key] = alert_of(rule, key, change.at, None)
+            self._dispatcher.add(rule_state.firing[key])
+        elif change.after == "Normal" and key in rule_state.firing:
+            begun = rule_state.firing.pop(key)
+            self._dispatcher.add(Alert(begun.labels, begun.start, change.at))
         why = f" ({change.reason})" if change.reason else ""
-        what = self._summary(watched, key) if change.after in ("Pending", "Alerting") else ""
-        self.say(f"{change.after}{why}: {rule.title}{f' {key}' if key else ''}{f': {what}' if what else ''}")
+        what = self._summary(rule_state, key) if change.after in ("Pending", "Alerting") else ""
+        self.report(f"{change.after}{why}: {rule.title}{f' {key}' if key else ''}{f': {what}' if what else ''}")
 
-    def _break(self, watched: Watched, at: int, problem: str) -> None:
-        if watched.error != problem:
-            self.say(f"{watched.rule.title}: cannot be evaluated: {problem}")
-        watched.error = problem
-        if watched.broken is None and watched.rule.exec_err == "Error":
-            labels = watched.rule.labels | {"alertname": BROKEN, "rulename": watched.rule.title}
-            watched.broken = Alert(tuple(sorted(labels.items())), at, None)
-            self._dispatcher.take(watched.broken)
+    def _break(self, rule_state: RuleState, at: int, problem: str) -> None:
+        if rule_state.error != problem:
+            self.report(f"{rule_state.rule.title}: cannot be evaluated: {problem}")
+        rule_state.error = problem
+        if rule_state.broken is None and rule_state.rule.exec_err == "Error":
+            labels = rule_state.rule.labels | {"alertname": BROKEN, "rulename": rule_state.rule.title}
+            rule_state.broken = Alert(tuple(sorted(labels.items())), at, None)
+            self._dispatcher.add(rule_state.broken)
 
-    def _mend(self, watched: Watched, at: int) -> None:
-        watched.error = ""
-        if watched.broken is not None:
-            self._dispatcher.take(Alert(watched.broken.labels, watched.broken.start, at))
-            watched.broken = None
+    def _mend(self, rule_state: RuleState, at: int) -> None:
+        rule_state.error = ""
+        if rule_state.broken is not None:
+            self._dispatcher.add(Alert(rule_state.broken.labels, rule_state.broken.start, at))
+            rule_state.broken = None
 
-    def _told(self, alert: Alert) -> Told:
+    def _message(self, alert: Alert) -> AlertMessage:
         labels = alert.label_map
         name = labels.get("rulename", labels.get("alertname", ""))
-        watched = next(each for each in self._watched if each.rule.title == name)
-        rule = watched.rule
+        rule_state = next(each for each in self._rule_states if each.rule.title == name)
+        rule = rule_state.rule
         key = labels.get(rule.signal.label, "") if rule.signal.label else ""
         broken = labels.get("alertname") == BROKEN
-        return Told(
+        return AlertMessage(
             alert,
             rule.title,
-            f"cannot be evaluated: {watched.error or 'it can be again'}" if broken else self._summary(watched, key),
+            f"cannot be evaluated: {rule_state.error or 'it can be again'}"
+            if broken
+            else self._summary(rule_state, key),
             rule.description,
             f"{self.settings.runbooks.rstrip('/')}/{rule.runbook}",
-            watched.numbers.get(key, {}),
+            rule_state.numbers.get(key, {}),
         )
 
-    def _summary(self, watched: Watched, key: str) -> str:
-        label = watched.rule.signal.label
-        return words(watched.rule.summary, {label: key} if label else {}, watched.numbers.get(key, {}))
+    def _summary(self, rule_state: RuleState, key: str) -> str:
+        label = rule_state.rule.signal.label
+        return words(rule_state.rule.summary, {label: key} if label else {}, rule_state.numbers.get(key, {}))
 
 
-def _ask(client: Client, rule: Rule, column: str, at: int) -> dict[str, float]:
-    """Ask for one number of each instance as the data source's plugin would."""
+def _query_numbers(client: Client, rule: Rule, column: str, at: int) -> dict[str, float]:
+    """Query one number of each instance as the data source plugin would."""
     sql = expand_backend(point_sql(rule.signal, column), TimeRange((at - RANGE_S) * 1000, at * 1000))
     return {str(label[0]) if label else "": float(number) for *label, number in client.rows(sql)}

@@ -1,7 +1,7 @@
-"""Tells contact points without Grafana: webhooks, Slack, PagerDuty, each by one HTTP request.
+"""Sends notifications without Grafana: webhooks, Slack, PagerDuty, each with one HTTP request.
 
-A message is tried three times, each time for five seconds at most; what cannot be delivered is said, never waited for:
-evaluation goes on meanwhile, and the next look repeats what is still true.
+A message gets three attempts of at most five seconds each. Failures are reported and never block: evaluation continues,
+and the next evaluation repeats what still fires.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from alerts.text import digest
 
 TIMEOUT_S = 5.0
 TRIES = 3
-WAITING = 100
-"""Messages that may wait at once; a contact point that hangs must not fill the memory."""
+MAX_QUEUED = 100
+"""Maximum number of queued messages, so that a hanging contact point cannot exhaust memory."""
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is told of one alert."""
+class AlertMessage:
+    """The content of a notification about one alert."""
 
     alert: Alert
     title: str
@@ -49,49 +49,52 @@ class Sender:
 
     settings: AlertSettings
     environ: Mapping[str, str] = field(repr=False)
-    say: Callable[[str], None]
-    """Is given a sentence for each message that was not delivered."""
+    report: Callable[[str], None]
+    """Receives a sentence for each message that was not delivered."""
     pause_s: float = 1.0
-    """Before the second try; twice as long before the third."""
+    """Wait before the second attempt; doubled before the third."""
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "send"))
-    _places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(WAITING))
+    _queue_slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_QUEUED))
 
-    def send(self, told: Notification, alerts: Sequence[Told]) -> None:
-        """Send a message to every integration of its contact point."""
-        for integration in self.settings.contact_points.get(told.point, ()):
-            request = self.request(integration, told, alerts)
+    def send(self, notification: Notification, alerts: Sequence[AlertMessage]) -> None:
+        """Send a notification to every integration of its contact point."""
+        for integration in self.settings.contact_points.get(notification.point, ()):
+            request = self.request(integration, notification, alerts)
             if isinstance(request, str):
-                self.say(f"{told.point}: {request}")
-            elif self._places.acquire(blocking=False):
-                self._pool.submit(self._deliver, told.point, integration, request)
+                self.report(f"{notification.point}: {request}")
+            elif self._queue_slots.acquire(blocking=False):
+                self._pool.submit(self._deliver, notification.point, integration, request)
             else:
-                self.say(f"{told.point}: {WAITING} messages wait already; this one to {integration.kind} was dropped.")
+                self.report(
+                    f"{notification.point}: {MAX_QUEUED} messages are queued; the message to {integration.kind} was "
+                    "dropped."
+                )
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for queued messages."""
         self._pool.shutdown(wait=True)
 
     def request(
-        self, integration: Integration, told: Notification, alerts: Sequence[Told]
+        self, integration: Integration, notification: Notification, alerts: Sequence[AlertMessage]
     ) -> urllib.request.Request | str:
-        """Make the request for one integration, or say why there is none."""
+        """Build the request for one integration, or return the reason why there is none."""
         secret = self.environ.get(integration.variable, "") if integration.variable else ""
         if integration.variable and not secret:
-            return f"{integration.variable} is not set, so nobody is told by {integration.kind}; export it."
+            return f"{integration.variable} is not set, so no {integration.kind} notification is sent; export it."
         headers = {"Content-Type": "application/json", "User-Agent": "barograph"}
         if integration.kind == "pagerduty":
-            url, body = PAGERDUTY_URL, pagerduty_body(told, alerts, secret)
+            url, body = PAGERDUTY_URL, pagerduty_body(notification, alerts, secret)
         elif integration.kind == "slack":
-            url, body = secret, slack_body(told, alerts)
+            url, body = secret, slack_body(notification, alerts)
         else:
-            url, body = secret or integration.url, webhook_body(told, alerts)
+            url, body = secret or integration.url, webhook_body(notification, alerts)
             if integration.bearer_variable:
                 headers["Authorization"] = f"Bearer {self.environ.get(integration.bearer_variable, '')}"
         if not url.startswith(("http://", "https://")):
             where = integration.variable or "its url"
-            return f"{where} holds no address that begins with http:// or https://; nobody is told."
+            return f"{where} is not a URL that starts with http:// or https://; no notification is sent."
         data = json.dumps(body, ensure_ascii=False).encode()
-        # The scheme was looked at above.
+        # The scheme was checked above.
         return urllib.request.Request(url, data, headers, method="POST")  # noqa: S310
 
     def _deliver(self, point: str, integration: Integration, request: urllib.request.Request) -> None:
@@ -104,36 +107,36 @@ class Sender:
                     return
                 if not again:
                     break
-            self.say(f"{point}: {integration.kind} was not told: {problem}.")
+            self.report(f"{point}: notification by {integration.kind} failed: {problem}.")
         finally:
-            self._places.release()
+            self._queue_slots.release()
 
 
 def _post(request: urllib.request.Request) -> tuple[str | None, bool]:
-    """Send once; return what went wrong, and whether another try may help. Never shows the address, a secret."""
+    """Send once; return the problem and whether a retry may help. The problem never includes the address, a secret."""
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310 - the scheme was looked at
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310 - the scheme was checked
             return None, False
     except urllib.error.HTTPError as error:
         with error:
-            return f"it answered {error.code} {error.reason}", error.code == 429 or error.code >= 500
+            return f"the server returned {error.code} {error.reason}", error.code == 429 or error.code >= 500
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         text = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
         return text[:1].lower() + text[1:], True
 
 
-def webhook_body(told: Notification, alerts: Sequence[Told]) -> Json:
-    """The message as Grafana's webhooks have it, as far as both know the same."""
+def webhook_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Json:
+    """Message body in the format of Grafana's webhooks."""
     return {
-        "receiver": told.point,
-        "status": "firing" if told.firing else "resolved",
-        "groupLabels": dict(told.group),
-        "title": title(told),
+        "receiver": notification.point,
+        "status": "firing" if notification.firing else "resolved",
+        "groupLabels": dict(notification.group),
+        "title": title(notification),
         "message": "\n".join(each.summary for each in alerts),
         "alerts": [
             {
-                "status": "firing" if each.alert in told.firing else "resolved",
+                "status": "firing" if each.alert in notification.firing else "resolved",
                 "labels": each.alert.label_map,
                 "annotations": {
                     "summary": each.summary,
@@ -150,25 +153,25 @@ def webhook_body(told: Notification, alerts: Sequence[Told]) -> Json:
     }
 
 
-def slack_body(told: Notification, alerts: Sequence[Told]) -> Json:
-    """The message as text."""
-    lines = [f"*{_escaped(title(told))}*"]
+def slack_body(notification: Notification, alerts: Sequence[AlertMessage]) -> Json:
+    """Message body for Slack."""
+    lines = [f"*{_escaped(title(notification))}*"]
     for each in alerts:
-        mark = "" if each.alert in told.firing else "resolved: "
+        mark = "" if each.alert in notification.firing else "resolved: "
         lines.append(f"• {mark}{_escaped(each.title)}: {_escaped(each.summary)} <{each.runbook_url}|runbook>")
     return {"text": "\n".join(lines)}
 
 
-def pagerduty_body(told: Notification, alerts: Sequence[Told], key: str) -> Json:
-    """The message as an event of PagerDuty; the group is one incident."""
+def pagerduty_body(notification: Notification, alerts: Sequence[AlertMessage], key: str) -> Json:
+    """Message body for PagerDuty; a group is one incident."""
     body: Json = {
         "routing_key": key,
-        "event_action": "trigger" if told.firing else "resolve",
-        "dedup_key": digest(told.point, *(f"{name}={value}" for name, value in told.group)),
+        "event_action": "trigger" if notification.firing else "resolve",
+        "dedup_key": digest(notification.point, *(f"{name}={value}" for name, value in notification.group)),
     }
-    if told.firing:
+    if notification.firing:
         body["payload"] = {
-            "summary": title(told)[:1024],
+            "summary": title(notification)[:1024],
             "source": "barograph",
             "severity": "critical",
             "custom_details": {each.title: each.summary for each in alerts},
@@ -176,11 +179,11 @@ def pagerduty_body(told: Notification, alerts: Sequence[Told], key: str) -> Json
     return body
 
 
-def title(told: Notification) -> str:
-    """The message in one line."""
-    who = ", ".join(value for _, value in told.group if value) or "barograph"
-    if told.firing:
-        return f"[FIRING:{len(told.firing)}] {who}"
+def title(notification: Notification) -> str:
+    """One-line title of a notification."""
+    who = ", ".join(value for _, value in notification.group if value) or "barograph"
+    if notification.firing:
+        return f"[FIRING:{len(notification.firing)}] {who}"
     return f"[RESOLVED] {who}"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Told = dict[str, Any]
+AlertMessage = dict[str, Any]
 
 
 def cpu_s() -> float:
@@ -39,12 +39,12 @@ class Clock:
     def __init__(self) -> None:
         self._cpu, self._wall = cpu_s(), time.monotonic()
 
-    def read(self, events: int) -> Told:
+    def read(self, events: int) -> AlertMessage:
         """What was spent on so many events."""
         return {"events": events, "cpu_s": cpu_s() - self._cpu, "wall_s": time.monotonic() - self._wall}
 
 
-def consume(told: Told) -> Told:
+def consume(told: AlertMessage) -> AlertMessage:
     """Take messages from librdkafka in batches and do nothing with them."""
     from confluent_kafka import Consumer, TopicPartition
 
@@ -68,7 +68,7 @@ def consume(told: Told) -> Told:
     return found
 
 
-def faust_loop(told: Told) -> Told:
+def faust_loop(told: AlertMessage) -> AlertMessage:
     """Faust's loop with nothing in it: bytes are not decoded, the clock starts at the first event."""
     import faust
 
@@ -101,12 +101,12 @@ def faust_loop(told: Told) -> Told:
     raise RuntimeError("the Faust worker ended before it had read all events")
 
 
-def tell(told: Told, found: Told) -> None:
+def tell(told: AlertMessage, found: AlertMessage) -> None:
     """Hand back what was found."""
     Path(told["out"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-CHILDREN: dict[str, Callable[[Told], Told]] = {
+CHILDREN: dict[str, Callable[[AlertMessage], AlertMessage]] = {
     "consume": consume,
     "faust": faust_loop,
 }

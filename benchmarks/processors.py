@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.children import Clock, Told, memory_mib
+from benchmarks.children import Clock, AlertMessage, memory_mib
 from benchmarks.production import hide_pandas
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
@@ -25,7 +25,7 @@ SHORTEST_SESSION_S = 6.0
 """The least that a broker allows by default."""
 
 
-def sketcher(told: Told) -> Told:
+def sketcher(told: AlertMessage) -> AlertMessage:
     """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
     from streams.sketcher.sketcher import Sketcher
 
@@ -40,7 +40,7 @@ def sketcher(told: Told) -> Told:
     return running.found()
 
 
-def recorder(told: Told) -> Told:
+def recorder(told: AlertMessage) -> AlertMessage:
     """The recorder as `streams.run` puts it together, until it is asked to end."""
     from streams.recorder.recorder import Recorder
 
@@ -55,7 +55,7 @@ def recorder(told: Told) -> Told:
 class _Running:
     """What a measured processor has around it, and what its process spent until each commit."""
 
-    def __init__(self, told: Told, kind: str) -> None:
+    def __init__(self, told: AlertMessage, kind: str) -> None:
         hide_pandas()
         from streams.registry.poller import RegistryPoller
         from streams.runtime.lifecycle import configure_logging
@@ -64,7 +64,7 @@ class _Running:
 
         configure_logging("warning")
         self.stop = threading.Event()
-        self._samples: list[Told] = []
+        self._samples: list[AlertMessage] = []
         self._told = told
         self._clock = Clock()
         noted = self._committed
@@ -108,7 +108,7 @@ class _Running:
         if self._told.get("events") and events >= self._told["events"]:
             self.stop.set()
 
-    def found(self) -> Told:
+    def found(self) -> AlertMessage:
         """What was spent until the last commit that held something."""
         if self.report.dead_letters:
             raise RuntimeError(f"{self.report.dead_letters} events became dead letters: the figures would mean nothing")
@@ -151,4 +151,4 @@ def _profiled(work: Callable[[], None], path: Path) -> None:
         pstats.Stats(profile, stream=out).sort_stats("tottime").print_stats(40)
 
 
-CHILDREN: dict[str, Callable[[Told], Told]] = {"sketcher": sketcher, "recorder": recorder}
+CHILDREN: dict[str, Callable[[AlertMessage], AlertMessage]] = {"sketcher": sketcher, "recorder": recorder}

@@ -27,7 +27,7 @@ PROCESSES = 3
 BURST = 20
 """Calls between two waits: a serving process answers some requests and then waits for the next."""
 
-Told = dict[str, Any]
+AlertMessage = dict[str, Any]
 
 
 def measure_publisher(
@@ -61,7 +61,7 @@ def measure_publisher(
         figures.add(PUBLISHER, name, dead["grown_mb"], "MB", f"{note}, {dead['dropped']:,} of them dropped")
 
 
-def _publisher(told: Told, workload: Workload, on_full: Any) -> Publisher:
+def _publisher(told: AlertMessage, workload: Workload, on_full: Any) -> Publisher:
     return Publisher.from_contract(
         workload.contract,
         version=VERSION,
@@ -82,7 +82,7 @@ def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
     ]
 
 
-def calls(told: Told) -> Told:
+def calls(told: AlertMessage) -> AlertMessage:
     """Time each call, paced in small bursts."""
     workload = make_workload(Path(told["folder"]), numbers=told["numbers"])
     requests = _requests(workload, 10_000)
@@ -117,7 +117,7 @@ def calls(told: Told) -> Told:
     }
 
 
-def table(told: Told) -> Told:
+def table(told: AlertMessage) -> AlertMessage:
     """Publish one table and wait until the broker has it."""
     workload = make_workload(Path(told["folder"]), numbers=told["numbers"])
     now_ms = int(time.time() * 1000)
@@ -135,7 +135,7 @@ def table(told: Told) -> Told:
     return {"rate": accepted / wall_s, "cpu_rate": accepted / cpu_s, "call_us": call_s / accepted * 1e6}
 
 
-def dead(told: Told) -> Told:
+def dead(told: AlertMessage) -> AlertMessage:
     """Publish as fast as calls return to where no broker listens, and see how much memory that takes."""
     workload = make_workload(Path(told["folder"]), numbers=told["numbers"])
     now_ms = int(time.time() * 1000)
@@ -160,7 +160,7 @@ def dead(told: Told) -> Told:
     os._exit(0)
 
 
-def steady(told: Told) -> Told:
+def steady(told: AlertMessage) -> AlertMessage:
     """Publish at an even rate for a while, each event with the present as its time."""
     windows = tuple(Window(*window) for window in told["windows"])
     workload = make_workload(Path(told["folder"]), numbers=told["numbers"], pane_s=told["pane_s"], windows=windows)
@@ -181,7 +181,7 @@ def steady(told: Told) -> Told:
     return {"events": n, "dropped": sum(stats.dropped.values()) + stats.failed}
 
 
-def flood(told: Told) -> Told:
+def flood(told: AlertMessage) -> AlertMessage:
     """Publish as much as there is room for, for a while."""
     windows = tuple(Window(*window) for window in told["windows"])
     workload = make_workload(Path(told["folder"]), numbers=told["numbers"], pane_s=told["pane_s"], windows=windows)
@@ -197,7 +197,7 @@ def flood(told: Told) -> Told:
     return {"events": n}
 
 
-CHILDREN: dict[str, Callable[[Told], Told]] = {
+CHILDREN: dict[str, Callable[[AlertMessage], AlertMessage]] = {
     "calls": calls,
     "table": table,
     "dead": dead,

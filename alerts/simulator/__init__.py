@@ -1,4 +1,4 @@
-"""Rules over recorded history: states, episodes and notifications as Grafana and Alertmanager would have them."""
+"""Replays rules over recorded history: states, episodes and notifications as in Grafana and Alertmanager."""
 
 from alerts.simulator.history import Changes, Episode, Replay, read_changes, replay
 from alerts.simulator.notify import Alert, Notification, dispatch

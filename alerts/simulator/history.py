@@ -1,4 +1,4 @@
-"""A rule over recorded history: its signal's changes, and the states that its instances go through."""
+"""Replays one rule over recorded history: changes of its signal and state transitions of its instances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from warehouse.signals import Known, Span, series_sql
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one instance's number was from when on, ascending; shape (n,) each."""
+    """The values of one instance over time, ascending; each array has shape (n,)."""
 
     at: NDArray[np.int64]
     value: NDArray[np.float64]
@@ -26,11 +26,11 @@ class Changes:
     growth: NDArray[np.float64]
 
     def index(self, at: int) -> int:
-        """The row that holds at a moment."""
+        """Index of the row in effect at a time."""
         return max(0, int(np.searchsorted(self.at, at, "right")) - 1)
 
     def numbers(self, at: int) -> dict[str, float]:
-        """The number and the ends of its interval at a moment, by query."""
+        """The number and the ends of its interval at a time, by query."""
         i = self.index(at)
         value = float(self.value[i] + self.growth[i] * (at - self.at[i]))
         return {"A": value, "B": float(self.low[i]), "C": float(self.high[i])}
@@ -38,7 +38,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """From when to when one instance fired; `end` is None while it does."""
+    """A period in which one instance fired; `end` is None while it still fires."""
 
     rule: Rule
     key: str
@@ -48,7 +48,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What one rule did over a span of history."""
+    """The result of replaying one rule."""
 
     rule: Rule
     since: int
@@ -58,47 +58,47 @@ class Replay:
 
     @property
     def episodes(self) -> list[Episode]:
-        """When instances fired: from Alerting on until Normal."""
-        found: list[Episode] = []
+        """Firing periods, from Alerting to Normal."""
+        episodes: list[Episode] = []
         started: dict[str, int] = {}
         for each in self.transitions:
             if each.after == "Alerting" and each.key not in started:
                 started[each.key] = each.at
             elif each.after == "Normal" and each.key in started:
-                found.append(Episode(self.rule, each.key, started.pop(each.key), each.at))
-        found += [Episode(self.rule, key, start, None) for key, start in started.items()]
-        return sorted(found, key=lambda episode: (episode.start, episode.key))
+                episodes.append(Episode(self.rule, each.key, started.pop(each.key), each.at))
+        episodes += [Episode(self.rule, key, start, None) for key, start in started.items()]
+        return sorted(episodes, key=lambda episode: (episode.start, episode.key))
 
     def state(self, key: str, at: int) -> str:
-        """The state of an instance at a moment."""
+        """State of an instance at a time."""
         past = [each.after for each in self.transitions if each.key == key and each.at <= at]
         return past[-1] if past else "Normal"
 
 
 def read_changes(client: Client, rule: Rule, since: int, until: int, known: Known) -> dict[str, Changes]:
-    """Ask for a rule's number over [since, until], by instance.
+    """Query a rule's number over [since, until], by instance.
 
     Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: it refuses.
+        WarehouseBusy: ClickHouse is busy or unavailable.
+        WarehouseError: ClickHouse rejects the query.
     """
     span = Span(f"toUInt32({since})", f"toUInt32({until})")
-    found = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
-    coded = found.column("key").combine_chunks().dictionary_encode()
+    episodes = client.arrow(series_sql(rule.signal, span, known, str(rule.every_s)))
+    coded = episodes.column("key").combine_chunks().dictionary_encode()
     codes = coded.indices.to_numpy()
-    # Rows of one key together, each still in order of time.
+    # Group rows by key; each group stays in time order.
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(coded.dictionary) + 1))
     places = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(coded.dictionary.to_pylist())}
-    at = found.column("at").to_numpy().astype(np.int64)
-    numbers = [found.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
+    at = episodes.column("at").to_numpy().astype(np.int64)
+    numbers = [episodes.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
     return {key: Changes(at[mine], *(column[mine] for column in numbers)) for key, mine in places.items()}
 
 
 def replay(rule: Rule, changes: dict[str, Changes], since: int, until: int) -> Replay:
-    """Evaluate a rule at every multiple of its interval in [since, until]; nothing was pending before.
+    """Evaluate a rule at every multiple of its interval in [since, until], starting from the state Normal.
 
-    It takes time by the changes of its number, not by evaluations.
+    The cost depends on the number of changes, not of evaluations.
     """
     first = -(-since // rule.every_s) * rule.every_s
     last = until // rule.every_s * rule.every_s
@@ -111,7 +111,7 @@ def replay(rule: Rule, changes: dict[str, Changes], since: int, until: int) -> R
 
 
 def runs(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[int, int, Zone]]:
-    """Cut [first, last] into runs of evaluations that find the same: (first, last, zone)."""
+    """Cut [first, last] into runs of evaluations in the same zone: (first, last, zone)."""
     if first > last:
         return
     begin, held = first, None
@@ -127,7 +127,7 @@ def runs(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[
 
 
 def _zones(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[int, Zone]]:
-    """From which evaluation on which zone holds."""
+    """Yield the evaluation from which each zone applies."""
     if not changes.growth.any():
         values, at = changes.value, changes.at
         beyond = values < rule.threshold if rule.below else values > rule.threshold
@@ -145,15 +145,15 @@ def _zones(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tupl
 
 
 def _crossings(rule: Rule, changes: Changes, i: int, first: int, last: int) -> Sequence[int]:
-    """The evaluations of one row's time at which its growing number may be in another zone."""
+    """Evaluations within one row's time at which its growing number may enter another zone."""
     if first > last:
         return []
-    found = {first}
+    episodes = {first}
     growth, value, start = float(changes.growth[i]), float(changes.value[i]), int(changes.at[i])
     if growth:
         for line in (rule.threshold, rule.clear):
             after = (line - value) / growth
             if math.isfinite(after) and after > 0:
                 at = (start + int(after)) // rule.every_s * rule.every_s
-                found |= {each for each in (at, at + rule.every_s) if first <= each <= last}
-    return sorted(found)
+                episodes |= {each for each in (at, at + rule.every_s) if first <= each <= last}
+    return sorted(episodes)

@@ -1,8 +1,8 @@
-"""Who is told what and when: groups, waits, repeats and mute timings, as Alertmanager dispatches them.
+"""Notification dispatch as in Alertmanager: groups, waits, repeats and mute timings.
 
-A group is the alerts of one policy with the same values of the labels that it groups by. Its first alert waits
-`group_wait`; from then on the group is looked at every `group_interval`, and tells where an alert is new or resolved,
-or where something fires and it was told last `repeat_interval` ago. While a mute timing holds nothing is told.
+A group contains the alerts of one policy with equal values of its `group_by` labels. The first alert waits
+`group_wait`. From then on the group is evaluated every `group_interval`. It notifies if an alert is new or resolved, or
+if an alert fires and the last notification is `repeat_interval` old. An active mute timing suppresses notifications.
 
 Source: Prometheus Alertmanager, dispatch/dispatch.go and notify/notify.go (DedupStage.needsUpdate).
 """
@@ -18,21 +18,21 @@ from alerts.routing import Policy
 from alerts.settings import WEEKDAYS, AlertSettings, MuteTiming
 
 MUTED_STEPS = 12 * 24 * 62
-"""How many looks of five minutes a group is muted at most before it is given up: two months."""
+"""Number of muted evaluations (at five minutes) after which a group is abandoned: two months."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One instance that fired, from when to when; `end` is None while it does."""
+    """A firing period of one instance; `end` is None while it still fires."""
 
     labels: tuple[tuple[str, str], ...]
     start: int
     end: int | None = field(compare=False)
-    """Not of its identity: it is the same alert before and after."""
+    """Not part of the identity: the alert stays the same when it ends."""
 
     @property
     def label_map(self) -> dict[str, str]:
-        """Its labels by name."""
+        """Labels by name."""
         return dict(self.labels)
 
 
@@ -46,12 +46,12 @@ class Notification:
     firing: tuple[Alert, ...]
     resolved: tuple[Alert, ...]
     is_repeat: bool
-    """Whether nothing is new in it."""
+    """Whether the message contains nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A leaf of the policy tree, with what its parents say."""
+    """A leaf of the policy tree with its inherited attributes."""
 
     point: str
     group_by: tuple[str, ...]
@@ -62,37 +62,37 @@ class Destination:
 
 
 def destination(tree: Policy, labels: Mapping[str, str]) -> Destination:
-    """Find where labels lead: down the first child that matches, as far as one does."""
-    node, said = tree, Destination(tree.point, (), 30, 300, 4 * 3600, ())
+    """Route labels: descend into the first matching child until none matches."""
+    node, inherited = tree, Destination(tree.point, (), 30, 300, 4 * 3600, ())
     while True:
-        said = Destination(
-            node.point or said.point,
-            node.group_by or said.group_by,
-            said.group_wait_s if node.group_wait_s is None else node.group_wait_s,
-            said.group_interval_s if node.group_interval_s is None else node.group_interval_s,
-            said.repeat_s if node.repeat_s is None else node.repeat_s,
-            node.mute,  # a mute timing holds for its own node alone
+        inherited = Destination(
+            node.point or inherited.point,
+            node.group_by or inherited.group_by,
+            inherited.group_wait_s if node.group_wait_s is None else node.group_wait_s,
+            inherited.group_interval_s if node.group_interval_s is None else node.group_interval_s,
+            inherited.repeat_s if node.repeat_s is None else node.repeat_s,
+            node.mute,  # mute timings are not inherited
         )
         child = next((child for child in node.routes if matches(child, labels)), None)
         if child is None:
-            return said
+            return inherited
         node = child
 
 
 def matches(policy: Policy, labels: Mapping[str, str]) -> bool:
-    """Whether all matchers of a policy hold; a label that is not there is an empty one."""
+    """Whether all matchers of a policy match; a missing label equals the empty string."""
     return all(_holds(labels.get(label, ""), how, value) for label, how, value in policy.matchers)
 
 
-def _holds(given: str, how: str, value: str) -> bool:
+def _holds(actual: str, how: str, value: str) -> bool:
     if how in ("=", "!="):
-        return (given == value) == (how == "=")
-    # Of patterns only alternatives of plain words are used here.
-    return (given in value.split("|")) == (how == "=~")
+        return (actual == value) == (how == "=")
+    # The only patterns used are alternatives of plain words.
+    return (actual in value.split("|")) == (how == "=~")
 
 
 def is_muted(timing: MuteTiming, at: int) -> bool:
-    """Whether a mute timing holds at a moment."""
+    """Whether a mute timing is active at a time."""
     local = datetime.fromtimestamp(at, ZoneInfo(timing.timezone))
     minute = f"{local:%H:%M}"
     if timing.times and not any(start <= minute < end for start, end in timing.times):
@@ -106,91 +106,91 @@ def is_muted(timing: MuteTiming, at: int) -> bool:
 
 
 def dispatch(alerts: Iterable[Alert], tree: Policy, settings: AlertSettings, until: int) -> list[Notification]:
-    """List what is told up to a moment, in order of time.
+    """List all notifications up to a time, in time order.
 
     Args:
-        alerts: everything that fired.
-        tree: the policies.
-        settings: hold the mute timings.
+        alerts: all firing periods.
+        tree: the notification policies.
+        settings: alert settings with the mute timings.
         until: the end of the simulation, Unix seconds.
     """
     dispatcher = Dispatcher(tree, settings)
     for alert in alerts:
-        dispatcher.take(alert)
-    told = [each for group in dispatcher.groups.values() for each in group.run(until)]
-    return sorted(told, key=lambda each: (each.at, each.point, each.group))
+        dispatcher.add(alert)
+    notifications = [each for group in dispatcher.groups.values() for each in group.run(until)]
+    return sorted(notifications, key=lambda each: (each.at, each.point, each.group))
 
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Sorts alerts into groups, and says what each has to tell at a moment."""
+    """Sorts alerts into groups and returns the notifications that are due."""
 
     tree: Policy
     settings: AlertSettings
-    groups: dict[tuple[Destination, tuple[tuple[str, str], ...]], Group] = field(default_factory=dict)
+    groups: dict[tuple[Destination, tuple[tuple[str, str], ...]], AlertGroup] = field(default_factory=dict)
 
-    def take(self, alert: Alert) -> None:
-        """Note an alert that fires, or the end of one that fired."""
+    def add(self, alert: Alert) -> None:
+        """Add a firing alert, or the end of a firing alert."""
         labels = alert.label_map
         where = destination(self.tree, labels)
         key = (where, tuple((label, labels.get(label, "")) for label in where.group_by))
-        self.groups.setdefault(key, Group(where, key[1], self.settings)).members[alert] = alert
+        self.groups.setdefault(key, AlertGroup(where, key[1], self.settings)).members[alert] = alert
 
-    def tell(self, now: int) -> list[Notification]:
-        """What is to be told now; groups that have nothing left to tell are forgotten."""
-        told = []
+    def due_notifications(self, now: int) -> list[Notification]:
+        """Return the notifications due now and drop groups that are finished."""
+        notifications = []
         for key, group in list(self.groups.items()):
             if group.due is None and group.members:
                 group.due = min(each.start for each in group.members) + group.where.group_wait_s
             if group.due is None or now < group.due:
                 continue
-            told += group.look(now)[0]
+            notifications += group.evaluate(now)[0]
             group.due = now + group.where.group_interval_s
             if not group.sent and not group.firing(now):
                 del self.groups[key]
-        return told
+        return notifications
 
 
 @dataclass(slots=True)
-class Group:
-    """The alerts that are told together."""
+class AlertGroup:
+    """Alerts that share one notification."""
 
     where: Destination
     group: tuple[tuple[str, str], ...]
     settings: AlertSettings
     members: dict[Alert, Alert] = field(default_factory=dict)
-    """Each under itself: one that ended takes the place of the same one that fired."""
+    """Keyed by identity: an ended alert replaces the same alert while it fired."""
     sent: frozenset[Alert] = frozenset()
-    """What was firing when it was told last."""
+    """Alerts that fired at the last notification."""
     sent_at: int | None = None
     due: int | None = None
-    """When it is looked at next, on the clock of the wall."""
+    """Time of the next evaluation, on the wall clock."""
 
     def run(self, until: int) -> list[Notification]:
-        """Follow the group from its first alert on."""
-        coming = sorted(self.members.values(), key=lambda alert: alert.start, reverse=True)
+        """Simulate the group from its first alert on."""
+        upcoming = sorted(self.members.values(), key=lambda alert: alert.start, reverse=True)
         self.members.clear()
-        told: list[Notification] = []
-        at: int | None = coming[-1].start + self.where.group_wait_s
+        notifications: list[Notification] = []
+        at: int | None = upcoming[-1].start + self.where.group_wait_s
         muted = 0
         while at is not None and at <= until and muted <= MUTED_STEPS:
-            while coming and coming[-1].start <= at:
-                alert = coming.pop()
+            while upcoming and upcoming[-1].start <= at:
+                alert = upcoming.pop()
                 self.members[alert] = alert
-            found, is_muted_now = self.look(at)
-            told += found
+            sent_now, is_muted_now = self.evaluate(at)
+            notifications += sent_now
             muted = muted + 1 if is_muted_now else 0
-            at = self._next(at, coming[-1].start if coming else None)
-        return told
+            at = self._next(at, upcoming[-1].start if upcoming else None)
+        return notifications
 
     def firing(self, at: int) -> frozenset[Alert]:
-        """Its alerts that fire at a moment."""
+        """Alerts of the group that fire at a time."""
         return frozenset(each for each in self.members.values() if each.start <= at and not _ended(each, at))
 
-    def look(self, at: int) -> tuple[list[Notification], bool]:
-        """Tell what there is to tell, and say whether it was muted."""
+    def evaluate(self, at: int) -> tuple[list[Notification], bool]:
+        """Return the notifications due at a time, and whether they were muted."""
         firing = self.firing(at)
-        # What began and ended between two looks was never told, and need not be.
+        # An alert that started and ended between two evaluations was never notified and needs no resolution.
         resolved = frozenset(each for each in self.members.values() if each in self.sent and _ended(each, at))
         is_new = bool(firing - self.sent or resolved)
         is_due = bool(firing) and self.sent_at is not None and at - self.sent_at >= self.where.repeat_s
@@ -200,20 +200,20 @@ class Group:
         if any(is_muted(self.settings.mute_timings[name], at) for name in self.where.mute):
             return [], True
         self.sent, self.sent_at = firing, at
-        told = Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
+        notifications = Notification(at, self.where.point, self.group, _ordered(firing), _ordered(resolved), not is_new)
         self._forget(at)
-        return [told], False
+        return [notifications], False
 
     def _forget(self, at: int) -> None:
-        """Drop what is over and was told, or need not be."""
+        """Drop ended alerts that need no further notification."""
         for alert in [each for each in self.members.values() if _ended(each, at) and each not in self.sent]:
             del self.members[alert]
 
     def _next(self, at: int, start: int | None) -> int | None:
-        """The next look at which there may be something to tell; `start` is when the next alert begins."""
+        """Return the next evaluation that can notify; `start` is the start of the next alert."""
         firing = self.firing(at)
         if not firing and not self.sent:
-            # The group is gone; its next alert makes it anew.
+            # The group has ended; its next alert creates a new one.
             return None if start is None else start + self.where.group_wait_s
         events = [each.end for each in self.members.values() if each.end is not None and each.end > at]
         if start is not None:

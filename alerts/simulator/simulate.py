@@ -1,4 +1,4 @@
-"""All rules of an installation over one span of history, and what is told of it."""
+"""Replays all rules of an installation over a time range and simulates the notifications."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ WEEK_S = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What rules did, and what was told."""
+    """Replays and notifications."""
 
     since: int
     until: int
     replays: tuple[Replay, ...]
     notifications: tuple[Notification, ...]
 
-    def told_per_week(self, severity: str | None = None) -> float:
-        """Messages about something new per week; repeats and messages that something is over are not counted."""
+    def messages_per_week(self, severity: str | None = None) -> float:
+        """Number of new notifications per week, without repeats and resolutions."""
         new = [
             each
             for each in self.notifications
@@ -43,8 +43,8 @@ def simulate(
     """Replay rules over [since, until], Unix seconds.
 
     Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: it refuses.
+        WarehouseBusy: ClickHouse is busy or unavailable.
+        WarehouseError: ClickHouse rejects a query.
     """
     replays = tuple(replay(rule, read_changes(client, rule, since, until, known), since, until) for rule in rules)
     alerts = [
@@ -54,6 +54,6 @@ def simulate(
 
 
 def alert_of(rule: Rule, key: str, start: int, end: int | None) -> Alert:
-    """The alert of an instance, with the labels that Grafana gives it."""
+    """Build the alert of an instance, with the labels that Grafana adds."""
     labels = rule.labels | {"alertname": rule.title} | ({rule.signal.label: key} if rule.signal.label else {})
     return Alert(tuple(sorted(labels.items())), start, end)

@@ -1,14 +1,14 @@
-"""The states of alert instances, as Grafana moves them from evaluation to evaluation.
+"""State machine of alert instances, as in Grafana.
 
-| result of an evaluation | Normal | Pending | Alerting | Recovering |
+| evaluation | Normal | Pending | Alerting | Recovering |
 |---|---|---|---|---|
-| the line is passed | Pending (Alerting without `for`) | Alerting after `for` | stays | Alerting |
-| it is not | stays | Normal | Recovering (Normal without `keep_firing_for`) | Normal after `keep_firing_for` |
+| beyond the threshold | Pending (Alerting without `for`) | Alerting after `for` | stays | Alerting |
+| otherwise | stays | Normal | Recovering (Normal without `keep_firing_for`) | Normal after `keep_firing_for` |
 
-`for: 15m` at an interval of a minute is reached by the 16th evaluation in a row. While an instance is Pending or
-Alerting the clearing line decides, else the line. An instance without a row keeps its state until so many evaluations
-have missed it; then it is resolved and forgotten. Where a query fails, `execErrState: Error` makes an instance of its
-own, and those of the rule are without rows.
+`for: 15m` at an interval of one minute is reached by the 16th consecutive evaluation. While an instance is Pending or
+Alerting, the clear threshold decides; otherwise, the threshold. An instance without a row keeps its state for a number
+of evaluations, then it resolves and is dropped. If a query fails, `execErrState: Error` creates an instance of its own,
+and the instances of the rule have no rows.
 
 Source: Grafana 13.2, pkg/services/ngalert/state (state.go, manager.go), pkg/expr/hysteresis.go,
 pkg/services/ngalert/schedule/loaded_metrics_reader.go.
@@ -26,18 +26,18 @@ State = Literal["Normal", "Pending", "Alerting", "Recovering", "NoData", "Error"
 
 
 class Zone(IntEnum):
-    """Where one evaluation found an instance."""
+    """Result of one evaluation of an instance."""
 
     CLEAR = 0
-    """On the good side of the clearing line."""
+    """On the good side of the clear threshold."""
     BETWEEN = 1
-    """Between the lines."""
+    """Between threshold and clear threshold."""
     FIRING = 2
-    """Beyond the line."""
+    """Beyond the threshold."""
     MISSING = 3
-    """The query had rows, and none of this instance."""
+    """The query returned rows, but none for this instance."""
     NO_DATA = 4
-    """The query had no row."""
+    """The query returned no rows."""
     ERROR = 5
     """The query failed."""
 
@@ -47,12 +47,12 @@ class Transition:
     """A change of state of one instance."""
 
     at: int
-    """The evaluation, in Unix seconds."""
+    """Time of the evaluation, Unix seconds."""
     key: str
     before: State
     after: State
     reason: str = ""
-    """`NoData`, `Error`, `KeepLast` or `MissingSeries`, where it was not the number."""
+    """`NoData`, `Error`, `KeepLast` or `MissingSeries` if the number is not the reason."""
 
 
 @dataclass(slots=True)
@@ -64,102 +64,102 @@ class Instance:
     state: State = "Normal"
     reason: str = ""
     since: int = 0
-    """When it became pending or recovering."""
-    seen: int | None = None
-    """The last evaluation that had a row of it; None before the first."""
+    """Time at which it became Pending or Recovering."""
+    last_evaluation: int | None = None
+    """The last evaluation with a row; None before the first."""
 
     def advance(self, first: int, last: int, zone: Zone) -> list[Transition]:
-        """Evaluate at every interval from `first` to `last`, each with the same outcome.
+        """Evaluate at every interval from `first` to `last`, always with the same result.
 
         Args:
             first: the first evaluation, Unix seconds.
-            last: the last one, a whole number of intervals later.
-            zone: what each finds.
+            last: the last evaluation, a whole number of intervals later.
+            zone: the result of each evaluation.
 
         Returns:
-            What changed, in order of time.
+            State transitions in time order.
         """
-        # States of these names are an instance of their own; those of the rule are without rows meanwhile.
+        # NoData and Error create an instance of their own; the instances of the rule have no rows meanwhile.
         own = (zone == Zone.NO_DATA and self.rule.no_data == "NoData") or (
             zone == Zone.ERROR and self.rule.exec_err == "Error"
         )
         if own or zone == Zone.MISSING:
             return self._missing(first, last)
         changes = self._result(first, last, zone)
-        self.seen = last
+        self.last_evaluation = last
         return changes
 
     @property
-    def is_loaded(self) -> bool:
-        """Whether the clearing line decides."""
+    def uses_clear_threshold(self) -> bool:
+        """Whether the clear threshold decides."""
         return self.state in ("Pending", "Alerting") and not self.reason
 
     def _result(self, first: int, last: int, zone: Zone) -> list[Transition]:
         if zone == Zone.BETWEEN:
-            return self._fires(first, last) if self.is_loaded else self._rests(first, last)
+            return self._fire(first, last) if self.uses_clear_threshold else self._clear(first, last)
         if zone in (Zone.CLEAR, Zone.FIRING):
-            return self._fires(first, last) if zone == Zone.FIRING else self._rests(first, last)
+            return self._fire(first, last) if zone == Zone.FIRING else self._clear(first, last)
         how, reason = (self.rule.no_data, "NoData") if zone == Zone.NO_DATA else (self.rule.exec_err, "Error")
         if how == "Alerting":
-            return self._fires(first, last, reason)
+            return self._fire(first, last, reason)
         if how == "OK":
-            return self._rests(first, last, reason)
+            return self._clear(first, last, reason)
         assert how == "KeepLast"
-        keeps = self._fires if self.state in ("Alerting", "Pending") else self._rests
+        keeps = self._fire if self.state in ("Alerting", "Pending") else self._clear
         return keeps(first, last, "KeepLast")
 
-    def _fires(self, first: int, last: int, reason: str = "") -> list[Transition]:
+    def _fire(self, first: int, last: int, reason: str = "") -> list[Transition]:
         changes: list[Transition] = []
         if self.state not in ("Pending", "Alerting", "Recovering"):
             self.since = first
-            self._move(changes, first, "Pending" if self.rule.for_s else "Alerting", reason)
+            self._change_state(changes, first, "Pending" if self.rule.for_s else "Alerting", reason)
         elif self.state == "Recovering":
-            self._move(changes, first, "Alerting", reason)
+            self._change_state(changes, first, "Alerting", reason)
         if self.state == "Pending":
             due = self._due(first, self.rule.for_s)
             if due <= last:
-                self._move(changes, due, "Alerting", reason)
+                self._change_state(changes, due, "Alerting", reason)
         self.reason = reason
         return changes
 
-    def _rests(self, first: int, last: int, reason: str = "") -> list[Transition]:
+    def _clear(self, first: int, last: int, reason: str = "") -> list[Transition]:
         changes: list[Transition] = []
         if self.state == "Alerting" and self.rule.keep_firing_for_s:
             self.since = first
-            self._move(changes, first, "Recovering", reason)
+            self._change_state(changes, first, "Recovering", reason)
         elif self.state not in ("Normal", "Recovering"):
-            self._move(changes, first, "Normal", reason)
+            self._change_state(changes, first, "Normal", reason)
         if self.state == "Recovering":
             due = self._due(first, self.rule.keep_firing_for_s)
             if due <= last:
-                self._move(changes, due, "Normal", reason)
+                self._change_state(changes, due, "Normal", reason)
         self.reason = reason
         return changes
 
     def _due(self, first: int, wait_s: int) -> int:
-        """The first evaluation from `first` on at which a wait since `since` is over."""
+        """The first evaluation from `first` on at which a wait that began at `since` has elapsed."""
         every_s = self.rule.every_s
         return max(first, first + -(-(self.since + wait_s - first) // every_s) * every_s)
 
     def _missing(self, first: int, last: int) -> list[Transition]:
-        if self.seen is None:
+        if self.last_evaluation is None:
             return []
         changes: list[Transition] = []
-        stale = self.seen + self.rule.missing_evaluations * self.rule.every_s
+        stale = self.last_evaluation + self.rule.missing_evaluations * self.rule.every_s
         if stale <= last:
             if self.state != "Normal":
-                self._move(changes, max(stale, first), "Normal", "MissingSeries")
-            self.seen, self.reason = None, ""
+                self._change_state(changes, max(stale, first), "Normal", "MissingSeries")
+            self.last_evaluation, self.reason = None, ""
         return changes
 
-    def _move(self, changes: list[Transition], at: int, after: State, reason: str) -> None:
+    def _change_state(self, changes: list[Transition], at: int, after: State, reason: str) -> None:
         if after != self.state:
             changes.append(Transition(at, self.key, self.state, after, reason))
             self.state = after
 
 
 def zone_of(rule: Rule, value: float) -> Zone:
-    """Where a number of a rule lies; NaN passes no line."""
+    """Return the zone of a number; NaN is never beyond a threshold."""
     if rule.below:
         return Zone.FIRING if value < rule.threshold else Zone.CLEAR if value > rule.clear else Zone.BETWEEN
     return Zone.FIRING if value > rule.threshold else Zone.CLEAR if value < rule.clear else Zone.BETWEEN

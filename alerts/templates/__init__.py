@@ -1,4 +1,4 @@
-"""The rules that a contract has: each template that applies to it."""
+"""Templates that generate the rules of a contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from barograph.contract import Contract
 
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
-from alerts.templates.common import Common
+from alerts.templates.factory import RuleFactory
 from alerts.templates.fields import drift_rules, output_rules, rate_rules
 from alerts.templates.labels import label_rules
 from alerts.templates.traffic import pipeline_rules, processor_rule, traffic_rules
@@ -17,7 +17,7 @@ __all__ = ["contract_rules", "processor_rule"]
 
 
 def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:
-    """Make every rule of a contract."""
-    common = Common(contract, settings)
+    """Generate every rule of a contract."""
+    factory = RuleFactory(contract, settings)
     for rules in (drift_rules, rate_rules, output_rules, label_rules, traffic_rules, pipeline_rules):
-        yield from rules(common)
+        yield from rules(factory)

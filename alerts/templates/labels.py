@@ -1,4 +1,4 @@
-"""Rules on labels: performance, with them and without, and their absence."""
+"""Rules on labels: measured performance, estimated performance, and missing labels."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from barograph.contract import format_duration
 from barograph.contract.check import METRICS, label_kind
 
 from alerts.rule import Rule
-from alerts.templates.common import DAY_S, INTERVAL, Common
-from alerts.text import Label, Number, duration
+from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
+from alerts.text import LabelRef, NumberRef, duration
 from dashboards.uids import panel_link
 from warehouse.signals.labels import Direction, expected_drop, label_age, performance
 
 LABELS_EVERY_S = 600
-"""How often rules on labels are evaluated at most: what they read changes by the hour."""
+"""Shortest evaluation interval of rules on labels: their data change by the hour."""
 CBPE_METRICS = ("accuracy", "precision", "recall", "f1", "auc")
-"""What scores alone lead one to expect, of models with two classes."""
+"""Metrics that CBPE estimates from scores alone, for binary classifiers."""
 
 
-def label_rules(common: Common) -> Iterator[Rule]:
-    """Performance at mature labels, what is expected of it without, and labels that stop."""
-    label = common.contract.label
+def label_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Rules on performance with mature labels, on estimated performance, and on labels that stop."""
+    label = factory.contract.label
     if label is None:
         return
-    # Loads numerical libraries, which commands that only read settings do without.
+    # Imported here because it loads numerical libraries, which commands that only read settings do not need.
     from streams.scorer.measure import ERRORS, SIGNED
 
-    window = common.measured_s("performance")
-    for metric, promise in common.contract.slo.performance.items():
+    window = factory.measured_s("performance")
+    for metric, promise in factory.contract.slo.performance.items():
         of: Direction = "size" if metric in SIGNED else "most" if metric in ERRORS else "least"
         signal = performance(
-            common.contract.model, metric, format_duration(window), window, label.horizon_s, promise, of
+            factory.contract.model, metric, format_duration(window), window, label.horizon_s, promise, of
         )
-        yield from common.rule(
+        yield from factory.rule(
             "performance",
             "ticket",
             part=metric,
-            headline=f"{metric} breaks its promise",
+            headline=f"{metric} violates its SLO",
             summary=(
-                *(f"{metric} is ", Number("A", "number"), *INTERVAL["number"]),
-                f" at mature labels; {'at least' if of == 'least' else 'at most'} {promise:g} is promised.",
+                *(f"{metric} is ", NumberRef("A", "number"), *INTERVAL["number"]),
+                f" with mature labels; the SLO is {'at least' if of == 'least' else 'at most'} {promise:g}.",
             ),
             description=(
-                f"In the newest {format_duration(window)} whose labels are mature the whole 95 % interval of "
-                f"{metric} lies beyond what slo.performance promises. It clears when the figure keeps the promise."
+                f"In the newest {format_duration(window)} with mature labels, the whole 95 % interval of {metric} "
+                "violates slo.performance. Clears when the metric meets the SLO."
             ),
             signal=signal,
             about="performance",
@@ -54,24 +54,24 @@ def label_rules(common: Common) -> Iterator[Rule]:
             every_s=LABELS_EVERY_S,
             panel=panel_link("model", "performance"),
         )
-    yield from _expected(common, label_kind(label))
-    at_least_s = common.said("label-stop").at_least_s or DAY_S
-    yield from common.rule(
+    yield from _expected(factory, label_kind(label))
+    at_least_s = factory.override("label-stop").at_least_s or DAY_S
+    yield from factory.rule(
         "label-stop",
         "ticket",
         headline="labels have stopped",
         summary=(
             "No label for ",
-            Number("A", "number"),
-            " times as long as is usual (",
-            Number("C", "duration"),
+            NumberRef("A", "number"),
+            " times the usual maximum (",
+            NumberRef("C", "duration"),
             ").",
         ),
         description=(
-            f"No label has come for longer than the second longest pause of fifteen days, and for more than "
-            f"{duration(at_least_s)}. Performance is unknown from then on."
+            f"No label has arrived for longer than the second longest gap of the last 15 days, and for more than "
+            f"{duration(at_least_s)}. Performance is unknown until labels resume."
         ),
-        signal=label_age(common.contract.model, at_least_s),
+        signal=label_age(factory.contract.model, at_least_s),
         about="performance",
         form="number",
         has_bounds=True,
@@ -81,27 +81,27 @@ def label_rules(common: Common) -> Iterator[Rule]:
     )
 
 
-def _expected(common: Common, kind: str) -> Iterator[Rule]:
-    promised = [metric for metric in common.contract.slo.performance if metric in CBPE_METRICS]
+def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
+    promised = [metric for metric in factory.contract.slo.performance if metric in CBPE_METRICS]
     if kind != "binary":
         return
-    line, clear = common.line("cbpe-drop", common.contract.rate_thresholds.major)
+    threshold, clear = factory.threshold("cbpe-drop", factory.contract.rate_thresholds.major)
     metrics = promised or [metric for metric in ("accuracy", "auc") if metric in METRICS[kind]]
-    window = common.measured_s("cbpe-drop")
-    yield from common.rule(
+    window = factory.measured_s("cbpe-drop")
+    yield from factory.rule(
         "cbpe-drop",
         "ticket",
-        headline="expected performance falls",
+        headline="estimated performance falls",
         summary=(
-            *("By its scores ", Label("metric"), " is ", Number("A", "number"), *INTERVAL["number"]),
-            f" under the reference; the line is {line:g}.",
+            *("Estimated from scores, ", LabelRef("metric"), " is ", NumberRef("A", "number"), *INTERVAL["number"]),
+            f" below the reference; the threshold is {threshold:g}.",
         ),
         description=(
-            f"What the scores of the last {format_duration(window)} lead one to expect, without labels, is under "
-            f"the reference by more than {line:g}, and surely under it. It is blind to scores that mean something "
-            "else than they did."
+            f"Performance estimated from the scores of the last {format_duration(window)}, without labels, is below "
+            f"the reference by more than {threshold:g}, with its whole interval below the reference. The estimate "
+            "cannot detect a change in what scores mean (concept drift)."
         ),
-        signal=expected_drop(common.contract.model, metrics, format_duration(window), window, line),
+        signal=expected_drop(factory.contract.model, metrics, format_duration(window), window, threshold),
         about="performance",
         form="number",
         has_bounds=True,

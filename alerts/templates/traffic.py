@@ -1,4 +1,4 @@
-"""Rules on traffic and on the pipeline that counts it."""
+"""Rules on traffic and on the pipeline."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from alerts.rule import Rule
 from alerts.settings import AlertSettings
-from alerts.templates.common import INTERVAL, Common
-from alerts.text import Label, Number, duration
+from alerts.templates.factory import INTERVAL, RuleFactory
+from alerts.text import LabelRef, NumberRef, duration
 from dashboards.uids import DASHBOARDS, panel_link
 from warehouse.signals.pipeline import processor_age
 from warehouse.signals.verdicts import loss, verdict_age
@@ -16,28 +16,28 @@ from warehouse.signals.volume import broken_share, silence
 
 PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 PROCESSOR_GONE_S = 120.0
-"""A processor reports every ten seconds; after two minutes nobody is there who starts it again."""
-LOSS_LINE = 0.01
+"""A processor reports every ten seconds; after two minutes its supervisor has not restarted it."""
+LOSS_THRESHOLD = 0.01
 
 
 def _broken(
-    common: Common, name: Literal["latency", "errors"], default: float, what: str, panel: str
+    factory: RuleFactory, name: Literal["latency", "errors"], default: float, what: str, panel: str
 ) -> Iterator[Rule]:
-    line, clear = common.line(name, default)
-    _, short = common.windows(name)
-    yield from common.rule(
+    threshold, clear = factory.threshold(name, default)
+    _, short = factory.windows(name)
+    yield from factory.rule(
         name,
         "page",
         headline=f"too many predictions {'fail' if name == 'errors' else f'are {what}'}",
         summary=(
-            *(Number("A", "percent"), *INTERVAL["percent"], f" of predictions are {what}; "),
-            f"{line:.4g} of all may be.",
+            *(NumberRef("A", "percent"), *INTERVAL["percent"], f" of predictions are {what}; "),
+            f"the SLO allows {threshold:.4g}.",
         ),
         description=(
-            f"In the last {short.name} more predictions are {what} than the contract allows ({line:.3%}), beyond "
-            f"chance; it clears below {clear:.3%}."
+            f"In the last {short.name} more predictions are {what} than the contract allows ({threshold:.3%}), by a "
+            f"statistically significant margin. Clears below {clear:.3%}."
         ),
-        signal=broken_share(common.contract.model, name, short.length_s, common.pane, line),
+        signal=broken_share(factory.contract.model, name, short.length_s, factory.pane, threshold),
         about="volume",
         form="percent",
         has_bounds=True,
@@ -46,31 +46,31 @@ def _broken(
     )
 
 
-def traffic_rules(common: Common) -> Iterator[Rule]:
-    """Broken promises of latency and errors, and silence."""
-    slo = common.contract.slo
+def traffic_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Rules on the latency and error SLOs, and on silence."""
+    slo = factory.contract.slo
     slow = None if slo.latency_share is None else round(1 - slo.latency_share, 12)
-    if slo.latency_ms is not None and (slow or common.said("latency").threshold):
-        yield from _broken(common, "latency", slow or 0.0, f"slower than {slo.latency_ms:g} ms", "latency")
-    failed = common.contract.rate_thresholds.major if not slo.error_rate else slo.error_rate
-    yield from _broken(common, "errors", failed, "failed", "errors")
-    at_least_s = common.said("silence").at_least_s or max(600, 2 * common.contract.pane_s)
-    yield from common.rule(
+    if slo.latency_ms is not None and (slow or factory.override("latency").threshold):
+        yield from _broken(factory, "latency", slow or 0.0, f"slower than {slo.latency_ms:g} ms", "latency")
+    failed = factory.contract.rate_thresholds.major if not slo.error_rate else slo.error_rate
+    yield from _broken(factory, "errors", failed, "failed", "errors")
+    at_least_s = factory.override("silence").at_least_s or max(600, 2 * factory.contract.pane_s)
+    yield from factory.rule(
         "silence",
         "page",
         headline="no predictions",
         summary=(
-            "Nothing has come for ",
-            Number("B", "duration"),
-            "; usual is at most ",
-            Number("C", "duration"),
+            "No prediction for ",
+            NumberRef("B", "duration"),
+            "; the usual maximum is ",
+            NumberRef("C", "duration"),
             ".",
         ),
         description=(
-            "No prediction has come for longer than the second longest pause of fifteen days, and for more than "
-            f"{duration(at_least_s)}. It also fires where nothing can be asked of the model at all."
+            "No prediction has arrived for longer than the second longest gap of the last 15 days, and for more than "
+            f"{duration(at_least_s)}. Also fires if the query returns no data."
         ),
-        signal=silence(common.contract.model, common.pane, at_least_s),
+        signal=silence(factory.contract.model, factory.pane, at_least_s),
         about="volume",
         form="number",
         has_bounds=True,
@@ -80,54 +80,54 @@ def traffic_rules(common: Common) -> Iterator[Rule]:
     )
 
 
-def pipeline_rules(common: Common) -> Iterator[Rule]:
-    """Events that were lost, and verdicts that are late."""
-    line, clear = common.line("completeness", LOSS_LINE)
-    _, short = common.windows("completeness")
-    said = common.said("completeness")
-    platform: dict[str, Any] = {"about": "pipeline", "team": common.settings.platform_team}
-    yield from common.rule(
+def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Rules on lost events and late verdicts."""
+    threshold, clear = factory.threshold("completeness", LOSS_THRESHOLD)
+    _, short = factory.windows("completeness")
+    override = factory.override("completeness")
+    platform: dict[str, Any] = {"about": "pipeline", "team": factory.settings.platform_team}
+    yield from factory.rule(
         "completeness",
         "ticket",
         headline="events were lost",
         summary=(
-            Number("A", "percent"),
+            NumberRef("A", "percent"),
             f" of the events of the last {short.name} were lost before they were counted.",
         ),
         description=(
-            f"More than {line:.3%} of the source offsets of the last {short.name} are in no pane. Verdicts on "
-            "these windows are about what is left."
+            f"More than {threshold:.3%} of the source offsets of the last {short.name} are in no pane. Verdicts on "
+            "these windows cover only the remaining events."
         ),
-        signal=loss(common.contract.model, common.of(short), common.pane, line),
+        signal=loss(factory.contract.model, factory.of(short), factory.pane, threshold),
         form="percent",
         has_bounds=False,
         clear=clear,
         panel=panel_link("model", "completeness"),
-        **platform | {"route": said.route or common.settings.platform},
+        **platform | {"route": override.route or factory.settings.platform},
     )
-    hop = min(common.contract.windows, key=lambda window: window.hop_s)
-    at_least_s = common.said("pipeline-lag").at_least_s or 900
-    due_s = hop.hop_s + common.pane.sealed_after_s + common.contract.pane_s + at_least_s
-    yield from common.rule(
+    hop = min(factory.contract.windows, key=lambda window: window.hop_s)
+    at_least_s = factory.override("pipeline-lag").at_least_s or 900
+    due_s = hop.hop_s + factory.pane.sealed_after_s + factory.contract.pane_s + at_least_s
+    yield from factory.rule(
         "pipeline-lag",
         "page",
         headline="verdicts are late",
-        summary=("The newest verdict is ", Number("A", "duration"), f" old; due is {duration(due_s)} at most."),
+        summary=("The newest verdict is ", NumberRef("A", "duration"), f" old; the maximum is {duration(due_s)}."),
         description=(
-            f"No window has been judged for {duration(at_least_s)} longer than it takes: what other rules say of "
-            "the model is about the past."
+            f"No window has been judged for {duration(at_least_s)} longer than expected. Other rules of this model "
+            "use old data."
         ),
-        signal=verdict_age(common.contract.model, common.of(hop), float(due_s)),
+        signal=verdict_age(factory.contract.model, factory.of(hop), float(due_s)),
         form="duration",
         has_bounds=False,
         clear=float(due_s),
         panel=panel_link("pipeline", "sealed_age"),
-        **platform | {"route": common.said("pipeline-lag").route or common.settings.platform},
+        **platform | {"route": factory.override("pipeline-lag").route or factory.settings.platform},
     )
 
 
 def processor_rule(settings: AlertSettings) -> Rule:
-    """The rule on processors that are gone, one for the installation."""
+    """The rule on missing processors; one per installation."""
     return Rule(
         name="processor-gone",
         model="",
@@ -135,8 +135,8 @@ def processor_rule(settings: AlertSettings) -> Rule:
         team=settings.platform_team,
         route=settings.platform,
         headline="a processor is gone",
-        summary=("No ", Label("kind"), " has reported for ", Number("A", "duration"), "."),
-        description="Of each kind of processor one at least reports every ten seconds.",
+        summary=("No ", LabelRef("kind"), " has reported for ", NumberRef("A", "duration"), "."),
+        description="At least one processor of each kind should report every ten seconds.",
         signal=processor_age(PROCESSORS, PROCESSOR_GONE_S),
         about="pipeline",
         form="duration",

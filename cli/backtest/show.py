@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from alerts.backtest import Backtest, Incident, Side
+from alerts.backtest import Backtest, Incident, BacktestSide
 from alerts.simulator import Episode
 from alerts.text import duration
 from cli.simulate.show import moment
@@ -23,8 +23,8 @@ def print_backtest(console: Console, done: Backtest, incidents: Sequence[Inciden
     for column in ("", "now", ", ".join(f"{key}={value}" for key, value in changes.items())):
         table.add_column(Text(column), justify="right" if column else "left")
     sides = (done.present, done.changed)
-    table.add_row("pages per week", *(f"{side.simulation.told_per_week('page'):.2f}" for side in sides))
-    table.add_row("tickets per week", *(f"{side.simulation.told_per_week('ticket'):.2f}" for side in sides))
+    table.add_row("pages per week", *(f"{side.simulation.messages_per_week('page'):.2f}" for side in sides))
+    table.add_row("tickets per week", *(f"{side.simulation.messages_per_week('ticket'):.2f}" for side in sides))
     table.add_row("times it fired", *(str(len(side.episodes)) for side in sides))
     for position, incident in enumerate(incidents):
         name = incident.name or moment(incident.start)
@@ -44,10 +44,10 @@ def print_backtest(console: Console, done: Backtest, incidents: Sequence[Inciden
 def backtest_json(done: Backtest, incidents: Sequence[Incident]) -> dict[str, Any]:
     """A backtest as values of JSON."""
 
-    def side(of: Side) -> dict[str, Any]:
+    def side(of: BacktestSide) -> dict[str, Any]:
         return {
-            "pages_per_week": of.simulation.told_per_week("page"),
-            "tickets_per_week": of.simulation.told_per_week("ticket"),
+            "pages_per_week": of.simulation.messages_per_week("page"),
+            "tickets_per_week": of.simulation.messages_per_week("ticket"),
             "episodes": [_plain(episode) for episode in of.episodes],
             "detected_s": list(of.detected_s),
             "outside": of.outside,
@@ -64,7 +64,7 @@ def backtest_json(done: Backtest, incidents: Sequence[Incident]) -> dict[str, An
     }
 
 
-def _detected(side: Side, position: int) -> str:
+def _detected(side: BacktestSide, position: int) -> str:
     seconds = side.detected_s[position]
     return "never" if seconds is None else duration(seconds)
 

@@ -48,7 +48,7 @@ def print_simulation(console: Console, done: Simulation, span: History) -> None:
         console.print(f"{repeats} messages only repeated what was still so; --format json has them.", soft_wrap=True)
     for severity in ("page", "ticket"):
         console.print(
-            f"{severity}s: {done.told_per_week(severity):.2f} messages per week; {firing[severity]} times one fired.",
+            f"{severity}s: {done.messages_per_week(severity):.2f} messages per week; {firing[severity]} times one fired.",
             soft_wrap=True,
         )
 
@@ -92,8 +92,8 @@ def simulation_json(done: Simulation, known: str) -> dict[str, Any]:
             }
             for each in done.notifications
         ],
-        "pages_per_week": done.told_per_week("page"),
-        "tickets_per_week": done.told_per_week("ticket"),
+        "pages_per_week": done.messages_per_week("page"),
+        "tickets_per_week": done.messages_per_week("ticket"),
     }
 
 

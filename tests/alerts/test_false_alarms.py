@@ -95,7 +95,7 @@ def test_all_that_is_told_in_a_year_is_what_was_stated_for_the_smallest_windows(
     rule = rule_named("psi-major")
     done = simulated(client, rule)
     assert rule.severity == "page"
-    assert done.told_per_week("page") <= 2 * 3e-4 * WEEK_S / HOUR_S + 0.1
+    assert done.messages_per_week("page") <= 2 * 3e-4 * WEEK_S / HOUR_S + 0.1
 
 
 def test_a_line_that_these_windows_do_pass_is_told(client: Client) -> None:

@@ -122,7 +122,7 @@ def test_drift_pages_while_it_lasts_and_not_before(client: Client) -> None:
     assert hours_fired(of(done, "psi-minor"), "temp") == [(200, 260)]
     pages = [each for each in done.notifications if each.firing and each.firing[0].label_map["severity"] == "page"]
     assert [each.is_repeat for each in pages[:2]] == [False, True]
-    assert done.told_per_week("page") == pytest.approx(1 / (30 / 7))
+    assert done.messages_per_week("page") == pytest.approx(1 / (30 / 7))
 
 
 def test_one_window_alone_does_not_page(client: Client) -> None:
@@ -277,7 +277,7 @@ def test_a_backtest_says_what_a_change_would_have_done(client: Client) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "error"),
     [
-        ("psi-majr", {}, "'psi-majr' is no rule; did you mean psi-major?"),
+        ("psi-majr", {}, "'psi-majr' is not a rule; did you mean psi-major?"),
         ("psi-major", {"treshold": "1"}, "the key 'treshold' is not known here; did you mean threshold?"),
         ("psi-major", {"threshold": "high"}, "'high' is no number"),
         ("psi-major", {"threshold": "0.1", "clear": "0.2"}, "0.2 is above the threshold (0.1)"),
@@ -326,7 +326,7 @@ def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.Cap
     lines = [line for line in out.splitlines() if "temp" in line]
     fired = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)
     assert lines[0].startswith(f"{fired:%Y-%m-%d %H:%M}  Pending     page    m: inputs drift (page)  temp")
-    assert "PSI of temp is 0.500 [0.500, 0.500], the line is 0.2." in lines[0]
+    assert "PSI of temp is 0.500 [0.500, 0.500]; the threshold is 0.2." in lines[0]
     assert any("→ barograph  model=m: firing psi-major of temp" in line for line in lines)
     assert any("resolved psi-major of temp" in line for line in lines)
     assert "verdicts count from the end of their windows: this history was replayed" in out

@@ -16,7 +16,7 @@ import alerts.webhooks
 from alerts import AlertSettings, read_alert_settings, rules_of
 from alerts.simulator import Alert, Notification
 from alerts.wall_clock import LiveAlerts
-from alerts.webhooks import Sender, Told
+from alerts.webhooks import AlertMessage, Sender
 from cli.settings import Settings
 from cli.simulate.live import run_live
 from tests.support.pipeline import wait_for
@@ -105,18 +105,18 @@ def verdict(end: int, psi: float, record_seq: int) -> dict[str, Any]:
 
 
 def test_an_alert_goes_through_its_states_and_is_told(client: Client) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     known = settings("http://127.0.0.1:9/")
-    live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, said.append)
+    live = LiveAlerts([rule for rule in rules_of(CONTRACT, known) if rule.severity == "page"], known, reports.append)
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
-    told = {at: live.step(client, at) for at in range(start, start + 100, 10)}
-    assert said[:2] == [
-        "Pending: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500], the line is 0.2.",
-        "Alerting: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500], the line is 0.2.",
+    messages = {at: live.step(client, at) for at in range(start, start + 100, 10)}
+    assert reports[:2] == [
+        "Pending: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500]; the threshold is 0.2.",
+        "Alerting: m: inputs drift (page) temp: PSI of temp is 0.500 [0.500, 0.500]; the threshold is 0.2.",
     ]
-    assert [at - start for at, messages in told.items() if messages] == [90]
-    ((message, alerts),) = told[start + 90]
+    assert [at - start for at, messages in messages.items() if messages] == [90]
+    ((message, alerts),) = messages[start + 90]
     assert message.point == "hook"
     assert alerts[0].summary.startswith("PSI of temp is 0.500")
     assert alerts[0].runbook_url.endswith("/psi-major.md")
@@ -127,10 +127,10 @@ def test_an_alert_goes_through_its_states_and_is_told(client: Client) -> None:
 
 
 def test_a_warehouse_that_is_away_is_told_to_the_platform_and_clears_nothing(client: Client) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     known = settings("http://127.0.0.1:9/")
     (rule,) = (rule for rule in rules_of(CONTRACT, known) if rule.name == "psi-major")
-    live = LiveAlerts([rule], known, said.append)
+    live = LiveAlerts([rule], known, reports.append)
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
 
@@ -141,37 +141,37 @@ def test_a_warehouse_that_is_away_is_told_to_the_platform_and_clears_nothing(cli
     for at in (start, start + 60, start + 100):
         live.step(client, at)
     away: Any = Away()
-    found = [each for at in range(start + 120, start + 260, 10) for each in live.step(away, at)]
-    assert [told.point for told, _ in found] == ["platform"]
-    assert found[0][1][0].summary == "cannot be evaluated: ClickHouse at nowhere does not answer."
-    assert sum("cannot be evaluated" in line for line in said) == 1, "said once, not with every try"
-    assert not any(line.startswith("Normal") for line in said)
+    steps = [each for at in range(start + 120, start + 260, 10) for each in live.step(away, at)]
+    assert [messages.point for messages, _ in steps] == ["platform"]
+    assert steps[0][1][0].summary == "cannot be evaluated: ClickHouse at nowhere does not answer."
+    assert sum("cannot be evaluated" in line for line in reports) == 1, "said once, not with every try"
+    assert not any(line.startswith("Normal") for line in reports)
     back = [each for at in range(start + 300, start + 700, 10) for each in live.step(client, at)]
-    assert [(told.point, len(told.resolved)) for told, _ in back if told.resolved] == [("platform", 1)]
+    assert [(messages.point, len(messages.resolved)) for messages, _ in back if messages.resolved] == [("platform", 1)]
 
 
 # ------------------------------------------------------------------------------------------------ sending
 
 
-def message(point: str, *, firing: bool = True) -> tuple[Notification, list[Told]]:
+def message(point: str, *, firing: bool = True) -> tuple[Notification, list[AlertMessage]]:
     alert = Alert((("alertname", "a"), ("model", "m")), 1_790_000_000, None if firing else 1_790_000_600)
     first, second = ((alert,), ()) if firing else ((), (alert,))
-    told = Notification(1_790_000_030, point, (("model", "m"),), first, second, False)
+    messages = Notification(1_790_000_030, point, (("model", "m"),), first, second, False)
     numbers = {"A": 0.5, "B": float("nan")}
-    return told, [Told(alert, "m: inputs <drift>", "PSI is 0.5", "why", "https://runbooks/x.md", numbers)]
+    return messages, [AlertMessage(alert, "m: inputs <drift>", "PSI is 0.5", "why", "https://runbooks/x.md", numbers)]
 
 
-def sender(url: str, said: list[str], **environ: str) -> Sender:
-    return Sender(settings(url), {"TOKEN": "t0k", **environ}, said.append, pause_s=0.01)
+def sender(url: str, reports: list[str], **environ: str) -> Sender:
+    return Sender(settings(url), {"TOKEN": "t0k", **environ}, reports.append, pause_s=0.01)
 
 
 def test_a_webhook_is_told_what_grafana_would_tell(hook: Hook) -> None:
-    said: list[str] = []
-    sends = sender(hook.url, said)
+    reports: list[str] = []
+    sends = sender(hook.url, reports)
     for firing in (True, False):
         sends.send(*message("hook", firing=firing))
     sends.close()
-    assert not said
+    assert not reports
     bodies = sorted(hook.bodies, key=lambda body: body["status"])
     assert [body["status"] for body in bodies] == ["firing", "resolved"]
     (alert,) = bodies[0]["alerts"]
@@ -183,13 +183,13 @@ def test_a_webhook_is_told_what_grafana_would_tell(hook: Hook) -> None:
 
 def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts.webhooks, "PAGERDUTY_URL", hook.url)
-    said: list[str] = []
-    sends = sender(hook.url, said, SLACK=hook.url, KEY="k3y")
+    reports: list[str] = []
+    sends = sender(hook.url, reports, SLACK=hook.url, KEY="k3y")
     sends.send(*message("platform"))
     sends.send(*message("oncall"))
     sends.send(*message("oncall", firing=False))
     sends.close()
-    assert not said
+    assert not reports
     (slack,) = (body for body in hook.bodies if "text" in body)
     assert slack["text"] == "*[FIRING:1] m*\n• m: inputs &lt;drift&gt;: PSI is 0.5 <https://runbooks/x.md|runbook>"
     events = {body["event_action"]: body for body in hook.bodies if "event_action" in body}
@@ -199,51 +199,51 @@ def test_slack_and_pagerduty_are_told_in_their_own_words(hook: Hook, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("answers", "requests", "said"),
+    ("answers", "requests", "reports"),
     [
         ([503, 500], 3, ""),
-        ([503, 500, 502], 3, "hook: webhook was not told: it answered 502 Bad Gateway."),
+        ([503, 500, 502], 3, "hook: notification by webhook failed: the server returned 502 Bad Gateway."),
         ([429], 2, ""),
-        ([404], 1, "hook: webhook was not told: it answered 404 Not Found."),
+        ([404], 1, "hook: notification by webhook failed: the server returned 404 Not Found."),
         ([0.5], 2, ""),
-        ([0.5, 0.5, 0.5], 3, "hook: webhook was not told: timed out."),
+        ([0.5, 0.5, 0.5], 3, "hook: notification by webhook failed: timed out."),
     ],
 )
 def test_what_may_pass_is_tried_again_and_what_fails_is_said(
-    hook: Hook, monkeypatch: pytest.MonkeyPatch, answers: list[int | float], requests: int, said: str
+    hook: Hook, monkeypatch: pytest.MonkeyPatch, answers: list[int | float], requests: int, reports: str
 ) -> None:
     monkeypatch.setattr(alerts.webhooks, "TIMEOUT_S", 0.2)
     hook.answers = answers
-    told: list[str] = []
-    sends = sender(hook.url, told)
+    messages: list[str] = []
+    sends = sender(hook.url, messages)
     sends.send(*message("hook"))
     sends.close()
     assert len(hook.bodies) == requests
-    assert told == ([said] if said else [])
+    assert messages == ([reports] if reports else [])
 
 
 def test_an_address_that_is_none_is_said_and_never_shown(hook: Hook) -> None:
-    said: list[str] = []
-    sends = sender("http://127.0.0.1:9/secret-path", said, SLACK="file:///etc/passwd")
+    reports: list[str] = []
+    sends = sender("http://127.0.0.1:9/secret-path", reports, SLACK="file:///etc/passwd")
     sends.send(*message("platform"))
     sends.send(*message("oncall"))
     sends.send(*message("hook"))
     sends.close()
-    assert said[:2] == [
-        "platform: SLACK holds no address that begins with http:// or https://; nobody is told.",
-        "oncall: KEY is not set, so nobody is told by pagerduty; export it.",
+    assert reports[:2] == [
+        "platform: SLACK is not a URL that starts with http:// or https://; no notification is sent.",
+        "oncall: KEY is not set, so no pagerduty notification is sent; export it.",
     ]
-    assert said[2].startswith("hook: webhook was not told: ")
-    assert not any("secret" in line or "passwd" in line for line in said)
+    assert reports[2].startswith("hook: notification by webhook failed: ")
+    assert not any("secret" in line or "passwd" in line for line in reports)
 
 
 def test_a_contact_point_that_hangs_does_not_fill_the_memory(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     hook.answers = [0.3] * 50
-    said: list[str] = []
-    sends = Sender(settings(hook.url), {}, said.append, _places=threading.BoundedSemaphore(4))
+    reports: list[str] = []
+    sends = Sender(settings(hook.url), {}, reports.append, _queue_slots=threading.BoundedSemaphore(4))
     for _ in range(6):
         sends.send(*message("hook"))
-    assert sum("was dropped" in line for line in said) == 2
+    assert sum("was dropped" in line for line in reports) == 2
     sends.close()
 
 
@@ -258,9 +258,9 @@ def test_the_command_tells_a_webhook_until_it_is_asked_to_end(
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(contract), applied_at=1)])
     insert_rows(client, "drift", [verdict(int(time.time()) // 60 * 60, 0.5, 1)])
     host, _, port = client.where.partition(":")
-    told = Settings(warehouse=Address(host, int(port), client.database), alerts=settings(hook.url))
+    messages = Settings(warehouse=Address(host, int(port), client.database), alerts=settings(hook.url))
     stop = threading.Event()
-    thread = threading.Thread(target=run_live, args=(told, "m", ["psi-major"], stop, {"TOKEN": "x"}))
+    thread = threading.Thread(target=run_live, args=(messages, "m", ["psi-major"], stop, {"TOKEN": "x"}))
     thread.start()
     try:
         wait_for(lambda: hook.bodies, "a message to the webhook")
@@ -281,9 +281,9 @@ def test_a_contract_that_is_changed_has_its_rules_made_anew(
     monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.1)
     monkeypatch.setattr("cli.simulate.live.LOOK_S", 0.1)
     host, _, port = client.where.partition(":")
-    told = Settings(warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/"))
+    messages = Settings(warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/"))
     stop = threading.Event()
-    thread = threading.Thread(target=run_live, args=(told, None, (), stop, {}))
+    thread = threading.Thread(target=run_live, args=(messages, None, (), stop, {}))
     heard: list[str] = []
 
     def hears(text: str) -> Callable[[], bool]:

@@ -20,7 +20,7 @@ from barograph.contract.file import dump_contract
 from playwright.sync_api import Dialog
 
 from alerts import rules_for, to_files
-from alerts.example import written
+from alerts.example import to_yaml
 from cli.dev.page import open_page
 from cli.main import main
 from cli.settings import Settings
@@ -175,7 +175,7 @@ def panels_show_them(run: Pipeline) -> None:
 def rules_are_about_them(run: Pipeline) -> None:
     rules = rules_for([contract_of()], installation())
     for name, content in to_files(rules, installation()).items():
-        assert yaml.safe_load(written(content)) == content, name
+        assert yaml.safe_load(to_yaml(content)) == content, name
     now = TimeRange((BEGIN_S - HOUR_S) * 1000, (BEGIN_S + 8 * HOUR_S) * 1000)
     asked = [
         query["model"]

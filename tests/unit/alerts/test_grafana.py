@@ -13,7 +13,7 @@ import yaml
 
 from alerts import AlertsError, AlertSettings, rules_for, to_api, to_files
 from alerts.__main__ import main
-from alerts.example import ALERTING, RUNBOOKS, example_files, written
+from alerts.example import ALERTING, RUNBOOKS, example_files, to_yaml
 from alerts.lint import lint
 from alerts.schema import API_CONTACT_POINT, API_GROUP, API_MUTE_TIMING, FILE, POLICY, faults
 from dashboards.macros import TimeRange, expand_backend
@@ -29,7 +29,7 @@ SPELLING = {"keepFiringFor": "keep_firing_for", "missing_series_evals_to_resolve
 
 def files() -> dict[str, Any]:
     """The files as Grafana reads them."""
-    return {name: yaml.safe_load(written(content)) for name, content in to_files(RULES, SETTINGS).items()}
+    return {name: yaml.safe_load(to_yaml(content)) for name, content in to_files(RULES, SETTINGS).items()}
 
 
 def expanded(value: Any, environ: dict[str, str]) -> Any:
@@ -112,7 +112,7 @@ def test_a_key_of_the_other_spelling_is_found(key: str) -> None:
 
 
 def test_secrets_stand_in_no_file() -> None:
-    text = "".join(written(content) for content in to_files(RULES, SETTINGS).values())
+    text = "".join(to_yaml(content) for content in to_files(RULES, SETTINGS).values())
     assert not [secret for secret in SECRETS.values() if secret in text]
     assert {"$SLACK_URL", "$PAGER_KEY", "$HOOK_TOKEN"} <= set(re.findall(r"\$[A-Z_]+", text))
     assert "SLACK_URL" not in repr(api().contact_points)
@@ -173,13 +173,13 @@ def branch(content: dict[str, Any]) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "no wait": (lambda files: rule_of(files).update({"for": "0s"}), "pages at its first match"),
+    "no wait": (lambda files: rule_of(files).update({"for": "0s"}), "pages at its first evaluation"),
     "no for": (lambda files: rule_of(files).pop("for"), ".for: is missing"),
     "no state": (lambda files: rule_of(files).pop("noDataState"), ".noDataState: is missing"),
     "no error state": (lambda files: rule_of(files).update(execErrState="Fine"), "not one of OK, KeepLast"),
     "runbook": (
         lambda files: rule_of(files)["annotations"].update(runbook_url="https://x/y.md"),
-        "its runbook_url leads to 'y.md', which is no runbook",
+        "its runbook_url leads to 'y.md', which is not a runbook",
     ),
     "panel": (lambda files: rule_of(files)["annotations"].update(__panelId__="999"), "links to panel 999"),
     "half a link": (lambda files: rule_of(files)["annotations"].pop("__dashboardUid__"), "of dashboard None"),
@@ -191,32 +191,32 @@ FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "$model is a dashboard variable",
     ),
     "macro": (lambda files: model(files).update(rawSql="SELECT $__lttb(1)"), "$__lttb is not a macro"),
-    "format": (lambda files: model(files).update(format=0), "has the format 0; a rule's table is format 1"),
+    "format": (lambda files: model(files).update(format=0), "has format 0; rules need format 1"),
     "no format": (lambda files: model(files).pop("format"), "query A.format: is missing"),
     "interval": (lambda files: model(files).update(intervalMs=1000), "has an interval of 1000 ms"),
     "source": (lambda files: model(files)["datasource"].update(uid="x"), "query A names two data sources"),
-    "condition": (lambda files: rule_of(files).update(condition="Z"), "its condition Z is none of its queries"),
-    "expression": (lambda files: model(files, -1).update(expression="Z"), "query D looks at Z, which is none"),
+    "condition": (lambda files: rule_of(files).update(condition="Z"), "its condition Z is not one of its queries"),
+    "expression": (lambda files: model(files, -1).update(expression="Z"), "query D evaluates Z, which is not one"),
     "no hysteresis": (lambda files: model(files, -1)["conditions"][0].pop("unloadEvaluator"), "so it flaps"),
-    "refs": (lambda files: rule_of(files)["data"][1].update(refId="A"), "two of its queries have one refId"),
-    "long title": (lambda files: rule_of(files).update(title="x" * 191), "has more than 190 characters"),
+    "refs": (lambda files: rule_of(files)["data"][1].update(refId="A"), "two of its queries share a refId"),
+    "long title": (lambda files: rule_of(files).update(title="x" * 191), "is longer than 190 characters"),
     "same uid": (
         lambda files: rule_of(files).update(uid=files["rules-price.yaml"]["groups"][0]["rules"][1]["uid"]),
-        "two have this uid",
+        "this uid is used twice",
     ),
     "bad uid": (lambda files: rule_of(files).update(uid="a b"), "not of the form"),
     "same title": (
         lambda files: rule_of(files).update(title=files["rules-price.yaml"]["groups"][0]["rules"][1]["title"]),
-        "two have this title",
+        "this title is used twice",
     ),
     "same group": (
         lambda files: files["rules-price.yaml"]["groups"].append(copy.deepcopy(files["rules-price.yaml"]["groups"][0])),
-        "two have this group",
+        "this group is used twice",
     ),
-    "receiver": (lambda files: branch(files).update(receiver="x"), "the contact point 'x' is not there"),
-    "timing": (lambda files: files.pop("mute-timings.yaml"), "the mute timing 'retraining' is not there"),
-    "no branch": (lambda files: branch(files)["object_matchers"].append(["team", "=", "x"]), "no policy takes it"),
-    "no route": (lambda files: branch(files)["routes"].pop(), "no policy of its route and severity takes it"),
+    "receiver": (lambda files: branch(files).update(receiver="x"), "the contact point 'x' is not defined"),
+    "timing": (lambda files: files.pop("mute-timings.yaml"), "the mute timing 'retraining' is not defined"),
+    "no branch": (lambda files: branch(files)["object_matchers"].append(["team", "=", "x"]), "no policy matches it"),
+    "no route": (lambda files: branch(files)["routes"].pop(), "no policy matches its route and severity"),
 }
 
 

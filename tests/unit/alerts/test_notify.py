@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts import rules_for
-from alerts.routing import PAGE_AGAIN_S, TICKET_AGAIN_S, branch
+from alerts.routing import PAGE_REPEAT_S, TICKET_REPEAT_S, branch
 from alerts.settings import MuteTiming
 from alerts.simulator import Alert, dispatch
 from alerts.simulator.notify import destination, is_muted
@@ -50,9 +50,9 @@ def test_models_and_severities_are_messages_of_their_own() -> None:
 
 def test_what_goes_on_is_repeated_pages_sooner_than_tickets() -> None:
     repeats = [at for at, _, _, _, is_repeat in told(alert(0, None), until=DAY) if is_repeat]
-    assert repeats[:2] == [30 + PAGE_AGAIN_S, 30 + 2 * PAGE_AGAIN_S]
+    assert repeats[:2] == [30 + PAGE_REPEAT_S, 30 + 2 * PAGE_REPEAT_S]
     repeats = [at for at, _, _, _, again in told(alert(0, None, severity="ticket"), until=3 * DAY) if again]
-    assert repeats == [30 + TICKET_AGAIN_S, 30 + 2 * TICKET_AGAIN_S]
+    assert repeats == [30 + TICKET_REPEAT_S, 30 + 2 * TICKET_REPEAT_S]
 
 
 def test_what_is_over_before_it_was_told_is_not_told() -> None:

@@ -11,7 +11,7 @@ from barograph.contract.file import parse_contract
 
 from alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
 from alerts.example import RUNBOOKS
-from alerts.text import Label, Number, duration, in_file, shortened, template, words
+from alerts.text import LabelRef, NumberRef, duration, in_file, shortened, template, words
 from tests.support.alerting import BINARY, MANY, NUMBER, ODD, SETTINGS, contracts, installation
 
 PLAIN = AlertSettings()
@@ -153,7 +153,7 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
         ("route: '#nobody'", "contract 'm': route: the route '#nobody' is not known here; write one of #risk"),
         ("route: tickts", "did you mean tickets?"),
         ("alerts: {rules: {silence: {route: x}}}", "alerts.rules.silence.route: the route 'x' is not known here"),
-        ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not known; there is retraining"),
+        ("alerts: {mute: [holidays]}", "the mute timing 'holidays' is not defined; defined are retraining"),
     ],
 )
 def test_names_that_the_installation_does_not_have_are_refused(change: str, expected: str) -> None:
@@ -226,14 +226,14 @@ def test_settings_are_read() -> None:
 
 
 def test_texts_become_templates_and_words() -> None:
-    text = ("{{ a }} of ", Label("field"), " is ", Number("A", "number"), " [", Number("B", "percent"), "]")
+    text = ("{{ a }} of ", LabelRef("field"), " is ", NumberRef("A", "number"), " [", NumberRef("B", "percent"), "]")
     assert template(text) == (
         '{{ "{{" }} a }} of {{ $labels.field }} is {{ printf "%.3f" $values.A.Value }} '
         "[{{ humanizePercentage $values.B.Value }}]"
     )
     assert words(text, {"field": "x"}, {"A": 0.25, "B": 0.125}) == "{{ a }} of x is 0.250 [12.5%]"
-    assert template((Label("field", in_url=True),)) == "{{ urlquery $labels.field }}"
-    assert words((Label("field", in_url=True),), {"field": "a b&c"}, {}) == "a+b%26c"
+    assert template((LabelRef("field", in_url=True),)) == "{{ urlquery $labels.field }}"
+    assert words((LabelRef("field", in_url=True),), {"field": "a b&c"}, {}) == "a+b%26c"
 
 
 @pytest.mark.parametrize(

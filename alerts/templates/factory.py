@@ -1,0 +1,121 @@
+"""Builds the rules of one contract: shared windows, thresholds, durations and routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from barograph.contract import Contract, Field, Window
+from barograph.contract.alerts import AlertRule
+from barograph.contract.alerts_section import applies_to
+
+from alerts.rule import Rule, Severity
+from alerts.settings import AlertSettings
+from alerts.text import LabelRef, NumberRef, in_url
+from dashboards.uids import DASHBOARDS
+from warehouse.signals.verdicts import Pane, WindowOf
+
+DAY_S = 86_400
+INTERVAL = {
+    "number": (" [", NumberRef("B", "number"), ", ", NumberRef("C", "number"), "]"),
+    "percent": (" [", NumberRef("B", "percent"), ", ", NumberRef("C", "percent"), "]"),
+}
+"""The interval of a number in summaries."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFactory:
+    """Builds rules with the attributes that all rules of one contract share."""
+
+    contract: Contract
+    settings: AlertSettings
+
+    @property
+    def pane(self) -> Pane:
+        """Sealing parameters of the contract."""
+        return Pane(self.contract.pane_s, self.contract.lateness_s, self.contract.out_of_order_s)
+
+    @property
+    def every_s(self) -> int:
+        """Evaluation interval of the rules."""
+        every_s = self.contract.alerts.every_s
+        return every_s or min(max(min(window.hop_s for window in self.contract.windows), 60), 600)
+
+    @property
+    def clear_share(self) -> float:
+        """Ratio of clear threshold to threshold, taken from PSI."""
+        return self.contract.thresholds.clear / self.contract.thresholds.major
+
+    def override(self, name: str) -> AlertRule:
+        """The contract's overrides for one rule."""
+        return self.contract.alerts.rule(name)
+
+    def windows(self, name: str) -> tuple[Window, Window]:
+        """The long and the short window of a rule."""
+        by_length = {window.length_s: window for window in self.contract.windows}
+        lengths = sorted(by_length, reverse=True)
+        override, alerts = self.override(name), self.contract.alerts
+        long_s = override.long_s or alerts.long_s or lengths[0]
+        shorter = [length for length in lengths if length < long_s]
+        short_s = override.short_s or alerts.short_s or (shorter[0] if shorter else long_s)
+        return by_length[long_s], by_length[min(short_s, long_s)]
+
+    def threshold(self, name: str, default: float) -> tuple[float, float]:
+        """The threshold of a rule that fires above it, and its clear threshold."""
+        override = self.override(name)
+        threshold = default if override.threshold is None else override.threshold
+        return threshold, round(threshold * self.clear_share, 12) if override.clear is None else override.clear
+
+    def rule(self, name: str, severity: Severity, **arguments: Any) -> Iterator[Rule]:
+        """Yield the rule with the shared attributes; nothing if the contract disables it."""
+        override, alerts = self.override(name), self.contract.alerts
+        if override.severity == "none":
+            return
+        every_s = max(self.every_s, arguments.pop("every_s", 0))
+        for_s = alerts.for_s if override.for_s is None else override.for_s
+        keep_s = alerts.keep_firing_for_s if override.keep_firing_for_s is None else override.keep_firing_for_s
+        factory: dict[str, Any] = {
+            "name": name,
+            "model": self.contract.model,
+            "severity": override.severity or severity,
+            "team": self.contract.team or self.settings.platform_team,
+            "route": override.route or self.contract.route,
+            "every_s": every_s,
+            "for_s": max(every_s, 300) if for_s is None else for_s,
+            "keep_firing_for_s": max(3 * every_s, 900) if keep_s is None else keep_s,
+            "mute": alerts.mute,
+            "page_path": (f"/d/{DASHBOARDS['model']}?var-model={in_url(self.contract.model)}",),
+        }
+        yield Rule(**factory | arguments)
+
+    def by_field(self, name: str, critical: Sequence[bool] = (True, False)) -> Iterator[tuple[Severity, list[str]]]:
+        """The fields of a rule, by severity."""
+        override = self.override(name)
+        groups: dict[Severity, list[str]] = {}
+        for field in self.contract.fields:
+            chosen = field.critical in critical if override.fields is None else field.name in override.fields
+            if chosen and applies_to(name, field):
+                groups.setdefault(self.severity(name, field), []).append(field.name)
+        yield from groups.items()
+
+    def severity(self, name: str, field: Field) -> Severity:
+        """The severity of a rule for one field."""
+        override = self.override(name).severity
+        if override in ("page", "ticket"):
+            return override
+        return "page" if field.critical and name != "psi-minor" else "ticket"
+
+    def per_field(self) -> dict[str, Any]:
+        """Attributes of rules with one instance per field: the link to the page Field."""
+        path = f"/d/{DASHBOARDS['field']}?var-model={in_url(self.contract.model)}&var-field="
+        return {"page_path": (path, LabelRef("field", in_url=True))}
+
+    def measured_s(self, name: str) -> int:
+        """Length of the performance windows: the rule's short window, by default a day."""
+        return self.override(name).short_s or max(DAY_S, self.contract.pane_s)
+
+    @staticmethod
+    def of(window: Window) -> WindowOf:
+        """Convert a window for signals."""
+        return WindowOf(window.name, window.hop_s)
