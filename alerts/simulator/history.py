@@ -89,10 +89,10 @@ def read_changes(client: Client, rule: Rule, since: int, until: int, known: Know
     # Group rows by key; each group stays in time order.
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(coded.dictionary) + 1))
-    places = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(coded.dictionary.to_pylist())}
+    rows_of_key = {key: order[starts[i] : starts[i + 1]] for i, key in enumerate(coded.dictionary.to_pylist())}
     at = episodes.column("at").to_numpy().astype(np.int64)
     numbers = [episodes.column(name).to_numpy() for name in ("value", "low", "high", "growth")]
-    return {key: Changes(at[mine], *(column[mine] for column in numbers)) for key, mine in places.items()}
+    return {key: Changes(at[indices], *(column[indices] for column in numbers)) for key, indices in rows_of_key.items()}
 
 
 def replay(rule: Rule, changes: dict[str, Changes], since: int, until: int) -> Replay:
@@ -114,16 +114,16 @@ def runs(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[
     """Cut [first, last] into runs of evaluations in the same zone: (first, last, zone)."""
     if first > last:
         return
-    begin, held = first, None
+    begin, zone_so_far = first, None
     for at, zone in _zones(rule, changes, first, last):
-        if held is None or at <= begin:
-            begin, held = max(at, first), zone
-        elif zone != held:
-            yield begin, at - rule.every_s, held
-            begin, held = at, zone
-    if held is None:
-        held = Zone.MISSING
-    yield begin, last, held
+        if zone_so_far is None or at <= begin:
+            begin, zone_so_far = max(at, first), zone
+        elif zone != zone_so_far:
+            yield begin, at - rule.every_s, zone_so_far
+            begin, zone_so_far = at, zone
+    if zone_so_far is None:
+        zone_so_far = Zone.MISSING
+    yield begin, last, zone_so_far
 
 
 def _zones(rule: Rule, changes: Changes, first: int, last: int) -> Iterator[tuple[int, Zone]]:

@@ -111,5 +111,5 @@ def test_runbooks_have_their_parts() -> None:
     for path in RUNBOOKS.glob("*.md"):
         if path.stem != "README":
             parts = re.findall(r"^## (.*)$", path.read_text("utf-8"), re.MULTILINE)
-            assert parts == ["What it means", "Look here first", "What to do", "When it clears"], path
+            assert parts == ["What it means", "Check first", "What to do", "When it clears"], path
             assert f"Rule `{path.stem}`" in path.read_text("utf-8")
