@@ -65,8 +65,8 @@ bench: sync ## Measure speed and memory and write docs/performance.md's figures 
 .PHONY: generate
 generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write
-	$(RUN) python -m warehouse.tables_page
-	$(RUN) python -m warehouse.metrics_page
+	$(RUN) python -m warehouse.tables_page --write
+	$(RUN) python -m warehouse.metrics_page --write
 	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
 	$(RUN) python -m cli.doc_tables --write

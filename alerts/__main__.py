@@ -7,15 +7,15 @@ from pathlib import Path
 
 from alerts.example import ALERTING, RUNBOOKS, example_files, to_yaml
 from alerts.lint import lint
-from dashboards.generated_files import main_of
+from warehouse.generated_files import main_of
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 if the files match the code (or were written) and pass lint, else 1."""
-    return main_of("alerts", __doc__, ALERTING, "*.yaml", "differs from the code", _find, arguments)
+    return main_of("alerts", __doc__, _generate, arguments, owned=(ALERTING, "*.yaml"))
 
 
-def _find() -> tuple[dict[Path, str], list[str]]:
+def _generate() -> tuple[dict[Path, str], list[str]]:
     files = example_files()
     texts = {ALERTING / name: to_yaml(content) for name, content in files.items()}
     return texts, lint(files, {path.name for path in RUNBOOKS.glob("*.md")})

@@ -1,8 +1,8 @@
-"""The metrics of processors: each declared once, for `/metrics`, the table `processors`, its panel and the docs.
+"""Metrics of the processors, each declared once for `/metrics`, the table `processors`, its panel and the docs.
 
-A metric stands in `processors.details` under its short name and its labels, with spaces between (`Metric.key`), and in
-Prometheus' text format under its full name. Labels come from closed sets and from whole numbers, so neither place ever
-holds a value of a feature, the name of a model, or a secret.
+`processors.details` keys a metric by its short name and label values, separated by spaces (`MetricFamily.key`).
+Prometheus' text format uses the full name. Label values come from closed sets and whole numbers, so they never contain a
+feature value, a model name or a secret.
 """
 
 from __future__ import annotations
@@ -19,101 +19,98 @@ Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "wri
 MetricKind = Literal["counter", "gauge", "histogram"]
 
 ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer")
-READERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
-"""Those that read Kafka in a consumer group."""
+CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor")
+"""Processors that read Kafka in a consumer group."""
 
 PREFIX = "barograph_"
 OTHER = "other"
-"""Stands for a value of a label that is not in its set."""
+"""The value of a label whose actual value is not in its set."""
 BUCKETS_S = (0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0)
-"""Upper ends of the buckets of every histogram: a part merges in milliseconds, a flush lasts 15 s, a pass minutes."""
+"""Upper bounds of every histogram's buckets: a partial merges in milliseconds, a flush takes 15 s, a pass minutes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
-    """One label of a metric, and what it may hold."""
+class MetricLabel:
+    """A label of a metric and its allowed values."""
 
     name: str
     values: tuple[str, ...]
-    """Every value; empty: whole numbers."""
+    """The allowed values; empty for whole numbers."""
 
-    def checked(self, value: str | int) -> str:
-        """The value as it is told: `other` where it is not one of the set."""
+    def normalize(self, value: str | int) -> str:
+        """Return the reported value: `other` unless the value is allowed."""
         text = str(value)
-        known = text in self.values if self.values else text.isdecimal()
-        return text if known else OTHER
+        is_allowed = text in self.values if self.values else text.isdecimal()
+        return text if is_allowed else OTHER
 
 
-TOPIC = Label("topic", ("predictions", "labels", "partials"))
-PARTITION = Label("partition", ())
-OUTCOME = Label("outcome", ("counted", "recorded", "merged", "late", "scored", "dead"))
-REASON = Label("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
-SINK = Label("sink", ("kafka", "warehouse"))
-TABLE = Label(
-    "table",
-    tuple(SCHEMAS),
-)
-CHANGE = Label("change", ("new", "revised"))
+TOPIC = MetricLabel("topic", ("predictions", "labels", "partials"))
+PARTITION = MetricLabel("partition", ())
+OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "dead"))
+REASON = MetricLabel("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
+SINK = MetricLabel("sink", ("kafka", "warehouse"))
+TABLE = MetricLabel("table", tuple(SCHEMAS))
+CHANGE = MetricLabel("change", ("new", "revised"))
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric."""
+class MetricFamily:
+    """A metric and its metadata; with labels it has one value per combination."""
 
     short: str
-    """Its name without the prefix; a counter's ends with `_total`, a time's with `_seconds`."""
+    """Name without the prefix; counters end with `_total`, times with `_seconds`."""
     kind: MetricKind
     unit: Unit
     help: str
     processors: tuple[Processor, ...]
     panel: str
-    """The panel of the dashboard Pipeline that shows it."""
-    labels: tuple[Label, ...] = ()
+    """Panel of the dashboard Pipeline that shows the metric."""
+    labels: tuple[MetricLabel, ...] = ()
     column: str = ""
-    """The column of `processors` that holds it summed over its labels, where one does."""
-    summed: bool = True
-    """Partitions are not told apart in `processors`: whether theirs are added up, or the greatest is told."""
+    """Column of `processors` with the sum over all labels; empty if there is none."""
+    is_summed: bool = True
+    """Whether `processors` reports the sum over partitions; otherwise it reports the maximum."""
 
     @property
     def name(self) -> str:
-        """As Prometheus knows it."""
+        """The full name, as in Prometheus."""
         return PREFIX + self.short
 
     @property
-    def told_labels(self) -> tuple[Label, ...]:
-        """Those that `processors.details` tells apart."""
+    def reported_labels(self) -> tuple[MetricLabel, ...]:
+        """The labels that `processors.details` distinguishes."""
         return tuple(label for label in self.labels if label is not PARTITION)
 
     def key(self, *values: str) -> str:
-        """The key in `processors.details`; of a histogram it holds the longest time since the report before.
+        """Return the key in `processors.details`; for a histogram its value is the longest time since the previous report.
 
         Args:
-            values: one for each of `told_labels`.
+            values: one value for each of `reported_labels`.
         """
         return " ".join((self.short, *values))
 
 
-LAG = Metric(
+LAG = MetricFamily(
     "lag_messages",
     "gauge",
     "messages",
     "Messages between the committed offset of a partition and its end.",
-    READERS,
+    CONSUMERS,
     "lag",
     (TOPIC, PARTITION),
     column="lag",
 )
-COMMITTED_AGE = Metric(
+COMMITTED_AGE = MetricFamily(
     "committed_age_seconds",
     "gauge",
     "seconds",
-    "How long the committed offset of a partition has stood still while messages lay behind it; 0 where none do.",
-    READERS,
+    "Time for which the committed offset of a partition has not advanced although messages are available; 0 if none are.",
+    CONSUMERS,
     "committed_age",
     (TOPIC, PARTITION),
-    summed=False,
+    is_summed=False,
 )
-LAST_COMMIT = Metric(
+LAST_COMMIT = MetricFamily(
     "last_commit_timestamp_seconds",
     "gauge",
     "seconds",
@@ -122,131 +119,129 @@ LAST_COMMIT = Metric(
     "watchdog",
     column="last_commit_at",
 )
-LOOP_AGE = Metric(
+LOOP_AGE = MetricFamily(
     "loop_age_seconds",
     "gauge",
     "seconds",
-    "Since the processor's loop came round last; the watchdog ends a process whose loop stands still.",
+    "Time since the last iteration of the processor's loop; the watchdog ends a process whose loop hangs.",
     ALL,
     "committed_age",
 )
-WAITING = Metric(
+WAITING = MetricFamily(
     "waiting_seconds",
     "gauge",
     "seconds",
-    "How long the processor has been waiting for a busy warehouse, with its batch kept; 0 while it works.",
+    "Time for which the processor has been waiting for ClickHouse with its batch retained; 0 while it works.",
     ("recorder", "monitor", "scorer"),
     "waiting",
 )
-REGISTRY_AGE = Metric(
+REGISTRY_AGE = MetricFamily(
     "registry_age_seconds",
     "gauge",
     "seconds",
-    "Since contracts and baselines were read last; while ClickHouse is away the last copy holds.",
+    "Time since contracts and baselines were last read; while ClickHouse is down the last copy stays in effect.",
     ALL,
     "waiting",
 )
-EVENTS = Metric(
+EVENTS = MetricFamily(
     "events_total",
     "counter",
     "events",
-    "Events by what became of them: counted (sketcher), recorded (recorder), merged, of these late (monitor), scored "
-    "(scorer), dead (put aside). The monitor reads again what it had not acknowledged, and counts it again here.",
+    "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored (scorer), "
+    "dead (dead-lettered). After a restart the monitor rereads uncommitted records and counts them again.",
     ALL,
     "events",
     (OUTCOME,),
 )
-DEAD_LETTERS = Metric(
+DEAD_LETTERS = MetricFamily(
     "dead_letters_total",
     "counter",
     "events",
-    "Events (of the monitor: records of parts) that were put aside, by reason.",
-    READERS,
+    "Dead-lettered events (for the monitor: partials), by reason.",
+    CONSUMERS,
     "rejected",
     (REASON,),
     column="dead_letters",
 )
-OFFSETS_LOST = Metric(
+OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",
     "counter",
     "messages",
-    "Offsets that retention took before they were read.",
+    "Offsets that retention deleted before they were read.",
     ("sketcher", "recorder"),
     "rejected",
     (TOPIC,),
 )
-RETRIES = Metric(
+RETRIES = MetricFamily(
     "retries_total",
     "counter",
     "writes",
-    "What had to be tried again, by what was busy or away.",
+    "Retried writes, by the sink that was busy or unavailable.",
     ALL,
     "retries",
     (SINK,),
     column="retries",
 )
-FLUSH = Metric(
+FLUSH = MetricFamily(
     "flush_seconds",
     "histogram",
     "seconds",
-    "From the first poll of a flush (recorder: of a batch) to its commit.",
+    "Time from the first poll of a flush (recorder: of a batch) to its commit.",
     ("sketcher", "recorder"),
     "insert_times",
 )
-TRANSACTION = Metric(
+TRANSACTION = MetricFamily(
     "transaction_seconds",
     "histogram",
     "seconds",
-    "A Kafka transaction, from its beginning to its commit.",
+    "Duration of a Kafka transaction, from begin to commit.",
     ("sketcher", "recorder"),
     "insert_times",
 )
-INSERT = Metric(
+INSERT = MetricFamily(
     "insert_seconds",
     "histogram",
     "seconds",
-    "One insert into ClickHouse that was answered, by table.",
+    "Duration of one successful insert into ClickHouse, by table.",
     ("recorder", "monitor", "scorer"),
     "insert_times",
     (TABLE,),
 )
-INSERTED = Metric(
+INSERTED = MetricFamily(
     "inserted_rows_total",
     "counter",
     "rows",
-    "Rows that ClickHouse took, by table.",
+    "Rows inserted into ClickHouse, by table.",
     ("recorder", "monitor", "scorer"),
     "inserted",
     (TABLE,),
 )
-PART = Metric(
-    "part_seconds", "histogram", "seconds", "The merge of one part into its panes.", ("monitor",), "insert_times"
+PART = MetricFamily(
+    "partial_seconds", "histogram", "seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
 )
-WRITE = Metric(
+WRITE = MetricFamily(
     "write_seconds",
     "histogram",
     "seconds",
-    "Everything that is written after a progress record, all tables.",
+    "Time to write all tables after a progress record.",
     ("monitor",),
     "insert_times",
 )
-PASS = Metric(
-    "pass_seconds", "histogram", "seconds", "One look of the scorer at all models.", ("scorer",), "insert_times"
+PASS = MetricFamily(
+    "pass_seconds", "histogram", "seconds", "One pass of the scorer over all models.", ("scorer",), "insert_times"
 )
-WINDOWS = Metric(
+WINDOWS = MetricFamily(
     "windows_total",
     "counter",
     "windows",
-    "Windows whose performance was measured, and revisions of earlier figures.",
+    "Windows whose performance was measured: new windows and revisions.",
     ("scorer",),
     "scored",
     (CHANGE,),
 )
-MEMORY = Metric(
-    "memory_bytes", "gauge", "bytes", "Memory of the process that lies in RAM (resident set).", ALL, "memory"
-)
-CPU = Metric("cpu_seconds_total", "counter", "seconds", "Processor time that the process has used.", ALL, "cpu")
-STARTED = Metric(
+MEMORY = MetricFamily("memory_bytes", "gauge", "bytes", "Resident memory of the process.", ALL, "memory")
+CPU = MetricFamily("cpu_seconds_total", "counter", "seconds", "CPU time used by the process.", ALL, "cpu")
+STARTED = MetricFamily(
     "start_timestamp_seconds",
     "gauge",
     "seconds",
@@ -255,17 +250,17 @@ STARTED = Metric(
     "processors",
     column="started_at",
 )
-HEALTHY = Metric("healthy", "gauge", "", "1 while /healthz answers 200, else 0.", ALL, "healthy")
+HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, else 0.", ALL, "healthy")
 
-METRICS: tuple[Metric, ...] = (
+METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
     *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PART, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, MEMORY, CPU, STARTED),
 )
-"""All of them, in the order in which docs and `/metrics` tell them."""
+"""All metrics, in the order of the docs and of `/metrics`."""
 
 
-def shown_on(panel: str) -> tuple[Metric, ...]:
-    """The metrics that a panel of the dashboard Pipeline shows."""
+def metrics_of_panel(panel: str) -> tuple[MetricFamily, ...]:
+    """Return the metrics that a panel of the dashboard Pipeline shows."""
     return tuple(metric for metric in METRICS if metric.panel == panel)

@@ -17,7 +17,7 @@ _REPORTS = (
 
 # Every metric of the kinds above, all in one row: more than any processor tells.
 _KEYS = sorted(
-    metric.key(*(label.values[0] for label in metric.told_labels)) for metric in METRICS if not metric.column
+    metric.key(*(label.values[0] for label in metric.reported_labels)) for metric in METRICS if not metric.column
 )
 _VALUES = f"arrayMap(i -> 1. * i, range({len(_KEYS)}))"
 

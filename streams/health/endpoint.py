@@ -19,7 +19,7 @@ from streams.errors import ProcessorError
 from streams.health.watchdog import Health
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from warehouse.metrics import BUCKETS_S, PREFIX, Metric
+from warehouse.metrics import BUCKETS_S, PREFIX, MetricFamily
 
 DEFAULT_PORTS = {"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614}
 """Where each listens unless the settings say otherwise; where one is taken, at any free port."""
@@ -44,7 +44,7 @@ class ReportCollector(Collector):
         for metric in self._report.definitions():
             yield self._histogram(metric) if metric.kind == "histogram" else self._number(metric)
 
-    def _number(self, metric: Metric) -> Any:
+    def _number(self, metric: MetricFamily) -> Any:
         kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
         family = kind(metric.name, metric.help, labels=[label.name for label in metric.labels])
         values = self._report.values(metric)
@@ -54,7 +54,7 @@ class ReportCollector(Collector):
             family.add_metric(labels, value)
         return family
 
-    def _histogram(self, metric: Metric) -> Any:
+    def _histogram(self, metric: MetricFamily) -> Any:
         family = HistogramMetricFamily(metric.name, metric.help, labels=[label.name for label in metric.labels])
         ends = [*(str(end) for end in BUCKETS_S), "+Inf"]
         for labels, timed in sorted(self._report.times(metric).items()):

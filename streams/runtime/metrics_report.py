@@ -16,7 +16,7 @@ from streams.runtime.heartbeat import Heartbeat
 from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
-from warehouse.metrics import BUCKETS_S, Metric
+from warehouse.metrics import BUCKETS_S, MetricFamily
 from warehouse.processor_reports import insert_reports
 
 Labels = tuple[str, ...]
@@ -48,9 +48,9 @@ class Report:
         self.started_ms = int(time.time() * 1000)
         self.heartbeat = Heartbeat()
         self._lock = threading.Lock()
-        self._numbers: dict[Metric, dict[Labels, float]] = {}
-        self._times: dict[Metric, dict[Labels, Timed]] = {}
-        self._asked: dict[Metric, Callable[[], float]] = {
+        self._numbers: dict[MetricFamily, dict[Labels, float]] = {}
+        self._times: dict[MetricFamily, dict[Labels, Timed]] = {}
+        self._asked: dict[MetricFamily, Callable[[], float]] = {
             metrics.STARTED: lambda: self.started_ms / 1000,
             metrics.LOOP_AGE: lambda: self.heartbeat.age_s(),
             metrics.WAITING: lambda: self.heartbeat.blocked_s(),
@@ -63,7 +63,7 @@ class Report:
 
     # ------------------------------------------------------------------------------------------ writing
 
-    def add(self, metric: Metric, n: float, *labels: str | int) -> None:
+    def add(self, metric: MetricFamily, n: float, *labels: str | int) -> None:
         """Count so many more of a counter."""
         assert metric.kind == "counter"
         with self._lock:
@@ -71,25 +71,25 @@ class Report:
             key = _checked(metric, labels)
             values[key] = values.get(key, 0.0) + n
 
-    def set(self, metric: Metric, value: float, *labels: str | int) -> None:
+    def set(self, metric: MetricFamily, value: float, *labels: str | int) -> None:
         """Say how a gauge is now."""
         assert metric.kind == "gauge"
         with self._lock:
             self._numbers.setdefault(metric, {})[_checked(metric, labels)] = value
 
-    def replace(self, metric: Metric, values: Mapping[tuple[str | int, ...], float]) -> None:
+    def replace(self, metric: MetricFamily, values: Mapping[tuple[str | int, ...], float]) -> None:
         """Say how a gauge is now for these labels, and forget it for all others."""
         assert metric.kind == "gauge"
         with self._lock:
             self._numbers[metric] = {_checked(metric, labels): value for labels, value in values.items()}
 
-    def observe(self, metric: Metric, seconds: float, *labels: str | int) -> None:
+    def observe(self, metric: MetricFamily, seconds: float, *labels: str | int) -> None:
         """Note how long something took."""
         assert metric.kind == "histogram"
         with self._lock:
             self._times.setdefault(metric, {}).setdefault(_checked(metric, labels), Timed()).add(seconds)
 
-    def set_function(self, metric: Metric, value: Callable[[], float]) -> None:
+    def set_function(self, metric: MetricFamily, value: Callable[[], float]) -> None:
         """Have a metric without labels asked whenever the report is read."""
         self._asked[metric] = value
 
@@ -139,14 +139,14 @@ class Report:
         values = self.values(metrics.LAG)
         return int(sum(values.values())) if values else -1
 
-    def values(self, metric: Metric) -> dict[Labels, float]:
+    def values(self, metric: MetricFamily) -> dict[Labels, float]:
         """A counter or gauge by its labels; empty where nothing was told of it."""
         if metric in self._asked:
             return {(): self._asked[metric]()}
         with self._lock:
             return dict(self._numbers.get(metric, {}))
 
-    def times(self, metric: Metric) -> dict[Labels, Timed]:
+    def times(self, metric: MetricFamily) -> dict[Labels, Timed]:
         """A histogram by its labels."""
         with self._lock:
             return {
@@ -154,7 +154,7 @@ class Report:
                 for labels, timed in self._times.get(metric, {}).items()
             }
 
-    def definitions(self) -> tuple[Metric, ...]:
+    def definitions(self) -> tuple[MetricFamily, ...]:
         """The metrics of a processor of this kind."""
         return tuple(metric for metric in metrics.METRICS if self.kind in metric.processors)
 
@@ -183,28 +183,28 @@ class Report:
         for metric in self.definitions():
             if metric.kind == "histogram":
                 yield from self._longest(metric)
-            elif not metric.column or metric.told_labels:
+            elif not metric.column or metric.reported_labels:
                 yield from _apart(metric, self.values(metric)).items()
 
-    def _longest(self, metric: Metric) -> Iterator[tuple[str, float]]:
+    def _longest(self, metric: MetricFamily) -> Iterator[tuple[str, float]]:
         with self._lock:
             for labels, timed in self._times.get(metric, {}).items():
                 yield metric.key(*labels), timed.longest_s
                 timed.longest_s = 0.0
 
 
-def _checked(metric: Metric, labels: tuple[str | int, ...]) -> Labels:
-    return tuple(label.checked(value) for label, value in zip(metric.labels, labels, strict=True))
+def _checked(metric: MetricFamily, labels: tuple[str | int, ...]) -> Labels:
+    return tuple(label.normalize(value) for label, value in zip(metric.labels, labels, strict=True))
 
 
-def _apart(metric: Metric, values: Mapping[Labels, float]) -> dict[str, float]:
+def _apart(metric: MetricFamily, values: Mapping[Labels, float]) -> dict[str, float]:
     """What `processors` tells of a metric: partitions together, other labels apart."""
     told: dict[str, float] = {}
     for labels, value in values.items():
-        kept = [text for label, text in zip(metric.labels, labels, strict=True) if label in metric.told_labels]
+        kept = [text for label, text in zip(metric.labels, labels, strict=True) if label in metric.reported_labels]
         key = metric.key(*kept)
         before = told.get(key)
-        told[key] = value if before is None else before + value if metric.summed else max(before, value)
+        told[key] = value if before is None else before + value if metric.is_summed else max(before, value)
     return told
 
 

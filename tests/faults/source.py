@@ -227,7 +227,11 @@ class Source:
         while True:
             try:
                 self._producer.produce(
-                    topic, made.value, partition=partition, headers=list(made.headers or ()), on_delivery=self._delivered
+                    topic,
+                    made.value,
+                    partition=partition,
+                    headers=list(made.headers or ()),
+                    on_delivery=self._delivered,
                 )
                 return
             except BufferError:

@@ -130,8 +130,8 @@ def test_every_table_view_and_column_is_described(client: Client) -> None:
     assert client.rows(sql, {"database": client.database}) == []
 
 
-def test_the_page_of_tables_says_what_the_schema_says(client: Client) -> None:
-    assert tables_page.compare(tables_page.render(client)) == 0
+def test_the_tables_page_matches_the_schema(client: Client) -> None:
+    assert tables_page.PAGE.read_text("utf-8") == tables_page.render(client)
 
 
 @pytest.mark.parametrize("table", ["panes", "rollups", "volume", "drift", "rates"])

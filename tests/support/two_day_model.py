@@ -329,10 +329,14 @@ def _details(kind: str, at_s: int) -> list[tuple[str, float]]:
     """Every metric that a processor has told, counters growing by one each second."""
     told = []
     for metric in OF_PROCESSORS:
-        if kind not in metric.processors or (metric.column and not metric.told_labels) or metric.kind == "histogram":
+        if (
+            kind not in metric.processors
+            or (metric.column and not metric.reported_labels)
+            or metric.kind == "histogram"
+        ):
             continue
         value = float(at_s - START_S) if metric.kind == "counter" else 4.0
-        told.append((metric.key(*(label.values[0] for label in metric.told_labels)), value))
+        told.append((metric.key(*(label.values[0] for label in metric.reported_labels)), value))
     return told
 
 

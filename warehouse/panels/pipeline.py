@@ -5,7 +5,7 @@ Processors report by the clock of the wall, whatever the event times of what the
 
 from __future__ import annotations
 
-from warehouse.metrics import shown_on
+from warehouse.metrics import metrics_of_panel
 from warehouse.panels.fragments import chosen_or_all, known
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
 from warehouse.processor_reports import BY_S
@@ -141,8 +141,8 @@ def _details(panel: str) -> str:
 
     def wanted(key: str) -> str:
         found = " OR ".join(
-            f"startsWith({key}, '{metric.short} ')" if metric.told_labels else f"{key} = '{metric.short}'"
-            for metric in shown_on(panel)
+            f"startsWith({key}, '{metric.short} ')" if metric.reported_labels else f"{key} = '{metric.short}'"
+            for metric in metrics_of_panel(panel)
         )
         return f"({found})"
 

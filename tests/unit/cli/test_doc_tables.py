@@ -2,7 +2,8 @@
 
 import pytest
 
-from cli.doc_tables import DOCS, TABLES, MarkerError, with_tables
+from cli.doc_tables import TABLES, MarkerError, with_tables
+from warehouse.generated_files import DOCS
 
 
 @pytest.mark.parametrize("name", TABLES)

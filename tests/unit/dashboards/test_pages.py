@@ -43,8 +43,8 @@ def test_a_stale_or_strange_file_is_found_and_mended(
     (tmp_path / "old.json").write_text("{}")
     assert main(["--check"]) == 1
     said = capsys.readouterr().err
-    assert "barograph-fleet.json differs from the code; run python -m dashboards --write" in said
-    assert "old.json belongs to no page" in said
+    assert "barograph-fleet.json differs from the code: run python -m dashboards --write" in said
+    assert "old.json is not generated any more" in said
     assert main(["--write"]) == 0
     assert sorted(tmp_path.iterdir()) == sorted(files())
 

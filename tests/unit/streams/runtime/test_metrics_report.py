@@ -12,7 +12,7 @@ from dashboards.uids import PANELS
 from streams.health.endpoint import ReportCollector
 from streams.runtime.metrics_report import Report
 from warehouse import metrics
-from warehouse.metrics import ALL, METRICS, OTHER, Metric
+from warehouse.metrics import ALL, METRICS, OTHER, MetricFamily
 from warehouse.panels.catalog import every_query
 
 
@@ -43,7 +43,7 @@ def test_names_are_those_of_prometheus() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.short)
-def test_every_metric_is_on_the_pipeline_page(metric: Metric) -> None:
+def test_every_metric_is_on_the_pipeline_page(metric: MetricFamily) -> None:
     assert metric.panel in PANELS["pipeline"]
     sql = every_query()[f"pipeline.{metric.panel}"].sql
     assert (metric.column or metric.short) in sql
