@@ -29,7 +29,7 @@ def sketcher(told: AlertMessage) -> AlertMessage:
     """The sketcher as `streams.run` puts it together, until it has committed a number of events or is asked to end."""
     from streams.sketcher.sketcher import Sketcher
 
-    with _Running(told, "sketcher") as running:
+    with _RunningRequests(told, "sketcher") as running:
         process = Sketcher(running.settings, running.registry, running.report)
         _warm_up(running.registry(), told["warm"].encode())
         running.begin()
@@ -44,7 +44,7 @@ def recorder(told: AlertMessage) -> AlertMessage:
     """The recorder as `streams.run` puts it together, until it is asked to end."""
     from streams.recorder.recorder import Recorder
 
-    with _Running(told, "recorder") as running:
+    with _RunningRequests(told, "recorder") as running:
         process = Recorder(running.settings, running.registry, running.report)
         _warm_up_recorder(running.registry(), told["warm"].encode())
         running.begin()
@@ -52,7 +52,7 @@ def recorder(told: AlertMessage) -> AlertMessage:
     return running.found()
 
 
-class _Running:
+class _RunningRequests:
     """What a measured processor has around it, and what its process spent until each commit."""
 
     def __init__(self, told: AlertMessage, kind: str) -> None:
@@ -88,7 +88,7 @@ class _Running:
         self.registry = self._source.current
         self._reporter = Reporter(self.report, self.settings.warehouse, self.settings.report_s)
 
-    def __enter__(self) -> _Running:
+    def __enter__(self) -> _RunningRequests:
         self._source.start()
         self._reporter.start()
         threading.Thread(target=self._look_for_the_end, daemon=True).start()

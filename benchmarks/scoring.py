@@ -64,7 +64,7 @@ class Traffic:
     def predictions(self) -> dict[str, str]:
         """Columns of `predictions`."""
         return {
-            **self._place("number"),
+            **self._location_properties("number"),
             "version": "'1'",
             "at": _time(self._at_ms()),
             "received_at": _time(f"{self._at_ms()} + 500"),
@@ -79,7 +79,7 @@ class Traffic:
         truth = f"{_uniform('truth')} < {self._score()}"
         came = f"({self._at_ms()} + {CORRECTED_S * 1000})" if corrected else self._label_ms()
         return {
-            **self._place(offsets),
+            **self._location_properties(offsets),
             "label": f"if({'NOT ' if corrected else ''}({truth}), 'true', 'false')",
             "label_type": "'bool'",
             "at": _time(came),
@@ -95,7 +95,7 @@ class Traffic:
         per_hour = self.n / (DAYS * 24)
         return int(hour * per_hour), int((hour + 1) * per_hour)
 
-    def _place(self, offsets: str) -> dict[str, str]:
+    def _location_properties(self, offsets: str) -> dict[str, str]:
         return {
             "epoch": "0",
             "partition": f"number % {PARTITIONS}",

@@ -1,18 +1,17 @@
-"""Child processes that are found again: log file, pid file, readiness, an orderly end.
+"""Child processes with a log file, a pid file, a readiness check and orderly shutdown.
 
-Every child leads a session of its own, so a Ctrl-C in the terminal reaches the command alone, which then ends
-its children in the order that it wants (processors before the broker). The price is that nothing would end
-them if the command itself were killed; two things make up for it:
+Every child leads its own session, so Ctrl-C in the terminal reaches only the command, which then stops its children in
+the right order (processors before the broker). The drawback is that nothing stops the children if the command itself is
+killed. Two mechanisms prevent that:
 
-* a **guard**: a shell that waits on a pipe whose other end this process holds. When this process ends,
-  however it ends, the pipe closes and the guard sends SIGTERM to the child. (PR_SET_PDEATHSIG of Linux is no
-  substitute: it needs code between fork and exec, which is unsafe with threads, and it fires when the
-  *thread* that forked ends.)
-* a **pid file** with the child's start time, so that a child which outlived its guard is found by the next
-  start and no reused pid is ever taken for it.
+* A **guard**: a shell that waits on a pipe whose other end this process holds. When this process ends for any reason,
+the
+  pipe closes and the guard sends SIGTERM to the child. (PR_SET_PDEATHSIG of Linux does not work here: it needs code
+  between fork and exec, which is unsafe with threads, and it fires when the *thread* that forked ends.)
+* A **pid file** with the child's start time. The next start finds a child that outlived its guard, and never mistakes a
+  reused pid for it.
 
-A data folder has one owner at a time, who holds an advisory lock on it; the system drops the lock when the
-owner dies.
+A data folder has one owner at a time, which holds an advisory lock. The system releases the lock when the owner dies.
 """
 
 from __future__ import annotations
@@ -30,31 +29,29 @@ from typing import IO
 
 LOOPBACK = "127.0.0.1"
 
-# One generation is kept beside the current log; a dev machine needs no more.
+# One older log is kept; a development machine needs no more.
 _LOG_LIMIT_BYTES = 16 * 2**20
 
-# Waits are loops over cheap tests (a signal 0, a connect to loopback): 20 ms is short beside every start here
-# and costs nothing.
+# Waits poll cheap checks (signal 0, a loopback connect). 20 ms is short compared with any start and costs nothing.
 _POLL_S = 0.02
 
-# `read` returns when the pipe closes. The mark comes first, so that whoever finds the child still alive
-# knows that it is on its way out.
+# `read` returns when the pipe closes. The marker file is written first, so that a process that still finds the child
+# alive knows that it is shutting down.
 _GUARD_SCRIPT = 'read -r _; : > "$2"; kill -TERM "$1" 2> /dev/null'
 
 
 class LocalStackError(Exception):
-    """The local stack cannot do what was asked; the message says what to do about it."""
+    """The local stack cannot perform an operation; the message says what to do."""
 
 
 class PartMissingError(LocalStackError):
-    """A part that the local stack is made of is neither on this machine nor to be had."""
+    """A component of the local stack is missing on this machine and cannot be installed."""
 
 
 def started_at(pid: int) -> str | None:
-    """Tell when process `pid` was started, as an opaque string; None when there is no such process.
+    """Return the start time of process `pid` as an opaque string; None if there is no such process.
 
-    Two processes that were given the same pid, one after the other, differ in it. A process that has ended
-    and was not yet collected by its parent counts as gone.
+    The start time distinguishes two processes that had the same pid. A zombie process counts as ended.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -67,7 +64,7 @@ def started_at(pid: int) -> str | None:
 
 
 def _started_at_by_ps(pid: int) -> str | None:
-    """The same for systems without /proc, to the second."""
+    """The same for systems without /proc, with a resolution of one second."""
     done = subprocess.run(  # noqa: S603
         ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607
         capture_output=True,
@@ -79,7 +76,7 @@ def _started_at_by_ps(pid: int) -> str | None:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Ask `condition` again and again until it holds; False when it does not within `timeout_s`."""
+    """Poll `condition` until it is true; return False if it is not within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() >= deadline:
@@ -110,9 +107,9 @@ def port_answers(port: int) -> bool:
 
 
 def choose_port(*preferred: int) -> int:
-    """Return the first free port of `preferred` (zeros are passed over), else any that the system gives.
+    """Return the first free port of `preferred` (ignoring zeros), otherwise any free port.
 
-    Nothing holds the port until its server listens, so whoever uses it must be ready to choose again.
+    The port is not reserved until a server listens on it, so the caller must be able to choose another.
     """
     for port in preferred:
         if port and port_is_free(port):
@@ -125,7 +122,7 @@ def choose_port(*preferred: int) -> int:
 
 
 class OwnerLock:
-    """The exclusive right to run something in a folder, held by one process until it lets go or dies."""
+    """An exclusive lock on a folder, held by one process until it releases the lock or dies."""
 
     def __init__(self, path: Path, what: str) -> None:
         self._path = path
@@ -163,22 +160,22 @@ class OwnerLock:
         self._file = file
 
     def release(self) -> None:
-        """Let go of the lock; harmless when it is not held."""
+        """Release the lock; does nothing if it is not held."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 class ChildProcess:
-    """One named child, started by this process or by a predecessor that is gone."""
+    """One named child process, started by this process or by a previous owner."""
 
     def __init__(self, name: str, *, run_dir: Path, log_path: Path) -> None:
         """Describe the child; nothing is started.
 
         Args:
-            name: What messages call it; also the stem of its files in `run_dir`.
-            run_dir: Where its pid file lives.
-            log_path: Where its standard output and error go.
+            name: Name in messages; also the stem of its files in `run_dir`.
+            run_dir: Folder of the pid file.
+            log_path: File for standard output and standard error.
         """
         self.name = name
         self.log_path = log_path
@@ -206,7 +203,7 @@ class ChildProcess:
         return self._process.poll() if self._process else None
 
     def find(self) -> bool:
-        """Look for the child that a predecessor left, and take it over if it lives and means to stay."""
+        """Find a child left by a previous owner, and take it over if it runs and is not shutting down."""
         if self.is_running:
             return True
         try:
@@ -218,7 +215,7 @@ class ChildProcess:
             return False
         self._process, self._identity = None, identity
         if self._leaving_path.exists():
-            # Its guard has already told it to end: see that it does, then say there is none.
+            # Its guard has already sent SIGTERM: wait for the end, then report that there is no child.
             self._wait_gone(10)
             self.kill()
             return False
@@ -260,7 +257,7 @@ class ChildProcess:
                 raise LocalStackError(f"{self.name} cannot be started: {argv[0]}: {error.strerror}.") from error
         start = started_at(process.pid)
         self._process = process
-        # A child that is gone already has no start time; wait_ready reports it with its last words.
+        # A child that has already exited has no start time; wait_ready reports it with the end of its log.
         self._identity = (process.pid, start) if start else None
         if start:
             scratch = self._pid_path.with_suffix(".new")
@@ -296,10 +293,10 @@ class ChildProcess:
         return "\n".join(f"  {line}" for line in lines[-count:]) or "  (empty)"
 
     def terminate(self, timeout_s: float) -> bool:
-        """Ask the child to end, and kill it when it has not after `timeout_s`.
+        """Send SIGTERM to the child, and SIGKILL if it has not exited after `timeout_s`.
 
         Returns:
-            Whether it ended by itself.
+            Whether it exited before SIGKILL.
         """
         self._signal(signal.SIGTERM, group=False)
         ended = self._wait_gone(timeout_s)
@@ -307,7 +304,7 @@ class ChildProcess:
         return ended
 
     def kill(self) -> None:
-        """End the child, and whatever it started, at once (SIGKILL); harmless when it does not run."""
+        """Kill the child and its process group (SIGKILL); does nothing if it does not run."""
         self._unwatch()
         if self.is_running:
             self._signal(signal.SIGKILL, group=True)
@@ -327,7 +324,7 @@ class ChildProcess:
         return wait_until(lambda: not self.is_running, timeout_s)
 
     def _watch(self) -> None:
-        """Set a guard on the child: it gets SIGTERM when this process ends."""
+        """Start the guard, which sends SIGTERM to the child when this process ends."""
         assert self._identity is not None
         self._unwatch()
         self._guard = subprocess.Popen(  # noqa: S603
@@ -340,7 +337,7 @@ class ChildProcess:
 
     def _unwatch(self) -> None:
         if self._guard is not None:
-            # Killed before its pipe is closed: it must not take the closing for our death.
+            # Kill the guard before its pipe closes; otherwise it would take that for the end of this process.
             self._guard.kill()
             self._guard.wait()
             assert self._guard.stdin is not None

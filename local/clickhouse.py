@@ -1,6 +1,6 @@
-"""The ClickHouse engine as a child process behind ClickHouse's HTTP interface, its data kept between runs.
+"""The ClickHouse engine as a child process behind ClickHouse's HTTP interface. Its data persist between runs.
 
-The child is `local.http_gateway`: the engine (chDB) can be opened by one process at a time, so that one serves all.
+The child is `local.http_gateway`. Only one process can open the engine (chDB), so that process serves all others.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 from local.child_process import LOOPBACK
 from local.managed_server import LocalServer
 
-# The door says by this header of its /ping which process it is.
+# Header of /ping replies with the process id of the gateway.
 PID_HEADER = "X-Barograph-Pid"
 
 
 class LocalClickHouse(LocalServer):
-    """An engine whose data lives in `data_dir`."""
+    """An engine with its data in `data_dir`."""
 
     _name: ClassVar[str] = "clickhouse"
     _title: ClassVar[str] = "The local ClickHouse"
@@ -47,7 +47,7 @@ class LocalClickHouse(LocalServer):
         return f"http://{LOOPBACK}:{self.port}"
 
     def _prepare(self, state: dict[str, Any]) -> None:
-        """Nothing: the engine lays out an empty folder itself."""
+        """Do nothing: the engine initializes an empty folder itself."""
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
         path, port = self.data_dir / "engine", str(state["port"])
@@ -55,17 +55,17 @@ class LocalClickHouse(LocalServer):
             **os.environ,
             # The embedded engine takes its server's time zone from here.
             "TZ": "UTC",
-            # The child must find this room wherever it was imported from.
+            # The child must find this package wherever it was imported from.
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         return [sys.executable, "-m", "local.http_gateway", "--path", path, "--port", port], environ
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
-        return door_pid(state["port"]) == self.pid
+        return gateway_pid(state["port"]) == self.pid
 
 
-def door_pid(port: int) -> int | None:
-    """The process id of the door that answers on this loopback port, None when none does."""
+def gateway_pid(port: int) -> int | None:
+    """The process id of the gateway that answers on this loopback port, None when none does."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/ping")

@@ -1,4 +1,4 @@
-"""The embedded ClickHouse engine (chDB) as the door uses it: requests in, encoded replies out.
+"""The embedded ClickHouse engine (chDB) as the gateway uses it: requests in, encoded replies out.
 
 A request without a session runs on a connection of its own, so that no setting, database or temporary table
 of one can reach another; opening one takes a quarter of a millisecond. A session is a connection that stays.
@@ -78,11 +78,11 @@ class EngineError(Exception):
     @classmethod
     def from_engine(cls, error: Exception) -> EngineError:
         """Take code and message out of what the embedded engine raised."""
-        found = _MESSAGE.search(str(error))
-        if found is None:
+        match = _MESSAGE.search(str(error))
+        if match is None:
             return cls(f"Code: 1002. DB::Exception: {error}. (UNKNOWN_EXCEPTION)", 1002)
-        message = _STACK_TRACE.sub("", _VERSION_NOTE.sub("", found.group()))
-        return cls(message.strip(), int(found.group(1)))
+        message = _STACK_TRACE.sub("", _VERSION_NOTE.sub("", match.group()))
+        return cls(message.strip(), int(match.group(1)))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""ClickHouse's HTTP interface on the embedded engine: `python -m local.http_gateway --path DIR --port PORT`.
+"""ClickHouse's HTTP interface for the embedded engine: `python -m local.http_gateway --path DIR --port PORT`.
 
-One process owns the engine's folder and opens this door on loopback; clickhouse-connect, curl, Grafana and any
-number of processes come in through it as they would at a ClickHouse server. It is for one machine: it asks
-nobody for a password, builds each reply in memory, sends none compressed, and cannot cancel a query.
+One process owns the engine's folder and runs this gateway on loopback. clickhouse-connect, curl, Grafana and any number
+of processes use it like a ClickHouse server. The gateway is for one machine: it has no passwords, builds each reply in
+memory, does not compress replies and cannot cancel a query.
 
-A browser can reach loopback too, on behalf of any page that is open in it. So a request that says it comes
-from a page, or that names another host than this machine, is refused.
+A browser can also reach loopback on behalf of any open page. The gateway therefore rejects requests that come from a
+page or that name a host other than this machine.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from local.engine import ENGINE_OPTIONS, Engine, EngineError, Reply, Request
 _HOST = "127.0.0.1"
 _HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
-# How long the end of the process waits for requests that run.
-_FAREWELL_S = 10
+# How long shutdown waits for running requests.
+_SHUTDOWN_TIMEOUT_S = 10
 
-# Parameters of the URL that speak to the interface; all others are settings for the engine.
+# URL parameters of the HTTP interface itself. All other parameters are engine settings.
 _INTERFACE_PARAMETERS = frozenset(
     [
         "add_http_cors_header",
@@ -112,14 +112,14 @@ _log = logging.getLogger("local.http_gateway")
 
 
 class BadRequest(Exception):
-    """The request is not one of ClickHouse's HTTP interface."""
+    """The request does not conform to ClickHouse's HTTP interface."""
 
 
 def decode_body(body: bytes, encoding: str | None) -> bytes:
-    """Undo a request's Content-Encoding: lz4 (frames), zstd, gzip, deflate, or none.
+    """Decode a request body by its Content-Encoding: lz4 (frames), zstd, gzip, deflate, or none.
 
     Raises:
-        BadRequest: Another encoding, or damaged bytes.
+        BadRequest: The encoding is unknown or the body is damaged.
     """
     try:
         match encoding:
@@ -134,18 +134,18 @@ def decode_body(body: bytes, encoding: str | None) -> bytes:
                 return zlib.decompress(body)
     except (OSError, EOFError, zlib.error) as error:
         raise BadRequest(f"The body is not valid {encoding}: {error}") from error
-    raise BadRequest(f"Content-Encoding {encoding!r} is not known here; use lz4, zstd, gzip or deflate.")
+    raise BadRequest(f"Content-Encoding {encoding!r} is not supported; use lz4, zstd, gzip or deflate.")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """One connection: its requests one after the other."""
+    """Handles the requests of one connection, in order."""
 
     protocol_version = "HTTP/1.1"
-    # Header and body leave together (`_send`); without Nagle's algorithm, since a large body is written in
-    # several pieces and the last would wait 40 ms for an acknowledgement that the client delays.
+    # Header and body are sent together (`_send`). Nagle's algorithm is off: a large body is written in several
+    # pieces, and the last one would wait 40 ms for a delayed acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
-    server: DoorServer
+    server: GatewayServer
 
     def do_GET(self) -> None:
         self._handle(read_only=True)
@@ -158,7 +158,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _handle(self, *, read_only: bool) -> None:
         try:
-            # Read first, whatever comes of it: a body left on the connection would be taken for a request.
+            # Always read the body: unread bytes would be parsed as the next request.
             body = self._read_body()
         except BadRequest as error:
             self.close_connection = True
@@ -166,12 +166,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         url = urlsplit(self.path)
         arguments = dict(parse_qsl(url.query, keep_blank_values=True))
-        if not self._is_from_here():
-            self._send(HTTPStatus.FORBIDDEN, b"This door is for programs of this machine, not for pages.\n")
+        if not self._is_local_program():
+            self._send(HTTPStatus.FORBIDDEN, b"This gateway is for programs on this machine, not for web pages.\n")
         elif url.path in ("/ping", "/replicas_status"):
             self._send(HTTPStatus.OK, b"Ok.\n", {PID_HEADER: str(os.getpid())})
         elif url.path != "/":
-            self._send(HTTPStatus.NOT_FOUND, b"There is no such path; queries go to /?query=...\n")
+            self._send(HTTPStatus.NOT_FOUND, b"Unknown path; send queries to /?query=...\n")
         elif not body and "query" not in arguments and self.command != "POST":
             self._send(HTTPStatus.OK, b"Ok.\n")
         else:
@@ -225,7 +225,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             length = self.headers.get("Content-Length", "0")
             if not length.isdigit():
-                raise BadRequest(f"Content-Length {length!r} is no number.")
+                raise BadRequest(f"Content-Length {length!r} is not a number.")
             body = self.rfile.read(int(length))
             if len(body) < int(length):
                 raise BadRequest("The connection closed in the middle of the body.")
@@ -248,7 +248,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             pass
         return b"".join(parts)
 
-    def _is_from_here(self) -> bool:
+    def _is_local_program(self) -> bool:
         host = self.headers.get("Host", _HOST)
         named = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         from_a_page = "Origin" in self.headers or self.headers.get("Sec-Fetch-Site", "none") != "none"
@@ -257,7 +257,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _send(self, status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": "text/plain; charset=UTF-8", **(headers or {})}.items():
-            # A query id is the client's word: it must not end its header.
+            # The client chooses the query id; line breaks in it must not end the header.
             self.send_header(name, value.replace("\r", " ").replace("\n", " "))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -268,7 +268,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return "barograph"
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: no line per request."""
+        """Log nothing per request."""
 
 
 def _headers(reply: Reply) -> dict[str, str]:
@@ -281,15 +281,15 @@ def _headers(reply: Reply) -> dict[str, str]:
 
 def _seconds(text: str) -> float:
     if not text.isdigit():
-        raise BadRequest(f"session_timeout {text!r} is no number of seconds.")
+        raise BadRequest(f"session_timeout {text!r} is not a number of seconds.")
     return float(text)
 
 
 def _form_fields(content_type: str, body: bytes) -> dict[str, str]:
-    """The fields of a form, where clients put a query and parameters too long for a URL.
+    """Parse a form, which clients use for queries and parameters too long for a URL.
 
     Raises:
-        BadRequest: A file is among them (ClickHouse's external data), which the embedded engine cannot take.
+        BadRequest: The form contains a file (ClickHouse's external data), which the embedded engine does not support.
     """
     parser = email.parser.BytesParser(policy=email.policy.HTTP)
     message = parser.parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
@@ -297,14 +297,14 @@ def _form_fields(content_type: str, body: bytes) -> dict[str, str]:
     for part in message.iter_parts():
         name = part.get_param("name", header="Content-Disposition")
         if part.get_filename() is not None or not isinstance(name, str):
-            raise BadRequest("External data is not possible with the local engine; insert it into a table.")
+            raise BadRequest("The local engine does not support external data; insert it into a table.")
         content = part.get_payload(decode=True)
         fields[name] = content.decode() if isinstance(content, bytes) else ""
     return fields
 
 
-class _Running:
-    """Counts the requests that run, so that the end can wait for them."""
+class _RunningRequests:
+    """Counts running requests, so that shutdown can wait for them."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -324,8 +324,8 @@ class _Running:
             return self._changed.wait_for(lambda: self._count == 0, timeout_s)
 
 
-class DoorServer(socketserver.ThreadingTCPServer):
-    """The listening door: one thread per connection."""
+class GatewayServer(socketserver.ThreadingTCPServer):
+    """The gateway: one thread per connection."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -334,16 +334,16 @@ class DoorServer(socketserver.ThreadingTCPServer):
     def __init__(self, engine: Engine, port: int) -> None:
         super().__init__((_HOST, port), _Handler)
         self.engine = engine
-        self.running = _Running()
+        self.running = _RunningRequests()
 
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exception()
         if not isinstance(error, ConnectionError):
-            _log.exception("a request failed inside the door")
+            _log.exception("a request failed in the gateway")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Open the engine and the door, and serve until SIGTERM or SIGINT."""
+    """Open the engine and serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m local.http_gateway", description=__doc__.splitlines()[0])
     parser.add_argument("--path", type=Path, required=True, help="the engine's folder")
     parser.add_argument("--port", type=int, required=True, help="the port on 127.0.0.1")
@@ -351,14 +351,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         path = arguments.path.absolute()
-        # Beside the engine's folder, so that BACKUP … TO File('NAME') has a place and nothing else can be written to.
+        # The only folder outside the engine's that BACKUP … TO File('NAME') can write to.
         backups = {"backups.allowed_path": str(path.parent / "backups")}
         engine = Engine(path, {**ENGINE_OPTIONS, **backups})
     except EngineError as error:
         _log.error("the engine cannot open %s: %s", arguments.path, error)
         return 1
     try:
-        server = DoorServer(engine, arguments.port)
+        server = GatewayServer(engine, arguments.port)
     except OSError as error:
         _log.error("cannot listen on %s:%d: %s", _HOST, arguments.port, error.strerror)
         engine.close()
@@ -369,7 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log.info("ClickHouse %s on %s:%d, data in %s", engine.version, _HOST, arguments.port, arguments.path)
     with server:
         server.serve_forever(poll_interval=0.1)
-    if not server.running.wait_for_none(_FAREWELL_S):
+    if not server.running.wait_for_none(_SHUTDOWN_TIMEOUT_S):
         _log.warning("requests still run; leaving without them")
         logging.shutdown()
         # Closing the engine under a running query is not safe; rows that were acknowledged are on disk.

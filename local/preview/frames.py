@@ -1,4 +1,4 @@
-"""Answers of ClickHouse as the page takes them: columns of numbers, text and times, in JSON."""
+"""Converts ClickHouse results to the page's JSON: columns of numbers, text and times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WRAPPED = re.compile(r"^(?:LowCardinality|Nullable)\((.*)\)$")
 
 
 def kind_of(type_name: str) -> Kind:
-    """Say what a column of one of ClickHouse's types is on the page."""
+    """Return the page's column type for a ClickHouse type."""
     while wrapped := _WRAPPED.match(type_name):
         type_name = wrapped[1]
     if type_name.startswith("Date"):

@@ -1,4 +1,4 @@
-"""One dashboard's JSON, asked for what the page needs of it: panels, variables with their options, annotations."""
+"""Extracts panels, variables with their options, and annotations from dashboard JSON."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from warehouse.client import Answer
 
 MIN_INTERVAL_MS = 1_000
 POINTS = 600
-"""About as many points as a panel is wide: sets `$__interval`."""
+"""Approximate width of a panel in points; determines `$__interval`."""
 
-Ask = Callable[[str], Answer]
+QueryRunner = Callable[[str], Answer]
 """Runs one query."""
 Variables = Mapping[str, Value]
 
 
 class PageError(LookupError):
-    """The dashboard or panel that was asked for does not exist; the text names it."""
+    """The requested dashboard or panel does not exist; the text names it."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Option:
 
 
 def panel_of(page: Json, panel_id: int) -> Json:
-    """Find a panel, inside closed rows too.
+    """Find a panel, including panels in folded rows.
 
     Raises:
-        PageError: there is none of this id.
+        PageError: no panel has this id.
     """
     for panel in panels_of(page):
         if panel["id"] == panel_id:
@@ -44,29 +44,31 @@ def panel_of(page: Json, panel_id: int) -> Json:
     raise PageError(f"The dashboard {page['title']} has no panel {panel_id}.")
 
 
-def panel_answers(panel: Json, between: TimeRange, chosen: Variables, ask: Ask) -> list[Answer]:
-    """Run the queries of a panel, those that are switched off left out."""
+def panel_answers(panel: Json, time_range: TimeRange, selected: Variables, run_query: QueryRunner) -> list[Answer]:
+    """Run the queries of a panel, except disabled ones."""
     least_ms = (go_duration_s(panel.get("interval", "")) or 0) * 1000 or MIN_INTERVAL_MS
-    step_ms = interval_ms(between.to_ms - between.from_ms, POINTS, least_ms)
+    step_ms = interval_ms(time_range.to_ms - time_range.from_ms, POINTS, least_ms)
     return [
-        ask(expand(target["rawSql"], between, chosen, interval_ms=step_ms))
+        run_query(expand(target["rawSql"], time_range, selected, interval_ms=step_ms))
         for target in panel.get("targets", ())
         if not target.get("hide")
     ]
 
 
-def resolve(page: Json, between: TimeRange, given: Variables, ask: Ask) -> tuple[list[dict[str, Any]], Variables]:
-    """Give each variable, in order, its options and a value: the one that was given where it is one of them.
+def resolve(
+    page: Json, time_range: TimeRange, requested: Variables, run_query: QueryRunner
+) -> tuple[list[dict[str, Any]], Variables]:
+    """Determine the options and the value of each variable, in order. A requested value is used if it is an option.
 
     Returns:
-        What the page shows of the variables, and all values by name.
+        The variables as the page shows them, and all values by name.
     """
     shown: list[dict[str, Any]] = []
     values: dict[str, Value] = {}
     for variable in page["templating"]["list"]:
         name = variable["name"]
-        options = options_of(variable, between, values, ask)
-        values[name] = _choose(variable, options, given.get(name))
+        options = options_of(variable, time_range, values, run_query)
+        values[name] = _choose(variable, options, requested.get(name))
         shown.append(
             {
                 "name": name,
@@ -79,47 +81,49 @@ def resolve(page: Json, between: TimeRange, given: Variables, ask: Ask) -> tuple
     return shown, values
 
 
-def options_of(variable: Json, between: TimeRange, chosen: Variables, ask: Ask) -> list[Option]:
-    """The options of a variable: what its query gives, or what it lists."""
+def options_of(variable: Json, time_range: TimeRange, selected: Variables, run_query: QueryRunner) -> list[Option]:
+    """The options of a variable, from its query or its list."""
     kind = variable["type"]
     if kind == "query":
-        sql = expand(variable["query"]["rawSql"], between, chosen, interval_ms=MIN_INTERVAL_MS)
-        columns = ask(sql).columns
+        sql = expand(variable["query"]["rawSql"], time_range, selected, interval_ms=MIN_INTERVAL_MS)
+        columns = run_query(sql).columns
         texts = [str(text) for text in columns[0]] if columns else []
-        found = [Option(text, str(value)) for text, value in zip(texts, columns[-1] if columns else [], strict=True)]
+        matches = [Option(text, str(value)) for text, value in zip(texts, columns[-1] if columns else [], strict=True)]
     elif kind == "datasource":
         return [Option("ClickHouse", "clickhouse")]
     else:
-        found = [Option(str(each["text"]), str(each["value"])) for each in variable.get("options", ())]
-    found = [option for option in found if option.value != ALL]
-    return [Option("All", ALL), *found] if variable.get("includeAll") else found
+        matches = [Option(str(each["text"]), str(each["value"])) for each in variable.get("options", ())]
+    matches = [option for option in matches if option.value != ALL]
+    return [Option("All", ALL), *matches] if variable.get("includeAll") else matches
 
 
-def _choose(variable: Json, options: Sequence[Option], given: Value | None) -> Value:
+def _choose(variable: Json, options: Sequence[Option], requested: Value | None) -> Value:
     current = variable.get("current", {}).get("value", ())
     if variable["type"] in ("constant", "textbox"):
-        return given or current or str(variable.get("query", ""))
+        return requested or current or str(variable.get("query", ""))
     known = [option.value for option in options]
-    for wanted in (given or (), current or (), known[:1]):
-        kept = [value for value in ([wanted] if isinstance(wanted, str) else wanted) if value in known]
-        if kept and variable.get("multi"):
-            # Once a value is picked beside All, it is the value that is meant.
-            return tuple([value for value in kept if value != ALL] or kept)
-        if kept:
-            return kept[0]
+    for candidate in (requested or (), current or (), known[:1]):
+        valid = [value for value in ([candidate] if isinstance(candidate, str) else candidate) if value in known]
+        if valid and variable.get("multi"):
+            # If All and another value are selected, the other value wins.
+            return tuple([value for value in valid if value != ALL] or valid)
+        if valid:
+            return valid[0]
     return ""
 
 
-def annotations_of(page: Json, between: TimeRange, chosen: Variables, ask: Ask) -> list[dict[str, Any]]:
-    """What happened in a range: rows of the dashboard's annotation queries, with the colour of each."""
-    found = []
+def annotations_of(
+    page: Json, time_range: TimeRange, selected: Variables, run_query: QueryRunner
+) -> list[dict[str, Any]]:
+    """Rows of the dashboard's annotation queries in a range, with their colours."""
+    matches = []
     for annotation in page.get("annotations", {}).get("list", ()):
         sql = annotation.get("target", {}).get("rawSql")
         if not sql or not annotation.get("enable", True):
             continue
-        answer = ask(expand(sql, between, chosen, interval_ms=MIN_INTERVAL_MS))
+        answer = run_query(expand(sql, time_range, selected, interval_ms=MIN_INTERVAL_MS))
         rows = zip(*answer.columns, strict=True)
-        found += [
+        matches += [
             {
                 "name": annotation["name"],
                 "color": annotation.get("iconColor", "blue"),
@@ -127,4 +131,4 @@ def annotations_of(page: Json, between: TimeRange, chosen: Variables, ask: Ask) 
             }
             for row in rows
         ]
-    return found
+    return matches

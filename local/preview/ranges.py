@@ -1,4 +1,4 @@
-"""Ranges of time as Grafana writes them in addresses: `now-6h`, `now/d`, epoch milliseconds or RFC 3339."""
+"""Time ranges in the notation of Grafana URLs: `now-6h`, `now/d`, epoch milliseconds or RFC 3339."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _RELATIVE = re.compile(r"now(?:-(\d{1,6})([smhdw]))?(?:/([hd]))?")
 
 
 class RangeError(ValueError):
-    """A time that cannot be read; the text says which and how to write it."""
+    """A time cannot be parsed; the text names it and the valid notations."""
 
 
 def moment_ms(text: str | int, now_ms: int, *, is_end: bool) -> int:
-    """Read one end of a range.
+    """Parse one end of a range.
 
     Args:
         text: `now`, `now-30m`, `now-7d/d`, milliseconds since 1970, or a date and time (UTC where no zone is given).
@@ -25,7 +25,7 @@ def moment_ms(text: str | int, now_ms: int, *, is_end: bool) -> int:
         Milliseconds since 1970.
 
     Raises:
-        RangeError: it is none of these.
+        RangeError: the text is none of these.
     """
     if isinstance(text, int):
         return text
@@ -34,28 +34,28 @@ def moment_ms(text: str | int, now_ms: int, *, is_end: bool) -> int:
         return int(text)
     if relative := _RELATIVE.fullmatch(text):
         amount, unit, rounded = relative.groups()
-        found = now_ms - (int(amount) * _UNITS[unit] * 1000 if amount else 0)
+        moment = now_ms - (int(amount) * _UNITS[unit] * 1000 if amount else 0)
         if rounded:
             whole = _UNITS[rounded] * 1000
-            found = found - found % whole + (whole if is_end else 0)
-        return found
+            moment = moment - moment % whole + (whole if is_end else 0)
+        return moment
     try:
-        told = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise RangeError(
-            f"{text!r} is no time: write now, now-6h, now-7d, or a date and time such as 2026-11-03 14:00."
+            f"{text!r} is not a time: write now, now-6h, now-7d, or a date and time such as 2026-11-03 14:00."
         ) from error
-    told = told if told.tzinfo else told.replace(tzinfo=UTC)
-    return round((told - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+    instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return round((instant - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
 
 
 def read_range(start: str | int, end: str | int, now_ms: int) -> tuple[int, int]:
-    """Read a range and hold its ends to their order.
+    """Parse a range and check that it is not empty.
 
     Raises:
-        RangeError: an end cannot be read, or the range is empty.
+        RangeError: an end cannot be parsed, or the range is empty.
     """
-    found = moment_ms(start, now_ms, is_end=False), moment_ms(end, now_ms, is_end=True)
-    if found[0] >= found[1]:
-        raise RangeError(f"The range from {start} to {end} is empty: its beginning lies behind its end.")
-    return found
+    ends = moment_ms(start, now_ms, is_end=False), moment_ms(end, now_ms, is_end=True)
+    if ends[0] >= ends[1]:
+        raise RangeError(f"The range from {start} to {end} is empty: its start is not before its end.")
+    return ends

@@ -1,4 +1,4 @@
-"""The web server of the preview page: pages, answers of panels, states of alerts; nothing can be changed."""
+"""Read-only web server of the preview page: pages, panel data, alert states."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENTS = 4
-"""Panels that are asked for at one time; more wait."""
+"""Maximum number of concurrent panel queries; further queries wait."""
 READ_ONLY: dict[str, str | int] = {"readonly": 2, "max_execution_time": 30, "max_result_rows": 200_000}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -47,15 +47,15 @@ HEADERS = {
 _STATIC = importlib.resources.files("local.preview") / "static"
 
 Alerts = Callable[[int, int], Sequence[Mapping[str, Any]]]
-"""Gives the alerts at the end of a range (milliseconds since 1970): `state`, `severity`, `summary`, `href`."""
+"""Returns the alerts at the end of a range (Unix milliseconds): `state`, `severity`, `summary`, `href`."""
 
 
 class PreviewServer:
-    """Serves dashboards on loopback from a thread of its own; also a context manager.
+    """Serves dashboards on loopback from its own thread; also a context manager.
 
     Attributes:
-        port: Where it listens, once started.
-        address: ClickHouse.
+        port: The port, once started.
+        address: Address of ClickHouse.
     """
 
     def __init__(
@@ -70,28 +70,28 @@ class PreviewServer:
         """Describe it; nothing is started.
 
         Args:
-            pages: the dashboards' JSON, the first of which is shown first.
-            address: ClickHouse.
-            port: where to listen; 0 is any free port.
-            alerts: asked for the alerts at the end of the range whenever a page is shown.
-            clock: seconds since 1970.
+            pages: dashboard JSON; the first is the start page.
+            address: address of ClickHouse.
+            port: port to listen on; 0 means any free port.
+            alerts: called for the alerts at the end of the range whenever a page is shown.
+            clock: returns Unix seconds.
         """
         self._pages = {page["uid"]: page for page in pages}
         self.address = address
         self._clients = _Clients(address)
         self._alerts, self._clock = alerts, clock
-        self._wanted_port = port
+        self._requested_port = port
         self.port = port
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """The address of the first page."""
+        """URL of the start page."""
         return f"http://{LOOPBACK}:{self.port}/"
 
     def app(self) -> Starlette:
-        """The application, for a server of one's own."""
+        """The ASGI application, for use with another server."""
         page = "/api/pages/{uid}"
         return Starlette(
             routes=[
@@ -107,14 +107,14 @@ class PreviewServer:
                 Route("/static/plotly.min.js", self._plotly),
                 Mount("/static", StaticFiles(directory=str(_STATIC))),
             ],
-            # A page elsewhere cannot have the browser ask here under a name of its own.
+            # Prevents DNS rebinding: a foreign page cannot reach this server under its own host name.
             middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
             exception_handlers={kind: _refuse for kind in _STATUS},
             lifespan=self._lifespan,
         )
 
     def start(self) -> None:
-        """Listen.
+        """Start the server.
 
         Raises:
             LocalStackError: the port is taken.
@@ -122,13 +122,13 @@ class PreviewServer:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((LOOPBACK, self._wanted_port))
-            # From here on who asks waits for the server instead of being refused.
+            listening.bind((LOOPBACK, self._requested_port))
+            # From here on clients wait for the server instead of getting a refused connection.
             listening.listen()
         except OSError as error:
             listening.close()
             raise LocalStackError(
-                f"The preview page cannot listen on port {self._wanted_port}: {error.strerror}. Name another one."
+                f"The preview page cannot listen on port {self._requested_port}: {error.strerror}. Name another one."
             ) from error
         self.port = listening.getsockname()[1]
         config = uvicorn.Config(self.app(), log_level="warning", access_log=False, ws="none", server_header=False)
@@ -137,7 +137,7 @@ class PreviewServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what is asked, then end."""
+        """Finish running requests, then stop."""
         if self._server and self._thread:
             self._server.should_exit = True
             self._thread.join(10)
@@ -164,7 +164,7 @@ class PreviewServer:
         return RedirectResponse(f"/d/{next(iter(self._pages))}")
 
     async def _html(self, request: Request) -> Response:
-        self._asked(request)
+        self._requested_page(request)
         return FileResponse(str(_STATIC / "index.html"), headers=HEADERS)
 
     async def _plotly(self, _: Request) -> Response:
@@ -175,55 +175,55 @@ class PreviewServer:
         return _json([{"uid": uid, "title": page["title"]} for uid, page in self._pages.items()])
 
     async def _page(self, request: Request) -> Response:
-        return _json(self._asked(request))
+        return _json(self._requested_page(request))
 
     async def _variables(self, request: Request) -> Response:
-        page, told = self._asked(request), await request.json()
-        between = self._between(told)
+        page, arguments = self._requested_page(request), await request.json()
+        time_range = self._time_range(arguments)
 
         def work() -> dict[str, Any]:
-            with self._clients.one() as ask:
-                shown, values = resolve(page, between, _values(told), ask)
-            return {"variables": shown, "values": values, "from": between.from_ms, "to": between.to_ms}
+            with self._clients.one() as run_query:
+                shown, values = resolve(page, time_range, _values(arguments), run_query)
+            return {"variables": shown, "values": values, "from": time_range.from_ms, "to": time_range.to_ms}
 
         return _json(await run_in_threadpool(work))
 
     async def _annotations(self, request: Request) -> Response:
-        page, told = self._asked(request), await request.json()
-        between = self._between(told)
+        page, arguments = self._requested_page(request), await request.json()
+        time_range = self._time_range(arguments)
 
         def work() -> list[dict[str, Any]]:
-            with self._clients.one() as ask:
-                return annotations_of(page, between, _values(told), ask)
+            with self._clients.one() as run_query:
+                return annotations_of(page, time_range, _values(arguments), run_query)
 
         return _json(await run_in_threadpool(work))
 
     async def _panel(self, request: Request) -> Response:
-        page, told = self._asked(request), await request.json()
-        panel, between = panel_of(page, request.path_params["panel"]), self._between(told)
+        page, arguments = self._requested_page(request), await request.json()
+        panel, time_range = panel_of(page, request.path_params["panel"]), self._time_range(arguments)
 
         def work() -> dict[str, Any]:
-            with self._clients.one() as ask:
-                return {"frames": [*map(frame_of, panel_answers(panel, between, _values(told), ask))]}
+            with self._clients.one() as run_query:
+                return {"frames": [*map(frame_of, panel_answers(panel, time_range, _values(arguments), run_query))]}
 
         return _json(await run_in_threadpool(work))
 
     async def _states(self, request: Request) -> Response:
-        between = self._between(await request.json())
-        return _json(list(await run_in_threadpool(self._alerts, between.from_ms, between.to_ms)))
+        time_range = self._time_range(await request.json())
+        return _json(list(await run_in_threadpool(self._alerts, time_range.from_ms, time_range.to_ms)))
 
-    def _asked(self, request: Request) -> Mapping[str, Any]:
+    def _requested_page(self, request: Request) -> Mapping[str, Any]:
         uid = request.path_params["uid"]
         if uid not in self._pages:
             raise PageError(f"There is no dashboard {uid}. There are {', '.join(self._pages)}.")
         return self._pages[uid]
 
-    def _between(self, told: Mapping[str, Any]) -> TimeRange:
-        return TimeRange(*read_range(told["from"], told["to"], int(self._clock() * 1000)))
+    def _time_range(self, arguments: Mapping[str, Any]) -> TimeRange:
+        return TimeRange(*read_range(arguments["from"], arguments["to"], int(self._clock() * 1000)))
 
 
 class _Clients:
-    """A few connections, each lent to one thread at a time and opened when it is first needed."""
+    """A small connection pool. Connections open on first use."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -257,9 +257,9 @@ _STATUS: dict[type[Exception], int] = {
 }
 
 
-def _values(told: Mapping[str, Any]) -> dict[str, Value]:
-    """The variables that a request names, lists as tuples."""
-    return {name: value if isinstance(value, str) else tuple(value) for name, value in told["variables"].items()}
+def _values(arguments: Mapping[str, Any]) -> dict[str, Value]:
+    """The variables of a request, with lists as tuples."""
+    return {name: value if isinstance(value, str) else tuple(value) for name, value in arguments["variables"].items()}
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

@@ -151,7 +151,7 @@ class Route(Item):
 
     def read(self, grafana: Grafana) -> Found | None:
         tree = self._tree(grafana)
-        place = self._place(tree)
+        place = self._location_properties(tree)
         locked = _locked(tree)
         if place is None:
             # Nothing of ours is there; a tree from a file takes nothing of ours either.
@@ -165,7 +165,7 @@ class Route(Item):
         catches everything would keep our notifications; ours matches none but our own.
         """
         tree = self._tree(grafana)
-        place = self._place(tree)
+        place = self._location_properties(tree)
         routes = list(tree.get("routes") or [])
         if place is None:
             routes.insert(0, self.wanted)
@@ -184,7 +184,7 @@ class Route(Item):
         )
         return tree
 
-    def _place(self, tree: Json) -> int | None:
+    def _location_properties(self, tree: Json) -> int | None:
         ours = sorted(map(list, self.wanted["object_matchers"]))
         for place, route in enumerate(tree.get("routes") or []):
             if sorted(map(list, route.get("object_matchers") or [])) == ours:

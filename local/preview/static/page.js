@@ -1,8 +1,8 @@
-// The page of one dashboard: reads its generated JSON, asks for variables, annotations and panels, and draws them.
-// Everything that it shows stands in the address, as in Grafana: /d/UID?from=…&to=…&var-model=…
+// The page of one dashboard: reads the generated JSON, requests variables, annotations and panels, and draws them.
+// The URL holds the whole state, as in Grafana: /d/UID?from=…&to=…&var-model=…
 
 import { RENDERERS, element } from "./panels.js";
-import { filled, time, told } from "./values.js";
+import { filled, time, substituteVariables } from "./values.js";
 
 const QUICK = ["now-1h", "now-6h", "now-24h", "now-7d", "now-30d", "now-90d", "now-180d"];
 const SHOWN_ALERTS = 3;
@@ -10,15 +10,15 @@ const byId = (id) => document.getElementById(id);
 const uid = decodeURIComponent(location.pathname.split("/")[2]);
 const address = new URLSearchParams(location.search);
 
-async function ask(path, told) {
-  const request = told === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(told) };
-  const answer = await fetch(path, request);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
-  return found;
+async function request(path, body) {
+  const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await fetch(path, options);
+  const result = await answer.json();
+  if (!answer.ok) throw new Error(result.error);
+  return result;
 }
 
-function given() {
+function requestedVariables() {
   const variables = {};
   for (const [key, value] of address) {
     if (!key.startsWith("var-")) continue;
@@ -36,7 +36,7 @@ function go(changes) {
   location.search = address.toString();
 }
 
-// Links carry milliseconds, people read dates; an end that was not touched stays what it was.
+// Links carry milliseconds, people read dates; an unedited end keeps its original value.
 const readable = (end) => (/^\d+$/.test(end) ? time(Number(end)) : end);
 
 function drawRange(state) {
@@ -109,7 +109,7 @@ function drawPages(pages, state) {
 async function drawAlerts(state) {
   const holder = byId("alerts");
   try {
-    const alerts = await ask("/api/alerts", asked(state));
+    const alerts = await request("/api/alerts", queryBody(state));
     const rest = element("details");
     for (const [index, alert] of alerts.entries()) {
       const made = element("a", `${alert.state} (${alert.severity}): ${alert.summary}`, {
@@ -139,14 +139,14 @@ async function drawPanel(panel, state, notes, down) {
   place(card, panel.gridPos, down);
   const title = element("h2", undefined, { title: panel.description ?? "" });
   const link = panel.links?.[0];
-  title.append(link ? element("a", told(panel.title, state), { href: filled(link.url, state) }) : told(panel.title, state));
+  title.append(link ? element("a", substituteVariables(panel.title, state), { href: filled(link.url, state) }) : substituteVariables(panel.title, state));
   const body = element("div", undefined, { class: "body" });
   card.append(title, body);
   byId("panels").append(card);
   try {
     const draw = RENDERERS[panel.type];
     if (!draw) throw new Error(`Panels of type ${panel.type} are not drawn here.`);
-    const { frames } = panel.targets?.length ? await ask(`/api/pages/${encodeURIComponent(uid)}/panels/${panel.id}`, asked(state)) : { frames: [] };
+    const { frames } = panel.targets?.length ? await request(`/api/pages/${encodeURIComponent(uid)}/panels/${panel.id}`, queryBody(state)) : { frames: [] };
     draw(body, panel, frames, state, notes);
     card.dataset.state = "drawn";
   } catch (error) {
@@ -155,7 +155,7 @@ async function drawPanel(panel, state, notes, down) {
   }
 }
 
-const asked = (state) => ({ from: state.fromMs, to: state.toMs, variables: state.variables });
+const queryBody = (state) => ({ from: state.fromMs, to: state.toMs, variables: state.variables });
 
 // Rows that are closed hold their panels inside; opening one moves what is below it down.
 async function drawPanels(panels, state, notes) {
@@ -168,7 +168,7 @@ async function drawPanels(panels, state, notes) {
     }
     const inner = panel.panels ?? [];
     const opened = !panel.collapsed || address.get("open")?.split(",").includes(String(panel.id));
-    const button = element("button", `${opened ? "▾" : "▸"} ${told(panel.title, state)}`, { class: "row", "data-row": panel.id });
+    const button = element("button", `${opened ? "▾" : "▸"} ${substituteVariables(panel.title, state)}`, { class: "row", "data-row": panel.id });
     button.addEventListener("click", () => toggle(panel.id));
     place(button, { ...panel.gridPos, x: 0, w: 24, h: 1 }, down);
     byId("panels").append(button);
@@ -193,12 +193,12 @@ async function show() {
   byId("title").textContent = "Barograph";
   byId("description").textContent = page.description ?? "";
   const range = { from: address.get("from") ?? page.time?.from ?? "now-24h", to: address.get("to") ?? page.time?.to ?? "now" };
-  const resolved = await ask(`/api/pages/${encodeURIComponent(uid)}/variables`, { ...range, variables: given() });
+  const resolved = await request(`/api/pages/${encodeURIComponent(uid)}/variables`, { ...range, variables: requestedVariables() });
   const state = { ...range, fromMs: resolved.from, toMs: resolved.to, variables: resolved.values };
   drawRange(state);
   drawVariables(resolved.variables, state);
   drawPages(pages, state);
-  const notes = await ask(`/api/pages/${encodeURIComponent(uid)}/annotations`, asked(state));
+  const notes = await request(`/api/pages/${encodeURIComponent(uid)}/annotations`, queryBody(state));
   await drawPanels(page.panels, state, notes);
   await drawAlerts(state);
 }

@@ -1,7 +1,7 @@
 // One function per panel type that the dashboards use; each draws `frames` into `body`. A type that is not here is an
 // error on the page, so that a dashboard cannot show less here than in Grafana unnoticed.
 
-import { axisFormat, colour, fieldConfig, filled, isMissing, paletteColour, time, told, valueColour, written } from "./values.js";
+import { axisFormat, colour, fieldConfig, filled, isMissing, paletteColour, time, substituteVariables, valueColour, written } from "./values.js";
 
 const LAYOUT = {
   margin: { l: 52, r: 12, t: 6, b: 28 },
@@ -66,7 +66,7 @@ export function series(frames) {
     }
     found.push(...made);
   }
-  return found;
+  return result;
 }
 
 function displayed(each, config) {
@@ -224,7 +224,7 @@ function drawStates(body, panel, frames, state) {
   const traces = new Map();
   for (const each of found) {
     const config = fieldConfig(panel, each.name, each.type);
-    for (const { from, to, value } of stretches(each)) {
+    for (const { from, to, value } of runsOfValues(each)) {
       if (isMissing(value)) continue;
       const text = written(value, config);
       if (!traces.has(text)) {
@@ -254,8 +254,8 @@ function states(frames) {
   });
 }
 
-// Values that follow one another unchanged are one stretch; the last holds as long as the one before.
-function stretches({ x, y }) {
+// Consecutive equal values form one run; the last run is as long as the one before.
+function runsOfValues({ x, y }) {
   const last = x.at(-1) + (x.length > 1 ? x.at(-1) - x.at(-2) : 3600000);
   const found = [];
   x.forEach((from, index) => {
@@ -263,7 +263,7 @@ function stretches({ x, y }) {
     if (found.at(-1)?.value === y[index]) found.at(-1).to = to;
     else found.push({ from, to, value: y[index] });
   });
-  return found;
+  return result;
 }
 
 function drawHeatmap(body, panel, frames, state) {
@@ -316,7 +316,7 @@ function drawBars(body, panel, frames) {
 
 // Markdown as far as the dashboards write it: headings, paragraphs, lists, tables, bold, code and links.
 function drawText(body, panel, frames, state) {
-  for (const block of told(panel.options?.content ?? "", state).split(/\n\s*\n/)) {
+  for (const block of substituteVariables(panel.options?.content ?? "", state).split(/\n\s*\n/)) {
     const lines = block.trim().split("\n");
     if (lines.every((text) => /^[-*] /.test(text))) {
       const list = element("ul");

@@ -114,7 +114,7 @@ export function filled(url, state, row) {
 }
 
 // Text with variables filled in, for titles and text panels.
-export function told(text, state) {
+export function substituteVariables(text, state) {
   return (text ?? "").replaceAll(/\$\{(\w+)(?::\w+)?\}|\$(\w+)/g, (whole, a, b) => {
     const value = state.variables[a ?? b];
     return value === undefined ? whole : [value].flat().map((each) => (each === "$__all" ? "All" : each)).join(", ");

@@ -33,5 +33,5 @@ def test_damaged_bytes_are_a_bad_request(encoding: str) -> None:
 
 
 def test_an_unknown_encoding_names_those_that_are_known() -> None:
-    with pytest.raises(BadRequest, match="'br' is not known here; use lz4, zstd, gzip or deflate"):
+    with pytest.raises(BadRequest, match="'br' is not supported; use lz4, zstd, gzip or deflate"):
         decode_body(b"x", "br")

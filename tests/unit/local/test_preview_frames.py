@@ -44,9 +44,9 @@ def test_values_are_those_of_json() -> None:
             [[1, 2], [], [3]],
         ],
     )
-    found = json.loads(json.dumps(frame_of(answer), allow_nan=False))["columns"]
+    matches = json.loads(json.dumps(frame_of(answer), allow_nan=False))["columns"]
     at_ms, day_ms = 1_793_714_400_000, 1_793_664_000_000
-    assert [column["values"] for column in found] == [
+    assert [column["values"] for column in matches] == [
         [at_ms, at_ms, None],
         [day_ms] * 3,
         [None, None, 1.5],

@@ -67,26 +67,26 @@ class Desk:
         return Answer(names, ("String",) * len(columns), columns)
 
 
-def chosen(given: dict[str, Any], **answers: list[list[Any]]) -> tuple[dict[str, Any], Desk]:
+def selected(requested: dict[str, Any], **answers: list[list[Any]]) -> tuple[dict[str, Any], Desk]:
     desk = Desk(**answers)
-    _, values = resolve(PAGE, BETWEEN, given, desk)
+    _, values = resolve(PAGE, BETWEEN, requested, desk)
     return dict(values), desk
 
 
 def test_each_variable_has_a_value_that_later_ones_are_asked_with() -> None:
-    values, desk = chosen({}, MODELS=[["it's", "b"]], FIELDS=[["x", "y"]])
+    values, desk = selected({}, MODELS=[["it's", "b"]], FIELDS=[["x", "y"]])
     assert values == {"datasource": "clickhouse", "model": "it's", "field": (ALL,), "window": "1d"}
     assert desk.asked == ["MODELS", r"FIELDS 'it\'s'"]
 
 
 def test_what_was_given_is_taken_where_it_is_an_option() -> None:
-    given = {"model": "b", "field": ("y", ALL), "window": "1h"}
-    values, _ = chosen(given, MODELS=[["a", "b"]], FIELDS=[["x", "y"]])
+    requested = {"model": "b", "field": ("y", ALL), "window": "1h"}
+    values, _ = selected(requested, MODELS=[["a", "b"]], FIELDS=[["x", "y"]])
     assert (values["model"], values["field"], values["window"]) == ("b", ("y",), "1d")
 
 
 def test_without_models_there_is_no_value() -> None:
-    values, _ = chosen({"model": "b"})
+    values, _ = selected({"model": "b"})
     assert values["model"] == ""
 
 
@@ -119,5 +119,5 @@ def test_panels_in_closed_rows_are_found_and_others_are_named() -> None:
 
 def test_annotations_carry_what_they_are_and_their_colour() -> None:
     at = datetime(2026, 11, 3, tzinfo=UTC)
-    found = annotations_of(PAGE, BETWEEN, {}, Desk(NOTES=[[at], ["version 4"]]))
-    assert found == [{"name": "deployments", "color": "blue", "time": at, "text": "version 4"}]
+    matches = annotations_of(PAGE, BETWEEN, {}, Desk(NOTES=[[at], ["version 4"]]))
+    assert matches == [{"name": "deployments", "color": "blue", "time": at, "text": "version 4"}]

@@ -36,7 +36,7 @@ def test_a_rounded_end_is_the_end_of_its_day() -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "now-", "now-3y", "now+1h", "2026-13-01"])
 def test_what_cannot_be_read_is_named(text: str) -> None:
-    with pytest.raises(RangeError, match="is no time: write now, now-6h"):
+    with pytest.raises(RangeError, match="is not a time: write now, now-6h"):
         moment_ms(text, NOW_MS, is_end=False)
 
 
