@@ -19,7 +19,7 @@ from benchmarks.monitor import NoStore
 from benchmarks.synthetic_models import Grown, event_columns, grown, registry_of
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import Store, WarehouseStore
-from streams.records import Partial, PartitionProgress, Progress, Range, decode, encode
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 
@@ -207,7 +207,7 @@ def flushes(models: Sequence[Grown], panes: int, events: int) -> Iterator[tuple[
     n = events * len(models)
     for pane in range(panes):
         start_s = FIRST_S + pane * PANE_S
-        covered = Range(0, pane * n, (pane + 1) * n)
+        covered = OffsetRange(0, pane * n, (pane + 1) * n)
         partials = [
             data
             for key, summary in variants[pane % VARIANTS].items()

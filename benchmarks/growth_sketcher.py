@@ -14,7 +14,7 @@ from benchmarks.synthetic_models import Grown, Templates, arrow_events, grown, r
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
-from streams.records import Range
+from streams.records import OffsetRange
 from streams.registry.registry import Registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries, PaneKey, PaneSummary
@@ -55,7 +55,7 @@ class _Job:
 
     def records(self) -> int:
         """Do it, write the parts, and return their bytes."""
-        covered = [Range(0, 0, len(self.batch))]
+        covered = [OffsetRange(0, 0, len(self.batch))]
         panes = self.summarise().panes.items()
         return sum(len(data) for key, pane in panes for data in encode_partials(key, pane, TOPIC_ID, covered))
 
@@ -127,7 +127,7 @@ def _measure_fields(growth: Growth) -> None:
 
 
 def _write(key: PaneKey, pane: PaneSummary) -> int:
-    return sum(len(data) for data in encode_partials(key, pane, TOPIC_ID, [Range(0, 0, EVENTS)]))
+    return sum(len(data) for data in encode_partials(key, pane, TOPIC_ID, [OffsetRange(0, 0, EVENTS)]))
 
 
 def _curve(

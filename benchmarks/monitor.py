@@ -17,7 +17,7 @@ from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.monitor.state.store import BY_COLUMN, ROWS_AT_ONCE, SeriesPanes, Writes
-from streams.records import Partial, PartitionProgress, Progress, Range, decode, encode
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from warehouse.queries import PaneTable
@@ -131,7 +131,7 @@ def flushes(
         first_ms = first_s * 1000 + i * step_ms
         summaries = FlushSummaries(registry)
         summaries.add(event_columns(workload, n, first_ms, first_ms + step_ms - 1, stream=100 + i % 40))
-        covered = [Range(0, read, read + n)]
+        covered = [OffsetRange(0, read, read + n)]
         partials = [
             data for key, pane in summaries.panes.items() for data in encode_partials(key, pane, TOPIC_ID, covered)
         ]

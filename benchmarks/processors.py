@@ -70,8 +70,8 @@ class _RunningRequests:
         noted = self._committed
 
         class Counting(Report):
-            def committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
-                super().committed(events, outcome, dead_letters)
+            def count_committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
+                super().count_committed(events, outcome, dead_letters)
                 noted(self.events + self.dead_letters)
 
         self.report: Report = Counting(kind, told.get("instance", "benchmark"))

@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.growth_measurement import Curve, Growth
+from streams.broker.assigned_consumer import POLL_S
 from streams.recorder import recorder
-from streams.sketcher.sketcher import POLL_S, TURN_BYTES, TURN_MESSAGES, TURN_S
+from streams.sketcher.decode_batch import BATCH_BYTES, BATCH_MESSAGES, BATCH_S
 
 FULL = 0.6
 """Of a core that a process is planned for: the rest is for bursts, and for catching up after a stop."""
@@ -130,7 +131,7 @@ class Costs:
     def full_turn(self, load: Load) -> float:
         """Events that a sketcher with enough to do summarises together: bounded by number, bytes and time."""
         one_s = self.round_s(1, 1, load.fields, load.form) - self.round_s(0, 1, load.fields, load.form)
-        return min(TURN_MESSAGES, TURN_BYTES / (NUMBER_BYTES * (load.fields + 1)), TURN_S / one_s)
+        return min(BATCH_MESSAGES, BATCH_BYTES / (NUMBER_BYTES * (load.fields + 1)), BATCH_S / one_s)
 
     def recorder_s(self, load: Load) -> float:
         """CPU of a recorder per event that comes (s): of one that is kept, and of one that is not."""
@@ -185,7 +186,7 @@ class Costs:
     def recorder_round_s(self, load: Load, events: float) -> float:
         """CPU of one round of a recorder, a poll that brings so many events of all models (s)."""
         by_models = self.growth.curve("recorder waiting by models").line
-        of_models = max(0.0, by_models.slope) / 100 * recorder.POLL_S * max(0, load.models - 1)
+        of_models = max(0.0, by_models.slope) / 100 * POLL_S * max(0, load.models - 1)
         return events * self.recorder_s(load) + of_models
 
     def recorder_capacity(self, load: Load) -> float:
@@ -197,10 +198,10 @@ class Costs:
         """Of a core that each of some recorders takes; what inserts of few rows cost is in it."""
         rate = load.events_per_s / processes
         fixed = max(0.0, self.growth.curve("recorder waiting by rate").line.fixed) / 100
-        rounds, spent = 1 / recorder.POLL_S, 0.0
+        rounds, spent = 1 / POLL_S, 0.0
         for _ in range(12):
             spent = self.recorder_round_s(load, rate / rounds)
-            rounds = max(1 / (recorder.POLL_S + spent), rate / recorder.POLL_MESSAGES)
+            rounds = max(1 / (POLL_S + spent), rate / recorder.POLL_MESSAGES)
         return min(1.0, fixed + rounds * spent)
 
     def engine_cores(self, load: Load, parts: int, *, sketchers: int, recorders: int, monitors: int) -> float:

@@ -25,9 +25,9 @@ ARROW_STAGES = "Where the sketcher's time goes, Arrow batches"
 SUMMARISE = "columns into counts and sketches (streams/sketcher/summarise.py)"
 REST = "fetching, sorting, commits: the rest"
 TURN_EVENTS = 50_000
-"""JSON events that are summarised together: about what a sketcher reads in `TURN_S`."""
+"""JSON events that are summarised together: about what a sketcher reads in `BATCH_S`."""
 TURN_BATCHES = 100
-"""Arrow messages of a thousand rows that are: `TURN_BYTES` of columns."""
+"""Arrow messages of a thousand rows that are: `BATCH_BYTES` of columns."""
 
 
 def time_json(workload: Workload, events: Sequence[bytes]) -> dict[str, float]:

@@ -39,7 +39,7 @@ class RecordError(Exception):
     """Bytes in `partials` that are no record of this project; the message says what is wrong with them."""
 
 
-class Range(msgspec.Struct, frozen=True, array_like=True):
+class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
     """Offsets [start, end) of one source partition that a flush covers."""
 
     partition: int
@@ -62,7 +62,7 @@ class Partial(msgspec.Struct, kw_only=True):
     pane_s: int
     unregistered: bool
     source_topic_id: str
-    ranges: list[Range]
+    ranges: list[OffsetRange]
     slice_from: int
     slice_to: int
     field_from: int
@@ -121,7 +121,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     """`predictions` or `labels`."""
     source_topic_id: str = ""
-    ranges: list[Range] = []
+    ranges: list[OffsetRange] = []
     """Of `predictions`; empty where the offsets of the labels are no part of the offset ledger."""
     pane_s: int = 0
     errors: list[ErrorCount] = []
@@ -163,7 +163,7 @@ class _PartialBody(msgspec.Struct, array_like=True):
     pane_s: int
     unregistered: bool
     source_topic_id: str
-    ranges: list[Range]
+    ranges: list[OffsetRange]
     rectangle: tuple[int, int, int, int]
     width: int
     counts: bytes

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from streams.broker.acl import require_rights
-from streams.broker.client import TopicFacts
+from streams.broker.client import TopicMetadata
 from streams.broker.consumer_lag import LagMonitor, Source
 from streams.errors import ProcessorError
 from streams.health.endpoint import OFF, Endpoint
@@ -179,7 +179,7 @@ def _partials_topic(settings: ProcessorSettings) -> tuple[str, int]:
         ProcessorError: the count changed: a model's parts would then lie on two partitions.
     """
     name = settings.topics.partials
-    topic_id, partitions = TopicFacts(settings).describe(name)
+    topic_id, partitions = TopicMetadata(settings).describe(name)
     with connect(settings.warehouse) as client:
         recorded = [row.partitions for row in queries.topics(client) if row.name == name and row.topic_id == topic_id]
     if recorded and recorded[-1] != partitions:

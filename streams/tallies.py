@@ -22,7 +22,7 @@ from sketches.baseline.baseline import ALL, OTHER
 from sketches.baseline.layout import IntArray
 from streams.events.batch import RejectedEvent
 from streams.events.columns import EncodedNames, ProducerArrivals
-from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, ProducerCount, Range, Tally, encode
+from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally, encode
 
 MAX_KINDS = 50
 """Kinds of errors per flush and pane; the others, those that are rarest, are taken together as `other`."""
@@ -91,7 +91,9 @@ class FlushTallies:
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 
-    def tallies(self, topic: str, topic_id: str, ranges: list[Range], dead: Sequence[RejectedEvent]) -> Iterator[Tally]:
+    def tallies(
+        self, topic: str, topic_id: str, ranges: list[OffsetRange], dead: Sequence[RejectedEvent]
+    ) -> Iterator[Tally]:
         """Give all that was counted, a tally per model.
 
         Args:

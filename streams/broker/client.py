@@ -25,6 +25,8 @@ from streams.runtime.backoff import Backoff
 from streams.settings import ProcessorSettings
 
 T = TypeVar("T")
+PartitionId = tuple[str, int]
+"""A topic and a partition of it."""
 
 TIMEOUT_S = 30.0
 READ_AHEAD = {
@@ -94,15 +96,15 @@ def transactional_producer(
     )
 
 
-def make_consumer(settings: ProcessorSettings, group: str, *, tells_ends: bool = False) -> Consumer:
-    """Make a consumer of a processor's group.
+def make_consumer(settings: ProcessorSettings, group: str, *, reports_ends: bool = False) -> Consumer:
+    """Create a consumer of a processor's group.
 
     Args:
         settings: of the processor.
         group: the group, without the prefix.
-        tells_ends: whether a message with the error `_PARTITION_EOF` tells where a partition was read to its end.
+        reports_ends: whether the consumer returns an error `_PARTITION_EOF` when it reaches the end of a partition.
     """
-    return Consumer({**consumer_config(settings, group), "enable.partition.eof": tells_ends})
+    return Consumer({**consumer_config(settings, group), "enable.partition.eof": reports_ends})
 
 
 class Admin:
@@ -216,8 +218,8 @@ def offset_since(consumer: Consumer, topic: str, partition: int, since_ms: int) 
     return None if found < 0 else found
 
 
-class TopicFacts:
-    """Asks the broker for the id and the number of partitions of topics."""
+class TopicMetadata:
+    """Queries the broker for the id and the number of partitions of topics."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
@@ -235,6 +237,24 @@ class TopicFacts:
         except KafkaException as error:
             raise explain(error, action) from error
         return str(found.topic_id), len(found.partitions)
+
+    def describe_unchanged(self, topic: str, topic_id: str) -> tuple[str, int]:
+        """Describe a topic that is being read, and check that it is still the same one.
+
+        Args:
+            topic: its name.
+            topic_id: its id when reading began.
+
+        Raises:
+            ProcessorError: it was deleted and recreated since, it does not exist, or no broker answers.
+        """
+        current_id, partitions = self.describe(topic)
+        if current_id != topic_id:
+            raise ProcessorError(
+                f"Topic {topic} was deleted and recreated while this processor read it. Restart the processor: it then "
+                "reads the new topic from its start."
+            )
+        return current_id, partitions
 
 
 def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:

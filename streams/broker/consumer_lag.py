@@ -63,7 +63,7 @@ class LagMonitor:
             group: the consumer group.
             sources: what it reads.
             report: takes lag and age.
-            mine: the partitions that are this processor's to move now; None while that is not settled, and then
+            assigned_partitions: the partitions that are this processor's to move now; None while that is not settled, and then
                 every partition of the topics counts.
             clock: seconds that never go back.
         """

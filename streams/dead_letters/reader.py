@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
+from streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
 from streams.broker.reread import read_again
 from streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition, Resolution, State, open_dead_letter
 from streams.errors import ProcessorError
@@ -60,7 +60,7 @@ class DeadLetterReader:
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._settings = settings
-        self._facts = TopicFacts(settings)
+        self._facts = TopicMetadata(settings)
 
     def resolutions(self) -> dict[str, Resolution]:
         """Read the resolutions of all dead letters, by message key.

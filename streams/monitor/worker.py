@@ -194,7 +194,7 @@ class Worker:
             if each.late_events:
                 self._report.add(metrics.EVENTS, each.late_events, "late")
                 each.late_events = 0
-        self._report.committed(0, "merged")
+        self._report.count_committed(0, "merged")
         return durable
 
     def _load(self, partition: int) -> PartitionState:

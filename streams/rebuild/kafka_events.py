@@ -15,7 +15,7 @@ from barograph.events import MAX_AHEAD_S
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from streams.broker.client import TIMEOUT_S, TopicFacts, consumer_config, explain, offset_since
+from streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
 from streams.broker.reread import OvertakenError, read_again
 from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
 from streams.events.arrow_decoder import ArrowDecoder
@@ -58,7 +58,7 @@ class KafkaSource:
             RebuildError: the log does not hold all of it any more, or is another topic.
             ProcessorError: Kafka does not answer.
         """
-        topic_id, _ = TopicFacts(self._settings).describe(self._topic)
+        topic_id, _ = TopicMetadata(self._settings).describe(self._topic)
         consumer = Consumer(consumer_config(self._settings, "rebuild"))
         try:
             return [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from streams.broker.client import TIMEOUT_S, Admin, TopicFacts, consumer_config, explain, offset_since
+from streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_config, explain, offset_since
 from streams.monitor.app import GROUP as MONITOR
 from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS
 from streams.monitor.state.store import WarehouseStore
@@ -79,7 +79,7 @@ def rewind(
 def _ledger_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str, int], int]:
     """Of each partition of `partials`, the first offset that is not in the offset ledger."""
     topic = settings.topics.partials
-    topic_id, partitions = TopicFacts(settings).describe(topic)
+    topic_id, partitions = TopicMetadata(settings).describe(topic)
     store = WarehouseStore(client)
     ends = {}
     for partition in range(partitions):
@@ -93,7 +93,7 @@ def _ledger_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str,
 def _raw_ends(settings: ProcessorSettings, client: Client, table: str) -> dict[tuple[str, int], int]:
     """Of each partition of a source topic, the first offset after the last raw row."""
     topic = getattr(settings.topics, table)
-    topic_id, partitions = TopicFacts(settings).describe(topic)
+    topic_id, partitions = TopicMetadata(settings).describe(topic)
     epoch = known_epoch(client, topic, topic_id)
     sql = f"SELECT partition, max(offset) FROM {table} WHERE epoch = {{epoch:UInt16}} GROUP BY partition"  # noqa: S608
     found = {} if epoch is None else dict(client.rows(sql, {"epoch": epoch}))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from streams.broker.client import TopicFacts
+from streams.broker.client import TopicMetadata
 from streams.events.columns import EventColumns
 from streams.monitor.app import GROUP
 from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
@@ -120,7 +120,7 @@ def rebuild(
 def _stretch(
     settings: ProcessorSettings, client: Client, registry: Registry, model: str, from_s: int, to_s: int
 ) -> tuple[Stretch, OffsetLedger]:
-    topic_id, n_partitions = TopicFacts(settings).describe(settings.topics.partials)
+    topic_id, n_partitions = TopicMetadata(settings).describe(settings.topics.partials)
     partition = partials_partition(model, n_partitions)
     store = WarehouseStore(client)
     ledger, _ = store.load_ledger(partition, topic_id)

@@ -93,7 +93,7 @@ class Report:
         """Have a metric without labels asked whenever the report is read."""
         self._asked[metric] = value
 
-    def committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
+    def count_committed(self, events: int, outcome: str, dead_letters: Mapping[str, int] | None = None) -> None:
         """Note that events were committed for good, what became of them, and how many were put aside by reason."""
         if events:
             self.add(metrics.EVENTS, events, outcome)

@@ -148,7 +148,7 @@ class Scorer:
             self._forget()
             raise
         self._report.observe(metrics.PASS, time.monotonic() - began)
-        self._report.committed(done.arrived, "scored")
+        self._report.count_committed(done.arrived, "scored")
         self._report.add(metrics.WINDOWS, done.scored, "new")
         self._report.add(metrics.WINDOWS, done.revised, "revised")
         return done

@@ -8,7 +8,7 @@ import numpy as np
 
 from sketches.baseline.layout import HEADER, IntArray, Layout
 from sketches.sketch.merge import N_MOMENTS
-from streams.records import MAX_RECORD_BYTES, Partial, Range, encode
+from streams.records import MAX_RECORD_BYTES, OffsetRange, Partial, encode
 from streams.sketcher.summarise import PaneKey, PaneSummary
 
 _BUDGET_BYTES = MAX_RECORD_BYTES * 3 // 4
@@ -18,7 +18,9 @@ _KEPT_BYTES = N_MOMENTS * 8 + 16
 """Moments and place of what is kept of one slice and field, beside its sketch."""
 
 
-def encode_partials(key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[Range]) -> Iterator[bytes]:
+def encode_partials(
+    key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[OffsetRange]
+) -> Iterator[bytes]:
     """Encode one pane's summary, as one part or split into rectangles of slices × fields."""
     layout = pane.layout
     sketches = [b"" if sketch is None else sketch.to_bytes() for sketch in pane.sketches]

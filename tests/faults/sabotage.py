@@ -67,7 +67,7 @@ def _no_transaction(places: Places) -> None:
     def init(self: Any, settings: Any, *args: Any, **kwargs: Any) -> None:
         original(self, settings, *args, **kwargs)
         self._transactions._producer = _Untransacted(settings, places)
-        self._transactions._producer.consumer = self._consumer
+        self._transactions._producer.consumer = self._consumer.kafka_consumer
 
     Sketcher.__init__ = init  # type: ignore[method-assign]
 

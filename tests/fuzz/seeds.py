@@ -12,7 +12,7 @@ from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.numeric import numeric_sketch
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
-from streams.records import PartitionProgress, Progress, Range, Tally, encode
+from streams.records import OffsetRange, PartitionProgress, Progress, Tally, encode
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
@@ -87,7 +87,7 @@ def _records() -> list[bytes]:
     for events in JsonDecoder(registry).decode(batch).events:
         summaries.add(events)
     [(key, pane)] = summaries.panes.items()
-    [partial, *_] = encode_partials(key, pane, "topic", [Range(0, 0, 1)])
+    [partial, *_] = encode_partials(key, pane, "topic", [OffsetRange(0, 0, 1)])
     covered = PartitionProgress(partition=0, start=0, end=1, newest_ms={MODEL: RECEIVED_MS})
     progress = Progress(source_topic_id="topic", source_partitions=1, counted_at_ms=RECEIVED_MS, ranges=[covered])
     return [partial, encode(Tally(model=MODEL, topic="predictions")), encode(progress)]

@@ -29,7 +29,7 @@ from sketches.drift.psi import psi_values
 from streams.hour_of_week import slots_of
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import WarehouseStore
-from streams.records import Partial, PartitionProgress, Progress, Range, decode
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
@@ -101,7 +101,7 @@ class World:
         end = first + len(events)
         begin = first if start is None else start
         for key, pane in summaries.panes.items():
-            for data in encode_partials(key, pane, TOPIC, [Range(0, begin, end)]):
+            for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, begin, end)]):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
                 assert self.state.partial(partial, offset) is None

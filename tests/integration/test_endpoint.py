@@ -55,7 +55,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 
 
 def test_metrics_are_served_as_prometheus_and_openmetrics_ask_for_them(served: Served) -> None:
-    served.report.committed(3, "counted")
+    served.report.count_committed(3, "counted")
     code, kind, text = get(served.endpoint.address, "/metrics")
     assert (code, kind.partition(";")[0]) == (200, "text/plain")
     assert 'barograph_events_total{outcome="counted"} 3.0' in text.splitlines()

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import msgspec
 import pytest
@@ -15,14 +14,15 @@ from barograph.contract import Window
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from streams.broker.client import TopicFacts
+from streams.broker.assigned_consumer import Rebalanced
+from streams.broker.client import TopicMetadata
 from streams.events.batch import sort_messages
 from streams.events.json_decoder import JsonDecoder
-from streams.records import Partial, PartitionProgress, Progress, Range, decode, encode
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher import sketcher as sketcher_module
+from streams.sketcher.flush import Flush
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.sketcher import Sketcher
 from streams.sketcher.summarise import FlushSummaries
@@ -103,7 +103,7 @@ def flush_records(registry: Registry, topic_id: str, start: int, values: list[by
     found = [
         partial
         for key, pane in summaries.panes.items()
-        for partial in encode_partials(key, pane, topic_id, [Range(0, start, end)])
+        for partial in encode_partials(key, pane, topic_id, [OffsetRange(0, start, end)])
     ]
     return [*found, encode(progress)]
 
@@ -113,7 +113,7 @@ def test_parts_of_an_aborted_transaction_never_reach_a_pane(pipeline: Pipeline) 
     pipeline.create(1)
     pipeline.register(simple_contract(), [simple_baseline()])
     registry = toy_registry()
-    topic_id, _ = TopicFacts(settings_of(pipeline, "facts")).describe(pipeline.topics.predictions)
+    topic_id, _ = TopicMetadata(settings_of(pipeline, "facts")).describe(pipeline.topics.predictions)
     partition = partials_partition("toy", pipeline.partials_partitions)
     producer = Producer({"bootstrap.servers": pipeline.bootstrap, "transactional.id": f"{pipeline.prefix}by-hand"})
     producer.init_transactions(30)
@@ -148,21 +148,32 @@ class Driven:
         registry = toy_registry()
         self.sketcher = Sketcher(settings_of(pipeline, instance), lambda: registry, Report("sketcher", instance))
         self.sketcher._transactions.start()
-        self.consumer = self.sketcher._consumer
-        self.consumer.subscribe([self.topic], on_assign=self.sketcher._on_assign, on_revoke=self.sketcher._on_revoke)
+        self.assigned = self.sketcher._consumer
+        self.consumer = self.assigned.kafka_consumer
+        self.assigned.subscribe()
 
-    def open(self) -> Any:
+    @property
+    def partitions(self) -> list[int]:
+        """The assigned partitions."""
+        return [partition for _, partition in self.assigned.assigned_partitions()]
+
+    def open(self) -> Flush:
         """Begin a flush as `flush_once` does."""
-        return self.sketcher._open(self.consumer.consumer_group_metadata())
+        flush, _ = self.sketcher.open()
+        return flush
 
-    def read(self, flush: Any, wanted: dict[int, int]) -> None:
+    def read(self, flush: Flush, positions: dict[int, int]) -> None:
         """Fetch into a flush until it has reached these positions."""
 
         def reached() -> bool:
-            self.sketcher._read(flush, self.sketcher._generation)
-            return self.sketcher._position == wanted
+            self.sketcher.read(flush)
+            return self.sketcher._positions() == positions
 
-        wait_for(reached, f"positions {wanted}")
+        wait_for(reached, f"positions {positions}")
+
+    def set_positions(self, positions: dict[int, int]) -> None:
+        """Take partitions as assigned, whatever the group has assigned."""
+        self.assigned.positions = {(self.topic, partition): offset for partition, offset in positions.items()}
 
     def flush_until(self, done: Callable[[], bool]) -> None:
         """Flush as `run` does until a condition holds."""
@@ -170,8 +181,8 @@ class Driven:
         def flushed() -> bool:
             try:
                 self.sketcher.flush_once(threading.Event())
-            except sketcher_module._Rebalanced:
-                self.sketcher._restart()
+            except Rebalanced:
+                self.assigned.restart()
             return done()
 
         wait_for(flushed, "a flush")
@@ -219,35 +230,35 @@ def test_a_stale_flush_is_refused_by_the_metadata_of_its_beginning(
     pipeline.create(2)
     pipeline.produce((p, event(i, START_MS + i), None) for i in range(100) for p in (0, 1))
     slow = drive("slow")
-    wait_for(slow.polled(lambda: slow.sketcher._assigned == [0, 1]), "both partitions")
-    slow.sketcher._restart()
+    wait_for(slow.polled(lambda: slow.partitions == [0, 1]), "both partitions")
+    slow.assigned.restart()
     stale = slow.open()
     slow.read(stale, {0: 100, 1: 100})
     # Another one joins, is given a partition, and commits beyond what the slow one has read but not yet committed.
     pipeline.produce((p, event(100 + i, START_MS + i), None) for i in range(50) for p in (0, 1))
     quick = drive("quick")
 
-    one_each = slow.polled(lambda: len(slow.sketcher._assigned) == len(quick.sketcher._assigned) == 1)
+    one_each = slow.polled(lambda: len(slow.partitions) == len(quick.partitions) == 1)
     wait_for(quick.polled(one_each), "one partition each", 60)
-    [moved] = quick.sketcher._assigned
-    quick.sketcher._restart()
+    [moved] = quick.partitions
+    quick.assigned.restart()
     quick.flush_until(lambda: committed(quick)[moved] == 150)
     # What the slow one's loop would find is that the generation changed; here it commits all the same.
-    slow.sketcher._assigned, slow.sketcher._position = [0, 1], {0: 100, 1: 100}
+    slow.set_positions({0: 100, 1: 100})
     if metadata == "fresh":
-        stale.metadata = slow.consumer.consumer_group_metadata()
-        slow.sketcher._commit(stale, START_MS)
+        stale.membership = slow.assigned.membership()
+        slow.sketcher.commit(stale, START_MS)
         # Why the rule is there: the broker checks the generation, not who owns the partition.
         assert committed(quick)[moved] == 100
         assert counted_in_parts(pipeline) == 150 + 200
     else:
-        with pytest.raises(sketcher_module._Rebalanced):
-            slow.sketcher._commit(stale, START_MS)
+        with pytest.raises(Rebalanced):
+            slow.sketcher.commit(stale, START_MS)
         assert committed(quick)[moved] == 150
         assert counted_in_parts(pipeline) == 150
         # It goes on with what it was given, from the committed offsets.
-        slow.sketcher._assigned = [1 - moved]
-        slow.sketcher._restart()
+        slow.set_positions({1 - moved: 100})
+        slow.assigned.restart()
         slow.flush_until(lambda: committed(quick) == {0: 150, 1: 150})
         assert counted_in_parts(pipeline) == 300
 

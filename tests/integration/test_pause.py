@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
 
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
+from streams.sketcher.flush import Flush
 from streams.sketcher.sketcher import MAX_AHEAD_MS, Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import flush_until, open_sketcher
@@ -55,24 +55,22 @@ def test_a_paused_partition_is_read_after_the_next_assignment(pipeline: Pipeline
     send(pipeline, 0, START_MS)
     send(pipeline, 1, START_MS)
     flush_until(pipeline, sketcher, {0: 10, 1: 10})
-    waiting = [TopicPartition(pipeline.topics.predictions, 1)]
-    sketcher._consumer.pause(waiting)
-    sketcher._paused = {1}
-    sketcher._restart()
-    assert sketcher._paused == set()
+    sketcher._consumer.pause([(pipeline.topics.predictions, 1)])
+    sketcher._consumer.restart()
+    assert sketcher._consumer.paused == set()
     send(pipeline, 1, START_MS + 1000)
     flush_until(pipeline, sketcher, {0: 10, 1: 20})
 
 
 def test_a_partition_far_ahead_waits_and_nothing_is_missed(pipeline: Pipeline, sketcher: Sketcher) -> None:
     paused: list[set[int]] = []
-    hold_back = sketcher._hold_back
+    pause_ahead = sketcher.pause_ahead
 
-    def watched(flush: object) -> None:
-        hold_back(flush)  # type: ignore[arg-type]
-        paused.append(set(sketcher._paused))
+    def recorded(flush: Flush) -> None:
+        pause_ahead(flush)
+        paused.append({partition for _, partition in sketcher._consumer.paused})
 
-    sketcher._hold_back = watched  # type: ignore[method-assign]
+    sketcher.pause_ahead = recorded  # type: ignore[method-assign]
     # Partition 1 jumps ahead at once; partition 0 has so much that it is not at its end when that shows.
     send(pipeline, 1, START_MS + 2 * MAX_AHEAD_MS, n=500)
     send(pipeline, 0, START_MS, n=60_000)

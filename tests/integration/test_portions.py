@@ -50,7 +50,7 @@ def test_what_did_not_fit_into_a_flush_is_in_the_next(pipeline: Pipeline) -> Non
     early: list[int] = []
 
     with open_sketcher(pipeline, flush_s=2, flush_events=MAX_ARROW_MESSAGES * ROWS) as sketcher:
-        flush_until(pipeline, sketcher, {0: MESSAGES}, lambda: early.append(len(sketcher._early)))
+        flush_until(pipeline, sketcher, {0: MESSAGES}, lambda: early.append(sketcher._consumer.buffered))
     assert max(early) > 0, "everything fitted, nothing was shown"
     counted, dead, flushes = outcome(pipeline)
     assert (counted, dead) == (MESSAGES * (ROWS - 1), MESSAGES)
@@ -62,10 +62,10 @@ def test_what_was_fetched_early_is_fetched_again_after_a_rebalance(pipeline: Pip
     send(pipeline)
 
     def restart(sketcher: Sketcher) -> None:
-        if sketcher._early:
-            sketcher._restart()
+        if sketcher._consumer.buffered:
+            sketcher._consumer.restart()
             restarted.append(True)
-            assert sketcher._early == []
+            assert sketcher._consumer.buffered == 0
 
     restarted: list[bool] = []
     with open_sketcher(pipeline, flush_s=2, flush_events=MAX_ARROW_MESSAGES * ROWS) as sketcher:

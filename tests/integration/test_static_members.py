@@ -60,7 +60,7 @@ def test_two_sketchers_of_one_name_are_told_apart_in_words(pipeline: Pipeline) -
 
         def flush() -> bool:
             flush_once(sketcher)
-            return bool(sketcher._assigned)
+            return bool(sketcher._consumer.positions)
 
         wait_for(flush, "partitions", SESSION_S / 2)
         other = join(pipeline, "s")

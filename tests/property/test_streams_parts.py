@@ -28,11 +28,11 @@ from streams.records import (
     MAX_RECORD_BYTES,
     DeadCount,
     ErrorCount,
+    OffsetRange,
     Partial,
     PartitionProgress,
     ProducerCount,
     Progress,
-    Range,
     Record,
     RecordError,
     Tally,
@@ -47,7 +47,7 @@ from warehouse.tables import table_of
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(max_size=8)
-RANGES = st.lists(st.builds(Range, st.integers(0, 99), st.integers(0, 2**40), st.integers(0, 2**40)), max_size=4)
+RANGES = st.lists(st.builds(OffsetRange, st.integers(0, 99), st.integers(0, 2**40), st.integers(0, 2**40)), max_size=4)
 COUNTS = st.integers(0, 5) | st.integers(0, 2**40)
 
 
@@ -304,7 +304,7 @@ def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
     pane.kept = {
         (s, f): NumberSummary(rng.normal(size=4), sketch) for s in range(1, layout.n_slices) for f in (0, 3, 59)
     }
-    messages = list(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [Range(0, 0, 9)]))
+    messages = list(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [OffsetRange(0, 0, 9)]))
     assert len(messages) > 5
     # Random counts do not compress: real ones are smaller.
     assert max(map(len, messages)) <= MAX_RECORD_BYTES

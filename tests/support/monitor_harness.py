@@ -9,10 +9,10 @@ import msgspec
 from streams.monitor.partition import Dead, PartitionState
 from streams.monitor.state.store import WarehouseStore
 from streams.records import (
+    OffsetRange,
     Partial,
     PartitionProgress,
     Progress,
-    Range,
     decode,
 )
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
@@ -72,7 +72,7 @@ class Desk:
         end = first + len(at_s)
         self.positions[partition] = max(end, self.positions.get(partition, 0))
         events = [Event("m", version, s * 1000, s * 1000, 0.1, "red", "north", False) for s in at_s]
-        dead = self.partials(events, Range(partition, first, end))
+        dead = self.partials(events, OffsetRange(partition, first, end))
         read = PartitionProgress(
             partition=partition,
             start=first,
@@ -90,7 +90,7 @@ class Desk:
             self.acknowledged = durable
         return [one for one in dead if one is not None]
 
-    def partials(self, events: list[Event], read: Range) -> list[Dead | None]:
+    def partials(self, events: list[Event], read: OffsetRange) -> list[Dead | None]:
         """Bring the parts of events."""
         summaries = FlushSummaries(self.registry)
         if events:
@@ -107,7 +107,7 @@ class Desk:
     def events(self, events: list[Event]) -> None:
         """Bring a flush of events of partition 0, and a progress record after it."""
         first = self.positions.get(0, 0)
-        assert self.partials(events, Range(0, first, first + len(events))) == [None]
+        assert self.partials(events, OffsetRange(0, first, first + len(events))) == [None]
         self.flush(start=first + len(events))
 
     def volume(self) -> dict[int, int]:

@@ -24,7 +24,7 @@ from streams.monitor.partition import PartitionState
 from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
 from streams.monitor.state.store import ROWS_AT_ONCE, WarehouseStore
 from streams.monitor.windows import described_every_s
-from streams.records import Partial, PartitionProgress, Progress, Range, Record, Tally, decode, encode
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, Record, Tally, decode, encode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
@@ -269,7 +269,7 @@ class _Writer:
                 newest[event.model] = max(newest.get(event.model, clipped), clipped)
             ended = not self.history.live and last
             caught_up = end == len(self.log[p]) and (rng.random() < 0.9 or reaches_end)
-            ranges.append(Range(p, start, end))
+            ranges.append(OffsetRange(p, start, end))
             reads.append(
                 PartitionProgress(
                     partition=p,

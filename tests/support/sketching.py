@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from streams.broker.assigned_consumer import Rebalanced
 from streams.records import Progress, decode
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher.sketcher import Sketcher, _Rebalanced
+from streams.sketcher.sketcher import Sketcher
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 
 
@@ -33,7 +34,7 @@ def open_sketcher(pipeline: Pipeline, **settings: Any) -> Iterator[Sketcher]:
         Report("sketcher", "s"),
     )
     made._transactions.start()
-    made._consumer.subscribe([made._topic], on_assign=made._on_assign, on_revoke=made._on_revoke)
+    made._consumer.subscribe()
     yield made
     made._consumer.close()
 
@@ -53,8 +54,8 @@ def flush_once(sketcher: Sketcher) -> None:
     """One flush as `run` does it."""
     try:
         sketcher.flush_once(threading.Event())
-    except _Rebalanced:
-        sketcher._restart()
+    except Rebalanced:
+        sketcher._consumer.restart()
 
 
 def flush_until(

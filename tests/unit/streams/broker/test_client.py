@@ -1,9 +1,8 @@
-"""Errors of a consumer that can do no more are never dropped with what it fetched."""
+"""Fetched errors, and transactions that hang."""
 
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,68 +10,16 @@ from confluent_kafka import KafkaError
 
 from streams.broker.client import fetch
 from streams.broker.transactions import Transactions
-from streams.errors import ProcessorError
-from streams.events.arrow_decoder import ArrowDecoder
-from streams.events.json_decoder import JsonDecoder
-from streams.registry.registry import Registry
 from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.sketcher.sketcher import Sketcher
+from tests.support.fake_consumer import FakeConsumer, failure
 from warehouse.client import Address
 
 
-class Message:
-    """An error as a consumer hands it over."""
-
-    def __init__(self, code: int) -> None:
-        self._error = KafkaError(code, "Static consumer fenced by other consumer with same group.instance.id")
-
-    def error(self) -> KafkaError:
-        return self._error
-
-
-class Fenced:
-    """A consumer that is shut out: its partitions are taken away while it fetches, and it says so once."""
-
-    def __init__(self, revoke: Any) -> None:
-        self._revoke, self._said = revoke, False
-
-    def consumer_group_metadata(self) -> None: ...
-
-    def consume(self, *_: Any) -> list[Message]:
-        if self._said:
-            return []
-        self._said = True
-        self._revoke()
-        return [Message(KafkaError._FATAL)]
-
-
-def test_a_consumer_that_can_do_no_more_stops_its_processor_although_its_partitions_are_gone() -> None:
-    sketcher: Any = Sketcher.__new__(Sketcher)
-
-    def revoke() -> None:
-        sketcher._generation += 1
-        sketcher._assigned = []
-
-    sketcher._generation, sketcher._assigned, sketcher._overtaken, sketcher._early = 1, [0], set(), []
-    sketcher._topic, sketcher._consumer, sketcher._poll_messages = "predictions", Fenced(revoke), 10
-    registry = Registry()
-    sketcher._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
-    sketcher._settings = SimpleNamespace(flush_events=1, clock="live")
-    sketcher._open = lambda metadata: SimpleNamespace(events=0, dead=[])
-    sketcher._due = lambda flush, stop: False
-    with pytest.raises(ProcessorError, match="give each its own --instance"):
-        sketcher.flush_once(threading.Event())
-
-
-def test_errors_of_single_partitions_are_handed_on() -> None:
-    class Reading:
-        def consume(self, *_: Any) -> list[Message]:
-            return [Message(KafkaError._PARTITION_EOF)]
-
-    found = fetch(cast(Any, Reading()), 10, 0.1, "read predictions")
-    assert [message.error().code() for message in found] == [KafkaError._PARTITION_EOF]
+def test_errors_of_single_partitions_are_returned() -> None:
+    end = failure(KafkaError._PARTITION_EOF)
+    assert fetch(cast(Any, FakeConsumer([[end]])), 10, 0.1, "read predictions") == [end]
 
 
 class Hanging:

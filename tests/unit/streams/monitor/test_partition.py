@@ -11,8 +11,8 @@ from barograph.contract import Window
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.offset_ledger import make_record_seq
 from streams.records import (
+    OffsetRange,
     Partial,
-    Range,
     decode,
 )
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
@@ -204,7 +204,7 @@ def test_parts_without_contract_or_baseline_are_put_aside() -> None:
         summaries = FlushSummaries(made)
         summaries.add(columns("m", 0, [(0, Event("m", "1", T0_S * 1000, T0_S * 1000, 0.1, "red", "north", False))]))
         [(key, pane)] = summaries.panes.items()
-        [data] = encode_partials(key, pane, TOPIC, [Range(0, 0, 1)])
+        [data] = encode_partials(key, pane, TOPIC, [OffsetRange(0, 0, 1)])
         partial = decode(data)
         assert isinstance(partial, Partial)
         dead = state.partial(partial, 0)
@@ -217,7 +217,7 @@ def test_a_damaged_sketch_is_put_aside_and_nothing_of_its_part_is_merged() -> No
     summaries = FlushSummaries(desk.registry)
     summaries.add(columns("m", 0, [(0, Event("m", "1", T0_S * 1000, T0_S * 1000, 0.1, "red", "north", False))]))
     [(key, pane)] = summaries.panes.items()
-    [data] = encode_partials(key, pane, TOPIC, [Range(0, 0, 1)])
+    [data] = encode_partials(key, pane, TOPIC, [OffsetRange(0, 0, 1)])
     partial = decode(data)
     assert isinstance(partial, Partial)
     good = list(partial.sketches)

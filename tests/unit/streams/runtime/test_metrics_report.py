@@ -63,8 +63,8 @@ def test_a_processor_tells_its_metrics_from_the_start_and_no_others(kind: str) -
 
 def test_numbers_come_out_as_they_were_told() -> None:
     report = Report("sketcher", "s-1")
-    report.committed(10, "counted", {"not-json": 2, "too-old": 1})
-    report.committed(5, "counted")
+    report.count_committed(10, "counted", {"not-json": 2, "too-old": 1})
+    report.count_committed(5, "counted")
     report.count_retry("kafka")
     report.replace(metrics.LAG, {("predictions", 0): 7, ("predictions", 1): 5})
     report.replace(metrics.COMMITTED_AGE, {("predictions", 0): 7, ("predictions", 1): 5})

@@ -8,7 +8,7 @@ import pytest
 from barograph.contract import Window
 
 from streams.monitor.partition import PartitionState
-from streams.records import Partial, PartitionProgress, Progress, Range, decode
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.monitor_harness import DAY_S, HOUR_S, Desk, make_registry
@@ -31,7 +31,7 @@ class Shop(Desk):
         if found:
             summaries.add(columns("m", 0, [(first + i, event) for i, event in enumerate(found)]))
         for key, pane in summaries.panes.items():
-            for data in encode_partials(key, pane, TOPIC, [Range(0, first, end)]):
+            for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, first, end)]):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
                 assert self.state.partial(partial, self.offset) is None

@@ -6,8 +6,8 @@ from streams.monitor.state.offset_ledger import make_record_seq
 from streams.records import (
     DeadCount,
     ErrorCount,
+    OffsetRange,
     ProducerCount,
-    Range,
     Tally,
 )
 from tests.support.monitor_harness import HOUR_S, Desk, make_registry
@@ -26,7 +26,7 @@ def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
         model="m",
         topic="predictions",
         source_topic_id=topic_id,
-        ranges=[Range(0, start, end)],
+        ranges=[OffsetRange(0, start, end)],
         pane_s=HOUR_S,
         errors=[ErrorCount("1", "b", "all", "TimeoutError", T0_S, n)],
         producers=[ProducerCount("p", T0_S, n, 0, n - 1)],

@@ -16,7 +16,7 @@ from streams.monitor.state.merged_ranges import MergedRanges, over_budget
 from streams.monitor.state.series import Compiled, KeptBytes, Pane, Series
 from streams.monitor.verdicts.describe import describe
 from streams.monitor.windows import described_every_s, stretch_s, stretches_s
-from streams.records import Partial, Range, decode
+from streams.records import OffsetRange, Partial, decode
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
@@ -70,7 +70,7 @@ class Room:
         ]
         summaries.add(columns("m", 0, list(enumerate(events))))
         for offset, (key, pane) in enumerate(summaries.panes.items()):
-            for data in encode_partials(key, pane, TOPIC, [Range(0, offset, offset + 1)]):
+            for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, offset, offset + 1)]):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
                 self.series.merge(self.pane(partial.pane_start_s), partial, offset, late=False)
@@ -140,7 +140,7 @@ def late_part(room: Room, at_s: int) -> Partial:
     summaries = FlushSummaries(registry)
     summaries.add(columns("m", 0, [(0, Event("m", "1", at_s * 1000, at_s * 1000, 9.0, "red", "north", False))]))
     [(key, pane)] = summaries.panes.items()
-    [data] = encode_partials(key, pane, TOPIC, [Range(0, 0, 1)])
+    [data] = encode_partials(key, pane, TOPIC, [OffsetRange(0, 0, 1)])
     partial = decode(data)
     assert isinstance(partial, Partial)
     return partial

@@ -1,0 +1,348 @@
+"""The consume loop of the sketcher and the recorder: assigned partitions, their positions, and buffered messages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import compress
+from operator import methodcaller
+from typing import Any
+
+import numpy as np
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from numpy.typing import NDArray
+
+from streams.broker.client import NO_WAY_ON, TIMEOUT_S, PartitionId, committed_or_start, explain, fetch, make_consumer
+from streams.broker.transactions import Message, TransactionDropped, Transactions
+from streams.events.batch import MessagePositions, portion_size
+from streams.runtime.metrics_report import Report
+from streams.settings import ProcessorSettings
+from warehouse import metrics
+
+POLL_S = 0.1
+"""How long one fetch waits for its first message."""
+_ERROR, _TOPIC = map(methodcaller, ("error", "topic"))
+
+
+class Rebalanced(Exception):
+    """A new generation began, or a transaction was dropped: everything read since the last commit is void."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The group membership under which messages are read and committed."""
+
+    metadata: Any
+    """Of the group, captured before the first message is fetched. A stale flush that committed with fresh metadata
+    would pass the broker's check."""
+    generation: int
+    """Number of assignments and revocations so far."""
+
+
+@dataclass(slots=True)
+class Portion:
+    """Messages that are decoded together, and the errors that the consumer returned with them."""
+
+    messages: list[tuple[str, list[Any], MessagePositions]] = field(default_factory=list)
+    """Per topic, the messages at or after the position, and where they lie."""
+    errors: list[tuple[KafkaError, PartitionId]] = field(default_factory=list)
+
+
+class AssignedConsumer:
+    """A group member that reads its assigned partitions from their committed offsets.
+
+    A rebalance starts a new generation for all members (eager assignor): positions and buffered messages are dropped,
+    and reading restarts at the committed offsets. Every commit sends the offsets of all assigned partitions, moved or
+    not, since that is what fences a stale member.
+    """
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        group: str,
+        topics: Mapping[str, str],
+        report: Report,
+        *,
+        poll_messages: int,
+        reports_ends: bool = False,
+        consumer: Any = None,
+    ) -> None:
+        """Create the consumer; it joins its group in `run`.
+
+        Args:
+            settings: of the processor.
+            group: the group, without the prefix.
+            topics: topic → its label in metrics.
+            report: counts retries and lost offsets, and owns the heartbeat.
+            poll_messages: messages fetched at once; may be changed between reads.
+            reports_ends: whether a position moves to a partition's end once it is reached, past transaction markers
+                and aborted messages, which the consumer never returns.
+            consumer: the confluent-kafka consumer; None creates one.
+        """
+        self._group, self._topics, self._report = group, topics, report
+        self._log = structlog.get_logger().bind(processor=group, instance=settings.instance)
+        self.kafka_consumer = consumer or make_consumer(settings, group, reports_ends=reports_ends)
+        self.poll_messages = poll_messages
+        self.positions: dict[PartitionId, int] = {}
+        """Of every assigned partition, the next offset to read."""
+        self.paused: set[PartitionId] = set()
+        self._generation = 0
+        self._committed: dict[PartitionId, int] = {}
+        self._buffer: list[Any] = []
+        """Messages that were fetched and did not fit into the last portion."""
+        self._last_fetch_full = False
+
+    @property
+    def _action(self) -> str:
+        return f"read {' and '.join(self._topics)}"
+
+    # ------------------------------------------------------------------------------------------ the group
+
+    def run(self, step: Callable[[threading.Event], object], stop: threading.Event) -> None:
+        """Join the group and call `step` until `stop` is set; leave the group at the end.
+
+        Args:
+            step: reads and commits once. After `Rebalanced` it is called again at the committed offsets.
+            stop: set to end.
+
+        Raises:
+            ProcessorError: Kafka refuses, or `step` raised it.
+        """
+        self.subscribe()
+        try:
+            while not stop.is_set():
+                try:
+                    step(stop)
+                except Rebalanced:
+                    self.restart()
+        finally:
+            self.close()
+
+    def subscribe(self) -> None:
+        """Join the group; partitions are assigned during later reads."""
+        self.kafka_consumer.subscribe(list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self.kafka_consumer.close()
+
+    def assigned_partitions(self) -> list[PartitionId]:
+        """Return the assigned partitions, sorted; callable from any thread."""
+        return sorted(self.positions.copy())
+
+    def membership(self) -> Membership:
+        """Return the current membership. Capture it before the first read of a flush."""
+        return Membership(self.kafka_consumer.consumer_group_metadata(), self._generation)
+
+    def restart(self) -> None:
+        """Drop everything read since the last commit and go back to the committed offsets."""
+        if self.positions:
+            self._assign(list(self.positions))
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._assign(sorted((tp.topic, tp.partition) for tp in partitions))
+        self._log.info("assigned", partitions=self._partition_names())
+
+    def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        self._generation += 1
+        self.positions, self._committed, self._buffer = {}, {}, []
+        consumer.unassign()
+
+    def _partition_names(self) -> list[int] | list[str]:
+        if len(self._topics) == 1:
+            return [partition for _, partition in self.assigned_partitions()]
+        return [f"{topic}:{partition}" for topic, partition in self.assigned_partitions()]
+
+    def _assign(self, partitions: list[PartitionId]) -> None:
+        """Read on from the committed offsets."""
+        topic_partitions = [TopicPartition(*partition) for partition in partitions]
+        starts = committed_or_start(self.kafka_consumer, topic_partitions) if topic_partitions else []
+        self.positions = {(tp.topic, tp.partition): tp.offset for tp in starts}
+        self._committed = dict(self.positions)
+        self._read_from_positions()
+
+    def _read_from_positions(self) -> None:
+        """Fetch from the positions. librdkafka keeps a partition paused over `assign`, so all are resumed."""
+        starts = self._offsets()
+        self.kafka_consumer.assign(starts)
+        self.kafka_consumer.resume(starts)
+        self.paused, self._buffer = set(), []
+
+    def _offsets(self) -> list[TopicPartition]:
+        return [TopicPartition(*partition, offset) for partition, offset in self.positions.items()]
+
+    def pause(self, partitions: Iterable[PartitionId]) -> None:
+        """Stop fetching some of the assigned partitions, and fetch all others."""
+        paused = set(partitions)
+        for changed, call in (
+            (paused - self.paused, self.kafka_consumer.pause),
+            (self.paused - paused, self.kafka_consumer.resume),
+        ):
+            if changed:
+                call([TopicPartition(*partition) for partition in sorted(changed)])
+        self.paused = paused
+
+    # ------------------------------------------------------------------------------------------ reading
+
+    @property
+    def buffered(self) -> int:
+        """How many fetched messages the next portions hold."""
+        return len(self._buffer)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether messages are buffered, or the last fetch was full, so that more are likely to wait."""
+        return bool(self._buffer) or self._last_fetch_full
+
+    def read(self, membership: Membership) -> Portion:
+        """Return the next portion and move the positions behind it.
+
+        The caller decodes the messages first and then passes each error to `handle_error`, since a position that is out
+        of range restarts the fetching of all partitions.
+
+        Raises:
+            Rebalanced: the membership has ended.
+            ProcessorError: the consumer cannot continue.
+        """
+        if not self._buffer:
+            self._buffer = fetch(self.kafka_consumer, self.poll_messages, POLL_S, self._action)
+            self._last_fetch_full = len(self._buffer) >= self.poll_messages
+        self._report.heartbeat.beat()
+        self._require(membership)
+        size = portion_size(self._buffer)
+        messages, self._buffer = self._buffer[:size], self._buffer[size:]
+        return self._advance(messages)
+
+    def keep_polling(self, membership: Membership, timeout_s: float) -> None:
+        """Poll while the partitions are paused, so that this member stays in its group; keep what still arrives.
+
+        Raises:
+            Rebalanced: the membership has ended.
+            ProcessorError: the consumer cannot continue.
+        """
+        self._buffer += fetch(self.kafka_consumer, self.poll_messages, timeout_s, self._action)
+        self._report.heartbeat.beat()
+        self._require(membership)
+
+    def _require(self, membership: Membership) -> None:
+        if self._generation != membership.generation:
+            raise Rebalanced
+
+    def _advance(self, messages: list[Any]) -> Portion:
+        portion = Portion()
+        errors = list(map(_ERROR, messages))
+        if any(error is not None for error in errors):
+            failed = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        else:
+            failed = []
+        if messages:
+            topics = set(map(_TOPIC, messages)) if len(self._topics) > 1 else set(self._topics)
+            for topic in self._topics:
+                if topic in topics:
+                    of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]
+                    portion.messages.append((topic, *self._take_unread(topic, of_topic)))
+        for message in failed:
+            partition = (message.topic(), message.partition())
+            if message.error().code() == KafkaError._PARTITION_EOF:
+                # A position that stayed before trailing markers would never reach the end, and the partition would
+                # hold all models back.
+                if self.positions.get(partition, message.offset()) < message.offset():
+                    self.positions[partition] = message.offset()
+            else:
+                portion.errors.append((message.error(), partition))
+        return portion
+
+    def _take_unread(self, topic: str, messages: list[Any]) -> tuple[list[Any], MessagePositions]:
+        """Move the positions of a topic behind messages; leave out those that were read before or are not assigned.
+
+        librdkafka returns messages that it had fetched before it was told to start elsewhere.
+        """
+        places = MessagePositions.of(messages)
+        unread = np.zeros(len(messages), dtype=bool)
+        for partition in np.flatnonzero(np.bincount(places.partition)).tolist():
+            position = self.positions.get((topic, partition))
+            if position is None:
+                continue
+            rows = places.partition == partition
+            offsets = places.offset[rows]
+            reached: NDArray[np.int64] = np.maximum.accumulate(np.append(position - 1, offsets))
+            unread[rows] = offsets > reached[:-1]
+            self.positions[topic, partition] = int(reached[-1]) + 1
+        if unread.all():
+            return messages, places
+        return list(compress(messages, unread.tolist())), places.take(unread)
+
+    # ------------------------------------------------------------------------------------------ errors
+
+    def handle_error(self, error: KafkaError, partition: PartitionId) -> None:
+        """Skip to the log's start after an offset out of range; count errors that pass by themselves.
+
+        Raises:
+            Rebalanced: the offset of a partition that is not assigned is out of range.
+            ProcessorError: no retry resolves the error.
+        """
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self.skip_lost(partition)
+        elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
+            return
+        elif error.fatal() or error.code() in NO_WAY_ON:
+            raise explain(KafkaException(error), self._action)
+        else:
+            self.count_retry(error.str())
+
+    def count_retry(self, error: str) -> None:
+        """Count and log an error of Kafka that passes by itself."""
+        self._report.count_retry("kafka")
+        self._log.warning("kafka", error=error)
+
+    def skip_lost(self, partition: PartitionId) -> None:
+        """Continue at the log's start where retention deleted the next offset, and report the lost range.
+
+        Raises:
+            Rebalanced: the partition is not assigned.
+        """
+        if partition not in self.positions:
+            raise Rebalanced
+        start = self.positions[partition]
+        low, _ = self.kafka_consumer.get_watermark_offsets(TopicPartition(*partition), timeout=TIMEOUT_S, cached=False)
+        self._log.warning("offsets lost to retention", topic=partition[0], partition=partition[1], start=start, end=low)
+        self._report.add(metrics.OFFSETS_LOST, max(0, low - start), self._topics[partition[0]])
+        self.positions[partition] = low
+        # Not by `seek`: after this error librdkafka 2.16 refuses it as an erroneous state.
+        self._read_from_positions()
+
+    def end_offset(self, partition: PartitionId) -> int | None:
+        """Return a partition's end offset, queried from the broker; None where it does not answer."""
+        try:
+            _, end = self.kafka_consumer.get_watermark_offsets(
+                TopicPartition(*partition), timeout=TIMEOUT_S, cached=False
+            )
+        except KafkaException as error:
+            self.count_retry(str(error))
+            return None
+        return int(end)
+
+    # ------------------------------------------------------------------------------------------ committing
+
+    @property
+    def has_uncommitted(self) -> bool:
+        """Whether a position moved since the last commit."""
+        return self.positions != self._committed
+
+    def commit(self, transactions: Transactions, messages: Iterable[Message], membership: Membership) -> None:
+        """Write messages and the offsets of all assigned partitions in one transaction.
+
+        Raises:
+            Rebalanced: nothing was committed.
+            ProcessorError: the transaction cannot be ended, or Kafka refuses it for good.
+        """
+        try:
+            transactions.commit(messages, self._offsets(), membership.metadata)
+        except TransactionDropped as dropped:
+            self._log.warning("transaction dropped", error=str(dropped))
+            raise Rebalanced from dropped
+        self._committed = dict(self.positions)

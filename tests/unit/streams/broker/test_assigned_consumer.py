@@ -1,0 +1,213 @@
+"""The consume loop: positions, buffered messages, rebalances, lost offsets and commits."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
+from streams.broker.transactions import TransactionDropped
+from streams.errors import ProcessorError
+from streams.runtime.metrics_report import Report
+from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assigned_consumer, failure
+from warehouse import metrics
+
+TOPICS = ("labels", "predictions")
+
+
+def read(consumer: AssignedConsumer) -> list[tuple[int, int]]:
+    """Read one portion and return partition and offset of its messages."""
+    portion = consumer.read(consumer.membership())
+    return [(each.partition(), each.offset()) for _, messages, _ in portion.messages for each in messages]
+
+
+def test_a_fenced_consumer_stops_its_processor_although_its_partitions_are_revoked() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 0})
+    text = "Static consumer fenced by other consumer with same group.instance.id"
+    fake.fetches = [[failure(KafkaError._FATAL, text=text)]]
+    fake.during_fetch = lambda: fake.on_revoke(fake, [])
+    with pytest.raises(ProcessorError, match="give each its own --instance"):
+        consumer.read(consumer.membership())
+
+
+def test_a_rebalance_during_a_fetch_voids_the_flush_and_its_messages() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
+    membership = consumer.membership()
+    fake.fetches = [[FakeMessage(5)], []]
+
+    def rebalance() -> None:
+        fake.on_revoke(fake, [])
+        fake.on_assign(fake, [TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)])
+
+    fake.during_fetch = rebalance
+    with pytest.raises(Rebalanced):
+        consumer.read(membership)
+    fake.during_fetch = lambda: None
+    consumer.restart()
+    assert consumer.positions == {(TOPIC, 0): 5, (TOPIC, 1): 0}
+    assert consumer.buffered == 0, "they are fetched again"
+    with pytest.raises(Rebalanced):
+        consumer.read(membership)
+
+
+partitions = st.tuples(st.sampled_from(TOPICS), st.integers(0, 3))
+
+
+@given(
+    st.lists(st.tuples(partitions, st.integers(0, 9), st.sampled_from([False, False, False, True])), max_size=20),
+    st.dictionaries(partitions, st.integers(0, 5), max_size=8),
+)
+def test_positions_and_messages_are_those_of_a_plain_loop(
+    fetched: list[tuple[tuple[str, int], int, bool]], assigned: dict[tuple[str, int], int]
+) -> None:
+    error = KafkaError(KafkaError._TRANSPORT)
+    messages = [
+        FakeMessage(offset, b"x", partition, topic, error if is_error else None)
+        for (topic, partition), offset, is_error in fetched
+    ]
+    positions, unread = dict(assigned), dict[str, list[FakeMessage]]()
+    errors: list[tuple[KafkaError, tuple[str, int]]] = []
+    for message in messages:
+        partition = (message.topic(), message.partition())
+        if message.error() is not None:
+            errors.append((error, partition))
+        elif partition in positions and message.offset() >= positions[partition]:
+            positions[partition] = message.offset() + 1
+            unread.setdefault(message.topic(), []).append(message)
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, assigned, topics=TOPICS)
+    fake.fetches = [messages]
+    portion = consumer.read(consumer.membership())
+    assert consumer.positions == positions
+    assert {topic: of_topic for topic, of_topic, _ in portion.messages if of_topic} == unread
+    for _, of_topic, places in portion.messages:
+        assert list(zip(places.partition, places.offset, strict=True)) == [
+            (message.partition(), message.offset()) for message in of_topic
+        ]
+    assert portion.errors == errors
+
+
+def test_the_end_of_a_partition_moves_the_position_past_markers() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 5, (TOPIC, 1): 9})
+    ends = [failure(KafkaError._PARTITION_EOF, partition, offset=8) for partition in (0, 1, 2)]
+    fake.fetches = [[FakeMessage(5), *ends]]
+    assert read(consumer) == [(0, 5)]
+    assert consumer.positions == {(TOPIC, 0): 8, (TOPIC, 1): 9}, "never back, and no partition of others"
+
+
+def test_more_messages_wait_where_the_last_fetch_was_full() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 0}, poll_messages=2)
+    fake.fetches = [[FakeMessage(0), FakeMessage(1)], [FakeMessage(2)]]
+    assert (read(consumer), consumer.has_more) == ([(0, 0), (0, 1)], True)
+    assert (read(consumer), consumer.has_more) == ([(0, 2)], False)
+
+
+def test_messages_that_arrive_while_a_member_only_keeps_polling_are_read_later() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 0})
+    membership = consumer.membership()
+    consumer.pause(consumer.positions)
+    assert (fake.paused, consumer.assigned_partitions()) == ({(TOPIC, 0)}, [(TOPIC, 0)])
+    fake.fetches = [[FakeMessage(0)], [FakeMessage(1)]]
+    consumer.keep_polling(membership, 0.1)
+    consumer.keep_polling(membership, 0.1)
+    assert consumer.buffered == 2
+    consumer.pause(())
+    assert fake.paused == set()
+    assert read(consumer) == [(0, 0), (0, 1)]
+    fake.during_fetch = lambda: fake.on_revoke(fake, [])
+    with pytest.raises(Rebalanced):
+        consumer.keep_polling(membership, 0.1)
+
+
+def test_an_offset_out_of_range_continues_at_the_start_of_the_log() -> None:
+    fake = FakeConsumer(starts={(TOPIC, 0): 40})
+    report = Report("sketcher", "s")
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 30, (TOPIC, 1): 7}, report)
+    consumer.pause([(TOPIC, 1)])
+    fake.fetches = [[failure(KafkaError._AUTO_OFFSET_RESET)]]
+    [(error, partition)] = consumer.read(consumer.membership()).errors
+    consumer.handle_error(error, partition)
+    assert consumer.positions == fake.assignments[-1] == {(TOPIC, 0): 40, (TOPIC, 1): 7}
+    assert (consumer.paused, fake.paused) == (set(), set()), "librdkafka keeps partitions paused over an assignment"
+    assert report.values(metrics.OFFSETS_LOST) == {("predictions",): 10}
+    with pytest.raises(Rebalanced):
+        consumer.handle_error(error, (TOPIC, 5))
+
+
+def test_errors_that_pass_are_counted_and_others_stop_the_processor() -> None:
+    report = Report("sketcher", "s")
+    consumer = assigned_consumer(FakeConsumer(), {(TOPIC, 0): 0}, report)
+    consumer.handle_error(KafkaError(KafkaError._TRANSPORT), (TOPIC, 0))
+    consumer.handle_error(KafkaError(KafkaError._MAX_POLL_EXCEEDED), (TOPIC, 0))
+    assert report.retries == 1
+    with pytest.raises(ProcessorError, match="Run `barograph apply`"):
+        consumer.handle_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), (TOPIC, 0))
+
+
+def test_a_broker_that_does_not_answer_has_no_end_offset() -> None:
+    fake = FakeConsumer(ends={0: 12})
+    report = Report("sketcher", "s")
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 0}, report)
+    assert consumer.end_offset((TOPIC, 0)) == 12
+    fake.is_down = True
+    assert consumer.end_offset((TOPIC, 0)) is None
+    assert report.retries == 1
+
+
+class FakeTransactions:
+    """Records what is committed, or drops it."""
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[list[Any], dict[tuple[str, int], int], Any]] = []
+        self.drops = False
+
+    def commit(self, messages: Any, offsets: list[TopicPartition], metadata: Any) -> None:
+        if self.drops:
+            raise TransactionDropped("fenced")
+        self.commits.append((list(messages), {(tp.topic, tp.partition): tp.offset for tp in offsets}, metadata))
+
+
+def test_a_commit_sends_the_offsets_of_all_partitions_also_of_idle_ones() -> None:
+    fake, transactions = FakeConsumer(), FakeTransactions()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 5, (TOPIC, 1): 7})
+    assert not consumer.has_uncommitted
+    membership = consumer.membership()
+    fake.fetches = [[FakeMessage(5)]]
+    consumer.read(membership)
+    assert consumer.has_uncommitted
+    transactions.drops = True
+    with pytest.raises(Rebalanced):
+        consumer.commit(transactions, [], membership)
+    assert consumer.has_uncommitted
+    transactions.drops = False
+    consumer.commit(transactions, [("partials", {"value": b"p"})], membership)
+    expected = [("partials", {"value": b"p"})], {(TOPIC, 0): 6, (TOPIC, 1): 7}, "metadata"
+    assert transactions.commits == [expected]
+    assert not consumer.has_uncommitted
+
+
+def test_the_loop_restarts_after_a_rebalance_and_leaves_the_group_at_the_end() -> None:
+    fake = FakeConsumer()
+    consumer = assigned_consumer(fake, {(TOPIC, 0): 5})
+    stop, steps = threading.Event(), list[dict[tuple[str, int], int]]()
+
+    def step(stop: threading.Event) -> None:
+        steps.append(dict(consumer.positions))
+        consumer.positions[TOPIC, 0] += 1
+        if len(steps) == 1:
+            raise Rebalanced
+        stop.set()
+
+    consumer.run(step, stop)
+    assert steps == [{(TOPIC, 0): 5}] * 2
+    assert fake.closed

@@ -1,0 +1,145 @@
+"""When a flush ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.broker.assigned_consumer import Membership
+from streams.registry.registry import Registry, build_registry
+from streams.sketcher.end_probe import EndProbe
+from streams.sketcher.flush import Flush
+from streams.sketcher.flush_policy import (
+    BOUNDARY_S,
+    MAX_PANE_BYTES,
+    MAX_REJECTED_BYTES,
+    MIN_FLUSH_S,
+    FlushPolicy,
+    next_boundary_s,
+)
+from streams.sketcher.summarise import FlushSummaries
+from tests.support.fake_consumer import fake_settings
+from tests.support.monitor_schedule import contract
+
+
+def registry(*paces: tuple[int, int, int]) -> Registry:
+    """Models with these pane lengths, latenesses and out-of-order allowances, in seconds."""
+    contracts = [
+        (msgspec.structs.replace(contract(f"m{i}", pane_s), lateness_s=late_s, out_of_order_s=ooo_s), 1)
+        for i, (pane_s, late_s, ooo_s) in enumerate(paces)
+    ]
+    return build_registry(contracts, [])
+
+
+class Open:
+    """A policy with an open flush of two partitions, and a clock set by hand."""
+
+    def __init__(self, now_s: float = 1000.0, models: Registry | None = None, **settings: Any) -> None:
+        self.now_s = now_s
+        self.policy = FlushPolicy(
+            fake_settings(**settings),
+            models or Registry(),
+            clock=lambda: self.now_s,
+            monotonic=lambda: self.now_s,
+        )
+        self.flush = Flush(
+            Membership(None, 1),
+            {},
+            FlushSummaries(Registry()),
+            EndProbe(lambda partition: None, clock=lambda: self.now_s),
+        )
+
+    def is_due(self, assigned: tuple[int, ...] = (0, 1)) -> bool:
+        return self.policy.is_due(self.flush, assigned)
+
+
+@pytest.mark.parametrize(
+    ("now_s", "boundary_s"),
+    [
+        # Panes end at multiples of 60; they can be sealed 20 + 5 s later.
+        (0.0, 25),
+        (24.999, 25),
+        (25.0, 60),
+        (59.0, 60),
+        (60.0, 85),
+        (90.0, 120),
+    ],
+)
+def test_a_boundary_is_where_a_pane_ends_or_can_be_sealed(now_s: float, boundary_s: float) -> None:
+    assert next_boundary_s(registry((60, 20, 5)), now_s) == boundary_s
+
+
+def test_the_next_boundary_of_all_models_counts() -> None:
+    assert next_boundary_s(registry((60, 20, 5), (3600, 600, 600)), 100.0) == 120
+    assert next_boundary_s(registry((3600, 0, 0), (86_400, 101, 0)), 100.0) == 101
+
+
+def test_without_models_and_on_the_replay_clock_there_is_no_boundary() -> None:
+    assert next_boundary_s(Registry(), 100.0) == float("inf")
+    assert Open(models=registry((60, 20, 5)), clock="replay").policy.boundary_ms == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "limit"),
+    [("rejected_bytes", MAX_REJECTED_BYTES), ("summaries.n_bytes", MAX_PANE_BYTES), ("events", 1000)],
+)
+def test_a_flush_ends_at_each_limit_of_its_size(attribute: str, limit: int) -> None:
+    opened = Open(flush_events=1000)
+    holder, _, name = f"flush.{attribute}".rpartition(".")
+    owner: Any = opened
+    for step in holder.split("."):
+        owner = getattr(owner, step)
+    setattr(owner, name, limit - 1)
+    assert not opened.is_due()
+    setattr(owner, name, limit)
+    assert opened.is_due()
+
+
+def test_a_flush_ends_at_its_largest_age_and_where_retention_overtook_it() -> None:
+    opened = Open(flush_s=15.0)
+    opened.now_s += 14.9
+    assert not opened.is_due()
+    opened.now_s += 0.1
+    assert opened.is_due()
+    overtaken = Open()
+    overtaken.flush.must_end = True
+    assert overtaken.is_due()
+
+
+def test_a_boundary_waits_until_everything_up_to_it_was_read() -> None:
+    opened = Open(now_s=1019.5, models=registry((60, 0, 0)))
+    assert opened.policy.boundary_ms == 1_020_000
+    caught_up_ms = opened.flush.ends.caught_up_ms
+    caught_up_ms.update({0: 1_020_100, 1: 1_020_100})
+    opened.now_s = 1019.9
+    assert not opened.is_due()
+    opened.now_s = 1020.1
+    assert opened.is_due()
+    assert not opened.is_due(assigned=()), "without partitions nothing ends a flush but its age"
+    caught_up_ms[1] = 1_019_999
+    assert not opened.is_due()
+    # A lagging partition delays it no longer than this.
+    opened.now_s = 1020 + BOUNDARY_S
+    assert opened.is_due()
+
+
+def test_boundaries_do_not_make_flushes_too_short() -> None:
+    opened = Open(now_s=1019.9, models=registry((60, 0, 0)))
+    opened.flush.ends.caught_up_ms.update({0: 1_020_100, 1: 1_020_100})
+    opened.now_s = 1020.05
+    assert not opened.is_due()
+    opened.now_s = 1019.9 + MIN_FLUSH_S + 0.01
+    assert opened.is_due()
+
+
+def test_on_the_replay_clock_an_end_marker_ends_a_flush_once_all_partitions_are_read() -> None:
+    opened = Open(clock="replay")
+    opened.now_s += 1
+    opened.flush.ends.caught_up_ms.update({0: 1, 1: 1})
+    assert not opened.is_due()
+    opened.flush.end_markers = {0}
+    assert opened.is_due()
+    del opened.flush.ends.caught_up_ms[1]
+    assert not opened.is_due()
