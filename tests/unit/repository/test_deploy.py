@@ -1,4 +1,4 @@
-"""The compose file, the image and what they mount, as plain reading tells; test_compose.py holds them to real parts."""
+"""The compose file, the image and the files that they mount, checked statically; test_compose.py runs real tools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_passwords_come_from_the_environment(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_all_but_apply_are_restarted_and_watched(name: str) -> None:
+def test_all_services_except_apply_restart_and_have_health_checks(name: str) -> None:
     service = SERVICES[name]
     if name == "apply":
         assert service["restart"] == "no"
@@ -49,7 +49,7 @@ def test_all_but_apply_are_restarted_and_watched(name: str) -> None:
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
-def test_every_volume_is_named_and_all_that_is_mounted_exists() -> None:
+def test_every_volume_is_named_and_every_mounted_file_exists() -> None:
     used = set()
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
@@ -62,7 +62,7 @@ def test_every_volume_is_named_and_all_that_is_mounted_exists() -> None:
 
 
 @pytest.mark.parametrize("name", [*PROCESSORS, "apply"])
-def test_settings_are_those_of_the_command(name: str) -> None:
+def test_settings_are_valid(name: str) -> None:
     environ = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
     settings = load_settings(environ=environ, folder=ROOT / "deploy", find=lambda: None)
     assert settings.bootstrap_servers == "kafka:19092"
@@ -70,7 +70,7 @@ def test_settings_are_those_of_the_command(name: str) -> None:
     assert settings.warehouse.username == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"]
     assert environ["BAROGRAPH_CLICKHOUSE_PASSWORD"] == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_PASSWORD"]
     if name in PROCESSORS:
-        # Without a name of its own each new container would be a new instance, whose predecessor nobody fences.
+        # Without a fixed name each new container would be a new instance that does not fence its predecessor.
         assert settings.instance == f"{name}-1"
         assert f":{DEFAULT_PORTS[name]}/healthz" in SERVICES[name]["healthcheck"]["test"][-1]
         assert settings.processor().metrics_port is None
@@ -95,26 +95,26 @@ def test_grafana_reads_as_a_user_that_cannot_write() -> None:
     password = user.find("password")
     assert password is not None
     assert not password.text
-    # One variable, in the server that checks the password and in the one that sends it.
+    # The server that checks the password and the one that sends it use the same variable.
     variable = password.attrib["from_env"]
     assert source["secureJsonData"] == {"password": f"${variable}"}
     assert SERVICES["clickhouse"]["environment"][variable] == SERVICES["grafana"]["environment"][variable]
 
 
-def test_the_plugin_is_there_before_grafana_starts() -> None:
+def test_the_plugin_is_installed_before_grafana_starts() -> None:
     environment = SERVICES["grafana"]["environment"]
     assert environment["GF_PLUGINS_PREINSTALL_SYNC"] == "grafana-clickhouse-datasource@4.20.0"
     assert "GF_INSTALL_PLUGINS" not in environment
 
 
-def test_the_image_is_built_with_the_same_uv_as_everything() -> None:
+def test_the_image_uses_the_pinned_version_of_uv() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    found = re.search(r"^readonly VERSION=([0-9.]+)", (ROOT / "tools/uv").read_text(encoding="utf-8"), re.MULTILINE)
-    assert found is not None
-    assert f"uv=={found[1]}" in dockerfile
+    version = re.search(r"^readonly VERSION=([0-9.]+)", (ROOT / "tools/uv").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version is not None
+    assert f"uv=={version[1]}" in dockerfile
 
 
-def test_the_image_runs_without_rights() -> None:
+def test_the_image_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     last_stage = lines[max(i for i, line in enumerate(lines) if line.startswith("FROM ")) :]
     users = [line for line in last_stage if line.startswith("USER ")]
@@ -122,17 +122,17 @@ def test_the_image_runs_without_rights() -> None:
     assert users[-1] != "USER root"
 
 
-def test_the_image_is_given_every_room() -> None:
+def test_the_build_context_contains_every_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    let_in = {
+    included = {
         line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
     }
-    rooms = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert {*rooms, *project["tool"]["uv"]["workspace"]["members"], "pyproject.toml", "uv.lock"} <= let_in
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert {*packages, *project["tool"]["uv"]["workspace"]["members"], "pyproject.toml", "uv.lock"} <= included
 
 
-def test_the_processors_go_without_grafanas_client() -> None:
-    """It brings an HTTP library that would replace the one that clickhouse-connect runs on (docs/decisions/0019)."""
+def test_the_image_excludes_grafanas_client() -> None:
+    """Its HTTP library would replace the one that clickhouse-connect uses (docs/decisions/0019)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert not [name for name in project["project"]["dependencies"] if name.startswith(("grafana-client", "niquests"))]
     assert project["dependency-groups"]["grafana"] == ["grafana-client==5.1.4"]

@@ -1,4 +1,4 @@
-"""What no committed file may hold, and what every page must keep true."""
+"""Committed files contain no forbidden text, and pages refer only to existing things."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Put together from pieces, so that this file passes its own test.
+# Assembled from pieces, so that this file passes its own test.
 REGISTRY_HOSTS = [
     ".".join(parts)
     for parts in (
@@ -41,14 +41,14 @@ def committed() -> dict[str, str]:
         capture_output=True,
         check=True,
     ).stdout.decode()
-    found = {}
+    texts = {}
     for name in filter(None, listed.split("\0")):
         path = ROOT / name
         if path.is_file():
             data = path.read_bytes()
             if b"\0" not in data[:4096]:
-                found[name] = data.decode("utf-8")
-    return found
+                texts[name] = data.decode("utf-8")
+    return texts
 
 
 FILES = committed()
@@ -71,7 +71,7 @@ def test_no_file_names_a_registry() -> None:
 
 
 def test_no_file_names_a_folder_of_one_machine() -> None:
-    # The image's own folder is no machine's; everything else would be a path of whoever wrote it.
+    # The Dockerfile names folders of the image. Everywhere else such a path belongs to the author's machine.
     files = {name: text for name, text in FILES.items() if Path(name).name not in ("uv.lock", "Dockerfile")}
     assert not lines_with(r"(?<![\w.}\])])(" + "|".join(FOLDERS_OF_ONE_MACHINE) + ")", files)
 
@@ -80,10 +80,10 @@ def test_commands_in_pages_and_messages_exist() -> None:
     sources = {name: text for name, text in FILES.items() if name.endswith((".md", ".py", ".yml", ".yaml", ".toml"))}
     wrong = []
     for name, text in sources.items():
-        # In running text a command stands in backticks, in a block of shell lines at a line's start.
-        for found in re.finditer(r"(?:`|^\$ |^)barograph ([a-z][a-z-]*)(?=[ `\n])", text, re.MULTILINE):
-            if found[1] not in COMMANDS:
-                wrong.append(f"{name}:{text.count(chr(10), 0, found.start()) + 1}: barograph {found[1]}")
+        # In running text a command is in backticks, in a shell block at the start of a line.
+        for match in re.finditer(r"(?:`|^\$ |^)barograph ([a-z][a-z-]*)(?=[ `\n])", text, re.MULTILINE):
+            if match[1] not in COMMANDS:
+                wrong.append(f"{name}:{text.count(chr(10), 0, match.start()) + 1}: barograph {match[1]}")
     assert not wrong
 
 
@@ -99,7 +99,7 @@ def test_targets_in_pages_exist() -> None:
     assert not wrong
 
 
-def test_links_lead_somewhere() -> None:
+def test_relative_links_have_a_target() -> None:
     wrong = []
     for name, text in PAGES.items():
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
@@ -108,7 +108,7 @@ def test_links_lead_somewhere() -> None:
     assert not wrong
 
 
-def test_pages_that_are_named_exist() -> None:
+def test_pages_in_text_exist() -> None:
     wrong = []
     for name, text in FILES.items():
         for page in re.findall(r"\bdocs/[\w/-]+\.md", text):
@@ -129,14 +129,14 @@ def test_decisions_are_numbered_without_gaps() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(name for name in FILES if name.startswith("docs/decisions/")))
-def test_a_decision_says_all_that_is_needed_to_revisit_it(name: str) -> None:
+def test_a_decision_record_has_all_sections(name: str) -> None:
     assert re.findall(r"^## (.+)$", FILES[name], re.MULTILINE) == list(DECISION_PARTS)
 
 
 @pytest.mark.parametrize("name", [".ci/run", "tools/uv"])
-def test_shell_scripts_are_sound(name: str) -> None:
+def test_shell_scripts_parse_and_fail_on_errors(name: str) -> None:
     path = ROOT / name
     assert path.stat().st_mode & 0o100
     assert "set -euo pipefail" in FILES[name]
-    done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

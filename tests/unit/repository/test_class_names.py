@@ -1,0 +1,49 @@
+"""A class name stands for one thing in the whole product."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+
+import pytest
+
+from tests.unit.repository.sources import product_files, tree_of
+
+UNRESOLVED: set[str] = {
+    "Answer", "Dimension", "Expectation", "Finding", "Found", "Groups", "History", "Label", "LeftOut", "Metric",
+    "MuteTiming", "Page", "Pane", "Plan", "Reporter", "Request", "Route", "Season", "Series", "Source", "Span", "State",
+    "TimeRange", "_Batch", "_Rebalanced", "_Rows",
+}  # fmt: skip
+"""Names that still stand for several things. Only remove names from this set."""
+
+
+def definitions(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Each class name with the places that define it, nested classes included."""
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{path}:{node.lineno}")
+    return places
+
+
+def repeated(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Names that several modules define, or one module twice. Private names count like public ones."""
+    return {name: places for name, places in definitions(trees).items() if len(places) > 1}
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    wrong = repeated({path: tree_of(path) for path in product_files()})
+    assert {name: places for name, places in wrong.items() if name not in UNRESOLVED} == {}
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["class A: ...", "class A: ..."], {"A"}),
+        (["class _A: ...", "def f():\n    class _A: ..."], {"_A"}),
+        (["class A: ...", "class _A: ..."], set()),
+    ],
+)
+def test_repeated_names_are_reported(sources: list[str], names: set[str]) -> None:
+    assert set(repeated({f"{i}.py": ast.parse(source) for i, source in enumerate(sources)})) == names
