@@ -16,7 +16,7 @@ from cli.skew.fields import Compared, LeftOut, entities, numbers, pair_fields, p
 from cli.skew.join import Joined, join, texts_at
 from cli.skew.sources import SkewError
 from sketches.skew.field import Skew, cleaned
-from sketches.skew.history_rules import History, Series
+from sketches.skew.history_rules import EntityHistory, EntitySeries
 from sketches.skew.numbers import EXACT, TOLERANCE, compare_numbers
 from sketches.skew.texts import compare_texts
 
@@ -118,7 +118,7 @@ def compare(
     )
 
 
-def _history(recomputed: Table, options: Options) -> History | None:
+def _history(recomputed: Table, options: Options) -> EntityHistory | None:
     if not options.time:
         return None
     if options.time not in recomputed.columns:
@@ -129,7 +129,7 @@ def _history(recomputed: Table, options: Options) -> History | None:
         raise SkewError(f"{error}.") from error
     entity = entities(recomputed, options.by)
     entity[null] = entity.max(initial=0) + 1 + np.arange(int(null.sum()))
-    return History.of(entity, times_ms)
+    return EntityHistory.of(entity, times_ms)
 
 
 def _check_underlying(recomputed: Table, fields: Sequence[Compared], options: Options) -> None:
@@ -149,7 +149,7 @@ def _compare(
     recomputed: Table,
     contract: Contract | None,
     joined: Joined,
-    history: History | None,
+    history: EntityHistory | None,
     options: Options,
 ) -> tuple[Skew, list[tuple[int, str | None, str | None]]]:
     if field.kind != "text":
@@ -178,7 +178,7 @@ def _compare_numbers(
     right: FloatArray,
     recomputed: Table,
     joined: Joined,
-    history: History | None,
+    history: EntityHistory | None,
     options: Options,
 ) -> tuple[Skew, list[tuple[int, str | None, str | None]]]:
     pairs_left = left[joined.served]
@@ -190,7 +190,7 @@ def _compare_numbers(
         underlying = None if column is None else numbers(recomputed, column, "number")
         if column is not None and underlying is None:
             raise SkewError(f"the underlying column {column} holds no numbers")
-        rules = Series(
+        rules = EntitySeries(
             history,
             history.place[joined.recomputed],
             cleaned(right)[history.order],
@@ -226,14 +226,14 @@ def _number_shown(value: float, field: Compared) -> str | None:
 
 
 def _compare_texts(
-    field: Compared, left: Texts, right: Texts, joined: Joined, history: History | None, options: Options
+    field: Compared, left: Texts, right: Texts, joined: Joined, history: EntityHistory | None, options: Options
 ) -> tuple[Skew, list[tuple[int, str | None, str | None]]]:
     left_codes = left.codes[joined.served].astype(np.int64)
     right_codes = right.codes[joined.recomputed].astype(np.int64)
     rules = None
     if history is not None:
         codes = np.where(right.codes < 0, np.nan, right.codes.astype(np.float64))
-        rules = Series(history, history.place[joined.recomputed], codes[history.order]).lags
+        rules = EntitySeries(history, history.place[joined.recomputed], codes[history.order]).lags
     skew = compare_texts(left_codes, right_codes, left.values, right.values, series=rules, show=field.show)
 
     def shown(code: int, values: Sequence[str]) -> str | None:

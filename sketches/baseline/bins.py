@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
 from sketches.baseline.columns import FieldColumn
-from sketches.baseline.groups import Groups, IndexArray, flatten_slices, trained_groups
+from sketches.baseline.groups import VerdictGroups, IndexArray, flatten_slices, trained_groups
 from sketches.baseline.layout import IntArray, Layout
 
 OTHER_BIN, NULL_BIN = "other", "null"
 
 
-class PsiBins(Groups):
+class PsiBins(VerdictGroups):
     """The PSI bins of all groups of one baseline, end to end.
 
     Attributes:

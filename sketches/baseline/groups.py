@@ -20,7 +20,7 @@ IndexArray = NDArray[np.int32]
 """Indices of slices, fields, bins or counts: a wide model has millions of each."""
 
 
-class Groups:
+class VerdictGroups:
     """Slice, field and overdispersion of each group of one baseline.
 
     Args:

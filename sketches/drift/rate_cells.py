@@ -11,7 +11,7 @@ from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
 from sketches.baseline.columns import FieldColumn
 from sketches.baseline.groups import (
     FloatArray,
-    Groups,
+    VerdictGroups,
     IndexArray,
     flatten_slices,
     reference_slices,
@@ -22,7 +22,7 @@ from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.drift.rates import RATE_KINDS
 
 
-class RateCells(Groups):
+class RateCells(VerdictGroups):
     """The rates of all groups of one baseline: shares of events that are null, invalid, out of range or unseen.
 
     A group is one kind of rate (`sketches.drift.rates.RATE_KINDS`) of a field in a slice.

@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.metric import ENOUGH, Metric, checked_phi, on_logit
+from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ WITHIN_BINS = 1_000.0
 """From so many rows of each class the order within bins is taken from the slope between them."""
 
 
-def auc_metric(hist: FloatArray, phi: ArrayLike = 1.0) -> Metric:
+def auc_metric(hist: FloatArray, phi: ArrayLike = 1.0) -> MetricEstimate:
     """AUC of many windows.
 
     Args:

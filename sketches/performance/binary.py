@@ -22,7 +22,7 @@ from sketches.performance.bins import labelled, mean_scores
 from sketches.performance.calibration import calibration_error
 from sketches.performance.metric import (
     ENOUGH,
-    Metric,
+    MetricEstimate,
     checked_phi,
     last_axis,
     mean,
@@ -45,7 +45,7 @@ def binary_metrics(
     log_loss_sums: ArrayLike | None = None,
     brier_sums: ArrayLike | None = None,
     phi: ArrayLike = 1.0,
-) -> dict[str, Metric]:
+) -> dict[str, MetricEstimate]:
     """All metrics of the kind `binary`, by name.
 
     Args:
@@ -87,7 +87,7 @@ def binary_metrics(
     }
 
 
-def confusion_metrics(confusion: ArrayLike, phi: ArrayLike = 1.0) -> dict[str, Metric]:
+def confusion_metrics(confusion: ArrayLike, phi: ArrayLike = 1.0) -> dict[str, MetricEstimate]:
     """accuracy, precision, recall and f1 of counts TP, FP, FN, TN, shape (..., 4), which may be fractions.
 
     Each is NaN where its denominator is 0, and enough from a denominator of 20, n/φ.
@@ -102,12 +102,12 @@ def confusion_metrics(confusion: ArrayLike, phi: ArrayLike = 1.0) -> dict[str, M
     }
 
 
-def f1_metric(hits: ArrayLike, errors: ArrayLike, phi: ArrayLike = 1.0) -> Metric:
+def f1_metric(hits: ArrayLike, errors: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstimate:
     """f1 of TP and FP + FN; NaN where both are 0."""
     right = np.asarray(hits, np.float64)
     shared = proportion(right, right + np.asarray(errors, np.float64), phi)
     value, low, high = (2.0 * part / (1.0 + part) for part in (shared.value, shared.low, shared.high))
-    return Metric(value, low, high, shared.enough)
+    return MetricEstimate(value, low, high, shared.enough)
 
 
 def _log_loss_sums(hist: FloatArray, edges: ArrayLike) -> FloatArray:

@@ -29,7 +29,7 @@ from scipy.special import erf
 
 from sketches.drift.rates import wilson
 from sketches.performance.auc import class_rows
-from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi
+from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi
 
 FloatArray = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ def calibration_curve(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROU
     )
 
 
-def calibration_error(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROUPS) -> Metric:
+def calibration_error(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROUPS) -> MetricEstimate:
     """The expected calibration error, less what chance adds to it.
 
     Args:
@@ -99,7 +99,7 @@ def calibration_error(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROU
     half = Z * np.sqrt(((weight * error) ** 2).sum(axis=-1))
     plain = (weight * distance).sum(axis=-1)
     value = np.maximum(value, 0.0)
-    return Metric(
+    return MetricEstimate(
         value,
         np.minimum(np.maximum(plain - excess - half, 0.0), value),
         np.maximum(np.minimum(plain + half, 1.0), plain),

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from sketches.performance.bins import first_positive, predictions
 from sketches.performance.calibration_map import CalibrationMap
 from sketches.performance.expected import Expected, expected_metrics
-from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi, difference
+from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, difference
 
 FloatArray = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Trust:
 
 def cbpe_metrics(
     hist: ArrayLike, calibration: CalibrationMap, threshold: float, *, phi: ArrayLike = 1.0
-) -> dict[str, Metric]:
+) -> dict[str, MetricEstimate]:
     """Estimate accuracy, precision, recall, f1 and auc of windows from their scores.
 
     Args:
@@ -81,19 +81,19 @@ def cbpe_metrics(
 
 def _with_interval(
     metric: Expected, information: FloatArray, covariance: FloatArray, phis: FloatArray, enough: NDArray[np.bool_]
-) -> Metric:
+) -> MetricEstimate:
     by_label = metric.by_label()
     chance = (by_label**2 * information).sum(axis=-1) * phis
     by_odds = by_label * information
     unknown = ((by_odds @ covariance) * by_odds).sum(axis=-1)
     half = Z * np.sqrt(chance + np.maximum(unknown, 0.0))
     known = ~np.isnan(metric.value)
-    return Metric(
+    return MetricEstimate(
         metric.value, np.maximum(metric.value - half, 0.0), np.minimum(metric.value + half, 1.0), enough & known
     )
 
 
-def realised_error(estimated: Metric, realised: Metric) -> Metric:
+def realised_error(estimated: MetricEstimate, realised: MetricEstimate) -> MetricEstimate:
     """CBPE − realised of the same windows once their labels are mature, of the windows' shape.
 
     The interval takes the two for independent; being of the same rows they err together, so it is never too narrow.
@@ -108,7 +108,7 @@ def realised_error(estimated: Metric, realised: Metric) -> Metric:
     return difference(estimated, realised)
 
 
-def cbpe_trust(errors: Metric, *, tolerance: float = TOLERANCE) -> Trust:
+def cbpe_trust(errors: MetricEstimate, *, tolerance: float = TOLERANCE) -> Trust:
     """Say whether an estimate may be believed, from its errors in matured windows.
 
     A window is off where its error exceeds the tolerance and its interval does not hold 0. An estimate is trusted

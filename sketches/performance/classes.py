@@ -31,7 +31,7 @@ from sketches.performance.bins import labelled
 from sketches.performance.calibration import calibration_error
 from sketches.performance.metric import (
     ENOUGH,
-    Metric,
+    MetricEstimate,
     checked_phi,
     mean,
     on_logit,
@@ -52,7 +52,7 @@ def class_metrics(
     log_loss_sums: ArrayLike | None = None,
     brier_sums: ArrayLike | None = None,
     phi: ArrayLike = 1.0,
-) -> dict[str, Metric]:
+) -> dict[str, MetricEstimate]:
     """All metrics of the kind `classes`, by name, and those of each class.
 
     Args:
@@ -86,7 +86,7 @@ def class_metrics(
     }
 
 
-def _of_confusion(counts: FloatArray, phis: FloatArray, by_class: FloatArray) -> dict[str, Metric]:
+def _of_confusion(counts: FloatArray, phis: FloatArray, by_class: FloatArray) -> dict[str, MetricEstimate]:
     rows = counts.sum(axis=(-2, -1))
     true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -110,7 +110,7 @@ def _of_confusion(counts: FloatArray, phis: FloatArray, by_class: FloatArray) ->
 
 def _of_probabilities(
     counts: FloatArray, one_vs_rest: ArrayLike | None, edges: ArrayLike, phis: FloatArray, by_class: FloatArray
-) -> dict[str, Metric]:
+) -> dict[str, MetricEstimate]:
     if one_vs_rest is None:
         overall = undefined(counts.shape[:-2])
         return {"auc_macro": overall, "calibration_error": overall, "auc": undefined(counts.shape[:-1])}
@@ -126,7 +126,7 @@ def _of_probabilities(
     known = ~np.isnan(classwise.value)
     return {
         "auc_macro": on_logit(_mean(value, compared), error**2 * phis, smallest, smallest >= ENOUGH),
-        "calibration_error": Metric(
+        "calibration_error": MetricEstimate(
             _mean(classwise.value, known),
             _mean(classwise.low, known),
             _mean(classwise.high, known),
@@ -136,7 +136,7 @@ def _of_probabilities(
     }
 
 
-def _loss(counts: FloatArray, sums: ArrayLike | None, phis: FloatArray) -> Metric:
+def _loss(counts: FloatArray, sums: ArrayLike | None, phis: FloatArray) -> MetricEstimate:
     return undefined(counts.shape[:-2]) if sums is None else mean(sums, phis, least=0.0)
 
 
@@ -146,17 +146,17 @@ def _mean(values: FloatArray, used: BoolArray) -> FloatArray:
     return np.asarray(np.where(used, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan))
 
 
-def _independent_mean(metric: Metric, held: BoolArray) -> Metric:
+def _independent_mean(metric: MetricEstimate, held: BoolArray) -> MetricEstimate:
     """The mean over the classes that are held, of proportions that are independent; undefined ones count 0."""
     value, low, high = (np.nan_to_num(part) for part in (metric.value, metric.low, metric.high))
     number = np.where(held.any(axis=-1), held.sum(axis=-1), np.nan)
     middle = _mean(value, held)
     below = np.sqrt(np.where(held, (value - low) ** 2, 0.0).sum(axis=-1)) / number
     above = np.sqrt(np.where(held, (high - value) ** 2, 0.0).sum(axis=-1)) / number
-    return Metric(middle, np.maximum(middle - below, 0.0), np.minimum(middle + above, 1.0), ~np.isnan(middle))
+    return MetricEstimate(middle, np.maximum(middle - below, 0.0), np.minimum(middle + above, 1.0), ~np.isnan(middle))
 
 
-def _f1_macro(counts: FloatArray, f1: FloatArray, held: BoolArray, phis: FloatArray) -> Metric:
+def _f1_macro(counts: FloatArray, f1: FloatArray, held: BoolArray, phis: FloatArray) -> MetricEstimate:
     """The mean of f1 over classes; with s = r + c and t = f1/s, ∂F/∂C_ij = (2 δ_ij/s_i − t_i − t_j) / classes.
 
     F does not change with the scale of C, so the mean of its gradient over rows is 0, and its variance the sum of

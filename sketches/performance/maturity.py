@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.metric import ENOUGH, Metric, checked_phi, on_logit
+from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
 
 FloatArray = NDArray[np.float64]
 
@@ -50,15 +50,15 @@ class Maturity:
 
     edges: FloatArray
     """Ages in seconds, shape (bins + 1,)."""
-    share: Metric
+    share: MetricEstimate
     """Of the labels that ever come, those that have come by each edge, shape (..., bins + 1)."""
-    coverage: Metric
+    coverage: MetricEstimate
     """Share of predictions that are ever labelled within the horizon, shape (...). Until 20 predictions (n/φ) have
     passed the horizon neither figure is enough: what has come so far counts as all that comes, so that maturity
     reads too high and coverage too low; the interval of coverage then reaches to 1, that of maturity down to what
     it would be if every prediction still got its label."""
 
-    def maturity(self, age_s: ArrayLike) -> Metric:
+    def maturity(self, age_s: ArrayLike) -> MetricEstimate:
         """The share that has come by an age, shape (..., *age_s.shape); straight between edges in log age."""
         ages = np.clip(np.asarray(age_s, np.float64), 0.0, self.edges[-1])
         right = np.clip(np.searchsorted(self.edges, ages, "right"), 1, self.edges.size - 1)
@@ -68,7 +68,7 @@ class Maturity:
             curve[..., right - 1] + part * (curve[..., right] - curve[..., right - 1])
             for curve in (self.share.value, self.share.low, self.share.high)
         )
-        return Metric(value, low, high, self.share.enough[..., right])
+        return MetricEstimate(value, low, high, self.share.enough[..., right])
 
     def mature_age(self, share: float) -> FloatArray:
         """The age in seconds by which a share has come, shape (...); ∞ where too little is known to say.
@@ -124,14 +124,14 @@ def learn_maturity(predictions: ArrayLike, labels: ArrayLike, edges: ArrayLike, 
 
 def _coverage(
     unlabelled: FloatArray, variance: FloatArray, rows: FloatArray, enough: NDArray[np.bool_], phis: FloatArray
-) -> Metric:
+) -> MetricEstimate:
     value = 1.0 - unlabelled
     spread = unlabelled**2 * variance.sum(axis=-1)
     found = on_logit(value, spread * phis, np.maximum(rows / phis, 1.0), enough)
-    return Metric(found.value, found.low, np.where(enough, found.high, 1.0), enough)
+    return MetricEstimate(found.value, found.low, np.where(enough, found.high, 1.0), enough)
 
 
-def _share(left: FloatArray, variance: FloatArray, arrived: FloatArray, coverage: Metric, phis: FloatArray) -> Metric:
+def _share(left: FloatArray, variance: FloatArray, arrived: FloatArray, coverage: MetricEstimate, phis: FloatArray) -> MetricEstimate:
     """Maturity at each edge, 0 at the first and 1 at the last."""
     last = left[..., -1:]
     all_come = np.where(last < 1.0, 1.0 - last, np.nan)
@@ -145,7 +145,7 @@ def _share(left: FloatArray, variance: FloatArray, arrived: FloatArray, coverage
     # While coverage is not known, every prediction may still get its label.
     low = np.where(enough, found.low, np.minimum(found.low, found.low * all_come))
     ends = np.where(np.isnan(value[..., -1:]), np.nan, 1.0)
-    return Metric(
+    return MetricEstimate(
         np.concatenate((0.0 * ends, value), axis=-1),
         np.concatenate((0.0 * ends, low[..., :-1], np.where(enough[..., -1:], ends, low[..., -1:])), axis=-1),
         np.concatenate((0.0 * ends, found.high[..., :-1], ends), axis=-1),

@@ -25,7 +25,7 @@ ENOUGH = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricEstimate:
     """One metric of many windows; every array has the windows' shape.
 
     `value`, `low` and `high` are NaN where the metric is undefined (a precision of no predicted positives), `low`
@@ -40,12 +40,12 @@ class Metric:
     """Whether the window holds enough rows for a verdict; without, its level is `insufficient`."""
 
 
-def undefined(shape: tuple[int, ...]) -> Metric:
+def undefined(shape: tuple[int, ...]) -> MetricEstimate:
     """The metric of windows that cannot have it."""
-    return Metric(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_))
+    return MetricEstimate(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_))
 
 
-def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> Metric:
+def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstimate:
     """k/n with Wilson's interval; NaN where n is 0, enough from n/φ = 20.
 
     Args:
@@ -57,10 +57,10 @@ def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> Metric:
     known = rows > 0.0
     low, high = wilson(hits / phis, rows / phis)
     value = hits / np.where(known, rows, np.nan)
-    return Metric(value, np.where(known, low, np.nan), np.where(known, high, np.nan), rows / phis >= ENOUGH)
+    return MetricEstimate(value, np.where(known, low, np.nan), np.where(known, high, np.nan), rows / phis >= ENOUGH)
 
 
-def mean(sums: ArrayLike, phi: ArrayLike = 1.0, *, least: float = -np.inf) -> Metric:
+def mean(sums: ArrayLike, phi: ArrayLike = 1.0, *, least: float = -np.inf) -> MetricEstimate:
     """The mean of a loss, exact, with Student's interval; enough from n/φ = 20.
 
     Args:
@@ -74,7 +74,7 @@ def mean(sums: ArrayLike, phi: ArrayLike = 1.0, *, least: float = -np.inf) -> Me
     value = total / some
     spread = np.where(rows > 1.0, np.maximum(squares - total * value, 0.0) / np.maximum(rows - 1.0, 1.0), np.nan)
     half = student(rows / checked_phi(phi)) * np.sqrt(spread * checked_phi(phi) / some)
-    return Metric(value, np.maximum(value - half, least), value + half, rows / checked_phi(phi) >= ENOUGH)
+    return MetricEstimate(value, np.maximum(value - half, least), value + half, rows / checked_phi(phi) >= ENOUGH)
 
 
 def student(n: ArrayLike) -> FloatArray:
@@ -87,7 +87,7 @@ def student(n: ArrayLike) -> FloatArray:
     return np.where(rows >= 2.0, quantile, np.nan).astype(np.float64)
 
 
-def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayLike) -> Metric:
+def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayLike) -> MetricEstimate:
     """A figure between 0 and 1 with an interval that is symmetric in its log-odds.
 
     At 0 and 1, and where nothing varies, log-odds say nothing: the interval is then Wilson's of n rows.
@@ -96,7 +96,7 @@ def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayL
         value: the figure; NaN where it is undefined.
         variance: of the figure, φ included.
         n: independent rows that it rests on, for Wilson's interval.
-        enough: see `Metric`.
+        enough: see `MetricEstimate`.
     """
     figure, spread, rows, sure = np.broadcast_arrays(value, variance, n, enough)
     known = ~np.isnan(figure)
@@ -107,15 +107,15 @@ def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayL
     low, high = wilson(np.where(known, figure, 0.0) * rows, rows)
     low = np.where(inside, expit(odds - half), np.minimum(low, figure))
     high = np.where(inside, expit(odds + half), np.maximum(high, figure))
-    return Metric(np.array(figure, np.float64), low, high, sure & known)
+    return MetricEstimate(np.array(figure, np.float64), low, high, sure & known)
 
 
-def where_enough(metric: Metric, enough: ArrayLike) -> Metric:
+def where_enough(metric: MetricEstimate, enough: ArrayLike) -> MetricEstimate:
     """The same figures, enough only where this holds as well."""
-    return Metric(metric.value, metric.low, metric.high, metric.enough & np.asarray(enough, np.bool_))
+    return MetricEstimate(metric.value, metric.low, metric.high, metric.enough & np.asarray(enough, np.bool_))
 
 
-def difference(a: Metric, b: Metric) -> Metric:
+def difference(a: MetricEstimate, b: MetricEstimate) -> MetricEstimate:
     """Take b from a: two arms, or a window and its reference at equal age, with interval (square and add).
 
     The distance of each value to the end of its own interval counts as its error on that side; for proportions
@@ -127,7 +127,7 @@ def difference(a: Metric, b: Metric) -> Metric:
     value = a.value - b.value
     low = value - np.hypot(a.value - a.low, b.high - b.value)
     high = value + np.hypot(a.high - a.value, b.value - b.low)
-    return Metric(value, low, high, a.enough & b.enough)
+    return MetricEstimate(value, low, high, a.enough & b.enough)
 
 
 def checked_phi(phi: ArrayLike) -> FloatArray:

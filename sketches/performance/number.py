@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi, last_axis, mean
+from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, last_axis, mean
 
 FloatArray = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ def number_metrics(
     *,
     rank_error: float = 0.0,
     phi: ArrayLike = 1.0,
-) -> dict[str, Metric]:
+) -> dict[str, MetricEstimate]:
     """All metrics of the kind `number`, by name, and quantiles of |e|.
 
     Args:
@@ -63,12 +63,12 @@ def number_metrics(
     return metrics
 
 
-def _root_mean_square(sums: FloatArray, phis: FloatArray) -> Metric:
+def _root_mean_square(sums: FloatArray, phis: FloatArray) -> MetricEstimate:
     """√ of a mean; the interval is that of its logarithm, so that it is right-skewed and above 0."""
     squared = mean(sums, phis)
     some = np.where(squared.value > 0.0, squared.value, 1.0)
     half = np.where(squared.value > 0.0, (squared.high - squared.value) / some, squared.high - squared.value)
-    return Metric(
+    return MetricEstimate(
         np.sqrt(squared.value),
         np.sqrt(squared.value * np.exp(-half)),
         np.sqrt(squared.value * np.exp(half)),
@@ -76,7 +76,7 @@ def _root_mean_square(sums: FloatArray, phis: FloatArray) -> Metric:
     )
 
 
-def _quantiles(grid: FloatArray, rows: FloatArray, rank_error: float, phis: FloatArray) -> dict[str, Metric]:
+def _quantiles(grid: FloatArray, rows: FloatArray, rank_error: float, phis: FloatArray) -> dict[str, MetricEstimate]:
     if not 0.0 <= rank_error < 1.0:
         raise ValueError(f"a rank error is a share of the rows, not {rank_error}")
     independent = rows / phis
@@ -85,7 +85,7 @@ def _quantiles(grid: FloatArray, rows: FloatArray, rank_error: float, phis: Floa
         reach = Z * np.sqrt(rank * (1.0 - rank) / np.where(rows > 0.0, independent, np.nan)) + rank_error
         value, low, high = (_read(grid, rank + side * reach) for side in (0.0, -1.0, 1.0))
         within = np.nan_to_num(rank + reach, nan=1.0) < 1.0
-        found[name] = Metric(value, low, np.where(within, high, np.nan), (independent >= ENOUGH) & within)
+        found[name] = MetricEstimate(value, low, np.where(within, high, np.nan), (independent >= ENOUGH) & within)
     return found
 
 

@@ -17,7 +17,7 @@ from sketches.performance.bins import first_positive, labelled, predictions
 from sketches.performance.calibration import GROUPS, group_of, merge_groups
 from sketches.performance.calibration_map import CalibrationMap
 from sketches.performance.expected import expected_metrics
-from sketches.performance.metric import ENOUGH, Metric, Z, checked_phi, last_axis, on_logit
+from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, last_axis, on_logit
 
 FloatArray = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *
     )
 
 
-def prediction_powered(all_sums: ArrayLike, residual_sums: ArrayLike, *, phi: ArrayLike = 1.0) -> Metric:
+def prediction_powered(all_sums: ArrayLike, residual_sums: ArrayLike, *, phi: ArrayLike = 1.0) -> MetricEstimate:
     """θ = mean of f over all predictions + mean of y − f over labelled ones.
 
     Only for labels that are random among all predictions; see `corrected_metrics` for others.
@@ -101,7 +101,7 @@ def prediction_powered(all_sums: ArrayLike, residual_sums: ArrayLike, *, phi: Ar
     value = predicted[0] + residual[0]
     half = Z * np.sqrt((predicted[1] + residual[1]) * phis)
     rows = np.asarray(residual_sums, np.float64)[..., 0]
-    return Metric(value, value - half, value + half, rows / phis >= ENOUGH)
+    return MetricEstimate(value, value - half, value + half, rows / phis >= ENOUGH)
 
 
 def corrected_metrics(
@@ -111,7 +111,7 @@ def corrected_metrics(
     threshold: float,
     *,
     phi: ArrayLike = 1.0,
-) -> dict[str, Metric]:
+) -> dict[str, MetricEstimate]:
     """accuracy, precision, recall, f1 and auc of all predictions, where label coverage depends on the score.
 
     Prediction-powered inference in groups of scores, five by labelled rows on each side of the threshold: what the

@@ -109,7 +109,7 @@ class Skew:
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class ValuePairs:
     """Mismatches that rules are tried on, shape (k,) each; NaN is null."""
 
     served: FloatArray
@@ -124,9 +124,9 @@ class Pairs:
         """Where two arrays of numbers agree; where both are null too."""
         return agree(left, right, self.tolerance, self.floor)
 
-    def take(self, chosen: NDArray[np.bool_] | IntArray) -> Pairs:
+    def take(self, chosen: NDArray[np.bool_] | IntArray) -> ValuePairs:
         """Some of the pairs."""
-        return Pairs(self.served[chosen], self.recomputed[chosen], self.tolerance, self.floor, self.are_times)
+        return ValuePairs(self.served[chosen], self.recomputed[chosen], self.tolerance, self.floor, self.are_times)
 
 
 def agree(left: FloatArray, right: FloatArray, tolerance: float, floor: float) -> BoolArray:

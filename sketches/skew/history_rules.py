@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.skew.field import BoolArray, Explanation, FloatArray, IntArray, Pairs
+from sketches.skew.field import BoolArray, Explanation, FloatArray, IntArray, ValuePairs
 from sketches.skew.units import name_length
 
 MAX_LAG = 30
@@ -48,10 +48,10 @@ _SUM_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class EntityHistory:
     """What training computed for every entity over time; rows in order of entity, then time.
 
-    Times are Unix milliseconds. Make it with `History.of`.
+    Times are Unix milliseconds. Make it with `EntityHistory.of`.
     """
 
     key: IntArray
@@ -66,7 +66,7 @@ class History:
     """Where each row stands now, shape (m,): the inverse of `order`."""
 
     @classmethod
-    def of(cls, entity: NDArray[np.integer], time_ms: IntArray) -> History:
+    def of(cls, entity: NDArray[np.integer], time_ms: IntArray) -> EntityHistory:
         """Order rows; of one entity and time they keep their order.
 
         Args:
@@ -86,10 +86,10 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class EntitySeries:
     """The history of one field, and where the pairs stand in it."""
 
-    history: History
+    history: EntityHistory
     at: IntArray
     """The ordered row of each pair, shape (n,)."""
     recomputed: FloatArray
@@ -99,7 +99,7 @@ class Series:
     underlying: FloatArray | None = None
     """The column that the field is an aggregate of, in the history's order."""
 
-    def lags(self, pairs: Pairs, rows: IntArray) -> Iterator[Explanation]:
+    def lags(self, pairs: ValuePairs, rows: IntArray) -> Iterator[Explanation]:
         """Try the values of earlier.
 
         Args:
@@ -120,7 +120,7 @@ class Series:
             found = replace(found, detail=f"{found.detail} ({name_length(apart)})")
         yield found
 
-    def rules(self, pairs: Pairs, rows: IntArray) -> Iterator[Explanation]:
+    def rules(self, pairs: ValuePairs, rows: IntArray) -> Iterator[Explanation]:
         """Try everything: lags, then windows; arguments as `lags`."""
         yield from self.lags(pairs, rows)
         pairs = replace(pairs, tolerance=max(pairs.tolerance, _SUM_TOLERANCE))
@@ -134,7 +134,7 @@ class Series:
     # --- lags ---------------------------------------------------------------------------------------------------------
 
     def _row_lag(self, k: int) -> _Rule:
-        def judge(pairs: Pairs, at: IntArray) -> tuple[BoolArray, BoolArray]:
+        def judge(pairs: ValuePairs, at: IntArray) -> tuple[BoolArray, BoolArray]:
             back = at - k
             can = back >= self.history.first[at]
             return can, can & pairs.equal(pairs.served, self.recomputed[np.maximum(back, 0)])
@@ -144,7 +144,7 @@ class Series:
     def _time_lag(self, name: str, span: int) -> _Rule:
         history = self.history
 
-        def judge(pairs: Pairs, at: IntArray) -> tuple[BoolArray, BoolArray]:
+        def judge(pairs: ValuePairs, at: IntArray) -> tuple[BoolArray, BoolArray]:
             after = np.searchsorted(history.key, history.key[at] - span, side="right")
             before = after - 1
             can = before >= history.first[at]
@@ -156,7 +156,7 @@ class Series:
 
     # --- windows of a known column ------------------------------------------------------------------------------------
 
-    def _windows(self, underlying: FloatArray, pairs: Pairs, at: IntArray) -> Iterator[Explanation]:
+    def _windows(self, underlying: FloatArray, pairs: ValuePairs, at: IntArray) -> Iterator[Explanation]:
         rules = _window_rules(_Sums(self.history, underlying))
         best = _best(rules, pairs, at)
         if best is None:
@@ -173,7 +173,7 @@ class Series:
                 kind = "other window"
         yield replace(found, kind=kind, detail=told)
 
-    def _counts(self, pairs: Pairs, at: IntArray) -> Iterator[Explanation]:
+    def _counts(self, pairs: ValuePairs, at: IntArray) -> Iterator[Explanation]:
         rules = _window_rules(_Sums(self.history, np.ones(len(self.recomputed))), ("count",))
         best = _best(rules, pairs, at)
         if best is not None:
@@ -181,7 +181,7 @@ class Series:
 
     # --- windows of the aggregates themselves -------------------------------------------------------------------------
 
-    def _multiples(self, pairs: Pairs, at: IntArray) -> Iterator[Explanation]:
+    def _multiples(self, pairs: ValuePairs, at: IntArray) -> Iterator[Explanation]:
         found = list(self._multiples_of(self.recomputed, ("served", "recomputed"), pairs, at))
         if self.served is not None:
             swapped = replace(pairs, served=pairs.recomputed, recomputed=pairs.served)
@@ -189,7 +189,7 @@ class Series:
         yield from sorted(found, key=lambda each: -each.explained)[:1]
 
     def _multiples_of(
-        self, values: FloatArray, names: tuple[str, str], pairs: Pairs, at: IntArray
+        self, values: FloatArray, names: tuple[str, str], pairs: ValuePairs, at: IntArray
     ) -> Iterator[Explanation]:
         """Try `pairs.served` as mean and sum of values of every k-th of the last rows."""
         chosen = _spread(len(at))
@@ -226,7 +226,7 @@ class Series:
         return np.where(back >= self.history.first[at], values[np.maximum(back, 0)], np.nan)
 
 
-def _fits(pairs: Pairs, predicted: FloatArray) -> BoolArray:
+def _fits(pairs: ValuePairs, predicted: FloatArray) -> BoolArray:
     """Where a prediction that is known is what was served."""
     return pairs.equal(pairs.served, predicted) & ~np.isnan(predicted)
 
@@ -238,7 +238,7 @@ def _fits(pairs: Pairs, predicted: FloatArray) -> BoolArray:
 class _Rule:
     kind: str
     detail: str
-    judge: Callable[[Pairs, IntArray], tuple[BoolArray, BoolArray]]
+    judge: Callable[[ValuePairs, IntArray], tuple[BoolArray, BoolArray]]
     """Takes mismatches and their ordered rows; returns which can be judged, and which are predicted."""
     rows: int = 0
     """How many rows earlier, where the rule says so."""
@@ -250,7 +250,7 @@ def _spread(n: int) -> IntArray:
     return np.unique(np.linspace(0, n - 1, min(n, _SEARCHED)).astype(np.int64))
 
 
-def _best(rules: Sequence[_Rule], pairs: Pairs, at: IntArray) -> tuple[_Rule, Explanation] | None:
+def _best(rules: Sequence[_Rule], pairs: ValuePairs, at: IntArray) -> tuple[_Rule, Explanation] | None:
     """The rule that predicts most, if one predicts a good part; tried on some mismatches, then on all."""
     chosen = _spread(len(at))
     few, few_at = pairs.take(chosen), at[chosen]
@@ -308,7 +308,7 @@ def _spans() -> Iterator[_Window]:
 class _Sums:
     """Sums and counts of a column over windows, from running sums."""
 
-    def __init__(self, history: History, values: FloatArray) -> None:
+    def __init__(self, history: EntityHistory, values: FloatArray) -> None:
         self.history = history
         known = ~np.isnan(values)
         # Sums about the mean: running sums stay small, and their differences exact enough.
@@ -347,7 +347,7 @@ def _window_rules(sums: _Sums, hows: Sequence[str] = ("mean", "sum", "count")) -
 
 
 def _window_rule(sums: _Sums, window: _Window, how: str) -> _Rule:
-    def judge(pairs: Pairs, at: IntArray) -> tuple[BoolArray, BoolArray]:
+    def judge(pairs: ValuePairs, at: IntArray) -> tuple[BoolArray, BoolArray]:
         total, count, whole = sums.over(window, at)
         if how == "count":
             predicted = count

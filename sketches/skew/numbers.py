@@ -12,7 +12,7 @@ from sketches.skew.field import (
     Explanation,
     FloatArray,
     IntArray,
-    Pairs,
+    ValuePairs,
     Skew,
     absolute_floor,
     agree,
@@ -34,7 +34,7 @@ def compare_numbers(
     *,
     tolerance: float = TOLERANCE,
     are_times: bool = False,
-    series: Callable[[Pairs, IntArray], Iterator[Explanation]] | None = None,
+    series: Callable[[ValuePairs, IntArray], Iterator[Explanation]] | None = None,
 ) -> Skew:
     """Compare numbers pair by pair and explain the differences.
 
@@ -49,7 +49,7 @@ def compare_numbers(
     floor = absolute_floor(recomputed, tolerance)
     equal = agree(served, recomputed, tolerance, floor)
     rows = np.flatnonzero(~equal)
-    pairs = Pairs(served[rows], recomputed[rows], tolerance, floor, are_times)
+    pairs = ValuePairs(served[rows], recomputed[rows], tolerance, floor, are_times)
     low, high = wilson(len(rows), len(served))
     explanations = _explain(pairs, rows, recomputed, served, series) if len(rows) else ()
     return Skew(
@@ -64,11 +64,11 @@ def compare_numbers(
 
 
 def _explain(
-    pairs: Pairs,
+    pairs: ValuePairs,
     rows: IntArray,
     recomputed: FloatArray,
     served: FloatArray,
-    series: Callable[[Pairs, IntArray], Iterator[Explanation]] | None,
+    series: Callable[[ValuePairs, IntArray], Iterator[Explanation]] | None,
 ) -> tuple[Explanation, ...]:
     one_null = np.isnan(pairs.served) | np.isnan(pairs.recomputed)
     parts: list[Explanation] = []
@@ -88,7 +88,7 @@ def _explain(
     return tuple(sorted(parts, key=lambda part: -part.of))
 
 
-def _null_rule(pairs: Pairs, recomputed: FloatArray) -> Explanation:
+def _null_rule(pairs: ValuePairs, recomputed: FloatArray) -> Explanation:
     """One side is null: name the value that stands for it, where it is one value."""
     n = len(pairs.served)
     filled = np.isnan(pairs.recomputed)

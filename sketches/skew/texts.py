@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from sketches.drift.rates import wilson
-from sketches.skew.field import NAMED_SHARE, Explanation, FloatArray, IntArray, Pairs, Skew, choose
+from sketches.skew.field import NAMED_SHARE, Explanation, FloatArray, IntArray, ValuePairs, Skew, choose
 
 NULL = -1
 
@@ -54,7 +54,7 @@ def compare_texts(
     served_values: Sequence[str],
     recomputed_values: Sequence[str],
     *,
-    series: Callable[[Pairs, IntArray], Iterator[Explanation]] | None = None,
+    series: Callable[[ValuePairs, IntArray], Iterator[Explanation]] | None = None,
     show: bool = True,
 ) -> Skew:
     """Compare texts pair by pair and explain the differences.
@@ -92,11 +92,11 @@ def compare_texts(
     return Skew(n, len(rows), float(low), float(high), explanations, "", rows)
 
 
-def _as_numbers(served: IntArray, recomputed: IntArray) -> Pairs:
+def _as_numbers(served: IntArray, recomputed: IntArray) -> ValuePairs:
     def numbers(codes: IntArray) -> FloatArray:
         return np.where(codes == NULL, np.nan, codes.astype(np.float64))
 
-    return Pairs(numbers(served), numbers(recomputed), tolerance=0.0, floor=0.0)
+    return ValuePairs(numbers(served), numbers(recomputed), tolerance=0.0, floor=0.0)
 
 
 def _explain(

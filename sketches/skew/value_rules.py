@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sketches.skew.field import BoolArray, Explanation, FloatArray, Pairs, most_frequent
+from sketches.skew.field import BoolArray, Explanation, FloatArray, ValuePairs, most_frequent
 from sketches.skew.units import name_factor, name_linear, name_offset, name_span, name_wrap
 
 _DIGITS = range(-6, 10)
@@ -17,7 +17,7 @@ _GRID_STEPS = 20.0
 _PERIODS = (7.0, 12.0, 24.0, 60.0, 360.0, 1440.0, 86400.0)
 
 
-def value_rules(pairs: Pairs, served: FloatArray) -> Iterator[Explanation]:
+def value_rules(pairs: ValuePairs, served: FloatArray) -> Iterator[Explanation]:
     """Try every rule, the simpler ones first; of a single pair of values nothing can be said.
 
     Args:
@@ -36,7 +36,7 @@ def value_rules(pairs: Pairs, served: FloatArray) -> Iterator[Explanation]:
     yield from _transformed(pairs)
 
 
-def _constant(pairs: Pairs, served: FloatArray, *, of: str) -> Explanation:
+def _constant(pairs: ValuePairs, served: FloatArray, *, of: str) -> Explanation:
     """One value stands on one side, whatever the other says: a default, or a limit that values are cut at."""
     n = len(pairs.served)
     values, others = (pairs.served, pairs.recomputed) if of == "served" else (pairs.recomputed, pairs.served)
@@ -53,7 +53,7 @@ def _constant(pairs: Pairs, served: FloatArray, *, of: str) -> Explanation:
     return Explanation("null handling", f"{of} is {value:.6g} where {other} has another value", count, n, n)
 
 
-def _negated(pairs: Pairs) -> Explanation:
+def _negated(pairs: ValuePairs) -> Explanation:
     """A flag that says the opposite."""
     n = len(pairs.served)
     flags = np.isin(pairs.served, (0.0, 1.0)) & np.isin(pairs.recomputed, (0.0, 1.0))
@@ -61,7 +61,7 @@ def _negated(pairs: Pairs) -> Explanation:
     return Explanation("recoded", "served is the opposite of recomputed", count, n, n)
 
 
-def _offset(pairs: Pairs) -> Iterator[Explanation]:
+def _offset(pairs: ValuePairs) -> Iterator[Explanation]:
     n = len(pairs.served)
     differences = pairs.served - pairs.recomputed
     best = Explanation("constant offset", "", 0, n, n)
@@ -79,7 +79,7 @@ def _offset(pairs: Pairs) -> Iterator[Explanation]:
         yield from _wrap(pairs, differences)
 
 
-def _wrap(pairs: Pairs, differences: FloatArray) -> Iterator[Explanation]:
+def _wrap(pairs: ValuePairs, differences: FloatArray) -> Iterator[Explanation]:
     """An offset on a circle, as a clock in another time zone has it: the difference is c or c − period."""
     n = len(differences)
     distinct, counts = np.unique(_rough(differences), return_counts=True)
@@ -108,7 +108,7 @@ def _rough(values: FloatArray) -> FloatArray:
     return rounded
 
 
-def _factor(pairs: Pairs) -> Iterator[Explanation]:
+def _factor(pairs: ValuePairs) -> Iterator[Explanation]:
     n = len(pairs.served)
     some = (pairs.recomputed != 0.0) & (pairs.served != 0.0)
     if not some.any():
@@ -134,12 +134,12 @@ def _factor(pairs: Pairs) -> Iterator[Explanation]:
         yield Explanation("constant factor", told, int(fits.sum()), n, n)
 
 
-def _slope_through_zero(pairs: Pairs) -> float:
+def _slope_through_zero(pairs: ValuePairs) -> float:
     """The factor with the least squares of what is left; some value is not zero."""
     return float(pairs.served @ pairs.recomputed) / float(pairs.recomputed @ pairs.recomputed)
 
 
-def _linear(pairs: Pairs) -> Iterator[Explanation]:
+def _linear(pairs: ValuePairs) -> Iterator[Explanation]:
     """Offset and factor together; with two free numbers it takes three distinct values to be one."""
     n = len(pairs.served)
     line = _fit_line(pairs)
@@ -154,7 +154,7 @@ def _linear(pairs: Pairs) -> Iterator[Explanation]:
         yield Explanation("linear", told, int(fits.sum()), n, n)
 
 
-def _fit_line(pairs: Pairs) -> tuple[float, float] | None:
+def _fit_line(pairs: ValuePairs) -> tuple[float, float] | None:
     """The line that most pairs lie on: the median slope of pairs far apart, then least squares on what is near."""
     order = np.argsort(pairs.recomputed, kind="stable")
     x, y = pairs.recomputed[order], pairs.served[order]
@@ -178,7 +178,7 @@ def _fit_line(pairs: Pairs) -> tuple[float, float] | None:
     return slope, intercept
 
 
-def _on_grid(pairs: Pairs, predicted: FloatArray) -> tuple[BoolArray, int | None]:
+def _on_grid(pairs: ValuePairs, predicted: FloatArray) -> tuple[BoolArray, int | None]:
     """Where served is the prediction rounded to as many digits as served has; None where served has no few digits."""
     low, high = np.quantile(pairs.served, [0.25, 0.75])
     for digits in _GRID_DIGITS:
@@ -192,7 +192,7 @@ def _on_grid(pairs: Pairs, predicted: FloatArray) -> tuple[BoolArray, int | None
     return np.zeros(len(pairs.served), np.bool_), None
 
 
-def _rounding(pairs: Pairs) -> Iterator[Explanation]:
+def _rounding(pairs: ValuePairs) -> Iterator[Explanation]:
     """One side is the other with fewer digits, decimal or binary."""
     for name, coarse, fine in (
         ("served = recomputed", pairs.served, pairs.recomputed),
@@ -201,7 +201,7 @@ def _rounding(pairs: Pairs) -> Iterator[Explanation]:
         yield from _rounded(pairs, name, coarse, fine)
 
 
-def _rounded(pairs: Pairs, name: str, coarse: FloatArray, fine: FloatArray) -> Iterator[Explanation]:
+def _rounded(pairs: ValuePairs, name: str, coarse: FloatArray, fine: FloatArray) -> Iterator[Explanation]:
     n = len(coarse)
     best = Explanation("rounding", "", 0, n, n)
 
@@ -255,7 +255,7 @@ _FUNCTIONS: tuple[tuple[str, Callable[[FloatArray], FloatArray]], ...] = (
 )
 
 
-def _transformed(pairs: Pairs) -> Iterator[Explanation]:
+def _transformed(pairs: ValuePairs) -> Iterator[Explanation]:
     """A function that one side applies and the other does not."""
     n = len(pairs.served)
     best = Explanation("transformed", "", 0, n, n)

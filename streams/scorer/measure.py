@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sketches.performance.binary import binary_metrics
 from sketches.performance.classes import class_metrics
-from sketches.performance.metric import Metric
+from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_QUANTILES, number_metrics
 from streams.scorer.window_counts import WindowCounts
 from warehouse.scoring.rules import Rules
@@ -32,7 +32,7 @@ Name = tuple[str, str]
 class Figure:
     """One metric of W windows."""
 
-    metric: Metric
+    metric: MetricEstimate
     n: NDArray[np.int64]
     """Labelled rows that it is measured on, shape (W,)."""
 
@@ -62,7 +62,7 @@ def figures(rules: Rules, state: WindowCounts) -> dict[Name, Figure]:
             named[name, ""] = Figure(metric, _rows(name, decided, scored))
             continue
         for k, each in enumerate(rules.classes):
-            own = Metric(metric.value[:, k], metric.low[:, k], metric.high[:, k], metric.enough[:, k])
+            own = MetricEstimate(metric.value[:, k], metric.low[:, k], metric.high[:, k], metric.enough[:, k])
             named[name, each] = Figure(own, _rows(name, decided, scored))
     return named
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sketches.baseline.baseline import ALL
 from sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
-from sketches.performance.metric import Metric, undefined
+from sketches.performance.metric import MetricEstimate, undefined
 from sketches.performance.selective import corrected_metrics
 from streams.scorer.measure import Name, figures
 from streams.scorer.window_counts import WindowCounts, dense
@@ -41,7 +41,7 @@ def ages_of(rules: Rules) -> tuple[int, ...]:
     return (*(age for age in AGES_S if age < horizon_s), horizon_s)
 
 
-def _spread_out(metric: Metric, known: NDArray[np.bool_], case: NDArray[np.intp]) -> Metric:
+def _spread_out(metric: MetricEstimate, known: NDArray[np.bool_], case: NDArray[np.intp]) -> MetricEstimate:
     """Give each window that is known the figure of its case."""
     found = undefined(known.shape)
     for into, part in zip(parts_of(found), parts_of(metric), strict=True):
@@ -50,7 +50,7 @@ def _spread_out(metric: Metric, known: NDArray[np.bool_], case: NDArray[np.intp]
     return found
 
 
-def parts_of(metric: Metric) -> tuple[FloatArray, FloatArray, FloatArray]:
+def parts_of(metric: MetricEstimate) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Value, low and high."""
     return metric.value, metric.low, metric.high
 
@@ -79,7 +79,7 @@ class References:
         """Versions that have a reference."""
         return {version for version, _, _ in self._place}
 
-    def figures(self, keys: Sequence[Key], come: FloatArray) -> dict[Name, Metric]:
+    def figures(self, keys: Sequence[Key], come: FloatArray) -> dict[Name, MetricEstimate]:
         """The figures of the reference with the labels that windows have, by name; no name where there is none.
 
         Args:
@@ -98,14 +98,14 @@ class References:
         made = self._state.mixed(cases[:, : len(ages)].astype(np.int64), cases[:, len(ages) :])
         return {name: _spread_out(figure.metric, known, case) for name, figure in figures(self.rules, made).items()}
 
-    def estimates(self, keys: Sequence[Key], state: WindowCounts) -> dict[Name, Metric]:
+    def estimates(self, keys: Sequence[Key], state: WindowCounts) -> dict[Name, MetricEstimate]:
         """Metrics of windows of the slice `all` without their labels, by what scores meant in the reference."""
         whole = np.array([name == ALL for _, name in keys], dtype=np.bool_)
         return self._by_meaning(
             keys, whole, lambda own, meaning: cbpe_metrics(state.every[own], meaning, self.rules.threshold)
         )
 
-    def corrections(self, keys: Sequence[Key], state: WindowCounts, selected: NDArray[np.bool_]) -> dict[Name, Metric]:
+    def corrections(self, keys: Sequence[Key], state: WindowCounts, selected: NDArray[np.bool_]) -> dict[Name, MetricEstimate]:
         """Metrics of all predictions of the windows that are selected, whose labels depend on the score."""
         return self._by_meaning(
             keys,
@@ -117,15 +117,15 @@ class References:
         self,
         keys: Sequence[Key],
         asked: NDArray[np.bool_],
-        metrics: Callable[[list[int], CalibrationMap], dict[str, Metric]],
-    ) -> dict[Name, Metric]:
+        metrics: Callable[[list[int], CalibrationMap], dict[str, MetricEstimate]],
+    ) -> dict[Name, MetricEstimate]:
         """Metrics of the windows that are asked for, of versions of which it is known what their scores mean."""
         if self.rules.kind != "binary" or self._state is None:
             return {}
         rows: dict[str, list[int]] = {}
         for i in np.flatnonzero(asked).tolist():
             rows.setdefault(keys[i][0], []).append(i)
-        found: dict[Name, Metric] = {}
+        found: dict[Name, MetricEstimate] = {}
         for version, own in rows.items():
             meaning = self._map(version)
             if meaning is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sketches.baseline.levels import LEVEL_NAMES, Level
 from sketches.performance.cbpe import realised_error
-from sketches.performance.metric import Metric, difference, undefined
+from sketches.performance.metric import MetricEstimate, difference, undefined
 from sketches.performance.selective import ALPHA, SPREAD, selective
 from streams.scorer.label_delay import LabelDelayCurve
 from streams.scorer.measure import ERRORS, SIGNED, Figure, Name, figures, is_share
@@ -92,8 +92,8 @@ class Judge:
         name: Name,
         figure: Figure,
         mature: BoolArray,
-        referred: Metric | None,
-        estimate: Metric | None,
+        referred: MetricEstimate | None,
+        estimate: MetricEstimate | None,
     ) -> dict[str, Any]:
         metric = figure.metric
         n = len(metric.value)
@@ -123,12 +123,12 @@ class Judge:
             "cbpe_error": np.where(mature & enough, error.value, np.nan),
         }
 
-    def _levels_of_reference(self, metric: str, moved: Metric, reference: Metric) -> NDArray[np.int64]:
+    def _levels_of_reference(self, metric: str, moved: MetricEstimate, reference: MetricEstimate) -> NDArray[np.int64]:
         lines = self.contract.rate_thresholds
         return levels_of_change(metric, moved, reference, minor=lines.minor, major=lines.major)
 
 
-def levels_of_promise(metric: str, measured: Metric, promise: float) -> NDArray[np.int64]:
+def levels_of_promise(metric: str, measured: MetricEstimate, promise: float) -> NDArray[np.int64]:
     """Hold figures against a promise.
 
     `major` where the whole interval lies beyond it, `minor` where the figure does. A promise is the least value, of
@@ -144,7 +144,7 @@ def levels_of_promise(metric: str, measured: Metric, promise: float) -> NDArray[
     return np.where(wholly, Level.major, np.where(beyond, Level.minor, Level.stable)).astype(np.int64)
 
 
-def levels_of_change(metric: str, moved: Metric, reference: Metric, *, minor: float, major: float) -> NDArray[np.int64]:
+def levels_of_change(metric: str, moved: MetricEstimate, reference: MetricEstimate, *, minor: float, major: float) -> NDArray[np.int64]:
     """Hold figures against a reference, by the lines of rates.
 
     Worse by more than `major` and surely by more than `minor` is `major`; worse by more than `minor` and surely
@@ -168,13 +168,13 @@ def levels_of_change(metric: str, moved: Metric, reference: Metric, *, minor: fl
     return np.where(known, levels, Level.insufficient).astype(np.int64)
 
 
-def _told(name: str, metric: Metric) -> dict[str, FloatArray]:
+def _told(name: str, metric: MetricEstimate) -> dict[str, FloatArray]:
     return {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
 
 
-def _where_enough(metric: Metric) -> Metric:
+def _where_enough(metric: MetricEstimate) -> MetricEstimate:
     value, low, high = (np.where(metric.enough, part, np.nan) for part in parts_of(metric))
-    return Metric(value, low, high, metric.enough)
+    return MetricEstimate(value, low, high, metric.enough)
 
 
 def _selective(rules: Rules, laid: WindowCounts) -> tuple[BoolArray, FloatArray]:

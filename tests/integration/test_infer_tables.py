@@ -33,7 +33,7 @@ from cli.infer import (
 from sketches.baseline.baseline import fit_problems, load_baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.cells import count_numeric, numeric_cells
-from sketches.baseline.columns import TAIL
+from sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
 from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.baseline.levels import Level
 from sketches.drift.psi import psi_verdicts
@@ -123,15 +123,15 @@ def counted_by_hand(table: pa.Table, result: InferResult, roles: Roles) -> IntAr
         for rows, value in zip(rows_of, numbers, strict=True):
             extra: list[int] = []
             if value is None:
-                cell = field.n_cells - 1
+                cell = field.n_cells + FieldColumn.NULL
             elif field.kind == "category":
-                cell = place_of.get(value, field.n_cells - 2)
+                cell = place_of.get(value, field.n_cells + FieldColumn.UNSEEN)
             elif not np.isfinite(value):
                 cell = field.n_cells
             else:
                 cell = bisect_right(field.edges, value)
-                extra = [field.n_cells + 1] * (field.low is not None and value < field.low)
-                extra += [field.n_cells + 2] * (field.high is not None and value > field.high)
+                extra = [field.n_cells + FieldColumn.BELOW] * (field.low is not None and value < field.low)
+                extra += [field.n_cells + FieldColumn.ABOVE] * (field.high is not None and value > field.high)
             for row in rows:
                 for place in (cell, *extra):
                     counts[row, start + place] += 1
@@ -155,7 +155,7 @@ def test_an_odd_table_gives_a_valid_contract_and_training_counted_again_is_no_dr
     for row, slice_name in enumerate(layout.slices):
         for field, start in zip(layout.fields, layout.starts.tolist(), strict=True):
             trained = field.slices[slice_name]
-            expected = [*trained.cells, trained.invalid, trained.below, trained.above]
+            expected = [*trained.cells, *(trained.count(column) for column in TAIL_COLUMNS)]
             assert counts[row, start : start + field.n_cells + TAIL].tolist() == expected, (slice_name, field.name)
     assert counts[:, EVENTS].tolist() == [result.baseline.slice_rows[s] for s in layout.slices]
 

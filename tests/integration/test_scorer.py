@@ -14,7 +14,7 @@ import pytest
 from barograph.contract import Arms, Contract, LabelSpec, Slice
 
 from local.clickhouse import LocalClickHouse
-from sketches.performance.metric import Metric, difference
+from sketches.performance.metric import MetricEstimate, difference
 from streams.scorer.worker import Scorer
 from tests.support import scoring
 from tests.support.scoring import (
@@ -273,8 +273,8 @@ def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callabl
     assert {("1d", True), ("1h", False)} <= seen
 
 
-def as_metric(value: float, low: float, high: float, enough: bool) -> Metric:
-    return Metric(np.array(value), np.array(low), np.array(high), np.array(enough))
+def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEstimate:
+    return MetricEstimate(np.array(value), np.array(low), np.array(high), np.array(enough))
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])

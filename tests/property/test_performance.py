@@ -14,7 +14,7 @@ from sketches.performance.calibration_map import learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.classes import class_metrics
 from sketches.performance.maturity import age_edges, learn_maturity
-from sketches.performance.metric import Metric, difference
+from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
 from sketches.performance.selective import corrected_metrics, selective
 from tests.support.performance import confusion, error_sums, measured
@@ -41,7 +41,7 @@ def raw(rows: list[tuple[float, bool, int]]) -> tuple[FloatArray, NDArray[np.boo
     return scores, np.repeat(np.array([label for _, label, _ in rows], np.bool_), many)
 
 
-def holds(metrics: dict[str, Metric], limits: tuple[float, float] = (0.0, 1.0)) -> None:
+def holds(metrics: dict[str, MetricEstimate], limits: tuple[float, float] = (0.0, 1.0)) -> None:
     """Values lie in their intervals, and nothing undefined is enough."""
     for name, metric in metrics.items():
         known = ~np.isnan(metric.value)

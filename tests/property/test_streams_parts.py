@@ -230,7 +230,7 @@ def test_records_of_the_format_before_are_read(record: Partial | Progress) -> No
     assert plain(decode(as_format_1(record))) == plain(record)
 
 
-@pytest.mark.parametrize("tail", [("invalid", "zero"), ("invalid",) * 65, ("x" * 65,)])
+@pytest.mark.parametrize("tail", [("invalid", "mystery"), ("invalid",) * 65, ("x" * 65,)])
 def test_counts_of_a_field_that_this_version_does_not_know_are_rejected(tail: tuple[str, ...]) -> None:
     layout = make_layout([2], [])
     pane = PaneSummary(layout, 60, False, layout.empty_counts() + 1, layout.empty_moments(), [None])
@@ -239,9 +239,7 @@ def test_counts_of_a_field_that_this_version_does_not_know_are_rejected(tail: tu
     assert isinstance(partial, Partial)
     assert partial.tail == TAIL_KEYS
     partial.counts, partial.tail = np.ones((1, HEADER + 3 + len(tail)), dtype=np.int64), tail
-    with pytest.raises(
-        RecordError, match=r"knows invalid, below, above: upgrade it first|at most 64, of 64 characters"
-    ):
+    with pytest.raises(RecordError, match=r"upgrade it first|at most 64, of 64 characters"):
         make_series(layout).fit(decode(encode(partial)))  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from sketches.baseline.columns import TAIL
+from sketches.baseline.columns import TAIL_KEYS
 from sketches.baseline.layout import EVENTS
 from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.numeric import as_sketched
@@ -138,10 +138,9 @@ def named(key: PaneKey, summaries: FlushSummaries) -> dict[tuple[str, str, str],
             inner = [str(b) for b in range(field.n_cells - 1)]
             if field.kind == "category":
                 inner = [*field.categories, "unseen"]
-            start = int(layout.starts[i])
-            values = pane.counts[s, start : start + field.n_cells + TAIL].tolist()
+            values = pane.counts[s, layout.span(i, i + 1)].tolist()
             found |= zip(
-                ((name, field.name, column) for column in (*inner, "null", "invalid", "below", "above")),
+                ((name, field.name, column) for column in (*inner, "null", *TAIL_KEYS)),
                 values,
                 strict=True,
             )

@@ -36,7 +36,7 @@ from sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
 from sketches.drift.season import Season
 from sketches.performance.binary import binary_metrics
 from sketches.performance.bins import score_edges
-from sketches.performance.metric import Metric, difference
+from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import number_metrics
 from sketches.performance.selective import selective
 from sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
@@ -339,7 +339,7 @@ def scored() -> tuple[FloatArray, FloatArray]:
     return score, np.stack([share * (1.0 - score), share * score])
 
 
-def measured(rng: Rng, n: int) -> dict[str, Metric]:
+def measured(rng: Rng, n: int) -> dict[str, MetricEstimate]:
     score, shares = scored()
     counts = rng.multinomial(n, shares.ravel(), size=WINDOWS).reshape(WINDOWS, 2, -1)
     every, positive = counts.sum(axis=1), counts[:, 1]
@@ -362,7 +362,7 @@ def measured(rng: Rng, n: int) -> dict[str, Metric]:
     )
 
 
-def errors_of_numbers(rng: Rng, n: int) -> dict[str, Metric]:
+def errors_of_numbers(rng: Rng, n: int) -> dict[str, MetricEstimate]:
     """Normal errors of 500 steps, so that windows of any size are counts."""
     error = np.asarray(ndtri((np.arange(500) + 0.5) / 500), np.float64)
     counts = rng.multinomial(n, np.full(500, 1 / 500), size=WINDOWS).astype(np.float64)
@@ -370,7 +370,7 @@ def errors_of_numbers(rng: Rng, n: int) -> dict[str, Metric]:
     return number_metrics(np.stack([counts @ power for power in powers], axis=-1))
 
 
-def performance(metric: str, measure: Callable[[Rng, int], dict[str, Metric]]) -> Callable[[Rng, int], Alarms]:
+def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstimate]]) -> Callable[[Rng, int], Alarms]:
     """A window of n labelled predictions against a reference of ten times as many, by the lines of rates."""
 
     def draw(rng: Rng, n: int) -> Alarms:

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from sketches.performance.binary import SCORE_FLOOR, binary_metrics
 from sketches.performance.bins import score_edges, score_histogram
-from sketches.performance.metric import Metric
+from sketches.performance.metric import MetricEstimate
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -55,7 +55,7 @@ def error_sums(errors: FloatArray) -> FloatArray:
     return np.stack((rows, *(part.sum(axis=-1) for part in parts)), axis=-1)
 
 
-def measured(scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0) -> dict[str, Metric]:
+def measured(scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0) -> dict[str, MetricEstimate]:
     """All metrics of raw rows, shape (..., rows), with exact sums of losses."""
     edges = score_edges(threshold)
     came = np.maximum(np.where(labels, scores, 1.0 - scores), SCORE_FLOOR)
@@ -69,7 +69,7 @@ def measured(scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi:
     )
 
 
-def covered(metric: Metric, truth: float | FloatArray) -> FloatArray:
+def covered(metric: MetricEstimate, truth: float | FloatArray) -> FloatArray:
     """The share of windows, along the first axis, whose interval holds the truth; most must be enough."""
     assert (metric.enough.mean(axis=0) > 0.85).all(), metric.enough.mean(axis=0)
     held = (metric.low <= truth) & (truth <= metric.high) & metric.enough

@@ -15,7 +15,7 @@ from cli.demo.report import Reporter, day_of, days_of, hours_of, joined, number,
 from cli.demo.source_data import Source
 from cli.demo.timeline import make_timeline
 from sketches.performance.cbpe import TOLERANCE, Trust, cbpe_trust, realised_error
-from sketches.performance.metric import Metric
+from sketches.performance.metric import MetricEstimate
 from warehouse.client import Client
 
 METRICS = ("auc", "accuracy", "brier", "calibration_error")
@@ -77,9 +77,9 @@ class Truth:
         weeks = self.matured(FORESEEN)
         enough = np.array([week.level != "insufficient" for week in weeks], dtype=np.bool_)
 
-        def metric(*names: str) -> Metric:
+        def metric(*names: str) -> MetricEstimate:
             value, low, high = (np.array([getattr(week, name) for week in weeks]) for name in names)
-            return Metric(value, low, high, enough)
+            return MetricEstimate(value, low, high, enough)
 
         return cbpe_trust(realised_error(metric("cbpe", "cbpe_low", "cbpe_high"), metric("value", "low", "high")))
 

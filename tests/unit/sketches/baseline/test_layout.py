@@ -75,8 +75,8 @@ def test_empty_moments_are_neutral_to_merging() -> None:
 
 def test_the_tail_follows_the_cells_in_the_order_of_its_columns() -> None:
     layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a")))
-    assert TAIL_KEYS == ("invalid", "below", "above")
-    assert COLUMN_KEYS == ("nulls", "invalid", "below", "above", "unseen")
+    assert TAIL_KEYS[:3] == ("invalid", "below", "above")
+    assert ("nulls", *TAIL_KEYS, "unseen") == COLUMN_KEYS
     ends = layout.starts + layout.n_cells
     assert layout.columns(FieldColumn.UNSEEN).tolist() == (ends - 2).tolist()
     assert layout.columns(FieldColumn.NULL).tolist() == (ends - 1).tolist()
@@ -96,9 +96,11 @@ def test_columns_of_a_field() -> None:
 
 
 def test_counts_of_a_field_are_named() -> None:
-    counts = SliceCounts.from_columns([5, 6, 7, 1, 2, 3], singletons=4)
-    assert counts == SliceCounts(cells=(5, 6, 7), invalid=1, below=2, above=3, singletons=4)
-    assert [counts.count(column) for column in FieldColumn] == [6, 7, 1, 2, 3]
+    tail = range(1, TAIL + 1)
+    counts = SliceCounts.from_columns([5, 6, 7, *tail], singletons=4)
+    assert (counts.cells, counts.singletons) == ((5, 6, 7), 4)
+    assert (counts.invalid, counts.below, counts.above) == (1, 2, 3)
+    assert [counts.count(column) for column in FieldColumn] == [6, 7, *tail]
 
 
 def test_counts_with_this_version_s_tail_fit_as_they_are() -> None:
@@ -112,18 +114,19 @@ def test_counts_that_a_shorter_tail_lacks_are_zero() -> None:
     # Header; x: bin, null, invalid, above; c: a, unseen, null, invalid, above.
     counts = np.array([[9, 1, 0, 0, 5, 4, 1, 2, 6, 3, 1, 7, 8]])
     fitted = layout.fit(counts, 0, 2, ("invalid", "above"))
-    assert fitted.tolist() == [[9, 1, 0, 0, 5, 4, 1, 0, 2, 6, 3, 1, 7, 0, 8]]
+    more = [0] * (TAIL - 3)
+    assert fitted.tolist() == [[9, 1, 0, 0, 5, 4, 1, 0, 2, *more, 6, 3, 1, 7, 0, 8, *more]]
     assert layout.fit(counts[:, [0, 1, 2, 3, 8, 9, 10, 11, 12]], 1, 2, ("invalid", "above")).tolist() == [
-        [9, 1, 0, 0, 6, 3, 1, 7, 0, 8]
+        [9, 1, 0, 0, 6, 3, 1, 7, 0, 8, *more]
     ]
     assert layout.fit(counts[:, :HEADER], 1, 1, ("invalid",)).tolist() == [[9, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("tail", [("invalid", "below", "above", "zero"), ("invalid", "invalid")])
+@pytest.mark.parametrize("tail", [(*TAIL_KEYS, "mystery"), ("invalid", "invalid")])
 def test_an_unknown_or_repeated_tail_column_is_rejected(tail: tuple[str, ...]) -> None:
     layout = Layout(baseline(numeric("x")))
     counts = np.zeros((1, HEADER + 2 + len(tail)), dtype=np.int64)
-    with pytest.raises(LayoutError, match="knows invalid, below, above: upgrade it first"):
+    with pytest.raises(LayoutError, match=f"knows {', '.join(TAIL_KEYS)}: upgrade it first"):
         layout.fit(counts, 0, 1, tail)
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from sketches.baseline.baseline import FieldBaseline
+from sketches.baseline.columns import FieldColumn
 from sketches.baseline.levels import Level
-from sketches.drift.rates import newcombe, rate_verdicts, wilson
+from sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, newcombe, rate_verdicts, wilson
 
 ROWS = 100_000
 """Of the baselines."""
@@ -183,3 +185,24 @@ def test_what_does_not_fit_is_refused(
 def test_a_confidence_is_a_share() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         wilson(1, 2, 95)
+
+
+def kinds_of(field: FieldBaseline) -> set[str]:
+    return {kind.name for kind in RATE_KINDS if kind.applies_to(field)}
+
+
+def test_each_kind_reads_its_count() -> None:
+    assert len(set(RATE_KIND_NAMES)) == len(RATE_KINDS)
+    columns = {kind.name: kind.column for kind in RATE_KINDS}
+    assert (columns["null"], columns["invalid"]) == (FieldColumn.NULL, FieldColumn.INVALID)
+    assert (columns["below"], columns["above"]) == (FieldColumn.BELOW, FieldColumn.ABOVE)
+    assert columns["unseen"] == FieldColumn.UNSEEN
+
+
+def test_kinds_apply_to_fields_that_can_have_them() -> None:
+    numbers = FieldBaseline(name="x", kind="numeric", slices={})
+    limited = FieldBaseline(name="x", kind="numeric", low=0.0, slices={})
+    texts = FieldBaseline(name="c", kind="category", slices={})
+    assert {"null", "invalid"} <= kinds_of(numbers) & kinds_of(texts)
+    assert kinds_of(limited) - kinds_of(numbers) == {"below"}
+    assert "unseen" in kinds_of(texts) - kinds_of(limited)

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from sketches.performance.bins import first_positive, mean_scores, score_edges, score_histogram
 from sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from sketches.performance.cbpe import cbpe_metrics, cbpe_trust, realised_error
-from sketches.performance.metric import Metric
+from sketches.performance.metric import MetricEstimate
 from tests.support.performance import FloatArray, drawn, measured
 
 THRESHOLD = 0.4
@@ -92,7 +92,7 @@ def test_intervals_hold_what_labels_show() -> None:
         assert np.mean(shares) >= 0.91, name
 
 
-def errors(drift: float) -> dict[str, Metric]:
+def errors(drift: float) -> dict[str, MetricEstimate]:
     """Realised errors of 12 windows of 3,000 while the concept moves by so many log-odds."""
     scores, labels = drawn(np.random.default_rng(3), (12, 3_000), MEAN, SPREAD, lambda odds: odds + drift)
     estimated = cbpe_metrics(score_histogram(scores, EDGES), learned(7), THRESHOLD)
@@ -118,10 +118,10 @@ def test_concept_drift_is_not_seen_before_labels_and_is_said_after() -> None:
 
 def test_nothing_is_said_from_too_few_windows() -> None:
     few = errors(-1.5)["precision"]
-    trust = cbpe_trust(Metric(few.value[:2], few.low[:2], few.high[:2], few.enough[:2]))
+    trust = cbpe_trust(MetricEstimate(few.value[:2], few.low[:2], few.high[:2], few.enough[:2]))
     assert not trust.known
     assert not trust.trusted
-    none = cbpe_trust(Metric(few.value, few.low, few.high, np.zeros(12, np.bool_)))
+    none = cbpe_trust(MetricEstimate(few.value, few.low, few.high, np.zeros(12, np.bool_)))
     assert none.windows == 0
     assert np.isnan([none.bias, none.off]).all()
 
@@ -129,7 +129,7 @@ def test_nothing_is_said_from_too_few_windows() -> None:
 def test_a_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does() -> None:
     def trusted(values: list[float], half: float) -> bool:
         value = np.array(values)
-        return bool(cbpe_trust(Metric(value, value - half, value + half, np.ones(value.size, np.bool_))).trusted)
+        return bool(cbpe_trust(MetricEstimate(value, value - half, value + half, np.ones(value.size, np.bool_))).trusted)
 
     assert trusted([0.1, 0.0, 0.01, -0.01, 0.0, 0.0], 0.03)
     assert not trusted([0.1, 0.1, 0.0, 0.0, 0.0, 0.0], 0.03)

@@ -15,7 +15,7 @@ from sklearn import metrics as sklearn_metrics
 from sketches.performance.binary import SCORE_FLOOR
 from sketches.performance.bins import score_edges, score_histogram
 from sketches.performance.classes import class_metrics
-from sketches.performance.metric import Metric
+from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_QUANTILES, ERROR_RANKS, number_metrics
 from tests.support.performance import class_confusion, error_sums, sums
 
@@ -31,7 +31,7 @@ def raw(rows: int = 40_000) -> tuple[FloatArray, NDArray[np.int64]]:
     return probability, true
 
 
-def measured(probability: FloatArray, true: NDArray[np.int64]) -> dict[str, Metric]:
+def measured(probability: FloatArray, true: NDArray[np.int64]) -> dict[str, MetricEstimate]:
     edges = score_edges(0.5)
     one_hot = np.eye(KINDS)[true]
     came = np.maximum(np.take_along_axis(probability, true[:, None], axis=-1)[:, 0], SCORE_FLOOR)

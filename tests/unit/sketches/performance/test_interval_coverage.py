@@ -13,7 +13,7 @@ from scipy.special import expit, softmax
 from sketches.performance.bins import score_edges, score_histogram
 from sketches.performance.calibration import calibration_error
 from sketches.performance.classes import class_metrics
-from sketches.performance.metric import Metric, difference
+from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
 from tests.support.performance import FloatArray, class_confusion, covered, drawn, error_sums, measured, sums
 
@@ -61,7 +61,7 @@ def test_calibration_error_does_not_grow_as_windows_shrink() -> None:
     assert (metric.low == 0.0).mean() > 0.95
 
 
-def classes(rng: np.random.Generator, shape: tuple[int, int], bias: list[float]) -> dict[str, Metric]:
+def classes(rng: np.random.Generator, shape: tuple[int, int], bias: list[float]) -> dict[str, MetricEstimate]:
     kinds = len(bias)
     probability = softmax(rng.normal(0.0, 1.5, (*shape, kinds)) + bias, axis=-1)
     true = (rng.random(shape)[..., None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, kinds - 1)
@@ -85,7 +85,7 @@ def test_classes(rows: int, bias: list[float]) -> None:
         assert (covered(metric, truth[name]) >= LEAST).all(), name
 
 
-def numbers(errors: FloatArray) -> dict[str, Metric]:
+def numbers(errors: FloatArray) -> dict[str, MetricEstimate]:
     quantiles = np.quantile(np.abs(errors), ERROR_RANKS, axis=-1, method="inverted_cdf")
     return number_metrics(error_sums(errors), np.moveaxis(quantiles, 0, -1))
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from sketches.skew.field import FloatArray, IntArray, Skew
-from sketches.skew.history_rules import History, Series
+from sketches.skew.history_rules import EntityHistory, EntitySeries
 from sketches.skew.numbers import compare_numbers
 
 ENTITIES, ROWS = 40, 150
@@ -49,14 +49,14 @@ def compared(
 ) -> Skew:
     """Compare in an order that says nothing about time, as files have it."""
     order = RNG.permutation(len(served)) if shuffled else np.arange(len(served))
-    history = History.of(ENTITY[order], times[order])
+    history = EntityHistory.of(ENTITY[order], times[order])
 
     def ordered(values: FloatArray | None) -> FloatArray | None:
         return None if values is None else values[order][history.order]
 
     recomputed_now = ordered(recomputed)
     assert recomputed_now is not None
-    series = Series(history, history.place, recomputed_now, ordered(served), ordered(underlying))
+    series = EntitySeries(history, history.place, recomputed_now, ordered(served), ordered(underlying))
     return compare_numbers(served[order], recomputed[order], series=series.rules)
 
 
@@ -69,13 +69,13 @@ def told(skew: Skew) -> str:
 
 
 def test_history_is_ordered_by_entity_then_time() -> None:
-    history = History.of(np.array([1, 0, 1, 0, 1]), np.array([5, 9, 3, 2, 5]))
+    history = EntityHistory.of(np.array([1, 0, 1, 0, 1]), np.array([5, 9, 3, 2, 5]))
     assert history.order.tolist() == [3, 1, 2, 0, 4]
     assert history.place.tolist() == [3, 1, 2, 0, 4]
     assert history.first.tolist() == [0, 0, 2, 2, 2]
     assert history.last.tolist() == [1, 1, 4, 4, 4]
     assert (np.diff(history.key) >= 0).all()
-    none = History.of(np.empty(0, np.int64), np.empty(0, np.int64))
+    none = EntityHistory.of(np.empty(0, np.int64), np.empty(0, np.int64))
     assert none.order.tolist() == []
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sketches.baseline.baseline import SliceValues
 from sketches.baseline.levels import LEVEL_NAMES
-from sketches.performance.metric import Metric
+from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_RANKS
 from streams.registry.registry import RegisteredBaseline, build_registry
 from streams.scorer.rules import breaks_of, by_dimensions, dimensions_at, make_rules, why_not
@@ -34,8 +34,8 @@ def contract(**changes: Any) -> Contract:
     return simple_contract(**{"label": LABEL, **changes})
 
 
-def metric(value: float, low: float, high: float, enough: bool = True) -> Metric:
-    return Metric(np.array([value]), np.array([low]), np.array([high]), np.array([enough]))
+def metric(value: float, low: float, high: float, enough: bool = True) -> MetricEstimate:
+    return MetricEstimate(np.array([value]), np.array([low]), np.array([high]), np.array([enough]))
 
 
 # ---------------------------------------------------------------------------------------------- rules
@@ -168,7 +168,7 @@ def test_marks_are_a_condition_of_whole_numbers() -> None:
         ("bias", metric(0.1, -0.2, 0.4), 0.45, "stable"),
     ],
 )
-def test_levels_against_a_promise(name: str, measured: Metric, promise: float, level: str) -> None:
+def test_levels_against_a_promise(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
     assert LEVEL_NAMES[int(levels_of_promise(name, measured, promise)[0])] == level
 
 
@@ -188,7 +188,7 @@ def test_levels_against_a_promise(name: str, measured: Metric, promise: float, l
         ("auc", metric(math.nan, math.nan, math.nan), math.nan, "insufficient"),
     ],
 )
-def test_levels_against_a_reference(name: str, moved: Metric, reference: float, level: str) -> None:
+def test_levels_against_a_reference(name: str, moved: MetricEstimate, reference: float, level: str) -> None:
     found = levels_of_change(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
     assert LEVEL_NAMES[int(found[0])] == level
 
