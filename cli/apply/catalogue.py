@@ -11,7 +11,8 @@ from barograph.contract.file import ContractError, parse_contract
 
 from cli.apply.contract_diff import contract_difference
 from cli.errors import ApplyError
-from sketches.baseline.baseline import Baseline, dump_baseline, fit_problems, load_baseline
+from sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
+from sketches.baseline.fit import fit_problems
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.tables import insert_rows

@@ -9,7 +9,8 @@ from barograph.contract.file import ContractError, parse_contract
 
 from cli.doctor.finding import Finding, look, ok, wrong
 from cli.status.read import is_silent
-from sketches.baseline.baseline import Baseline, BaselineError, fit_problems, load_baseline
+from sketches.baseline.baseline import Baseline, BaselineError, load_baseline
+from sketches.baseline.fit import fit_problems
 from warehouse import queries
 from warehouse.client import Client
 from warehouse.metrics import ALL

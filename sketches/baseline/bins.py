@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import RARE_DIVISOR, FieldBaseline
 from sketches.baseline.columns import FieldColumn
-from sketches.baseline.groups import VerdictGroups, IndexArray, flatten_slices, trained_groups
+from sketches.baseline.groups import IndexArray, VerdictGroups, flatten_slices, trained_groups
 from sketches.baseline.layout import IntArray, Layout
 
 OTHER_BIN, NULL_BIN = "other", "null"

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from barograph.contract import CROSS, Contract, Field
 from barograph.publisher.pii import HASH_CHARS, TRUNCATED_CHARS
 
-if TYPE_CHECKING:
-    from sketches.baseline.baseline import Baseline
+from sketches.baseline.baseline import Baseline
 
 _HASHED = re.compile(rf"[0-9a-f]{{{HASH_CHARS}}}")
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtrc, gammaln, logsumexp
+from scipy.special import gammaln, logsumexp
 
 from sketches.baseline.levels import Level
 
@@ -92,20 +92,6 @@ def anytime_p(units: ArrayLike, shares: ArrayLike) -> FloatArray:
     )
     log_mean = logsumexp(log_e, axis=-1) - np.log(len(CONCENTRATIONS))
     return np.asarray(np.exp(-np.maximum(log_mean, 0.0)), np.float64)
-
-
-def fixed_n_p(units: ArrayLike, shares: ArrayLike) -> tuple[float, float]:
-    """Pearson's χ² and its p, for one look at a number of units that was fixed in advance: the reference.
-
-    Raises:
-        ValueError: as `sample_ratio`, or there is no unit.
-    """
-    counts, promised = _checked(units, shares)
-    expected = counts.sum() * promised
-    if not expected.min() > 0.0:
-        raise ValueError("a ratio of no units cannot be tested")
-    chi2 = float(((counts - expected) ** 2 / expected).sum())
-    return chi2, float(chdtrc(len(promised) - 1, chi2))
 
 
 def _would_show(n: float, shares: FloatArray) -> bool:

@@ -11,8 +11,8 @@ from sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
 from sketches.baseline.columns import FieldColumn
 from sketches.baseline.groups import (
     FloatArray,
-    VerdictGroups,
     IndexArray,
+    VerdictGroups,
     flatten_slices,
     reference_slices,
     shared_ones,

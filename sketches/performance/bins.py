@@ -50,30 +50,6 @@ def first_positive(edges: ArrayLike, threshold: float) -> int:
     return position
 
 
-def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | None = None) -> FloatArray:
-    """Count raw scores.
-
-    Args:
-        scores: shape (..., rows).
-        edges: inner edges, as `score_edges` makes them.
-        positive: whether each row's label is the positive class, shape of `scores`; None for rows without labels.
-
-    Returns:
-        Shape (..., n_bins, 3), or (..., n_bins, 2) without labels.
-    """
-    values = np.asarray(scores, np.float64)
-    inner = np.asarray(edges, np.float64)
-    windows, bins = values.shape[:-1], inner.size + 1
-    count = int(np.prod(windows, dtype=np.int64))
-    cell = np.searchsorted(inner, values, "right").reshape(count, -1) + bins * np.arange(count)[:, None]
-    weights = [None, values] if positive is None else [None, values, np.asarray(positive, np.float64)]
-    sums = [
-        np.bincount(cell.ravel(), None if weight is None else weight.ravel(), count * bins).astype(np.float64)
-        for weight in weights
-    ]
-    return np.stack(sums, axis=-1).reshape(*windows, bins, len(sums))
-
-
 def labelled(hist: ArrayLike, edges: ArrayLike) -> FloatArray:
     """Check that a histogram is one of labelled rows on these edges.
 

@@ -21,55 +21,16 @@ Sources: Naeini, Cooper and Hauskrecht (2015), AAAI 29; bias and its correction:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
-from sketches.drift.rates import wilson
 from sketches.performance.auc import class_rows
 from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi
 
 FloatArray = NDArray[np.float64]
 
 GROUPS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationCurve:
-    """Groups of scores of many windows, by ascending score; every array has shape (..., groups).
-
-    A group without rows (where few bins hold many rows) has n = 0 and NaN elsewhere.
-    """
-
-    n: FloatArray
-    score: FloatArray
-    """Mean score."""
-    rate: FloatArray
-    """Share of positives."""
-    low: FloatArray
-    """Lower end of Wilson's 95 % interval of the rate."""
-    high: FloatArray
-
-
-def calibration_curve(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROUPS) -> CalibrationCurve:
-    """Rate against score, to be drawn.
-
-    Args:
-        hist: labelled rows, shape (..., n_bins, 3), bins by ascending score.
-        phi: overdispersion, broadcast against the windows' shape.
-        groups: at most so many.
-    """
-    merged = merge_groups(hist, hist[..., 0], groups)
-    rows, total, positives = merged[..., 0], merged[..., 1], merged[..., 2]
-    some = np.where(rows > 0.0, rows, np.nan)
-    phis = checked_phi(phi)[..., None]
-    low, high = wilson(positives / phis, rows / phis)
-    known = rows > 0.0
-    return CalibrationCurve(
-        rows, total / some, positives / some, np.where(known, low, np.nan), np.where(known, high, np.nan)
-    )
 
 
 def calibration_error(hist: FloatArray, phi: ArrayLike = 1.0, groups: int = GROUPS) -> MetricEstimate:

@@ -17,7 +17,7 @@ from sketches.performance.bins import first_positive, labelled, predictions
 from sketches.performance.calibration import GROUPS, group_of, merge_groups
 from sketches.performance.calibration_map import CalibrationMap
 from sketches.performance.expected import expected_metrics
-from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, last_axis, on_logit
+from sketches.performance.metric import ENOUGH, MetricEstimate, checked_phi, on_logit
 
 FloatArray = NDArray[np.float64]
 
@@ -80,30 +80,6 @@ def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *
     )
 
 
-def prediction_powered(all_sums: ArrayLike, residual_sums: ArrayLike, *, phi: ArrayLike = 1.0) -> MetricEstimate:
-    """θ = mean of f over all predictions + mean of y − f over labelled ones.
-
-    Only for labels that are random among all predictions; see `corrected_metrics` for others.
-
-    Args:
-        all_sums: n, Σf, Σf² of what the model says of a figure, for all predictions, shape (..., 3).
-        residual_sums: n, Σ(y − f), Σ(y − f)² of labelled rows, shape (..., 3).
-        phi: overdispersion, at least 1, broadcast against the windows' shape.
-
-    Returns:
-        The interval is θ ± 1.96 √(Var(f)/N + Var(y − f)/n); enough from 20 labelled rows, n/φ.
-
-    Source: Angelopoulos et al. (2023), Science 382, 669–674.
-    """
-    phis = checked_phi(phi)
-    predicted = _mean_and_variance(last_axis(all_sums, 3, "sums of predictions"))
-    residual = _mean_and_variance(last_axis(residual_sums, 3, "sums of residuals"))
-    value = predicted[0] + residual[0]
-    half = Z * np.sqrt((predicted[1] + residual[1]) * phis)
-    rows = np.asarray(residual_sums, np.float64)[..., 0]
-    return MetricEstimate(value, value - half, value + half, rows / phis >= ENOUGH)
-
-
 def corrected_metrics(
     labelled_hist: ArrayLike,
     all_hist: ArrayLike,
@@ -161,14 +137,6 @@ def _of_same_windows(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: Array
     if np.any(labels > everything):
         raise ValueError("a bin holds more labels than predictions; the second histogram is of all predictions")
     return labels, everything
-
-
-def _mean_and_variance(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
-    rows = sums[..., 0]
-    some = np.where(rows > 0.0, rows, np.nan)
-    value = sums[..., 1] / some
-    squares = np.maximum(sums[..., 2] - sums[..., 1] * value, 0.0)
-    return value, np.asarray(squares / np.where(rows > 1.0, rows - 1.0, np.nan) / some)
 
 
 def _by_residuals(

@@ -60,11 +60,6 @@ class UnseenCategories:
     def is_empty(self) -> bool:
         return bool(self._sketch.is_empty())
 
-    @property
-    def error(self) -> float:
-        """How far apart the bounds of any count can be at most, in occurrences; 0 where empty."""
-        return float(self._sketch.epsilon) * self.n
-
     def update(self, values: Iterable[str], counts: Sequence[int] | None = None) -> None:
         """Add strings.
 

@@ -200,10 +200,6 @@ class NumericSketch:
         found[wanted == 1] = self._sketch.get_max_value()
         return found
 
-    def rank(self, value: float) -> float:
-        """Return the share of values ≤ `value`, within `rank_error_at`; NaN where the sketch is empty."""
-        return float(self.cdf([value])[0])
-
     def cdf(self, points: ArrayLike, *, below: bool = False) -> FloatArray:
         """Return the share of values ≤ each point.
 

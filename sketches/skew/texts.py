@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from sketches.drift.rates import wilson
-from sketches.skew.field import NAMED_SHARE, Explanation, FloatArray, IntArray, ValuePairs, Skew, choose
+from sketches.skew.field import NAMED_SHARE, Explanation, FloatArray, IntArray, Skew, ValuePairs, choose
 
 NULL = -1
 

@@ -30,10 +30,11 @@ from cli.infer import (
     tables,
     write_result,
 )
-from sketches.baseline.baseline import fit_problems, load_baseline
+from sketches.baseline.baseline import load_baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.cells import count_numeric, numeric_cells
 from sketches.baseline.columns import TAIL, TAIL_COLUMNS, FieldColumn
+from sketches.baseline.fit import fit_problems
 from sketches.baseline.layout import EVENTS, IntArray, Layout
 from sketches.baseline.levels import Level
 from sketches.drift.psi import psi_verdicts

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sketches.performance.auc import auc_and_variance
 from sketches.performance.binary import binary_metrics
-from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.bins import score_edges
 from sketches.performance.calibration_map import learn_calibration
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.classes import class_metrics
@@ -17,7 +17,7 @@ from sketches.performance.maturity import age_edges, learn_maturity
 from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
 from sketches.performance.selective import corrected_metrics, selective
-from tests.support.performance import confusion, error_sums, measured
+from tests.support.performance import confusion, error_sums, measured, score_histogram
 
 FloatArray = NDArray[np.float64]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from sketches.performance.binary import SCORE_FLOOR, binary_metrics
-from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.bins import score_edges
 from sketches.performance.metric import MetricEstimate
 
 FloatArray = NDArray[np.float64]
@@ -27,6 +27,30 @@ def drawn(
     """Scores whose log-odds are normal, and labels; `concept` gives the log-odds of the truth, else calibrated."""
     odds = rng.normal(mean_odds, spread, shape)
     return expit(odds), rng.random(shape) < expit(concept(odds))
+
+
+def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | None = None) -> FloatArray:
+    """Count raw scores.
+
+    Args:
+        scores: shape (..., rows).
+        edges: inner edges, as `score_edges` makes them.
+        positive: whether each row's label is the positive class, shape of `scores`; None for rows without labels.
+
+    Returns:
+        Shape (..., n_bins, 3), or (..., n_bins, 2) without labels.
+    """
+    values = np.asarray(scores, np.float64)
+    inner = np.asarray(edges, np.float64)
+    windows, bins = values.shape[:-1], inner.size + 1
+    count = int(np.prod(windows, dtype=np.int64))
+    cell = np.searchsorted(inner, values, "right").reshape(count, -1) + bins * np.arange(count)[:, None]
+    weights = [None, values] if positive is None else [None, values, np.asarray(positive, np.float64)]
+    sums = [
+        np.bincount(cell.ravel(), None if weight is None else weight.ravel(), count * bins).astype(np.float64)
+        for weight in weights
+    ]
+    return np.stack(sums, axis=-1).reshape(*windows, bins, len(sums))
 
 
 def confusion(labels: BoolArray, predicted: BoolArray, counted: BoolArray | bool = True) -> FloatArray:
@@ -55,7 +79,9 @@ def error_sums(errors: FloatArray) -> FloatArray:
     return np.stack((rows, *(part.sum(axis=-1) for part in parts)), axis=-1)
 
 
-def measured(scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0) -> dict[str, MetricEstimate]:
+def measured(
+    scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0
+) -> dict[str, MetricEstimate]:
     """All metrics of raw rows, shape (..., rows), with exact sums of losses."""
     edges = score_edges(threshold)
     came = np.maximum(np.where(labels, scores, 1.0 - scores), SCORE_FLOOR)

@@ -14,7 +14,7 @@ from dashboards.__main__ import main
 from dashboards.lint import lint
 from dashboards.pages import FOLDER, dashboards, files
 from dashboards.panels import PANEL_TYPES
-from dashboards.parse import queries_in, panels_of
+from dashboards.parse import panels_of, queries_in
 from dashboards.uids import DASHBOARDS, PANELS
 from tests.support.json_schema import faults
 from warehouse.panels.catalog import every_query

@@ -12,8 +12,9 @@ from barograph.contract import Arms, Slice
 
 from cli.infer import InferOptions, OptionError, Roles, infer
 from cli.infer.command import parse_arms
-from sketches.baseline.baseline import SliceValues, fit_problems
+from sketches.baseline.baseline import SliceValues
 from sketches.baseline.bins import PsiBins
+from sketches.baseline.fit import fit_problems
 from sketches.baseline.layout import Layout
 
 SHARES = {"a": 0.75, "b": 0.25}

@@ -18,9 +18,9 @@ from sketches.baseline.baseline import (
     SliceValues,
     baseline_problems,
     dump_baseline,
-    fit_problems,
     load_baseline,
 )
+from sketches.baseline.fit import fit_problems
 
 AGE = FieldBaseline(
     name="age",

@@ -11,7 +11,8 @@ from barograph import Contract
 from barograph.contract import Field, Slice
 from barograph.publisher.pii import Pii, hash_text
 
-from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues, fit_problems
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline.fit import fit_problems
 from sketches.baseline.personal import bare_values
 
 KEY = b"a key of sixteen bytes"

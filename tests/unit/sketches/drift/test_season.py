@@ -20,10 +20,10 @@ from sketches.baseline.baseline import (
     SliceCounts,
     baseline_problems,
     dump_baseline,
-    fit_problems,
     load_baseline,
 )
 from sketches.baseline.bins import PsiBins
+from sketches.baseline.fit import fit_problems
 from sketches.baseline.layout import IntArray, Layout
 from sketches.baseline.levels import Level
 from sketches.drift.psi import PsiVerdicts, psi_verdicts

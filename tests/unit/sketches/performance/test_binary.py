@@ -10,9 +10,9 @@ from sklearn import metrics as sklearn_metrics
 from sketches.drift.rates import newcombe
 from sketches.performance.auc import auc_and_variance, auc_metric
 from sketches.performance.binary import binary_metrics
-from sketches.performance.bins import first_positive, score_edges, score_histogram
+from sketches.performance.bins import first_positive, score_edges
 from sketches.performance.metric import difference, mean, proportion
-from tests.support.performance import confusion, drawn, measured
+from tests.support.performance import confusion, drawn, measured, score_histogram
 
 GOLDEN_SCORES = [0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6]
 GOLDEN_LABELS = [0, 0, 1, 1, 1, 0, 1, 0]

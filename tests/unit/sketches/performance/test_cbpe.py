@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from sketches.performance.bins import first_positive, mean_scores, score_edges, score_histogram
+from sketches.performance.bins import first_positive, mean_scores, score_edges
 from sketches.performance.calibration_map import CalibrationMap, learn_calibration
 from sketches.performance.cbpe import cbpe_metrics, cbpe_trust, realised_error
 from sketches.performance.metric import MetricEstimate
-from tests.support.performance import FloatArray, drawn, measured
+from tests.support.performance import FloatArray, drawn, measured, score_histogram
 
 THRESHOLD = 0.4
 EDGES = score_edges(THRESHOLD)
@@ -129,7 +129,9 @@ def test_nothing_is_said_from_too_few_windows() -> None:
 def test_a_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does() -> None:
     def trusted(values: list[float], half: float) -> bool:
         value = np.array(values)
-        return bool(cbpe_trust(MetricEstimate(value, value - half, value + half, np.ones(value.size, np.bool_))).trusted)
+        return bool(
+            cbpe_trust(MetricEstimate(value, value - half, value + half, np.ones(value.size, np.bool_))).trusted
+        )
 
     assert trusted([0.1, 0.0, 0.01, -0.01, 0.0, 0.0], 0.03)
     assert not trusted([0.1, 0.1, 0.0, 0.0, 0.0, 0.0], 0.03)

@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.bins import score_edges
 from sketches.performance.calibration import calibration_error
 from sketches.performance.classes import class_metrics
 from sketches.performance.metric import MetricEstimate, difference
 from sketches.performance.number import ERROR_RANKS, number_metrics
-from tests.support.performance import FloatArray, class_confusion, covered, drawn, error_sums, measured, sums
+from tests.support.performance import (
+    FloatArray,
+    class_confusion,
+    covered,
+    drawn,
+    error_sums,
+    measured,
+    score_histogram,
+    sums,
+)
 
 REPETITIONS = 200
 LEAST = 0.90

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from sketches.performance.bins import score_edges, score_histogram
+from sketches.performance.bins import score_edges
 from sketches.performance.calibration import merge_groups
 from sketches.performance.calibration_map import learn_calibration
-from sketches.performance.selective import corrected_metrics, prediction_powered, selective
-from tests.support.performance import BoolArray, FloatArray, covered, drawn, measured, sums
+from sketches.performance.selective import corrected_metrics, selective
+from tests.support.performance import BoolArray, FloatArray, covered, drawn, measured, score_histogram
 
 THRESHOLD = 0.4
 EDGES = score_edges(THRESHOLD)
@@ -108,14 +108,3 @@ def test_what_is_never_labelled_is_not_corrected() -> None:
     found = corrected_metrics(*histograms(scores, labels, scores > 0.1), calibration, THRESHOLD)
     for metric in found.values():
         assert metric.enough
-
-
-def test_prediction_powered_inference_is_the_formula_and_covers() -> None:
-    rng = np.random.default_rng(7)
-    guess = rng.normal(0.3, 1.0, (200, 5_000))
-    value = guess + rng.normal(0.2, 0.4, guess.shape)
-    found = prediction_powered(sums(guess), sums((value - guess)[:, :100]))
-    assert found.value == pytest.approx(guess.mean(axis=1) + (value - guess)[:, :100].mean(axis=1))
-    half = 1.959964 * np.sqrt(guess.var(axis=1, ddof=1) / 5_000 + (value - guess)[:, :100].var(axis=1, ddof=1) / 100)
-    assert found.high - found.value == pytest.approx(half, rel=1e-6)
-    assert covered(found, 0.5) >= 0.90

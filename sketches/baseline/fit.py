@@ -1,0 +1,68 @@
+"""Whether a contract fits its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from barograph.contract import CROSS, Contract, Field, Slice
+
+from sketches.baseline.baseline import Baseline, FieldBaseline, SliceValues
+from sketches.baseline.personal import bare_values
+
+
+def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
+    """Name every field and slice in which a contract does not fit its baseline; empty where it fits."""
+    problems = []
+    if contract.model != baseline.model:
+        problems.append(f"the contract is for model {contract.model}, the baseline for {baseline.model}")
+    frozen = {field.name: field for field in baseline.fields}
+    for field in contract.fields:
+        if field.name in frozen:
+            problems += [f"field {field.name}: {text}" for text in _field_misfits(field, frozen[field.name])]
+        else:
+            problems.append(f"field {field.name}: the baseline does not hold it")
+    watched = {field.name for field in contract.fields}
+    problems += [f"field {name}: the contract does not hold it" for name in frozen if name not in watched]
+    dimensions = {dimension.name: dimension for dimension in baseline.dimensions}
+    for cut in contract.slices:
+        if cut.name in dimensions:
+            problems += [f"slice {cut.name}: {text}" for text in _slice_misfits(cut, dimensions[cut.name])]
+        else:
+            problems.append(f"slice {cut.name}: the baseline does not hold it")
+    wanted = {cut.name for cut in contract.slices}
+    problems += [f"slice {name}: the contract does not hold it" for name in dimensions if name not in wanted]
+    return problems + _season_misfits(contract, baseline) + bare_values(contract, baseline)
+
+
+def _season_misfits(contract: Contract, baseline: Baseline) -> list[str]:
+    """φ was learned with the hours or without: neither serves the other."""
+    if contract.season == "none":
+        return ["season: the baseline is of hours of the week, the contract is not"] if baseline.timezone else []
+    if baseline.timezone == contract.timezone:
+        return []
+    held = f"those of {baseline.timezone}" if baseline.timezone else "none"
+    return [f"season: the contract asks for hours of the week in {contract.timezone}, the baseline has {held}"]
+
+
+def _field_misfits(field: Field, frozen: FieldBaseline) -> Iterator[str]:
+    kind = "category" if field.type == "category" else "numeric"
+    if frozen.kind != kind:
+        yield f"type {field.type} needs a {kind} baseline, it is {frozen.kind}"
+    for name in ("low", "high"):
+        limit, counted = getattr(field, name), getattr(frozen, name)
+        if limit is not None and limit != counted:
+            yield f"{name} is {limit} in the contract, the baseline counted with {counted}"
+
+
+def _slice_misfits(cut: Slice, frozen: SliceValues) -> Iterator[str]:
+    if cut.source != frozen.source:
+        yield f"source is {cut.source} in the contract, {frozen.source} in the baseline"
+    if cut.values and set(cut.values) != set(frozen.values):
+        differing = ", ".join(sorted(set(cut.values) ^ set(frozen.values)))
+        yield f"contract and baseline have different values: {differing}"
+    crosses = len(frozen.sources) - 1
+    strange = [value for value in frozen.values if crosses and value.count(CROSS) != crosses]
+    if strange:
+        yield f"the baseline's value {strange[0]!r} is no value of {frozen.source}"
+    if not cut.values and len(frozen.values) > cut.top:
+        yield f"the contract keeps the top {cut.top} values, the baseline {len(frozen.values)}"
