@@ -9,8 +9,8 @@ from rich.table import Table
 
 from cli.apply.catalogue import iso
 from cli.terminal import Text
-from streams.rebuild.rewind import Move
-from streams.rebuild.run import Rebuilt
+from streams.rebuild.rewind import OffsetReset
+from streams.rebuild.run import RebuildResult
 from warehouse.staging import Difference
 
 
@@ -25,7 +25,7 @@ def print_differences(console: Console, differences: Sequence[Difference]) -> No
     console.print(table)
 
 
-def rebuilt_lines(done: Rebuilt) -> list[str]:
+def rebuilt_lines(done: RebuildResult) -> list[str]:
     """What was done, in sentences."""
     stretch = f"panes from {iso(done.from_s)} to {iso(done.to_s)}"
     lines = [
@@ -41,7 +41,7 @@ def rebuilt_lines(done: Rebuilt) -> list[str]:
     return lines
 
 
-def print_moves(console: Console, moves: Sequence[Move]) -> None:
+def print_moves(console: Console, moves: Sequence[OffsetReset]) -> None:
     """Print where each group stood and stands."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("group", "topic", "partition", "was", "is", "read again"):
@@ -53,7 +53,7 @@ def print_moves(console: Console, moves: Sequence[Move]) -> None:
     console.print(table)
 
 
-def moves_lines(moves: Sequence[Move], *, dry_run: bool) -> list[str]:
+def moves_lines(moves: Sequence[OffsetReset], *, dry_run: bool) -> list[str]:
     """What that means, in sentences."""
     lines = []
     for move in moves:

@@ -1,1 +1,1 @@
-"""Panes and verdicts of a stretch of the past counted anew from their source."""
+"""Rebuilds panes and verdicts of a past time range from their source."""

@@ -1,7 +1,7 @@
-"""Why a rebuild is refused."""
+"""Error of rebuilds."""
 
 from __future__ import annotations
 
 
 class RebuildError(Exception):
-    """The stretch cannot be rebuilt exactly, or not now; the text says why and what to do."""
+    """The range cannot be rebuilt exactly, or not now. The message says why and what to do."""

@@ -1,7 +1,8 @@
-"""The events of a stretch of event time, read again from `predictions` up to where the monitor had come.
+"""Rereads the events of a range of event time from `predictions`, up to the monitor's position.
 
-An event of [from, to) was received no earlier than from − 5 min, or it is a dead letter: so reading starts at the first
-message that Kafka received since then, and it is whole if the log still holds one from before, or never lost any.
+An event of [from, to) was received no earlier than from − 5 min; otherwise it is a dead letter. So reading starts at
+the first message that Kafka received after that time. It is complete if the log still has an earlier message, or
+retention never deleted any.
 """
 
 from __future__ import annotations
@@ -28,132 +29,141 @@ from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
 
 POLL_MESSAGES, POLL_S = 20_000, 0.2
+"""Messages per fetch, and how long a fetch waits for them."""
 _ANY_ROW = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Offsets [start, end) of a source partition that are read again."""
+class OffsetRange:
+    """Offsets [start, end) of a source partition to reread."""
 
     partition: int
     start: int
     end: int
 
 
-class KafkaSource:
-    """Reads events of one model again."""
+class KafkaEvents:
+    """Rereads the events of one model from Kafka."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._settings = settings
         self._topic = settings.topics.predictions
 
-    def spans(self, ledger: OffsetLedger, from_s: int) -> list[Span]:
-        """Find what is to be read.
+    def offset_ranges(self, ledger: OffsetLedger, from_s: int) -> list[OffsetRange]:
+        """Determine the offsets to reread.
 
         Args:
-            offset ledger: how far the monitor had come in each source partition.
-            from_s: start of the stretch, event time.
+            ledger: the monitor's position in each source partition.
+            from_s: start of the range, event time.
 
         Raises:
-            RebuildError: the log does not hold all of it any more, or is another topic.
+            RebuildError: the log no longer has all of them, or the topic was recreated.
             ProcessorError: Kafka does not answer.
         """
         topic_id, _ = TopicMetadata(self._settings).describe(self._topic)
         consumer = Consumer(consumer_config(self._settings, "rebuild"))
         try:
             return [
-                self._span(consumer, partition, row.source_topic_id == topic_id, row.end, from_s)
+                self._offset_range(consumer, partition, row.source_topic_id == topic_id, row.end, from_s)
                 for partition, row in sorted(ledger.rows.items())
             ]
         except KafkaException as error:
-            raise explain(error, f"look into {self._topic}") from error
+            raise explain(error, f"read the offsets of {self._topic}") from error
         finally:
             consumer.close()
 
-    def _span(self, consumer: Consumer, partition: int, same_topic: bool, end: int, from_s: int) -> Span:
-        if not same_topic:
+    def _offset_range(
+        self, consumer: Consumer, partition: int, is_same_topic: bool, end: int, from_s: int
+    ) -> OffsetRange:
+        if not is_same_topic:
             raise RebuildError(
-                f"Topic {self._topic} was deleted and made anew since partition {partition} was counted: Kafka holds "
-                "none of its events any more."
+                f"Topic {self._topic} was deleted and recreated since partition {partition} was counted: Kafka no "
+                "longer has its events."
             )
-        place = TopicPartition(self._topic, partition)
-        low, high = consumer.get_watermark_offsets(place, timeout=TIMEOUT_S, cached=False)
-        found = offset_since(consumer, self._topic, partition, (from_s - MAX_AHEAD_S) * 1000)
-        start = high if found is None else found
+        low, high = consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=TIMEOUT_S, cached=False
+        )
+        first = offset_since(consumer, self._topic, partition, (from_s - MAX_AHEAD_S) * 1000)
+        start = high if first is None else first
         if low > 0 and start <= low:
             raise RebuildError(
-                f"Retention has taken offsets [0, {low}) of {self._topic} partition {partition}, and some of them may "
-                "hold events of this stretch: it cannot be rebuilt exactly from Kafka. Choose a later --from."
+                f"Retention has deleted offsets [0, {low}) of {self._topic} partition {partition}, and some of them "
+                "may be events of this range: it cannot be rebuilt exactly from Kafka. Choose a later --from."
             )
         if end > high:
             raise RebuildError(
-                f"The monitor had read {self._topic} partition {partition} up to offset {end}, and it ends at {high}: "
-                "Kafka lost what it had acknowledged, so nothing can be rebuilt from it."
+                f"The monitor has processed {self._topic} partition {partition} up to offset {end}, but the partition "
+                f"ends at {high}: Kafka lost acknowledged messages, so nothing can be rebuilt from it."
             )
-        return Span(partition, min(start, end), end)
+        return OffsetRange(partition, min(start, end), end)
 
     def events(
-        self, spans: list[Span], registry: Registry, model: str, from_s: int, to_s: int
+        self, ranges: list[OffsetRange], registry: Registry, model: str, from_s: int, to_s: int
     ) -> Iterator[EventColumns]:
-        """The events of a model in [from, to), each once; what was put aside then is left out.
+        """Yield the events of a model in [from, to), each once, without those that were dead-lettered on first receipt.
 
-        A dead letter that would be counted today was not counted then, or was since as the message that replayed it.
+        A dead letter that would be accepted today was not counted then, or was counted as the replayed message.
 
         Raises:
-            RebuildError: retention overtook the reading.
+            RebuildError: retention deleted messages before they were read.
             ProcessorError: Kafka does not answer.
         """
-        from_json, from_arrow = JsonDecoder(registry), ArrowDecoder(registry)
-        aside = self._aside(spans)
-        for messages in self._portions(spans):
+        json_decoder, arrow_decoder = JsonDecoder(registry), ArrowDecoder(registry)
+        dead_lettered = self._dead_letter_times(ranges)
+        for messages in self._portions(ranges):
             batch = sort_messages(messages)
-            for decoder, some in ((from_json, batch.json), (from_arrow, batch.arrow)):
-                if not len(some):
+            for decoder, encoded in ((json_decoder, batch.json), (arrow_decoder, batch.arrow)):
+                if not len(encoded):
                     continue
-                for events in decoder.decode(some).events:
+                for events in decoder.decode(encoded).events:
                     if events.model != model:
                         continue
-                    chosen = (events.at_ms >= from_s * 1000) & (events.at_ms < to_s * 1000)
-                    chosen &= ~_put_aside(events, aside)
-                    if chosen.any():
-                        yield events if chosen.all() else events.take(chosen)
+                    mask = (events.at_ms >= from_s * 1000) & (events.at_ms < to_s * 1000)
+                    mask &= ~_was_dead_lettered(events, dead_lettered)
+                    if mask.any():
+                        yield events if mask.all() else events.take(mask)
 
-    def _aside(self, spans: list[Span]) -> dict[tuple[int, int, int], int]:
-        """Partition, offset and row of every dead letter of the spans → when it was put aside last."""
-        ends = {span.partition: (span.start, span.end) for span in spans}
-        wanted = DeadLetterFilter(topic="predictions", states=frozenset({"waiting", "replayed", "dropped"}))
-        found: dict[tuple[int, int, int], int] = {}
-        for letter in DeadLetterReader(self._settings).dead_letters(wanted, {}):
-            start, end = ends.get(letter.source_partition, (0, 0))
-            if start <= letter.source_offset < end:
-                # Bytes that were no Arrow are all of their message.
-                row = _ANY_ROW if letter.is_whole else letter.index
-                key = letter.source_partition, letter.source_offset, row
-                found[key] = max(found.get(key, 0), letter.at_ms)
-        return found
+    def _dead_letter_times(self, ranges: list[OffsetRange]) -> dict[tuple[int, int, int], int]:
+        """Return when events of the ranges were last dead-lettered, by source partition, offset and row."""
+        bounds = {each.partition: (each.start, each.end) for each in ranges}
+        criteria = DeadLetterFilter(topic="predictions", states=frozenset({"waiting", "replayed", "dropped"}))
+        times_ms: dict[tuple[int, int, int], int] = {}
+        for dead_letter in DeadLetterReader(self._settings).dead_letters(criteria, {}):
+            start, end = bounds.get(dead_letter.source_partition, (0, 0))
+            if start <= dead_letter.source_offset < end:
+                # A message that is not valid Arrow is one dead letter for all its rows.
+                row = _ANY_ROW if dead_letter.is_whole else dead_letter.index
+                key = dead_letter.source_partition, dead_letter.source_offset, row
+                times_ms[key] = max(times_ms.get(key, 0), dead_letter.at_ms)
+        return times_ms
 
-    def _portions(self, spans: list[Span]) -> Iterator[list[Any]]:
-        wanted = {span.partition: (span.start, span.end) for span in spans}
-        found = read_again(self._settings, "rebuild", self._topic, wanted, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
+    def _portions(self, ranges: list[OffsetRange]) -> Iterator[list[Any]]:
+        offsets = {each.partition: (each.start, each.end) for each in ranges}
+        batches = read_again(
+            self._settings, "rebuild", self._topic, offsets, poll_messages=POLL_MESSAGES, poll_s=POLL_S
+        )
         try:
-            for messages in found:
+            for messages in batches:
                 while messages:
                     n = portion_size(messages)
                     yield messages[:n]
                     messages = messages[n:]
         except OvertakenError as error:
-            raise RebuildError(f"Retention overtook the reading of {self._topic}: choose a later --from.") from error
+            raise RebuildError(
+                f"Retention deleted messages of {self._topic} before they were read: choose a later --from."
+            ) from error
 
 
-def _put_aside(events: EventColumns, aside: Mapping[tuple[int, int, int], int]) -> NDArray[np.bool_]:
-    """Which events were dead letters when they were read first, shape (n,)."""
-    out = np.zeros(len(events), dtype=bool)
-    if not aside:
-        return out
-    offsets = np.array(sorted({offset for _, offset, _ in aside}), dtype=np.int64)
+def _was_dead_lettered(events: EventColumns, times_ms: Mapping[tuple[int, int, int], int]) -> NDArray[np.bool_]:
+    """Return a mask of the events that were dead-lettered on first receipt, shape (n,)."""
+    mask = np.zeros(len(events), dtype=bool)
+    if not times_ms:
+        return mask
+    offsets = np.array(sorted({offset for _, offset, _ in times_ms}), dtype=np.int64)
     for i in np.flatnonzero(np.isin(events.offset, offsets)).tolist():
-        place = int(events.partition[i]), int(events.offset[i])
-        at_ms = max(aside.get((*place, int(events.index[i])), -1), aside.get((*place, _ANY_ROW), -1))
-        # A letter from before the message came is of a topic that was made anew since; clocks may differ a little.
-        out[i] = at_ms >= int(events.received_ms[i]) - MAX_AHEAD_S * 1000
-    return out
+        source = int(events.partition[i]), int(events.offset[i])
+        at_ms = max(times_ms.get((*source, int(events.index[i])), -1), times_ms.get((*source, _ANY_ROW), -1))
+        # A dead letter from before the message was received is of an earlier incarnation of the topic. Clocks may
+        # differ a little.
+        mask[i] = at_ms >= int(events.received_ms[i]) - MAX_AHEAD_S * 1000
+    return mask

@@ -1,8 +1,7 @@
-"""The events of a stretch from raw rows: what Kafka has forgotten and the recorder kept.
+"""Reads the events of a time range from raw rows, for ranges that Kafka's retention has deleted.
 
-Raw rows are events as they were recorded, which is a little less than as they came: a flag that was given for a number
-is a number there, and a score that was none is missing. So what is counted from them is held against what was counted
-before, and refused where it is poorer.
+Raw rows hold slightly less than the original events: a flag in place of a number is recorded as a number, and an
+invalid score is missing. So a rebuild compares the counts from raw rows with the old ones, and refuses lower counts.
 """
 
 from __future__ import annotations
@@ -30,11 +29,12 @@ from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
 from warehouse.client import Client
 
-KEPT_S = 90 * 86_400
-"""How long raw predictions are kept after their receipt (the table's TTL)."""
+RETENTION_S = 90 * 86_400
+"""Retention of raw predictions after their receipt (the table's TTL)."""
 CHUNK_S = 3600
-"""Rows of so much event time are in memory at once."""
+"""Event time whose rows are in memory at once."""
 EXACT = 2.0**53
+"""Floats below this represent every integer exactly."""
 
 _ROWS = (
     "SELECT partition, offset, version, id, toUnixTimestamp64Milli(at), toUnixTimestamp64Milli(received_at), arm, "
@@ -44,38 +44,39 @@ _ROWS = (
 )
 
 
-class RawSource:
-    """Reads events of one model from the table `predictions`."""
+class RawEvents:
+    """Reads the events of one model from the table `predictions`."""
 
     def __init__(self, settings: ProcessorSettings, client: Client, *, clock: Callable[[], float] = time.time) -> None:
         self._settings, self._client, self._clock = settings, client, clock
         self.rows = 0
+        """Rows read so far."""
 
     def check(self, model: str, ledger: OffsetLedger, from_s: int) -> None:
-        """Make sure that every event of the stretch that was counted has a raw row.
+        """Check that every counted event of the range has a raw row.
 
         Raises:
-            RebuildError: a share was recorded, rows are deleted by age, or the recorder has not come as far.
+            RebuildError: only a share was recorded, rows are past their retention, or the recorder lags behind.
             ProcessorError: Kafka does not answer.
         """
         since_s = from_s - MAX_AHEAD_S
-        if since_s < self._clock() - KEPT_S:
+        if since_s < self._clock() - RETENTION_S:
             raise RebuildError(
-                f"Raw predictions are kept {KEPT_S // 86_400} days: some of this stretch may be deleted. Choose a "
+                f"Raw predictions are kept {RETENTION_S // 86_400} days: some of this range may be deleted. Choose a "
                 "later --from."
             )
-        stored = self._client.rows(
+        contracts = self._client.rows(
             "SELECT yaml, toUnixTimestamp64Milli(applied_at) FROM contracts WHERE model = {model:String} "
             "ORDER BY applied_at",
             {"model": model},
         )
-        for i, (text, _) in enumerate(stored):
-            ended_s = stored[i + 1][1] / 1000 if i + 1 < len(stored) else math.inf
+        for i, (text, _) in enumerate(contracts):
+            end_s = contracts[i + 1][1] / 1000 if i + 1 < len(contracts) else math.inf
             share = parse_contract(text, f"contract of {model}").raw_share
-            if ended_s > since_s and share < 1:
+            if end_s > since_s and share < 1:
                 raise RebuildError(
                     f"A contract of {model} that was in force then records a share of {share:g} of the predictions: "
-                    "what is counted from raw rows would be a sample. Use --source kafka where it still holds them."
+                    "counts from raw rows would be a sample. Use --source kafka if Kafka still has the events."
                 )
         self._check_recorded(ledger)
 
@@ -83,24 +84,24 @@ class RawSource:
         topic, group = self._settings.topics.predictions, f"{self._settings.topics.prefix}{GROUP}"
         admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
         try:
-            found = admin.committed(group, [(topic, partition) for partition in ledger.rows])
+            committed = admin.committed(group, [(topic, partition) for partition in ledger.rows])
         except KafkaException as error:
-            raise explain(error, f"tell the offsets of the group {group}") from error
-        for place in found:
-            end = ledger.rows[place.partition].end
-            if place.offset < end:
+            raise explain(error, f"read the offsets of the group {group}") from error
+        for each in committed:
+            end = ledger.rows[each.partition].end
+            if each.offset < end:
                 raise RebuildError(
-                    f"The recorder has come to offset {max(place.offset, 0)} of {topic} partition {place.partition}, "
-                    f"the monitor to {end}: let it catch up first."
+                    f"The recorder is at offset {max(each.offset, 0)} of {topic} partition {each.partition}, the "
+                    f"monitor at {end}: let the recorder catch up first."
                 )
 
     def events(
         self, registry: Registry, model: str, ledger: OffsetLedger, from_s: int, to_s: int
     ) -> Iterator[EventColumns]:
-        """The events of a model in [from, to) that the monitor had come to.
+        """Yield the events of a model in [from, to) that the monitor has processed.
 
         Raises:
-            RebuildError: the rows are of no known incarnation of the topic, or no events.
+            RebuildError: the rows are of no known incarnation of the topic, or are not valid events.
         """
         decoder = JsonDecoder(registry)
         topic = self._settings.topics.predictions
@@ -111,29 +112,29 @@ class RawSource:
         (epoch,) = epochs
         for start_s in range(from_s, to_s, CHUNK_S):
             bounds = {"from_ms": start_s * 1000, "to_ms": min(start_s + CHUNK_S, to_s) * 1000}
-            found = self._client.rows(_ROWS, {"model": model, "epoch": epoch, **bounds})
-            counted = [row for row in found if row[0] in ledger.rows and row[1] < ledger.rows[row[0]].end]
-            if not counted:
+            rows = self._client.rows(_ROWS, {"model": model, "epoch": epoch, **bounds})
+            processed = [row for row in rows if row[0] in ledger.rows and row[1] < ledger.rows[row[0]].end]
+            if not processed:
                 continue
-            self.rows += len(counted)
+            self.rows += len(processed)
             decoded = decoder.decode(
                 MessageBatch(
-                    [as_message(model, row) for row in counted],
-                    np.array([row[0] for row in counted], dtype=np.int32),
-                    np.array([row[1] for row in counted], dtype=np.int64),
-                    np.array([row[5] for row in counted], dtype=np.int64),
+                    [to_message(model, row) for row in processed],
+                    np.array([row[0] for row in processed], dtype=np.int32),
+                    np.array([row[1] for row in processed], dtype=np.int64),
+                    np.array([row[5] for row in processed], dtype=np.int64),
                 )
             )
             if decoded.rejected:
                 raise RebuildError(
-                    f"{len(decoded.rejected)} raw rows of {model} are no events by today's contract "
+                    f"{len(decoded.rejected)} raw rows of {model} are not valid events by today's contract "
                     f"({decoded.rejected[0].reason}): rebuild from Kafka."
                 )
             yield from decoded.events
 
 
-def as_message(model: str, row: tuple[Any, ...]) -> bytes:
-    """Write a raw row as the JSON event that it was made from."""
+def to_message(model: str, row: tuple[Any, ...]) -> bytes:
+    """Convert a raw row back to the JSON event that it was recorded from."""
     _, _, version, event_id, at_ms, _, arm, context, numbers, strings, nulls, score, label, scores, metrics = row[:15]
     latency_ms, status, error = row[15:]
     features: dict[str, Any] = dict.fromkeys(nulls)
@@ -158,19 +159,19 @@ def as_message(model: str, row: tuple[Any, ...]) -> bytes:
 
 
 def _numbers(values: Mapping[str, float | None]) -> dict[str, Any]:
-    """Numbers of a map; those that are not finite as the texts that stand for them in events."""
-    return {name: _spelled(value) for name, value in values.items() if value is not None}
+    """Convert the numbers of a map; numbers that are not finite become their JSON spelling."""
+    return {name: _json_number(value) for name, value in values.items() if value is not None}
 
 
 def _number(value: float) -> Any:
-    """A number of its own column, where NaN means that there is none."""
-    return None if math.isnan(value) else _spelled(value)
+    """Convert a number of a plain column, in which NaN means no value."""
+    return None if math.isnan(value) else _json_number(value)
 
 
-def _spelled(value: float) -> Any:
+def _json_number(value: float) -> Any:
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    # A flag is a whole number in JSON.
+    # A flag may be an integer in JSON, but not a float.
     return int(value) if value.is_integer() and abs(value) < EXACT else value

@@ -1,8 +1,8 @@
-"""The monitor's own work done once more on a stretch of the past, with the source's events in place of its panes.
+"""Recounts a past time range with the monitor's own code, from the source's events instead of its panes.
 
-Nothing is counted, sealed or judged by other rules than the monitor's: a partition's state is made whose record begins
-at the stretch, all that came is merged into it at the `record_seq` that the monitor had come to, and one progress record seals
-it up to the last window that reaches back into the stretch. Panes before and after come from the warehouse.
+Counting, sealing and judging follow the monitor's rules. The recount creates a partition state whose record starts at
+the range, merges all events at the monitor's current `record_seq`, and applies one progress record that seals it up to
+the last window that overlaps the range. Panes before and after come from the warehouse.
 """
 
 from __future__ import annotations
@@ -32,161 +32,161 @@ SOURCE = "rebuild"
 _PANES = ("volume", "violations", "panes", "rollups", "new_categories")
 _VERDICTS = ("drift", "rates", "distances", "comparisons")
 TABLES = (*_VERDICTS, *_PANES)
-"""The tables that are rebuilt, in the order in which the monitor writes them."""
+"""Rebuilt tables, in the order in which the monitor writes them."""
 JUDGED_TABLES = (*_VERDICTS, "rollups", "new_categories")
-"""Those that follow from panes."""
+"""Tables that are computed from panes."""
 NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """What is rebuilt, and how far the monitor had come."""
+class RebuildScope:
+    """The range to rebuild, and the monitor's position."""
 
     model: str
     from_s: int
     to_s: int
-    """Panes that start in [from, to); whole panes, all sealed."""
+    """The range [from, to) of pane starts. All its panes are sealed."""
     sealed_until_s: int
     ended: bool
     """Whether the model's replay has ended."""
     partition: int
-    """Of `partials`; the model's."""
+    """The model's partition of `partials`."""
     n_partitions: int
     partials_topic_id: str
     record_seq: int
-    """Of the last record that the monitor's offset ledger has: everything up to it is in the panes."""
+    """The last record in the monitor's offset ledger: all records up to it are in the panes."""
     losses: tuple[Loss, ...]
-    """What stays lost."""
-    panes_stay: bool
-    """Whether the panes that are there are judged anew, instead of counted anew."""
+    """The losses that the rebuild does not recover."""
+    keeps_panes: bool
+    """Whether the existing panes are judged again rather than recounted."""
     late: dict[tuple[str, str, str, int], int]
-    """Version, baseline, slice, pane → events that had come late; they stay late."""
+    """Number of late events by version, baseline, slice and pane. They stay late."""
 
 
 class _RecountStore:
-    """The warehouse without the stretch: where the recount finds what it does not count itself."""
+    """The warehouse without the range: the source of everything that the recount does not count itself."""
 
-    def __init__(self, store: Store, stretch: Stretch, until_s: int) -> None:
-        self._store, self._stretch, self._until_s = store, stretch, until_s
+    def __init__(self, store: Store, scope: RebuildScope, until_s: int) -> None:
+        self._store, self._scope, self._until_s = store, scope, until_s
         self.rows_at_once = store.rows_at_once
 
     def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
-        """A chain of one source that has seen nothing, with the losses that stay."""
-        ledger = OffsetLedger(rows={0: LedgerEntry(SOURCE)}, losses=list(self._stretch.losses), partitions=1)
-        return ledger, self._stretch.record_seq >> SEQ_EPOCH_BITS
+        """Return an offset ledger of one source without any record, with the losses that stay."""
+        ledger = OffsetLedger(rows={0: LedgerEntry(SOURCE)}, losses=list(self._scope.losses), partitions=1)
+        return ledger, self._scope.record_seq >> SEQ_EPOCH_BITS
 
     def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
-        """As the warehouse says; what is within the stretch or after it is left out where it is loaded."""
+        """Return the warehouse's ranges. Loading omits the panes in the range and after it."""
         return self._store.ranges(table, model, start_s, end_s)
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        """Panes outside of the stretch, and before the last window's end."""
-        found = []
+        """Load the panes outside of the range and before the last window's end."""
+        panes = []
         for begin, end in self._around(start_s, end_s):
-            found += self._store.load_panes(model, begin, end)
-        return found
+            panes += self._store.load_panes(model, begin, end)
+        return panes
 
     def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        """Hours that the stretch does not touch."""
-        kept = []
+        """Load the hours that do not overlap the range."""
+        hours = []
         for series in self._store.load_hours(model, start_s, end_s):
             starts = series.table.column("pane_start").to_numpy().astype(np.int64)
-            outside = (starts + 3600 <= self._stretch.from_s) | (starts >= self._stretch.to_s)
-            kept.append(replace(series, table=series.table.filter(pa.array(outside))))
-        return kept
+            outside = (starts + 3600 <= self._scope.from_s) | (starts >= self._scope.to_s)
+            hours.append(replace(series, table=series.table.filter(pa.array(outside))))
+        return hours
 
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
-        """Volume outside of the stretch."""
+        """Load the volume outside of the range."""
         tables = [self._store.load_volume(model, begin, end) for begin, end in self._around(start_s, end_s)]
         return pa.concat_tables(tables) if tables else self._store.load_volume(model, 0, 0)
 
     def sealed_until_s(self, model: str) -> int | None:
-        """The stretch's start: from there on all is sealed anew."""
-        return self._stretch.from_s
+        """Return the start of the range: everything after it is sealed again."""
+        return self._scope.from_s
 
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
-        """As the warehouse says; the recount finds earlier ones itself."""
+        """Return the warehouse's first panes. The recount finds earlier ones itself."""
         return self._store.first_panes_s(model)
 
     def write(self, writes: Writes) -> None:
-        """Nothing is written here."""
+        """Not supported: a recount writes nothing."""
         raise NotImplementedError
 
     def _around(self, start_s: int, end_s: int) -> list[tuple[int, int]]:
         end_s = min(end_s, self._until_s)
-        if self._stretch.panes_stay:
+        if self._scope.keeps_panes:
             return [(start_s, end_s)] if start_s < end_s else []
-        ranges = [(start_s, min(end_s, self._stretch.from_s)), (max(start_s, self._stretch.to_s), end_s)]
+        ranges = [(start_s, min(end_s, self._scope.from_s)), (max(start_s, self._scope.to_s), end_s)]
         return [(begin, end) for begin, end in ranges if begin < end]
 
 
 def recount(
-    store: Store, registry: Registry, stretch: Stretch, events: Iterable[EventColumns]
+    store: Store, registry: Registry, scope: RebuildScope, events: Iterable[EventColumns]
 ) -> Iterator[tuple[str, pa.Table]]:
-    """Count, seal and judge a stretch anew.
+    """Count, seal and judge a time range again.
 
     Args:
-        store: the warehouse as it is.
+        store: the warehouse.
         registry: contracts and baselines in force.
-        stretch: what is rebuilt.
-        events: of its model and range.
+        scope: the range to rebuild.
+        events: the events of its model and range.
 
     Returns:
-        Rows per table: of panes and volume those of the stretch, of hours and days those that it touches, of verdicts
-        those of windows that overlap it. The rows of panes have the offset ledger's `record_seq`, which the next record's follows;
-        verdicts the one after, so that they are revisions of what was given before.
+        Rows per table: panes and volume of the range, hours and days that overlap it, verdicts of windows that overlap
+        it. Panes have the offset ledger's `record_seq`, which the monitor's next record exceeds. Verdicts have the next
+        `record_seq`, so that they revise the old verdicts.
 
     Raises:
         RebuildError: the events do not fit the baselines in force.
     """
-    contract = registry.contracts[stretch.model]
-    mine = replace(registry, contracts={stretch.model: contract})
+    contract = registry.contracts[scope.model]
+    own_registry = replace(registry, contracts={scope.model: contract})
     summaries = FlushSummaries(registry)
-    for some in events:
-        summaries.add(some)
+    for batch in events:
+        summaries.add(batch)
     longest_s = max((window.length_s for window in contract.windows), default=0)
-    until_s = stretch.sealed_until_s if stretch.ended else min(stretch.sealed_until_s, stretch.to_s + longest_s)
+    until_s = scope.sealed_until_s if scope.ended else min(scope.sealed_until_s, scope.to_s + longest_s)
     state = PartitionState(
-        stretch.partition,
-        stretch.n_partitions,
-        stretch.partials_topic_id,
-        _RecountStore(store, stretch, NO_LIMIT if stretch.ended else until_s),
-        lambda: mine,
-        live=not stretch.ended,
+        scope.partition,
+        scope.n_partitions,
+        scope.partials_topic_id,
+        _RecountStore(store, scope, NO_LIMIT if scope.ended else until_s),
+        lambda: own_registry,
+        live=not scope.ended,
         write_s=0.0,
         revise_s=0.0,
         budget_bytes=NO_LIMIT,
     )
-    offset = stretch.record_seq & ((1 << SEQ_EPOCH_BITS) - 1)
+    offset = scope.record_seq & ((1 << SEQ_EPOCH_BITS) - 1)
     for key, pane in summaries.panes.items():
         for data in encode_partials(key, pane, SOURCE, []):
             partial = decode(data)
             assert isinstance(partial, Partial)
-            dead = state.partial(partial, offset)
-            if dead is not None:
-                raise RebuildError(f"A pane of {stretch.model} cannot be counted anew: {dead.reason}.")
+            rejected = state.partial(partial, offset)
+            if rejected is not None:
+                raise RebuildError(f"A pane of {scope.model} cannot be recounted: {rejected.reason}.")
     sealed_ms = (until_s + contract.lateness_s + contract.out_of_order_s) * 1000
     covered = PartitionProgress(
         partition=0,
         start=0,
         end=0,
         newest_ms={},
-        end_mark=stretch.ended,
-        caught_up_at_ms=None if stretch.ended else sealed_ms,
+        end_mark=scope.ended,
+        caught_up_at_ms=None if scope.ended else sealed_ms,
     )
     progress = Progress(source_topic_id=SOURCE, source_partitions=1, counted_at_ms=0, ranges=[covered])
     writes, _ = state.progress(progress, offset)
     if writes is None:
         return
-    for table in JUDGED_TABLES if stretch.panes_stay else TABLES:
+    for table in JUDGED_TABLES if scope.keeps_panes else TABLES:
         for columns in writes.columns(table):
-            rows = _of_stretch(table, table_of(table, columns), stretch, hour_s(contract))
+            rows = _select_scope(table, table_of(table, columns), scope, hour_s(contract))
             if rows.num_rows:
                 yield table, rows
 
 
-def _of_stretch(table: str, rows: pa.Table, stretch: Stretch, hour: int) -> pa.Table:
-    """Keep what belongs to the stretch."""
+def _select_scope(table: str, rows: pa.Table, scope: RebuildScope, hour: int) -> pa.Table:
+    """Select the rows that the rebuild replaces."""
     if table in _VERDICTS:
         starts, ends = _seconds(rows, "window_start"), _seconds(rows, "window_end")
         rows = _with(
@@ -200,20 +200,20 @@ def _of_stretch(table: str, rows: pa.Table, stretch: Stretch, hour: int) -> pa.T
             lengths = rows.column("pane_s").to_numpy().astype(np.int64)
         ends = starts + lengths
     if table == "volume":
-        rows = _with(rows, "late", _late(rows, starts, stretch))
-    return rows.filter(pa.array((ends > stretch.from_s) & (starts < stretch.to_s)))
+        rows = _with(rows, "late", _late(rows, starts, scope))
+    return rows.filter(pa.array((ends > scope.from_s) & (starts < scope.to_s)))
 
 
-def _late(rows: pa.Table, starts: NDArray[np.int64], stretch: Stretch) -> pa.Array:
+def _late(rows: pa.Table, starts: NDArray[np.int64], scope: RebuildScope) -> pa.Array:
     names = [rows.column(name).to_pylist() for name in ("version", "baseline_id", "slice")]
     n = rows.column("n").to_pylist()
-    late = [min(stretch.late.get((*key, at), 0), of) for *key, at, of in zip(*names, starts.tolist(), n, strict=True)]
+    late = [min(scope.late.get((*key, at), 0), of) for *key, at, of in zip(*names, starts.tolist(), n, strict=True)]
     return pa.array(late, rows.schema.field("late").type)
 
 
 def _seconds(rows: pa.Table, name: str) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = rows.column(name).cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
-    return found
+    seconds: NDArray[np.int64] = rows.column(name).cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
+    return seconds
 
 
 def _with(rows: pa.Table, name: str, values: object) -> pa.Table:

@@ -1,8 +1,8 @@
-"""Consumer groups set back to where restored tables end, so that what came since the backup is read again.
+"""Resets consumer groups to the end of restored tables, so that messages since the backup are read again.
 
-Kafka keeps the offsets of monitors and recorders, ClickHouse what they made of them. After a restore the tables are
-older than the offsets: what lies between would never be read again. Reading more than that is harmless, since both
-write rows whose keys and `record_seq` make repeats converge; so each group is set back a little further than its rows end.
+Kafka stores the offsets of monitors and recorders; ClickHouse stores their results. After a restore the tables are
+older than the offsets, and the messages in between would never be read again. Rereading more than that is harmless:
+rows are idempotent by their keys and `record_seq`. So each group is reset to a little before the end of its rows.
 """
 
 from __future__ import annotations
@@ -16,68 +16,74 @@ from streams.broker.client import TIMEOUT_S, Admin, TopicMetadata, consumer_conf
 from streams.monitor.app import GROUP as MONITOR
 from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS
 from streams.monitor.state.store import WarehouseStore
-from streams.rebuild.stopped_check import wait_stopped
+from streams.rebuild.stopped_check import wait_until_stopped
 from streams.recorder.recorder import GROUP as RECORDER
 from streams.recorder.topic_epoch import known_epoch
 from streams.settings import ProcessorSettings
 from warehouse.client import Client, connect
 
 MARGIN_MS = 15 * 60 * 1000
-"""How long before the end of the rows reading begins: what awaits a revision, or was half inserted, is newer."""
+"""Margin before the end of the rows. Rows that await a revision or were partly inserted are newer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """One partition of one group."""
+class OffsetReset:
+    """The reset of one partition of one consumer group."""
 
     group: str
     topic: str
     partition: int
     committed: int
-    """Where the group would go on."""
+    """Committed offset before the reset."""
     target: int
-    """Where it is set to; as `committed` where the tables are not older."""
+    """Committed offset after the reset; equal to `committed` if the tables are not older."""
     gone: int
-    """Offsets before the target that the tables lack and the log holds no more."""
+    """Offsets that the tables lack and that retention has deleted from the log."""
 
 
 def rewind(
     settings: ProcessorSettings, *, dry_run: bool = False, on_step: Callable[[str], None] = lambda _: None
-) -> list[Move]:
-    """Set the groups of monitors and recorders back to where the tables end.
+) -> list[OffsetReset]:
+    """Reset the groups of monitors and recorders to the end of the tables.
+
+    Args:
+        settings: where Kafka and ClickHouse are.
+        dry_run: whether to change nothing.
+        on_step: called with a description of each step.
 
     Raises:
-        RebuildError: a processor of a group that must move is running.
+        RebuildError: a processor of a group is running.
         ProcessorError: Kafka does not answer.
         WarehouseError: ClickHouse refuses.
         WarehouseBusy: ClickHouse cannot answer now.
     """
     with connect(settings.warehouse) as client:
         if not dry_run:
-            wait_stopped(settings, client, [MONITOR, RECORDER], on_step)
+            wait_until_stopped(settings, client, [MONITOR, RECORDER], on_step)
         ends = {
             MONITOR: _ledger_ends(settings, client),
             RECORDER: {**_raw_ends(settings, client, "predictions"), **_raw_ends(settings, client, "labels")},
         }
     admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
     consumer = Consumer(consumer_config(settings, "rebuild"))
-    moves: list[Move] = []
+    resets: list[OffsetReset] = []
     try:
-        for group, by_place in ends.items():
+        for group, group_ends in ends.items():
             name = f"{settings.topics.prefix}{group}"
-            moves += _moves(admin, consumer, name, by_place)
+            resets += _plan_resets(admin, consumer, name, group_ends)
         if not dry_run:
-            for name in sorted({move.group for move in moves if move.target < move.committed}):
-                _set(admin, name, [move for move in moves if move.group == name and move.target < move.committed])
+            needed = [reset for reset in resets if reset.target < reset.committed]
+            for name in sorted({reset.group for reset in needed}):
+                _commit(admin, name, [reset for reset in needed if reset.group == name])
     except KafkaException as error:
-        raise explain(error, "set back the offsets of a group") from error
+        raise explain(error, "reset the offsets of a group") from error
     finally:
         consumer.close()
-    return moves
+    return resets
 
 
 def _ledger_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str, int], int]:
-    """Of each partition of `partials`, the first offset that is not in the offset ledger."""
+    """Return the first offset of each partition of `partials` that is not in the offset ledger."""
     topic = settings.topics.partials
     topic_id, partitions = TopicMetadata(settings).describe(topic)
     store = WarehouseStore(client)
@@ -85,39 +91,43 @@ def _ledger_ends(settings: ProcessorSettings, client: Client) -> dict[tuple[str,
     for partition in range(partitions):
         ledger, epoch = store.load_ledger(partition, topic_id)
         record_seq = ledger.newest_record_seq()
-        same = record_seq >= 0 and record_seq >> SEQ_EPOCH_BITS == epoch
-        ends[topic, partition] = (record_seq & ((1 << SEQ_EPOCH_BITS) - 1)) + 1 if same else 0
+        is_current = record_seq >= 0 and record_seq >> SEQ_EPOCH_BITS == epoch
+        ends[topic, partition] = (record_seq & ((1 << SEQ_EPOCH_BITS) - 1)) + 1 if is_current else 0
     return ends
 
 
 def _raw_ends(settings: ProcessorSettings, client: Client, table: str) -> dict[tuple[str, int], int]:
-    """Of each partition of a source topic, the first offset after the last raw row."""
+    """Return the first offset after the last raw row, for each partition of a source topic."""
     topic = getattr(settings.topics, table)
     topic_id, partitions = TopicMetadata(settings).describe(topic)
     epoch = known_epoch(client, topic, topic_id)
     sql = f"SELECT partition, max(offset) FROM {table} WHERE epoch = {{epoch:UInt16}} GROUP BY partition"  # noqa: S608
-    found = {} if epoch is None else dict(client.rows(sql, {"epoch": epoch}))
+    newest = {} if epoch is None else dict(client.rows(sql, {"epoch": epoch}))
     return {
-        (topic, partition): int(found[partition]) + 1 if partition in found else 0 for partition in range(partitions)
+        (topic, partition): int(newest[partition]) + 1 if partition in newest else 0 for partition in range(partitions)
     }
 
 
-def _moves(admin: Admin, consumer: Consumer, group: str, ends: dict[tuple[str, int], int]) -> list[Move]:
-    moves = []
-    for place in admin.committed(group, ends):
-        end = ends[place.topic, place.partition]
-        if place.offset < 0:
+def _plan_resets(admin: Admin, consumer: Consumer, group: str, ends: dict[tuple[str, int], int]) -> list[OffsetReset]:
+    resets = []
+    for position in admin.committed(group, ends):
+        end = ends[position.topic, position.partition]
+        if position.offset < 0:
             continue
         low, high = consumer.get_watermark_offsets(
-            TopicPartition(place.topic, place.partition), timeout=TIMEOUT_S, cached=False
+            TopicPartition(position.topic, position.partition), timeout=TIMEOUT_S, cached=False
         )
-        target = max(low, min(place.offset, _before(consumer, place.topic, place.partition, end, low, high)))
-        moves.append(Move(group, place.topic, place.partition, place.offset, target, max(0, low - end)))
-    return sorted(moves, key=lambda move: (move.group, move.topic, move.partition))
+        target = max(
+            low, min(position.offset, _offset_before(consumer, position.topic, position.partition, end, low, high))
+        )
+        resets.append(
+            OffsetReset(group, position.topic, position.partition, position.offset, target, max(0, low - end))
+        )
+    return sorted(resets, key=lambda reset: (reset.group, reset.topic, reset.partition))
 
 
-def _before(consumer: Consumer, topic: str, partition: int, end: int, low: int, high: int) -> int:
-    """The offset that lies `MARGIN_MS` before the record at `end`."""
+def _offset_before(consumer: Consumer, topic: str, partition: int, end: int, low: int, high: int) -> int:
+    """Return the offset `MARGIN_MS` before the record at `end`."""
     if end <= low or low >= high:
         return end
     consumer.assign([TopicPartition(topic, partition, min(max(low, end - 1), high - 1))])
@@ -125,14 +135,16 @@ def _before(consumer: Consumer, topic: str, partition: int, end: int, low: int, 
     consumer.unassign()
     if message is None or message.error() is not None:
         return low
-    found = offset_since(consumer, topic, partition, message.timestamp()[1] - MARGIN_MS)
-    return end if found is None else min(end, found)
+    start = offset_since(consumer, topic, partition, message.timestamp()[1] - MARGIN_MS)
+    return end if start is None else min(end, start)
 
 
-def _set(admin: Admin, group: str, moves: list[Move]) -> None:
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(m.topic, m.partition, m.target) for m in moves])
-    asked = admin.client.alter_consumer_group_offsets([wanted], request_timeout=TIMEOUT_S)[group]
-    done = admin.result(asked, f"set back the offsets of the group {group}")
-    for place in done.topic_partitions:
-        if place.error is not None:
-            raise KafkaException(place.error)
+def _commit(admin: Admin, group: str, resets: list[OffsetReset]) -> None:
+    request = ConsumerGroupTopicPartitions(
+        group, [TopicPartition(each.topic, each.partition, each.target) for each in resets]
+    )
+    future = admin.client.alter_consumer_group_offsets([request], request_timeout=TIMEOUT_S)[group]
+    result = admin.result(future, f"reset the offsets of the group {group}")
+    for position in result.topic_partitions:
+        if position.error is not None:
+            raise KafkaException(position.error)

@@ -1,7 +1,8 @@
-"""Making sure that processors are stopped before their rows or offsets are changed under them.
+"""Checks that processors are stopped before their rows or offsets are changed.
 
-A member of a group is known by its instance's name and does not leave when it stops, so that it takes its place again
-at once: Kafka lists it until its session has timed out. Whether it runs is told by its reports, which go on or do not.
+Processors are static group members, so that a restarted one gets its partitions back at once. Kafka lists a stopped
+member until its session times out. The reports in ClickHouse show whether it still runs: a running processor keeps
+writing them.
 """
 
 from __future__ import annotations
@@ -16,59 +17,69 @@ from streams.rebuild.errors import RebuildError
 from streams.settings import ProcessorSettings
 from warehouse.client import Client
 
-LOOK_S = 0.5
-SLACK_S = 30.0
-"""Beyond the longest session: the broker looks for dead members now and then."""
+POLL_INTERVAL_S = 0.5
+MARGIN_S = 30.0
+"""Wait beyond the session time-out: the broker checks for expired sessions only now and then."""
 
 
-def wait_stopped(
-    settings: ProcessorSettings, client: Client, groups: Iterable[str], on_step: Callable[[str], None]
+def wait_until_stopped(
+    settings: ProcessorSettings,
+    client: Client,
+    groups: Iterable[str],
+    on_step: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until Kafka has let go of stopped processors.
+    """Wait until the consumer groups of stopped processors are empty.
 
     Args:
-        settings: where Kafka is; their session time-out bounds the waiting.
-        client: where reports are.
-        groups: the groups by their names without the prefix, which are also the kinds of the processors.
-        on_step: told what is waited for.
+        settings: where Kafka is. The session time-out bounds the wait.
+        client: the warehouse, with the processors' reports.
+        groups: the groups' names without the prefix, which are also the kinds of processors.
+        on_step: called with a description of the wait.
+        clock: seconds that never go back.
+        sleep: waits for a number of seconds.
 
     Raises:
-        RebuildError: one of them goes on reporting, or stays in its group.
+        RebuildError: a processor keeps reporting, or stays in its group.
         ProcessorError: Kafka does not answer.
     """
     kinds = sorted(groups)
     admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
-    deadline = time.monotonic() + settings.session_timeout_s + SLACK_S
-    reported = _reports(client, kinds)
+    deadline_s = clock() + settings.session_timeout_s + MARGIN_S
+    initial = _last_reports(client, kinds)
     while True:
-        members = {kind: _members(admin, f"{settings.topics.prefix}{kind}") for kind in kinds}
-        left = {kind: n for kind, n in members.items() if n}
-        if not left:
+        members = {kind: _member_count(admin, f"{settings.topics.prefix}{kind}") for kind in kinds}
+        occupied = {kind: n for kind, n in members.items() if n}
+        if not occupied:
             return
-        now = _reports(client, kinds)
-        going_on = sorted(name for name, at in now.items() if at > reported.get(name, at - 1) and name[0] in left)
-        if going_on or time.monotonic() > deadline:
-            names = ", ".join(f"{kind} {instance}" for kind, instance in going_on) or ", ".join(left)
+        reports = _last_reports(client, kinds)
+        running = sorted(
+            name for name, at_ms in reports.items() if at_ms > initial.get(name, at_ms - 1) and name[0] in occupied
+        )
+        if running or clock() > deadline_s:
+            names = ", ".join(f"{kind} {instance}" for kind, instance in running) or ", ".join(occupied)
             raise RebuildError(
-                f"Running: {names}. It holds state in memory that it would write over what is done here: stop it, run "
-                "this again, and start it afterwards."
+                f"Running: {names}. It would overwrite the result with its state in memory: stop it, run this again, "
+                "and start it afterwards."
             )
-        on_step(f"waiting until Kafka has let go of {', '.join(left)} (a session, at most)")
-        time.sleep(LOOK_S)
+        on_step(f"waiting for the sessions of {', '.join(occupied)} to expire")
+        sleep(POLL_INTERVAL_S)
 
 
-def _members(admin: Admin, group: str) -> int:
+def _member_count(admin: Admin, group: str) -> int:
     try:
         return admin.members(group)
     except KafkaException as error:
         raise explain(error, f"describe the group {group}") from error
 
 
-def _reports(client: Client, kinds: list[str]) -> dict[tuple[str, str], int]:
-    """When each processor reported last, in Unix ms by its own clock."""
-    found = client.rows(
+def _last_reports(client: Client, kinds: list[str]) -> dict[tuple[str, str], int]:
+    """Return the time of each processor's last report, in Unix ms by its own clock, by kind and instance."""
+    rows = client.rows(
         "SELECT kind, instance, toUnixTimestamp64Milli(max(at)) FROM processors WHERE kind IN {kinds:Array(String)} "
         "GROUP BY kind, instance",
         {"kinds": kinds},
     )
-    return {(str(kind), str(instance)): int(at) for kind, instance, at in found}
+    return {(str(kind), str(instance)): int(at_ms) for kind, instance, at_ms in rows}

@@ -1,6 +1,6 @@
-"""The scorer: labels joined to predictions inside ClickHouse, and performance per window.
+"""The scorer joins labels to predictions inside ClickHouse and measures performance per window.
 
-`rules` reads from a contract what a model is measured by, `worker` is the process and its marks, `model` one model's
-pass, `windows` the windows and when they have ended, `measure` makes metrics of state, `verdicts` levels and rows of
-metrics, `reference` and `ages` what both are held against.
+`rules` derives from a contract how a model is measured. `worker` is the process, `checkpoint` its progress, `model` one
+model's pass. `windows` defines the windows and when they end. `measure` computes metrics from counts, `verdicts` levels
+and rows of metrics. Windows are compared with `reference`, at the age of their labels that `label_delay` estimates.
 """

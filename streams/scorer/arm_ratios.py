@@ -1,4 +1,4 @@
-"""Whether units fall to arms as promised: the scorer looks every now and then, at every model that is tested."""
+"""Periodic check of the sample ratio of every A/B test: whether units are assigned to arms in the promised shares."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from streams.registry.registry import Registry
 from warehouse.arm_ratios import sample_ratio, write_ratio
 from warehouse.client import Client
 
-LOOK_S = 600.0
-"""A look reads the units of the whole test: so seldom at most, and …"""
-LOOK_SHARE = 0.02
-"""… so seldom that it takes no more than this share of the time."""
+MIN_INTERVAL_S = 600.0
+"""Shortest interval between the checks of a model. A check reads the units of the whole test."""
+MAX_TIME_SHARE = 0.02
+"""Largest share of the time that a model's checks take; slower checks are made less often."""
 
 
-class RatioLooks:
-    """When each model's ratio is looked at."""
+class ArmRatioSchedule:
+    """Schedules the checks of each model's arm ratio."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next_s: dict[str, float] = {}
 
-    def look(self, client: Client, registry: Registry, now_ms: int) -> None:
-        """Look at the ratios that are due, and write what was found.
+    def check_due(self, client: Client, registry: Registry, now_ms: int) -> None:
+        """Check the ratios that are due and write the results.
 
         Raises:
-            WarehouseBusy: ClickHouse cannot answer now: the next call looks again.
-            WarehouseError: it refuses.
+            WarehouseBusy: ClickHouse cannot answer now; the next call checks again.
+            WarehouseError: ClickHouse refuses.
         """
         for model, contract in sorted(registry.contracts.items()):
-            began = self._clock()
-            if contract.arms is None or began < self._next_s.get(model, began):
+            start_s = self._clock()
+            if contract.arms is None or start_s < self._next_s.get(model, start_s):
                 continue
-            found = sample_ratio(client, contract, now_ms)
-            if found is not None:
-                write_ratio(client, found)
-            ended = self._clock()
-            self._next_s[model] = ended + max(LOOK_S, (ended - began) / LOOK_SHARE)
+            ratio = sample_ratio(client, contract, now_ms)
+            if ratio is not None:
+                write_ratio(client, ratio)
+            end_s = self._clock()
+            self._next_s[model] = end_s + max(MIN_INTERVAL_S, (end_s - start_s) / MAX_TIME_SHARE)

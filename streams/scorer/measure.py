@@ -1,4 +1,4 @@
-"""Metrics of windows from their state, one entry per metric and class."""
+"""Metrics of windows from their counts, one entry per metric and class."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from streams.scorer.window_counts import WindowCounts
 from warehouse.scoring.rules import Rules
 
 OF_SCORES = frozenset({"auc", "auc_macro", "log_loss", "brier", "calibration_error"})
-"""Metrics of the rows whose scores are usable; the others are of those with a predicted class, or of numbers."""
+"""Metrics of rows with a valid score. The others are of rows with a predicted class, or of numbers."""
 ERRORS = frozenset({"log_loss", "brier", "calibration_error", "mae", "rmse", *ERROR_QUANTILES})
-"""Metrics that are the better the smaller they are."""
+"""Metrics for which smaller is better."""
 SIGNED = frozenset({"bias"})
-"""Errors with a sign: better the nearer they are to 0."""
+"""Signed errors: nearer to 0 is better."""
 SHARES = frozenset({"accuracy", "precision", "recall", "f1", "auc", "brier", "calibration_error"})
-"""Metrics between 0 and 1, whose changes are counted in points; with their means over classes."""
+"""Metrics between 0 and 1, and their means over classes. Their changes are absolute, not relative."""
 
-Name = tuple[str, str]
-"""A metric and the class that it is about, empty for the model as a whole."""
+MetricName = tuple[str, str]
+"""A metric and its class; an empty class for the whole model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MeasuredMetric:
     """One metric of W windows."""
 
     metric: MetricEstimate
     n: NDArray[np.int64]
-    """Labelled rows that it is measured on, shape (W,)."""
+    """Number of labelled rows per window, shape (W,)."""
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric's changes are counted in points."""
+    """Return whether a metric's changes are absolute, in points."""
     return metric.removesuffix("_macro").removesuffix("_micro") in SHARES
 
 
-def figures(rules: Rules, state: WindowCounts) -> dict[Name, Figure]:
-    """Measure windows."""
+def measure(rules: Rules, counts: WindowCounts) -> dict[MetricName, MeasuredMetric]:
+    """Compute the metrics of windows."""
     if rules.kind == "number":
-        rows = state.sums[:, 0].astype(np.int64)
-        found = number_metrics(state.sums, state.error_quantiles())
-        return {(name, ""): Figure(metric, rows) for name, metric in found.items()}
+        rows = counts.sums[:, 0].astype(np.int64)
+        computed = number_metrics(counts.sums, counts.error_quantiles())
+        return {(name, ""): MeasuredMetric(metric, rows) for name, metric in computed.items()}
     edges = np.array(rules.edges)
-    sums = {"log_loss_sums": state.sums[:, :3], "brier_sums": state.sums[:, 3:]}
-    decided = state.confusion.reshape(len(state.labelled), -1).sum(axis=1).astype(np.int64)
-    scored = state.sums[:, 0].astype(np.int64)
+    sums = {"log_loss_sums": counts.sums[:, :3], "brier_sums": counts.sums[:, 3:]}
+    decided = counts.confusion.reshape(len(counts.labelled), -1).sum(axis=1).astype(np.int64)
+    scored = counts.sums[:, 0].astype(np.int64)
     if rules.kind == "binary":
-        found = binary_metrics(state.hist, state.confusion, edges, **sums)
-        return {(name, ""): Figure(metric, _rows(name, decided, scored)) for name, metric in found.items()}
-    found = class_metrics(state.confusion, state.hist, edges, **sums)
-    named: dict[Name, Figure] = {}
-    for name, metric in found.items():
+        computed = binary_metrics(counts.labelled_hist, counts.confusion, edges, **sums)
+        return {(name, ""): MeasuredMetric(metric, _n_rows(name, decided, scored)) for name, metric in computed.items()}
+    computed = class_metrics(counts.confusion, counts.labelled_hist, edges, **sums)
+    metrics: dict[MetricName, MeasuredMetric] = {}
+    for name, metric in computed.items():
         if name in METRICS["classes"]:
-            named[name, ""] = Figure(metric, _rows(name, decided, scored))
+            metrics[name, ""] = MeasuredMetric(metric, _n_rows(name, decided, scored))
             continue
         for k, each in enumerate(rules.classes):
             own = MetricEstimate(metric.value[:, k], metric.low[:, k], metric.high[:, k], metric.enough[:, k])
-            named[name, each] = Figure(own, _rows(name, decided, scored))
-    return named
+            metrics[name, each] = MeasuredMetric(own, _n_rows(name, decided, scored))
+    return metrics
 
 
-def _rows(name: str, decided: NDArray[np.int64], scored: NDArray[np.int64]) -> NDArray[np.int64]:
+def _n_rows(name: str, decided: NDArray[np.int64], scored: NDArray[np.int64]) -> NDArray[np.int64]:
     return scored if name in OF_SCORES else decided

@@ -1,7 +1,7 @@
-"""One model's pass: find the hours that changed, count them anew, say what they show.
+"""One model's pass: find the hours that changed, count them again, measure the windows that hold them.
 
-Everything that is written may be written again: state by the raw rows that it is made from, verdicts where they say
-something new. So a pass that is broken off anywhere is repeated from the marks, and ends in the same rows.
+Everything that a pass writes may be written again: counts are computed from raw rows, verdicts are written only if they
+differ from the last. So a pass that breaks off anywhere is repeated from the checkpoint and ends in the same rows.
 """
 
 from __future__ import annotations
@@ -13,156 +13,154 @@ import numpy as np
 from barograph.contract import Contract, format_duration
 
 from streams.registry.registry import Registry
-from streams.scorer import label_delay as label_ages
+from streams.scorer.checkpoint import ReadRange
 from streams.scorer.freeze import Freezer
-from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve
+from streams.scorer.label_delay import LEARNED_DAYS, LabelDelayCurve, learn_label_delay, maturity_row
 from streams.scorer.reference import References
-from streams.scorer.rules import breaks_of, dimensions_at
-from streams.scorer.statement_chunks import chunks, cut, slices
-from streams.scorer.verdicts import Judge
-from streams.scorer.windows import DAY_S, Now, lengths, start_of, starts_between
+from streams.scorer.rules import baseline_changes, dimensions_at
+from streams.scorer.statement_chunks import batched, split_by_rows, statement_chunks
+from streams.scorer.verdicts import PerformanceJudge
+from streams.scorer.windows import DAY_S, EventClock, window_lengths, window_start, window_starts
 from warehouse.client import Client
 from warehouse.scoring import arrivals, results, state
-from warehouse.scoring.arrivals import Marks, Seen
+from warehouse.scoring.arrivals import Seen
 from warehouse.scoring.rules import Rules
 
-WINDOWS_AT_ONCE = 200
-"""So many windows are judged at once, …"""
+MAX_WINDOWS = 200
+"""Most windows that are judged at once."""
+MAX_STATE_S = 7 * DAY_S
+"""Most time that windows judged at once cover, unless one window is longer. It bounds the counts that are read."""
 SAME_SHARE = 1e-3
-"""A curve of maturity that differs by no more from the last one is not written."""
-STATE_S = 7 * DAY_S
-"""… of no more than so much time together, unless one is longer: what bounds the state that is read."""
+"""A maturity curve that differs from the last by no more than this share is not written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """Up to where the topics have been looked at, and will have been."""
+class PassResult:
+    """Counts of one pass."""
 
-    predictions: Marks
-    predictions_later: Marks
-    labels: Marks
-    labels_later: Marks
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a pass did for a model."""
-
-    arrived: int
-    """Rows beyond the marks."""
-    scored: int
-    """Score windows counted anew."""
-    revised: int
+    arrived: int = 0
+    """Rows read beyond the checkpoint."""
+    scored: int = 0
+    """Score windows counted."""
+    revised: int = 0
     """Rows of `performance` written."""
+
+    def __add__(self, other: PassResult) -> PassResult:
+        return PassResult(self.arrived + other.arrived, self.scored + other.scored, self.revised + other.revised)
 
 
 @dataclass
 class ModelScorer:
-    """What is kept of one model between passes; it can be made anew at any time."""
+    """A model's state between passes. It can be rebuilt from stored rows at any time."""
 
     rules: Rules
-    seen: dict[int, Seen] = field(default_factory=dict)
-    """Predictions beyond the marks, by hour,"""
-    seen_labels: dict[int, Seen] = field(default_factory=dict)
-    """… and labels, by the hour of their prediction."""
-    later: tuple[dict[int, Seen], dict[int, Seen]] = field(default_factory=lambda: ({}, {}))
-    """Both beyond the marks to come."""
-    open: set[int] = field(default_factory=set)
+    prediction_hours: dict[int, Seen] = field(default_factory=dict)
+    """Predictions beyond the checkpoint, by hour."""
+    label_hours: dict[int, Seen] = field(default_factory=dict)
+    """Labels beyond the checkpoint, by the hour of their prediction."""
+    next_hours: tuple[dict[int, Seen], dict[int, Seen]] = field(default_factory=lambda: ({}, {}))
+    """Predictions and labels beyond the next checkpoint."""
+    open_windows: set[int] = field(default_factory=set)
     """Score windows that changed and have not ended."""
-    unjudged: dict[int, set[int]] = field(default_factory=dict)
+    pending_windows: dict[int, set[int]] = field(default_factory=dict)
     """Windows, by length, that changed and have not ended."""
-    immature: dict[int, set[int]] = field(default_factory=dict)
-    """Windows, by length, whose labels were not mature when they were judged."""
+    immature_windows: dict[int, set[int]] = field(default_factory=dict)
+    """Windows, by length, whose labels were not mature when they were last judged."""
     references: References | None = None
-    ages: LabelDelayCurve | None = None
-    """As they were learned last."""
+    label_delay: LabelDelayCurve | None = None
+    """The last learned curve."""
     newest_ms: int = 0
-    judge_since_s: int | None = None
-    """Windows from then on are judged anew, since a reference was frozen that they were not held against."""
-    check: Callable[[], None] = lambda: None
-    """Called between statements: raises to break the pass off."""
+    """Newest event time read."""
+    rejudge_from_s: int | None = None
+    """Windows from this time on are judged again, since a reference was frozen that they were not compared with."""
+    check_stop: Callable[[], None] = lambda: None
+    """Called between statements. It raises to break the pass off."""
 
     def __post_init__(self) -> None:
-        """Make what freezes references; it keeps which weeks are none."""
+        """Create the freezer, which remembers the weeks that are not references."""
         self.freezer = Freezer(self.rules)
 
     @classmethod
     def start(
-        cls, client: Client, contract: Contract, rules: Rules, row: results.ModelRow | None, now: Now
+        cls, client: Client, contract: Contract, rules: Rules, row: results.ModelRow | None, clock: EventClock
     ) -> ModelScorer:
-        """Take up a model where the last process left it.
+        """Resume a model where the last process stopped.
 
-        What ended since then, or had not ended, is looked at whether or not something came.
+        Windows that have ended since then, or had not ended, are judged even if no row arrived.
         """
-        made = cls(rules)
+        scorer = cls(rules)
         if row is None or row.basis != rules.basis:
-            return made
-        made.newest_ms = round(row.newest_at.timestamp() * 1000)
+            return scorer
+        scorer.newest_ms = round(row.newest_at.timestamp() * 1000)
         until_s = row.scored_until.timestamp()
-        made.open = set(
-            state.windows_in(client, rules, start_of(int(until_s), rules.window_s), int(now.second) + rules.window_s)
-        )
-        known = results.immature(client, contract.model)
-        for length_s in lengths(contract, rules.window_s):
-            made.unjudged[length_s] = set(starts_between(until_s, now.second, length_s))
-            made.immature[length_s] = known.get(format_duration(length_s), set())
+        first_s, end_s = window_start(int(until_s), rules.window_s), int(clock.now_s) + rules.window_s
+        scorer.open_windows = set(state.windows_in(client, rules, first_s, end_s))
+        immature = results.immature(client, contract.model)
+        for length_s in window_lengths(contract, rules.window_s):
+            scorer.pending_windows[length_s] = set(window_starts(until_s, clock.now_s, length_s))
+            scorer.immature_windows[length_s] = immature.get(format_duration(length_s), set())
         if results.frozen_since(client, rules, row.updated_at):
-            made.judge_since_s = min(state.first_windows(client, rules).values(), default=None)
-        return made
+            scorer.rejudge_from_s = min(state.first_windows(client, rules).values(), default=None)
+        return scorer
 
-    def move_marks(self) -> None:
-        """The marks moved on: what lay beyond the ones to come lies beyond the present ones."""
-        self.seen, self.seen_labels = self.later
-        self.later = ({}, {})
+    def advance(self) -> None:
+        """Follow an advance of the checkpoint: the rows beyond the next one are now those beyond the current one."""
+        self.prediction_hours, self.label_hours = self.next_hours
+        self.next_hours = ({}, {})
 
     def run(
-        self, client: Client, contract: Contract, registry: Registry, looked: Looked | None, now: Now, now_ms: int
-    ) -> Done:
+        self,
+        client: Client,
+        contract: Contract,
+        registry: Registry,
+        read_range: ReadRange | None,
+        clock: EventClock,
+        now_ms: int,
+    ) -> PassResult:
         """Do the pass.
 
         Args:
             client: the warehouse.
-            contract: of the model.
-            registry: with its baselines.
-            looked: the marks, beyond which rows of the model lie; None where there are none.
-            now: in event time.
-            now_ms: by the clock of the scorer.
+            contract: the model's contract.
+            registry: its baselines.
+            read_range: the rows to read; None if the model has no rows beyond the checkpoint.
+            clock: the current event time.
+            now_ms: the scorer's clock.
         """
-        changed, arrived = (set[int](), 0) if looked is None else self._arrive(client, looked, now_ms)
-        touched = self.rules.windows_of(changed) | self.open
-        ended, still_open = now.split(touched, self.rules.window_s)
-        for windows in chunks(client, self.rules, ended, breaks_of(registry, contract.model)):
-            self.check()
+        changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)
+        touched = self.rules.windows_of(changed) | self.open_windows
+        ended, still_open = clock.split(touched, self.rules.window_s)
+        for windows in statement_chunks(client, self.rules, ended, baseline_changes(registry, contract.model)):
+            self.check_stop()
             dimensions = dimensions_at(contract, registry, windows[0])
             state.score_windows(client, self.rules, dimensions, windows, now_ms)
-        revised = self._judge(client, contract, registry, ended, still_open, now, now_ms)
-        self.open = still_open
-        return Done(arrived, len(ended), revised)
+        revised = self._judge(client, contract, registry, ended, still_open, clock, now_ms)
+        self.open_windows = still_open
+        return PassResult(arrived, len(ended), revised)
 
-    # ------------------------------------------------------------------------------------------ what came
+    # ------------------------------------------------------------------------------------------ new rows
 
-    def _arrive(self, client: Client, looked: Looked, now_ms: int) -> tuple[set[int], int]:
-        """Place what came; return the hours that it changes and how many rows it is."""
-        rules = self.rules
-        came = arrivals.look_at_predictions(client, rules, looked.predictions, looked.predictions_later)
-        changed = {hour for hour, seen in came.seen.items() if self.seen.get(hour) != seen}
-        for hours in cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
-            self.check()
-            arrivals.note_hours(client, rules, looked.predictions, hours)
-        repeats = set()
-        for hours in cut(changed, {hour: seen.rows for hour, seen in came.seen.items()}, arrivals.LABELS_AT_ONCE):
-            self.check()
-            repeats |= arrivals.spread_labels(
-                client, rules, looked.predictions, hours, detected_on=now_ms // (DAY_S * 1000)
-            )
-        labels = arrivals.place_labels(client, rules, looked.labels, looked.labels_later, self.seen_labels)
-        changed |= repeats
-        changed |= {hour for hour, seen in labels.seen.items() if hour and self.seen_labels.get(hour) != seen}
-        self.seen, self.seen_labels = came.seen, labels.seen
-        self.later = (came.later, labels.later)
-        return changed, came.rows + labels.rows
+    def _read_rows(self, client: Client, read_range: ReadRange, now_ms: int) -> tuple[set[int], int]:
+        """Read the rows and join labels; return the hours that changed and the number of rows."""
+        rules, start, next_start = self.rules, read_range.start, read_range.next_start
+        predictions = arrivals.look_at_predictions(client, rules, start["predictions"], next_start["predictions"])
+        rows_by_hour = {hour: seen.rows for hour, seen in predictions.seen.items()}
+        changed = {hour for hour, seen in predictions.seen.items() if self.prediction_hours.get(hour) != seen}
+        chunks = list(split_by_rows(changed, rows_by_hour, arrivals.LABELS_AT_ONCE))
+        for hours in chunks:
+            self.check_stop()
+            arrivals.note_hours(client, rules, start["predictions"], hours)
+        today = now_ms // (DAY_S * 1000)
+        for hours in chunks:
+            self.check_stop()
+            changed |= arrivals.spread_labels(client, rules, start["predictions"], hours, detected_on=today)
+        labels = arrivals.place_labels(client, rules, start["labels"], next_start["labels"], self.label_hours)
+        changed |= {hour for hour, seen in labels.seen.items() if hour and self.label_hours.get(hour) != seen}
+        self.prediction_hours, self.label_hours = predictions.seen, labels.seen
+        self.next_hours = (predictions.later, labels.later)
+        return changed, predictions.rows + labels.rows
 
-    # ------------------------------------------------------------------------------------------ what it shows
+    # ------------------------------------------------------------------------------------------ verdicts
 
     def _judge(
         self,
@@ -171,62 +169,66 @@ class ModelScorer:
         registry: Registry,
         scored: set[int],
         still_open: set[int],
-        now: Now,
+        clock: EventClock,
         now_ms: int,
     ) -> int:
+        """Judge the windows that are due; return the number of rows written."""
         due: dict[int, set[int]] = {}
-        if scored or self.ages is None:
-            self.ages = self._learn(client, contract, now, now_ms, write=bool(scored))
-        for length_s in lengths(contract, self.rules.window_s):
-            touched = {start_of(window, length_s) for window in scored | still_open}
-            ended, self.unjudged[length_s] = now.split(touched | self.unjudged.get(length_s, set()), length_s)
-            waiting = self.immature.get(length_s, set())
-            due[length_s] = ended | self._mature(waiting, length_s, now)
-            self.immature[length_s] = waiting | ended
-        if not any(due.values()) and self.judge_since_s is None:
+        if scored or self.label_delay is None:
+            self.label_delay = self._learn_label_delay(client, contract, clock, now_ms, write=bool(scored))
+        for length_s in window_lengths(contract, self.rules.window_s):
+            touched = {window_start(window, length_s) for window in scored | still_open}
+            pending = self.pending_windows.get(length_s, set())
+            ended, self.pending_windows[length_s] = clock.split(touched | pending, length_s)
+            immature = self.immature_windows.get(length_s, set())
+            due[length_s] = ended | self._mature(immature, length_s, clock)
+            self.immature_windows[length_s] = immature | ended
+        if not any(due.values()) and self.rejudge_from_s is None:
             return 0
-        self._freeze(client, contract, registry, now, now_ms)
+        self._freeze(client, contract, registry, clock, now_ms)
         assert self.references is not None
-        if self.judge_since_s is not None:
+        if self.rejudge_from_s is not None:
             for length_s, windows in due.items():
-                windows |= now.split(starts_between(self.judge_since_s, now.second, length_s), length_s)[0]
-        judge = Judge(contract, self.rules, self.ages, self.references, now)
+                windows |= clock.split(window_starts(self.rejudge_from_s, clock.now_s, length_s), length_s)[0]
+        judge = PerformanceJudge(contract, self.rules, self.label_delay, self.references, clock)
         revised = 0
         for length_s, windows in due.items():
-            for starts in slices(sorted(windows), max(1, min(WINDOWS_AT_ONCE, STATE_S // length_s))):
-                self.check()
-                found = state.merged(client, self.rules, length_s, starts)
-                columns = judge.rows(length_s, found, now_ms)
+            for starts in batched(sorted(windows), max(1, min(MAX_WINDOWS, MAX_STATE_S // length_s))):
+                self.check_stop()
+                counts = state.merged(client, self.rules, length_s, starts)
+                columns = judge.columns(length_s, counts, now_ms)
                 revised += results.revise(client, contract.model, format_duration(length_s), columns)
-            self.immature[length_s] -= self._mature(self.immature[length_s], length_s, now)
-        self.judge_since_s = None
+            self.immature_windows[length_s] -= self._mature(self.immature_windows[length_s], length_s, clock)
+        self.rejudge_from_s = None
         return revised
 
-    def _freeze(self, client: Client, contract: Contract, registry: Registry, now: Now, now_ms: int) -> None:
-        """Freeze what can be; then everything since is judged anew, so that it does not matter when that was."""
+    def _freeze(self, client: Client, contract: Contract, registry: Registry, clock: EventClock, now_ms: int) -> None:
+        """Freeze the references that are due. All later windows are then judged again, so the time does not matter."""
         if self.references is None:
             self.references = References(self.rules, results.references(client, self.rules))
-        self.freezer.check = self.check
-        since_s = self.freezer.freeze(client, contract, registry, self.references.versions, now, now_ms)
-        if since_s is not None:
+        self.freezer.check_stop = self.check_stop
+        first_s = self.freezer.freeze(client, contract, registry, self.references.versions, clock, now_ms)
+        if first_s is not None:
             self.references = References(self.rules, results.references(client, self.rules))
-            self.judge_since_s = min(each for each in (since_s, self.judge_since_s) if each is not None)
+            self.rejudge_from_s = min(each for each in (first_s, self.rejudge_from_s) if each is not None)
 
-    def _mature(self, windows: set[int], length_s: int, now: Now) -> set[int]:
-        """Those of some windows (starts) whose labels are mature."""
-        assert self.ages is not None
+    def _mature(self, windows: set[int], length_s: int, clock: EventClock) -> set[int]:
+        """Return the windows (starts) whose labels are mature."""
+        assert self.label_delay is not None
         starts = np.array(sorted(windows), dtype=np.float64)
-        age_s = np.maximum(0.0, now.second - starts - length_s)
-        return {int(start) for start in starts[self.ages.is_mature(age_s)]}
+        age_s = np.maximum(0.0, clock.now_s - starts - length_s)
+        return {int(start) for start in starts[self.label_delay.is_mature(age_s)]}
 
-    def _learn(self, client: Client, contract: Contract, now: Now, now_ms: int, *, write: bool) -> LabelDelayCurve:
-        first_s = now.second - self.rules.horizon_ms / 1000 - LEARNED_DAYS * DAY_S
-        came = state.label_ages(client, self.rules, int(first_s))
-        ages = label_ages.learn(contract, self.rules, came, now)
-        row = label_ages.row_of(self.rules, ages, came, now_ms) if write else None
+    def _learn_label_delay(
+        self, client: Client, contract: Contract, clock: EventClock, now_ms: int, *, write: bool
+    ) -> LabelDelayCurve:
+        first_s = clock.now_s - self.rules.horizon_ms / 1000 - LEARNED_DAYS * DAY_S
+        label_ages = state.label_ages(client, self.rules, int(first_s))
+        label_delay = learn_label_delay(contract, self.rules, label_ages, clock)
+        row = maturity_row(self.rules, label_delay, label_ages, now_ms) if write else None
         if row is not None and _differ(row["shares"], results.last_maturity(client, self.rules)):
             results.write_maturity(client, row)
-        return ages
+        return label_delay
 
 
 def _differ(shares: Sequence[float], before: Sequence[float]) -> bool:

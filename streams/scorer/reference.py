@@ -1,9 +1,10 @@
-"""The reference of each version: a week that has matured, as it looked at several ages of its labels.
+"""The reference of each version: a matured week, with its counts at several ages of its labels.
 
-Labels that come late are not like those that come at once, so a young window and a matured reference do not compare. A
-window is held against the reference as it would have been at the window's own age: of the labels that take from one of
-`AGES_S` to the next the same share counts as has come in the window (`Ages.come`). The reference is frozen once
-(`streams.scorer.freeze`), and from it is learned what scores mean, for estimates without labels.
+Labels that arrive late differ from labels that arrive early, so a young window is not comparable with a matured
+reference. A window is therefore compared with the reference as it was at the window's age: of the labels whose delay is
+between two of `AGES_S`, the same share counts as has arrived in the window (`LabelDelayCurve.arrived_shares`). The
+reference is frozen once (`streams.scorer.freeze`). The meaning of scores is learned from it, for estimates without
+labels.
 """
 
 from __future__ import annotations
@@ -21,129 +22,139 @@ from sketches.performance.calibration_map import CalibrationMap, learn_calibrati
 from sketches.performance.cbpe import cbpe_metrics
 from sketches.performance.metric import MetricEstimate, undefined
 from sketches.performance.selective import corrected_metrics
-from streams.scorer.measure import Name, figures
-from streams.scorer.window_counts import WindowCounts, dense
+from streams.scorer.measure import MetricName, measure
+from streams.scorer.window_counts import WindowCounts, window_counts
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
-Key = tuple[str, str]
+SeriesKey = tuple[str, str]
 """A version and a slice."""
 
 AGES_S = (3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400)
-"""… and the horizon."""
+"""Ages in seconds at which references are kept, besides the horizon."""
 REFERENCE_S = 7 * 86400
-"""A week holds every hour of the week once."""
+"""Length of a reference in seconds: a week has every hour of the week once."""
 
 
-def ages_of(rules: Rules) -> tuple[int, ...]:
-    """The ages, in seconds, at which a reference is kept."""
+def reference_ages_s(rules: Rules) -> tuple[int, ...]:
+    """Return the ages in seconds at which a reference is kept, ascending."""
     horizon_s = rules.horizon_ms // 1000
     return (*(age for age in AGES_S if age < horizon_s), horizon_s)
 
 
-def _spread_out(metric: MetricEstimate, known: NDArray[np.bool_], case: NDArray[np.intp]) -> MetricEstimate:
-    """Give each window that is known the figure of its case."""
-    found = undefined(known.shape)
-    for into, part in zip(parts_of(found), parts_of(metric), strict=True):
-        into[known] = part[case]
-    found.enough[known] = metric.enough[case]
-    return found
+def _scatter(metric: MetricEstimate, mask: NDArray[np.bool_], case: NDArray[np.intp]) -> MetricEstimate:
+    """Spread the metrics of distinct cases over the selected windows; the others are undefined."""
+    result = undefined(mask.shape)
+    for target, values in zip(interval_of(result), interval_of(metric), strict=True):
+        target[mask] = values[case]
+    result.enough[mask] = metric.enough[case]
+    return result
 
 
-def parts_of(metric: MetricEstimate) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Value, low and high."""
+def interval_of(metric: MetricEstimate) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return value, low and high."""
     return metric.value, metric.low, metric.high
 
 
 @dataclass
 class References:
-    """What is frozen of one model."""
+    """The frozen references of one model."""
 
     rules: Rules
     frozen: pa.Table | None = None
     """Rows of `warehouse.scoring.results.references`."""
-    _place: dict[tuple[str, str, int], int] = field(default_factory=dict)
-    _maps: dict[str, CalibrationMap | None] = field(default_factory=dict)
-    _state: WindowCounts | None = None
+    _row: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    """Version, slice and age → row of `_counts`."""
+    _calibrations: dict[str, CalibrationMap | None] = field(default_factory=dict)
+    _counts: WindowCounts | None = None
 
     def __post_init__(self) -> None:
         if self.frozen is None or self.frozen.num_rows == 0:
             return
         names = ("version", "slice", "age_s")
         keys = zip(*(self.frozen.column(name).to_pylist() for name in names), strict=True)
-        self._place = {key: i for i, key in enumerate(keys)}
-        self._state = dense(self.rules, self.frozen)
+        self._row = {key: i for i, key in enumerate(keys)}
+        self._counts = window_counts(self.rules, self.frozen)
 
     @property
     def versions(self) -> set[str]:
-        """Versions that have a reference."""
-        return {version for version, _, _ in self._place}
+        """The versions that have a reference."""
+        return {version for version, _, _ in self._row}
 
-    def figures(self, keys: Sequence[Key], come: FloatArray) -> dict[Name, MetricEstimate]:
-        """The figures of the reference with the labels that windows have, by name; no name where there is none.
+    def metrics(self, keys: Sequence[SeriesKey], arrived: FloatArray) -> dict[MetricName, MetricEstimate]:
+        """Return the reference's metrics at the age of each window, by name; empty if there is no reference.
 
         Args:
             keys: version and slice of W windows.
-            come: of the labels that take from one of the ages of `ages_of` to the next, the share that has come in
-                each window, shape (W, ages), as `Ages.come` gives it.
+            arrived: arrived share of the labels whose delay is between two of the `reference_ages_s`, shape (W, ages),
+                as `LabelDelayCurve.arrived_shares` returns it.
         """
-        ages = ages_of(self.rules)
-        places = np.array([[self._place.get((*key, age), -1) for age in ages] for key in keys]).reshape(-1, len(ages))
-        known = np.asarray((places >= 0).all(axis=1))
-        if self._state is None or not known.any():
+        ages = reference_ages_s(self.rules)
+        rows = np.array([[self._row.get((*key, age), -1) for age in ages] for key in keys]).reshape(-1, len(ages))
+        has_reference = np.asarray((rows >= 0).all(axis=1))
+        if self._counts is None or not has_reference.any():
             return {}
-        # What came from one age to the next is the difference of two states: Σ cₖ (Sₖ − Sₖ₋₁) = Σ (cₖ − cₖ₊₁) Sₖ.
-        parts = come - np.append(come[:, 1:], np.zeros((len(come), 1)), axis=1)
-        cases, case = np.unique(np.hstack((places, parts))[known], axis=0, return_inverse=True)
-        made = self._state.mixed(cases[:, : len(ages)].astype(np.int64), cases[:, len(ages) :])
-        return {name: _spread_out(figure.metric, known, case) for name, figure in figures(self.rules, made).items()}
+        # The labels between two ages are the difference of two counts: Σ cₖ (Sₖ − Sₖ₋₁) = Σ (cₖ − cₖ₊₁) Sₖ.
+        weights = arrived - np.append(arrived[:, 1:], np.zeros((len(arrived), 1)), axis=1)
+        cases, case = np.unique(np.hstack((rows, weights))[has_reference], axis=0, return_inverse=True)
+        counts = self._counts.weighted_sums(cases[:, : len(ages)].astype(np.int64), cases[:, len(ages) :])
+        measured = measure(self.rules, counts)
+        return {name: _scatter(each.metric, has_reference, case) for name, each in measured.items()}
 
-    def estimates(self, keys: Sequence[Key], state: WindowCounts) -> dict[Name, MetricEstimate]:
-        """Metrics of windows of the slice `all` without their labels, by what scores meant in the reference."""
-        whole = np.array([name == ALL for _, name in keys], dtype=np.bool_)
-        return self._by_meaning(
-            keys, whole, lambda own, meaning: cbpe_metrics(state.every[own], meaning, self.rules.threshold)
-        )
-
-    def corrections(self, keys: Sequence[Key], state: WindowCounts, selected: NDArray[np.bool_]) -> dict[Name, MetricEstimate]:
-        """Metrics of all predictions of the windows that are selected, whose labels depend on the score."""
-        return self._by_meaning(
+    def estimates(self, keys: Sequence[SeriesKey], counts: WindowCounts) -> dict[MetricName, MetricEstimate]:
+        """Estimate the metrics of windows of the slice `all` without their labels, by the reference's calibration."""
+        is_whole = np.array([name == ALL for _, name in keys], dtype=np.bool_)
+        return self._calibrated(
             keys,
-            selected,
-            lambda own, meaning: corrected_metrics(state.hist[own], state.every[own], meaning, self.rules.threshold),
+            is_whole,
+            lambda rows, calibration: cbpe_metrics(counts.prediction_hist[rows], calibration, self.rules.threshold),
         )
 
-    def _by_meaning(
-        self,
-        keys: Sequence[Key],
-        asked: NDArray[np.bool_],
-        metrics: Callable[[list[int], CalibrationMap], dict[str, MetricEstimate]],
-    ) -> dict[Name, MetricEstimate]:
-        """Metrics of the windows that are asked for, of versions of which it is known what their scores mean."""
-        if self.rules.kind != "binary" or self._state is None:
-            return {}
-        rows: dict[str, list[int]] = {}
-        for i in np.flatnonzero(asked).tolist():
-            rows.setdefault(keys[i][0], []).append(i)
-        found: dict[Name, MetricEstimate] = {}
-        for version, own in rows.items():
-            meaning = self._map(version)
-            if meaning is None:
-                continue
-            for name, metric in metrics(own, meaning).items():
-                target = found.setdefault((name, ""), undefined((len(keys),)))
-                for into, part in zip(parts_of(target), parts_of(metric), strict=True):
-                    into[own] = part
-                target.enough[own] = metric.enough
-        return found
+    def corrections(
+        self, keys: Sequence[SeriesKey], counts: WindowCounts, selective: NDArray[np.bool_]
+    ) -> dict[MetricName, MetricEstimate]:
+        """Correct the metrics of windows whose labels depend on the score to all their predictions."""
+        return self._calibrated(
+            keys,
+            selective,
+            lambda rows, calibration: corrected_metrics(
+                counts.labelled_hist[rows], counts.prediction_hist[rows], calibration, self.rules.threshold
+            ),
+        )
 
-    def _map(self, version: str) -> CalibrationMap | None:
-        """What the scores of a version mean, learned from all its rows: that takes a fifth of a second."""
-        if version not in self._maps:
-            at = self._place.get((version, ALL, ages_of(self.rules)[-1]))
-            self._maps[version] = None
-            if self._state is not None and at is not None:
-                # Of fewer than 20 rows of a class nothing is learned.
+    def _calibrated(
+        self,
+        keys: Sequence[SeriesKey],
+        mask: NDArray[np.bool_],
+        metrics: Callable[[list[int], CalibrationMap], dict[str, MetricEstimate]],
+    ) -> dict[MetricName, MetricEstimate]:
+        """Compute the metrics of the selected windows whose version has a calibration; the others are undefined."""
+        if self.rules.kind != "binary" or self._counts is None:
+            return {}
+        rows_by_version: dict[str, list[int]] = {}
+        for i in np.flatnonzero(mask).tolist():
+            rows_by_version.setdefault(keys[i][0], []).append(i)
+        result: dict[MetricName, MetricEstimate] = {}
+        for version, rows in rows_by_version.items():
+            calibration = self._calibration(version)
+            if calibration is None:
+                continue
+            for name, metric in metrics(rows, calibration).items():
+                target = result.setdefault((name, ""), undefined((len(keys),)))
+                for array, values in zip(interval_of(target), interval_of(metric), strict=True):
+                    array[rows] = values
+                target.enough[rows] = metric.enough
+        return result
+
+    def _calibration(self, version: str) -> CalibrationMap | None:
+        """Return the calibration map of a version's scores. Learning it takes a fifth of a second."""
+        if version not in self._calibrations:
+            row = self._row.get((version, ALL, reference_ages_s(self.rules)[-1]))
+            self._calibrations[version] = None
+            if self._counts is not None and row is not None:
+                # Fewer than 20 rows of a class are too few to learn from.
                 with contextlib.suppress(ValueError):
-                    self._maps[version] = learn_calibration(self._state.hist[at], np.array(self.rules.edges))
-        return self._maps[version]
+                    self._calibrations[version] = learn_calibration(
+                        self._counts.labelled_hist[row], np.array(self.rules.edges)
+                    )
+        return self._calibrations[version]

@@ -1,4 +1,4 @@
-"""From a contract and its baselines to what the scorer measures by."""
+"""Derives from a contract and its baselines how the scorer measures a model."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 import msgspec
-from barograph.contract import SECONDS_PER_HOUR, Contract, LabelSpec, content_hash
+from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, LabelSpec, content_hash
 from barograph.contract.check import label_kind
 
 from sketches.baseline.baseline import SliceValues
 from sketches.performance.bins import score_edges
 from sketches.performance.maturity import age_edges
 from streams.registry.registry import Registry
-from warehouse.scoring.rules import Dimension, Kind, Rules
+from warehouse.scoring.rules import Kind, Rules, ScoreDimension
 
 _LABEL_TYPES = {"bool": "bool", "category": "string", "float": "number"}
-"""What `labels.label_type` is for each type of label in a contract."""
+"""Value of `labels.label_type` by the contract's label type."""
 _NEWEST = ""
-"""Key of the versions without a baseline of their own: they go by the newest version's."""
+"""Key of the versions without their own baseline. They use the newest version's."""
 
 
-def why_not(contract: Contract) -> str:
-    """Say why a model's performance cannot be measured, and what to do; empty where it can."""
+def unmeasurable_reason(contract: Contract) -> str:
+    """Return why a model's performance cannot be measured and what to do; empty if it can be measured."""
     label = contract.label
     if label is None:
         return "The contract names no label: add `label` to measure performance."
@@ -37,7 +37,7 @@ def why_not(contract: Contract) -> str:
 
 
 def make_rules(contract: Contract, registry: Registry) -> Rules:
-    """Make the rules of a model that can be measured (`why_not`)."""
+    """Build the rules of a model that can be measured (see `unmeasurable_reason`)."""
     label = contract.label
     assert label is not None
     kind: Kind = label_kind(label)  # type: ignore[assignment]
@@ -47,7 +47,7 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     return Rules(
         model=contract.model,
         kind=kind,
-        basis=content_hash((_measured(label), float(window_s), contract.raw_share)),
+        basis=content_hash((_counted_part(label), float(window_s), contract.raw_share)),
         window_s=window_s,
         horizon_ms=label.horizon_s * 1000,
         raw_share=contract.raw_share,
@@ -63,8 +63,8 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     )
 
 
-def _measured(label: LabelSpec) -> LabelSpec:
-    """The label without what changes verdicts alone."""
+def _counted_part(label: LabelSpec) -> LabelSpec:
+    """Return the label with a fixed value for `mature`, which affects verdicts but not counts."""
     return msgspec.structs.replace(label, mature=0.95)
 
 
@@ -74,34 +74,34 @@ def _positive(label: LabelSpec) -> str:
     return "false" if label.positive is False else "true"
 
 
-def breaks_of(registry: Registry, model: str) -> list[int]:
-    """Event times (Unix seconds, ascending) at which a baseline of the model takes effect."""
+def baseline_changes(registry: Registry, model: str) -> list[int]:
+    """Return the event times (Unix seconds, ascending) at which a baseline of the model takes effect."""
     versions = registry.baselines.get(model, {}).values()
     return sorted({entry.effective_from_s for history in versions for entry in history})
 
 
-def by_dimensions(windows: Iterable[int], breaks: list[int]) -> list[list[int]]:
-    """Group windows (starts) over each of which the same baselines hold, ascending."""
+def group_by_baselines(windows: Iterable[int], changes: list[int]) -> list[list[int]]:
+    """Group windows (starts) by the baselines in effect, ascending."""
     groups: dict[int, list[int]] = {}
     for start in sorted(windows):
-        groups.setdefault(bisect_right(breaks, start), []).append(start)
+        groups.setdefault(bisect_right(changes, start), []).append(start)
     return [groups[key] for key in sorted(groups)]
 
 
-def dimensions_at(contract: Contract, registry: Registry, start_s: int) -> list[Dimension]:
-    """The dimensions by which a model's predictions are cut at a time: those of its baselines, as panes have them.
+def dimensions_at(contract: Contract, registry: Registry, start_s: int) -> list[ScoreDimension]:
+    """Return the slice dimensions of a model's predictions at a time: those of its baselines, as in panes.
 
-    A model without a baseline has those of the contract, with the values that it lists; arms always have slices.
+    A model without a baseline has the contract's dimensions with the values listed there. Arms always have slices.
     """
-    found: dict[tuple[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = {}
+    by_dimension: dict[tuple[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = {}
 
     def add(version: str, dimensions: Iterable[SliceValues]) -> None:
         sources = set()
         for each in dimensions:
-            found.setdefault((each.name, each.sources), {})[version] = each.values
+            by_dimension.setdefault((each.name, each.sources), {})[version] = each.values
             sources.add(each.sources)
         if contract.arms is not None and ("arm",) not in sources:
-            found.setdefault(("arm", ("arm",)), {})[version] = tuple(contract.arms.shares)
+            by_dimension.setdefault(("arm", ("arm",)), {})[version] = tuple(contract.arms.shares)
 
     versions = registry.baselines.get(contract.model, {})
     for version in (_NEWEST, *sorted(versions)):
@@ -114,19 +114,19 @@ def dimensions_at(contract: Contract, registry: Registry, start_s: int) -> list[
         ]
         add(_NEWEST, declared)
     return [
-        Dimension(
+        ScoreDimension(
             name=name,
             sources=sources,
-            kept=tuple((version, *members) for version, values in by.items() for members in _members(sources, values)),
-            versions=tuple(by),
+            kept=tuple(
+                (version, *members) for version, values in by_version.items() for members in _members(sources, values)
+            ),
+            versions=tuple(by_version),
         )
-        for (name, sources), by in found.items()
+        for (name, sources), by_version in by_dimension.items()
     ]
 
 
 def _members(sources: tuple[str, ...], values: Iterable[str]) -> Iterable[tuple[str, ...]]:
-    from barograph.contract import CROSS
-
     for value in values:
         members = tuple(value.split(CROSS)) if len(sources) > 1 else (value,)
         if len(members) == len(sources):

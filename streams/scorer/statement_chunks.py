@@ -1,51 +1,50 @@
-"""Work cut into statements: what bounds the memory of each."""
+"""Splits work into statements, which bounds the memory of each."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from streams.scorer.rules import by_dimensions
-from streams.scorer.windows import start_of
+from streams.scorer.rules import group_by_baselines
+from streams.scorer.windows import window_start
 from warehouse.client import Client
 from warehouse.scoring import arrivals
 from warehouse.scoring.rules import Rules
 
-ROWS_AT_ONCE = 2_000_000
-"""So many predictions are joined by one statement, and a window more."""
-KEYS_AT_ONCE = 1000
-"""So many windows or hours a statement names."""
+MAX_ROWS = 2_000_000
+"""Most predictions that one statement joins, unless a single window has more."""
+MAX_KEYS = 1000
+"""Most windows or hours that one statement names."""
 
 
-def chunks(client: Client, rules: Rules, windows: Collection[int], breaks: list[int]) -> Iterator[list[int]]:
-    """Cut score windows (starts) into what one statement counts, each of one set of baselines.
-
-    Windows without raw predictions fall out.
-    """
-    for group in by_dimensions(windows, breaks):
+def statement_chunks(
+    client: Client, rules: Rules, windows: Collection[int], baseline_changes: list[int]
+) -> Iterator[list[int]]:
+    """Group score windows (starts) by statement, each with one set of baselines. Omits windows without predictions."""
+    for group in group_by_baselines(windows, baseline_changes):
         rows: dict[int, int] = {}
-        for part in slices(group, KEYS_AT_ONCE):
-            for hour, n in arrivals.rows_by_hour(client, rules, rules.hours_of(part)).items():
-                start = start_of(hour, rules.window_s)
+        for batch in batched(group, MAX_KEYS):
+            for hour, n in arrivals.rows_by_hour(client, rules, rules.hours_of(batch)).items():
+                start = window_start(hour, rules.window_s)
                 rows[start] = rows.get(start, 0) + n
-        yield from cut(rows.keys(), rows, ROWS_AT_ONCE)
+        yield from split_by_rows(rows.keys(), rows, MAX_ROWS)
 
 
-def cut(keys: Collection[int], rows: Mapping[int, int], most: int) -> Iterator[list[int]]:
-    """Cut keys, ascending, into runs of at most so many rows, or of one key."""
+def split_by_rows(keys: Collection[int], rows: Mapping[int, int], max_rows: int) -> Iterator[list[int]]:
+    """Split keys, in ascending order, into runs of at most `max_rows` rows, or of one key."""
     run: list[int] = []
-    held = 0
+    run_rows = 0
     for key in sorted(keys):
         n = rows.get(key, 0)
-        if run and (held + n > most or len(run) >= KEYS_AT_ONCE):
+        if run and (run_rows + n > max_rows or len(run) >= MAX_KEYS):
             yield run
-            run, held = [], 0
+            run, run_rows = [], 0
         run.append(key)
-        held += n
+        run_rows += n
     if run:
         yield run
 
 
-def slices(values: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Cut a sequence into parts of at most so many."""
-    for at in range(0, len(values), most):
-        yield list(values[at : at + most])
+def batched(values: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Split a sequence into lists of at most `size` values."""
+    for start in range(0, len(values), size):
+        yield list(values[start : start + size])

@@ -1,4 +1,4 @@
-"""Levels of figures, and the rows of `performance`."""
+"""Levels of metrics, and the rows of `performance`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sketches.performance.cbpe import realised_error
 from sketches.performance.metric import MetricEstimate, difference, undefined
 from sketches.performance.selective import ALPHA, SPREAD, selective
 from streams.scorer.label_delay import LabelDelayCurve
-from streams.scorer.measure import ERRORS, SIGNED, Figure, Name, figures, is_share
-from streams.scorer.reference import References, ages_of, parts_of
-from streams.scorer.window_counts import WindowCounts, dense
-from streams.scorer.windows import Now
+from streams.scorer.measure import ERRORS, SIGNED, MeasuredMetric, MetricName, is_share, measure
+from streams.scorer.reference import References, interval_of, reference_ages_s
+from streams.scorer.window_counts import WindowCounts, window_counts
+from streams.scorer.windows import EventClock
 from warehouse.scoring.rules import Rules
 
 FloatArray = NDArray[np.float64]
@@ -26,39 +26,39 @@ BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """What windows of one model are judged by."""
+class PerformanceJudge:
+    """Judges windows of one model."""
 
     contract: Contract
     rules: Rules
-    ages: LabelDelayCurve
+    label_delay: LabelDelayCurve
     references: References
-    now: Now
+    clock: EventClock
 
-    def rows(self, length_s: int, state: pa.Table, now_ms: int) -> dict[str, Any]:
-        """Make the columns of `performance`, but for the revision, of windows of one length.
+    def columns(self, length_s: int, state: pa.Table, now_ms: int) -> dict[str, Any]:
+        """Build the columns of `performance`, except the revision, for windows of one length.
 
         Args:
-            length_s: of the windows.
+            length_s: length of the windows.
             state: rows of `warehouse.scoring.state.merged`.
-            now_ms: when, by the clock of the scorer.
+            now_ms: the scorer's clock.
         """
         n = state.num_rows
         if n == 0:
             return {"window_end": np.zeros(0, dtype=np.int64)}
-        laid = dense(self.rules, state)
+        counts = window_counts(self.rules, state)
         start = state.column("start").to_numpy().astype(np.int64)
         end = start + length_s
-        age_s = np.maximum(0.0, self.now.second - end)
-        maturity = self.ages.maturity(age_s)
-        mature = self.ages.is_mature(age_s)
+        age_s = np.maximum(0.0, self.clock.now_s - end)
+        maturity = self.label_delay.maturity(age_s)
+        mature = self.label_delay.is_mature(age_s)
         keys = list(zip(state.column("version").to_pylist(), state.column("slice").to_pylist(), strict=True))
-        selected, selected_p = _selective(self.rules, laid)
-        measured = figures(self.rules, laid)
-        estimated = self.references.estimates(keys, laid)
-        corrected = self.references.corrections(keys, laid, selected)
-        come = self.ages.come(ages_of(self.rules), age_s, length_s)
-        referred = self.references.figures(keys, come)
+        selective, selective_p = _selective_labels(self.rules, counts)
+        measured = measure(self.rules, counts)
+        estimates = self.references.estimates(keys, counts)
+        corrections = self.references.corrections(keys, counts, selective)
+        arrived = self.label_delay.arrived_shares(reference_ages_s(self.rules), age_s, length_s)
+        references = self.references.metrics(keys, arrived)
         shared = {
             "model": [self.contract.model] * n,
             "version": state.column("version").to_pylist(),
@@ -66,93 +66,92 @@ class Judge:
             "window": [format_duration(length_s)] * n,
             "window_start": start,
             "window_end": end,
-            "predictions": laid.predictions,
-            "coverage": laid.labelled / np.maximum(laid.predictions, 1),
+            "predictions": counts.predictions,
+            "coverage": counts.labelled / np.maximum(counts.predictions, 1),
             "maturity": maturity,
             "mature": mature,
-            "selective": selected,
-            "selective_p": selected_p,
+            "selective": selective,
+            "selective_p": selective_p,
             "raw_share": np.full(n, self.contract.raw_share),
             "revised_at": np.full(n, now_ms),
         }
-        parts = [
+        by_metric = [
             {
                 **shared,
                 "metric": [name[0]] * n,
                 "class": [name[1]] * n,
-                **self._verdict(name, figure, mature, referred.get(name), estimated.get(name)),
-                **_told("corrected", _where_enough(corrected.get(name, undefined((n,))))),
+                **self._verdict(name, metric, mature, references.get(name), estimates.get(name)),
+                **_interval_columns("corrected", _where_enough(corrections.get(name, undefined((n,))))),
             }
-            for name, figure in measured.items()
+            for name, metric in measured.items()
         ]
-        return {column: np.concatenate([np.asarray(part[column]) for part in parts]) for column in parts[0]}
+        return {name: np.concatenate([np.asarray(each[name]) for each in by_metric]) for name in by_metric[0]}
 
     def _verdict(
         self,
-        name: Name,
-        figure: Figure,
+        name: MetricName,
+        measured: MeasuredMetric,
         mature: BoolArray,
-        referred: MetricEstimate | None,
+        reference: MetricEstimate | None,
         estimate: MetricEstimate | None,
     ) -> dict[str, Any]:
-        metric = figure.metric
+        metric = measured.metric
         n = len(metric.value)
+        thresholds = self.contract.rate_thresholds
         promise = self.contract.slo.performance.get(name[0], np.nan) if not name[1] else np.nan
-        reference = undefined((n,)) if referred is None else referred
+        reference = undefined((n,)) if reference is None else reference
         moved = difference(metric, reference)
         levels = np.where(
             mature & np.isfinite(promise),
-            levels_of_promise(name[0], metric, promise),
-            self._levels_of_reference(name[0], moved, reference),
+            target_levels(name[0], metric, promise),
+            change_levels(name[0], moved, reference, minor=thresholds.minor, major=thresholds.major),
         )
         enough = metric.enough & ~np.isnan(metric.value)
         levels = np.where(enough, levels, Level.insufficient)
-        guess = undefined((n,)) if estimate is None else estimate
-        error = realised_error(guess, metric)
+        estimate = undefined((n,)) if estimate is None else estimate
+        error = realised_error(estimate, metric)
         return {
             "value": metric.value,
             "low": metric.low,
             "high": metric.high,
             "sufficient": enough,
-            "n": figure.n,
+            "n": measured.n,
             "level": np.array(LEVEL_NAMES)[levels],
             "promise": np.full(n, promise),
             "reference": reference.value,
-            **_told("difference", moved),
-            **_told("cbpe", guess),
+            **_interval_columns("difference", moved),
+            **_interval_columns("cbpe", estimate),
             "cbpe_error": np.where(mature & enough, error.value, np.nan),
         }
 
-    def _levels_of_reference(self, metric: str, moved: MetricEstimate, reference: MetricEstimate) -> NDArray[np.int64]:
-        lines = self.contract.rate_thresholds
-        return levels_of_change(metric, moved, reference, minor=lines.minor, major=lines.major)
 
+def target_levels(metric: str, measured: MetricEstimate, target: float) -> NDArray[np.int64]:
+    """Compare metrics with a performance target of the contract.
 
-def levels_of_promise(metric: str, measured: MetricEstimate, promise: float) -> NDArray[np.int64]:
-    """Hold figures against a promise.
-
-    `major` where the whole interval lies beyond it, `minor` where the figure does. A promise is the least value, of
-    an error the largest, of a signed error the largest without its sign.
+    The level is `major` if the whole interval misses the target, `minor` if the value does. The target is the smallest
+    allowed value; for an error the largest, for a signed error the largest absolute value.
     """
     if metric in SIGNED:
         value, nearest = np.abs(measured.value), np.maximum(np.maximum(measured.low, -measured.high), 0.0)
-        beyond, wholly = value > promise, nearest > promise
+        missed, surely_missed = value > target, nearest > target
     elif metric in ERRORS:
-        beyond, wholly = measured.value > promise, measured.low > promise
+        missed, surely_missed = measured.value > target, measured.low > target
     else:
-        beyond, wholly = measured.value < promise, measured.high < promise
-    return np.where(wholly, Level.major, np.where(beyond, Level.minor, Level.stable)).astype(np.int64)
+        missed, surely_missed = measured.value < target, measured.high < target
+    return np.where(surely_missed, Level.major, np.where(missed, Level.minor, Level.stable)).astype(np.int64)
 
 
-def levels_of_change(metric: str, moved: MetricEstimate, reference: MetricEstimate, *, minor: float, major: float) -> NDArray[np.int64]:
-    """Hold figures against a reference, by the lines of rates.
+def change_levels(
+    metric: str, moved: MetricEstimate, reference: MetricEstimate, *, minor: float, major: float
+) -> NDArray[np.int64]:
+    """Compare metrics with a reference, by the thresholds of rates.
 
-    Worse by more than `major` and surely by more than `minor` is `major`; worse by more than `minor` and surely
-    worse is `minor`. Shares are compared in points, other metrics as shares of the reference. `insufficient` where
-    there is no reference to compare with.
+    The level is `major` if the metric is worse by more than `major` and its whole interval by more than `minor`. It is
+    `minor` if the metric is worse by more than `minor` and its interval excludes no change. Metrics between 0 and 1 are
+    compared in absolute points, others relative to the reference. Without a reference the level is `insufficient`.
     """
     if metric in SIGNED:
-        # Which way a signed error moved is neither good nor bad.
+        # The direction in which a signed error moves is neither good nor bad.
         worse, least = np.abs(moved.value), np.maximum(np.maximum(moved.low, -moved.high), 0.0)
     elif metric in ERRORS:
         worse, least = moved.value, moved.low
@@ -168,26 +167,27 @@ def levels_of_change(metric: str, moved: MetricEstimate, reference: MetricEstima
     return np.where(known, levels, Level.insufficient).astype(np.int64)
 
 
-def _told(name: str, metric: MetricEstimate) -> dict[str, FloatArray]:
+def _interval_columns(name: str, metric: MetricEstimate) -> dict[str, FloatArray]:
     return {name: metric.value, f"{name}_low": metric.low, f"{name}_high": metric.high}
 
 
 def _where_enough(metric: MetricEstimate) -> MetricEstimate:
-    value, low, high = (np.where(metric.enough, part, np.nan) for part in parts_of(metric))
+    value, low, high = (np.where(metric.enough, values, np.nan) for values in interval_of(metric))
     return MetricEstimate(value, low, high, metric.enough)
 
 
-def _selective(rules: Rules, laid: WindowCounts) -> tuple[BoolArray, FloatArray]:
-    """Whether labels depend on the score, and p; of several classes on the probability of any, p times their number.
+def _selective_labels(rules: Rules, counts: WindowCounts) -> tuple[BoolArray, FloatArray]:
+    """Test whether labels depend on the score; return the result and its p-value per window.
 
-    Numbers have no bins of scores.
+    With several classes it tests the probability of each, and multiplies p by the number of classes. Numbers have no
+    score bins, so their result is False with p = NaN.
     """
-    n = len(laid.predictions)
+    n = len(counts.predictions)
     if rules.kind == "number":
         return np.zeros(n, dtype=np.bool_), np.full(n, np.nan)
-    found = selective(laid.hist, laid.every, np.array(rules.edges))
+    result = selective(counts.labelled_hist, counts.prediction_hist, np.array(rules.edges))
     if rules.kind == "binary":
-        return found.selective, found.p_value
-    p_value = np.minimum(found.p_value * len(rules.classes), 1.0)
-    of_class: BoolArray = (p_value < ALPHA) & (found.spread >= SPREAD)
-    return np.asarray(of_class.any(axis=1)), np.asarray(p_value.min(axis=1))
+        return result.selective, result.p_value
+    p_value = np.minimum(result.p_value * len(rules.classes), 1.0)
+    is_selective: BoolArray = (p_value < ALPHA) & (result.spread >= SPREAD)
+    return np.asarray(is_selective.any(axis=1)), np.asarray(p_value.min(axis=1))

@@ -1,4 +1,4 @@
-"""State as it is stored, in arrays that have a place for every bin."""
+"""Counts of windows in dense arrays, with one element per bin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class WindowCounts:
-    """The state of W windows; what a kind does not have is empty."""
+    """The counts of W windows. Arrays that the kind of model does not have are empty."""
 
     predictions: IntArray
     """Shape (W,)."""
@@ -28,47 +28,47 @@ class WindowCounts:
     confusion: FloatArray
     """Shape (W, 4) or (W, K, K)."""
     sums: FloatArray
-    """Shape (W, 6) or, of numbers, (W, 5)."""
-    hist: FloatArray
-    """Labelled rows, shape (W, n_bins, 3) or (W, K, n_bins, 3)."""
-    every: FloatArray
-    """All predictions, shape (W, n_bins, 2) or (W, K, n_bins, 2)."""
+    """Shape (W, 6), or (W, 5) for numbers."""
+    labelled_hist: FloatArray
+    """Labelled rows by score bin, shape (W, n_bins, 3) or (W, K, n_bins, 3)."""
+    prediction_hist: FloatArray
+    """All predictions by score bin, shape (W, n_bins, 2) or (W, K, n_bins, 2)."""
     errors: FloatArray
-    """Of numbers the labelled rows by |error|, shape (W, sizes)."""
+    """For numbers, labelled rows by |error|, shape (W, sizes)."""
     sizes: FloatArray
-    """|error| of each of these bins, ascending: its middle, in ratio."""
+    """|error| at the geometric middle of each of these bins, ascending."""
 
-    def mixed(self, rows: IntArray, parts: FloatArray) -> WindowCounts:
-        """Sums of the labelled rows of several windows, each taken in a part; predictions are those of the last.
+    def weighted_sums(self, rows: IntArray, weights: FloatArray) -> WindowCounts:
+        """Return weighted sums of the labelled rows of several windows; predictions are those of the last window.
 
         Args:
-            rows: which windows make each sum, shape (V, K).
-            parts: of each of them, shape (V, K).
+            rows: the windows of each sum, shape (V, K).
+            weights: the weight of each of them, shape (V, K).
         """
         last = rows[:, -1]
         sums = (
-            sum(parts[:, k].reshape(-1, *[1] * (part.ndim - 1)) * part[rows[:, k]] for k in range(rows.shape[1]))
-            for part in (self.confusion, self.sums, self.hist, self.errors)
+            sum(weights[:, k].reshape(-1, *[1] * (counts.ndim - 1)) * counts[rows[:, k]] for k in range(rows.shape[1]))
+            for counts in (self.confusion, self.sums, self.labelled_hist, self.errors)
         )
         confusion, totals, hist, errors = (np.asarray(each, np.float64) for each in sums)
-        labelled = np.rint((parts * self.labelled[rows]).sum(axis=1)).astype(np.int64)
+        labelled = np.rint((weights * self.labelled[rows]).sum(axis=1)).astype(np.int64)
         return WindowCounts(
-            self.predictions[last], labelled, confusion, totals, hist, self.every[last], errors, self.sizes
+            self.predictions[last], labelled, confusion, totals, hist, self.prediction_hist[last], errors, self.sizes
         )
 
     def error_quantiles(self) -> FloatArray:
-        """Quantiles of |error| at `ERROR_RANKS`, shape (W, ranks); NaN where there are no rows."""
+        """Return quantiles of |error| at `ERROR_RANKS`, shape (W, ranks); NaN for windows without rows."""
         below = np.cumsum(self.errors, axis=1)
-        found = np.full((len(below), ERROR_RANKS.size), np.nan)
-        # Of rank 0 is the least error that is held, of rank 1 the greatest.
+        quantiles = np.full((len(below), ERROR_RANKS.size), np.nan)
+        # Rank 0 selects the smallest error, rank 1 the largest.
         ranks = np.clip(ERROR_RANKS, 1e-12, 1 - 1e-12)
         for i in np.flatnonzero(self.errors.any(axis=1)):
-            found[i] = self.sizes[np.searchsorted(below[i], ranks * below[i, -1])]
-        return found
+            quantiles[i] = self.sizes[np.searchsorted(below[i], ranks * below[i, -1])]
+        return quantiles
 
 
-def dense(rules: Rules, rows: pa.Table) -> WindowCounts:
-    """Lay rows of `warehouse.scoring.state.merged`, or of a reference, out in arrays."""
+def window_counts(rules: Rules, rows: pa.Table) -> WindowCounts:
+    """Expand rows of `warehouse.scoring.state.merged`, or of a reference, into arrays."""
     n = rows.num_rows
     predictions, labelled = (_numbers(rows, name).astype(np.int64) for name in ("predictions", "labelled"))
     confusion = _fixed(rows, "confusion", n, {"binary": 4, "classes": len(rules.classes) ** 2, "number": 0}[rules.kind])
@@ -79,10 +79,10 @@ def dense(rules: Rules, rows: pa.Table) -> WindowCounts:
         return WindowCounts(predictions, labelled, confusion, sums, empty, empty, *_errors(rows))
     n_bins = len(rules.edges) + 1
     classes = max(1, len(rules.classes))
-    at = (np.repeat(np.arange(n), _lengths(rows, "bins")), _flat(rows, "bins").astype(np.int64))
+    cell = (np.repeat(np.arange(n), _lengths(rows, "bins")), _flat(rows, "bins").astype(np.int64))
     cells = np.zeros((n, classes * n_bins, 5))
     for i, name in enumerate(("bin_labelled", "bin_labelled_scores", "bin_positives", "bin_predictions", "bin_scores")):
-        cells[(*at, i)] = _flat(rows, name)
+        cells[(*cell, i)] = _flat(rows, name)
     if rules.kind == "classes":
         cells = cells.reshape(n, classes, n_bins, 5)
         confusion = confusion.reshape(n, classes, classes)
@@ -90,10 +90,10 @@ def dense(rules: Rules, rows: pa.Table) -> WindowCounts:
 
 
 def _errors(rows: pa.Table) -> tuple[FloatArray, FloatArray]:
-    """Labelled rows of each window by |error|, and its size in each of the bins that any of them holds."""
+    """Return the labelled rows of each window by |error| bin, and |error| of each bin that any window has."""
     window = np.repeat(np.arange(rows.num_rows), _lengths(rows, "bins"))
-    bins, place = np.unique(np.abs(_flat(rows, "bins").astype(np.int64)), return_inverse=True)
-    cell = window * bins.size + place
+    bins, index = np.unique(np.abs(_flat(rows, "bins").astype(np.int64)), return_inverse=True)
+    cell = window * bins.size + index
     counts = np.bincount(cell, _flat(rows, "bin_labelled"), rows.num_rows * bins.size)
     middle = np.exp((bins - ERROR_ZERO + 0.5) * np.log(ERROR_STEP))
     return counts.reshape(rows.num_rows, bins.size).astype(np.float64), np.where(bins == 0, 0.0, middle)
@@ -120,9 +120,9 @@ def _lengths(rows: pa.Table, name: str) -> IntArray:
 
 
 def _fixed(rows: pa.Table, name: str, n: int, width: int) -> FloatArray:
-    """A column of lists of one length; rows without it are zeros."""
-    found = np.zeros((n, width))
+    """Read a column of lists of one length; rows without a list are zeros."""
+    values = np.zeros((n, width))
     lengths = _lengths(rows, name)
     if width and lengths.any():
-        found[lengths == width] = _flat(rows, name).reshape(-1, width)
-    return found
+        values[lengths == width] = _flat(rows, name).reshape(-1, width)
+    return values

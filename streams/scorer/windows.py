@@ -10,45 +10,45 @@ from barograph.contract import Contract
 DAY_S = 86400
 
 
-def lengths(contract: Contract, window_s: int) -> tuple[int, ...]:
-    """The lengths in seconds that performance is measured over, ascending.
+def window_lengths(contract: Contract, score_window_s: int) -> tuple[int, ...]:
+    """Return the window lengths in seconds that performance is measured over, ascending.
 
-    The score window, the day, and the contract's windows that are whole numbers of score windows. They begin at
-    multiples of their length since the Unix epoch.
+    These are the score window, the day, and the contract's windows that are multiples of the score window. Windows
+    start at multiples of their length since the Unix epoch.
     """
-    wanted = {window_s, DAY_S, *(window.length_s for window in contract.windows)}
-    return tuple(sorted(each for each in wanted if each >= window_s and each % window_s == 0))
+    lengths = {score_window_s, DAY_S, *(window.length_s for window in contract.windows)}
+    return tuple(sorted(each for each in lengths if each >= score_window_s and each % score_window_s == 0))
 
 
-def start_of(second: int, length_s: int) -> int:
-    """The start of the window that holds a moment."""
+def window_start(second: int, length_s: int) -> int:
+    """Return the start of the window that contains a time."""
     return second - second % length_s
 
 
-def starts_between(first_s: float, end_s: float, length_s: int) -> range:
-    """The starts of the windows that end after `first_s` and begin up to `end_s`."""
-    return range(start_of(int(first_s), length_s), start_of(int(end_s), length_s) + 1, length_s)
+def window_starts(first_s: float, end_s: float, length_s: int) -> range:
+    """Return the starts of the windows that end after `first_s` and start at `end_s` or earlier."""
+    return range(window_start(int(first_s), length_s), window_start(int(end_s), length_s) + 1, length_s)
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """What time it is for one model, in event time."""
+class EventClock:
+    """The current time of one model, in event time."""
 
-    second: float
-    """On the live clock the wall's, on the replay clock the newest event time seen."""
+    now_s: float
+    """On the live clock the wall-clock time, on the replay clock the newest event time read."""
     all_read: bool = False
-    """On the replay clock: nothing more is coming, so windows in which the newest event lies have ended too."""
+    """Whether the replay has ended, so that the windows of the newest event have ended too."""
 
-    def ended(self, start: int, length_s: int) -> bool:
-        """Whether a window has ended."""
-        return start + length_s <= self.second or (self.all_read and start <= self.second)
+    def has_ended(self, start: int, length_s: int) -> bool:
+        """Return whether a window has ended."""
+        return start + length_s <= self.now_s or (self.all_read and start <= self.now_s)
 
     def split(self, starts: Iterable[int], length_s: int) -> tuple[set[int], set[int]]:
-        """Part windows into those that have ended and those that have not."""
-        every = set(starts)
-        ended = {start for start in every if self.ended(start, length_s)}
-        return ended, every - ended
+        """Split windows into those that have ended and those that have not."""
+        windows = set(starts)
+        ended = {start for start in windows if self.has_ended(start, length_s)}
+        return ended, windows - ended
 
     def age_s(self, end: float) -> float:
-        """How old the youngest prediction of a window is that ended at a moment, at least 0."""
-        return max(0.0, self.second - end)
+        """Return the age of the youngest prediction of a window that ends at a time, at least 0."""
+        return max(0.0, self.now_s - end)

@@ -178,7 +178,7 @@ def _monitor(places: Places) -> None:
 def _scorer(places: Places) -> None:
     from streams.scorer.worker import Scorer
 
-    score, every = Scorer._score, Scorer._pass
+    score, every = Scorer._score_model, Scorer._run_pass
 
     def placed_score(self: Any, *args: Any, **kwargs: Any) -> Any:
         done = score(self, *args, **kwargs)
@@ -192,5 +192,5 @@ def _scorer(places: Places) -> None:
             places.stop_at("scored")
         return done
 
-    Scorer._score = placed_score  # type: ignore[method-assign]
-    Scorer._pass = placed_pass  # type: ignore[method-assign]
+    Scorer._score_model = placed_score  # type: ignore[method-assign]
+    Scorer._run_pass = placed_pass  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from local.clickhouse import LocalClickHouse
 from sketches.baseline.levels import Level
 from sketches.comparison.sample_ratio import anytime_p
 from streams.registry.registry import build_registry
-from streams.scorer.arm_ratios import LOOK_S, RatioLooks
+from streams.scorer.arm_ratios import MIN_INTERVAL_S, ArmRatioSchedule
 from tests.support.pipeline import simple_contract
 from tests.support.warehouse import emptied, migrated, row
 from warehouse.arm_ratios import ArmRatio, sample_ratio, write_ratio
@@ -78,7 +78,7 @@ def write(
     )
 
 
-def look(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000) -> ArmRatio:
+def check_due(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000) -> ArmRatio:
     found = sample_ratio(client, applied, at_ms)
     assert found is not None
     return found
@@ -96,7 +96,7 @@ def test_distinct_units_against_the_source(client: Client) -> None:
     for user, arm in requests:
         if user and arm in "ab":
             seen[user].add(arm)
-    found = look(client, contract())
+    found = check_due(client, contract())
     assert [arm.arm for arm in found.arms] == ["b", "a"]
     for counted in found.arms:
         assert counted.units == sum(arms == {counted.arm} for arms in seen.values())
@@ -110,7 +110,7 @@ def test_each_prediction_is_its_own_unit_where_none_is_named(client: Client) -> 
     applied = contract(Arms(shares={"a": 0.9, "b": 0.1}))
     apply(client, applied)
     write(client, [("u", "a")] * 900 + [("u", "b")] * 250)
-    found = look(client, applied)
+    found = check_due(client, applied)
     assert [(arm.units, arm.crossovers, arm.without_unit) for arm in found.arms] == [(900, 0, 0), (250, 0, 0)]
     assert (found.unit, found.level) == ("prediction", Level.major)
 
@@ -122,7 +122,7 @@ def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
     apply(client, contract(description="changed since, not the arms"), APPLIED_MS + 2000)
     write(client, [(f"old{i}", "b") for i in range(500)], received_ms=APPLIED_MS - 1000)
     write(client, [(f"new{i}", "ab"[i % 2]) for i in range(500)], first=500)
-    found = look(client, contract(description="changed since, not the arms"))
+    found = check_due(client, contract(description="changed since, not the arms"))
     assert round(found.since.timestamp() * 1000) == APPLIED_MS
     assert [arm.units for arm in found.arms] == [250, 250]
 
@@ -130,12 +130,12 @@ def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
 def test_what_was_found_stays_found_and_is_of_one_test(client: Client) -> None:
     apply(client, contract())
     write(client, [(f"u{i}", "a") for i in range(40)])
-    first = look(client, contract())
+    first = check_due(client, contract())
     assert first.level == Level.major
     write_ratio(client, first)
     write_ratio(client, first)
     write(client, [(f"v{i}", "b") for i in range(40)], first=40)
-    second = look(client, contract(), APPLIED_MS + 9000)
+    second = check_due(client, contract(), APPLIED_MS + 9000)
     assert [arm.units for arm in second.arms] == [40, 40]
     assert (second.p_value, second.level) == (first.p_value, Level.major)
     write_ratio(client, second)
@@ -144,14 +144,14 @@ def test_what_was_found_stays_found_and_is_of_one_test(client: Client) -> None:
     assert client.rows("SELECT count() FROM arm_ratios FINAL") == [(4,)]
     other = contract(Arms(shares={"a": 0.6, "b": 0.4}, unit="context.user"))
     apply(client, other, APPLIED_MS + 9500)
-    assert look(client, other, APPLIED_MS + 9600).p_value == 1.0
+    assert check_due(client, other, APPLIED_MS + 9600).p_value == 1.0
 
 
 def test_without_raw_predictions_nothing_is_known(client: Client) -> None:
     applied = contract(raw_share=0.0)
     apply(client, applied)
     write(client, [(f"u{i}", "a") for i in range(40)])
-    found = look(client, applied)
+    found = check_due(client, applied)
     assert [arm.units for arm in found.arms] == [0, 0]
     assert (found.p_value, found.level) == (1.0, Level.insufficient)
     write_ratio(client, found)
@@ -172,7 +172,7 @@ def test_a_share_of_raw_predictions_keeps_the_ratio(client: Client) -> None:
         kept += [(f"u{user}", arm) for _ in range(5) if rng.random() < 0.2]
     apply(client, contract(raw_share=0.2))
     write(client, kept)
-    found = look(client, contract(raw_share=0.2))
+    found = check_due(client, contract(raw_share=0.2))
     assert 3_500 < found.units < 4_500
     assert found.level == Level.stable
 
@@ -183,10 +183,10 @@ def test_the_scorer_looks_now_and_then(client: Client) -> None:
     registry = build_registry([(contract(), APPLIED_MS), (simple_contract(model="untested"), APPLIED_MS)], [])
     write(client, [(f"u{i}", "ab"[i % 2]) for i in range(40)])
     clock = [0.0]
-    looks = RatioLooks(lambda: clock[0])
-    for now_s in (0.0, LOOK_S - 1, LOOK_S):
+    looks = ArmRatioSchedule(lambda: clock[0])
+    for now_s in (0.0, MIN_INTERVAL_S - 1, MIN_INTERVAL_S):
         clock[0] = now_s
-        looks.look(client, registry, APPLIED_MS + 5_000 + int(now_s * 1000))
+        looks.check_due(client, registry, APPLIED_MS + 5_000 + int(now_s * 1000))
     seen = client.rows("SELECT model, toUnixTimestamp64Milli(at), arm, units FROM arm_ratios ORDER BY at, arm")
-    moments = (APPLIED_MS + 5_000, APPLIED_MS + 5_000 + int(LOOK_S * 1000))
+    moments = (APPLIED_MS + 5_000, APPLIED_MS + 5_000 + int(MIN_INTERVAL_S * 1000))
     assert seen == [("toy", at, arm, 20) for at in moments for arm in "ab"]

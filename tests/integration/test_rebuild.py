@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from streams.dead_letters.reader import DeadLetterFilter
 from streams.dead_letters.replay import DeadLetterReplayer
 from streams.rebuild.errors import RebuildError
-from streams.rebuild.run import Rebuilt, rebuild
+from streams.rebuild.run import RebuildResult, rebuild
 from streams.settings import ProcessorSettings
 from tests.integration.test_pipeline import START_MS, toy_events
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
@@ -101,7 +101,7 @@ class Reader(threading.Thread):
         self.join(60)
 
 
-def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) -> Rebuilt:
+def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) -> RebuildResult:
     return rebuild(settings(pipeline), "toy", from_s, to_s, **how)
 
 

@@ -237,7 +237,7 @@ def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[.
     counted = dict(client.rows("SELECT kind, sum(n) FROM label_counts GROUP BY kind"))
     assert counted["unlabelled"] == counted["predictions"] - counted["labelled"] > 0
     assert all(
-        counted[kind] > 0 for kind in ("early", "corrections", "late", "wrong_type", "undeclared_class", "unknown")
+        counted[kind] > 0 for kind in ("early", "corrections", "late", "wrong_type", "undeclared_class", "unmatched")
     )
     assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unmatched_labels") == [(len(unknown), len(hours))]
 

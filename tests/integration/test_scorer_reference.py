@@ -220,7 +220,9 @@ def test_an_estimate_that_was_off_is_no_longer_trusted(world: tuple[Client, Addr
     for metric, window, *told in rows:
         value, low, high, guess, guess_low, guess_high = np.array(by_key[metric, window]).T
         sure = np.ones(len(value), dtype=bool)
-        wanted = cbpe_trust(realised_error(MetricEstimate(guess, guess_low, guess_high, sure), MetricEstimate(value, low, high, sure)))
+        wanted = cbpe_trust(
+            realised_error(MetricEstimate(guess, guess_low, guess_high, sure), MetricEstimate(value, low, high, sure))
+        )
         assert told[:3] == pytest.approx([wanted.windows, wanted.bias, wanted.off])
         assert (told[3], told[4]) == (wanted.known, wanted.trusted), (metric, window)
         trusted[metric, window] = told[4]

@@ -41,7 +41,7 @@ from sketches.performance.number import number_metrics
 from sketches.performance.selective import selective
 from sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
 from sketches.sketch.quantiles import exact_quantiles
-from streams.scorer.verdicts import levels_of_change
+from streams.scorer.verdicts import change_levels
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -376,7 +376,7 @@ def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstim
     def draw(rng: Rng, n: int) -> Alarms:
         window, reference = measure(rng, n)[metric], measure(rng, 10 * n)[metric]
         moved = difference(window, reference)
-        level = levels_of_change(metric, moved, reference, minor=0.01, major=0.05)
+        level = change_levels(metric, moved, reference, minor=0.01, major=0.05)
         return Alarms((moved.low > 0.0) | (moved.high < 0.0), alarmed(np.where(window.enough, level, -1)))
 
     return draw

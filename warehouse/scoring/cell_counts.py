@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from warehouse.scoring import label_join
-from warehouse.scoring.rules import Dimension, Rules
+from warehouse.scoring.rules import Rules, ScoreDimension
 
 SCORE_FLOOR = 2.0**-52
 """A probability counts as at least this in log-loss: that of `sketches.performance.binary`."""
@@ -92,7 +92,7 @@ _COUNTS = (
 _KEY = "version, window_start, slice"
 
 
-def counted(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+def counted(rules: Rules, dimensions: Sequence[ScoreDimension], *, odd: bool) -> str:
     """Write the query that gives the rows of `performance_state`."""
     rows = _KINDS[rules.kind](label_join.joined(rules, dimensions, odd=odd))
     names = [*map(_column, COLUMNS)]
@@ -103,7 +103,7 @@ def counted(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
     )
 
 
-def counted_together(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+def counted_together(rules: Rules, dimensions: Sequence[ScoreDimension], *, odd: bool) -> str:
     """Write the query that gives `TOGETHER` of all hours as one window."""
     source = label_join.joined(rules, dimensions, odd=odd)
     rows = _KINDS[rules.kind](f"SELECT * EXCEPT window_start, toDateTime(0, 'UTC') AS window_start FROM ({source})")
@@ -135,7 +135,7 @@ def gone(rules: Rules) -> str:
     )
 
 
-def bound(rules: Rules, dimensions: Sequence[Dimension], hours: Sequence[int], now_ms: int) -> dict[str, Any]:
+def bound(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequence[int], now_ms: int) -> dict[str, Any]:
     """What the query binds; `hours` are those of whole score windows."""
     return {
         **label_join.bound(rules, dimensions, hours),

@@ -23,7 +23,7 @@ from typing import Any
 
 from barograph.contract import CROSS
 
-from warehouse.scoring.rules import Dimension, Rules
+from warehouse.scoring.rules import Rules, ScoreDimension
 
 _AGE = "greatest({label}.{at} - at_ms, {label}.{received} - received_ms)"
 """How long after its prediction a label came, in milliseconds: by event times, or by received times where that is
@@ -35,7 +35,7 @@ _COUNTED = (
 )
 
 
-def joined(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+def joined(rules: Rules, dimensions: Sequence[ScoreDimension], *, odd: bool) -> str:
     """Write the query.
 
     Args:
@@ -47,7 +47,7 @@ def joined(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
     return f"{plain} UNION ALL SELECT {_COUNTED} FROM ({_ordered(rules, dimensions)})" if odd else plain
 
 
-def bound(rules: Rules, dimensions: Sequence[Dimension], hours: Sequence[int]) -> dict[str, Any]:
+def bound(rules: Rules, dimensions: Sequence[ScoreDimension], hours: Sequence[int]) -> dict[str, Any]:
     """What the queries of this module bind: `hours` are those of whole score windows."""
     values: dict[str, Any] = {
         **rules.parameters(),
@@ -106,7 +106,7 @@ def records(rules: Rules) -> str:
 _IN_HOURS = "toStartOfHour(at) IN {hours:Array(DateTime('UTC'))}"
 
 
-def _plain(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
+def _plain(rules: Rules, dimensions: Sequence[ScoreDimension], *, odd: bool) -> str:
     even = f" AND cityHash64(id) NOT IN ({odd_ids()})" if odd else ""
     predictions = (
         f"SELECT {_outcome(rules, dimensions)} FROM predictions WHERE model = {{model:String}} AND {_IN_HOURS}{even}"
@@ -128,7 +128,7 @@ def _plain(rules: Rules, dimensions: Sequence[Dimension], *, odd: bool) -> str:
     )
 
 
-def _ordered(rules: Rules, dimensions: Sequence[Dimension]) -> str:
+def _ordered(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
     odd = odd_ids()
     # Of a prediction with rows in several hours all are needed to know the earliest.
     reach = (
@@ -169,7 +169,7 @@ def _ordered(rules: Rules, dimensions: Sequence[Dimension]) -> str:
     )
 
 
-def _outcome(rules: Rules, dimensions: Sequence[Dimension]) -> str:
+def _outcome(rules: Rules, dimensions: Sequence[ScoreDimension]) -> str:
     probabilities, has_scores = "[]::Array(Float64)", "0"
     if rules.kind == "classes":
         probabilities = "arrayMap(c -> ifNull(scores[c], nan), {classes:Array(String)})"
@@ -198,7 +198,7 @@ def _label(rules: Rules) -> str:
     )
 
 
-def _slices(dimensions: Sequence[Dimension]) -> str:
+def _slices(dimensions: Sequence[ScoreDimension]) -> str:
     """The names of a prediction's slices: `all`, and one of each dimension that its version has."""
     parts = ["['all']"]
     for i, dimension in enumerate(dimensions):

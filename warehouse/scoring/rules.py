@@ -11,7 +11,7 @@ Kind = Literal["binary", "classes", "number"]
 
 
 @dataclass(frozen=True, slots=True)
-class Dimension:
+class ScoreDimension:
     """A slice dimension for one or more versions; versions without a baseline of their own go by the key ``""``."""
 
     name: str

@@ -9,14 +9,14 @@ import pyarrow as pa
 
 from warehouse.client import Client
 from warehouse.scoring import cell_counts, label_join
-from warehouse.scoring.rules import Dimension, Rules
+from warehouse.scoring.rules import Rules, ScoreDimension
 
 _IN_ORDER = "SETTINGS max_threads = 1, query_plan_remove_redundant_sorting = 0"
 """Sums of doubles come out the same to the bit when they are taken in one order."""
 
 
 def score_windows(
-    client: Client, rules: Rules, dimensions: Sequence[Dimension], windows: Sequence[int], now_ms: int
+    client: Client, rules: Rules, dimensions: Sequence[ScoreDimension], windows: Sequence[int], now_ms: int
 ) -> None:
     """Make the state of score windows (starts, Unix seconds) anew from raw rows, whatever it was.
 
@@ -37,7 +37,7 @@ def has_odd_ids(client: Client, rules: Rules, windows: Sequence[int]) -> bool:
 
 
 def score_together(
-    client: Client, rules: Rules, dimensions: Sequence[Dimension], windows: Sequence[int], age_s: int, *, odd: bool
+    client: Client, rules: Rules, dimensions: Sequence[ScoreDimension], windows: Sequence[int], age_s: int, *, odd: bool
 ) -> pa.Table:
     """Count score windows as one, as if labels older than an age had not come; nothing is written.
 

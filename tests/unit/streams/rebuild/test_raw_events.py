@@ -12,7 +12,7 @@ from barograph.contract import Contract, Field, Slice
 from streams.events.batch import MessageBatch
 from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
-from streams.rebuild.raw_events import as_message
+from streams.rebuild.raw_events import to_message
 from streams.recorder.json_rows import JsonRows
 from streams.registry.registry import build_registry
 
@@ -67,7 +67,7 @@ def recorded(values: list[bytes]) -> list[bytes]:
         times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
         rest = [row["nulls"], row["score"], row["class"], dict(row["scores"]), dict(row["metrics"])]
         made.append(
-            as_message(
+            to_message(
                 "toy", (*plain, *times, row["arm"], *maps, *rest, row["latency_ms"], row["status"], row["error"])
             )
         )

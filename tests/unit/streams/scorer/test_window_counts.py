@@ -18,10 +18,10 @@ from sketches.baseline.levels import LEVEL_NAMES
 from sketches.performance.metric import MetricEstimate
 from sketches.performance.number import ERROR_RANKS
 from streams.registry.registry import RegisteredBaseline, build_registry
-from streams.scorer.rules import breaks_of, by_dimensions, dimensions_at, make_rules, why_not
-from streams.scorer.verdicts import levels_of_change, levels_of_promise
-from streams.scorer.window_counts import dense
-from streams.scorer.windows import Now, lengths, starts_between
+from streams.scorer.rules import baseline_changes, dimensions_at, group_by_baselines, make_rules, unmeasurable_reason
+from streams.scorer.verdicts import change_levels, target_levels
+from streams.scorer.window_counts import window_counts
+from streams.scorer.windows import EventClock, window_lengths, window_starts
 from tests.support.pipeline import simple_baseline, simple_contract
 from warehouse.scoring.arrivals import Place, beyond
 from warehouse.scoring.rules import Rules
@@ -44,10 +44,10 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
 def test_windows_are_hours_or_longer_panes_days_and_those_of_the_contract() -> None:
     made = contract(pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(7 * 86400, 3600)))
     assert make_rules(made, EMPTY).window_s == 3600
-    assert lengths(made, 3600) == (3600, 7200, 86400, 7 * 86400)
+    assert window_lengths(made, 3600) == (3600, 7200, 86400, 7 * 86400)
     long = contract(pane_s=5 * 3600, windows=(Window(10 * 3600, 5 * 3600),))
     assert make_rules(long, EMPTY).window_s == 5 * 3600
-    assert lengths(long, 5 * 3600) == (5 * 3600, 10 * 3600)
+    assert window_lengths(long, 5 * 3600) == (5 * 3600, 10 * 3600)
 
 
 def test_only_what_changes_the_counts_changes_the_basis() -> None:
@@ -79,7 +79,7 @@ def test_a_label_says_the_kind(label: LabelSpec, kind: str, positive: str, posit
     made = make_rules(contract(label=label), EMPTY)
     assert (made.kind, made.positive, made.label_type) == (kind, positive, wanted)
     assert made.positive_label == positive_label
-    assert why_not(contract(label=label)) == ""
+    assert unmeasurable_reason(contract(label=label)) == ""
 
 
 def test_slices_are_those_of_the_baselines_and_of_the_arms() -> None:
@@ -116,27 +116,27 @@ def test_windows_are_grouped_by_the_baselines_that_hold() -> None:
     one = RegisteredBaseline(simple_baseline(seed=1), "a", 0, 0)
     two = RegisteredBaseline(simple_baseline(seed=2), "b", 7200, 1)
     registry = build_registry([(contract(), 0)], [one, two])
-    breaks = breaks_of(registry, "toy")
+    breaks = baseline_changes(registry, "toy")
     assert breaks == [0, 7200]
-    assert by_dimensions({3600, 0, 7200, 10800}, breaks) == [[0, 3600], [7200, 10800]]
-    assert by_dimensions({3600}, []) == [[3600]]
+    assert group_by_baselines({3600, 0, 7200, 10800}, breaks) == [[0, 3600], [7200, 10800]]
+    assert group_by_baselines({3600}, []) == [[3600]]
 
 
 # ---------------------------------------------------------------------------------------------- windows and marks
 
 
 def test_a_window_ends_with_time_and_on_the_replay_clock_with_the_events() -> None:
-    assert Now(7200.0).ended(3600, 3600)
-    assert not Now(7199.0).ended(3600, 3600)
-    assert Now(5000.0, all_read=True).ended(3600, 3600)
-    assert not Now(5000.0, all_read=True).ended(7200, 3600)
-    assert Now(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
-    assert Now(10.0).age_s(50) == 0
+    assert EventClock(7200.0).has_ended(3600, 3600)
+    assert not EventClock(7199.0).has_ended(3600, 3600)
+    assert EventClock(5000.0, all_read=True).has_ended(3600, 3600)
+    assert not EventClock(5000.0, all_read=True).has_ended(7200, 3600)
+    assert EventClock(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
+    assert EventClock(10.0).age_s(50) == 0
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([3600, 7200, 86400]))
 def test_windows_between_two_moments_are_those_that_end_after_the_first(first: int, more: int, length: int) -> None:
-    starts = list(starts_between(first, first + more, length))
+    starts = list(window_starts(first, first + more, length))
     assert all(start + length > first and start <= first + more for start in starts)
     assert starts == list(range(starts[0], starts[-1] + 1, length))
     assert starts[0] - length + length <= first
@@ -169,7 +169,7 @@ def test_marks_are_a_condition_of_whole_numbers() -> None:
     ],
 )
 def test_levels_against_a_promise(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
-    assert LEVEL_NAMES[int(levels_of_promise(name, measured, promise)[0])] == level
+    assert LEVEL_NAMES[int(target_levels(name, measured, promise)[0])] == level
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_levels_against_a_promise(name: str, measured: MetricEstimate, promise: 
     ],
 )
 def test_levels_against_a_reference(name: str, moved: MetricEstimate, reference: float, level: str) -> None:
-    found = levels_of_change(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
+    found = change_levels(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
     assert LEVEL_NAMES[int(found[0])] == level
 
 
@@ -235,16 +235,16 @@ def test_sparse_bins_come_to_their_places() -> None:
         confusion=[[1, 2, 3, 4], []],
         sums=[[1.0] * 6, []],
     )
-    laid = dense(rules("binary"), rows)
-    assert laid.hist.tolist() == [[[1, 0.1, 0], [0, 0, 0], [2, 1.8, 2]], [[0, 0, 0]] * 3]
-    assert laid.every.tolist() == [[[3, 0.3], [0, 0], [4, 3.5]], [[0, 0]] * 3]
+    laid = window_counts(rules("binary"), rows)
+    assert laid.labelled_hist.tolist() == [[[1, 0.1, 0], [0, 0, 0], [2, 1.8, 2]], [[0, 0, 0]] * 3]
+    assert laid.prediction_hist.tolist() == [[[3, 0.3], [0, 0], [4, 3.5]], [[0, 0]] * 3]
     assert laid.confusion.tolist() == [[1, 2, 3, 4], [0, 0, 0, 0]]
     assert laid.sums.tolist() == [[1.0] * 6, [0.0] * 6]
 
 
 def test_bins_of_classes_lie_end_to_end() -> None:
-    laid = dense(rules("classes"), state(bins=[[1, 5]], bin_labelled=[[7, 8]], confusion=[[1, 2, 3, 4]]))
-    assert laid.hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
+    laid = window_counts(rules("classes"), state(bins=[[1, 5]], bin_labelled=[[7, 8]], confusion=[[1, 2, 3, 4]]))
+    assert laid.labelled_hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
     assert laid.confusion.tolist() == [[[1, 2], [3, 4]]]
 
 
@@ -253,7 +253,7 @@ def test_quantiles_of_errors_are_read_from_both_signs() -> None:
     step = np.floor(np.log(np.maximum(np.abs(errors), 1e-9)) / np.log(1.01)).astype(int) + (1 << 17)
     signed = np.where(errors == 0, 0, np.sign(errors) * step).astype(int)
     bins, n = np.unique(signed, return_counts=True)
-    laid = dense(
+    laid = window_counts(
         rules("number"), state(bins=[bins.tolist(), []], bin_labelled=[n.tolist(), []], sums=[[100.0] * 5, []])
     )
     exact = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")

@@ -1,0 +1,121 @@
+"""Rules of the scorer's checkpoint: what a pass covers and when the checkpoint advances."""
+
+from __future__ import annotations
+
+from streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan
+from warehouse.scoring.arrivals import End, Place, Topic
+
+GRACE_S = 60.0
+P0, P1 = Place(0, 0), Place(0, 1)
+
+Ends = dict[Topic, dict[Place, End]]
+
+
+def ends(predictions: dict[Place, int], labels: dict[Place, int] | None = None, rows: int = 1) -> Ends:
+    """Rows beyond the checkpoint, with the newest offset of each partition."""
+    return {
+        "predictions": {partition: End(offset, rows) for partition, offset in predictions.items()},
+        "labels": {partition: End(offset, rows) for partition, offset in (labels or {}).items()},
+    }
+
+
+def run_pass(checkpoint: Checkpoint, visible: Ends, now_s: float) -> PassPlan:
+    plan = checkpoint.prepare(visible, now_s)
+    checkpoint.advance(plan)
+    return plan
+
+
+def test_the_checkpoint_stays_a_grace_period_behind() -> None:
+    checkpoint = Checkpoint(NOTHING, GRACE_S)
+    assert not run_pass(checkpoint, ends({P0: 10}), 0.0).advances
+    assert not run_pass(checkpoint, ends({P0: 20}), 59.9).advances
+    assert checkpoint.offsets == NOTHING
+    plan = run_pass(checkpoint, ends({P0: 30}), 60.0)
+    assert plan.advances
+    # To the offsets of 60 s ago, not to those that became visible since.
+    assert checkpoint.offsets["predictions"] == {P0: 10}
+    assert not run_pass(checkpoint, ends({P0: 40}), 119.0).advances
+    assert run_pass(checkpoint, ends({P0: 50}), 120.0).advances
+    assert checkpoint.offsets["predictions"] == {P0: 30}
+
+
+def test_without_a_grace_period_every_pass_advances_to_the_newest_rows() -> None:
+    checkpoint = Checkpoint(NOTHING, 0.0)
+    for offset in (10, 20):
+        assert run_pass(checkpoint, ends({P0: offset}), 0.0).advances
+        assert checkpoint.offsets["predictions"] == {P0: offset}
+
+
+def test_the_checkpoint_advances_only_after_the_work() -> None:
+    checkpoint = Checkpoint(NOTHING, GRACE_S)
+    run_pass(checkpoint, ends({P0: 10}), 0.0)
+    plan = checkpoint.prepare(ends({P0: 20}), 60.0)
+    assert plan.advances
+    assert checkpoint.offsets == NOTHING
+    checkpoint.advance(plan)
+    assert checkpoint.offsets["predictions"] == {P0: 10}
+
+
+def test_a_pass_that_broke_off_is_repeated_over_the_same_rows() -> None:
+    checkpoint = Checkpoint(NOTHING, GRACE_S)
+    run_pass(checkpoint, ends({P0: 10}), 0.0)
+    broken = checkpoint.prepare(ends({P0: 20}), 60.0)
+    repeated = checkpoint.prepare(ends({P0: 20}), 61.0)
+    assert (repeated.start, repeated.next_start) == (broken.start, broken.next_start)
+    assert repeated.has_changes
+    # A restart has only the stored offsets, and waits for the grace period again.
+    restarted = Checkpoint(checkpoint.offsets, GRACE_S).prepare(ends({P0: 20}), 61.0)
+    assert restarted.start == broken.start
+    assert not restarted.advances
+
+
+def test_a_pass_covers_all_rows_beyond_the_checkpoint_and_the_next_one_those_beyond_its_end() -> None:
+    checkpoint = Checkpoint({"predictions": {P0: 5}, "labels": {}}, GRACE_S)
+    plan = run_pass(checkpoint, ends({P0: 10}, {P1: 3}), 0.0)
+    read_range = plan.read_range(from_start=False)
+    assert read_range.start == read_range.next_start == {"predictions": {P0: 5}, "labels": {}}
+    plan = run_pass(checkpoint, ends({P0: 10}, {P1: 3}), 60.0)
+    assert plan.read_range(from_start=False).next_start == {"predictions": {P0: 10}, "labels": {P1: 3}}
+
+
+def test_a_model_without_state_reads_all_its_rows_and_leaves_other_models_alone() -> None:
+    checkpoint = Checkpoint({"predictions": {P0: 5}, "labels": {P1: 2}}, GRACE_S)
+    plan = checkpoint.prepare(ends({P0: 10}), 0.0)
+    new, known = plan.read_range(from_start=True), plan.read_range(from_start=False)
+    assert new.start == NOTHING
+    assert known.start == {"predictions": {P0: 5}, "labels": {P1: 2}}
+    assert new.next_start == known.next_start == known.start
+
+
+def test_only_topics_whose_offsets_change_are_stored() -> None:
+    checkpoint = Checkpoint({"predictions": {P0: 5}, "labels": {P1: 2}}, GRACE_S)
+    assert run_pass(checkpoint, ends({P0: 10}), 0.0).changed_topics() == {}
+    assert run_pass(checkpoint, ends({P0: 10}), 60.0).changed_topics() == {"predictions": {P0: 10}}
+    assert checkpoint.offsets == {"predictions": {P0: 10}, "labels": {P1: 2}}
+
+
+def test_a_partition_without_new_rows_keeps_its_offset() -> None:
+    checkpoint = Checkpoint({"predictions": {P0: 5, P1: 7}, "labels": {}}, 0.0)
+    run_pass(checkpoint, ends({P0: 10}), 0.0)
+    assert checkpoint.offsets["predictions"] == {P0: 10, P1: 7}
+
+
+def test_models_are_read_only_if_rows_changed_or_the_checkpoint_moves_behind_newer_rows() -> None:
+    checkpoint = Checkpoint(NOTHING, GRACE_S)
+    assert run_pass(checkpoint, ends({P0: 10}), 0.0).has_changes
+    assert not run_pass(checkpoint, ends({P0: 10}), 1.0).has_changes
+    # A row before the newest offset became visible.
+    assert run_pass(checkpoint, ends({P0: 10}, rows=2), 2.0).has_changes
+    assert run_pass(checkpoint, ends({P0: 20}), 3.0).has_changes
+    assert not run_pass(checkpoint, ends({P0: 20}), 4.0).has_changes
+    # The advance leaves newer rows, whose counts beyond the next checkpoint are needed.
+    assert run_pass(checkpoint, ends({P0: 20}), 60.0).has_changes
+    # After an advance the rows beyond the checkpoint are others.
+    assert run_pass(checkpoint, ends({}), 61.0).has_changes
+
+
+def test_a_replay_is_exhausted_once_no_newer_offset_is_visible() -> None:
+    checkpoint = Checkpoint(NOTHING, 0.0)
+    assert not run_pass(checkpoint, ends({P0: 10}), 0.0).is_exhausted
+    assert run_pass(checkpoint, ends({}), 1.0).is_exhausted
+    assert not run_pass(checkpoint, ends({P0: 11}), 2.0).is_exhausted
