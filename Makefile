@@ -1,12 +1,12 @@
-# What is done to this repository, by name; `make help` lists it. A fresh machine needs git, make and a Python 3.11 to
-# 3.13: tools/uv brings uv where it is missing, the lock file says the rest.
+# Tasks of this repository; `make help` lists them. A fresh machine needs git, make and Python 3.11 to 3.13: tools/uv
+# installs uv if it is missing, and the lock file pins everything else.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 RUN := ./tools/uv run --no-sync
 
-# Processes start by the hundred here: what Python compiled once is kept, wherever it is told not to.
+# Tests start hundreds of processes: keep compiled Python files even if the environment disables them.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -14,15 +14,15 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 .PHONY: sync
-sync: ## Install exactly what uv.lock says into .venv
+sync: ## Install the packages locked in uv.lock into .venv
 	@./tools/uv sync --locked --quiet
 
 .PHONY: demo
-demo: sync ## Replay real flights and show what changed in them; EXIT=1 ends it afterwards, else Ctrl-C does
+demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; EXIT=1 exits when it is done
 	$(RUN) barograph demo $(if $(EXIT),--exit)
 
 .PHONY: test
-test: sync ## Run all tests, on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" chooses
+test: sync ## Run all tests on the real Kafka and the real ClickHouse engine; ARGS="tests/unit -k psi" selects
 	$(RUN) pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-fast
@@ -35,35 +35,35 @@ test-slow: sync ## Run unit and property tests on a busy machine: four busy loop
 	trap 'kill $$loops' EXIT; nice -n 10 $(RUN) pytest -n 2 tests/unit tests/property $(ARGS)
 
 .PHONY: fuzz
-fuzz: ## Feed every decoder ten million inputs of libFuzzer's; ARGS="--runs 100000 --target baselines" chooses
+fuzz: ## Feed every decoder ten million libFuzzer inputs; ARGS="--runs 100000 --target baselines" selects
 	@./tools/uv sync --locked --quiet --group fuzz
 	$(RUN) python -m tests.fuzz $(ARGS)
 
 .PHONY: faults
-faults: sync ## Break everything by a seeded plan and compare all that was written; SHORT=1, SEED=7, ARGS="--only live"
+faults: sync ## Inject faults by a seeded plan and compare all output with an oracle; SHORT=1, SEED=7, ARGS="--only live"
 	$(RUN) python -m tests.faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: lint
-lint: sync ## Check style and layout
+lint: sync ## Check style and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
 .PHONY: format
-format: sync ## Mend what lint can mend by itself
+format: sync ## Fix style and format automatically
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
 .PHONY: types
-types: sync ## Check types, of the tests too
+types: sync ## Check the types of source and tests
 	$(RUN) mypy
 	$(RUN) mypy tests
 
 .PHONY: bench
-bench: sync ## Measure speed and memory and write docs/performance.md's figures and charts; PROFILE=short: three minutes, prints only
+bench: sync ## Measure speed and memory and update docs/performance.md; PROFILE=short: three minutes, prints only
 	$(RUN) python -m benchmarks --profile $(or $(PROFILE),full) $(ARGS)
 
 .PHONY: generate
-generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
+generate: sync ## Regenerate files: JSON Schemas, tables in docs, Grafana's dashboards and alerting files
 	$(RUN) python -m barograph.schemas --write
 	$(RUN) python -m warehouse.tables_page --write
 	$(RUN) python -m warehouse.metrics_page --write
@@ -72,7 +72,7 @@ generate: sync ## Write generated files anew: JSON Schemas, tables in docs, Graf
 	$(RUN) python -m cli.doc_tables --write
 
 .PHONY: check-generated
-check-generated: sync ## Fail where a generated file is not what the code says
+check-generated: sync ## Fail if a generated file differs from its source
 	$(RUN) python -m barograph.schemas --check
 	$(RUN) python -m warehouse.tables_page --check
 	$(RUN) python -m warehouse.metrics_page --check
@@ -81,7 +81,7 @@ check-generated: sync ## Fail where a generated file is not what the code says
 	$(RUN) python -m cli.doc_tables --check
 
 .PHONY: pictures
-pictures: sync ## Photograph the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
+pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
 	$(RUN) python tools/pictures.py '$(URL)'
 
 .PHONY: compose-validator
