@@ -25,7 +25,7 @@ from barograph.contract.kinds import (
     nearest,
 )
 from barograph.contract.problems import ContractError, quoted
-from barograph.contract.yaml_tree import Node
+from barograph.contract.yaml_nodes import Node
 
 from warehouse.configuration import node_of, read_value
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph.contract import Contract, Window
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 from numpy.typing import NDArray
 
 from cli.infer.infer import InferOptions, infer
@@ -168,7 +168,7 @@ def arrow_events(
             **constants,
         }
     )
-    return [encode_predictions(batch) for batch in table.to_batches(max_chunksize=rows)]
+    return [encode_arrow(batch) for batch in table.to_batches(max_chunksize=rows)]
 
 
 def event_columns(model: Grown, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:

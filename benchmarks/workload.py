@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from barograph.contract import Contract, Slice, Window
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from numpy.typing import NDArray
 
 from cli.infer.infer import InferOptions, infer
@@ -266,7 +266,7 @@ def arrow_messages(workload: Workload, n: int, first_ms: int, last_ms: int) -> I
             }
             for name, values in constants.items():
                 batch = batch.append_column(name, values)
-            yield encode_predictions(batch)
+            yield encode_arrow(batch)
 
 
 def event_columns(workload: Workload, n: int, first_ms: int, last_ms: int, *, stream: int = 1) -> EventColumns:

@@ -34,7 +34,8 @@ from barograph.contract.kinds import (
     ValueKind,
 )
 from barograph.contract.problems import ContractError, quoted
-from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, read_tree
+from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
+from barograph.contract.yaml_tree import read_tree
 
 from alerts.settings import AlertSection, AlertSettings
 from cli.errors import SettingsError

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from barograph.contract.kinds import Diagnostics, Key, NumberKind, Path, RecordKind, ValueKind
 from barograph.contract.problems import ContractError
-from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
+from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 SECONDS = NumberKind(0.0, 86_400.0, above=True)
 """A duration in seconds, at most a day."""

@@ -22,7 +22,7 @@ class Sink(Protocol):
     def labels(self, table: pa.Table) -> int:
         """Publish labels."""
 
-    def mark(self) -> None:
+    def publish_end_marker(self) -> None:
         """Write an `end` mark to every partition of predictions and labels, after all that went before."""
 
 
@@ -92,7 +92,7 @@ def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> t
             return n_predictions, n_labels
         n_predictions += sink.predictions(made)
         n_labels += sink.labels(landed)
-    sink.mark()
+    sink.publish_end_marker()
     return n_predictions, n_labels
 
 

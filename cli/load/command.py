@@ -79,7 +79,7 @@ def load_command(
         refused = _send(console, publisher, sources, agreed, version)
         publisher.flush(DELIVERY_S)
         if end:
-            publisher.mark("end", timeout_s=DELIVERY_S)
+            publisher.publish_end_marker(timeout_s=DELIVERY_S)
             console.print("End marks were written to every partition.")
         publisher.close()
     except KeyboardInterrupt:

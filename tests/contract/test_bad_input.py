@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Reason
 from barograph.contract import Field
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.arrow_message import MAX_ROWS, MAX_UNPACKED_BYTES
@@ -148,7 +148,7 @@ def _state(decoded: Decoded) -> str:
 
 
 def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
-    good = encode_predictions(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
+    good = encode_arrow(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
     decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
     assert outcome_of("Arrow by its header, and no Arrow stream") == "dead letter `not-arrow`"
     assert outcome_of("damaged Arrow") == "dead letter `not-arrow`"
@@ -161,9 +161,7 @@ def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
 
 
 def test_arrow_that_unpacks_to_too_much_is_a_dead_letter_whole() -> None:
-    many = encode_predictions(
-        pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")})
-    )
+    many = encode_arrow(pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")}))
     [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).rejected
     larger = f"whose columns unpack to more than {MAX_UNPACKED_BYTES >> 20} MiB"
     told = outcome_of(f"an Arrow batch of more than {MAX_ROWS:,} rows, or {larger}")
@@ -173,7 +171,7 @@ def test_arrow_that_unpacks_to_too_much_is_a_dead_letter_whole() -> None:
 
 def test_a_bad_row_is_a_dead_letter_alone() -> None:
     rows = pa.table({"model": ["m", "m", None], "version": ["1", "1", "1"], "id": ["a", None, "c"], "at": [NOW_MS] * 3})
-    decoded = ArrowDecoder(REGISTRY).decode(batch([encode_predictions(rows)]))
+    decoded = ArrowDecoder(REGISTRY).decode(batch([encode_arrow(rows)]))
     assert outcome_of("an Arrow batch with one bad row").startswith("the row is a dead letter of its reason")
     assert [(dead.reason, dead.index) for dead in decoded.rejected] == [("missing-id", 1), ("missing-model", 2)]
     assert pa.ipc.open_stream(decoded.rejected[0].value).read_all().to_pylist() == rows.slice(1, 1).to_pylist()

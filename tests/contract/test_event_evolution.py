@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from barograph import Contract, Label, Prediction, dump_contract, load_contract
-from barograph.events import decode_label, decode_prediction, encode_json
+from barograph.events import encode_json
 from barograph.schemas import event_schema
 from barograph.values import encode_event
 
@@ -83,8 +83,8 @@ def golden(name: str) -> bytes:
 
 
 def test_new_readers_read_old_events() -> None:
-    assert decode_prediction(golden("prediction-v1.json")) == PREDICTION
-    assert decode_label(golden("label-v1.json")) == LABEL
+    assert msgspec.json.decode(golden("prediction-v1.json"), type=Prediction) == PREDICTION
+    assert msgspec.json.decode(golden("label-v1.json"), type=Label) == LABEL
 
 
 def test_old_readers_read_new_events() -> None:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher
 from barograph.contract import Field, Slice
-from barograph.publisher.outbox import Outbox
 
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import Decoded, MessageBatch
 from streams.events.columns import INVALID_TEXT
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import Registry
+from tests.support.scripted_kafka import RecordingProducer
 
 CONTRACT = Contract(
     model="m",
@@ -54,41 +54,26 @@ COLUMNS: dict[str, list[Any]] = {
 }
 
 
-class Kept:
-    """Keeps what is published."""
+class PublishedEvents(RecordingProducer):
+    """A publisher and the messages that it produces."""
 
     def __init__(self) -> None:
-        self.values: list[bytes | None] = []
-        self.publisher = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: self))
-
-    def produce(self, _topic: str, value: bytes, **_where: Any) -> None:
-        self.values.append(value)
-
-    def poll(self, _timeout_s: float) -> int:
-        return 0
-
-    def flush(self, _timeout_s: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        pass
-
-    def __len__(self) -> int:
-        return 0
+        super().__init__()
+        self.publisher = Publisher(CONTRACT, "3", self.outbox())
 
     def batch(self) -> MessageBatch:
         n = len(self.values)
-        return MessageBatch(self.values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
+        return MessageBatch([*self.values], np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    made = Kept()
-    yield made
-    made.publisher.close(0)
+def published() -> Iterator[PublishedEvents]:
+    events = PublishedEvents()
+    yield events
+    events.publisher.close(0)
 
 
-def one_by_one(kept: Kept) -> Decoded:
+def one_by_one(published: PublishedEvents) -> Decoded:
     for i in range(len(COLUMNS["id"])):
         row = {name: values[i] for name, values in COLUMNS.items()}
         members: dict[str, Any] = {"features": {}, "context": {}, "metrics": {}}
@@ -98,18 +83,18 @@ def one_by_one(kept: Kept) -> Decoded:
                 members[room][member] = value
             else:
                 members["class_" if name == "class" else name] = value
-        kept.publisher.prediction(**members)
-    return JsonDecoder(REGISTRY).decode(kept.batch())
+        published.publisher.prediction(**members)
+    return JsonDecoder(REGISTRY).decode(published.batch())
 
 
-def as_table(kept: Kept) -> Decoded:
-    assert kept.publisher.predictions(pa.table(COLUMNS)) == 4
-    return ArrowDecoder(REGISTRY).decode(kept.batch())
+def as_table(published: PublishedEvents) -> Decoded:
+    assert published.publisher.predictions(pa.table(COLUMNS)) == 4
+    return ArrowDecoder(REGISTRY).decode(published.batch())
 
 
 @pytest.mark.parametrize("publish", [one_by_one, as_table])
-def test_every_value_arrives(publish: Any, kept: Kept) -> None:
-    decoded = publish(kept)
+def test_every_value_arrives(publish: Any, published: PublishedEvents) -> None:
+    decoded = publish(published)
     assert decoded.rejected == []
     (events,) = decoded.events
     nan, invalid = math.nan, math.inf
@@ -133,9 +118,9 @@ def test_every_value_arrives(publish: Any, kept: Kept) -> None:
     assert (events.versions, events.version_code.tolist()) == (("3",), [0, 0, 0, 0])
 
 
-def test_what_no_event_can_hold_is_an_invalid_field_and_no_dead_letter(kept: Kept) -> None:
-    kept.publisher.prediction(id="a", at=NOW_MS, features={"temp": object(), "carrier": [1], "weekend": "yes"})
-    decoded = JsonDecoder(REGISTRY).decode(kept.batch())
+def test_what_no_event_can_hold_is_an_invalid_field_and_no_dead_letter(published: PublishedEvents) -> None:
+    published.publisher.prediction(id="a", at=NOW_MS, features={"temp": object(), "carrier": [1], "weekend": "yes"})
+    decoded = JsonDecoder(REGISTRY).decode(published.batch())
     assert decoded.rejected == []
     (events,) = decoded.events
     assert math.isinf(events.numbers["features.temp"][0])

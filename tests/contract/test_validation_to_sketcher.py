@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from barograph import Contract, Publisher, Validator
 from barograph.contract import Field, FieldType
-from barograph.publisher.outbox import Outbox
 
 from streams.events.batch import MessageBatch
 from streams.events.columns import INVALID_TEXT
 from streams.events.json_decoder import JsonDecoder
 from streams.registry.registry import Registry
+from tests.support.scripted_kafka import RecordingProducer
 
 TYPES: tuple[FieldType, ...] = ("float", "int", "bool", "category", "timestamp")
 CONTRACT = Contract(model="m", fields=tuple(Field(name=t, type=t, source=f"features.{t}") for t in TYPES))
@@ -57,34 +57,14 @@ STRICTER: dict[tuple[str, str | None], set[tuple[str, str]]] = {
 """What validation refuses and the sketcher does not, by type and kind."""
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.sent: list[bytes | None] = []
-
-    def produce(self, _topic: str, value: bytes, **_where: Any) -> None:
-        self.sent.append(value)
-
-    def poll(self, _timeout_s: float) -> int:
-        return 0
-
-    def flush(self, _timeout_s: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        """Nothing is queued."""
-
-    def __len__(self) -> int:
-        return 0
-
-
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: "object" if type(value) is object else repr(value))
 def test_wrong_is_invalid(kind: FieldType, value: Any) -> None:
-    kept = Kept()
-    publisher = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: kept))
+    producer = RecordingProducer()
+    publisher = Publisher(CONTRACT, "3", producer.outbox())
     publisher.prediction(id="a", at=NOW_MS, features={kind: value})
     publisher.close(0)
-    batch = MessageBatch(kept.sent, np.zeros(1, np.int32), np.arange(1), np.full(1, NOW_MS))
+    batch = MessageBatch([*producer.values], np.zeros(1, np.int32), np.arange(1), np.full(1, NOW_MS))
     decoded = JsonDecoder(Registry(contracts={"m": CONTRACT})).decode(batch)
     assert not decoded.rejected
     (events,) = decoded.events

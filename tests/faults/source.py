@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.topics import Topics
@@ -284,7 +284,7 @@ class Source:
             "context.region": [e.region for e in events],
             "score": pa.array([e.score for e in events], pa.float64()),
         }
-        return Sent(encode_predictions(pa.table(columns)), ARROW, events=tuple(enumerate(events)))
+        return Sent(encode_arrow(pa.table(columns)), ARROW, events=tuple(enumerate(events)))
 
     def _poison(self, kind: Kind, at_ms: int) -> Sent:
         plain = _changed(self._event(at_ms, model=STRICT), version="1", x=0.5, k=3, flag=True, colour="red")

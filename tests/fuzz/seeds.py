@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from barograph.contract.file import dump_contract
-from barograph.events import encode_labels, encode_predictions
+from barograph.events import encode_arrow
 
 from sketches.baseline.baseline import dump_baseline
 from sketches.sketch.categorical import UnseenCategories
@@ -57,7 +57,7 @@ _CODEC = pa.Codec("zstd")
 
 
 def _predictions() -> bytes:
-    return encode_predictions(
+    return encode_arrow(
         pa.table(
             {
                 "model": [MODEL, MODEL],
@@ -73,7 +73,7 @@ def _predictions() -> bytes:
 
 
 def _labels() -> bytes:
-    return encode_labels(
+    return encode_arrow(
         pa.table({"model": [MODEL], "id": ["a"], "label": [True], "at": pa.array(_AT[:1], pa.timestamp("ms", "UTC"))})
     )
 

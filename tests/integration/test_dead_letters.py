@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
 from confluent_kafka import Producer
 
 from cli.main import main
@@ -143,7 +143,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     messages: list[tuple[int, bytes | None, Any]] = [(0, event(i), None) for i in range(5)]
     messages += [(0, event(i, "later"), None) for i in range(10, 13)]
     messages += [(0, event(5, at="once upon a time"), None), (0, b'{"model": "toy", "id": Jane', None)]
-    messages.append((0, encode_predictions(table), [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]))
+    messages.append((0, encode_arrow(table), [(CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)]))
     pipeline.produce(messages)
     label = {"model": "later", "id": "e10", "label": True, "at": NOW_MS}
     pipeline.produce([(0, json.dumps(label).encode(), None)], pipeline.topics.labels)

@@ -121,7 +121,7 @@ def run(pipeline: Pipeline) -> Pipeline:
                 at=at,
             )
             publisher.label(id=f"{CATEGORIES[i % 8]}{i}", label=i % 3 == 0, at=at + 1000)
-        publisher.mark("end")
+        publisher.publish_end_marker()
     for kind in ("sketcher", "recorder", "monitor", "scorer"):
         pipeline.start(kind, score_s=1.0)
     pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")

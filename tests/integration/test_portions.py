@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 
 from streams.events.batch import MAX_ARROW_MESSAGES
 from streams.records import Partial, Progress, decode
@@ -20,7 +20,7 @@ MESSAGES = 3 * MAX_ARROW_MESSAGES + 7
 def send(pipeline: Pipeline) -> None:
     def encoded(message: int) -> bytes:
         good = [message * ROWS + i for i in range(ROWS - 1)]
-        return encode_predictions(
+        return encode_arrow(
             pa.table(
                 {
                     "model": ["toy"] * ROWS,

@@ -114,7 +114,7 @@ def test_the_end_mark_follows_everything_in_every_partition(broker: Broker, topi
     for i in range(3_000):
         publisher.prediction(id=str(i), at=i)
         publisher.label(id=str(i), label=True, at=i)
-    publisher.mark("end")
+    publisher.publish_end_marker()
     for topic in ("predictions", "labels"):
         messages = read(broker, f"{topics}{topic}")
         assert len(events(messages)) == 3_000
@@ -161,7 +161,7 @@ def test_a_broker_that_is_away_neither_blocks_nor_breaks_serving() -> None:
 
 
 def test_whoever_waits_is_told_that_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barograph.publisher.outbox.Outbox.partitions.__defaults__", (0.2,))
+    monkeypatch.setattr("barograph.publisher.outbox.Outbox.fetch_partition_count.__defaults__", (0.2,))
     with pytest.raises(PublishError, match=r"no broker answers at 127\.0\.0\.1:9 within 0\.2 s .*start Kafka"):
         Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", on_full="wait")
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_labels, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -50,7 +50,7 @@ def arrow_events(numbers: range, partition: int) -> Message:
             members = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
             for column, each in members.items():
                 columns.setdefault(column, []).append(each)
-    return partition, encode_predictions(pa.table(columns)), ARROW
+    return partition, encode_arrow(pa.table(columns)), ARROW
 
 
 def label(i: int) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def test_bad_labels_are_dead_letters_and_bad_predictions_are_left_to_the_sketche
         (0, b"", None),
         (0, json.dumps(label(1) | {"label": None}).encode(), None),
         (0, json.dumps(label(1) | {"model": "nobody's"}).encode(), None),
-        (0, encode_labels(bad), ARROW),
+        (0, encode_arrow(bad), ARROW),
         (0, b"nope", ARROW),
         (0, b"", END),
     ]

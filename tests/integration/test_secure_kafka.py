@@ -162,7 +162,7 @@ def publish(publisher: Publisher, start: int, n: int) -> None:
     for i in range(start, start + n):
         publisher.label(id=f"e{i}", label=i % 3 == 0, at=at_ms(i) + HOUR_MS)
     publisher.flush(60)
-    publisher.mark("end", timeout_s=30)
+    publisher.publish_end_marker(timeout_s=30)
 
 
 def personal(i: int) -> dict[str, str]:

@@ -18,7 +18,7 @@ import pytest
 from barograph import Publisher
 from barograph.contract import Contract, Slice, Window
 from barograph.contract.file import load_contract
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 
 from cli.infer import InferOptions, Roles, infer, write_result
 from sketches.baseline.baseline import Baseline, load_baseline
@@ -283,7 +283,7 @@ def check_one_part_more(pipeline: Pipeline, contract: Contract, table: pa.Table,
     )
     before = pipeline.rows("SELECT sum(n) FROM days WHERE slice = 'all' AND field = 'kind'")[0][0]
     other = pipeline.rows(f"SELECT sum(n) FROM all_volume WHERE slice = '{PAIR}=other'")[0][0]
-    pipeline.produce([(0, encode_predictions(arrow), [("content-type", b"application/vnd.apache.arrow.stream")])])
+    pipeline.produce([(0, encode_arrow(arrow), [("content-type", b"application/vnd.apache.arrow.stream")])])
     pipeline.wait_rows(
         f"SELECT sum(n) = {before + 2} FROM days WHERE slice = 'all' AND field = 'kind'", "the day written again"
     )

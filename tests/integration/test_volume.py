@@ -75,7 +75,7 @@ class Injected:
 
     def publish(self, publisher: Publisher, count: int, *, at_ms: int | None = None) -> None:
         """Publish events; of 20 of them one is dropped, one is sent twice and four fail."""
-        producer = publisher._outbox.producer
+        producer = publisher._outbox.producer_id
         for _ in range(count):
             self.n += 1
             i = self.n
@@ -94,7 +94,7 @@ class Injected:
         for i in range(count):
             tomorrow_ms = int(time.time() * 1000) + 86_400_000
             publisher.prediction(id=f"tomorrow {i}", features={"x": 1.0}, at=tomorrow_ms)
-            self.received[publisher._outbox.producer] += 1
+            self.received[publisher._outbox.producer_id] += 1
 
     def _event(self, i: int) -> dict[str, Any]:
         x = {3: None, 4: 11.0, 5: -11.0, 6: float("nan")}.get(i % 40, 1.0)

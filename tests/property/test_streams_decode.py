@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Field, Slice
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -208,7 +208,7 @@ def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool, registr
     tolerant_decoder = JsonDecoder(registry)
     tolerant_decoder._decoder = Refusing()  # type: ignore[assignment]
     tolerant = tolerant_decoder.decode(batch_of(values))
-    arrow = ArrowDecoder(registry).decode(batch_of([encode_predictions(table)]))
+    arrow = ArrowDecoder(registry).decode(batch_of([encode_arrow(table)]))
     assert by_event(tolerant) == by_event(typed)
     assert by_event(arrow) == by_event(typed)
     assert sum(map(len, typed.events)) == table.num_rows

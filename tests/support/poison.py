@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
 
 from streams.events.arrow_message import MAX_ROWS
 
@@ -74,18 +74,18 @@ def _arrow(event: dict[str, Any]) -> pa.Table:
 
 def _arrow_bad_row(event: dict[str, Any]) -> bytes:
     table = _arrow(event)
-    return encode_predictions(table.set_column(2, "id", pa.array([event["id"], None, event["id"] + "-c"])))
+    return encode_arrow(table.set_column(2, "id", pa.array([event["id"], None, event["id"] + "-c"])))
 
 
 def _arrow_corrupt(event: dict[str, Any]) -> bytes:
-    data = bytearray(encode_predictions(_arrow(event)))
+    data = bytearray(encode_arrow(_arrow(event)))
     for i in range(8, 200):
         data[i] ^= 0x5A
     return bytes(data)
 
 
 def _arrow_too_long(event: dict[str, Any]) -> bytes:
-    return encode_predictions(_arrow(event).take([0] * (MAX_ROWS + 1)))
+    return encode_arrow(_arrow(event).take([0] * (MAX_ROWS + 1)))
 
 
 KINDS: tuple[Kind, ...] = (

@@ -189,7 +189,7 @@ def run_shop(pipeline: Pipeline, shop: Shop) -> None:
     ) as publisher:
         publisher.predictions(shop.table)
         publisher.labels(shop.labels)
-        publisher.mark("end")
+        publisher.publish_end_marker()
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
     pipeline.wait_rows(

@@ -1,14 +1,57 @@
-"""The client of Barograph: contract, events, publisher."""
+"""The client of Barograph: contracts, events and the publisher.
 
-from barograph.contract import Contract
-from barograph.contract.file import dump_contract, load_contract, parse_contract
-from barograph.contract.problems import ContractError
-from barograph.events import Label, Prediction, Reason
-from barograph.publisher.observation import Observation
-from barograph.publisher.outbox import PublishError, Stats
-from barograph.publisher.publisher import Publisher
-from barograph.validation.rows import ContractViolation, Validator, Violation
-from barograph.validation.tables import TableViolation, validate_table
+Public names are imported at their first use, so that `import barograph` in a serving process loads neither the YAML
+parser nor Arrow nor the Kafka client.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from barograph.contract import Contract
+    from barograph.contract.dump import dump_contract
+    from barograph.contract.file import load_contract, parse_contract
+    from barograph.contract.problems import ContractError
+    from barograph.events import Label, Prediction, Reason
+    from barograph.publisher.observation import Observation
+    from barograph.publisher.outbox import PublishError, Stats
+    from barograph.publisher.publisher import Publisher
+    from barograph.validation.rows import ContractViolation, Validator, Violation
+    from barograph.validation.tables import TableViolation, validate_table
+else:
+    _MODULES = {
+        "Contract": "contract",
+        "ContractError": "contract.problems",
+        "ContractViolation": "validation.rows",
+        "Label": "events",
+        "Observation": "publisher.observation",
+        "Prediction": "events",
+        "PublishError": "publisher.outbox",
+        "Publisher": "publisher.publisher",
+        "Reason": "events",
+        "Stats": "publisher.outbox",
+        "TableViolation": "validation.tables",
+        "Validator": "validation.rows",
+        "Violation": "validation.rows",
+        "dump_contract": "contract.dump",
+        "load_contract": "contract.file",
+        "parse_contract": "contract.file",
+        "validate_table": "validation.tables",
+    }
+
+    def __getattr__(name):
+        """Import a public name at its first use."""
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        """List the public names, whether they are loaded or not."""
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Contract",

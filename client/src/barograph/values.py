@@ -1,8 +1,8 @@
-"""Values as events hold them: what Python, NumPy and pandas give becomes strict JSON, in one way everywhere.
+"""Conversion of Python, NumPy and pandas values to strict JSON.
 
-Floats that are not finite become the texts `NaN`, `Infinity` and `-Infinity`, which readers count as invalid and
-do not take for missing. An object that JSON does not know becomes `{"invalid": "TypeName"}`, which is invalid in
-every field: its type is told, its content is not. Lists and maps are invalid too, and travel as they are.
+Floats that are not finite become the texts `NaN`, `Infinity` and `-Infinity`, which readers count as invalid rather
+than missing. An object that JSON cannot represent becomes `{"invalid": "TypeName"}`, which is invalid in every field
+and contains the name of its type but no content. Lists and maps are invalid too and are sent unchanged.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _INT64_MAX = 2**63 - 1
 _NAT = -(2**63)
-"""How NumPy stores that there is no time."""
+"""NumPy's representation of a missing time."""
 _MISSING = ("NAType", "NaTType")
-"""pandas' own kinds of nothing, told by name: pandas is not imported here."""
+"""Class names of pandas' missing values; pandas is not imported here."""
 
 
 class InvalidEvent(ValueError):
-    """An event cannot be published; the text says why, without the values."""
+    """An event cannot be published; the message gives the reason without values."""
 
 
 def plain(value: Any) -> Any:
-    """Make a value of Python's own types of one that msgspec does not know (its `enc_hook`)."""
-    if isinstance(value, float):  # NumPy's float64 above all
+    """Convert a value that msgspec does not support to a built-in type (`enc_hook`)."""
+    if isinstance(value, float):  # mostly NumPy's float64
         return float(value)
     if type(value).__name__ in _MISSING:
         return None
@@ -45,20 +45,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return datetime.isoformat(value)
     try:
-        found = _scalar(value)
-    except Exception:  # an array of many values, or no array at all
-        found = value
-    if found is None or type(found) in (bool, int, float, str):
-        return found
+        scalar = _scalar(value)
+    except Exception:  # an array of several values, or not an array
+        scalar = value
+    if scalar is None or type(scalar) in (bool, int, float, str):
+        return scalar
     return {"invalid": type(value).__name__}
 
 
 def _scalar(value: Any) -> Any:
-    """Take the one value out of a NumPy scalar, a tensor or an array of one."""
+    """Extract the value of a NumPy scalar, or of a tensor or array with one element."""
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if kind == "m":
         return value
-    if kind == "M":  # of nanoseconds item() makes a bare number
+    if kind == "M":  # item() turns nanoseconds into a bare number
         epoch = int(value.astype("datetime64[ms]").astype("int64"))
         return None if epoch == _NAT else epoch
     return value.item()
@@ -71,33 +71,34 @@ QuickPrediction: Any = msgspec.defstruct(
     rename={"class_": "class"},
     gc=False,
 )
-"""A `Prediction` for writing: its members are given in order, which takes a tenth of the time of naming them."""
+"""A `Prediction` for encoding. Positional arguments take a tenth of the time of keyword arguments."""
 
 ENCODER = msgspec.json.Encoder(enc_hook=plain, decimal_format="number")
 
 
 def encode_event(event: Any) -> bytes:
-    """Write a prediction (plain or quick) as strict JSON; its values are cleaned only where they need it.
+    """Encode a prediction as strict JSON; values are cleaned only if necessary.
+
+    Args:
+        event: A `Prediction` or a `QuickPrediction`.
 
     Raises:
-        InvalidEvent: no cleaning helps.
+        InvalidEvent: The event cannot be encoded even after cleaning.
     """
     try:
         data = ENCODER.encode(event)
-    except Exception:  # a key that is no text, half a surrogate pair, lists without end, a failing conversion
+    except Exception:  # a key that is not text, half a surrogate pair, a recursive list, a failing conversion
         return _encode_cleaned(event)
-    # From the end: Python looks for few bytes so in half the time, a tenth of the whole call.
+    # Searching a few bytes from the end takes half the time, which is a tenth of the whole call.
     if data.rfind(b"null") >= 0 and _hides_floats(event):
         return _encode_cleaned(event)
     return data
 
 
 def _hides_floats(event: Any) -> bool:
-    """Whether some null of the JSON is a float that is not finite; msgspec writes those so."""
-    rooms = (event.features, event.scores, event.metrics)
-    return any(_may_hide(members.values()) for members in rooms if members) or _may_hide(
-        (event.score, event.latency_ms)
-    )
+    """Whether a null in the JSON may be a float that is not finite, which msgspec encodes as null."""
+    maps = (event.features, event.scores, event.metrics)
+    return any(_may_hide(members.values()) for members in maps if members) or _may_hide((event.score, event.latency_ms))
 
 
 def _may_hide(values: Iterable[Any]) -> bool:
@@ -110,7 +111,7 @@ def _may_hide(values: Iterable[Any]) -> bool:
             if not isfinite(value):
                 return True
         elif kind is not str and kind is not int and kind is not bool:
-            return True  # NumPy's floats, or whatever may hide more of them
+            return True  # NumPy's floats, or a container of floats
     return False
 
 
@@ -128,7 +129,7 @@ def _encode_cleaned(event: Any) -> bytes:
 
 
 def clean(value: Any) -> Any:
-    """Make one value fit for strict JSON."""
+    """Convert one value to strict JSON."""
     if value is None or value is True or value is False:
         return value
     kind = type(value)
@@ -166,7 +167,7 @@ def _large(value: int) -> float | str:
 
 
 def text_of(value: Any) -> str | None:
-    """Write a value as text: flags and numbers as JSON does, None as None; halves of surrogate pairs as `?`."""
+    """Convert a value to text: flags and numbers as in JSON, None to None, halves of surrogate pairs to `?`."""
     if value is None:
         return None
     if type(value) is str:
@@ -180,34 +181,38 @@ def text_of(value: Any) -> str | None:
 
 
 def text_map(members: Mapping[Any, Any]) -> dict[str, str | None]:
-    """Write the values of a map as text."""
+    """Convert the keys and values of a map to text."""
     return {text_of(key) or "": text_of(value) for key, value in members.items()}
 
 
 def epoch_ms(at: Any) -> int:
-    """Read a time as epoch milliseconds (rounded down).
+    """Convert a time to epoch milliseconds, rounded down.
 
-    Takes an aware datetime (pandas' too), NumPy's datetime64, or whole epoch milliseconds.
+    Args:
+        at: An aware datetime (pandas' included), NumPy's datetime64, or whole epoch milliseconds.
 
     Raises:
-        InvalidEvent: it is none of these, or a datetime without time zone.
+        InvalidEvent: `at` is none of these, or a datetime without a time zone.
     """
     if isinstance(at, datetime):
         if at.tzinfo is None or type(at).__name__ in _MISSING:
             raise InvalidEvent("at has no time zone; pass an aware datetime or epoch milliseconds")
         return (at - _EPOCH) // _MILLISECOND
     simple = at if type(at) in (bool, int, float) else plain(at)
-    whole = type(simple) is int or (type(simple) is float and simple.is_integer())
-    if not whole or not -_INT64_MAX <= simple <= _INT64_MAX:
-        raise InvalidEvent("at is no time; pass an aware datetime or epoch milliseconds")
+    is_whole = type(simple) is int or (type(simple) is float and simple.is_integer())
+    if not is_whole or not -_INT64_MAX <= simple <= _INT64_MAX:
+        raise InvalidEvent("at is not a time; pass an aware datetime or epoch milliseconds")
     return int(simple)
 
 
 def event_id(value: Any) -> str:
-    """Read an id as text.
+    """Convert an id to text.
+
+    Args:
+        value: The id.
 
     Raises:
-        InvalidEvent: it is missing or empty.
+        InvalidEvent: The id is missing or empty.
     """
     if type(clean(value)) is dict:
         raise InvalidEvent(f"id is {type(value).__name__}; pass text")
@@ -218,19 +223,22 @@ def event_id(value: Any) -> str:
 
 
 def label_value(value: Any) -> bool | int | float | str:
-    """Read a label: a flag, a finite number or text.
+    """Convert a label to a flag, a finite number or text.
+
+    Args:
+        value: The label.
 
     Raises:
-        InvalidEvent: it is none of these.
+        InvalidEvent: The label is none of these.
     """
     simple = plain(value) if type(value) not in (bool, int, float, str) else value
     if isinstance(value, enum.Enum):
         simple = value.value
     if type(simple) is float and not math.isfinite(simple):
-        raise InvalidEvent("label is not finite; leave out what is not known")
+        raise InvalidEvent("label is not finite; omit labels that are not known")
     if type(simple) is str:
         return simple.encode("utf-8", "replace").decode()
     if type(simple) not in (bool, int, float):
         raise InvalidEvent(f"label is {type(value).__name__}; pass a flag, a number or text")
-    found: bool | int | float = simple
-    return found
+    label: bool | int | float = simple
+    return label

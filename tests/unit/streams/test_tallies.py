@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from barograph import Contract, Reason
 from barograph.contract import Field, Slo
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 
 from sketches.baseline.layout import ERRORS, EVENTS, SLOW, TIMED
 from streams import tallies
@@ -43,7 +43,7 @@ def decoded(events: list[dict[str, Any]], *, arrow: bool, contract: Contract = K
         return JsonDecoder(registry).decode(batch([json.dumps(event).encode() for event in given]))
     names = sorted({name for event in given for name in event})
     table = pa.table({name: [event.get(name) for event in given] for name in names})
-    return ArrowDecoder(registry).decode(batch([encode_predictions(table)]))
+    return ArrowDecoder(registry).decode(batch([encode_arrow(table)]))
 
 
 def arrived(found: Decoded) -> Counter[Any]:
@@ -109,7 +109,7 @@ def test_numbers_in_arrow_are_whole_ones_of_any_width(kind: pa.DataType) -> None
     rows = {"model": ["m"], "version": ["1"], "id": ["a"], "at": [NOW_MS], "producer": ["p"]}
     whole = pa.types.is_integer(kind)
     table = pa.table({**rows, "seq": pa.array([5] if not pa.types.is_string(kind) else ["5"], kind)})
-    found = ArrowDecoder(Registry(contracts={"m": KNOWN})).decode(batch([encode_predictions(table)]))
+    found = ArrowDecoder(Registry(contracts={"m": KNOWN})).decode(batch([encode_arrow(table)]))
     assert arrived(found) == ({("m", "p", 5, NOW_MS): 1} if whole else {})
     assert len(found.events[0]) == 1
 

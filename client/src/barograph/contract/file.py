@@ -17,7 +17,8 @@ from barograph.contract.dump import dump_contract
 from barograph.contract.keys import CONTRACT, FORMAT_VERSION
 from barograph.contract.kinds import Diagnostics, IntegerKind, Path, Unreadable
 from barograph.contract.problems import ContractError, Problem
-from barograph.contract.yaml_tree import MAX_TEXT_BYTES, MappingNode, ScalarNode, read_tree
+from barograph.contract.yaml_nodes import MappingNode, ScalarNode
+from barograph.contract.yaml_tree import MAX_TEXT_BYTES, read_tree
 
 __all__ = ["ContractError", "dump_contract", "load_contract", "parse_contract"]
 

@@ -28,7 +28,7 @@ from barograph.contract.kinds import (
     TextKind,
     Unreadable,
 )
-from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
+from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 FORMAT_VERSION = 1
 """The version of the file's format that this code reads and writes."""
@@ -77,7 +77,7 @@ class PositiveClassKind(msgspec.Struct, frozen=True):
     """The class that the score is the probability of: true or false without quotes, or text."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str | bool:
-        if isinstance(node, ScalarNode) and node.plain and node.text in ("true", "false"):
+        if isinstance(node, ScalarNode) and node.is_plain and node.text in ("true", "false"):
             return node.text == "true"
         return EventValueKind().read(node, path, diagnostics)
 

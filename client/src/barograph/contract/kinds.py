@@ -17,7 +17,7 @@ import msgspec
 
 from barograph.contract import parse_duration
 from barograph.contract.problems import Problem, quoted
-from barograph.contract.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
+from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Path = tuple[str | int, ...]
 """Where a value stands: keys and positions from the top of the file."""
@@ -184,7 +184,7 @@ class FlagKind(msgspec.Struct, frozen=True):
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> bool:
         scalar = _scalar(node, "true or false")
-        if not scalar.plain or scalar.text not in _FLAGS:
+        if not scalar.is_plain or scalar.text not in _FLAGS:
             raise Unreadable(f"{quoted(scalar.text)} is no flag; write true or false")
         return _FLAGS[scalar.text]
 
@@ -211,7 +211,7 @@ class NumberKind(msgspec.Struct, frozen=True):
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> float:
         scalar = _scalar(node, self.wanted)
-        if not scalar.plain or _NUMBER.fullmatch(scalar.text) is None:
+        if not scalar.is_plain or _NUMBER.fullmatch(scalar.text) is None:
             raise Unreadable(f"{quoted(scalar.text)} is no number; write {self.wanted}, such as 0.5 or 120")
         value = float(scalar.text)
         if not math.isfinite(value) or not self.low <= value <= self.high or (self.above and value == self.low):

@@ -198,6 +198,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         _to_float(self, "raw_share")
 
     @property
+    def sources(self) -> list[str]:
+        """The sources that fields and slices read, in the contract's order; a source may repeat."""
+        return [field.source for field in self.fields] + [
+            source for dimension in self.slices for source in dimension.sources
+        ]
+
+    @property
     def id(self) -> str:
         """The hash of the content: 16 hexadecimal digits."""
         return content_hash(self)

@@ -1,9 +1,8 @@
-"""YAML as a plain tree of text, lists and maps in which every node knows its line.
+"""Reads YAML into a tree of text, lists and maps in which every node has its line.
 
-Scalars are kept as they are written: what `NO`, `1_000` or `2024-01-01` means is decided by whoever expects a
-value there, never by YAML's own guesses. Whatever a file for people does not need is refused: anchors and
-aliases (they can make a small file grow without bound), tags (they can name Python objects) and a second
-document.
+Scalars stay as written: the reader of a key decides the meaning of `NO`, `1_000` or `2024-01-01`, not YAML's type
+guessing. Features that a contract does not need are rejected: anchors and aliases (a small file can expand without
+bound), tags (they can name Python objects) and further documents.
 """
 
 from __future__ import annotations
@@ -11,52 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-import msgspec
 import yaml
 
 from barograph.contract.problems import ContractError, Problem, quoted
+from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 MAX_TEXT_BYTES = 4 << 20
-"""10,000 fields of 400 bytes each."""
+"""Size limit of a file: 10,000 fields of 400 bytes each."""
 MAX_DEPTH = 12
-"""A contract needs 4; the limit keeps recursion over the tree harmless."""
+"""Nesting limit. A contract needs 4; the limit bounds recursion over the tree."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where PyYAML was built with it: ten times as fast, the same events."""
+"""libyaml if PyYAML was built with it: ten times as fast, with the same events."""
 
 
-class ScalarNode(msgspec.Struct, frozen=True):
-    """Text as it is written, without its quotes."""
-
-    text: str
-    plain: bool
-    """Written without quotes, so that it may be a number, a flag or null."""
-    line: int
-
-    @property
-    def is_null(self) -> bool:
-        """Whether it is YAML's null: nothing, `~` or `null` without quotes."""
-        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
-
-
-class SequenceNode(msgspec.Struct, frozen=True):
-    """A list."""
-
-    items: tuple[Node, ...]
-    line: int
-
-
-class MappingNode(msgspec.Struct, frozen=True):
-    """A map, in the order of the file; a key may stand twice."""
-
-    pairs: tuple[tuple[ScalarNode, Node], ...]
-    line: int
-
-
-Node = ScalarNode | SequenceNode | MappingNode
-
-
-class _Open:
+class _OpenCollection:
     """A list or map whose end has not been read."""
 
     def __init__(self, is_map: bool, line: int) -> None:
@@ -66,11 +34,15 @@ class _Open:
 
 
 def read_tree(text: str | bytes, name: str) -> Node:
-    """Read YAML text; `name` is the file's name in messages. An empty text is a null scalar.
+    """Read YAML text. An empty text is a null scalar.
+
+    Args:
+        text: The text.
+        name: The file's name in messages.
 
     Raises:
-        ContractError: the text is no YAML, too large or too deep, or holds an anchor, an alias, a tag, a key
-            that is no text, or a second document.
+        ContractError: The text is not YAML, too large or too deep, or contains an anchor, an alias, a tag, a key that
+            is not text, or a second document.
     """
     return _Builder(name).read(text)
 
@@ -79,13 +51,13 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self._name = name
         self._problems: list[Problem] = []
-        self._stack: list[_Open] = []
+        self._stack: list[_OpenCollection] = []
         self._root: Node | None = None
 
     def read(self, text: str | bytes) -> Node:
         size_bytes = len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else len(text)
         if size_bytes > MAX_TEXT_BYTES:
-            self._refuse(1, f"the file has {size_bytes:,} bytes; write at most {MAX_TEXT_BYTES:,}")
+            self._reject(1, f"the file has {size_bytes:,} bytes; write at most {MAX_TEXT_BYTES:,}")
         if isinstance(text, bytes):
             text = self._decode(text)
         try:
@@ -95,13 +67,13 @@ class _Builder:
             mark = error.problem_mark or error.context_mark
             line = 1 if mark is None else mark.line + 1
             context = f" ({error.context})" if error.context else ""
-            self._refuse(line, f"this is no YAML: {error.problem}{context}; check indentation and quotes")
+            self._reject(line, f"this is not YAML: {error.problem}{context}; check indentation and quotes")
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, max(error.position, 0)) + 1 if isinstance(error.position, int) else 1
-            self._refuse(line, f"this is no YAML: {error.reason}; write it as an escape in double quotes")
+            self._reject(line, f"this is not YAML: {error.reason}; write it as an escape in double quotes")
         except UnicodeEncodeError as error:
             line = text.count("\n", 0, error.start) + 1
-            self._refuse(line, f"character {error.start} is half of a surrogate pair; write whole characters")
+            self._reject(line, f"character {error.start} is half of a surrogate pair; write whole characters")
         if self._problems:
             raise ContractError(self._problems)
         return self._root if self._root is not None else ScalarNode("", True, 1)
@@ -111,39 +83,39 @@ class _Builder:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            self._refuse(line, f"byte {error.start} is not UTF-8; save the file as UTF-8")
+            self._reject(line, f"byte {error.start} is not UTF-8; save the file as UTF-8")
 
     def _events(self, text: str) -> Iterator[Any]:
         return iter(yaml.parse(text, Loader=_LOADER))
 
-    def _refuse(self, line: int, message: str) -> NoReturn:
-        """Stop here: what follows cannot be read."""
+    def _reject(self, line: int, message: str) -> NoReturn:
+        """Stop reading: the rest cannot be parsed."""
         raise ContractError([*self._problems, Problem(self._name, line, message)])
 
-    def _note(self, line: int, message: str) -> None:
-        """Go on: what follows can be read, so that its problems are told too."""
+    def _record(self, line: int, message: str) -> None:
+        """Record a problem and continue: the rest can be parsed, so that its problems are reported too."""
         self._problems.append(Problem(self._name, line, message))
 
     def _take(self, event: Any) -> None:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            self._note(line, f"*{event.anchor} is an alias; write the value itself")
+            self._record(line, f"*{event.anchor} is an alias; write the value itself")
             self._add(ScalarNode("", False, line))
             return
         if getattr(event, "anchor", None) is not None:
-            self._note(line, f"&{event.anchor} is an anchor; write the value where it is needed")
+            self._record(line, f"&{event.anchor} is an anchor; write the value where it is needed")
         if getattr(event, "tag", None) is not None and event.tag != "!":
-            self._note(line, f"the tag {quoted(event.tag)} is not needed; leave it out")
+            self._record(line, f"the tag {quoted(event.tag)} is not needed; leave it out")
         if isinstance(event, yaml.ScalarEvent):
             self._add(ScalarNode(event.value, event.style in (None, ""), line))
         elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             if len(self._stack) == MAX_DEPTH:
-                self._refuse(line, f"lists and maps are nested more than {MAX_DEPTH} deep; flatten them")
-            self._stack.append(_Open(isinstance(event, yaml.MappingStartEvent), line))
+                self._reject(line, f"lists and maps are nested more than {MAX_DEPTH} deep; flatten them")
+            self._stack.append(_OpenCollection(isinstance(event, yaml.MappingStartEvent), line))
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             self._close()
         elif isinstance(event, yaml.DocumentStartEvent) and self._root is not None:
-            self._refuse(line, "a second document begins; write one contract per file")
+            self._reject(line, "a second document begins; write one contract per file")
 
     def _close(self) -> None:
         opened = self._stack.pop()
@@ -155,7 +127,7 @@ class _Builder:
             if isinstance(key, ScalarNode):
                 pairs.append((key, value))
             else:
-                self._note(key.line, "a key is a list or a map; write a name")
+                self._record(key.line, "a key is a list or a map; write a name")
         self._add(MappingNode(tuple(pairs), opened.line))
 
     def _add(self, node: Node) -> None:

@@ -1,7 +1,7 @@
-"""Publishers at the edges of a process: its end, and its forks.
+"""Publishers at process exit and after a fork.
 
-A process that ends delivers what its publishers still hold, within a bounded time. A forked child inherits
-publishers whose threads do not exist in it; each begins anew there.
+At exit, a process delivers the events that its publishers still queue, within a bounded time. A forked child inherits
+publishers without their threads; each starts over in the child.
 """
 
 from __future__ import annotations
@@ -12,62 +12,63 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 EXIT_FLUSH_S = 5.0
-"""How long the end of a process may wait for events that are still queued, over all publishers."""
+"""How long the exit of a process may wait for queued events, over all publishers."""
 
 
-class Watched(Protocol):
-    """What is closed at the end of its process and told of a fork."""
+class ProcessBound(Protocol):
+    """An object to close at process exit and to reset after a fork."""
 
     def close(self, timeout_s: float) -> int: ...
     def after_fork(self) -> None: ...
 
 
-_LIVE: list[Watched] = []
+_LIVE: list[ProcessBound] = []
 
 
-def watch(publisher: Watched) -> None:
-    """Close it when the process ends, and tell it when it finds itself in a forked child."""
-    _LIVE.append(publisher)
+def register(outbox: ProcessBound) -> None:
+    """Close an outbox when the process exits, and reset it in forked children."""
+    _LIVE.append(outbox)
 
 
-def unwatch(publisher: Watched) -> None:
-    """Forget it; it was closed."""
+def unregister(outbox: ProcessBound) -> None:
+    """Remove a closed outbox."""
     with contextlib.suppress(ValueError):
-        _LIVE.remove(publisher)
+        _LIVE.remove(outbox)
 
 
-def close_at_end(publisher: Watched) -> None:
-    """See to its end in a child of `multiprocessing`, which ends without `atexit` but with finalizers."""
+def close_at_exit(outbox: ProcessBound) -> None:
+    """Close an outbox at the exit of a `multiprocessing` child, which runs finalizers but not `atexit`."""
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     if util is not None and process is not None and process.parent_process() is not None:
-        util.Finalize(None, publisher.close, args=(EXIT_FLUSH_S,), exitpriority=0)
+        util.Finalize(None, outbox.close, args=(EXIT_FLUSH_S,), exitpriority=0)
 
 
-def never_free(inherited: object) -> None:
-    """Keep a producer that a fork left without its threads until the process ends.
+def leak(producer: object) -> None:
+    """Keep a producer that a fork left without its threads alive until the process ends.
 
-    Freeing it, at the interpreter's end too, would have librdkafka take locks that another thread may have held at
-    the fork, and join threads that do not exist here; so it gets a reference that nobody gives back.
+    Freeing it, even at interpreter exit, makes librdkafka take locks that another thread may have held at the fork and
+    join threads that do not exist in this process. The extra reference is never released.
     """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
 
 
-def _close_all() -> None:
-    deadline_s = time.monotonic() + EXIT_FLUSH_S
-    for publisher in tuple(_LIVE):
+def _close_all(clock: Callable[[], float] = time.monotonic) -> None:
+    deadline_s = clock() + EXIT_FLUSH_S
+    for outbox in tuple(_LIVE):
         with contextlib.suppress(Exception):
-            publisher.close(max(0.0, deadline_s - time.monotonic()))
+            outbox.close(max(0.0, deadline_s - clock()))
 
 
-def _after_fork_all() -> None:
-    for publisher in _LIVE:
-        publisher.after_fork()
+def _reset_all_after_fork() -> None:
+    for outbox in _LIVE:
+        outbox.after_fork()
 
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_all)
+    os.register_at_fork(after_in_child=_reset_all_after_fork)

@@ -1,4 +1,4 @@
-"""One prediction while it is being made."""
+"""A prediction that is published around the code that makes it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from barograph.publisher.outbox import PublishError
 
 
 class Observation:
-    """Times a block of code and publishes what it set: `score`, `class_`, `scores`, `metrics`, `status`, and more.
+    """Times a block of code and publishes the members that the block sets, such as `score`, `class_` or `metrics`.
 
-    All members of a prediction may be set inside the block, `features` and `context` too. An exception is recorded
-    by its kind alone (its text may hold data) and goes on as if nobody had looked.
+    The block may set every member of a prediction, `features` and `context` included. If the block raises, only the
+    class name of the exception is published, since its text may hold data; the exception propagates.
     """
 
     def __init__(
@@ -27,8 +27,23 @@ class Observation:
         arm: str | None,
         context: Mapping[str, str | None] | None,
         at: Any,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
+        timer_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
+        """Prepare the prediction; use `Publisher.observe`.
+
+        Args:
+            publish: `Publisher.prediction`.
+            id: The request's id.
+            features: The model's input, by name.
+            arm: The arm of an A/B test.
+            context: Request attributes that are not features.
+            at: When the prediction is made; the start of the block by default.
+            wall_clock_ns: Returns nanoseconds since the Unix epoch.
+            timer_ns: Returns nanoseconds that never go back.
+        """
         self._publish = publish
+        self._wall_clock_ns, self._timer_ns = wall_clock_ns, timer_ns
         self.id = id
         self.features = features
         self.arm = arm
@@ -39,35 +54,32 @@ class Observation:
         self.scores: Mapping[str, SupportsFloat] | None = None
         self.metrics: Mapping[str, SupportsFloat] | None = None
         self.latency_ms: SupportsFloat | None = None
-        """Set it to tell another latency than that of the block."""
+        """Overrides the measured latency of the block."""
         self.status: str | None = None
         self.error: str | None = None
 
     def __enter__(self) -> Self:
         if self.at is None:
-            self.at = time.time_ns() // 1_000_000
-        self._begun_ns = time.perf_counter_ns()
+            self.at = self._wall_clock_ns() // 1_000_000
+        self._start_ns = self._timer_ns()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        elapsed_ms = (time.perf_counter_ns() - self._begun_ns) / 1e6
+        elapsed_ms = (self._timer_ns() - self._start_ns) / 1e6
         with contextlib.suppress(PublishError) if error is not None else contextlib.nullcontext():
-            self._tell(elapsed_ms, kind)
-
-    def _tell(self, elapsed_ms: float, kind: type[BaseException] | None) -> None:
-        self._publish(
-            id=self.id,
-            features=self.features,
-            score=self.score,
-            class_=self.class_,
-            scores=self.scores,
-            metrics=self.metrics,
-            latency_ms=elapsed_ms if self.latency_ms is None else self.latency_ms,
-            arm=self.arm,
-            context=self.context,
-            status=self.status,
-            error=kind.__name__ if kind is not None else self.error,
-            at=self.at,
-        )
+            self._publish(
+                id=self.id,
+                features=self.features,
+                score=self.score,
+                class_=self.class_,
+                scores=self.scores,
+                metrics=self.metrics,
+                latency_ms=elapsed_ms if self.latency_ms is None else self.latency_ms,
+                arm=self.arm,
+                context=self.context,
+                status=self.status,
+                error=kind.__name__ if kind is not None else self.error,
+                at=self.at,
+            )

@@ -1,13 +1,15 @@
-"""The bounded queue between a serving process and Kafka, and the count of everything that left it or did not.
+"""The bounded queue between a serving process and Kafka, with a count of every event by outcome.
 
-librdkafka holds the queue and sends from threads of its own. Delivery reports must be fetched, though, and take the
-GIL one by one: a Python thread beside busy serving code gets it too seldom, the reports pile up and fill the queue; and
-some hundred that are fetched at once by whoever publishes are a tenth of a millisecond of serving.
+librdkafka holds the queue and sends from its own threads. Python must fetch delivery reports, though, and each report
+takes the GIL. Beside busy serving code a Python thread rarely gets the GIL, so reports pile up and fill the queue. A
+serving call that fetches several hundred reports at once takes a tenth of a millisecond longer.
 
-So there are two producers. The *quiet* one sends single predictions and reports failures alone: what it took, less
-what failed and what is still queued, was acknowledged. The other one sends what holds several events or is waited for,
-with a report for each message; whoever publishes fetches a few now and then (`poll`), and a thread does it for quiet
-times.
+The outbox therefore has two producers:
+
+- The *failure-only* producer sends single predictions and reports only failures. An event that was accepted, has not
+  failed and is no longer queued was acknowledged.
+- The *reporting* producer sends messages of several events and messages that a caller waits for, with a report for each
+  message. Publishing calls fetch some of these reports (`poll`); a background thread fetches the rest.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import contextlib
 import itertools
 import logging
 import os
+import random
 import socket
 import threading
 import time
@@ -28,58 +31,71 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from barograph.publisher import lifetime
+from barograph.publisher.retry_schedule import RetrySchedule
 
-Cause = Literal["queue-full", "too-large", "invalid", "closed", "error"]
-"""Why an event was dropped before Kafka saw it."""
+DropCause = Literal["queue-full", "too-large", "invalid", "closed", "error"]
+"""Why an event was dropped before Kafka received it."""
 
 POLL_INTERVAL_S = 0.1
-_POLL_EVERY = 32
-"""Events of a batch job between two looks for delivery reports."""
+"""Time between two rounds of the background thread."""
+_EVENTS_PER_POLL = 32
+"""Events that a batch job sends between two polls for delivery reports."""
 LOG_INTERVAL_S = 60.0
-ROOM_WAIT_S = 0.05
+"""Shortest time between two log messages about the same kind of loss."""
+FULL_QUEUE_POLL_S = 0.05
+"""Longest wait of one poll while a batch job waits for space in the queue."""
 METADATA_TIMEOUT_S = 10.0
-LEARN_AGAIN_S = 5.0
+"""Timeout of a metadata request."""
+METADATA_RETRY_S = 5.0
+"""Time between two metadata requests of the background thread when the first one fails."""
+METADATA_MAX_AGE_S = 300.0
+"""Age at which a cached partition count is refreshed; the same as librdkafka's own refresh interval."""
 TOPIC_WAIT_S = 5.0
-"""How long a topic that a broker does not know is asked for again: brokers hear of a new one after its maker does."""
-TOPIC_AGAIN_S = 0.1
+"""How long to retry a topic that a broker does not know: a new topic reaches all brokers after a delay."""
+TOPIC_RETRY_S = 0.1
+"""Time between two such retries."""
+REPLACEMENT_FIRST_RETRY_S = 0.5
+REPLACEMENT_MAX_RETRY_S = 60.0
+"""First and longest nominal delay between attempts to replace producers after a fatal error."""
+PURGE_TIMEOUT_S = 0.1
+"""How long to wait for the delivery reports of purged messages."""
 MAX_VIOLATIONS = 1_000
-"""Pairs of field and kind that are counted by name: unknown features may be named after what nobody bounds."""
-METADATA_AGE_S = 300.0
-"""When a topic's partitions are counted again; as often as librdkafka does."""
-_NOT_KNOWN_YET = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
-_REFUSALS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
-"""Neither passes by waiting: a password or a certificate is not taken."""
-_TIMEOUT_MS = {"drop": 300_000, "wait": 120_000}
-"""How long an event is retried: serving rides out a broker's restart, a batch job would rather know."""
+"""Pairs of field and kind that are counted by name. The names of unknown features are unbounded."""
+_TOPIC_UNKNOWN = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
+"""Errors of a topic that may not have reached the broker yet."""
+_AUTHENTICATION_ERRORS = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+"""Errors that waiting does not fix: the password or the certificate is wrong."""
+_MESSAGE_TIMEOUT_MS = {"drop": 300_000, "wait": 120_000}
+"""How long an event is retried, per `on_full`. Serving outlasts a broker restart; a batch job fails earlier."""
 
 _LOG = logging.getLogger("barograph")
 
 
 class PublishError(RuntimeError):
-    """Events could not be published; the text says which, where and what to do."""
+    """Events could not be published; the message says which events, which broker and what to do."""
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the events given to a publisher; `published + dropped + failed + waiting` is all of them."""
+    """Counts of a publisher's events by outcome; `published + dropped + failed + waiting` is all events."""
 
     published: int
     """Events that Kafka has acknowledged."""
     dropped: dict[str, int]
     """Events that were not sent, by cause: queue-full, too-large, invalid, closed, error."""
     failed: int
-    """Events that were sent and not acknowledged: Kafka refused them or did not answer in time."""
+    """Events that were sent and not acknowledged: Kafka rejected them or did not answer in time."""
     waiting: int
-    """Events that are queued or under way."""
+    """Events that are queued or in flight."""
     queued: int
-    """Messages that are queued or under way: an Arrow message holds many events."""
+    """Messages that are queued or in flight; one Arrow message holds many events."""
     bytes: int
-    """Bytes of the messages accepted so far, before compression."""
+    """Bytes of all accepted messages, before compression."""
     violations: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
-    """What `validate` found, by field and kind. Beyond 1,000 unknown features further ones are counted as `*`."""
+    """Contract violations found by `validate`, by field and kind. Beyond 1,000 pairs, new fields count as `*`."""
 
 
-class _Quiet:
-    """A producer that reports failures alone, and what it took."""
+class FailureOnlyProducer:
+    """A Kafka producer that reports only failed messages, with counts of accepted and failed events."""
 
     __slots__ = ("accepted", "failed", "is_settled", "kafka")
 
@@ -89,53 +105,72 @@ class _Quiet:
         self.is_settled = False
 
     def queued(self) -> int:
-        """How many of its events are queued or under way."""
-        # What failed, or is queued, may show before it was counted as accepted.
+        """How many of its events are queued or in flight."""
+        # An event can fail or be queued before it is counted as accepted.
         return max(0, min(self.accepted - self.failed, len(self.kafka)))
 
 
 class Outbox:
-    """Sends messages to Kafka; never blocks and never raises unless it is told to wait.
-
-    Args:
-        settings: librdkafka's settings; those of `kafka_settings` and the caller's.
-        wait: block while the queue is full, and raise `PublishError` after a failure.
-        factory: makes the producer of the settings.
-    """
+    """Sends messages to Kafka. With `wait=False` it never blocks and never raises."""
 
     def __init__(
-        self, settings: Mapping[str, Any], *, wait: bool, factory: Callable[[dict[str, Any]], Any] = Producer
+        self,
+        settings: Mapping[str, Any],
+        *,
+        wait: bool,
+        factory: Callable[[dict[str, Any]], Any] = Producer,
+        poll_interval_s: float = POLL_INTERVAL_S,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
+        """Create the producer and start the background thread.
+
+        Args:
+            settings: librdkafka settings: those of `kafka_settings` and the caller's.
+            wait: Block while the queue is full, and raise `PublishError` after a failure.
+            factory: Creates a Kafka producer from settings.
+            poll_interval_s: Time between two rounds of the background thread.
+            clock: Returns seconds that never go back.
+            uniform: Draws a retry delay between two bounds.
+        """
         self._settings = dict(settings)
         self._wait = wait
         self._factory = factory
+        self._poll_interval_s = poll_interval_s
+        self._clock = clock
+        self._uniform = uniform
         self._closed = False
-        self._begin()
+        self._reset()
         self._start()
-        lifetime.watch(self)
+        lifetime.register(self)
 
-    def _begin(self) -> None:
-        """Forget everything of another process: a forked child is a producer of its own."""
-        self.producer = f"{socket.gethostname()[:60]}-{os.getpid()}-{os.urandom(4).hex()}"
+    def _reset(self) -> None:
+        """Discard the state of another process: a forked child is a producer of its own."""
+        self.producer_id = f"{socket.gethostname()[:60]}-{os.getpid()}-{os.urandom(4).hex()}"
         self.seq = itertools.count()
         self._lock = threading.RLock()
-        self._kafka: Any = None
-        self._quiet: _Quiet | None = None
+        self._factory_lock = threading.Lock()
+        self._reporting: Any = None
+        self._failure_only: FailureOnlyProducer | None = None
+        self._generation = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._accepted = self._delivered = self._failed = self._bytes = 0
         self._dropped: Counter[str] = Counter()
         self._violations: Counter[tuple[str, str]] = Counter()
-        self._notes: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
         self._first_failure = ""
         self._detail: dict[str, str] = {}
-        self._fatal = False
-        self._refusal = ""
+        self._has_fatal_error = False
+        self._authentication_error = ""
         self._outages = 0
         self._logged: dict[str, tuple[float, int]] = {}
         self._partitions: dict[str, tuple[int, float]] = {}
-        self._wanted: set[str] = set()
-        self._learn_next_s = 0.0
+        self._metadata_requests: set[str] = set()
+        self._next_metadata_request_s = float("-inf")
+        self._replacement_schedule = RetrySchedule(
+            REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S, clock=self._clock, uniform=self._uniform
+        )
 
     def _start(self) -> None:
         with self._lock:
@@ -143,187 +178,225 @@ class Outbox:
                 raise RuntimeError("the publisher is closed")
             if self._thread is None:
                 if self._wait:
-                    self._kafka = self._make()
+                    self._reporting = self._build_producer(self._generation)
                 else:
-                    self._quiet = self._make_quiet()
+                    self._failure_only = self._build_failure_only(self._generation)
                 self._thread = threading.Thread(target=self._run, name="barograph-publisher", daemon=True)
                 self._thread.start()
-                lifetime.close_at_end(self)
+                lifetime.close_at_exit(self)
 
-    def _producer(self) -> Any:
-        """The producer that reports every message; made where it is needed first."""
-        # Never `kafka or …`: a producer is false while its queue is empty.
-        if self._kafka is None:
+    def _reporting_producer(self) -> Any:
+        """Return the producer that reports every message, and create it at the first call."""
+        # Not `self._reporting or …`: a producer is falsy while its queue is empty.
+        if self._reporting is None:
             self._start()
-            with self._lock:
-                if self._kafka is None:
-                    self._kafka = self._make()
-        return self._kafka
+            with self._factory_lock:
+                if self._reporting is None:
+                    self._reporting = self._build_producer(self._generation)
+        return self._reporting
 
-    def _make_quiet(self) -> _Quiet:
-        quiet = _Quiet()
-        quiet.kafka = self._make(
-            {"on_delivery": partial(self._on_quiet_failure, quiet), "delivery.report.only.error": True}
-        )
-        return quiet
+    def _build_failure_only(self, generation: int) -> FailureOnlyProducer:
+        producer = FailureOnlyProducer()
+        callbacks = {"on_delivery": partial(self._on_failed_delivery, producer), "delivery.report.only.error": True}
+        producer.kafka = self._build_producer(generation, callbacks)
+        return producer
 
-    def _make(self, more: Mapping[str, Any] | None = None) -> Any:
-        events = {"on_delivery": partial(self._on_delivery, 1), "error_cb": self._on_error, **(more or {})}
+    def _build_producer(self, generation: int, overrides: Mapping[str, Any] | None = None) -> Any:
+        callbacks = {
+            "on_delivery": partial(self._on_delivery, 1),
+            "error_cb": partial(self._on_error, generation),
+            **(overrides or {}),
+        }
         try:
-            return self._factory({**self._settings, **events})
+            return self._factory({**self._settings, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             detail = error.args[0].str() if isinstance(error, KafkaException) else str(error)
             raise ValueError(
-                f"Kafka's client refuses its settings: {detail}; correct bootstrap_servers or kafka"
+                f"Kafka's client rejects its settings: {detail}; correct bootstrap_servers or kafka"
             ) from error
 
     # --- sending ---------------------------------------------------------------------------------------------
 
-    def send(self, topic: str, value: bytes, *, events: int = 1, **where: Any) -> bool:
-        """Queue one message of so many events; say whether it was accepted.
+    def send(self, topic: str, value: bytes, *, n_events: int = 1, **options: Any) -> bool:
+        """Queue one message and return whether it was accepted.
+
+        Args:
+            topic: The topic.
+            value: The message.
+            n_events: How many events the message holds.
+            options: Further arguments of `Producer.produce`: key, partition, headers.
 
         Raises:
-            PublishError: only where the outbox waits: an earlier event failed, or the outbox is closed.
+            PublishError: Only if the outbox waits: an earlier event failed, or the outbox is closed.
         """
         if self._closed:
-            return self.drop("closed", events)
-        if events != 1:
-            where["on_delivery"] = partial(self._on_delivery, events)
+            return self.drop("closed", n_events)
+        if n_events != 1:
+            options["on_delivery"] = partial(self._on_delivery, n_events)
         if self._wait:
-            return self._send_waiting(topic, value, events, where)
+            return self._send_waiting(topic, value, n_events, options)
         try:
-            self._producer().produce(topic, value, **where)
+            self._reporting_producer().produce(topic, value, **options)
         except BufferError:
             self.poll()
-            return self.drop("queue-full", events)
+            return self.drop("queue-full", n_events)
         except Exception as error:
-            return self.drop(_cause(error), events, str(error))
+            return self.drop(_drop_cause(error), n_events, str(error))
         with self._lock:
-            self._accepted += events
+            self._accepted += n_events
             self._bytes += len(value)
         return True
 
     def send_event(self, topic: str, value: bytes) -> bool:
-        """Queue one event without key: `send` for the path that serving takes, at a part of the cost."""
-        quiet = self._quiet
-        if quiet is None:
+        """Queue one event without a key, as `send` does at a higher cost. Serving uses this path.
+
+        Args:
+            topic: The topic.
+            value: The encoded event.
+        """
+        producer = self._failure_only
+        if producer is None:
             if self._wait or self._closed:
                 return self.send(topic, value)
             try:
                 self._start()
             except Exception as error:
-                return self.drop(_cause(error), 1, str(error))
-            quiet = self._quiet
-            assert quiet is not None
+                return self.drop(_drop_cause(error), 1, str(error))
+            producer = self._failure_only
+            assert producer is not None
         try:
-            quiet.kafka.produce(topic, value)
+            producer.kafka.produce(topic, value)
         except BufferError:
             return self.drop("queue-full", 1)
         except Exception as error:
-            return self.drop(_cause(error), 1, str(error))
+            return self.drop(_drop_cause(error), 1, str(error))
         with self._lock:
             self._bytes += len(value)
-            quiet.accepted += 1
-            if quiet.is_settled:
-                # The producer failed, or was closed, in this very moment.
+            producer.accepted += 1
+            if producer.is_settled:
+                # The producer failed or was closed since this call read it.
                 self._accepted += 1
                 self._failed += 1
         return True
 
-    def _send_waiting(self, topic: str, value: bytes, events: int, where: dict[str, Any]) -> bool:
+    def _send_waiting(self, topic: str, value: bytes, n_events: int, options: dict[str, Any]) -> bool:
         while True:
             self._raise_failure()
             try:
-                self._producer().produce(topic, value, **where)
+                self._reporting_producer().produce(topic, value, **options)
             except BufferError:
-                self._kafka.poll(ROOM_WAIT_S)
+                self._reporting.poll(FULL_QUEUE_POLL_S)
                 continue
             except KafkaException as error:
-                return self.drop(_cause(error), events, str(error))
+                return self.drop(_drop_cause(error), n_events, str(error))
             with self._lock:
-                self._accepted += events
+                self._accepted += n_events
                 self._bytes += len(value)
-            if not self._accepted % _POLL_EVERY:
+            if not self._accepted % _EVENTS_PER_POLL:
                 self.poll()
             return True
 
-    def drop(self, cause: Cause, events: int = 1, detail: str = "") -> bool:
-        """Count events that are not sent; False, for the caller to return.
+    def drop(self, cause: DropCause, n_events: int = 1, detail: str = "") -> bool:
+        """Count events that are not sent, and return False for the caller to return.
+
+        Args:
+            cause: Why the events are dropped.
+            n_events: How many events.
+            detail: The reason for the log, without values of the events.
 
         Raises:
-            PublishError: only where the outbox waits.
+            PublishError: Only if the outbox waits.
         """
         with self._lock:
-            self._dropped[cause] += events
+            self._dropped[cause] += n_events
             if detail:
                 self._detail.setdefault(cause, detail)
         if self._wait:
-            raise PublishError(f"{events} events were not published ({cause}){': ' if detail else ''}{detail}")
+            raise PublishError(f"{n_events} events were not published ({cause}){': ' if detail else ''}{detail}")
         return False
 
-    def violate(self, violations: Iterable[tuple[str, str]]) -> None:
-        """Count violations of the contract, each a field and a kind."""
+    def count_violations(self, violations: Iterable[tuple[str, str]]) -> None:
+        """Count contract violations.
+
+        Args:
+            violations: A field and a kind for each violation.
+        """
         with self._lock:
             for field, kind in violations:
                 if len(self._violations) >= MAX_VIOLATIONS and (field, kind) not in self._violations:
                     field = "*"
                 self._violations[field, kind] += 1
 
-    def skip(self, events: int) -> None:
-        """Let the count of events advance over some that are not sent, so that their loss shows."""
-        deque(itertools.islice(self.seq, events), maxlen=0)
+    def skip_sequence_numbers(self, n_events: int) -> None:
+        """Advance the sequence number over events that are not sent, so that consumers can detect the loss.
 
-    def note(self, what: str, detail: str) -> None:
-        """Have something logged, at most once a minute."""
+        Args:
+            n_events: How many numbers to skip.
+        """
+        deque(itertools.islice(self.seq, n_events), maxlen=0)
+
+    def warn(self, message: str, detail: str) -> None:
+        """Log a warning, at most once a minute per message.
+
+        Args:
+            message: The warning.
+            detail: Text after the warning; the latest one is logged.
+        """
         with self._lock:
-            self._notes[what] += 1
-            self._detail[what] = detail
+            self._warnings[message] += 1
+            self._detail[message] = detail
 
     def poll(self) -> None:
-        """Fetch the delivery reports that are there, without waiting."""
+        """Fetch the delivery reports that are available, without waiting."""
         for kafka in self._producers():
             with contextlib.suppress(Exception):
                 kafka.poll(0)
 
     def _producers(self) -> list[Any]:
-        quiet = self._quiet
-        return [kafka for kafka in (self._kafka, None if quiet is None else quiet.kafka) if kafka is not None]
+        failure_only = self._failure_only
+        producers = (self._reporting, None if failure_only is None else failure_only.kafka)
+        return [kafka for kafka in producers if kafka is not None]
 
-    def _on_delivery(self, events: int, error: KafkaError | None, _message: Any) -> None:
+    def _on_delivery(self, n_events: int, error: KafkaError | None, _message: Any) -> None:
         with self._lock:
             if error is None:
-                self._delivered += events
+                self._delivered += n_events
                 return
-            self._failed += events
+            self._failed += n_events
             self._first_failure = self._first_failure or error.str()
 
-    def _on_quiet_failure(self, quiet: _Quiet, error: KafkaError | None, _message: Any) -> None:
+    def _on_failed_delivery(self, producer: FailureOnlyProducer, error: KafkaError | None, _message: Any) -> None:
         if error is not None:
             with self._lock:
-                quiet.failed += 1
+                producer.failed += 1
                 self._first_failure = self._first_failure or error.str()
 
-    def _on_error(self, error: KafkaError) -> None:
+    def _on_error(self, generation: int, error: KafkaError) -> None:
         with self._lock:
             self._detail["kafka"] = error.str()
-            if error.code() in _REFUSALS:
-                self._refusal = error.str()
-            self._fatal = self._fatal or error.fatal()
+            if error.code() in _AUTHENTICATION_ERRORS:
+                self._authentication_error = error.str()
+            # A producer that was replaced may still report its fatal error.
+            if error.fatal() and generation == self._generation:
+                self._has_fatal_error = True
             self._outages += error.code() == KafkaError._ALL_BROKERS_DOWN
 
     # --- waiting ---------------------------------------------------------------------------------------------
 
     def flush(self, timeout_s: float) -> int:
-        """Wait until everything queued was delivered or has failed; return how many messages are left.
+        """Wait until every queued message was delivered or failed, and return how many messages are left.
+
+        Args:
+            timeout_s: The longest wait.
 
         Raises:
-            PublishError: only where the outbox waits: an event failed, or some are left.
+            PublishError: Only if the outbox waits: an event failed, or messages are left.
         """
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = self._clock() + timeout_s
         left = 0
         for kafka in self._producers():
             try:
-                left += int(kafka.flush(max(deadline_s - time.monotonic(), 0.0)))
+                left += int(kafka.flush(max(deadline_s - self._clock(), 0.0)))
             except Exception:
                 left += len(kafka)
         if self._wait:
@@ -342,56 +415,70 @@ class Outbox:
                 f"{self._first_failure}; restore the broker and publish again from the last flush"
             )
 
-    def partitions(self, topic: str, timeout_s: float = METADATA_TIMEOUT_S) -> int:
-        """Ask the broker how many partitions a topic has; waits, for a topic that is not known yet up to 5 s.
+    def fetch_partition_count(self, topic: str, timeout_s: float = METADATA_TIMEOUT_S) -> int:
+        """Request a topic's number of partitions from the broker; retries an unknown topic for up to 5 s.
+
+        Args:
+            topic: The topic.
+            timeout_s: The longest wait for an answer.
 
         Raises:
-            PublishError: no broker answers, or there is no such topic, or it may not be seen.
+            PublishError: No broker answers, the topic does not exist, or access to it is denied.
         """
         servers = self._settings.get("bootstrap.servers")
-        begun_s = time.monotonic()
+        start_s = self._clock()
         while True:
-            left_s = begun_s + timeout_s - time.monotonic()
+            left_s = start_s + timeout_s - self._clock()
             try:
-                found = self._producer().list_topics(topic, timeout=max(TOPIC_AGAIN_S, left_s)).topics[topic]
+                metadata = self._reporting_producer().list_topics(topic, timeout=max(TOPIC_RETRY_S, left_s))
             except KafkaException as error:
                 self.poll()
-                if self._refusal:
+                if self._authentication_error:
                     raise PublishError(
-                        f"the broker at {servers} and this publisher do not let each other in ({self._refusal}); check "
-                        "sasl.username, sasl.password, ssl.ca.location and the like in kafka"
+                        f"authentication with the broker at {servers} failed ({self._authentication_error}); check "
+                        "sasl.username, sasl.password, ssl.ca.location and related settings in kafka"
                     ) from error
                 raise PublishError(
                     f"no broker answers at {servers} within {timeout_s:g} s ({error.args[0].str()}); start Kafka or "
                     "correct bootstrap_servers"
                 ) from error
-            if found.error is None and found.partitions:
-                self._partitions[topic] = len(found.partitions), time.monotonic()
-                return len(found.partitions)
-            if found.error is not None and found.error.code() not in _NOT_KNOWN_YET:
-                raise PublishError(f"the topic {topic} at {servers} cannot be used: {found.error.str()}")
+            topic_metadata = metadata.topics[topic]
+            if topic_metadata.error is None and topic_metadata.partitions:
+                self._partitions[topic] = len(topic_metadata.partitions), self._clock()
+                return len(topic_metadata.partitions)
+            if topic_metadata.error is not None and topic_metadata.error.code() not in _TOPIC_UNKNOWN:
+                raise PublishError(f"the topic {topic} at {servers} cannot be used: {topic_metadata.error.str()}")
             wait_s = min(timeout_s, TOPIC_WAIT_S)
-            if time.monotonic() - begun_s + TOPIC_AGAIN_S > wait_s or self._stop.wait(TOPIC_AGAIN_S):
+            if self._clock() - start_s + TOPIC_RETRY_S > wait_s or self._stop.wait(TOPIC_RETRY_S):
                 raise PublishError(
-                    f"the topic {topic} does not exist at {servers} (asked for {wait_s:g} s); create it with "
+                    f"the topic {topic} does not exist at {servers} (retried for {wait_s:g} s); create it with "
                     "`barograph apply`"
                 )
 
-    def known_partitions(self, topic: str) -> int | None:
-        """How many partitions a topic has, if that is known; else the background thread is asked to find out."""
-        count, asked_s = self._partitions.get(topic, (None, 0.0))
-        if count is None or time.monotonic() - asked_s > METADATA_AGE_S:
-            self._wanted.add(topic)
+    def cached_partition_count(self, topic: str) -> int | None:
+        """Return a topic's number of partitions if it is known; otherwise the background thread requests it.
+
+        Args:
+            topic: The topic.
+        """
+        count, fetched_s = self._partitions.get(topic, (None, 0.0))
+        if count is None or self._clock() - fetched_s > METADATA_MAX_AGE_S:
+            self._metadata_requests.add(topic)
         return count
 
     def broadcast(self, targets: Sequence[tuple[str, int]], headers: list[tuple[str, bytes]], timeout_s: float) -> None:
-        """Send an empty message to each (topic, partition) and wait for all; they count as no events.
+        """Send an empty message to each partition and wait for all of them. They do not count as events.
+
+        Args:
+            targets: The topics and partitions.
+            headers: The headers of each message.
+            timeout_s: The longest wait.
 
         Raises:
-            PublishError: not all were delivered in time.
+            PublishError: A message was not delivered in time.
         """
         reports: list[KafkaError | None] = []
-        kafka = self._producer()
+        kafka = self._reporting_producer()
         try:
             for topic, partition in targets:
                 kafka.produce(
@@ -403,98 +490,131 @@ class Outbox:
                 )
             kafka.flush(timeout_s)
         except (BufferError, KafkaException) as error:
-            raise PublishError(f"marks were not accepted: {error}; try again") from error
-        failed = next((report for report in reports if report is not None), None)
+            raise PublishError(f"end markers were not accepted: {error}; try again") from error
+        failure = next((report for report in reports if report is not None), None)
         delivered = reports.count(None)
         if delivered < len(targets):
-            detail = failed.str() if failed is not None else f"no answer within {timeout_s:g} s"
-            raise PublishError(f"{delivered} of {len(targets)} marks were delivered ({detail}); try again")
+            detail = failure.str() if failure is not None else f"no answer within {timeout_s:g} s"
+            raise PublishError(f"{delivered} of {len(targets)} end markers were delivered ({detail}); try again")
 
-    # --- in the background -----------------------------------------------------------------------------------
+    # --- background work -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         stop = self._stop
-        while not stop.wait(POLL_INTERVAL_S):
-            try:
-                self.poll()
-                if self._fatal:
-                    self._replace()
-                self._report()
-                self._learn()
-            except Exception:
-                _LOG.debug("the publisher's thread goes on after an error", exc_info=True)
+        while not stop.wait(self._poll_interval_s):
+            self.maintain()
 
-    def _replace(self) -> None:
-        """After a fatal error librdkafka accepts nothing more; go on with a new producer."""
-        with self._lock:
-            old, self._fatal = self._producers(), False
-            if self._kafka is not None:
-                self._kafka = self._make()
-            if self._quiet is not None:
-                self._settle(self._quiet)
-                self._quiet = self._make_quiet()
-        _LOG.warning("Kafka's client failed (%s); the publisher goes on with a new one", self._detail.get("kafka"))
-        for kafka in old:
-            kafka.purge()
-            kafka.poll(0)
-
-    def _settle(self, quiet: _Quiet) -> None:
-        """Count what a producer took for good: what it still holds is lost."""
-        with self._lock:
-            left = quiet.queued()
-            self._accepted += quiet.accepted
-            self._failed += quiet.failed + left
-            self._delivered += quiet.accepted - quiet.failed - left
-            quiet.is_settled = True
-
-    def _learn(self) -> None:
-        if not self._wanted or time.monotonic() < self._learn_next_s:
-            return
-        topic = self._wanted.pop()
+    def maintain(self) -> None:
+        """Run one round of background work: poll, replace failed producers, log losses, refresh metadata."""
         try:
-            self.partitions(topic, timeout_s=1.0)
-        except PublishError:
-            self._wanted.add(topic)
-            self._learn_next_s = time.monotonic() + LEARN_AGAIN_S
+            self.poll()
+            if self._has_fatal_error and self._replacement_schedule.is_due:
+                self._replace_producers()
+            self._refresh_metadata()
+        except Exception as error:
+            self.warn("the publisher's background thread continues after an error", type(error).__name__)
+            _LOG.debug("the publisher's background thread continues after an error", exc_info=True)
+        with contextlib.suppress(Exception):
+            self._log_losses()
 
-    def _report(self) -> None:
-        """Log what was lost: once when it begins, then at most once a minute per cause."""
+    def _replace_producers(self) -> None:
+        """Replace the producers after a fatal error: librdkafka accepts no messages after one.
+
+        The old producers stay in place until the new ones exist, so that a failed attempt changes no count and is
+        retried.
+        """
+        cause = self._detail.get("kafka", "")
+        with self._factory_lock:
+            generation = self._generation + 1
+            try:
+                reporting = None if self._reporting is None else self._build_producer(generation)
+                failure_only = None if self._failure_only is None else self._build_failure_only(generation)
+            except Exception as error:
+                delay_s = self._replacement_schedule.record_failure()
+                _LOG.warning(
+                    "Kafka's client failed (%s) and cannot be replaced (%s); events are dropped; retrying in %.1f s",
+                    cause,
+                    error,
+                    delay_s,
+                )
+                return
+            with self._lock:
+                if self._closed:
+                    return
+                replaced = self._producers()
+                self._settle()
+                self._reporting, self._failure_only = reporting, failure_only
+                self._generation = generation
+                self._has_fatal_error = False
+        self._replacement_schedule.reset()
+        _LOG.warning("Kafka's client failed (%s) and was replaced; its queued events are lost", cause)
+        _purge(replaced)
+
+    def _settle(self) -> None:
+        """Add the failure-only producer's counts to the totals. Its queued events are lost. Hold the lock."""
+        producer = self._failure_only
+        if producer is None or producer.is_settled:
+            return
+        # An event that failed before it was counted as accepted is counted by `send_event`.
+        failed = min(producer.failed, producer.accepted) + producer.queued()
+        self._accepted += producer.accepted
+        self._failed += failed
+        self._delivered += producer.accepted - failed
+        producer.is_settled = True
+
+    def _refresh_metadata(self) -> None:
+        if not self._metadata_requests or self._clock() < self._next_metadata_request_s:
+            return
+        topic = self._metadata_requests.pop()
+        try:
+            self.fetch_partition_count(topic, timeout_s=1.0)
+        except PublishError:
+            self._metadata_requests.add(topic)
+            self._next_metadata_request_s = self._clock() + METADATA_RETRY_S
+
+    def _log_losses(self) -> None:
+        """Log each kind of loss when it begins, then at most once a minute."""
         with self._lock:
             losses = {
                 f"events dropped: {cause}": (n, self._detail.get(cause, "")) for cause, n in self._dropped.items()
             }
-            losses |= {what: (n, self._detail.get(what, "")) for what, n in self._notes.items()}
-            quiet = self._quiet
-            losses["events not delivered"] = self._failed + (0 if quiet is None else quiet.failed), self._first_failure
+            losses |= {message: (n, self._detail.get(message, "")) for message, n in self._warnings.items()}
+            producer = self._failure_only
+            n_failed = self._failed + (0 if producer is None else producer.failed)
+            losses["events not delivered"] = n_failed, self._first_failure
             losses["no broker answers, events wait in the queue"] = self._outages, self._detail.get("kafka", "")
-        now_s = time.monotonic()
-        for what, (count, detail) in losses.items():
-            last_s, logged = self._logged.get(what, (-LOG_INTERVAL_S, 0))
+        now_s = self._clock()
+        for message, (count, detail) in losses.items():
+            last_s, logged = self._logged.get(message, (float("-inf"), 0))
             if count > logged and now_s - last_s >= LOG_INTERVAL_S:
-                self._logged[what] = now_s, count
-                _LOG.warning("%s (%d so far) %s", what, count, detail)
+                self._logged[message] = now_s, count
+                _LOG.warning("%s (%d so far) %s", message, count, detail)
 
-    # --- the end ---------------------------------------------------------------------------------------------
+    # --- counts and end --------------------------------------------------------------------------------------
 
     @property
     def stats(self) -> Stats:
-        """What became of the events so far."""
+        """Counts of all events so far."""
         with self._lock:
-            quiet = self._quiet or _Quiet()
-            queued = quiet.queued()
+            producer = self._failure_only or FailureOnlyProducer()
+            queued = producer.queued()
             return Stats(
-                published=self._delivered + max(0, quiet.accepted - quiet.failed - queued),
+                published=self._delivered + max(0, producer.accepted - producer.failed - queued),
                 dropped=dict(self._dropped),
-                failed=self._failed + quiet.failed,
-                # a report may come before the event it is of has been counted
+                failed=self._failed + producer.failed,
+                # A delivery report can arrive before its event is counted as accepted.
                 waiting=max(0, self._accepted - self._delivered - self._failed) + queued,
-                queued=queued + (0 if self._kafka is None else len(self._kafka)),
+                queued=queued + (0 if self._reporting is None else len(self._reporting)),
                 bytes=self._bytes,
                 violations=dict(self._violations),
             )
 
     def close(self, timeout_s: float) -> int:
-        """Flush, stop the thread, accept nothing more; return how many messages were lost. Twice is once."""
+        """Flush, stop the thread, reject later events and return how many messages were lost. Idempotent.
+
+        Args:
+            timeout_s: The longest wait for queued messages.
+        """
         if self._closed:
             return 0
         self._closed = True
@@ -504,44 +624,56 @@ class Outbox:
             self._stop.set()
             if self._thread is not None and self._thread is not threading.current_thread():
                 self._thread.join(1.0)
-            for kafka in self._producers():
-                with contextlib.suppress(Exception):
-                    kafka.purge()
-                    kafka.flush(0.1)
-            if self._quiet is not None:
-                self._settle(self._quiet)
-            self._kafka = self._quiet = None
-            lifetime.unwatch(self)
-        self._report()
+            _purge(self._producers())
+            with self._lock:
+                self._settle()
+                self._reporting = self._failure_only = None
+            lifetime.unregister(self)
+        self._log_losses()
         return left
 
     def after_fork(self) -> None:
-        """In a forked child: leave the parent's producer alone and begin anew at the next event."""
+        """In a forked child: abandon the parent's producers and start over at the next event."""
         for kafka in self._producers():
-            lifetime.never_free(kafka)
-        self._begin()
+            lifetime.leak(kafka)
+        self._reset()
 
 
 def kafka_settings(
     bootstrap_servers: str, on_full: Literal["drop", "wait"], max_queued: int, max_queued_bytes: int
 ) -> dict[str, Any]:
-    """The settings of librdkafka that the publisher stands on."""
+    """Return the librdkafka settings that the publisher depends on.
+
+    Args:
+        bootstrap_servers: Kafka's addresses, as `host:port,…`.
+        on_full: Whether events are dropped or calls wait while the queue is full.
+        max_queued: The most messages in a producer's queue.
+        max_queued_bytes: The most bytes in a producer's queue.
+    """
     return {
         "bootstrap.servers": bootstrap_servers,
         "client.id": "barograph-publisher",
-        "enable.idempotence": True,  # a retry never doubles or reorders a partition's events
+        "enable.idempotence": True,  # a retry never duplicates or reorders a partition's events
         "compression.type": "lz4",
-        "linger.ms": 50,  # batches of some hundred events at a few thousand a second; nobody waits for them
+        "linger.ms": 50,  # batches of several hundred events at a few thousand a second
         "batch.num.messages": 10_000,
         "queue.buffering.max.messages": max_queued,
         "queue.buffering.max.kbytes": max(1, max_queued_bytes // 1024),
-        "message.timeout.ms": _TIMEOUT_MS[on_full],
-        "partitioner": "consistent_random",  # crc32(key) % partitions; without key any partition
-        "log_level": 2,  # what matters comes by error_cb and the counters
+        "message.timeout.ms": _MESSAGE_TIMEOUT_MS[on_full],
+        "partitioner": "consistent_random",  # crc32(key) % partitions; a random partition without a key
+        "log_level": 2,  # error_cb and the counters report the rest
     }
 
 
-def _cause(error: Exception) -> Cause:
+def _purge(producers: Iterable[Any]) -> None:
+    """Discard queued and in-flight messages and fetch their delivery reports."""
+    for kafka in producers:
+        with contextlib.suppress(Exception):
+            kafka.purge()
+            kafka.flush(PURGE_TIMEOUT_S)
+
+
+def _drop_cause(error: Exception) -> DropCause:
     if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return "too-large"
     return "error"

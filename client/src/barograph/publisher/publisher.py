@@ -1,39 +1,41 @@
-"""The publisher: what a serving system calls for each prediction, and what later brings the truth.
+"""The publisher: a serving system calls it for each prediction and, later, for each label.
 
-It never blocks, slows or breaks serving: a call costs a few microseconds, what cannot be sent is counted, and no
-error of Kafka reaches the caller. For replays and batch jobs, which must lose nothing, `on_full="wait"` turns this
-round: calls wait for room, and what goes wrong is raised.
+The publisher never blocks or breaks serving. A call costs a few microseconds, events that cannot be sent are counted,
+and no Kafka error reaches the caller. Replays and batch jobs, which must lose nothing, pass `on_full="wait"`: calls
+then wait for space in the queue and raise errors.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsFloat
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat
 
 from barograph.contract import Contract
 from barograph.contract.check import check_contract
-from barograph.contract.file import load_contract
 from barograph.contract.kinds import name_fault
 from barograph.events import (
+    CONTEXT,
     END_MARK,
+    FEATURES,
     LABELS_TOPIC,
     MARK_HEADER,
     MAX_EVENT_BYTES,
     MAX_MEMBERS,
+    METRICS,
     PREDICTIONS_TOPIC,
     Label,
 )
-from barograph.publisher.batches import send_label, send_labels, send_predictions
+from barograph.publisher.label_events import send_label
+from barograph.publisher.lifetime import EXIT_FLUSH_S
 from barograph.publisher.observation import Observation
 from barograph.publisher.outbox import Outbox, PublishError, Stats, kafka_settings
 from barograph.publisher.pii import Pii, read_key
-from barograph.publisher.tables import LabelTables, PredictionTables, as_table
-from barograph.validation.rows import Validator, Violation, rejecting
+from barograph.validation.rows import Validator, Violation, rejection
 from barograph.values import (
     InvalidEvent,
     QuickPrediction,
@@ -45,31 +47,55 @@ from barograph.values import (
     text_of,
 )
 
+if TYPE_CHECKING:
+    from barograph.publisher.tables import LabelTables, PredictionTables
+
 OnFull = Literal["drop", "wait"]
 
-_NO_MAP: Mapping[str, Any] = {}
+_NS_PER_MS = 1_000_000
+_EMPTY: Mapping[str, Any] = {}
 
 
 class Publisher:
     """Publishes the predictions and labels of one model version to Kafka.
 
-    Safe to share between threads, and after a fork: a child becomes a producer of its own at its first event. Use
-    it as a context manager, or `close` it; a process that just ends waits up to five seconds for what is queued.
+    A publisher may be shared between threads. After a fork, the child becomes a producer of its own at its first event.
+    Use it as a context manager, or call `close`. A process that exits without either waits up to five seconds for
+    queued events.
     """
 
     def __init__(
-        self, contract: Contract, version: str, outbox: Outbox, *, topic_prefix: str = "", key: bytes = b""
+        self,
+        contract: Contract,
+        version: str,
+        outbox: Outbox,
+        *,
+        topic_prefix: str = "",
+        key: bytes = b"",
+        wall_clock_ns: Callable[[], int] = time.time_ns,
+        timer_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        """Use `from_contract`; this one takes ready-made parts."""
+        """Assemble a publisher from its parts; use `from_contract`.
+
+        Args:
+            contract: A valid contract.
+            version: The model's version.
+            outbox: The queue.
+            topic_prefix: Precedes the topics' names.
+            key: The secret for hashed fields.
+            wall_clock_ns: Returns nanoseconds since the Unix epoch; the default time of events.
+            timer_ns: Returns nanoseconds that never go back; measures latency in `observe`.
+        """
+        self._contract = contract
         self._model = contract.model
         self._version = version
         self._outbox = outbox
+        self._wall_clock_ns = wall_clock_ns
+        self._timer_ns = timer_ns
         self._predictions_topic = f"{topic_prefix}{PREDICTIONS_TOPIC}"
         self._labels_topic = f"{topic_prefix}{LABELS_TOPIC}"
         self._pii = Pii(contract, key)
-        self._protected = tuple(room for room in ("features", "context", "metrics") if self._pii.actions(room))
-        self._tables = PredictionTables(contract, version, self._pii)
-        self._label_tables = LabelTables(contract.model)
+        self._has_pii = any(self._pii.actions(map_name) for map_name in (FEATURES, CONTEXT, METRICS))
         self._validator = Validator(contract)
 
     @classmethod
@@ -86,28 +112,30 @@ class Publisher:
         max_queued_bytes: int = 64 << 20,
         kafka: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make a publisher for one version of a contract's model.
+        """Create a publisher for one version of a contract's model.
 
         Args:
-            contract: the path of a contract file, or a contract.
-            version: the model's version, as people write it.
-            bootstrap_servers: Kafka, as `host:port,…`. With `drop` it may be away; events wait for it.
-            on_full: what a call does while the queue is full: `drop` the event and count it, for serving; or `wait`
-                for room and raise what goes wrong, for replays and batch jobs.
-            topic_prefix: stands before the topics' names, where several systems share a broker.
-            key: the secret for hashed fields; by default that in the environment's BAROGRAPH_PII_KEY.
-            max_queued: the most messages that wait to be sent, in each of two queues: single predictions, and the rest.
-            max_queued_bytes: the most bytes that wait to be sent, in each of the two.
-            kafka: further settings of librdkafka, such as `security.protocol`; they win over the publisher's own.
+            contract: The path of a contract file, or a contract.
+            version: The model's version, as people write it.
+            bootstrap_servers: Kafka's addresses, as `host:port,…`. With `drop`, Kafka may be down; events are queued.
+            on_full: What a call does while the queue is full: `drop` the event and count it, for serving; or `wait` for
+                space and raise errors, for replays and batch jobs.
+            topic_prefix: Precedes the topics' names if several systems share a broker.
+            key: The secret for hashed fields; by default the environment variable BAROGRAPH_PII_KEY.
+            max_queued: The most messages in each of two queues: one for single predictions, one for all other messages.
+            max_queued_bytes: The most bytes in each of the two queues.
+            kafka: Further librdkafka settings, such as `security.protocol`; they override the publisher's own.
 
         Raises:
-            ContractError: the contract cannot be read or is not valid.
-            ValueError: the version is no name, the key is missing, or Kafka's client refuses its settings.
-            PublishError: only with `wait`: no broker answers, or the topics do not exist.
+            ContractError: The contract cannot be read or is not valid.
+            ValueError: The version is not a name, the key is missing, or Kafka's client rejects its settings.
+            PublishError: Only with `wait`: no broker answers, or the topics do not exist.
         """
         if isinstance(contract, Contract):
             check_contract(contract)
         else:
+            from barograph.contract.file import load_contract  # loads the YAML parser
+
             contract = load_contract(contract)
         fault = name_fault(version) if isinstance(version, str) else f"is {type(version).__name__}; write it as text"
         if fault is not None:
@@ -121,11 +149,23 @@ class Publisher:
         if on_full == "wait":
             try:
                 for topic in (publisher._predictions_topic, publisher._labels_topic):
-                    outbox.partitions(topic)
+                    outbox.fetch_partition_count(topic)
             except PublishError:
                 outbox.close(0.0)
                 raise
         return publisher
+
+    @cached_property
+    def _prediction_tables(self) -> PredictionTables:
+        from barograph.publisher.tables import PredictionTables  # loads pyarrow
+
+        return PredictionTables(self._contract, self._version, self._pii, wall_clock_ns=self._wall_clock_ns)
+
+    @cached_property
+    def _label_tables(self) -> LabelTables:
+        from barograph.publisher.tables import LabelTables  # loads pyarrow
+
+        return LabelTables(self._model, wall_clock_ns=self._wall_clock_ns)
 
     def prediction(
         self,
@@ -145,44 +185,44 @@ class Publisher:
     ) -> None:
         """Publish one prediction.
 
-        Values may be Python's, NumPy's or pandas' own; None is a null. What no event can hold is published as
-        invalid, and an event that cannot be published is counted in `stats.dropped`; nothing is raised.
+        Values may be Python's, NumPy's or pandas' own; None is a null. A value that no event can hold is published as
+        invalid. An event that cannot be published is counted in `stats.dropped`, and nothing is raised.
 
         Args:
-            id: the request's id; the label will carry it.
-            features: what the model saw, by name.
-            score: the model's number, such as a probability.
-            class_: the model's decision.
-            scores: a probability per class.
-            metrics: further numbers: tokens, cost, time to first token.
-            latency_ms: how long the prediction took, in milliseconds.
-            arm: the arm of an A/B test.
-            context: what is known of the request and is no feature; values become text.
-            status: how the request ended, in the serving system's words.
-            error: the kind of error; present means that the prediction failed. Of an exception the name of its
-                class is published, never its text, which may hold data.
-            at: when the prediction was made: an aware datetime or epoch milliseconds; by default now.
+            id: The request's id; the label carries the same id.
+            features: The model's input, by name.
+            score: The model's number, such as a probability.
+            class_: The model's decision.
+            scores: A probability per class.
+            metrics: Further numbers: tokens, cost, time to first token.
+            latency_ms: How long the prediction took, in milliseconds.
+            arm: The arm of an A/B test.
+            context: Request attributes that are not features; values become text.
+            status: How the request ended, in the serving system's words.
+            error: The kind of error; if present, the prediction failed. For an exception, only the name of its class is
+                published, since its text may hold data.
+            at: When the prediction was made: an aware datetime or epoch milliseconds; now by default.
 
         Raises:
-            PublishError: only with `on_full="wait"`.
+            PublishError: Only with `on_full="wait"`.
         """
         outbox = self._outbox
         seq = next(outbox.seq)
         try:
             if at is None:
-                at = time.time_ns() // 1_000_000
+                at = self._wall_clock_ns() // _NS_PER_MS
             elif type(at) is not int:
                 at = epoch_ms(at)
             if type(id) is not str or not id:
                 id = event_id(id)
             if features is not None and (type(features) is not dict or len(features) > MAX_MEMBERS):
-                features = _checked("features", features)
-            if self._protected:
-                features, context, metrics = self._without_pii(
-                    features or _NO_MAP, context or _NO_MAP, metrics or _NO_MAP
-                )
+                features = _as_dict(FEATURES, features)
+            if self._has_pii:
+                features = self._pii.protect(FEATURES, features or _EMPTY) or None
+                context = self._pii.protect(CONTEXT, context or _EMPTY) or None
+                metrics = self._pii.protect(METRICS, metrics or _EMPTY) or None
             if context:
-                # A loop, since a generator costs as much as the rest of these checks.
+                # A loop: a generator costs as much as the other checks together.
                 for text in context.values():
                     if type(text) is not str:
                         context = text_map(context)
@@ -196,9 +236,9 @@ class Publisher:
             if error is not None and type(error) is not str:
                 error = type(error).__name__ if isinstance(error, BaseException) else text_of(error)
             if scores is not None:
-                scores = _checked("scores", scores)
+                scores = _as_dict("scores", scores)
             if metrics is not None:
-                metrics = _checked("metrics", metrics)
+                metrics = _as_dict("metrics", metrics)
             data = encode_event(
                 QuickPrediction(
                     self._model,
@@ -215,7 +255,7 @@ class Publisher:
                     latency_ms,
                     status,
                     error,
-                    outbox.producer,
+                    outbox.producer_id,
                     seq,
                 )
             )
@@ -227,68 +267,62 @@ class Publisher:
             return
         outbox.send_event(self._predictions_topic, data)
 
-    def _without_pii(
-        self, features: Mapping[str, Any], context: Mapping[str, Any], metrics: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None, Mapping[str, Any] | None]:
-        protect = self._pii.protect
-        return (
-            protect("features", features) or None,
-            protect("context", context) or None,
-            protect("metrics", metrics) or None,
-        )
-
     def predictions(self, table: Any) -> int:
         """Publish the rows of a table, about a thousand per message, at about a microsecond per row.
 
-        Columns are the members of a prediction by name (`id`, `at`, `score`, `class`, `latency_ms`, `arm`, `error`,
-        `status`, `version`, `features.NAME`, `context.NAME`, `scores.NAME`, `metrics.NAME`); a bare name is a
-        feature, context or metric where the contract names it so. Other columns are left out (and logged). Times
-        may be timestamps (without a zone they are UTC), epoch milliseconds or RFC 3339 text; without a column `at`
-        all rows are of now.
+        Columns are named after the members of a prediction: `id`, `at`, `score`, `class`, `latency_ms`, `arm`, `error`,
+        `status`, `version`, `features.NAME`, `context.NAME`, `scores.NAME`, `metrics.NAME`. A bare name is a feature, a
+        context member or a metric if the contract has one of that name. Other columns are ignored and logged. Times may
+        be timestamps (UTC if they have no zone), epoch milliseconds or RFC 3339 text. Without a column `at`, all rows
+        get the current time.
 
         Args:
-            table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame, or whatever else speaks Arrow.
+            table: A pyarrow Table or RecordBatch, a pandas or polars DataFrame, or another object with Arrow's
+                PyCapsule interface.
 
         Returns:
-            How many rows were accepted; rows without id or time are counted as dropped (`invalid`).
+            How many rows were accepted. Rows without an id or a time are counted as dropped (`invalid`).
 
         Raises:
-            PublishError: only with `on_full="wait"`.
+            PublishError: Only with `on_full="wait"`.
         """
-        accepted = seen = 0
+        accepted = n_read = 0
         try:
+            from barograph.publisher.batches import send_predictions
+            from barograph.publisher.tables import as_table
+
             rows = as_table(table)
-            _, left_out = self._tables.columns(rows.column_names)
-            if left_out:
-                self._outbox.note("columns left out, for the contract does not name them", ", ".join(left_out))
-            for block in self._tables.blocks(rows):
-                seen += block.rows.num_rows + block.n_rejected
+            _, ignored = self._prediction_tables.columns(rows.column_names)
+            if ignored:
+                self._outbox.warn("ignored columns that the contract does not name", ", ".join(ignored))
+            for block in self._prediction_tables.blocks(rows):
+                n_read += block.rows.num_rows + block.n_rejected
                 accepted += send_predictions(self._outbox, self._predictions_topic, block.rows)
                 if block.n_rejected:
-                    self._outbox.skip(block.n_rejected)
+                    self._outbox.skip_sequence_numbers(block.n_rejected)
                     self._outbox.drop("invalid", block.n_rejected, "rows have no id or no time")
         except PublishError:
             raise
         except Exception as problem:
-            unread = max(1, _n_rows(table) - seen)
-            self._outbox.skip(unread)
-            self._outbox.drop("invalid", unread, _describe(problem))
+            n_unread = max(1, _n_rows(table) - n_read)
+            self._outbox.skip_sequence_numbers(n_unread)
+            self._outbox.drop("invalid", n_unread, _describe(problem))
         return accepted
 
     def label(self, *, id: str, label: Any, at: Any = None) -> None:
         """Publish the ground truth of one prediction.
 
         Args:
-            id: the prediction's id.
-            label: a flag, a number or text.
-            at: when the truth was known: an aware datetime or epoch milliseconds; by default now. Of several labels
-                of an id the one with the latest `at` holds.
+            id: The prediction's id.
+            label: A flag, a number or text.
+            at: When the truth was known: an aware datetime or epoch milliseconds; now by default. If an id has several
+                labels, the one with the latest `at` counts.
 
         Raises:
-            PublishError: only with `on_full="wait"`.
+            PublishError: Only with `on_full="wait"`.
         """
         try:
-            at = time.time_ns() // 1_000_000 if at is None else epoch_ms(at)
+            at = self._wall_clock_ns() // _NS_PER_MS if at is None else epoch_ms(at)
             event = Label(model=self._model, id=event_id(id), label=label_value(label), at=at)
             send_label(self._outbox, self._labels_topic, event)
         except PublishError:
@@ -298,30 +332,33 @@ class Publisher:
         self._outbox.poll()
 
     def labels(self, table: Any) -> int:
-        """Publish a table of labels with the columns `id`, `label` and, optional, `at`.
+        """Publish a table of labels with the columns `id`, `label` and, optionally, `at`.
 
-        All labels of an id go to one partition. Rows without id, label or time are counted as dropped (`invalid`).
+        All labels of an id go to one partition. Rows without an id, label or time are counted as dropped (`invalid`).
 
         Args:
-            table: as for `predictions`.
+            table: A table, as for `predictions`.
 
         Returns:
             How many rows were accepted.
 
         Raises:
-            PublishError: only with `on_full="wait"`.
+            PublishError: Only with `on_full="wait"`.
         """
-        accepted = seen = 0
+        accepted = n_read = 0
         try:
+            from barograph.publisher.batches import send_labels
+            from barograph.publisher.tables import as_table
+
             for block in self._label_tables.blocks(as_table(table)):
-                seen += block.rows.num_rows + block.n_rejected
+                n_read += block.rows.num_rows + block.n_rejected
                 accepted += send_labels(self._outbox, self._labels_topic, self._model, block.rows)
                 if block.n_rejected:
                     self._outbox.drop("invalid", block.n_rejected, "labels have no id, no label or no time")
         except PublishError:
             raise
         except Exception as problem:
-            self._outbox.drop("invalid", max(1, _n_rows(table) - seen), _describe(problem))
+            self._outbox.drop("invalid", max(1, _n_rows(table) - n_read), _describe(problem))
         return accepted
 
     def observe(
@@ -335,10 +372,27 @@ class Publisher:
     ) -> Observation:
         """Publish one prediction around the code that makes it.
 
-        `with publisher.observe(id=…, features=…) as p: p.score = model.predict(…)` times the block, publishes the
-        members that were set on `p`, and where the block raises records the kind of error and lets it through.
+        `with publisher.observe(id=…, features=…) as p: p.score = model.predict(…)` times the block and publishes the
+        members that the block sets on `p`. If the block raises, the kind of error is published and the exception
+        propagates.
+
+        Args:
+            id: The request's id.
+            features: The model's input, by name.
+            arm: The arm of an A/B test.
+            context: Request attributes that are not features.
+            at: When the prediction is made; the start of the block by default.
         """
-        return Observation(self.prediction, id=id, features=features, arm=arm, context=context, at=at)
+        return Observation(
+            self.prediction,
+            id=id,
+            features=features,
+            arm=arm,
+            context=context,
+            at=at,
+            wall_clock_ns=self._wall_clock_ns,
+            timer_ns=self._timer_ns,
+        )
 
     def validate(
         self,
@@ -347,73 +401,83 @@ class Publisher:
         context: Mapping[str, Any] | None = None,
         at: Any = None,
     ) -> list[Violation]:
-        """Hold the features of one prediction against the contract, before the model is called.
+        """Check the features of one prediction against the contract before the model is called.
 
-        Every violation is counted in `stats.violations`. Those of fields whose policy is `reject` are raised; in a
-        block of `observe` that makes a failed prediction of the kind `ContractViolation`, which shows in the volume.
-        Values are as the model gets them: before anything is hashed or cut.
+        Every violation is counted in `stats.violations`. Violations of fields with the policy `reject` are raised; in a
+        block of `observe` they make a failed prediction of the kind `ContractViolation`, which counts in the volume.
+        Values are checked as the model receives them: before any hashing or truncation.
 
         Args:
-            features: what the model is about to see, by name.
-            context: the request's context; without it the fields that read it are not checked.
-            at: when the prediction is made, from which timestamps have their age; by default now.
+            features: The model's input, by name.
+            context: The request's context; without it, the fields that read it are not checked.
+            at: When the prediction is made, from which the ages of timestamps are computed; now by default.
 
         Returns:
-            The violations, which are all of the policy `flag`; empty where the contract is kept.
+            The violations, all of fields with the policy `flag`; empty if there are none.
 
         Raises:
-            ContractViolation: a field of the policy `reject` violates the contract.
+            ContractViolation: A field with the policy `reject` violates the contract.
         """
         try:
-            at_ms: float | None = time.time() * 1000.0 if at is None else float(epoch_ms(at))
-        except InvalidEvent:  # `prediction` will drop the event for it
+            at_ms: float | None = self._wall_clock_ns() / _NS_PER_MS if at is None else float(epoch_ms(at))
+        except InvalidEvent:  # `prediction` drops the event for the same reason
             at_ms = None
         violations = self._validator.check(features, context, at_ms)
         if violations:
-            self._outbox.violate((violation.field, violation.kind) for violation in violations)
-            refusal = rejecting(self._validator, violations)
-            if refusal is not None:
-                raise refusal
+            self._outbox.count_violations((violation.field, violation.kind) for violation in violations)
+            error = rejection(self._validator, violations)
+            if error is not None:
+                raise error
         return violations
 
-    def mark(self, kind: Literal["end"] = "end", *, timeout_s: float = 60.0) -> None:
-        """Tell every reader that a replay is over, after all that was published before; waits.
+    def publish_end_marker(self, *, timeout_s: float = 60.0) -> None:
+        """Report the end of a replay to all consumers, after every earlier event; waits.
 
-        The mark goes to every partition of predictions and labels; windows up to it may then be sealed.
+        The end marker goes to every partition of predictions and labels. Consumers may then seal all windows.
+
+        Args:
+            timeout_s: The longest wait.
 
         Raises:
-            PublishError: what was published before, or the mark, was not delivered.
+            PublishError: An earlier event or the end marker was not delivered.
         """
-        if kind != "end":
-            raise ValueError(f"{kind!r} is no mark; write end")
         outbox = self._outbox
-        deadline_s = time.monotonic() + timeout_s
+        start_ns = self._timer_ns()
         left = outbox.flush(timeout_s)
         if left:
-            raise PublishError(f"{left} messages are still queued after {timeout_s:g} s, so no mark was written")
+            raise PublishError(
+                f"{left} messages are still queued after {timeout_s:g} s, so no end marker was written; try again"
+            )
         topics = (self._predictions_topic, self._labels_topic)
-        targets = [(topic, partition) for topic in topics for partition in range(outbox.partitions(topic))]
-        outbox.broadcast(targets, [(MARK_HEADER, END_MARK)], max(1.0, deadline_s - time.monotonic()))
+        targets = [(topic, partition) for topic in topics for partition in range(outbox.fetch_partition_count(topic))]
+        left_s = timeout_s - (self._timer_ns() - start_ns) / 1e9
+        outbox.broadcast(targets, [(MARK_HEADER, END_MARK)], max(1.0, left_s))
 
     def flush(self, timeout_s: float = 10.0) -> int:
-        """Wait until all that was published is delivered; return how many messages are left (0: none).
+        """Wait until every published event is delivered, and return how many messages are left.
+
+        Args:
+            timeout_s: The longest wait.
 
         Raises:
-            PublishError: only with `on_full="wait"`: some are left, or failed.
+            PublishError: Only with `on_full="wait"`: messages are left or failed.
         """
         return self._outbox.flush(timeout_s)
 
-    def close(self, timeout_s: float = 5.0) -> int:
-        """Flush and let go of Kafka; return how many messages were lost. Later events are dropped (`closed`).
+    def close(self, timeout_s: float = EXIT_FLUSH_S) -> int:
+        """Flush, disconnect from Kafka and return how many messages were lost. Later events are dropped (`closed`).
+
+        Args:
+            timeout_s: The longest wait for queued messages.
 
         Raises:
-            PublishError: only with `on_full="wait"`: some were lost.
+            PublishError: Only with `on_full="wait"`: messages were lost.
         """
         return self._outbox.close(timeout_s)
 
     @property
     def stats(self) -> Stats:
-        """What became of the events of this process so far."""
+        """Counts of this process' events so far, by outcome."""
         return self._outbox.stats
 
     def __enter__(self) -> Self:
@@ -429,17 +493,18 @@ class Publisher:
                 raise
 
 
-def _checked(name: str, members: Mapping[Any, Any]) -> dict[Any, Any]:
+def _as_dict(name: str, members: Mapping[Any, Any]) -> dict[Any, Any]:
     if len(members) > MAX_MEMBERS:
         raise InvalidEvent(f"{name} has {len(members):,} members; at most {MAX_MEMBERS:,} are sent")
     return members if type(members) is dict else dict(members)
 
 
 def _describe(problem: Exception) -> str:
-    """Say what is wrong without repeating values: other errors' texts may hold data of the event."""
+    """Describe an error without values: the texts of other errors may hold data of the event."""
     if isinstance(problem, InvalidEvent):
         return str(problem)
-    if isinstance(problem, pa.ArrowException):
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is not None and isinstance(problem, pyarrow.ArrowException):
         return f"Arrow cannot convert the table ({type(problem).__name__})"
     return f"the event cannot be read ({type(problem).__name__})"
 

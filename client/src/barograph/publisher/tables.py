@@ -1,14 +1,14 @@
-"""Tables of events as columns of the Arrow batch: names, types and times brought into one form.
+"""Conversion of tables of events to the columns of Arrow messages: one set of names, types and times.
 
-Takes whatever speaks Arrow's PyCapsule interface (pyarrow, pandas, polars, DuckDB and others); none of these is
-imported but pyarrow. Rows without id or time are left out and counted.
+Accepts every object with Arrow's PyCapsule interface (pyarrow, pandas, polars, DuckDB and others) and imports only
+pyarrow. Rows without an id or a time are removed and counted.
 """
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -16,32 +16,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from barograph.contract import Contract
-from barograph.events import MAPS, label_key
+from barograph.events import CONTEXT, FEATURES, MAPS, label_key
 from barograph.publisher.pii import Pii
 from barograph.values import InvalidEvent, epoch_ms
 
 BLOCK_ROWS = 65_536
-"""Rows prepared at a time, so that a large table is never copied whole."""
-TIME = pa.timestamp("ms", "UTC")
+"""Rows converted at a time, so that a large table is never copied as a whole."""
+EVENT_TIME = pa.timestamp("ms", "UTC")
 _TEXT_MEMBERS = ("version", "arm", "class", "status", "error")
 _NUMBER_MEMBERS = ("score", "latency_ms")
-_OWN_MEMBERS = ("producer", "seq")
-"""Written by the publisher itself; columns of these names are left out."""
+_PUBLISHER_MEMBERS = ("producer", "seq")
+"""Members that the publisher sets; columns of these names are ignored without a warning."""
 
 
 class Block(NamedTuple):
-    """Rows ready to be encoded."""
+    """Rows that are ready to be encoded."""
 
     rows: pa.RecordBatch
     n_rejected: int
-    """Rows that were left out, for they have no id or no time (or no label)."""
+    """Rows that were removed because they have no id, no time or, in labels, no label."""
 
 
 def as_table(data: Any) -> pa.Table:
-    """View any table as a pyarrow Table, without a copy where its memory allows.
+    """View a table of any library as a pyarrow Table, without a copy if its memory layout allows that.
+
+    Args:
+        data: A table.
 
     Raises:
-        InvalidEvent: it is no table.
+        InvalidEvent: `data` is not a table.
     """
     if isinstance(data, pa.Table):
         return data
@@ -53,90 +56,105 @@ def as_table(data: Any) -> pa.Table:
         if hasattr(data, "to_arrow"):
             return data.to_arrow()
     except (pa.ArrowException, TypeError, ValueError) as error:
-        # Its own text may hold a value, and this one is logged.
+        # The original text may hold a value, and this one is logged.
         raise InvalidEvent(
             f"the table cannot be read as Arrow ({type(error).__name__}); make each column of one type"
         ) from error
     raise InvalidEvent(
-        f"{type(data).__name__} is no table; pass a pyarrow Table or RecordBatch, or a pandas or polars DataFrame"
+        f"{type(data).__name__} is not a table; pass a pyarrow Table or RecordBatch, or a pandas or polars DataFrame"
     )
 
 
 class PredictionTables:
-    """Maps the columns of tables to those of the Arrow batch, for one contract and version."""
+    """Maps the columns of tables to those of Arrow messages, for one contract and version."""
 
-    def __init__(self, contract: Contract, version: str, pii: Pii) -> None:
+    def __init__(
+        self, contract: Contract, version: str, pii: Pii, *, wall_clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Index the contract's sources by bare name.
+
+        Args:
+            contract: The contract.
+            version: The version of rows that have none.
+            pii: The contract's protection of personal data.
+            wall_clock_ns: Returns nanoseconds since the Unix epoch; the time of rows that have none.
+        """
+        self._wall_clock_ns = wall_clock_ns
         self._model = contract.model
         self._version = version
         self._pii = pii
-        sources = [field.source for field in contract.fields] + [
-            source for cut in contract.slices for source in cut.sources
-        ]
-        sources += [f"features.{name}" for name in contract.ignored]
         self._by_bare_name: dict[str, str] = {}
-        for source in sorted(sources, key=lambda source: not source.startswith("features.")):
-            room, _, name = source.partition(".")
-            if name and room in MAPS:
+        ignored = [f"{FEATURES}.{name}" for name in contract.ignored]
+        for source in features_first([*contract.sources, *ignored]):
+            map_name, _, name = source.partition(".")
+            if name and map_name in MAPS:
                 self._by_bare_name.setdefault(name, source)
 
     def columns(self, names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-        """Map the batch's columns to positions in a table, and list the table's columns that are left out.
+        """Map the columns of messages to positions in a table, and list the table's columns that are ignored.
 
-        A column keeps its name where it is a member (`id`, `score`, `features.NAME`, …); `class_` is `class`; any
-        other is a member of `features`, `context` or `metrics` where the contract names it there.
+        A column keeps its name if it is a member (`id`, `score`, `features.NAME`, …); `class_` becomes `class`. Any
+        other column is a member of `features`, `context` or `metrics` if the contract has one of that name.
+
+        Args:
+            names: The table's columns.
 
         Raises:
-            InvalidEvent: there is no column `id`, or two columns mean the same member.
+            InvalidEvent: There is no column `id`, or two columns map to the same member.
         """
-        found: dict[str, int] = {}
-        left_out = []
+        positions: dict[str, int] = {}
+        ignored = []
         for position, name in enumerate(names):
             target = self._target(name)
             if target is None:
-                left_out.append(name)
-            elif target in found:
-                raise InvalidEvent(f"the columns {names[found[target]]!r} and {name!r} both mean {target}; drop one")
+                ignored.append(name)
+            elif target in positions:
+                other = names[positions[target]]
+                raise InvalidEvent(f"the columns {other!r} and {name!r} both mean {target}; drop one")
             else:
-                found[target] = position
-        if "id" not in found:
+                positions[target] = position
+        if "id" not in positions:
             raise InvalidEvent("the table has no column id; add one with the request's ids")
-        return found, [name for name in left_out if name not in _OWN_MEMBERS]
+        return positions, [name for name in ignored if name not in _PUBLISHER_MEMBERS]
 
     def _target(self, name: str) -> str | None:
         if name in ("model", "id", "at", *_TEXT_MEMBERS, *_NUMBER_MEMBERS):
             return name
         if name == "class_":
             return "class"
-        room, dot, member = name.partition(".")
-        if dot and room in MAPS and member:
+        map_name, dot, member = name.partition(".")
+        if dot and map_name in MAPS and member:
             return name
         return self._by_bare_name.get(name)
 
     def blocks(self, table: pa.Table) -> Iterator[Block]:
-        """Prepare the rows of a table, up to 65,536 at a time.
+        """Convert the rows of a table, up to 65,536 at a time.
+
+        Args:
+            table: The table.
 
         Raises:
-            InvalidEvent: columns are missing, mean the same or have a type that cannot be read.
+            InvalidEvent: A column is missing, is duplicated or has a type that cannot be read.
         """
         positions, _ = self.columns(table.column_names)
         _check_model(table, positions, self._model)
-        now_ms = time.time_ns() // 1_000_000
-        for block in _slices(table):
-            read = {name: block.column(position) for name, position in positions.items() if name != "model"}
-            yield self._block(read, block.num_rows, now_ms)
+        now_ms = self._wall_clock_ns() // 1_000_000
+        for block in _split(table):
+            sources = {name: block.column(position) for name, position in positions.items() if name != "model"}
+            yield self._block(sources, block.num_rows, now_ms)
 
-    def _block(self, read: Mapping[str, pa.Array], n_rows: int, now_ms: int) -> Block:
-        columns: dict[str, pa.Array] = {"model": constant(self._model, n_rows)}
-        columns["version"] = constant(self._version, n_rows)
-        columns["id"] = _text("id", read["id"])
-        columns["at"] = _times(read.get("at"), n_rows, now_ms)
-        for name, values in read.items():
+    def _block(self, sources: Mapping[str, pa.Array], n_rows: int, now_ms: int) -> Block:
+        columns: dict[str, pa.Array] = {"model": constant_column(self._model, n_rows)}
+        columns["version"] = constant_column(self._version, n_rows)
+        columns["id"] = _text("id", sources["id"])
+        columns["at"] = _times(sources.get("at"), n_rows, now_ms)
+        for name, values in sources.items():
             if name in ("id", "at"):
                 continue
             if name == "version":
-                given = _text(name, values)
-                columns[name] = pc.if_else(_filled(given), given, self._version)
-            elif name in _TEXT_MEMBERS or name.startswith("context."):
+                versions = _text(name, values)
+                columns[name] = pc.if_else(_is_filled(versions), versions, self._version)
+            elif name in _TEXT_MEMBERS or name.startswith(f"{CONTEXT}."):
                 columns[name] = _text(name, values)
             else:
                 columns[name] = _value(values)
@@ -145,62 +163,83 @@ class PredictionTables:
                 del columns[name]
             else:
                 columns[name] = protected
-        return _keep(columns, pc.and_(_filled(columns["id"]), columns["at"].is_valid()))
+        return _select(columns, pc.and_(_is_filled(columns["id"]), columns["at"].is_valid()))
 
 
 class LabelTables:
-    """Maps the columns of tables of labels to those of the Arrow batch, for one model."""
+    """Maps the columns of tables of labels to those of Arrow messages, for one model."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
+        """Set the model.
+
+        Args:
+            model: The model's name.
+            wall_clock_ns: Returns nanoseconds since the Unix epoch; the time of rows that have none.
+        """
         self._model = model
+        self._wall_clock_ns = wall_clock_ns
 
     def blocks(self, table: pa.Table) -> Iterator[Block]:
-        """Prepare the rows of a table with the columns `id`, `label` and, optional, `at` and `model`.
+        """Convert the rows of a table with the columns `id`, `label` and, optionally, `at` and `model`.
+
+        Args:
+            table: The table.
 
         Raises:
-            InvalidEvent: columns are missing or have a type that cannot be read.
+            InvalidEvent: A column is missing or has a type that cannot be read.
         """
         positions = {name: table.column_names.index(name) for name in set(table.column_names)}
         for name in ("id", "label"):
             if name not in positions:
                 raise InvalidEvent(f"the table has no column {name}; labels need id, label and at")
         _check_model(table, positions, self._model)
-        now_ms = time.time_ns() // 1_000_000
-        for block in _slices(table):
+        now_ms = self._wall_clock_ns() // 1_000_000
+        for block in _split(table):
             labels = _value(block.column(positions["label"]))
             if not _is_label(labels.type):
                 raise InvalidEvent(f"label has the type {labels.type}; make it flags, numbers or text")
             at = block.column(positions["at"]) if "at" in positions else None
             columns = {
-                "model": constant(self._model, block.num_rows),
+                "model": constant_column(self._model, block.num_rows),
                 "id": _text("id", block.column(positions["id"])),
                 "label": labels,
                 "at": _times(at, block.num_rows, now_ms),
             }
-            keep = pc.and_(_filled(columns["id"]), columns["at"].is_valid())
-            keep = pc.and_(keep, labels.is_valid())
+            is_valid = pc.and_(_is_filled(columns["id"]), columns["at"].is_valid())
+            is_valid = pc.and_(is_valid, labels.is_valid())
             if pa.types.is_floating(labels.type):
-                keep = pc.and_kleene(keep, pc.is_finite(labels))
-            yield _keep(columns, keep)
+                is_valid = pc.and_kleene(is_valid, pc.is_finite(labels))
+            yield _select(columns, is_valid)
 
 
-def constant(text: str, n_rows: int) -> pa.Array:
-    """Make a column that holds the same text in every row, stored once."""
+def features_first(sources: Iterable[str]) -> list[str]:
+    """Order sources so that a bare name means the feature if a context member or a metric has the same name."""
+    return sorted(sources, key=lambda source: not source.startswith(f"{FEATURES}."))
+
+
+def constant_column(text: str, n_rows: int) -> pa.Array:
+    """Create a dictionary column that holds the same text in every row and stores it once."""
     indices = pa.repeat(pa.scalar(0, pa.int8()), n_rows)
     return pa.DictionaryArray.from_arrays(indices, pa.array([text], pa.string()))
 
 
 def by_partition(rows: pa.RecordBatch, model: str, n_partitions: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Cut rows of labels by the partition their key belongs to: crc32(key) modulo the number of partitions."""
-    begun = zlib.crc32(label_key(model, ""))
-    chosen: dict[int, list[int]] = {}
+    """Group rows of labels by the partition of their key: crc32(key) modulo the number of partitions.
+
+    Args:
+        rows: Labels.
+        model: The model's name.
+        n_partitions: The topic's number of partitions.
+    """
+    prefix_crc = zlib.crc32(label_key(model, ""))
+    positions: dict[int, list[int]] = {}
     for position, event_id in enumerate(rows.column("id").to_pylist()):
-        chosen.setdefault(zlib.crc32(event_id.encode(), begun) % n_partitions, []).append(position)
-    for partition, positions in sorted(chosen.items()):
-        yield partition, rows.take(pa.array(positions, pa.int64()))
+        positions.setdefault(zlib.crc32(event_id.encode(), prefix_crc) % n_partitions, []).append(position)
+    for partition, partition_positions in sorted(positions.items()):
+        yield partition, rows.take(pa.array(partition_positions, pa.int64()))
 
 
-def _slices(table: pa.Table) -> Iterator[pa.RecordBatch]:
+def _split(table: pa.Table) -> Iterator[pa.RecordBatch]:
     for start in range(0, table.num_rows, BLOCK_ROWS):
         yield from table.slice(start, BLOCK_ROWS).combine_chunks().to_batches()
 
@@ -213,7 +252,7 @@ def _check_model(table: pa.Table, positions: Mapping[str, int], model: str) -> N
         raise InvalidEvent(f"the column model holds {str(others[0])[:60]!r}; this publisher is for {model!r}")
 
 
-def _keep(columns: Mapping[str, pa.Array], mask: pa.Array) -> Block:
+def _select(columns: Mapping[str, pa.Array], mask: pa.Array) -> Block:
     rows = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
     mask = mask.fill_null(False)
     if mask.true_count == rows.num_rows:
@@ -221,23 +260,23 @@ def _keep(columns: Mapping[str, pa.Array], mask: pa.Array) -> Block:
     return Block(rows.filter(mask), rows.num_rows - mask.true_count)
 
 
-def _filled(texts: pa.Array) -> pa.Array:
-    """Where a text column holds at least one character; never null."""
+def _is_filled(texts: pa.Array) -> pa.Array:
+    """Return a mask without nulls: where a text column holds at least one character."""
     return pc.not_equal(texts, "").fill_null(False)
 
 
-def _decoded(values: pa.Array) -> pa.Array:
-    """Write a dictionary-encoded column out: every message would carry the whole dictionary."""
+def _decode(values: pa.Array) -> pa.Array:
+    """Decode a dictionary column, since every message would carry the whole dictionary."""
     if not isinstance(values.type, pa.DictionaryType):
         return values
     dictionary = values.dictionary
-    if pa.types.is_string_view(dictionary.type):  # polars' categories; Arrow takes nothing from views
+    if pa.types.is_string_view(dictionary.type):  # polars categories; `take` does not support views
         dictionary = dictionary.cast(pa.string())
     return dictionary.take(values.indices)
 
 
 def _text(name: str, values: pa.Array) -> pa.Array:
-    values = _decoded(values)
+    values = _decode(values)
     if values.type == pa.string():
         return values
     try:
@@ -247,8 +286,8 @@ def _text(name: str, values: pa.Array) -> pa.Array:
 
 
 def _value(values: pa.Array) -> pa.Array:
-    """Bring a feature or number into one of few types; what no event can hold stays, and is invalid to readers."""
-    values = _decoded(values)
+    """Convert a feature or number to one of few types. Types that no event can hold stay, and consumers reject them."""
+    values = _decode(values)
     kind = values.type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return values.cast(pa.string())
@@ -267,36 +306,36 @@ def _is_label(kind: pa.DataType) -> bool:
 
 
 def _timestamps(values: pa.Array) -> pa.Array:
-    """Bring times to UTC milliseconds (cut, not rounded); those without a zone are UTC already."""
+    """Convert times to UTC milliseconds, rounded down. Times without a zone are UTC."""
     if pa.types.is_date(values.type):
         values = values.cast(pa.timestamp("s"))
     zone = getattr(values.type, "tz", None)
     if zone is None:
         return pc.assume_timezone(values.cast(pa.timestamp("ms"), safe=False), "UTC")
-    return values.cast(TIME, safe=False)
+    return values.cast(EVENT_TIME, safe=False)
 
 
 def _times(values: pa.Array | None, n_rows: int, now_ms: int) -> pa.Array:
-    """Bring event times to UTC milliseconds: timestamps, epoch milliseconds, or RFC 3339 text with an offset."""
+    """Convert event times to UTC milliseconds: timestamps, epoch milliseconds, or RFC 3339 text with an offset."""
     if values is None:
-        return pa.repeat(pa.scalar(now_ms, TIME), n_rows)
-    values = _decoded(values)
+        return pa.repeat(pa.scalar(now_ms, EVENT_TIME), n_rows)
+    values = _decode(values)
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _timestamps(values)
     if pa.types.is_null(kind):
-        return values.cast(TIME)
-    if pa.types.is_floating(kind):  # pandas makes floats of whole numbers beside nulls
+        return values.cast(EVENT_TIME)
+    if pa.types.is_floating(kind):  # pandas stores integers with nulls as floats
         values = pc.if_else(pc.less(pc.abs(values), 2.0**53), pc.floor(values), None)
-        return values.cast(pa.int64()).cast(TIME)
+        return values.cast(pa.int64()).cast(EVENT_TIME)
     if pa.types.is_integer(kind):
-        return values.cast(pa.int64()).cast(TIME)
+        return values.cast(pa.int64()).cast(EVENT_TIME)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.array([_parsed(text) for text in values.to_pylist()], pa.int64()).cast(TIME)
+        return pa.array([_parse_time(text) for text in values.to_pylist()], pa.int64()).cast(EVENT_TIME)
     raise InvalidEvent(f"the column at has the type {kind}; make it timestamps or epoch milliseconds")
 
 
-def _parsed(text: str | None) -> int | None:
+def _parse_time(text: str | None) -> int | None:
     try:
         return None if text is None else epoch_ms(datetime.fromisoformat(text))
     except ValueError:

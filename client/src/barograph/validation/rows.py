@@ -296,7 +296,7 @@ _JUDGES: dict[str, Callable[[_Check, Any, float | None], Violation | None]] = {
 }
 
 
-def rejecting(validator: Validator, violations: Iterable[Violation]) -> ContractViolation | None:
+def rejection(validator: Validator, violations: Iterable[Violation]) -> ContractViolation | None:
     """The error that violations of the policy `reject` are raised as; None where all are merely flagged."""
     rejected = tuple(violation for violation in violations if violation.field in validator.rejected)
     # An unknown feature may bear the name of a field that reads elsewhere; it has no policy.

@@ -73,7 +73,7 @@ def validate_table(
         contract: the contract.
         table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame, or whatever else speaks Arrow.
         at: the column of event times, from which timestamps have their age; without it ages have no limits.
-        without: columns that are no features, such as an id or a label of another name.
+        exclude: columns that are no features, such as an id or a label of another name.
         samples: the most rows shown per violation.
         text_values: whether text may stand for numbers and flags, as it does in CSV.
 

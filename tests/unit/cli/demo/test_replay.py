@@ -31,7 +31,7 @@ class Recorder:
         self.calls.append(("labels", rows["id"].to_pylist()))
         return int(rows.num_rows)
 
-    def mark(self) -> None:
+    def publish_end_marker(self) -> None:
         self.calls.append(("mark", None))
 
 

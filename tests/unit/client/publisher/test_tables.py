@@ -1,8 +1,9 @@
-"""Tables of events: any table, any types, one form in Arrow."""
+"""Tables of events of any library and with any types are converted to one Arrow format."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,6 +21,8 @@ from barograph.publisher.pii import Pii
 from barograph.publisher.tables import BLOCK_ROWS, LabelTables, PredictionTables, as_table, by_partition
 from barograph.values import InvalidEvent
 
+from tests.support.scripted_kafka import RecordingProducer
+
 MS = pa.timestamp("ms", "UTC")
 CONTRACT = Contract(
     model="m",
@@ -35,17 +38,18 @@ CONTRACT = Contract(
 
 
 def mapped(table: Any, contract: Contract = CONTRACT) -> tuple[pa.Table, int]:
-    blocks = list(PredictionTables(contract, "3", Pii(contract, b"k" * 16)).blocks(as_table(table)))
+    tables = PredictionTables(contract, "3", Pii(contract, b"k" * 16), wall_clock_ns=lambda: 1_700_000_000_123_999_999)
+    blocks = list(tables.blocks(as_table(table)))
     return pa.Table.from_batches([block.rows for block in blocks]), sum(block.n_rejected for block in blocks)
 
 
 def column(values: Any, kind: pa.DataType | None = None, name: str = "features.x") -> pa.ChunkedArray:
-    table, refused = mapped(pa.table({"id": ["a"] * len(values), name: pa.array(values, kind)}))
-    assert refused == 0
+    table, n_rejected = mapped(pa.table({"id": ["a"] * len(values), name: pa.array(values, kind)}))
+    assert n_rejected == 0
     return table.column(name)
 
 
-def test_columns_get_the_names_of_the_batch() -> None:
+def test_columns_get_the_names_of_the_arrow_format() -> None:
     names = ["id", "at", "x", "hue", "tokens", "tail", "origin", "class_", "score", "scores.late", "features.new"]
     table = pa.table({name: pa.array([1]) for name in names})
     assert mapped(table)[0].column_names == [
@@ -54,39 +58,39 @@ def test_columns_get_the_names_of_the_batch() -> None:
     ]
 
 
-def test_columns_that_mean_nothing_are_told() -> None:
+def test_columns_that_the_contract_does_not_name_are_ignored() -> None:
     tables = PredictionTables(CONTRACT, "3", Pii(CONTRACT, b""))
-    found, left_out = tables.columns(["id", "email", "seq", "producer", "labels.x", "features."])
-    assert found == {"id": 0}
-    assert left_out == ["email", "labels.x", "features."]
+    positions, ignored = tables.columns(["id", "email", "seq", "producer", "labels.x", "features."])
+    assert positions == {"id": 0}
+    assert ignored == ["email", "labels.x", "features."]
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["x"], "the table has no column id"),
         (["id", "x", "features.x"], "the columns 'x' and 'features.x' both mean features.x; drop one"),
         (["id", "class", "class_"], "both mean class"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(names: list[str], told: str) -> None:
-    with pytest.raises(InvalidEvent, match=told):
+def test_missing_and_duplicate_columns_are_rejected(names: list[str], message: str) -> None:
+    with pytest.raises(InvalidEvent, match=message):
         mapped(pa.table({name: pa.array([1]) for name in names}))
 
 
-def test_the_models_name_must_be_the_contracts() -> None:
+def test_the_model_must_be_the_contracts() -> None:
     assert mapped(pa.table({"id": ["a", "b"], "model": ["m", None]}))[0].column("model").to_pylist() == ["m", "m"]
     with pytest.raises(InvalidEvent, match="the column model holds 'other'; this publisher is for 'm'"):
         mapped(pa.table({"id": ["a", "b"], "model": ["m", "other"]}))
 
 
-def test_a_column_of_versions_wins_where_it_is_filled() -> None:
+def test_a_column_of_versions_wins_options_it_is_filled() -> None:
     table = pa.table({"id": ["a", "b", "c"], "version": ["7", None, ""]})
     assert mapped(table)[0].column("version").to_pylist() == ["7", "3", "3"]
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "into"),
+    ("values", "kind", "expected"),
     [
         ([1.5, None, float("nan")], pa.float64(), pa.float64()),
         ([1.5, None], pa.float32(), pa.float32()),
@@ -104,21 +108,21 @@ def test_a_column_of_versions_wins_where_it_is_filled() -> None:
     ],
     ids=str,
 )
-def test_features_come_in_few_types(values: list[Any], kind: pa.DataType, into: pa.DataType) -> None:
-    got = column(values, kind)
-    assert got.type == into
-    assert got.null_count == sum(value is None for value in values)
+def test_features_are_converted_to_few_types(values: list[Any], kind: pa.DataType, expected: pa.DataType) -> None:
+    converted = column(values, kind)
+    assert converted.type == expected
+    assert converted.null_count == sum(value is None for value in values)
 
 
 def test_half_floats_become_floats() -> None:
     import numpy as np
 
-    got = column(np.array([1.5, 2.5], dtype=np.float16))
-    assert (got.type, got.to_pylist()) == (pa.float32(), [1.5, 2.5])
+    converted = column(np.array([1.5, 2.5], dtype=np.float16))
+    assert (converted.type, converted.to_pylist()) == (pa.float32(), [1.5, 2.5])
 
 
 @pytest.mark.parametrize("name", ["context.seat", "arm", "class", "status", "error"])
-def test_members_of_text_become_text(name: str) -> None:
+def test_text_members_are_converted_to_text(name: str) -> None:
     assert column([7, None], pa.int64(), name).to_pylist() == ["7", None]
     assert column([True, False], pa.bool_(), name).to_pylist() == ["true", "false"]
     with pytest.raises(InvalidEvent, match=f"the column {name} has the type list"):
@@ -139,14 +143,13 @@ def test_members_of_text_become_text(name: str) -> None:
     ],
     ids=str,
 )
-def test_times_come_in_many_types(values: list[Any], kind: pa.DataType) -> None:
-    got = column(values, kind, "at")
-    assert got.type == MS
-    assert got.cast(pa.int64()).to_pylist() == [1704067200123]
+def test_times_of_many_types_are_accepted(values: list[Any], kind: pa.DataType) -> None:
+    converted = column(values, kind, "at")
+    assert converted.type == MS
+    assert converted.cast(pa.int64()).to_pylist() == [1704067200123]
 
 
-def test_without_times_rows_are_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_123_999_999)
+def test_rows_without_times_get_the_current_time() -> None:
     table, _ = mapped(pa.table({"id": ["a", "b"]}))
     assert table.column("at").cast(pa.int64()).to_pylist() == [1700000000123] * 2
 
@@ -163,27 +166,31 @@ def test_without_times_rows_are_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=str,
 )
-def test_a_row_without_time_is_refused_alone(times: pa.Array) -> None:
-    table, refused = mapped(pa.table({"id": ["a", "b", "c"], "at": times}))
-    assert (table.column("id").to_pylist(), refused) == (["a", "c"], 1)
+def test_a_row_without_a_time_is_rejected_alone(times: pa.Array) -> None:
+    table, n_rejected = mapped(pa.table({"id": ["a", "b", "c"], "at": times}))
+    assert (table.column("id").to_pylist(), n_rejected) == (["a", "c"], 1)
 
 
-def test_a_row_without_id_is_refused_alone() -> None:
-    table, refused = mapped(pa.table({"id": ["a", None, "", "d"], "x": [1.0, 2.0, 3.0, 4.0]}))
-    assert (table.column("id").to_pylist(), table.column("features.x").to_pylist(), refused) == (["a", "d"], [1, 4], 2)
+def test_a_row_without_an_id_is_rejected_alone() -> None:
+    table, n_rejected = mapped(pa.table({"id": ["a", None, "", "d"], "x": [1.0, 2.0, 3.0, 4.0]}))
+    assert (table.column("id").to_pylist(), table.column("features.x").to_pylist(), n_rejected) == (
+        ["a", "d"],
+        [1, 4],
+        2,
+    )
 
 
-def test_a_column_that_holds_no_times_is_refused() -> None:
+def test_a_time_column_of_another_type_is_rejected() -> None:
     with pytest.raises(InvalidEvent, match="the column at has the type bool"):
         column([True], pa.bool_(), "at")
 
 
-def test_large_tables_are_prepared_in_blocks() -> None:
+def test_large_tables_are_converted_in_blocks() -> None:
     n = BLOCK_ROWS + 1
     chunks = [pa.table({"id": pa.array([str(i)])}) for i in range(3)]
     blocks = PredictionTables(CONTRACT, "3", Pii(CONTRACT, b"")).blocks
     assert [block.rows.num_rows for block in blocks(pa.table({"id": ["a"] * n}))] == [BLOCK_ROWS, 1]
-    assert [block.rows.num_rows for block in blocks(pa.concat_tables(chunks))] == [3], "chunks are put together"
+    assert [block.rows.num_rows for block in blocks(pa.concat_tables(chunks))] == [3], "chunks are combined"
     assert list(blocks(pa.table({"id": pa.array([], pa.string())}))) == []
 
 
@@ -203,7 +210,7 @@ FRAME = {"id": ["a", "b"], "x": [1.5, None], "hue": ["red", "blue"]}
     ],
     ids=["table", "batch", "pandas", "pandas category", "pandas index", "polars", "polars category"],
 )
-def test_tables_of_all_makes_are_the_same(table: Any) -> None:
+def test_tables_of_all_libraries_give_the_same_rows(table: Any) -> None:
     rows, _ = mapped(table)
     assert rows.column("id").to_pylist() == ["a", "b"]
     assert rows.column("features.x").to_pylist() == [1.5, None]
@@ -211,7 +218,7 @@ def test_tables_of_all_makes_are_the_same(table: Any) -> None:
     assert rows.column("features.hue").type == pa.string()
 
 
-def test_what_only_knows_to_arrow_is_a_table() -> None:
+def test_an_object_with_only_to_arrow_is_a_table() -> None:
     class Old:
         def to_arrow(self) -> pa.Table:
             return pa.table(FRAME)
@@ -220,8 +227,8 @@ def test_what_only_knows_to_arrow_is_a_table() -> None:
 
 
 @pytest.mark.parametrize("data", [[{"id": "a"}], {"id": ["a"]}, None, "a.parquet"])
-def test_what_is_no_table_is_refused(data: Any) -> None:
-    with pytest.raises(InvalidEvent, match="is no table; pass a pyarrow Table"):
+def test_an_object_that_is_not_a_table_is_rejected(data: Any) -> None:
+    with pytest.raises(InvalidEvent, match="is not a table; pass a pyarrow Table"):
         as_table(data)
 
 
@@ -230,14 +237,14 @@ def labels(**columns: Any) -> tuple[pa.Table, int]:
     return pa.Table.from_batches([block.rows for block in blocks]), sum(block.n_rejected for block in blocks)
 
 
-def test_labels_that_are_not_known_are_refused_alone() -> None:
-    table, refused = labels(id=["a", "b", "c", None], label=[True, None, False, True], at=[1, 2, None, 4])
-    assert (table.to_pylist(), refused) == (
+def test_unknown_labels_are_rejected_alone() -> None:
+    table, n_rejected = labels(id=["a", "b", "c", None], label=[True, None, False, True], at=[1, 2, None, 4])
+    assert (table.to_pylist(), n_rejected) == (
         [{"model": "m", "id": "a", "label": True, "at": datetime(1970, 1, 1, 0, 0, 0, 1000, tzinfo=UTC)}],
         3,
     )
-    table, refused = labels(id=["a", "b", "c"], label=[0.5, float("nan"), float("inf")])
-    assert (table.column("label").to_pylist(), refused) == ([0.5], 2)
+    table, n_rejected = labels(id=["a", "b", "c"], label=[0.5, float("nan"), float("inf")])
+    assert (table.column("label").to_pylist(), n_rejected) == ([0.5], 2)
 
 
 def test_label_tables_need_id_and_label() -> None:
@@ -247,96 +254,85 @@ def test_label_tables_need_id_and_label() -> None:
         labels(id=["a"], label=[[1]])
 
 
-def test_rows_of_labels_find_the_partition_of_their_key() -> None:
+def test_rows_of_labels_are_grouped_by_the_partition_of_their_key() -> None:
     table, _ = labels(id=[f"größe-{i}" for i in range(100)], label=[True] * 100)
     (rows,) = table.to_batches()
-    cut = dict(by_partition(rows, "m", 3))
-    assert set(cut) == {0, 1, 2}
-    for partition, own in cut.items():
-        for event_id in own.column("id").to_pylist():
+    by_number = dict(by_partition(rows, "m", 3))
+    assert set(by_number) == {0, 1, 2}
+    for partition, partition_rows in by_number.items():
+        for event_id in partition_rows.column("id").to_pylist():
             assert zlib.crc32(label_key("m", event_id)) % 3 == partition
-    assert sum(own.num_rows for own in cut.values()) == 100
-
-
-class Sent:
-    """An outbox that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.messages: list[tuple[str, bytes, dict[str, Any]]] = []
-        self.outbox = Outbox({}, wait=False, factory=lambda _settings: self)
-
-    def produce(self, topic: str, value: bytes, **where: Any) -> None:
-        self.messages.append((topic, value, where))
-
-    def poll(self, _timeout_s: float) -> int:
-        return 0
-
-    def flush(self, _timeout_s: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        pass
-
-    def __len__(self) -> int:
-        return 0
-
-    def rows(self) -> list[int]:
-        return [pa.ipc.open_stream(value).read_all().num_rows for _, value, _ in self.messages]
+    assert sum(partition_rows.num_rows for partition_rows in by_number.values()) == 100
 
 
 @pytest.fixture
-def sent() -> Any:
-    made = Sent()
-    yield made
-    made.outbox.close(0)
+def producer() -> RecordingProducer:
+    return RecordingProducer()
 
 
-def test_wide_rows_travel_in_smaller_messages(sent: Sent) -> None:
+@pytest.fixture
+def outbox(producer: RecordingProducer) -> Iterator[Outbox]:
+    outbox = producer.outbox()
+    yield outbox
+    outbox.close(0)
+
+
+def batches(producer: RecordingProducer) -> list[pa.Table]:
+    return [pa.ipc.open_stream(value).read_all() for value in producer.values]
+
+
+def row_counts(producer: RecordingProducer) -> list[int]:
+    return [batch.num_rows for batch in batches(producer)]
+
+
+def test_wide_rows_are_sent_in_smaller_messages(producer: RecordingProducer, outbox: Outbox) -> None:
     (rows,) = mapped(pa.table({"id": ["a"] * 100, "x": ["y" * 20_000] * 100}))[0].to_batches()
-    assert send_predictions(sent.outbox, "t", rows) == 100
-    assert len(sent.messages) > 2
-    assert sum(sent.rows()) == 100
-    assert all(len(value) <= BATCH_BYTES for _, value, _ in sent.messages)
-    assert all(dict(where["headers"])[CONTENT_TYPE_HEADER] for _, _, where in sent.messages)
+    assert send_predictions(outbox, "t", rows) == 100
+    assert len(producer.messages) > 2
+    assert sum(row_counts(producer)) == 100
+    assert all(len(value) <= BATCH_BYTES for _, value, _ in producer.messages)
+    assert all(dict(options["headers"])[CONTENT_TYPE_HEADER] for _, _, options in producer.messages)
 
 
-def test_a_row_too_large_for_kafka_is_dropped_alone(sent: Sent) -> None:
+def test_a_row_that_is_too_large_for_kafka_is_dropped_alone(producer: RecordingProducer, outbox: Outbox) -> None:
     (rows,) = mapped(pa.table({"id": ["a", "b", "c"], "x": ["y", "y" * MAX_EVENT_BYTES, "y"]}))[0].to_batches()
-    assert send_predictions(sent.outbox, "t", rows) == 2
-    assert sum(sent.rows()) == 2
-    assert sent.outbox.stats.dropped == {"too-large": 1}
+    assert send_predictions(outbox, "t", rows) == 2
+    assert sum(row_counts(producer)) == 2
+    assert outbox.stats.dropped == {"too-large": 1}
 
 
-def test_labels_go_one_by_one_until_the_partitions_are_known(sent: Sent) -> None:
+def test_labels_are_sent_one_by_one_until_the_partition_count_is_known(
+    producer: RecordingProducer, outbox: Outbox
+) -> None:
     (rows,) = labels(id=["a", "b", "c"], label=[True, False, True], at=[1, 2, 3])[0].to_batches()
-    assert send_labels(sent.outbox, "t", "m", rows) == 3
-    assert [where for _, _, where in sent.messages] == [{"key": f"m\0{i}".encode()} for i in "abc"]
-    assert sent.messages[0][1] == b'{"model":"m","id":"a","label":true,"at":1}'
-    sent.messages.clear()
-    sent.outbox._partitions["t"] = (3, 1e18)
-    assert send_labels(sent.outbox, "t", "m", rows) == 3
-    assert sorted(where["partition"] for _, _, where in sent.messages) == [0, 2]
-    assert sorted(sent.rows()) == [1, 2]
+    assert send_labels(outbox, "t", "m", rows) == 3
+    assert [options for _, _, options in producer.messages] == [{"key": f"m\0{i}".encode()} for i in "abc"]
+    assert producer.messages[0][1] == b'{"model":"m","id":"a","label":true,"at":1}'
+    producer.messages.clear()
+    outbox._partitions["t"] = (3, 1e18)
+    assert send_labels(outbox, "t", "m", rows) == 3
+    assert sorted(options["partition"] for _, _, options in producer.messages) == [0, 2]
+    assert sorted(row_counts(producer)) == [1, 2]
 
 
-def test_a_table_that_cannot_be_read_is_counted_by_its_rows(sent: Sent) -> None:
-    publisher = Publisher(CONTRACT, "3", sent.outbox)
+def test_an_unreadable_table_is_counted_by_its_rows(producer: RecordingProducer, outbox: Outbox) -> None:
+    publisher = Publisher(CONTRACT, "3", outbox)
     assert publisher.predictions(pa.table({"x": [1.0, 2.0]})) == 0
     assert publisher.predictions([1, 2, 3]) == 0
     assert publisher.predictions(None) == 0
     assert publisher.labels(pa.table({"x": [1.0, 2.0]})) == 0
-    assert sent.outbox.stats.dropped == {"invalid": 2 + 3 + 1 + 2}
+    assert outbox.stats.dropped == {"invalid": 2 + 3 + 1 + 2}
 
 
-def test_rows_that_are_refused_leave_gaps_in_the_numbers(sent: Sent) -> None:
-    publisher = Publisher(CONTRACT, "3", sent.outbox)
+def test_rejected_rows_leave_gaps_in_the_sequence_numbers(producer: RecordingProducer, outbox: Outbox) -> None:
+    publisher = Publisher(CONTRACT, "3", outbox)
     assert publisher.predictions(pa.table({"id": ["a", None, "c"]})) == 2
     assert publisher.predictions(pa.table({"id": ["d"]})) == 1
-    seqs = [pa.ipc.open_stream(value).read_all().column("seq").to_pylist() for _, value, _ in sent.messages]
+    seqs = [batch.column("seq").to_pylist() for batch in batches(producer)]
     assert seqs == [[0, 1], [3]]
 
 
-def test_numbers_go_on_over_messages(sent: Sent) -> None:
+def test_sequence_numbers_continue_across_messages(producer: RecordingProducer, outbox: Outbox) -> None:
     (rows,) = mapped(pa.table({"id": ["a"] * (BATCH_ROWS + 5)}))[0].to_batches()
-    send_predictions(sent.outbox, "t", rows)
-    assert sent.rows() == [BATCH_ROWS, 5]
+    send_predictions(outbox, "t", rows)
+    assert row_counts(producer) == [BATCH_ROWS, 5]

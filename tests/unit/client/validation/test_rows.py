@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from barograph import Contract, ContractViolation, Publisher, Validator, Violation
 from barograph.contract import Field, Slice
-from barograph.publisher.outbox import MAX_VIOLATIONS, Outbox
+from barograph.publisher.outbox import MAX_VIOLATIONS
+
+from tests.support.scripted_kafka import RecordingProducer
 
 FIELDS = (
     Field(name="temp", type="float", source="features.temp", low=-40, high=130, policy="reject"),
@@ -173,38 +175,16 @@ def test_limits_of_one_side_leave_the_other_open() -> None:
 # --- the publisher ---------------------------------------------------------------------------------------------------
 
 
-class Kept:
-    """A producer that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    def produce(self, _topic: str, value: bytes, **_where: Any) -> None:
-        self.sent.append(value)
-
-    def poll(self, _timeout_s: float) -> int:
-        return 0
-
-    def flush(self, _timeout_s: float) -> int:
-        return 0
-
-    def purge(self) -> None:
-        """Nothing is queued."""
-
-    def __len__(self) -> int:
-        return 0
+@pytest.fixture
+def producer() -> RecordingProducer:
+    return RecordingProducer()
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
-
-
-@pytest.fixture
-def publisher(kept: Kept) -> Iterator[Publisher]:
-    made = Publisher(CONTRACT, "3", Outbox({}, wait=False, factory=lambda _settings: kept), key=b"k" * 16)
-    yield made
-    made.close(0)
+def publisher(producer: RecordingProducer) -> Iterator[Publisher]:
+    publisher = Publisher(CONTRACT, "3", producer.outbox(), key=b"k" * 16)
+    yield publisher
+    publisher.close(0)
 
 
 def test_flagged_violations_are_returned_and_counted(publisher: Publisher) -> None:
@@ -230,10 +210,10 @@ def test_rejected_violations_are_raised_and_all_are_counted(publisher: Publisher
     assert publisher.stats.violations == {("temp", "above"): 1, ("email", "type"): 1, ("seats", "below"): 1}
 
 
-def test_a_rejected_prediction_is_published_as_failed(publisher: Publisher, kept: Kept) -> None:
+def test_a_rejected_prediction_is_published_as_failed(publisher: Publisher, producer: RecordingProducer) -> None:
     with pytest.raises(ContractViolation), publisher.observe(id="a", features={**SOUND, "temp": 131.25}) as p:
         publisher.validate(p.features)
-    (event,) = map(json.loads, kept.sent)
+    (event,) = map(json.loads, producer.values)
     assert event["error"] == "ContractViolation"
     assert "score" not in event
 

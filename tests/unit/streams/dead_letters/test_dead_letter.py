@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_predictions
+from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
 
 from cli.dead_letters.decoded import readable
 from cli.dead_letters.show import grouped
@@ -95,7 +95,7 @@ def test_all_values_are_masked_without_a_contract(value: bytes) -> None:
 
 def test_arrow_rows_are_masked_by_column() -> None:
     table = pa.table({"model": ["toy"], "id": ["e"], "features.name": [SECRET], "features.x": [12.5]})
-    item = dead_letter(encode_predictions(table))
+    item = dead_letter(encode_arrow(table))
     assert item.is_arrow
     assert SECRET not in show(item, contract())
     assert "12.5" in show(item, contract())
@@ -135,7 +135,7 @@ def test_position_names_parse_as_they_are_written() -> None:
 
 
 def test_the_original_message_keeps_its_encoding_and_counted_headers() -> None:
-    arrow = encode_predictions(pa.table({"model": ["toy"]}))
+    arrow = encode_arrow(pa.table({"model": ["toy"]}))
     cases = [
         (dead_letter(event()), False, True),
         (dead_letter(event(), Reason.UNKNOWN_MODEL, model=""), False, False),

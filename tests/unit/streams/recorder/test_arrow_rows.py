@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import MessageBatch
@@ -39,7 +39,7 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 
 def rows(*tables: pa.Table | bytes, registry: Any = REGISTRY) -> list[dict[str, Any]]:
-    values: list[bytes | None] = [each if isinstance(each, bytes) else encode_predictions(each) for each in tables]
+    values: list[bytes | None] = [each if isinstance(each, bytes) else encode_arrow(each) for each in tables]
     found = ArrowRows(registry).rows(batch(values))
     return sorted(pa.concat_tables(found).to_pylist(), key=lambda r: (r["offset"], r["message_index"])) if found else []
 
@@ -122,7 +122,7 @@ def test_rows_equal_those_of_json() -> None:
             members = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
             for column, each in members.items():
                 columns.setdefault(column, []).append(each)
-    found = rows(encode_predictions(pa.table(columns)))
+    found = rows(encode_arrow(pa.table(columns)))
     values: list[bytes | None] = [json.dumps(event).encode() for event in events]
     from_json = pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist()
     expected = sorted(from_json, key=lambda row: row["offset"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.events import encode_labels
+from barograph.events import encode_arrow
 
 from streams.events.batch import MessageBatch
 from streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels, label_text
@@ -31,7 +31,7 @@ def from_json(*values: Any) -> DecodedLabels:
 
 
 def from_arrow(**columns: Any) -> DecodedLabels:
-    return decode_arrow_labels(batch([encode_labels(pa.table(columns))]), MODELS)
+    return decode_arrow_labels(batch([encode_arrow(pa.table(columns))]), MODELS)
 
 
 def rows(decoded: DecodedLabels) -> list[dict[str, Any]]:

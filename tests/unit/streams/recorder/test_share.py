@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.contract import Contract
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 
 from streams.events.batch import MessageBatch
 from streams.recorder.arrow_rows import ArrowRows
@@ -27,7 +27,7 @@ def kept(share: float, *, arrow: bool) -> list[str]:
     if arrow:
         n = len(IDS)
         rows = pa.table({"model": ["toy"] * n, "version": ["1"] * n, "id": IDS, "at": [NOW_MS] * n})
-        values = [encode_predictions(rows)]
+        values = [encode_arrow(rows)]
     else:
         events: list[Any] = [{"model": "toy", "version": "1", "id": each, "at": NOW_MS} for each in IDS]
         values = [json.dumps(event).encode() for event in events]

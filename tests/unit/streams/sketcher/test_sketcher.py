@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from barograph.events import encode_predictions
+from barograph.events import encode_arrow
 from confluent_kafka import KafkaError
 
 from streams.events.arrow_decoder import ArrowDecoder
@@ -158,7 +158,7 @@ def test_accumulators_count_messages_rows_and_bytes() -> None:
         {"model": "toy", "version": "1", "id": "a", "at": now, "features": {"x": 1.0, "k": 2, "flag": True}}
     )
     table = pa.table({"model": ["toy"] * 9, "version": ["1"] * 9, "id": list("abcdefghi"), "at": [now] * 9})
-    arrow = encode_predictions(table)
+    arrow = encode_arrow(table)
     from_json, from_arrow = JsonDecoder(registry).accumulator(), ArrowDecoder(registry).accumulator()
     n = JsonDecoder(registry).chunk_messages
     from_json.add(MessageBatch([event] * n, np.zeros(n, np.int32), np.arange(n), np.full(n, now)))

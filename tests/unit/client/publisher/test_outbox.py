@@ -1,0 +1,277 @@
+"""The outbox on scripted producers: fatal errors and their replacement, forks, logs, metadata."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import threading
+import weakref
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+from barograph import Contract, PublishError
+from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S, Outbox
+from confluent_kafka import KafkaError
+
+from tests.support.scripted_kafka import RecordingProducer, ScriptedPublisher
+
+CONTRACT = Contract(model="m")
+UNKNOWN_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+
+@pytest.fixture
+def serving() -> Iterator[ScriptedPublisher]:
+    scripted = ScriptedPublisher(CONTRACT)
+    yield scripted
+    scripted.publisher.close()
+
+
+@pytest.fixture
+def batch_job() -> Iterator[ScriptedPublisher]:
+    scripted = ScriptedPublisher(CONTRACT, wait=True)
+    yield scripted
+    scripted.script.produce_error = None
+    scripted.outbox._wait = False
+    scripted.publisher.close()
+
+
+def publish(scripted: ScriptedPublisher, n_events: int) -> None:
+    for i in range(n_events):
+        scripted.publisher.prediction(id=str(i))
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+# --- replacing producers after a fatal error ---------------------------------------------------------------------
+
+
+def test_a_fatal_error_replaces_the_producer(serving: ScriptedPublisher) -> None:
+    publish(serving, 1)
+    serving.kafka.fail_fatally()
+    serving.outbox.maintain()
+    assert len(serving.producers) == 2
+    serving.publisher.prediction(id="b")
+    assert [event["id"] for event in serving.flush_events()] == ["b"]
+
+
+@pytest.mark.parametrize("n_failures", [1, 5])
+def test_failed_replacements_change_no_count_and_are_retried(
+    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture, n_failures: int
+) -> None:
+    publish(serving, 10)
+    serving.publisher.flush()
+    publish(serving, 3)  # queued when the producer fails
+    failed = serving.kafka
+    failed.fail_fatally()
+    serving.script.factory_errors = [RuntimeError(f"no memory {i}") for i in range(n_failures)]
+    for attempt in range(n_failures):
+        serving.outbox.maintain()
+        assert len(serving.producers) == 1
+        serving.publisher.prediction(id="during")
+        stats = serving.stats
+        assert (stats.published, stats.failed, stats.waiting) == (10, 0, 3)
+        assert stats.dropped == {"error": attempt + 1}
+        serving.now_s += REPLACEMENT_MAX_RETRY_S
+    serving.outbox.maintain()
+    assert len(serving.producers) == 2
+    stats = serving.stats
+    assert (stats.published, stats.failed, stats.waiting) == (10, 3, 0)
+    publish(serving, 4)
+    serving.publisher.flush()
+    stats = serving.stats
+    assert (stats.published, stats.failed, stats.waiting) == (14, 3, 0)
+    assert stats.dropped == {"error": n_failures}
+    assert stats.published + stats.failed + stats.waiting + sum(stats.dropped.values()) == 10 + 3 + n_failures + 4
+    failures = [text for text in warnings(caplog) if "cannot be replaced" in text]
+    assert len(failures) == n_failures
+    assert (
+        "Kafka's client failed (out of order) and cannot be replaced (no memory 0); events are dropped" in failures[0]
+    )
+    assert any("was replaced" in text for text in warnings(caplog))
+    assert not failed.queue
+
+
+def test_replacements_are_retried_with_growing_bounded_delays(serving: ScriptedPublisher) -> None:
+    serving.kafka.fail_fatally()
+    serving.script.factory_errors = [ValueError("no")] * 10
+    start_s = serving.now_s
+    attempts_s: list[float] = []
+    remaining = len(serving.script.factory_errors)
+    for _ in range(1000):
+        serving.outbox.maintain()
+        if len(serving.script.factory_errors) < remaining:
+            remaining = len(serving.script.factory_errors)
+            attempts_s.append(serving.now_s - start_s)
+        serving.now_s += 0.25
+    delays_s = [later - earlier for earlier, later in itertools.pairwise(attempts_s)]
+    assert delays_s == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert (delays_s[0], delays_s[-1]) == (REPLACEMENT_FIRST_RETRY_S, REPLACEMENT_MAX_RETRY_S)
+
+
+def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> None:
+    publish(serving, 2)
+    serving.publisher.predictions(pa.table({"id": ["a", "b", "c"]}))
+    serving.publisher.flush()
+    assert len(serving.producers) == 2
+    serving.producers[0].fail_fatally()
+    create, calls = serving.outbox._factory, 0
+
+    def second_fails(settings: dict[str, object]) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("no memory")
+        return create(settings)
+
+    serving.outbox._factory = second_fails
+    serving.outbox.maintain()
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (5, 0, 0)
+    serving.now_s += REPLACEMENT_MAX_RETRY_S
+    serving.outbox.maintain()
+    assert calls == 4
+    publish(serving, 1)
+    serving.publisher.predictions(pa.table({"id": ["d"]}))
+    serving.publisher.flush()
+    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (7, 0, {})
+
+
+def test_a_batch_jobs_producer_is_replaced_after_a_failed_attempt(batch_job: ScriptedPublisher) -> None:
+    batch_job.publisher.prediction(id="a")
+    batch_job.publisher.flush()
+    batch_job.kafka.fail_fatally()
+    batch_job.script.factory_errors = [RuntimeError("no memory")]
+    batch_job.outbox.maintain()
+    batch_job.now_s += REPLACEMENT_MAX_RETRY_S
+    batch_job.outbox.maintain()
+    batch_job.publisher.prediction(id="b")
+    batch_job.publisher.flush()
+    assert (batch_job.stats.published, batch_job.stats.failed, batch_job.stats.waiting) == (2, 0, 0)
+
+
+def test_queued_events_of_a_failed_producer_are_lost_and_delivered_ones_are_not(serving: ScriptedPublisher) -> None:
+    serving.publisher.prediction(id="a")
+    serving.publisher.flush()
+    first, failure_only = serving.kafka, serving.outbox._failure_only
+    serving.publisher.prediction(id="b")
+    first.fail_fatally()
+    serving.outbox.maintain()
+    assert not first.queue
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
+    # A call that read the old producer before the replacement counts its event as lost.
+    first.is_fatal = False
+    replacement, serving.outbox._failure_only = serving.outbox._failure_only, failure_only
+    serving.publisher.prediction(id="c")
+    serving.outbox._failure_only = replacement
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 2, 0)
+
+
+def test_a_late_fatal_error_of_a_replaced_producer_replaces_nothing(serving: ScriptedPublisher) -> None:
+    first = serving.kafka
+    first.fail_fatally()
+    serving.outbox.maintain()
+    first.fail_fatally()
+    serving.outbox.maintain()
+    assert len(serving.producers) == 2
+
+
+def test_a_closed_outbox_replaces_nothing(serving: ScriptedPublisher) -> None:
+    publish(serving, 2)
+    serving.publisher.flush()
+    serving.kafka.fail_fatally()
+    serving.publisher.close()
+    serving.outbox.maintain()
+    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (2, 0, 0)
+
+
+def test_an_unexpected_error_of_background_work_is_logged_once_a_minute(
+    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError("secret")
+
+    monkeypatch.setattr(serving.outbox, "poll", fail)
+    for _ in range(3):
+        serving.outbox.maintain()
+    assert warnings(caplog) == ["the publisher's background thread continues after an error (1 so far) OSError"]
+    serving.now_s += 61
+    serving.outbox.maintain()
+    assert len(warnings(caplog)) == 2
+
+
+def test_the_background_thread_does_this_work() -> None:
+    polled = threading.Event()
+
+    class PolledProducer(RecordingProducer):
+        def poll(self, _timeout_s: float) -> int:
+            polled.set()
+            return 0
+
+    producer = PolledProducer()
+    outbox = Outbox({}, wait=False, factory=lambda _settings: producer, poll_interval_s=0.001)
+    assert polled.wait(60)
+    outbox.close(0)
+
+
+# --- forks, logs, metadata ---------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_abandons_the_parents_producer_and_never_frees_it(serving: ScriptedPublisher) -> None:
+    serving.publisher.prediction(id="a")
+    inherited, parent_id = weakref.ref(serving.kafka), serving.outbox.producer_id
+    serving.producers.clear()
+    serving.outbox._stop.set()  # a child does not have the thread
+    serving.outbox.after_fork()
+    gc.collect()
+    assert inherited() is not None
+    assert (serving.producers, serving.stats.waiting) == ([], 0)
+    serving.publisher.prediction(id="b")
+    (event,) = serving.flush_events()
+    assert (event["id"], event["seq"], event["producer"] == parent_id) == ("b", 0, False)
+
+
+def test_losses_are_logged_at_most_once_a_minute_and_without_values(
+    serving: ScriptedPublisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        serving.publisher.prediction(id="a", features=["secret"])  # type: ignore[arg-type]
+        serving.outbox.maintain()
+    assert [text.split(" (")[0] for text in warnings(caplog)] == ["events dropped: invalid"]
+    serving.now_s += 60
+    serving.outbox.maintain()
+    assert [text.split(")")[0] for text in warnings(caplog)][1:] == ["events dropped: invalid (3 so far"]
+    assert "secret" not in caplog.text
+
+
+def test_a_new_topic_is_retried_until_the_broker_knows_it(
+    batch_job: ScriptedPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("barograph.publisher.outbox.TOPIC_RETRY_S", 0.0)
+    batch_job.script.topic_answers = [UNKNOWN_TOPIC, KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0, 3]
+    assert batch_job.outbox.fetch_partition_count("p-predictions") == 3
+    assert batch_job.outbox.cached_partition_count("p-predictions") == 3
+    monkeypatch.setattr("barograph.publisher.outbox.TOPIC_WAIT_S", -1.0)
+    batch_job.script.topic_answers = [UNKNOWN_TOPIC]
+    with pytest.raises(PublishError, match="the topic p-labels does not exist at nowhere:1"):
+        batch_job.outbox.fetch_partition_count("p-labels")
+
+
+def test_a_topic_without_read_access_is_not_reported_as_missing(batch_job: ScriptedPublisher) -> None:
+    batch_job.script.topic_answers = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")]
+    with pytest.raises(PublishError, match="the topic p-labels at nowhere:1 cannot be used: not authorised"):
+        batch_job.outbox.fetch_partition_count("p-labels")
+
+
+def test_partition_counts_are_fetched_in_the_background_and_refreshed_when_old(serving: ScriptedPublisher) -> None:
+    assert serving.outbox.cached_partition_count("t") is None
+    serving.script.topic_answers = [3]
+    serving.outbox.maintain()
+    assert serving.outbox.cached_partition_count("t") == 3
+    serving.now_s += METADATA_MAX_AGE_S + 1
+    assert serving.outbox.cached_partition_count("t") == 3, "the old count is used until the new one arrives"
+    serving.script.topic_answers = [6]
+    serving.outbox.maintain()
+    assert serving.outbox.cached_partition_count("t") == 6

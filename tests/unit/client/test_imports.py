@@ -1,0 +1,88 @@
+"""Importing the client is cheap: heavy modules are loaded at their first use."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import barograph
+import pytest
+
+HEAVY = ("yaml", "pyarrow", "confluent_kafka")
+CONTRACT = "contract: 1\nmodel: m\nfields:\n  x: {type: float}\n"
+PUBLISHER = "barograph.Publisher.from_contract({contract!r}, version='1', bootstrap_servers='127.0.0.1:9')"
+
+
+def heavy_modules(script: str, tmp_path: Path) -> set[str]:
+    """Run a script in a new process and return the heavy modules that it loaded."""
+    contract = tmp_path / "m.yaml"
+    contract.write_text(CONTRACT)
+    lines = [
+        "import barograph, json, sys",
+        script.format(publisher=PUBLISHER.format(contract=str(contract)), contract=str(contract)),
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))",
+    ]
+    process = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return set(json.loads(process.stdout))
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("", set()),
+        ("barograph.Contract, barograph.Label, barograph.Prediction, barograph.Reason, barograph.Validator", set()),
+        ("barograph.load_contract({contract!r})", {"yaml"}),
+        ("barograph.Publisher", {"confluent_kafka"}),
+        ("{publisher}.close(0)", {"confluent_kafka", "yaml"}),
+        (
+            "p = {publisher}\n"
+            "p.prediction(id='a', features={{'x': 1.0}}, score=0.5)\n"
+            "p.validate({{'x': 1.0}})\n"
+            "p.label(id='a', label=True)\n"
+            "with p.observe(id='b') as observation: observation.score = 0.5\n"
+            "p.close(0)",
+            {"confluent_kafka", "yaml"},
+        ),
+        (
+            "p = {publisher}\n"
+            "class Table:\n"
+            "    def __arrow_c_stream__(self, requested_schema=None): raise TypeError\n"
+            "p.predictions(Table())\n"
+            "p.close(0)",
+            {"confluent_kafka", "pyarrow", "yaml"},
+        ),
+        ("barograph.validate_table", {"pyarrow"}),
+    ],
+    ids=[
+        *("import", "contracts and events", "contract file", "publisher", "publisher of a file"),
+        *("single events", "tables", "validation of tables"),
+    ],
+)
+def test_heavy_modules_are_loaded_at_their_first_use(script: str, expected: set[str], tmp_path: Path) -> None:
+    assert heavy_modules(script, tmp_path) == expected
+
+
+def test_every_public_name_is_exported_and_known_to_type_checkers() -> None:
+    tree = ast.parse(Path(barograph.__file__).read_text("utf-8"))
+    typed = {
+        alias.name: statement.module
+        for statement in ast.walk(tree)
+        if isinstance(statement, ast.ImportFrom) and statement.module and statement.module.startswith("barograph.")
+        for alias in statement.names
+    }
+    assert sorted(typed) == sorted(barograph.__all__)
+    for name, module in typed.items():
+        assert getattr(barograph, name) is getattr(import_module(module), name)
+    assert set(barograph.__all__) <= set(dir(barograph))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'barograph' has no attribute 'Publishers'"):
+        _ = barograph.Publishers  # type: ignore[attr-defined]
