@@ -155,16 +155,16 @@ def asked_by_commands(history: History) -> list[Asked]:
     first_s, end_s = history.end_s - history.size.days * DAY_S, history.end_s
 
     def month_of_amount(client: Client) -> pa.Table:
-        span = distribution.counted_spans(client, MODEL, first_s, end_s)[0]
-        return distribution.counted(
+        span = distribution.counted_ranges(client, MODEL, first_s, end_s)[0]
+        return distribution.pane_rows(
             client, MODEL, span.version, span.baseline_id, ALL, "amount", first_s, end_s - HOUR_S
         )
 
     return [
         Asked("status: freshness", status.freshness),
         Asked("status: processors", status.processors),
-        Asked("status: last drift of a model", lambda client: status.last_drift(client, MODEL)),
-        Asked("status: last rates of a model", lambda client: status.last_rates(client, MODEL)),
+        Asked("status: last drift of a model", lambda client: status.latest_drift(client, MODEL)),
+        Asked("status: last rates of a model", lambda client: status.latest_rates(client, MODEL)),
         Asked("demo: first major drift of a model", lambda client: status.first_major_drift(client, MODEL, "6h")),
         Asked("distribution: a field, month", month_of_amount),
     ]

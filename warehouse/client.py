@@ -1,7 +1,7 @@
-"""The one client path to ClickHouse: clickhouse-connect over HTTP, with the settings that state needs.
+"""The only connection to ClickHouse: clickhouse-connect over HTTP, with the settings that durable inserts need.
 
-Everything that is inserted through it may be inserted again, so nothing here retries: whoever holds the batch
-decides when (`WarehouseBusy`) or stops (`WarehouseError`).
+Every insert is safe to repeat, so nothing here retries. The caller keeps its batch and retries on `WarehouseBusy`, and
+stops on `WarehouseError`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import clickhouse_connect
 import pyarrow as pa
 from barograph.contract.kinds import FlagKind, IntegerKind, TextKind
 from clickhouse_connect.driver import exceptions
+from clickhouse_connect.driver.client import Client as DriverClient
 from clickhouse_connect.driver.httpclient import HttpClient
 
 from warehouse.configuration import Setting
@@ -31,37 +32,37 @@ __all__ = ["Address", "Answer", "Client", "WarehouseBusy", "WarehouseError", "co
 
 CONNECT_TIMEOUT_S = 5
 DEFAULT_TIMEOUT_S = 60
-"""Bound of one request. It lies below the 5 minutes in which Kafka expects a consumer to poll again."""
+"""Time limit of one request, below the 5 minutes within which Kafka expects a consumer to poll."""
 
 OnInsert = Callable[[str, int | None, float], None]
-"""Takes the table, the number of rows (None where a query gave them) and the seconds until the answer."""
+"""Receives the table, the number of rows (None for rows selected by a query) and the duration in seconds."""
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 INSERT_SETTINGS: dict[str, str | int] = {
-    # An insert is answered when its rows are in a part: offsets are acknowledged on the strength of it.
+    # The response waits until the rows are in a part, because offsets are committed after it.
     "async_insert": 0,
     "insert_quorum": "auto",
     "distributed_foreground_insert": 1,
-    # Our keys replace repeats. The engine's own memory of inserted blocks would swallow a batch that is
-    # written again after its rows were deleted (`rebuild`).
+    # Sorting keys replace duplicates. The engine's block deduplication would drop a batch that is written again after
+    # its rows were deleted (`rebuild`).
     "insert_deduplicate": 0,
-    # A replay of half a year touches seven monthly partitions, a backfill any number of weekly ones.
+    # A replay of half a year touches seven monthly partitions; a backfill touches any number of weekly ones.
     "max_partitions_per_insert_block": 0,
-    # Replacing rows before they are written costs more than half of the insert; merges and FINAL replace them.
+    # Deduplicating rows before they are written takes more than half of the insert; merges and FINAL replace them.
     "optimize_on_insert": 0,
-    # Refused as busy while there is room to refuse in: an insert that fills the disk to its last byte can leave a part
-    # that nobody can read, and with it a table (the local engine, 26.9).
+    # ClickHouse rejects inserts while there is still room: an insert that fills the disk to its last byte can leave an
+    # unreadable part, and with it an unreadable table (the local engine, 26.9).
     "min_free_disk_bytes_to_perform_insert": 128 << 20,
-    # A null in a column without nulls is a mistake of ours, not a zero.
+    # A null in a column without nulls is a bug, not a zero.
     "input_format_null_as_default": 0,
 }
-"""Sent with inserts alone: each setting of a request costs the local engine milliseconds."""
+"""Sent with inserts only: each setting of a request costs the local engine milliseconds."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where ClickHouse's HTTP interface listens, and as whom to speak to it."""
+    """Host, database and credentials of ClickHouse's HTTP interface."""
 
     host: Annotated[str, Setting(TextKind(), "host of the HTTP interface", default="")] = "127.0.0.1"
     port: Annotated[int, Setting(IntegerKind(1, 65_535), "port of the HTTP interface", default="8123")] = 8123
@@ -79,37 +80,37 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a query gave, by columns."""
+class QueryResult:
+    """The result of a query, by column."""
 
     names: tuple[str, ...]
     types: tuple[str, ...]
-    """ClickHouse's names of the columns' types."""
+    """ClickHouse's type of each column."""
     columns: list[list[Any]]
-    """One list a column, all of one length."""
+    """The values of each column; all columns have the same length."""
 
 
 class Client:
-    """A connection to one database; errors of the driver come out as `WarehouseBusy` or `WarehouseError`.
+    """A connection to one database; driver errors become `WarehouseBusy` or `WarehouseError`.
 
-    One client serves one thread at a time.
+    A client serves one thread at a time.
     """
 
-    def __init__(self, driver: Any, where: str) -> None:
+    def __init__(self, driver: DriverClient, where: str) -> None:
         """Wrap a client of clickhouse-connect whose database exists.
 
         Args:
-            driver: what `clickhouse_connect.get_client` returned.
-            where: the server, as messages call it.
+            driver: the client from `clickhouse_connect.get_client`.
+            where: the server's address, for messages.
         """
         self._driver = driver
         self.where = where
         self.on_insert: OnInsert | None = None
-        """Told of each insert that was answered."""
+        """Called after each successful insert."""
 
     @property
     def database(self) -> str:
-        """The database that unqualified names mean."""
+        """The database of unqualified names."""
         return str(self._driver.database)
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -117,65 +118,65 @@ class Client:
 
         Args:
             sql: the query, with parameters as `{name:Type}`.
-            parameters: values, bound by the server; never format them into the SQL.
+            parameters: values, which the server binds; never format them into the SQL.
 
         Raises:
-            WarehouseBusy: ClickHouse cannot answer now.
-            WarehouseError: the query is refused.
+            WarehouseBusy: ClickHouse is temporarily unavailable.
+            WarehouseError: ClickHouse rejects the query.
         """
         with self._translated("answer a query"):
             return [tuple(row) for row in self._driver.query(sql, parameters=_bound(parameters)).result_rows]
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Run a query and return its columns; `DateTime` columns come as unsigned epoch seconds.
+        """Run a query and return an Arrow table; `DateTime` columns are unsigned epoch seconds.
 
         Raises:
-            WarehouseBusy: ClickHouse cannot answer now.
-            WarehouseError: the query is refused.
+            WarehouseBusy: ClickHouse is temporarily unavailable.
+            WarehouseError: ClickHouse rejects the query.
         """
         with self._translated("answer a query"):
             return self._driver.query_arrow(sql, parameters=_bound(parameters), use_strings=True)
 
-    def ask(self, sql: str, *, settings: Mapping[str, str | int]) -> Answer:
-        """Run a query that somebody else wrote, under settings that bound it, and return its columns with their names.
+    def query(self, sql: str, *, settings: Mapping[str, str | int]) -> QueryResult:
+        """Run a user's query under limiting settings, and return its columns with their names.
 
         Args:
-            sql: the query, as it is.
-            settings: of ClickHouse, for this query alone: `readonly`, `max_execution_time`, ….
+            sql: the query, unchanged.
+            settings: ClickHouse settings of this query: `readonly`, `max_execution_time`, ….
 
         Raises:
-            WarehouseBusy: ClickHouse cannot answer now.
-            WarehouseError: the query is refused.
+            WarehouseBusy: ClickHouse is temporarily unavailable.
+            WarehouseError: ClickHouse rejects the query.
         """
         with self._translated("answer a query"):
-            found = self._driver.query(sql, settings=dict(settings), column_oriented=True)
-            columns = [list(column) for column in found.result_columns] or [[] for _ in found.column_names]
-            return Answer(tuple(found.column_names), tuple(kind.name for kind in found.column_types), columns)
+            result = self._driver.query(sql, settings=dict(settings), column_oriented=True)
+            columns = [list(column) for column in result.result_columns] or [[] for _ in result.column_names]
+            return QueryResult(tuple(result.column_names), tuple(kind.name for kind in result.column_types), columns)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement that returns no rows; rows are inserted with `insert`, which has the settings for it.
+        """Run a statement that returns no rows. Insert rows with `insert`, which adds the required settings.
 
         Raises:
-            WarehouseBusy: ClickHouse cannot do it now.
-            WarehouseError: the statement is refused.
+            WarehouseBusy: ClickHouse is temporarily unavailable.
+            WarehouseError: ClickHouse rejects the statement.
         """
         with self._translated("run a statement"):
             self._driver.command(sql, parameters=_bound(parameters))
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        """Insert the columns that `rows` holds, by name; others get their defaults. No rows: no request.
+        """Insert the columns of an Arrow table by name; other columns get their defaults. An empty table is not sent.
 
         Raises:
-            WarehouseBusy: ClickHouse cannot take them now: insert the same again.
-            WarehouseError: they do not fit the table.
+            WarehouseBusy: ClickHouse is temporarily unavailable: insert the same rows again.
+            WarehouseError: the rows do not fit the table.
         """
         if rows.num_rows == 0:
             return
         sink = pa.BufferOutputStream()
-        # Compressed, because what is saved in copying the body outweighs the compression even on loopback.
+        # Compression pays off even on loopback: it saves more copying than it costs.
         with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(rows)
-        with self._told(table, rows.num_rows), self._translated(f"write {rows.num_rows} rows to {table}"):
+        with self._observed(table, rows.num_rows), self._translated(f"write {rows.num_rows} rows to {table}"):
             self._driver.raw_insert(
                 identifier(table),
                 rows.schema.names,
@@ -187,25 +188,25 @@ class Client:
     def insert_selected(
         self, table: str, columns: Sequence[str], select: str, parameters: Mapping[str, Any] | None = None
     ) -> None:
-        """Insert what a query of this database gives, without bringing it here.
+        """Insert the result of a query on this database, inside the server.
 
         Args:
-            table: where to.
-            columns: the columns that the query gives, in its order.
+            table: the target table.
+            columns: the columns that the query returns, in order.
             select: the query, with parameters as `{name:Type}`.
-            parameters: values, bound by the server.
+            parameters: values, which the server binds.
 
         Raises:
-            WarehouseBusy: ClickHouse cannot do it now: run the same again.
-            WarehouseError: the statement is refused.
+            WarehouseBusy: ClickHouse is temporarily unavailable: run the same statement again.
+            WarehouseError: ClickHouse rejects the statement.
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"
-        with self._told(table, None), self._translated(f"write rows to {table}"):
+        with self._observed(table, None), self._translated(f"write rows to {table}"):
             self._driver.command(sql, parameters=_bound(parameters), settings=INSERT_SETTINGS)
 
     def close(self) -> None:
-        """Close the connections; the client is of no use afterwards."""
+        """Close the connections; the client cannot be used afterwards."""
         self._driver.close()
 
     def __enter__(self) -> Self:
@@ -215,11 +216,11 @@ class Client:
         self.close()
 
     @contextmanager
-    def _told(self, table: str, rows: int | None) -> Iterator[None]:
-        began = time.monotonic()
+    def _observed(self, table: str, rows: int | None) -> Iterator[None]:
+        start = time.monotonic()
         yield
         if self.on_insert is not None:
-            self.on_insert(table, rows, time.monotonic() - began)
+            self.on_insert(table, rows, time.monotonic() - start)
 
     @contextmanager
     def _translated(self, action: str) -> Iterator[None]:
@@ -234,15 +235,15 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
 
     Args:
         address: the server and the database.
-        timeout_s: bound of one request, in seconds.
-        create: whether to create the database where it is missing.
+        timeout_s: the time limit of one request, in seconds.
+        create: whether to create a missing database.
 
     Raises:
-        WarehouseBusy: nothing answers there, or not now.
-        WarehouseError: the server refuses, or the database is missing and `create` is false.
+        WarehouseBusy: the server does not respond.
+        WarehouseError: the server rejects the connection, or the database is missing and `create` is false.
     """
     database = identifier(address.database)
-    # The driver warns of each failed request; here it becomes an exception with a sentence, once.
+    # The driver logs a warning for each failed request, which an exception reports already.
     logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
     try:
         driver = clickhouse_connect.get_client(
@@ -251,13 +252,13 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
             username=address.username,
             password=address.password,
             **tls_options(address),
-            # The status line of an answer then tells of errors that come up half-way.
+            # So that the status line of a response reports errors that occur half-way.
             settings={"wait_end_of_query": 1},
             connect_timeout=CONNECT_TIMEOUT_S,
             send_receive_timeout=timeout_s,
             query_retries=0,
             tz_mode="aware",
-            # A session would make the server refuse a second query while a timed-out one still runs.
+            # With a session the server rejects a second query while a timed-out one is still running.
             autogenerate_session_id=False,
             dedicated_pool=True,
             client_name="barograph",
@@ -270,10 +271,10 @@ def connect(address: Address, *, timeout_s: int = DEFAULT_TIMEOUT_S, create: boo
 
 
 def tls_options(address: Address) -> dict[str, Any]:
-    """What clickhouse-connect is told of HTTPS.
+    """Return the TLS arguments for clickhouse-connect.
 
     Raises:
-        WarehouseError: the file of authorities is not there.
+        WarehouseError: the CA file does not exist.
     """
     if not address.secure:
         return {"interface": "http"}
@@ -283,43 +284,43 @@ def tls_options(address: Address) -> dict[str, Any]:
 
 
 def select_database(client: Client, database: str, *, create: bool) -> Client:
-    """Make a database the one that unqualified names mean, and return the client.
+    """Select the database of unqualified names, and return the client.
 
     Raises:
-        WarehouseError: it is missing and `create` is false.
+        WarehouseError: the database is missing and `create` is false.
     """
-    # Asked first, because CREATE … IF NOT EXISTS needs a right that a plain user may lack.
+    # Checked first, because CREATE … IF NOT EXISTS needs a privilege that an ordinary user may lack.
     name = identifier(database)
-    found = client.rows("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": name})
-    if not found and not create:
+    exists = bool(client.rows("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": name}))
+    if not exists and not create:
         client.close()
         raise WarehouseError(
             f"ClickHouse at {client.where} has no database {name!r}. Run `barograph apply`, which "
             "creates it, or name another database in the settings.",
             81,
         )
-    if not found:
+    if not exists:
         client.command(f"CREATE DATABASE IF NOT EXISTS {name}")
     client._driver.database = name
     return client
 
 
 def identifier(name: str) -> str:
-    """Return a name that may stand in SQL as it is.
+    """Return a name that needs no quotes in SQL.
 
     Raises:
-        WarehouseError: it is no plain identifier.
+        WarehouseError: the name is not a plain identifier.
     """
     if not IDENTIFIER.fullmatch(name):
         raise WarehouseError(
-            f"{name!r} is no name for a table or database here: use ASCII letters, digits and underscores, "
-            "not beginning with a digit."
+            f"{name!r} is not a valid name of a table or database: use ASCII letters, digits and underscores, "
+            "starting with a letter or underscore."
         )
     return name
 
 
 def _bound(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Parameters as the driver takes them: sequences as lists, which it renders as arrays."""
+    """Convert parameters for the driver: sequences become lists, which it renders as arrays."""
     if parameters is None:
         return None
     return {name: list(value) if _is_sequence(value) else value for name, value in parameters.items()}

@@ -1,4 +1,4 @@
-"""Columns of texts as they are sent to ClickHouse: each a position in distinct texts."""
+"""Dictionary-encoded text columns: each value is an index into distinct texts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
-def dictionary_column(code: NDArray[Any], texts: Sequence[str] | pa.Array) -> pa.DictionaryArray:
-    """A column of texts by their positions in `texts`, which may repeat; ClickHouse takes distinct ones alone."""
+def dictionary_column(codes: NDArray[Any], texts: Sequence[str] | pa.Array) -> pa.DictionaryArray:
+    """Build a text column from indexes into `texts`, which may repeat; ClickHouse accepts distinct texts only.
+
+    Args:
+        codes: shape (rows,), the index of each row's text.
+        texts: the texts.
+    """
     names = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     if len(pc.unique(names)) < len(names):
         distinct = names.dictionary_encode()
-        code, names = distinct.indices.to_numpy(zero_copy_only=False)[code.astype(np.int64)], distinct.dictionary
-    return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32, copy=False)), names)
+        codes, names = distinct.indices.to_numpy(zero_copy_only=False)[codes.astype(np.int64)], distinct.dictionary
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32, copy=False)), names)
 
 
 def constant_column(text: str, n: int) -> pa.DictionaryArray:
-    """A column of n times one text."""
+    """Build a column that repeats one text n times."""
     return dictionary_column(np.zeros(n, dtype=np.int32), [text])

@@ -1,4 +1,4 @@
-"""What panes and hourly roll-ups hold of one field over any range of the past."""
+"""The distribution of one field over any past range, from panes and rollups."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from sketches.baseline.columns import COLUMN_KEYS
-from warehouse.queries import rows_of
+from warehouse.queries import rows_of, with_binary_sketches
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from warehouse.client import Client
 
 SECONDS_PER_HOUR = 3600
@@ -20,21 +22,19 @@ _COLUMNS = (
     f"pane_start, pane_s, n, {', '.join(COLUMN_KEYS)}, counts, shift_sum, shift_square_sum, minimum, maximum, sketch, "
     "sealed"
 )
-_ONE = (
+_SERIES = (
     "model = {model:String} AND version = {version:String} AND baseline_id = {baseline_id:String} "
     "AND slice = {slice:String} AND field = {field:String}"
 )
 _DAYS = (
-    f"rollups FINAL WHERE {_ONE} AND pane_s = 86400 "
+    f"rollups FINAL WHERE {_SERIES} AND pane_s = 86400 "
     "AND pane_start >= {first_day_s:UInt32} AND pane_start < {last_day_s:UInt32}"
 )
 _HOURS = (
-    f"rollups FINAL WHERE {_ONE} AND pane_s = 3600 "
+    f"rollups FINAL WHERE {_SERIES} AND pane_s = 3600 "
     "AND pane_start >= {first_hour_s:UInt32} AND pane_start < {last_hour_s:UInt32}"
 )
-_PANES = (
-    f"panes FINAL WHERE {_ONE} AND pane_start < {{end_s:UInt32}} AND toUInt32(pane_start) + pane_s > {{start_s:UInt32}}"
-)
+_PANES = f"panes FINAL WHERE {_SERIES} AND pane_start < {{end_s:UInt32}} AND toUInt32(pane_start) + pane_s > {{start_s:UInt32}}"
 _NOT_IN_DAYS = f"toUInt32(toStartOfDay(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_DAYS})"  # noqa: S608
 _NOT_IN_HOURS = f"toUInt32(toStartOfHour(pane_start)) NOT IN (SELECT toUInt32(pane_start) FROM {_HOURS})"  # noqa: S608
 _SQL = (
@@ -45,33 +45,40 @@ _SQL = (
 
 
 @dataclass(frozen=True, slots=True)
-class CountedSpan:
-    """From when to when a version was counted on one baseline; ends are Unix seconds, of panes."""
+class CountedRange:
+    """The range in which a version was counted with one baseline; Unix seconds at pane boundaries."""
 
     version: str
     baseline_id: str
     pane_s: int
     start_s: int
     end_s: int
-    inside: int
-    """Panes with events that overlap the range that was asked for."""
+    overlapping: int
+    """Panes with events that overlap the requested range."""
 
 
-def counted_spans(client: Client, model: str, start_s: int, end_s: int) -> list[CountedSpan]:
-    """List when a model's versions were counted, by version, then time, and what of it overlaps [start_s, end_s)."""
+def counted_ranges(client: Client, model: str, start_s: int, end_s: int) -> list[CountedRange]:
+    """List the ranges in which a model's versions were counted, by version, then time.
+
+    Args:
+        client: the connection to read from.
+        model: the model.
+        start_s: the start of the requested range, Unix seconds.
+        end_s: its end.
+    """
     return rows_of(
         client,
-        CountedSpan,
+        CountedRange,
         "FROM (SELECT version, baseline_id, toUInt32(any(volume.pane_s)) AS pane_s, "
         "toUInt32(min(pane_start)) AS start_s, toUInt32(max(pane_start + volume.pane_s)) AS end_s, "
-        "countIf(pane_start < {end_s:UInt32} AND toUInt32(pane_start) + volume.pane_s > {start_s:UInt32}) AS inside "
+        "countIf(pane_start < {end_s:UInt32} AND toUInt32(pane_start) + volume.pane_s > {start_s:UInt32}) AS overlapping "
         "FROM volume WHERE model = {model:String} AND slice = 'all' AND n > 0 GROUP BY version, baseline_id) "
         "ORDER BY version, start_s, baseline_id",
         {"model": model, "start_s": start_s, "end_s": end_s},
     )
 
 
-def counted(
+def pane_rows(
     client: Client,
     model: str,
     version: str,
@@ -83,24 +90,24 @@ def counted(
     *,
     days: bool = True,
 ) -> pa.Table:
-    """Read the panes of one field and slice that overlap [start_s, end_s); whole days and hours as their roll-ups.
+    """Read the panes of a field and slice that overlap [start_s, end_s), with whole days and hours as rollups.
 
-    Every event of these panes is in exactly one row: of a day, or an hour, that is within the range and has a roll-up
-    the panes are left out. A late event may take a minute to come into its day.
+    Every event of these panes is in exactly one row: a day or hour within the range that has a rollup replaces its
+    panes. A late event may take a minute to reach its day.
 
     Args:
-        client: where from.
-        model: whose.
-        version: whose.
-        baseline_id: the baseline that the panes are counted on.
+        client: the connection to read from.
+        model: the model.
+        version: the version.
+        baseline_id: the baseline of the panes.
         slice_name: the slice.
         field: the field.
-        start_s: start of the range, Unix seconds.
+        start_s: the start of the range, Unix seconds.
         end_s: its end.
-        days: whether to read days where there are some; else no row is longer than an hour or a pane.
+        days: whether to use daily rollups; otherwise no row is longer than an hour or a pane.
 
     Returns:
-        Columns of `panes`: pane_start (unsigned epoch seconds), pane_s, n, nulls, invalid, below, above, unseen,
+        Columns of `panes`: pane_start (unsigned Unix seconds), pane_s, n, nulls, invalid, below, above, unseen,
         counts, shift_sum, shift_square_sum, minimum, maximum, sketch (binary) and sealed, by pane_start.
     """
     parameters = {
@@ -116,8 +123,4 @@ def counted(
         "first_day_s": -(-start_s // SECONDS_PER_DAY) * SECONDS_PER_DAY if days else 0,
         "last_day_s": end_s // SECONDS_PER_DAY * SECONDS_PER_DAY if days else 0,
     }
-    found = client.arrow(_SQL, parameters)
-    # Sketches are bytes; the engine sends all of its strings as text.
-    index = found.schema.get_field_index("sketch")
-    found = found.set_column(index, "sketch", found.column(index).cast(pa.binary()))
-    return found.sort_by("pane_start")
+    return with_binary_sketches(client.arrow(_SQL, parameters)).sort_by("pane_start")

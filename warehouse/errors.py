@@ -1,4 +1,4 @@
-"""The two ways in which ClickHouse refuses: busy (try the same again) and wrong (stop and say what to do)."""
+"""The two kinds of ClickHouse errors: temporary (retry unchanged) and permanent (stop, and say what to do)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BUSY_CODES: dict[int, str] = {
     745: "the server is overloaded",
     999: "Keeper refused",
 }
-"""ClickHouse error codes that pass by themselves, each with what it means."""
+"""Temporary ClickHouse error codes and their meanings."""
 
 ADVICE: dict[int, str] = {
     16: "The tables are older or newer than this program: run `barograph apply`, or update the program",
@@ -42,21 +42,21 @@ ADVICE: dict[int, str] = {
     497: "Grant the user this right, or choose another user in the settings",
     516: "Check the user name and the password in the settings",
 }
-"""What to do about the error codes that a person can mend."""
+"""Advice for the error codes that a user can fix."""
 
 
-_DISTRUST: dict[str, str] = {
-    "CERTIFICATE_VERIFY_FAILED": "Set clickhouse.ca_file to the authority of its certificate, and clickhouse.host to a "
-    "name that this is for",
-    "WRONG_VERSION_NUMBER": "It speaks no TLS there: correct clickhouse.port, or set clickhouse.secure to false",
+_TLS_ADVICE: dict[str, str] = {
+    "CERTIFICATE_VERIFY_FAILED": "Set clickhouse.ca_file to the CA of its certificate, and clickhouse.host to a name "
+    "that the certificate covers",
+    "WRONG_VERSION_NUMBER": "That port does not use TLS: correct clickhouse.port, or set clickhouse.secure to false",
 }
-"""What waiting does not mend about TLS, by words of the error."""
+"""Advice for permanent TLS errors, by a word of the error text."""
 
 
 class WarehouseError(Exception):
-    """ClickHouse refused for a reason that does not pass by itself.
+    """A permanent error: retrying does not help.
 
-    `code` is the numeric error code of ClickHouse, None where the refusal did not come from it.
+    `code` is ClickHouse's error code; None if the error does not come from ClickHouse.
     """
 
     def __init__(self, message: str, code: int | None = None) -> None:
@@ -65,10 +65,10 @@ class WarehouseError(Exception):
 
 
 class WarehouseBusy(Exception):
-    """ClickHouse cannot do this now: keep the batch, wait, and try the same again.
+    """A temporary error: keep the batch, wait, and retry unchanged.
 
-    Every insert of this package may be repeated: rows replace their equals. `code` is the numeric error code
-    of ClickHouse, None where it could not be reached.
+    Every insert of this package is safe to repeat, because rows of one key replace each other. `code` is ClickHouse's
+    error code; None if ClickHouse could not be reached.
     """
 
     def __init__(self, message: str, code: int | None = None) -> None:
@@ -77,30 +77,30 @@ class WarehouseBusy(Exception):
 
 
 def translate(error: exceptions.ClickHouseError, action: str, where: str) -> WarehouseBusy | WarehouseError:
-    """Turn an error of the driver into one of the two, with a sentence.
+    """Convert a driver error into a `WarehouseBusy` or `WarehouseError` with a readable message.
 
     Args:
-        error: what clickhouse-connect raised.
-        action: what was tried, as it follows "could not", such as "write 20 rows to panes".
-        where: the server, as people know it, such as `127.0.0.1:8123`.
+        error: the error from clickhouse-connect.
+        action: the attempted action, to follow "could not", such as "write 20 rows to panes".
+        where: the server's address, such as `127.0.0.1:8123`.
     """
     code: int | None = getattr(error, "code", None)
     text = _server_words(str(error))
     if code is not None and code in BUSY_CODES:
         return WarehouseBusy(
             f"ClickHouse at {where} could not {action} now: {BUSY_CODES[code]} (code {code}: {text}). "
-            "It may be tried again as it is; if it stays so, look at the server's log.",
+            "Retry it unchanged; if the error persists, check the server's log.",
             code,
         )
-    distrust = next((advice for words, advice in _DISTRUST.items() if words in text), None)
-    if code is None and distrust is not None:
+    tls_advice = next((advice for words, advice in _TLS_ADVICE.items() if words in text), None)
+    if code is None and tls_advice is not None:
         return WarehouseError(
-            f"ClickHouse at {where} could not be trusted to {action}: {text.rstrip('.')}. {distrust}."
+            f"The TLS connection to ClickHouse at {where} failed, so it could not {action}: {text.rstrip('.')}. {tls_advice}."
         )
     if code is None and _is_transport(error):
         return WarehouseBusy(
             f"ClickHouse at {where} could not be reached to {action}: {text}. "
-            "It may be tried again as it is; check that the server runs and that host and port are right."
+            "Retry it unchanged; check that the server runs and that host and port are right."
         )
     advice = ADVICE.get(code, "") if code is not None else ""
     message = f"ClickHouse at {where} refused to {action}: {text.rstrip('.')}"
@@ -109,14 +109,14 @@ def translate(error: exceptions.ClickHouseError, action: str, where: str) -> War
 
 
 def _is_transport(error: exceptions.ClickHouseError) -> bool:
-    """Whether the request failed on its way: no connection, a time-out, a broken stream, a proxy's 5xx."""
+    """Whether the request failed in transport: no connection, a timeout, a broken stream, a proxy's 5xx."""
     if isinstance(error, exceptions.OperationalError):
         return True
     return isinstance(error, exceptions.DatabaseError) and "HTTP status 5" in str(error)
 
 
 def _server_words(text: str) -> str:
-    """Strip what the driver and the server put around the message itself."""
+    """Strip the driver's and the server's wrapping from an error message."""
     text = text.split(" (for url ", 1)[0]
     text = text.rsplit("DB::Exception: ", 1)[-1]
     return text.split(" (version ", 1)[0].strip()

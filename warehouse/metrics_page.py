@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from warehouse.generated_files import DOCS, main_of
-from warehouse.metrics import BUCKETS_S, METRICS, PARTITION, MetricLabel, MetricFamily
+from warehouse.metrics import BUCKETS_S, METRICS, PARTITION, MetricFamily, MetricLabel
 
 PAGE = DOCS / "metrics.md"
 

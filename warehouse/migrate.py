@@ -1,6 +1,6 @@
 """Numbered schema migrations: forward only, checksummed, and safe to resume.
 
-A migration is a folder `NNNN_name` of SQL files, which run in the order of their names, or a single file `NNNN_name.sql`.
+A migration is a folder `NNNN_name` of SQL files, which run in the order of their names, or one file `NNNN_name.sql`.
 Statements end with `;` at the end of a line. The table `migrations` records each migration as in-progress, then as
 completed. An interrupted migration starts again from its first statement, so every statement must be repeatable
 (`IF NOT EXISTS`, `CREATE OR REPLACE VIEW`). A completed migration never changes: every run compares its checksum.

@@ -1,4 +1,4 @@
-"""Sums over panes: what a range of production held, and each of its windows."""
+"""Sums over panes of production: over a range, and over each of its windows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from warehouse.client import Client
 
-FAR_S = 4_102_444_800
-"""2100: after every pane."""
 _RANGE = (
     "model = {model:String} AND version = {version:String} AND baseline_id = {baseline_id:String} "
     "AND pane_start >= {start_s:UInt32} AND pane_start < {end_s:UInt32}"
@@ -26,8 +24,8 @@ _RANGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class ServedRow:
-    """The predictions of one version that were counted on one baseline."""
+class ServedRange:
+    """The predictions of a version that were counted with one baseline."""
 
     baseline_id: str
     first: datetime
@@ -48,7 +46,7 @@ class PaneRange:
     end_s: int
 
     def parameters(self, start_s: int | None = None, end_s: int | None = None) -> dict[str, Any]:
-        """What a query on it, or on a part of it, binds."""
+        """Return the query parameters of the range, or of a subrange."""
         return {
             "model": self.model,
             "version": self.version,
@@ -58,11 +56,11 @@ class PaneRange:
         }
 
 
-def served(client: Client, model: str, version: str, start_s: int, end_s: int) -> list[ServedRow]:
-    """By which baselines the predictions of a version were counted in panes that start in [start_s, end_s)."""
+def served(client: Client, model: str, version: str, start_s: int, end_s: int) -> list[ServedRange]:
+    """List the baselines with which a version's predictions were counted in panes that start in [start_s, end_s)."""
     return rows_of(
         client,
-        ServedRow,
+        ServedRange,
         "FROM (SELECT baseline_id, min(pane_start) AS first, max(pane_start) AS last, sum(n) AS n, "
         "any(partials_partition) AS partials_partition FROM (SELECT baseline_id, pane_start, n, partials_partition "
         "FROM volume FINAL WHERE model = {model:String} AND version = {version:String} AND slice = 'all' AND n > 0 "
@@ -71,41 +69,41 @@ def served(client: Client, model: str, version: str, start_s: int, end_s: int) -
     )
 
 
-def events(client: Client, panes: PaneRange) -> dict[str, int]:
-    """Predictions per slice, failed ones included."""
-    found = client.rows(
+def events_by_slice(client: Client, panes: PaneRange) -> dict[str, int]:
+    """Count predictions per slice, including failed ones."""
+    rows = client.rows(
         f"SELECT slice, sum(n) FROM volume FINAL WHERE {_RANGE} GROUP BY slice ORDER BY slice",  # noqa: S608
         panes.parameters(),
     )
-    return {str(name): int(n) for name, n in found}
+    return {str(name): int(n) for name, n in rows}
 
 
 def pane_sums(
     client: Client, panes: PaneRange, *, by_s: Sequence[int] = (), only: str = "", start_s: int, end_s: int
 ) -> pa.Table:
-    """Sum panes that start in [start_s, end_s), per slice and field, and per stretch of time where lengths are given.
+    """Sum panes that start in [start_s, end_s), per slice and field, and per time bucket if bucket lengths are given.
 
     Args:
-        client: where from.
-        panes: whose; its own range is not looked at.
-        by_s: lengths in seconds; stretches begin at multiples of them since 1970.
-        only: one slice, or all.
-        start_s: first pane start, Unix seconds.
-        end_s: first pane start after the range.
+        client: the connection to read from.
+        panes: the version and baseline; the range of `panes` is ignored.
+        by_s: bucket lengths in seconds; buckets start at multiples of the length since 1970.
+        only: one slice; empty for all.
+        start_s: the start of the range, Unix seconds.
+        end_s: the end of the range, exclusive.
 
     Returns:
-        Columns `stretch_0` and so on (the number of the stretch, as many as lengths), `slice`, `field`, `counts`,
-        the tail of the counts (`TAIL_KEYS`), and of the panes whose moments are kept `shift_sum`, `shift_square_sum`,
-        `minimum`, `maximum`; in no order of rows.
+        Columns `bucket_0` and so on (the number of the bucket, one column per length), `slice`, `field`, `counts`,
+        the tail of the counts (`TAIL_KEYS`), and `shift_sum`, `shift_square_sum`, `minimum` and `maximum` of the
+        panes that have moments. Rows are unordered.
     """
-    names = [f"stretch_{i}" for i in range(len(by_s))]
-    stretches = [
+    names = [f"bucket_{i}" for i in range(len(by_s))]
+    buckets = [
         f"intDiv(toUnixTimestamp(pane_start), {int(length)}) AS {n}" for n, length in zip(names, by_s, strict=True)
     ]
     sums = [f"sum({name}) AS total_{name}" for name in TAIL_KEYS]
     moments = [
-        f"{how}If({name}, isFinite({name})) AS total_{name}"
-        for how, name in (
+        f"{aggregate}If({name}, isFinite({name})) AS total_{name}"
+        for aggregate, name in (
             ("sum", "shift_sum"),
             ("sum", "shift_square_sum"),
             ("min", "minimum"),
@@ -113,27 +111,34 @@ def pane_sums(
         )
     ]
     keys = [*names, "slice", "field"]
-    selected = [*stretches, "slice", "field", "sumForEach(counts) AS total_counts", *sums, *moments]
-    limited = " AND slice = {only:String}" if only else ""
-    found = client.arrow(
-        f"SELECT {', '.join(selected)} FROM panes FINAL WHERE {_RANGE}{limited} "  # noqa: S608
+    selected = [*buckets, "slice", "field", "sumForEach(counts) AS total_counts", *sums, *moments]
+    slice_condition = " AND slice = {only:String}" if only else ""
+    rows = client.arrow(
+        f"SELECT {', '.join(selected)} FROM panes FINAL WHERE {_RANGE}{slice_condition} "  # noqa: S608
         f"GROUP BY {', '.join(keys)}",
         {**panes.parameters(start_s, end_s), **({"only": only} if only else {})},
     )
-    return found.rename_columns([name.removeprefix("total_") for name in found.column_names])
+    return rows.rename_columns([name.removeprefix("total_") for name in rows.column_names])
 
 
 def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: int) -> list[tuple[str, int, bytes]]:
-    """Read the sketches of the slice `all` of `panes` or, by the hour, of `rollups` that start in [start_s, end_s).
+    """Read the sketches of the slice `all` from `panes`, or from the hourly rows of `rollups`.
+
+    Args:
+        client: the connection to read from.
+        table: `panes` or `rollups`.
+        panes: the version and baseline.
+        start_s: the start of the range of pane starts, Unix seconds.
+        end_s: its end, exclusive.
 
     Returns:
-        Field, start (Unix seconds) and bytes of each, by field and start.
+        The field, start (Unix seconds) and bytes of each sketch, by field and start.
     """
     hourly = " AND pane_s = 3600" if table == "rollups" else ""
-    found = client.arrow(
+    rows = client.arrow(
         f"SELECT field, toUnixTimestamp(pane_start) AS at, sketch FROM {identifier(table)} FINAL "  # noqa: S608
         f"WHERE {_RANGE} AND slice = 'all' AND sketch != ''{hourly} ORDER BY field, at",
         panes.parameters(start_s, end_s),
     )
-    data = found.column("sketch").cast(pa.binary()).to_pylist()
-    return list(zip(found.column("field").to_pylist(), found.column("at").to_pylist(), data, strict=True))
+    data = rows.column("sketch").cast(pa.binary()).to_pylist()
+    return list(zip(rows.column("field").to_pylist(), rows.column("at").to_pylist(), data, strict=True))

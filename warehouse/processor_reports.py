@@ -1,43 +1,63 @@
-"""What processors report of themselves, written: each report as it is, and its metrics by five minutes."""
+"""Writes the reports of processors: each report as it is, and its metrics per five minutes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from warehouse.client import Client
-from warehouse.tables import insert_rows
+from warehouse.tables import insert_records, insert_rows
 
-BY_S = 300
-"""Metrics are kept by so many seconds beside the reports."""
+BUCKET_S = 300
+"""Length of the time buckets of `processor_metrics`, in seconds."""
 
 
-def insert_reports(client: Client, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of `processors`, and the metrics in their `details` into `processor_metrics`.
+@dataclass(frozen=True, slots=True)
+class ProcessorReport:
+    """A row of the table `processors`; times are Unix milliseconds."""
 
-    Where the second fails after the first, the next report tells of counters what is missing; of gauges one is.
+    kind: str
+    instance: str
+    at: int
+    host: str
+    pid: int
+    started_at: int
+    lag: int
+    """Consumer lag in messages, -1 if unknown."""
+    events: int
+    """Events processed since the start."""
+    rate: float
+    """Events per second since the previous report."""
+    retries: int
+    dead_letters: int
+    last_commit_at: int
+    details: Mapping[str, float]
+    """Further metrics, by `MetricFamily.key`."""
+
+
+def insert_reports(client: Client, reports: Sequence[ProcessorReport]) -> None:
+    """Insert reports into `processors`, and the metrics in their `details` into `processor_metrics`.
+
+    If the second insert fails, the next report makes up for counters; one sample of each gauge is lost.
 
     Args:
-        client: a connection.
-        reports: one mapping each; times are Unix ms, `details` is a mapping or pairs.
+        client: the connection to insert through.
+        reports: the reports.
 
     Raises: as `insert_columns`.
     """
-    insert_rows(client, "processors", reports)
-    insert_rows(
-        client,
-        "processor_metrics",
-        [
-            {
-                "metric": key,
-                "kind": report["kind"],
-                "instance": report["instance"],
-                "started_at": report["started_at"],
-                "bucket_start": report["at"] // 1000 // BY_S * BY_S,
-                "minimum": value,
-                "maximum": value,
-            }
-            for report in reports
-            for key, value in dict(report["details"]).items()
-        ],
-    )
+    insert_records(client, "processors", reports)
+    samples = [
+        {
+            "metric": key,
+            "kind": report.kind,
+            "instance": report.instance,
+            "started_at": report.started_at,
+            "bucket_start": report.at // 1000 // BUCKET_S * BUCKET_S,
+            "minimum": value,
+            "maximum": value,
+        }
+        for report in reports
+        for key, value in report.details.items()
+    ]
+    insert_rows(client, "processor_metrics", samples)

@@ -1,6 +1,6 @@
-"""Named queries of processors and the `status` command: typed rows, or Arrow tables where there are many.
+"""Queries of the processors: typed rows, or Arrow tables for many rows.
 
-Values are always bound by the server (`{name:Type}`); only names that stand in this file are written into SQL.
+The server binds all values (`{name:Type}`); only names from this file are formatted into SQL.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from warehouse.client import Client
 
 RowT = TypeVar("RowT")
+END_OF_TIME_S = 4_102_444_800
+"""The year 2100, after every pane, in Unix seconds."""
 PaneTable = Literal["panes", "rollups"]
-"""Tables with a row per slice and field: of panes, or of hours and days."""
-_Within = tuple[str, dict[str, Any]]
-"""A condition on rows, and what it binds."""
+"""Tables with a row per slice and field: panes, or hourly and daily rollups."""
+_Condition = tuple[str, dict[str, Any]]
+"""A condition on rows, and its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContractRow:
-    """The contract of one model that is in force."""
+    """The contract in effect of one model."""
 
     model: str
     contract_id: str
@@ -38,7 +40,7 @@ class ContractRow:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRow:
-    """A baseline that was applied; `effective_from` is event time."""
+    """An applied baseline; `effective_from` is event time."""
 
     model: str
     version: str
@@ -51,7 +53,7 @@ class BaselineRow:
 
 @dataclass(frozen=True, slots=True)
 class TopicRow:
-    """A Kafka topic as `apply` fixed it."""
+    """A Kafka topic as recorded by `barograph apply`."""
 
     name: str
     topic_id: str
@@ -61,7 +63,7 @@ class TopicRow:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """How far one source partition was read, per partials partition; watermarks are epoch milliseconds by model."""
+    """The ledger entry of a source partition in a partials partition; watermarks are Unix milliseconds by model."""
 
     partials_partition: int
     source_partition: int
@@ -78,7 +80,7 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class ProgressRow:
-    """Until when one model was read and sealed."""
+    """Event time up to which a model has been read and sealed."""
 
     partials_partition: int
     model: str
@@ -105,14 +107,14 @@ class LossRow:
 
 
 def contracts(client: Client) -> list[ContractRow]:
-    """Read the contract in force of each model, by model name."""
+    """Read the contract in effect of each model, by model name."""
     return rows_of(client, ContractRow, "FROM contracts FINAL ORDER BY model, applied_at DESC LIMIT 1 BY model")
 
 
 def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
-    """Read the baselines of one or every model, per version in the order in which they take effect.
+    """Read the baselines of one or all models, per version in the order in which they take effect.
 
-    Of two with one `effective_from` the later in the list counts.
+    Of two with equal `effective_from` the later in the list counts.
     """
     return rows_of(
         client,
@@ -123,7 +125,7 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
     )
 
 
-def catalogue_stamp(client: Client) -> tuple[object, ...]:
+def registry_stamp(client: Client) -> tuple[object, ...]:
     """Return a value that changes when a contract or baseline is applied: cheap to poll, unlike the bodies."""
     return client.rows(
         "SELECT (SELECT (count(), max(applied_at)) FROM contracts FINAL), "
@@ -132,12 +134,12 @@ def catalogue_stamp(client: Client) -> tuple[object, ...]:
 
 
 def topics(client: Client) -> list[TopicRow]:
-    """Read the topics as `apply` fixed them, by name."""
+    """Read the topics recorded by `barograph apply`, by name."""
     return rows_of(client, TopicRow, "FROM topics FINAL ORDER BY name")
 
 
 def offset_ledger(client: Client, partials_partition: int) -> list[LedgerRow]:
-    """Read the chain of one partials partition, by source partition: before the panes, never after them."""
+    """Read the offset ledger of a partials partition, by source partition; read it before the panes, never after."""
     return rows_of(
         client,
         LedgerRow,
@@ -147,7 +149,7 @@ def offset_ledger(client: Client, partials_partition: int) -> list[LedgerRow]:
 
 
 def progress(client: Client, partials_partition: int) -> list[ProgressRow]:
-    """Read the progress of each model of one partials partition, by model."""
+    """Read the progress of each model of a partials partition, by model."""
     return rows_of(
         client,
         ProgressRow,
@@ -157,7 +159,7 @@ def progress(client: Client, partials_partition: int) -> list[ProgressRow]:
 
 
 def losses(client: Client, partials_partition: int) -> list[LossRow]:
-    """Read the losses that one partials partition recorded, by epoch, source partition and offset."""
+    """Read the losses recorded by a partials partition, by epoch, source partition and offset."""
     return rows_of(
         client,
         LossRow,
@@ -177,23 +179,23 @@ def panes(
     baseline_id: str | None = None,
     sketches: bool = True,
 ) -> pa.Table:
-    """Read the panes of a model that start in [start_s, end_s), each once with its last state.
+    """Read the panes of a model that start in [start_s, end_s), each once in its latest state.
 
     Args:
-        client: where from.
+        client: the connection to read from.
         model: the model.
-        start_s: first pane start, seconds since 1970.
-        end_s: first pane start after the range.
+        start_s: the start of the range, Unix seconds.
+        end_s: the end of the range, exclusive.
         version: one version, or all.
         baseline_id: one baseline, or all.
-        sketches: whether to read the column `sketch`; it is most of the bytes.
+        sketches: whether to read the column `sketch`, which is most of the bytes.
 
     Returns:
-        The columns of the table `panes` in their order, in no order of rows. `pane_start` is unsigned epoch
-        seconds, `counts` a list of uint64, `sketch` binary.
+        The columns of the table `panes` in order; rows are unordered. `pane_start` is unsigned Unix seconds,
+        `counts` a list of uint64, `sketch` binary.
     """
-    within = _within(model, start_s, end_s, version=version, baseline_id=baseline_id)
-    return _cells(client, "panes", within, sketches=sketches)
+    condition = _condition(model, start_s, end_s, version=version, baseline_id=baseline_id)
+    return _pane_rows(client, "panes", condition, sketches=sketches)
 
 
 def rollups(
@@ -207,44 +209,40 @@ def rollups(
     baseline_id: str | None = None,
     sketches: bool = True,
 ) -> pa.Table:
-    """Read the hourly (or, with `pane_s` 86400, the daily) roll-ups of a model that start in [start_s, end_s).
-
-    As `panes` does otherwise.
-    """
-    within = _within(model, start_s, end_s, version=version, baseline_id=baseline_id, pane_s=pane_s)
-    return _cells(client, "rollups", within, sketches=sketches)
+    """Read the hourly (or, with `pane_s` 86400, the daily) rollups of a model like `panes`."""
+    condition = _condition(model, start_s, end_s, version=version, baseline_id=baseline_id, pane_s=pane_s)
+    return _pane_rows(client, "rollups", condition, sketches=sketches)
 
 
 def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
-    """Count about how many rows `panes`, or `rollups` with its hourly ones, has by pane start in [start_s, end_s).
+    """Count the rows of `panes`, or the hourly rows of `rollups`, by pane start in [start_s, end_s).
 
-    Rows that a merge is yet to replace count too.
+    The count is approximate: superseded rows count until the next merge.
 
     Returns:
-        Pane start (Unix seconds) and rows, by pane start.
+        The pane start (Unix seconds) and the number of rows, by pane start.
     """
-    conditions, parameters = _within(model, start_s, end_s, pane_s=3600 if table == "rollups" else None)
+    condition, parameters = _condition(model, start_s, end_s, pane_s=3600 if table == "rollups" else None)
     return client.rows(
-        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {conditions} "  # noqa: S608 - as below
+        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {condition} "  # noqa: S608 - as below
         "GROUP BY at ORDER BY at",
         parameters,
     )
 
 
 def volume(client: Client, model: str, start_s: int, end_s: int, *, version: str | None = None) -> pa.Table:
-    """Read the volume rows of a model whose pane starts in [start_s, end_s), each once with its last state.
+    """Read the volume rows of a model whose pane starts in [start_s, end_s), each once in its latest state.
 
     Returns:
-        The columns of the table `volume` in their order; `pane_start` is unsigned epoch seconds.
+        The columns of the table `volume` in order; `pane_start` is unsigned Unix seconds.
     """
-    return _table(client, "volume", _within(model, start_s, end_s, version=version))
+    return _table(client, "volume", _condition(model, start_s, end_s, version=version))
 
 
 def sync_replicas(client: Client, *tables: str) -> None:
-    """Wait until this server has what others of its cluster wrote to the tables; without replicas do nothing.
+    """Wait until this replica has all rows of the tables; does nothing without replicas.
 
-    Whoever takes over state from another process calls it before loading: a replica that lags would hand out
-    an old offset ledger.
+    A process calls it before it loads another process's state: a lagging replica would return an old offset ledger.
     """
     replicated = client.rows(
         "SELECT name FROM system.tables WHERE database = {database:String} AND name IN {names:Array(String)} "
@@ -256,35 +254,37 @@ def sync_replicas(client: Client, *tables: str) -> None:
 
 
 def rows_of(client: Client, row: type[RowT], tail: str, parameters: Mapping[str, Any] | None = None) -> list[RowT]:
-    """Select the columns that a row class names, and build its rows.
+    """Select the columns named by a row class, and build its rows.
 
     Args:
-        client: where from.
-        row: a dataclass whose members are columns of what `tail` reads.
-        tail: the query from FROM on.
-        parameters: bound by the server.
+        client: the connection to read from.
+        row: a dataclass whose fields are columns of the query's source.
+        tail: the query, starting at FROM.
+        parameters: values, which the server binds.
     """
     names = [member.name for member in dataclasses.fields(row)]  # type: ignore[arg-type]
     return [row(*values) for values in client.rows(f"SELECT {', '.join(names)} {tail}", parameters)]
 
 
-def _cells(client: Client, table: PaneTable, within: _Within, *, sketches: bool) -> pa.Table:
-    found = _table(client, table, within, without=() if sketches else ("sketch",))
-    if not sketches:
-        return found
-    # Sketches are bytes; the engine sends all of its strings as text.
-    index = found.schema.get_field_index("sketch")
-    return found.set_column(index, "sketch", found.column(index).cast(pa.binary()))
+def with_binary_sketches(rows: pa.Table) -> pa.Table:
+    """Cast the column `sketch` to binary: the engine sends every string as text."""
+    index = rows.schema.get_field_index("sketch")
+    return rows.set_column(index, "sketch", rows.column(index).cast(pa.binary()))
 
 
-def _table(client: Client, table: str, within: _Within, *, without: Iterable[str] = ()) -> pa.Table:
-    conditions, parameters = within
+def _pane_rows(client: Client, table: PaneTable, condition: _Condition, *, sketches: bool) -> pa.Table:
+    rows = _table(client, table, condition, without=() if sketches else ("sketch",))
+    return with_binary_sketches(rows) if sketches else rows
+
+
+def _table(client: Client, table: str, condition: _Condition, *, without: Iterable[str] = ()) -> pa.Table:
+    text, parameters = condition
     columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
-    sql = f"SELECT {columns} FROM {table} FINAL WHERE {conditions}"  # noqa: S608 - names of this file
+    sql = f"SELECT {columns} FROM {table} FINAL WHERE {text}"  # noqa: S608 - names of this file
     return client.arrow(sql, parameters)
 
 
-def _within(
+def _condition(
     model: str,
     start_s: int,
     end_s: int,
@@ -292,8 +292,8 @@ def _within(
     version: str | None = None,
     baseline_id: str | None = None,
     pane_s: int | None = None,
-) -> _Within:
-    """The condition on rows of a model that start in [start_s, end_s), and what it binds."""
+) -> _Condition:
+    """Return the condition on rows of a model that start in [start_s, end_s), and its parameters."""
     conditions = ["model = {model:String}", "pane_start >= {start_s:UInt32}", "pane_start < {end_s:UInt32}"]
     parameters: dict[str, Any] = {"model": model, "start_s": start_s, "end_s": end_s}
     for name, value in (("version", version), ("baseline_id", baseline_id)):

@@ -1,4 +1,4 @@
-"""What the `status` command and the end of the demo ask: how fresh, how complete, and what was judged last."""
+"""Queries of the `status` command and the demo: freshness, completeness, and the latest verdicts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from warehouse.client import Client
 
 RECENT_DAYS = 8
-"""How far before the end of a model's sealed time its last verdicts are looked for: a week and a hop of a day."""
+"""Range before a model's sealed time in which its latest verdicts are read: a week and a hop of a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class FreshnessRow:
-    """How fresh one version of a model is; see the view `model_freshness`."""
+    """Freshness of a version of a model; see the view `model_freshness`."""
 
     model: str
     version: str
@@ -35,7 +35,7 @@ class FreshnessRow:
 
 @dataclass(frozen=True, slots=True)
 class ProcessorRow:
-    """The last report of one processor; see the view `pipeline`."""
+    """The latest report of a processor; see the view `pipeline`."""
 
     kind: str
     instance: str
@@ -70,7 +70,7 @@ class LostRange:
 
 @dataclass(frozen=True, slots=True)
 class DriftRow:
-    """The last revision of one drift verdict; see the view `latest_drift`."""
+    """The latest revision of a drift verdict; see the view `latest_drift`."""
 
     model: str
     version: str
@@ -103,7 +103,7 @@ class DriftRow:
 
 @dataclass(frozen=True, slots=True)
 class RateRow:
-    """The last revision of one verdict on a rate; see the view `latest_rates`."""
+    """The latest revision of a verdict on a rate; see the view `latest_rates`."""
 
     model: str
     version: str
@@ -133,26 +133,26 @@ class RateRow:
 
 
 def freshness(client: Client) -> list[FreshnessRow]:
-    """Read how fresh each version of each model is, by model and version."""
+    """Read the freshness of each version of each model, by model and version."""
     return rows_of(client, FreshnessRow, "FROM model_freshness ORDER BY model, version")
 
 
 def processors(client: Client) -> list[ProcessorRow]:
-    """Read the last report of each processor of the last 30 days, by kind and instance."""
+    """Read the latest report of each processor of the last 30 days, by kind and instance."""
     return rows_of(client, ProcessorRow, "FROM pipeline ORDER BY kind, instance")
 
 
 def lost_ranges(client: Client) -> list[LostRange]:
-    """Read what was lost, the latest first."""
+    """Read the lost offset ranges, the latest first."""
     return rows_of(
         client, LostRange, "FROM lost_ranges ORDER BY recorded_at DESC, epoch, source_partition, start_offset"
     )
 
 
-def last_drift(client: Client, model: str, slice_name: str = "all") -> list[DriftRow]:
-    """Read the newest drift verdict of each version, field and window of a model, by these.
+def latest_drift(client: Client, model: str, slice_name: str = "all") -> list[DriftRow]:
+    """Read the latest drift verdict of each version, field and window of a model, in this order.
 
-    Verdicts that end more than `RECENT_DAYS` before the model's sealed time are left out.
+    Verdicts that end more than `RECENT_DAYS` before the model's sealed time are not included.
     """
     return rows_of(
         client,
@@ -164,8 +164,8 @@ def last_drift(client: Client, model: str, slice_name: str = "all") -> list[Drif
     )
 
 
-def last_rates(client: Client, model: str, slice_name: str = "all") -> list[RateRow]:
-    """Read the newest verdict of each version, field, kind and window of a model, by these, as `last_drift`."""
+def latest_rates(client: Client, model: str, slice_name: str = "all") -> list[RateRow]:
+    """Read the latest rate verdict of each version, field, kind and window of a model, like `latest_drift`."""
     return rows_of(
         client,
         RateRow,
@@ -178,9 +178,9 @@ def last_rates(client: Client, model: str, slice_name: str = "all") -> list[Rate
 
 
 def first_major_drift(client: Client, model: str, window: str, slice_name: str = "all") -> list[DriftRow]:
-    """Read the earliest window that is `major` of each version and field, the earliest first.
+    """Read the earliest `major` window of each version and field, the earliest first.
 
-    Fields that never were major are not among them.
+    Fields that were never major are not included.
     """
     return rows_of(
         client,
@@ -194,10 +194,10 @@ def first_major_drift(client: Client, model: str, window: str, slice_name: str =
 
 
 def drift_timeline(client: Client, model: str, window: str, slice_name: str = "all") -> pa.Table:
-    """Read every last verdict of a model's window length, by version, field and time.
+    """Read the latest revision of every verdict of one window length, by version, field and time.
 
     Returns:
-        Columns version, field, window_end (unsigned epoch seconds), n, psi, psi_low, psi_high, level.
+        Columns version, field, window_end (unsigned Unix seconds), n, psi, psi_low, psi_high, level.
     """
     return client.arrow(
         "SELECT version, field, window_end, n, psi, psi_low, psi_high, level FROM latest_drift "
@@ -207,7 +207,7 @@ def drift_timeline(client: Client, model: str, window: str, slice_name: str = "a
     )
 
 
-# The rows that are wanted are found by their keys first: to read every column of the others would cost the most.
+# The subqueries select keys first, because reading every column of all rows would dominate the cost.
 _OF_SLICE = "WHERE model = {model:String} AND slice = {slice:String}"
 _RECENT = (
     f"{_OF_SLICE} AND window_end > "  # noqa: S608 - words of this file

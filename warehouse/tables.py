@@ -1,14 +1,15 @@
 """Column-wise inserts with the types that the migrations declare.
 
-`SCHEMAS` is read from the `CREATE TABLE` statements, so a column's type is written once. Batches travel as Arrow, so an
-insert runs no Python per row. Inserting a batch again after `WarehouseBusy` is safe: rows of one key replace each other.
+`SCHEMAS` is read from the `CREATE TABLE` statements, so a column's type is written once. Batches travel as Arrow, so
+inserts run no Python per row. Repeating an insert after `WarehouseBusy` is safe: rows of one key replace each other.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 from warehouse import migrate
 from warehouse.client import Client, WarehouseError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TEXT = pa.string()
 MILLIS = pa.timestamp("ms", tz="UTC")
@@ -68,13 +72,12 @@ def _declared_schemas() -> Iterator[tuple[str, pa.Schema]]:
     for migration in migrate.load():
         for statement in migration.statements:
             if match := _TABLE.match(statement):
-                columns = [(name, kind) for name, kind, computed in _COLUMN.findall(match[2]) if not computed]
-                yield (
-                    match[1],
-                    pa.schema(
-                        [(name, pa.binary() if name in BINARY_COLUMNS else arrow_type(kind)) for name, kind in columns]
-                    ),
-                )
+                columns = [
+                    (name, pa.binary() if name in BINARY_COLUMNS else arrow_type(kind))
+                    for name, kind, computed in _COLUMN.findall(match[2])
+                    if not computed
+                ]
+                yield match[1], pa.schema(columns)
 
 
 SCHEMAS: dict[str, pa.Schema] = dict(_declared_schemas())
@@ -118,6 +121,13 @@ def insert_rows(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -
     """Insert a few rows, as mappings; build many rows as columns instead. Raises as `insert_columns`."""
     if rows:
         insert_columns(client, table, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def insert_records(client: Client, table: str, records: Sequence[DataclassInstance]) -> None:
+    """Insert a few dataclass instances whose fields are the table's columns; raises as `insert_columns`."""
+    if records:
+        names = [field.name for field in dataclasses.fields(records[0])]
+        insert_columns(client, table, {name: [getattr(record, name) for record in records] for name in names})
 
 
 def table_of(table: str, columns: Mapping[str, Any]) -> pa.Table:

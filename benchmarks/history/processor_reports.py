@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.history.series import Filling
 from warehouse.metrics import METRICS
-from warehouse.processor_reports import BY_S
+from warehouse.processor_reports import BUCKET_S
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer", "publisher")
 REPORT_S = 10
@@ -49,10 +49,10 @@ FILLINGS: tuple[Filling, ...] = (
             "kind": "kind",
             "instance": "instance",
             "started_at": "fromUnixTimestamp64Milli(1000 * (start - start % 86400), 'UTC')",
-            "bucket_start": f"toDateTime(start - start % {BY_S}, 'UTC')",
+            "bucket_start": f"toDateTime(start - start % {BUCKET_S}, 'UTC')",
             "minimum": "told.2",
             "maximum": "told.2",
         },
-        f"(SELECT *, arrayJoin(arrayZip({_KEYS}, {_VALUES})) AS told FROM {_REPORTS} WHERE start % {BY_S} = 0)",
+        f"(SELECT *, arrayJoin(arrayZip({_KEYS}, {_VALUES})) AS told FROM {_REPORTS} WHERE start % {BUCKET_S} = 0)",
     ),
 )

@@ -76,7 +76,9 @@ def our_psi(panes: Panes) -> dict[int, dict[str, float]]:
     return {start: dict(zip(names, row.tolist(), strict=True)) for start, row in zip(starts, psi, strict=True)}
 
 
-def compare_psi(found: AlertMessage, training: Columns, drawn: Drawn, ours: dict[int, dict[str, float]]) -> PsiComparison:
+def compare_psi(
+    found: AlertMessage, training: Columns, drawn: Drawn, ours: dict[int, dict[str, float]]
+) -> PsiComparison:
     """Compare each PSI that Evidently told with its definition and with ours."""
     result = PsiComparison()
     exact = drawn.minutes()

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from alerts.backtest import Backtest, Incident, BacktestSide
+from alerts.backtest import Backtest, BacktestSide, Incident
 from alerts.simulator import Episode
 from alerts.text import duration
 from cli.simulate.show import moment

@@ -16,9 +16,9 @@ from cli.baseline.warnings import doubts
 from cli.errors import ApplyError
 from sketches.baseline.baseline import Baseline, load_baseline
 from streams.monitor.state.store import WarehouseStore
-from warehouse import pane_sums
+from warehouse import pane_sums, queries
 from warehouse.client import Address, Client, connect
-from warehouse.pane_sums import PaneRange, ServedRow
+from warehouse.pane_sums import PaneRange, ServedRange
 
 Clock = Callable[[], float]
 
@@ -127,12 +127,12 @@ def _check_range(client: Client, request: Request, contract: Contract) -> None:
         )
 
 
-def _served(client: Client, request: Request, history: list[StoredBaseline]) -> ServedRow:
+def _served(client: Client, request: Request, history: list[StoredBaseline]) -> ServedRange:
     """The one baseline by which the range was counted."""
     found = pane_sums.served(client, request.model, request.version, request.from_s, request.to_s)
     what = f"{request.model} version {request.version}"
     if not found:
-        ever = pane_sums.served(client, request.model, request.version, 0, pane_sums.FAR_S)
+        ever = pane_sums.served(client, request.model, request.version, 0, queries.END_OF_TIME_S)
         hint = (
             f"it had some from {iso(min(row.first.timestamp() for row in ever))} to "
             f"{iso(max(row.last.timestamp() for row in ever))}"
@@ -157,7 +157,7 @@ def _served(client: Client, request: Request, history: list[StoredBaseline]) -> 
     return found[0]
 
 
-def _completeness(client: Client, request: Request, contract: Contract, served: ServedRow) -> float:
+def _completeness(client: Client, request: Request, contract: Contract, served: ServedRange) -> float:
     """The share of the range's predictions that were merged, by the losses that the monitor recorded."""
     ledger, _ = WarehouseStore(client).load_ledger(served.partials_partition, "")
     lost = ledger.lost_offsets(request.from_s * 1000, request.to_s * 1000, contract.out_of_order_s * 1000)

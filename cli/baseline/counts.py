@@ -39,7 +39,7 @@ class RangeCounts:
         layout, panes = self._layout, self._panes
         table = pane_sums.pane_sums(self._client, panes, start_s=panes.start_s, end_s=panes.end_s)
         counts = self._placed(table, np.zeros(table.num_rows, np.int64), 1)[0]
-        for name, n in pane_sums.events(self._client, panes).items():
+        for name, n in pane_sums.events_by_slice(self._client, panes).items():
             if name in layout.slices:
                 counts[layout.slices.index(name), EVENTS] = n
         moments = layout.empty_moments()
@@ -57,7 +57,7 @@ class RangeCounts:
         most = max(1, CHUNK_COUNTS // (layout.n_slices * layout.width))
         for first, last in self._chunks(length_s, most):
             table = self._read(first * length_s, last * length_s, [length_s])
-            yield self._placed(table, _numbers(table, "stretch_0") - first, last - first)
+            yield self._placed(table, _numbers(table, "bucket_0") - first, last - first)
 
     def hours(
         self, fields: tuple[FieldBaseline, ...], season: Season, length_s: int, unit_s: int
@@ -79,7 +79,7 @@ class RangeCounts:
         most = max(1, CHUNK_COUNTS // (8 * hours * n_bins))
         for first, last in self._chunks(length_s, most):
             table = self._read(first * length_s, last * length_s, [length_s, unit_s], ALL)
-            window = _numbers(table, "stretch_0") - first
+            window = _numbers(table, "bucket_0") - first
             begins = np.arange(first, last) * length_s // unit_s
             hour = _numbers(table, "stretch_1") - begins[window]
             flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
@@ -103,7 +103,7 @@ class RangeCounts:
         step = max(1, CHUNK_COUNTS // (8 * layout.width)) * unit_s
         for start in range(panes.start_s, panes.end_s, step):
             table = self._read(start, min(start + step, panes.end_s), [unit_s], ALL)
-            slot = slots_of(_numbers(table, "stretch_0") * unit_s, unit_s, timezone).astype(np.int64)
+            slot = slots_of(_numbers(table, "bucket_0") * unit_s, unit_s, timezone).astype(np.int64)
             flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
             np.add.at(cells.reshape(-1), np.repeat(slot, _lengths(table)) * layout.width + flat, values)
         found = []

@@ -15,7 +15,7 @@ from cli.errors import CommandError
 from sketches.baseline.baseline import ALL, Baseline, load_baseline
 from sketches.baseline.layout import Layout
 from warehouse.client import Client
-from warehouse.distribution import CountedSpan, counted, counted_spans
+from warehouse.distribution import CountedRange, counted_ranges, pane_rows
 from warehouse.queries import baselines, contracts
 
 
@@ -47,7 +47,7 @@ class Counted:
     slice_index: int
     field_index: int
     panes: pa.Table
-    """As `warehouse.distribution.counted` returns them; at least one."""
+    """As `warehouse.distribution.pane_rows` returns them; at least one."""
 
 
 def read_counted(client: Client, asked: Asked) -> Counted:
@@ -57,7 +57,7 @@ def read_counted(client: Client, asked: Asked) -> Counted:
         DistributionError: there is no such model, version, slice or field, or nothing was counted in the range.
     """
     contract = _contract(client, asked.model)
-    span = _span(counted_spans(client, asked.model, asked.start_s, asked.end_s), asked)
+    span = _span(counted_ranges(client, asked.model, asked.start_s, asked.end_s), asked)
     baseline = _baseline(client, asked.model, span.baseline_id)
     layout = Layout(baseline)
     if asked.field not in layout.field_index:
@@ -68,7 +68,7 @@ def read_counted(client: Client, asked: Asked) -> Counted:
         raise DistributionError(
             f"{asked.model} has no slice {asked.slice_name!r}{_meant(asked.slice_name, layout.slices)}"
         )
-    panes = counted(
+    panes = pane_rows(
         client,
         asked.model,
         span.version,
@@ -111,7 +111,7 @@ def _contract(client: Client, model: str) -> Contract:
     return parse_contract(rows[model].yaml, f"contract of {model}")
 
 
-def _span(spans: Sequence[CountedSpan], asked: Asked) -> CountedSpan:
+def _span(spans: Sequence[CountedRange], asked: Asked) -> CountedRange:
     """The one version and baseline that the range is about."""
     if not spans:
         raise DistributionError(f"Nothing of {asked.model} has been counted yet; `barograph status` shows how it is.")
@@ -123,7 +123,7 @@ def _span(spans: Sequence[CountedSpan], asked: Asked) -> CountedSpan:
                 f"{asked.model} has no version {asked.version!r} that was counted{_meant(asked.version, known)}"
             )
         spans = own
-    inside = [span for span in spans if span.inside]
+    inside = [span for span in spans if span.overlapping]
     if not inside:
         told = "; ".join(
             f"version {span.version} from {moment(span.start_s)} to {moment(span.end_s)}" for span in spans[:5]

@@ -59,7 +59,7 @@ def read_status(client: Client) -> Status:
             known.add((contract.model, ""))
     models = []
     for model in sorted({model for model, _ in known}):
-        drift, rates = status.last_drift(client, model), status.last_rates(client, model)
+        drift, rates = status.latest_drift(client, model), status.latest_rates(client, model)
         for version in sorted(version for name, version in known if name == model):
             verdicts: list[DriftRow | RateRow] = [row for row in drift if row.version == version]
             verdicts += [row for row in rates if row.version == version]

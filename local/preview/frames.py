@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from warehouse.client import Answer
+from warehouse.client import QueryResult
 
 Kind = Literal["time", "number", "boolean", "string"]
 
@@ -26,7 +26,7 @@ def kind_of(type_name: str) -> Kind:
     return "number" if type_name.startswith(("UInt", "Int", "Float", "Decimal")) else "string"
 
 
-def frame_of(answer: Answer) -> dict[str, Any]:
+def frame_of(answer: QueryResult) -> dict[str, Any]:
     """Return an answer as `{"columns": [{"name", "type", "values"}]}` of JSON's values.
 
     Times are milliseconds since 1970; numbers that are not finite, and values that are missing, are null.

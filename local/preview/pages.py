@@ -9,13 +9,13 @@ from typing import Any
 from dashboards.durations import go_duration_s, interval_ms
 from dashboards.macros import ALL, TimeRange, Value, expand
 from dashboards.parse import Json, panels_of
-from warehouse.client import Answer
+from warehouse.client import QueryResult
 
 MIN_INTERVAL_MS = 1_000
 POINTS = 600
 """Approximate width of a panel in points; determines `$__interval`."""
 
-QueryRunner = Callable[[str], Answer]
+QueryRunner = Callable[[str], QueryResult]
 """Runs one query."""
 Variables = Mapping[str, Value]
 
@@ -44,7 +44,7 @@ def panel_of(page: Json, panel_id: int) -> Json:
     raise PageError(f"The dashboard {page['title']} has no panel {panel_id}.")
 
 
-def panel_answers(panel: Json, time_range: TimeRange, selected: Variables, run_query: QueryRunner) -> list[Answer]:
+def panel_answers(panel: Json, time_range: TimeRange, selected: Variables, run_query: QueryRunner) -> list[QueryResult]:
     """Run the queries of a panel, except disabled ones."""
     least_ms = (go_duration_s(panel.get("interval", "")) or 0) * 1000 or MIN_INTERVAL_MS
     step_ms = interval_ms(time_range.to_ms - time_range.from_ms, POINTS, least_ms)

@@ -28,7 +28,7 @@ from local.child_process import LOOPBACK, LocalStackError
 from local.preview.frames import frame_of
 from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
 from local.preview.ranges import RangeError, read_range
-from warehouse.client import Address, Answer, Client, connect
+from warehouse.client import Address, Client, QueryResult, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
 if TYPE_CHECKING:
@@ -232,12 +232,12 @@ class _Clients:
             self._free.put(None)
 
     @contextmanager
-    def one(self) -> Iterator[Callable[[str], Answer]]:
+    def one(self) -> Iterator[Callable[[str], QueryResult]]:
         client = self._free.get()
         try:
             client = client or connect(self._address)
             lent = client
-            yield lambda sql: lent.ask(sql, settings=READ_ONLY)
+            yield lambda sql: lent.query(sql, settings=READ_ONLY)
         finally:
             self._free.put(client)
 

@@ -131,7 +131,9 @@ def _coverage(
     return MetricEstimate(found.value, found.low, np.where(enough, found.high, 1.0), enough)
 
 
-def _share(left: FloatArray, variance: FloatArray, arrived: FloatArray, coverage: MetricEstimate, phis: FloatArray) -> MetricEstimate:
+def _share(
+    left: FloatArray, variance: FloatArray, arrived: FloatArray, coverage: MetricEstimate, phis: FloatArray
+) -> MetricEstimate:
     """Maturity at each edge, 0 at the first and 1 at the last."""
     last = left[..., -1:]
     all_come = np.where(last < 1.0, 1.0 - last, np.nan)

@@ -42,7 +42,9 @@ class MetricEstimate:
 
 def undefined(shape: tuple[int, ...]) -> MetricEstimate:
     """The metric of windows that cannot have it."""
-    return MetricEstimate(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_))
+    return MetricEstimate(
+        np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_)
+    )
 
 
 def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstimate:

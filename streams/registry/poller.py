@@ -83,7 +83,7 @@ class RegistryPoller:
             self._read_s = time.monotonic()
 
     def _read(self, client: Client) -> None:
-        stamp = queries.catalogue_stamp(client)
+        stamp = queries.registry_stamp(client)
         if stamp == self._stamp:
             return
         first_applied = {

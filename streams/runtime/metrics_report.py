@@ -17,7 +17,7 @@ from warehouse import metrics
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.metrics import BUCKETS_S, MetricFamily
-from warehouse.processor_reports import insert_reports
+from warehouse.processor_reports import ProcessorReport, insert_reports
 
 Labels = tuple[str, ...]
 """One value for each label of a metric."""
@@ -158,26 +158,26 @@ class Report:
         """The metrics of a processor of this kind."""
         return tuple(metric for metric in metrics.METRICS if self.kind in metric.processors)
 
-    def row(self) -> dict[str, object]:
-        """One row of `processors`; the rate, and the longest of times, are those since the last row."""
+    def row(self) -> ProcessorReport:
+        """Return a row of `processors`; the rate and the longest times cover the time since the previous row."""
         now, events = time.monotonic(), self.events
         then, before = self._seen
         self._seen = (now, events)
-        return {
-            "kind": self.kind,
-            "instance": self.instance,
-            "at": int(time.time() * 1000),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started_at": self.started_ms,
-            "lag": self.lag,
-            "events": events,
-            "rate": (events - before) / max(now - then, 1e-3),
-            "retries": self.retries,
-            "dead_letters": self.dead_letters,
-            "last_commit_at": round(1000 * sum(self.values(metrics.LAST_COMMIT).values())),
-            "details": dict(self._details()),
-        }
+        return ProcessorReport(
+            kind=self.kind,
+            instance=self.instance,
+            at=int(time.time() * 1000),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=self.started_ms,
+            lag=self.lag,
+            events=events,
+            rate=(events - before) / max(now - then, 1e-3),
+            retries=self.retries,
+            dead_letters=self.dead_letters,
+            last_commit_at=round(1000 * sum(self.values(metrics.LAST_COMMIT).values())),
+            details=dict(self._details()),
+        )
 
     def _details(self) -> Iterator[tuple[str, float]]:
         for metric in self.definitions():

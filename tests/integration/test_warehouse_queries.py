@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -69,18 +69,18 @@ def test_baselines_come_in_the_order_in_which_they_take_effect(client: Client) -
 
 
 def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: Client) -> None:
-    stamps = [queries.catalogue_stamp(client)]
+    stamps = [queries.registry_stamp(client)]
     contract = row("contracts", model="m", contract_id="a", applied_at=NOW)
     insert_rows(client, "contracts", [contract])
-    stamps.append(queries.catalogue_stamp(client))
+    stamps.append(queries.registry_stamp(client))
     # From a machine whose clock is behind.
     insert_rows(client, "baselines", [row("baselines", model="m", version="1", accepted_at=NOW)])
-    stamps.append(queries.catalogue_stamp(client))
+    stamps.append(queries.registry_stamp(client))
     insert_rows(client, "baselines", [row("baselines", model="m", version="2", accepted_at=NOW - HOUR)])
-    stamps.append(queries.catalogue_stamp(client))
+    stamps.append(queries.registry_stamp(client))
     assert len(set(stamps)) == 4
     insert_rows(client, "contracts", [contract])
-    assert queries.catalogue_stamp(client) == stamps[-1]
+    assert queries.registry_stamp(client) == stamps[-1]
 
 
 def test_state_of_a_parts_partition(client: Client) -> None:
@@ -195,7 +195,7 @@ def test_the_last_report_of_each_processor(client: Client) -> None:
     assert 9 <= a.silent_s < b.silent_s < 100
 
 
-@pytest.mark.parametrize(("table", "read"), [("drift", status.last_drift), ("rates", status.last_rates)])
+@pytest.mark.parametrize(("table", "read"), [("drift", status.latest_drift), ("rates", status.latest_rates)])
 def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str, read: Any) -> None:
     end = NOW.replace(minute=0, second=0)
     key = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all"}
@@ -247,7 +247,7 @@ def test_replicated_tables_are_synced() -> None:
 
     class Cluster(Client):
         def __init__(self) -> None:
-            super().__init__(None, "cluster")
+            super().__init__(cast(Any, None), "cluster")
 
         @property
         def database(self) -> str:

@@ -20,7 +20,7 @@ from tests.support.outputs import output_baseline, output_contract
 from tests.support.warehouse import row
 from warehouse.client import Client
 from warehouse.metrics import METRICS as OF_PROCESSORS
-from warehouse.processor_reports import insert_reports
+from warehouse.processor_reports import ProcessorReport, insert_reports
 from warehouse.tables import insert_rows
 
 HOUR_S, DAY_S, HOURS = 3600, 86_400, 48
@@ -325,9 +325,9 @@ def _comparisons(client: Client, model: Watched) -> None:
     )
 
 
-def _details(kind: str, at_s: int) -> list[tuple[str, float]]:
-    """Every metric that a processor has told, counters growing by one each second."""
-    told = []
+def _details(kind: str, at_s: int) -> dict[str, float]:
+    """Return a value of every metric of a processor; counters grow by one each second."""
+    details = {}
     for metric in OF_PROCESSORS:
         if (
             kind not in metric.processors
@@ -336,8 +336,8 @@ def _details(kind: str, at_s: int) -> list[tuple[str, float]]:
         ):
             continue
         value = float(at_s - START_S) if metric.kind == "counter" else 4.0
-        told.append((metric.key(*(label.values[0] for label in metric.reported_labels)), value))
-    return told
+        details[metric.key(*(label.values[0] for label in metric.reported_labels))] = value
+    return details
 
 
 def fill_pipeline(client: Client, model: str) -> None:
@@ -350,11 +350,20 @@ def fill_pipeline(client: Client, model: str) -> None:
     ):
         for at_s in range(END_S - 1200, until_s + 1, 10):
             reports.append(
-                row(
-                    "processors",
-                    **{"kind": kind, "instance": f"{kind}-1", "at": at_s * 1000, "started_at": START_S * 1000},
-                    **{"lag": 5, "events": at_s - START_S, "rate": 1.5, "retries": (at_s - START_S) // 600},
-                    **{"last_commit_at": (at_s - 7) * 1000, "details": [(step, 0.25), *_details(kind, at_s)]},
+                ProcessorReport(
+                    kind=kind,
+                    instance=f"{kind}-1",
+                    at=at_s * 1000,
+                    host="",
+                    pid=0,
+                    started_at=START_S * 1000,
+                    lag=5,
+                    events=at_s - START_S,
+                    rate=1.5,
+                    retries=(at_s - START_S) // 600,
+                    dead_letters=0,
+                    last_commit_at=(at_s - 7) * 1000,
+                    details={step: 0.25, **_details(kind, at_s)},
                 )
             )
     insert_reports(client, reports)

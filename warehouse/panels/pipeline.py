@@ -8,7 +8,7 @@ from __future__ import annotations
 from warehouse.metrics import metrics_of_panel
 from warehouse.panels.fragments import chosen_or_all, known
 from warehouse.panels.query import HOUR_S, PanelQuery, series, table
-from warehouse.processor_reports import BY_S
+from warehouse.processor_reports import BUCKET_S
 
 REPORTS_S = 10
 """How often a processor reports."""
@@ -150,13 +150,13 @@ def _details(panel: str) -> str:
         SELECT report.at AS at, kind, instance, started_at, detail.1 AS step, detail.2 AS minimum, detail.2 AS maximum
         FROM processors AS report
         ARRAY JOIN mapFilter((key, value) -> {wanted("key")}, details) AS detail
-        WHERE $__interval_s < {BY_S} AND {_REPORTS}
+        WHERE $__interval_s < {BUCKET_S} AND {_REPORTS}
         UNION ALL
         SELECT
             toDateTime64(bucket.bucket_start, 3, 'UTC') AS at, kind, instance, started_at, metric AS step,
             min(bucket.minimum) AS minimum, max(bucket.maximum) AS maximum
         FROM processor_metrics AS bucket
-        WHERE $__interval_s >= {BY_S} AND $__timeFilter(bucket.bucket_start) AND {wanted("metric")}
+        WHERE $__interval_s >= {BUCKET_S} AND $__timeFilter(bucket.bucket_start) AND {wanted("metric")}
         GROUP BY at, kind, instance, started_at, step
     """
 

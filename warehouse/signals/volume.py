@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from warehouse.queries import END_OF_TIME_S
 from warehouse.signals.literals import literal
 from warehouse.signals.signal import EMPTY, SURE, UNSURE, Facts, Known, Signal, Span
 from warehouse.signals.verdicts import Pane
@@ -13,8 +14,6 @@ USUAL_S = 15 * DAY_S
 """Silences of so long before the last one are looked at: two weekends and a day."""
 NEW_S, NEW_USUAL_S = 3 * DAY_S, DAY_S // 2
 """For three days after it was first asked a model may be silent for half a day: its nights are not known yet."""
-FAR_S = 4_102_444_800
-"""2100: after every pane."""
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
@@ -75,7 +74,7 @@ def silence(model: str, pane: Pane, at_least_s: int, line: float = 1.0) -> Signa
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard, "
             "max(if(events > 0, end, 0)) OVER (ORDER BY end ASC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
             "AS heard_before, "
-            f"min(if(events > 0, end, {FAR_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard_first "
+            f"min(if(events > 0, end, {END_OF_TIME_S})) OVER (ORDER BY end ASC ROWS UNBOUNDED PRECEDING) AS heard_first "
             f"FROM ({panes})"
         )
         gaps = (

@@ -17,7 +17,6 @@ from warehouse.client import Client
 from warehouse.tables import insert_columns, insert_rows
 
 Columns = dict[str, Any]
-FAR_S = 4_102_444_800
 ROWS_AT_ONCE = 250_000
 """Rows of panes that are read at once: some hundred megabytes, with what they become."""
 BY_COLUMN = (
@@ -143,7 +142,7 @@ class WarehouseStore:
         return ledger, newest_epoch + 1 if epoch is None else epoch
 
     def ranges(self, table: queries.PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
-        start_s, end_s = max(0, start_s), min(end_s, FAR_S)
+        start_s, end_s = max(0, start_s), min(end_s, queries.END_OF_TIME_S)
         found, begin, rows = [], start_s, 0
         for at, more in queries.rows_by_start(self._client, table, model, start_s, end_s):
             if rows and rows + more > self.rows_at_once:
@@ -153,14 +152,14 @@ class WarehouseStore:
         return [*found, (begin, end_s)]
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        table = queries.panes(self._client, model, max(0, start_s), min(end_s, FAR_S))
+        table = queries.panes(self._client, model, max(0, start_s), min(end_s, queries.END_OF_TIME_S))
         return list(_by_series(table))
 
     def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         return list(_by_series(queries.rollups(self._client, model, start_s, end_s)))
 
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
-        return queries.volume(self._client, model, max(0, start_s), min(end_s, FAR_S))
+        return queries.volume(self._client, model, max(0, start_s), min(end_s, queries.END_OF_TIME_S))
 
     def sealed_until_s(self, model: str) -> int | None:
         # `progress` is written last: after a crash in the middle of a commit all of it is done again.

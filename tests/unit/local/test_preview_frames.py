@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from local.preview.frames import frame_of, kind_of
-from warehouse.client import Answer
+from warehouse.client import QueryResult
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_types(type_name: str, kind: str) -> None:
 
 def test_values_are_those_of_json() -> None:
     at = datetime(2026, 11, 3, 14, tzinfo=UTC)
-    answer = Answer(
+    answer = QueryResult(
         ("at", "day", "x", "d", "name", "many"),
         ("DateTime('UTC')", "Date", "Nullable(Float64)", "Decimal(9, 2)", "String", "Array(UInt8)"),
         [

@@ -9,7 +9,7 @@ import pytest
 
 from dashboards.macros import ALL, TimeRange
 from local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
-from warehouse.client import Answer
+from warehouse.client import QueryResult
 
 HOUR_MS = 3_600_000
 BETWEEN = TimeRange(0, 24 * HOUR_MS)
@@ -60,11 +60,11 @@ class Desk:
     def __init__(self, **answers: list[list[Any]]) -> None:
         self.answers, self.asked = answers, list[str]()
 
-    def __call__(self, sql: str) -> Answer:
+    def __call__(self, sql: str) -> QueryResult:
         self.asked.append(sql)
         columns = self.answers.get(sql.split()[0], [])
         names = ("time", "text") if len(columns) == 2 else ("x",) * len(columns)
-        return Answer(names, ("String",) * len(columns), columns)
+        return QueryResult(names, ("String",) * len(columns), columns)
 
 
 def selected(requested: dict[str, Any], **answers: list[list[Any]]) -> tuple[dict[str, Any], Desk]:

@@ -1,8 +1,8 @@
-"""What one insert sends."""
+"""What an insert sends to the driver."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -10,7 +10,7 @@ from warehouse.client import Client
 
 
 class Driver:
-    """Takes down what clickhouse-connect was asked to insert."""
+    """Records the inserts sent to clickhouse-connect."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
@@ -19,9 +19,9 @@ class Driver:
         self.sent.append((arguments, options))
 
 
-def test_an_insert_sends_arrow_and_waits_for_the_disk() -> None:
-    driver, rows = Driver(), pa.table({"name": ["parts"], "partitions": [8]})
-    Client(driver, "db:8123").insert("topics", rows)
+def test_an_insert_sends_arrow_with_durable_settings() -> None:
+    driver, rows = Driver(), pa.table({"name": ["partials"], "partitions": [8]})
+    Client(cast(Any, driver), "db:8123").insert("topics", rows)
     [((table, columns, body), options)] = driver.sent
     assert (table, columns, options["fmt"]) == ("topics", ["name", "partitions"], "ArrowStream")
     assert pa.ipc.open_stream(body).read_all() == rows
@@ -37,7 +37,7 @@ def test_an_insert_sends_arrow_and_waits_for_the_disk() -> None:
     }
 
 
-def test_no_rows_are_no_request() -> None:
+def test_an_empty_table_is_not_sent() -> None:
     driver = Driver()
-    Client(driver, "db:8123").insert("topics", pa.table({"name": pa.array([], pa.string())}))
+    Client(cast(Any, driver), "db:8123").insert("topics", pa.table({"name": pa.array([], pa.string())}))
     assert driver.sent == []

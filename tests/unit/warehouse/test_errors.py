@@ -1,4 +1,4 @@
-"""Errors of the driver become one of two, by what the caller can do."""
+"""Driver errors become temporary or permanent errors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def driver_error(code: int, text: str) -> exceptions.DatabaseError:
 
 
 @pytest.mark.parametrize("code", sorted(BUSY_CODES))
-def test_what_passes_by_itself_is_busy(code: int) -> None:
+def test_temporary_codes_are_busy(code: int) -> None:
     error = translate(driver_error(code, "No."), "write 20 rows to panes", "127.0.0.1:8123")
     assert isinstance(error, WarehouseBusy)
     assert error.code == code
     assert str(error) == (
         f"ClickHouse at 127.0.0.1:8123 could not write 20 rows to panes now: {BUSY_CODES[code]} (code {code}: "
-        "No.). It may be tried again as it is; if it stays so, look at the server's log."
+        "No.). Retry it unchanged; if the error persists, check the server's log."
     )
 
 
@@ -36,7 +36,7 @@ def test_what_passes_by_itself_is_busy(code: int) -> None:
         exceptions.DatabaseError("HTTP driver received HTTP status 502, server response: Bad Gateway"),
     ],
 )
-def test_what_fails_on_its_way_is_busy(error: exceptions.Error) -> None:
+def test_transport_failures_are_busy(error: exceptions.Error) -> None:
     busy = translate(error, "answer a query", "db:8123")
     assert isinstance(busy, WarehouseBusy)
     assert busy.code is None
@@ -47,7 +47,7 @@ def test_what_fails_on_its_way_is_busy(error: exceptions.Error) -> None:
     ("code", "advice"),
     [(60, "barograph apply"), (81, "barograph apply"), (16, "barograph apply"), (516, "password"), (62, "")],
 )
-def test_anything_else_keeps_its_code_and_says_what_to_do(code: int, advice: str) -> None:
+def test_other_codes_are_errors_with_advice(code: int, advice: str) -> None:
     error = translate(driver_error(code, "Something is wrong."), "run a statement", "db:8123")
     assert isinstance(error, WarehouseError)
     assert error.code == code
@@ -56,17 +56,17 @@ def test_anything_else_keeps_its_code_and_says_what_to_do(code: int, advice: str
     assert "official build" not in str(error)
 
 
-def test_a_mistake_found_by_the_driver_is_an_error_without_a_code() -> None:
+def test_a_driver_error_has_no_code() -> None:
     error = translate(exceptions.ProgrammingError("no such setting"), "run a statement", "db:8123")
     assert isinstance(error, WarehouseError)
     assert error.code is None
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a.b", "a b", "ä", "a`; DROP DATABASE b"])
-def test_a_name_that_would_need_quotes_is_refused(name: str) -> None:
+def test_a_name_that_needs_quotes_is_rejected(name: str) -> None:
     with pytest.raises(WarehouseError, match="ASCII letters"):
         identifier(name)
 
 
-def test_an_address_does_not_show_its_password() -> None:
+def test_an_address_hides_its_password() -> None:
     assert "secret" not in repr(Address(password="secret"))

@@ -1,4 +1,4 @@
-"""Migration files: naming, order, and how a file falls into statements."""
+"""Migrations: naming, order, and splitting into statements."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from warehouse import migrate
 
 def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
     text = "-- What it does; and why.\n\nSELECT 1\n  , ';'\n;\n-- more\nSELECT 2;  \n"
-    found = migrate.parse("0007_two_things.sql", text)
-    assert (found.number, found.name, str(found)) == (7, "two_things", "0007_two_things")
-    assert found.statements == ("SELECT 1\n  , ';'", "SELECT 2")
+    migration = migrate.parse("0007_two_things.sql", text)
+    assert (migration.number, migration.name, str(migration)) == (7, "two_things", "0007_two_things")
+    assert migration.statements == ("SELECT 1\n  , ';'", "SELECT 2")
 
 
 @pytest.mark.parametrize("name", ["1_x.sql", "0001_X.sql", "0001.sql", "0001_x.sql.bak"])
-def test_a_file_with_another_name_is_refused(name: str) -> None:
+def test_a_migration_with_an_invalid_name_is_rejected(name: str) -> None:
     with pytest.raises(ValueError, match="NNNN_words"):
         migrate.parse(name, "SELECT 1;")
 
 
 @pytest.mark.parametrize("text", ["", "-- only a comment\n", "SELECT 1", "SELECT 1;\nSELECT 2\n"])
-def test_a_statement_without_an_end_is_refused(text: str) -> None:
+def test_a_statement_without_a_semicolon_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="end each statement"):
         migrate.parse("0001_x.sql", text)
 
@@ -34,7 +34,7 @@ def test_any_change_of_the_text_changes_the_checksum() -> None:
 
 
 @pytest.mark.parametrize("numbers", [(1, 3), (1, 1, 2), (2,)])
-def test_numbers_without_gap_or_repeat(numbers: tuple[int, ...]) -> None:
+def test_a_gap_or_a_repeat_in_the_numbers_is_rejected(numbers: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="without gap or repeat"):
         migrate.in_order(migrate.parse(f"{number:04d}_x.sql", "SELECT 1;") for number in numbers)
 
@@ -48,10 +48,10 @@ def test_every_statement_of_the_schema_is_repeatable() -> None:
     )
     statements = [statement for migration in migrate.load() for statement in migration.statements]
     assert [s for s in statements if not s.startswith(repeatable)] == []
-    # A projection may be made again, and a setting set again.
+    # Projections and settings may be set again.
     statements = [s for s in statements if " MATERIALIZE PROJECTION " not in s and " MODIFY SETTING " not in s]
     alters = [s for s in statements if s.startswith("ALTER TABLE ")]
-    # What a comment says may be said again, and an index made again.
+    # Comments and indexes may be set again.
     harmless = ("IF NOT EXISTS", "IF EXISTS", " COMMENT COLUMN ", " MODIFY COMMENT ", " MATERIALIZE INDEX ")
     assert [s for s in alters if not any(words in s for words in harmless)] == []
 

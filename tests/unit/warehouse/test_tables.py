@@ -1,4 +1,4 @@
-"""Columns become Arrow tables with the types of the database, or are refused with a sentence."""
+"""Columns become Arrow tables with the declared types, or are rejected with a message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from warehouse.tables import SCHEMAS, ragged, table_of
 
 def topics(**changes: Any) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        "name": ["parts", "labels"],
+        "name": ["partials", "labels"],
         "topic_id": ["a", "b"],
         "partitions": [8, 4],
         "recorded_at": [0, 1],
@@ -42,23 +42,23 @@ def test_times_in_any_form(times: Any) -> None:
     assert column.cast(pa.int64()).to_pylist() == [1_700_000_000_123, 0]
 
 
-def test_columns_come_in_the_order_of_the_schema_whatever_the_order_of_the_mapping() -> None:
+def test_columns_have_the_order_of_the_schema() -> None:
     table = table_of("topics", dict(reversed(topics().items())))
     assert table.schema == SCHEMAS["topics"]
 
 
-def test_dictionary_encoded_text_stays_so() -> None:
-    names = pa.array(["parts", "parts"]).dictionary_encode()
+def test_dictionary_encoded_text_is_not_decoded() -> None:
+    names = pa.array(["partials", "partials"]).dictionary_encode()
     assert table_of("topics", topics(name=names))["name"].type == names.type
 
 
-def test_dictionary_encoded_keys_of_maps_and_members_of_lists_stay_so() -> None:
+def test_dictionary_encoded_map_keys_are_not_decoded() -> None:
     row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
     row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"]}
     keys = pa.array(["m", "n"]).dictionary_encode()
-    marks = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5, 6]))
-    column = table_of("offset_ledger", row | {"watermarks": marks})["watermarks"]
-    assert column.type == marks.type
+    watermarks = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5, 6]))
+    column = table_of("offset_ledger", row | {"watermarks": watermarks})["watermarks"]
+    assert column.type == watermarks.type
     assert column.to_pylist() == [[("m", 5), ("n", 6)]]
     wide = pa.MapArray.from_arrays(pa.array([0, 2], pa.int32()), keys, pa.array([5.0, 6.0]))
     assert (
@@ -67,14 +67,14 @@ def test_dictionary_encoded_keys_of_maps_and_members_of_lists_stay_so() -> None:
     )
 
 
-def test_maps_may_be_mappings_or_pairs() -> None:
+def test_maps_are_mappings_or_pairs() -> None:
     row: dict[str, Any] = {name: [0] for name in SCHEMAS["offset_ledger"].names}
     row |= {"source_topic_id": ["s"], "partials_topic_id": ["p"]}
-    for marks in ({"m": 5}, [("m", 5)]):
-        assert table_of("offset_ledger", row | {"watermarks": [marks]})["watermarks"].to_pylist() == [[("m", 5)]]
+    for watermarks in ({"m": 5}, [("m", 5)]):
+        assert table_of("offset_ledger", row | {"watermarks": [watermarks]})["watermarks"].to_pylist() == [[("m", 5)]]
 
 
-def test_counts_are_cut_by_offsets_without_copying() -> None:
+def test_ragged_columns_share_the_values_buffer() -> None:
     values = np.arange(5)
     column = ragged(values, np.array([0, 2, 2, 5]))
     assert column.to_pylist() == [[0, 1], [], [2, 3, 4]]
@@ -82,24 +82,24 @@ def test_counts_are_cut_by_offsets_without_copying() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "says"),
+    ("columns", "message"),
     [
         ({"partitions": [8, 70_000]}, "partitions of topics does not fit uint16"),
         ({"partitions": [8, -1]}, "partitions of topics does not fit uint16"),
         ({"partitions": np.array([8, 70_000])}, "partitions of topics does not fit uint16"),
         ({"partitions": pa.array([8, 70_000])}, "partitions of topics does not fit uint16"),
-        ({"name": ["parts", 3]}, "name of topics does not fit string"),
-        ({"name": ["parts", "\ud800"]}, "name of topics does not fit string"),
-        ({"name": ["parts"]}, "differ in length"),
+        ({"name": ["partials", 3]}, "name of topics does not fit string"),
+        ({"name": ["partials", "\ud800"]}, "name of topics does not fit string"),
+        ({"name": ["partials"]}, "differ in length"),
         ({"extra": [1, 2]}, r"unknown \['extra'\]"),
     ],
 )
-def test_what_does_not_fit_is_refused(columns: dict[str, Any], says: str) -> None:
-    with pytest.raises(WarehouseError, match=says):
+def test_values_that_do_not_fit_are_rejected(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(WarehouseError, match=message):
         table_of("topics", topics(**columns))
 
 
-def test_a_missing_column_is_refused() -> None:
+def test_a_missing_column_is_rejected() -> None:
     columns = topics()
     del columns["topic_id"]
     with pytest.raises(WarehouseError, match=r"missing \['topic_id'\]"):

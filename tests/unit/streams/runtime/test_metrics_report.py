@@ -82,14 +82,14 @@ def test_numbers_come_out_as_they_were_told() -> None:
     assert found["barograph_flush_seconds_sum", ()] == pytest.approx(1000.011)
     assert found["barograph_memory_bytes", ()] > 1e7
     row = report.row()
-    details = row["details"]
+    details = row.details
     assert isinstance(details, dict)
-    assert (row["events"], row["dead_letters"], row["retries"], row["lag"]) == (15, 3, 1, 12)
+    assert (row.events, row.dead_letters, row.retries, row.lag) == (15, 3, 1, 12)
     assert details["lag_messages predictions"] == 12
     assert details["committed_age_seconds predictions"] == 7, "the slowest partition's"
     assert details["events_total counted"] == 15
     assert details["flush_seconds"] == 1000
-    again = report.row()["details"]
+    again = report.row().details
     assert isinstance(again, dict)
     assert again["flush_seconds"] == 0, "the longest since the row before"
     assert not any(math.isnan(value) for value in details.values())
