@@ -99,7 +99,7 @@ class GrafanaSettings:
         str,
         Setting(
             Token(),
-            "token of a service account; [its rights](security.md#privileges-in-grafana)",
+            "token of a service account; [its privileges](security.md#privileges-in-grafana)",
             default="",
             is_secret=True,
         ),

@@ -1,0 +1,77 @@
+"""The language check reports private words where people read them, and nowhere else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.repository.sources import ROOT
+from tools.check_language import check_python, is_checked, phrases_in
+
+# Assembled from pieces, so that this file passes the check.
+TOLD, ASIDE, ANEW, WHOEVER, LETTERS = "to" + "ld", "put as" + "ide", "an" + "ew", "who" + "ever", "lett" + "ers"
+
+
+def lines_with_phrases(text: str) -> list[int]:
+    return [finding.line for finding in phrases_in("page.md", text)]
+
+
+def test_a_phrase_is_found_in_any_case_and_across_lines() -> None:
+    assert lines_with_phrases(f"One\n{WHOEVER.title()} asks") == [2]
+    assert lines_with_phrases("events that\nwere " + ASIDE.replace(" ", "\n   ")) == [2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"dead {LETTERS}", f"dead\n{LETTERS}", f"the capital {LETTERS}", f"{LETTERS}, digits and signs", f"{TOLD} apart"],
+)
+def test_standard_terms_are_accepted(text: str) -> None:
+    assert lines_with_phrases(text) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (f'"""{WHOEVER} reads this."""', 1),
+        (f"x = 1  # counted {ANEW}", 1),
+        (f"# events are {ASIDE.split()[0]}\n# {ASIDE.split()[1]} here", 1),
+        (f'x = (\n    "was {ASIDE.split()[0]} "\n    "{ASIDE.split()[1]}"\n)', 2),
+        (f'x = f"{{y}} was {TOLD}"', 1),
+        (f"{TOLD} = 1", 1),
+        (f"def f({TOLD}): ...", 1),
+        (f"def f(self):\n    self.{TOLD} = 1", 2),
+        (f"import x as {TOLD}", 1),
+        (f"try: ...\nexcept E as {TOLD}: ...", 2),
+        (f"def test_it_is_{ASIDE.replace(' ', '_')}(): ...", 1),
+    ],
+)
+def test_python_is_checked_where_people_read_it(source: str, line: int) -> None:
+    assert [finding.line for finding in check_python("module.py", source)] == [line]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"x = library.{TOLD}",
+        f"from library import {TOLD}",
+        f"f({TOLD}=1)",
+        f'x = f"{{{TOLD}}} rows"',
+        f'f("{ASIDE.split()[0]}", "{ASIDE.split()[1]}")',
+        f"{TOLD}_rows = 1",
+    ],
+)
+def test_names_of_others_and_code_are_not_prose(source: str) -> None:
+    assert list(check_python("module.py", source)) == []
+
+
+def test_data_and_the_history_are_not_checked() -> None:
+    assert not any(map(is_checked, ["CHANGELOG.md", "uv.lock", "tests/golden/x.md", "docs/pictures/fleet.png"]))
+    assert all(map(is_checked, ["README.md", "Makefile", "streams/topics.py", "warehouse/migrations/x.sql"]))
+
+
+def test_the_exit_status_is_0_for_a_clean_file_and_1_for_findings() -> None:
+    script = ROOT / "tools/check_language.py"
+    clean = subprocess.run([sys.executable, script, ROOT / "SECURITY.md"], capture_output=True, text=True, check=False)
+    assert (clean.returncode, clean.stdout) == (0, "")
