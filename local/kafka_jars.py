@@ -96,7 +96,7 @@ def parse_jar_list(text: str, source: str = JAR_LIST.name) -> tuple[Jar, ...]:
         if len(words) != 2 or len(parts) != 3 or len(words[1]) != 64:
             raise LocalStackError(
                 f"{source}, line {number}: expected `group:artifact:version sha256`, found {line!r}. "
-                "Write the list anew with `python -m local.kafka_jars`."
+                "Regenerate the list with `python -m local.kafka_jars`."
             )
         jar = Jar(parts[0], parts[1], parts[2], words[1])
         if (jar.group, jar.artifact) in jars:
@@ -197,7 +197,7 @@ def resolve_jar_list(working_dir: Path) -> list[Jar]:
 
 
 def main() -> int:
-    """Write `kafka-jars.txt` anew and say how many jars it names."""
+    """Rewrite `kafka-jars.txt` and print the number of jars."""
     working_dir = Path(tempfile.mkdtemp(prefix="barograph-jars-"))
     try:
         jars = resolve_jar_list(working_dir)

@@ -168,7 +168,7 @@ def test_alerts_lead_to_the_panel_with_their_number(look: Look, shop: Shop) -> N
 def test_a_range_that_cannot_be_read_is_said(browser: Browser, server: PreviewServer) -> None:
     look = Look(browser, server.url)
     look.open(f"/d/{DASHBOARDS['fleet']}?from=yesterday")
-    assert look.page.inner_text("main").startswith("'yesterday' is no time: write now")
+    assert look.page.inner_text("main").startswith("'yesterday' is not a time: write now")
     look.close()
 
 

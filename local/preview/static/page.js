@@ -188,7 +188,7 @@ function toggle(id) {
 }
 
 async function show() {
-  const [page, pages] = await Promise.all([ask(`/api/pages/${encodeURIComponent(uid)}`), ask("/api/pages")]);
+  const [page, pages] = await Promise.all([request(`/api/pages/${encodeURIComponent(uid)}`), request("/api/pages")]);
   document.title = page.title;
   byId("title").textContent = "Barograph";
   byId("description").textContent = page.description ?? "";

@@ -39,7 +39,7 @@ const rowOf = (frame, index) => Object.fromEntries(frame.columns.map((column) =>
 
 // Long rows to one series per number column and set of labels, as the data source's format 0 does it.
 export function series(frames) {
-  const found = [];
+  const allSeries = [];
   for (const frame of frames) {
     const at = frame.columns.find((column) => column.type === "time");
     if (!at) continue;
@@ -64,9 +64,9 @@ export function series(frames) {
       const values = Object.values(each.labels).filter((value) => !isMissing(value));
       each.name = values.length === 0 ? each.field : isOnly ? values.join(" ") : `${each.field} ${values.join(" ")}`;
     }
-    found.push(...made);
+    allSeries.push(...made);
   }
-  return result;
+  return allSeries;
 }
 
 function displayed(each, config) {
@@ -108,11 +108,11 @@ function timeAxis(state) {
 }
 
 function drawTimeseries(body, panel, frames, state, notes) {
-  const found = series(frames);
-  if (found.length === 0) return nothing(body);
+  const allSeries = series(frames);
+  if (allSeries.length === 0) return nothing(body);
   const base = fieldConfig(panel, "", "number");
-  const heights = found.flatMap((each) => each.y.filter((value) => value !== null));
-  const traces = found.map((each, index) => {
+  const heights = allSeries.flatMap((each) => each.y.filter((value) => value !== null));
+  const traces = allSeries.map((each, index) => {
     const config = fieldConfig(panel, each.name, "number");
     const byField = fieldConfig(panel, each.field, "number");
     const chosen = each.name === each.field || config.color?.mode === "fixed" ? config : byField;
@@ -219,10 +219,10 @@ function linked(inner, config, state, row, value) {
 }
 
 function drawStates(body, panel, frames, state) {
-  const found = states(frames);
-  if (found.length === 0) return nothing(body, panel);
+  const allSeries = states(frames);
+  if (allSeries.length === 0) return nothing(body, panel);
   const traces = new Map();
-  for (const each of found) {
+  for (const each of allSeries) {
     const config = fieldConfig(panel, each.name, each.type);
     for (const { from, to, value } of runsOfValues(each)) {
       if (isMissing(value)) continue;
@@ -257,13 +257,13 @@ function states(frames) {
 // Consecutive equal values form one run; the last run is as long as the one before.
 function runsOfValues({ x, y }) {
   const last = x.at(-1) + (x.length > 1 ? x.at(-1) - x.at(-2) : 3600000);
-  const found = [];
+  const runs = [];
   x.forEach((from, index) => {
     const to = x[index + 1] ?? last;
-    if (found.at(-1)?.value === y[index]) found.at(-1).to = to;
-    else found.push({ from, to, value: y[index] });
+    if (runs.at(-1)?.value === y[index]) runs.at(-1).to = to;
+    else runs.push({ from, to, value: y[index] });
   });
-  return result;
+  return runs;
 }
 
 function drawHeatmap(body, panel, frames, state) {
