@@ -84,7 +84,7 @@ class _RunningRequests:
             # A member by name stays in its group until its session ends, and the next run waits for that.
             session_timeout_s=SHORTEST_SESSION_S,
         )
-        self._source = RegistryPoller(self.settings.warehouse, self.settings.registry_poll_s, judges=False)
+        self._source = RegistryPoller(self.settings.warehouse, self.settings.registry_poll_s, counting_only=True)
         self.registry = self._source.current
         self._reporter = Reporter(self.report, self.settings.warehouse, self.settings.report_s)
 

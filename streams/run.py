@@ -108,10 +108,11 @@ class _Kit:
     def __init__(self, kind: str, settings: ProcessorSettings) -> None:
         self._settings = settings
         self.report = Report(kind, settings.instance)
-        judges = kind in ("monitor", "scorer")
-        self.source = RegistryPoller(settings.warehouse, settings.registry_poll_s, judges=judges)
+        counting_only = kind in ("sketcher", "recorder")
+        self.source = RegistryPoller(settings.warehouse, settings.registry_poll_s, counting_only=counting_only)
         self.registry = self.source.current
         self.report.set_function(metrics.REGISTRY_AGE, self.source.age_s)
+        self.report.set_function(metrics.REGISTRY_READABLE, lambda: float(self.source.is_readable()))
         self._watchdog = Watchdog(self.report, patience=SCORER_STALL_TIMEOUTS if kind == "scorer" else None)
         self._reporter = Reporter(self.report, settings.warehouse, settings.report_s)
         self._endpoint: Endpoint | None = None

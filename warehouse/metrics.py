@@ -143,6 +143,15 @@ REGISTRY_AGE = MetricFamily(
     ALL,
     "waiting",
 )
+REGISTRY_READABLE = MetricFamily(
+    "registry_readable",
+    "gauge",
+    "",
+    "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its last "
+    "readable copy, or is not monitored.",
+    ALL,
+    "healthy",
+)
 EVENTS = MetricFamily(
     "events_total",
     "counter",
@@ -256,7 +265,7 @@ METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
     *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PART, WRITE, PASS, WINDOWS),
-    *(REGISTRY_AGE, MEMORY, CPU, STARTED),
+    *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
 )
 """All metrics, in the order of the docs and of `/metrics`."""
 

@@ -57,7 +57,7 @@ def _read(
     return contracts, baselines
 
 
-_AGAIN = "Apply it again from its file with this program; processors stop at it when they are started."
+_AGAIN = "Apply it again from its file with this program; processors that start before do not monitor the model."
 
 
 def _fits(contract: Contract, baselines: Mapping[str, Baseline]) -> Iterator[Finding]:

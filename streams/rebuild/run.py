@@ -76,6 +76,8 @@ def rebuild(
     poller = RegistryPoller(settings.warehouse, settings.registry_poll_s)
     poller.refresh()
     registry = poller.current()
+    if model in registry.unreadable:
+        raise RebuildError(f"Model {model} cannot be rebuilt with this version: {registry.unreadable[model]}")
     if model not in registry.contracts:
         known = ", ".join(sorted(registry.contracts)) or "none"
         raise RebuildError(f"No contract of model {model} is applied; models with a contract: {known}.")

@@ -1,1 +1,1 @@
-"""The contracts and baselines in force, polled from ClickHouse."""
+"""Contracts and baselines in force, polled from ClickHouse."""

@@ -1,11 +1,14 @@
-"""Reads the registry from ClickHouse and keeps it fresh; with ClickHouse away the last copy holds."""
+"""Polls contracts and baselines from ClickHouse; while ClickHouse is down, the last copy stays in force."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable
 
 import structlog
+from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
 from sketches.baseline.baseline import BaselineError, for_counting, for_judging, load_baseline
@@ -16,47 +19,71 @@ from warehouse import queries
 from warehouse.client import Address, Client, connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 
-RETRY_S = 0.5, 2.0
-"""The first and the largest delay between attempts of the first read."""
+RETRY_S, MAX_RETRY_S = 0.5, 2.0
+"""The first and the largest nominal delay between attempts of the first read."""
 
 log = structlog.get_logger()
 
 
 class RegistryPoller:
-    """Polls contracts and baselines on a thread of its own.
+    """Reads the registry on a thread of its own, at a fixed interval.
 
-    Args:
-        address: of the warehouse.
-        every_s: how often it is asked.
-        judges: whether baselines are judged by. Who only counts on them does without most of what they hold, of a
-            field of 1,000 quantiles some 50 kB.
+    A contract or baseline that this version of the program cannot read costs its own model alone: the last readable
+    copy of that model stays in force. Without such a copy the model counts as unknown if its contract cannot be read,
+    and as a model without any baseline if a baseline cannot. All baselines of the model are left out then, since binning
+    its events on another baseline would mix with what other processors count.
     """
 
-    def __init__(self, address: Address, every_s: float, *, judges: bool = True) -> None:
-        self._address, self._every_s, self._judges = address, every_s, judges
+    def __init__(
+        self,
+        address: Address,
+        interval_s: float,
+        *,
+        counting_only: bool = False,
+        connect_to: Callable[[Address], Client] = lambda address: connect(address, timeout_s=20),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start with an empty registry.
+
+        Args:
+            address: of the warehouse.
+            interval_s: time between reads.
+            counting_only: whether baselines keep only what counting needs. The rest takes some 50 kB for a field of
+                1,000 quantiles.
+            connect_to: connects to the warehouse.
+            monotonic: seconds that never go back.
+        """
+        self._address, self._interval_s, self._counting_only = address, interval_s, counting_only
+        self._connect, self._monotonic = connect_to, monotonic
         self._registry = Registry()
         self._stamp: object = None
-        self._bodies: dict[str, RegisteredBaseline] = {}
+        self._baselines: dict[str, RegisteredBaseline] = {}
+        """Baselines read before, so that each is parsed once."""
         self._read_s: float | None = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
 
     def current(self) -> Registry:
-        """The newest registry read."""
+        """Return the newest registry."""
         return self._registry
 
     def age_s(self) -> float:
-        """Seconds since it was read last; infinite before the first time."""
-        return float("inf") if self._read_s is None else time.monotonic() - self._read_s
+        """Return the seconds since the last read; infinite before the first."""
+        return float("inf") if self._read_s is None else self._monotonic() - self._read_s
+
+    def is_readable(self) -> bool:
+        """Return whether every contract and baseline could be read."""
+        return not self._registry.unreadable
 
     def start(self, timeout_s: float = 120.0) -> None:
         """Read for the first time, waiting for ClickHouse, then keep polling.
 
         Raises:
-            ProcessorError: ClickHouse does not answer in time, or holds what cannot be read; or `stop` was called.
+            ProcessorError: ClickHouse does not answer in time, or `stop` was called.
+            WarehouseError: ClickHouse refuses.
         """
-        backoff = Backoff(*RETRY_S, max_elapsed_s=timeout_s, sleep=self._stop.wait)
+        backoff = Backoff(RETRY_S, MAX_RETRY_S, max_elapsed_s=timeout_s, sleep=self._stop.wait)
         try:
             backoff.retry(self.refresh, WarehouseBusy)
         except (WarehouseBusy, RetryInterrupted) as error:
@@ -65,59 +92,80 @@ class RegistryPoller:
         self._thread.start()
 
     def stop(self) -> None:
-        """End polling."""
+        """Stop polling."""
         self._stop.set()
 
     def refresh(self) -> None:
-        """Read now.
+        """Read the registry now.
 
         Raises:
             WarehouseBusy: ClickHouse cannot answer now.
-            ProcessorError: what it holds cannot be read.
+            WarehouseError: ClickHouse refuses.
         """
-        with self._lock, connect(self._address, timeout_s=20) as client:
-            try:
+        with self._lock, self._connect(self._address) as client:
+            stamp = queries.registry_stamp(client)
+            if stamp != self._stamp:
                 self._read(client)
-            except (ContractError, BaselineError) as error:
-                raise ProcessorError(f"What `barograph apply` stored cannot be read: {error}") from error
-            self._read_s = time.monotonic()
+                self._stamp = stamp
+            self._read_s = self._monotonic()
 
     def _read(self, client: Client) -> None:
-        stamp = queries.registry_stamp(client)
-        if stamp == self._stamp:
-            return
         first_applied = {
             str(model): int(applied)
             for model, applied in client.rows(
                 "SELECT model, toUnixTimestamp64Milli(min(applied_at)) FROM contracts GROUP BY model"
             )
         }
-        contracts = [
-            (parse_contract(row.yaml, f"contract of {row.model}"), first_applied[row.model])
-            for row in queries.contracts(client)
-        ]
-        entries = []
+        contracts: dict[str, Contract] = {}
+        baselines: defaultdict[str, list[RegisteredBaseline]] = defaultdict(list)
+        unreadable: dict[str, str] = {}
+        for contract_row in queries.contracts(client):
+            model = contract_row.model
+            try:
+                contracts[model] = parse_contract(contract_row.yaml, f"contract of {model}")
+            except ContractError as error:
+                unreadable[model] = str(error)
+                log.error("contract cannot be read", model=model, reason=str(error))
         for row in queries.baselines(client):
-            effective_s, accepted_ms = int(row.effective_from.timestamp()), round(row.accepted_at.timestamp() * 1000)
-            key = f"{row.baseline_id} {row.version} {effective_s}"
-            entry = self._bodies.get(key)
-            if entry is None:
-                baseline = load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
-                baseline = for_judging(baseline) if self._judges else for_counting(baseline)
-                entry = RegisteredBaseline(baseline, row.baseline_id, effective_s, accepted_ms)
-            self._bodies[key] = entry
-            entries.append(entry)
-        self._registry = build_registry(contracts, entries, self._registry)
-        self._stamp = stamp
-        log.info("registry", models=len(contracts), baselines=len(entries))
+            try:
+                baselines[row.model].append(self._load(row))
+            except BaselineError as error:
+                unreadable[row.model] = str(error)
+                log.error("baseline cannot be read", model=row.model, version=row.version, reason=str(error))
+        previous = self._registry
+        for model in unreadable:
+            kept = previous.contracts.get(model)
+            if kept is not None:
+                contracts[model] = kept
+            baselines[model] = [entry for history in previous.baselines.get(model, {}).values() for entry in history]
+            log.error(
+                "model runs on its last readable copy" if kept is not None else "model is not monitored", model=model
+            )
+        self._registry = build_registry(
+            [(contract, first_applied[model]) for model, contract in contracts.items()],
+            [entry for entries in baselines.values() for entry in entries],
+            previous,
+            unreadable,
+        )
+        log.info("registry", models=len(contracts), baselines=sum(map(len, baselines.values())))
+
+    def _load(self, row: queries.BaselineRow) -> RegisteredBaseline:
+        effective_s, accepted_ms = int(row.effective_from.timestamp()), round(row.accepted_at.timestamp() * 1000)
+        key = f"{row.baseline_id} {row.version} {effective_s}"
+        entry = self._baselines.get(key)
+        if entry is None:
+            baseline = load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
+            baseline = for_counting(baseline) if self._counting_only else for_judging(baseline)
+            entry = self._baselines[key] = RegisteredBaseline(baseline, row.baseline_id, effective_s, accepted_ms)
+        return entry
 
     def _run(self) -> None:
-        failing = False
-        while not self._stop.wait(self._every_s):
+        is_failing = False
+        while not self._stop.wait(self._interval_s):
             try:
                 self.refresh()
-                failing = False
-            except (WarehouseBusy, WarehouseError, ProcessorError) as error:
-                if not failing:
-                    log.warning("registry not read: the last copy holds", error=str(error))
-                failing = True
+                is_failing = False
+            except (WarehouseBusy, WarehouseError) as error:
+                if not is_failing:
+                    log.warning("registry not read: the last copy stays in force", error=str(error))
+                is_failing = True

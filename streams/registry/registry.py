@@ -1,8 +1,7 @@
-"""The contracts and baselines that processors work by, read from ClickHouse and polled.
+"""The contracts and baselines in force, as processors use them.
 
-With ClickHouse away a processor goes on with the last copy. A version's first baseline holds for all event times;
-later ones from their effective time on, which is a pane boundary, so that two sketchers never bin one pane on
-different edges.
+A version's first baseline is in force for all event times, each later one from its effective time. That is a pane
+boundary, so that two sketchers never bin one pane on different edges.
 """
 
 from __future__ import annotations
@@ -19,40 +18,45 @@ from sketches.baseline.layout import Layout
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBaseline:
-    """A baseline and since when (event time, Unix seconds; 0 for a version's first) it holds."""
+    """A baseline and its effective time."""
 
     baseline: Baseline
     baseline_id: str
     effective_from_s: int
+    """Event time, Unix seconds; 0 for a version's first."""
     accepted_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a prediction is binned on."""
+    """The baseline on which a prediction is binned."""
 
     layout: Layout
     baseline_id: str
     unregistered: bool
+    """Whether the version has no baseline of its own."""
 
 
 @dataclass(frozen=True)
 class Registry:
-    """One immutable reading of contracts and baselines; a poll makes a new one."""
+    """An immutable snapshot of contracts and baselines; each poll that finds a change creates a new one."""
 
     contracts: dict[str, Contract] = field(default_factory=dict)
     baselines: dict[str, dict[str, tuple[RegisteredBaseline, ...]]] = field(default_factory=dict)
     """model → version → baselines, ascending by effective time."""
     layouts: dict[str, Layout] = field(default_factory=dict)
-    """By baseline id."""
+    """Baseline id → layout."""
     applied_at_ms: dict[str, int] = field(default_factory=dict)
-    """model → when its first contract was applied."""
+    """model → when its first contract was applied, Unix ms."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """model → why its newest contract or one of its baselines cannot be read. The rest of the snapshot holds the last
+    readable copy of such a model, if there is one."""
 
     def effective(self, model: str, version: str) -> tuple[tuple[RegisteredBaseline, ...], bool]:
-        """Find the baselines a version is judged by, and whether the version is unregistered.
+        """Return the baselines of a version, ascending by effective time, and whether the version is unregistered.
 
-        An unregistered version of a known model is judged against the newest version's baselines, so that a
-        deployment never blinds the monitor. Empty where the model has no baseline at all.
+        An unregistered version of a known model is compared with the newest version's baselines, so that a deployment
+        never blinds the monitor. The tuple is empty if the model has no baseline at all.
         """
         versions = self.baselines.get(model, {})
         own = versions.get(version)
@@ -64,9 +68,10 @@ class Registry:
         return newest, True
 
     def spans(self, model: str, version: str, baseline_id: str) -> list[tuple[float, float]]:
-        """Find from when until when (event time, Unix seconds) a baseline is what a version is counted on.
+        """Return the intervals of event time (Unix seconds) in which a version is counted on a baseline.
 
-        A version's first holds for all times before too, its last from then on. Empty where it never is.
+        The first interval of a version begins at -inf, the last ends at inf. The list is empty if the baseline is
+        never in force.
         """
         history, _ = self.effective(model, version)
         begins = [-math.inf, *(float(entry.effective_from_s) for entry in history[1:])]
@@ -78,28 +83,30 @@ class Registry:
         ]
 
     def resolve(self, model: str, version: str, pane_start_s: int) -> Resolved | None:
-        """Find the layout that a pane is counted on; None for a model without any baseline."""
+        """Return the baseline on which a pane is counted; None for a model without any baseline."""
         history, unregistered = self.effective(model, version)
-        chosen = None
+        in_force = None
         for entry in history:
-            if chosen is None or entry.effective_from_s <= pane_start_s:
-                chosen = entry
-        if chosen is None:
+            if in_force is None or entry.effective_from_s <= pane_start_s:
+                in_force = entry
+        if in_force is None:
             return None
-        return Resolved(self.layouts[chosen.baseline_id], chosen.baseline_id, unregistered)
+        return Resolved(self.layouts[in_force.baseline_id], in_force.baseline_id, unregistered)
 
 
 def build_registry(
     contracts: Iterable[tuple[Contract, int]],
     baselines: Iterable[RegisteredBaseline],
     previous: Registry | None = None,
+    unreadable: dict[str, str] | None = None,
 ) -> Registry:
     """Assemble a registry.
 
     Args:
         contracts: each model's newest contract and when its first was applied (Unix ms).
         baselines: all that were ever accepted.
-        previous: layouts of it are taken over, so that polling costs nothing where nothing changed.
+        previous: the snapshot before; its layouts are reused.
+        unreadable: model → why its newest contract or one of its baselines cannot be read.
     """
     known = previous.layouts if previous else {}
     layouts: dict[str, Layout] = {}
@@ -120,4 +127,5 @@ def build_registry(
         },
         layouts=layouts,
         applied_at_ms={contract.model: applied_at_ms for contract, applied_at_ms in pairs},
+        unreadable=unreadable or {},
     )
