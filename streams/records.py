@@ -40,7 +40,7 @@ class RecordError(Exception):
 
 
 class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
-    """Offsets [start, end) of one source partition that a flush covers."""
+    """Offsets [start, end) of one source partition."""
 
     partition: int
     start: int

@@ -8,7 +8,6 @@ retention never deleted any.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,21 +24,13 @@ from streams.events.columns import EventColumns
 from streams.events.json_decoder import JsonDecoder
 from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.rebuild.errors import RebuildError
+from streams.records import OffsetRange
 from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings
 
 POLL_MESSAGES, POLL_S = 20_000, 0.2
 """Messages per fetch, and how long a fetch waits for them."""
 _ANY_ROW = -1
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """Offsets [start, end) of a source partition to reread."""
-
-    partition: int
-    start: int
-    end: int
 
 
 class KafkaEvents:

@@ -12,10 +12,11 @@ from streams.monitor.app import GROUP
 from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, OffsetLedger
 from streams.monitor.state.store import WarehouseStore
 from streams.rebuild.errors import RebuildError
-from streams.rebuild.kafka_events import KafkaEvents, OffsetRange
+from streams.rebuild.kafka_events import KafkaEvents
 from streams.rebuild.raw_events import RawEvents
 from streams.rebuild.recount import JUDGED_TABLES, TABLES, RebuildScope, recount
 from streams.rebuild.stopped_check import wait_until_stopped
+from streams.records import OffsetRange
 from streams.registry.poller import RegistryPoller
 from streams.registry.registry import Registry
 from streams.settings import ProcessorSettings

@@ -10,7 +10,7 @@ PROBE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
+class _EndQuery:
     """An answer of the broker that the position has not reached yet."""
 
     asked_at_ms: int
@@ -36,7 +36,7 @@ class EndProbe:
                 queried at once, so that the flush can end.
         """
         self._end_offset, self._clock, self._boundary_ms = end_offset, clock, boundary_ms
-        self._pending: dict[int, _Query] = {}
+        self._pending: dict[int, _EndQuery] = {}
         self.caught_up_ms: dict[int, int] = {}
         """Partition → the moment (Unix ms) up to which everything in it is read."""
 
@@ -67,7 +67,7 @@ class EndProbe:
         asked_at_ms = self._now_ms()
         end = self._end_offset(partition)
         if end is not None:
-            self._pending[partition] = _Query(asked_at_ms, end)
+            self._pending[partition] = _EndQuery(asked_at_ms, end)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -12,7 +12,7 @@ from tests.unit.repository.sources import product_files, tree_of
 UNRESOLVED: set[str] = {
     "Answer", "Dimension", "Expectation", "Finding", "Found", "Groups", "History", "Label", "LeftOut", "Metric",
     "MuteTiming", "Page", "Pane", "Plan", "Reporter", "Request", "Route", "Season", "Series", "Source", "Span", "State",
-    "TimeRange", "_Batch", "_Rebalanced", "_Rows",
+    "TimeRange", "_Batch", "_Rows",
 }  # fmt: skip
 """Names that still stand for several things. Only remove names from this set."""
 
