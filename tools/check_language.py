@@ -142,7 +142,7 @@ SKIPPED = (
     "docs/metrics.md",
 )
 """Not checked: the history, texts of others, this list, and generated pages, whose sources are."""
-SKIPPED_FOLDERS = ("tests/golden/", "tests/fuzz/corpus/", "deploy/grafana/", "docs/charts/")
+SKIPPED_FOLDERS = ("tests/golden/", "tests/contract/golden/", "tests/fuzz/corpus/", "deploy/grafana/", "docs/charts/")
 """Data and generated files."""
 
 
