@@ -1,26 +1,26 @@
-"""Errors of commands: each text is a sentence that says what, where and what to do."""
+"""Exit codes and errors of commands. The text of an error says what failed, where, and what to do."""
 
 from __future__ import annotations
 
 EXIT_OK = 0
-"""Done, or there was nothing to do."""
+"""Done, or nothing to do."""
 EXIT_FAILED = 1
-"""Something could not be done; a sentence on standard error says what to do."""
+"""The command failed; the message on standard error says what to do."""
 EXIT_USAGE = 2
-"""The command line is wrong: an unknown command or option, a value that does not fit."""
+"""The command line is wrong: an unknown command or option, or an invalid value."""
 EXIT_CHANGES = 3
-"""`plan` alone: `apply` would change something."""
+"""`plan` only: `apply` would change something."""
 EXIT_INTERRUPTED = 130
-"""Ended by Ctrl-C before it was done."""
+"""Interrupted by Ctrl-C."""
 
 
 class CommandError(Exception):
-    """A command cannot do what was asked; the text says what to do about it."""
+    """A command cannot continue; the text says what to do."""
 
 
 class SettingsError(CommandError):
-    """The settings do not say what they should."""
+    """The settings are invalid or incomplete."""
 
 
 class ApplyError(CommandError):
-    """What was asked to be applied does not fit together, or not what is there."""
+    """The arguments of `apply` contradict each other or the installation."""

@@ -1,4 +1,4 @@
-"""What numpy is told before it is loaded: how many threads it takes, and which of its sorts a processor is slow at."""
+"""Environment variables that numpy reads at its import: the number of threads, and the disabled CPU features."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from contextlib import suppress
 from pathlib import Path
 
 AVX512_SORTS = "X86_V4"
-"""The level of instructions that numpy's AVX-512 sorts belong to."""
+"""The CPU feature level of numpy's AVX-512 sorts."""
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def prepare_numpy(environ: MutableMapping[str, str], cpuinfo: Path = _CPUINFO) -> None:
-    """Set what numpy reads when it is loaded; what the environment says already stays.
+    """Set the variables for numpy. Variables that are already set stay.
 
-    Nothing here is large linear algebra, and each BLAS starts a thread per core that waits in a loop: a tenth of a
-    second of CPU at every start, for numpy's and for scipy's.
+    Barograph has no large linear algebra, and the BLAS libraries of numpy and scipy each start a busy-waiting thread
+    per core, which costs a tenth of a second of CPU at every start. So BLAS gets one thread.
 
-    Zen 4 takes some hundred cycles for the instruction that numpy's AVX-512 sorts do most (`vpcompress` into memory):
-    30 ns a value where the sorts for AVX2 take 5 (docs/decisions/0030). So it is left those.
+    On Zen 4 the main instruction of numpy's AVX-512 sorts (`vpcompress` into memory) takes some hundred cycles: 30 ns
+    per value, where the AVX2 sorts take 5 ns (docs/decisions/0030). So Zen 4 uses the AVX2 sorts.
 
     Args:
-        environ: `os.environ`, before numpy is loaded.
-        cpuinfo: what Linux says of the processor; elsewhere there is none, and nothing is known.
+        environ: `os.environ`, before the import of numpy.
+        cpuinfo: Linux's description of the CPU; missing on other systems, which are left unchanged.
     """
     environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with suppress(OSError):
@@ -31,13 +31,13 @@ def prepare_numpy(environ: MutableMapping[str, str], cpuinfo: Path = _CPUINFO) -
 
 
 def _is_zen4(cpuinfo: str) -> bool:
-    """Family 25 of AMD is Zen 3 and Zen 4, of which Zen 4 alone has AVX-512."""
-    told: dict[str, str] = {}
+    """Whether the CPU is a Zen 4: AMD family 25 is Zen 3 and Zen 4, and only Zen 4 has AVX-512."""
+    properties: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
-        told.setdefault(name.strip(), value.strip())
+        properties.setdefault(name.strip(), value.strip())
     return (
-        told.get("vendor_id") == "AuthenticAMD"
-        and told.get("cpu family") == "25"
-        and "avx512f" in told.get("flags", "").split()
+        properties.get("vendor_id") == "AuthenticAMD"
+        and properties.get("cpu family") == "25"
+        and "avx512f" in properties.get("flags", "").split()
     )

@@ -1,10 +1,10 @@
-"""Options that several commands share, and how their help is made."""
+"""Options that several commands share, and the help texts of commands."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,14 +13,16 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings (TOML or YAML); by default barograph.toml in the current folder.",
+        help="Settings file (TOML or YAML); by default barograph.toml in the current folder.",
         show_default=False,
     ),
 ]
+FormatOption = Annotated[Literal["table", "json"], typer.Option("--format", help="Output format.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def help_text(function: Any) -> str:
-    """The docstring: paragraphs flow, the examples at its end are kept line by line."""
+    """Make a command's help of its docstring: reflow paragraphs, and keep the lines of the examples at its end."""
     prose, _, examples = (inspect.getdoc(function) or "").partition("Examples:\n")
     paragraphs = [" ".join(paragraph.split()) for paragraph in prose.split("\n\n")]
     return "\n\n".join(filter(None, [*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]))

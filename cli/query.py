@@ -1,4 +1,4 @@
-"""`barograph query`: one read-only question to ClickHouse, answered as a table, JSON, CSV or Arrow."""
+"""`barograph query`: one read-only query to ClickHouse, answered as a table, JSON, CSV or Arrow."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ if TYPE_CHECKING:
 
     from warehouse.client import Address
 
-Format = Literal["table", "json", "csv", "arrow"]
+OutputFormat = Literal["table", "json", "csv", "arrow"]
 
-TABLE_ROWS = 1_000
-"""Rows of a table on the screen; the other formats show all."""
+MAX_TABLE_ROWS = 1_000
+"""Rows of a table on the terminal; the other formats have all rows."""
 LIMITS: dict[str, str | int] = {
-    # Reads only; settings may be changed within the query, this one not.
+    # Allows only reads. The query may change other settings, but not this one.
     "readonly": 2,
     "max_execution_time": 60,
-    # The screen or a file takes no more; who needs it asks ClickHouse itself.
+    # Larger results need a client of ClickHouse.
     "max_result_bytes": 1 << 30,
     "result_overflow_mode": "throw",
 }
-_READONLY = 164
-_PIPE_WIDTH = 10_000
-"""Characters of a line where no screen bounds it."""
-_FORMATS: dict[Format, tuple[str, dict[str, str | int]]] = {
-    "table": ("JSONCompact", {"limit": TABLE_ROWS + 1, "output_format_json_quote_denormals": 1}),
+_READONLY_CODE = 164
+"""ClickHouse's error code for a write in read-only mode."""
+_FORMATS: dict[OutputFormat, tuple[str, dict[str, str | int]]] = {
+    "table": ("JSONCompact", {"limit": MAX_TABLE_ROWS + 1, "output_format_json_quote_denormals": 1}),
     "json": ("JSONEachRow", {"output_format_json_array_of_rows": 1, "output_format_json_quote_64bit_integers": 0}),
     "csv": ("CSVWithNames", {}),
     "arrow": ("ArrowStream", {"output_format_arrow_string_as_string": 1}),
@@ -43,13 +42,13 @@ _FORMATS: dict[Format, tuple[str, dict[str, str | int]]] = {
 
 def query_command(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="The query, without FORMAT.", show_default=False)],
-    form: Annotated[Format, typer.Option("--format", help="How the answer is written.")] = "table",
+    form: Annotated[OutputFormat, typer.Option("--format", help="Output format.")] = "table",
     config: ConfigOption = None,
 ) -> None:
-    """Ask ClickHouse; nothing can be changed.
+    """Run a read-only query in ClickHouse.
 
-    The tables and views are described in docs/tables.md: begin with latest_drift, latest_rates, all_volume and
-    model_freshness. A query may take 60 seconds and answer with 1 GiB; a table on the screen ends after 1,000 rows.
+    docs/tables.md describes the tables and views; start with latest_drift, latest_rates, all_volume and
+    model_freshness. A query may take 60 seconds and return 1 GiB; a table on the terminal shows at most 1,000 rows.
     `json` is an array of objects, `csv` has a header, `arrow` is a stream for a file or a pipe (its DateTime columns
     are seconds since 1970).
 
@@ -60,10 +59,10 @@ def query_command(
     from cli.settings import load_settings
 
     if form == "arrow" and sys.stdout.isatty():
-        raise CommandError("Arrow is no text for a screen: write it to a file with > answer.arrow, or pipe it on.")
+        raise CommandError("Arrow is a binary format: redirect it to a file with > answer.arrow, or pipe it.")
     settings = load_settings(config, needs=("clickhouse",))
     format_name, options = _FORMATS[form]
-    with _ask(settings.warehouse, sql, format_name, {**LIMITS, **options}) as answer:
+    with _run(settings.warehouse, sql, format_name, {**LIMITS, **options}) as answer:
         if form == "table":
             _print_table(json.load(answer))
         else:
@@ -71,12 +70,12 @@ def query_command(
             sys.stdout.flush()
 
 
-def _ask(address: Address, sql: str, format_name: str, settings: Mapping[str, str | int]) -> IO[bytes]:
-    """Send a query and return its answer as it comes.
+def _run(address: Address, sql: str, format_name: str, settings: Mapping[str, str | int]) -> IO[bytes]:
+    """Run a query and return its answer as a stream.
 
     Raises:
         WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: the query is refused.
+        WarehouseError: ClickHouse rejects the query.
     """
     import clickhouse_connect
     from clickhouse_connect.driver import exceptions
@@ -84,7 +83,7 @@ def _ask(address: Address, sql: str, format_name: str, settings: Mapping[str, st
     from warehouse.client import connect, tls_options
     from warehouse.errors import translate
 
-    # Says in a sentence what is wrong with server, user or database, before the query is blamed.
+    # Reports a wrong server, user or database before the query can fail for that reason.
     connect(address).close()
     try:
         driver: Any = clickhouse_connect.get_client(
@@ -94,7 +93,7 @@ def _ask(address: Address, sql: str, format_name: str, settings: Mapping[str, st
             password=address.password,
             database=address.database,
             **tls_options(address),
-            # An error that comes up half-way is then an error, not half an answer.
+            # Makes a late error an error instead of half an answer.
             settings={"wait_end_of_query": 1},
             query_retries=0,
             autogenerate_session_id=False,
@@ -103,44 +102,39 @@ def _ask(address: Address, sql: str, format_name: str, settings: Mapping[str, st
         answer: IO[bytes] = driver.raw_stream(sql, settings=dict(settings), fmt=format_name)
         return answer
     except exceptions.ClickHouseError as error:
-        refused = translate(error, "answer the query", str(address))
-        raise type(refused)(_sentence(str(refused), format_name, refused.code), refused.code) from error
+        failure = translate(error, "answer the query", str(address))
+        raise type(failure)(_shorten(str(failure), format_name, failure.code), failure.code) from error
 
 
-def _sentence(text: str, format_name: str, code: int | None) -> str:
-    """Bring a refusal to one line, without what only the server's authors read."""
-    # The server lists every word that its grammar knows.
+def _shorten(text: str, format_name: str, code: int | None) -> str:
+    """Reduce an error of ClickHouse to one line, without its internal details."""
+    # The server lists every token of its grammar.
     text = re.sub(r"Expected one of: .*?(?=\(SYNTAX_ERROR\))", "", text, flags=re.DOTALL)
     text = re.sub(r"\s\([A-Z_]+\)(?= \(code)", "", text.replace(f"FORMAT {format_name}", ""))
     line = re.sub(r"\s+([.,])", r"\1", " ".join(text.split()))
-    return f"{line} `barograph query` only reads." if code == _READONLY else line
+    return f"{line} `barograph query` is read-only." if code == _READONLY_CODE else line
 
 
 def _print_table(answer: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from cli.terminal import AlignedTable, Terminal
 
-    from cli.terminal import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in answer["meta"]:
-        numeric = any(word in column["type"] for word in ("Int", "Float", "Decimal"))
-        table.add_column(Text(column["name"]), justify="right" if numeric else "left", overflow="fold")
-    for row in answer["data"][:TABLE_ROWS]:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    console.print(table)
-    if len(answer["data"]) > TABLE_ROWS:
-        console.print(f"The first {TABLE_ROWS:,} rows; add a LIMIT, or write all of them with --format csv.")
+    terminal = Terminal()
+    numbers = [c["name"] for c in answer["meta"] if any(t in c["type"] for t in ("Int", "Float", "Decimal"))]
+    table = AlignedTable(*(column["name"] for column in answer["meta"]), numbers=numbers)
+    for row in answer["data"][:MAX_TABLE_ROWS]:
+        table.row(*map(_cell, row))
+    terminal.table(table)
+    if len(answer["data"]) > MAX_TABLE_ROWS:
+        terminal.line(f"The first {MAX_TABLE_ROWS:,} rows; add a LIMIT, or get all rows with --format csv.")
 
 
 def _cell(value: object) -> str:
+    from cli.terminal import significant
+
     if value is None:
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return significant(value)
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`barograph run`: one processor as this process, for whoever supervises it."""
+"""`barograph run`: runs one processor in this process, under a supervisor."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import typer
 
 from cli.options import ConfigOption
 
-Kind = Literal["sketcher", "recorder", "monitor", "scorer"]
+ProcessorKind = Literal["sketcher", "recorder", "monitor", "scorer"]
 ClockName = Literal["live", "replay"]
 
 
 def run_command(
-    kind: Annotated[Kind, typer.Argument(help="Which processor.", show_default=False)],
+    kind: Annotated[ProcessorKind, typer.Argument(help="Kind of processor.", show_default=False)],
     instance: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Its name: the same after every restart, another one for every process of the kind that runs at "
-            "the same time. By default the setting `instance`, else the host's name.",
+            help="Its name: stable over restarts, and unique among running processors of the kind. By default the "
+            "setting `instance`, else the host's name.",
             show_default=False,
         ),
     ] = None,
     clock: Annotated[
         ClockName | None,
         typer.Option(
-            help="`live`: partitions without events count as read up to now; `replay`: only events and end marks "
-            "move time. By default the setting `clock`, else live.",
+            help="`live`: partitions without events count as read up to now; `replay`: only events and end markers "
+            "advance time. By default the setting `clock`, else live.",
             show_default=False,
         ),
     ] = None,
@@ -35,9 +35,9 @@ def run_command(
 ) -> None:
     """Run one processor until SIGTERM or Ctrl-C.
 
-    Sketcher: events to parts. Recorder: events to raw tables. Monitor: parts to panes and verdicts. Scorer: labels
-    and predictions to performance; it needs ClickHouse alone. Exits with 0 when asked to end and with 1 after an error
-    that somebody must see; whoever supervises it starts it again.
+    Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
+    labels and predictions to performance; it needs only ClickHouse. Exits with 0 when stopped by a signal and with 1 after an
+    unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1

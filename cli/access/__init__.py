@@ -1,1 +1,1 @@
-"""Who may do what, as commands for Kafka and SQL for ClickHouse: `plan --acls` and `plan --roles`."""
+"""Least-privilege access: ACLs of Kafka and roles of ClickHouse, for `plan --acls` and `plan --roles`."""

@@ -1,4 +1,4 @@
-"""The least access control lists of Kafka, as commands of `kafka-acls.sh`."""
+"""The minimal ACLs of Kafka as `kafka-acls.sh` commands: `plan --acls`."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ USER_PREFIX = "barograph-"
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """One user and what it needs."""
+class UserAcl:
+    """A Kafka user and the rights that it needs."""
 
     user: str
-    what: str
-    """Who the user is, for people."""
+    role: str
+    """What the user is for, for the comment above its commands."""
     rights: tuple[Right, ...]
 
 
-def grants(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[Grant, ...]:
-    """What every user needs: `apply`, the processors, and the publishers.
+def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserAcl, ...]:
+    """List the rights of every user: `apply`, the processors, and the publishers.
 
-    With contracts each model's publisher is a user of its own, which writes labels only where the model has any;
-    without, one publisher does both.
+    With contracts each model's publisher is a user of its own, which may write labels only if the model has labels.
+    Without contracts one publisher may write both topics.
     """
-    found = [_grant("apply", "`barograph apply` and `plan`", topics)]
-    found += [_grant(who, f"the {who}", topics) for who in PROCESSORS]
-    found.append(_grant("dead-letters", "`barograph dead-letters`, whose `replay` writes to the sources", topics))
-    found.append(_grant("rebuild", "`barograph rebuild`", topics))
+    acls = [_user_acl("apply", "`barograph apply` and `plan`", topics)]
+    acls += [_user_acl(processor, f"the {processor}", topics) for processor in PROCESSORS]
+    acls.append(_user_acl("dead-letters", "`barograph dead-letters`; `replay` writes to the source topics", topics))
+    acls.append(_user_acl("rebuild", "`barograph rebuild`", topics))
     models = sorted(contracts, key=lambda contract: contract.model)
     if not models:
-        return (*found, _grant("publisher", "publishers, `barograph load` among them", topics))
+        return (*acls, _user_acl("publisher", "publishers, including `barograph load`", topics))
     for contract in models:
         rights = tuple(
             right
@@ -45,39 +45,39 @@ def grants(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[Grant, .
         )
         labels = " and of its labels" if contract.label is not None else ""
         name = f"{USER_PREFIX}publisher-{contract.model}"
-        found.append(Grant(name, f"the publisher of predictions of {contract.model}{labels}", rights))
-    return tuple(found)
+        acls.append(UserAcl(name, f"the publisher of predictions of {contract.model}{labels}", rights))
+    return tuple(acls)
 
 
-def _grant(who: Who, what: str, topics: Topics) -> Grant:
-    return Grant(f"{USER_PREFIX}{who}", what, rights_of(who, topics))
+def _user_acl(who: Who, role: str, topics: Topics) -> UserAcl:
+    return UserAcl(f"{USER_PREFIX}{who}", role, rights_of(who, topics))
 
 
-def acl_lines(found: Sequence[Grant], bootstrap_servers: str) -> list[str]:
-    """The commands, each user's below a comment that says who it is; a shell runs them as they are."""
-    lines = ["# Names of users are yours to choose; with mTLS they are what ssl.principal.mapping.rules makes of them."]
+def acl_lines(acls: Sequence[UserAcl], bootstrap_servers: str) -> list[str]:
+    """Write a shell script that grants the rights, with each user's commands below a comment."""
+    lines = ["# You may choose other user names; with mTLS, ssl.principal.mapping.rules derives them."]
     servers = shlex.quote(bootstrap_servers) if bootstrap_servers else '"$KAFKA"'
     start = f"kafka-acls.sh --bootstrap-server {servers} --command-config admin.properties --add --allow-principal"
-    for grant in found:
-        # A comment ends with its line, and a model's name has no line breaks: its contract would be refused.
-        lines += ["", f"# {grant.user}: {grant.what}"]
-        lines += [f"{start} {shlex.quote(f'User:{grant.user}')} {options}" for options in _options(grant.rights)]
+    for acl in acls:
+        # A model's name has no line breaks, which its contract would reject, so it cannot end the comment.
+        lines += ["", f"# {acl.user}: {acl.role}"]
+        lines += [f"{start} {shlex.quote(f'User:{acl.user}')} {options}" for options in _options(acl.rights)]
     return lines
 
 
 def _options(rights: Sequence[Right]) -> list[str]:
-    """What grants them, resources of the same operations together."""
-    operations: dict[tuple[str, str, bool], tuple[str, ...]] = {}
+    """Write the options of the commands, one command for all resources with the same operations."""
+    operations_of: dict[tuple[str, str, bool], tuple[str, ...]] = {}
     for right in rights:
         key = right.resource, right.name, right.prefixed
-        operations[key] = (*operations.get(key, ()), right.operation)
-    alike: dict[tuple[str, bool, tuple[str, ...]], list[str]] = {}
-    for (resource, name, prefixed), together in operations.items():
-        alike.setdefault((resource, prefixed, together), []).append(name)
+        operations_of[key] = (*operations_of.get(key, ()), right.operation)
+    names_of: dict[tuple[str, bool, tuple[str, ...]], list[str]] = {}
+    for (resource, name, prefixed), operations in operations_of.items():
+        names_of.setdefault((resource, prefixed, operations), []).append(name)
     lines = []
-    for (resource, prefixed, together), names in alike.items():
-        words = [f"--operation {operation}" for operation in together]
-        words += ["--resource-pattern-type prefixed"] if prefixed else []
-        words += [f"--{resource} {shlex.quote(name)}" for name in names]
-        lines.append(" ".join(words))
+    for (resource, prefixed, operations), names in names_of.items():
+        options = [f"--operation {operation}" for operation in operations]
+        options += ["--resource-pattern-type prefixed"] if prefixed else []
+        options += [f"--{resource} {shlex.quote(name)}" for name in names]
+        lines.append(" ".join(options))
     return lines

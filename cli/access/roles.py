@@ -1,25 +1,24 @@
-"""The least roles of ClickHouse, as SQL."""
+"""The minimal roles of ClickHouse as SQL: `plan --roles`."""
 
 from __future__ import annotations
 
 from warehouse.roles import statements
 
-_HEAD = """\
--- Roles of Barograph in the database {database}: run it as a user that may manage access, after `barograph apply` or
--- before. On a cluster put ON CLUSTER after the name of each role, profile and quota, and after GRANT.
--- Give each to a user of its own, with a password that the SQL here does not know:
+_HEADER = """\
+-- Roles of Barograph in the database {database}: run it as a user that may manage access, before or after
+-- `barograph apply`. On a cluster put ON CLUSTER after the name of each role, profile and quota, and after GRANT.
+-- Give each role to a user of its own, with a password of your choice:
 --   CREATE USER sketcher IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE barograph_sketcher;
 --   GRANT barograph_sketcher TO sketcher;"""
 
 
 def role_lines(database: str) -> list[str]:
-    """The SQL, each role's statements below a comment that says whose it is.
+    """Write the SQL, with each role's statements below a comment.
 
     Raises:
-        WarehouseError: the database's name is no plain identifier.
+        WarehouseError: the database's name is not a plain identifier.
     """
-    found = statements(database)
-    lines = _HEAD.format(database=database).splitlines()
-    for role, those in found:
-        lines += ["", f"-- {role.name}: {role.what}", *(f"{statement};" for statement in those)]
+    lines = _HEADER.format(database=database).splitlines()
+    for role, role_statements in statements(database):
+        lines += ["", f"-- {role.name}: {role.what}", *(f"{statement};" for statement in role_statements)]
     return lines

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from barograph.contract import Contract, format_duration
 from barograph.contract.file import ContractError, parse_contract
 
 from cli.apply.contract_diff import contract_difference
 from cli.errors import ApplyError
+from cli.terminal import utc_second
 from sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
 from sketches.baseline.fit import fit_problems
 from warehouse import queries
@@ -216,11 +216,6 @@ def _misfits(change: ContractChange, stored: StoredBaseline) -> list[str]:
     return fit_problems(change.contract, baseline)
 
 
-def iso(seconds: float) -> str:
-    """Write a time as people read it, in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
 def _effective(contract: Contract, effective_s: int | None, now_s: float) -> int:
     pane_s = contract.pane_s
     earliest_s = int(-(-(now_s + NOTICE_S) // pane_s) * pane_s)
@@ -228,13 +223,13 @@ def _effective(contract: Contract, effective_s: int | None, now_s: float) -> int
         return earliest_s
     if effective_s % pane_s:
         raise ApplyError(
-            f"--effective {iso(effective_s)} is no start of a pane of {contract.model}, whose panes are "
-            f"{format_duration(pane_s)} long: take {iso(-(-effective_s // pane_s) * pane_s)}."
+            f"--effective {utc_second(effective_s)} is no start of a pane of {contract.model}, whose panes are "
+            f"{format_duration(pane_s)} long: take {utc_second(-(-effective_s // pane_s) * pane_s)}."
         )
     if effective_s < earliest_s:
         raise ApplyError(
-            f"--effective {iso(effective_s)} is past, or too near for every processor to have read the baseline by "
-            f"then: take {iso(earliest_s)} or later."
+            f"--effective {utc_second(effective_s)} is past, or too near for every processor to have read the baseline "
+            f"by then: take {utc_second(earliest_s)} or later."
         )
     return effective_s
 

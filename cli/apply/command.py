@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cli.errors import EXIT_CHANGES, ApplyError
 from cli.options import ConfigOption
-from cli.terminal import Text
+from cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from barograph.contract import Contract
@@ -79,20 +78,20 @@ def plan_command(
     )
     from cli.apply.show import plan_lines
 
-    _print(plan_lines(plan))
+    Terminal().changes(plan_lines(plan))
     if plan.is_empty:
-        _print(["Nothing to do: everything is as it should be."])
+        Terminal().lines(["Nothing to do: everything is as it should be."])
         return
     if plan.changes_nothing:
-        _print(["`barograph apply` would leave that as it is."])
+        Terminal().lines(["`barograph apply` would leave that as it is."])
     else:
-        _print(["Nothing was changed. `barograph apply` with the same arguments does it."])
+        Terminal().lines(["Nothing was changed. `barograph apply` with the same arguments does it."])
     raise typer.Exit(EXIT_CHANGES)
 
 
 def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, roles: bool) -> None:
     """Print the commands or the SQL, for a file or a pipe: as they are, neither coloured nor wrapped."""
-    from cli.access.acls import acl_lines, grants
+    from cli.access.acls import acl_lines, user_acls
     from cli.access.roles import role_lines
     from cli.apply.files import read_contracts
     from cli.settings import load_settings
@@ -102,7 +101,7 @@ def _print_access(contracts: list[Path], config: Path | None, *, acls: bool, rol
     settings = load_settings(config, needs=())
     found = [contract for contract, _ in read_contracts(contracts)]
     if acls:
-        lines = acl_lines(grants(settings.topics, found), settings.bootstrap_servers)
+        lines = acl_lines(user_acls(settings.topics, found), settings.bootstrap_servers)
     else:
         lines = role_lines(settings.warehouse.database)
     print("\n".join(lines))
@@ -143,13 +142,13 @@ def apply_command(
     from cli.apply.grafana.show import left_sentence
     from cli.apply.show import plan_lines
 
-    _print(plan_lines(done))
+    Terminal().changes(plan_lines(done))
     if done.is_empty:
-        _print(["Nothing to do: everything is as it should be."])
+        Terminal().lines(["Nothing to do: everything is as it should be."])
     elif done.contracts or done.baselines:
-        _print(["Applied. Running processors take it up within 10 seconds."])
+        Terminal().lines(["Applied. Running processors take it up within 10 seconds."])
     elif not done.changes_nothing:
-        _print(["Applied."])
+        Terminal().lines(["Applied."])
     if done.grafana is not None and done.grafana.left:
         raise ApplyError(left_sentence(done.grafana))
 
@@ -183,10 +182,3 @@ def _read(contracts: list[Path], baselines: list[Path] | None) -> tuple[list[tup
     if not baselines:
         baselines = baselines_beside([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
     return pairs, read_baselines(baselines)
-
-
-def _print(lines: list[str]) -> None:
-    console = Console()
-    styles = {"+": "green", "~": "yellow", "!": "bold yellow", "-": "red"}
-    for line in lines:
-        console.print(Text(line, style=styles.get(line.lstrip()[:1], "")), soft_wrap=True)

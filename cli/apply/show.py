@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange, iso
+from cli.apply.catalogue import ALWAYS_S, BaselineChange, ContractChange
 from cli.apply.grafana.show import grafana_lines
 from cli.apply.plan import Plan
 from cli.apply.topics import TopicChange
+from cli.terminal import utc_second
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -60,7 +61,7 @@ def _baseline_line(change: BaselineChange) -> str:
     rows = f"{baseline.rows:,} rows, {len(baseline.fields)} fields"
     if change.effective_from_s == ALWAYS_S:
         return f"+ {what}: {rows}; the version's first, so it holds for all event times"
-    when = iso(change.effective_from_s)
+    when = utc_second(change.effective_from_s)
     return f"~ {what}: {rows}; holds from event time {when} on, until then {change.replaces}"
 
 

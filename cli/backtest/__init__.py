@@ -1,1 +1,1 @@
-"""`barograph backtest`: an alert rule against a changed one."""
+"""`barograph backtest`: compares an alert rule with a changed version."""

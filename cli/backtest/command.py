@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.errors import CommandError
-from cli.options import ConfigOption
+from cli.options import ConfigOption, FormatOption
 from cli.simulate.read import KnownOption
 from cli.times import parse_moment
 
@@ -17,92 +18,90 @@ if TYPE_CHECKING:
 
 
 def backtest_command(
-    rule: Annotated[str, typer.Option(metavar="NAME", help="The rule.", show_default=False)],
+    rule: Annotated[str, typer.Option(metavar="NAME", help="Name of the rule.", show_default=False)],
     set_: Annotated[
         list[str],
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="What is changed, a key of alerts.rules.NAME: threshold, clear, for, keep_firing_for, long, short, "
-            "fields, at_least, severity; repeatable.",
+            help="Change to a key of alerts.rules.NAME: threshold, clear, for, keep_firing_for, long, short, fields, "
+            "at_least or severity; repeatable.",
             show_default=False,
         ),
     ],
-    model: Annotated[str | None, typer.Option(help="Of this model alone.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From a time, or so long ago (90d).", show_default=False)
+        str | None, typer.Option(metavar="TIME", help="Start: a time, or an age such as 90d.", show_default=False)
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="To a time; by default all.", show_default=False)
+        str | None, typer.Option(metavar="TIME", help="End; by default the end of the history.", show_default=False)
     ] = None,
     incident: Annotated[
         list[str] | None,
-        typer.Option(metavar="FROM/TO", help="Something that should have been told; repeatable.", show_default=False),
+        typer.Option(
+            metavar="FROM/TO", help="An incident that the rule should detect; repeatable.", show_default=False
+        ),
     ] = None,
     incidents: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A YAML list of {name, from, to}.", show_default=False),
+        typer.Option(metavar="FILE", help="YAML list of {name, from, to}.", show_default=False),
     ] = None,
-    known: Annotated[KnownOption, typer.Option(help="As in `barograph simulate`.")] = "auto",
-    form: Annotated[Literal["table", "json"], typer.Option("--format", help="For people or for programs.")] = "table",
+    known: Annotated[KnownOption, typer.Option(help="As for `barograph simulate`.")] = "auto",
+    form: FormatOption = "table",
     config: ConfigOption = None,
 ) -> None:
-    """Compare an alert rule with a changed one over recorded history.
+    """Compare an alert rule with a changed version over history.
 
-    Both are replayed as `barograph simulate` does it. Shows how often each would have told something per week, how soon
-    after the begin of each incident, and what one would have told and the other not. Nothing is changed.
+    Replays both versions as `barograph simulate` does. Shows the notifications per week of each, the time to detect
+    each incident, and the episodes that only one of them has. Changes nothing.
 
     Examples:
         barograph backtest --rule psi-major --since 90d --set threshold=0.25
         barograph backtest --rule errors --set for=15m --incident 2026-03-02T14:00/2026-03-02T16:30
     """
-    from rich.console import Console
-
     from alerts.backtest import backtest
     from cli.backtest.show import backtest_json, print_backtest
     from cli.settings import load_settings
-    from cli.simulate.read import contracts_in_force, history
+    from cli.simulate.read import contracts_in_force, resolve_history
+    from cli.terminal import Terminal
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
-    marked = [*_incidents(incident or []), *(_from_file(incidents) if incidents else [])]
+    expected = [*_parse_incidents(incident or []), *(_read_incidents(incidents) if incidents else [])]
+    changes = _parse_changes(set_)
     with connect(settings.warehouse) as client:
         contracts = contracts_in_force(client, model)
-        span = history(client, [contract.model for contract in contracts], since, until, known)
-        done = backtest(
-            client, contracts, settings.alerts, rule, _changes(set_), span.since, span.until, span.known, marked
+        history = resolve_history(client, [contract.model for contract in contracts], since, until, known)
+        result = backtest(
+            client, contracts, settings.alerts, rule, changes, history.since, history.until, history.known, expected
         )
     if form == "json":
-        import json
-
-        print(json.dumps(backtest_json(done, marked), ensure_ascii=False, indent=2))
+        Terminal().json(backtest_json(result, expected))
     else:
-        print_backtest(Console(), done, marked, _changes(set_))
+        print_backtest(Terminal(), result, expected, changes)
 
 
-def _changes(given: list[str]) -> dict[str, str]:
+def _parse_changes(texts: Sequence[str]) -> dict[str, str]:
     changes = {}
-    for text in given:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key or not value:
-            raise CommandError(f"--set {text} is no change: write KEY=VALUE, such as threshold=0.25.")
+            raise CommandError(f"--set {text} is not a change: write KEY=VALUE, such as threshold=0.25.")
         changes[key.strip()] = value.strip()
     return changes
 
 
-def _incidents(given: list[str]) -> list[Incident]:
-    found = []
-    for text in given:
+def _parse_incidents(texts: Sequence[str]) -> Iterator[Incident]:
+    for text in texts:
         start, slash, end = text.partition("/")
         if not slash:
             raise CommandError(
-                f"--incident {text} is no range: write FROM/TO, such as 2026-03-02T14:00/2026-03-02T16:00."
+                f"--incident {text} is not a range: write FROM/TO, such as 2026-03-02T14:00/2026-03-02T16:00."
             )
-        found.append(_incident("--incident", start, end, text))
-    return found
+        yield _make_incident("--incident", start, end, text)
 
 
-def _from_file(path: Path) -> list[Incident]:
+def _read_incidents(path: Path) -> Iterator[Incident]:
     import yaml
 
     try:
@@ -111,20 +110,20 @@ def _from_file(path: Path) -> list[Incident]:
         raise CommandError(f"--incidents {path} cannot be read: {' '.join(str(error).split())}.") from None
     if not isinstance(entries, list):
         raise CommandError(f"--incidents {path}: write a list of {{name, from, to}}.")
-    return [_entry(path, number, entry) for number, entry in enumerate(entries, 1)]
+    for number, entry in enumerate(entries, 1):
+        yield _incident_of_entry(f"--incidents {path}, entry {number}:", entry)
 
 
-def _entry(path: Path, number: int, entry: Any) -> Incident:
-    where = f"--incidents {path}, entry {number}:"
+def _incident_of_entry(source: str, entry: Any) -> Incident:
     if not isinstance(entry, dict) or not {"from", "to"} <= entry.keys() <= {"name", "from", "to"}:
-        raise CommandError(f"{where} write name, from and to, and nothing else.")
-    return _incident(where, str(entry["from"]), str(entry["to"]), str(entry.get("name", "")))
+        raise CommandError(f"{source} write name, from and to, and no other key.")
+    return _make_incident(source, str(entry["from"]), str(entry["to"]), str(entry.get("name", "")))
 
 
-def _incident(option: str, start: str, end: str, name: str) -> Incident:
+def _make_incident(source: str, start: str, end: str, name: str) -> Incident:
     from alerts.backtest import Incident
 
-    first, last = (int(parse_moment(option, text).timestamp()) for text in (start, end))
-    if first >= last:
-        raise CommandError(f"{option} {start} is not before {end}.")
-    return Incident(first, last, name)
+    start_s, end_s = (int(parse_moment(source, text).timestamp()) for text in (start, end))
+    if start_s >= end_s:
+        raise CommandError(f"{source} {start} is not before {end}.")
+    return Incident(start_s, end_s, name)

@@ -10,10 +10,11 @@ import msgspec
 from barograph.contract import Contract, format_duration
 
 from cli.apply import catalogue
-from cli.apply.catalogue import BaselineChange, Stored, StoredBaseline, iso
+from cli.apply.catalogue import BaselineChange, Stored, StoredBaseline
 from cli.baseline.from_production import Learned, learn
 from cli.baseline.warnings import doubts
 from cli.errors import ApplyError
+from cli.terminal import utc_second
 from sketches.baseline.baseline import Baseline, load_baseline
 from streams.monitor.state.store import WarehouseStore
 from warehouse import pane_sums, queries
@@ -112,18 +113,21 @@ def _check_range(client: Client, request: Request, contract: Contract) -> None:
     ):
         if at_s % pane_s:
             raise ApplyError(
-                f"{option} {iso(at_s)} is no boundary of panes of {contract.model}, which are "
-                f"{format_duration(pane_s)} long: take {iso(nearest)}."
+                f"{option} {utc_second(at_s)} is no boundary of panes of {contract.model}, which are "
+                f"{format_duration(pane_s)} long: take {utc_second(nearest)}."
             )
     if request.from_s >= request.to_s:
-        raise ApplyError(f"--from {iso(request.from_s)} is not before --to {iso(request.to_s)}: give a range.")
+        raise ApplyError(
+            f"--from {utc_second(request.from_s)} is not before --to {utc_second(request.to_s)}: give a range."
+        )
     sealed_s = WarehouseStore(client).sealed_until_s(contract.model)
     if sealed_s is None:
         raise ApplyError(f"No pane of {contract.model} is sealed yet: wait until the monitor has sealed the range.")
     if request.to_s > sealed_s:
         raise ApplyError(
-            f"Panes of {contract.model} are sealed until {iso(sealed_s)}, and the range ends at {iso(request.to_s)}: "
-            f"take --to {iso(sealed_s // pane_s * pane_s)} or earlier, or wait."
+            f"Panes of {contract.model} are sealed until {utc_second(sealed_s)}, and the range ends at "
+            f"{utc_second(request.to_s)}: "
+            f"take --to {utc_second(sealed_s // pane_s * pane_s)} or earlier, or wait."
         )
 
 
@@ -134,18 +138,17 @@ def _served(client: Client, request: Request, history: list[StoredBaseline]) -> 
     if not found:
         ever = pane_sums.served(client, request.model, request.version, 0, queries.END_OF_TIME_S)
         hint = (
-            f"it had some from {iso(min(row.first.timestamp() for row in ever))} to "
-            f"{iso(max(row.last.timestamp() for row in ever))}"
+            f"it had some from {utc_second(min(row.first.timestamp() for row in ever))} to "
+            f"{utc_second(max(row.last.timestamp() for row in ever))}"
             if ever
             else "it never had any"
         )
         raise ApplyError(
-            f"No predictions of {what} were counted from {iso(request.from_s)} to {iso(request.to_s)}: {hint}."
+            f"No predictions of {what} were counted from {utc_second(request.from_s)} to "
+            f"{utc_second(request.to_s)}: {hint}."
         )
     if len(found) > 1:
-        runs = "; ".join(
-            f"{row.baseline_id} from {iso(row.first.timestamp())} to {iso(row.last.timestamp())}" for row in found
-        )
+        runs = "; ".join(f"{row.baseline_id} from {utc_second(row.first)} to {utc_second(row.last)}" for row in found)
         raise ApplyError(
             f"The range was counted on the bins of {len(found)} baselines ({runs}): take a range within one of them."
         )
@@ -189,13 +192,13 @@ def _change(
     sealed_s = WarehouseStore(client).sealed_until_s(contract.model) or 0
     if change.effective_from_s < sealed_s:
         raise ApplyError(
-            f"Panes are sealed until {iso(sealed_s)} already, and the baseline would hold from "
-            f"{iso(change.effective_from_s)}: take --effective {iso(sealed_s)} or later."
+            f"Panes are sealed until {utc_second(sealed_s)} already, and the baseline would hold from "
+            f"{utc_second(change.effective_from_s)}: take --effective {utc_second(sealed_s)} or later."
         )
     if last is not None and last.effective_from_s > change.effective_from_s:
         raise ApplyError(
-            f"Baseline {last.baseline_id} holds from {iso(last.effective_from_s)} on, after this one would: take "
-            f"--effective {iso(last.effective_from_s + contract.pane_s)} or later."
+            f"Baseline {last.baseline_id} holds from {utc_second(last.effective_from_s)} on, after this one would: "
+            f"take --effective {utc_second(last.effective_from_s + contract.pane_s)} or later."
         )
     return change
 
@@ -211,6 +214,6 @@ def _but_quantiles(baseline: Baseline) -> Baseline:
 
 def _source(request: Request, entry: StoredBaseline) -> str:
     return (
-        f"production from {iso(request.from_s)} to {iso(request.to_s)}, on the bins of {entry.baseline_id}: "
-        f"{' '.join(request.reason.split())}"
+        f"production from {utc_second(request.from_s)} to {utc_second(request.to_s)}, on the bins of "
+        f"{entry.baseline_id}: {' '.join(request.reason.split())}"
     )

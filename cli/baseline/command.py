@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -30,20 +29,19 @@ def list_command(
         barograph baseline list --model flight-delay
         barograph baseline list --json | jq '.[].id'
     """
-    from rich.console import Console
-
     from cli.baseline.lookup import listed
     from cli.baseline.show import list_json, print_list
     from cli.settings import load_settings
+    from cli.terminal import Terminal
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with connect(settings.warehouse) as client:
         found = listed(client, model)
     if as_json:
-        print(json.dumps(list_json(found), ensure_ascii=False, indent=2))
+        Terminal().json(list_json(found))
     else:
-        print_list(Console(), found)
+        print_list(Terminal(), found)
 
 
 def show_command(
@@ -60,12 +58,11 @@ def show_command(
         barograph baseline show 9f2c --field temp
         barograph baseline show 9f2c --json > flight-delay.3.baseline.json
     """
-    from rich.console import Console
-
     from cli.baseline.lookup import find
     from cli.baseline.show import print_baseline
     from cli.errors import CommandError
     from cli.settings import load_settings
+    from cli.terminal import Terminal
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
@@ -78,7 +75,7 @@ def show_command(
     if as_json:
         print(found.row.body, end="")
     else:
-        print_baseline(Console(), found, found.baseline, field)
+        print_baseline(Terminal(), found, found.baseline, field)
 
 
 def accept_command(
@@ -114,14 +111,12 @@ def accept_command(
         barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
             --reason "after the new tariff" --dry-run
     """
-    from rich.console import Console
-
     from cli.apply.command import parse_moment
     from cli.baseline.accept import Request, accept
     from cli.baseline.show import accepted_lines, print_accepted
     from cli.errors import CommandError
     from cli.settings import load_settings
-    from cli.terminal import Text
+    from cli.terminal import SafeText, Terminal
 
     if not reason.strip():
         raise CommandError("--reason is empty: say why, for whoever reads the baseline later.")
@@ -136,13 +131,11 @@ def accept_command(
         dry_run=dry_run,
     )
     settings = load_settings(config, needs=("clickhouse",))
-    console, errors = Console(), Console(stderr=True)
+    terminal, errors = Terminal(), Terminal(stderr=True)
     with errors.status("reading") as status:
-        done = accept(settings.warehouse, request, on_step=lambda step: status.update(Text(step)))
-    print_accepted(console, done)
-    styles = {"~": "yellow", "!": "bold yellow"}
-    for line in accepted_lines(done, dry_run=dry_run):
-        console.print(Text(line, style=styles.get(line[:1], "")), soft_wrap=True)
+        done = accept(settings.warehouse, request, on_step=lambda step: status.update(SafeText(step)))
+    print_accepted(terminal, done)
+    terminal.changes(accepted_lines(done, dry_run=dry_run))
 
 
 for _name, _function in (("list", list_command), ("show", show_command), ("accept", accept_command)):

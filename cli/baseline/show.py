@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from barograph.contract import parse_duration
-from rich.console import Console
-from rich.table import Table
 
-from cli.apply.catalogue import ALWAYS_S, iso
+from cli.apply.catalogue import ALWAYS_S
 from cli.baseline.accept import Accepted
 from cli.baseline.lookup import Listed
-from cli.terminal import Text
+from cli.terminal import AlignedTable, SafeText, Terminal, percentage, significant, utc_second
 from sketches.baseline.baseline import ALL, Baseline, FieldBaseline, Phi
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.overdispersion import FINDING
 
-PIPE_WIDTH = 200
-"""Characters of a line where no screen bounds it."""
 CHANGED_PSI = 0.1
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 _PHI_NOTE = "φ: rough is of 5 to 19 windows, ← that of the next shorter length, ? not known."
@@ -35,20 +30,20 @@ def list_json(entries: Sequence[Listed]) -> list[dict[str, Any]]:
             "version": entry.row.version,
             "id": entry.row.baseline_id,
             "effective_from": _effective(entry, None),
-            "effective_until": None if entry.until_s is None else iso(entry.until_s),
+            "effective_until": None if entry.until_s is None else utc_second(entry.until_s),
             "rows": None if entry.baseline is None else entry.baseline.rows,
             "season": None if entry.baseline is None else "hour_of_week" if entry.baseline.timezone else "none",
             "source": None if entry.baseline is None else entry.baseline.source,
             "reason": entry.row.reason,
-            "accepted_at": _moment(entry.row.accepted_at),
+            "accepted_at": utc_second(entry.row.accepted_at),
         }
         for entry in entries
     ]
 
 
-def print_list(console: Console, entries: Sequence[Listed]) -> None:
+def print_list(terminal: Terminal, entries: Sequence[Listed]) -> None:
     """Print the list as a table; those that hold now are bold."""
-    table = _table(
+    table = AlignedTable(
         "model", "version", "id", "effective from", "rows", "accepted", "source", "reason", numbers=("rows",)
     )
     now_s = time.time()
@@ -62,19 +57,19 @@ def print_list(console: Console, entries: Sequence[Listed]) -> None:
             entry.row.baseline_id,
             _effective(entry, "always") or "",
             "" if baseline is None else f"{baseline.rows:,}",
-            _moment(entry.row.accepted_at),
+            utc_second(entry.row.accepted_at),
             "cannot be read by this program" if baseline is None else baseline.source,
             entry.row.reason,
         )
-        table.add_row(*map(Text, cells), style="bold" if holds else "dim")
-    _print(console, table)
+        table.row(*cells, style="bold" if holds else "dim")
+    terminal.table(table)
 
 
-def print_baseline(console: Console, entry: Listed, baseline: Baseline, field: str | None = None) -> None:
+def print_baseline(terminal: Terminal, entry: Listed, baseline: Baseline, field: str | None = None) -> None:
     """Print a baseline: its fields with φ, its slices, and the bins with their rows in the slice `all`.
 
     Args:
-        console: where to.
+        terminal: the output.
         entry: its row.
         baseline: what it holds.
         field: the one field whose bins are shown, or all.
@@ -84,25 +79,24 @@ def print_baseline(console: Console, entry: Listed, baseline: Baseline, field: s
         f"baseline {entry.row.baseline_id} of {baseline.model} version {baseline.version}: {baseline.rows:,} rows, "
         f"{len(baseline.fields)} fields{hours}",
         f"effective from {_effective(entry, 'always')}"
-        + (f" until {iso(entry.until_s)}" if entry.until_s is not None else "")
-        + f", accepted {_moment(entry.row.accepted_at)}"
+        + (f" until {utc_second(entry.until_s)}" if entry.until_s is not None else "")
+        + f", accepted {utc_second(entry.row.accepted_at)}"
         + (f": {entry.row.reason}" if entry.row.reason else ""),
         f"source: {baseline.source or 'not said'}",
     ]
-    for line in lines:
-        console.print(Text(line), soft_wrap=True)
+    terminal.lines(lines)
     shown = [found for found in baseline.fields if field in (None, found.name)]
-    console.print()
-    _print(console, _fields(shown))
-    console.print(Text(_PHI_NOTE, style="dim"))
+    terminal.line()
+    terminal.table(_fields(shown))
+    terminal.line(_PHI_NOTE, "dim")
     if len(baseline.slice_rows) > 1:
-        slices = _table("slice", "rows", "share", numbers=("rows", "share"))
+        slices = AlignedTable("slice", "rows", "share", numbers=("rows", "share"))
         for name, rows in baseline.slice_rows.items():
-            slices.add_row(Text(name), f"{rows:,}", _share(rows, baseline.rows))
-        console.print()
-        _print(console, slices)
-    console.print()
-    _print(console, _bins(baseline, {found.name for found in shown}))
+            slices.row(name, f"{rows:,}", _share(rows, baseline.rows))
+        terminal.line()
+        terminal.table(slices)
+    terminal.line()
+    terminal.table(_bins(baseline, {found.name for found in shown}))
 
 
 def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
@@ -144,7 +138,7 @@ def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
     if done.change is None:
         return [*lines, "Nothing to do: it is the version's last baseline already."]
     from_s = done.change.effective_from_s
-    when = f"from event time {iso(from_s)} on"
+    when = f"from event time {utc_second(from_s)} on"
     # Another run merges sketches by other coins, and quantiles are part of the id.
     named = "" if dry_run else f" {done.change.baseline_id}"
     what = f"baseline{named} of {baseline.model} version {baseline.version}"
@@ -158,54 +152,51 @@ def accepted_lines(done: Accepted, *, dry_run: bool) -> list[str]:
     ]
 
 
-def print_accepted(console: Console, done: Accepted) -> None:
+def print_accepted(terminal: Terminal, done: Accepted) -> None:
     """Print the fields of an accepted baseline beside those of the one before."""
     baseline, old = done.learned.baseline, done.old
     names = sorted({name for field in baseline.fields for name in field.slices[ALL].phi}, key=_length)
-    console.print(
-        Text(
-            f"{baseline.model} version {baseline.version}: {baseline.rows:,} predictions, {baseline.source}",
-        ),
-        soft_wrap=True,
-    )
-    table = _table(
+    terminal.line(f"{baseline.model} version {baseline.version}: {baseline.rows:,} predictions, {baseline.source}")
+    table = AlignedTable(
         "field", "PSI", "null", "mean", *(f"φ {name}" for name in names), numbers=("PSI", "null", "mean", *_phis(names))
     )
     for field, before in zip(baseline.fields, old.fields, strict=True):
         psi = done.learned.psi.get(field.name)
-        table.add_row(
-            Text(field.name),
-            Text("" if psi is None else f"{psi:.4f}", style="yellow" if psi is not None and psi > CHANGED_PSI else ""),
+        table.row(
+            field.name,
+            SafeText(
+                "" if psi is None else f"{psi:.4f}", style="yellow" if psi is not None and psi > CHANGED_PSI else ""
+            ),
             _both(_nulls(before, old.rows), _nulls(field, baseline.rows)),
             _both(_mean(before), _mean(field)),
             *(_both(_phi(before, name), _phi(field, name)) for name in names),
         )
-    _print(console, table)
-    console.print(Text(f"Before → now. {_PHI_NOTE}", style="dim"))
+    terminal.table(table)
+    terminal.line(f"Before → now. {_PHI_NOTE}", "dim")
 
 
-def _fields(fields: Sequence[FieldBaseline]) -> Table:
+def _fields(fields: Sequence[FieldBaseline]) -> AlignedTable:
     names = sorted({name for field in fields for name in field.slices[ALL].phi}, key=_length)
     numbers = ("bins", "rows", "null", "mean", "std", *_phis(names))
-    table = _table("field", "kind", *numbers, numbers=numbers)
+    table = AlignedTable("field", "kind", *numbers, numbers=numbers)
     for field in fields:
         counts = field.slices[ALL]
         rows = sum(counts.cells) + counts.invalid
-        table.add_row(
-            Text(field.name),
+        table.row(
+            field.name,
             field.kind,
             f"{field.bin_of_cell()[-1] + 1:,}",
             f"{rows:,}",
             _nulls(field, rows),
             _mean(field),
-            f"{field.std:.6g}" if field.kind == "numeric" else "",
+            significant(field.std) if field.kind == "numeric" else "",
             *(_phi(field, name) for name in names),
         )
     return table
 
 
-def _bins(baseline: Baseline, fields: set[str]) -> Table:
-    table = _table("field", "bin", "rows", "share", numbers=("rows", "share"))
+def _bins(baseline: Baseline, fields: set[str]) -> AlignedTable:
+    table = AlignedTable("field", "bin", "rows", "share", numbers=("rows", "share"))
     bins = PsiBins(Layout(baseline))
     for group, (row, index) in enumerate(zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)):
         name = baseline.fields[index].name
@@ -214,30 +205,13 @@ def _bins(baseline: Baseline, fields: set[str]) -> Table:
         start, size = int(bins.starts[group]), int(bins.sizes[group])
         rows = bins.base_bins[start : start + size].tolist()
         for i, (label, n) in enumerate(zip(bins.group_labels(group), rows, strict=True)):
-            table.add_row(Text(name if i == 0 else ""), Text(label), f"{n:,}", _share(n, sum(rows)))
+            table.row(name if i == 0 else "", label, f"{n:,}", _share(n, sum(rows)))
     return table
-
-
-def _table(*columns: str, numbers: Sequence[str] = ()) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    return table
-
-
-def _print(console: Console, table: Table) -> None:
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
-    console.print(table)
 
 
 def _effective(entry: Listed, first: str | None) -> str | None:
     from_s = int(entry.row.effective_from.timestamp())
-    return first if from_s == ALWAYS_S else iso(from_s)
-
-
-def _moment(at: datetime) -> str:
-    return iso(at.timestamp())
+    return first if from_s == ALWAYS_S else utc_second(from_s)
 
 
 def _phis(names: Sequence[str]) -> tuple[str, ...]:
@@ -258,7 +232,7 @@ def _nulls(field: FieldBaseline, rows: int) -> str:
 
 
 def _mean(field: FieldBaseline) -> str:
-    return f"{field.mean:.6g}" if field.kind == "numeric" else ""
+    return significant(field.mean) if field.kind == "numeric" else ""
 
 
 def _both(before: str, now: str) -> str:
@@ -266,10 +240,7 @@ def _both(before: str, now: str) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    if not whole:
-        return ""
-    share = part / whole
-    return f"{share:.1%}" if 0 < share < 1 else f"{share:.0%}"
+    return percentage(part / whole) if whole else ""
 
 
 def _quoted(value: str) -> str:

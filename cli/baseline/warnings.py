@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from barograph.contract import Contract
 
-from cli.apply.catalogue import iso
+from cli.terminal import utc_second
 from sketches.baseline.baseline import ALL, Baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
@@ -40,7 +40,7 @@ def _empty_ends(contract: Contract, from_s: int, to_s: int, first: datetime, las
     least_s = max(contract.pane_s, _HOLE_SHARE * (to_s - from_s))
     if held_from_s - from_s < least_s and to_s - held_to_s < least_s:
         return []
-    return [f"Of the range only {iso(held_from_s)} to {iso(held_to_s)} holds predictions."]
+    return [f"Of the range only {utc_second(held_from_s)} to {utc_second(held_to_s)} holds predictions."]
 
 
 def _blind(baseline: Baseline, contract: Contract) -> list[str]:

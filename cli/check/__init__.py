@@ -1,1 +1,1 @@
-"""`barograph check`: a file of training or serving data held against the contract."""
+"""`barograph check`: compares a file of training or serving data with the contract."""

@@ -1,8 +1,8 @@
-"""Read a file piece by piece and hold every row, or rows spread evenly over it, against the contract."""
+"""Reads a file in batches and checks every row, or a sample of rows, against the contract."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,96 +16,104 @@ from cli.load.files import EventFile, LoadError
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a file holds against its contract."""
+class CheckReport:
+    """The violations of the contract in a file."""
 
     path: Path
-    rows: int
+    n_rows: int
     """Rows of the file."""
-    looked_at: int
+    n_checked: int
     """Rows that were checked: all, or the sample."""
-    columns: int
-    """Columns that the contract watches and the file has."""
+    n_columns: int
+    """Columns of the file that the contract watches."""
     violations: list[TableViolation]
 
 
 def check_file(
     path: Path, contract: Contract, *, at: str | None = None, without: Collection[str] = (), sample: int | None = None
-) -> Checked:
-    """Hold a Parquet, CSV or Arrow file against a contract; memory is bounded by a batch of rows.
+) -> CheckReport:
+    """Check a Parquet, CSV or Arrow file against a contract. Needs memory for one batch of rows.
 
     Args:
         path: the file.
         contract: the contract.
-        at: the column of event times; without, `at` where there is one.
-        without: columns that are no features.
-        sample: look at this many rows alone, spread evenly from the first to the last.
+        at: the column of event times; by default `at` if the file has it.
+        without: columns that are not features.
+        sample: check only this many rows, evenly spread from the first to the last.
 
     Raises:
-        LoadError: the file cannot be read, or a column that was named is not there.
+        LoadError: the file cannot be read, or lacks a named column.
     """
-    file = EventFile(path, _texts(contract))
+    file = EventFile(path, _text_columns(contract))
     names = file.schema.names
     for name in without:
         if name not in names:
-            raise LoadError(f"{path} has no column {name!r}, so it cannot be left out; correct --without.")
+            raise LoadError(f"{path} has no column {name!r}; correct --without.")
     if at is not None and at not in names:
         raise LoadError(f"{path} has no column {at!r} of event times; correct --time.")
     at = at or "at"
-    read = source_columns(contract, names)
-    columns = {*read.values(), *({at} & set(names))} or set(names[:1])
-    # Of columns that are unknown the name is all that counts.
+    watched = source_columns(contract, names)
+    columns = {*watched.values(), *({at} & set(names))} or set(names[:1])
+    # Unknown columns are reported by name, so their values are not read.
     unknown = [name for name in unknown_columns(contract, names, at, without) if name not in columns]
     checker = TableChecker(contract, at=at, exclude=without, text_values=file.has_text_values)
-    rows = file.rows
-    if sample is not None and rows is None:
-        rows = sum(batch.num_rows for batch in file.batches(columns))
+    n_rows = file.rows
+    if sample is not None and n_rows is None:
+        n_rows = sum(batch.num_rows for batch in file.batches(columns))
     total = 0
     for batch in file.batches(columns):
-        piece = batch
+        table = batch
         for name in unknown:
-            piece = piece.append_column(name, pa.nulls(piece.num_rows))
-        if sample is None or rows is None:
-            checker.add(piece)
+            table = table.append_column(name, pa.nulls(table.num_rows))
+        if sample is None or n_rows is None:
+            checker.add(table)
         else:
-            chosen = _chosen(total, batch.num_rows, rows, sample)
-            checker.add(piece.take(pa.array(chosen - total)), chosen.tolist())
+            rows = _sample_rows(total, batch.num_rows, n_rows, sample)
+            checker.add(table.take(pa.array(rows - total)), rows.tolist())
         total += batch.num_rows
     if total == 0:
-        raise LoadError(f"{path} has no rows, so nothing can be said of it; give a file that has some.")
-    return Checked(path, total, checker.rows, len(read), checker.violations())
+        raise LoadError(f"{path} has no rows; give a file with rows.")
+    return CheckReport(path, total, checker.rows, len(watched), checker.violations())
 
 
-def _texts(contract: Contract) -> Mapping[str, pa.DataType]:
-    """CSV cells of watched columns are read as they are written: a cell that is no number costs only itself."""
+def _text_columns(contract: Contract) -> Mapping[str, pa.DataType]:
+    """Read watched CSV columns as text, so that a malformed cell affects only itself."""
     types: dict[str, pa.DataType] = {}
     sources = [field.source for field in contract.fields]
-    sources += [source for cut in contract.slices for source in cut.sources]
+    sources += [source for dimension in contract.slices for source in dimension.sources]
     for source in sources:
         types |= dict.fromkeys((source, source.partition(".")[2] or source), pa.string())
     return types
 
 
-def _chosen(start: int, length: int, rows: int, sample: int) -> NDArray[np.int64]:
-    """The numbers of the rows of a batch that are in the sample: ⌊i·rows/sample⌋ for i = 0 … sample − 1."""
-    if sample >= rows:
+def _sample_rows(start: int, length: int, n_rows: int, sample: int) -> NDArray[np.int64]:
+    """Number the rows of a batch that are in the sample: ⌊i·n_rows/sample⌋ for i = 0 … sample − 1."""
+    if sample >= n_rows:
         return np.arange(start, start + length)
-    first = -(-start * sample // rows)
-    last = -(-(start + length) * sample // rows)
-    return np.arange(first, last, dtype=np.int64) * rows // sample
+    first = -(-start * sample // n_rows)
+    last = -(-(start + length) * sample // n_rows)
+    return np.arange(first, last, dtype=np.int64) * n_rows // sample
 
 
-def as_records(checked: Checked) -> Iterator[dict[str, object]]:
-    """The violations as programs read them."""
-    for found in checked.violations:
-        yield {
-            "field": found.field,
-            "kind": found.kind,
-            "limit": found.limit,
-            "must": found.expected_type or None,
-            "n": found.n,
-            "of": found.n_checked,
-            "share": found.share,
-            "rows": list(found.rows),
-            "examples": list(found.examples),
-        }
+def report_json(report: CheckReport) -> dict[str, object]:
+    """Make the values of the JSON output."""
+    return {
+        "data": str(report.path),
+        "rows": report.n_rows,
+        "checked": report.n_checked,
+        "columns": report.n_columns,
+        "violations": [
+            {
+                "field": violation.field,
+                "kind": violation.kind,
+                "limit": violation.limit,
+                "expected_type": violation.expected_type or None,
+                "n": violation.n,
+                "of": violation.n_checked,
+                "share": violation.share,
+                "rows": list(violation.rows),
+                "examples": list(violation.examples),
+            }
+            for violation in report.violations
+        ],
+    }

@@ -1,1 +1,1 @@
-"""`barograph dead-letters`: events that were put aside, and what became of them."""
+"""`barograph dead-letters`: shows, replays and drops dead-lettered events."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.options import ConfigOption, help_text
+from cli.options import ConfigOption, JsonOption, help_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,33 +20,38 @@ if TYPE_CHECKING:
 
 dead_letters_app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-Topic = Literal["predictions", "labels", "partials"]
-Choice = Literal["waiting", "replayed", "dropped", "all"]
+SourceTopic = Literal["predictions", "labels", "partials"]
+StateOption = Literal["waiting", "replayed", "dropped", "all"]
 
-_Letters = Annotated[
+_Positions = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[LETTER]...", help="Letters by name, such as predictions.dead/0/17.", show_default=False),
+    typer.Argument(metavar="[DEAD_LETTER]...", help="Dead letters, such as predictions.dead/0/17.", show_default=False),
 ]
-_Model = Annotated[str | None, typer.Option(help="Of one model, as the events name it.", show_default=False)]
+_Model = Annotated[str | None, typer.Option(help="Only this model, as events name it.", show_default=False)]
 _Reason = Annotated[
-    str | None, typer.Option(metavar="CODE", help="Put aside for one reason, such as bad-time.", show_default=False)
+    str | None, typer.Option(metavar="CODE", help="Only this reason, such as bad-time.", show_default=False)
 ]
-_Topic = Annotated[Topic | None, typer.Option(help="From one source topic.", show_default=False)]
-_Partition = Annotated[int | None, typer.Option(min=0, help="From one partition of the source.", show_default=False)]
+_Topic = Annotated[SourceTopic | None, typer.Option(help="Only this source topic.", show_default=False)]
+_Partition = Annotated[
+    int | None, typer.Option(min=0, help="Only this partition of the source topic.", show_default=False)
+]
 _Since = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Put aside at or after a time, or that long ago (6h, 2d).", show_default=False),
+    typer.Option(
+        metavar="TIME", help="Only events dead-lettered since a time, or an age such as 6h or 2d.", show_default=False
+    ),
 ]
 _Until = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Put aside before a time, or longer ago than that.", show_default=False),
+    typer.Option(metavar="TIME", help="Only events dead-lettered before a time or an age.", show_default=False),
 ]
-_JSON = Annotated[bool, typer.Option("--json", help="For programs.")]
+_All = Annotated[bool, typer.Option("--all", help="All waiting dead letters, if no other option selects.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)]
 
 
 @dead_letters_app.callback()
 def dead_letters_group() -> None:
-    """Show events that were put aside, send them again, or say that they are done with."""
+    """Show, replay or drop dead-lettered events."""
 
 
 def list_command(
@@ -57,13 +61,13 @@ def list_command(
     partition: _Partition = None,
     since: _Since = None,
     until: _Until = None,
-    state: Annotated[Choice, typer.Option(help="What became of them.")] = "all",
-    each: Annotated[bool, typer.Option("--each", help="One line per letter instead of groups.")] = False,
+    state: Annotated[StateOption, typer.Option(help="Only dead letters in this state.")] = "all",
+    each: Annotated[bool, typer.Option("--each", help="List every dead letter instead of counts.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Lines of --each.")] = 100,
-    as_json: _JSON = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Count dead letters by topic, model and reason; those that wait first.
+    """Count dead letters by topic, model and reason, most waiting first.
 
     Examples:
         barograph dead-letters list --since 24h
@@ -71,46 +75,53 @@ def list_command(
     """
     from itertools import islice
 
-    from rich.console import Console
+    from cli.dead_letters.show import (
+        count_by_group,
+        dead_letter_json,
+        groups_json,
+        print_dead_letters,
+        print_groups,
+    )
+    from cli.terminal import Terminal
 
-    from cli.dead_letters.show import dead_letter_json, grouped, groups_json, print_dead_letters, print_groups
-
-    settings = _settings(config)
-    wanted = _wanted(settings, None, model, reason, topic, partition, since, until, state)
-    found = _read(settings, wanted)
+    settings = _load_settings(config)
+    criteria = _criteria(settings, None, model, reason, topic, partition, since, until, state)
+    matches = _read(settings, criteria)
+    terminal = Terminal()
     if each:
-        letters = list(islice(found, limit))
+        dead_letters = list(islice(matches, limit))
         if as_json:
-            print(json.dumps([dead_letter_json(letter) for letter in letters], ensure_ascii=False, indent=2))
+            terminal.json([dead_letter_json(dead_letter) for dead_letter in dead_letters])
         else:
-            print_dead_letters(Console(), letters)
+            print_dead_letters(terminal, dead_letters)
         return
-    groups = grouped(found)
+    groups = count_by_group(matches)
     if as_json:
-        print(json.dumps(groups_json(groups), ensure_ascii=False, indent=2))
+        terminal.json(groups_json(groups))
     else:
-        print_groups(Console(), groups)
+        print_groups(terminal, groups)
 
 
 def show_command(
-    letters: _Letters = None,
+    positions: _Positions = None,
     model: _Model = None,
     reason: _Reason = None,
     topic: _Topic = None,
     partition: _Partition = None,
     since: _Since = None,
     until: _Until = None,
-    state: Annotated[Choice, typer.Option(help="What became of them.")] = "all",
-    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 10,
+    state: Annotated[StateOption, typer.Option(help="Only dead letters in this state.")] = "all",
+    limit: Annotated[int, typer.Option(min=1, help="Stop after this many.")] = 10,
     unmasked: Annotated[
-        bool, typer.Option("--unmasked", help="Also what the contract marks as personal, or no contract explains.")
+        bool,
+        typer.Option("--unmasked", help="Show personal data, and all values of models without a contract."),
     ] = False,
-    as_json: _JSON = False,
+    as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show letters with their bytes decoded.
+    """Show dead letters with their decoded bytes.
 
-    Values that the contract marks as personal are masked; where no contract of the model can be read, all are.
+    Masks values that the contract marks as personal data; without a readable contract of the model, masks all values.
 
     Examples:
         barograph dead-letters show predictions.dead/0/17
@@ -118,146 +129,145 @@ def show_command(
     """
     from itertools import islice
 
-    from rich.console import Console
-
-    from cli.dead_letters.decoded import readable
+    from cli.dead_letters.decoded import decode_text
     from cli.dead_letters.show import dead_letter_json, print_dead_letter
+    from cli.terminal import Terminal
 
-    settings = _settings(config)
-    wanted = _wanted(settings, letters, model, reason, topic, partition, since, until, state)
-    found = list(islice(_read(settings, wanted), limit))
-    _check_found(wanted, found, limit)
-    contracts = {} if unmasked or not found else _contracts(settings)
+    settings = _load_settings(config)
+    criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, state)
+    dead_letters = list(islice(_read(settings, criteria), limit))
+    _check_positions(criteria, dead_letters, limit)
+    contracts = {} if unmasked or not dead_letters else _read_contracts(settings)
     partials = settings.topics.partials
     texts = [
-        readable(letter, contracts.get(letter.model), partials_topic=partials, unmasked=unmasked) for letter in found
+        decode_text(dead_letter, contracts.get(dead_letter.model), partials_topic=partials, unmasked=unmasked)
+        for dead_letter in dead_letters
     ]
+    terminal = Terminal()
     if as_json:
-        shown = [dead_letter_json(letter, text) for letter, text in zip(found, texts, strict=True)]
-        print(json.dumps(shown, ensure_ascii=False, indent=2))
+        terminal.json([dead_letter_json(*pair) for pair in zip(dead_letters, texts, strict=True)])
         return
-    console = Console()
-    if not found:
-        console.print("No dead letters.")
-    for i, (letter, text) in enumerate(zip(found, texts, strict=True)):
+    if not dead_letters:
+        terminal.line("No dead letters.")
+    for i, (dead_letter, text) in enumerate(zip(dead_letters, texts, strict=True)):
         if i:
-            console.print()
-        print_dead_letter(console, letter, text)
+            terminal.line()
+        print_dead_letter(terminal, dead_letter, text)
 
 
 def replay_command(
-    letters: _Letters = None,
+    positions: _Positions = None,
     model: _Model = None,
     reason: _Reason = None,
     topic: _Topic = None,
     partition: _Partition = None,
     since: _Since = None,
     until: _Until = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every letter that waits, where nothing else chooses.")] = False,
-    dropped: Annotated[bool, typer.Option("--dropped", help="Letters that were dropped, instead of waiting.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Also those that were replayed and came back.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be sent, and send nothing.")] = False,
+    all_: _All = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Replay dropped dead letters instead of waiting.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also dead letters that were replayed and rejected again.")
+    ] = False,
+    limit: _Limit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the dead letters and replay none.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Send the original bytes of letters back to where they came from, each exactly once.
+    """Send the original bytes of dead letters back to their source topic, each exactly once.
 
-    Run it when the cause is mended: the contract applied, the decoder upgraded. A letter is marked in the transaction
-    that sends it, so a run that was killed is simply run again. What is still malformed comes back as a new letter that
-    names the old one, and is left alone unless --again is given.
+    Run it when the cause is fixed: the contract applied, the decoder upgraded. One transaction sends a dead letter and
+    marks it as replayed, so run an interrupted replay again. An event that is rejected again becomes a new dead letter
+    that names the old one; replay skips it unless you give --again.
 
     Examples:
         barograph dead-letters replay --reason unknown-model --model churn
         barograph dead-letters replay predictions.dead/0/17
     """
-    from rich.console import Console
-
-    from cli.dead_letters.show import grouped, print_groups, summary_lines
-    from cli.terminal import Text
+    from cli.dead_letters.show import count_by_group, print_groups, summary_lines
+    from cli.terminal import Terminal
     from streams.dead_letters.replay import DeadLetterReplayer
 
-    settings = _settings(config)
-    wanted = _wanted(
-        settings, letters, model, reason, topic, partition, since, until, "dropped" if dropped else "waiting"
-    )
-    _check_chosen(wanted, everything=all_, verb="replay")
-    console = Console()
+    settings = _load_settings(config)
+    state: StateOption = "dropped" if dropped else "waiting"
+    criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, state)
+    _check_selection(criteria, select_all=all_, verb="replay")
+    terminal = Terminal()
     if dry_run:
-        print_groups(console, grouped(_read(settings, wanted)))
+        print_groups(terminal, count_by_group(_read(settings, criteria)))
         return
-    if wanted.positions:
-        _check_found(wanted, list(_read(settings, wanted)), None)
-    summary = DeadLetterReplayer(settings.processor()).replay(wanted, again=again, limit=limit)
-    for line in summary_lines(summary, "replayed"):
-        console.print(Text(line), soft_wrap=True)
+    if criteria.positions:
+        _check_positions(criteria, list(_read(settings, criteria)), None)
+    summary = DeadLetterReplayer(settings.processor()).replay(criteria, again=again, limit=limit)
+    terminal.lines(summary_lines(summary, "replayed"))
     if summary.resolved:
-        console.print("What is still malformed comes back: see `barograph dead-letters list` in a while.")
+        terminal.line(
+            "Events that are still malformed become dead letters again: see `barograph dead-letters list` in a minute."
+        )
 
 
 def drop_command(
     reason_text: Annotated[
         str,
-        typer.Option("--because", metavar="TEXT", help="Why they are done with; it is kept.", show_default=False),
+        typer.Option(
+            "--because", metavar="TEXT", help="Why they can be ignored; stored with them.", show_default=False
+        ),
     ],
-    letters: _Letters = None,
+    positions: _Positions = None,
     model: _Model = None,
     reason: _Reason = None,
     topic: _Topic = None,
     partition: _Partition = None,
     since: _Since = None,
     until: _Until = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every letter that waits, where nothing else chooses.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be dropped, and drop nothing.")] = False,
+    all_: _All = False,
+    limit: _Limit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the dead letters and drop none.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Mark letters as dropped, with a reason; nothing is deleted.
+    """Mark dead letters as dropped, with a reason; nothing is deleted.
 
-    They wait no longer, can still be shown, and be replayed with `replay --dropped`, as long as their topic keeps them.
+    Dropped dead letters no longer count as waiting. While their topic retains them you can show them, and replay them
+    with `replay --dropped`.
 
     Examples:
         barograph dead-letters drop --reason not-json --because "a port scan of 3 March"
     """
-    from rich.console import Console
-
-    from cli.dead_letters.show import grouped, print_groups, summary_lines
+    from cli.dead_letters.show import count_by_group, print_groups, summary_lines
     from cli.errors import CommandError
-    from cli.terminal import Text
+    from cli.terminal import Terminal
     from streams.dead_letters.replay import DeadLetterReplayer
 
     because = reason_text.strip()
     if not because:
-        raise CommandError("--because is empty: say why, for whoever looks at the letters later.")
-    settings = _settings(config)
-    wanted = _wanted(settings, letters, model, reason, topic, partition, since, until, "waiting")
-    _check_chosen(wanted, everything=all_, verb="drop")
-    console = Console()
+        raise CommandError("--because is empty: give the reason; it is stored with the dead letters.")
+    settings = _load_settings(config)
+    criteria = _criteria(settings, positions, model, reason, topic, partition, since, until, "waiting")
+    _check_selection(criteria, select_all=all_, verb="drop")
+    terminal = Terminal()
     if dry_run:
-        print_groups(console, grouped(_read(settings, wanted)))
+        print_groups(terminal, count_by_group(_read(settings, criteria)))
         return
-    if wanted.positions:
-        _check_found(wanted, list(_read(settings, wanted)), None)
-    summary = DeadLetterReplayer(settings.processor()).drop(wanted, because, limit=limit)
-    for line in summary_lines(summary, "dropped"):
-        console.print(Text(line), soft_wrap=True)
+    if criteria.positions:
+        _check_positions(criteria, list(_read(settings, criteria)), None)
+    summary = DeadLetterReplayer(settings.processor()).drop(criteria, because, limit=limit)
+    terminal.lines(summary_lines(summary, "dropped"))
 
 
-def _settings(config: Path | None) -> Settings:
+def _load_settings(config: Path | None) -> Settings:
     from cli.settings import load_settings
 
     return load_settings(config, needs=("kafka",))
 
 
-def _wanted(
+def _criteria(
     settings: Settings,
-    letters: list[str] | None,
+    texts: list[str] | None,
     model: str | None,
     reason: str | None,
-    topic: Topic | None,
+    topic: SourceTopic | None,
     partition: int | None,
     since: str | None,
     until: str | None,
-    state: Choice,
+    state: StateOption,
 ) -> DeadLetterFilter:
     from datetime import UTC, datetime
 
@@ -267,62 +277,70 @@ def _wanted(
     from streams.dead_letters.reader import DeadLetterFilter, dead_letter_topics
 
     now = datetime.now(UTC)
-    places = set()
-    known = dead_letter_topics(settings.topics).values()
-    for text in letters or ():
-        place = DeadLetterPosition.parse(text)
-        if place is None or place.topic not in known:
+    positions = set()
+    topics = dead_letter_topics(settings.topics).values()
+    for text in texts or ():
+        position = DeadLetterPosition.parse(text)
+        if position is None or position.topic not in topics:
             raise CommandError(
-                f"{text} is no letter: write TOPIC/PARTITION/OFFSET as `barograph dead-letters list --each` does, with "
-                f"one of the topics {', '.join(known)}."
+                f"{text} is not a dead letter: write TOPIC/PARTITION/OFFSET as `barograph dead-letters list --each` "
+                f"does, with one of the topics {', '.join(topics)}."
             )
-        places.add(place)
+        positions.add(position)
 
-    def ms(option: str, text: str | None) -> int | None:
+    def unix_ms(option: str, text: str | None) -> int | None:
         return None if text is None else int(parse_since(option, text, now).timestamp() * 1000)
 
     return DeadLetterFilter(
-        positions=frozenset(places),
+        positions=frozenset(positions),
         topic=topic,
         model=model,
         reason=reason,
         partition=partition,
-        since_ms=ms("--since", since),
-        until_ms=ms("--until", until),
+        since_ms=unix_ms("--since", since),
+        until_ms=unix_ms("--until", until),
         states=frozenset({"waiting", "replayed", "dropped"} if state == "all" else {state}),
     )
 
 
-def _read(settings: Settings, wanted: DeadLetterFilter) -> Iterator[DeadLetter]:
+def _read(settings: Settings, criteria: DeadLetterFilter) -> Iterator[DeadLetter]:
     from streams.dead_letters.reader import DeadLetterReader
 
     reader = DeadLetterReader(settings.processor())
-    return reader.dead_letters(wanted, reader.resolutions())
+    return reader.dead_letters(criteria, reader.resolutions())
 
 
-def _check_chosen(wanted: DeadLetterFilter, *, everything: bool, verb: str) -> None:
+def _check_selection(criteria: DeadLetterFilter, *, select_all: bool, verb: str) -> None:
     from cli.errors import CommandError
 
-    chooses = (wanted.topic, wanted.model, wanted.reason, wanted.partition, wanted.since_ms, wanted.until_ms)
-    if not everything and not wanted.positions and all(choice is None for choice in chooses):
-        raise CommandError(f"Say which letters to {verb}: name them, choose by options, or give --all.")
+    options = (
+        criteria.topic,
+        criteria.model,
+        criteria.reason,
+        criteria.partition,
+        criteria.since_ms,
+        criteria.until_ms,
+    )
+    if not select_all and not criteria.positions and all(option is None for option in options):
+        raise CommandError(f"Select the dead letters to {verb}: name them, use the options, or give --all.")
 
 
-def _check_found(wanted: DeadLetterFilter, found: list[DeadLetter], limit: int | None) -> None:
+def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter], limit: int | None) -> None:
+    """Raise an error if a named dead letter does not exist or does not match the other options."""
     from cli.errors import CommandError
 
-    missing = wanted.positions - {letter.position for letter in found}
-    if missing and (limit is None or len(found) < limit):
+    missing = criteria.positions - {dead_letter.position for dead_letter in dead_letters}
+    if missing and (limit is None or len(dead_letters) < limit):
         names = ", ".join(sorted(map(str, missing)))
-        states = " or ".join(sorted(wanted.states))
+        states = " or ".join(sorted(criteria.states))
         raise CommandError(
-            f"There is no letter {names} that is {states} and meets the other options: "
-            "`barograph dead-letters list --each` names those that there are."
+            f"There is no dead letter {names} that is {states} and matches the other options: "
+            "`barograph dead-letters list --each` lists all."
         )
 
 
-def _contracts(settings: Settings) -> dict[str, Contract]:
-    """The applied contracts; none where ClickHouse does not answer, and then every value is masked."""
+def _read_contracts(settings: Settings) -> dict[str, Contract]:
+    """Read the applied contracts; without an answer from ClickHouse return none, so that all values are masked."""
     from barograph.contract.file import parse_contract
 
     from warehouse import queries

@@ -1,26 +1,19 @@
-"""Dead letters for people and for programs."""
+"""Output of `barograph dead-letters`: tables and blocks for people, JSON values for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from cli.terminal import Text
+from cli.terminal import AlignedTable, Terminal, iso_utc, plural
 from streams.dead_letters.dead_letter import DeadLetter
 from streams.dead_letters.replay import ReplaySummary
 
-PIPE_WIDTH = 200
-"""Characters of a line where no screen bounds it."""
-
 
 @dataclass(slots=True)
-class Group:
-    """Letters of one source topic, model and reason."""
+class DeadLetterGroup:
+    """Counts of the dead letters of one source topic, model and reason."""
 
     topic: str
     model: str
@@ -28,30 +21,30 @@ class Group:
     waiting: int = 0
     replayed: int = 0
     dropped: int = 0
-    came_back: int = 0
-    """Of all of them, those that are replayed letters which came back."""
+    rejected_again: int = 0
+    """Dead letters of any state whose event was replayed and rejected again."""
     first_ms: int = 0
     last_ms: int = 0
 
-    def add(self, letter: DeadLetter) -> None:
-        """Count a letter."""
-        setattr(self, letter.state, getattr(self, letter.state) + 1)
-        self.came_back += bool(letter.replay_of)
-        self.first_ms = min(self.first_ms or letter.at_ms, letter.at_ms)
-        self.last_ms = max(self.last_ms, letter.at_ms)
+    def add(self, dead_letter: DeadLetter) -> None:
+        """Count a dead letter."""
+        setattr(self, dead_letter.state, getattr(self, dead_letter.state) + 1)
+        self.rejected_again += bool(dead_letter.replay_of)
+        self.first_ms = min(self.first_ms or dead_letter.at_ms, dead_letter.at_ms)
+        self.last_ms = max(self.last_ms, dead_letter.at_ms)
 
 
-def grouped(letters: Iterable[DeadLetter]) -> list[Group]:
-    """Count letters by source topic, model and reason, those that wait most first."""
-    found: dict[tuple[str, str, str], Group] = {}
-    for letter in letters:
-        key = letter.source_topic, letter.model, letter.reason
-        found.setdefault(key, Group(*key)).add(letter)
-    return sorted(found.values(), key=lambda group: (-group.waiting, group.topic, group.model, group.reason))
+def count_by_group(dead_letters: Iterable[DeadLetter]) -> list[DeadLetterGroup]:
+    """Count dead letters by source topic, model and reason, most waiting first."""
+    groups: dict[tuple[str, str, str], DeadLetterGroup] = {}
+    for dead_letter in dead_letters:
+        key = dead_letter.source_topic, dead_letter.model, dead_letter.reason
+        groups.setdefault(key, DeadLetterGroup(*key)).add(dead_letter)
+    return sorted(groups.values(), key=lambda group: (-group.waiting, group.topic, group.model, group.reason))
 
 
-def groups_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Groups as values of JSON, times in ISO 8601."""
+def groups_json(groups: Sequence[DeadLetterGroup]) -> list[dict[str, Any]]:
+    """Make the values of the JSON output of `list`."""
     return [
         {
             "topic": group.topic,
@@ -60,113 +53,119 @@ def groups_json(groups: Sequence[Group]) -> list[dict[str, Any]]:
             "waiting": group.waiting,
             "replayed": group.replayed,
             "dropped": group.dropped,
-            "came_back": group.came_back,
-            "first": moment(group.first_ms),
-            "last": moment(group.last_ms),
+            "rejected_again": group.rejected_again,
+            "first": _time(group.first_ms),
+            "last": _time(group.last_ms),
         }
         for group in groups
     ]
 
 
-def dead_letter_json(letter: DeadLetter, text: str | None = None) -> dict[str, Any]:
-    """A letter as values of JSON; its bytes, where they are given, as they are shown."""
-    found: dict[str, Any] = {
-        "letter": str(letter.position),
-        "state": letter.state,
-        "put_aside": moment(letter.at_ms),
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "model": letter.model,
+def dead_letter_json(dead_letter: DeadLetter, text: str | None = None) -> dict[str, Any]:
+    """Make the JSON value of a dead letter; `text` is its decoded value."""
+    values: dict[str, Any] = {
+        "dead_letter": str(dead_letter.position),
+        "state": dead_letter.state,
+        "dead_lettered_at": _time(dead_letter.at_ms),
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail,
+        "model": dead_letter.model,
         "source": {
-            "topic": letter.source_topic,
-            "partition": letter.source_partition,
-            "offset": letter.source_offset,
-            "index": letter.index,
+            "topic": dead_letter.source_topic,
+            "partition": dead_letter.source_partition,
+            "offset": dead_letter.source_offset,
+            "index": dead_letter.index,
         },
-        "replay_of": letter.replay_of or None,
-        "bytes": len(letter.value),
+        "replay_of": dead_letter.replay_of or None,
+        "bytes": len(dead_letter.value),
     }
-    if letter.resolution is not None:
-        found |= {"settled": moment(letter.resolution.at_ms), "dropped_because": letter.resolution.reason or None}
-    return found if text is None else found | {"value": text}
+    if dead_letter.resolution is not None:
+        resolution = dead_letter.resolution
+        values |= {"resolved_at": _time(resolution.at_ms), "dropped_because": resolution.reason or None}
+    return values if text is None else values | {"value": text}
 
 
-def print_groups(console: Console, groups: Sequence[Group]) -> None:
+def print_groups(terminal: Terminal, groups: Sequence[DeadLetterGroup]) -> None:
     """Print groups as a table."""
-    if not console.is_terminal:
-        console.width = max(console.width, PIPE_WIDTH)
     if not groups:
-        console.print("No dead letters.")
+        terminal.line("No dead letters.")
         return
-    numbers = ("waiting", "replayed", "dropped", "came back")
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("topic", "model", "reason", *numbers, "first", "last"):
-        table.add_column(column, justify="right" if column in numbers else "left")
+    numbers = ("waiting", "replayed", "dropped", "rejected again")
+    table = AlignedTable("topic", "model", "reason", *numbers, "first", "last", numbers=numbers)
     for group in groups:
-        counts = [f"{n:,}" if n else "" for n in (group.waiting, group.replayed, group.dropped, group.came_back)]
-        cells = (group.topic, group.model or "?", group.reason, *counts, moment(group.first_ms), moment(group.last_ms))
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
-    waiting = sum(group.waiting for group in groups)
-    console.print(f"{waiting:,} {'letter waits' if waiting == 1 else 'letters wait'}.")
-
-
-def print_dead_letters(console: Console, letters: Sequence[DeadLetter]) -> None:
-    """Print one line per letter."""
-    for letter in letters:
-        link = f", came back from {letter.replay_of}" if letter.replay_of else ""
-        line = (
-            f"{letter.position}  {moment(letter.at_ms)}  {letter.state}  {letter.model or '?'}  {letter.reason}{link}"
+        counts = (group.waiting, group.replayed, group.dropped, group.rejected_again)
+        table.row(
+            group.topic,
+            group.model or "?",
+            group.reason,
+            *(f"{count:,}" if count else "" for count in counts),
+            _time(group.first_ms),
+            _time(group.last_ms),
         )
-        console.print(Text(line), soft_wrap=True)
+    terminal.table(table)
+    terminal.line(f"{plural(sum(group.waiting for group in groups), 'dead letter')} waiting.")
 
 
-def print_dead_letter(console: Console, letter: DeadLetter, text: str) -> None:
-    """Print all of a letter."""
-    lines = [
-        f"letter      {letter.position}",
-        f"put aside   {moment(letter.at_ms)}, {letter.reason}" + (f": {letter.detail}" if letter.detail else ""),
-        f"model       {letter.model or '?'}",
-        f"source      {letter.source_topic}/{letter.source_partition}/{letter.source_offset}"
-        + (f", row {letter.index}" if letter.index > 0 else ""),
-        f"state       {letter.state}"
-        + (f" {moment(letter.resolution.at_ms)}" if letter.resolution else "")
-        + (f": {letter.resolution.reason}" if letter.resolution and letter.resolution.reason else ""),
-    ]
-    if letter.replay_of:
-        lines.append(f"came back   from {letter.replay_of}")
-    lines.append(f"bytes       {len(letter.value):,}")
-    for line in lines:
-        console.print(Text(line), soft_wrap=True)
-    console.print(Text(text), soft_wrap=True)
+def print_dead_letters(terminal: Terminal, dead_letters: Sequence[DeadLetter]) -> None:
+    """Print one line per dead letter."""
+    for dead_letter in dead_letters:
+        origin = f", replay of {dead_letter.replay_of}" if dead_letter.replay_of else ""
+        terminal.line(
+            f"{dead_letter.position}  {_time(dead_letter.at_ms)}  {dead_letter.state}  {dead_letter.model or '?'}  "
+            f"{dead_letter.reason}{origin}"
+        )
 
 
-def summary_lines(summary: ReplaySummary, what: str) -> list[str]:
-    """What `replay` or `drop` did, in sentences."""
-    lines = [f"{n:,} of {topic}: {what}" for topic, n in sorted(summary.resolved.items())]
+def print_dead_letter(terminal: Terminal, dead_letter: DeadLetter, text: str) -> None:
+    """Print all that is known of a dead letter."""
+    reason = f"{dead_letter.reason}: {dead_letter.detail}" if dead_letter.detail else dead_letter.reason
+    source = f"{dead_letter.source_topic}/{dead_letter.source_partition}/{dead_letter.source_offset}"
+    state: str = dead_letter.state
+    if dead_letter.resolution is not None:
+        state += f" {_time(dead_letter.resolution.at_ms)}"
+        state += f": {dead_letter.resolution.reason}" if dead_letter.resolution.reason else ""
+    pairs = {
+        "dead letter": str(dead_letter.position),
+        "at": _time(dead_letter.at_ms),
+        "reason": reason,
+        "model": dead_letter.model or "?",
+        "source": f"{source}, row {dead_letter.index}" if dead_letter.index > 0 else source,
+        "state": state,
+        "replay of": dead_letter.replay_of,
+        "bytes": f"{len(dead_letter.value):,}",
+    }
+    terminal.pairs({key: value for key, value in pairs.items() if value})
+    terminal.line(text)
+
+
+def summary_lines(summary: ReplaySummary, verb: str) -> list[str]:
+    """Describe what `replay` or `drop` did.
+
+    Args:
+        summary: the counts.
+        verb: `replayed` or `dropped`.
+    """
+    lines = [f"{verb} {count:,} of {topic}" for topic, count in sorted(summary.resolved.items())]
+    lines = [f"{line[:1].upper()}{line[1:]}." for line in lines]
     if not lines:
-        lines.append(f"Nothing to be {what}: no letter that waits is meant.")
+        lines.append(f"No dead letter was {verb}: none matches.")
     if summary.rejected_again:
-        lines.append(
-            f"{summary.rejected_again:,} were replayed before and came back: mend their cause, then give --again."
-        )
+        again = plural(summary.rejected_again, "replayed event")
+        lines.append(f"Skipped {again} that was rejected again: fix the cause, then give --again.")
     if summary.partials:
-        lines.append(
-            f"{summary.partials:,} are records of parts, which cannot be merged again: `barograph rebuild` counts their "
-            "events anew."
-        )
+        partials = plural(summary.partials, "record")
+        lines.append(f"Skipped {partials} of partials, which cannot be merged twice: recount with `barograph rebuild`.")
     if summary.without_bytes:
+        missing = plural(summary.without_bytes, "dead letter")
         lines.append(
-            f"{summary.without_bytes:,} were put aside without their bytes, since very many came at once: send the "
-            "events anew from where they are, then drop these letters."
+            f"Skipped {missing} without bytes, which a burst of dead letters omits: publish the events again from "
+            "their origin, then drop these dead letters."
         )
     if summary.over_limit:
-        lines.append(f"{summary.over_limit:,} are left by --limit.")
+        lines.append(f"{plural(summary.over_limit, 'dead letter')} left by --limit.")
     return lines
 
 
-def moment(at_ms: int) -> str:
-    """A time in ISO 8601, in UTC and to the second; empty where none is known."""
-    if at_ms <= 0:
-        return ""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _time(at_ms: int) -> str:
+    """Write a time to the second; empty if it is unknown."""
+    return "" if at_ms <= 0 else iso_utc(at_ms / 1000, seconds=True)

@@ -14,9 +14,9 @@ from rich.console import Console
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
 from cli.demo.fresh_start import DATABASE
-from cli.demo.timeline import SIGNS, STYLES, Timeline
+from cli.demo.timeline import SIGNS, Timeline
 from cli.infer import InferResult
-from cli.terminal import Text
+from cli.terminal import LEVEL_STYLES, SafeText
 from sketches.baseline.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Reporter:
 
     # ------------------------------------------------------------------------------------------ forms
 
-    def line(self, text: str | Text = "", style: str = "") -> None:
+    def line(self, text: str | SafeText = "", style: str = "") -> None:
         """Print a line as it is, however long: it may be copied."""
-        shown = text if isinstance(text, Text) else Text(text, style=style)
+        shown = text if isinstance(text, SafeText) else SafeText(text, style=style)
         self._console.print(shown, soft_wrap=True, highlight=False)
 
     def heading(self, text: str) -> None:
@@ -59,7 +59,7 @@ class Reporter:
     def signal(self, name: str, asks: str) -> None:
         """Begin one of the four signals."""
         self.line()
-        self.line(Text(name, "bold reverse").append(f"  {asks}", "not bold not reverse"))
+        self.line(SafeText(name, "bold reverse").append(f"  {asks}", "not bold not reverse"))
 
     def paragraph(self, text: str) -> None:
         """Print text in lines that fit."""
@@ -75,7 +75,9 @@ class Reporter:
     def verdict(self, name: str, level: str, text: str) -> None:
         """Print a signal's level and why, in lines that fit."""
         first, *rest = wrap(text, self._width - MARGIN - NAME_COLUMNS - LEVEL_COLUMNS)
-        shown = Text(f"{'':{MARGIN}}{name:<{NAME_COLUMNS}}").append(f"{level:<{LEVEL_COLUMNS}}", STYLES[level])
+        shown = SafeText(f"{'':{MARGIN}}{name:<{NAME_COLUMNS}}").append(
+            f"{level:<{LEVEL_COLUMNS}}", LEVEL_STYLES[level]
+        )
         self.line(shown.append(first))
         for line in rest:
             self.line(f"{'':{MARGIN + NAME_COLUMNS + LEVEL_COLUMNS}}{line}")
@@ -93,9 +95,9 @@ class Reporter:
         widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
         for row in (header, *rows):
             cells = (f"{cell:{'>' if i in right else '<'}{widths[i]}}" for i, cell in enumerate(row))
-            text = Text(" " * MARGIN, "dim" if row is header else "")
+            text = SafeText(" " * MARGIN, "dim" if row is header else "")
             for cell in cells:
-                text.append(cell, STYLES.get(cell.strip(), "")).append("  ")
+                text.append(cell, LEVEL_STYLES.get(cell.strip(), "")).append("  ")
             text.rstrip()
             self.line(text)
 
@@ -128,9 +130,9 @@ class Reporter:
         self.line(f"{indent}{timeline.months():<{timeline.n_cells}}  {head}")
         for line in timeline.lines:
             star = "*" if line.field in stars else ""
-            text = Text(f"{'':{MARGIN}}{line.field + star:<{names}} ")
+            text = SafeText(f"{'':{MARGIN}}{line.field + star:<{names}} ")
             for level in line.levels:
-                text.append(" " if level is None else SIGNS[level], "" if level is None else STYLES[level])
+                text.append(" " if level is None else SIGNS[level], "" if level is None else LEVEL_STYLES[level])
             first = "never" if line.first_major is None else f"ends {line.first_major.day} {line.first_major:%b}"
             self.line(text.append(f"  {first if ends is None else ends[line.field]}"))
         legend = "   ".join(f"{sign} {level}" for level, sign in reversed(SIGNS.items()))
@@ -208,7 +210,7 @@ class Reporter:
         self.heading("What these flights must show")
         for each in found:
             mark, style = ("ok    ", "green") if each.held else ("FAILED", "bold red")
-            self.line(Text(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.found}"))
+            self.line(SafeText(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.found}"))
 
     def times(self, times_s: Mapping[str, float]) -> None:
         """Say how long each stage took."""

@@ -147,7 +147,7 @@ class Demo:
         self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir, shown)
         try:
             while True:
-                self._supervisor.look()
+                self._supervisor.poll()
                 time.sleep(LOOK_S)
         except KeyboardInterrupt:
             self._say.line("Ending the processors, Kafka and ClickHouse.")
@@ -268,7 +268,7 @@ class Demo:
         with connect(settings.warehouse) as client, Board(self._console, totals) as board:
             store = WarehouseStore(client)
             while True:
-                self._supervisor.look()
+                self._supervisor.poll()
                 if publishing.done():
                     publishing.result()
                 counts = stage_counts(client, publisher.stats.published)

@@ -9,7 +9,6 @@ from datetime import date, timedelta
 
 SIGNS = {"insufficient": "?", "stable": "·", "minor": "▒", "major": "█"}
 """From the level that says least to the one that says most."""
-STYLES = {"insufficient": "dim", "stable": "green", "minor": "yellow", "major": "bold red"}
 _RANK = {level: rank for rank, level in enumerate(SIGNS)}
 
 

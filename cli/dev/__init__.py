@@ -1,1 +1,1 @@
-"""`barograph dev`: the local stack and one processor of each kind, under one roof."""
+"""`barograph dev`: the local stack and one processor of each kind."""

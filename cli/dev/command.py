@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cli.dev.page import PAGE_PORT, open_page
 from cli.errors import CommandError
 from cli.options import ConfigOption
 from cli.run import ClockName
-from cli.terminal import Text
+from cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from cli.apply import Plan
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
     from local.stack import LocalStack
 
 CONTRACTS_FOLDER = Path("contracts")
-LOOK_S = 0.25
+POLL_S = 0.25
+"""Pause between checks of the processes, in seconds."""
 STOP_S = 30.0
-"""A flush and a write to ClickHouse take seconds; a processor that needs longer hangs."""
+"""Time limit of a processor's shutdown, in seconds. A flush and a write to ClickHouse take seconds."""
 
 
 def dev_command(
@@ -36,27 +36,26 @@ def dev_command(
         list[Path] | None,
         typer.Argument(
             metavar="CONTRACT",
-            help="Contracts to apply first; by default those of the folder contracts.",
+            help="Contracts to apply first; by default those in the folder contracts.",
             show_default=False,
         ),
     ] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Delete what earlier runs stored, first.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="First delete the data of earlier runs.")] = False,
     clock: Annotated[
         ClockName | None,
-        typer.Option(help="As in `barograph run`: replay for history, live otherwise.", show_default=False),
+        typer.Option(help="As for `barograph run`: replay for history, else live.", show_default=False),
     ] = None,
     page_port: Annotated[
         int | None,
-        typer.Option(help=f"Where the dashboards are shown; else {PAGE_PORT}, or a free port.", show_default=False),
+        typer.Option(help=f"Port of the dashboards; by default {PAGE_PORT}, or a free port.", show_default=False),
     ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Run Apache Kafka, the ClickHouse engine and all processors on this machine until Ctrl-C.
 
-    For development on one machine: everything listens on loopback only and asks for no password. Data and logs are in
-    the folder .barograph (or BAROGRAPH_HOME) and stay between runs. Other commands in the same folder find the stack
-    by themselves. A processor that ends is started again. The dashboards that Grafana is given are shown in the
-    browser.
+    For development: everything listens on loopback only and needs no password. Data and logs are in the folder
+    .barograph (or BAROGRAPH_HOME) and persist between runs. Other commands in the same folder find the stack
+    automatically. A processor that ends is restarted. The browser shows the same dashboards as Grafana.
 
     Examples:
         barograph dev
@@ -64,53 +63,53 @@ def dev_command(
     """
     from local.stack import LocalStack
 
-    console = Console()
+    terminal = Terminal()
     stack = LocalStack()
     stop = threading.Event()
     if reset:
         stack.reset()
-        _say(console, f"The data in {stack.root} was deleted.")
-    _say(console, "Starting Apache Kafka and the ClickHouse engine; the first time their parts are fetched.")
-    with stack, ExitStack() as stopping:
-        settings = _settings(config, clock, stack)
-        done = _apply(settings, _contracts(contracts))
-        processors = _processors(settings, stack)
-        page = stopping.enter_context(open_page(settings, page_port))
-        _introduce(console, settings, stack, done, processors)
-        _say(console, f"Dashboards  {page.url}")
-        _say(console, "`barograph status` and `barograph query` in this folder find it. Ctrl-C ends everything.")
-        # Before this a Ctrl-C breaks off what is being started, from now on it is noticed and obeyed in order.
+        terminal.line(f"The data in {stack.root} was deleted.")
+    terminal.line("Starting Apache Kafka and the ClickHouse engine; the first start downloads them.")
+    with stack, ExitStack() as exit_stack:
+        settings = _local_settings(config, clock, stack)
+        plan = _apply(settings, _contract_paths(contracts))
+        processors = _make_processors(settings, stack)
+        page = exit_stack.enter_context(open_page(settings, page_port))
+        _print_overview(terminal, settings, stack, plan, processors, page.url)
+        # Until here Ctrl-C interrupts the startup; from here it requests an orderly shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        alerts = _watch_alerts(settings, stop)
+        alerts = _start_alerts(settings, stop)
         try:
-            _supervise(console, stack, processors, stop)
+            _supervise(terminal, stack, processors, stop)
         finally:
             stop.set()
             if alerts is not None:
                 alerts.join(STOP_S)
-            _say(console, "Ending Kafka and ClickHouse.")
-    _say(console, "All has ended; the data stays for the next run.")
+            terminal.line("Stopping Kafka and ClickHouse.")
+    terminal.line("Everything has stopped; the data persists for the next run.")
 
 
-def _settings(config: Path | None, clock: ClockName | None, stack: LocalStack) -> Settings:
-    """The settings with the servers of the stack, whatever servers are named."""
+def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalStack) -> Settings:
+    """Load the settings, and replace their servers by those of the stack."""
     from cli.settings import load_settings
     from warehouse.client import Address
 
-    told = load_settings(config, needs=(), find=lambda: None)
-    where = stack.addresses
+    settings = load_settings(config, needs=(), find=lambda: None)
+    servers = stack.addresses
     return dataclasses.replace(
-        told,
-        bootstrap_servers=where.bootstrap_servers,
+        settings,
+        bootstrap_servers=servers.bootstrap_servers,
         kafka={},
-        warehouse=Address(host=where.clickhouse_host, port=where.clickhouse_port, database=told.warehouse.database),
-        clock=clock or told.clock,
+        warehouse=Address(
+            host=servers.clickhouse_host, port=servers.clickhouse_port, database=settings.warehouse.database
+        ),
+        clock=clock or settings.clock,
     )
 
 
-def _contracts(given: list[Path] | None) -> list[Path]:
-    return given or sorted([*CONTRACTS_FOLDER.glob("*.yaml"), *CONTRACTS_FOLDER.glob("*.yml")])
+def _contract_paths(arguments: list[Path] | None) -> list[Path]:
+    return arguments or sorted([*CONTRACTS_FOLDER.glob("*.yaml"), *CONTRACTS_FOLDER.glob("*.yml")])
 
 
 def _apply(settings: Settings, contracts: Sequence[Path]) -> Plan:
@@ -118,11 +117,11 @@ def _apply(settings: Settings, contracts: Sequence[Path]) -> Plan:
     from cli.apply.files import baselines_beside, read_baselines, read_contracts
 
     pairs = read_contracts(contracts)
-    beside = baselines_beside([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
-    return apply_all(settings, pairs, read_baselines(beside))
+    baselines = baselines_beside([(path, pair[0]) for path, pair in zip(contracts, pairs, strict=True)])
+    return apply_all(settings, pairs, read_baselines(baselines))
 
 
-def _processors(settings: Settings, stack: LocalStack) -> list[Processor]:
+def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:
     from cli.dev.processors import KINDS, Processor, write_settings
 
     run_dir = stack.root / "run"
@@ -132,56 +131,62 @@ def _processors(settings: Settings, stack: LocalStack) -> list[Processor]:
     return [Processor(kind, settings_path, run_dir=run_dir, log_dir=stack.log_dir) for kind in KINDS]
 
 
-def _watch_alerts(settings: Settings, stop: threading.Event) -> threading.Thread | None:
-    """Evaluate the alert rules beside the processors; of replayed history there is nothing to tell now."""
+def _start_alerts(settings: Settings, stop: threading.Event) -> threading.Thread | None:
+    """Evaluate the alert rules in a thread, except for replayed history, which needs no notifications."""
     if settings.clock == "replay":
         return None
-    from cli.simulate.live import watch
+    from cli.simulate.live import run_beside
 
-    thread = threading.Thread(target=watch, args=(settings, stop), name="alerts", daemon=True)
+    thread = threading.Thread(target=run_beside, args=(settings, stop), name="alerts", daemon=True)
     thread.start()
     return thread
 
 
-def _introduce(
-    console: Console, settings: Settings, stack: LocalStack, done: Plan, processors: Sequence[Processor]
+def _print_overview(
+    terminal: Terminal,
+    settings: Settings,
+    stack: LocalStack,
+    plan: Plan,
+    processors: Sequence[Processor],
+    page_url: str,
 ) -> None:
-    models = [change.contract.model for change in done.contracts]
+    models = [change.contract.model for change in plan.contracts]
     if models:
-        _say(console, f"Applied: {', '.join(models)}.")
-    for note in done.notes:
-        _say(console, note)
-    _say(console, f"Kafka       {settings.bootstrap_servers}")
-    _say(console, f"ClickHouse  {stack.addresses.clickhouse_url}  database {settings.warehouse.database}")
-    _say(console, f"Processors  {', '.join(processor.name for processor in processors)}, clock {settings.clock}")
-    told = "evaluated here, states below" if settings.clock == "live" else "not evaluated on the replay clock"
-    _say(console, f"Alerts      {told}")
-    _say(console, f"Logs        {stack.log_dir}")
+        terminal.line(f"Applied: {', '.join(models)}.")
+    terminal.lines(plan.notes)
+    is_live = settings.clock == "live"
+    terminal.pairs(
+        {
+            "Kafka": settings.bootstrap_servers,
+            "ClickHouse": f"{stack.addresses.clickhouse_url}  database {settings.warehouse.database}",
+            "Processors": f"{', '.join(processor.name for processor in processors)}, clock {settings.clock}",
+            "Alerts": "evaluated here, changes below" if is_live else "not evaluated on the replay clock",
+            "Logs": str(stack.log_dir),
+            "Dashboards": page_url,
+        }
+    )
+    terminal.line("`barograph status` and `barograph query` in this folder use this stack. Ctrl-C stops everything.")
 
 
-def _supervise(console: Console, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:
-    """Keep the processors running until `stop`, then end them.
+def _supervise(terminal: Terminal, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:
+    """Keep the processors running until `stop`, then stop them.
 
     Raises:
-        CommandError: Kafka or ClickHouse ended by itself.
+        CommandError: Kafka or ClickHouse ended.
     """
     from cli.dev.supervisor import Supervisor
 
-    supervisor = Supervisor(processors, lambda text: _say(console, text))
+    supervisor = Supervisor(processors, terminal.line)
     supervisor.start()
     try:
-        while not stop.wait(LOOK_S):
+        while not stop.wait(POLL_S):
             for server in (stack.kafka, stack.clickhouse):
                 if not server.is_running:
                     raise CommandError(
-                        f"{server.log_path.stem} ended by itself; look at {server.log_path}, then start again with "
-                        "`barograph dev`: what was stored is kept."
+                        f"{server.log_path.stem} ended unexpectedly; see {server.log_path}, then run `barograph dev` "
+                        "again: stored data is kept."
                     )
-            supervisor.look()
+            supervisor.poll()
     finally:
-        _say(console, "Ending the processors.")
+        terminal.line("Stopping the processors.")
         supervisor.stop(STOP_S)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)

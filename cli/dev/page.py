@@ -1,4 +1,4 @@
-"""The dashboards of the local stack in the browser, with the states that the alert rules were in."""
+"""The dashboards of the local stack in the browser, with the states of the alert rules."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from warehouse.signals import Known
 
 PAGE_PORT = 3111
-"""Not Grafana's 3000, so that both can be looked at side by side."""
-LOOK_BACK_S = 14 * 86_400
-"""Rules are replayed from so long before the end of the range that is shown: longer than any keeps firing."""
+"""Differs from Grafana's 3000, so that both can run side by side."""
+REPLAY_S = 14 * 86_400
+"""Time before the end of the displayed range from which rules are replayed, in seconds. No rule fires longer."""
 
 
 def open_page(settings: Settings, port: int | None) -> PreviewServer:
-    """Describe the page of the dashboards; as a context manager it is served.
+    """Make the server of the dashboards, a context manager that serves them.
 
     Args:
-        settings: where ClickHouse is, and where alerts go.
-        port: where to listen; None is `PAGE_PORT`, or a free port where that is taken.
+        settings: ClickHouse and the contact points.
+        port: the port; None for `PAGE_PORT`, or a free port if that one is taken.
     """
     from dashboards.pages import dashboards
     from local.child_process import choose_port
@@ -38,21 +38,21 @@ def open_page(settings: Settings, port: int | None) -> PreviewServer:
 
 
 def page_address(root: str, end: datetime, days: int = 150) -> str:
-    """The address of the first page, over so many days up to an end."""
+    """Make the address of the first page, showing the days before `end`."""
     end_ms = round(end.timestamp() * 1000)
-    chosen = {"from": end_ms - days * 86_400_000, "to": end_ms, "var-window": "7d"}
-    return f"{root}d/{DASHBOARDS['fleet']}?{urlencode(chosen)}"
+    parameters = {"from": end_ms - days * 86_400_000, "to": end_ms, "var-window": "7d"}
+    return f"{root}d/{DASHBOARDS['fleet']}?{urlencode(parameters)}"
 
 
 def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
-    """Say which alerts were pending or firing at the end of a range, as the rules would have had it.
+    """Replay the rules, and list the alerts that are pending or firing at the end of a range.
 
     Returns:
-        Of each its `state`, `severity`, `summary`, and `href`: the page with the panel that shows its number.
+        The `state`, `severity` and `summary` of each, and as `href` the page with the panel of its number.
 
     Raises:
         WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: it refuses.
+        WarehouseError: ClickHouse rejects a query.
     """
     from alerts import rules_for
     from alerts.simulator import simulate
@@ -67,33 +67,33 @@ def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str,
             contracts = contracts_in_force(client, None)
         except CommandError:
             return []
-        found = recorded(client, [contract.model for contract in contracts])
-        if found is None:
+        history = recorded(client, [contract.model for contract in contracts])
+        if history is None:
             return []
         rules = rules_for(contracts, settings.alerts)
-        # What was replayed ends with its last window: what never came after it is not silence.
-        until = min(to_ms // 1000, int(found.last.timestamp())) if found.was_replayed else to_ms // 1000
-        known: Known = "ended" if found.was_replayed else "judged"
-        done = simulate(client, rules, settings.alerts, until - LOOK_BACK_S, until, known)
-    shown = []
-    for each in done.replays:
-        rule = each.rule
-        for key in each.changes:
-            state = each.state(key, until)
+        # Replayed history ends with its last window: missing events after it are not silence.
+        until = min(to_ms // 1000, int(history.last.timestamp())) if history.was_replayed else to_ms // 1000
+        known: Known = "ended" if history.was_replayed else "judged"
+        simulation = simulate(client, rules, settings.alerts, until - REPLAY_S, until, known)
+    states: list[dict[str, Any]] = []
+    for replay in simulation.replays:
+        rule = replay.rule
+        for key in replay.changes:
+            state = replay.state(key, until)
             if state == "Normal":
                 continue
             labels = {rule.signal.label: key} if rule.signal.label else {}
-            chosen = {"from": from_ms, "to": to_ms, "var-model": rule.model}
+            parameters = {"from": from_ms, "to": to_ms, "var-model": rule.model}
             if rule.signal.label == "field":
-                chosen["var-field"] = key
-            numbers = each.changes[key].numbers(until)
+                parameters["var-field"] = key
+            numbers = replay.changes[key].numbers(until)
             name = f"{rule.title} {key}".strip()
-            shown.append(
+            states.append(
                 {
                     "state": state,
                     "severity": rule.severity,
                     "summary": f"{name}: {words(rule.summary, labels, numbers)}",
-                    "href": f"/d/{rule.panel.dashboard_uid}?{urlencode(chosen)}",
+                    "href": f"/d/{rule.panel.dashboard_uid}?{urlencode(parameters)}",
                 }
             )
-    return sorted(shown, key=lambda alert: (alert["state"] != "Alerting", alert["severity"], alert["summary"]))
+    return sorted(states, key=lambda alert: (alert["state"] != "Alerting", alert["severity"], alert["summary"]))

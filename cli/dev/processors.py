@@ -1,4 +1,4 @@
-"""The processors of `barograph dev` as child processes of the command."""
+"""The processors of `barograph dev`, as child processes of the command."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cli.dev.supervisor import last_reason
 from cli.settings import KEYS, PREFIX, Settings
@@ -14,19 +15,21 @@ from local.child_process import ChildProcess
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
 INSTANCE = "dev"
+TERMINATE_S = 20
+"""Time limit for stopping a process that an earlier command left, in seconds."""
 
 
 class Processor:
-    """One processor, told everything by a settings file and nothing by the environment."""
+    """One processor, configured by a settings file and not by the environment."""
 
     def __init__(self, kind: str, settings_path: Path, *, run_dir: Path, log_dir: Path) -> None:
-        """Describe it; nothing is started.
+        """Describe the process without starting it.
 
         Args:
             kind: one of `KINDS`.
-            settings_path: what `write_settings` wrote.
-            run_dir: where its pid is kept.
-            log_dir: where its log is.
+            settings_path: the file that `write_settings` wrote.
+            run_dir: the folder of its PID file.
+            log_dir: the folder of its log.
         """
         self.name = kind
         self._settings_path = settings_path
@@ -34,42 +37,43 @@ class Processor:
 
     @property
     def log_path(self) -> Path:
-        """Its log."""
+        """The path of its log."""
         return self._child.log_path
 
     @property
     def is_running(self) -> bool:
-        """Whether it lives."""
+        """Whether it is running."""
         return self._child.is_running
 
     def start(self) -> None:
-        """Start it; one that a crashed predecessor of this command left is ended first."""
+        """Start it, after stopping a process that a crashed `barograph dev` left."""
         if self._child.find():
-            self._child.terminate(20)
+            self._child.terminate(TERMINATE_S)
         command = [sys.executable, "-m", "cli.main", "run", self.name, "--instance", INSTANCE]
-        self._child.spawn([*command, "--config", self._settings_path], environ=_clean(os.environ))
+        self._child.spawn([*command, "--config", self._settings_path], environ=_without_settings(os.environ))
 
     def describe_end(self) -> str:
-        """Say how it ended and why, as far as its log tells."""
+        """Describe how it ended and why, according to its log."""
         code = self._child.exit_code
-        how = (
-            "ended" if code is None else f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        )
-        reason = last_reason(self._child.last_lines().splitlines())
-        told = f": {reason.rstrip('.')}." if reason else "."
-        return f"{how}{told} Its log is {self.log_path}."
+        if code is None:
+            end = "ended"
+        else:
+            end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        reason = last_reason(self._child.last_lines().splitlines()).rstrip(".")
+        return f"{end}{f': {reason}' if reason else ''}. Its log is {self.log_path}."
 
     def terminate(self, timeout_s: float) -> bool:
-        """Ask it to end; kill it after `timeout_s`, and say whether it ended by itself."""
+        """Ask it to stop, kill it after `timeout_s`, and return whether it stopped by itself."""
         return self._child.terminate(timeout_s)
 
 
 def write_settings(path: Path, settings: Settings) -> None:
-    """Write the settings of the local stack as a file that `load_settings` reads; it holds no secret."""
+    """Write the settings of the local stack as a file for `load_settings`. It holds no secret."""
     address = settings.warehouse
+    overrides = settings.processor_overrides
     lines = [
-        "# Written by `barograph dev` for its processors, anew at each start.",
-        *_lines(
+        "# Written by `barograph dev` for its processors, at each start.",
+        *_assignments(
             {
                 "bootstrap_servers": settings.bootstrap_servers,
                 "topic_prefix": settings.topic_prefix,
@@ -80,18 +84,18 @@ def write_settings(path: Path, settings: Settings) -> None:
             }
         ),
         "[clickhouse]",
-        *_lines({"host": address.host, "port": address.port, "database": address.database}),
+        *_assignments({"host": address.host, "port": address.port, "database": address.database}),
         "[processors]",
-        *_lines({name: value for name, value in settings.processor_overrides.items() if f"processors.{name}" in KEYS}),
+        *_assignments({name: value for name, value in overrides.items() if f"processors.{name}" in KEYS}),
     ]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _lines(values: Mapping[str, str | float]) -> list[str]:
-    # A JSON string is a TOML string too, but for characters beyond the basic plane, which JSON writes as pairs.
+def _assignments(values: Mapping[str, Any]) -> list[str]:
+    # A JSON string is a TOML string, except for characters beyond the basic plane, which JSON would write as pairs.
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
 
 
-def _clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without settings, which would win over the file: they may name servers of production."""
+def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Remove the settings from the environment: they would override the file, and may name production servers."""
     return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}

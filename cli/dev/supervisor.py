@@ -1,4 +1,4 @@
-"""Keeps child processes running: one that ends is started again, later and later the more often it does."""
+"""Restarts child processes that end, after a pause that doubles with each consecutive end."""
 
 from __future__ import annotations
 
@@ -12,94 +12,95 @@ from typing import Protocol
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 HEALTHY_S = 60.0
-"""One that ran so long has mended: its next end is a first one again."""
+"""A child that ran at least this long starts over with the first pause."""
 
 
 class Child(Protocol):
-    """What is supervised: a process that can be started any number of times."""
+    """A process that can be started any number of times."""
 
     name: str
 
     @property
     def is_running(self) -> bool:
-        """Whether it lives."""
+        """Whether it is running."""
 
     def start(self) -> None:
         """Start it."""
 
     def describe_end(self) -> str:
-        """Say how it ended, after "sketcher"."""
+        """Describe how it ended, as the predicate of a sentence about it."""
 
     def terminate(self, timeout_s: float) -> bool:
-        """Ask it to end; kill it after `timeout_s`, and say whether it ended by itself."""
+        """Ask it to stop, kill it after `timeout_s`, and return whether it stopped by itself."""
 
 
 @dataclass(slots=True)
-class _Watched:
+class _ChildState:
     child: Child
     started_s: float = 0.0
     ends: int = 0
-    due_s: float | None = None
-    """When it is to be started again; None while it runs."""
+    """Consecutive ends, none of which followed a long run."""
+    restart_s: float | None = None
+    """When to restart it; None while it runs."""
 
 
 class Supervisor:
-    """Starts children, restarts those that end, ends them all."""
+    """Starts children, restarts those that end, and stops them all."""
 
     def __init__(
-        self, children: Sequence[Child], say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+        self, children: Sequence[Child], report: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Describe the work; nothing is started.
+        """Register the children without starting them.
 
         Args:
-            children: in the order in which they are started.
-            say: is given a sentence for each end and restart.
-            clock: seconds that never go back.
+            children: in the order of their start.
+            report: receives a sentence for each end and restart.
+            clock: a monotonic clock in seconds.
         """
-        self._watched = [_Watched(child) for child in children]
-        self._say, self._clock = say, clock
+        self._states = [_ChildState(child) for child in children]
+        self._report, self._clock = report, clock
 
     def start(self) -> None:
         """Start every child."""
-        for watched in self._watched:
-            self._start(watched)
+        for state in self._states:
+            self._start(state)
 
-    def look(self) -> None:
-        """Notice children that ended, and start those whose pause is over; to be called again and again."""
-        for watched in self._watched:
-            if watched.due_s is None and not watched.child.is_running:
-                self._note_end(watched)
-            elif watched.due_s is not None and self._clock() >= watched.due_s:
-                self._start(watched)
-                self._say(f"{watched.child.name} was started again.")
+    def poll(self) -> None:
+        """Detect children that ended, and restart those whose pause is over. Call it regularly."""
+        for state in self._states:
+            if state.restart_s is None and not state.child.is_running:
+                self._schedule_restart(state)
+            elif state.restart_s is not None and self._clock() >= state.restart_s:
+                self._start(state)
+                self._report(f"{state.child.name} was restarted.")
 
     def stop(self, timeout_s: float) -> None:
-        """Ask all children to end at once, and wait for them; one that takes longer than `timeout_s` is killed."""
-        with ThreadPoolExecutor(max(1, len(self._watched))) as pool:
-            ended = list(pool.map(lambda watched: watched.child.terminate(timeout_s), self._watched))
-        for watched, by_itself in zip(self._watched, ended, strict=True):
-            if not by_itself:
-                self._say(f"{watched.child.name} did not end within {timeout_s:.0f} s and was killed.")
+        """Ask all children to stop at once, and wait; a child that takes longer than `timeout_s` is killed."""
+        with ThreadPoolExecutor(max(1, len(self._states))) as pool:
+            results = list(pool.map(lambda state: state.child.terminate(timeout_s), self._states))
+        for state, stopped in zip(self._states, results, strict=True):
+            if not stopped:
+                self._report(f"{state.child.name} did not stop within {timeout_s:.0f} s and was killed.")
 
-    def _start(self, watched: _Watched) -> None:
-        watched.child.start()
-        watched.started_s, watched.due_s = self._clock(), None
+    def _start(self, state: _ChildState) -> None:
+        state.child.start()
+        state.started_s, state.restart_s = self._clock(), None
 
-    def _note_end(self, watched: _Watched) -> None:
-        now = self._clock()
-        watched.ends = 1 if now - watched.started_s >= HEALTHY_S else watched.ends + 1
-        pause_s = min(FIRST_PAUSE_S * 2 ** (watched.ends - 1), LONGEST_PAUSE_S)
-        watched.due_s = now + pause_s
-        self._say(f"{watched.child.name} {watched.child.describe_end()} It is started again in {pause_s:.0f} s.")
+    def _schedule_restart(self, state: _ChildState) -> None:
+        now_s = self._clock()
+        state.ends = 1 if now_s - state.started_s >= HEALTHY_S else state.ends + 1
+        pause_s = min(FIRST_PAUSE_S * 2 ** (state.ends - 1), LONGEST_PAUSE_S)
+        state.restart_s = now_s + pause_s
+        self._report(f"{state.child.name} {state.child.describe_end()} It restarts in {pause_s:.0f} s.")
 
 
 def last_reason(log_lines: Sequence[str]) -> str:
-    """Find the reason that a processor's log ends with: that of its last word, else the last line; or nothing."""
+    """Find why a processor stopped: the reason in its last `stopped` record, else its last log line."""
     for line in reversed(log_lines):
         try:
-            entry = json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(entry, dict) and entry.get("event") == "stopped":
-            return str(entry.get("reason", ""))
+        if isinstance(record, dict) and record.get("event") == "stopped":
+            return str(record.get("reason", ""))
     return log_lines[-1].strip() if log_lines else ""

@@ -1,1 +1,1 @@
-"""`barograph distribution`: what a field held in any window of the past."""
+"""`barograph distribution`: the distribution of a field in any range of the past."""

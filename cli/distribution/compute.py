@@ -1,4 +1,4 @@
-"""Make of panes what people ask: counts, quantiles, shares on any bins, and PSI as the monitor judges it."""
+"""Computes a distribution from panes: counts, quantiles, shares on any bins, and PSI as the monitor computes it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from barograph.contract import Window
 from numpy.typing import NDArray
 
-from cli.distribution.notes import damage, notes_of, without_sketch
-from cli.distribution.read import Counted, DistributionError
+from cli.distribution.notes import damage_notes, missing_sketch_note, pane_notes
+from cli.distribution.read import DistributionError, FieldPanes
+from cli.terminal import significant
 from sketches.baseline.baseline import QUANTILE_RANKS, FieldBaseline, SliceCounts
 from sketches.baseline.bins import PsiBins, bin_labels
 from sketches.baseline.groups import reference_slices
@@ -31,26 +32,27 @@ from streams.hour_of_week import slot_unit_s, slots_of
 IntArray = NDArray[np.int64]
 
 RANKS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-UNSEEN_NAMED = 10
+MAX_UNSEEN = 10
+"""Unseen categories that are named, the most frequent ones."""
 _TRIM = 0.005
-"""Equal bins span training's values without this share at either end."""
+"""BinShare of training's values at either end that bins of equal width leave out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """One quantile of the window; the true one lies between `low` and `high` with 99 % confidence."""
+    """One quantile of the range. The true value is between `low` and `high` with 99% confidence."""
 
     rank: float
     value: float
     low: float
     high: float
     training: float | None
-    """Of the slice `all`; None where training is not known."""
+    """The quantile in training, of the slice `all`; None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """How much of the window one bin or category holds."""
+class BinShare:
+    """The share of one bin or category in the range."""
 
     label: str
     n: int
@@ -59,8 +61,8 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Psi:
-    """The window's PSI, as the monitor reckons it."""
+class PsiVerdict:
+    """The PSI of the range, as the monitor computes it."""
 
     psi: float
     low: float
@@ -70,19 +72,19 @@ class Psi:
     p_value: float
     phi: float
     phi_window: str
-    """The window length that φ was learned for."""
+    """The window length whose φ is used."""
     is_seasonal: bool
-    """Whether it is held against training's same hours of the week."""
+    """Whether the range is compared with the same hours of the week in training."""
     top_bin: str
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What a field held in a window."""
+    """The distribution of a field in a range."""
 
-    counted: Counted
+    field_panes: FieldPanes
     n: int
-    """Events with a valid value or null."""
+    """Events with a valid value or a null."""
     nulls: int
     invalid: int
     below: int
@@ -93,47 +95,50 @@ class Distribution:
     minimum: float | None
     maximum: float | None
     rank_error: float | None
-    """Of quantiles and shares read from the sketch, as a share; None where there is none."""
+    """Rank error of quantiles and shares from the sketch, as a share; None without a sketch."""
     in_sketch: int
-    """Values that the sketch holds."""
+    """Number of values in the sketch."""
     quantiles: tuple[Quantile, ...]
-    shares: tuple[Share, ...]
+    shares: tuple[BinShare, ...]
     are_exact: bool
-    """Whether shares are counts on the baseline's own cells, null and unseen among them; else they are the sketch's, of
-    valid values."""
+    """Whether shares are counts on the baseline's cells, including null and unseen. Otherwise they are shares of the
+    valid values in the sketch."""
     named_unseen: tuple[FrequentValue, ...]
-    psi: Psi | None
-    """None where training held nothing of this field and slice."""
+    psi: PsiVerdict | None
+    """None if training has no values of this field and slice."""
     notes: tuple[str, ...]
-    """What is to be known beside the figures."""
+    """Limitations of the figures."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """How the distribution is shown."""
+class DistributionQuery:
+    """Which quantiles and shares to compute."""
 
     ranks: tuple[float, ...] = RANKS
     bins: int | None = None
+    """Number of bins of equal width; None: the baseline's bins."""
     edges: tuple[float, ...] | None = None
-    asks_quantiles: bool = False
+    """Edges of the bins, ascending; None: the baseline's bins."""
+    has_quantiles: bool = False
+    """Whether the quantiles were requested explicitly."""
 
 
-def reckon(counted: Counted, wanted: Wanted) -> Distribution:
+def compute_distribution(field_panes: FieldPanes, query: DistributionQuery) -> Distribution:
     """Merge the panes of a range.
 
     Raises:
-        DistributionError: what is wanted takes a sketch, and none was kept.
+        DistributionError: the query needs a sketch, and the panes have none.
     """
-    panes = counted.panes
-    field = counted.layout.fields[counted.field_index]
+    panes = field_panes.panes
+    field = field_panes.layout.fields[field_panes.field_index]
     cells = _cells(panes, field)
     sums = {
         name: int(pc.sum(panes.column(name)).as_py()) for name in ("n", "nulls", "invalid", "below", "above", "unseen")
     }
-    notes = notes_of(counted)
-    trained = field.slices.get(reference_slices(counted.layout)[counted.slice_index])
+    notes = pane_notes(field_panes)
+    trained = field.slices.get(reference_slices(field_panes.layout)[field_panes.slice_index])
     trained = trained if trained is not None and any(trained.cells) else None
-    psi = _psi(counted, cells)
+    psi = _psi(field_panes, cells)
     mean, stddev, least, largest = _moments(panes, field, sums["n"] - sums["nulls"])
     sketch = None
     if field.kind == "numeric":
@@ -141,26 +146,24 @@ def reckon(counted: Counted, wanted: Wanted) -> Distribution:
         notes += damaged
         valid = sums["n"] - sums["nulls"]
         if (sketch is None or sketch.is_empty) and valid:
-            _refusewithout_sketch(counted, wanted)
-            notes.append(without_sketch(counted.asked.slice_name))
+            _require_sketch(field_panes, query)
+            notes.append(missing_sketch_note(field_panes.selection.slice_name))
         elif sketch is not None and sketch.n < valid:
-            notes.append(
-                f"the sketch holds {sketch.n:,} of {valid:,} values: the other panes have none that can be read"
-            )
-        shares, are_exact = _numeric_shares(counted, field, cells, trained, sketch, wanted)
+            notes.append(f"the sketch has {sketch.n:,} of {valid:,} values: the other panes have no readable sketch")
+        shares, are_exact = _numeric_shares(field_panes, field, cells, trained, sketch, query)
         named: tuple[FrequentValue, ...] = ()
     else:
-        if wanted.bins or wanted.edges or wanted.asks_quantiles:
+        if query.bins or query.edges or query.has_quantiles:
             raise DistributionError(
-                f"{field.name} is a category: it has neither bins nor quantiles; leave --bins, --edges and "
-                "--quantiles out."
+                f"{field.name} is a category: it has neither bins nor quantiles; leave out --bins, --edges and "
+                "--quantiles."
             )
         unseen, damaged = _unseen(panes)
         notes += damaged
         shares, are_exact = _category_shares(field, cells, trained), True
-        named = tuple(unseen.top(UNSEEN_NAMED))
+        named = tuple(unseen.top(MAX_UNSEEN))
     return Distribution(
-        counted=counted,
+        field_panes=field_panes,
         **sums,
         mean=mean,
         stddev=stddev,
@@ -168,7 +171,7 @@ def reckon(counted: Counted, wanted: Wanted) -> Distribution:
         maximum=largest,
         rank_error=None if sketch is None or sketch.is_empty else sketch.rank_error,
         in_sketch=0 if sketch is None else sketch.n,
-        quantiles=() if sketch is None or sketch.is_empty else _quantiles(sketch, field, wanted.ranks),
+        quantiles=() if sketch is None or sketch.is_empty else _quantiles(sketch, field, query.ranks),
         shares=tuple(shares),
         are_exact=are_exact,
         named_unseen=named,
@@ -178,14 +181,14 @@ def reckon(counted: Counted, wanted: Wanted) -> Distribution:
 
 
 def _cells(panes: pa.Table, field: FieldBaseline) -> IntArray:
-    """Counts of each pane on the baseline's cells, shape (panes, n_cells)."""
+    """Extract the counts of each pane on the baseline's cells, shape (panes, n_cells)."""
     flat = panes.column("counts").combine_chunks().flatten().to_numpy(zero_copy_only=False)
     cells: IntArray = flat.astype(np.int64).reshape(panes.num_rows, field.n_cells)
     return cells
 
 
 def _moments(panes: pa.Table, field: FieldBaseline, valid: int) -> tuple[float | None, ...]:
-    """Mean, standard deviation, minimum and maximum; None where panes with values do not keep them."""
+    """Compute mean, standard deviation, minimum and maximum; None if panes with values lack them."""
     n = panes.column("n").to_numpy().astype(np.float64) - panes.column("nulls").to_numpy().astype(np.float64)
     least = panes.column("minimum").to_numpy()
     known = np.isfinite(least)
@@ -199,7 +202,7 @@ def _moments(panes: pa.Table, field: FieldBaseline, valid: int) -> tuple[float |
 
 
 def _numeric_sketch(panes: pa.Table) -> tuple[NumericSketch | None, list[str]]:
-    """Merge the sketches; of several kinds the one that holds most values counts."""
+    """Merge the sketches of each type, and return the one with the most values."""
     merged: dict[SketchType, NumericSketch] = {}
     damaged = 0
     for data in panes.column("sketch").to_pylist():
@@ -215,7 +218,7 @@ def _numeric_sketch(panes: pa.Table) -> tuple[NumericSketch | None, list[str]]:
             merged[kind].merge(sketch)
         else:
             merged[kind] = sketch
-    return max(merged.values(), key=lambda sketch: sketch.n, default=None), damage(damaged)
+    return max(merged.values(), key=lambda sketch: sketch.n, default=None), damage_notes(damaged)
 
 
 def _unseen(panes: pa.Table) -> tuple[UnseenCategories, list[str]]:
@@ -226,15 +229,15 @@ def _unseen(panes: pa.Table) -> tuple[UnseenCategories, list[str]]:
             total.merge(UnseenCategories.from_bytes(data or b""))
         except (EnvelopeError, MixedSketches):
             damaged += 1
-    return total, damage(damaged)
+    return total, damage_notes(damaged)
 
 
-def _refusewithout_sketch(counted: Counted, wanted: Wanted) -> None:
-    if wanted.bins or wanted.edges or wanted.asks_quantiles:
+def _require_sketch(field_panes: FieldPanes, query: DistributionQuery) -> None:
+    if query.bins or query.edges or query.has_quantiles:
+        selection = field_panes.selection
         raise DistributionError(
-            f"Of {counted.asked.field} in the slice {counted.asked.slice_name} only counts on the baseline's bins are "
-            "kept: name the field in the slice's `sketches` in the contract, or leave --bins, --edges and --quantiles "
-            "out."
+            f"{selection.field} in slice {selection.slice_name} has no sketch, only counts on the baseline's bins: "
+            "name the field in the slice's `sketches` in the contract, or leave out --bins, --edges and --quantiles."
         )
 
 
@@ -261,17 +264,17 @@ def _quantiles(sketch: NumericSketch, field: FieldBaseline, ranks: Sequence[floa
 
 
 def _numeric_shares(
-    counted: Counted,
+    field_panes: FieldPanes,
     field: FieldBaseline,
     cells: IntArray,
     trained: SliceCounts | None,
     sketch: NumericSketch | None,
-    wanted: Wanted,
-) -> tuple[list[Share], bool]:
-    edges = wanted.edges
-    table = QuantileTable(field.quantiles, max(counted.layout.baseline.rows, 1)) if field.quantiles else None
-    if wanted.bins is not None and sketch is not None and not sketch.is_empty:
-        edges = _equal_edges(sketch, field, wanted.bins)
+    query: DistributionQuery,
+) -> tuple[list[BinShare], bool]:
+    edges = query.edges
+    table = QuantileTable(field.quantiles, max(field_panes.layout.baseline.rows, 1)) if field.quantiles else None
+    if query.bins is not None and sketch is not None and not sketch.is_empty:
+        edges = _equal_edges(sketch, field, query.bins)
     if edges is not None:
         if sketch is None or sketch.is_empty:
             return [], False
@@ -280,7 +283,7 @@ def _numeric_shares(
         base = None if table is None else np.diff(np.concatenate(([0.0], table.shares(np.array(edges))[0], [1.0])))
         labels = _edge_labels(edges)
         return [
-            Share(label, int(n), float(share), None if base is None else float(base[i]))
+            BinShare(label, int(n), float(share), None if base is None else float(base[i]))
             for i, (label, n, share) in enumerate(zip(labels, counts, shares, strict=True))
         ], False
     labels = [*bin_labels(field.edges, integer=field.integer), "null"]
@@ -288,10 +291,10 @@ def _numeric_shares(
 
 
 def _equal_edges(sketch: NumericSketch, field: FieldBaseline, bins: int) -> tuple[float, ...]:
-    """Edges of bins of equal width, the same whenever they are asked for.
+    """Choose the edges of bins of equal width; the same input gives the same edges.
 
-    They span training's values without the outer half percents, and the window's as far as that span reaches again on
-    either side, so that one outlier does not leave all others in one bin.
+    They span training's values without the outer 0.5% at either end, and the values of the range up to that span beyond
+    either end, so that one outlier does not put all other values into one bin.
     """
     low, high = (float(end) for end in sketch.quantiles([0.0, 1.0]))
     if field.quantiles:
@@ -301,7 +304,7 @@ def _equal_edges(sketch: NumericSketch, field: FieldBaseline, bins: int) -> tupl
         low, high = min(least, max(low, least - span)), max(largest, min(high, largest + span))
     if not low < high:
         return ()
-    # Two digits of width: edges that people can read.
+    # A width of two digits gives readable edges.
     width = (high - low) / bins
     step = 10.0 ** (math.floor(math.log10(width)) - 1)
     width = math.ceil(width / step) * step
@@ -312,23 +315,22 @@ def _equal_edges(sketch: NumericSketch, field: FieldBaseline, bins: int) -> tupl
 def _edge_labels(edges: Sequence[float]) -> list[str]:
     if not edges:
         return ["all"]
-    shown = [f"{edge:.6g}" for edge in edges]
-    inner = [f"[{low}, {high})" for low, high in pairwise(shown)]
-    return [f"< {shown[0]}", *inner, f"≥ {shown[-1]}"]
+    texts = [significant(edge) for edge in edges]
+    inner = [f"[{low}, {high})" for low, high in pairwise(texts)]
+    return [f"< {texts[0]}", *inner, f"≥ {texts[-1]}"]
 
 
-def _category_shares(field: FieldBaseline, cells: IntArray, trained: SliceCounts | None) -> list[Share]:
-    """Kept categories, the most frequent first, then unseen and null."""
-    found = _cell_shares([*field.categories, "unseen", "null"], cells.sum(axis=0), trained)
-    kept = sorted(found[:-2], key=lambda share: (-share.n, share.label))
-    return [*kept, *found[-2:]]
+def _category_shares(field: FieldBaseline, cells: IntArray, trained: SliceCounts | None) -> list[BinShare]:
+    """Compute the shares of the baseline's categories, most frequent first, then of unseen and null."""
+    shares = _cell_shares([*field.categories, "unseen", "null"], cells.sum(axis=0), trained)
+    return [*sorted(shares[:-2], key=lambda share: (-share.n, share.label)), *shares[-2:]]
 
 
-def _cell_shares(labels: Sequence[str], counts: IntArray, trained: SliceCounts | None) -> list[Share]:
+def _cell_shares(labels: Sequence[str], counts: IntArray, trained: SliceCounts | None) -> list[BinShare]:
     n = max(int(counts.sum()), 1)
     m = sum(trained.cells) if trained is not None else 0
     return [
-        Share(label, int(count), int(count) / n, None if trained is None else trained.cells[i] / m)
+        BinShare(label, int(count), int(count) / n, None if trained is None else trained.cells[i] / m)
         for i, (label, count) in enumerate(zip(labels, counts, strict=True))
     ]
 
@@ -336,20 +338,20 @@ def _cell_shares(labels: Sequence[str], counts: IntArray, trained: SliceCounts |
 # --- PSI --------------------------------------------------------------------------------------------------------------
 
 
-def _psi(counted: Counted, cells: IntArray) -> Psi | None:
-    """Judge the range as the monitor judges a window: the same counts, bins, φ, lines and hours of the week."""
-    layout, contract = counted.layout, counted.contract
+def _psi(field_panes: FieldPanes, cells: IntArray) -> PsiVerdict | None:
+    """Judge the range as the monitor judges a window: same counts, bins, φ, thresholds and hours of the week."""
+    layout, contract = field_panes.layout, field_panes.contract
     bins = PsiBins(layout)
-    group = bins.groups_in(counted.slice_index).get(counted.field_index)
+    group = bins.groups_in(field_panes.slice_index).get(field_panes.field_index)
     if group is None:
         return None
     counts = np.zeros((1, layout.n_slices, layout.width), np.int64)
-    first = layout.starts[counted.field_index]
-    counts[0, counted.slice_index, first : first + cells.shape[1]] = cells.sum(axis=0)
-    window = _nearest(contract.windows, counted.asked.end_s - counted.asked.start_s)
+    first = layout.starts[field_panes.field_index]
+    counts[0, field_panes.slice_index, first : first + cells.shape[1]] = cells.sum(axis=0)
+    window = _nearest_window(contract.windows, field_panes.selection.end_s - field_panes.selection.start_s)
     phi = bins.phi(window.name)
-    expected = _seasonal(counted, bins, group, cells)
-    found = psi_verdicts(
+    expected = _seasonal(field_panes, bins, group, cells)
+    verdicts = psi_verdicts(
         bins.base_bins,
         bins.window_bins(counts),
         bins.starts,
@@ -358,14 +360,14 @@ def _psi(counted: Counted, cells: IntArray) -> Psi | None:
         major=contract.thresholds.major,
         expected=expected,
     )
-    top = int(found.top_bin[0, group])
-    return Psi(
-        psi=float(found.psi[0, group]),
-        low=float(found.low[0, group]),
-        high=float(found.high[0, group]),
-        level=LEVEL_NAMES[int(found.level[0, group])],
-        df=int(found.df[0, group]),
-        p_value=float(found.p_value[0, group]),
+    top = int(verdicts.top_bin[0, group])
+    return PsiVerdict(
+        psi=float(verdicts.psi[0, group]),
+        low=float(verdicts.low[0, group]),
+        high=float(verdicts.high[0, group]),
+        level=LEVEL_NAMES[int(verdicts.level[0, group])],
+        df=int(verdicts.df[0, group]),
+        p_value=float(verdicts.p_value[0, group]),
         phi=float(phi[group]),
         phi_window=window.name,
         is_seasonal=expected is not None,
@@ -373,22 +375,22 @@ def _psi(counted: Counted, cells: IntArray) -> Psi | None:
     )
 
 
-def _nearest(windows: Sequence[Window], length_s: int) -> Window:
-    """The contract's window whose length is nearest by ratio; of two as near the longer."""
+def _nearest_window(windows: Sequence[Window], length_s: int) -> Window:
+    """Find the contract's window whose length is nearest by ratio; the longer of two that are equally near."""
     return min(windows, key=lambda w: (abs(math.log(w.length_s / length_s)), -w.length_s))
 
 
-def _seasonal(counted: Counted, bins: PsiBins, group: int, cells: IntArray) -> Expectation | None:
-    """What the range should hold by the hours of the week that it lies in; None where the whole week judges."""
-    baseline, contract = counted.layout.baseline, counted.contract
+def _seasonal(field_panes: FieldPanes, bins: PsiBins, group: int, cells: IntArray) -> Expectation | None:
+    """Compute the expectation from the hours of the week in the range; None if the comparison is not seasonal."""
+    baseline, contract = field_panes.layout.baseline, field_panes.contract
     if contract.season != "hour_of_week" or not baseline.timezone:
         return None
     season = Season(bins)
-    where = np.flatnonzero(season.groups == group)
-    if not len(where):
+    indexes = np.flatnonzero(season.groups == group)
+    if not len(indexes):
         return None
-    starts = counted.panes.column("pane_start").to_numpy().astype(np.int64)
+    starts = field_panes.panes.column("pane_start").to_numpy().astype(np.int64)
     slots, of_pane = np.unique(slots_of(starts, slot_unit_s(contract.pane_s), baseline.timezone), return_inverse=True)
     n = np.zeros((1, len(slots), len(season.groups)), np.int64)
-    np.add.at(n[0, :, where[0]], of_pane, cells.sum(axis=1))
+    np.add.at(n[0, :, indexes[0]], of_pane, cells.sum(axis=1))
     return season.expectation(slots.tolist(), n)

@@ -1,61 +1,64 @@
-"""A distribution as a page for people and as an object for programs."""
+"""Output of `barograph distribution`: a page for people, JSON values for programs."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from cli.check.command import share as percent
-from cli.distribution.compute import Distribution, Psi, Share
-from cli.distribution.read import moment
-from cli.terminal import Text
+from cli.distribution.compute import BinShare, Distribution, PsiVerdict
+from cli.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, iso_utc, plural, ratio, significant
 from sketches.baseline.baseline import ALL
 
-SHARES_SHOWN = 40
-_STYLES = {"major": "bold red", "minor": "yellow", "insufficient": "dim", "stable": "green"}
+MAX_SHARES = 40
+"""Bins or categories that the page lists."""
+BAR_CHARS = 20
+"""Length of the longest bar."""
 
 
-def as_record(found: Distribution) -> dict[str, Any]:
-    """The distribution as JSON holds it."""
-    counted, psi = found.counted, found.psi
-    asked = counted.asked
+def distribution_json(distribution: Distribution) -> dict[str, Any]:
+    """Make the values of the JSON output."""
+    panes, psi = distribution.field_panes, distribution.psi
+    selection = panes.selection
     return {
-        "model": asked.model,
-        "version": counted.version,
-        "baseline_id": counted.baseline_id,
-        "field": asked.field,
-        "slice": asked.slice_name,
-        "from": moment(asked.start_s),
-        "to": moment(asked.end_s),
-        "panes": counted.panes.num_rows,
-        "n": found.n,
-        "nulls": found.nulls,
-        "invalid": found.invalid,
-        "below": found.below,
-        "above": found.above,
-        "unseen": found.unseen,
-        "mean": found.mean,
-        "stddev": found.stddev,
-        "minimum": found.minimum,
-        "maximum": found.maximum,
-        "rank_error": found.rank_error,
-        "values_in_sketch": found.in_sketch,
+        "model": selection.model,
+        "version": panes.version,
+        "baseline_id": panes.baseline_id,
+        "field": selection.field,
+        "slice": selection.slice_name,
+        "from": iso_utc(selection.start_s),
+        "to": iso_utc(selection.end_s),
+        "panes": panes.panes.num_rows,
+        "n": distribution.n,
+        "nulls": distribution.nulls,
+        "invalid": distribution.invalid,
+        "below": distribution.below,
+        "above": distribution.above,
+        "unseen": distribution.unseen,
+        "mean": distribution.mean,
+        "stddev": distribution.stddev,
+        "minimum": distribution.minimum,
+        "maximum": distribution.maximum,
+        "rank_error": distribution.rank_error,
+        "values_in_sketch": distribution.in_sketch,
         "quantiles": [
             {"rank": q.rank, "value": q.value, "low": q.low, "high": q.high, "training": q.training}
-            for q in found.quantiles
+            for q in distribution.quantiles
         ],
-        "shares_are": "exact" if found.are_exact else "sketched",
-        "shares": [{"bin": s.label, "n": s.n, "share": s.share, "training": s.training} for s in found.shares],
-        "unseen_values": [{"value": u.value, "at_least": u.lower, "at_most": u.upper} for u in found.named_unseen],
-        "psi": None if psi is None else _psi_record(psi),
-        "notes": list(found.notes),
+        "shares_are": "exact" if distribution.are_exact else "sketched",
+        "shares": [
+            {"bin": share.label, "n": share.n, "share": share.share, "training": share.training}
+            for share in distribution.shares
+        ],
+        "unseen_values": [
+            {"value": value.value, "at_least": value.lower, "at_most": value.upper}
+            for value in distribution.named_unseen
+        ],
+        "psi": None if psi is None else _psi_json(psi),
+        "notes": list(distribution.notes),
     }
 
 
-def _psi_record(psi: Psi) -> dict[str, Any]:
+def _psi_json(psi: PsiVerdict) -> dict[str, Any]:
     return {
         "psi": psi.psi,
         "low": psi.low,
@@ -70,112 +73,110 @@ def _psi_record(psi: Psi) -> dict[str, Any]:
     }
 
 
-def print_distribution(found: Distribution, console: Console) -> None:
-    """Print counts, quantiles, shares and PSI, with what is to be known beside them."""
-    counted = found.counted
-    asked = counted.asked
-
-    def say(text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
-
-    where = "" if asked.slice_name == ALL else f", slice {asked.slice_name}"
-    say(
-        f"{asked.field} of {asked.model} {counted.version}{where}, {moment(asked.start_s)} to {moment(asked.end_s)} "
-        f"(baseline {counted.baseline_id})"
+def print_distribution(terminal: Terminal, distribution: Distribution) -> None:
+    """Print counts, quantiles, shares, PSI and notes."""
+    panes = distribution.field_panes
+    selection = panes.selection
+    slice_name = "" if selection.slice_name == ALL else f", slice {selection.slice_name}"
+    terminal.line(
+        f"{selection.field} of {selection.model} {panes.version}{slice_name}, {iso_utc(selection.start_s)} to "
+        f"{iso_utc(selection.end_s)} (baseline {panes.baseline_id})"
     )
-    say(_counts(found))
-    if found.mean is not None:
-        say(_moments(found))
-    if found.quantiles:
-        console.print()
-        console.print(_quantiles(found))
-    if found.shares:
-        console.print()
-        console.print(_shares(found))
-        if len(found.shares) > SHARES_SHOWN:
-            say(f"… and {len(found.shares) - SHARES_SHOWN:,} more; --json holds all.")
-    if found.named_unseen:
-        say(f"unseen: {', '.join(f'{each.value} {_between(each.lower, each.upper)}' for each in found.named_unseen)}")
-    console.print()
-    console.print(_psi(found.psi), soft_wrap=True)
-    if found.rank_error is not None:
-        if found.rank_error:
-            say(
-                f"Quantiles{'' if found.are_exact else ' and shares'} are read from a sketch of {found.in_sketch:,} "
-                f"values: a rank is off by at most {100 * found.rank_error:.2f} %, with 99 % confidence."
-            )
-        else:
-            say(f"The sketch still holds each of the {found.in_sketch:,} values: ranks are exact.")
-    for note in found.notes:
-        say(f"{note[:1].upper()}{note[1:]}.")
+    terminal.line(_counts(distribution))
+    if distribution.mean is not None:
+        terminal.line(_moments(distribution))
+    if distribution.quantiles:
+        terminal.line()
+        terminal.table(_quantile_table(distribution))
+    if distribution.shares:
+        terminal.line()
+        terminal.table(_share_table(distribution))
+        if len(distribution.shares) > MAX_SHARES:
+            terminal.line(f"… {len(distribution.shares) - MAX_SHARES:,} more; --json lists all.")
+    if distribution.named_unseen:
+        values = (f"{value.value} {_range(value.lower, value.upper)}" for value in distribution.named_unseen)
+        terminal.line(f"unseen: {', '.join(values)}")
+    terminal.line()
+    terminal.line(_psi_line(distribution.psi))
+    if distribution.rank_error:
+        figures = "Quantiles" if distribution.are_exact else "Quantiles and shares"
+        terminal.line(
+            f"{figures} come from a sketch of {plural(distribution.in_sketch, 'value')}: the rank error is at most "
+            f"{100 * distribution.rank_error:.2f}%, with 99% confidence."
+        )
+    elif distribution.rank_error is not None:
+        terminal.line(f"The sketch holds each of the {plural(distribution.in_sketch, 'value')}: ranks are exact.")
+    terminal.lines(f"{note[:1].upper()}{note[1:]}." for note in distribution.notes)
 
 
-def _counts(found: Distribution) -> str:
-    events = found.n + found.invalid
-    parts = [f"{found.n:,} events"]
+def _counts(distribution: Distribution) -> str:
+    events = distribution.n + distribution.invalid
+    counts = [plural(distribution.n, "event")]
     for name, count, of in (
-        ("null", found.nulls, found.n),
-        ("invalid", found.invalid, events),
-        ("below the range", found.below, found.n),
-        ("above the range", found.above, found.n),
-        ("unseen", found.unseen, found.n),
+        ("null", distribution.nulls, distribution.n),
+        ("invalid", distribution.invalid, events),
+        ("below the range", distribution.below, distribution.n),
+        ("above the range", distribution.above, distribution.n),
+        ("unseen", distribution.unseen, distribution.n),
     ):
         if count or name in ("null", "invalid"):
-            parts.append(f"{name} {count:,}{f' ({percent(count, of)})' if count else ''}")
-    return ", ".join(parts)
+            counts.append(f"{name} {count:,}{f' ({ratio(count, of)})' if count else ''}")
+    return ", ".join(counts)
 
 
-def _moments(found: Distribution) -> str:
-    parts = [f"mean {found.mean:.6g}"]
-    if found.stddev is not None:
-        parts.append(f"standard deviation {found.stddev:.6g}")
-    return ", ".join([*parts, f"least {found.minimum:.6g}", f"largest {found.maximum:.6g}"])
+def _moments(distribution: Distribution) -> str:
+    moments = {
+        "mean": distribution.mean,
+        "standard deviation": distribution.stddev,
+        "minimum": distribution.minimum,
+        "maximum": distribution.maximum,
+    }
+    return ", ".join(f"{name} {significant(value)}" for name, value in moments.items() if value is not None)
 
 
-def _quantiles(found: Distribution) -> Table:
-    sliced = found.counted.asked.slice_name != ALL
-    table = _table("quantile", "value", "between", "training (all)" if sliced else "training", text=())
-    for each in found.quantiles:
-        training = "" if each.training is None else f"{each.training:.6g}"
-        table.add_row(f"{each.rank:g}", f"{each.value:.6g}", f"{each.low:.6g}–{each.high:.6g}", training)
+def _quantile_table(distribution: Distribution) -> AlignedTable:
+    training = "training" if distribution.field_panes.selection.slice_name == ALL else "training (all)"
+    columns = ("quantile", "value", "between", training)
+    table = AlignedTable(*columns, numbers=columns)
+    for quantile in distribution.quantiles:
+        table.row(
+            f"{quantile.rank:g}",
+            significant(quantile.value),
+            f"{significant(quantile.low)}–{significant(quantile.high)}",
+            "" if quantile.training is None else significant(quantile.training),
+        )
     return table
 
 
-def _shares(found: Distribution) -> Table:
-    kind = found.counted.layout.fields[found.counted.field_index].kind
-    table = _table("category" if kind == "category" else "bin", "n", "share", "training", "", text=(0, 4))
-    widest = max((each.share for each in found.shares), default=0.0) or 1.0
-    for each in found.shares[:SHARES_SHOWN]:
-        table.add_row(*_share_cells(each, widest))
+def _share_table(distribution: Distribution) -> AlignedTable:
+    panes = distribution.field_panes
+    kind = panes.layout.fields[panes.field_index].kind
+    numbers = ("n", "share", "training")
+    table = AlignedTable("category" if kind == "category" else "bin", *numbers, "", numbers=numbers)
+    largest = max((share.share for share in distribution.shares), default=0.0) or 1.0
+    for share in distribution.shares[:MAX_SHARES]:
+        table.row(*_share_cells(share, largest))
     return table
 
 
-def _share_cells(each: Share, widest: float) -> tuple[Text | str, ...]:
-    training = "" if each.training is None else f"{100 * each.training:.2f} %"
-    bar = "█" * round(20 * each.share / widest)
-    return Text(each.label), f"{each.n:,}", f"{100 * each.share:.2f} %", training, bar
+def _share_cells(share: BinShare, largest: float) -> tuple[str, ...]:
+    training = "" if share.training is None else f"{share.training:.2%}"
+    bar = "█" * round(BAR_CHARS * share.share / largest)
+    return share.label, f"{share.n:,}", f"{share.share:.2%}", training, bar
 
 
-def _psi(psi: Psi | None) -> Text:
+def _psi_line(psi: PsiVerdict | None) -> SafeText:
     if psi is None:
-        return Text("No PSI: training held nothing of it to compare with.")
-    text = Text(f"PSI {psi.psi:.4g} [{psi.low:.4g}, {psi.high:.4g}], ")
-    text.append(psi.level, _STYLES[psi.level])
-    text.append(f"; df {psi.df}, φ {psi.phi:.3g} (of {psi.phi_window} windows), p {psi.p_value:.2g}")
+        return SafeText("No PSI: training has no values to compare with.")
+    line = SafeText(f"PSI {psi.psi:.4g} [{psi.low:.4g}, {psi.high:.4g}], ")
+    line.append(psi.level, LEVEL_STYLES[psi.level])
+    line.append(f"; df {psi.df}, φ {psi.phi:.3g} (of {psi.phi_window} windows), p {psi.p_value:.2g}")
     if psi.top_bin:
-        text.append(f"; most of it in {psi.top_bin}")
+        line.append(f"; largest contribution from {psi.top_bin}")
     if psi.is_seasonal:
-        text.append("; against the same hours of the week")
-    text.append(".")
-    return text
+        line.append("; compared with the same hours of the week")
+    return line.append(".")
 
 
-def _between(low: int, high: int) -> str:
+def _range(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-
-def _table(*names: str, text: tuple[int, ...]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for position, name in enumerate(names):
-        table.add_column(name, justify="left" if position in text else "right", overflow="fold")
-    return table

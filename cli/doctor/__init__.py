@@ -1,1 +1,1 @@
-"""`barograph doctor`: what of the whole installation is not as it should be, and what to do about it."""
+"""`barograph doctor`: checks the whole installation and says how to fix what is wrong."""

@@ -1,110 +1,115 @@
-"""ClickHouse: whether it is of a version that was tested, has all migrations, and lets this user read and write."""
+"""Checks of ClickHouse: version, migrations, privileges, disks and replicas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cli.doctor.finding import Finding, look, ok, unknown, wrong
+from cli.doctor.finding import Finding, error, ok, unknown, warning
+from cli.terminal import plural
 from warehouse import migrate
 from warehouse.client import Client
 from warehouse.errors import WarehouseError
 from warehouse.tables import SCHEMAS
 
-PART = "ClickHouse"
-TESTED = (26, 9)
-"""What the tests run on, and `docker-compose.yml`."""
+COMPONENT = "ClickHouse"
+TESTED_VERSION = (26, 9)
+"""The version of the tests and of `docker-compose.yml`."""
 LOW_SHARE, LEAST_SHARE = 0.1, 0.02
-"""Shares of a disk that are free, below which somebody should know, and below which inserts soon fail."""
-DENIED = {164: "it may only read", 497: "the right is missing"}
-"""ClickHouse's codes for what a user may not do."""
+"""Shares of free disk space: below the first is a warning, below the second an error, since inserts soon fail."""
+DENIED_CODES = {164: "the user is read-only", 497: "the privilege is missing"}
+"""ClickHouse's error codes for missing privileges."""
+
+
+def check_clickhouse(client: Client) -> Iterator[Finding]:
+    """Run all checks of ClickHouse.
+
+    Raises:
+        WarehouseBusy: ClickHouse stopped answering.
+        WarehouseError: ClickHouse rejects a query for a reason other than a missing privilege.
+    """
+    yield from check_version(client)
+    yield from check_migrations(client)
+    yield from check_privileges(client)
+    yield from check_disks(client)
 
 
 def check_version(client: Client) -> Iterator[Finding]:
-    """Look at the version."""
+    """Check the version."""
     version = str(client.rows("SELECT version()")[0][0])
-    number = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if number < TESTED:
-        yield look(
-            PART,
-            f"ClickHouse at {client.where} is of version {version}; {'.'.join(map(str, TESTED))} is what is tested.",
-            "Upgrade it where something fails that should not.",
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < TESTED_VERSION:
+        tested = ".".join(map(str, TESTED_VERSION))
+        yield warning(
+            COMPONENT,
+            f"ClickHouse at {client.where} has version {version}, older than the tested version {tested}.",
+            "Upgrade it if queries fail.",
         )
     else:
-        yield ok(PART, f"ClickHouse {version} at {client.where}, database {client.database}.")
+        yield ok(COMPONENT, f"ClickHouse {version} at {client.where}, database {client.database}.")
 
 
 def check_migrations(client: Client) -> Iterator[Finding]:
-    """Look whether the schema is this program's."""
+    """Check whether the schema is that of this program."""
     try:
-        waiting = migrate.pending(client)
-    except WarehouseError as error:
-        yield wrong(PART, str(error))
+        pending = migrate.pending(client)
+    except WarehouseError as cause:
+        yield error(COMPONENT, str(cause))
         return
-    if waiting:
-        named = ", ".join(map(str, waiting[:3])) + (", …" if len(waiting) > 3 else "")
-        yield wrong(PART, f"{len(waiting)} migrations have not run ({named}).", "Run `barograph apply`.")
+    if pending:
+        names = ", ".join(map(str, pending[:3])) + (", …" if len(pending) > 3 else "")
+        yield error(COMPONENT, f"{plural(len(pending), 'migration')} pending ({names}).", "Run `barograph apply`.")
     else:
-        yield ok(PART, "All migrations have run.")
+        yield ok(COMPONENT, "All migrations are applied.")
 
 
-def check_rights(client: Client) -> Iterator[Finding]:
-    """Read and write nothing in every table, as this user."""
-    there = {
+def check_privileges(client: Client) -> Iterator[Finding]:
+    """Check whether this user may read and write every table, by reading and writing no rows."""
+    tables = {
         str(name)
         for (name,) in client.rows(
             "SELECT name FROM system.tables WHERE database = {database:String}", {"database": client.database}
         )
     }
-    refused: dict[str, list[str]] = {}
-    for table in sorted(SCHEMAS.keys() & there):
+    denied: dict[str, list[str]] = {}
+    for table in sorted(SCHEMAS.keys() & tables):
         for verb, sql in (
             ("read", f"SELECT 1 FROM {table} LIMIT 0"),  # noqa: S608 - names of this program
             ("write", f"INSERT INTO {table} SELECT * FROM {table} LIMIT 0"),  # noqa: S608
         ):
             try:
                 client.command(sql)
-            except WarehouseError as error:
-                if error.code not in DENIED:
+            except WarehouseError as cause:
+                if cause.code not in DENIED_CODES:
                     raise
-                refused.setdefault(f"{verb} ({DENIED[error.code]})", []).append(table)
+                denied.setdefault(f"{verb} ({DENIED_CODES[cause.code]})", []).append(table)
                 break
-    for what, tables in refused.items():
-        named = "any table" if len(tables) == len(SCHEMAS) else ", ".join(tables)
-        yield wrong(
-            PART,
-            f"This user may not {what}: {named}.",
-            f"Grant SELECT and INSERT on {client.database}.* to it (docs/security.md), or name another user.",
+    for verb, names in denied.items():
+        listed = "any table" if len(names) == len(SCHEMAS) else ", ".join(names)
+        yield error(
+            COMPONENT,
+            f"This user may not {verb}: {listed}.",
+            f"Grant SELECT and INSERT on {client.database}.* to it (docs/security.md), or configure another user.",
         )
-    if there and not refused:
-        yield ok(PART, f"This user may read and write all {len(SCHEMAS.keys() & there)} tables.")
+    if tables and not denied:
+        yield ok(COMPONENT, f"This user may read and write all {len(SCHEMAS.keys() & tables)} tables.")
 
 
 def check_disks(client: Client) -> Iterator[Finding]:
-    """Look how full the disks are, and whether replicas take writes."""
+    """Check the free space of the disks, and whether replicas accept writes."""
     try:
         disks = client.rows("SELECT name, free_space, total_space FROM system.disks WHERE total_space > 0")
-        stuck = client.rows("SELECT database, table FROM system.replicas WHERE is_readonly ORDER BY ALL LIMIT 5")
-    except WarehouseError as error:
-        yield unknown(PART, f"The disks could not be looked at: {error}")
+        readonly = client.rows("SELECT database, table FROM system.replicas WHERE is_readonly ORDER BY ALL LIMIT 5")
+    except WarehouseError as cause:
+        yield unknown(COMPONENT, f"The disks could not be checked: {cause}")
         return
     for name, free, total in disks:
         if free / total >= LOW_SHARE:
             continue
-        text = f"The disk {name} of ClickHouse at {client.where} has {free / 2**30:.1f} GiB free, {free / total:.0%}."
-        todo = "Add space, or shorten what is kept (TTL of `predictions` and `labels`)."
-        yield (wrong if free / total < LEAST_SHARE else look)(PART, text, todo)
-    for database, table in stuck:
-        yield wrong(PART, f"The replica of {database}.{table} takes no writes.", "Look whether Keeper answers.")
-
-
-def examine(client: Client) -> Iterator[Finding]:
-    """All of it.
-
-    Raises:
-        WarehouseBusy: it does not answer any more.
-        WarehouseError: it refuses what no right explains.
-    """
-    yield from check_version(client)
-    yield from check_migrations(client)
-    yield from check_rights(client)
-    yield from check_disks(client)
+        report = error if free / total < LEAST_SHARE else warning
+        yield report(
+            COMPONENT,
+            f"The disk {name} of ClickHouse at {client.where} has {free / 2**30:.1f} GiB free, {free / total:.0%}.",
+            "Add space, or shorten the TTL of `predictions` and `labels`.",
+        )
+    for database, table in readonly:
+        yield error(COMPONENT, f"The replica of {database}.{table} is read-only.", "Check whether Keeper answers.")

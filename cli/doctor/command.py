@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Literal
-
 import typer
 
 from cli.errors import EXIT_FAILED
-from cli.options import ConfigOption
+from cli.options import ConfigOption, FormatOption
 
 
-def doctor_command(
-    form: Annotated[Literal["table", "json"], typer.Option("--format", help="For people or for programs.")] = "table",
-    config: ConfigOption = None,
-) -> None:
-    """Look at Kafka, topics, ClickHouse, contracts, clocks and Grafana, and say what to do.
+def doctor_command(form: FormatOption = "table", config: ConfigOption = None) -> None:
+    """Check Kafka, topics, ClickHouse, contracts, clocks and Grafana, and say how to fix problems.
 
-    Exits with 1 where something is wrong. What should be known and works (`look`), or could not be looked at
-    (`unknown`), is said and is no failure. Nothing is changed, but for a topic of its own by which the broker's clock
-    and transactions are tried; it is deleted again.
+    Exits with 1 if there is an error. Warnings and checks that were not possible (`unknown`) do not change the exit
+    code. Changes nothing except for a temporary topic that tests transactions and the broker's clock.
 
     Examples:
         barograph doctor
-        barograph doctor --format json | jq '.[] | select(.state == "wrong")'
+        barograph doctor --format json | jq '.[] | select(.state == "error")'
     """
-    from rich.console import Console
-
-    from cli.doctor.examine import examine
-    from cli.doctor.finding import State
+    from cli.doctor.finding import CheckStatus
+    from cli.doctor.run_checks import run_checks
     from cli.doctor.show import finding_json, print_finding, print_summary
     from cli.settings import load_settings
+    from cli.terminal import Terminal
 
     settings = load_settings(config)
-    console = Console()
-    found = []
-    for finding in examine(settings):
-        found.append(finding)
+    terminal = Terminal()
+    findings = []
+    for finding in run_checks(settings):
+        findings.append(finding)
         if form == "table":
-            print_finding(console, finding)
+            print_finding(terminal, finding)
     if form == "json":
-        print(json.dumps([finding_json(finding) for finding in found], ensure_ascii=False, indent=2))
+        terminal.json([finding_json(finding) for finding in findings])
     else:
-        print_summary(console, found)
-    if any(finding.state is State.WRONG for finding in found):
+        print_summary(terminal, findings)
+    if any(finding.status is CheckStatus.ERROR for finding in findings):
         raise typer.Exit(EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""Contracts and baselines as they were applied: whether this program reads them, and whether they fit each other."""
+"""Checks of contracts, baselines and processors as ClickHouse records them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Generator, Iterator, Mapping
 from barograph.contract import Contract
 from barograph.contract.file import ContractError, parse_contract
 
-from cli.doctor.finding import Finding, look, ok, wrong
+from cli.doctor.finding import Finding, error, ok, warning
 from cli.status.read import is_silent
+from cli.terminal import plural
 from sketches.baseline.baseline import Baseline, BaselineError, load_baseline
 from sketches.baseline.fit import fit_problems
 from warehouse import queries
@@ -16,81 +17,81 @@ from warehouse.client import Client
 from warehouse.metrics import ALL
 from warehouse.status import processors
 
-PART, PROCESSORS = "Contracts", "Processors"
+COMPONENT, PROCESSORS = "Contracts", "Processors"
+_REAPPLY = "Apply it again from its file with this program; processors that start before do not monitor the model."
 
 
 def check_contracts(client: Client) -> Iterator[Finding]:
-    """Look at every contract in force and at the last baseline of each of its versions."""
+    """Check every contract in force and the latest baseline of each of its versions."""
     contracts, baselines = yield from _read(client)
     if not contracts:
-        yield look(
-            PART,
-            "No contract is applied: every event becomes a dead letter.",
+        yield warning(
+            COMPONENT,
+            "No contract is applied: every event is dead-lettered.",
             "Run `barograph apply CONTRACT`; `barograph infer` writes one.",
         )
-    good = 0
+    n_valid = 0
     for model, contract in contracts.items():
-        found = [*_fits(contract, baselines.get(model, {}))]
-        good += not found
-        yield from found
-    if good:
-        yield ok(PART, f"{good} {'model has' if good == 1 else 'models have'} a contract and baselines that fit it.")
+        findings = [*_check_baselines(contract, baselines.get(model, {}))]
+        n_valid += not findings
+        yield from findings
+    if n_valid:
+        yield ok(COMPONENT, f"{plural(n_valid, 'model')} with a contract and matching baselines.")
 
 
 def _read(
     client: Client,
 ) -> Generator[Finding, None, tuple[dict[str, Contract], dict[str, dict[str, Baseline]]]]:
+    """Read contracts by model, and baselines by model and version; yield a finding for each unreadable one."""
     contracts: dict[str, Contract] = {}
-    for row in queries.contracts(client):
+    for contract_row in queries.contracts(client):
+        model = contract_row.model
         try:
-            contracts[row.model] = parse_contract(row.yaml, f"contract of {row.model}")
-        except ContractError as error:
-            yield wrong(PART, f"The contract of {row.model} in force cannot be read: {error}", _AGAIN)
+            contracts[model] = parse_contract(contract_row.yaml, f"contract of {model}")
+        except ContractError as cause:
+            yield error(COMPONENT, f"The contract of {model} in force cannot be read: {cause}", _REAPPLY)
     baselines: dict[str, dict[str, Baseline]] = {}
-    for found in queries.baselines(client):
+    for row in queries.baselines(client):
         try:
-            baseline = load_baseline(found.body.encode(), f"baseline {found.baseline_id}")
-        except BaselineError as error:
-            yield wrong(PART, f"The baseline of {found.model} {found.version} cannot be read: {error}", _AGAIN)
+            baseline = load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
+        except BaselineError as cause:
+            yield error(COMPONENT, f"The baseline of {row.model} {row.version} cannot be read: {cause}", _REAPPLY)
             continue
-        baselines.setdefault(found.model, {})[found.version] = baseline
+        baselines.setdefault(row.model, {})[row.version] = baseline
     return contracts, baselines
 
 
-_AGAIN = "Apply it again from its file with this program; processors that start before do not monitor the model."
-
-
-def _fits(contract: Contract, baselines: Mapping[str, Baseline]) -> Iterator[Finding]:
+def _check_baselines(contract: Contract, baselines: Mapping[str, Baseline]) -> Iterator[Finding]:
     if not baselines:
-        yield look(
-            PART,
-            f"Model {contract.model} has no baseline: its predictions are kept raw and not judged.",
+        yield warning(
+            COMPONENT,
+            f"Model {contract.model} has no baseline: its predictions are only stored raw, without verdicts.",
             "Make one with `barograph infer` and apply it.",
         )
     for version, baseline in baselines.items():
         problems = fit_problems(contract, baseline)
         if problems:
-            yield look(
-                PART,
-                f"The baseline of {contract.model} {version} does not fit the contract: {'; '.join(problems[:3])}.",
-                "Apply a baseline that fits (`barograph infer`), or take the change of the contract back.",
+            yield warning(
+                COMPONENT,
+                f"The baseline of {contract.model} {version} does not match the contract: {'; '.join(problems[:3])}.",
+                "Apply a matching baseline (`barograph infer`), or revert the change of the contract.",
             )
 
 
 def check_processors(client: Client) -> Iterator[Finding]:
-    """Look whether one of each kind reports."""
+    """Check whether at least one processor of each kind reports."""
     reports = processors(client)
     for kind in ALL:
-        mine = [row for row in reports if row.kind == kind]
-        alive = [row for row in mine if not is_silent(row)]
-        if alive:
-            yield ok(PROCESSORS, f"{len(alive)} {kind}{'s' if len(alive) > 1 else ''} reporting.")
-        elif mine:
-            last = min(mine, key=lambda row: row.silent_s)
-            yield look(
+        rows = [row for row in reports if row.kind == kind]
+        reporting = [row for row in rows if not is_silent(row)]
+        if reporting:
+            yield ok(PROCESSORS, f"{plural(len(reporting), kind)} reporting.")
+        elif rows:
+            last = min(rows, key=lambda row: row.silent_s)
+            yield warning(
                 PROCESSORS,
                 f"No {kind} reports; {last.instance} on {last.host} did {last.silent_s} s ago.",
-                f"Look at its log, and start it: `barograph run {kind} --instance {last.instance}`.",
+                f"Check its log, and start it: `barograph run {kind} --instance {last.instance}`.",
             )
         else:
-            yield look(PROCESSORS, f"No {kind} has reported.", f"Start one: `barograph run {kind}`.")
+            yield warning(PROCESSORS, f"No {kind} has reported.", f"Start one: `barograph run {kind}`.")

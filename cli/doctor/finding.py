@@ -1,4 +1,4 @@
-"""One thing that was looked at: how it is, and what to do."""
+"""The result of one check of `barograph doctor`."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class State(StrEnum):
-    """How something is."""
+class CheckStatus(StrEnum):
+    """The outcome of a check."""
 
     OK = "ok"
-    LOOK = "look"
-    """It works, and somebody should know."""
-    WRONG = "wrong"
-    """It does not work, or results cannot be relied on."""
+    WARNING = "warning"
+    """It works, but somebody should know."""
+    ERROR = "error"
+    """It does not work, or results are unreliable."""
     UNKNOWN = "unknown"
-    """It could not be looked at, or is not asked for."""
+    """The check was not possible or is not configured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found."""
+    """The result of one check."""
 
-    part: str
+    component: str
     """`Kafka`, `Topics`, `Groups`, `ClickHouse`, `Contracts`, `Processors`, `Clocks` or `Grafana`."""
-    state: State
-    what: str
+    status: CheckStatus
+    message: str
     """A sentence."""
-    todo: str = ""
-    """A sentence; empty where there is nothing to do."""
+    action: str = ""
+    """What to do, as a sentence; empty if there is nothing to do."""
 
 
-def ok(part: str, what: str) -> Finding:
-    """It is as it should be."""
-    return Finding(part, State.OK, what)
+def ok(component: str, message: str) -> Finding:
+    """Report that something works."""
+    return Finding(component, CheckStatus.OK, message)
 
 
-def look(part: str, what: str, todo: str) -> Finding:
-    """It works, and somebody should know."""
-    return Finding(part, State.LOOK, what, todo)
+def warning(component: str, message: str, action: str) -> Finding:
+    """Report that something works, but somebody should know."""
+    return Finding(component, CheckStatus.WARNING, message, action)
 
 
-def wrong(part: str, what: str, todo: str = "") -> Finding:
-    """It does not work; `todo` is empty where the sentence says it."""
-    return Finding(part, State.WRONG, what, todo)
+def error(component: str, message: str, action: str = "") -> Finding:
+    """Report that something does not work; `action` is empty if the message says it."""
+    return Finding(component, CheckStatus.ERROR, message, action)
 
 
-def unknown(part: str, what: str, todo: str = "") -> Finding:
-    """It could not be looked at."""
-    return Finding(part, State.UNKNOWN, what, todo)
+def unknown(component: str, message: str, action: str = "") -> Finding:
+    """Report that a check was not possible."""
+    return Finding(component, CheckStatus.UNKNOWN, message, action)

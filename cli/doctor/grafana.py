@@ -1,4 +1,4 @@
-"""Grafana, where one is named: whether it answers, takes the token, has the plugin, and holds what was applied."""
+"""Checks of Grafana: whether it answers, accepts the token, has the plugin, and has what was applied."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ from barograph.contract import Contract
 
 from alerts.settings import AlertsError
 from cli.apply.grafana import GrafanaError, bundle_of, connect, plan_grafana
-from cli.doctor.finding import Finding, look, ok, unknown, wrong
+from cli.doctor.finding import Finding, error, ok, unknown, warning
 from cli.errors import CommandError
 from cli.settings import Settings
 
-PART = "Grafana"
-PATIENCE_S = 5.0
-"""How long one answer is awaited."""
+COMPONENT = "Grafana"
+TIMEOUT_S = 5.0
+"""Time limit of one request, in seconds."""
 
 
 def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -> Iterator[Finding]:
-    """Look at Grafana.
+    """Check Grafana.
 
     Args:
-        settings: with or without a Grafana.
-        in_force: the contracts by model; None where the warehouse does not tell.
+        settings: the settings, with or without a Grafana.
+        in_force: the contracts by model; None if ClickHouse did not return them.
     """
     if settings.grafana is None:
-        yield unknown(PART, "No Grafana is named (grafana.url), so none was looked at.")
+        yield unknown(COMPONENT, "No Grafana is configured (grafana.url).")
         return
     try:
-        with connect(settings.grafana, timeout_s=PATIENCE_S, pause_s=0.2) as grafana:
+        with connect(settings.grafana, timeout_s=TIMEOUT_S, pause_s=0.2) as grafana:
             plan = plan_grafana(grafana, bundle_of(in_force or {}, settings))
-    except (GrafanaError, CommandError, AlertsError) as error:
-        yield wrong(PART, str(error))
+    except (GrafanaError, CommandError, AlertsError) as cause:
+        yield error(COMPONENT, str(cause))
         return
-    yield ok(PART, f"Grafana at {settings.grafana.url} answers, takes the token and has the plugin.")
+    yield ok(COMPONENT, f"Grafana at {settings.grafana.url} answers, accepts the token and has the plugin.")
     if in_force is None:
-        yield unknown(PART, "What it should hold is not known, since ClickHouse does not tell the contracts in force.")
+        yield unknown(
+            COMPONENT, "Its dashboards and rules were not compared: ClickHouse did not return the contracts in force."
+        )
     elif plan.is_empty:
-        yield ok(PART, "It holds what was applied.")
+        yield ok(COMPONENT, "Its dashboards and rules are those in force.")
     else:
         differing = [*plan.written, *plan.left]
-        named = ", ".join(f"{finding.item.kind} {finding.item.name}" for finding in differing[:3])
+        names = ", ".join(f"{finding.item.kind} {finding.item.name}" for finding in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        yield look(
-            PART,
-            f"It does not hold what is in force: {named}{more} differ." if differing else "Its record is incomplete.",
+        yield warning(
+            COMPONENT,
+            f"Its dashboards and rules differ from those in force: {names}{more}."
+            if differing
+            else "Its record of applied objects is incomplete.",
             "See `barograph plan`, then run `barograph apply`.",
         )

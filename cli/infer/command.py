@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 from barograph.contract import Arms, Window, parse_duration
-from rich.console import Console
 
 from cli.infer.errors import InferError, OptionError
 from cli.infer.files import write_result
 from cli.infer.infer import DEFAULTS, InferOptions, Season, infer
 from cli.infer.profile import Roles
 from cli.infer.report import print_report
-from cli.terminal import Text
+from cli.terminal import SafeText, Terminal
 
 BAD_INPUT = 2
 """The exit code where the table or an option is at fault, and nothing was written."""
@@ -84,7 +83,7 @@ def infer_command(
         barograph infer train.csv --model churn --version 2 --arm a=0.9 --arm b=0.1 --unit context.user
         barograph infer train.csv --model shop --version 1 --time at --timezone Europe/Berlin --season hour_of_week
     """
-    console, errors = Console(), Console(stderr=True)
+    terminal, errors = Terminal(), Terminal(stderr=True)
     try:
         options = InferOptions(
             table=train,
@@ -107,16 +106,16 @@ def infer_command(
             season=season,
         )
         with errors.status("reading") as status:
-            result = infer(options, lambda column: status.update(Text(f"reading {column}")))
+            result = infer(options, lambda column: status.update(SafeText(f"reading {column}")))
         written = write_result(result, out, force=force)
     except InferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.line(str(error), "red")
         raise typer.Exit(BAD_INPUT) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        errors.print(f"{error.filename or out}: {reason}", style="red", markup=False, highlight=False)
+        errors.line(f"{error.filename or out}: {reason}", "red")
         raise typer.Exit(BAD_INPUT) from None
-    print_report(result, written, console)
+    print_report(terminal, result, written)
 
 
 def parse_window(text: str) -> Window:

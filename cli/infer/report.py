@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from rich.console import Console
-from rich.table import Table as RichTable
-
 from cli.infer.files import Written
 from cli.infer.infer import Decision, InferResult
-from cli.terminal import Text
+from cli.terminal import AlignedTable, SafeText, Terminal, percentage, utc_minute
 from sketches.baseline.baseline import ALL, Baseline, Phi
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
@@ -19,41 +14,31 @@ NAME_CHARS = 40
 _FLAGS = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 
 
-def print_report(result: InferResult, written: Written, console: Console) -> None:
+def print_report(terminal: Terminal, result: InferResult, written: Written) -> None:
     """Print the decisions, one line per column, the warnings, and where the files are."""
     baseline = result.baseline
-    console.print(
-        Text(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
-        + Text(baseline.model, style="bold")
-        + Text(f", version {baseline.version}")
-    )
-    console.print(_columns(result))
+    heading = SafeText(f"{baseline.source}: {baseline.rows:,} rows{_period(result)} → model ")
+    terminal.line(heading.append(baseline.model, "bold").append(f", version {baseline.version}"))
+    terminal.table(_columns(result))
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
-        console.print(
-            Text(
-                f"φ from {lengths}. rough: from 5 to 19 windows; ←: that of the next shorter length; ?: not known.",
-                style="dim",
-            )
+        terminal.line(
+            f"φ from {lengths}. rough: from 5 to 19 windows; ←: that of the next shorter length; ?: not known.", "dim"
         )
     if baseline.timezone:
-        console.print(Text(_season(baseline)))
+        terminal.line(_season(baseline))
     for dimension in baseline.dimensions:
         values = ", ".join(dimension.values[:8]) + (", …" if len(dimension.values) > 8 else "")
         if not dimension.trained:
-            console.print(
-                Text(f"Slices by {dimension.name}: {values}; training holds none, so they are judged by all.")
-            )
+            terminal.line(f"Slices by {dimension.name}: {values}; training holds none, so they are judged by all.")
             continue
         others = baseline.slice_rows[f"{dimension.name}=other"]
-        console.print(
-            Text(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")
-        )
+        terminal.line(f"Slices by {dimension.name}: {len(dimension.values)} ({values}) and other ({others:,} rows).")
     for warning in result.warnings:
-        console.print(Text("! ", style="bold yellow") + Text(warning))
+        terminal.line(SafeText("! ", style="bold yellow").append(warning, "none"))
     for path, what in ((written.contract, "contract"), (written.baseline, f"baseline {baseline.id}")):
         state = "as it was" if path in written.unchanged else "written"
-        console.print(Text(f"{what}: {path} ({state})"))
+        terminal.line(f"{what}: {path} ({state})")
 
 
 def _season(baseline: Baseline) -> str:
@@ -74,20 +59,14 @@ def _period(result: InferResult) -> str:
 
 def _moment(at_ms: int) -> str:
     try:
-        return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        return utc_minute(at_ms / 1000)
     except (OverflowError, ValueError, OSError):
         return f"{at_ms} ms"
 
 
-def _columns(result: InferResult) -> RichTable:
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for heading in ("column", "field", "type"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("bins", "null"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name in result.windows:
-        table.add_column(f"φ {name}", justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold", ratio=1)
+def _columns(result: InferResult) -> AlignedTable:
+    numbers = ("bins", "null", *(f"φ {name}" for name in result.windows))
+    table = AlignedTable("column", "field", "type", *numbers, "why", numbers=numbers)
     learned = {frozen.name: frozen.slices[ALL].phi for frozen in result.baseline.fields}
     for decision in result.decisions:
         phis = [_phi(learned.get(decision.field, {}).get(name)) for name in result.windows]
@@ -96,11 +75,11 @@ def _columns(result: InferResult) -> RichTable:
             _field(decision),
             decision.type,
             f"{decision.bins:,}" if decision.field else "",
-            "" if decision.nulls is None else _share(decision.nulls),
+            "" if decision.nulls is None else percentage(decision.nulls),
             *phis,
             decision.why,
         ]
-        table.add_row(*map(Text, cells), style="" if decision.field else "dim")
+        table.row(*cells, style="" if decision.field else "dim")
     return table
 
 
@@ -114,10 +93,6 @@ def shortened(name: str) -> str:
     """Cut a name to what a column of a table can show, control characters escaped."""
     name = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
     return name if len(name) <= NAME_CHARS else f"{name[: NAME_CHARS - 1]}…"
-
-
-def _share(share: float) -> str:
-    return f"{share:.1%}" if 0 < share < 1 else f"{share:.0%}"
 
 
 def _phi(phi: Phi | None) -> str:

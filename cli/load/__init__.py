@@ -1,1 +1,1 @@
-"""`barograph load`: history and nightly labels from files, through the publisher."""
+"""`barograph load`: publishes history and labels from files."""

@@ -1,4 +1,4 @@
-"""What a file's columns mean, checked before the first event is sent."""
+"""Checks the columns of a file before its first event is published."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from barograph.values import InvalidEvent
 
 from cli.load.files import EventFile, LoadError
 
-Kind = Literal["predictions", "labels"]
+EventKind = Literal["predictions", "labels"]
 
-_SHOWN = 8
-"""Columns that a message names before it says how many more."""
+_MAX_COLUMNS = 8
+"""Columns that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A file whose columns were understood."""
+class EventSource:
+    """A file whose columns were checked."""
 
     file: EventFile
-    kind: Kind
+    kind: EventKind
     columns: frozenset[str]
-    """The columns that are read."""
+    """The columns to read."""
     notes: tuple[str, ...]
-    """What is worth knowing before it is loaded."""
+    """Remarks about ignored and missing columns."""
 
 
-def understand(file: EventFile, contract: Contract, version: str | None) -> Source:
-    """Find out what a file holds.
+def inspect_file(file: EventFile, contract: Contract, version: str | None) -> EventSource:
+    """Determine whether a file has predictions or labels, and which of its columns to read.
 
-    A file with a column `label` and no column of a prediction holds labels, any other predictions.
+    A file with a column `label` and no column of a prediction has labels; any other has predictions.
 
     Args:
         file: the file.
         contract: the model's contract.
-        version: the version of predictions without a column `version`.
+        version: the version of the predictions, if there is no column `version`.
 
     Raises:
-        LoadError: columns are missing or cannot be what they should be.
+        LoadError: columns are missing or have a wrong type.
     """
     names = file.schema.names
     tables = _prediction_tables(contract, version or "")
@@ -56,11 +56,11 @@ def understand(file: EventFile, contract: Contract, version: str | None) -> Sour
         raise LoadError(f"{file.path}: {error}.") from error
 
 
-def blocks(source: Source, contract: Contract, version: str | None) -> Iterator[Block]:
-    """Read the events of a file as the publisher takes them, with the count of rows that no event can be made of.
+def read_blocks(source: EventSource, contract: Contract, version: str | None) -> Iterator[Block]:
+    """Read the events of a file in the form of the publisher, with the number of invalid rows.
 
     Raises:
-        LoadError: the file is damaged, or a column holds what no event can.
+        LoadError: the file is damaged, or a column has values that no event can have.
     """
     tables: PredictionTables | LabelTables = LabelTables(contract.model)
     if source.kind == "predictions":
@@ -73,42 +73,42 @@ def blocks(source: Source, contract: Contract, version: str | None) -> Iterator[
 
 
 def _prediction_tables(contract: Contract, version: str) -> PredictionTables:
-    # Personal data is protected by the publisher, once; what is hashed here would be hashed again there.
+    # The publisher protects personal data; hashing it here too would hash it twice.
     return PredictionTables(contract, version, Pii(Contract(model=contract.model), b""))
 
 
 def _is_prediction(names: list[str], tables: PredictionTables) -> bool:
-    found, _ = tables.columns(["id", *(name for name in names if name != "id")])
-    return not found.keys() <= {"id", "model", "at"}
+    sources, _ = tables.columns(["id", *(name for name in names if name != "id")])
+    return not sources.keys() <= {"id", "model", "at"}
 
 
-def _predictions(file: EventFile, contract: Contract, version: str | None, tables: PredictionTables) -> Source:
+def _predictions(file: EventFile, contract: Contract, version: str | None, tables: PredictionTables) -> EventSource:
     names = file.schema.names
-    found, left_out = tables.columns(names)
-    if "at" not in found:
+    sources, ignored = tables.columns(names)
+    if "at" not in sources:
         raise LoadError(
             f"{file.path} has no column at: add one with the time of each prediction (timestamps, or milliseconds "
             "since 1970)."
         )
     _check_times(file)
-    if version is None and "version" not in found:
-        raise LoadError(f"{file.path} has no column version: say which version made the predictions, with --version.")
-    held = {*found, CONFIDENCE} if any(source.startswith("scores.") for source in found) else set(found)
-    missing = [field.source for field in contract.fields if field.source not in held]
+    if version is None and "version" not in sources:
+        raise LoadError(f"{file.path} has no column version: give the version of the predictions with --version.")
+    available = {*sources, CONFIDENCE} if any(source.startswith("scores.") for source in sources) else set(sources)
+    missing = [field.source for field in contract.fields if field.source not in available]
     if contract.fields and len(missing) == len(contract.fields):
         raise LoadError(
-            f"{file.path} has no column of a field that the contract of {contract.model} watches: "
-            f"{_some(missing)}. Rename its columns, or give the contract that it belongs to."
+            f"{file.path} has no column of a field of the contract of {contract.model}: {_listed(missing)}. Rename its "
+            "columns, or give the matching contract."
         )
     notes = []
     if missing:
-        notes.append(f"{file.path}: not among its columns, so they count as null: {_some(missing)}.")
-    if left_out:
-        notes.append(f"{file.path}: not in the contract, so not sent: {_some(left_out)}.")
-    return Source(file, "predictions", frozenset(names[position] for position in found.values()), tuple(notes))
+        notes.append(f"{file.path}: missing columns, counted as null: {_listed(missing)}.")
+    if ignored:
+        notes.append(f"{file.path}: columns ignored, not in the contract: {_listed(ignored)}.")
+    return EventSource(file, "predictions", frozenset(names[index] for index in sources.values()), tuple(notes))
 
 
-def _labels(file: EventFile) -> Source:
+def _labels(file: EventFile) -> EventSource:
     names = file.schema.names
     if "id" not in names:
         raise LoadError(f"{file.path} has no column id: labels need id, label and the time at.")
@@ -116,11 +116,11 @@ def _labels(file: EventFile) -> Source:
     if "at" in names:
         _check_times(file)
     else:
-        notes.append(f"{file.path} has no column at: its labels count as known from now on.")
-    left_out = [name for name in names if name not in ("id", "label", "at", "model")]
-    if left_out:
-        notes.append(f"{file.path}: no part of a label, so not sent: {_some(left_out)}.")
-    return Source(file, "labels", frozenset(names) - frozenset(left_out), tuple(notes))
+        notes.append(f"{file.path} has no column at: its labels get the current time.")
+    ignored = [name for name in names if name not in ("id", "label", "at", "model")]
+    if ignored:
+        notes.append(f"{file.path}: columns ignored, not part of a label: {_listed(ignored)}.")
+    return EventSource(file, "labels", frozenset(names) - frozenset(ignored), tuple(notes))
 
 
 def _check_times(file: EventFile) -> None:
@@ -135,9 +135,11 @@ def _check_times(file: EventFile) -> None:
         or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
     ):
-        raise LoadError(f"{file.path}: the column at is {kind}; make it timestamps, or milliseconds since 1970.")
+        raise LoadError(
+            f"{file.path}: the column at has type {kind}; convert it to timestamps or milliseconds since 1970."
+        )
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
+def _listed(names: list[str]) -> str:
+    listed = ", ".join(names[:_MAX_COLUMNS])
+    return listed if len(names) <= _MAX_COLUMNS else f"{listed} and {len(names) - _MAX_COLUMNS} more"

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 
 from cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CommandError
 from cli.options import ConfigOption
-from cli.terminal import Text
+from cli.terminal import SafeText, Terminal, plural
 
 if TYPE_CHECKING:
     from barograph import Contract, Publisher
 
-    from cli.load.check import Source
+    from cli.load.check import EventSource
     from cli.settings import Settings
 
 DELIVERY_S = 120.0
-"""How long the last messages may take; librdkafka gives one up after the same time."""
+"""Time limit of the delivery of the last messages, in seconds; librdkafka gives up after the same time."""
 
 
 def load_command(
@@ -30,8 +29,8 @@ def load_command(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Parquet, CSV or Arrow files, sent in this order. One with the columns id and label and none of a "
-            "prediction holds labels.",
+            help="Parquet, CSV or Arrow files, published in this order. A file with the columns id and label and no "
+            "column of a prediction has labels.",
             show_default=False,
         ),
     ],
@@ -39,21 +38,21 @@ def load_command(
     version: Annotated[
         str | None,
         typer.Option(
-            help="The version that made the predictions, where no column `version` says so.", show_default=False
+            help="Version that made the predictions; required without a column `version`.", show_default=False
         ),
     ] = None,
     end: Annotated[
         bool,
-        typer.Option("--end", help="Write an end mark afterwards: processors with the replay clock then seal all."),
+        typer.Option("--end", help="Finally write end markers: processors on the replay clock then seal everything."),
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Load history and nightly labels from files, through the publisher.
+    """Load history and labels from files, through the publisher.
 
     Columns: `id`, `at` (the time), `score`, `class`, `latency_ms`, `arm`, `error`, `status`, `features.NAME`,
-    `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric that the contract calls so. Labels:
-    `id`, `label`, `at`. Nothing is dropped when Kafka is slow; rows without id or time are left out and make the exit
-    code 1. What was sent is sent: loading a file twice counts it twice.
+    `context.NAME`, `metrics.NAME`; a bare name is the feature, context or metric of that name in the contract. Labels:
+    `id`, `label`, `at`. Waits while Kafka is slow and drops nothing. Skips rows without id or time and then exits with
+    1. Loading a file twice counts its events twice.
 
     Examples:
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
@@ -61,38 +60,37 @@ def load_command(
     """
     from barograph.contract.file import load_contract
 
-    from cli.load.check import understand
+    from cli.load.check import inspect_file
     from cli.load.files import EventFile, csv_types
     from cli.settings import load_settings
 
-    agreed = load_contract(contract)
-    types = csv_types(agreed)
-    sources = [understand(EventFile(path, types), agreed, version) for path in files]
+    model_contract = load_contract(contract)
+    types = csv_types(model_contract)
+    sources = [inspect_file(EventFile(path, types), model_contract, version) for path in files]
     settings = load_settings(config, needs=("kafka",))
-    console = Console(stderr=True)
+    terminal = Terminal(stderr=True)
     for source in sources:
-        for note in source.notes:
-            console.print(Text(note), soft_wrap=True)
-    # Labels carry no version, so for a file of labels any will do.
-    publisher = _publisher(agreed, version or "unknown", settings)
+        terminal.lines(source.notes)
+    # Labels have no version, so a file of labels needs none.
+    publisher = _make_publisher(model_contract, version or "unknown", settings)
     try:
-        refused = _send(console, publisher, sources, agreed, version)
+        n_skipped = _publish_files(terminal, publisher, sources, model_contract, version)
         publisher.flush(DELIVERY_S)
         if end:
             publisher.publish_end_marker(timeout_s=DELIVERY_S)
-            console.print("End marks were written to every partition.")
+            terminal.line("Wrote end markers to all partitions.")
         publisher.close()
     except KeyboardInterrupt:
         publisher.close(1.0)
-        sent = publisher.stats.published
-        console.print(f"Broken off: {sent:,} events had been sent, and loading the files again sends them again.")
+        published = plural(publisher.stats.published, "event")
+        terminal.line(f"Interrupted after {published}; loading the files again publishes these events again.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if refused:
-        console.print(f"{refused:,} rows were left out: they have no id, no time or no label.", style="red")
+    if n_skipped:
+        terminal.line(f"Skipped {plural(n_skipped, 'row')} without id, time or label.", "red")
         raise typer.Exit(EXIT_FAILED)
 
 
-def _publisher(contract: Contract, version: str, settings: Settings) -> Publisher:
+def _make_publisher(contract: Contract, version: str, settings: Settings) -> Publisher:
     from barograph import Publisher
 
     try:
@@ -108,40 +106,43 @@ def _publisher(contract: Contract, version: str, settings: Settings) -> Publishe
         raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.") from error
 
 
-def _send(
-    console: Console, publisher: Publisher, sources: Sequence[Source], contract: Contract, version: str | None
+def _publish_files(
+    terminal: Terminal, publisher: Publisher, sources: Sequence[EventSource], contract: Contract, version: str | None
 ) -> int:
-    """Send every file with a bar of progress; return how many rows were left out."""
-    from cli.load.check import blocks
+    """Publish every file with a progress bar, and return the number of skipped rows."""
+    from cli.load.check import read_blocks
 
-    refused = 0
-    columns = (TextColumn("{task.description}"), BarColumn(20), _Rows(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    n_skipped = 0
+    columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal.console, transient=True) as progress:
         for source in sources:
             bar = progress.add_task(f"{source.file.path.name} ({source.kind})", total=source.file.rows)
-            begun_s = time.monotonic()
-            rows = 0
+            started_s = time.monotonic()
+            n_rows = 0
             publish = publisher.predictions if source.kind == "predictions" else publisher.labels
-            for block in blocks(source, contract, version):
+            for block in read_blocks(source, contract, version):
                 publish(block.rows)
-                refused += block.n_rejected
-                rows += block.rows.num_rows + block.n_rejected
-                progress.update(bar, completed=rows)
-            progress.update(bar, total=rows, completed=rows)
-            seconds = max(time.monotonic() - begun_s, 1e-3)
-            console.print(
-                f"{source.file.path}: {rows:,} {source.kind} in {seconds:.1f} s, {rows / seconds:,.0f} a second"
-            )
-    return refused
+                n_skipped += block.n_rejected
+                n_rows += block.rows.num_rows + block.n_rejected
+                progress.update(bar, completed=n_rows)
+            progress.update(bar, total=n_rows, completed=n_rows)
+            seconds = max(time.monotonic() - started_s, 1e-3)
+            rate = f"{n_rows / seconds:,.0f} per second"
+            terminal.line(f"{source.file.path}: published {n_rows:,} {source.kind} in {seconds:.1f} s, {rate}")
+    return n_skipped
 
 
-class _Rows(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _RowsColumn(ProgressColumn):
+    """The number of published rows, and the total if it is known."""
+
+    def render(self, task: Task) -> SafeText:
         total = f" of {task.total:,.0f}" if task.total is not None else ""
-        return Text(f"{task.completed:,.0f}{total}")
+        return SafeText(f"{task.completed:,.0f}{total}")
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class _RateColumn(ProgressColumn):
+    """The rows per second."""
+
+    def render(self, task: Task) -> SafeText:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s")
+        return SafeText("" if speed is None else f"{speed:,.0f}/s")

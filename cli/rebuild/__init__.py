@@ -1,1 +1,1 @@
-"""`barograph rebuild`: panes and verdicts of the past counted anew."""
+"""`barograph rebuild`: recounts panes and verdicts of the past."""

@@ -1,66 +1,80 @@
-"""A rebuild for people."""
+"""Output of `barograph rebuild`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
-from cli.apply.catalogue import iso
-from cli.terminal import Text
+from cli.terminal import AlignedTable, Terminal, plural, utc_second
 from streams.rebuild.rewind import OffsetReset
 from streams.rebuild.run import RebuildResult
 from warehouse.staging import Difference
 
 
-def print_differences(console: Console, differences: Sequence[Difference]) -> None:
-    """Print before and after as a table."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("", "before", "after", "changed"):
-        table.add_column(column, justify="right" if column else "left")
-    for line in differences:
-        cells = (line.what, f"{line.before:,}", f"{line.after:,}", f"{line.changed:,}" if line.changed else "")
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if line.changed else "")
-    console.print(table)
+def print_differences(terminal: Terminal, differences: Sequence[Difference]) -> None:
+    """Print the numbers of rows before and after the rebuild as a table."""
+    table = AlignedTable("", "before", "after", "changed", numbers=("before", "after", "changed"))
+    for difference in differences:
+        table.row(
+            difference.what,
+            f"{difference.before:,}",
+            f"{difference.after:,}",
+            f"{difference.changed:,}" if difference.changed else "",
+            style="bold" if difference.changed else "",
+        )
+    terminal.table(table)
 
 
-def rebuilt_lines(done: RebuildResult) -> list[str]:
-    """What was done, in sentences."""
-    stretch = f"panes from {iso(done.from_s)} to {iso(done.to_s)}"
+def rebuilt_lines(result: RebuildResult) -> list[str]:
+    """Describe what was rebuilt."""
+    panes = f"panes from {utc_second(result.from_s)} to {utc_second(result.to_s)}"
     lines = [
         {
-            "kafka": f"Counted from Kafka: {done.read:,} offsets of the source, {stretch}.",
-            "raw": f"Counted from raw rows: {done.read:,} of them, {stretch}.",
-            "panes": f"Nothing was counted: the {stretch} were judged anew as they are.",
-        }[done.source]
+            "kafka": f"Recounted {panes} from {plural(result.read, 'offset')} of the source topic.",
+            "raw": f"Recounted {panes} from {plural(result.read, 'raw row')}.",
+            "panes": f"Judged the {panes} again without recounting.",
+        }[result.source]
     ]
-    if done.recovered:
-        lines.append(f"{done.recovered:,} offsets that were lost to these panes are in them now.")
-    lines.append("Replaced; start the monitors again." if done.replaced else "Nothing was replaced (--dry-run).")
+    if result.recovered:
+        lines.append(f"Recovered {plural(result.recovered, 'lost offset')}.")
+    lines.append("Replaced. Start the monitors again." if result.replaced else "Nothing was replaced (--dry-run).")
     return lines
 
 
-def print_moves(console: Console, moves: Sequence[OffsetReset]) -> None:
-    """Print where each group stood and stands."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("group", "topic", "partition", "was", "is", "read again"):
-        table.add_column(column, justify="left" if column in ("group", "topic") else "right")
+def print_moves(terminal: Terminal, moves: Sequence[OffsetReset]) -> None:
+    """Print the committed offset of each group before and after as a table."""
+    table = AlignedTable(
+        "group",
+        "topic",
+        "partition",
+        "before",
+        "after",
+        "reread",
+        numbers=("partition", "before", "after", "reread"),
+    )
     for move in moves:
-        back = move.committed - move.target
-        cells = (move.group, move.topic, move.partition, f"{move.committed:,}", f"{move.target:,}", f"{back:,}")
-        table.add_row(*(Text(str(cell)) for cell in cells), style="bold" if back else "")
-    console.print(table)
+        reread = move.committed - move.target
+        table.row(
+            move.group,
+            move.topic,
+            str(move.partition),
+            f"{move.committed:,}",
+            f"{move.target:,}",
+            f"{reread:,}",
+            style="bold" if reread else "",
+        )
+    terminal.table(table)
 
 
 def moves_lines(moves: Sequence[OffsetReset], *, dry_run: bool) -> list[str]:
-    """What that means, in sentences."""
+    """Describe the consequences of the moved offsets."""
     lines = []
     for move in moves:
         if move.gone:
-            where = f"{move.gone:,} offsets of {move.topic} partition {move.partition}"
-            parts = "the monitor will record what they covered as loss, and `barograph rebuild` may mend it"
-            then = parts if move.group.endswith("monitor") else "their raw rows are lost"
-            lines.append(f"{where} came after the backup and are gone from Kafka: {then}.")
-    lines.append("Nothing was set (--dry-run)." if dry_run else "Start monitors and recorders; they catch up.")
+            offsets = f"{plural(move.gone, 'offset')} of {move.topic} partition {move.partition}"
+            if move.group.endswith("monitor"):
+                effect = "the monitor records the events they cover as lost, and `barograph rebuild` may recover them"
+            else:
+                effect = "their raw rows are lost"
+            lines.append(f"{offsets} arrived after the backup, and Kafka no longer has them: {effect}.")
+    lines.append("No offset was set (--dry-run)." if dry_run else "Start monitors and recorders; they catch up.")
     return lines

@@ -1,1 +1,1 @@
-"""`barograph simulate`: the alert rules over recorded history, or now."""
+"""`barograph simulate`: replays history through the alert rules, or evaluates them continuously."""

@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from cli.errors import CommandError
-from cli.options import ConfigOption
+from cli.options import ConfigOption, FormatOption
 from cli.simulate.read import KnownOption
 
 
 def simulate_command(
-    model: Annotated[str | None, typer.Option(help="Of this model alone.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.", show_default=False)] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From a time, or so long ago (30d).", show_default=False)
+        str | None, typer.Option(metavar="TIME", help="Start: a time, or an age such as 30d.", show_default=False)
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="To a time; by default all.", show_default=False)
+        str | None, typer.Option(metavar="TIME", help="End; by default the end of the history.", show_default=False)
     ] = None,
     rule: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Rules of this name alone; repeatable.", show_default=False)
+        list[str] | None, typer.Option(metavar="NAME", help="Only rules of this name; repeatable.", show_default=False)
     ] = None,
     known: Annotated[
         KnownOption,
         typer.Option(
-            help="From when a verdict counts: `judged` when it was given, `ended` with its window, for history that "
-            "was replayed; `auto` sees which it was."
+            help="When a verdict takes effect: `judged` at its own time, `ended` at the end of its window (replayed "
+            "history); `auto` detects which."
         ),
     ] = "auto",
-    live: Annotated[bool, typer.Option("--live", help="Evaluate the rules now and on, and tell webhooks.")] = False,
-    form: Annotated[Literal["table", "json"], typer.Option("--format", help="For people or for programs.")] = "table",
+    live: Annotated[
+        bool, typer.Option("--live", help="Evaluate the rules continuously and send to contact points.")
+    ] = False,
+    form: FormatOption = "table",
     config: ConfigOption = None,
 ) -> None:
-    """Replay recorded history through the alert rules, or evaluate them now and send webhooks.
+    """Replay recorded history through the alert rules, or evaluate them continuously.
 
-    The rules of the contracts in force, with their own SQL, are evaluated at every interval as Grafana does it: lines
-    with hysteresis, `for`, `keep_firing_for`, rows that are missing; and told as Alertmanager does it: in groups, again
-    and again, not while muted. Shows every change of state and every message.
+    Evaluates the rules of the contracts in force with their own SQL at every interval, as Grafana does: thresholds with
+    hysteresis, `for`, `keep_firing_for`, missing rows. Groups, repeats and mutes notifications as Alertmanager does.
+    Shows every change of state and every notification.
 
-    With --live the same is done on the clock of the wall until Ctrl-C, and contact points are told: a laptop without
-    Grafana pages too. In production Grafana does it.
+    With --live it evaluates the rules on the wall clock until Ctrl-C and sends to the contact points, so a laptop
+    without Grafana can page. In production Grafana does this.
 
     Examples:
         barograph simulate --model flight-delay --since 90d
@@ -51,13 +52,13 @@ def simulate_command(
         barograph simulate --live
     """
     from cli.settings import load_settings
-    from cli.simulate.read import contracts_in_force, history, rules_named
+    from cli.simulate.read import contracts_in_force, resolve_history, select_rules
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     if live:
         if since or until or form == "json":
-            raise CommandError("--live looks at now: leave --since, --until and --format out.")
+            raise CommandError("--live evaluates the present: leave out --since, --until and --format.")
         from cli.simulate.live import run_live
 
         stop = threading.Event()
@@ -65,17 +66,16 @@ def simulate_command(
             signal.signal(number, lambda *_: stop.set())
         run_live(settings, model, rule or [], stop)
         return
-    from rich.console import Console
-
     from alerts.simulator import simulate
     from cli.simulate.show import print_simulation, simulation_json
+    from cli.terminal import Terminal
 
     with connect(settings.warehouse) as client:
         contracts = contracts_in_force(client, model)
-        rules = rules_named(contracts, settings.alerts, rule or [])
-        span = history(client, [contract.model for contract in contracts], since, until, known)
-        done = simulate(client, rules, settings.alerts, span.since, span.until, span.known)
+        rules = select_rules(contracts, settings.alerts, rule or [])
+        history = resolve_history(client, [contract.model for contract in contracts], since, until, known)
+        simulation = simulate(client, rules, settings.alerts, history.since, history.until, history.known)
     if form == "json":
-        print(json.dumps(simulation_json(done, span.known), ensure_ascii=False, indent=2))
+        Terminal().json(simulation_json(simulation, history.known))
     else:
-        print_simulation(Console(), done, span)
+        print_simulation(Terminal(), simulation, history)

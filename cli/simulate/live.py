@@ -1,11 +1,11 @@
-"""`barograph simulate --live`: the rules of the contracts in force, evaluated now and on."""
+"""`barograph simulate --live`: evaluates the rules of the contracts in force continuously."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from alerts import AlertsError, Rule
@@ -13,15 +13,18 @@ from alerts.wall_clock import LiveAlerts
 from alerts.webhooks import Sender
 from cli.errors import CommandError
 from cli.settings import Settings
-from cli.simulate.read import contracts_in_force, rules_named
+from cli.simulate.read import contracts_in_force, select_rules
+from cli.terminal import plural
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.signals import point_sql
 
-LOOK_S = 1.0
+STEP_S = 1.0
+"""Pause between evaluations, in seconds."""
 CONTRACTS_S = 60.0
-"""How often contracts are read anew."""
+"""How often contracts are reread, in seconds."""
 TIMEOUT_S = 30
+"""Time limit of one query, in seconds."""
 
 
 def run_live(
@@ -30,16 +33,26 @@ def run_live(
     names: Collection[str],
     stop: threading.Event,
     environ: Mapping[str, str] = os.environ,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> None:
-    """Evaluate until `stop`; what changes is printed, and contact points are told.
+    """Evaluate the rules until `stop`, print changes of state and send to the contact points.
 
-    ClickHouse may be away: rules then cannot be evaluated, which is told like any alert.
+    While ClickHouse is unavailable the rules cannot be evaluated, which raises an alert of its own.
+
+    Args:
+        settings: ClickHouse and contact points.
+        model: the model whose rules to evaluate; None for all.
+        names: the names of the rules; empty for all.
+        stop: ends the loop.
+        environ: holds the secrets of the contact points.
+        clock: the time in Unix seconds.
 
     Raises:
-        CommandError: there is no contract.
-        AlertsError: contracts and settings do not fit together.
+        CommandError: no contract is applied.
+        AlertsError: contracts and settings contradict each other.
     """
-    sender = Sender(settings.alerts, environ, _say)
+    sender = Sender(settings.alerts, environ, _log)
     rules, live, read_at = list[Rule](), None, -CONTRACTS_S
     try:
         with connect(settings.warehouse, timeout_s=TIMEOUT_S) as client:
@@ -47,40 +60,42 @@ def run_live(
                 if time.monotonic() - read_at >= CONTRACTS_S:
                     read_at = time.monotonic()
                     try:
-                        found = rules_named(contracts_in_force(client, model), settings.alerts, names)
+                        current = select_rules(contracts_in_force(client, model), settings.alerts, names)
                     except (WarehouseBusy, WarehouseError, CommandError, AlertsError) as error:
                         if live is None and not isinstance(error, CommandError):
                             raise
-                        _say(f"{error} The rules stay as they are.")
-                        found = rules
-                    if live is None or _changed(found, rules):
-                        # States begin anew, as they do in Grafana where a rule is changed.
-                        rules, live = found, LiveAlerts(found, settings.alerts, _say)
-                        _say(f"{len(rules)} rules of {len({rule.model for rule in rules if rule.model})} models.")
+                        _log(f"{error} The rules stay unchanged.")
+                        current = rules
+                    if live is None or _have_changed(current, rules):
+                        # States start over, as in Grafana when a rule changes.
+                        rules, live = current, LiveAlerts(current, settings.alerts, _log)
+                        models = {rule.model for rule in rules if rule.model}
+                        _log(f"{plural(len(rules), 'rule')} of {plural(len(models), 'model')}.")
                 assert live is not None
-                for told, alerts in live.step(client, int(time.time())):
-                    sender.send(told, alerts)
-                    _say(f"→ {told.point}: {len(told.firing)} firing, {len(told.resolved)} resolved")
-                stop.wait(LOOK_S)
+                for notification, alerts in live.step(client, int(clock())):
+                    sender.send(notification, alerts)
+                    counts = f"{len(notification.firing)} firing, {len(notification.resolved)} resolved"
+                    _log(f"→ {notification.point}: {counts}")
+                stop.wait(STEP_S)
     finally:
         sender.close()
 
 
-def watch(settings: Settings, stop: threading.Event) -> None:
-    """Do the same beside other work: what ends it is said, and ends nothing else."""
+def run_beside(settings: Settings, stop: threading.Event) -> None:
+    """Evaluate all rules in a thread beside other work: an error is printed and ends only this thread."""
     try:
         run_live(settings, None, (), stop)
     except Exception as error:
-        _say(f"The alert rules are not evaluated any more: {error}")
+        _log(f"The alert rules are no longer evaluated: {error}")
 
 
-def _changed(found: list[Rule], rules: list[Rule]) -> bool:
-    def plain(rule: Rule) -> tuple[object, ...]:
+def _have_changed(current: list[Rule], rules: list[Rule]) -> bool:
+    def definition(rule: Rule) -> tuple[object, ...]:
         times = (rule.for_s, rule.keep_firing_for_s, rule.every_s)
         return rule.uid, point_sql(rule.signal), rule.threshold, rule.clear, times, sorted(rule.labels.items())
 
-    return [plain(rule) for rule in found] != [plain(rule) for rule in rules]
+    return [definition(rule) for rule in current] != [definition(rule) for rule in rules]
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}", flush=True)

@@ -1,72 +1,65 @@
-"""Writes a simulation for people and for programs."""
+"""Output of `barograph simulate`: lines in order of time for people, JSON values for programs."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console
-
+from alerts.rule import Severity
 from alerts.simulator import Alert, Notification, Replay, Simulation, Transition
 from alerts.text import words
-from cli.simulate.read import History
-from cli.terminal import Text
+from cli.simulate.read import HistoryRange
+from cli.terminal import SafeText, Terminal, plural, utc_minute
 
-STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
-ALERTS_NAMED = 4
-"""Alerts of one message that are named; of more their number is told."""
-
-
-def moment(at: int) -> str:
-    """A time as it is shown: UTC, to the minute."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}"
+STATE_STYLES = {"Alerting": "bold red", "Pending": "yellow", "Recovering": "yellow", "Normal": "green"}
+MAX_ALERTS = 4
+"""A notification names up to this many alerts; of more it shows only the number."""
 
 
-def print_simulation(console: Console, done: Simulation, span: History) -> None:
-    """Print what happened, in order of time."""
-    entries: list[tuple[int, int, Text]] = []
-    for replay in done.replays:
-        entries += [(each.at, 0, _transition(replay, each)) for each in replay.transitions]
-    entries += [(each.at, 1, _notification(each)) for each in done.notifications if not each.is_repeat]
+def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange) -> None:
+    """Print changes of state and notifications in order of time, then a summary."""
+    entries: list[tuple[int, int, SafeText]] = []
+    for replay in simulation.replays:
+        entries += [(change.at, 0, _transition_line(replay, change)) for change in replay.transitions]
+    entries += [(sent.at, 1, _notification_line(sent)) for sent in simulation.notifications if not sent.is_repeat]
     for _, _, line in sorted(entries, key=lambda entry: entry[:2]):
-        console.print(line, soft_wrap=True)
+        terminal.line(line)
     if not entries:
-        console.print("Nothing changed its state.")
-    how = {
-        "judged": "verdicts count from when they were given",
-        "ended": "verdicts count from the end of their windows: this history was replayed",
-    }[span.known]
-    firing = Counter(rule_.rule.severity for rule_ in done.replays for _ in rule_.episodes)
-    console.print(
-        f"{moment(done.since)} to {moment(done.until)} UTC, {len(done.replays)} rules; {how}.",
-        soft_wrap=True,
-    )
-    repeats = sum(each.is_repeat for each in done.notifications)
+        terminal.line("No rule changed its state.")
+    effect = {
+        "judged": "verdicts take effect at their own time",
+        "ended": "verdicts take effect at the end of their windows, since this history was replayed",
+    }[history.known]
+    replayed = f"{utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC"
+    terminal.line(f"Replayed {replayed} with {plural(len(simulation.replays), 'rule')}; {effect}.")
+    repeats = sum(sent.is_repeat for sent in simulation.notifications)
     if repeats:
-        console.print(f"{repeats} messages only repeated what was still so; --format json has them.", soft_wrap=True)
-    for severity in ("page", "ticket"):
-        console.print(
-            f"{severity}s: {done.messages_per_week(severity):.2f} messages per week; {firing[severity]} times one fired.",
-            soft_wrap=True,
+        terminal.line(f"{plural(repeats, 'repeated notification')} not shown; --format json lists all.")
+    rules = Counter(replay.rule.severity for replay in simulation.replays)
+    incidents = Counter(replay.rule.severity for replay in simulation.replays for _ in replay.episodes)
+    verbs: dict[Severity, str] = {"page": "would have paged", "ticket": "would have opened tickets for"}
+    for severity, verb in verbs.items():
+        per_week = f"{simulation.messages_per_week(severity):.2f} notifications per week"
+        terminal.line(
+            f"{plural(rules[severity], 'rule')} {verb} {plural(incidents[severity], 'incident')}: {per_week}."
         )
 
 
-def simulation_json(done: Simulation, known: str) -> dict[str, Any]:
-    """A simulation as values of JSON: times in ISO 8601, numbers that are not finite as null."""
+def simulation_json(simulation: Simulation, known: str) -> dict[str, Any]:
+    """Make the values of the JSON output."""
     return {
-        "since": _iso(done.since),
-        "until": _iso(done.until),
+        "since": _iso(simulation.since),
+        "until": _iso(simulation.until),
         "known": known,
         "rules": [
             {
-                "rule": each.rule.name,
-                "title": each.rule.title,
-                "model": each.rule.model,
-                "severity": each.rule.severity,
-                "threshold": each.rule.threshold,
-                "clear": each.rule.clear,
+                "rule": replay.rule.name,
+                "title": replay.rule.title,
+                "model": replay.rule.model,
+                "severity": replay.rule.severity,
+                "threshold": replay.rule.threshold,
+                "clear": replay.rule.clear,
                 "states": [
                     {
                         "at": _iso(change.at),
@@ -74,54 +67,54 @@ def simulation_json(done: Simulation, known: str) -> dict[str, Any]:
                         "from": change.before,
                         "to": change.after,
                         "reason": change.reason,
-                        "value": _finite(each.changes[change.key].numbers(change.at)["A"]),
+                        "value": replay.changes[change.key].numbers(change.at)["A"],
                     }
-                    for change in each.transitions
+                    for change in replay.transitions
                 ],
             }
-            for each in done.replays
+            for replay in simulation.replays
         ],
         "notifications": [
             {
-                "at": _iso(each.at),
-                "contact_point": each.point,
-                "group": dict(each.group),
-                "firing": [alert.label_map for alert in each.firing],
-                "resolved": [alert.label_map for alert in each.resolved],
-                "repeat": each.is_repeat,
+                "at": _iso(sent.at),
+                "contact_point": sent.point,
+                "group": dict(sent.group),
+                "firing": [alert.label_map for alert in sent.firing],
+                "resolved": [alert.label_map for alert in sent.resolved],
+                "repeat": sent.is_repeat,
             }
-            for each in done.notifications
+            for sent in simulation.notifications
         ],
-        "pages_per_week": done.messages_per_week("page"),
-        "tickets_per_week": done.messages_per_week("ticket"),
+        "pages_per_week": simulation.messages_per_week("page"),
+        "tickets_per_week": simulation.messages_per_week("ticket"),
     }
 
 
-def _transition(replay: Replay, change: Transition) -> Text:
+def _transition_line(replay: Replay, change: Transition) -> SafeText:
     rule = replay.rule
     numbers = replay.changes[change.key].numbers(change.at)
     labels = {rule.signal.label: change.key} if rule.signal.label else {}
-    what = words(rule.summary, labels, numbers) if change.after in ("Pending", "Alerting") else ""
-    why = f" ({change.reason})" if change.reason else ""
-    line = Text(f"{moment(change.at)}  ")
-    line.append(f"{change.after:<10}", STYLES[change.after])
-    line.append(f"  {rule.severity:<6}  {rule.title}{f'  {change.key}' if change.key else ''}{why}")
-    return line.append(f"  {what}", "dim") if what else line
+    summary = words(rule.summary, labels, numbers) if change.after in ("Pending", "Alerting") else ""
+    reason = f" ({change.reason})" if change.reason else ""
+    line = SafeText(f"{utc_minute(change.at)}  ")
+    line.append(f"{change.after:<10}", STATE_STYLES[change.after])
+    line.append(f"  {rule.severity:<6}  {rule.title}{f'  {change.key}' if change.key else ''}{reason}")
+    return line.append(f"  {summary}", "dim") if summary else line
 
 
-def _notification(told: Notification) -> Text:
-    line = Text(f"{moment(told.at)}  ")
-    line.append(f"→ {told.point}", "bold cyan")
-    group = ", ".join(f"{label}={value}" for label, value in told.group)
+def _notification_line(sent: Notification) -> SafeText:
+    line = SafeText(f"{utc_minute(sent.at)}  ")
+    line.append(f"→ {sent.point}", "bold cyan")
+    group = ", ".join(f"{label}={value}" for label, value in sent.group)
     line.append(f"  {group}: ")
-    parts = [f"firing {_names(told.firing)}"] if told.firing else []
-    parts += [f"resolved {_names(told.resolved)}"] if told.resolved else []
-    return line.append("; ".join(parts))
+    changes = [f"firing {_alert_names(sent.firing)}"] if sent.firing else []
+    changes += [f"resolved {_alert_names(sent.resolved)}"] if sent.resolved else []
+    return line.append("; ".join(changes))
 
 
-def _names(alerts: tuple[Alert, ...]) -> str:
-    if len(alerts) > ALERTS_NAMED:
-        return f"{len(alerts)} alerts"
+def _alert_names(alerts: tuple[Alert, ...]) -> str:
+    if len(alerts) > MAX_ALERTS:
+        return plural(len(alerts), "alert")
     names = []
     for alert in alerts:
         labels = alert.label_map
@@ -132,7 +125,3 @@ def _names(alerts: tuple[Alert, ...]) -> str:
 
 def _iso(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

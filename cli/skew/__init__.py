@@ -1,1 +1,1 @@
-"""`barograph skew`: what was served against what training computes, prediction by prediction."""
+"""`barograph skew`: compares served features with those that training computes, prediction by prediction."""

@@ -1,4 +1,4 @@
-"""Compare two tables field by field; beside the pairs of rows only one field's values are held."""
+"""Compares two tables field by field. Memory holds the pairs of rows and the values of one field at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ from barograph.contract import Contract
 from cli.infer.columns import FloatArray, Texts, read_times_ms
 from cli.infer.errors import OptionError
 from cli.infer.tables import Table, is_text, plain_type
-from cli.skew.fields import Compared, LeftOut, entities, numbers, pair_fields, published, texts_of
-from cli.skew.join import Joined, join, texts_at
+from cli.skew.fields import (
+    FieldPair,
+    SkippedField,
+    entities,
+    pair_fields,
+    protect_personal_data,
+    read_as_numbers,
+    read_as_texts,
+)
+from cli.skew.join import JoinedRows, join, texts_at
 from cli.skew.sources import SkewError
 from sketches.skew.field import Skew, cleaned
 from sketches.skew.history_rules import EntityHistory, EntitySeries
@@ -21,29 +29,37 @@ from sketches.skew.numbers import EXACT, TOLERANCE, compare_numbers
 from sketches.skew.texts import compare_texts
 
 SAMPLES = 5
-"""Rows shown per field."""
+"""Mismatched rows shown per field."""
 MASKED = "•••"
-"""Stands for a value of personal data."""
+"""Replaces a value of personal data."""
+
+_Sample = tuple[int, str | None, str | None]
+"""Served row, and the value on either side as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How two sides are compared."""
+class SkewOptions:
+    """How to compare the two sides."""
 
     on: str = "id"
+    """The column of ids."""
     by: tuple[str, ...] = ()
+    """Columns of the entity, for lags and windows."""
     time: str | None = None
+    """Column of the time, for lags and windows."""
     underlying: Mapping[str, str]
-    """Field → the column of the recomputed side that it is an aggregate of."""
+    """Field → the column of the recomputed side that the field aggregates."""
     only: tuple[str, ...] = ()
+    """Fields to compare; empty for all."""
     tolerance: float = TOLERANCE
     samples: int = SAMPLES
     is_production: bool = False
+    """Whether the served side comes from ClickHouse."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One pair that differs."""
+class MismatchSample:
+    """One pair of rows whose values differ; None is a null."""
 
     id: str
     served: str | None
@@ -52,73 +68,80 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class FieldSkew:
-    """What was found of one field."""
+    """The skew of one field."""
 
-    field: Compared
+    field: FieldPair
     skew: Skew
-    samples: tuple[Sample, ...]
+    samples: tuple[MismatchSample, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What was found of two tables."""
+class SkewReport:
+    """The result of comparing two tables."""
 
-    joined: Joined
+    joined: JoinedRows
     fields: list[FieldSkew]
-    left_out: list[LeftOut]
+    skipped: list[SkippedField]
 
     @property
     def skewed(self) -> list[FieldSkew]:
-        """The fields that differ."""
-        return [each for each in self.fields if each.skew.mismatched]
+        """The fields with mismatches."""
+        return [field for field in self.fields if field.skew.mismatched]
 
 
 def compare(
     served: Table,
     recomputed: Table,
     contract: Contract | None,
-    options: Options,
+    options: SkewOptions,
     progress: Callable[[str], None] = lambda _name: None,
-) -> Comparison:
-    """Compare what was served with what training computes.
+) -> SkewReport:
+    """Compare served features with those that training computes.
+
+    Args:
+        served: the served rows.
+        recomputed: the rows that training computes.
+        contract: determines types and personal data; None compares the common columns.
+        options: how to compare.
+        progress: receives the name of each field before its comparison.
 
     Raises:
-        SkewError: the sides cannot be joined or have nothing in common, or a column that was named is not there.
+        SkewError: the sides cannot be joined or have no common field, or lack a named column.
         TableError: a file is damaged.
     """
     if bool(options.by) != bool(options.time):
-        raise SkewError("--by and --time belong together: name the entity's column and that of the time.")
+        raise SkewError("--by and --time belong together: name the columns of the entity and of the time.")
     served_on = "id" if options.is_production else options.on
     joined = join(served, recomputed, options.on, served_on)
-    apart = [options.on, served_on, *options.by, *([options.time] if options.time else [])]
-    apart += [column for column in options.underlying.values() if column not in options.underlying]
-    fields, left_out = pair_fields(
-        served, recomputed, contract, apart=apart, only=options.only, is_production=options.is_production
+    excluded = [options.on, served_on, *options.by, *([options.time] if options.time else [])]
+    excluded += [column for column in options.underlying.values() if column not in options.underlying]
+    pairs, skipped = pair_fields(
+        served, recomputed, contract, excluded=excluded, only=options.only, is_production=options.is_production
     )
-    history = _history(recomputed, options)
-    _check_underlying(recomputed, fields, options)
-    found: list[tuple[Compared, Skew, list[tuple[int, str | None, str | None]]]] = []
-    for field in fields:
-        progress(field.name)
+    history = _read_history(recomputed, options)
+    _check_underlying(recomputed, pairs, options)
+    results: list[tuple[FieldPair, Skew, list[_Sample]]] = []
+    for pair in pairs:
+        progress(pair.name)
         try:
-            skew, shown = _compare(field, served, recomputed, contract, joined, history, options)
+            skew, samples = _compare_field(pair, served, recomputed, contract, joined, history, options)
         except SkewError as error:
-            left_out.append(LeftOut(field.name, str(error).rstrip(".")))
+            skipped.append(SkippedField(pair.name, str(error).rstrip(".")))
             continue
-        found.append((field, skew, shown))
-    wanted = np.array([row for _, _, shown in found for row, _, _ in shown], np.int64)
-    ids = texts_at(served, served_on, wanted) if len(wanted) else {}
-    return Comparison(
+        results.append((pair, skew, samples))
+    sample_rows = np.array([row for _, _, samples in results for row, _, _ in samples], np.int64)
+    ids = texts_at(served, served_on, sample_rows) if len(sample_rows) else {}
+    return SkewReport(
         joined,
         [
-            FieldSkew(field, skew, tuple(Sample(ids[row], left, right) for row, left, right in shown))
-            for field, skew, shown in found
+            FieldSkew(pair, skew, tuple(MismatchSample(ids[row], left, right) for row, left, right in samples))
+            for pair, skew, samples in results
         ],
-        left_out,
+        skipped,
     )
 
 
-def _history(recomputed: Table, options: Options) -> EntityHistory | None:
+def _read_history(recomputed: Table, options: SkewOptions) -> EntityHistory | None:
     if not options.time:
         return None
     if options.time not in recomputed.columns:
@@ -132,116 +155,118 @@ def _history(recomputed: Table, options: Options) -> EntityHistory | None:
     return EntityHistory.of(entity, times_ms)
 
 
-def _check_underlying(recomputed: Table, fields: Sequence[Compared], options: Options) -> None:
-    names = {field.name for field in fields}
+def _check_underlying(recomputed: Table, pairs: Sequence[FieldPair], options: SkewOptions) -> None:
+    names = {pair.name for pair in pairs}
     for name, column in options.underlying.items():
         if name not in names:
             raise SkewError(f"--underlying {name}={column}: no field {name!r} is compared.")
         if column not in recomputed.columns:
             raise SkewError(f"--underlying {name}={column}: {recomputed.name} has no column {column!r}.")
         if not options.time:
-            raise SkewError("--underlying asks for the order of rows: name --by and --time too.")
+            raise SkewError("--underlying needs the order of rows: give --by and --time too.")
 
 
-def _compare(
-    field: Compared,
+def _compare_field(
+    pair: FieldPair,
     served: Table,
     recomputed: Table,
     contract: Contract | None,
-    joined: Joined,
+    joined: JoinedRows,
     history: EntityHistory | None,
-    options: Options,
-) -> tuple[Skew, list[tuple[int, str | None, str | None]]]:
-    if field.kind != "text":
-        left = numbers(served, field.served, field.kind)
-        right = numbers(recomputed, field.recomputed, field.kind)
+    options: SkewOptions,
+) -> tuple[Skew, list[_Sample]]:
+    # Text on one side and numbers on the other may be the same numbers.
+    is_mixed = pair.field is None and not (_has_text(served, pair.served) and _has_text(recomputed, pair.recomputed))
+    if pair.kind != "text" or is_mixed:
+        kind = "number" if pair.kind == "text" else pair.kind
+        left = read_as_numbers(served, pair.served, kind)
+        right = read_as_numbers(recomputed, pair.recomputed, kind)
         if left is not None and right is not None:
-            return _compare_numbers(field, left, right, recomputed, joined, history, options)
-    elif field.field is None and not (_is_text(served, field.served) and _is_text(recomputed, field.recomputed)):
-        # Text on one side and numbers on the other may be the same numbers.
-        left, right = numbers(served, field.served, "number"), numbers(recomputed, field.recomputed, "number")
-        if left is not None and right is not None:
-            return _compare_numbers(field, left, right, recomputed, joined, history, options)
-    left_texts, right_texts = texts_of(served, field.served), texts_of(recomputed, field.recomputed)
-    if options.is_production and field.field is not None and contract is not None:
-        right_texts = published(right_texts, field.field, contract)
-    return _compare_texts(field, left_texts, right_texts, joined, history, options)
+            return _compare_numbers(pair, left, right, recomputed, joined, history, options)
+    left_texts, right_texts = read_as_texts(served, pair.served), read_as_texts(recomputed, pair.recomputed)
+    if options.is_production and pair.field is not None and contract is not None:
+        right_texts = protect_personal_data(right_texts, pair.field, contract)
+    return _compare_texts(pair, left_texts, right_texts, joined, history, options)
 
 
-def _is_text(table: Table, column: str) -> bool:
+def _has_text(table: Table, column: str) -> bool:
     return is_text(plain_type(table.columns[column]))
 
 
 def _compare_numbers(
-    field: Compared,
+    pair: FieldPair,
     left: FloatArray,
     right: FloatArray,
     recomputed: Table,
-    joined: Joined,
+    joined: JoinedRows,
     history: EntityHistory | None,
-    options: Options,
-) -> tuple[Skew, list[tuple[int, str | None, str | None]]]:
-    pairs_left = left[joined.served]
+    options: SkewOptions,
+) -> tuple[Skew, list[_Sample]]:
+    joined_left = left[joined.served]
     rules = None
     if history is not None:
-        seen = np.full(len(right), np.nan)
-        seen[joined.recomputed] = pairs_left
-        column = options.underlying.get(field.name)
-        underlying = None if column is None else numbers(recomputed, column, "number")
+        aligned = np.full(len(right), np.nan)
+        aligned[joined.recomputed] = joined_left
+        column = options.underlying.get(pair.name)
+        underlying = None if column is None else read_as_numbers(recomputed, column, "number")
         if column is not None and underlying is None:
-            raise SkewError(f"the underlying column {column} holds no numbers")
+            raise SkewError(f"the underlying column {column} has no numbers")
         rules = EntitySeries(
             history,
             history.place[joined.recomputed],
             cleaned(right)[history.order],
-            cleaned(seen)[history.order],
+            cleaned(aligned)[history.order],
             None if underlying is None else cleaned(underlying)[history.order],
         ).rules
     skew = compare_numbers(
-        pairs_left,
+        joined_left,
         right[joined.recomputed],
-        tolerance=EXACT if field.exact else options.tolerance,
-        are_times=field.kind == "time",
+        tolerance=EXACT if pair.exact else options.tolerance,
+        are_times=pair.kind == "time",
         series=rules,
     )
-    shown = [
+    samples = [
         (
-            int(joined.served[pair]),
-            _number_shown(pairs_left[pair], field),
-            _number_shown(right[joined.recomputed[pair]], field),
+            int(joined.served[row]),
+            _format_number(joined_left[row], pair),
+            _format_number(right[joined.recomputed[row]], pair),
         )
-        for pair in skew.rows[: options.samples].tolist()
+        for row in skew.rows[: options.samples].tolist()
     ]
-    return skew, shown
+    return skew, samples
 
 
-def _number_shown(value: float, field: Compared) -> str | None:
+def _format_number(value: float, pair: FieldPair) -> str | None:
     if not np.isfinite(value):
         return None
-    if not field.show:
+    if not pair.show:
         return MASKED
-    if field.kind == "time":
+    if pair.kind == "time":
         return str(pa.scalar(int(value), pa.timestamp("ms", "UTC")).as_py().isoformat(timespec="milliseconds"))
-    return f"{value:.17g}" if field.exact else f"{value:.9g}"
+    return f"{value:.17g}" if pair.exact else f"{value:.9g}"
 
 
 def _compare_texts(
-    field: Compared, left: Texts, right: Texts, joined: Joined, history: EntityHistory | None, options: Options
-) -> tuple[Skew, list[tuple[int, str | None, str | None]]]:
+    pair: FieldPair, left: Texts, right: Texts, joined: JoinedRows, history: EntityHistory | None, options: SkewOptions
+) -> tuple[Skew, list[_Sample]]:
     left_codes = left.codes[joined.served].astype(np.int64)
     right_codes = right.codes[joined.recomputed].astype(np.int64)
     rules = None
     if history is not None:
         codes = np.where(right.codes < 0, np.nan, right.codes.astype(np.float64))
         rules = EntitySeries(history, history.place[joined.recomputed], codes[history.order]).lags
-    skew = compare_texts(left_codes, right_codes, left.values, right.values, series=rules, show=field.show)
+    skew = compare_texts(left_codes, right_codes, left.values, right.values, series=rules, show=pair.show)
 
-    def shown(code: int, values: Sequence[str]) -> str | None:
+    def format_text(code: int, values: Sequence[str]) -> str | None:
         if code < 0:
             return None
-        return values[code] if field.show else MASKED
+        return values[code] if pair.show else MASKED
 
     return skew, [
-        (int(joined.served[pair]), shown(left_codes[pair], left.values), shown(right_codes[pair], right.values))
-        for pair in skew.rows[: options.samples].tolist()
+        (
+            int(joined.served[row]),
+            format_text(left_codes[row], left.values),
+            format_text(right_codes[row], right.values),
+        )
+        for row in skew.rows[: options.samples].tolist()
     ]

@@ -1,4 +1,4 @@
-"""Which columns of the two sides are one field, and how their values are read for comparison."""
+"""Pairs the columns of the two sides by field, and reads their values for comparison."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from cli.infer.columns import NULL_CODE, FloatArray, Texts, TooManyTexts, read_n
 from cli.infer.tables import Table, is_text, plain_type
 from cli.skew.sources import SkewError
 
-Kind = Literal["number", "time", "text"]
+ValueType = Literal["number", "time", "text"]
 
 MAX_TEXTS = 1_000_000
-"""Distinct texts of a column up to which it is compared: all of them are held."""
+"""Largest number of distinct texts of a compared column; all of them are in memory."""
 _OUTPUTS = ("score", "class")
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One field and its columns."""
+class FieldPair:
+    """One field with its columns on both sides."""
 
     name: str
     served: str
     recomputed: str
-    kind: Kind
+    kind: ValueType
     exact: bool
-    """Whether numbers must agree to the last digit: they are whole numbers, flags or times."""
+    """Whether numbers must be equal without tolerance: integers, flags or times."""
     show: bool
-    """Whether values may be shown."""
+    """Whether values may be shown: they are not personal data."""
     field: Field | None
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A field that is not compared, and why."""
+class SkippedField:
+    """A field that is not compared."""
 
     name: str
-    why: str
+    reason: str
 
 
 def pair_fields(
@@ -53,64 +53,64 @@ def pair_fields(
     recomputed: Table,
     contract: Contract | None,
     *,
-    apart: Sequence[str],
+    excluded: Sequence[str],
     only: Sequence[str] = (),
     is_production: bool = False,
-) -> tuple[list[Compared], list[LeftOut]]:
-    """Find the fields that both sides hold.
+) -> tuple[list[FieldPair], list[SkippedField]]:
+    """Find the fields that both sides have.
 
-    With a contract these are its features, the score and the class; without, the columns that both sides have.
+    With a contract: its features, the score and the class. Without: the common columns.
 
     Args:
-        served: what was served.
-        recomputed: what training computes.
-        contract: says types and which fields are personal data.
-        apart: columns that are no fields: the id, the entity, the time.
-        only: compare these fields alone, all where empty.
-        is_production: whether `served` is what ClickHouse recorded, where personal data is hashed, cut or dropped.
+        served: the served rows.
+        recomputed: the rows that training computes.
+        contract: determines types and which fields are personal data.
+        excluded: columns that are not fields: the id, the entity, the time.
+        only: the fields to compare; empty for all.
+        is_production: whether `served` comes from ClickHouse, where personal data is hashed, truncated or dropped.
 
     Raises:
         SkewError: there is nothing to compare.
     """
-    found: list[Compared] = []
-    left_out: list[LeftOut] = []
-    for name, field, left, right in _candidates(served, recomputed, contract, apart):
+    pairs: list[FieldPair] = []
+    skipped: list[SkippedField] = []
+    for name, field, left, right in _candidates(served, recomputed, contract, excluded):
         if only and name not in only:
             continue
-        why = _why_not(name, field, left, right, served, recomputed, is_production)
-        if why is not None:
-            left_out.append(LeftOut(name, why))
+        reason = _skip_reason(name, field, left, right, served, recomputed, is_production)
+        if reason is not None:
+            skipped.append(SkippedField(name, reason))
             continue
         assert left is not None
         assert right is not None
-        kinds = served.columns[left], recomputed.columns[right]
-        kind = _kind(field, *map(plain_type, kinds))
-        exact = kind == "time" or any(_is_whole(plain_type(each)) for each in kinds)
+        types = plain_type(served.columns[left]), plain_type(recomputed.columns[right])
+        kind = _value_type(field, *types)
+        exact = kind == "time" or any(map(_is_integral, types))
         show = field is None or field.pii == "keep"
-        found.append(Compared(name, left, right, kind, exact, show, field))
-    missing = set(only) - {each.name for each in found} - {each.name for each in left_out}
+        pairs.append(FieldPair(name, left, right, kind, exact, show, field))
+    missing = set(only) - {pair.name for pair in pairs} - {field.name for field in skipped}
     if missing:
-        raise SkewError(f"No field is called {sorted(missing)[0]!r} on both sides; correct --field.")
-    if not found:
-        columns = ", ".join([name for name in recomputed.columns if name not in apart][:8])
+        raise SkewError(f"No field is named {sorted(missing)[0]!r} on both sides; correct --field.")
+    if not pairs:
+        columns = ", ".join([name for name in recomputed.columns if name not in excluded][:8])
         raise SkewError(
-            f"{served.name} and {recomputed.name} have no field in common. The latter's columns are {columns}: name "
-            "them alike, or as the contract's fields."
+            f"{served.name} and {recomputed.name} have no field in common. The columns of the latter are {columns}: "
+            "use the same names on both sides, or those of the contract's fields."
         )
-    return found, left_out
+    return pairs, skipped
 
 
 def _candidates(
-    served: Table, recomputed: Table, contract: Contract | None, apart: Sequence[str]
+    served: Table, recomputed: Table, contract: Contract | None, excluded: Sequence[str]
 ) -> list[tuple[str, Field | None, str | None, str | None]]:
-    """Field name, its contract's entry, and its column on either side."""
+    """List field names, with their entry in the contract and their column on either side."""
     if contract is None:
         by_bare = {name.removeprefix("features."): name for name in served.columns}
         return [
             (bare, None, by_bare[bare], name)
             for name in recomputed.columns
             if (bare := name.removeprefix("features.")) in by_bare
-            and not {name, by_bare[bare]} & set(apart)
+            and not {name, by_bare[bare]} & set(excluded)
             and (bare in _OUTPUTS or bare not in MEMBERS)
         ]
     left, right = source_columns(contract, served.columns), source_columns(contract, recomputed.columns)
@@ -121,7 +121,7 @@ def _candidates(
     ]
 
 
-def _why_not(
+def _skip_reason(
     name: str,
     field: Field | None,
     left: str | None,
@@ -140,42 +140,42 @@ def _why_not(
     return None
 
 
-def _kind(field: Field | None, *kinds: pa.DataType) -> Kind:
+def _value_type(field: Field | None, *types: pa.DataType) -> ValueType:
     if field is not None and field.type == "timestamp":
         return "time"
     if field is not None and field.type == "category":
         return "text"
-    if all(pa.types.is_timestamp(kind) or pa.types.is_date(kind) for kind in kinds):
+    if all(pa.types.is_timestamp(type_) or pa.types.is_date(type_) for type_ in types):
         return "time"
-    if any(is_text(kind) for kind in kinds):
+    if any(map(is_text, types)):
         return "text"
     return "number"
 
 
-def _is_whole(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
+def _is_integral(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or pa.types.is_boolean(type_) or pa.types.is_temporal(type_))
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def numbers(table: Table, column: str, kind: Kind) -> FloatArray | None:
-    """Read numbers or times as doubles, NaN for null, shape (rows,); None where text is none of them.
+def read_as_numbers(table: Table, column: str, kind: ValueType) -> FloatArray | None:
+    """Read numbers or times as doubles, NaN for null, shape (rows,).
 
-    Text is read as numbers, and where the field is a timestamp as moments, if every one of them is one.
+    Text is parsed as numbers, or as times if the field is a timestamp. If a text is neither, returns None.
     """
     if not is_text(plain_type(table.columns[column])):
         return read_numbers(table, column)
-    texts = texts_of(table, column)
-    parsed = np.array([*(_number(text, kind) for text in texts.values), np.nan])
+    texts = read_as_texts(table, column)
+    parsed = np.array([*(_parse_number(text, kind) for text in texts.values), np.nan])
     if np.isposinf(parsed).any():
         return None
     values: FloatArray = parsed[texts.codes]
     return values
 
 
-def _number(text: str, kind: Kind) -> float:
-    """Read text as a number or a moment; an infinity where it is none."""
+def _parse_number(text: str, kind: ValueType) -> float:
+    """Parse text as a number or a time; infinity if it is neither."""
     try:
         return float(text)
     except ValueError:
@@ -183,54 +183,55 @@ def _number(text: str, kind: Kind) -> float:
         return np.inf if moment is None else moment
 
 
-def texts_of(table: Table, column: str) -> Texts:
-    """Read text; numbers and flags become the text that JSON has for them.
+def read_as_texts(table: Table, column: str) -> Texts:
+    """Read text; numbers and flags are written as in JSON.
 
     Raises:
-        SkewError: there are more distinct texts than can be held.
+        SkewError: there are more than `MAX_TEXTS` distinct texts.
     """
     try:
         return read_texts(table, column, MAX_TEXTS)
     except TooManyTexts as error:
         raise SkewError(
-            f"{table.name}: {column} holds {error}; leave it out with --field, naming the others."
+            f"{table.name}: {column} has {error}; exclude it by naming the other fields with --field."
         ) from error
 
 
-def published(texts: Texts, field: Field, contract: Contract) -> Texts:
-    """What the publisher makes of personal data: hashed, or cut.
+def protect_personal_data(texts: Texts, field: Field, contract: Contract) -> Texts:
+    """Hash or truncate personal data as the publisher does.
 
     Raises:
-        SkewError: the contract hashes it, and there is no key.
+        SkewError: the contract requires hashing, and there is no key.
     """
     if field.pii == "hash":
         try:
             key = read_key(contract)
         except PiiKeyError as error:
             raise SkewError(f"{field.name} is hashed in production; set {KEY_VARIABLE} to compare it.") from error
-        made = [hash_text(key, text) for text in texts.values]
+        protected = [hash_text(key, text) for text in texts.values]
     elif field.pii == "truncate":
-        made = [text[:TRUNCATED_CHARS] for text in texts.values]
+        protected = [text[:TRUNCATED_CHARS] for text in texts.values]
     else:
         return texts
-    distinct = {text: code for code, text in enumerate(dict.fromkeys(made))}
-    codes = np.array([*(distinct[text] for text in made), NULL_CODE], np.int32)
+    distinct = {text: code for code, text in enumerate(dict.fromkeys(protected))}
+    codes = np.array([*(distinct[text] for text in protected), NULL_CODE], np.int32)
     return Texts.of(codes[texts.codes], distinct)
 
 
 def entities(table: Table, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Number the entities that columns name together, shape (rows,); a row with a null is an entity of its own.
+    """Number the distinct combinations of columns, shape (rows,). A row with a null is an entity of its own.
 
     Raises:
-        SkewError: there is no such column.
+        SkewError: a column does not exist.
     """
-    joint = np.zeros(table.rows, np.int64)
-    alone = np.zeros(table.rows, np.bool_)
+    numbers = np.zeros(table.rows, np.int64)
+    has_null = np.zeros(table.rows, np.bool_)
     for column in columns:
         if column not in table.columns:
             raise SkewError(f"{table.name} has no column {column!r}; correct --by.")
         texts = read_texts(table, column, limit=table.rows + 1)
-        alone |= texts.codes == NULL_CODE
-        joint = np.unique(joint * (len(texts.values) + 1) + texts.codes + 1, return_inverse=True)[1].astype(np.int64)
-    joint[alone] = joint.max(initial=0) + 1 + np.arange(int(alone.sum()))
-    return np.unique(joint, return_inverse=True)[1].astype(np.int64)
+        has_null |= texts.codes == NULL_CODE
+        combined = numbers * (len(texts.values) + 1) + texts.codes + 1
+        numbers = np.unique(combined, return_inverse=True)[1].astype(np.int64)
+    numbers[has_null] = numbers.max(initial=0) + 1 + np.arange(int(has_null.sum()))
+    return np.unique(numbers, return_inverse=True)[1].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Bring two tables together by the prediction's id."""
+"""Joins two tables by the prediction's id."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ RowArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """Which rows of two tables belong together; pairs are in the order of the served rows."""
+class JoinedRows:
+    """Pairs of rows of two tables with the same id, in the order of the served rows."""
 
     served: RowArray
     """Row of each pair in the served table, shape (n,)."""
@@ -28,33 +28,33 @@ class Joined:
     served_rows: int
     recomputed_rows: int
     repeated: int
-    """Rows of the recomputed table whose id stood there before; the first one counts."""
+    """Rows of the recomputed table that repeat an id; only the first row of an id is joined."""
 
     def __len__(self) -> int:
         return len(self.served)
 
     @property
     def only_served(self) -> int:
-        """Rows that were served and not recomputed."""
+        """Number of served rows that were not recomputed."""
         return self.served_rows - len(self.served)
 
     @property
     def only_recomputed(self) -> int:
-        """Ids that were recomputed and not served."""
+        """Number of recomputed ids that were not served."""
         return self.recomputed_rows - self.repeated - len(np.unique(self.recomputed))
 
 
-def join(served: Table, recomputed: Table, on: str, served_on: str | None = None) -> Joined:
-    """Find the pairs by id; of the recomputed ids a hash table is held, of the served ones a batch at a time.
+def join(served: Table, recomputed: Table, on: str, served_on: str | None = None) -> JoinedRows:
+    """Pair rows by id. Keeps a hash table of the recomputed ids and one batch of the served ids in memory.
 
     Args:
-        served: what was served; an id may stand there more than once, and each row is compared.
-        recomputed: what training computes.
+        served: the served rows; an id may repeat, and each row is compared.
+        recomputed: the rows that training computes.
         on: the column of ids.
-        served_on: the served side's, where it has another name.
+        served_on: the column of ids in `served`, if it has another name.
 
     Raises:
-        SkewError: a side has no such column, or no id is on both sides.
+        SkewError: a side has no such column, or the sides have no common id.
     """
     served_on = served_on or on
     check_ids(recomputed, on)
@@ -64,12 +64,12 @@ def join(served: Table, recomputed: Table, on: str, served_on: str | None = None
     right: list[RowArray] = []
     row = 0
     for batch in _ids(served, served_on):
-        where = pc.index_in(batch, value_set=known, skip_nulls=True)
-        hit = np.flatnonzero(where.is_valid().to_numpy(zero_copy_only=False))
-        left.append(hit + row)
-        right.append(where.drop_null().to_numpy(zero_copy_only=False).astype(np.int64))
+        indexes = pc.index_in(batch, value_set=known, skip_nulls=True)
+        matches = np.flatnonzero(indexes.is_valid().to_numpy(zero_copy_only=False))
+        left.append(matches + row)
+        right.append(indexes.drop_null().to_numpy(zero_copy_only=False).astype(np.int64))
         row += len(batch)
-    joined = Joined(
+    joined = JoinedRows(
         np.concatenate([np.empty(0, np.int64), *left]),
         np.concatenate([np.empty(0, np.int64), *right]),
         row,
@@ -78,28 +78,31 @@ def join(served: Table, recomputed: Table, on: str, served_on: str | None = None
     )
     if not len(joined):
         raise SkewError(
-            f"No {on} of {served.name} is in {recomputed.name}: the first ones are {_first(served, served_on)} and "
-            f"{_first(recomputed, on)}. Name the column that identifies a prediction with --on."
+            f"No {on} of {served.name} is in {recomputed.name}: their first values are "
+            f"{_first_id(served, served_on)} and {_first_id(recomputed, on)}. "
+            "Name the column that identifies a prediction with --on."
         )
     return joined
 
 
-def _first(table: Table, column: str) -> str:
+def _first_id(table: Table, column: str) -> str:
     return repr(next((text[:60] for batch in _ids(table, column) for text in batch[:1].to_pylist() if text), ""))
 
 
 def check_ids(table: Table, column: str) -> None:
-    """See that a column can be joined by.
+    """Check that a column can be joined on.
 
     Raises:
-        SkewError: there is no such column, or it holds no ids.
+        SkewError: there is no such column, or its type is not that of an id.
     """
     if column not in table.columns:
         columns = ", ".join(list(table.columns)[:12])
-        raise SkewError(f"{table.name} has no column {column!r} to join by; name one with --on: {columns}.")
-    kind = plain_type(table.columns[column])
-    if not (is_text(kind) or is_number(kind)):
-        raise SkewError(f"{table.name}: the column {column!r} holds {kind}, which is no id; name another with --on.")
+        raise SkewError(f"{table.name} has no column {column!r} to join on; name one with --on: {columns}.")
+    type_ = plain_type(table.columns[column])
+    if not (is_text(type_) or is_number(type_)):
+        raise SkewError(
+            f"{table.name}: the column {column!r} has type {type_}, not that of an id; name another with --on."
+        )
 
 
 def _ids(table: Table, column: str) -> Iterator[pa.Array]:
@@ -111,22 +114,22 @@ def _as_text(batch: pa.Array) -> pa.Array:
         batch = batch.storage
     if pa.types.is_dictionary(batch.type):
         batch = batch.dictionary_decode()
-    if pa.types.is_floating(batch.type):  # pandas makes floats of whole numbers beside nulls
+    if pa.types.is_floating(batch.type):  # pandas converts integers beside nulls to floats
         with contextlib.suppress(pa.ArrowInvalid):
             batch = batch.cast(pa.int64())
     return batch.cast(pa.large_string())
 
 
 def texts_at(table: Table, column: str, rows: RowArray) -> dict[int, str]:
-    """Read the ids of a few rows."""
-    wanted = np.unique(rows)
-    found: dict[int, str] = {}
+    """Read the ids of a few rows, by row number."""
+    sorted_rows = np.unique(rows)
+    ids: dict[int, str] = {}
     start = 0
     for batch in table.batches(column):
         stop = start + len(batch)
-        here = wanted[(wanted >= start) & (wanted < stop)]
-        if len(here):
-            texts = _as_text(batch.take(pa.array(here - start))).to_pylist()
-            found |= {row: text or "" for row, text in zip(here.tolist(), texts, strict=True)}
+        in_batch = sorted_rows[(sorted_rows >= start) & (sorted_rows < stop)]
+        if len(in_batch):
+            texts = _as_text(batch.take(pa.array(in_batch - start))).to_pylist()
+            ids |= {row: text or "" for row, text in zip(in_batch.tolist(), texts, strict=True)}
         start = stop
-    return found
+    return ids

@@ -1,25 +1,22 @@
-"""What a comparison found, as a table for people and as an object for programs."""
+"""Output of `barograph skew`: tables for people, JSON values for programs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from cli.check.command import share
-from cli.skew.compare import Comparison, FieldSkew
-from cli.terminal import Text
+from cli.skew.compare import FieldSkew, SkewReport
+from cli.terminal import AlignedTable, Terminal, plural, ratio
 from sketches.skew.field import Explanation, Skew
 
-_SHOWN_CHARS = 40
-_WORTH_TELLING = 0.1
-"""The least share that a candidate explains where people are told of it."""
+_MAX_CHARS = 40
+"""Characters shown of a sample's value."""
+_MIN_SHARE = 0.1
+"""Smallest share of mismatches that an unconfirmed explanation must cover to be shown."""
 
 
-def as_record(found: Comparison) -> dict[str, Any]:
-    """The comparison as JSON holds it."""
-    joined = found.joined
+def report_json(report: SkewReport) -> dict[str, Any]:
+    """Make the values of the JSON output."""
+    joined = report.joined
     return {
         "served_rows": joined.served_rows,
         "recomputed_rows": joined.recomputed_rows,
@@ -27,15 +24,15 @@ def as_record(found: Comparison) -> dict[str, Any]:
         "only_served": joined.only_served,
         "only_recomputed": joined.only_recomputed,
         "repeated_recomputed": joined.repeated,
-        "fields": [_field_record(each) for each in found.fields],
-        "not_compared": {each.name: each.why for each in found.left_out},
+        "fields": [_field_json(field) for field in report.fields],
+        "not_compared": {field.name: field.reason for field in report.skipped},
     }
 
 
-def _field_record(found: FieldSkew) -> dict[str, Any]:
-    skew = found.skew
+def _field_json(field: FieldSkew) -> dict[str, Any]:
+    skew = field.skew
     return {
-        "field": found.field.name,
+        "field": field.field.name,
         "compared": skew.compared,
         "mismatched": skew.mismatched,
         "rate": skew.rate,
@@ -44,96 +41,91 @@ def _field_record(found: FieldSkew) -> dict[str, Any]:
         "kinds": list(skew.kinds),
         "explanations": [
             {
-                "kind": each.kind,
-                "detail": each.detail,
-                "named": each.is_named,
-                "explained": each.explained,
-                "judged": each.judged,
-                "of": each.of,
-                "share": each.share,
-                "share_low": each.low,
+                "kind": explanation.kind,
+                "detail": explanation.detail,
+                "named": explanation.is_named,
+                "explained": explanation.explained,
+                "judged": explanation.judged,
+                "of": explanation.of,
+                "share": explanation.share,
+                "share_low": explanation.low,
             }
-            for each in skew.explanations
+            for explanation in skew.explanations
         ],
         "precision": skew.precision,
-        "samples": [{"id": one.id, "served": one.served, "recomputed": one.recomputed} for one in found.samples],
+        "samples": [
+            {"id": sample.id, "served": sample.served, "recomputed": sample.recomputed} for sample in field.samples
+        ],
     }
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
-    """Print the fields that differ with their kinds and first rows, then what was compared and what was not."""
-    skewed = found.skewed
+def print_report(terminal: Terminal, report: SkewReport) -> None:
+    """Print the skewed fields with explanations and sample rows, then skipped fields and a summary."""
+    skewed = report.skewed
     if skewed:
-        console.print(_table(skewed))
-        for each in skewed:
-            console.print()
-            console.print(_samples(each))
-        console.print()
-    for each in found.fields:
-        if each.skew.precision:
-            console.print(Text(f"{each.field.name}: no mismatch, but {each.skew.precision}."), soft_wrap=True)
-    for left_out in found.left_out:
-        console.print(Text(f"{left_out.name} is not compared: {left_out.why}."), soft_wrap=True)
-    console.print(Text(_summary(found)), soft_wrap=True)
+        terminal.table(_skew_table(skewed))
+        for field in skewed:
+            terminal.line()
+            terminal.table(_sample_table(field))
+        terminal.line()
+    for field in report.fields:
+        if field.skew.precision:
+            terminal.line(f"{field.field.name}: no mismatch, but {field.skew.precision}.")
+    terminal.lines(f"{field.name} is not compared: {field.reason}." for field in report.skipped)
+    terminal.line(_summary(report))
 
 
-def _table(skewed: list[FieldSkew]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("field", "compared", "mismatched", "rate", "95 % interval", "kind", "how"):
-        right = name in ("compared", "mismatched", "rate", "95 % interval")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for each in skewed:
-        skew = each.skew
-        cells = (
-            each.field.name,
+def _skew_table(skewed: list[FieldSkew]) -> AlignedTable:
+    numbers = ("compared", "mismatched", "rate", "95% interval")
+    table = AlignedTable("field", *numbers, "kind", "explanation", numbers=numbers)
+    for field in skewed:
+        skew = field.skew
+        explanations = filter(None, (_explanation(explanation, skew) for explanation in skew.explanations))
+        table.row(
+            field.field.name,
             f"{skew.compared:,}",
             f"{skew.mismatched:,}",
-            share(skew.mismatched, skew.compared),
-            f"{100 * skew.low:.3g}–{100 * skew.high:.3g} %",
+            ratio(skew.mismatched, skew.compared),
+            f"{100 * skew.low:.3g}–{100 * skew.high:.3g}%",
             ", ".join(skew.kinds),
-            "; ".join(filter(None, (_told(one, skew) for one in skew.explanations)))
-            or "no rule that is known here fits",
+            "; ".join(explanations) or "no known rule matches",
         )
-        table.add_row(*map(Text, cells))
     return table
 
 
-def _told(each: Explanation, skew: Skew) -> str:
-    """A named rule, with the share it explains where that is not all; a candidate that explains a good part."""
-    part = f"{share(each.of, skew.mismatched)}: " if each.of < skew.mismatched else ""
-    if each.is_named:
-        kind = f"{each.kind}, " if "unexplained" in skew.kinds else ""
-        rest = f" ({share(each.explained, each.judged)} of them)" if each.explained < each.judged else ""
-        return f"{part}{kind}{each.detail}{rest}"
-    if each.share < _WORTH_TELLING:
+def _explanation(explanation: Explanation, skew: Skew) -> str:
+    """Describe a confirmed rule, or a candidate that covers at least `_MIN_SHARE`, with its share if below 100%."""
+    part = f"{ratio(explanation.of, skew.mismatched)}: " if explanation.of < skew.mismatched else ""
+    covered = ratio(explanation.explained, explanation.judged)
+    if explanation.is_named:
+        kind = f"{explanation.kind}, " if "unexplained" in skew.kinds else ""
+        rest = f" ({covered} of them)" if explanation.explained < explanation.judged else ""
+        return f"{part}{kind}{explanation.detail}{rest}"
+    if explanation.share < _MIN_SHARE:
         return ""
-    few = f" of {each.judged:,}" if each.judged < 100 else ""
-    explains = f"{share(each.explained, each.judged)}{few}, at least {100 * each.low:.0f} %"
-    return f"{part}best candidate: {each.kind}, {each.detail} ({explains})"
+    of = f" of {explanation.judged:,}" if explanation.judged < 100 else ""
+    shares = f"{covered}{of}, at least {100 * explanation.low:.0f}%"
+    return f"{part}best candidate: {explanation.kind}, {explanation.detail} ({shares})"
 
 
-def _samples(each: FieldSkew) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in (each.field.name, "served", "recomputed"):
-        table.add_column(Text(name), overflow="fold")
-    for one in each.samples:
-        table.add_row(*(Text("null" if cell is None else cell[:_SHOWN_CHARS]) for cell in _cells(one)))
+def _sample_table(field: FieldSkew) -> AlignedTable:
+    table = AlignedTable(field.field.name, "served", "recomputed", header_style="dim")
+    for sample in field.samples:
+        values = (sample.id, sample.served, sample.recomputed)
+        table.row(*("null" if value is None else value[:_MAX_CHARS] for value in values))
     return table
 
 
-def _cells(one: Any) -> tuple[str | None, ...]:
-    return one.id, one.served, one.recomputed
-
-
-def _summary(found: Comparison) -> str:
-    joined = found.joined
-    told = f"{len(joined):,} predictions compared, {len(found.fields)} fields: "
-    n = len(found.skewed)
-    told += f"{n} with skew." if n else "no skew."
+def _summary(report: SkewReport) -> str:
+    joined = report.joined
+    n_skewed = len(report.skewed)
+    skewed = f"{n_skewed} with skew" if n_skewed else "no skew"
+    text = f"Compared {plural(len(joined), 'prediction')}, {plural(len(report.fields), 'field')}: {skewed}."
     if joined.only_served:
-        told += f" {joined.only_served:,} were served and not recomputed."
+        text += f" {joined.only_served:,} served but not recomputed."
     if joined.only_recomputed:
-        told += f" {joined.only_recomputed:,} were recomputed and not served."
+        text += f" {joined.only_recomputed:,} recomputed but not served."
     if joined.repeated:
-        told += f" {joined.repeated:,} recomputed rows repeat an id; the first of each counts."
-    return told
+        rows = plural(joined.repeated, "recomputed row")
+        text += f" {rows} with a repeated id; only the first row of an id is used."
+    return text

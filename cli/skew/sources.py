@@ -1,4 +1,4 @@
-"""The two sides of a comparison as tables of columns: files, and what ClickHouse holds of a model's predictions."""
+"""The two sides of a comparison as tables: files, and the predictions of a model in ClickHouse."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from barograph.contract.file import parse_contract
 from cli.errors import CommandError
 from cli.infer.tables import Table, is_number, open_table, plain_type
 from cli.load.files import csv_types
+from cli.terminal import iso_utc
 from warehouse.client import Client
 from warehouse.queries import contracts
 from warehouse.served_predictions import served_features, served_range
@@ -30,12 +31,12 @@ _NUMBERS = ("float", "int", "bool")
 
 
 class SkewError(CommandError):
-    """Two sides cannot be compared; the text says what to do about it."""
+    """The two sides cannot be compared; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Production:
-    """What was served, as ClickHouse recorded it: `clickhouse:MODEL[@VERSION]`."""
+class ProductionSource:
+    """The recorded predictions of a model in a range: `clickhouse:MODEL[@VERSION]`."""
 
     model: str
     version: str | None
@@ -43,13 +44,13 @@ class Production:
     end: datetime
 
     @classmethod
-    def parse(cls, text: str, start: datetime, end: datetime) -> Production:
-        """Read `MODEL[@VERSION]`; the last @ divides."""
+    def parse(cls, text: str, start: datetime, end: datetime) -> ProductionSource:
+        """Parse `MODEL[@VERSION]`; the version follows the last @."""
         model, _, version = text.removeprefix(CLICKHOUSE).rpartition("@")
         if not model:
             model, version = version, ""
         if not model:
-            raise SkewError(f"--served {text} names no model; write {CLICKHOUSE}MODEL or {CLICKHOUSE}MODEL@VERSION.")
+            raise SkewError(f"--served {text} has no model; write {CLICKHOUSE}MODEL or {CLICKHOUSE}MODEL@VERSION.")
         return cls(model, version or None, start, end)
 
     def __str__(self) -> str:
@@ -58,10 +59,10 @@ class Production:
 
 @contextmanager
 def open_file(path: Path, on: str, contract: Contract | None) -> Iterator[Table]:
-    """Open a Parquet, CSV or Arrow file; in CSV ids are text, and watched columns have the contract's types.
+    """Open a Parquet, CSV or Arrow file. In CSV, ids are text, and the contract's columns have its types.
 
     Raises:
-        TableError: it cannot be read.
+        TableError: the file cannot be read.
     """
     types = csv_types(contract) if contract is not None else {}
     with open_table(path, {**types, on: pa.string()}) as table:
@@ -69,91 +70,92 @@ def open_file(path: Path, on: str, contract: Contract | None) -> Iterator[Table]
 
 
 def contract_in_force(client: Client, model: str) -> Contract:
-    """The contract that was applied of a model.
+    """Read the applied contract of a model.
 
     Raises:
-        SkewError: there is none.
+        SkewError: the model has none.
     """
     rows = {row.model: row for row in contracts(client)}
     if model not in rows:
-        known = f"; known are {', '.join(sorted(rows))}" if rows else ""
+        known = f"; there are {', '.join(sorted(rows))}" if rows else ""
         raise SkewError(f"ClickHouse at {client.where} has no contract of {model!r}{known}. Correct the model's name.")
     return parse_contract(rows[model].yaml, f"contract of {model}")
 
 
 @contextmanager
-def open_production(client: Client, served: Production, contract: Contract, other: Table) -> Iterator[Table]:
-    """Copy what was served into a temporary file of columns, an hour at a time, and open it.
+def open_production(client: Client, served: ProductionSource, contract: Contract, other: Table) -> Iterator[Table]:
+    """Copy the served predictions into a temporary Parquet file, an hour at a time, and open it.
 
     Args:
         client: ClickHouse.
-        served: which predictions.
-        contract: says how the values of its fields are recorded.
-        other: the recomputed table; its columns are looked for, and where the contract does not know one its type
-            says whether it is a number.
+        served: the predictions.
+        contract: determines how the values of its fields are recorded.
+        other: the recomputed table; its columns are read, and the type of a column that is not in the contract
+            determines whether it is recorded as a number.
 
     Raises:
         SkewError: there are no such predictions.
     """
-    columns = _recorded(contract, other.columns)
+    columns = _recorded_columns(contract, other.columns)
     with tempfile.TemporaryDirectory(prefix="barograph-skew-") as folder:
         path = Path(folder) / "predictions"
         writer: pq.ParquetWriter | None = None
-        schema = pa.schema([("id", pa.string()), *((name, _arrow_type(room)) for name, (room, _) in columns.items())])
-        for piece in served_features(client, served.model, served.version, served.start, served.end, columns):
+        schema = pa.schema(
+            [("id", pa.string()), *((name, _arrow_type(column)) for name, (column, _) in columns.items())]
+        )
+        for table in served_features(client, served.model, served.version, served.start, served.end, columns):
             if writer is None:
                 writer = pq.ParquetWriter(path, schema, compression="zstd")
-            writer.write_table(_as_plain(piece, schema))
+            writer.write_table(_as_plain(table, schema))
         if writer is None:
-            raise SkewError(_nothing_served(client, served))
+            raise SkewError(_no_predictions(client, served))
         writer.close()
-        with open_table(path) as table:
-            yield table
+        with open_table(path) as opened:
+            yield opened
 
 
-def _nothing_served(client: Client, served: Production) -> str:
+def _no_predictions(client: Client, served: ProductionSource) -> str:
     n, first, last = served_range(client, served.model, served.version)
-    which = f"raw predictions of {served.model}{f' version {served.version}' if served.version else ''}"
-    span = f"from {served.start:%Y-%m-%dT%H:%M:%SZ} to {served.end:%Y-%m-%dT%H:%M:%SZ}"
+    predictions = f"raw predictions of {served.model}{f' version {served.version}' if served.version else ''}"
+    span = f"from {iso_utc(served.start)} to {iso_utc(served.end)}"
     if not n:
-        return f"ClickHouse holds no {which}. Check the name; a contract with `raw: none` records none."
-    return (
-        f"ClickHouse holds no {which} {span}, but {n:,} from {first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}."
-    )
+        return f"ClickHouse has no {predictions}. Check the name; a contract with `raw: none` records none."
+    return f"ClickHouse has no {predictions} {span}, but {n:,} from {iso_utc(first)} to {iso_utc(last)}."
 
 
-def _recorded(contract: Contract, others: Mapping[str, pa.DataType]) -> dict[str, tuple[Room, str]]:
-    """Where each column of the other side is recorded in `predictions`."""
-    found: dict[str, tuple[Room, str]] = {}
+def _recorded_columns(contract: Contract, others: Mapping[str, pa.DataType]) -> dict[str, tuple[Room, str]]:
+    """Map each column of the other side to the column of `predictions` that records it, and to its key there."""
+    recorded: dict[str, tuple[Room, str]] = {}
     by_source = {field.source: field for field in contract.fields}
-    for name, kind in others.items():
-        room, dot, member = name.partition(".")
-        source = name if dot and room in ("features", "context") else f"features.{name}"
+    for name, type_ in others.items():
+        prefix, dot, member = name.partition(".")
+        source = name if dot and prefix in ("features", "context") else f"features.{name}"
         if name in ("score", "class"):
-            found[name] = ("score", name) if name == "score" else ("class", name)
+            recorded[name] = ("score", name) if name == "score" else ("class", name)
         elif source not in by_source and f"context.{name}" in by_source:
-            found[name] = ("context", name)
-        elif room == "context" and dot:
-            found[name] = ("context", member)
+            recorded[name] = ("context", name)
+        elif prefix == "context" and dot:
+            recorded[name] = ("context", member)
         else:
             field = by_source.get(source)
-            kind = plain_type(kind)
-            numeric = is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
+            plain = plain_type(type_)
+            numeric = is_number(plain) or pa.types.is_boolean(plain) or pa.types.is_temporal(plain)
             if field is not None:
                 numeric = field.type in _NUMBERS or (field.type == "timestamp" and numeric)
-            found[name] = ("numbers" if numeric else "strings", source.removeprefix("features."))
-    found.pop("id", None)
-    return found
+            recorded[name] = ("numbers" if numeric else "strings", source.removeprefix("features."))
+    recorded.pop("id", None)
+    return recorded
 
 
-def _arrow_type(room: Room) -> pa.DataType:
-    return pa.float64() if room in ("numbers", "score") else pa.string()
+def _arrow_type(column: Room) -> pa.DataType:
+    return pa.float64() if column in ("numbers", "score") else pa.string()
 
 
-def _as_plain(piece: pa.Table, schema: pa.Schema) -> pa.Table:
+def _as_plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Cast a table to plain types, without dictionaries."""
     columns = []
     for field in schema:
-        column = piece.column(field.name)
+        column = table.column(field.name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         columns.append(column.cast(field.type))

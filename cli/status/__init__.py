@@ -1,1 +1,1 @@
-"""`barograph status`: how the models and the pipeline are, from ClickHouse alone."""
+"""`barograph status`: the state of models and processors, from ClickHouse only."""

@@ -1,4 +1,4 @@
-"""Reads how everything is, and reckons what people ask first."""
+"""Reads the state of models and processors from ClickHouse."""
 
 from __future__ import annotations
 
@@ -12,59 +12,59 @@ from warehouse.client import Client
 from warehouse.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 
 SILENT_S = 30
-"""A processor reports every 10 s; without three reports it is gone."""
+"""Seconds after which a processor counts as stopped: it reports every 10 s, so three reports are missing."""
 FORGOTTEN_S = 86_400
-"""A processor that has been silent for longer has been taken away for good."""
+"""Seconds after which a silent processor is no longer listed: it was removed on purpose."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """How one version of a model is."""
+    """The state of one version of a model."""
 
     model: str
     version: str
-    """Empty where the model has no prediction yet."""
+    """Empty if the model has no prediction yet."""
     freshness: FreshnessRow | None
-    """None where the monitor has not read anything of the model yet."""
+    """None if the monitor has not processed any event of the model."""
     completeness: float | None
-    """The least of its last verdicts; None where there is none."""
+    """The lowest completeness of the latest verdicts; None without verdicts."""
     levels: dict[str, int]
-    """How many of the last verdicts on the slice `all` are of each level, drift and rates together."""
+    """Number of latest verdicts on the slice `all` per level, of drift and rates together."""
     major: tuple[DriftRow | RateRow, ...]
-    """Those that are major."""
+    """The major ones among these verdicts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """How everything is."""
+class PipelineStatus:
+    """The state of all models and processors."""
 
     models: tuple[ModelStatus, ...]
     processors: tuple[ProcessorRow, ...]
     losses: tuple[LostRange, ...]
 
 
-def read_status(client: Client) -> Status:
-    """Ask ClickHouse how everything is.
+def read_status(client: Client) -> PipelineStatus:
+    """Query the state of all models and processors.
 
     Raises:
-        WarehouseBusy: it cannot answer now.
-        WarehouseError: it refuses.
+        WarehouseBusy: ClickHouse cannot answer now.
+        WarehouseError: ClickHouse rejects a query.
     """
-    fresh = {(row.model, row.version): row for row in status.freshness(client)}
-    known = set(fresh)
+    freshness = {(row.model, row.version): row for row in status.freshness(client)}
+    versions = set(freshness)
     for contract in queries.contracts(client):
-        if not any(model == contract.model for model, _ in known):
-            known.add((contract.model, ""))
+        if not any(model == contract.model for model, _ in versions):
+            versions.add((contract.model, ""))
     models = []
-    for model in sorted({model for model, _ in known}):
+    for model in sorted({model for model, _ in versions}):
         drift, rates = status.latest_drift(client, model), status.latest_rates(client, model)
-        for version in sorted(version for name, version in known if name == model):
+        for version in sorted(version for name, version in versions if name == model):
             verdicts: list[DriftRow | RateRow] = [row for row in drift if row.version == version]
             verdicts += [row for row in rates if row.version == version]
-            models.append(_model(model, version, fresh.get((model, version)), verdicts))
-    return Status(tuple(models), tuple(status.processors(client)), tuple(status.lost_ranges(client)))
+            models.append(_model_status(model, version, freshness.get((model, version)), verdicts))
+    return PipelineStatus(tuple(models), tuple(status.processors(client)), tuple(status.lost_ranges(client)))
 
 
 def is_silent(processor: ProcessorRow) -> bool:
@@ -72,18 +72,20 @@ def is_silent(processor: ProcessorRow) -> bool:
     return processor.silent_s > SILENT_S
 
 
-def never(moment: datetime) -> bool:
-    """Whether a time stands for "not yet"."""
-    return moment <= _NEVER
+def is_never(at: datetime) -> bool:
+    """Whether a time means "not yet"."""
+    return at <= _NEVER
 
 
-def _model(model: str, version: str, fresh: FreshnessRow | None, verdicts: list[DriftRow | RateRow]) -> ModelStatus:
-    counted = Counter(row.level for row in verdicts)
+def _model_status(
+    model: str, version: str, freshness: FreshnessRow | None, verdicts: list[DriftRow | RateRow]
+) -> ModelStatus:
+    counts = Counter(row.level for row in verdicts)
     return ModelStatus(
         model=model,
         version=version,
-        freshness=fresh,
+        freshness=freshness,
         completeness=min((row.completeness for row in verdicts), default=None),
-        levels={level: counted[level] for level in LEVEL_NAMES},
+        levels={level: counts[level] for level in LEVEL_NAMES},
         major=tuple(row for row in verdicts if row.level == "major"),
     )

@@ -279,7 +279,7 @@ def test_a_contract_that_is_changed_has_its_rules_made_anew(
     client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.simulate.live.CONTRACTS_S", 0.1)
-    monkeypatch.setattr("cli.simulate.live.LOOK_S", 0.1)
+    monkeypatch.setattr("cli.simulate.live.STEP_S", 0.1)
     host, _, port = client.where.partition(":")
     messages = Settings(warehouse=Address(host, int(port), client.database), alerts=settings("http://127.0.0.1:9/"))
     stop = threading.Event()

@@ -15,11 +15,12 @@ import pytest
 from barograph.contract import Contract, Window
 from barograph.contract.file import dump_contract
 
-from cli.apply.catalogue import NOTICE_S, iso
+from cli.apply.catalogue import NOTICE_S
 from cli.baseline import counts, from_production
 from cli.baseline.accept import Accepted, Request, accept
 from cli.errors import EXIT_FAILED, EXIT_OK, CommandError
 from cli.main import main
+from cli.terminal import utc_second
 from local.clickhouse import LocalClickHouse
 from sketches.baseline.baseline import Baseline, dump_baseline, load_baseline
 from sketches.baseline.bins import PsiBins
@@ -230,7 +231,9 @@ def test_counts_and_moments_are_those_of_the_events(fresh: World) -> None:
     assert done.learned.psi["x"] == pytest.approx(
         float(psi_values(np.array([300, 360, 240, 100]), np.array([x_cells(GOOD)]), [0])[0][0, 0])
     )
-    assert new.source == (f"production from {iso(FROM_S)} to {iso(TO_S)}, on the bins of {OLD.id}: a new normal")
+    assert new.source == (
+        f"production from {utc_second(FROM_S)} to {utc_second(TO_S)}, on the bins of {OLD.id}: a new normal"
+    )
 
 
 def test_phi_comes_from_the_windows_in_the_range(fresh: World) -> None:
@@ -350,8 +353,8 @@ def test_a_dry_run_writes_nothing(fresh: World) -> None:
     [
         ({"model": "n"}, "No contract of a model n is applied; there are: m."),
         ({"version": "2"}, "Version 2 of m has no baseline of its own; versions that have one: 1."),
-        ({"from_s": FROM_S + 60}, f"no boundary of panes of m, which are 1h long: take {iso(FROM_S + HOUR_S)}."),
-        ({"to_s": TO_S + 60}, f"take {iso(TO_S)}."),
+        ({"from_s": FROM_S + 60}, f"no boundary of panes of m, which are 1h long: take {utc_second(FROM_S + HOUR_S)}."),
+        ({"to_s": TO_S + 60}, f"take {utc_second(TO_S)}."),
         ({"from_s": TO_S}, "is not before --to"),
         ({"to_s": T0_S + 40 * DAY_S}, "Panes of m are sealed until"),
         ({"from_s": T0_S - 9 * DAY_S, "to_s": T0_S - 8 * DAY_S}, "No predictions of m version 1 were counted from"),
@@ -439,7 +442,7 @@ def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[
     assert (first["id"], first["effective_from"], first["effective_until"]) == (
         OLD.id,
         None,
-        iso(new.change.effective_from_s),
+        utc_second(new.change.effective_from_s),
     )
     assert (second["rows"], second["source"]) == (len(GOOD), new.learned.baseline.source)
     code, out, _ = run(capsys, "show", new.change.baseline_id[:6], "--config", config)
@@ -460,31 +463,34 @@ def test_list_and_show(fresh: World, config: str, capsys: pytest.CaptureFixture[
 
 
 def test_accept_prints_what_it_decided(fresh: World, config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("accept", "--model", "m", "--version", "1", "--from", iso(FROM_S), "--to", iso(TO_S), "--config", config)
+    span = ("--from", utc_second(FROM_S), "--to", utc_second(TO_S))
+    words = ("accept", "--model", "m", "--version", "1", *span, "--config", config)
     sealed_s = fresh.store.sealed_until_s("m")
     assert sealed_s is not None
     ahead_s = max(sealed_s, (int(time.time()) // HOUR_S + 2) * HOUR_S)
-    code, out, err = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s), "--dry-run")
+    code, out, err = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s), "--dry-run")
     assert (code, err) == (EXIT_OK, "")
     for text in (
         "! PSI over 0.1 against the baseline before: x, colour.",
         "! x: the bin ≥ 0.5 holds",
         "the most frequent violet (about ",
-        f"~ baseline of m version 1: {len(GOOD):,} rows; holds from event time {iso(ahead_s)} on, until then {OLD.id}",
+        f"~ baseline of m version 1: {len(GOOD):,} rows; holds from event time {utc_second(ahead_s)} on, "
+        f"until then {OLD.id}",
         "Nothing was written.",
     ):
         assert text in out, text
-    hour = (*words[:5], "--from", iso(FROM_S - 99 * DAY_S), "--to", iso(FROM_S - DAY_S + HOUR_S), *words[9:])
+    other = ("--from", utc_second(FROM_S - 99 * DAY_S), "--to", utc_second(FROM_S - DAY_S + HOUR_S))
+    hour = (*words[:5], *other, *words[9:])
     code, out, _ = run(capsys, *hour, "--reason", "why", "--dry-run")
     for text in (
-        f"! Of the range only {iso(T0_S)} to {iso(T0_S + HOUR_S)} holds predictions.",
+        f"! Of the range only {utc_second(T0_S)} to {utc_second(T0_S + HOUR_S)} holds predictions.",
         "! x, colour: so few rows tell nothing.",
         "! φ of windows of 2h, 1d, 7d is taken as 1",
     ):
         assert text in out, out
-    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s))
+    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
     assert (code, "Accepted." in out) == (EXIT_OK, True)
-    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", iso(ahead_s))
+    code, out, _ = run(capsys, *words, "--reason", "why", "--effective", utc_second(ahead_s))
     assert (code, "Nothing to do" in out) == (EXIT_OK, True)
     code, _, err = run(capsys, *words, "--reason", " ")
     assert (code, "--reason is empty" in err) == (EXIT_FAILED, True)

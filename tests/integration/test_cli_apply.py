@@ -11,12 +11,13 @@ from barograph.contract.file import dump_contract
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from cli.apply import ApplyError, Plan, apply_all, plan_all
-from cli.apply.catalogue import NOTICE_S, iso
+from cli.apply.catalogue import NOTICE_S
 from cli.apply.show import plan_lines
 from cli.apply.topics import TopicAdmin
 from cli.errors import EXIT_CHANGES, EXIT_FAILED, EXIT_OK
 from cli.main import main
 from cli.settings import Settings
+from cli.terminal import utc_second
 from local.child_process import choose_port
 from local.clickhouse import LocalClickHouse
 from local.kafka import LocalKafka
@@ -138,8 +139,8 @@ def test_another_baseline_holds_from_a_pane_to_come(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("effective_s", "advice"),
     [
-        (NEXT_PANE_S + PANE_S + 1, f"is no start of a pane of toy.*take {iso(NEXT_PANE_S + 2 * PANE_S)}"),
-        (NEXT_PANE_S - PANE_S, f"is past, or too near.*take {iso(NEXT_PANE_S)} or later"),
+        (NEXT_PANE_S + PANE_S + 1, f"is no start of a pane of toy.*take {utc_second(NEXT_PANE_S + 2 * PANE_S)}"),
+        (NEXT_PANE_S - PANE_S, f"is past, or too near.*take {utc_second(NEXT_PANE_S)} or later"),
     ],
 )
 def test_a_time_that_splits_a_pane_or_is_past_is_refused(settings: Settings, effective_s: int, advice: str) -> None:

@@ -45,7 +45,7 @@ def make_pipeline(broker: LocalKafka, engine: LocalClickHouse, database: str, pr
 
 
 def enter_folder(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a folder the current one, whose settings name the pipeline; the environment names nothing."""
+    """Change to a folder whose settings configure the pipeline, without settings in the environment."""
     monkeypatch.chdir(folder)
     for name in [name for name in os.environ if name.startswith("BAROGRAPH_")]:
         monkeypatch.delenv(name)
@@ -72,7 +72,7 @@ def settings(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Settings:
-    """An applied pipeline of the test's own, and a current folder whose settings name it."""
+    """An applied pipeline of the test's own, configured in the current folder."""
     settings = make_pipeline(broker, engine, database, topic_prefix)
     enter_folder(settings, tmp_path, monkeypatch)
     return settings
@@ -80,7 +80,7 @@ def settings(
 
 @pytest.fixture(scope="module")
 def shared(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
-    """An applied pipeline for tests that only ask."""
+    """An applied pipeline for read-only tests."""
     name = f"t{uuid.uuid4().hex[:10]}"
     settings = make_pipeline(broker, engine, name, f"{name}-")
     yield settings
@@ -89,8 +89,8 @@ def shared(broker: LocalKafka, engine: LocalClickHouse) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def asked(shared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The shared pipeline, and a current folder whose settings name it."""
+def pipeline_settings(shared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The shared pipeline, configured in the current folder."""
     enter_folder(shared, tmp_path, monkeypatch)
     return shared
 
@@ -108,37 +108,37 @@ def run(*words: str) -> int:
 
 
 def read_topic(settings: Settings, topic: str) -> list[Any]:
-    """Every message of a topic, by partition."""
+    """Read every message of a topic, by partition."""
     consumer = Consumer(
         {"bootstrap.servers": settings.bootstrap_servers, "group.id": "reader", "enable.partition.eof": True}
     )
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-    found, ended = [], 0
+    messages, ended = [], 0
     while ended < len(partitions):
         message = consumer.poll(10)
         assert message is not None, f"{topic} could not be read"
         if message.error():
             ended += 1
         else:
-            found.append(message)
+            messages.append(message)
     consumer.close()
-    return found
+    return messages
 
 
 def events(messages: list[Any]) -> tuple[list[dict[str, Any]], int]:
-    """The rows of Arrow messages, and how many end marks there are."""
+    """Return the rows of Arrow messages, and the number of end markers."""
     rows: list[dict[str, Any]] = []
-    marks = 0
+    markers = 0
     for message in messages:
         headers = dict(message.headers() or [])
         if "barograph-mark" in headers:
             assert headers["barograph-mark"] == b"end"
-            marks += 1
+            markers += 1
         else:
             assert headers["content-type"] == ARROW_CONTENT_TYPE
             rows += pa.ipc.open_stream(io.BytesIO(message.value())).read_all().to_pylist()
-    return rows, marks
+    return rows, markers
 
 
 def write_predictions(path: str, n: int = 2500, **columns: Any) -> pa.Table:
@@ -148,38 +148,36 @@ def write_predictions(path: str, n: int = 2500, **columns: Any) -> pa.Table:
     return pa.table(rows)
 
 
-def test_predictions_and_labels_arrive_each_once_and_then_the_marks(
+def test_load_publishes_each_row_once_and_then_end_markers(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_predictions("p.parquet", region=["north"] * 2500)
     labels = pa.table({"id": [f"r{i}" for i in range(0, 2500, 2)], "label": [True] * 1250})
     pq.write_table(labels, "l.parquet")
     assert run("load", "p.parquet", "l.parquet", "--contract", "toy.yaml", "--version", "7", "--end") == EXIT_OK
-    told = capsys.readouterr().err
-    assert "p.parquet: not among its columns, so they count as null: features.k, features.flag" in told
-    assert "p.parquet: 2,500 predictions in" in told
-    assert "l.parquet: 1,250 labels in" in told
-    assert "End marks were written to every partition." in told
-    rows, marks = events(read_topic(settings, settings.topics.predictions))
-    assert marks == 2
+    errors = capsys.readouterr().err
+    assert "p.parquet: missing columns, counted as null: features.k, features.flag" in errors
+    assert "p.parquet: published 2,500 predictions in" in errors
+    assert "l.parquet: published 1,250 labels in" in errors
+    assert "Wrote end markers to all partitions." in errors
+    rows, markers = events(read_topic(settings, settings.topics.predictions))
+    assert markers == 2
     assert sorted(row["id"] for row in rows) == sorted(f"r{i}" for i in range(2500))
     assert {(row["model"], row["version"], row["context.region"]) for row in rows} == {("toy", "7", "north")}
-    rows, marks = events(read_topic(settings, settings.topics.labels))
-    assert marks == 2
+    rows, markers = events(read_topic(settings, settings.topics.labels))
+    assert markers == 2
     assert sorted(row["id"] for row in rows) == sorted(labels.column("id").to_pylist())
 
 
-def test_rows_that_are_no_events_are_left_out_and_make_the_exit_code_1(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_load_skips_invalid_rows_and_exits_with_1(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     write_predictions("p.parquet", 3, id=["a", None, ""])
     assert run("load", "p.parquet", "--contract", "toy.yaml", "--version", "7") == EXIT_FAILED
-    assert "2 rows were left out: they have no id, no time or no label." in capsys.readouterr().err
-    rows, marks = events(read_topic(settings, settings.topics.predictions))
-    assert ([row["id"] for row in rows], marks) == (["a"], 0)
+    assert "Skipped 2 rows without id, time or label." in capsys.readouterr().err
+    rows, markers = events(read_topic(settings, settings.topics.predictions))
+    assert ([row["id"] for row in rows], markers) == (["a"], 0)
 
 
-def test_a_file_that_does_not_do_stops_everything_before_anything_is_sent(
+def test_an_invalid_file_stops_the_load_before_anything_is_published(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_predictions("p.parquet")
@@ -191,21 +189,23 @@ def test_a_file_that_does_not_do_stops_everything_before_anything_is_sent(
     assert read_topic(settings, settings.topics.predictions) == []
 
 
-def test_load_without_broker_or_topics_says_what_to_do(asked: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_without_topics_explains_what_to_do(
+    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_predictions("p.parquet", 3)
     config = Path("barograph.toml").read_text()
-    Path("other.toml").write_text(config.replace(asked.topic_prefix, "never-applied-"))
+    Path("other.toml").write_text(config.replace(pipeline_settings.topic_prefix, "never-applied-"))
     words = ("load", "p.parquet", "--contract", "toy.yaml", "--version", "7", "--config", "other.toml")
     assert run(*words) == EXIT_FAILED
     assert "the topic never-applied-predictions does not exist" in capsys.readouterr().err
 
 
-def ask(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def query(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert run("query", *words) == EXIT_OK
     return capsys.readouterr().out
 
 
-def test_an_answer_comes_in_every_format(asked: Settings, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     sql = "SELECT 18446744073709551615 AS n, 'é' AS text, nan AS nothing, [1, 2] AS list, NULL AS none"
 
     def answer(form: str) -> bytes:
@@ -223,11 +223,11 @@ def test_an_answer_comes_in_every_format(asked: Settings, capfdbinary: pytest.Ca
     assert table.column("text").to_pylist() == ["é"]
 
 
-def test_a_long_table_ends_and_says_so(asked: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = ask(capsys, "SELECT number FROM numbers(5000)").splitlines()
+def test_a_long_table_is_truncated_with_a_note(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = query(capsys, "SELECT number FROM numbers(5000)").splitlines()
     assert len(lines) == 1 + 1000 + 1
     assert lines[-1].startswith("The first 1,000 rows")
-    assert len(json.loads(ask(capsys, "SELECT number FROM numbers(5000)", "--format", "json"))) == 5000
+    assert len(json.loads(query(capsys, "SELECT number FROM numbers(5000)", "--format", "json"))) == 5000
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,10 @@ def test_a_long_table_ends_and_says_so(asked: Settings, capsys: pytest.CaptureFi
         "SELECT 1; DROP TABLE topics",
     ],
 )
-def test_nothing_can_be_changed(asked: Settings, capsys: pytest.CaptureFixture[str], sql: str) -> None:
-    with connect(asked.warehouse) as client:
+def test_query_cannot_change_anything(
+    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str], sql: str
+) -> None:
+    with connect(pipeline_settings.warehouse) as client:
         before = client.rows("SELECT * FROM topics ORDER BY name")
         assert run("query", sql) == EXIT_FAILED
         assert capsys.readouterr().err.count("\n") == 1
@@ -255,34 +257,36 @@ def test_nothing_can_be_changed(asked: Settings, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    ("sql", "sentence"),
+    ("sql", "message"),
     [
         ("SELEC 1", "refused to answer the query: Syntax error: failed at position 1 (SELEC)"),
         ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),
         ("SELECT * FROM nowhere", "Run `barograph apply`, which creates the tables."),
-        ("DROP TABLE topics", "`barograph query` only reads."),
+        ("DROP TABLE topics", "`barograph query` is read-only."),
         (
             "SELECT sleepEachRow(0.5) FROM numbers(10) SETTINGS max_block_size = 1, max_execution_time = 1",
             "took too long",
         ),
     ],
 )
-def test_a_refusal_is_one_line(asked: Settings, capsys: pytest.CaptureFixture[str], sql: str, sentence: str) -> None:
+def test_an_error_of_clickhouse_is_one_line(
+    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str], sql: str, message: str
+) -> None:
     assert run("query", sql) == EXIT_FAILED
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert sentence in told.err
-    assert told.err.count("\n") == 1
-    assert len(told.err) < 500
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert output.err.count("\n") == 1
+    assert len(output.err) < 500
 
 
-def test_a_server_that_is_away_and_a_database_that_is_missing_are_sentences(
-    asked: Settings, capsys: pytest.CaptureFixture[str]
+def test_an_unreachable_server_and_a_missing_database_are_explained(
+    pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Path("barograph.toml").read_text()
-    port = asked.warehouse.port
+    port = pipeline_settings.warehouse.port
     Path("away.toml").write_text(config.replace(f"port = {port}", f"port = {choose_port()}"))
-    Path("missing.toml").write_text(config.replace(asked.warehouse.database, "never_applied"))
+    Path("missing.toml").write_text(config.replace(pipeline_settings.warehouse.database, "never_applied"))
     for command in (("status",), ("query", "SELECT 1")):
         assert run(*command, "--config", "away.toml") == EXIT_FAILED
         assert "check that the server runs" in capsys.readouterr().err
@@ -364,8 +368,8 @@ def processor(kind: str, age_s: float, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def watched(client: Client) -> None:
-    """A model that was judged, two processors of which one is silent, and a loss."""
+def verdicts(client: Client) -> None:
+    """A model with verdicts, a reporting and a silent processor, and a lost range."""
     insert_rows(
         client,
         "drift",
@@ -432,42 +436,42 @@ def watched(client: Client) -> None:
     )
 
 
-@pytest.mark.usefixtures("watched")
-def test_status_tells_models_processors_and_losses(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("verdicts")
+def test_status_shows_models_processors_and_losses(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status") == EXIT_OK
-    told = capsys.readouterr().out
-    words = [line.split() for line in told.splitlines()]
+    output = capsys.readouterr().out
+    words = [line.split() for line in output.splitlines()]
     sealed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(NOW_S))
     (model,) = [line for line in words if line[:2] == ["toy", "1"]]
-    # stable, minor, major, insufficient: the newest of each field and window, slice all, rates among them.
+    # Latest verdict of each field and window on slice all, rates included.
     assert model[-7:] == [*sealed.split(), "87.50%", "2", "1", "2", "1"]
-    assert f"major  toy 1  k, 3h to {sealed}: PSI 0.310 [0.000, 0.020], most in ≥ 3.5" in told
-    assert f"major  toy 1  x null, 3h to {sealed}: 10.0% instead of 0.0%" in told
+    assert f"major  toy 1  k, 3h to {sealed}: PSI 0.310 [0.000, 0.020], most in ≥ 3.5" in output
+    assert f"major  toy 1  x null, 3h to {sealed}: 10.0% instead of 0.0%" in output
     (sketcher,) = [line for line in words if line[:1] == ["sketcher"]]
     assert sketcher[:7] == ["sketcher", "one", "12,345", "100", "1,000", "3", "0"]
-    assert sketcher[-1] == "reports"
+    assert sketcher[-1] == "reporting"
     (monitor,) = [" ".join(line) for line in words if line[:1] == ["monitor"]]
     assert "unknown" in monitor
     assert "never silent for 95 s" in monitor or "never silent for 96 s" in monitor
-    assert "2,500 offsets of the source topic are lost" in told
+    assert "2,500 offsets of the source topic lost." in output
 
 
-@pytest.mark.usefixtures("watched")
-def test_status_as_json_holds_the_same(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("verdicts")
+def test_status_as_json_has_the_same_facts(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status", "--format", "json") == EXIT_OK
-    told = json.loads(capsys.readouterr().out)
-    (model,) = told["models"]
+    status = json.loads(capsys.readouterr().out)
+    (model,) = status["models"]
     assert model["levels"] == {"stable": 2, "minor": 1, "major": 2, "insufficient": 1}
     assert model["completeness"] == 0.875
     assert {row["field"] for row in model["major"]} == {"k", "x"}
     assert model["freshness"]["sealed_until"].endswith("+00:00")
-    assert {row["kind"]: row["silent"] for row in told["processors"]} == {"sketcher": False, "monitor": True}
-    assert [row["offsets"] for row in told["losses"]] == [2500]
+    assert {row["kind"]: row["silent"] for row in status["processors"]} == {"sketcher": False, "monitor": True}
+    assert [row["offsets"] for row in status["losses"]] == [2500]
 
 
-def test_a_model_without_events_is_there_and_says_so(asked: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_lists_a_model_without_events(pipeline_settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("status") == EXIT_OK
-    told = capsys.readouterr().out
-    (model,) = [line.split() for line in told.splitlines() if line.startswith("toy")]
+    output = capsys.readouterr().out
+    (model,) = [line.split() for line in output.splitlines() if line.startswith("toy")]
     assert model == ["toy", "none", "yet", "never", "never", "0", "0", "0", "0"]
-    assert "No processor has reported for a day" in told
+    assert "No processor has reported for a day" in output

@@ -1,4 +1,4 @@
-"""`barograph dev` as a newcomer runs it: start, use, a crash, one Ctrl-C, another start."""
+"""`barograph dev`: start, use, a crash of a processor, one Ctrl-C, another start."""
 
 import json
 import os
@@ -27,44 +27,44 @@ class Dev:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.said_path = folder / "said.txt"
+        self.output_path = folder / "output.txt"
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("BAROGRAPH_")}
         if "BAROGRAPH_CACHE" in os.environ:
             self.environ["BAROGRAPH_CACHE"] = os.environ["BAROGRAPH_CACHE"]
-        # What production's settings would do: the local stack must not follow them.
+        # Settings of production, which the local stack must ignore.
         self.environ["BAROGRAPH_BOOTSTRAP_SERVERS"] = "kafka.production:9092"
         self.environ["BAROGRAPH_KAFKA_SECURITY_PROTOCOL"] = "SASL_SSL"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *words: str) -> None:
-        self.said_path.write_text("")
-        with self.said_path.open("ab") as said:
+        self.output_path.write_text("")
+        with self.output_path.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "dev", *words],
                 cwd=self.folder,
                 env={**self.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
-        self.wait_said("Ctrl-C ends everything.")
+        self.wait_output("Ctrl-C stops everything.")
 
     @property
-    def said(self) -> str:
-        return self.said_path.read_text()
+    def output(self) -> str:
+        return self.output_path.read_text()
 
-    def wait_said(self, text: str) -> None:
+    def wait_output(self, text: str) -> None:
         process = self.process
         assert process is not None
-        wait_for(lambda: text in self.said or process.poll() is not None, f"{text!r} in what it says: {self.said}")
-        assert text in self.said, self.said
+        wait_for(lambda: text in self.output or process.poll() is not None, f"{text!r} in its output: {self.output}")
+        assert text in self.output, self.output
 
     def pid(self, kind: str) -> int:
         pid, start = (self.folder / ".barograph" / "run" / f"{kind}.pid").read_text().split()
         return int(pid) if started_at(int(pid)) == start else 0
 
     def address(self) -> Address:
-        (line,) = [line for line in self.said.splitlines() if line.startswith("ClickHouse")]
+        (line,) = [line for line in self.output.splitlines() if line.startswith("ClickHouse")]
         return Address(port=int(line.split()[1].rpartition(":")[2]), database=line.split()[-1])
 
     def interrupt(self) -> int:
@@ -75,7 +75,7 @@ class Dev:
 
 @pytest.fixture
 def dev(broker: LocalKafka, tmp_path: Path) -> Iterator[Dev]:
-    """A folder with a contract; `broker` makes sure that the parts of the stack are to be had."""
+    """A folder with a contract; `broker` ensures that the servers are downloaded."""
     contract = simple_contract()
     folder = tmp_path / "contracts"
     folder.mkdir()
@@ -88,24 +88,24 @@ def dev(broker: LocalKafka, tmp_path: Path) -> Iterator[Dev]:
 
 
 @pytest.mark.slow
-def test_one_command_starts_all_restarts_what_dies_and_one_ctrl_c_ends_it(dev: Dev) -> None:
+def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev) -> None:
     dev.start()
-    assert "Applied: toy." in dev.said
-    assert str(dev.folder / ".barograph" / "logs") in dev.said
+    assert "Applied: toy." in dev.output
+    assert str(dev.folder / ".barograph" / "logs") in dev.output
 
     def reporting() -> bool:
         with connect(dev.address()) as client:
             return {kind for (kind,) in client.rows("SELECT kind FROM pipeline")} == set(KINDS)
 
     wait_for(reporting, "every processor to report")
-    (page,) = [line.split()[1] for line in dev.said.splitlines() if line.startswith("Dashboards")]
+    (page,) = [line.split()[1] for line in dev.output.splitlines() if line.startswith("Dashboards")]
     with urllib.request.urlopen(page + "api/pages") as answer:
         assert [each["uid"] for each in json.load(answer)] == [*DASHBOARDS.values()]
     killed = dev.pid("sketcher")
     os.kill(killed, signal.SIGKILL)
-    dev.wait_said("sketcher was started again.")
-    assert "sketcher was killed by signal 9" in dev.said
-    assert str(dev.folder / ".barograph" / "logs" / "sketcher.log") in dev.said
+    dev.wait_output("sketcher was restarted.")
+    assert "sketcher was killed by signal 9" in dev.output
+    assert str(dev.folder / ".barograph" / "logs" / "sketcher.log") in dev.output
     pids = [dev.pid(kind) for kind in KINDS]
     assert all(pids)
     assert killed not in pids
@@ -124,13 +124,13 @@ def test_one_command_starts_all_restarts_what_dies_and_one_ctrl_c_ends_it(dev: D
     assert "toy" in status.stdout
     assert "monitor" in status.stdout
     assert dev.interrupt() == 0
-    assert dev.said.splitlines()[-3:] == [
-        "Ending the processors.",
-        "Ending Kafka and ClickHouse.",
-        "All has ended; the data stays for the next run.",
+    assert dev.output.splitlines()[-3:] == [
+        "Stopping the processors.",
+        "Stopping Kafka and ClickHouse.",
+        "Everything has stopped; the data persists for the next run.",
     ]
     assert not any(started_at(pid) for pid in pids)
     dev.start("--reset")
-    assert "was deleted." in dev.said
-    assert "Applied: toy." in dev.said
+    assert "was deleted." in dev.output
+    assert "Applied: toy." in dev.output
     assert dev.interrupt() == 0

@@ -1,4 +1,4 @@
-"""`barograph doctor` on the real broker and engine, with a fault of each kind planted."""
+"""`barograph doctor` with the real broker and engine, and with one fault of each kind."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from confluent_kafka.admin import (
 )
 
 from cli.apply import apply_all
-from cli.doctor.broker import _configured
-from cli.doctor.clocks import _judged
-from cli.doctor.examine import examine
-from cli.doctor.finding import Finding, State
+from cli.doctor.broker import check_broker_config
+from cli.doctor.clocks import compare_clocks
+from cli.doctor.finding import CheckStatus, Finding
+from cli.doctor.run_checks import run_checks
 from cli.errors import EXIT_FAILED, EXIT_OK
 from cli.main import main
 from cli.settings import Settings
@@ -45,9 +45,9 @@ KINDS = ("sketcher", "recorder", "monitor", "scorer")
 
 @pytest.fixture
 def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> Iterator[Settings]:
-    """An installation that was applied, with a processor of each kind that reports."""
+    """An applied installation with a reporting processor of each kind."""
     address = Address(engine.host, engine.port, topic_prefix.rstrip("-"))
-    made = Settings(
+    settings = Settings(
         bootstrap_servers=broker.bootstrap_servers,
         warehouse=address,
         topic_prefix=topic_prefix,
@@ -55,10 +55,10 @@ def settings(broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str) -> 
         labels_partitions=1,
         partials_partitions=2,
     )
-    apply_all(made, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
+    apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline(rows=1000)])
     with connect(address) as client:
         insert_rows(client, "processors", [report(kind, 0) for kind in KINDS])
-    yield made
+    yield settings
     with connect(dataclasses.replace(address, database="default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {address.database}")
 
@@ -70,17 +70,17 @@ def report(kind: str, ago_s: int) -> dict[str, object]:
     return {**plain, **numbers, "details": {}}
 
 
-def found(settings: Settings, clock: Callable[[], float] = time.time) -> list[Finding]:
-    return list(examine(settings, clock=clock))
+def run_doctor(settings: Settings, clock: Callable[[], float] = time.time) -> list[Finding]:
+    return list(run_checks(settings, clock=clock))
 
 
-def of_state(findings: list[Finding], *states: State) -> list[Finding]:
-    return [finding for finding in findings if finding.state in states]
+def with_status(findings: list[Finding], *statuses: CheckStatus) -> list[Finding]:
+    return [finding for finding in findings if finding.status in statuses]
 
 
 def the(findings: list[Finding], text: str) -> Finding:
-    """The one finding that says something."""
-    (one,) = [finding for finding in findings if text in finding.what]
+    """Return the only finding with a text in its message."""
+    (one,) = [finding for finding in findings if text in finding.message]
     return one
 
 
@@ -94,91 +94,91 @@ def configure(settings: Settings, topic: str, **values: str) -> None:
     admin.incremental_alter_configs([resource])[resource].result(30)
 
 
-def test_nothing_is_wrong_with_what_was_just_applied(settings: Settings) -> None:
-    findings = found(settings)
-    assert of_state(findings, State.WRONG) == []
-    # Nobody is in the groups, and no Grafana is named; the disk is this machine's own.
-    looks = [finding for finding in of_state(findings, State.LOOK) if "disk" not in finding.what]
-    assert {finding.part for finding in looks} <= {"Groups"}
-    assert [finding.part for finding in of_state(findings, State.UNKNOWN)] == ["Grafana"]
-    assert {finding.part for finding in of_state(findings, State.OK)} == {
+def test_a_new_installation_has_no_errors(settings: Settings) -> None:
+    findings = run_doctor(settings)
+    assert with_status(findings, CheckStatus.ERROR) == []
+    # The groups have no members, and no Grafana is configured; the disk is that of this machine.
+    warnings = [finding for finding in with_status(findings, CheckStatus.WARNING) if "disk" not in finding.message]
+    assert {finding.component for finding in warnings} <= {"Groups"}
+    assert [finding.component for finding in with_status(findings, CheckStatus.UNKNOWN)] == ["Grafana"]
+    assert {finding.component for finding in with_status(findings, CheckStatus.OK)} == {
         *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks")
     }
-    assert the(findings, "Transactions begin and commit").state is State.OK
-    agreeing = [finding for finding in findings if "agrees with this machine's" in finding.what]
-    assert [finding.state for finding in agreeing] == [State.OK] * 2
-    assert not any(finding.todo for finding in of_state(findings, State.OK))
-    # The topic of its own is gone again.
+    assert the(findings, "Transactions begin and commit").status is CheckStatus.OK
+    agreeing = [finding for finding in findings if "agrees with this machine's" in finding.message]
+    assert [finding.status for finding in agreeing] == [CheckStatus.OK] * 2
+    assert not any(finding.action for finding in with_status(findings, CheckStatus.OK))
+    # The temporary topic is deleted.
     topics = AdminClient({"bootstrap.servers": settings.bootstrap_servers}).list_topics(timeout=10).topics
     assert not [name for name in topics if name.startswith(f"{settings.topic_prefix}doctor-")]
 
 
-def test_the_command_tells_people_and_programs_and_by_its_exit_code(
+def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "barograph.toml"
     address = settings.warehouse
     config.write_text(
         f'bootstrap_servers = "{settings.bootstrap_servers}"\ntopic_prefix = "{settings.topic_prefix}"\n'
-        "predictions_partitions = 2\nlabels_partitions = 1\nparts_partitions = 2\n"
+        "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2\n"
         f'[clickhouse]\nhost = "{address.host}"\nport = {address.port}\ndatabase = "{address.database}"\n'
     )
 
     def run(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
             main(["doctor", "--config", str(config), *words])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err + said.out
-        return int(ended.value.code or 0), said.out
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err + output.out
+        return int(ended.value.code or 0), output.out
 
     code, out = run()
     assert code == EXIT_OK
-    assert "Nothing is wrong; " in out
+    assert "0 errors, " in out
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
     code, out = run("--format", "json")
     assert code == EXIT_FAILED
-    (wrong,) = [finding for finding in json.loads(out) if finding["state"] == "wrong"]
+    (wrong,) = [finding for finding in json.loads(out) if finding["state"] == "error"]
     assert wrong == {
-        "part": "Topics",
-        "state": "wrong",
-        "what": f"The topic {settings.topics.labels} is missing.",
-        "todo": "Run `barograph apply`.",
+        "component": "Topics",
+        "state": "error",
+        "message": f"The topic {settings.topics.labels} is missing.",
+        "action": "Run `barograph apply`.",
     }
 
 
 # ---------------------------------------------------------------------------------------------------------- Kafka
 
 
-def test_settings_of_topics_that_cost_results_are_named_each(settings: Settings) -> None:
+def test_each_harmful_setting_of_a_topic_is_reported(settings: Settings) -> None:
     topics = settings.topics
     configure(settings, topics.predictions, message_timestamp_type="CreateTime", retention_ms="600000")
     configure(settings, topics.partials, cleanup_policy="compact", retention_ms="7200000")
     configure(settings, topics.labels, retention_bytes="1000000", unclean_leader_election_enable="true")
-    findings = found(settings)
-    wrong = [finding.what for finding in of_state(findings, State.WRONG)]
+    findings = run_doctor(settings)
+    wrong = [finding.message for finding in with_status(findings, CheckStatus.ERROR)]
     assert [text.partition(":")[0] for text in wrong] == [
         f"The topic {topics.predictions} has message.timestamp.type=CreateTime and needs LogAppendTime",
-        f"The topic {topics.predictions} is kept for 0.167 h",
-        f"The topic {topics.labels} lets a copy that is behind lead",
+        f"The topic {topics.predictions} retains events for 0.167 h",
+        f"The topic {topics.labels} allows a replica that is out of sync to become leader",
         f"The topic {topics.partials} has cleanup.policy=compact and needs delete",
     ]
-    assert the(findings, f"{topics.partials} is kept for 2 h").state is State.LOOK
-    assert the(findings, f"{topics.labels} is kept up to 1000000 bytes").state is State.LOOK
-    assert all(finding.todo for finding in of_state(findings, State.WRONG, State.LOOK))
+    assert the(findings, f"{topics.partials} retains events for 2 h").status is CheckStatus.WARNING
+    assert the(findings, f"{topics.labels} retains 1000000 bytes").status is CheckStatus.WARNING
+    assert all(finding.action for finding in with_status(findings, CheckStatus.ERROR, CheckStatus.WARNING))
 
 
-def test_partitions_that_are_not_what_was_applied(settings: Settings) -> None:
+def test_partitions_that_differ_from_the_applied_ones(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.create_partitions([NewPartitions(settings.topics.partials, 3)])[settings.topics.partials].result(30)
-    findings = found(dataclasses.replace(settings, predictions_partitions=4))
-    assert [finding.part for finding in of_state(findings, State.WRONG)] == ["Topics"]
-    assert "delete the topic" in the(findings, "has 3 partitions and should have 2").todo
-    more = the(findings, "has 2 partitions, the settings ask for 4")
-    assert (more.state, more.todo) == (State.LOOK, "Run `barograph apply`.")
+    findings = run_doctor(dataclasses.replace(settings, predictions_partitions=4))
+    assert [finding.component for finding in with_status(findings, CheckStatus.ERROR)] == ["Topics"]
+    assert "delete the topic" in the(findings, "has 3 partitions and should have 2").action
+    more = the(findings, "has 2 partitions, and the settings require 4")
+    assert (more.status, more.action) == (CheckStatus.WARNING, "Run `barograph apply`.")
 
 
-def test_a_group_that_retention_overtook(settings: Settings) -> None:
+def test_a_group_whose_unread_events_were_deleted(settings: Settings) -> None:
     from tests.support.pipeline import Pipeline
 
     pipeline = Pipeline(settings.bootstrap_servers, settings.warehouse, settings.topic_prefix, Path())
@@ -187,19 +187,19 @@ def test_a_group_that_retention_overtook(settings: Settings) -> None:
     consumer = Consumer({"bootstrap.servers": settings.bootstrap_servers, "group.id": group})
     consumer.commit(offsets=[TopicPartition(settings.topics.predictions, 0, 3)], asynchronous=False)
     consumer.close()
-    assert "No sketcher is in the group" in the(found(settings), f"{group}; 7 messages wait").what
+    assert "No sketcher is in the group" in the(run_doctor(settings), f"{group}; its lag is 7 messages").message
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.delete_records([TopicPartition(settings.topics.predictions, 0, 8)])
     for future in admin.delete_records([TopicPartition(settings.topics.predictions, 0, 8)]).values():
         future.result(30)
-    finding = the(found(settings), "5 offsets were deleted before they were read")
-    assert finding.state is State.WRONG
+    finding = the(run_doctor(settings), "5 offsets deleted before being read")
+    assert finding.status is CheckStatus.ERROR
 
 
-def test_configuration_of_brokers_that_costs_results() -> None:
-    """A broker of a test's own would have to be started for each of these."""
+def test_each_harmful_setting_of_a_broker_is_reported() -> None:
+    """Tests the check alone: each case would need a broker of its own."""
     good = {"transaction.max.timeout.ms": "900000", "offsets.retention.minutes": "527040"}
-    assert list(_configured(good, 1, [], 60.0)) == []
+    assert list(check_broker_config(good, 1, [], 60.0)) == []
     bad = {
         "transaction.max.timeout.ms": "30000",
         "transaction.state.log.replication.factor": "3",
@@ -207,30 +207,30 @@ def test_configuration_of_brokers_that_costs_results() -> None:
         "offsets.retention.minutes": "60",
         "auto.create.topics.enable": "true",
     }
-    states = [finding.state for finding in _configured(bad, 1, ["__consumer_offsets"], 60.0)]
-    assert states == [State.WRONG, State.WRONG, State.LOOK, State.LOOK]
+    states = [finding.status for finding in check_broker_config(bad, 1, ["__consumer_offsets"], 60.0)]
+    assert states == [CheckStatus.ERROR, CheckStatus.ERROR, CheckStatus.WARNING, CheckStatus.WARNING]
 
 
 # ----------------------------------------------------------------------------------------------------- ClickHouse
 
 
-def test_migrations_that_have_not_run_and_one_that_was_changed(settings: Settings) -> None:
+def test_pending_and_unknown_migrations(settings: Settings) -> None:
     with connect(settings.warehouse) as client:
         last = client.rows("SELECT max(number) FROM migrations")[0][0]
         client.command(f"DELETE FROM migrations WHERE number = {last}")
-    finding = the(found(settings), "1 migrations have not run")
-    assert (finding.state, finding.todo) == (State.WRONG, "Run `barograph apply`.")
+    finding = the(run_doctor(settings), "1 migration pending")
+    assert (finding.status, finding.action) == (CheckStatus.ERROR, "Run `barograph apply`.")
     with connect(settings.warehouse) as client:
         client.command(
             "INSERT INTO migrations (number, name, checksum, state, step) "
             "VALUES (9999, 'of_the_future', '', 'completed', 2)"
         )
-    finding = the(found(settings), "update the program")
-    assert finding.state is State.WRONG
+    finding = the(run_doctor(settings), "update the program")
+    assert finding.status is CheckStatus.ERROR
 
 
 class Guard(BaseHTTPRequestHandler):
-    """The engine, as ClickHouse has it for a user who may read everything and write to no table but one."""
+    """A proxy of the engine that denies writes to all tables but one, as ClickHouse does for a restricted user."""
 
     engine = ""
 
@@ -246,36 +246,36 @@ class Guard(BaseHTTPRequestHandler):
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         with urlopen(Request(f"{self.engine}{self.path}", body, headers, method="POST")) as answer:
-            found = answer.read()
+            content = answer.read()
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 if name.lower() not in ("content-length", "connection", "transfer-encoding"):
                     self.send_header(name, value)
-        self.send_header("Content-Length", str(len(found)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(found)
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def test_a_right_that_is_missing_is_named_with_the_tables(settings: Settings) -> None:
+def test_a_missing_privilege_is_reported_with_its_tables(settings: Settings) -> None:
     address = settings.warehouse
     handler = type("Guarded", (Guard,), {"engine": f"http://{address.host}:{address.port}"})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as guard:
         threading.Thread(target=guard.serve_forever, daemon=True).start()
         guarded = dataclasses.replace(address, host="127.0.0.1", port=guard.server_address[1])
-        findings = found(dataclasses.replace(settings, warehouse=guarded))
+        findings = run_doctor(dataclasses.replace(settings, warehouse=guarded))
         guard.shutdown()
-    (wrong,) = of_state(findings, State.WRONG)
-    assert wrong.what.startswith("This user may not write (the right is missing): ")
-    named = wrong.what.partition(": ")[2]
-    assert "drift" in named
-    assert "panes" not in named
-    assert f"Grant SELECT and INSERT on {address.database}.*" in wrong.todo
+    (wrong,) = with_status(findings, CheckStatus.ERROR)
+    assert wrong.message.startswith("This user may not write (the privilege is missing): ")
+    tables = wrong.message.partition(": ")[2]
+    assert "drift" in tables
+    assert "panes" not in tables
+    assert f"Grant SELECT and INSERT on {address.database}.*" in wrong.action
 
 
-def test_contracts_and_baselines_that_cannot_be_read_or_do_not_fit(settings: Settings) -> None:
+def test_unreadable_and_mismatched_contracts_and_baselines(settings: Settings) -> None:
     def contract(model: str, yaml: str) -> dict[str, object]:
         return {"model": model, "contract_id": model, "yaml": yaml, "applied_at": 1}
 
@@ -292,51 +292,58 @@ def test_contracts_and_baselines_that_cannot_be_read_or_do_not_fit(settings: Set
                 }
             ],
         )
-    findings = found(settings)
-    wrong = [finding.what for finding in of_state(findings, State.WRONG)]
+    findings = run_doctor(settings)
+    wrong = [finding.message for finding in with_status(findings, CheckStatus.ERROR)]
     assert len(wrong) == 2
     assert wrong[0].startswith("The contract of torn in force cannot be read: ")
     assert wrong[1].startswith("The baseline of toy 2 cannot be read: ")
-    assert the(findings, "Model bare has no baseline").state is State.LOOK
+    assert the(findings, "Model bare has no baseline").status is CheckStatus.WARNING
 
 
-def test_processors_that_are_silent_or_never_came(settings: Settings) -> None:
+def test_silent_and_missing_processors(settings: Settings) -> None:
     with connect(settings.warehouse) as client:
         client.command("TRUNCATE TABLE processors")
         insert_rows(client, "processors", [report("sketcher", 0), report("monitor", 100)])
-    findings = [finding for finding in found(settings) if finding.part == "Processors"]
-    assert [finding.state for finding in findings] == [State.OK, State.LOOK, State.LOOK, State.LOOK]
-    assert findings[1].what == "No recorder has reported."
-    assert findings[2].what.startswith("No monitor reports; monitor-1 on here did 10")
-    assert "--instance monitor-1" in findings[2].todo
+    findings = [finding for finding in run_doctor(settings) if finding.component == "Processors"]
+    assert [finding.status for finding in findings] == [
+        CheckStatus.OK,
+        CheckStatus.WARNING,
+        CheckStatus.WARNING,
+        CheckStatus.WARNING,
+    ]
+    assert findings[1].message == "No recorder has reported."
+    assert findings[2].message.startswith("No monitor reports; monitor-1 on here did 10")
+    assert "--instance monitor-1" in findings[2].action
 
 
 # ---------------------------------------------------------------------------------------------------------- clocks
 
 
-def test_a_clock_that_is_wrong_is_said_of_both_servers(settings: Settings) -> None:
-    findings = found(settings, clock=lambda: time.time() + 3600)
-    wrong = of_state(findings, State.WRONG)
-    assert {finding.part for finding in wrong} == {"Clocks"}
-    assert [finding.what.split(" is ")[1].split(" this")[0] for finding in wrong] == ["3,600.0 s behind"] * 2
-    assert all("NTP" in finding.todo for finding in wrong)
+def test_a_wrong_clock_is_reported_for_both_servers(settings: Settings) -> None:
+    findings = run_doctor(settings, clock=lambda: time.time() + 3600)
+    wrong = with_status(findings, CheckStatus.ERROR)
+    assert {finding.component for finding in wrong} == {"Clocks"}
+    assert [finding.message.split(" is ")[1].split(" this")[0] for finding in wrong] == ["3,600.0 s behind"] * 2
+    assert all("NTP" in finding.action for finding in wrong)
 
 
 @pytest.mark.parametrize(
-    ("told_s", "before_s", "after_s", "state"),
+    ("server_s", "before_s", "after_s", "status"),
     [
-        (1000.5, 1000, 1001, State.OK),
-        (1001.4, 1000, 1001, State.OK),
-        (1003, 1000, 1001, State.LOOK),
-        (998, 1000, 1001, State.LOOK),
-        (1020, 1000, 1001, State.WRONG),
-        (980, 1000, 1001, State.WRONG),
-        # An answer that took so long tells little.
-        (1020, 1000, 1040, State.OK),
+        (1000.5, 1000, 1001, CheckStatus.OK),
+        (1001.4, 1000, 1001, CheckStatus.OK),
+        (1003, 1000, 1001, CheckStatus.WARNING),
+        (998, 1000, 1001, CheckStatus.WARNING),
+        (1020, 1000, 1001, CheckStatus.ERROR),
+        (980, 1000, 1001, CheckStatus.ERROR),
+        # The round trip took too long for a verdict.
+        (1020, 1000, 1040, CheckStatus.OK),
     ],
 )
-def test_a_clock_is_judged_by_what_is_sure(told_s: float, before_s: float, after_s: float, state: State) -> None:
-    assert _judged("It", told_s, before_s, after_s).state is state
+def test_the_round_trip_is_an_error_margin(
+    server_s: float, before_s: float, after_s: float, status: CheckStatus
+) -> None:
+    assert compare_clocks("It", server_s, before_s, after_s).status is status
 
 
 # ---------------------------------------------------------------------------------------------------------- Grafana
@@ -349,30 +356,30 @@ def grafana(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
         yield stub
 
 
-def test_a_grafana_that_holds_nothing_yet_and_one_that_was_applied(settings: Settings, grafana: StubGrafana) -> None:
+def test_a_grafana_before_and_after_apply(settings: Settings, grafana: StubGrafana) -> None:
     named = dataclasses.replace(settings, grafana=grafana.settings())
-    findings = [finding for finding in found(named) if finding.part == "Grafana"]
-    assert [finding.state for finding in findings] == [State.OK, State.LOOK]
-    assert "does not hold what is in force" in findings[1].what
+    findings = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
+    assert [finding.status for finding in findings] == [CheckStatus.OK, CheckStatus.WARNING]
+    assert "Its dashboards and rules differ from those in force" in findings[1].message
     apply_all(named, [], [])
-    findings = [finding for finding in found(named) if finding.part == "Grafana"]
-    assert [finding.state for finding in findings] == [State.OK, State.OK]
+    findings = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
+    assert [finding.status for finding in findings] == [CheckStatus.OK, CheckStatus.OK]
 
 
-def test_a_grafana_that_refuses_or_is_not_there(
+def test_a_grafana_that_rejects_the_token_or_does_not_answer(
     settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = dataclasses.replace(settings, grafana=grafana.settings(token="glsa_another"))
-    (refused,) = [finding for finding in found(named) if finding.part == "Grafana"]
-    assert refused.state is State.WRONG
-    assert "token" in refused.what
-    assert "glsa_another" not in refused.what
+    (refused,) = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
+    assert refused.status is CheckStatus.ERROR
+    assert "token" in refused.message
+    assert "glsa_another" not in refused.message
     named = dataclasses.replace(settings, grafana=grafana.settings(url=f"http://127.0.0.1:{unused_port()}"))
-    (away,) = [finding for finding in found(named) if finding.part == "Grafana"]
-    assert away.state is State.WRONG
+    (away,) = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
+    assert away.status is CheckStatus.ERROR
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
-    (unset,) = [finding for finding in found(named) if finding.part == "Grafana"]
-    assert "ALERTS_WEBHOOK_URL" in unset.what
+    (unset,) = [finding for finding in run_doctor(named) if finding.component == "Grafana"]
+    assert "ALERTS_WEBHOOK_URL" in unset.message
 
 
 # ------------------------------------------------------------------------------------------------------ unreachable
@@ -384,29 +391,31 @@ def unused_port() -> int:
         return int(free.getsockname()[1])
 
 
-def test_what_does_not_answer_is_one_line_each_and_the_rest_is_looked_at(settings: Settings) -> None:
+def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(settings: Settings) -> None:
     away = f"127.0.0.1:{unused_port()}"
-    findings = found(dataclasses.replace(settings, bootstrap_servers=away))
-    (wrong,) = of_state(findings, State.WRONG)
-    assert wrong.part == "Kafka"
-    assert away in wrong.what
-    assert "Check bootstrap_servers and that the broker runs." in wrong.what
-    assert {"ClickHouse", "Contracts", "Clocks"} <= {finding.part for finding in of_state(findings, State.OK)}
+    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=away))
+    (wrong,) = with_status(findings, CheckStatus.ERROR)
+    assert wrong.component == "Kafka"
+    assert away in wrong.message
+    assert "Check bootstrap_servers and that the broker runs." in wrong.message
+    assert {"ClickHouse", "Contracts", "Clocks"} <= {
+        finding.component for finding in with_status(findings, CheckStatus.OK)
+    }
     nowhere = Address("127.0.0.1", unused_port(), settings.warehouse.database)
-    findings = found(dataclasses.replace(settings, warehouse=nowhere))
-    (wrong,) = of_state(findings, State.WRONG)
-    assert wrong.part == "ClickHouse"
-    assert "could not be reached" in wrong.what
-    assert {"Kafka", "Topics", "Clocks"} == {finding.part for finding in of_state(findings, State.OK)}
-    findings = found(dataclasses.replace(settings, bootstrap_servers=away, warehouse=nowhere))
-    assert [(finding.part, finding.state) for finding in findings] == [
-        ("ClickHouse", State.WRONG),
-        ("Kafka", State.WRONG),
-        ("Grafana", State.UNKNOWN),
+    findings = run_doctor(dataclasses.replace(settings, warehouse=nowhere))
+    (wrong,) = with_status(findings, CheckStatus.ERROR)
+    assert wrong.component == "ClickHouse"
+    assert "could not be reached" in wrong.message
+    assert {"Kafka", "Topics", "Clocks"} == {finding.component for finding in with_status(findings, CheckStatus.OK)}
+    findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=away, warehouse=nowhere))
+    assert [(finding.component, finding.status) for finding in findings] == [
+        ("ClickHouse", CheckStatus.ERROR),
+        ("Kafka", CheckStatus.ERROR),
+        ("Grafana", CheckStatus.UNKNOWN),
     ]
 
 
-def test_a_database_that_is_missing_is_said(settings: Settings) -> None:
-    missing = dataclasses.replace(settings.warehouse, database="nobody_made_this")
-    (wrong,) = of_state(found(dataclasses.replace(settings, warehouse=missing)), State.WRONG)
-    assert "has no database 'nobody_made_this'. Run `barograph apply`" in wrong.what
+def test_a_missing_database_is_reported(settings: Settings) -> None:
+    missing = dataclasses.replace(settings.warehouse, database="missing_database")
+    (wrong,) = with_status(run_doctor(dataclasses.replace(settings, warehouse=missing)), CheckStatus.ERROR)
+    assert "has no database 'missing_database'. Run `barograph apply`" in wrong.message

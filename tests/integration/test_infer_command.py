@@ -1,4 +1,4 @@
-"""`barograph infer` as it is called: files, messages, exit codes."""
+"""`barograph infer`: files, messages, exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def train(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_writes_both_files_and_says_what_was_decided(train: Path, tmp_path: Path) -> None:
+def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path: Path) -> None:
     result = call(
         *(train, "--model", "late", "--version", "3", "--time", "at", "--score", "p", "--class", "decision"),
         *("--label", "late", "--latency", "ms", "--slice", "country", "--slice", "store", "--critical", "x"),
@@ -53,7 +53,7 @@ def test_it_writes_both_files_and_says_what_was_decided(train: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--time", "att"], "--time att: train.parquet has no such column; did you mean at?"),
         (["--score", "P"], "--score P: train.parquet has no such column; did you mean p?"),
@@ -74,18 +74,16 @@ def test_it_writes_both_files_and_says_what_was_decided(train: Path, tmp_path: P
         (["--model", ""], "model: is empty"),
     ],
 )
-def test_an_option_that_does_not_fit_is_told_in_a_sentence(
-    train: Path, tmp_path: Path, arguments: list[str], said: str
-) -> None:
+def test_an_invalid_option_is_explained(train: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     result = call(train, "--model", "m", "--version", "1", "--out", tmp_path / "out", *arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_no_table_is_told_in_a_sentence(tmp_path: Path) -> None:
-    def said(name: str, content: bytes | None) -> str:
+def test_a_file_that_is_not_a_table_is_explained(tmp_path: Path) -> None:
+    def error_of(name: str, content: bytes | None) -> str:
         path = tmp_path / name
         if content is not None:
             path.write_bytes(content)
@@ -94,19 +92,19 @@ def test_a_file_that_is_no_table_is_told_in_a_sentence(tmp_path: Path) -> None:
         assert "Traceback" not in result.output
         return result.stderr
 
-    assert "cannot be read: no such file or directory" in said("missing.parquet", None)
-    assert "is empty; give a table" in said("empty.csv", b"")
-    assert "has no rows" in said("head.csv", b"a,b\n")
-    assert "is no table that is known here" in said("notes.doc", b"hello")
-    assert "cannot be read as Parquet" in said("broken.parquet", b"PAR1broken")
-    assert "cannot be read as an Arrow table" in said("broken.arrow", b"ARROW1\x00\x00broken")
-    assert "cannot be read as a CSV table" in said("ragged.csv", b"a,b\n1,2\n1\n")
-    assert "has the column 'a' more than once" in said("twice.csv", b"a,a\n1,2\n")
+    assert "cannot be read: no such file or directory" in error_of("missing.parquet", None)
+    assert "is empty; give a table" in error_of("empty.csv", b"")
+    assert "has no rows" in error_of("head.csv", b"a,b\n")
+    assert "is no table that is known here" in error_of("notes.doc", b"hello")
+    assert "cannot be read as Parquet" in error_of("broken.parquet", b"PAR1broken")
+    assert "cannot be read as an Arrow table" in error_of("broken.arrow", b"ARROW1\x00\x00broken")
+    assert "cannot be read as a CSV table" in error_of("ragged.csv", b"a,b\n1,2\n1\n")
+    assert "has the column 'a' more than once" in error_of("twice.csv", b"a,a\n1,2\n")
     (tmp_path / "folder").mkdir()
-    assert "is a directory" in said("folder", None)
+    assert "is a directory" in error_of("folder", None)
 
 
-def test_a_damaged_column_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_column_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"x": [float(i) for i in range(5000)]}), path, compression="zstd", use_dictionary=False)
     data = bytearray(path.read_bytes())
@@ -117,7 +115,7 @@ def test_a_damaged_column_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert "the column 'x' cannot be read" in result.stderr
 
 
-def test_duplicate_names_in_parquet_and_nothing_to_watch_are_told(tmp_path: Path) -> None:
+def test_duplicate_names_in_parquet_and_tables_without_features_are_explained(tmp_path: Path) -> None:
     twice = pa.Table.from_arrays([pa.array([1, 2]), pa.array([3, 4])], names=["a", "a"])
     pq.write_table(twice, tmp_path / "twice.parquet")
     result = call(tmp_path / "twice.parquet", "--model", "m", "--version", "1", "--out", tmp_path)
@@ -140,7 +138,7 @@ def test_a_critical_column_is_watched_or_an_error(tmp_path: Path) -> None:
     assert "--critical born: the column cannot be watched: a moment is judged by its age" in result.stderr
 
 
-def test_a_column_that_is_left_out_can_still_be_sliced_by(tmp_path: Path) -> None:
+def test_an_ignored_column_can_still_define_slices(tmp_path: Path) -> None:
     pq.write_table(odd_table("ids", rows=500), tmp_path / "ids.parquet")
     arguments = ("--model", "m", "--version", "1", "--slice", "uuid", "--out", tmp_path)
     assert call(tmp_path / "ids.parquet", *arguments).exit_code == 0
@@ -149,7 +147,7 @@ def test_a_column_that_is_left_out_can_still_be_sliced_by(tmp_path: Path) -> Non
     assert "uuid" in contract.ignored
 
 
-def test_files_of_another_content_are_kept_unless_forced(train: Path, tmp_path: Path) -> None:
+def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = (train, "--model", "a/b.c", "--version", "1.0", "--out", out)
     assert call(*arguments).exit_code == 0
@@ -159,7 +157,7 @@ def test_files_of_another_content_are_kept_unless_forced(train: Path, tmp_path: 
     assert again.exit_code == 0
     assert again.stdout.count("as it was") == 2
 
-    # Comments are the user's own and change nothing.
+    # Comments do not matter.
     contract.write_text("# kept\n" + contract.read_text())
     assert call(*arguments).exit_code == 0
     assert contract.read_text().startswith("# kept\n")
@@ -178,7 +176,7 @@ def test_files_of_another_content_are_kept_unless_forced(train: Path, tmp_path: 
     assert baseline.read_bytes() != before
 
 
-def test_a_folder_that_cannot_be_made_is_told(train: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_explained(train: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = call(train, "--model", "m", "--version", "1", "--out", tmp_path / "file" / "out")
     assert result.exit_code == 2

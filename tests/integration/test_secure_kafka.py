@@ -28,7 +28,7 @@ from barograph.contract.file import dump_contract
 from barograph.publisher.pii import hash_text
 from confluent_kafka import TopicPartition
 
-from cli.access.acls import acl_lines, grants
+from cli.access.acls import acl_lines, user_acls
 from cli.apply import apply_all
 from cli.settings import Settings
 from local.child_process import PartMissingError
@@ -129,7 +129,7 @@ def place(kafka: SecureKafka, engine: LocalClickHouse) -> Iterator[Place]:
     name = f"s{uuid.uuid4().hex[:10]}"
     topics = Topics(f"{name}-")
     address = Address(engine.host, engine.port, name)
-    kafka.grant(grants(topics, [CONTRACT]))
+    kafka.grant(user_acls(topics, [CONTRACT]))
     settings = Settings(
         bootstrap_servers=kafka.sasl_servers,
         kafka=kafka.add_user("barograph-apply"),
@@ -346,7 +346,7 @@ def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: Who)
 def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: Path) -> None:
     (tmp_path / "admin.properties").touch()
     topics = Topics("tool's $-")
-    found = {grant.user: grant for grant in grants(topics)}
+    found = {grant.user: grant for grant in user_acls(topics)}
     odd = dataclasses.replace(found["barograph-sketcher"], user="it's $a tool")
     *_, transactions = acl_lines([odd], kafka.broker.bootstrap_servers)
     classpath = ":".join(map(str, kafka_jars()))

@@ -1,4 +1,4 @@
-"""Each mistake planted alone in real flights is recognised by name, and fields without one stay clean."""
+"""Each single mistake in the data of real flights is identified, and fields without mistakes have no skew."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ fields:
   traffic: {type: int}
 """
 WINDOW = 50
-"""Flights of one origin over whose block times training takes the mean."""
+"""Flights of one origin over which training averages block times."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
 class Flights:
-    """The flights of June and July with two features over time, and what serving would need to get them wrong."""
+    """The flights of June and July with two features over time, and variants with mistakes."""
 
     def __init__(self) -> None:
         rows = flight_rows(read_flights())
@@ -65,7 +65,7 @@ class Flights:
         self.table = table.append_column("recent_block", [self.mean_block(WINDOW)]).append_column(
             "traffic", [self.departures(DAY_MS)]
         )
-        # The weather of an hour ago, by the reading itself: stations read once an hour.
+        # The weather of an hour ago: stations take one reading per hour.
         readings = {
             (origin, hour): temp
             for origin, hour, temp in zip(
@@ -80,22 +80,22 @@ class Flights:
         ]
 
     def mean_block(self, rows: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """By the definition: the mean block time of the last flights of the same origin, the flight itself included."""
-        found = np.empty(len(self.block))
+        """Compute the mean block time of the last flights of the same origin, including the flight itself."""
+        means = np.empty(len(self.block))
         for origin in ("EWR", "JFK", "LGA"):
             own = np.flatnonzero(self.origin == origin)
             padded = np.concatenate([np.full(rows - 1, np.nan), self.block[own]])
-            found[own] = np.nanmean(sliding_window_view(padded, rows), axis=1)
-        return found
+            means[own] = np.nanmean(sliding_window_view(padded, rows), axis=1)
+        return means
 
     def departures(self, span_ms: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """How many flights of the same origin were scheduled in the span up to this one, itself included."""
-        found = np.empty(len(self.block), np.int64)
+        """Count the flights of the same origin in the span up to this one, including itself."""
+        counts = np.empty(len(self.block), np.int64)
         for origin in ("EWR", "JFK", "LGA"):
             own = np.flatnonzero(self.origin == origin)
             times = self.at_ms[own]
-            found[own] = np.arange(1, len(own) + 1) - np.searchsorted(times, times - span_ms, side="right")
-        return found
+            counts[own] = np.arange(1, len(own) + 1) - np.searchsorted(times, times - span_ms, side="right")
+        return counts
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def run(*words: str) -> int:
 @pytest.fixture
 def skew(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
     def compared(served: pa.Table, *words: str, over_time: bool = True) -> tuple[int, dict[str, Any]]:
-        # Serving writes what it answers when it answers, in an order of its own.
+        # Serving logs its answers in an order of its own.
         order = np.random.default_rng(3).permutation(served.num_rows)
         pq.write_table(served.take(pa.array(order)), folder / "served.parquet")
         more = ["--by", "origin", "--time", "at"] if over_time else []
@@ -142,17 +142,17 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
 
 
 def numbers(table: pa.Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found: np.ndarray[Any, np.dtype[np.float64]] = table[name].cast(pa.float64()).to_numpy()
-    return found
+    values: np.ndarray[Any, np.dtype[np.float64]] = table[name].cast(pa.float64()).to_numpy()
+    return values
 
 
-def test_what_is_served_as_trained_has_no_skew(skew: Skewed, flights: Flights) -> None:
-    code, found = skew(flights.table)
+def test_identical_sides_have_no_skew(skew: Skewed, flights: Flights) -> None:
+    code, report = skew(flights.table)
     assert code == 0
-    assert found["compared_rows"] == flights.table.num_rows
-    assert {each["field"] for each in found["fields"]} == {*FEATURES, "recent_block", "traffic"}
-    assert not any(each["mismatched"] or each["precision"] for each in found["fields"])
-    assert found["not_compared"] == {}
+    assert report["compared_rows"] == flights.table.num_rows
+    assert {each["field"] for each in report["fields"]} == {*FEATURES, "recent_block", "traffic"}
+    assert not any(each["mismatched"] or each["precision"] for each in report["fields"])
+    assert report["not_compared"] == {}
 
 
 PLANTS: list[tuple[str, str, str, Callable[[Flights], Any]]] = [
@@ -247,28 +247,28 @@ PLANTS: list[tuple[str, str, str, Callable[[Flights], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "kind", "told", "plant"), PLANTS, ids=[f"{p[0]} {p[1]}" for p in PLANTS])
-def test_each_mistake_planted_alone_is_named(
-    field: str, kind: str, told: str, plant: Callable[[Flights], Any], skew: Skewed, flights: Flights
+@pytest.mark.parametrize(("field", "kind", "detail", "plant"), PLANTS, ids=[f"{p[0]} {p[1]}" for p in PLANTS])
+def test_each_single_mistake_is_identified(
+    field: str, kind: str, detail: str, plant: Callable[[Flights], Any], skew: Skewed, flights: Flights
 ) -> None:
     served = with_column(flights.table, field, plant(flights))
     words = ("--underlying", "recent_block=block_min") if field == "recent_block" else ()
-    code, found = skew(served, *words)
+    code, report = skew(served, *words)
     assert code == 1
-    by_name = {each["field"]: each for each in found["fields"]}
+    by_name = {each["field"]: each for each in report["fields"]}
     assert {name for name, each in by_name.items() if each["mismatched"]} == {field}
     planted = by_name[field]
     assert planted["kinds"] == [kind], planted
     (named,) = planted["explanations"]
-    assert named["detail"].startswith(told)
+    assert named["detail"].startswith(detail)
     assert named["named"]
     assert named["share_low"] >= 0.95
     assert planted["rate_low"] <= planted["rate"] <= planted["rate_high"]
     assert len(planted["samples"]) == 5
 
 
-def test_32_bit_floats_are_told_and_are_no_skew(skew: Skewed, flights: Flights) -> None:
-    code, found = skew(with_column(flights.table, "temp", numbers(flights.table, "temp").astype(np.float32)))
+def test_32_bit_floats_are_noted_and_are_not_skew(skew: Skewed, flights: Flights) -> None:
+    code, report = skew(with_column(flights.table, "temp", numbers(flights.table, "temp").astype(np.float32)))
     assert code == 0
-    (told,) = [each["precision"] for each in found["fields"] if each["precision"]]
-    assert "served values are 32-bit floats" in told
+    (precision,) = [each["precision"] for each in report["fields"] if each["precision"]]
+    assert "served values are 32-bit floats" in precision

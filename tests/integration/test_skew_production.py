@@ -1,4 +1,4 @@
-"""What ClickHouse recorded of predictions against a training table: numbers, flags, text, times, personal data."""
+"""Predictions recorded in ClickHouse compared with a training table: numbers, flags, text, times, personal data."""
 
 from __future__ import annotations
 
@@ -58,27 +58,27 @@ TRAIN: dict[str, list[Any]] = {
 
 
 def event(i: int, **changes: Any) -> dict[str, Any]:
-    """What the recorder writes of the i-th prediction."""
-    held = {name: values[i] for name, values in TRAIN.items()} | changes
-    numbers = {name: held[name] for name in ("temp", "seats") if held[name] is not None}
-    numbers["weekend"] = float(held["weekend"])
-    numbers["booked_at"] = float(int(held["booked_at"].timestamp() * 1000))
-    strings = {"email": hash_text(KEY.encode(), held["email"]), "postcode": held["postcode"][:3]}
-    if held["carrier"] is not None:
-        strings["carrier"] = held["carrier"]
+    """Return the row that the recorder writes for the i-th prediction."""
+    values = {name: column[i] for name, column in TRAIN.items()} | changes
+    numbers = {name: values[name] for name in ("temp", "seats") if values[name] is not None}
+    numbers["weekend"] = float(values["weekend"])
+    numbers["booked_at"] = float(int(values["booked_at"].timestamp() * 1000))
+    strings = {"email": hash_text(KEY.encode(), values["email"]), "postcode": values["postcode"][:3]}
+    if values["carrier"] is not None:
+        strings["carrier"] = values["carrier"]
     return row(
         "predictions",
         offset=i,
         model=MODEL,
         version="3",
-        id=held["id"],
+        id=values["id"],
         at=START + timedelta(minutes=i),
         received_at=START + timedelta(minutes=i),
-        context=[("region", held["region"])],
+        context=[("region", values["region"])],
         numbers=list(numbers.items()),
         strings=list(strings.items()),
-        nulls=[name for name in ("temp", "carrier") if held[name] is None],
-        score=held["score"],
+        nulls=[name for name in ("temp", "carrier") if values[name] is None],
+        score=values["score"],
     )
 
 
@@ -110,9 +110,9 @@ def skew(
         insert_rows(client, "predictions", events)
         with pytest.raises(SystemExit) as end:
             main(["skew", "--served", served, "--recomputed", "train.parquet", "--json", *words])
-        told = capsys.readouterr()
-        found = json.loads(told.out) if told.out else {}
-        return int(end.value.code or 0), found, told.err
+        output = capsys.readouterr()
+        report = json.loads(output.out) if output.out else {}
+        return int(end.value.code or 0), report, output.err
 
     yield compared
     client.command("TRUNCATE TABLE contracts")
@@ -121,24 +121,24 @@ def skew(
 Skew = Callable[..., tuple[int, dict[str, Any], str]]
 
 
-def test_what_was_served_as_trained_has_no_skew(skew: Skew, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identical_sides_have_no_skew(skew: Skew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAROGRAPH_PII_KEY", KEY)
     events = [event(i) for i in range(N)]
-    # A replay leaves repeats; another version and another model are not asked for.
+    # A replay leaves duplicates; the rows of another version must be ignored.
     events += events[:50]
     events += [{**event(i), "version": "4", "offset": 1000 + i, "numbers": [("temp", 0.0)]} for i in range(5)]
-    code, found, told = skew(events, *RANGE, served=f"clickhouse:{MODEL}@3")
-    assert code == 0, (found, told)
-    assert found["compared_rows"] == N
-    assert [each["field"] for each in found["fields"]] == [
+    code, report, errors = skew(events, *RANGE, served=f"clickhouse:{MODEL}@3")
+    assert code == 0, (report, errors)
+    assert report["compared_rows"] == N
+    assert [each["field"] for each in report["fields"]] == [
         *("temp", "seats", "weekend", "carrier", "booked", "email", "postcode", "region", "score"),
     ]
-    assert found["not_compared"] == {"passport": "personal data, dropped before it was published"}
-    assert not any(each["precision"] for each in found["fields"])
+    assert report["not_compared"] == {"passport": "personal data, dropped before it was published"}
+    assert not any(each["precision"] for each in report["fields"])
     assert skew(events, *RANGE)[0] == 1, "all versions"
 
 
-def test_each_way_of_recording_shows_its_skew(skew: Skew) -> None:
+def test_skew_is_detected_in_each_recorded_column(skew: Skew) -> None:
     events = [
         event(
             i,
@@ -151,9 +151,9 @@ def test_each_way_of_recording_shows_its_skew(skew: Skew) -> None:
         )
         for i in range(N)
     ]
-    code, found, _ = skew(events, *RANGE)
+    code, report, _ = skew(events, *RANGE)
     assert code == 1
-    kinds = {each["field"]: each["kinds"] for each in found["fields"] if each["mismatched"]}
+    kinds = {each["field"]: each["kinds"] for each in report["fields"] if each["mismatched"]}
     assert kinds == {
         "temp": ["constant factor", "null handling"],  # and a tenth are zeros for nulls
         "weekend": ["recoded"],
@@ -162,31 +162,33 @@ def test_each_way_of_recording_shows_its_skew(skew: Skew) -> None:
         "region": ["category spelling"],
         "score": ["constant factor"],
     }
-    (temp,) = [each for each in found["fields"] if each["field"] == "temp"]
+    (temp,) = [each for each in report["fields"] if each["field"] == "temp"]
     assert [(each["kind"], each["named"], each["of"]) for each in temp["explanations"]] == [
         ("constant factor", True, N - N // 10),
         ("null handling", True, N // 10),
     ]
-    assert found["not_compared"]["email"] == "email is hashed in production; set BAROGRAPH_PII_KEY to compare it"
+    assert report["not_compared"]["email"] == "email is hashed in production; set BAROGRAPH_PII_KEY to compare it"
 
 
-def test_only_the_range_is_read_and_ids_may_be_called_otherwise(skew: Skew) -> None:
+def test_only_the_range_is_read_and_the_id_column_may_have_another_name(skew: Skew) -> None:
     pq.write_table(pa.table(TRAIN).rename_columns(["request", *list(TRAIN)[1:]]), "train.parquet")
     hour = ("--from", (START + timedelta(hours=1)).isoformat(), "--to", (START + timedelta(minutes=95)).isoformat())
-    code, found, _ = skew([event(i) for i in range(N)], *hour, "--on", "request")
-    assert (code, found["served_rows"], found["only_recomputed"]) == (0, 35, N - 35)
+    code, report, _ = skew([event(i) for i in range(N)], *hour, "--on", "request")
+    assert (code, report["served_rows"], report["only_recomputed"]) == (0, 35, N - 35)
 
 
 @pytest.mark.parametrize(
-    ("served", "span", "said"),
+    ("served", "span", "message"),
     [
-        ("clickhouse:nobody", RANGE, "has no contract of 'nobody'; known are it's “Größe”"),
-        (f"clickhouse:{MODEL}@9", RANGE, "holds no raw predictions of it's “Größe” version 9"),
+        ("clickhouse:nobody", RANGE, "has no contract of 'nobody'; there are it's “Größe”"),
+        (f"clickhouse:{MODEL}@9", RANGE, "has no raw predictions of it's “Größe” version 9"),
         (f"clickhouse:{MODEL}@3", ("--from", "2020-01-01", "--to", "2020-01-02"), "but 240 from "),
-        ("clickhouse:", RANGE, "names no model"),
+        ("clickhouse:", RANGE, "has no model"),
     ],
 )
-def test_what_is_not_there_is_said(served: str, span: tuple[str, ...], said: str, skew: Skew) -> None:
-    code, _, told = skew([event(i) for i in range(N)], *span, served=served)
+def test_missing_models_versions_and_ranges_are_reported(
+    served: str, span: tuple[str, ...], message: str, skew: Skew
+) -> None:
+    code, _, errors = skew([event(i) for i in range(N)], *span, served=served)
     assert code == 2
-    assert said in told
+    assert message in errors

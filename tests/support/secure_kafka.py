@@ -29,7 +29,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from cli.access.acls import Grant, acl_lines
+from cli.access.acls import UserAcl, acl_lines
 from local.kafka import LocalKafka
 from streams.broker.acl import Right
 from tests.support.pipeline import wait_for
@@ -124,12 +124,12 @@ class SecureKafka:
             "ssl.key.location": str(key),
         }
 
-    def grant(self, found: Iterable[Grant]) -> None:
+    def grant(self, found: Iterable[UserAcl]) -> None:
         """Do what the printed commands do."""
         self._add([binding for line in acl_lines(list(found), "") for binding in bindings_of(line)])
 
     def grant_rights(self, user: str, rights: Iterable[Right]) -> None:
-        self.grant([Grant(user, "a test's", tuple(rights))])
+        self.grant([UserAcl(user, "a test's", tuple(rights))])
 
     def _add(self, bindings: list[AclBinding]) -> None:
         admin = self.admin

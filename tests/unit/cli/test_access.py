@@ -1,4 +1,4 @@
-"""The rights that are printed: least, complete, and safe to paste into a shell."""
+"""The printed ACLs and roles: minimal, complete, and safe to paste into a shell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from barograph.contract import Contract, LabelSpec
 from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceType
 
-from cli.access.acls import acl_lines, grants
+from cli.access.acls import acl_lines, user_acls
 from cli.main import main
 from streams.broker.acl import rights_of
 from streams.topics import Topics
@@ -20,16 +20,16 @@ from tests.support.secure_kafka import bindings_of
 ODD = 'it\'s "a" $(touch stolen) `touch stolen` ; #&|<>*\\ ü'
 
 
-def test_every_right_is_in_one_command_of_its_user() -> None:
-    for grant in grants(Topics("t-")):
-        bindings: list[Any] = [binding for line in acl_lines([grant], "kafka:9092") for binding in bindings_of(line)]
-        found = {(b.restype.name, b.name, b.resource_pattern_type.name, b.operation.name) for b in bindings}
-        assert len(bindings) == len(found) == len(grant.rights)
-        assert {b.principal for b in bindings} == {f"User:{grant.user}"}
+def test_every_right_is_in_exactly_one_command_of_its_user() -> None:
+    for acl in user_acls(Topics("t-")):
+        bindings: list[Any] = [binding for line in acl_lines([acl], "kafka:9092") for binding in bindings_of(line)]
+        unique = {(b.restype.name, b.name, b.resource_pattern_type.name, b.operation.name) for b in bindings}
+        assert len(bindings) == len(unique) == len(acl.rights)
+        assert {b.principal for b in bindings} == {f"User:{acl.user}"}
 
 
-def test_nobody_may_do_anything_to_the_cluster_or_to_names_that_are_not_ours() -> None:
-    for line in acl_lines(grants(Topics("t-")), ""):
+def test_no_user_may_change_the_cluster_or_foreign_names() -> None:
+    for line in acl_lines(user_acls(Topics("t-")), ""):
         for binding in bindings_of(line):
             assert binding.restype in (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
             assert binding.name.startswith("t-")
@@ -38,7 +38,7 @@ def test_nobody_may_do_anything_to_the_cluster_or_to_names_that_are_not_ours() -
                 assert binding.restype == ResourceType.TRANSACTIONAL_ID
 
 
-def test_processors_write_to_no_source_and_publishers_read_nothing() -> None:
+def test_processors_do_not_write_to_source_topics_and_publishers_do_not_read() -> None:
     topics = Topics()
     for who in ("sketcher", "recorder", "monitor"):
         written = {right.name for right in rights_of(who, topics) if right.operation == "Write"}
@@ -46,17 +46,17 @@ def test_processors_write_to_no_source_and_publishers_read_nothing() -> None:
     assert {right.operation for right in rights_of("publisher", topics)} == {"Write"}
 
 
-def test_each_model_has_a_publisher_that_writes_labels_only_where_there_are_any() -> None:
+def test_each_model_has_a_publisher_that_may_write_labels_only_if_it_has_labels() -> None:
     scored = Contract(model="scored", label=LabelSpec(type="bool"))
     plain = Contract(model="plain")
-    found = {grant.user: [right.name for right in grant.rights] for grant in grants(Topics(), [scored, plain])}
-    assert found["barograph-publisher-scored"] == ["predictions", "labels"]
-    assert found["barograph-publisher-plain"] == ["predictions"]
-    assert "barograph-publisher" not in found
+    topics = {acl.user: [right.name for right in acl.rights] for acl in user_acls(Topics(), [scored, plain])}
+    assert topics["barograph-publisher-scored"] == ["predictions", "labels"]
+    assert topics["barograph-publisher-plain"] == ["predictions"]
+    assert "barograph-publisher" not in topics
 
 
-def test_odd_names_are_one_word_of_a_shell(tmp_path: Path) -> None:
-    lines = acl_lines(grants(Topics(), [Contract(model=ODD)]), "kafka:9092")
+def test_odd_names_are_quoted_for_the_shell(tmp_path: Path) -> None:
+    lines = acl_lines(user_acls(Topics(), [Contract(model=ODD)]), "kafka:9092")
     (line,) = (line for line in lines if "publisher" in line and not line.startswith("#"))
     assert f"User:barograph-publisher-{ODD}" in shlex.split(line)
     shell = ["bash", "-c", "kafka-acls.sh() { printf '%s\\n' \"$@\"; }\n" + "\n".join(lines)]
@@ -65,7 +65,7 @@ def test_odd_names_are_one_word_of_a_shell(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_prints_them_without_asking_anybody(
+def test_the_command_prints_them_without_a_connection(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

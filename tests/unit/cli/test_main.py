@@ -1,4 +1,4 @@
-"""The command as a whole: what it lists, what it loads, how it says errors."""
+"""The command as a whole: its list of commands, its imports, its error messages."""
 
 import importlib
 import inspect
@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from cli import main as command
 from cli.errors import EXIT_FAILED, EXIT_USAGE, CommandError
-from cli.main import COMMANDS, main, sentence
+from cli.main import COMMANDS, describe_error, main
 from warehouse.client import WarehouseBusy
 
 
@@ -26,28 +26,28 @@ def run(*words: str) -> int:
 
 
 def functions(name: str) -> dict[str, Any]:
-    """The functions behind a command by its words: one, or those of its subcommands."""
+    """Return the functions of a command by its words: one, or those of its subcommands."""
     entry = COMMANDS[name]
-    found = getattr(importlib.import_module(entry.module), entry.function)
-    if isinstance(found, typer.Typer):
-        return {f"{name} {command.name}": command.callback for command in found.registered_commands}
-    return {name: found}
+    target = getattr(importlib.import_module(entry.module), entry.function)
+    if isinstance(target, typer.Typer):
+        return {f"{name} {command.name}": command.callback for command in target.registered_commands}
+    return {name: target}
 
 
-def test_each_command_of_the_list_is_there_with_the_first_line_of_its_help_and_examples() -> None:
+def test_each_command_has_the_summary_of_its_help_and_examples() -> None:
     closed = "infer load check skew baseline plan apply run dev status demo query distribution simulate backtest"
     assert set(COMMANDS) <= {*closed.split(), "doctor", "dead-letters", "rebuild"}
     for name, entry in COMMANDS.items():
-        found = getattr(importlib.import_module(entry.module), entry.function)
-        group = found.registered_callback if isinstance(found, typer.Typer) else None
-        summary = inspect.getdoc(found if group is None else group.callback)
+        target = getattr(importlib.import_module(entry.module), entry.function)
+        group = target.registered_callback if isinstance(target, typer.Typer) else None
+        summary = inspect.getdoc(target if group is None else group.callback)
         assert summary is not None
         assert summary.splitlines()[0] == entry.summary, name
         for words, function in functions(name).items():
             assert f"Examples:\n    barograph {words}" in (inspect.getdoc(function) or ""), words
 
 
-def test_the_help_lists_every_command_and_loads_nothing_heavy() -> None:
+def test_the_help_lists_every_command_without_heavy_imports() -> None:
     code = (
         "import sys\nfrom cli.main import main\n"
         "try: main(['--help'])\nexcept SystemExit: pass\n"
@@ -79,7 +79,7 @@ KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (CommandError("Do this."), "Do this."),
         (WarehouseBusy("ClickHouse is away."), "ClickHouse is away."),
@@ -90,12 +90,12 @@ KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
         (FileNotFoundError(2, "No such file or directory", "x.csv"), "x.csv: no such file or directory."),
         (OSError(28, "No space left on device"), "No space left on device."),
         (KAFKA, "Check bootstrap_servers and that the broker runs."),
-        (TypeError("a\n b"), "a mistake in Barograph, not of yours: TypeError: a b. Run the same again with --debug"),
+        (TypeError("a\n b"), "a bug in Barograph: TypeError: a b. Run the command again with --debug"),
     ],
 )
-def test_an_error_is_said_in_words(error: Exception, said: str) -> None:
-    assert said in sentence(error)
-    assert sentence(error).endswith((".", "also", "shows."))
+def test_errors_are_described_in_sentences(error: Exception, message: str) -> None:
+    assert message in describe_error(error)
+    assert describe_error(error).endswith((".", "also"))
 
 
 def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
@@ -107,8 +107,8 @@ def test_errors_go_to_standard_error_and_debug_shows_the_traceback(
 
     monkeypatch.setattr(command, "app", fail)
     assert run("status") == EXIT_FAILED
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "Do this.\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "Do this.\n")
     with pytest.raises(CommandError):
         main(["status", "--debug"])
 
@@ -120,9 +120,9 @@ def test_the_page_of_commands_names_every_option() -> None:
         (text,) = [part for title, part in sections.items() if name in title.split()]
         parameters: list[Any] = []
         for function in functions(name).values():
-            alone = typer.Typer()
-            alone.command()(function)
-            parameters += typer.main.get_command(alone).params
+            single = typer.Typer()
+            single.command()(function)
+            parameters += typer.main.get_command(single).params
         for parameter in parameters:
             options = [word for word in parameter.opts if word.startswith("--")]
             if set(options) & {"--config", "--install-completion", "--show-completion"}:

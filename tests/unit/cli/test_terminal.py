@@ -1,14 +1,36 @@
-"""What is printed commands no screen."""
+"""Terminal output: escaping, tables, numbers, times."""
 
 from __future__ import annotations
 
 import io
+import json
+import math
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from cli.terminal import Text, visible
+from cli.terminal import (
+    PIPE_WIDTH,
+    AlignedTable,
+    SafeText,
+    Terminal,
+    age,
+    iso_utc,
+    one_line,
+    percentage,
+    plural,
+    ratio,
+    utc_minute,
+    utc_second,
+    visible,
+)
+
+
+def make_terminal(*, is_terminal: bool = False, width: int = 80) -> tuple[Terminal, io.StringIO]:
+    output = io.StringIO()
+    return Terminal(Console(file=output, force_terminal=is_terminal, width=width, legacy_windows=False)), output
 
 
 @pytest.mark.parametrize(
@@ -25,24 +47,102 @@ from cli.terminal import Text, visible
         ("nul\x00", "nul␀"),
     ],
 )
-def test_control_characters_become_signs(text: str, shown: str) -> None:
+def test_control_characters_become_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
-    console = Console(file=io.StringIO(), force_terminal=False, width=200)
-    console.print(Text(text), soft_wrap=True)
-    console.print(Text("").append(text, "bold"), soft_wrap=True)
-    written = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "\x1b" not in written
+    terminal, output = make_terminal()
+    terminal.line(text)
+    terminal.line(SafeText("").append(text, "bold"))
+    assert "\x1b" not in output.getvalue()
     if "\t" not in text:
-        assert written.count(shown) == 2
+        assert output.getvalue().count(shown) == 2
+    table = AlignedTable("a")
+    table.row(text)
+    terminal.table(table)
+    assert "\x1b" not in output.getvalue()
 
 
-def test_markup_is_no_markup() -> None:
-    console = Console(file=io.StringIO(), force_terminal=False, width=200)
-    console.print(Text("[red]name[/red] [link=file:///etc]x[/link]"))
-    assert console.file.getvalue() == "[red]name[/red] [link=file:///etc]x[/link]\n"  # type: ignore[attr-defined]
+def test_text_is_never_markup() -> None:
+    terminal, output = make_terminal()
+    terminal.line("[red]name[/red] [link=file:///etc]x[/link]")
+    assert output.getvalue() == "[red]name[/red] [link=file:///etc]x[/link]\n"
 
 
-def test_every_command_shows_text_so() -> None:
-    rooms = Path(__file__).resolve().parents[3] / "cli"
-    others = [path.name for path in rooms.rglob("*.py") if "from rich.text import" in path.read_text("utf-8")]
-    assert others == []
+def test_only_the_terminal_module_imports_text_and_tables_of_rich() -> None:
+    files = (Path(__file__).resolve().parents[3] / "cli").rglob("*.py")
+    others = [
+        path.name for path in files if any(f"from rich.{m} import" in path.read_text() for m in ("text", "table"))
+    ]
+    assert others == ["terminal.py"]
+
+
+def test_tables_wrap_on_a_terminal_and_never_in_a_pipe() -> None:
+    table = AlignedTable("name", "n", numbers=("n",))
+    table.row("x" * 100, "1,200")
+    table.row("y", "3", style="bold")
+    terminal, output = make_terminal()
+    terminal.table(table)
+    lines = output.getvalue().splitlines()
+    assert [line.rstrip() for line in lines] == [f"{'name':<100}      n", f"{'x' * 100}  1,200", f"{'y':<100}      3"]
+    assert terminal.console.width == PIPE_WIDTH
+    terminal, output = make_terminal(is_terminal=True)
+    terminal.table(table)
+    assert len(output.getvalue().splitlines()) == 4
+    assert "\x1b[1m" in output.getvalue(), "styles only on a terminal"
+
+
+def test_pairs_are_aligned_and_lines_are_never_wrapped() -> None:
+    terminal, output = make_terminal()
+    terminal.pairs({"Kafka": "k:1", "ClickHouse": "c" * 200})
+    assert output.getvalue() == f"Kafka       k:1\nClickHouse  {'c' * 200}\n"
+
+
+def test_lines_about_changes_are_styled_by_their_first_character() -> None:
+    terminal, output = make_terminal(is_terminal=True)
+    terminal.changes(["+ topic", "    - old", "plain"])
+    created, removed, plain = output.getvalue().splitlines()
+    assert (created[:5], removed[:5], plain) == ("\x1b[32m", "\x1b[31m", "plain")
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().json({"a": [1.5, math.nan, math.inf], "at": datetime(2026, 3, 1, tzinfo=UTC), "t": ("é",)})
+    output = json.loads(capsys.readouterr().out)
+    assert output == {"a": [1.5, None, None], "at": "2026-03-01T00:00:00+00:00", "t": ["é"]}
+
+
+def test_counts_have_the_right_noun() -> None:
+    assert [plural(0, "rule"), plural(1, "rule"), plural(1200, "rule")] == ["0 rules", "1 rule", "1,200 rules"]
+    assert plural(2, "kind of violation", "kinds of violations") == "2 kinds of violations"
+
+
+def test_a_ratio_never_rounds_a_row_away() -> None:
+    assert [ratio(0, 9), ratio(9, 9), ratio(1, 3), ratio(1, 10**6), ratio(10**6 - 1, 10**6)] == [
+        "0%",
+        "100%",
+        "33.33%",
+        "< 0.01%",
+        "> 99.99%",
+    ]
+    assert [percentage(0), percentage(1), percentage(0.875, 2)] == ["0%", "100%", "87.50%"]
+
+
+def test_times_are_utc() -> None:
+    at = datetime(2026, 3, 1, 12, 30, 5, tzinfo=timezone(timedelta(hours=2)))
+    assert utc_minute(at) == utc_minute(at.timestamp()) == "2026-03-01 10:30"
+    assert utc_second(at) == "2026-03-01 10:30:05Z"
+    assert [iso_utc(at), iso_utc(at.replace(second=0))] == ["2026-03-01T10:30:05Z", "2026-03-01T10:30Z"]
+    assert iso_utc(at.replace(second=0), seconds=True) == "2026-03-01T10:30:00Z"
+
+
+def test_ages_have_the_largest_fitting_unit() -> None:
+    assert [age(-1), age(40), age(119), age(120), age(7200), age(200_000)] == [
+        "0 s",
+        "40 s",
+        "119 s",
+        "2 min",
+        "2 h",
+        "2 d",
+    ]
+
+
+def test_one_line_replaces_every_character_that_is_not_printable() -> None:
+    assert one_line("a\nb\x1bc") == "a b c"

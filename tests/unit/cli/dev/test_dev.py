@@ -1,4 +1,4 @@
-"""The supervisor of `barograph dev`, its clock moved by hand, and what it tells its processors."""
+"""The supervisor of `barograph dev` with a simulated clock, and the settings of its processors."""
 
 import dataclasses
 import json
@@ -37,41 +37,41 @@ class Bench:
     def __init__(self) -> None:
         self.child, self.other = Child(), Child("monitor")
         self.now_s = 1000.0
-        self.said: list[str] = []
-        self.supervisor = Supervisor([self.child, self.other], self.said.append, clock=lambda: self.now_s)
+        self.reports: list[str] = []
+        self.supervisor = Supervisor([self.child, self.other], self.reports.append, clock=lambda: self.now_s)
         self.supervisor.start()
 
     def fail_and_count_pause(self) -> float:
-        """End the child and look every quarter of a second until it was started again."""
+        """End the child and poll every quarter of a second until it is restarted."""
         self.child.is_running = False
-        begun_s = self.now_s
-        self.supervisor.look()
+        started_s = self.now_s
+        self.supervisor.poll()
         assert not self.child.is_running
         while not self.child.is_running:
             self.now_s += 0.25
-            self.supervisor.look()
-        return self.now_s - begun_s
+            self.supervisor.poll()
+        return self.now_s - started_s
 
 
-def test_children_are_started_once_and_left_alone_while_they_live() -> None:
+def test_children_start_once_and_are_left_alone_while_they_run() -> None:
     bench = Bench()
     for _ in range(3):
-        bench.supervisor.look()
-    assert (bench.child.starts, bench.other.starts, bench.said) == (1, 1, [])
+        bench.supervisor.poll()
+    assert (bench.child.starts, bench.other.starts, bench.reports) == (1, 1, [])
 
 
-def test_a_child_that_ends_is_started_again_later_and_later_up_to_a_bound() -> None:
+def test_the_pause_before_a_restart_doubles_up_to_a_limit() -> None:
     bench = Bench()
     pauses = [bench.fail_and_count_pause() for _ in range(7)]
     assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
-    assert bench.said[:2] == [
-        "sketcher ended with exit code 1. It is started again in 1 s.",
-        "sketcher was started again.",
+    assert bench.reports[:2] == [
+        "sketcher ended with exit code 1. It restarts in 1 s.",
+        "sketcher was restarted.",
     ]
     assert bench.other.starts == 1
 
 
-def test_one_that_ran_long_begins_with_the_first_pause_again() -> None:
+def test_a_long_run_resets_the_pause() -> None:
     bench = Bench()
     for _ in range(3):
         bench.fail_and_count_pause()
@@ -79,17 +79,17 @@ def test_one_that_ran_long_begins_with_the_first_pause_again() -> None:
     assert bench.fail_and_count_pause() == 1
 
 
-def test_all_are_ended_and_one_that_does_not_obey_is_named() -> None:
+def test_all_children_are_stopped_and_one_that_does_not_obey_is_reported() -> None:
     child, stubborn = Child(), Child("monitor", obeys=False)
-    said: list[str] = []
-    supervisor = Supervisor([child, stubborn], said.append)
+    reports: list[str] = []
+    supervisor = Supervisor([child, stubborn], reports.append)
     supervisor.start()
     supervisor.stop(5)
     assert not child.is_running
-    assert said == ["monitor did not end within 5 s and was killed."]
+    assert reports == ["monitor did not stop within 5 s and was killed."]
 
 
-def test_the_reason_of_an_end_is_the_last_word_of_the_log() -> None:
+def test_the_reason_of_an_end_is_in_the_last_record_of_the_log() -> None:
     stopped = json.dumps({"event": "stopped", "reason": "no topic partials. Run apply."})
     started = json.dumps({"event": "started"})
     assert last_reason([started, "%4|noise", stopped, "%4|noise"]) == "no topic partials. Run apply."
@@ -97,7 +97,7 @@ def test_the_reason_of_an_end_is_the_last_word_of_the_log() -> None:
     assert last_reason([]) == ""
 
 
-def test_processors_read_back_what_the_command_was_told(tmp_path: Path) -> None:
+def test_processors_read_the_settings_of_the_command(tmp_path: Path) -> None:
     settings = Settings(
         bootstrap_servers="127.0.0.1:1",
         warehouse=Address(port=2, database="d"),

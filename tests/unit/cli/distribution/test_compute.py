@@ -1,4 +1,4 @@
-"""A range is judged as the monitor judges a window of the same panes: by the hours of the week too, and per slice."""
+"""The verdict on a range equals the monitor's verdict on a window of the same panes, with seasons and slices."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field, Window
 
-from cli.distribution.compute import Wanted, reckon
-from cli.distribution.read import Asked, Counted
+from cli.distribution.compute import DistributionQuery, compute_distribution
+from cli.distribution.read import FieldPanes, PaneSelection
 from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
 from sketches.baseline.layout import EVENTS, Layout
 from streams.hour_of_week import slots_of
@@ -66,21 +66,21 @@ def make_series(contract: Contract, baseline: Baseline) -> Series:
     return series
 
 
-def counted(series: Series, start_s: int, end_s: int) -> Counted:
+def field_panes(series: Series, start_s: int, end_s: int) -> FieldPanes:
     panes = [pane for start, pane in sorted(series.panes.items()) if start_s <= start < end_s]
     columns = pane_columns(series, panes, 0, series.contract.pane_s, np.ones(len(panes), bool))
     table = table_of("panes", columns)
     at = table.schema.get_field_index("pane_start")
     table = table.set_column(at, "pane_start", table.column(at).cast(pa.int64()).cast(pa.uint32()))
-    return Counted(
-        Asked("m", "x", start_s, end_s), "1", series.baseline_id, series.contract, series.layout, 0, 0, table
+    return FieldPanes(
+        PaneSelection("m", "x", start_s, end_s), "1", series.baseline_id, series.contract, series.layout, 0, 0, table
     )
 
 
 @pytest.mark.parametrize("slots", [True, False])
 @pytest.mark.parametrize("season", ["hour_of_week", "none"])
 @pytest.mark.parametrize(("pane_s", "window"), [(600, Window(6 * HOUR_S, HOUR_S)), (HOUR_S, Window(DAY_S, HOUR_S))])
-def test_psi_is_the_monitors(pane_s: int, window: Window, season: str, slots: bool) -> None:
+def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, slots: bool) -> None:
     baseline = make_baseline(slots=slots)
     contract = Contract(
         model="m",
@@ -97,7 +97,7 @@ def test_psi_is_the_monitors(pane_s: int, window: Window, season: str, slots: bo
     assert drift is not None
     levels = drift["level"].to_pylist()
     for i, end in enumerate(ends):
-        psi = reckon(counted(series, end - window.length_s, end), Wanted()).psi
+        psi = compute_distribution(field_panes(series, end - window.length_s, end), DistributionQuery()).psi
         assert psi is not None
         assert (psi.psi, psi.low, psi.high) == (drift["psi"][i], drift["psi_low"][i], drift["psi_high"][i])
         assert (psi.level, psi.df, psi.phi, psi.phi_window) == (levels[i], drift["df"][i], drift["phi"][i], window.name)
@@ -107,7 +107,7 @@ def test_psi_is_the_monitors(pane_s: int, window: Window, season: str, slots: bo
 @pytest.mark.parametrize(
     ("length_s", "name"), [(HOUR_S, "6h"), (11 * HOUR_S, "6h"), (12 * HOUR_S, "1d"), (9 * DAY_S, "1d")]
 )
-def test_other_ranges_take_the_phi_of_the_nearest_length(length_s: int, name: str) -> None:
+def test_other_ranges_use_the_phi_of_the_nearest_length(length_s: int, name: str) -> None:
     contract = Contract(
         model="m",
         pane_s=HOUR_S,
@@ -115,12 +115,12 @@ def test_other_ranges_take_the_phi_of_the_nearest_length(length_s: int, name: st
         fields=(Field(name="x", type="float", source="features.x"),),
     )
     series = make_series(contract, make_baseline(slots=False))
-    psi = reckon(counted(series, FROM_S, FROM_S + length_s), Wanted()).psi
+    psi = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
     assert psi is not None
     assert (psi.phi_window, psi.phi) == (name, {"6h": 1.5, "1d": 3.5}[name])
 
 
-def test_what_training_never_held_has_no_psi() -> None:
+def test_a_field_without_training_values_has_no_psi() -> None:
     baseline = make_baseline(slots=False)
     field = msgspec.structs.replace(baseline.fields[0], slices={ALL: SliceCounts(cells=(0, 0, 0))})
     contract = Contract(
@@ -130,21 +130,21 @@ def test_what_training_never_held_has_no_psi() -> None:
         fields=(Field(name="x", type="float", source="features.x"),),
     )
     series = make_series(contract, msgspec.structs.replace(baseline, fields=(field,)))
-    found = reckon(counted(series, FROM_S, FROM_S + DAY_S), Wanted())
-    assert found.psi is None
-    assert [share.training for share in found.shares] == [None, None, None]
-    assert found.n == sum(share.n for share in found.shares) > 0
+    distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAY_S), DistributionQuery())
+    assert distribution.psi is None
+    assert [share.training for share in distribution.shares] == [None, None, None]
+    assert distribution.n == sum(share.n for share in distribution.shares) > 0
 
 
 @pytest.mark.parametrize(
-    ("silent", "told"),
+    ("silent", "notes"),
     [
-        (range(5, 9), ["nothing was counted from 2026-10-24T03:00Z to 2026-10-24T07:00Z"]),
+        (range(5, 9), ["there are no events from 2026-10-24T03:00Z to 2026-10-24T07:00Z"]),
         (range(5, 6), []),
-        (range(0, 4), ["nothing was counted in the range before its first pane"]),
+        (range(0, 4), ["there are no events in the range before its first pane"]),
     ],
 )
-def test_a_hole_in_the_range_is_told(silent: range, told: list[str]) -> None:
+def test_a_gap_in_the_range_is_noted(silent: range, notes: list[str]) -> None:
     contract = Contract(
         model="m",
         pane_s=HOUR_S,
@@ -154,5 +154,5 @@ def test_a_hole_in_the_range_is_told(silent: range, told: list[str]) -> None:
     series = make_series(contract, make_baseline(slots=False))
     for hour in silent:
         del series.panes[FROM_S + hour * HOUR_S]
-    found = reckon(counted(series, FROM_S, FROM_S + DAYS * DAY_S), Wanted())
-    assert found.notes == (*told, "no pane has a sketch that can be read, so there are no quantiles")
+    distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAYS * DAY_S), DistributionQuery())
+    assert distribution.notes == (*notes, "no pane has a readable sketch, so there are no quantiles")

@@ -1,4 +1,4 @@
-"""What `load` makes of files: their columns, their rows, and what is wrong with them."""
+"""How `load` reads files: columns, rows and errors."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Contract, Field, LabelSpec, Slice
 
-from cli.load.check import Source, blocks, understand
+from cli.load.check import EventSource, inspect_file, read_blocks
 from cli.load.files import BATCH_ROWS, EventFile, LoadError, csv_types
 
 CONTRACT = Contract(
@@ -54,16 +54,16 @@ def write_stream(path: Path, rows: pa.Table) -> None:
 WRITERS = {"p.parquet": write_parquet, "p.csv": write_csv, "p.arrow": write_file, "p.arrows": write_stream}
 
 
-def read(path: Path, version: str | None = "3") -> Source:
-    return understand(EventFile(path, csv_types(CONTRACT)), CONTRACT, version)
+def read(path: Path, version: str | None = "3") -> EventSource:
+    return inspect_file(EventFile(path, csv_types(CONTRACT)), CONTRACT, version)
 
 
-def rows_of(source: Source) -> list[dict[str, object]]:
-    return [row for block in blocks(source, CONTRACT, "3") for row in block.rows.to_pylist()]
+def rows_of(source: EventSource) -> list[dict[str, object]]:
+    return [row for block in read_blocks(source, CONTRACT, "3") for row in block.rows.to_pylist()]
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_table_of_any_kind_gives_the_same_events(tmp_path: Path, name: str) -> None:
+def test_every_format_gives_the_same_events(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, table(score=[0.25, 0.75], region=["north", None], rest=[1, 2]))
     source = read(tmp_path / name)
     assert source.kind == "predictions"
@@ -81,10 +81,10 @@ def test_a_table_of_any_kind_gives_the_same_events(tmp_path: Path, name: str) ->
         }
         for id_, x, zip_, score, region in (("007", 1.5, "01234", 0.25, "north"), ("8", None, "NA?", 0.75, None))
     ]
-    assert source.notes == (f"{tmp_path / name}: not in the contract, so not sent: rest.",)
+    assert source.notes == (f"{tmp_path / name}: columns ignored, not in the contract: rest.",)
 
 
-def test_a_large_file_comes_in_bounded_batches(tmp_path: Path) -> None:
+def test_a_large_file_is_read_in_bounded_batches(tmp_path: Path) -> None:
     n = 2 * BATCH_ROWS + 10
     rows = pa.table({"id": [str(i) for i in range(n)], "at": pa.array(np.arange(n)), "x": np.arange(n) / 2})
     for name, write in WRITERS.items():
@@ -96,7 +96,7 @@ def test_a_large_file_comes_in_bounded_batches(tmp_path: Path) -> None:
         assert file.rows == (n if name == "p.parquet" else None)
 
 
-def test_labels_are_known_by_their_columns(tmp_path: Path) -> None:
+def test_labels_are_detected_by_their_columns(tmp_path: Path) -> None:
     labels = pa.table({"id": ["007", "8"], "label": ["1", "0"], "at": [AT, AT], "who": ["a", "b"]})
     for name, write in WRITERS.items():
         write(tmp_path / name, labels)
@@ -105,102 +105,100 @@ def test_labels_are_known_by_their_columns(tmp_path: Path) -> None:
         assert rows_of(source) == [
             {"model": "m", "id": id_, "label": label, "at": AT} for id_, label in (("007", "1"), ("8", "0"))
         ]
-        assert source.notes == (f"{tmp_path / name}: no part of a label, so not sent: who.",)
+        assert source.notes == (f"{tmp_path / name}: columns ignored, not part of a label: who.",)
 
 
-def test_labels_without_time_are_of_now_and_predictions_with_labels_are_predictions(tmp_path: Path) -> None:
+def test_labels_without_time_get_the_current_time_and_predictions_may_have_a_label_column(tmp_path: Path) -> None:
     write_parquet(tmp_path / "l.parquet", pa.table({"id": ["a"], "label": [True]}))
-    assert "count as known from now on" in read(tmp_path / "l.parquet").notes[0]
+    assert "its labels get the current time" in read(tmp_path / "l.parquet").notes[0]
     write_parquet(tmp_path / "p.parquet", table(label=[True, False]))
     source = read(tmp_path / "p.parquet")
     assert source.kind == "predictions"
-    assert source.notes[-1].endswith("not in the contract, so not sent: label.")
+    assert source.notes[-1].endswith("columns ignored, not in the contract: label.")
 
 
 def test_rows_without_id_or_time_are_counted(tmp_path: Path) -> None:
     write_parquet(
         tmp_path / "p.parquet", pa.table({"id": ["a", None, "", "b"], "at": [AT, AT, AT, None], "x": [1.0, 2, 3, 4]})
     )
-    (block,) = blocks(read(tmp_path / "p.parquet"), CONTRACT, "3")
+    (block,) = read_blocks(read(tmp_path / "p.parquet"), CONTRACT, "3")
     assert (block.rows.num_rows, block.n_rejected) == (1, 3)
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
+def test_missing_columns_are_noted(tmp_path: Path) -> None:
     write_parquet(tmp_path / "p.parquet", table(zip=None))
     (note,) = read(tmp_path / "p.parquet").notes
-    assert note == f"{tmp_path / 'p.parquet'}: not among its columns, so they count as null: features.zip, score."
+    assert note == f"{tmp_path / 'p.parquet'}: missing columns, counted as null: features.zip, score."
 
 
 @pytest.mark.parametrize(
-    ("rows", "sentence"),
+    ("rows", "message"),
     [
         (table(id=None), "the table has no column id; add one with the request's ids."),
         (table(at=None), "has no column at: add one with the time of each prediction"),
-        (table(at=[True, False]), "the column at is bool; make it timestamps"),
-        (table(x=None, zip=None, y=[1, 2]), "has no column of a field that the contract of m watches"),
+        (table(at=[True, False]), "the column at has type bool; convert it to timestamps"),
+        (table(x=None, zip=None, y=[1, 2]), "has no column of a field of the contract of m"),
         (table(**{"features.x": [1, 2]}), "the columns 'x' and 'features.x' both mean features.x; drop one."),
         (pa.table({"label": [True], "at": [AT]}), "has no column id: labels need id, label and the time at."),
     ],
 )
-def test_columns_that_do_not_do_are_refused_before_anything_is_sent(
-    tmp_path: Path, rows: pa.Table, sentence: str
-) -> None:
+def test_wrong_columns_are_rejected_before_anything_is_published(tmp_path: Path, rows: pa.Table, message: str) -> None:
     write_parquet(tmp_path / "p.parquet", rows)
-    with pytest.raises(LoadError) as told:
+    with pytest.raises(LoadError) as error:
         read(tmp_path / "p.parquet")
-    assert sentence in str(told.value)
-    assert str(told.value).startswith(f"{tmp_path / 'p.parquet'}")
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"{tmp_path / 'p.parquet'}")
 
 
 def test_predictions_need_a_version_from_the_table_or_the_option(tmp_path: Path) -> None:
     write_parquet(tmp_path / "p.parquet", table())
-    with pytest.raises(LoadError, match="say which version made the predictions, with --version"):
+    with pytest.raises(LoadError, match="give the version of the predictions with --version"):
         read(tmp_path / "p.parquet", version=None)
     write_parquet(tmp_path / "p.parquet", table(version=["3", "4"]))
     assert [row["version"] for row in rows_of(read(tmp_path / "p.parquet", version=None))] == ["3", "4"]
 
 
-def test_another_models_rows_are_refused(tmp_path: Path) -> None:
+def test_rows_of_another_model_are_rejected(tmp_path: Path) -> None:
     write_parquet(tmp_path / "p.parquet", table(model=["m", "n"]))
     with pytest.raises(LoadError, match="the column model holds 'n'; this publisher is for 'm'"):
         rows_of(read(tmp_path / "p.parquet"))
 
 
-def _no_such_file(path: Path) -> None:
+def _missing_file(path: Path) -> None:
     pass
 
 
-def _no_table(path: Path) -> None:
+def _plain_text(path: Path) -> None:
     path.write_text("hello")
 
 
-def _cut_short(path: Path) -> None:
+def _truncated(path: Path) -> None:
     write_parquet(path, table())
     path.write_bytes(path.read_bytes()[:-20])
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("make", "message"),
     [
-        (_no_such_file, "cannot be read: no such file or directory."),
-        (_no_table, "is no table that is known here: give a Parquet, CSV or Arrow file."),
-        (_cut_short, "cannot be read as Parquet: "),
+        (_missing_file, "cannot be read: no such file or directory."),
+        (_plain_text, "is not a table in a known format: give a Parquet, CSV or Arrow file."),
+        (_truncated, "cannot be read as Parquet: "),
     ],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path: Path, make: Callable[[Path], None], sentence: str) -> None:
+def test_a_file_that_is_not_a_table_is_rejected(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
     make(tmp_path / "p.parquet")
-    with pytest.raises(LoadError) as told:
+    with pytest.raises(LoadError) as error:
         read(tmp_path / "p.parquet")
-    assert sentence in str(told.value)
+    assert message in str(error.value)
 
 
-def test_a_csv_cell_of_another_type_is_told_with_its_column(tmp_path: Path) -> None:
+def test_a_csv_cell_of_a_wrong_type_is_reported_with_its_column(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,at,x\na,2026-03-01T00:00:00Z,much\n")
     with pytest.raises(LoadError, match=r"p.csv cannot be read as a CSV table: In CSV column #2: .*double.*'much'"):
         read(tmp_path / "p.csv")
 
 
-def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_column_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,at,x,x\na,2026-03-01T00:00:00Z,1,2\n")
     with pytest.raises(LoadError, match="has the column 'x' more than once"):
         read(tmp_path / "p.csv")
@@ -220,13 +218,11 @@ def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path) -> None:
     )
     for name, write in WRITERS.items():
         write(tmp_path / name, rows)
-        source = understand(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
+        source = inspect_file(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
         assert source.notes == ()
-        [block] = blocks(source, contract, "3")
+        [block] = read_blocks(source, contract, "3")
         [event] = block.rows.to_pylist()
         assert (event["features.origin"], event["context.carrier"], event["scores.dog"]) == ("JFK", "09", 0.75)
     write_parquet(tmp_path / "p.parquet", rows.drop_columns(["scores.cat", "scores.dog"]))
-    with pytest.raises(
-        LoadError, match=r"no column of a field that the contract of m watches: scores\.cat, confidence"
-    ):
-        understand(EventFile(tmp_path / "p.parquet", {}), contract, "3")
+    with pytest.raises(LoadError, match=r"no column of a field of the contract of m: scores\.cat, confidence"):
+        inspect_file(EventFile(tmp_path / "p.parquet", {}), contract, "3")

@@ -1,4 +1,4 @@
-"""`barograph skew` from outside: joining, forms of files, what is printed, what it exits with."""
+"""`barograph skew`: joining, file formats, output, exit codes."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def skew(capsys: pytest.CaptureFixture[str]) -> Compare:
     def compared(served: pa.Table, *words: str, name: str = "s.parquet") -> tuple[int, dict[str, Any]]:
         WRITERS[name](Path(name), served)
         code = run("--served", name, "--recomputed", "train.parquet", "--json", *words)
-        found = json.loads(capsys.readouterr().out)
-        return code, {**found, "by": {each["field"]: each for each in found["fields"]}}
+        report = json.loads(capsys.readouterr().out)
+        return code, {**report, "by": {each["field"]: each for each in report["fields"]}}
 
     return compared
 
@@ -91,35 +91,35 @@ def changed(name: str, values: Any) -> pa.Table:
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("words", [(), ("--contract", "m.yaml")])
-def test_every_form_of_file_is_compared_alike(name: str, words: tuple[str, ...], skew: Compare) -> None:
-    code, found = skew(TRAIN, *words, name=name)
+def test_every_file_format_is_compared_alike(name: str, words: tuple[str, ...], skew: Compare) -> None:
+    code, report = skew(TRAIN, *words, name=name)
     if name == "s.csv" and not words:
-        # Without a contract CSV holds numbers where text stood; with it zip codes keep their zeros.
-        assert {each for each, found in found["by"].items() if found["mismatched"]} <= {"zip"}
+        # Without a contract CSV columns of digits are numbers; with it zip codes keep their zeros.
+        assert {name for name, field in report["by"].items() if field["mismatched"]} <= {"zip"}
     else:
         assert code == 0
-        assert not any(each["mismatched"] for each in found["fields"])
-    assert {"temp", "seats", "zip", "email"} <= found["by"].keys()
-    code, found = skew(changed("temp", TRAIN["temp"].to_numpy() * 1000), *words, name=name)
+        assert not any(each["mismatched"] for each in report["fields"])
+    assert {"temp", "seats", "zip", "email"} <= report["by"].keys()
+    code, report = skew(changed("temp", TRAIN["temp"].to_numpy() * 1000), *words, name=name)
     assert code == 1
-    assert found["by"]["temp"]["kinds"] == ["constant factor"]
+    assert report["by"]["temp"]["kinds"] == ["constant factor"]
 
 
-def test_rows_are_joined_by_id_whatever_their_order(skew: Compare) -> None:
+def test_rows_are_joined_by_id_in_any_order(skew: Compare) -> None:
     order = RNG.permutation(N)[:300]
     served = pa.concat_tables([TRAIN.take(pa.array(order)), changed("id", [f"q{i}" for i in range(N)]).slice(0, 7)])
-    code, found = skew(served)
+    code, report = skew(served)
     assert code == 0
-    assert (found["served_rows"], found["compared_rows"]) == (307, 300)
-    assert (found["only_served"], found["only_recomputed"], found["repeated_recomputed"]) == (7, 200, 0)
+    assert (report["served_rows"], report["compared_rows"]) == (307, 300)
+    assert (report["only_served"], report["only_recomputed"], report["repeated_recomputed"]) == (7, 200, 0)
 
 
-def test_repeated_ids_are_told(skew: Compare) -> None:
+def test_repeated_ids_are_reported(skew: Compare) -> None:
     doubled = pa.concat_tables([TRAIN, changed("temp", np.zeros(N)).slice(0, 10)])
     write_parquet(Path("train.parquet"), doubled)
-    code, found = skew(pa.concat_tables([TRAIN, TRAIN.slice(0, 5)]))
+    code, report = skew(pa.concat_tables([TRAIN, TRAIN.slice(0, 5)]))
     assert code == 0, "the first of each recomputed id counts"
-    assert (found["compared_rows"], found["only_recomputed"], found["repeated_recomputed"]) == (N + 5, 0, 10)
+    assert (report["compared_rows"], report["only_recomputed"], report["repeated_recomputed"]) == (N + 5, 0, 10)
 
 
 def test_ids_may_be_numbers_and_have_another_name(skew: Compare) -> None:
@@ -127,23 +127,23 @@ def test_ids_may_be_numbers_and_have_another_name(skew: Compare) -> None:
         Path("train.parquet"), changed("id", np.arange(N)).rename_columns(["request", *TRAIN.column_names[1:]])
     )
     served = changed("id", [float(i) for i in range(N)]).rename_columns(["request", *TRAIN.column_names[1:]])
-    code, found = skew(served, "--on", "request")
-    assert (code, found["compared_rows"]) == (0, N)
+    code, report = skew(served, "--on", "request")
+    assert (code, report["compared_rows"]) == (0, N)
 
 
-def test_features_may_be_called_by_their_source(skew: Compare) -> None:
+def test_columns_may_have_the_name_of_the_source(skew: Compare) -> None:
     names = ["id", *(f"features.{name}" for name in TRAIN.column_names[1:])]
     for words in ((), ("--contract", "m.yaml")):
-        code, found = skew(TRAIN.rename_columns(names), *words)
+        code, report = skew(TRAIN.rename_columns(names), *words)
         assert code == 0
-        assert {"temp", "seats", "zip", "email"} <= found["by"].keys()
+        assert {"temp", "seats", "zip", "email"} <= report["by"].keys()
 
 
 def test_times_are_compared_to_the_millisecond_and_text_as_times(skew: Compare) -> None:
     later = [moment + timedelta(hours=5) for moment in TRAIN["booked_at"].to_pylist()]
-    _, found = skew(changed("booked_at", later), "--contract", "m.yaml")
-    assert found["by"]["booked"]["explanations"][0]["detail"] == "served = recomputed + 5 h (another time zone?)"
-    assert found["by"]["booked"]["samples"][0]["served"] == "2026-03-01T05:00:00.000+00:00"
+    _, report = skew(changed("booked_at", later), "--contract", "m.yaml")
+    assert report["by"]["booked"]["explanations"][0]["detail"] == "served = recomputed + 5 h (another time zone?)"
+    assert report["by"]["booked"]["samples"][0]["served"] == "2026-03-01T05:00:00.000+00:00"
     texts = [moment.isoformat() for moment in TRAIN["booked_at"].to_pylist()]
     assert skew(changed("booked_at", texts), "--contract", "m.yaml")[0] == 0
     later_ms = [int(moment.timestamp() * 1000) + 1 for moment in TRAIN["booked_at"].to_pylist()]
@@ -158,8 +158,8 @@ def test_numbers_as_text_are_the_same_numbers_and_text_is_text(skew: Compare) ->
 def test_whole_numbers_are_compared_exactly(skew: Compare) -> None:
     large = np.arange(N) + 2_000_000_000
     write_parquet(Path("train.parquet"), changed("seats", large))
-    _, found = skew(changed("seats", large + 1))
-    assert found["by"]["seats"]["explanations"][0]["detail"] == "served = recomputed + 1"
+    _, report = skew(changed("seats", large + 1))
+    assert report["by"]["seats"]["explanations"][0]["detail"] == "served = recomputed + 1"
 
 
 def test_the_tolerance_can_be_chosen(skew: Compare) -> None:
@@ -170,22 +170,22 @@ def test_the_tolerance_can_be_chosen(skew: Compare) -> None:
 
 def test_personal_data_is_compared_and_never_shown(skew: Compare, capsys: pytest.CaptureFixture[str]) -> None:
     served = changed("email", [text.upper() for text in TRAIN["email"].to_pylist()])
-    _, found = skew(served, "--contract", "m.yaml")
-    assert found["by"]["email"]["kinds"] == ["category spelling"]
-    assert found["by"]["email"]["samples"][0] == {"id": "p0000", "served": "•••", "recomputed": "•••"}
-    assert "secret" not in json.dumps(found).lower()
+    _, report = skew(served, "--contract", "m.yaml")
+    assert report["by"]["email"]["kinds"] == ["category spelling"]
+    assert report["by"]["email"]["samples"][0] == {"id": "p0000", "served": "•••", "recomputed": "•••"}
+    assert "secret" not in json.dumps(report).lower()
     assert run("--served", "s.parquet", "--recomputed", "train.parquet", "--contract", "m.yaml") == 1
     assert "secret" not in capsys.readouterr().out.lower()
 
 
-def test_one_field_alone_can_be_compared_and_missing_ones_are_told(skew: Compare) -> None:
-    _, found = skew(TRAIN.drop_columns(["zip"]), "--contract", "m.yaml")
-    assert found["not_compared"] == {"zip": "no column in s.parquet", "score": "not in s.parquet nor in train.parquet"}
-    _, found = skew(TRAIN, "--field", "temp", "--field", "seats")
-    assert list(found["by"]) == ["temp", "seats"]
+def test_fields_can_be_selected_and_missing_ones_are_reported(skew: Compare) -> None:
+    _, report = skew(TRAIN.drop_columns(["zip"]), "--contract", "m.yaml")
+    assert report["not_compared"] == {"zip": "no column in s.parquet", "score": "not in s.parquet nor in train.parquet"}
+    _, report = skew(TRAIN, "--field", "temp", "--field", "seats")
+    assert list(report["by"]) == ["temp", "seats"]
 
 
-def test_the_table_tells_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_shows_kind_share_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
     temp = TRAIN["temp"].to_pylist()
     served = changed("temp", [None if i < 30 else value * 1000 for i, value in enumerate(temp)])
     seats = TRAIN["seats"].to_numpy().copy()
@@ -193,68 +193,68 @@ def test_the_table_tells_kind_share_and_rows(capsys: pytest.CaptureFixture[str])
     write_parquet(Path("s.parquet"), served.set_column(2, "seats", [seats]))
     assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 1
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == "field compared mismatched rate 95 % interval kind how"
+    assert lines[0] == "field compared mismatched rate 95% interval kind explanation"
     assert lines[1] == (
-        "temp 500 500 100 % 99.2–100 % constant factor, null handling 94.00 %: served = recomputed × 1000 "
-        "(thousandths: kilo–, milli–); 6.00 %: served is null where recomputed has a value"
+        "temp 500 500 100% 99.2–100% constant factor, null handling 94.00%: served = recomputed × 1000 "
+        "(thousandths: kilo–, milli–); 6.00%: served is null where recomputed has a value"
     )
     assert lines[2] == (
-        "seats 500 3 0.60 % 0.204–1.75 % unexplained "
-        "best candidate: constant offset, served = recomputed + 7 (100 % of 3, at least 44 %)"
+        "seats 500 3 0.60% 0.204–1.75% unexplained "
+        "best candidate: constant offset, served = recomputed + 7 (100% of 3, at least 44%)"
     )
     assert f"p0000 null {temp[0]}" in lines
-    assert lines[-1] == "500 predictions compared, 5 fields: 2 with skew."
+    assert lines[-1] == "Compared 500 predictions, 5 fields: 2 with skew."
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (("--on", "nope"), "has no column 'nope' to join by"),
+        (("--on", "nope"), "has no column 'nope' to join on"),
         (("--on", "temp", "--field", "zip"), "No temp of s.parquet is in train.parquet"),
         (("--by", "zip"), "--by and --time belong together"),
         (("--by", "zip", "--time", "zip"), "--time zip: the column holds string"),
         (("--by", "zap", "--time", "booked_at"), "has no column 'zap'; correct --by"),
         (("--by", "zip", "--time", "nope"), "has no column 'nope'; correct --time"),
         (("--underlying", "temp"), "write FIELD=COLUMN"),
-        (("--underlying", "temp=seats"), "name --by and --time too"),
+        (("--underlying", "temp=seats"), "give --by and --time too"),
         (("--underlying", "nope=seats"), "no field 'nope' is compared"),
         (("--underlying", "temp=nope"), "has no column 'nope'"),
-        (("--field", "nope"), "No field is called 'nope'"),
+        (("--field", "nope"), "No field is named 'nope'"),
         (("--from", "2026-03-01", "--to", "2026-03-02"), "are for clickhouse:MODEL"),
         (("--contract", "none.yaml"), "none.yaml"),
         (("--tolerance", "2"), "--tolerance 2"),
     ],
 )
-def test_what_cannot_be_compared_exits_with_2(
-    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+def test_sides_that_cannot_be_compared_exit_with_2(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served = changed("temp", np.arange(N) + 0.123)
     write_parquet(Path("s.parquet"), served)
     assert run("--served", "s.parquet", "--recomputed", "train.parquet", *words) == 2
-    told = capsys.readouterr()
-    assert said in told.err
-    assert told.out == ""
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.out == ""
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ((), "needs --from and --to"),
-        (("--from", "soon", "--to", "2026-03-02"), "--from soon is no time"),
+        (("--from", "soon", "--to", "2026-03-02"), "--from soon is not a time"),
         (("--from", "2026-03-02", "--to", "2026-03-02"), "is not before --to"),
     ],
 )
-def test_production_needs_a_range(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_production_needs_a_range(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--served", "clickhouse:m@3", "--recomputed", "train.parquet", *words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_files_that_are_missing_or_have_nothing_in_common_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_files_and_sides_without_a_common_field_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--served", "none.parquet", "--recomputed", "train.parquet") == 2
     assert "none.parquet cannot be read" in capsys.readouterr().err
     write_parquet(Path("s.parquet"), changed("id", [f"q{i}" for i in range(N)]))
     assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 2
-    assert "the first ones are 'q0' and 'p0000'" in capsys.readouterr().err
+    assert "their first values are 'q0' and 'p0000'" in capsys.readouterr().err
     write_parquet(Path("s.parquet"), pa.table({"id": TRAIN["id"], "other": np.arange(N)}))
     assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 2
     assert "have no field in common" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from barograph.contract import Contract, Field
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, Reason, encode_arrow
 
-from cli.dead_letters.decoded import readable
-from cli.dead_letters.show import grouped
+from cli.dead_letters.decoded import decode_text
+from cli.dead_letters.show import count_by_group
 from streams.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterPosition,
@@ -71,7 +71,7 @@ def event(**changes: Any) -> bytes:
 
 
 def show(item: DeadLetter, contract_: Contract | None, **options: bool) -> str:
-    return readable(item, contract_, partials_topic="partials", **options)
+    return decode_text(item, contract_, partials_topic="partials", **options)
 
 
 def test_only_fields_marked_as_personal_are_masked() -> None:
@@ -174,8 +174,8 @@ def test_grouping_and_filtering() -> None:
         dead_letter(event(), replay_of="predictions.dead/0/1"),
         dead_letter(event(), Reason.UNKNOWN_MODEL, model="other"),
     ]
-    (first, second) = grouped(dead_letters)
-    assert (first.model, first.reason, first.waiting, first.came_back) == ("toy", "wrong-type", 2, 1)
+    (first, second) = count_by_group(dead_letters)
+    assert (first.model, first.reason, first.waiting, first.rejected_again) == ("toy", "wrong-type", 2, 1)
     assert (second.model, second.waiting) == ("other", 1)
     one = dead_letters[0]
     assert DeadLetterFilter(model="toy", reason="wrong-type", partition=3, since_ms=one.at_ms).matches(one)
