@@ -36,8 +36,8 @@ def run_command(
     """Run one processor until SIGTERM or Ctrl-C.
 
     Sketcher: events to partials. Recorder: events to raw tables. Monitor: partials to panes and verdicts. Scorer:
-    labels and predictions to performance; it needs only ClickHouse. Exits with 0 when stopped by a signal and with 1 after an
-    unrecoverable error; let your supervisor restart it.
+    labels and predictions to performance; it needs only ClickHouse. Exits with 0 when stopped by a signal and with 1
+    after an unrecoverable error; let your supervisor restart it.
 
     Examples:
         barograph run sketcher --instance sketcher-1

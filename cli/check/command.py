@@ -46,7 +46,7 @@ def check_command(
 
     Reads a field from the column of its source, such as `features.temp`, or of its bare name. Kinds of violations:
     missing, null, type, not-finite, below, above, unknown (a column that the contract neither watches nor ignores;
-    `id`, `at`, `label` and other members of an event do not count). Rows are numbered from 0; personal data is not shown.
+    `id`, `at`, `label` and other members of an event do not count). Row numbers start at 0. Personal data is not shown.
 
     Exits with 0 if the data conforms to the contract, 1 if it does not, 2 if the data or the contract cannot be read.
 

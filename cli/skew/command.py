@@ -69,8 +69,8 @@ def skew_command(
     """Compare served features with those that training computes, and explain differences.
 
     Joins both sides by the prediction's id and compares them field by field. Searches for the cause of differences:
-    null handling, a constant offset or factor (units), rounding, other spelling or codes, and with --by and --time a lag or
-    another window. Names a cause only if it explains nearly all differences.
+    null handling, a constant offset or factor (units), rounding, other spelling or codes, and with --by and --time a
+    lag or another window. Names a cause only if it explains nearly all differences.
 
     Exits with 0 if nothing differs, 1 if a field differs, 2 if the sides cannot be compared.
 

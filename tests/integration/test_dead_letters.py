@@ -161,9 +161,9 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
         ("predictions", "toy", "bad-time"): 1,
         ("predictions", "", "not-json"): 1,
     }
-    assert "6 letters wait" in run(capsys, "list", "--topic", "predictions", "--since", "1h")
+    assert "6 dead letters waiting" in run(capsys, "list", "--topic", "predictions", "--since", "1h")
     assert run(capsys, "list", "--until", "1h") == "No dead letters.\n"
-    assert "Say which letters" in run(capsys, "replay", code=1)
+    assert "Select the dead letters to replay" in run(capsys, "replay", code=1)
 
     # Fix the cause: apply the model's contract.
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
@@ -172,12 +172,12 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
         lambda: '"models": 2' in pipeline.log("sketcher-0") and '"models": 2' in pipeline.log("recorder-0"), "both", 60
     )
     pipeline.wait_flushed()
-    assert "4 letters wait" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
+    assert "4 dead letters waiting" in run(capsys, "replay", "--model", "later", "--topic", "predictions", "--dry-run")
     output = run(capsys, "replay", "--model", "later")
-    assert f"4 of {topics.predictions}: replayed" in output
-    assert f"1 of {topics.labels}: replayed" in output
+    assert f"Replayed 4 of {topics.predictions}." in output
+    assert f"Replayed 1 of {topics.labels}." in output
     # An event that is still malformed is rejected again.
-    assert f"1 of {topics.predictions}: replayed" in run(capsys, "replay", "--reason", "bad-time")
+    assert f"Replayed 1 of {topics.predictions}." in run(capsys, "replay", "--reason", "bad-time")
     pipeline.wait_rows("SELECT count() = 4 FROM all_predictions WHERE model = 'later'", "the events as raw rows", 60)
     pipeline.wait_rows("SELECT count() = 1 FROM labels FINAL WHERE model = 'later'", "the label", 60)
     wait_for(
@@ -198,19 +198,19 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
         "waiting": 1,
         "replayed": 1,
         "dropped": 0,
-        "came_back": 1,
+        "rejected_again": 1,
         "first": "",
         "last": "",
     }
     sent = len(pipeline.read_all(topics.predictions))
-    assert "came back" in run(capsys, "replay", "--model", "toy")
+    assert "rejected again" in run(capsys, "replay", "--model", "toy")
     assert len(pipeline.read_all(topics.predictions)) == sent
-    assert run(capsys, "replay", "--model", "later").startswith("Nothing to be replayed")
+    assert run(capsys, "replay", "--model", "later").startswith("No dead letter was replayed")
 
     name = f"{topics.predictions_dead}/{back.partition()}/{back.offset()}"
     shown = run(capsys, "show", name)
     assert "once upon a time" in shown
-    assert f"came back   from {topics.predictions_dead}/0/{first.offset()}" in shown
+    assert f"replay of    {topics.predictions_dead}/0/{first.offset()}" in shown
     # No contract covers these bytes: only their shape is shown.
     assert "Jane" not in run(capsys, "show", "--reason", "not-json")
     assert '{"xxxxx": "xxx", "xx": xxxx' in run(capsys, "show", "--reason", "not-json")
@@ -221,7 +221,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert len(pipeline.read_all(topics.predictions_dead)) == 7
     assert "dropped" in run(capsys, "show", name)
     assert "a test clock" in run(capsys, "show", name)
-    assert "no letter" in run(capsys, "drop", name, "--because", "once more", code=1)
+    assert "no dead letter" in run(capsys, "drop", name, "--because", "once more", code=1)
     # A dropped dead letter can still be replayed, with both options.
     assert "1 of" in run(capsys, "replay", name, "--dropped", "--again")
     wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 8, "it is rejected again", 60)
