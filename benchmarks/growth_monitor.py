@@ -126,7 +126,7 @@ def _measure_sources(growth: Growth, base: Grown) -> None:
         state = _state(models, NoStore(), live=True)
         at_ms = FIRST_S * 1000
         for source in range(sources):
-            state.progress(
+            state.apply_progress(
                 _progress(
                     [PartitionProgress(partition=source, start=0, end=1, newest_ms={}, caught_up_at_ms=at_ms)],
                     sources,
@@ -144,7 +144,7 @@ def _measure_sources(growth: Growth, base: Grown) -> None:
         for i, data in enumerate(records):
             found = decode(data)
             assert isinstance(found, Progress)
-            state.progress(found, sources + i)
+            state.apply_progress(found, sources + i)
         costs.append(1e6 * (time.thread_time() - began) / len(records))
     held = f"{SOURCE_MODELS} models in the partition of `partials`; nothing is sealed"
     _add(growth, "sources", "CPU of a progress record", "µs", "source partitions", held, SOURCES, costs)
@@ -171,7 +171,7 @@ def feed(
             began = time.thread_time()
             partial = decode(data)
             assert isinstance(partial, Partial)
-            dead = state.partial(partial, offset)
+            dead = state.merge_partial(partial, offset)
             parts_s[-1] += time.thread_time() - began
             if dead is not None:
                 raise RuntimeError(f"a part was refused: {dead.reason}")
@@ -179,11 +179,11 @@ def feed(
         began = time.thread_time()
         found = decode(progress)
         assert isinstance(found, Progress)
-        writes, _ = state.progress(found, offset)
+        commit, _ = state.apply_progress(found, offset)
         pane_s.append(time.thread_time() - began)
         began = time.thread_time()
-        if store is not None and writes is not None:
-            store.write(writes)
+        if store is not None and commit is not None:
+            store.write(commit)
         write_s.append(time.thread_time() - began)
         offset += 1
     return Cost(*(1e3 * sum(some[-counted:]) / counted for some in (parts_s, pane_s, write_s)))

@@ -15,8 +15,9 @@ import pyarrow as pa
 from benchmarks.figures import Figures, quantile
 from benchmarks.workload import MODEL, Workload, event_columns, make_workload
 from streams.monitor.partition import PartitionState
+from streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
 from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.monitor.state.store import BY_COLUMN, ROWS_AT_ONCE, SeriesPanes, Writes
+from streams.monitor.state.store import ROWS_PER_LOAD, SeriesPanes
 from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode, encode
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
@@ -39,12 +40,12 @@ def recent_hour_s() -> int:
 class NoStore:
     """A warehouse that holds nothing and forgets what it is given."""
 
-    rows_at_once = ROWS_AT_ONCE
+    rows_per_load = ROWS_PER_LOAD
 
     def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
         return OffsetLedger(), 0
 
-    def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def load_ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         return []
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
@@ -62,7 +63,7 @@ class NoStore:
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
         return {}
 
-    def write(self, writes: Writes) -> None:
+    def write(self, commit: CommitRows) -> None:
         pass
 
 
@@ -83,7 +84,7 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
             began = time.thread_time()
             partial = decode(data)
             assert isinstance(partial, Partial)
-            dead = state.partial(partial, offset)
+            dead = state.merge_partial(partial, offset)
             part_ms.append((time.thread_time() - began) * 1000)
             if dead is not None:
                 raise RuntimeError(f"a part was refused: {dead.reason}")
@@ -92,11 +93,11 @@ def _measure(workload: Workload, figures: Figures, title: str, panes: int) -> No
         began = time.thread_time()
         found = decode(progress)
         assert isinstance(found, Progress)
-        writes, _ = state.progress(found, offset)
-        if writes is not None:
-            for table in BY_COLUMN:
-                deque(writes.columns(table), maxlen=0)
-        if writes is not None and writes.drift:
+        commit, _ = state.apply_progress(found, offset)
+        if commit is not None:
+            for table in COLUMN_TABLES:
+                deque(commit.columns(table), maxlen=0)
+        if commit is not None and commit.n_verdicts:
             seal_ms.append((time.thread_time() - began) * 1000)
         offset += 1
     slices = sum(len(d.values) + 1 for d in workload.baseline.dimensions) + 1

@@ -49,12 +49,12 @@ def _say_when_reached(until: int) -> None:
     """Let the monitor's worker say when it has worked on the record before an offset."""
     import structlog
 
-    from streams.monitor.worker import Incoming, Worker
+    from streams.monitor.worker import IncomingRecord, Worker
 
     handle = Worker.handle
     said = False
 
-    def handle_and_say(self: Worker, record: Incoming) -> int:
+    def handle_and_say(self: Worker, record: IncomingRecord) -> int:
         nonlocal said
         durable = handle(self, record)
         if not said and record.offset >= until - 2:

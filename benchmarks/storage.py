@@ -65,14 +65,14 @@ def _take(state: PartitionState, store: WarehouseStore, partials: list[bytes], p
     for data in partials:
         partial = decode(data)
         assert isinstance(partial, Partial)
-        if (dead := state.partial(partial, offset)) is not None:
+        if (dead := state.merge_partial(partial, offset)) is not None:
             raise RuntimeError(f"a part was refused: {dead.reason}")
         offset += 1
     found = decode(progress)
     assert isinstance(found, Progress)
-    writes, _ = state.progress(found, offset)
-    if writes is not None:
-        store.write(writes)
+    commit, _ = state.apply_progress(found, offset)
+    if commit is not None:
+        store.write(commit)
     return offset + 1
 
 

@@ -1,7 +1,7 @@
-"""The only module that knows Faust: it brings records of `partials` to the worker and acknowledges what is durable.
+"""The only module that uses Faust: delivers records of `partials` to the worker and acknowledges the durable ones.
 
-Facts that shaped it, each pinned by a test: only `noack().events()` with acknowledgements in order survives an
-exception; under `at_least_once` Faust reads uncommitted records unless its consumer is told otherwise; with
+It relies on these facts, each pinned by a test: only `noack().events()` with acknowledgements in order survives an
+exception; under `at_least_once` Faust reads uncommitted records unless its consumer is configured otherwise; with
 `stream_wait_empty` a rebalance waits for acknowledgements that are withheld on purpose.
 """
 
@@ -20,62 +20,63 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from mode.supervisors import CrashingSupervisor
 
 from streams.monitor.security import Security
-from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
+from streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
 from streams.runtime.lifecycle import ShutdownSignal
 from streams.settings import ProcessorSettings
 
 GROUP = "monitor"
-PLAIN = Security()
-BEAT_S = 1.0
-"""How often the event loop shows that it comes round."""
-BUFFERED = 256
-"""Records that are read ahead, those of wide models of up to a hundred kilobytes each; Faust's default is 4,096."""
+PLAINTEXT = Security()
+HEARTBEAT_S = 1.0
+"""Interval of the event loop's heartbeat."""
+BUFFERED_RECORDS = 256
+"""Records that are read ahead. Those of wide models take up to a hundred kilobytes each; Faust's default is 4,096."""
 log = structlog.get_logger()
 
 
 class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """A consumer thread that never sees the parts of aborted transactions, of a member known by its instance's name."""
+    """A consumer thread that reads only committed records, as a static member named after its instance."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        # Faust decides the isolation level by this flag alone while it builds the consumer.
-        before = self.consumer.in_transaction
+        # Faust derives the isolation level from this flag alone when it creates the consumer.
+        in_transaction = self.consumer.in_transaction
         self.consumer.in_transaction = True
         try:
-            made = super()._create_worker_consumer(transport)
+            consumer = super()._create_worker_consumer(transport)
         finally:
-            self.consumer.in_transaction = before
-        # Faust has no setting for it (KIP-345); the group is joined with it once the consumer starts.
-        made._group_instance_id = self.consumer.app.member_name
-        return made
+            self.consumer.in_transaction = in_transaction
+        # Faust has no setting for static membership (KIP-345). The consumer joins with this id when it starts.
+        consumer._group_instance_id = self.consumer.app.member_name
+        return consumer
 
-    async def keep_place(self) -> None:
-        """Count as polled, though no records are wanted: else the group takes the partitions away.
+    async def record_poll(self) -> None:
+        """Record a poll without fetching, so that the group does not revoke the partitions.
 
-        Faust has its own way to pause partitions; what it had fetched of them by then it drops and never reads again.
+        Faust's own pausing of partitions is no alternative: it drops the records that are already fetched and never
+        reads them again.
         """
-        await self.call_thread(self._polled)
+        await self.call_thread(self._record_poll)
 
-    async def _polled(self) -> None:
+    async def _record_poll(self) -> None:
         if self._consumer is not None:
             with self._consumer._fetcher._subscriptions.fetch_context():
                 pass
 
 
 class CommittedOnlyConsumer(Consumer):  # type: ignore[misc]
-    """A consumer on such a thread."""
+    """A consumer that reads only committed records."""
 
     def _new_consumer_thread(self) -> Any:
         return CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
 
 
 class CommittedOnlyTransport(Transport):  # type: ignore[misc]
-    """A transport with such consumers."""
+    """A transport whose consumers read only committed records."""
 
     Consumer = CommittedOnlyConsumer
 
 
-def credentials(security: Security) -> Any:
-    """What Faust is given to speak to Kafka so; None without TLS and SASL."""
+def faust_credentials(security: Security) -> Any:
+    """Return Faust's credentials for security settings; None without TLS and SASL."""
     if security.mechanism:
         return SASLCredentials(
             username=security.username,
@@ -87,28 +88,34 @@ def credentials(security: Security) -> Any:
 
 
 class DisklessApp(faust.App):  # type: ignore[misc]
-    """An app that makes no folders: all of its state is in the warehouse."""
+    """An app that creates no folders: all of its state is in the warehouse."""
 
     def _create_directories(self) -> None:
         pass
 
 
-class DeafWorker(faust.Worker):  # type: ignore[misc]
-    """A Faust worker that is told of signals by others: a loop that hangs would not notice them."""
+class SignalFreeWorker(faust.Worker):  # type: ignore[misc]
+    """A Faust worker without signal handlers: they would not run while the event loop hangs."""
 
     def install_signal_handlers(self) -> None:
         pass
 
 
-def make_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAIN) -> Any:
-    """Build the Faust app of a monitor."""
+def make_app(settings: ProcessorSettings, worker: Worker, security: Security = PLAINTEXT) -> Any:
+    """Create the Faust app of a monitor.
+
+    Args:
+        settings: of the processor.
+        worker: handles the records.
+        security: how the consumer connects to Kafka.
+    """
     app = DisklessApp(
         f"{settings.topics.prefix}{GROUP}",
         broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
-        broker_credentials=credentials(security),
+        broker_credentials=faust_credentials(security),
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
-        stream_buffer_maxsize=BUFFERED,
+        stream_buffer_maxsize=BUFFERED_RECORDS,
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=max(0.3, settings.session_timeout_s / 5),
@@ -151,9 +158,9 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
         while True:
             worker.heartbeat.beat()
             if worker.heartbeat.blockage is not None:
-                # The worker keeps its record, Faust's buffer fills up, and then nobody polls.
-                await app.consumer._thread.keep_place()
-            await asyncio.sleep(BEAT_S)
+                # While the worker keeps its record, Faust's buffer fills up and Faust stops polling.
+                await app.consumer._thread.record_poll()
+            await asyncio.sleep(HEARTBEAT_S)
 
     @app.agent(topic, concurrency=1)  # type: ignore[untyped-decorator]
     async def partials(stream: Any) -> None:
@@ -161,11 +168,13 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
         async for event in stream.noack().events():
             message = event.message
             received_ms = round(message.timestamp * 1000)
-            record = Incoming(message.partition, message.offset, message.value, message.generation_id, received_ms)
+            record = IncomingRecord(
+                message.partition, message.offset, message.value, message.generation_id, received_ms
+            )
             if record.generation != app.consumer_generation_id:
                 continue
-            waiting = pending.setdefault(record.partition, deque())
-            waiting.append(event)
+            unacknowledged = pending.setdefault(record.partition, deque())
+            unacknowledged.append(event)
             try:
                 durable = await loop.run_in_executor(thread, worker.handle, record)
             except Superseded:
@@ -175,40 +184,43 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
                 raise
             if durable == NOTHING or record.generation != app.consumer_generation_id:
                 continue
-            while waiting and waiting[0].message.offset < durable:
-                waiting.popleft().ack()
+            while unacknowledged and unacknowledged[0].message.offset < durable:
+                unacknowledged.popleft().ack()
 
     return app
 
 
 def run_app(
-    settings: ProcessorSettings, worker: Worker, security: Security = PLAIN, stopping: ShutdownSignal | None = None
+    settings: ProcessorSettings,
+    worker: Worker,
+    security: Security = PLAINTEXT,
+    shutdown: ShutdownSignal | None = None,
 ) -> int:
-    """Run until an error, or until asked to end; return the exit code (0 asked to, 1 otherwise).
+    """Run until an error or a request to stop; return the exit code (0 on request, 1 otherwise).
 
     Args:
         settings: of the processor.
-        worker: does the work.
-        security: how it speaks to Kafka.
-        stopping: asks to end; None where Faust takes SIGTERM and SIGINT itself.
+        worker: handles the records.
+        security: how the consumer connects to Kafka.
+        shutdown: requests the stop; None if Faust handles SIGTERM and SIGINT itself.
     """
     app = make_app(settings, worker, security)
     try:
-        kind = faust.Worker if stopping is None else DeafWorker
-        process = kind(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+        worker_type = faust.Worker if shutdown is None else SignalFreeWorker
+        process = worker_type(app, loglevel="WARNING", quiet=True, redirect_stdouts=False)
         process.spinner = None  # It would write terminal codes into the log.
-        if stopping is not None:
-            stopping.add_hook(worker.stop)
-            stopping.add_hook(lambda: _ask_to_end(process))
+        if shutdown is not None:
+            shutdown.add_hook(worker.stop)
+            shutdown.add_hook(lambda: _request_stop(process))
         process.execute_from_commandline()
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as exit_request:
+        return int(exit_request.code or 0)
     finally:
         worker.stop()
     return 0
 
 
-def _ask_to_end(process: Any) -> None:
-    """Do from another thread what Faust does at a signal; nothing where its loop has ended by now."""
+def _request_stop(process: Any) -> None:
+    """Do from another thread what Faust does at a signal; nothing if its loop has ended."""
     with suppress(RuntimeError):
         process.loop.call_soon_threadsafe(process._on_sigterm)

@@ -1,8 +1,8 @@
-"""Kafka's security settings for the monitor's consumer, which is aiokafka's and does not know librdkafka's properties.
+"""Translates Kafka's security settings for the monitor's consumer: aiokafka does not accept librdkafka's properties.
 
-One set of settings (`kafka.security.protocol`, `kafka.sasl.…`, `kafka.ssl.…`) holds for every client of a process.
-Here they become what Python's TLS and Faust's credentials need. What cannot be carried over is refused with a
-sentence: a consumer that is less protected than the settings say would be worse than none.
+One set of settings (`kafka.security.protocol`, `kafka.sasl.…`, `kafka.ssl.…`) applies to every client of a process.
+This module translates them for Python's TLS and Faust's credentials. It rejects any setting that has no equivalent: a
+consumer that is less protected than the settings state would be worse than none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal, NoReturn, TypeVar
 
 from streams.errors import ProcessorError
 
-Word = TypeVar("Word", bound=str)
+Choice = TypeVar("Choice", bound=str)
 Protocol = Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
@@ -42,19 +42,19 @@ _VERIFICATION = "enable.ssl.certificate.verification"
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """How the monitor's consumer speaks to Kafka."""
+    """How the monitor's consumer connects to Kafka."""
 
     protocol: Protocol = "plaintext"
     mechanism: str = ""
-    """Of SASL; empty where the protocol has none."""
+    """SASL mechanism; empty if the protocol has none."""
     username: str = ""
     password: str = field(default="", repr=False)
     tls: ssl.SSLContext | None = None
-    """None where the protocol has no TLS."""
+    """None if the protocol has no TLS."""
 
 
 def security_of(kafka: Mapping[str, str]) -> Security:
-    """Read librdkafka's security properties; others, such as sockets, are passed over.
+    """Translate librdkafka's security properties; other properties, such as those of sockets, are ignored.
 
     Raises:
         ProcessorError: a property has no equivalent here, a value does not fit, a file cannot be read, or the
@@ -70,27 +70,27 @@ def security_of(kafka: Mapping[str, str]) -> Security:
         return Security(protocol, tls=tls)
     mechanism = kafka.get("sasl.mechanism") or kafka.get("sasl.mechanisms") or "GSSAPI"
     if mechanism not in MECHANISMS:
-        _refuse(f"sasl.mechanism is {mechanism}", f"Write one of {', '.join(MECHANISMS)}, or use mTLS (ssl)")
+        _reject(f"sasl.mechanism is {mechanism}", f"Use one of {', '.join(MECHANISMS)}, or use mTLS (ssl)")
     missing = [name for name in ("sasl.username", "sasl.password") if not kafka.get(name)]
     if missing:
-        _refuse(f"security.protocol is {protocol}, and {' and '.join(missing)} is not set", "Set it")
+        _reject(f"security.protocol is {protocol}, and {' and '.join(missing)} is not set", "Set it")
     return Security(protocol, mechanism, kafka["sasl.username"], kafka["sasl.password"], tls)
 
 
 def _check_known(kafka: Mapping[str, str], group: str, known: frozenset[str]) -> None:
     unknown = sorted(name for name in kafka if name.startswith(group) and name not in known)
     if unknown:
-        _refuse(
+        _reject(
             f"it has no equivalent of {', '.join(unknown)}",
-            f"Leave it out for the monitor; of {group}… it knows {', '.join(sorted(known))}",
+            f"Remove it for the monitor; of {group}… it supports {', '.join(sorted(known))}",
         )
 
 
 def _tls(kafka: Mapping[str, str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _trust(context, kafka)
-    _identify(context, kafka)
+    _load_trusted_certificates(context, kafka)
+    _load_own_certificate(context, kafka)
     if kafka.get("ssl.cipher.suites"):
         with _explained("ssl.cipher.suites"):
             context.set_ciphers(kafka["ssl.cipher.suites"])
@@ -101,48 +101,48 @@ def _tls(kafka: Mapping[str, str]) -> ssl.SSLContext:
     return context
 
 
-def _trust(context: ssl.SSLContext, kafka: Mapping[str, str]) -> None:
-    """Whom to believe that they are the broker."""
+def _load_trusted_certificates(context: ssl.SSLContext, kafka: Mapping[str, str]) -> None:
+    """Configure how the broker's certificate is verified."""
     name = "ssl.endpoint.identification.algorithm"
     context.check_hostname = _one_of(name, kafka.get(name, "https").lower(), ("https", "none")) == "https"
     if _one_of(_VERIFICATION, kafka.get(_VERIFICATION, "true").lower(), ("true", "false")) == "false":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return
-    place, pem = kafka.get("ssl.ca.location"), kafka.get("ssl.ca.pem")
+    location, pem = kafka.get("ssl.ca.location"), kafka.get("ssl.ca.pem")
     if pem:
         with _explained("ssl.ca.pem"):
             context.load_verify_locations(cadata=pem)
-    elif place and place != "probe":
+    elif location and location != "probe":
         with _explained("ssl.ca.location"):
-            if os.path.isdir(place):
-                context.load_verify_locations(capath=place)
+            if os.path.isdir(location):
+                context.load_verify_locations(capath=location)
             else:
-                context.load_verify_locations(cafile=place)
+                context.load_verify_locations(cafile=location)
     else:
         context.load_default_certs()
 
 
-def _identify(context: ssl.SSLContext, kafka: Mapping[str, str]) -> None:
-    """Show a certificate of our own, where there is one."""
-    given = [name for name in ("ssl.certificate.location", "ssl.certificate.pem") if kafka.get(name)]
+def _load_own_certificate(context: ssl.SSLContext, kafka: Mapping[str, str]) -> None:
+    """Load the client certificate, if the settings name one."""
+    certificates = [name for name in ("ssl.certificate.location", "ssl.certificate.pem") if kafka.get(name)]
     keys = [name for name in ("ssl.key.location", "ssl.key.pem") if kafka.get(name)]
-    if not given and not keys:
+    if not certificates and not keys:
         return
-    if not given:
-        _refuse(f"{keys[0]} is set without a certificate", "Set ssl.certificate.location too")
+    if not certificates:
+        _reject(f"{keys[0]} is set without a certificate", "Set ssl.certificate.location too")
     with (
-        _explained(" and ".join((given[0], *keys[:1]))),
+        _explained(" and ".join((certificates[0], *keys[:1]))),
         _file(kafka, "ssl.certificate") as certificate,
         _file(kafka, "ssl.key") as key,
     ):
-        # Never a prompt: without a password an encrypted key is an error.
+        # Without a password, an encrypted key is an error and never a prompt.
         context.load_cert_chain(certificate, key or None, password=kafka.get("ssl.key.password", ""))
 
 
 @contextlib.contextmanager
 def _file(kafka: Mapping[str, str], name: str) -> Iterator[str]:
-    """The path of a certificate or key, of a file that only we can read while it is given as text; empty for none."""
+    """Yield the path of a certificate or key, empty if there is none. A PEM text is written to a private file."""
     text = kafka.get(f"{name}.pem")
     if not text:
         yield kafka.get(f"{name}.location", "")
@@ -158,17 +158,17 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        # ssl.SSLError is an OSError; neither says which property was meant, and none shows a key.
+        # ssl.SSLError is an OSError. Neither type names the property, and neither shows a key.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        _refuse(f"{name} cannot be used ({reason})", "Correct it")
+        _reject(f"{name} cannot be used ({reason})", "Correct it")
 
 
-def _one_of(name: str, value: str, words: tuple[Word, ...]) -> Word:
-    for word in words:
-        if word == value:
-            return word
-    _refuse(f"{name} is {value!r}", f"Write one of {', '.join(words)}")
+def _one_of(name: str, value: str, choices: tuple[Choice, ...]) -> Choice:
+    for choice in choices:
+        if choice == value:
+            return choice
+    _reject(f"{name} is {value!r}", f"Use one of {', '.join(choices)}")
 
 
-def _refuse(reason: str, advice: str) -> NoReturn:
-    raise ProcessorError(f"The monitor's consumer cannot take Kafka's settings as they are: {reason}. {advice}.")
+def _reject(reason: str, advice: str) -> NoReturn:
+    raise ProcessorError(f"The monitor's consumer does not support these Kafka settings: {reason}. {advice}.")

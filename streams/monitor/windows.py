@@ -1,4 +1,4 @@
-"""Which windows there are: where they end, which panes they hold, and by which steps they are summed."""
+"""Window arithmetic: where windows end, which panes they contain, and by which steps they are summed."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from math import gcd
 from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
 SECONDS_PER_DAY = 86_400
-DESCRIPTIONS = 4
+DESCRIPTIONS_PER_LENGTH = 4
 """How often a window is described within its own length; verdicts are given at every hop."""
 
 
 def ends_between(window: Window, after_s: int, until_s: int) -> range:
-    """The ends of windows in (after, until]: multiples of the hop."""
+    """Return the ends of windows in (after, until]: multiples of the hop."""
     first = (after_s // window.hop_s + 1) * window.hop_s
     return range(first, until_s + 1, window.hop_s)
 
 
 def ends_covering(window: Window, pane_start_s: int, pane_s: int, until_s: int) -> range:
-    """The ends, up to a moment, of the windows that hold a pane."""
+    """Return the ends, up to `until_s`, of the windows that contain a pane."""
     end = pane_start_s + pane_s
     first = -(-end // window.hop_s) * window.hop_s
     return range(first, min(pane_start_s + window.length_s, until_s) + 1, window.hop_s)
 
 
 def step_s(contract: Contract, window: Window) -> int:
-    """What a window is summed from: whole hours where it consists of such and panes are shorter, else panes."""
+    """Return the step by which a window is summed: an hour if it consists of hours longer than a pane, else a pane."""
     whole = window.length_s % SECONDS_PER_HOUR == 0 and window.hop_s % SECONDS_PER_HOUR == 0
     return SECONDS_PER_HOUR if whole and contract.pane_s < SECONDS_PER_HOUR else contract.pane_s
 
@@ -37,34 +37,36 @@ def uses_hours(contract: Contract) -> bool:
 
 
 def hour_s(contract: Contract) -> int:
-    """The length of what categories and days are made of: an hour, or a pane where that is longer."""
+    """Return the length of the shortest rollup: an hour, or a pane if that is longer."""
     return max(SECONDS_PER_HOUR, contract.pane_s)
 
 
 def has_days(contract: Contract) -> bool:
-    """Whether panes are rolled up by the UTC day: they are shorter than one and divide it."""
+    """Whether panes are rolled up by UTC day: they are shorter than a day and divide it."""
     return contract.pane_s < SECONDS_PER_DAY and SECONDS_PER_DAY % contract.pane_s == 0
 
 
 def starts_between(length_s: int, start_s: int, end_s: int) -> range:
-    """The starts of the hours or days that overlap [start, end)."""
+    """Return the starts of the hours or days that overlap [start, end)."""
     return range(start_s // length_s * length_s, end_s, length_s)
 
 
 def reach_s(contract: Contract, *, hours: bool) -> int:
-    """How far back from the sealed moment windows reach into hours or panes."""
+    """Return how far before the sealed time windows reach into hours or panes.
+
+    Panes are needed for an hour in any case, because the rollup of the open hour is merged from them.
+    """
     lengths = [w.length_s for w in contract.windows if (step_s(contract, w) > contract.pane_s) is hours]
-    # Panes make hours: those of the hour that is still open are kept in any case.
     return max([*lengths, 0 if hours else SECONDS_PER_HOUR])
 
 
 def last_end_s(contract: Contract, last_s: int) -> int:
-    """Up to where history that ends at a moment is judged: every length of window has its next end by then."""
+    """Return the time until which a history that ends at `last_s` is judged: the next end of every window length."""
     return max((-(-last_s // window.hop_s) * window.hop_s for window in contract.windows), default=last_s)
 
 
 def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[Window, range]]:
-    """Per window of a contract its ends in (after, until]."""
+    """Yield each window length of a contract with its ends in (after, until], if there are any."""
     for window in contract.windows:
         ends = ends_between(window, after_s, until_s)
         if ends:
@@ -72,21 +74,24 @@ def all_ends(contract: Contract, after_s: int, until_s: int) -> Iterator[tuple[W
 
 
 def described_every_s(window: Window) -> int:
-    """How far apart the windows are that are described: a quarter of their length, rounded up to whole hops."""
-    return -(-window.length_s // (DESCRIPTIONS * window.hop_s)) * window.hop_s
+    """Return the time between two described windows: a quarter of their length, rounded up to whole hops."""
+    return -(-window.length_s // (DESCRIPTIONS_PER_LENGTH * window.hop_s)) * window.hop_s
 
 
-def stretch_s(window: Window) -> int:
-    """The longest stretch of time that every described window of one length is made of."""
+def merged_range_s(window: Window) -> int:
+    """Return the length of the longest range that every described window of one length is a union of."""
     return gcd(window.length_s, described_every_s(window))
 
 
-def stretches_s(contract: Contract) -> dict[int, int]:
-    """The stretches whose sketches are kept merged, each with how far back from the sealed moment it is needed."""
+def merged_range_lengths(contract: Contract) -> dict[int, int]:
+    """Return the lengths of the ranges that are stored merged; each with how far before the sealed time it is needed.
+
+    Hours are among them if windows are summed from hours: a late event then rebuilds a longer range from the hours
+    that did not change.
+    """
     reach: dict[int, int] = {}
     for window in contract.windows:
-        reach[stretch_s(window)] = max(reach.get(stretch_s(window), 0), window.length_s)
+        reach[merged_range_s(window)] = max(reach.get(merged_range_s(window), 0), window.length_s)
     if uses_hours(contract):
-        # A late event has a stretch made again: of the hours that did not change, if they are held.
         reach[SECONDS_PER_HOUR] = max(reach.get(SECONDS_PER_HOUR, 0), reach_s(contract, hours=True))
     return {length: back for length, back in sorted(reach.items()) if length > contract.pane_s}

@@ -1,8 +1,7 @@
-"""Records of `partials` → the warehouse, one after another on one thread; Faust only brings the records."""
+"""Handles records of `partials` one after another on one thread and writes the results; Faust only delivers them."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -15,10 +14,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.broker.acl import denied
 from streams.monitor.partition import PartitionState
+from streams.monitor.state.commit_rows import CommitRows
 from streams.monitor.state.offset_ledger import OffsetLedger
-from streams.monitor.state.store import SeriesPanes, Store, Writes
+from streams.monitor.state.store import SeriesPanes, Store
 from streams.records import Partial, Progress, RecordError, Tally, decode
 from streams.registry.registry import Registry
+from streams.runtime.backoff import Backoff, RetryInterrupted
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from warehouse import metrics
@@ -27,74 +28,73 @@ from warehouse.queries import PaneTable
 
 T = TypeVar("T")
 
-FIRST_RETRY_S, LAST_RETRY_S = 0.2, 10.0
+FIRST_RETRY_S, MAX_RETRY_S = 0.2, 10.0
 NOTHING = -1
 """No record may be acknowledged yet."""
 
 
 class Superseded(Exception):
-    """The partitions were given to another generation while this one's records were at work."""
+    """The partitions were assigned to another generation while this one handled its records."""
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """One record as Kafka holds it, and the generation of the group that it was read in."""
+class IncomingRecord:
+    """One record of `partials`, and the generation of the consumer group that it was read in."""
 
     partition: int
     offset: int
     value: bytes | None
     generation: int
     received_ms: int | None = None
-    """When Kafka took it, Unix ms."""
+    """When Kafka received it, Unix ms."""
 
 
-class Patience(Protocol):
-    """Does what needs the warehouse, and waits while that is busy."""
+class Retry(Protocol):
+    """Calls an operation on the warehouse until it succeeds."""
 
-    def __call__(self, work: Callable[[], T], action: str) -> T:
-        """Do it; the action's name is for the log."""
+    def __call__(self, operation: Callable[[], T], action: str) -> T:
+        """Call an operation; `action` names it in logs."""
 
 
-class _PatientStore:
-    """A store that waits while the warehouse is busy.
+class _RetryingStore:
+    """A store that retries while the warehouse is busy.
 
-    The waiting is here, around single calls, because a state that was left in the middle of its work could not begin
-    it again.
+    Single calls are retried, because a state that was interrupted in the middle of its work cannot start it again.
     """
 
-    def __init__(self, store: Store, patiently: Patience) -> None:
-        self._store, self._patiently = store, patiently
-        self.rows_at_once = store.rows_at_once
+    def __init__(self, store: Store, retry: Retry) -> None:
+        self._store, self._retry = store, retry
+        self.rows_per_load = store.rows_per_load
 
     def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
-        return self._patiently(
+        return self._retry(
             lambda: self._store.load_ledger(partials_partition, partials_topic_id), "load the offset ledger"
         )
 
-    def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
-        return self._patiently(lambda: self._store.ranges(table, model, start_s, end_s), "find panes")
+    def load_ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+        return self._retry(lambda: self._store.load_ranges(table, model, start_s, end_s), "find panes")
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        return self._patiently(lambda: self._store.load_panes(model, start_s, end_s), "load panes")
+        return self._retry(lambda: self._store.load_panes(model, start_s, end_s), "load panes")
 
     def load_hours(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        return self._patiently(lambda: self._store.load_hours(model, start_s, end_s), "load hours")
+        return self._retry(lambda: self._store.load_hours(model, start_s, end_s), "load hours")
 
     def load_volume(self, model: str, start_s: int, end_s: int) -> pa.Table:
-        return self._patiently(lambda: self._store.load_volume(model, start_s, end_s), "load volume")
+        return self._retry(lambda: self._store.load_volume(model, start_s, end_s), "load volume")
 
     def sealed_until_s(self, model: str) -> int | None:
-        return self._patiently(lambda: self._store.sealed_until_s(model), "load progress")
+        return self._retry(lambda: self._store.sealed_until_s(model), "load progress")
 
     def first_panes_s(self, model: str) -> dict[tuple[str, str], int | None]:
-        return self._patiently(lambda: self._store.first_panes_s(model), "load first panes")
+        return self._retry(lambda: self._store.first_panes_s(model), "load first panes")
 
-    def write(self, writes: Writes) -> None:
-        self._patiently(lambda: self._store.write(writes), "write")
+    def write(self, commit: CommitRows) -> None:
+        self._retry(lambda: self._store.write(commit), "write")
 
 
 class Worker:
-    """Holds the state of the assigned partitions; used by one thread, but for `supersede`."""
+    """Handles the records of the assigned partitions. One thread uses it, except for `supersede` and `stop`."""
 
     def __init__(
         self,
@@ -104,24 +104,47 @@ class Worker:
         refresh: Callable[[], None],
         partials_topic: tuple[str, int],
         report: Report,
+        *,
+        first_retry_s: float = FIRST_RETRY_S,
+        max_retry_s: float = MAX_RETRY_S,
+        clock: Callable[[], float] = time.time,
+        monotonic_clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Create the producer of dead letters; no state is loaded yet.
+
+        Args:
+            settings: of the processor.
+            store: loads and writes the state.
+            registry: returns the contracts and baselines in force.
+            refresh: reads the registry again; called for partials of unknown models.
+            partials_topic: Kafka's id of the topic `partials`, and its number of partitions.
+            report: counts and times what the worker does.
+            first_retry_s: nominal delay before the first retry of a call to the warehouse.
+            max_retry_s: largest nominal delay.
+            clock: Unix seconds.
+            monotonic_clock: seconds that never go back.
+        """
         self._settings, self._registry, self._refresh = settings, registry, refresh
-        self._store = _PatientStore(store, self._patiently)
+        self._store = _RetryingStore(store, self._retry)
         self._partials_topic_id, self._n_partitions = partials_topic
         self._report = report
+        self._clock, self._monotonic_clock = clock, monotonic_clock
+        self._backoff = Backoff(
+            first_retry_s, max_retry_s, report=report, sleep=self._sleep_interruptibly, clock=monotonic_clock
+        )
         self._states: dict[int, PartitionState] = {}
         self._generation = -1
-        self._current = -1
+        self._newest_generation = -1
         self._stop = threading.Event()
         self._undelivered: KafkaError | None = None
         self.heartbeat = report.heartbeat
         self.assigned: Collection[int] | None = None
-        """The partitions that are this worker's; None while the group is being shared out."""
-        self._dead = Producer(
+        """The assigned partitions; None during a rebalance."""
+        self._dead_letter_producer = Producer(
             {
                 "bootstrap.servers": settings.bootstrap_servers,
                 "enable.idempotence": True,
-                "on_delivery": self._on_failure,
+                "on_delivery": self._on_delivery_failure,
                 "delivery.report.only.error": True,
                 "log_level": 3,
                 **settings.kafka,
@@ -130,70 +153,70 @@ class Worker:
         self._log = structlog.get_logger().bind(processor="monitor", instance=settings.instance)
 
     def supersede(self, generation: int) -> None:
-        """Tell, from any thread, that a new generation began: records and state of older ones are void."""
-        self._current = max(self._current, generation)
+        """Invalidate the records and states of generations before `generation`; callable from any thread."""
+        self._newest_generation = max(self._newest_generation, generation)
 
     def stop(self) -> None:
-        """End waiting for a busy warehouse, from any thread."""
+        """Interrupt retries; callable from any thread."""
         self._stop.set()
 
-    def handle(self, record: Incoming) -> int:
-        """Work on one record.
+    def handle(self, record: IncomingRecord) -> int:
+        """Handle one record.
 
         Returns:
-            The offset up to which (exclusive) records of its partition are durable; NOTHING where that did not move.
+            The offset up to which (exclusive) records of its partition are durable; NOTHING if it did not advance.
 
         Raises:
             Superseded: the record belongs to an older generation.
-            ProcessorError: what was put aside is not taken by Kafka.
-            WarehouseError: the warehouse refuses for good.
+            ProcessorError: Kafka does not accept dead letters.
+            WarehouseError: the warehouse rejects the rows for good.
         """
-        if record.generation < max(self._generation, self._current):
+        if record.generation < max(self._generation, self._newest_generation):
             raise Superseded
         if record.generation > self._generation:
             self._states, self._generation = {}, record.generation
         state = self._states.get(record.partition)
         if state is None:
             state = self._states[record.partition] = self._load(record.partition)
-        began = time.monotonic()
+        began_s = self._monotonic_clock()
         try:
-            found = decode(record.value)
+            decoded = decode(record.value)
         except RecordError as error:
-            self._bury(record, str(error), "damaged")
+            self._dead_letter(record, str(error), "damaged")
             return NOTHING
-        if isinstance(found, Partial):
-            self._part(state, found, record)
-            self._report.observe(metrics.PART, time.monotonic() - began)
+        if isinstance(decoded, Partial):
+            self._merge_partial(state, decoded, record)
+            self._report.observe(metrics.PART, self._monotonic_clock() - began_s)
             return NOTHING
-        if isinstance(found, Tally):
-            dead = state.tally(found, record.offset)
-            if dead is not None:
-                self._bury(record, dead.reason, dead.code)
+        if isinstance(decoded, Tally):
+            rejected = state.add_tally(decoded, record.offset)
+            if rejected is not None:
+                self._dead_letter(record, rejected.reason, rejected.code)
             return NOTHING
-        return self._progress(state, found, record)
+        return self._apply_progress(state, decoded, record)
 
-    def _part(self, state: PartitionState, partial: Partial, record: Incoming) -> None:
+    def _merge_partial(self, state: PartitionState, partial: Partial, record: IncomingRecord) -> None:
         registry = self._registry()
         if partial.model not in registry.contracts or partial.baseline_id not in registry.layouts:
-            self._patiently(self._refresh, "read contracts and baselines")
-        dead = state.partial(partial, record.offset)
-        if dead is not None:
-            self._bury(record, dead.reason, dead.code)
+            self._retry(self._refresh, "read contracts and baselines")
+        rejected = state.merge_partial(partial, record.offset)
+        if rejected is not None:
+            self._dead_letter(record, rejected.reason, rejected.code)
         elif partial.slice_from == 0 and partial.field_from == 0:
             self._report.add(metrics.EVENTS, int(partial.counts[0, 0]), "merged")
 
-    def _progress(self, state: PartitionState, progress: Progress, record: Incoming) -> int:
-        writes, durable = state.progress(progress, record.offset, record.received_ms)
-        if writes is None:
+    def _apply_progress(self, state: PartitionState, progress: Progress, record: IncomingRecord) -> int:
+        commit, durable = state.apply_progress(progress, record.offset, record.received_ms)
+        if commit is None:
             return NOTHING
-        began = time.monotonic()
-        self._put_aside()
-        self._store.write(writes)
-        self._report.observe(metrics.WRITE, time.monotonic() - began)
-        for each in self._states.values():
-            if each.late_events:
-                self._report.add(metrics.EVENTS, each.late_events, "late")
-                each.late_events = 0
+        began_s = self._monotonic_clock()
+        self._flush_dead_letters()
+        self._store.write(commit)
+        self._report.observe(metrics.WRITE, self._monotonic_clock() - began_s)
+        for partition_state in self._states.values():
+            if partition_state.late_events:
+                self._report.add(metrics.EVENTS, partition_state.late_events, "late")
+                partition_state.late_events = 0
         self._report.count_committed(0, "merged")
         return durable
 
@@ -207,29 +230,30 @@ class Worker:
             live=self._settings.clock == "live",
             write_s=self._settings.write_s,
             revise_s=self._settings.revise_s,
-            write_ahead=self._store.write,
-            pace=time.monotonic,
+            write_early=self._store.write,
+            clock=self._clock,
+            monotonic_clock=self._monotonic_clock,
         )
 
-    def _on_failure(self, error: KafkaError, _message: Any) -> None:
+    def _on_delivery_failure(self, error: KafkaError, _message: Any) -> None:
         self._undelivered = self._undelivered or error
 
-    def _put_aside(self) -> None:
-        """Wait until what was put aside is in Kafka: what follows acknowledges the records themselves.
+    def _flush_dead_letters(self) -> None:
+        """Wait until all dead letters are in Kafka, because the records themselves are acknowledged next.
 
         Raises:
-            ProcessorError: Kafka does not take it; the records are read again by whoever comes next.
+            ProcessorError: Kafka does not accept them; the next owner of the partition reads the records again.
         """
-        self._dead.flush()
+        self._dead_letter_producer.flush()
         if self._undelivered is not None:
             error = KafkaException(self._undelivered)
             raise denied(self._settings, "monitor", error, f"write to {self._settings.topics.partials_dead}")
 
-    def _bury(self, record: Incoming, reason: str, code: str) -> None:
+    def _dead_letter(self, record: IncomingRecord, reason: str, code: str) -> None:
         self._report.count_dead_letters({code: 1})
-        self._log.error("record put aside", partition=record.partition, offset=record.offset, reason=reason)
+        self._log.error("record dead-lettered", partition=record.partition, offset=record.offset, reason=reason)
         topics = self._settings.topics
-        self._dead.produce(
+        self._dead_letter_producer.produce(
             topics.partials_dead,
             value=record.value,
             headers=[
@@ -240,20 +264,27 @@ class Worker:
             ],
         )
 
-    def _patiently(self, work: Callable[[], T], action: str) -> T:
-        """Do what needs the warehouse, waiting while it is busy; nothing is dropped meanwhile."""
-        wait_s = FIRST_RETRY_S
-        while True:
-            try:
-                found = work()
-                self.heartbeat.unblocked()
-                return found
-            except WarehouseBusy as error:
-                self.heartbeat.blocked(f"ClickHouse is busy or away, and the monitor cannot {action}.")
-                self._report.count_retry("warehouse")
-                self._log.warning("warehouse busy", action=action, error=str(error), wait_s=round(wait_s, 1))
-            if self._current > self._generation or self._stop.wait(wait_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
-                self._states.clear()
-                self.heartbeat.unblocked()
-                raise Superseded
-            wait_s = min(wait_s * 2, LAST_RETRY_S)
+    def _retry(self, operation: Callable[[], T], action: str) -> T:
+        """Call an operation on the warehouse until it is not busy.
+
+        Raises:
+            Superseded: another generation owns the partitions by now, or the processor stops.
+        """
+
+        def warn(error: Exception, delay_s: float) -> None:
+            self._log.warning("warehouse busy", action=action, error=str(error), delay_s=round(delay_s, 1))
+
+        try:
+            return self._backoff.retry(
+                operation,
+                WarehouseBusy,
+                blocked_on=f"ClickHouse is busy or unreachable, and the monitor cannot {action}.",
+                on_retry=warn,
+            )
+        except RetryInterrupted:
+            self._states.clear()
+            raise Superseded from None
+
+    def _sleep_interruptibly(self, delay_s: float) -> bool:
+        """Sleep; return whether a new generation or `stop` interrupts the retries."""
+        return self._newest_generation > self._generation or self._stop.wait(delay_s)

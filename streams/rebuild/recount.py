@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from streams.events.columns import EventColumns
 from streams.monitor.partition import PartitionState
+from streams.monitor.state.commit_rows import CommitRows
 from streams.monitor.state.offset_ledger import SEQ_EPOCH_BITS, LedgerEntry, Loss, OffsetLedger
-from streams.monitor.state.store import SeriesPanes, Store, Writes
+from streams.monitor.state.store import SeriesPanes, Store
 from streams.monitor.windows import hour_s
 from streams.rebuild.errors import RebuildError
 from streams.records import Partial, PartitionProgress, Progress, decode
@@ -68,16 +69,16 @@ class _RecountStore:
 
     def __init__(self, store: Store, scope: RebuildScope, until_s: int) -> None:
         self._store, self._scope, self._until_s = store, scope, until_s
-        self.rows_at_once = store.rows_at_once
+        self.rows_per_load = store.rows_per_load
 
     def load_ledger(self, partials_partition: int, partials_topic_id: str) -> tuple[OffsetLedger, int]:
         """Return an offset ledger of one source without any record, with the losses that stay."""
         ledger = OffsetLedger(rows={0: LedgerEntry(SOURCE)}, losses=list(self._scope.losses), partitions=1)
         return ledger, self._scope.record_seq >> SEQ_EPOCH_BITS
 
-    def ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
+    def load_ranges(self, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
         """Return the warehouse's ranges. Loading omits the panes in the range and after it."""
-        return self._store.ranges(table, model, start_s, end_s)
+        return self._store.load_ranges(table, model, start_s, end_s)
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         """Load the panes outside of the range and before the last window's end."""
@@ -108,7 +109,7 @@ class _RecountStore:
         """Return the warehouse's first panes. The recount finds earlier ones itself."""
         return self._store.first_panes_s(model)
 
-    def write(self, writes: Writes) -> None:
+    def write(self, commit: CommitRows) -> None:
         """Not supported: a recount writes nothing."""
         raise NotImplementedError
 
@@ -162,7 +163,7 @@ def recount(
         for data in encode_partials(key, pane, SOURCE, []):
             partial = decode(data)
             assert isinstance(partial, Partial)
-            rejected = state.partial(partial, offset)
+            rejected = state.merge_partial(partial, offset)
             if rejected is not None:
                 raise RebuildError(f"A pane of {scope.model} cannot be recounted: {rejected.reason}.")
     sealed_ms = (until_s + contract.lateness_s + contract.out_of_order_s) * 1000
@@ -175,11 +176,11 @@ def recount(
         caught_up_at_ms=None if scope.ended else sealed_ms,
     )
     progress = Progress(source_topic_id=SOURCE, source_partitions=1, counted_at_ms=0, ranges=[covered])
-    writes, _ = state.progress(progress, offset)
-    if writes is None:
+    commit, _ = state.apply_progress(progress, offset)
+    if commit is None:
         return
     for table in JUDGED_TABLES if scope.keeps_panes else TABLES:
-        for columns in writes.columns(table):
+        for columns in commit.columns(table):
             rows = _select_scope(table, table_of(table, columns), scope, hour_s(contract))
             if rows.num_rows:
                 yield table, rows

@@ -158,12 +158,12 @@ def _monitor(places: Places) -> None:
 
     write, insert = WarehouseStore.write, module.insert_columns
 
-    def placed_write(self: Any, writes: Any) -> None:
+    def placed_write(self: Any, commit: Any) -> None:
         # A commit without panes rests on nothing that could be counted twice.
-        if writes.panes:
+        if commit.has_panes:
             places.stop_at("before-write")
-        write(self, writes)
-        if writes.panes:
+        write(self, commit)
+        if commit.has_panes:
             places.stop_at("written")
 
     def placed_insert(client: Any, table: str, columns: Any) -> None:

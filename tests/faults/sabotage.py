@@ -92,7 +92,7 @@ def _no_record_seq(places: Places) -> None:
 
     def forgetful(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        self._done = -1
+        self._processed_seq = -1
 
     Series.merge = merge_always  # type: ignore[method-assign]
     PartitionState.__init__ = forgetful  # type: ignore[method-assign]

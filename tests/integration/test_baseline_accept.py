@@ -105,7 +105,7 @@ class World:
             for data in encode_partials(key, pane, TOPIC, [OffsetRange(0, begin, end)]):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
-                assert self.state.partial(partial, offset) is None
+                assert self.state.merge_partial(partial, offset) is None
                 offset += 1
         newest = max(event.at_ms for event in events)
         read = PartitionProgress(
@@ -117,11 +117,11 @@ class World:
             end_mark=False,
             caught_up_at_ms=newest,
         )
-        writes, _ = self.state.progress(
+        commit, _ = self.state.apply_progress(
             Progress(source_topic_id=TOPIC, source_partitions=1, counted_at_ms=1, ranges=[read]), offset
         )
-        if writes is not None:
-            self.store.write(writes)
+        if commit is not None:
+            self.store.write(commit)
         return offset + 1
 
 

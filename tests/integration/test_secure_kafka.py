@@ -40,7 +40,7 @@ from streams.broker.client import make_consumer
 from streams.broker.transactions import Transactions
 from streams.errors import ProcessorError
 from streams.monitor.state.store import WarehouseStore
-from streams.monitor.worker import NOTHING, Incoming, Worker
+from streams.monitor.worker import NOTHING, IncomingRecord, Worker
 from streams.records import Progress, encode
 from streams.registry.registry import Registry
 from streams.runtime.lifecycle import EXIT_STOPPED
@@ -379,10 +379,10 @@ def test_a_monitor_that_cannot_put_aside_acknowledges_nothing(kafka: SecureKafka
     report = Report("monitor", "muzzled")
     with connect(place.address) as client:
         worker = Worker(settings, WarehouseStore(client), Registry, lambda: None, ("id", 2), report)
-        assert worker.handle(Incoming(0, 0, b"no record", 0)) == NOTHING
+        assert worker.handle(IncomingRecord(0, 0, b"no record", 0)) == NOTHING
         progress = encode(Progress(source_topic_id="t", source_partitions=1, counted_at_ms=0, ranges=[]))
         with pytest.raises(ProcessorError, match=f"lacks {lacked}"):
-            worker.handle(Incoming(0, 1, progress, 0))
+            worker.handle(IncomingRecord(0, 1, progress, 0))
 
 
 def changed(user: dict[str, str], **values: Any) -> dict[str, str]:

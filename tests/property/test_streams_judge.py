@@ -1,4 +1,4 @@
-"""Judging in arrays of some slices at a time gives what judging all of a model at once gives, to the bit."""
+"""Judging some slices at a time equals judging all slices of a model at once, to the bit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ from sketches.drift.fdr import q_values
 from sketches.drift.psi import psi_verdicts
 from sketches.drift.rate_cells import RateCells
 from sketches.drift.rates import RATE_KIND_NAMES, rate_verdicts
-from streams.monitor.state.series import Compiled, Series, smallest
+from streams.monitor.state.commit_rows import Columns
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.pane import narrowest
+from streams.monitor.state.series import Series
 from streams.monitor.verdicts import judge as judging
-from streams.monitor.verdicts.judge import Columns, judge, window_counts
+from streams.monitor.verdicts.judge import judge
+from streams.monitor.verdicts.window_counts import window_counts
 
 PANE_S = 60
 FROM_S = 1_700_000_400
@@ -31,7 +35,10 @@ WINDOWS = (Window(300, 60), Window(600, 180), Window(7_200, 3_600))
 
 
 def make_baseline(rng: np.random.Generator, shape: list[int], values: list[int]) -> Baseline:
-    """Numeric fields (so many bins) and category fields (negative: categories), some of them untrained in a slice."""
+    """Return a baseline with numeric fields (number of bins) and category fields (negative: number of categories).
+
+    Some fields are untrained in a slice.
+    """
     dimensions = tuple(
         SliceValues(name=f"d{i}", source=f"c.d{i}", values=tuple(f"v{j}" for j in range(n)), trained=bool(i % 2 == 0))
         for i, n in enumerate(values)
@@ -48,13 +55,13 @@ def make_baseline(rng: np.random.Generator, shape: list[int], values: list[int])
             for name in names
             if name == "all" or rng.random() < 0.8
         }
-        kept: dict[str, Any] = {"name": f"f{i}", "slices": counts}
+        common: dict[str, Any] = {"name": f"f{i}", "slices": counts}
         if n > 0:
             edges = tuple(float(j) + 0.5 * (i % 2) for j in range(n - 1))
-            fields.append(FieldBaseline(kind="numeric", edges=edges, low=0.0, high=None if i % 2 else 9.0, **kept))
+            fields.append(FieldBaseline(kind="numeric", edges=edges, low=0.0, high=None if i % 2 else 9.0, **common))
         else:
             categories = tuple("null" if j == 1 else f"c{j}" for j in range(-n))
-            fields.append(FieldBaseline(kind="category", categories=categories, **kept))
+            fields.append(FieldBaseline(kind="category", categories=categories, **common))
     rows = 300 * 14
     return Baseline(
         model="m",
@@ -67,13 +74,13 @@ def make_baseline(rng: np.random.Generator, shape: list[int], values: list[int])
 
 
 def make_series(seed: int, shape: list[int], values: list[int], panes: int) -> Series:
-    """A series with some of its panes and hours, a few of them compact; no slice holds more than its events."""
+    """Return a series with some panes and hours, a few of them narrowed; no slice has more values than events."""
     rng = np.random.default_rng(seed)
     baseline = make_baseline(rng, shape, values)
     layout = Layout(baseline)
     fields = tuple(Field(name=field.name, type="float", source=f"features.{field.name}") for field in layout.fields)
     contract = Contract(model="m", pane_s=PANE_S, windows=WINDOWS, slice_min_n=20, fields=fields)
-    series = Series("1", baseline.id, Compiled.of(layout), contract, first_s=0)
+    series = Series("1", baseline.id, CompiledBaseline.of(layout), contract, first_s=0)
 
     def drawn(most: int) -> IntArray:
         counts = rng.integers(0, most, (layout.n_slices, layout.width))
@@ -87,14 +94,14 @@ def make_series(seed: int, shape: list[int], values: list[int], panes: int) -> S
             pane = series.panes[FROM_S + i * PANE_S] = series.empty_pane(FROM_S + i * PANE_S)
             pane.counts = drawn(int(rng.choice([2, 5, 300, 70_000])))
             if rng.random() < 0.5:
-                pane.compact()
+                pane.narrow_counts()
     for hour_s in range(FROM_S // 3_600 * 3_600, FROM_S + panes * PANE_S, 3_600):
-        series.hours[hour_s] = smallest(drawn(300))
+        series.hours[hour_s] = narrowest(drawn(300))
     return series
 
 
 def plain_counts(series: Series, window: Window, ends_s: list[int]) -> IntArray:
-    """Pane by pane, or hour by hour."""
+    """Sum windows pane by pane, or hour by hour."""
     summed = np.zeros((len(ends_s), series.layout.n_slices, series.layout.width), dtype=np.int64)
     hourly = window.hop_s % 3_600 == 0
     for i, end in enumerate(ends_s):
@@ -111,68 +118,73 @@ def rows_of(columns: Columns | None) -> dict[tuple[Any, ...], dict[str, Any]]:
         return {}
     lists = {name: column.to_pylist() if hasattr(column, "to_pylist") else column for name, column in columns.items()}
     rows = [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
-    found = {(row["window_end"], row["slice"], row["field"], row.get("kind", "")): row for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_key = {(row["window_end"], row["slice"], row["field"], row.get("kind", "")): row for row in rows}
+    assert len(by_key) == len(rows)
+    return by_key
 
 
 def together(
-    found: Iterator[tuple[Columns | None, Columns | None]],
+    verdicts: Iterator[tuple[Columns | None, Columns | None]],
 ) -> tuple[dict[tuple[Any, ...], dict[str, Any]], dict[tuple[Any, ...], dict[str, Any]]]:
-    """The rows of `drift` and of `rates` that were handed over bit by bit, none of them twice."""
+    """Return all yielded rows of `drift` and of `rates`, none of which may appear twice."""
     drift: dict[tuple[Any, ...], dict[str, Any]] = {}
     rates: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for some_drift, some_rates in found:
-        for rows, more in ((drift, rows_of(some_drift)), (rates, rows_of(some_rates))):
-            assert not rows.keys() & more.keys()
-            rows.update(more)
+    for drift_columns, rate_columns in verdicts:
+        for rows, added in ((drift, rows_of(drift_columns)), (rates, rows_of(rate_columns))):
+            assert not rows.keys() & added.keys()
+            rows.update(added)
     return drift, rates
 
 
-def same(one: dict[tuple[Any, ...], dict[str, Any]], other: dict[tuple[Any, ...], dict[str, Any]]) -> None:
+def check_same(one: dict[tuple[Any, ...], dict[str, Any]], other: dict[tuple[Any, ...], dict[str, Any]]) -> None:
     assert one.keys() == other.keys()
     for key, row in one.items():
         assert {name: repr(value) for name, value in row.items()} == {n: repr(v) for n, v in other[key].items()}
 
 
 def plain_drift(series: Series, window: Window, ends_s: list[int], counts: IntArray) -> dict[Any, dict[str, Any]]:
-    """All groups of all slices at once; those are told that are wanted."""
+    """Judge all groups of all slices at once, and return the rows that the contract requires."""
     bins = PsiBins(series.layout)
     window_bins, phi = bins.window_bins(counts), bins.phi(window.name)
-    found = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=0.1, major=0.2)
-    wanted = (bins.slice_index == 0)[None, :] | (counts[:, :, EVENTS][:, bins.slice_index] >= 20)
-    q = q_values(found.p_value, 1.0, family=bins.slice_index, compared=wanted & found.enough)
+    verdicts = psi_verdicts(bins.base_bins, window_bins, bins.starts, phi=phi, minor=0.1, major=0.2)
+    has_row = (bins.slice_index == 0)[None, :] | (counts[:, :, EVENTS][:, bins.slice_index] >= 20)
+    q = q_values(verdicts.p_value, 1.0, family=bins.slice_index, compared=has_row & verdicts.enough)
     js = jensen_shannon(bins.base_bins, window_bins, bins.starts)
-    told = {}
-    for w, g in zip(*(each.tolist() for each in np.nonzero(wanted)), strict=True):
-        top = int(found.top_bin[w, g])
+    rows = {}
+    for w, g in zip(*(each.tolist() for each in np.nonzero(has_row)), strict=True):
+        top = int(verdicts.top_bin[w, g])
         key = ends_s[w], series.layout.slices[bins.slice_index[g]], series.layout.fields[bins.field_index[g]].name, ""
-        told[key] = {
-            **{"n": found.n[w, g], "psi": found.psi[w, g], "psi_low": found.low[w, g], "psi_high": found.high[w, g]},
-            **{"p_value": found.p_value[w, g], "q_value": q[w, g], "js": js[w, g], "phi": phi[g]},
-            **{"level": LEVEL_NAMES[found.level[w, g]], "visible_shift": found.visible_shift[w, g]},
+        rows[key] = {
+            **{
+                "n": verdicts.n[w, g],
+                "psi": verdicts.psi[w, g],
+                "psi_low": verdicts.low[w, g],
+                "psi_high": verdicts.high[w, g],
+            },
+            **{"p_value": verdicts.p_value[w, g], "q_value": q[w, g], "js": js[w, g], "phi": phi[g]},
+            **{"level": LEVEL_NAMES[verdicts.level[w, g]], "visible_shift": verdicts.visible_shift[w, g]},
             "top_bin": bins.group_labels(g)[top] if top >= 0 else "",
             "top_bin_index": np.int32(top),
         }
-    return told
+    return rows
 
 
 def plain_rates(series: Series, window: Window, ends_s: list[int], counts: IntArray) -> dict[Any, dict[str, Any]]:
     cells = RateCells(series.layout)
     k, n, phi = cells.k(counts), cells.n(counts), cells.phi(window.name)
-    wanted = (cells.slice_index == 0)[None, :] | (n >= 20) & ((k > 0) | (cells.base_k > 0))
-    told = {}
-    for w, g in zip(*(each.tolist() for each in np.nonzero(wanted)), strict=True):
-        found = rate_verdicts(
+    has_row = (cells.slice_index == 0)[None, :] | (n >= 20) & ((k > 0) | (cells.base_k > 0))
+    rows = {}
+    for w, g in zip(*(each.tolist() for each in np.nonzero(has_row)), strict=True):
+        verdicts = rate_verdicts(
             k[w, [g]], n[w, [g]], cells.base_k[[g]], cells.base_n[[g]], phi=phi[[g]], base_phi=cells.base_phi[[g]]
         )
         layout = series.layout
         at = layout.slices[cells.slice_index[g]], layout.fields[cells.field_index[g]].name
-        told[ends_s[w], *at, RATE_KIND_NAMES[cells.kind_index[g]]] = {
-            **{"n": n[w, g], "k": k[w, g], "delta": found.delta[0], "p_value": found.p_value[0], "phi": phi[g]},
-            **{"delta_low": found.low[0], "delta_high": found.high[0], "level": LEVEL_NAMES[found.level[0]]},
+        rows[ends_s[w], *at, RATE_KIND_NAMES[cells.kind_index[g]]] = {
+            **{"n": n[w, g], "k": k[w, g], "delta": verdicts.delta[0], "p_value": verdicts.p_value[0], "phi": phi[g]},
+            **{"delta_low": verdicts.low[0], "delta_high": verdicts.high[0], "level": LEVEL_NAMES[verdicts.level[0]]},
         }
-    return told
+    return rows
 
 
 SHAPES = st.lists(st.integers(2, 12) | st.integers(-5, -1), min_size=1, max_size=6)
@@ -187,7 +199,7 @@ SHAPES = st.lists(st.integers(2, 12) | st.integers(-5, -1), min_size=1, max_size
     st.sampled_from(WINDOWS),
     st.lists(st.integers(0, 40), min_size=1, max_size=7, unique=True),
 )
-def test_windows_are_judged_as_all_at_once(
+def test_judging_in_steps_equals_judging_at_once(
     seed: int, shape: list[int], values: list[int], panes: int, window: Window, hops: list[int]
 ) -> None:
     series = make_series(seed, shape, values, panes)
@@ -195,52 +207,54 @@ def test_windows_are_judged_as_all_at_once(
     ends = [first + hop * window.hop_s for hop in sorted(hops)]
     counts = window_counts(series, window, ends)
     assert (counts == plain_counts(series, window, ends)).all()
-    nothing, every = np.zeros(len(ends)), np.ones(len(ends), dtype=bool)
-    drift, rates = together(judge(series, window, ends, nothing, every, 1, 1, always=every))
+    no_loss, whole = np.zeros(len(ends)), np.ones(len(ends), dtype=bool)
+    drift, rates = together(judge(series, window, ends, no_loss, whole, 1, 1, always=whole))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "COUNTS_AT_ONCE", 2 * series.layout.n_slices * series.layout.width)
-        patch.setattr(judging, "CELLS_AT_ONCE", 3 * series.layout.width)
-        patch.setattr(judging, "ROWS_AT_ONCE", 10)
-        apart = together(judge(series, window, ends, nothing, every, 1, 1, always=every))
-    same(drift, apart[0])
-    same(rates, apart[1])
-    for found, plain in (
+        patch.setattr(judging, "COUNTS_PER_BATCH", 2 * series.layout.n_slices * series.layout.width)
+        patch.setattr(judging, "CELLS_PER_STEP", 3 * series.layout.width)
+        patch.setattr(judging, "ROWS_PER_YIELD", 10)
+        stepwise = together(judge(series, window, ends, no_loss, whole, 1, 1, always=whole))
+    check_same(drift, stepwise[0])
+    check_same(rates, stepwise[1])
+    for rows, plain in (
         (drift, plain_drift(series, window, ends, counts)),
         ({key: row for key, row in rates.items() if key[3] != "error"}, plain_rates(series, window, ends, counts)),
     ):
-        assert found.keys() == plain.keys()
+        assert rows.keys() == plain.keys()
         for key, row in plain.items():
-            assert {name: told(value) for name, value in row.items()} == {name: told(found[key][name]) for name in row}
+            assert {name: as_text(value) for name, value in row.items()} == {
+                name: as_text(rows[key][name]) for name in row
+            }
 
 
-def told(value: Any) -> str:
-    """A value as text, whatever type of number it is."""
+def as_text(value: Any) -> str:
+    """Return a value as text that does not depend on the type of number."""
     return value if isinstance(value, str) else repr(float(value))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=6))
-def test_counts_are_held_in_the_least_bytes_that_hold_them(drawn: list[int]) -> None:
+def test_narrowed_counts_take_the_fewest_bytes(drawn: list[int]) -> None:
     counts: NDArray[np.int64] = np.array([drawn], dtype=np.int64)
-    held = smallest(counts)
-    assert (held == counts).all()
+    narrowed = narrowest(counts)
+    assert (narrowed == counts).all()
     widths = {1: 2**8, 2: 2**16, 4: 2**32, 8: 2**63}
-    assert held.itemsize == min(width for width, line in widths.items() if max(drawn) < line)
+    assert narrowed.itemsize == min(width for width, limit in widths.items() if max(drawn) < limit)
 
 
 @pytest.mark.parametrize("most", [0, 255, 256, 65_535, 2**32])
-def test_a_compact_pane_and_hour_count_on(most: int) -> None:
+def test_narrowed_panes_and_hours_keep_counting(most: int) -> None:
     series = make_series(1, [3], [1], 0)
     pane = series.panes[FROM_S] = series.empty_pane(FROM_S)
     pane.counts[:] = most
     pane.dirty = False
     hour_s = FROM_S // 3_600 * 3_600
-    series.hours[hour_s] = series.hour_counts(hour_s)
-    series.written()
-    series._add(pane, slice(0, 2), slice(0, 4), np.full((2, 4), 300, dtype=np.int64))
+    series.hours[hour_s] = series.sum_hour(hour_s)
+    series.mark_written()
+    series.add_counts(pane, slice(0, 2), slice(0, 4), np.full((2, 4), 300, dtype=np.int64))
     expected = np.full(pane.counts.shape, most)
     expected[:2, :4] += 300
     for counts in (pane.counts, series.hours[hour_s]):
         assert (counts == expected).all()
-    series.written()
+    series.mark_written()
     assert (pane.counts == expected).all()

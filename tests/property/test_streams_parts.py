@@ -21,8 +21,11 @@ from sketches.sketch.merge import NumberSummary
 from sketches.sketch.numeric import numeric_sketch
 from streams import tallies
 from streams.monitor.rows.pane_rows import pane_columns
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.merging import newer_rows
+from streams.monitor.state.pane import Pane
 from streams.monitor.state.restore import restore_panes
-from streams.monitor.state.series import Compiled, Pane, Series
+from streams.monitor.state.series import Series
 from streams.records import (
     MAX_BODY_BYTES,
     MAX_RECORD_BYTES,
@@ -313,7 +316,7 @@ def make_series(layout: Layout) -> Series:
         Field(name=f.name, type="float" if f.kind == "numeric" else "category", source=f"features.{f.name}")
         for f in layout.fields
     )
-    return Series("1", "b", Compiled.of(layout), Contract(model="m", pane_s=60, fields=fields))
+    return Series("1", "b", CompiledBaseline.of(layout), Contract(model="m", pane_s=60, fields=fields))
 
 
 def random_pane(layout: Layout, rng: np.random.Generator) -> PaneSummary:
@@ -360,7 +363,7 @@ def kept_of_all(layout: Layout, panes: list[PaneSummary]) -> dict[tuple[int, int
 def kept_of(series: Series, pane: Pane) -> dict[tuple[int, int], tuple[int, list[float]]]:
     return {
         (s, f): (numeric_sketch(False, "kll", each.sketch).n, each.moments.tolist())
-        for (s, f), each in pane.kept.items()
+        for (s, f), each in pane.slice_sketches.items()
     }
 
 
@@ -398,7 +401,7 @@ def test_parts_in_any_order_and_delivered_again_merge_to_the_sum(
     np.testing.assert_array_equal(merged.moments, wanted)
     for i, data in enumerate(merged.sketches):
         n = sum(sketch.n for sketch in (pane.sketches[i] for pane in panes) if sketch is not None)
-        assert (series.open_sketch(i, data).n if data else 0) == n
+        assert (series.codec.open(i, data).n if data else 0) == n
     assert kept_of(series, merged) == kept_of_all(layout, panes)
     # Rows of the table hold it all, and panes merge to hours as parts do to panes.
     columns = pane_columns(series, [merged], 0, 60, np.ones(1, dtype=bool))
@@ -441,14 +444,14 @@ def test_of_two_states_each_row_is_the_later_one(layout: Layout, seed: int) -> N
     for state in states:
         state.record_seq[:, 1:] = rng.integers(-1, 3, state.record_seq[:, 1:].shape)
     one, other = states
-    newest = series.newest(one, other)
+    newest = newer_rows(series, one, other)
     for s in range(layout.n_slices):
         for f in range(layout.n_fields):
             later = other if other.record_seq[s, 1 + f] > one.record_seq[s, 1 + f] else one
             columns = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f]) + TAIL)
             assert (newest.counts[s, columns] == later.counts[s, columns]).all()
             assert newest.record_seq[s, 1 + f] == later.record_seq[s, 1 + f]
-            assert newest.kept.get((s, f)) is later.kept.get((s, f))
+            assert newest.slice_sketches.get((s, f)) is later.slice_sketches.get((s, f))
             if s == 0:
                 assert newest.sketches[f] is later.sketches[f]
                 assert (newest.moments[f] == later.moments[f]).all()
@@ -464,7 +467,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
     pane.kept = {(1, 0): NumberSummary(np.array([36.0, 204.0, 0.0, 8.0]), sketch)}
     series = make_series(layout)
     total = summed(series, [pane, pane])
-    assert numeric_sketch(False, "kll", total.kept[1, 0].sketch).n == 18
+    assert numeric_sketch(False, "kll", total.slice_sketches[1, 0].sketch).n == 18
     # Now the tail is asked for: what was kept in the other kind of sketch goes, and no part is put aside.
     fields = tuple(msgspec.structs.replace(field, sketch="req") for field in series.contract.fields)
     series.contract = msgspec.structs.replace(series.contract, fields=fields)
@@ -475,7 +478,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
         partial = decode(record)
         assert isinstance(partial, Partial)
         assert series.merge(total, partial, record_seq, late=False)
-    assert total.kept == {}
+    assert total.slice_sketches == {}
 
 
 @settings(max_examples=60)

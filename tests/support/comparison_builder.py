@@ -1,4 +1,4 @@
-"""What the monitor holds after it has read some events, and the rows of `comparisons` that it makes of them."""
+"""Merges events as the processors do, and compares their versions and arms."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import numpy as np
 from barograph.contract import Contract
 
 from sketches.baseline.baseline import Baseline
-from sketches.sketch.numeric import NumericSketch
+from sketches.sketch.merge import NumberSummary
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
-from streams.monitor.state.series import Compiled, Series
-from streams.monitor.verdicts.compare import Judged, compare
-from streams.monitor.verdicts.numbers import Values
-from streams.monitor.verdicts.sides import Member, arm_sides, in_order, version_sides
+from streams.monitor.state.commit_rows import Columns
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.merged_ranges import MergedRange
+from streams.monitor.state.series import Series
+from streams.monitor.verdicts.compare import WindowSet, compare
+from streams.monitor.verdicts.sides import SeriesSlice, arm_sides, sort_series, version_sides
 from streams.records import Partial, decode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
-from tests.support.merged_panes import merge
 from warehouse.tables import table_of
 
 Row = dict[str, Any]
 
 
-class ReadEvents:
-    """Series of one model, made by the decoder, the summaries and the merge of the processors."""
+class MergedEvents:
+    """Series of one model, made from events by the decoder, the sketcher's summaries and the monitor's merge."""
 
     def __init__(self, contract: Contract, baselines: list[Baseline], events: list[Row]) -> None:
-        entries = [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate(baselines)]
+        entries = [RegisteredBaseline(baseline, baseline.id, 0, i) for i, baseline in enumerate(baselines)]
         self.registry: Registry = build_registry([(contract, 0)], entries)
         self.contract = contract
         self.series: dict[tuple[str, str], Series] = {}
@@ -48,35 +49,27 @@ class ReadEvents:
             layout = self.registry.layouts[key.baseline_id]
             series = self.series.setdefault(
                 (key.version, key.baseline_id),
-                Series(key.version, key.baseline_id, Compiled.of(layout), contract),
+                Series(key.version, key.baseline_id, CompiledBaseline.of(layout), contract),
             )
-            held = series.panes.setdefault(key.pane_start_s, series.empty_pane(key.pane_start_s))
+            merged = series.panes.setdefault(key.pane_start_s, series.empty_pane(key.pane_start_s))
             for data in encode_partials(key, pane, "topic", []):
                 partial = decode(data)
                 assert isinstance(partial, Partial)
-                series.merge(held, partial, record_seq, late=False)
+                series.merge(merged, partial, record_seq, late=False)
 
-    def values(self, member: Member, field: int, end_s: int) -> Values | None:
-        """Merged from panes, as tests may."""
-        window = self.contract.windows[0]
-        panes = [pane for at, pane in member.series.panes.items() if end_s - window.length_s <= at < end_s]
-        merged = merge(member.series, end_s - window.length_s, panes)
-        if member.slice_index == 0:
-            sketch = member.series.open_sketch(field, merged.sketches[field])
-            assert isinstance(sketch, NumericSketch)
-            return Values(merged.moments[field], sketch)
-        kept = merged.kept.get((member.slice_index, field))
-        if kept is None:
-            return None
-        sketch = member.series.open_sketch(field, kept.sketch)
-        assert isinstance(sketch, NumericSketch)
-        return Values(kept.moments, sketch)
+    def read_numbers(self, member: SeriesSlice, field_index: int, end_s: int) -> NumberSummary | None:
+        """Merge the numbers of a window of the contract's first length, without stored ranges."""
+        start_s = end_s - self.contract.windows[0].length_s
+        merged = MergedRange(member.layout)
+        for pane in member.series.iter_panes(start_s, end_s):
+            merged.add_pane(member.series, pane)
+        return merged.numbers.get((member.slice_index, field_index))
 
-    def compare(self, ends_s: list[int], **changes: Any) -> list[Row]:
-        """Rows of windows of the contract's first length, each with its end in Unix seconds."""
+    def columns(self, ends_s: list[int], **changes: Any) -> Columns | None:
+        """Columns of windows of the contract's first length."""
         n = len(ends_s)
-        every = in_order(self.registry, self.contract.model, self.series.values())
-        judged = Judged(
+        series = sort_series(self.registry, self.contract.model, self.series.values())
+        windows = WindowSet(
             self.contract,
             self.contract.windows[0],
             np.array(ends_s),
@@ -85,17 +78,21 @@ class ReadEvents:
             7,
             1_790_000_000_000,
         )
-        found = compare(judged, version_sides(every), arm_sides(self.contract, every), self.values)
-        if found is None:
+        return compare(windows, version_sides(series), arm_sides(self.contract, series), self.read_numbers)
+
+    def compare(self, ends_s: list[int], **changes: Any) -> list[Row]:
+        """Rows of windows of the contract's first length, each with its end in Unix seconds."""
+        columns = self.columns(ends_s, **changes)
+        if columns is None:
             return []
-        rows: list[Row] = table_of("comparisons", found).to_pylist()
+        rows: list[Row] = table_of("comparisons", columns).to_pylist()
         for row in rows:
             row["end_s"] = round(row["window_end"].timestamp())
         return rows
 
 
-def one(rows: list[Row], **wanted: Any) -> Row:
-    """The one row that says so."""
-    found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
-    assert len(found) == 1, (wanted, found)
-    return found[0]
+def one(rows: list[Row], **values: Any) -> Row:
+    """Return the only row with these values."""
+    matches = [row for row in rows if all(row[name] == value for name, value in values.items())]
+    assert len(matches) == 1, (values, matches)
+    return matches[0]

@@ -16,7 +16,7 @@ from faust.transport.drivers.aiokafka import Transport
 from streams.health import watchdog
 from streams.health.endpoint import Endpoint
 from streams.monitor import app
-from streams.monitor.worker import NOTHING, Incoming
+from streams.monitor.worker import NOTHING, IncomingRecord
 from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.lifecycle import configure_logging
 from streams.runtime.metrics_report import Report
@@ -44,7 +44,7 @@ class NotingWorker:
 
         self.heartbeat.beat = last  # type: ignore[method-assign]
 
-    def handle(self, record: Incoming) -> int:
+    def handle(self, record: IncomingRecord) -> int:
         with self._seen.open("a") as file:
             text = (record.value or b"").decode()
             file.write(json.dumps([record.partition, record.offset, text]) + "\n")

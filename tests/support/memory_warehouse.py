@@ -1,4 +1,4 @@
-"""A warehouse in memory that answers what the monitor's store asks, with the replacing rule of the real tables."""
+"""A warehouse in memory that answers the queries of the monitor's store and replaces rows as the real tables do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 class MemoryWarehouse:
-    """Rows by key; of two with one key the one with the greater `record_seq` stays, of equal ones the later."""
+    """Rows by key. Of two rows with one key, the one with the greater `record_seq` stays; if equal, the later one."""
 
     database = "memory"
 
@@ -49,64 +49,61 @@ class MemoryWarehouse:
         self.tables: dict[str, dict[Key, Row]] = {name: {} for name in KEYS}
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        held = self.tables[table]
+        stored = self.tables[table]
         for row in rows.to_pylist():
-            # One object for every NaN: rows are compared, and a NaN equals itself alone.
+            # One object for every NaN: rows are compared, and a NaN equals only itself.
             row.update({name: math.nan for name, value in row.items() if isinstance(value, float) and value != value})
             for name in ("pane_start", "window_start", "window_end", "hour"):
                 if isinstance(row.get(name), datetime):
                     row[name] = int(row[name].replace(tzinfo=UTC).timestamp())
             key = tuple(row[name] for name in KEYS[table])
-            before = held.get(key)
+            before = stored.get(key)
             if before is None or row["record_seq"] >= before["record_seq"]:
                 if before is not None and before.get("sealed") and not row["sealed"]:
                     raise AssertionError(f"{table} {key} was sealed and is not any more")
-                held[key] = row
+                stored[key] = row
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The queries of `WarehouseStore` and `warehouse.queries` that give rows."""
-        told = dict(parameters or {})
+        """Answer the queries of `WarehouseStore` and `warehouse.queries` that return rows."""
+        bound = dict(parameters or {})
         if "system.tables" in sql:
             return []
         if sql.endswith("GROUP BY at ORDER BY at"):
             counted = re.search(r"FROM (\w+) WHERE", sql)
             assert counted is not None, sql
-            panes = self.arrow(f"FROM {counted[1]} FINAL", told).column("pane_start").to_pylist()
+            panes = self.arrow(f"FROM {counted[1]} FINAL", bound).column("pane_start").to_pylist()
             return sorted(Counter(panes).items())
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
-        found = [row for row in self.tables[table[1]].values() if all(row.get(n, v) == v for n, v in told.items())]
+        matches = [row for row in self.tables[table[1]].values() if all(row.get(n, v) == v for n, v in bound.items())]
         if table[1] == "volume" and "minIf(" in sql:
             starts: dict[Key, list[int]] = {}
-            for row in found:
+            for row in matches:
                 if row["slice"] == "all" and row["n"]:
                     in_time = starts.setdefault((row["version"], row["baseline_id"]), [])
                     if row["n"] > row["late"]:
                         in_time.append(row["pane_start"])
             return [(*key, bool(in_time), min(in_time, default=0)) for key, in_time in starts.items()]
         names = sql[len("SELECT ") : sql.index(" FROM ")].split(", ")
-        given = []
-        for row in found:
-            values = {**row, "epoch": row.get("epoch", row["record_seq"] >> 48)}
-            given.append(tuple(_value(values[name]) for name in names))
-        return given
+        with_epoch = [{**row, "epoch": row.get("epoch", row["record_seq"] >> 48)} for row in matches]
+        return [tuple(_value(row[name]) for name in names) for row in with_epoch]
 
     def arrow(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
-        """Panes or volume of a model that start in [start_s, end_s)."""
+        """Return the panes or volume of a model that start in [start_s, end_s)."""
         table = re.search(r"FROM (\w+) FINAL", sql)
         assert table is not None, sql
         schema = pa.schema([pa.field(f.name, pa.uint32()) if f.name == "pane_start" else f for f in SCHEMAS[table[1]]])
-        found = [
+        rows = [
             row
             for row in self.tables[table[1]].values()
             if row["model"] == parameters["model"]
             and parameters["start_s"] <= row["pane_start"] < parameters["end_s"]
             and row["pane_s"] == parameters.get("pane_s", row["pane_s"])
         ]
-        return pa.Table.from_pylist(found, schema=schema)
+        return pa.Table.from_pylist(rows, schema=schema)
 
     def last(self, table: str) -> dict[Key, Row]:
-        """Of each verdict the last revision, by its key without `record_seq`."""
+        """Return the last revision of each verdict, by its key without `record_seq`."""
         newest: dict[Key, Row] = {}
         for key, row in self.tables[table].items():
             before = newest.get(key[:-1])
@@ -115,14 +112,14 @@ class MemoryWarehouse:
         return newest
 
     def named(self) -> dict[Key, Row]:
-        """Of the new categories of an hour those of its last reading, as the view `unseen_categories` counts them."""
+        """Return the new categories of the last reading of each hour, as the view `unseen_categories` does."""
         newest: dict[Key, int] = {}
         for key, row in self.tables["new_categories"].items():
             newest[key[:-1]] = max(newest.get(key[:-1], -1), row["record_seq"])
         return {k: row for k, row in self.tables["new_categories"].items() if row["record_seq"] == newest[k[:-1]]}
 
     def last_sets(self) -> dict[Key, Row]:
-        """Of `comparisons` the last set of each window, by its key without `record_seq`."""
+        """Return the last set of comparisons of each window, by its key without `record_seq`."""
         rows = self.tables["comparisons"]
         newest: dict[Key, int] = {}
         for key in rows:
@@ -131,9 +128,9 @@ class MemoryWarehouse:
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:
-    """Rows without some of their columns."""
-    left_out = set(names)
-    return {key: {n: v for n, v in row.items() if n not in left_out} for key, row in rows.items()}
+    """Return rows without some of their columns."""
+    dropped = set(names)
+    return {key: {n: v for n, v in row.items() if n not in dropped} for key, row in rows.items()}
 
 
 def _value(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A state of the monitor on a desk: flushes are made by hand, and its rows are in memory."""
+"""Runs the state of one partition of the monitor with flushes made by hand and a warehouse in memory."""
 
 from __future__ import annotations
 
@@ -6,55 +6,72 @@ from typing import Any
 
 import msgspec
 
-from streams.monitor.partition import Dead, PartitionState
+from streams.monitor.partition import PartitionState, RejectedRecord
 from streams.monitor.state.store import WarehouseStore
-from streams.records import (
-    OffsetRange,
-    Partial,
-    PartitionProgress,
-    Progress,
-    decode,
-)
+from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
 from tests.support.memory_warehouse import MemoryWarehouse
-from tests.support.monitor_schedule import (
-    PARTIALS_TOPIC,
-    T0_S,
-    TOPIC,
-    Event,
-    baseline,
-    columns,
-    contract,
-)
+from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, TOPIC, Event, baseline, columns, contract
 
 HOUR_S = 3600
 DAY_S = 86_400
 
 
 def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
-    """The model `m` with one version, its contract changed."""
-    told = msgspec.structs.replace(contract("m", HOUR_S), **changes)
+    """Return the model `m` with one version, its contract changed."""
+    changed = msgspec.structs.replace(contract("m", HOUR_S), **changes)
     first = baseline("m", "1")
-    return build_registry([(told, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
+    return build_registry([(changed, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
 
 
-class Desk:
-    """One state with what it wrote, and flushes made by hand."""
+def event(at_s: int, *, x: float | None = 0.1, color: str = "red", version: str = "1", **changes: Any) -> Event:
+    """Return an event of the model `m` that is received at once."""
+    return Event("m", version, at_s * 1000, at_s * 1000, x, color, "north", False, **changes)
 
-    def __init__(self, registry: Registry, *, live: bool, topic: str = PARTIALS_TOPIC) -> None:
+
+def make_partials(registry: Registry, events: list[Event], covered: OffsetRange) -> list[Partial]:
+    """Return the partials of one flush of events of the model `m`."""
+    summaries = FlushSummaries(registry)
+    if events:
+        summaries.add(columns("m", covered.partition, [(covered.start + i, entry) for i, entry in enumerate(events)]))
+    partials = []
+    for key, pane in summaries.panes.items():
+        for data in encode_partials(key, pane, TOPIC, [covered]):
+            partial = decode(data)
+            assert isinstance(partial, Partial)
+            partials.append(partial)
+    return partials
+
+
+class MonitorHarness:
+    """One partition state and its rows.
+
+    Attributes:
+        clock_s: the time of all clocks; tests change it.
+        options: keyword arguments of `PartitionState`; tests change them before `restart`.
+    """
+
+    def __init__(self, registry: Registry, *, live: bool, topic: str = PARTIALS_TOPIC, **options: Any) -> None:
         self.registry, self.live, self.topic = registry, live, topic
+        self.options = {"write_s": 0.0, "revise_s": 0.0, **options}
+        self.clock_s = float(T0_S)
         self.warehouse = MemoryWarehouse()
         self.offset = 0
         self.positions: dict[int, int] = {}
         self.acknowledged = 0
         self.restart()
 
+    def make_store(self) -> WarehouseStore:
+        return WarehouseStore(self.warehouse)  # type: ignore[arg-type]
+
     def restart(self) -> None:
-        self.store = WarehouseStore(self.warehouse)  # type: ignore[arg-type]
+        """Start a new process."""
+        self.store = self.make_store()
+        clocks = {"clock": lambda: self.clock_s, "monotonic_clock": lambda: self.clock_s}
         self.state = PartitionState(
-            0, 1, self.topic, self.store, lambda: self.registry, live=self.live, write_s=0.0, revise_s=0.0
+            0, 1, self.topic, self.store, lambda: self.registry, live=self.live, **{**clocks, **self.options}
         )
 
     def flush(
@@ -66,52 +83,55 @@ class Desk:
         version: str = "1",
         partitions: int = 1,
         end_mark: bool = False,
-    ) -> list[Dead]:
-        """Bring a flush of events at these times, as parts and progress; return what was put aside."""
+    ) -> list[RejectedRecord]:
+        """Deliver a flush of events at some times, as partials and progress; return the rejected records."""
+        return self.flush_events(
+            [event(s, version=version) for s in at_s],
+            partition=partition,
+            start=start,
+            caught_up_s=caught_up_s,
+            partitions=partitions,
+            end_mark=end_mark,
+        )
+
+    def flush_events(
+        self,
+        events: list[Event],
+        *,
+        partition: int = 0,
+        start: int | None = None,
+        caught_up_s: int | None = None,
+        partitions: int = 1,
+        end_mark: bool = False,
+    ) -> list[RejectedRecord]:
+        """Deliver a flush of events, as partials and progress; return the rejected records."""
         first = self.positions.get(partition, 0) if start is None else start
-        end = first + len(at_s)
+        end = first + len(events)
         self.positions[partition] = max(end, self.positions.get(partition, 0))
-        events = [Event("m", version, s * 1000, s * 1000, 0.1, "red", "north", False) for s in at_s]
-        dead = self.partials(events, OffsetRange(partition, first, end))
-        read = PartitionProgress(
+        rejected = []
+        for partial in make_partials(self.registry, events, OffsetRange(partition, first, end)):
+            rejected.append(self.state.merge_partial(partial, self.offset))
+            self.offset += 1
+        times_ms = [entry.at_ms for entry in events]
+        covered = PartitionProgress(
             partition=partition,
             start=first,
             end=end,
-            newest_ms={"m": max(at_s) * 1000} if at_s else {},
-            oldest_ms=min(at_s) * 1000 if at_s else None,
+            newest_ms={"m": max(times_ms)} if times_ms else {},
+            oldest_ms=min(times_ms, default=None),
             caught_up_at_ms=None if caught_up_s is None else caught_up_s * 1000,
             end_mark=end_mark,
         )
-        progress = Progress(source_topic_id=TOPIC, source_partitions=partitions, counted_at_ms=1, ranges=[read])
-        writes, durable = self.state.progress(progress, self.offset)
+        progress = Progress(source_topic_id=TOPIC, source_partitions=partitions, counted_at_ms=1, ranges=[covered])
+        commit, durable = self.state.apply_progress(progress, self.offset)
         self.offset += 1
-        if writes is not None:
-            self.store.write(writes)
+        if commit is not None:
+            self.store.write(commit)
             self.acknowledged = durable
-        return [one for one in dead if one is not None]
-
-    def partials(self, events: list[Event], read: OffsetRange) -> list[Dead | None]:
-        """Bring the parts of events."""
-        summaries = FlushSummaries(self.registry)
-        if events:
-            summaries.add(columns("m", read.partition, [(read.start + i, event) for i, event in enumerate(events)]))
-        dead = []
-        for key, pane in summaries.panes.items():
-            for data in encode_partials(key, pane, TOPIC, [read]):
-                partial = decode(data)
-                assert isinstance(partial, Partial)
-                dead.append(self.state.partial(partial, self.offset))
-                self.offset += 1
-        return dead
-
-    def events(self, events: list[Event]) -> None:
-        """Bring a flush of events of partition 0, and a progress record after it."""
-        first = self.positions.get(0, 0)
-        assert self.partials(events, OffsetRange(0, first, first + len(events))) == [None]
-        self.flush(start=first + len(events))
+        return [record for record in rejected if record is not None]
 
     def volume(self) -> dict[int, int]:
-        """Events of sealed panes of `all` by the hours since T0."""
+        """Events of sealed panes of `all`, by hours since T0."""
         return {
             (row["pane_start"] - T0_S) // HOUR_S: row["n"]
             for row in self.warehouse.tables["volume"].values()
@@ -119,9 +139,17 @@ class Desk:
         }
 
     def verdicts(self, window: str, column: str = "n") -> dict[int, Any]:
-        """The last verdicts on `x` in `all` by the hours since T0 at which the window ends."""
+        """The last verdicts on `x` in `all`, by hours from T0 to the window's end."""
         return {
             (row["window_end"] - T0_S) // HOUR_S: row[column]
             for row in self.warehouse.last("drift").values()
             if row["field"] == "x" and row["slice"] == "all" and row["window"] == window
+        }
+
+    def rollups(self, pane_s: int, field: str, origin_s: int = T0_S) -> dict[int, int]:
+        """Events of rollups of a field in `all`, by hours since `origin_s`."""
+        return {
+            (row["pane_start"] - origin_s) // HOUR_S: row["n"]
+            for row in self.warehouse.tables["rollups"].values()
+            if (row["pane_s"], row["field"], row["slice"]) == (pane_s, field, "all")
         }

@@ -1,7 +1,7 @@
-"""Random histories of the `partials` topic, and a monitor that reads them while it crashes and is superseded.
+"""Random histories of the topic `partials`, and a monitor that reads them while processes crash and are superseded.
 
-What the sketcher does is done by its own code (`FlushSummaries`, `part_messages`); what is random is the events, how
-they fall into flushes, what is lost, and when the monitor's process dies or another one takes over.
+The sketcher's own code (`FlushSummaries`, `encode_partials`) makes the records. Random are the events, the flushes, the
+losses, and when the monitor's process dies or another one takes over.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from barograph.events import Reason
 from sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts, SliceValues
 from streams.events.batch import RejectedEvent
 from streams.events.columns import EventColumns, ProducerArrivals, encode_names, encode_versions, producer_arrivals
-from streams.monitor.partition import PartitionState
+from streams.monitor.partition import MAX_PENDING_VERDICTS, PartitionState
 from streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
-from streams.monitor.state.store import ROWS_AT_ONCE, WarehouseStore
+from streams.monitor.state.store import ROWS_PER_LOAD, WarehouseStore
 from streams.monitor.windows import described_every_s
 from streams.records import OffsetRange, Partial, PartitionProgress, Progress, Record, Tally, decode, encode
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
@@ -32,21 +32,21 @@ from streams.tallies import split
 from tests.support.memory_warehouse import MemoryWarehouse
 
 SLOW_MS = 100.0
-CLOSING = 5
-"""Flushes after the last event, half a day apart: the day of that event is over by then."""
+CLOSING_FLUSHES = 5
+"""Flushes after the last event, half a day apart, so that the day of that event is over."""
 T0_S = 1_790_013_600
-"""A multiple of an hour, of two, of three and of six; six hours later a day ends."""
+"""A multiple of 1, 2, 3 and 6 hours; a day ends six hours later."""
 TOPIC, PARTIALS_TOPIC = "source-topic", "parts-topic"
 LOW, HIGH = -1.5, 2.0
 """Limits of the field `x`."""
 COLOURS = ("red", "green", "blue")
 CONTROL = "a"
-"""Arm of the events that name none; it has a slice of its own in few histories."""
+"""Arm of the events without an arm; few histories have a slice for it."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One prediction at its place in the source topic."""
+    """One prediction."""
 
     model: str
     version: str
@@ -58,7 +58,7 @@ class Event:
     failed: bool
     arm: str | None = None
     kind: str = "TimeoutError"
-    """Of the error, where it failed."""
+    """Kind of the error of a failed prediction."""
     latency_ms: float | None = None
     producer: str | None = None
     seq: int = -1
@@ -66,7 +66,7 @@ class Event:
 
 @dataclass
 class History:
-    """What the sketchers wrote, and what it was made from."""
+    """The sketchers' records, and the events they were made from."""
 
     registry: Registry
     live: bool
@@ -139,7 +139,7 @@ def baseline(model: str, version: str, shift: float = 0.0) -> Baseline:
 
 
 def registered(model: str) -> RegisteredBaseline:
-    """The first baseline of a model, in force for all times."""
+    """Return the first baseline of a model, in force from the beginning."""
     first = baseline(model, "1")
     return RegisteredBaseline(first, first.id, 0, 1)
 
@@ -157,11 +157,11 @@ def make_registry(rng: random.Random, models: list[str], pane_s: int) -> Registr
 
 
 def make_history(seed: int, change: Callable[[Registry], Registry] | None = None) -> History:
-    """A history that ends so that everything that came can be sealed and revised.
+    """Return a random history at whose end every event can be sealed and every late one can revise its windows.
 
     Args:
-        seed: of everything that is random.
-        change: what is applied beside what all histories have.
+        seed: determines everything.
+        change: changes the registry.
     """
     rng = random.Random(seed)
     live = rng.random() < 0.5
@@ -169,10 +169,10 @@ def make_history(seed: int, change: Callable[[Registry], Registry] | None = None
     registry = make_registry(rng, models, rng.choice([3600, 1200]))
     if change is not None:
         registry = change(registry)
-    return _Writer(rng, registry, models, live).write()
+    return _HistoryWriter(rng, registry, models, live).write()
 
 
-class _Writer:
+class _HistoryWriter:
     """Makes events and flushes."""
 
     def __init__(self, rng: random.Random, registry: Registry, models: list[str], live: bool) -> None:
@@ -188,7 +188,7 @@ class _Writer:
         self.grows = live and rng.random() < 0.3
         self.max_delay_s = rng.choice([0, 900, 7200, 8 * 3600])
         self.signals = random.Random(rng.random())
-        """What else is in the events, drawn apart from when they come and how they are flushed."""
+        """Draws the other values of events, independently of their times and flushes."""
         self.seqs: Counter[tuple[str, str]] = Counter()
 
     def write(self) -> History:
@@ -208,9 +208,9 @@ class _Writer:
                 self.start.append(0)
             if rng.random() < 0.6:
                 self.flush(rng.sample(range(self.n_partitions), rng.randint(1, self.n_partitions)))
-        for i in range(CLOSING):
+        for i in range(CLOSING_FLUSHES):
             self.now_s += 12 * 3600
-            self.flush(list(range(self.n_partitions)), last=i == 0, reaches_end=i == CLOSING - 1)
+            self.flush(list(range(self.n_partitions)), last=i == 0, reaches_end=i == CLOSING_FLUSHES - 1)
         return self.history
 
     def event(self) -> Event:
@@ -235,24 +235,24 @@ class _Writer:
         )
 
     def flush(self, partitions: list[int], *, last: bool = False, reaches_end: bool = False) -> None:
-        """Read of some partitions a random part, or with `last` all that is left.
+        """Read some partitions up to a random offset, or with `last` to their ends.
 
-        Whether a partition is known to be read to its end is random too, as the broker may not have been asked; where
-        the history is over it must be, since until then nothing that came after its last event is sealed.
+        Whether a flush knows that a partition is read to its end is random too, as the sketcher may not have queried
+        the broker. The last flush must know it: until then, no pane after the last event is sealed.
         """
         rng = self.rng
         summaries = FlushSummaries(self.registry)
         ranges, reads = [], []
         for p in sorted(partitions):
-            # What was gone before a partition's first range lies before its offset ledger, and is no loss.
+            # Offsets before a partition's first range precede its offset ledger and are no loss.
             if self.loses and p in self.begun and self.start[p] < len(self.log[p]) and rng.random() < 0.2:
-                gone = rng.randint(1, len(self.log[p]) - self.start[p])
-                self.start[p] += gone
-                self.history.lost += gone
+                n_lost = rng.randint(1, len(self.log[p]) - self.start[p])
+                self.start[p] += n_lost
+                self.history.lost += n_lost
             self.begun.add(p)
-            whole = last or rng.random() < 0.7
+            reads_all = last or rng.random() < 0.7
             start, end = self.start[p], len(self.log[p])
-            if not whole:
+            if not reads_all:
                 end = rng.randint(start, end)
             events = self.log[p][start:end]
             self.start[p] = end
@@ -298,14 +298,14 @@ class _Writer:
         self.offset += 1  # the transaction's marker
 
     def dead(self) -> list[RejectedEvent]:
-        """Some events that were put aside; where they stood says nothing."""
-        found = []
+        """Draw some dead letters; their offsets do not matter."""
+        rejected = []
         for _ in range(self.signals.choice([0, 0, 1, 3])):
             model = self.signals.choice([*self.models, ""])
             reason = self.signals.choice([Reason.NOT_JSON, Reason.BAD_TIME])
-            found.append(RejectedEvent(reason, 0, 0, 0, b"", "", model, self.now_s * 1000))
+            rejected.append(RejectedEvent(reason, 0, 0, 0, b"", "", model, self.now_s * 1000))
             self.history.dead[model, reason, self.now_s // 3600 * 3600] += 1
-        return found
+        return rejected
 
     def append(self, data: bytes) -> None:
         self.history.records.append((self.offset, decode(data)))
@@ -313,36 +313,37 @@ class _Writer:
 
 
 def columns(model: str, partition: int, events: list[tuple[int, Event]]) -> EventColumns:
-    found = [event for _, event in events]
-    versions, code = encode_versions([event.version for event in found])
-    n = len(found)
+    """Return events of one model and partition, each with its offset, as columns."""
+    offsets, predictions = [offset for offset, _ in events], [event for _, event in events]
+    versions, code = encode_versions([event.version for event in predictions])
+    n = len(predictions)
     return EventColumns(
         model,
-        np.array([event.at_ms for event in found], dtype=np.int64),
-        np.array([event.received_ms for event in found], dtype=np.int64),
+        np.array([event.at_ms for event in predictions], dtype=np.int64),
+        np.array([event.received_ms for event in predictions], dtype=np.int64),
         np.full(n, partition, dtype=np.int32),
-        np.array([offset for offset, _ in events], dtype=np.int64),
+        np.array(offsets, dtype=np.int64),
         np.zeros(n, dtype=np.int32),
         versions,
         code,
-        np.array([event.failed for event in found], dtype=bool),
+        np.array([event.failed for event in predictions], dtype=bool),
         {
-            "features.x": np.array([np.nan if event.x is None else event.x for event in found]),
-            "score": np.array([np.nan if event.x is None else event.x for event in found]),
-            "latency_ms": np.array([np.nan if event.latency_ms is None else event.latency_ms for event in found]),
+            "features.x": np.array([np.nan if event.x is None else event.x for event in predictions]),
+            "score": np.array([np.nan if event.x is None else event.x for event in predictions]),
+            "latency_ms": np.array([np.nan if event.latency_ms is None else event.latency_ms for event in predictions]),
         },
         {
-            "class": pa.array([event.colour for event in found], pa.string()),
-            "features.colour": pa.array([event.colour for event in found], pa.string()),
-            "context.region": pa.array([event.region for event in found], pa.string()),
-            "arm": pa.array([event.arm or CONTROL for event in found], pa.string()),
+            "class": pa.array([event.colour for event in predictions], pa.string()),
+            "features.colour": pa.array([event.colour for event in predictions], pa.string()),
+            "context.region": pa.array([event.region for event in predictions], pa.string()),
+            "arm": pa.array([event.arm or CONTROL for event in predictions], pa.string()),
         },
-        encode_names([event.kind if event.failed else None for event in found]),
+        encode_names([event.kind if event.failed else None for event in predictions]),
     )
 
 
 def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
-    """The numbers that producers gave to events."""
+    """Return the sequence numbers that producers assigned to events."""
     return producer_arrivals(
         model,
         np.array([event.at_ms for event in events], dtype=np.int64),
@@ -355,13 +356,13 @@ def numbered(model: str, events: list[Event]) -> Iterator[ProducerArrivals]:
 
 
 class Crash(Exception):
-    """The process died here."""
+    """The process died."""
 
 
 class Connection:
-    """A process's connection: its inserts land at once, or later, or the process dies at one of them.
+    """A process's connection: an insert takes effect at once or later, or the process dies during it.
 
-    Before each of its reads what others wrote may land.
+    Before each read, delayed inserts of other processes may take effect.
     """
 
     def __init__(self, run: Run) -> None:
@@ -392,12 +393,12 @@ class Connection:
 
 
 class Process:
-    """One monitor process: it reads on from what was acknowledged when it was given the partition."""
+    """One monitor process: it starts after the records that were acknowledged when it got the partition."""
 
     def __init__(self, run: Run) -> None:
         self.connection = Connection(run)
         self.next = run.acknowledged
-        self.store = WarehouseStore(self.connection, run.rows_at_once)  # type: ignore[arg-type]
+        self.store = WarehouseStore(self.connection, run.rows_per_load)  # type: ignore[arg-type]
         self.state = PartitionState(
             0,
             1,
@@ -407,26 +408,27 @@ class Process:
             live=run.history.live,
             revise_s=run.revise_s,
             budget_bytes=run.budget_bytes,
-            write_ahead=self.store.write if run.writes_ahead else None,
+            write_early=self.store.write if run.writes_early else None,
+            max_pending_verdicts=run.max_pending_verdicts,
             clock=lambda: run.now_s,
         )
 
     def step(self, run: Run) -> int | None:
-        """Work on the next record; return up to where it may be acknowledged."""
+        """Handle the next record; return the offset up to which records may be acknowledged."""
         offset, record = run.history.records[self.next]
         self.next += 1
         if isinstance(record, Partial):
-            dead = self.state.partial(record, offset)
-            assert dead is None, dead
+            rejected = self.state.merge_partial(record, offset)
+            assert rejected is None, rejected
             return None
         if isinstance(record, Tally):
-            dead = self.state.tally(record, offset)
-            assert dead is None, dead
+            rejected = self.state.add_tally(record, offset)
+            assert rejected is None, rejected
             return None
-        writes, durable = self.state.progress(record, offset)
-        if writes is None:
+        commit, durable = self.state.apply_progress(record, offset)
+        if commit is None:
             return None
-        self.store.write(writes)
+        self.store.write(commit)
         return durable
 
 
@@ -437,21 +439,22 @@ class Run:
     history: History
     rng: random.Random
     crashes: float = 0.0
-    """The probability of a mishap at each step."""
+    """Probability of a mishap at each step."""
     budget_bytes: int = PANE_BUDGET_BYTES
-    rows_at_once: int = ROWS_AT_ONCE
+    rows_per_load: int = ROWS_PER_LOAD
     revise_s: float = 60.0
-    writes_ahead: bool = False
-    """Whether verdicts are written before the rest of their commit, each as it is judged."""
+    writes_early: bool = False
+    """Whether many verdicts are written ahead of the rest of their commit."""
+    max_pending_verdicts: int = MAX_PENDING_VERDICTS
     warehouse: MemoryWarehouse = field(default_factory=MemoryWarehouse)
     acknowledged: int = 0
     """Index of the first record that is not acknowledged."""
     now_s: float = 2_000_000_000.0
     mishaps: Counter[str] = field(default_factory=Counter)
     zombies: list[Process] = field(default_factory=list)
-    """Processes that do not know yet that they were superseded."""
-    floating: list[tuple[str, pa.Table]] = field(default_factory=list)
-    """Inserts whose process died before they were answered; they land some time."""
+    """Superseded processes that do not know it yet."""
+    in_flight: list[tuple[str, pa.Table]] = field(default_factory=list)
+    """Inserts whose process died before the answer; they take effect at some time."""
 
     def to_the_end(self) -> MemoryWarehouse:
         owner = Process(self)
@@ -462,21 +465,21 @@ class Run:
             elif self.rng.random() < self.crashes:
                 owner = self.mishap(owner)
                 continue
-            self.meanwhile()
+            self.advance_others()
             try:
                 durable = owner.step(self)
             except Crash:
                 self.mishaps["crash while writing"] += 1
                 assert owner.connection.undecided is not None
                 if self.rng.random() < 0.5:
-                    self.floating.append(owner.connection.undecided)
+                    self.in_flight.append(owner.connection.undecided)
                 owner = Process(self)
                 continue
             if durable is not None:
                 self.acknowledge(durable)
         for zombie in self.zombies:
             self.land(zombie, all_of_it=True)
-        for table, rows in self.floating:
+        for table, rows in self.in_flight:
             self.warehouse.insert(table, rows)
         return self.warehouse
 
@@ -499,10 +502,10 @@ class Run:
             self.zombies.append(owner)
         return Process(self)
 
-    def meanwhile(self) -> None:
-        """Processes that were superseded work on, and what was written lands some time."""
+    def advance_others(self) -> None:
+        """Let superseded processes continue, and delayed inserts take effect."""
         for zombie in list(self.zombies):
-            # A process works on only when its last insert was answered.
+            # A process continues only once its last insert was answered.
             if not zombie.connection.late and zombie.next < len(self.history.records) and self.rng.random() < 0.4:
                 zombie.connection.inserts_left = None
                 zombie.step(self)
@@ -510,11 +513,11 @@ class Run:
                 self.land(zombie)
             if self.rng.random() < 0.1:
                 self.zombies.remove(zombie)
-        if self.floating and self.rng.random() < 0.2:
-            self.warehouse.insert(*self.floating.pop())
+        if self.in_flight and self.rng.random() < 0.2:
+            self.warehouse.insert(*self.in_flight.pop())
 
     def land_some(self) -> None:
-        """What superseded processes wrote lands between two reads of another."""
+        """Let inserts of superseded processes take effect between two reads of another process."""
         for zombie in self.zombies:
             if self.rng.random() < 0.2:
                 self.land(zombie, all_of_it=self.rng.random() < 0.5)
@@ -526,46 +529,46 @@ class Run:
             self.warehouse.insert(*queue.popleft())
 
 
-# ------------------------------------------------------------------------------------------------- the truth
+# ------------------------------------------------------------------------------------------------- expected counts
 
 
 def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Events by (model, version, slice, pane start), counted one by one."""
-    found: Counter[tuple[str, str, str, int]] = Counter()
+    """Count events one by one, by (model, version, slice, pane start)."""
+    counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
         pane_s = history.registry.contracts[event.model].pane_s
         pane = event.at_ms // 1000 // pane_s * pane_s
         for name in slices_of(event):
-            found[event.model, event.version, name, pane] += 1
-    return found
+            counts[event.model, event.version, name, pane] += 1
+    return counts
 
 
 def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Events by (model, version, slice, start of the day), counted one by one."""
-    found: Counter[tuple[str, str, str, int]] = Counter()
+    """Count events one by one, by (model, version, slice, start of the day)."""
+    counts: Counter[tuple[str, str, str, int]] = Counter()
     for (model, version, name, pane), n in expected_volume(history).items():
-        found[model, version, name, pane // 86_400 * 86_400] += n
-    return found
+        counts[model, version, name, pane // 86_400 * 86_400] += n
+    return counts
 
 
 def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Events with a colour that no baseline holds by (model, version, colour, start of the hour)."""
-    found: Counter[tuple[str, str, str, int]] = Counter()
+    """Count events with a color that no baseline has, by (model, version, color, start of the hour)."""
+    counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
         if event.colour == COLOURS[2]:
-            found[event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600] += 1
-    return found
+            counts[event.model, event.version, event.colour, event.at_ms // 3_600_000 * 3600] += 1
+    return counts
 
 
 def slices_of(event: Event) -> list[str]:
-    """The slices that an event is in."""
+    """Return the slices of an event."""
     region = "region=north" if event.region == "north" else "region=other"
     return ["all", region, "arm=b" if event.arm == "b" else "arm=other"]
 
 
 def expected_signals(history: History) -> dict[str, Counter[Any]]:
-    """What else is counted of the events, one by one: per table by what its rows are of."""
-    found: dict[str, Counter[Any]] = {
+    """Count the other signals of events one by one, per table by the keys of its rows."""
+    counts: dict[str, Counter[Any]] = {
         name: Counter() for name in ("failed", "timed", "slow", "errors", "producers", "violations")
     }
     for event in history.counted:
@@ -573,24 +576,24 @@ def expected_signals(history: History) -> dict[str, Counter[Any]]:
         pane = event.at_ms // 1000 // pane_s * pane_s
         for name in slices_of(event):
             key = event.model, event.version, name, pane
-            found["failed"][key] += event.failed
-            found["timed"][key] += event.latency_ms is not None
-            found["slow"][key] += event.latency_ms is not None and event.latency_ms > SLOW_MS
+            counts["failed"][key] += event.failed
+            counts["timed"][key] += event.latency_ms is not None
+            counts["slow"][key] += event.latency_ms is not None and event.latency_ms > SLOW_MS
             if event.failed and not name.startswith("region="):
-                found["errors"][event.model, event.version, name, event.kind, pane] += 1
+                counts["errors"][event.model, event.version, name, event.kind, pane] += 1
         if event.producer is not None:
-            found["producers"][event.model, event.producer, pane] += 1
+            counts["producers"][event.model, event.producer, pane] += 1
         for kind, broken in (
             ("null", event.x is None),
             ("below", event.x is not None and event.x < LOW),
             ("above", event.x is not None and event.x > HIGH),
         ):
-            found["violations"][event.model, event.version, "x", kind, pane] += broken
-    return found
+            counts["violations"][event.model, event.version, "x", kind, pane] += broken
+    return counts
 
 
 def windows_of(history: History, model: str, pane_start_s: int) -> Iterator[tuple[str, int]]:
-    """Name and end of every window that holds a pane."""
+    """Yield the name and end of every window that contains a pane."""
     for window in history.registry.contracts[model].windows:
         for end in range(T0_S - 48 * 3600, T0_S + 100 * 3600, window.hop_s):
             if end - window.length_s <= pane_start_s < end:
@@ -598,40 +601,40 @@ def windows_of(history: History, model: str, pane_start_s: int) -> Iterator[tupl
 
 
 def judged_until_s(history: History, model: str) -> int:
-    """The last moment up to which windows are judged: ended history up to the next end of every window length."""
+    """Return the time until which windows of an ended history are judged: the next end of every window length."""
     pane_s = history.registry.contracts[model].pane_s
     last = max(event.at_ms // 1000 // pane_s * pane_s + pane_s for event in history.counted if event.model == model)
     return max(-(-last // window.hop_s) * window.hop_s for window in history.registry.contracts[model].windows)
 
 
 def expected_verdicts(history: History) -> Counter[tuple[str, str, str, str, int]]:
-    """Events by (model, version, slice, window, window end), counted one by one."""
-    found: Counter[tuple[str, str, str, str, int]] = Counter()
+    """Count events one by one, by (model, version, slice, window, window end)."""
+    counts: Counter[tuple[str, str, str, str, int]] = Counter()
     for (model, version, name, pane), n in expected_volume(history).items():
         for window, end in windows_of(history, model, pane):
             if history.live or end <= judged_until_s(history, model):
-                found[model, version, name, window, end] += n
-    return found
+                counts[model, version, name, window, end] += n
+    return counts
 
 
 def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
-    """Numbers of `x` by (model, version, window, window end), counted one by one, where the window is described."""
-    found: Counter[tuple[str, str, str, int]] = Counter()
+    """Count the numbers of `x` one by one, by (model, version, window, window end), in described windows."""
+    counts: Counter[tuple[str, str, str, int]] = Counter()
     for event in history.counted:
-        told = history.registry.contracts[event.model]
-        pane = event.at_ms // 1000 // told.pane_s * told.pane_s
-        every = {window.name: described_every_s(window) for window in told.windows}
+        contract = history.registry.contracts[event.model]
+        pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
+        every_s = {window.name: described_every_s(window) for window in contract.windows}
         for name, end in windows_of(history, event.model, pane):
             judged = history.live or end <= judged_until_s(history, event.model)
-            if event.x is not None and judged and end % every[name] == 0:
-                found[event.model, event.version, name, end] += 1
-    return found
+            if event.x is not None and judged and end % every_s[name] == 0:
+                counts[event.model, event.version, name, end] += 1
+    return counts
 
 
 def verdict_events(rows: dict[Any, dict[str, Any]]) -> Counter[tuple[str, str, str, str, int]]:
-    """The same from rows of `rates`: its `n` of the kind `error` counts events."""
-    found: Counter[tuple[str, str, str, str, int]] = Counter()
+    """Return the same counts from rows of `rates`: the `n` of the kind `error` counts events."""
+    counts: Counter[tuple[str, str, str, str, int]] = Counter()
     for row in rows.values():
         if row["kind"] == "error" and row["n"]:
-            found[row["model"], row["version"], row["slice"], row["window"], row["window_end"]] += row["n"]
-    return found
+            counts[row["model"], row["version"], row["slice"], row["window"], row["window_end"]] += row["n"]
+    return counts

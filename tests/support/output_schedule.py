@@ -1,4 +1,4 @@
-"""Outputs and arms in the random histories of `monitor_schedule`, and what is to be compared in them."""
+"""Outputs and arms in the random histories of `monitor_schedule`, and the pairs to be compared in them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.monitor_schedule import COLOURS, CONTROL, History, judged_unt
 
 ARMS = (CONTROL, "b")
 Pair = tuple[str, str, str, str, int, str, str]
-"""Model, kind, left, right, window end, window, and which side."""
+"""Model, kind, left, right, window end, window, and the side."""
 
 
 def with_outputs(registry: Registry) -> Registry:
-    """The same models, watched for a score and a class in two arms too."""
+    """Add a score and a class in two arms to all models."""
     return build_registry(
         [(_contract(contract), registry.applied_at_ms[model]) for model, contract in registry.contracts.items()],
         [
@@ -51,7 +51,7 @@ def _registered(entry: RegisteredBaseline) -> RegisteredBaseline:
 
 
 def _baseline(baseline: Baseline) -> Baseline:
-    """A second baseline of a version, whose edges are shifted, keeps one class less."""
+    """Add outputs to a baseline; a second baseline of a version, whose edges are shifted, has one class less."""
     shift = baseline.fields[0].edges[0] + 0.5
     classes = COLOURS[:2] if shift else COLOURS
     cells = (*(300,) * len(classes), baseline.rows - 300 * len(classes), 0)
@@ -71,33 +71,33 @@ def _baseline(baseline: Baseline) -> Baseline:
 
 
 def expected_pairs(history: History) -> Counter[Pair]:
-    """Events of both sides of every pair that is to be compared, counted one by one."""
+    """Count the events of both sides of every pair to be compared, one by one."""
     events: Counter[tuple[str, str, str, int, str]] = Counter()
     for event in history.counted:
-        told = history.registry.contracts[event.model]
-        pane = event.at_ms // 1000 // told.pane_s * told.pane_s
-        compared = {window.name: window for window in told.windows}
+        contract = history.registry.contracts[event.model]
+        pane = event.at_ms // 1000 // contract.pane_s * contract.pane_s
+        windows = {window.name: window for window in contract.windows}
         for name, end in windows_of(history, event.model, pane):
             judged = history.live or end <= judged_until_s(history, event.model)
-            if judged and compared_ends(compared[name], [end]):
+            if judged and compared_ends(windows[name], [end]):
                 for kind, side in (("version", event.version), ("arm", event.arm or CONTROL)):
                     events[event.model, kind, name, end, side] += 1
-    found: Counter[Pair] = Counter()
+    counts: Counter[Pair] = Counter()
     for model, kind, name, end, _ in events:
         left, right = ("1", "unheard-of") if kind == "version" else ARMS
         both = [events[model, kind, name, end, side] for side in (left, right)]
         if all(both):
             for side, n in zip(("left", "right"), both, strict=True):
-                found[model, kind, left, right, end, name, side] = n
-    return found
+                counts[model, kind, left, right, end, name, side] = n
+    return counts
 
 
 def compared_pairs(rows: dict[Any, dict[str, Any]]) -> Counter[Pair]:
-    """The same from rows of `comparisons`: the error rate is of all events."""
-    found: Counter[Pair] = Counter()
+    """Return the same counts from rows of `comparisons`: the error rate covers all events."""
+    counts: Counter[Pair] = Counter()
     for row in rows.values():
         if row["measure"] == "error_rate":
             key = row["model"], row["kind"], row["left"], row["right"], row["window_end"], row["window"]
             for side in ("left", "right"):
-                found[*key, side] += row[f"n_{side}"]
-    return found
+                counts[*key, side] += row[f"n_{side}"]
+    return counts

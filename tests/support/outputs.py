@@ -1,4 +1,4 @@
-"""A model whose outputs are compared: two versions with bins of their own, two arms; and its events as plain rows."""
+"""A model whose outputs are compared: versions with different bins, two arms, and events as plain rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def output_contract(**changes: Any) -> Contract:
 
 
 def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0) -> Baseline:
-    """A baseline of `output_contract`, counted here by plain numpy; another seed has other edges."""
+    """A baseline of `output_contract`, counted by plain numpy; another seed gives other edges."""
     rng = np.random.default_rng(seed)
     values = {
         "x": rng.normal(size=rows),
@@ -47,12 +47,13 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
         "latency_ms": rng.gamma(4.0, 12.0, rows),
         "tokens": rng.poisson(4.0, rows).astype(float),
     }
-    learned = {name: Phi(value=phi, windows=30, flag="ok") for name in ("3h", "1d")}
-    whole: dict[str, Any] = {"edges": np.arange(1.5, 8.5), "integer": True}
+    phis = {name: Phi(value=phi, windows=30, flag="ok") for name in ("3h", "1d")}
+    integer: dict[str, Any] = {"edges": np.arange(1.5, 8.5), "integer": True}
     fields = [
-        numeric_field(name, each, phi=learned, **(whole if name == "tokens" else {})) for name, each in values.items()
+        numeric_field(name, of_field, phi=phis, **(integer if name == "tokens" else {}))
+        for name, of_field in values.items()
     ]
-    fields.append(class_field("class", CLASSES, rng.choice(3, rows, p=[0.5, 0.3, 0.2]), phi=learned))
+    fields.append(class_field("class", CLASSES, rng.choice(3, rows, p=[0.5, 0.3, 0.2]), phi=phis))
     return Baseline(
         model="toy",
         version=version,
@@ -66,11 +67,11 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
 def numeric_field(
     name: str, values: NDArray[np.float64], edges: NDArray[np.float64] | None = None, **changes: Any
 ) -> FieldBaseline:
-    """What training held of numbers, counted here by plain numpy; between tenths of them by default."""
+    """A numeric field of a baseline, counted by plain numpy, with deciles as edges by default."""
     if edges is None:
         edges = np.quantile(values, np.arange(1, 10) / 10)
     cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)
-    kept = FieldBaseline(
+    field = FieldBaseline(
         name=name,
         kind="numeric",
         edges=tuple(edges.tolist()),
@@ -78,11 +79,18 @@ def numeric_field(
         std=float(values.std()),
         slices={"all": SliceCounts(cells=tuple(cells.tolist()), phi=changes.pop("phi", {}))},
     )
-    return msgspec.structs.replace(kept, **changes)
+    return msgspec.structs.replace(field, **changes)
 
 
 def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], **counts: Any) -> FieldBaseline:
-    """What training held of categories, by their numbers."""
+    """A category field of a baseline.
+
+    Args:
+        name: of the field.
+        categories: in the order of their codes.
+        codes: of the training rows.
+        counts: further arguments of `SliceCounts`.
+    """
     cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
     return FieldBaseline(
         name=name,
@@ -93,7 +101,7 @@ def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], 
 
 
 def output_events(n: int, start_ms: int, hours: int, seed: int = 1) -> list[dict[str, Any]]:
-    """Predictions of 1,000 users over some hours: arm b and version 2 answer otherwise, fail more and are slower."""
+    """Predictions for 1,000 users over some hours; arm b and version 2 return other values, more errors, and slower."""
     rng = np.random.default_rng(seed)
     users = rng.integers(0, 1_000, n)
     events = []

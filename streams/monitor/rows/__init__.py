@@ -1,1 +1,1 @@
-"""Rows that the monitor writes beside verdicts: panes, rollups, tallies, violations."""
+"""Rows that the monitor writes in addition to verdicts: panes, rollups, tallies, violations."""

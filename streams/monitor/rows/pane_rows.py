@@ -1,10 +1,9 @@
-"""The monitor's state → columns of `panes`, `rollups`, `new_categories`, `volume`, `offset_ledger`, `losses`, `progress`."""
+"""Columns of `panes`, `volume` and `new_categories`, and rows of `offset_ledger` and `losses`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,34 +12,44 @@ from numpy.typing import NDArray
 from sketches.baseline.columns import FieldColumn
 from sketches.baseline.layout import ERRORS, EVENTS, HEADER, SLOW, TIMED
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
-from streams.monitor.state.offset_ledger import Loss, OffsetLedger
-from streams.monitor.state.series import Pane, Series
+from streams.monitor.state.commit_rows import Columns, LazyColumns, Row
+from streams.monitor.state.merging import UnseenSketch
+from streams.monitor.state.offset_ledger import END_OF_TIME_MS, Loss, OffsetLedger
+from streams.monitor.state.pane import Pane
+from streams.monitor.state.series import Series
 from warehouse.dictionary_columns import constant_column, dictionary_column
 from warehouse.tables import ragged
 
-Columns = dict[str, Any]
-
 PANES_PER_INSERT = 256
-"""Panes whose rows go into one insert: bounds the arrays of a replay."""
+"""Most panes whose rows go into one insert: bounds the arrays of a replay."""
 COUNTS_PER_INSERT = 500_000
-"""… and no more of them, or of the slices of one, than hold so many counts."""
+"""Most counts in one insert: a wide model has fewer panes per insert, a very wide one only some slices of a pane."""
+MAX_NAMED_CATEGORIES = 50
+"""Unseen categories that are named per field and hour."""
 
 
 def pane_pages(
     series: Series, panes: list[Pane], partials_partition: int, pane_s: int, sealed: NDArray[np.bool_]
-) -> Iterator[Callable[[], Columns]]:
-    """Rows of `panes` (or of `rollups`), some at a time, made when they are asked for: those of a wide model are large.
+) -> Iterator[LazyColumns]:
+    """Cut the rows of panes or rollups into inserts.
 
-    Takes the arguments of `pane_columns`.
+    The rows of an insert are made when it is written, because those of a wide model are large.
+
+    Args:
+        series: the series of the panes.
+        panes: panes, or rollups.
+        partials_partition: the partition of `partials` that they come from.
+        pane_s: length of each.
+        sealed: which of them are sealed, shape (len(panes),).
     """
     n_slices, width = series.layout.n_slices, series.layout.width
-    at_once = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (n_slices * width)))
-    slices_at_once = max(1, COUNTS_PER_INSERT // width)
-    pages = [range(i, min(i + slices_at_once, n_slices)) for i in range(0, n_slices, slices_at_once)]
-    for first in range(0, len(panes), at_once):
-        some = slice(first, first + at_once)
-        for slices in pages:
-            yield partial(pane_columns, series, panes[some], partials_partition, pane_s, sealed[some], slices)
+    panes_per_page = max(1, min(PANES_PER_INSERT, COUNTS_PER_INSERT // (n_slices * width)))
+    slices_per_page = max(1, COUNTS_PER_INSERT // width)
+    slice_pages = [range(i, min(i + slices_per_page, n_slices)) for i in range(0, n_slices, slices_per_page)]
+    for first in range(0, len(panes), panes_per_page):
+        page = slice(first, first + panes_per_page)
+        for slices in slice_pages:
+            yield partial(pane_columns, series, panes[page], partials_partition, pane_s, sealed[page], slices)
 
 
 def pane_columns(
@@ -51,23 +60,23 @@ def pane_columns(
     sealed: NDArray[np.bool_],
     slices: range | None = None,
 ) -> Columns:
-    """Rows of `panes` (or of `rollups`): one per pane, slice and field in which anything was seen.
+    """Return rows of `panes` (or `rollups`): one per pane, slice and field with events.
 
-    The slice `all` has its rows always, so that a pane that is held is found again.
+    The slice `all` has a row even without events, so that the pane is found when it is loaded again.
 
     Args:
-        series: whose panes they are.
-        panes: some of them.
-        partials_partition: where their parts came from.
-        pane_s: how long each is.
-        sealed: which are, shape (len(panes),).
-        slices: consecutive ones that are told; None: all.
+        series: the series of the panes.
+        panes: panes, or rollups.
+        partials_partition: the partition of `partials` that they come from.
+        pane_s: length of each.
+        sealed: which of them are sealed, shape (len(panes),).
+        slices: the consecutive slices that get rows; None for all.
     """
     layout = series.layout
     slices = range(layout.n_slices) if slices is None else slices
-    only = slice(slices.start, slices.stop)
+    chosen_slices = slice(slices.start, slices.stop)
     n_slices, n_fields = len(slices), layout.n_fields
-    counts = np.stack([pane.counts[only] for pane in panes], dtype=np.int64)
+    counts = np.stack([pane.counts[chosen_slices] for pane in panes], dtype=np.int64)
     n_cells = layout.n_cells
     columns = {column: counts[:, :, layout.columns(column)] for column in FieldColumn}
     category = np.array([field.kind == "category" for field in layout.fields])
@@ -79,34 +88,32 @@ def pane_columns(
     if slices.start == 0:
         chosen[:, 0, :] = True
     p, s, f = np.nonzero(chosen)
-    kept = cells[np.repeat(chosen, n_cells, axis=2)]
+    chosen_cells = cells[np.repeat(chosen, n_cells, axis=2)]
     offsets = np.concatenate(([0], np.cumsum(n_cells[f])))
-    # Moments are kept of the slice `all` and of those that the contract names, and only where there was a number;
-    # elsewhere they are no zeros.
+    # Only the slice `all` and the slices with sketches have moments, and only if there was a number; NaN otherwise.
     moments = np.full((len(panes), n_slices, n_fields, 4), np.nan)
     if slices.start == 0:
         moments[:, 0] = np.stack([pane.moments for pane in panes])
     for i, pane in enumerate(panes):
-        for (j, k), of_slice in pane.kept.items():
+        for (j, k), slice_sketch in pane.slice_sketches.items():
             if j in slices:
-                moments[i, j - slices.start, k] = of_slice.moments
+                moments[i, j - slices.start, k] = slice_sketch.moments
     moments[~np.isfinite(moments[..., 2])] = np.nan
     sketches = [b""] * len(p)
-    # Other slices than `all` have sketches only in panes that keep some.
-    told = s + slices.start
-    with_sketch = np.flatnonzero((told == 0) | np.array([bool(pane.kept) for pane in panes])[p])
+    slice_index = s + slices.start
+    with_sketch = np.flatnonzero((slice_index == 0) | np.array([bool(pane.slice_sketches) for pane in panes])[p])
     for row in with_sketch.tolist():
-        sketches[row] = _sketch(panes[p[row]], int(told[row]), int(f[row]))
-    record_seq = np.stack([pane.record_seq[only, 1:] for pane in panes])
+        sketches[row] = _sketch(panes[p[row]], int(slice_index[row]), int(f[row]))
+    record_seq = np.stack([pane.record_seq[chosen_slices, 1:] for pane in panes])
     return {
         **common_columns(series, partials_partition, len(p)),
-        "slice": dictionary_column(told, layout.slices),
+        "slice": dictionary_column(slice_index, layout.slices),
         "field": dictionary_column(f, [field.name for field in layout.fields]),
         "pane_start": np.array([pane.start_s for pane in panes], dtype=np.int64)[p],
         "pane_s": np.full(len(p), pane_s, dtype=np.int64),
         "n": n[p, s, f],
         **{column.key: values[p, s, f] for column, values in columns.items()},
-        "counts": ragged(np.ascontiguousarray(kept), offsets),
+        "counts": ragged(np.ascontiguousarray(chosen_cells), offsets),
         "shift_sum": moments[p, s, f, 0],
         "shift_square_sum": moments[p, s, f, 1],
         "minimum": moments[p, s, f, 2],
@@ -120,52 +127,55 @@ def pane_columns(
 def _sketch(pane: Pane, slice_index: int, field_index: int) -> bytes:
     if slice_index == 0:
         return pane.sketches[field_index]
-    kept = pane.kept.get((slice_index, field_index))
-    return b"" if kept is None else kept.sketch
+    slice_sketch = pane.slice_sketches.get((slice_index, field_index))
+    return b"" if slice_sketch is None else slice_sketch.sketch
 
 
-TOP_CATEGORIES = 50
-"""Values named per field and hour."""
-
-
-def category_columns(series: Series, hours: Iterable[tuple[int, int, int, bytes]], pane_s: int) -> Columns | None:
-    """Rows of `new_categories`: of each hour and field the values that training did not hold.
+def category_columns(series: Series, sketches: Iterable[UnseenSketch], pane_s: int) -> Columns | None:
+    """Return rows of `new_categories`: the most frequent values of each hour and field that training did not have.
 
     Args:
-        series: whose hours they are.
-        hours: start, field, `record_seq` and sketch of each.
-        pane_s: how long each is.
+        series: the series of the sketches.
+        sketches: one per hour and field.
+        pane_s: length of each hour.
+
+    Returns:
+        None if there is no such value.
     """
-    starts: list[int] = []
-    fields: list[int] = []
-    positions: list[int] = []
-    found: list[FrequentValue] = []
-    for start_s, field_index, record_seq, data in hours:
-        sketch = series.open_sketch(field_index, data)
+    values: list[FrequentValue] = []
+    sources: list[UnseenSketch] = []
+    for entry in sketches:
+        sketch = series.codec.open(entry.field_index, entry.sketch)
         assert isinstance(sketch, UnseenCategories)
-        surest = sketch.surest(TOP_CATEGORIES)
-        found += surest
-        starts += [start_s] * len(surest)
-        fields += [field_index] * len(surest)
-        positions += [record_seq] * len(surest)
-    if not found:
+        surest = sketch.surest(MAX_NAMED_CATEGORIES)
+        values += surest
+        sources += [entry] * len(surest)
+    if not values:
         return None
-    columns = common_columns(series, 0, len(found))
+    columns = common_columns(series, 0, len(values))
     del columns["partials_partition"]
+    fields = np.array([entry.field_index for entry in sources])
     return {
         **columns,
-        "field": dictionary_column(np.array(fields), [field.name for field in series.layout.fields]),
-        "category": pa.array([each.value for each in found], pa.string()),
-        "pane_start": np.array(starts, dtype=np.int64),
-        "pane_s": np.full(len(found), pane_s, dtype=np.int64),
-        "n_low": np.array([each.lower for each in found], dtype=np.int64),
-        "n_high": np.array([each.upper for each in found], dtype=np.int64),
-        "record_seq": np.maximum(np.array(positions, dtype=np.int64), 0),
+        "field": dictionary_column(fields, [field.name for field in series.layout.fields]),
+        "category": pa.array([value.value for value in values], pa.string()),
+        "pane_start": np.array([entry.start_s for entry in sources], dtype=np.int64),
+        "pane_s": np.full(len(values), pane_s, dtype=np.int64),
+        "n_low": np.array([value.lower for value in values], dtype=np.int64),
+        "n_high": np.array([value.upper for value in values], dtype=np.int64),
+        "record_seq": np.maximum(np.array([entry.record_seq for entry in sources], dtype=np.int64), 0),
     }
 
 
 def volume_columns(series: Series, panes: list[Pane], partials_partition: int, sealed: NDArray[np.bool_]) -> Columns:
-    """Rows of `volume`: one per pane and slice with events; the slice `all` always."""
+    """Return rows of `volume`: one per pane and slice with events; the slice `all` has a row in any case.
+
+    Args:
+        series: the series of the panes.
+        panes: some panes.
+        partials_partition: the partition of `partials` that they come from.
+        sealed: which of them are sealed, shape (len(panes),).
+    """
     layout = series.layout
     counts = np.stack([pane.counts[:, :HEADER] for pane in panes], dtype=np.int64)
     chosen = counts[:, :, EVENTS] > 0
@@ -190,7 +200,14 @@ def volume_columns(series: Series, panes: list[Pane], partials_partition: int, s
 
 
 def silent_columns(series: Series, starts_s: list[int], partials_partition: int, record_seq: int) -> Columns:
-    """Rows of `volume` of sealed panes in which nothing came: silence is a result."""
+    """Return rows of `volume` of sealed panes without events: silence is a result.
+
+    Args:
+        series: the silent series.
+        starts_s: starts of the panes.
+        partials_partition: the partition of `partials` that the model belongs to.
+        record_seq: of the progress record that sealed the panes.
+    """
     n = len(starts_s)
     zeros = np.zeros(n, dtype=np.int64)
     return {
@@ -209,10 +226,15 @@ def silent_columns(series: Series, starts_s: list[int], partials_partition: int,
     }
 
 
-def ledger_rows(
-    ledger: OffsetLedger, partials_partition: int, partials_topic_id: str, epoch: int
-) -> list[dict[str, Any]]:
-    """Rows of `offset_ledger` that changed."""
+def ledger_rows(ledger: OffsetLedger, partials_partition: int, partials_topic_id: str, epoch: int) -> list[Row]:
+    """Return the rows of `offset_ledger` that changed since the last commit.
+
+    Args:
+        ledger: the ledger.
+        partials_partition: its partition of `partials`.
+        partials_topic_id: Kafka's id of the topic `partials`.
+        epoch: the incarnation of the topic.
+    """
     return [
         {
             "partials_partition": partials_partition,
@@ -232,12 +254,8 @@ def ledger_rows(
     ]
 
 
-MAX_MS = 4_102_444_800_000
-"""2100: what stands in a table for `from now on` and for the end of a replay."""
-
-
-def loss_rows(losses: list[Loss], partials_partition: int, now_ms: int) -> list[dict[str, Any]]:
-    """Rows of `losses`."""
+def loss_rows(losses: list[Loss], partials_partition: int, now_ms: int) -> list[Row]:
+    """Return rows of `losses`, recorded at `now_ms`."""
     return [
         {
             "partials_partition": partials_partition,
@@ -245,7 +263,7 @@ def loss_rows(losses: list[Loss], partials_partition: int, now_ms: int) -> list[
             "start_offset": loss.start,
             "end_offset": loss.end,
             "from_time": loss.from_ms,
-            "to_time": min(loss.to_ms, MAX_MS),
+            "to_time": min(loss.to_ms, END_OF_TIME_MS),
             "reason": loss.reason,
             "recorded_at": now_ms,
             "record_seq": loss.record_seq,
@@ -255,7 +273,7 @@ def loss_rows(losses: list[Loss], partials_partition: int, now_ms: int) -> list[
 
 
 def common_columns(series: Series, partials_partition: int, n: int) -> Columns:
-    """The columns that say which series n rows are of."""
+    """Return the columns that identify the series of n rows."""
     return {
         "partials_partition": np.full(n, partials_partition, dtype=np.int64),
         "model": constant_column(series.contract.model, n),

@@ -1,7 +1,7 @@
-"""Which panes and hours of models are in memory: loaded when they are needed, set down when they are too many.
+"""Cache of panes, hourly sums and merged ranges.
 
-What is only read of panes that were set down (sums, merges) is read from the warehouse one after the other and let go;
-into memory comes again what is to change.
+Panes load on demand and are evicted if they exceed the budget. Reads of evicted panes stream from ClickHouse one after
+another and are not cached; only panes that are about to change are loaded back.
 """
 
 from __future__ import annotations
@@ -10,25 +10,29 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from barograph.contract import SECONDS_PER_HOUR, Window
+from barograph.contract import SECONDS_PER_HOUR, Contract, Window
 
-from streams.monitor.state.merged_ranges import over_budget
-from streams.monitor.state.model import ModelState, SeriesKey
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
+from streams.monitor.state.model import ModelState
+from streams.monitor.state.pane import Pane
 from streams.monitor.state.restore import restore_panes, restore_volume
-from streams.monitor.state.series import Compiled, Pane, Series
+from streams.monitor.state.revisions import SeriesKey
+from streams.monitor.state.series import Series
 from streams.monitor.state.store import Store
-from streams.monitor.windows import reach_s, step_s, uses_hours
+from streams.monitor.windows import merged_range_s, reach_s, step_s, uses_hours
+from streams.records import Partial
 from streams.registry.registry import Registry
 
 PANE_BUDGET_BYTES = 192 << 20
-"""How much the panes of one partition of `partials` may take in memory once they are written."""
+"""Memory that the written panes of one partition of `partials` may take."""
+RANGE_BUDGET_DIVISOR = 4
+"""Merged ranges may take this fraction of the pane budget, in addition to it: one over this number."""
 NEVER_S = 1 << 32
-SUMMARIES_OF_BUDGET = 4
-"""Which part of the panes' budget merged sketches may take beside them: one in so many."""
 
 
-class _Passing(NamedTuple):
-    """Panes of a model that were read to be let go, until others are."""
+class _ReadAhead(NamedTuple):
+    """Evicted panes of one model that were read together and are not cached."""
 
     state: ModelState
     starts_s: frozenset[int]
@@ -36,22 +40,24 @@ class _Passing(NamedTuple):
 
 
 class PaneCache:
-    """The panes and hours of one partition of `partials`.
+    """The panes, hourly sums and merged ranges of one partition of `partials`.
 
     Args:
-        store: where panes that are not in memory are.
-        registry: the baselines in force.
-        budget_bytes: how much written panes may take.
+        store: loads panes.
+        registry: returns the baselines in force.
+        budget_bytes: memory that written panes may take.
     """
 
     def __init__(self, store: Store, registry: Callable[[], Registry], budget_bytes: int) -> None:
         self._store, self._registry, self._budget_bytes = store, registry, budget_bytes
-        self._compiled: dict[str, Compiled] = {}
+        self._compiled: dict[str, CompiledBaseline] = {}
         self._states: list[ModelState] = []
-        self._passing: _Passing | None = None
+        self._ranges: dict[tuple[str, str, str], MergedRanges] = {}
+        """Merged ranges by model, version and baseline id."""
+        self._read_ahead: _ReadAhead | None = None
 
-    def series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
-        """The series of a version and baseline, made where it is new; None where the baseline is not known."""
+    def get_series(self, state: ModelState, version: str, baseline_id: str) -> Series | None:
+        """Return the series of a version and baseline, created if it is new; None if the baseline is unknown."""
         key = (version, baseline_id)
         series = state.series.get(key)
         if series is None:
@@ -60,182 +66,220 @@ class PaneCache:
                 return None
             compiled = self._compiled.get(baseline_id)
             if compiled is None:
-                compiled = self._compiled[baseline_id] = Compiled.of(layout)
+                compiled = self._compiled[baseline_id] = CompiledBaseline.of(layout)
             series = state.series[key] = Series(version, baseline_id, compiled, state.contract)
-            series.away = partial(self._read, state, key)
+            series.read_evicted = partial(self._read_evicted, state, key)
+            self._ranges[state.contract.model, version, baseline_id] = MergedRanges(series)
         return series
 
-    def pane(self, state: ModelState, series: Series, start_s: int) -> Pane:
-        """The pane of a series at a moment, loaded or made."""
+    def update_contract(self, state: ModelState, contract: Contract) -> None:
+        """Put a changed contract in force for a model."""
+        state.contract = contract
+        for series in state.series.values():
+            if contract.fields != series.contract.fields:
+                # Sketches of another type do not merge with those of the stored ranges.
+                self._ranges_of(series).clear()
+            series.contract = contract
+
+    def merge(self, state: ModelState, series: Series, partial: Partial, record_seq: int, *, late: bool) -> bool:
+        """Merge a partial into its pane, which is loaded or created; return whether any row changed.
+
+        Raises:
+            RecordError: the partial does not fit, or a sketch in it is damaged; nothing was merged.
+        """
+        series.fit(partial)
+        pane = self._get_pane(state, series, partial.pane_start_s)
+        changed = series.merge(pane, partial, record_seq, late=late)
+        if changed:
+            self._ranges_of(series).invalidate(pane.start_s)
+        return changed
+
+    def _get_pane(self, state: ModelState, series: Series, start_s: int) -> Pane:
         pane = series.panes.get(start_s)
-        if pane is None and (start_s < state.loaded_from_s or start_s in state.set_down):
-            self._restore(state, start_s, start_s + 1, to_change=True)
+        if pane is None and (start_s < state.loaded_from_s or start_s in state.evicted):
+            self._restore(state, start_s, start_s + 1, for_update=True)
             pane = series.panes.get(start_s)
         if pane is None:
             pane = series.panes[start_s] = series.empty_pane(start_s)
-            pane.compact()
+            pane.narrow_counts()
         return pane
+
+    def _ranges_of(self, series: Series) -> MergedRanges:
+        return self._ranges[series.contract.model, series.version, series.baseline_id]
 
     # ------------------------------------------------------------------------------------------ loading
 
     def load(self, state: ModelState) -> None:
-        """Load what windows ahead reach into of a model that was not held."""
+        """Load the panes of a new model that windows ahead reach into."""
         self._states.append(state)
         contract = state.contract
         state.sealed_until_s = self._store.sealed_until_s(contract.model)
         if state.sealed_until_s is None:
             state.loaded_from_s = 0
         else:
-            reach = reach_s(contract, hours=False)
-            first = (state.sealed_until_s - reach) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-            state.loaded_from_s = max(0, first)
-        for (version, baseline_id), first_s in self._store.first_panes_s(contract.model).items():
-            series = self.series(state, version, baseline_id)
+            first_s = state.sealed_until_s - reach_s(contract, hours=False)
+            state.loaded_from_s = max(0, first_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR)
+        for (version, baseline_id), first_pane_s in self._store.first_panes_s(contract.model).items():
+            series = self.get_series(state, version, baseline_id)
             if series is not None:
-                series.first_s = first_s
+                series.first_s = first_pane_s
         self._restore(state, state.loaded_from_s, NEVER_S)
 
-    def have(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have all panes of [start, end) within reach: in memory, or set down."""
+    def ensure_loaded(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Make the panes of [start, end) readable: in memory, or evicted."""
         if start_s < state.loaded_from_s:
             self._restore(state, start_s, min(end_s, state.loaded_from_s))
 
-    def have_windows(self, state: ModelState, window: Window, ends_s: list[int]) -> None:
-        """Have within reach what windows of one length are summed from; their ends ascend."""
+    def ensure_windows_loaded(self, state: ModelState, window: Window, ends_s: list[int]) -> None:
+        """Make the panes or hours readable that windows of one length are summed from; their ends ascend."""
         start_s = ends_s[0] - window.length_s
         if step_s(state.contract, window) > state.contract.pane_s:
-            self._have_hours(state, start_s, ends_s[-1])
+            self._ensure_hours_loaded(state, start_s, ends_s[-1])
         elif start_s < state.loaded_from_s:
-            # A late event revises a window that begins before what is loaded: from now on all since then is.
+            # A late event revises a window that starts before the loaded panes: extend them back to its start.
             self._restore(state, max(0, start_s), state.loaded_from_s)
             state.loaded_from_s = max(0, start_s)
 
-    def have_described(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have all panes of [start, end) within reach, and the sums of the hours that loading them dropped."""
-        self.have(state, start_s, end_s)
-        if uses_hours(state.contract):
-            first = -(-start_s // SECONDS_PER_HOUR) * SECONDS_PER_HOUR
-            for start in range(first, end_s - SECONDS_PER_HOUR + 1, SECONDS_PER_HOUR):
-                _sum_hour(state, start)
+    def load_for_update(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Load the evicted panes of [start, end) back into memory, because they are about to change."""
+        evicted = [at_s for at_s in state.evicted if start_s <= at_s < end_s]
+        if evicted:
+            self._restore(state, min(evicted), max(evicted) + 1, for_update=True)
 
-    def pick_up(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have in memory again what was set down of [start, end), to change it."""
-        some = [at for at in state.set_down if start_s <= at < end_s]
-        if some:
-            self._restore(state, min(some), max(some) + 1, to_change=True)
+    def merge_range(self, state: ModelState, series: Series, window: Window, end_s: int) -> MergedRange:
+        """Merge the numbers of a window of a series, from the ranges in memory and from panes."""
+        ensure_loaded = partial(self._ensure_range_loaded, state)
+        length_s = merged_range_s(window)
+        return self._ranges_of(series).merge(end_s - window.length_s, end_s, length_s, ensure_loaded)
 
-    def close_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
-        """Sum the hours that are over when panes of [before, until) are sealed."""
+    def store_rollup(self, series: Series, length_s: int, rollup: Pane) -> None:
+        """Take over the merge of a rollup as a merged range, if windows are merged from ranges of its length."""
+        self._ranges_of(series).store_rollup(length_s, rollup)
+
+    def sum_closed_hours(self, state: ModelState, before_s: int, until_s: int) -> None:
+        """Sum the hours that end once the panes of [before, until) are sealed."""
         if not uses_hours(state.contract):
             return
-        first = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-        last = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-        for start in range(first, last, SECONDS_PER_HOUR):
+        first_s = before_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        last_s = until_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        for start_s in range(first_s, last_s, SECONDS_PER_HOUR):
             for series in state.series.values():
-                series.hours[start] = series.hour_counts(start)
+                series.hours[start_s] = series.sum_hour(start_s)
 
-    def _have_hours(self, state: ModelState, start_s: int, end_s: int) -> None:
-        """Have the sums of all hours of [start, end), from panes within reach or in the warehouse."""
-        for start in range(start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, end_s, SECONDS_PER_HOUR):
-            if all(start in series.hours for series in state.series.values()):
+    def _ensure_hours_loaded(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Make the sums of all hours of [start, end) available, from panes in memory or in the warehouse."""
+        for hour_s in range(start_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, end_s, SECONDS_PER_HOUR):
+            if all(hour_s in series.hours for series in state.series.values()):
                 continue
-            self.have(state, start, start + SECONDS_PER_HOUR)
-            _sum_hour(state, start)
+            self.ensure_loaded(state, hour_s, hour_s + SECONDS_PER_HOUR)
+            _sum_missing_hour(state, hour_s)
 
-    def _restore(self, state: ModelState, start_s: int, end_s: int, *, to_change: bool = False) -> None:
-        """Load panes that start in [start, end) and are not held, some at a time: those of a wide model are large.
+    def _ensure_range_loaded(self, state: ModelState, start_s: int, end_s: int) -> None:
+        """Make the panes of [start, end) readable, and sum the hours whose sums the loading dropped."""
+        self.ensure_loaded(state, start_s, end_s)
+        if uses_hours(state.contract):
+            first_s = -(-start_s // SECONDS_PER_HOUR) * SECONDS_PER_HOUR
+            for hour_s in range(first_s, end_s - SECONDS_PER_HOUR + 1, SECONDS_PER_HOUR):
+                _sum_missing_hour(state, hour_s)
 
-        What exceeds the budget meanwhile is set down at once, unless it is to change.
+    def _restore(self, state: ModelState, start_s: int, end_s: int, *, for_update: bool = False) -> None:
+        """Load the panes of [start, end) that are not in memory, in several queries because wide models are large.
+
+        Panes beyond the budget are evicted after each query, unless they are about to change.
         """
-        self._passing = None
-        state.set_down = {at for at in state.set_down if not start_s <= at < end_s}
-        for begin, end in self._store.ranges("panes", state.contract.model, start_s, end_s):
-            for series, new in self._loaded(state, begin, end, partial(self.series, state)):
-                series.panes.update(new)
-                for at in new:
-                    # What is loaded may hold more than the sum did: another process may have written it meanwhile.
-                    series.hours.pop(at // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
-                    series.summaries.touch(at)
-            if not to_change:
-                self.set_down()
+        self._read_ahead = None
+        state.evicted = {at_s for at_s in state.evicted if not start_s <= at_s < end_s}
+        for begin_s, until_s in self._store.load_ranges("panes", state.contract.model, start_s, end_s):
+            for series, panes in self._load_panes(state, begin_s, until_s, partial(self.get_series, state)):
+                series.panes.update(panes)
+                for at_s in panes:
+                    # Another process may have written the pane after its hour was summed here.
+                    series.hours.pop(at_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR, None)
+                    self._ranges_of(series).invalidate(at_s)
+            if not for_update:
+                self.evict()
 
-    def _read(self, state: ModelState, key: SeriesKey, start_s: int) -> Pane | None:
-        """A pane that was set down, to be let go; None where none was.
+    def _read_evicted(self, state: ModelState, key: SeriesKey, start_s: int) -> Pane | None:
+        """Read an evicted pane without caching it; None if it was not evicted.
 
-        Those after it are read with it where they are small, since what is summed is summed in order.
+        If panes are small, the panes after it are read in the same query, because sums read panes in order.
         """
-        if start_s not in state.set_down:
+        if start_s not in state.evicted:
             return None
-        passing = self._passing
-        if passing is None or passing.state is not state or start_s not in passing.starts_s:
-            held = min((at for series in state.series.values() for at in series.panes if at > start_s), default=NEVER_S)
+        ahead = self._read_ahead
+        if ahead is None or ahead.state is not state or start_s not in ahead.starts_s:
+            next_in_memory_s = min(
+                (at_s for series in state.series.values() for at_s in series.panes if at_s > start_s), default=NEVER_S
+            )
             rows = sum(series.layout.n_slices * series.layout.n_fields for series in state.series.values())
-            at_once = max(1, self._store.rows_at_once // rows)
-            starts = sorted(at for at in state.set_down if start_s <= at < held)[:at_once]
+            n_panes = max(1, self._store.rows_per_load // rows)
+            starts_s = sorted(at_s for at_s in state.evicted if start_s <= at_s < next_in_memory_s)[:n_panes]
             panes: dict[SeriesKey, dict[int, Pane]] = {}
-            # None is made meanwhile: somebody goes through them.
-            for series, found in self._loaded(state, start_s, starts[-1] + 1, lambda *key: state.series.get(key)):
-                panes[series.version, series.baseline_id] = found
-            passing = self._passing = _Passing(state, frozenset(starts), panes)
-        return passing.panes.get(key, {}).get(start_s)
+            # Creates no series: the caller may be iterating over them.
+            for series, loaded in self._load_panes(
+                state, start_s, starts_s[-1] + 1, lambda *key: state.series.get(key)
+            ):
+                panes[series.version, series.baseline_id] = loaded
+            ahead = self._read_ahead = _ReadAhead(state, frozenset(starts_s), panes)
+        return ahead.panes.get(key, {}).get(start_s)
 
-    def _loaded(
+    def _load_panes(
         self, state: ModelState, start_s: int, end_s: int, series_of: Callable[[str, str], Series | None]
     ) -> Iterator[tuple[Series, dict[int, Pane]]]:
-        """The panes of [start, end) in the warehouse that are not held, per series."""
+        """Load the panes of [start, end) that are in the warehouse and not in memory, per series."""
         model, volume = state.contract.model, None
-        for found in self._store.load_panes(model, start_s, end_s):
-            series = series_of(found.version, found.baseline_id)
+        for loaded in self._store.load_panes(model, start_s, end_s):
+            series = series_of(loaded.version, loaded.baseline_id)
             if series is None:
                 continue
-            new = restore_panes(series, found.table, series.panes)
+            panes = restore_panes(series, loaded.table, series.panes)
             if volume is None:
                 volume = self._store.load_volume(model, start_s, end_s)
-            restore_volume(series, volume, new)
-            for pane in new.values():
-                pane.compact()
-            yield series, new
+            restore_volume(series, volume, panes)
+            for pane in panes.values():
+                pane.narrow_counts()
+            yield series, panes
 
-    # ------------------------------------------------------------------------------------------ letting go
+    # ------------------------------------------------------------------------------------------ dropping
 
-    def forget(self, state: ModelState) -> None:
-        """Drop written panes and hours that no window ahead needs."""
+    def drop_expired(self, state: ModelState) -> None:
+        """Drop the written panes, hours and ranges that no window ahead needs."""
         if state.sealed_until_s is None:
             return
         contract = state.contract
-        keep = (state.sealed_until_s - reach_s(contract, hours=False)) // SECONDS_PER_HOUR * SECONDS_PER_HOUR
-        keep_hours = state.sealed_until_s - reach_s(contract, hours=True)
+        first_pane_s = state.sealed_until_s - reach_s(contract, hours=False)
+        first_pane_s = first_pane_s // SECONDS_PER_HOUR * SECONDS_PER_HOUR
+        first_hour_s = state.sealed_until_s - reach_s(contract, hours=True)
         for series in state.series.values():
-            for start in [at for at, pane in series.panes.items() if at < keep and not pane.dirty]:
-                del series.panes[start]
-            for start in [at for at in series.hours if at < keep_hours and at not in series.dirty_hours]:
-                del series.hours[start]
-            series.summaries.forget(series, state.sealed_until_s)
-        state.set_down = {at for at in state.set_down if at >= keep}
-        state.loaded_from_s = max(state.loaded_from_s, keep)
+            for at_s in [at_s for at_s, pane in series.panes.items() if at_s < first_pane_s and not pane.dirty]:
+                del series.panes[at_s]
+            for at_s in [at_s for at_s in series.hours if at_s < first_hour_s and at_s not in series.dirty_hours]:
+                del series.hours[at_s]
+            self._ranges_of(series).drop_expired(state.sealed_until_s)
+        state.evicted = {at_s for at_s in state.evicted if at_s >= first_pane_s}
+        state.loaded_from_s = max(state.loaded_from_s, first_pane_s)
 
-    def set_down(self) -> None:
-        """Drop written panes beyond the budget, those furthest from the sealed moment first: they change last."""
-        self._passing = None
-        held = [
-            (abs(start - (state.sealed_until_s or 0)), start, state, series)
+    def evict(self) -> None:
+        """Evict written panes beyond the budget, those furthest from the sealed time first: they change last."""
+        self._read_ahead = None
+        written = [
+            (abs(start_s - (state.sealed_until_s or 0)), start_s, state, series)
             for state in self._states
             for series in state.series.values()
-            for start, pane in series.panes.items()
+            for start_s, pane in series.panes.items()
             if not pane.dirty
         ]
-        total = sum(series.panes[start].n_bytes for _, start, _, series in held)
-        held.sort(key=lambda entry: entry[:2])
-        while held and total > self._budget_bytes:
-            _, start, state, series = held.pop()
-            total -= series.panes.pop(start).n_bytes
-            state.set_down.add(start)
-        every = [series.summaries for state in self._states for series in state.series.values()]
-        over_budget(every, self._budget_bytes // SUMMARIES_OF_BUDGET)
+        total = sum(series.panes[start_s].n_bytes for _, start_s, _, series in written)
+        written.sort(key=lambda entry: entry[:2])
+        while written and total > self._budget_bytes:
+            _, start_s, state, series = written.pop()
+            total -= series.panes.pop(start_s).n_bytes
+            state.evicted.add(start_s)
+        enforce_budget(list(self._ranges.values()), self._budget_bytes // RANGE_BUDGET_DIVISOR)
 
 
-def _sum_hour(state: ModelState, start_s: int) -> None:
-    """Hold the sums of an hour whose panes are within reach, where they are not held."""
+def _sum_missing_hour(state: ModelState, start_s: int) -> None:
+    """Sum an hour whose panes are readable, for the series that lack its sum."""
     for series in state.series.values():
         if start_s not in series.hours:
-            series.hours[start_s] = series.hour_counts(start_s)
+            series.hours[start_s] = series.sum_hour(start_s)

@@ -1,4 +1,4 @@
-"""What training held of the numeric fields, made ready for windows to be described against."""
+"""Numeric fields as training saw them, prepared for comparison with windows."""
 
 from __future__ import annotations
 
@@ -15,29 +15,35 @@ from sketches.sketch.numeric import as_sketched, numeric_sketch_type
 
 @dataclass(frozen=True, slots=True)
 class TrainingReference:
-    """What training held of one numeric field, made ready to be compared with."""
+    """Quantiles and moments of one numeric field in training."""
 
     field_index: int
     table: QuantileTable | None
-    """None where the baseline keeps no quantiles."""
+    """None if the baseline has no quantiles of the field."""
     m: int
+    """Number of training values."""
     mean: float
     std: float
     kurtosis: float
 
 
-def trained_of(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[TrainingReference]:
-    """Make the numeric fields of a baseline ready."""
-    kinds = {field.name: field.sketch for field in contract.fields}
-    found = []
+def training_references(contract: Contract, fields: tuple[FieldBaseline, ...]) -> list[TrainingReference]:
+    """Prepare the numeric fields of a baseline.
+
+    Args:
+        contract: requests a sketch type per field, which rounds values as the sketches of windows do.
+        fields: of the baseline.
+    """
+    types = {field.name: field.sketch for field in contract.fields}
+    references = []
     for i, field in enumerate(fields):
         if field.kind != "numeric":
             continue
         m = sum(field.slices[ALL].cells[: FieldColumn.NULL])
         table, kappa = None, float("nan")
         if field.quantiles and m:
-            sketch_type = numeric_sketch_type(field.integer, kinds.get(field.name, "kll"))
+            sketch_type = numeric_sketch_type(field.integer, types.get(field.name, "kll"))
             table = QuantileTable(as_sketched(sketch_type, field.quantiles), m)
             kappa = float(kurtosis(table.steps[None])[0])
-        found.append(TrainingReference(i, table, m, field.mean, field.std, kappa))
-    return found
+        references.append(TrainingReference(i, table, m, field.mean, field.std, kappa))
+    return references

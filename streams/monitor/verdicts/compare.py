@@ -1,9 +1,9 @@
-"""Windows of several series → rows of `comparisons`: outputs of versions and arms against each other.
+"""Compares the outputs of versions and arms in windows, as columns of `comparisons`.
 
-Sides that are counted on the same bins are compared by exact counts. Where two versions have baselines of their own,
-what lies on other bins is counted anew from its sketch, and what the sketch may be off by counts as noise.
+Sides that are counted on the same bins are compared by exact counts. If two versions have baselines with different
+edges, the counts of the older one are estimated from its sketch, and the sketch's error is treated as noise.
 
-Everything that a row says follows from its own window: what else is judged at the same time changes no bit of it.
+Every row depends on its own window alone: the other windows that are judged together do not change a bit of it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from sketches.comparison.aligned import AlignedField, align
 from sketches.comparison.differences import Differences, mean_differences, quantile_differences, rate_differences
 from sketches.comparison.two_sample import psi_differences
 from streams.events.projection import LATENCY, SCORES_PREFIX, field_of
-from streams.monitor.verdicts.comparison_rows import Columns, Measure, Sizes, Windows, comparison_columns
-from streams.monitor.verdicts.judge import ERROR_FIELD, join_columns, window_counts
-from streams.monitor.verdicts.numbers import PooledMoments, ReadValues
+from streams.monitor.state.commit_rows import Columns
+from streams.monitor.verdicts.column_buffer import concat_columns
+from streams.monitor.verdicts.comparison_rows import Measure, PairWindows, SampleSizes, comparison_columns
+from streams.monitor.verdicts.judge import ERROR_FIELD
+from streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
 from streams.monitor.verdicts.side_counts import SideCounts
-from streams.monitor.verdicts.sides import Kind, Member, Pair, Side, arm_pairs, version_pairs
+from streams.monitor.verdicts.sides import ComparedPair, ComparedSide, SeriesSlice, SideKind, arm_pairs, version_pairs
+from streams.monitor.verdicts.window_counts import window_counts
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-MOST_CATEGORIES = 20
-"""So many categories of a field have their share compared, in the baseline's order."""
+MAX_CATEGORIES = 20
+"""Categories of a field whose share is compared: the first ones in the baseline's order."""
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 _OUTPUTS = ("score", "class", CONFIDENCE, LATENCY)
 _OUTPUT_MAPS = (SCORES_PREFIX, f"{METRICS}.")
@@ -41,8 +44,8 @@ _FLAG_EDGES = (0.5,)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Windows that are judged together, and what is the same for all of them."""
+class WindowSet:
+    """Windows of one model and length that are compared together."""
 
     contract: Contract
     window: Window
@@ -51,7 +54,7 @@ class Judged:
     lost: FloatArray
     """Lost offsets per window, shape (W,)."""
     whole: BoolArray
-    """Whether the model's record covers the whole window, shape (W,); else levels are `insufficient`."""
+    """Whether the model's history covers the whole window, shape (W,); if not, levels are `insufficient`."""
     record_seq: int
     judged_ms: int
 
@@ -61,104 +64,105 @@ def is_output(source: str) -> bool:
     return source in _OUTPUTS or source.startswith(_OUTPUT_MAPS)
 
 
-def compare(judged: Judged, versions: Sequence[Side], arms: Sequence[Side], values: ReadValues) -> Columns | None:
+def compare(
+    windows: WindowSet, versions: Sequence[ComparedSide], arms: Sequence[ComparedSide], read_numbers: ReadNumbers
+) -> Columns | None:
     """Compare the last two versions of each window, and each arm with the control.
 
     Args:
-        judged: the windows; panes or hours of all members are within reach for them. They take memory together.
+        windows: the panes or hours of all members are readable for them. Their counts are in memory together.
         versions: the oldest first.
         arms: the control first.
-        values: reads moments and sketches.
+        read_numbers: reads moments and sketches.
 
     Returns:
-        Columns of `comparisons`; None where there is nothing to compare.
+        Columns of `comparisons`; None if there is nothing to compare.
     """
-    found: list[Columns] = []
-    kinds: tuple[tuple[Kind, Sequence[Side], Callable[[Sequence[Side], IntArray], list[Pair]]], ...] = (
-        ("version", versions, version_pairs),
-        ("arm", arms, arm_pairs),
-    )
-    for kind, sides, choose in kinds:
-        counts = [[_counts(member, judged) for member in side.members] for side in sides]
-        events = [each[:, EVENTS] for of_side in counts for each in of_side]
+    chunks: list[Columns] = []
+    kinds: tuple[
+        tuple[SideKind, Sequence[ComparedSide], Callable[[Sequence[ComparedSide], IntArray], list[ComparedPair]]], ...
+    ] = (("version", versions, version_pairs), ("arm", arms, arm_pairs))
+    for kind, sides, choose_pairs in kinds:
+        counts = [[_window_counts(member, windows) for member in side.members] for side in sides]
+        events = [of_member[:, EVENTS] for of_side in counts for of_member in of_side]
         if len(events) < 2:
             continue
-        for pair in choose(sides, np.stack(events, axis=1)):
-            found += _Comparison(judged, kind, sides, pair, counts, values).rows()
-    return join_columns([columns for columns in found if len(columns["record_seq"])])
+        for pair in choose_pairs(sides, np.stack(events, axis=1)):
+            chunks += _Comparison(windows, kind, sides, pair, counts, read_numbers).rows()
+    return concat_columns([columns for columns in chunks if len(columns["record_seq"])])
 
 
-def _counts(member: Member, judged: Judged) -> IntArray:
-    """What was counted of a member in each window, shape (W, width)."""
-    only = slice(member.slice_index, member.slice_index + 1)
-    return window_counts(member.series, judged.window, judged.ends_s.tolist(), only)[:, 0]
+def _window_counts(member: SeriesSlice, windows: WindowSet) -> IntArray:
+    """Return a member's counts in each window, shape (W, width)."""
+    slices = slice(member.slice_index, member.slice_index + 1)
+    return window_counts(member.series, windows.window, windows.ends_s.tolist(), slices)[:, 0]
 
 
 class _Comparison:
-    """One pair in its windows."""
+    """The comparison of one pair in its windows."""
 
     def __init__(
         self,
-        judged: Judged,
-        kind: Kind,
-        sides: Sequence[Side],
-        pair: Pair,
+        windows: WindowSet,
+        kind: SideKind,
+        sides: Sequence[ComparedSide],
+        pair: ComparedPair,
         counts: Sequence[Sequence[IntArray]],
-        values: ReadValues,
+        read_numbers: ReadNumbers,
     ) -> None:
         w = pair.windows
-        self.judged = judged
-        ends_s = judged.ends_s[w]
+        self.contract, self.window = windows.contract, windows.window
+        ends_s = windows.ends_s[w]
 
-        def half(side: int, members: tuple[int, ...], first: int) -> SideCounts:
-            told = [sides[side].members[j] for j in members]
-            return SideCounts(sides[side].name, told, [counts[side][j][w] for j in members], first, ends_s, values)
+        def side_counts(side: int, indices: tuple[int, ...], first: int) -> SideCounts:
+            members = [sides[side].members[j] for j in indices]
+            of_members = [counts[side][j][w] for j in indices]
+            return SideCounts(sides[side].name, members, of_members, first, ends_s, read_numbers)
 
-        self.left = half(pair.left, pair.left_members, 0)
-        self.right = half(pair.right, pair.right_members, len(pair.left_members))
-        self.halves = (self.left, self.right)
-        events, lost = self.left.events + self.right.events, judged.lost[w]
-        self.windows = Windows(
-            judged.contract.model,
+        self.left = side_counts(pair.left, pair.left_members, 0)
+        self.right = side_counts(pair.right, pair.right_members, len(pair.left_members))
+        self.sides = (self.left, self.right)
+        events, lost = self.left.events + self.right.events, windows.lost[w]
+        self.windows = PairWindows(
+            windows.contract.model,
             kind,
             self.left.name,
             self.right.name,
-            judged.window,
+            windows.window,
             ends_s,
             np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0),
-            judged.whole[w],
-            judged.judged_ms,
-            judged.record_seq,
+            windows.whole[w],
+            windows.judged_ms,
+            windows.record_seq,
         )
-        self.everywhere: BoolArray = np.ones(len(w), dtype=bool)
+        self.all_windows: BoolArray = np.ones(len(w), dtype=bool)
 
     @cached_property
     def fields(self) -> list[AlignedField]:
         """The outputs that all members have, on the bins of the right side's newest baseline."""
-        contract = self.judged.contract
-        declared = {field.name: field for field in contract.fields}
-        layouts = [member.layout for half in self.halves for member in half.members]
+        declared = {field.name: field for field in self.contract.fields}
+        layouts = [member.layout for side in self.sides for member in side.members]
         names = [
-            kept.name
-            for kept in layouts[-1].fields
-            if is_output((declared.get(kept.name) or field_of(kept, contract)).source)
+            field.name
+            for field in layouts[-1].fields
+            if is_output((declared.get(field.name) or field_of(field, self.contract)).source)
         ]
         return align(layouts[-1], layouts, names)
 
     @cached_property
     def _latency(self) -> str:
-        """The name of the field that is the latency."""
-        return next((field.name for field in self.judged.contract.fields if field.source == LATENCY), LATENCY)
+        """The name of the latency field."""
+        return next((field.name for field in self.contract.fields if field.source == LATENCY), LATENCY)
 
     def rows(self) -> list[Columns]:
-        """Columns of every measure of every output."""
+        """Return columns of every measure of every output."""
         rows = [self._errors()]
         for field in self.fields:
-            if field.name == self._latency and self.judged.contract.slo.latency_ms is not None:
+            if field.name == self._latency and self.contract.slo.latency_ms is not None:
                 rows.append(self._slow(field))
             phis = self._phis(field)
             rows.append(self._psi(field, phis))
-            nulls = [(half.nulls(field), half.events) for half in self.halves]
+            nulls = [(side.nulls(field), side.events) for side in self.sides]
             rows.append(self._rate(Measure(field.name, "null_rate", "counts"), nulls, phis))
             rows += self._shares(field, phis) if field.kind == "category" else self._numbers(field, phis)
         return rows
@@ -166,51 +170,57 @@ class _Comparison:
     # ------------------------------------------------------------------------------------------ counts
 
     def _errors(self) -> Columns:
-        ones = np.ones(len(self.everywhere))
-        sides = [(half.sums(ERRORS), half.events) for half in self.halves]
+        ones = np.ones(len(self.all_windows))
+        sides = [(side.sum_header(ERRORS), side.events) for side in self.sides]
         return self._rate(Measure(ERROR_FIELD, "error_rate", "counts"), sides, (ones, ones))
 
     def _slow(self, field: AlignedField) -> Columns:
-        """Latency over what the contract promises, of the events that tell theirs."""
-        sides = [(half.sums(SLOW), half.sums(TIMED)) for half in self.halves]
+        """Compare the share of events slower than the contract promises, among the events with a latency."""
+        sides = [(side.sum_header(SLOW), side.sum_header(TIMED)) for side in self.sides]
         known = (sides[0][1] > 0) & (sides[1][1] > 0)
         return self._rate(Measure(field.name, "slow_rate", "counts"), sides, self._phis(field), known)
 
     def _phis(self, field: AlignedField) -> tuple[FloatArray, FloatArray]:
-        return self.left.phi(field, self.judged.window.name), self.right.phi(field, self.judged.window.name)
+        return self.left.phi(field, self.window.name), self.right.phi(field, self.window.name)
 
     def _psi(self, field: AlignedField, phis: tuple[FloatArray, FloatArray]) -> Columns:
-        lines = self.judged.contract.thresholds
-        (left, left_noise), (right, right_noise) = (half.binned(field) for half in self.halves)
+        thresholds = self.contract.thresholds
+        (left, left_noise), (right, right_noise) = (side.binned(field) for side in self.sides)
         noise = left_noise + right_noise
         readable = np.isfinite(noise)
-        found = psi_differences(
+        result = psi_differences(
             left,
             right,
             [0],
             phi_left=phis[0][:, None],
             phi_right=phis[1][:, None],
             noise=np.where(readable, noise, 0.0)[:, None],
-            minor=lines.minor,
-            major=lines.major,
+            minor=thresholds.minor,
+            major=thresholds.major,
         )
-        nothing = np.full(len(noise), np.nan)
+        no_value = np.full(len(noise), np.nan)
         psi, low, high, p, df = (
-            each[:, 0].astype(np.float64) for each in (found.psi, found.low, found.high, found.p_value, found.df)
+            column[:, 0].astype(np.float64)
+            for column in (result.psi, result.low, result.high, result.p_value, result.df)
         )
-        exact = all(place is not None for place in field.places)
+        is_exact = all(bins is not None for bins in field.places)
         return comparison_columns(
             self.windows,
-            Measure(field.name, "psi", "counts" if exact else "sketches", lines=(lines.minor, lines.major)),
-            Differences(nothing, nothing, psi, low, high, p, df),
-            Sizes(found.n_left[:, 0], found.n_right[:, 0], phis[0], phis[1]),
+            Measure(
+                field.name,
+                "psi",
+                "counts" if is_exact else "sketches",
+                thresholds=(thresholds.minor, thresholds.major),
+            ),
+            Differences(no_value, no_value, psi, low, high, p, df),
+            SampleSizes(result.n_left[:, 0], result.n_right[:, 0], phis[0], phis[1]),
             readable & left.any(axis=1) & right.any(axis=1),
-            level=found.level[:, 0],
-            top_bin=[field.labels[i] if i >= 0 else "" for i in found.top_bin[:, 0].tolist()],
+            level=result.level[:, 0],
+            top_bin=[field.labels[i] if i >= 0 else "" for i in result.top_bin[:, 0].tolist()],
         )
 
     def _shares(self, field: AlignedField, phis: tuple[FloatArray, FloatArray]) -> list[Columns]:
-        left, right = (half.binned(field)[0] for half in self.halves)
+        left, right = (side.binned(field)[0] for side in self.sides)
         n_left, n_right = left.sum(axis=1), right.sum(axis=1)
         known = (n_left > 0) & (n_right > 0)
         return [
@@ -220,7 +230,7 @@ class _Comparison:
                 phis,
                 known,
             )
-            for i, category in enumerate(field.categories[:MOST_CATEGORIES])
+            for i, category in enumerate(field.categories[:MAX_CATEGORIES])
         ]
 
     def _rate(
@@ -230,41 +240,48 @@ class _Comparison:
         phis: tuple[FloatArray, FloatArray],
         known: BoolArray | None = None,
     ) -> Columns:
-        """Rows of a rate, from events that count and all events of both sides, each (W,)."""
+        """Compare a rate.
+
+        Args:
+            measure: the rate.
+            sides: per side the counted events and all events, each (W,).
+            phis: overdispersion per side, each (W,).
+            known: the windows that get a row, shape (W,); None for all.
+        """
         (k_left, n_left), (k_right, n_right) = sides
-        lines = self.judged.contract.rate_thresholds
-        found = rate_differences(
+        thresholds = self.contract.rate_thresholds
+        result = rate_differences(
             k_left,
             n_left,
             k_right,
             n_right,
             phi_left=phis[0],
             phi_right=phis[1],
-            minor=lines.minor,
-            major=lines.major,
+            minor=thresholds.minor,
+            major=thresholds.major,
         )
         return comparison_columns(
             self.windows,
-            replace(measure, lines=(lines.minor, lines.major)),
-            found,
-            Sizes(n_left, n_right, phis[0], phis[1]),
-            self.everywhere if known is None else known,
-            level=found.level,
+            replace(measure, thresholds=(thresholds.minor, thresholds.major)),
+            result,
+            SampleSizes(n_left, n_right, phis[0], phis[1]),
+            self.all_windows if known is None else known,
+            level=result.level,
         )
 
     # ------------------------------------------------------------------------------------------ numbers
 
     def _numbers(self, field: AlignedField, phis: tuple[FloatArray, FloatArray]) -> list[Columns]:
-        """Means and quantiles, of the windows in which they are known on both sides."""
-        left, right = (half.numbers(field) for half in self.halves)
-        n_left, n_right = (np.array([each.n for each in side], dtype=np.int64) for side in (left, right))
-        sizes = Sizes(n_left, n_right, phis[0], phis[1])
+        """Compare means and quantiles, in the windows in which both sides have them."""
+        left, right = (side.numbers(field) for side in self.sides)
+        n_left, n_right = (np.array([pooled.n for pooled in side], dtype=np.int64) for side in (left, right))
+        sizes = SampleSizes(n_left, n_right, phis[0], phis[1])
         known = (sizes.n_left > 0) & (sizes.n_right > 0)
         if not known.any():
             return []
-        mean = [np.array([each.mean for each in side]) for side in (left, right)]
-        variance = [np.array([each.variance for each in side]) for side in (left, right)]
-        found = mean_differences(
+        mean = [np.array([pooled.mean for pooled in side]) for side in (left, right)]
+        variance = [np.array([pooled.variance for pooled in side]) for side in (left, right)]
+        result = mean_differences(
             sizes.n_left,
             mean[0],
             variance[0],
@@ -274,13 +291,13 @@ class _Comparison:
             phi_left=phis[0],
             phi_right=phis[1],
         )
-        finite = known & np.isfinite(found.difference)
-        rows = [comparison_columns(self.windows, Measure(field.name, "mean", "moments"), found, sizes, finite)]
-        # Of a flag the mean says everything.
+        finite = known & np.isfinite(result.difference)
+        rows = [comparison_columns(self.windows, Measure(field.name, "mean", "moments"), result, sizes, finite)]
+        # The quantiles of a flag add nothing to its mean.
         return rows if field.edges == _FLAG_EDGES else rows + self._quantiles(field, left, right, sizes)
 
     def _quantiles(
-        self, field: AlignedField, left: list[PooledMoments], right: list[PooledMoments], sizes: Sizes
+        self, field: AlignedField, left: list[PooledMoments], right: list[PooledMoments], sizes: SampleSizes
     ) -> list[Columns]:
         ranks = list(QUANTILES.values())
         figures = np.full((len(left), 7, len(ranks)), np.nan)
@@ -289,7 +306,7 @@ class _Comparison:
             if one.sketch is None or other.sketch is None:
                 continue
             known[w] = True
-            found = quantile_differences(
+            result = quantile_differences(
                 one.sketch,
                 other.sketch,
                 ranks,
@@ -297,13 +314,13 @@ class _Comparison:
                 phi_right=float(sizes.phi_right[w]),
             )
             figures[w] = (
-                found.left,
-                found.right,
-                found.difference,
-                found.low,
-                found.high,
-                found.p_value,
-                found.df,
+                result.left,
+                result.right,
+                result.difference,
+                result.low,
+                result.high,
+                result.p_value,
+                result.df,
             )
         return [
             comparison_columns(

@@ -1,10 +1,9 @@
-"""Differences of one pair in its windows → columns of `comparisons`."""
+"""Columns of `comparisons` from the differences of one pair in its windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +13,19 @@ from numpy.typing import NDArray
 from sketches.baseline.layout import IntArray
 from sketches.baseline.levels import LEVEL_NAMES, Level
 from sketches.comparison.differences import Differences
-from streams.monitor.verdicts.sides import Kind
+from streams.monitor.state.commit_rows import Columns
+from streams.monitor.verdicts.sides import SideKind
 from warehouse.dictionary_columns import constant_column
 
 FloatArray = NDArray[np.float64]
-Columns = dict[str, Any]
-NO_LINES = (np.nan, np.nan)
+NO_THRESHOLDS = (np.nan, np.nan)
 _LEVELS = pa.array([*LEVEL_NAMES, ""])
 _NO_LEVEL = len(LEVEL_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """How many events a measure is of on each side, and their overdispersion; arrays of shape (W,)."""
+class SampleSizes:
+    """Number of events that a measure covers on each side, and their overdispersion; arrays of shape (W,)."""
 
     n_left: IntArray
     n_right: IntArray
@@ -36,22 +35,22 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is measured."""
+    """A quantity that is compared."""
 
     field: str
     name: str
     source: str
     """`counts`, `moments` or `sketches`."""
     category: str = ""
-    lines: tuple[float, float] = NO_LINES
+    thresholds: tuple[float, float] = NO_THRESHOLDS
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """The windows of one pair, and what all of its rows say alike."""
+class PairWindows:
+    """The windows of one pair, and the columns that all of its rows share."""
 
     model: str
-    kind: Kind
+    kind: SideKind
     left: str
     right: str
     window: Window
@@ -60,30 +59,30 @@ class Windows:
     completeness: FloatArray
     """Shape (W,)."""
     whole: NDArray[np.bool_]
-    """Shape (W,): where not, levels are `insufficient`."""
+    """Shape (W,); levels of windows that are not whole are `insufficient`."""
     judged_ms: int
     record_seq: int
 
 
 def comparison_columns(
-    windows: Windows,
+    windows: PairWindows,
     measure: Measure,
-    found: Differences,
-    sizes: Sizes,
+    differences: Differences,
+    sizes: SampleSizes,
     known: NDArray[np.bool_],
     *,
     level: NDArray[np.int8] | None = None,
     top_bin: Sequence[str] | None = None,
 ) -> Columns:
-    """Make a row for each window in which the measure is known.
+    """Return a row for each window in which the measure is known.
 
     Args:
         windows: W of them.
-        measure: what is measured.
-        found: arrays of shape (W,).
-        sizes: likewise.
-        known: shape (W,).
-        level: shape (W,); None for a measure without lines.
+        measure: what is compared.
+        differences: arrays of shape (W,).
+        sizes: arrays of shape (W,).
+        known: in which windows the measure is known, shape (W,).
+        level: shape (W,); None for a measure without thresholds.
         top_bin: shape (W,); None for all measures but psi.
     """
     at = np.flatnonzero(known)
@@ -106,18 +105,18 @@ def comparison_columns(
         "window_end": end,
         "n_left": sizes.n_left[at],
         "n_right": sizes.n_right[at],
-        "left_value": found.left[at],
-        "right_value": found.right[at],
-        "difference": found.difference[at],
-        "difference_low": found.low[at],
-        "difference_high": found.high[at],
-        "p_value": found.p_value[at],
-        "df": found.df[at],
+        "left_value": differences.left[at],
+        "right_value": differences.right[at],
+        "difference": differences.difference[at],
+        "difference_low": differences.low[at],
+        "difference_high": differences.high[at],
+        "p_value": differences.p_value[at],
+        "df": differences.df[at],
         "phi_left": sizes.phi_left[at],
         "phi_right": sizes.phi_right[at],
         "level": _LEVELS.take(pa.array(codes)),
-        "threshold_minor": np.full(n, measure.lines[0]),
-        "threshold_major": np.full(n, measure.lines[1]),
+        "threshold_minor": np.full(n, measure.thresholds[0]),
+        "threshold_major": np.full(n, measure.thresholds[1]),
         "top_bin": pa.array([top_bin[i] for i in at.tolist()] if top_bin else [""] * n, pa.string()),
         "source": constant_column(measure.source, n),
         "completeness": windows.completeness[at],

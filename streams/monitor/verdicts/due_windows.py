@@ -1,53 +1,45 @@
-"""Windows of a model that are due → their rows: what their series are judged by, and how far the record reaches."""
+"""Judges, describes and compares the windows of a model that are due."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 from barograph.contract import Window
 from numpy.typing import NDArray
 
+from streams.monitor.state.commit_rows import VerdictColumns
+from streams.monitor.state.merged_ranges import MergedRange
 from streams.monitor.state.model import ModelState
 from streams.monitor.state.offset_ledger import OffsetLedger
 from streams.monitor.state.pane_cache import PaneCache
 from streams.monitor.state.series import Series
-from streams.monitor.state.store import Columns, Writes
-from streams.monitor.verdicts.compare import Judged, compare
+from streams.monitor.verdicts.compare import WindowSet, compare
 from streams.monitor.verdicts.describe import describe
 from streams.monitor.verdicts.judge import judge
-from streams.monitor.verdicts.numbers import summary_reader
-from streams.monitor.verdicts.sides import arm_sides, compared_ends, in_order, version_sides
+from streams.monitor.verdicts.numbers import number_reader
+from streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
 from streams.registry.registry import Registry
 
-MOST_ROWS = 25_000
-"""Verdicts, some 200 bytes each, that wait for the rest of their commit."""
-COMPARED_AT_ONCE = 16
-"""Windows whose sketches are in memory together while they are compared: about a megabyte each for 200 fields."""
+COMPARED_TOGETHER = 16
+"""Windows that are compared together: their merged sketches take about a megabyte each for 200 fields."""
 
 
-class Verdicts:
+class WindowJudge:
     """Judges the windows of one partition of `partials`.
 
     Args:
-        offset ledger: what was lost, and whether history has ended.
-        memory: has panes and hours within reach.
-        registry: the contracts and baselines in force.
-        clock: the wall clock.
-        write_ahead: writes verdicts before the rest of their commit, where they are many; without it they all wait.
+        ledger: the losses, and whether a history has ended.
+        cache: the panes.
+        registry: returns the contracts and baselines in force.
+        clock: Unix seconds.
     """
 
     def __init__(
-        self,
-        ledger: OffsetLedger,
-        memory: PaneCache,
-        registry: Callable[[], Registry],
-        clock: Callable[[], float],
-        write_ahead: Callable[[Writes], None] | None = None,
+        self, ledger: OffsetLedger, cache: PaneCache, registry: Callable[[], Registry], clock: Callable[[], float]
     ) -> None:
-        self._ledger, self._memory, self._registry, self._clock = ledger, memory, registry, clock
-        self._write_ahead = write_ahead
+        self._ledger, self._cache, self._registry, self._clock = ledger, cache, registry, clock
 
     def judge(
         self,
@@ -56,103 +48,95 @@ class Verdicts:
         window: Window,
         ends_s: list[int],
         record_seq: int,
-        writes: Writes,
         *,
         always: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Judge and describe windows of one series and length.
+    ) -> Iterator[VerdictColumns]:
+        """Judge and describe windows of one series and length, and yield verdicts as they are made.
 
         Args:
             state: of the model.
             series: one of its series.
             window: length and hop.
             ends_s: ends of the windows, ascending.
-            record_seq: of the progress record that gave rise to the verdicts.
-            writes: takes the rows.
-            always: which windows get verdicts without any event too, shape (len(ends_s),); none by default.
+            record_seq: of the progress record that triggers the verdicts.
+            always: which windows get verdicts even without events, shape (len(ends_s),); none by default.
         """
-        self._memory.have_windows(state, window, ends_s)
-        lost = self._lost(state, window, ends_s)
-        whole = self._whole(state, series, window, np.array(ends_s))
+        self._cache.ensure_windows_loaded(state, window, ends_s)
+        lost = self._lost_offsets(state, window, ends_s)
+        whole = self._is_whole(state, series, window, np.array(ends_s))
         if always is None:
             always = np.zeros(len(ends_s), dtype=bool)
         now_ms = int(self._clock() * 1000)
         for drift, rates in judge(series, window, ends_s, lost, whole, record_seq, now_ms, always=always):
-            _keep(writes.drift, drift)
-            _keep(writes.rates, rates)
-            self._relieve(writes)
-        have = partial(self._memory.have_described, state)
-        _keep(writes.distances, describe(series, window, ends_s, lost, whole, record_seq, now_ms, have))
+            yield VerdictColumns(drift=drift, rates=rates)
+        merge_window = partial(self._cache.merge_range, state, series, window)
+        distances = describe(series, window, ends_s, lost, whole, record_seq, now_ms, merge_window)
+        yield VerdictColumns(distances=distances)
 
-    def _relieve(self, writes: Writes) -> None:
-        """Write verdicts ahead of the rest of their commit where they are many.
+    def compare(
+        self, state: ModelState, window: Window, ends_s: list[int], record_seq: int
+    ) -> Iterator[VerdictColumns]:
+        """Compare versions and arms of a model, in those windows of one length in which outputs are compared.
 
-        They come first in a commit anyway, and after a crash the same are made again.
+        Args:
+            state: of the model.
+            window: length and hop.
+            ends_s: ends of the windows, ascending.
+            record_seq: of the progress record that triggers the comparison.
         """
-        if (
-            self._write_ahead is None
-            or sum(len(rows["record_seq"]) for rows in (*writes.drift, *writes.rates)) < MOST_ROWS
-        ):
-            return
-        self._write_ahead(Writes(drift=writes.drift, rates=writes.rates))
-        writes.drift, writes.rates = [], []
-
-    def compare(self, state: ModelState, window: Window, ends_s: list[int], record_seq: int, writes: Writes) -> None:
-        """Compare versions and arms of a model, in those of the windows in which outputs are compared at all."""
-        ends = compared_ends(window, ends_s)
+        ends_s = compared_ends(window, ends_s)
         contract = state.contract
-        every = in_order(self._registry(), contract.model, state.series.values())
-        versions, arms = version_sides(every), arm_sides(contract, every)
+        all_series = sort_series(self._registry(), contract.model, state.series.values())
+        versions, arms = version_sides(all_series), arm_sides(contract, all_series)
         if len(versions) < 2 and len(arms) < 2:
             return
-        first_s = min((series.first_s for series in every if series.first_s is not None), default=None)
-        for i in range(0, len(ends), COMPARED_AT_ONCE):
-            some = ends[i : i + COMPARED_AT_ONCE]
-            self._memory.have_windows(state, window, some)
-            judged = Judged(
+        first_s = min((series.first_s for series in all_series if series.first_s is not None), default=None)
+        for i in range(0, len(ends_s), COMPARED_TOGETHER):
+            batch = ends_s[i : i + COMPARED_TOGETHER]
+            self._cache.ensure_windows_loaded(state, window, batch)
+            windows = WindowSet(
                 contract,
                 window,
-                np.array(some),
-                self._lost(state, window, some),
-                self._recorded(state, first_s, window, np.array(some)),
+                np.array(batch),
+                self._lost_offsets(state, window, batch),
+                self._is_within_history(state, first_s, window, np.array(batch)),
                 record_seq,
                 int(self._clock() * 1000),
             )
-            # What is merged for some windows is let go before the next.
-            values = summary_reader(window, partial(self._memory.have_described, state))
-            rows = compare(judged, versions, arms, values)
-            _keep(writes.comparisons, rows)
+            # A new reader for each batch, so that the merged windows of the batch before are freed.
+            read_numbers = number_reader(partial(self._merge_window, state, window))
+            yield VerdictColumns(comparisons=compare(windows, versions, arms, read_numbers))
 
-    def _lost(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
+    def _merge_window(self, state: ModelState, window: Window, series: Series, end_s: int) -> MergedRange:
+        return self._cache.merge_range(state, series, window, end_s)
+
+    def _lost_offsets(self, state: ModelState, window: Window, ends_s: list[int]) -> NDArray[np.float64]:
         out_of_order_ms = state.contract.out_of_order_s * 1000
         return np.array(
             [self._ledger.lost_offsets((end - window.length_s) * 1000, end * 1000, out_of_order_ms) for end in ends_s],
             dtype=np.float64,
         )
 
-    def _whole(self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which windows lie within the record of a series, and not over the change to another baseline."""
-        whole = self._recorded(state, series.first_s, window, ends_s)
+    def _is_whole(
+        self, state: ModelState, series: Series, window: Window, ends_s: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Whether windows lie within the history of a series, and do not contain a change of its baseline."""
+        whole = self._is_within_history(state, series.first_s, window, ends_s)
         spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
         if spans:
             starts_s = ends_s - window.length_s
             whole &= np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
         return whole
 
-    def _recorded(
+    def _is_within_history(
         self, state: ModelState, first_s: int | None, window: Window, ends_s: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Which windows lie within a record: not before its first event, not beyond the end of a replay."""
+        """Whether windows lie within a history: after its first event, and before the end of a replay."""
         if first_s is None:
             return np.zeros(len(ends_s), dtype=bool)
-        whole: NDArray[np.bool_] = ends_s - window.length_s >= first_s
+        within: NDArray[np.bool_] = ends_s - window.length_s >= first_s
         if self._ledger.has_ended(state.contract.model):
             last_s = max(state.pane_starts(), default=None)
             if last_s is not None:
-                whole &= ends_s <= last_s + state.contract.pane_s
-        return whole
-
-
-def _keep(into: list[Columns], rows: Columns | None) -> None:
-    if rows is not None:
-        into.append(rows)
+                within &= ends_s <= last_s + state.contract.pane_s
+        return within

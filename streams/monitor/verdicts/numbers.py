@@ -1,102 +1,76 @@
-"""The numbers of one side of a comparison in one window, from one or several series: mean, variance, sketch."""
+"""Numbers of one side of a comparison in one window, pooled from one or several series."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-from barograph.contract import Window
-from numpy.typing import NDArray
 
-from sketches.sketch.envelope import MixedSketches
+from sketches.sketch.merge import NumberSummary, recenter_moments
 from sketches.sketch.numeric import NumericSketch
 from streams.monitor.state.merged_ranges import MergedRange
-from streams.monitor.verdicts.sides import Member
-from streams.monitor.windows import stretch_s
+from streams.monitor.state.series import Series
+from streams.monitor.verdicts.sides import SeriesSlice
+
+ReadNumbers = Callable[[SeriesSlice, int, int], NumberSummary | None]
+"""Returns the numbers of a series and slice by field index and end of the window; None if there are none.
+
+The summary is read, never changed.
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What is known of the numbers of one field in one slice of one series and window, beside their counts."""
-
-    moments: NDArray[np.float64]
-    """Shape (N_MOMENTS,), around the baseline's mean."""
-    sketch: NumericSketch | None
-    """None where none of the values was kept. It is read, never changed."""
-
-
-ReadValues = Callable[[Member, int, int], Values | None]
-"""By member, field index and end of the window; None where it was not kept of every value."""
-
-
-def summary_reader(window: Window, have: Callable[[int, int], None]) -> ReadValues:
-    """Read values of windows of one length from what series hold merged.
+def number_reader(merge_window: Callable[[Series, int], MergedRange]) -> ReadNumbers:
+    """Return a function that reads numbers of windows of one length and merges each window once.
 
     Args:
-        window: length and hop.
-        have: has the panes of [start, end) within reach.
+        merge_window: merges the window of a series that ends at a time.
     """
-    held: dict[tuple[str, str, int], MergedRange] = {}
+    windows: dict[tuple[str, str, int], MergedRange] = {}
 
-    def read(member: Member, field: int, end_s: int) -> Values | None:
+    def read(member: SeriesSlice, field_index: int, end_s: int) -> NumberSummary | None:
         series = member.series
         key = series.version, series.baseline_id, end_s
-        if key not in held:
-            start_s = end_s - window.length_s
-            held[key] = series.summaries.of(series, start_s, end_s, stretch_s(window), have)
-        summary = held[key]
-        if member.slice_index == 0:
-            return Values(summary.moments[field], summary.sketches[field])
-        kept = summary.kept.get((member.slice_index, field))
-        return None if kept is None else Values(kept.moments[0], kept.sketch)
+        if key not in windows:
+            windows[key] = merge_window(series, end_s)
+        return windows[key].numbers.get((member.slice_index, field_index))
 
     return read
 
 
 class PooledMoments:
-    """Numbers that are gathered from several series around one centre."""
+    """Numbers of several series, pooled around the center of the first."""
 
     def __init__(self) -> None:
         self.n = 0
-        self.sketch: NumericSketch | None = None
-        """None where the sketches are not of all numbers, or of kinds that cannot be merged."""
-        self._centre = self._sum = self._squares = 0.0
+        self._center = 0.0
+        self._summary = NumberSummary()
 
-    def add(self, n: int, centre: float, values: Values) -> None:
-        """Add n > 0 numbers whose moments are around a centre."""
-        shift_sum, shift_square_sum = float(values.moments[0]), float(values.moments[1])
-        sketch = values.sketch if values.sketch is not None and values.sketch.n == n else None
+    def add(self, n: int, center: float, summary: NumberSummary) -> None:
+        """Add n > 0 numbers, whose moments are around `center`; the summary stays as it is."""
         if self.n == 0:
-            self._centre, self.sketch = centre, sketch
+            self._center, self._summary = center, summary
         else:
-            self.sketch = _both(self.sketch, sketch)
-        away = centre - self._centre
-        self._sum += shift_sum + n * away
-        self._squares += shift_square_sum + 2.0 * away * shift_sum + n * away * away
+            recentered = recenter_moments(summary.moments, n, center - self._center)
+            self._summary = self._summary.copy()
+            self._summary.merge(NumberSummary(recentered, summary.sketch, complete=summary.complete))
         self.n += n
 
     @property
+    def sketch(self) -> NumericSketch | None:
+        """None if no sketch covers all numbers, or there are none."""
+        return self._summary.sketch
+
+    @property
     def mean(self) -> float:
-        """NaN where there is no number; infinite or NaN where their sums are out of range."""
-        return self._centre + self._sum / self.n if self.n else np.nan
+        """NaN without numbers; infinite or NaN if their sums are out of range."""
+        return self._center + float(self._summary.moments[0]) / self.n if self.n else np.nan
 
     @property
     def variance(self) -> float:
-        """Of the sample, divisor n − 1; NaN under two numbers."""
+        """Sample variance, divisor n − 1; NaN for fewer than two numbers."""
         if self.n < 2:
             return np.nan
+        total, squares = self._summary.moments[:2]
         with np.errstate(invalid="ignore", over="ignore"):
-            spread = np.float64(self._squares) - np.float64(self._sum) ** 2 / self.n
+            spread = squares - total**2 / self.n
         return float(np.maximum(spread, 0.0)) / (self.n - 1)
-
-
-def _both(one: NumericSketch | None, other: NumericSketch | None) -> NumericSketch | None:
-    if one is None or other is None:
-        return None
-    merged = one.copy()
-    try:
-        merged.merge(other)
-    except MixedSketches:
-        return None
-    return merged

@@ -1,8 +1,9 @@
-"""What is known of one side of a comparison in its windows: events, counts on shared bins, numbers, of all members."""
+"""Events, counts on shared bins and numbers of one side of a comparison in its windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,22 @@ from sketches.baseline.groups import reference_slices
 from sketches.baseline.layout import EVENTS, IntArray
 from sketches.comparison.aligned import AlignedField
 from sketches.comparison.rebin import rebin
-from streams.monitor.verdicts.numbers import PooledMoments, ReadValues, Values
-from streams.monitor.verdicts.sides import Member
+from sketches.sketch.merge import NumberSummary
+from streams.monitor.verdicts.numbers import PooledMoments, ReadNumbers
+from streams.monitor.verdicts.sides import SeriesSlice
 
 FloatArray = NDArray[np.float64]
-_Cells = tuple[Member, int, IntArray, IntArray | None]
-"""One member's field: its index, its counts per cell, (W, n_cells), and the shared bins of these cells, if any."""
+
+
+class _MemberField(NamedTuple):
+    """One member's counts of a field."""
+
+    member: SeriesSlice
+    field_index: int
+    cells: IntArray
+    """Shape (W, n_cells)."""
+    bins: IntArray | None
+    """The shared bin of each cell, shape (n_cells,); None if the member's edges differ from the shared ones."""
 
 
 class SideCounts:
@@ -25,103 +36,106 @@ class SideCounts:
 
     Args:
         name: of the version or arm.
-        members: those that had events in these windows.
-        counts: per member what was counted in each window, (W, width).
-        first: which of the layouts that fields are aligned over is the first member's.
-        ends_s: of the windows, shape (W,).
-        values: reads moments and sketches.
+        members: the members with events in these windows.
+        counts: of each member in each window, shape (W, width).
+        first: index of the first member's layout among those that fields are aligned over.
+        ends_s: ends of the windows, shape (W,).
+        read_numbers: reads moments and sketches.
     """
 
     def __init__(
         self,
         name: str,
-        members: Sequence[Member],
+        members: Sequence[SeriesSlice],
         counts: Sequence[IntArray],
         first: int,
         ends_s: IntArray,
-        values: ReadValues,
+        read_numbers: ReadNumbers,
     ) -> None:
         self.name, self.members = name, members
-        self._counts, self._first, self._ends_s, self._values = counts, first, ends_s, values
-        self.events = self.sums(EVENTS)
+        self._counts, self._first, self._ends_s, self._read_numbers = counts, first, ends_s, read_numbers
+        self.events = self.sum_header(EVENTS)
 
-    def sums(self, column: int) -> IntArray:
-        """Counts of a column of the header, shape (W,)."""
-        summed: IntArray = np.array([each[:, column] for each in self._counts], np.int64).sum(axis=0)
-        return summed
+    def sum_header(self, column: int) -> IntArray:
+        """Sum a column of the header over the members, shape (W,)."""
+        total: IntArray = np.array([counts[:, column] for counts in self._counts], np.int64).sum(axis=0)
+        return total
 
     def nulls(self, field: AlignedField) -> IntArray:
-        """Events without the field, shape (W,)."""
-        nulls: IntArray = np.array([cells[:, FieldColumn.NULL] for *_, cells, _ in self._fields(field)], np.int64).sum(
+        """Count the events without the field, shape (W,)."""
+        nulls: IntArray = np.array([part.cells[:, FieldColumn.NULL] for part in self._members_of(field)], np.int64).sum(
             axis=0
         )
         return nulls
 
     def phi(self, field: AlignedField, window: str) -> FloatArray:
-        """Overdispersion of the field in windows of a length, shape (W,); of several members each by its events."""
+        """Return the field's overdispersion in windows of a length, shape (W,), weighted by the members' events."""
         n, total = np.zeros(len(self.events)), np.zeros(len(self.events))
-        for member, index, cells, _ in self._fields(field):
-            of_member = cells.sum(axis=1)
-            n += of_member
-            total += of_member * _phi(member, index, window)
+        for part in self._members_of(field):
+            events = part.cells.sum(axis=1)
+            n += events
+            total += events * _phi(part.member, part.field_index, window)
         phi: FloatArray = np.maximum(1.0, total / np.maximum(n, 1.0))
         return phi
 
     def binned(self, field: AlignedField) -> tuple[IntArray, FloatArray]:
-        """Counts on the shared bins, shape (W, B), and the noise of what was read from sketches, shape (W,).
+        """Count the field on the shared bins.
 
-        The noise is as `sketches.comparison.two_sample` takes it; infinite where a sketch that was needed is missing.
+        Returns:
+            Counts of shape (W, B), and the noise of the counts that were estimated from sketches, of shape (W,), as
+            `sketches.comparison.two_sample` defines it; infinite if a required sketch is missing.
         """
         counts = np.zeros((len(self.events), field.n_bins), dtype=np.int64)
         noise = np.zeros(len(self.events))
-        for member, index, cells, places in self._fields(field):
-            if places is not None:
-                np.add.at(counts.T, places, cells.T)
+        for part in self._members_of(field):
+            if part.bins is not None:
+                np.add.at(counts.T, part.bins, part.cells.T)
                 continue
-            counts[:, -1] += cells[:, FieldColumn.NULL]
-            n = cells[:, : FieldColumn.NULL].sum(axis=1)
+            counts[:, -1] += part.cells[:, FieldColumn.NULL]
+            n = part.cells[:, : FieldColumn.NULL].sum(axis=1)
             for w in np.flatnonzero(n).tolist():
-                values = self._values(member, index, int(self._ends_s[w]))
-                if values is None or values.sketch is None or values.sketch.n != n[w]:
+                sketch = self._numbers(part, w, int(n[w])).sketch
+                if sketch is None:
                     noise[w] = np.inf
                     continue
-                found = rebin(values.sketch, field.edges)
-                counts[w, :-1] += found.counts
-                noise[w] += found.noise * float(n[w]) ** 2
+                rebinned = rebin(sketch, field.edges)
+                counts[w, :-1] += rebinned.counts
+                noise[w] += rebinned.noise * float(n[w]) ** 2
         return counts, noise / np.maximum(counts.sum(axis=1), 1) ** 2.0
 
     def numbers(self, field: AlignedField) -> list[PooledMoments]:
-        """The numbers of each window; none where something of them was not kept."""
-        fields = self._fields(field)
-        return [self._gathered(fields, w) for w in range(len(self.events))]
+        """Pool the numbers of each window; a window has none if a member's moments do not cover all of its numbers."""
+        parts = self._members_of(field)
+        return [self._pool(parts, w) for w in range(len(self.events))]
 
-    def _gathered(self, fields: list[_Cells], w: int) -> PooledMoments:
-        gathered = PooledMoments()
-        for member, index, cells, _ in fields:
-            n = int(cells[w, : FieldColumn.NULL].sum())
+    def _pool(self, parts: list[_MemberField], w: int) -> PooledMoments:
+        pooled = PooledMoments()
+        for part in parts:
+            n = int(part.cells[w, : FieldColumn.NULL].sum())
             if n:
-                values = self._values(member, index, int(self._ends_s[w]))
-                if values is None or not _is_of_all(member, values, n):
+                summary = self._numbers(part, w, n)
+                # The moments of `all` cover every number, those of other slices only if their sketch does.
+                if part.member.slice_index and not summary.complete:
                     return PooledMoments()
-                gathered.add(n, member.layout.fields[index].mean, values)
-        return gathered
+                pooled.add(n, part.member.layout.fields[part.field_index].mean, summary)
+        return pooled
 
-    def _fields(self, field: AlignedField) -> list[_Cells]:
-        found = []
+    def _numbers(self, part: _MemberField, w: int, n: int) -> NumberSummary:
+        """Read the numbers of one member in one window, which are complete only if their sketch covers all n."""
+        summary = self._read_numbers(part.member, part.field_index, int(self._ends_s[w])) or NumberSummary()
+        return NumberSummary.counted(n, summary.moments, summary.sketch)
+
+    def _members_of(self, field: AlignedField) -> list[_MemberField]:
+        parts = []
         for i, member in enumerate(self.members):
             index = field.field_index[self._first + i]
             cells = self._counts[i][:, member.layout.cells(index)]
-            found.append((member, index, cells, field.places[self._first + i]))
-        return found
+            parts.append(_MemberField(member, index, cells, field.places[self._first + i]))
+        return parts
 
 
-def _is_of_all(member: Member, values: Values, n: int) -> bool:
-    """Whether moments are of all n numbers: those of the slice `all` are, others where their sketch is."""
-    return member.slice_index == 0 or (values.sketch is not None and values.sketch.n == n)
-
-
-def _phi(member: Member, field: int, window: str) -> float:
-    trained = reference_slices(member.layout)[member.slice_index]
-    counts = member.layout.fields[field].slices.get(trained)
-    learned = None if counts is None else counts.phi.get(window)
-    return 1.0 if learned is None else learned.value
+def _phi(member: SeriesSlice, field_index: int, window: str) -> float:
+    trained_slice = reference_slices(member.layout)[member.slice_index]
+    counts = member.layout.fields[field_index].slices.get(trained_slice)
+    phi = None if counts is None else counts.phi.get(window)
+    return 1.0 if phi is None else phi.value

@@ -1,4 +1,4 @@
-"""Who is compared with whom: versions in the order in which they came, arms with the control."""
+"""Which sides are compared: consecutive versions, and each arm with the control."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from streams.monitor.state.series import Series
 from streams.monitor.windows import described_every_s
 from streams.registry.registry import Registry
 
-Kind = Literal["version", "arm"]
-MOST_ARMS = 8
-"""More arms are not compared."""
+SideKind = Literal["version", "arm"]
+MAX_ARMS = 8
+"""Arms that are compared; further ones are not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SeriesSlice:
     """One slice of one series."""
 
     series: Series
@@ -34,101 +34,112 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """What is summed and compared as one: a version with all of its baselines, or an arm with all of its versions."""
+class ComparedSide:
+    """A version with all of its baselines, or an arm with all of its versions: summed and compared as one."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[SeriesSlice, ...]
     """The oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two sides and those of their members that had events, all by their numbers, and the windows in which they had."""
+class ComparedPair:
+    """Two sides, and the windows in which the same members of them had events. All values are indices."""
 
     left: int
     right: int
     left_members: tuple[int, ...]
     right_members: tuple[int, ...]
     windows: NDArray[np.int64]
-    """Numbers of windows."""
 
 
 def compared_ends(window: Window, ends_s: Iterable[int]) -> list[int]:
-    """Those ends at which outputs are compared: those of the windows that are described."""
+    """Return the ends at which outputs are compared: those of the described windows."""
     every_s = described_every_s(window)
     return [end for end in ends_s if end % every_s == 0]
 
 
-def in_order(registry: Registry, model: str, every: Iterable[Series]) -> list[Series]:
+def sort_series(registry: Registry, model: str, series: Iterable[Series]) -> list[Series]:
     """Sort series by version, the oldest first, and within a version by when the baseline takes effect.
 
-    Versions with baselines come in the order in which their first one was accepted, then those without one in that of
+    Versions with baselines come first, ordered by when the first one was accepted; then those without, ordered by
     their first event.
+
+    Args:
+        registry: the baselines in force.
+        model: the model of the series.
+        series: in any order.
     """
     registered = registry.baselines.get(model, {})
 
-    def rank(series: Series) -> tuple[bool, float, str, float, str]:
-        history = registered.get(series.version, ())
-        came: float = np.inf if series.first_s is None else series.first_s
+    def rank(entry: Series) -> tuple[bool, float, str, float, str]:
+        history = registered.get(entry.version, ())
+        began: float = np.inf if entry.first_s is None else entry.first_s
         if history:
-            came = min(entry.accepted_at_ms for entry in history)
-        since = min((e.effective_from_s for e in history if e.baseline_id == series.baseline_id), default=np.inf)
-        return not history, came, series.version, since, series.baseline_id
+            began = min(baseline.accepted_at_ms for baseline in history)
+        effective_s = (b.effective_from_s for b in history if b.baseline_id == entry.baseline_id)
+        return not history, began, entry.version, min(effective_s, default=np.inf), entry.baseline_id
 
-    return sorted(every, key=rank)
-
-
-def version_sides(every: Sequence[Series]) -> list[Side]:
-    """Sides of versions, the oldest first, from series in order."""
-    by_version: dict[str, list[Member]] = {}
-    for series in every:
-        by_version.setdefault(series.version, []).append(Member(series, 0))
-    return [Side(version, tuple(members)) for version, members in by_version.items()]
+    return sorted(series, key=rank)
 
 
-def arm_sides(contract: Contract, every: Sequence[Series]) -> list[Side]:
-    """Sides of arms, the control first, from series in order; none where the contract has no slice by arm."""
+def version_sides(series: Sequence[Series]) -> list[ComparedSide]:
+    """Return a side per version, the oldest first, from sorted series."""
+    by_version: dict[str, list[SeriesSlice]] = {}
+    for entry in series:
+        by_version.setdefault(entry.version, []).append(SeriesSlice(entry, 0))
+    return [ComparedSide(version, tuple(members)) for version, members in by_version.items()]
+
+
+def arm_sides(contract: Contract, series: Sequence[Series]) -> list[ComparedSide]:
+    """Return a side per arm, the control first; none if the contract has no slice by arm.
+
+    Args:
+        contract: names the arms.
+        series: sorted.
+    """
     names = list(contract.arms.shares) if contract.arms else []
-    for cut in contract.slices:
-        if not names and cut.source == ARM:
-            names = list(cut.values)
+    for dimension in contract.slices:
+        if not names and dimension.source == ARM:
+            names = list(dimension.values)
     sides = []
-    for name in names[:MOST_ARMS]:
-        found = [(series, _arm_index(series.layout, name)) for series in every]
-        sides.append(Side(name, tuple(Member(series, index) for series, index in found if index is not None)))
+    for name in names[:MAX_ARMS]:
+        indices = [(entry, _arm_index(entry.layout, name)) for entry in series]
+        sides.append(ComparedSide(name, tuple(SeriesSlice(entry, i) for entry, i in indices if i is not None)))
     return sides
 
 
-def version_pairs(sides: Sequence[Side], events: NDArray[np.int64]) -> list[Pair]:
-    """In each window the last two versions with events.
+def version_pairs(sides: Sequence[ComparedSide], events: NDArray[np.int64]) -> list[ComparedPair]:
+    """Pair, in each window, the last two versions with events.
 
     Args:
         sides: from `version_sides`.
-        events: shape (W, members of all sides end to end).
+        events: shape (W, members of all sides, concatenated).
     """
-    return _pairs(sides, events, lambda some: [(some[-2], some[-1])] if len(some) > 1 else [])
+    return _pairs(sides, events, lambda active: [(active[-2], active[-1])] if len(active) > 1 else [])
 
 
-def arm_pairs(sides: Sequence[Side], events: NDArray[np.int64]) -> list[Pair]:
-    """In each window every arm with events against the control, if that has some; arguments as `version_pairs`."""
-    return _pairs(sides, events, lambda some: [(0, other) for other in some[1:]] if some[:1] == [0] else [])
+def arm_pairs(sides: Sequence[ComparedSide], events: NDArray[np.int64]) -> list[ComparedPair]:
+    """Pair, in each window, the control with every arm that has events, if the control has any.
+
+    Args:
+        sides: from `arm_sides`.
+        events: shape (W, members of all sides, concatenated).
+    """
+    return _pairs(sides, events, lambda active: [(0, other) for other in active[1:]] if active[:1] == [0] else [])
 
 
 def _pairs(
-    sides: Sequence[Side], events: NDArray[np.int64], choose: Callable[[list[int]], list[tuple[int, int]]]
-) -> list[Pair]:
+    sides: Sequence[ComparedSide], events: NDArray[np.int64], choose: Callable[[list[int]], list[tuple[int, int]]]
+) -> list[ComparedPair]:
     firsts = np.cumsum([0, *(len(side.members) for side in sides)])
-    found: dict[tuple[int, int, tuple[int, ...], tuple[int, ...]], list[int]] = {}
+    windows: dict[tuple[int, int, tuple[int, ...], tuple[int, ...]], list[int]] = {}
     for w, row in enumerate(events > 0):
         active = [np.flatnonzero(row[firsts[i] : firsts[i + 1]]) for i in range(len(sides))]
         for left, right in choose([i for i, members in enumerate(active) if len(members)]):
             key = left, right, tuple(active[left].tolist()), tuple(active[right].tolist())
-            found.setdefault(key, []).append(w)
-    return [
-        Pair(left, right, of_left, of_right, np.array(windows, dtype=np.int64))
-        for (left, right, of_left, of_right), windows in found.items()
-    ]
+            windows.setdefault(key, []).append(w)
+    return [ComparedPair(*key, np.array(indices, dtype=np.int64)) for key, indices in windows.items()]
 
 
 def _arm_index(layout: Layout, arm: str) -> int | None:

@@ -17,7 +17,8 @@ from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline,
 from sketches.baseline.layout import EVENTS, Layout
 from streams.hour_of_week import slots_of
 from streams.monitor.rows.pane_rows import pane_columns
-from streams.monitor.state.series import Compiled, Series
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.series import Series
 from streams.monitor.verdicts.judge import judge
 from warehouse.tables import table_of
 
@@ -51,7 +52,7 @@ def make_baseline(*, slots: bool) -> Baseline:
 
 
 def make_series(contract: Contract, baseline: Baseline) -> Series:
-    series = Series("1", baseline.id, Compiled.of(Layout(baseline)), contract, first_s=0)
+    series = Series("1", baseline.id, CompiledBaseline.of(Layout(baseline)), contract, first_s=0)
     rng = np.random.default_rng(2)
     for start_s in range(FROM_S, FROM_S + DAYS * DAY_S, contract.pane_s):
         pane = series.panes[start_s] = series.empty_pane(start_s)

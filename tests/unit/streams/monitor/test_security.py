@@ -1,4 +1,4 @@
-"""Kafka's security settings become what the monitor's consumer understands, or are refused with a sentence."""
+"""Kafka's security settings are translated for the monitor's consumer, or rejected with an explanation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from faust import SASLCredentials, SSLCredentials
 
 from streams.errors import ProcessorError
-from streams.monitor.app import credentials
+from streams.monitor.app import faust_credentials
 from streams.monitor.security import Security, security_of
 from tests.support.secure_kafka import Certificates, require_openssl
 
@@ -27,63 +27,63 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-def test_nothing_is_asked_for_where_nothing_is_set() -> None:
+def test_without_settings_there_is_no_security() -> None:
     assert security_of({}) == Security()
     assert security_of({"socket.timeout.ms": "5"}) == Security()
-    assert credentials(Security()) is None
+    assert faust_credentials(Security()) is None
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
 @pytest.mark.parametrize("name", ["sasl.mechanism", "sasl.mechanisms"])
-def test_passwords_are_carried_over(mechanism: str, name: str, certificates: Certificates) -> None:
-    told = {key: value for key, value in SCRAM.items() if key != "sasl.mechanism"}
-    security = security_of({**told, name: mechanism, "ssl.ca.location": str(certificates.ca)})
+def test_passwords_are_translated(mechanism: str, name: str, certificates: Certificates) -> None:
+    settings = {key: value for key, value in SCRAM.items() if key != "sasl.mechanism"}
+    security = security_of({**settings, name: mechanism, "ssl.ca.location": str(certificates.ca)})
     assert (security.protocol, security.mechanism) == ("sasl_ssl", mechanism)
-    found = credentials(security)
-    assert isinstance(found, SASLCredentials)
-    assert (found.username, found.password) == ("monitor", "top-secret")
-    assert (found.mechanism.value, found.protocol.value) == (mechanism, "SASL_SSL")
-    assert found.ssl_context is security.tls
+    credentials = faust_credentials(security)
+    assert isinstance(credentials, SASLCredentials)
+    assert (credentials.username, credentials.password) == ("monitor", "top-secret")
+    assert (credentials.mechanism.value, credentials.protocol.value) == (mechanism, "SASL_SSL")
+    assert credentials.ssl_context is security.tls
 
 
-def test_passwords_without_encryption_stay_without() -> None:
+def test_passwords_without_encryption_have_no_tls() -> None:
     security = security_of(SCRAM | {"security.protocol": "sasl_plaintext"})
     assert security.tls is None
-    assert credentials(security).protocol.value == "SASL_PLAINTEXT"
+    assert faust_credentials(security).protocol.value == "SASL_PLAINTEXT"
 
 
-def test_the_broker_is_verified_and_its_name_too(certificates: Certificates) -> None:
+def test_broker_certificate_and_host_name_are_verified(certificates: Certificates) -> None:
     tls = security_of({"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}).tls
     assert tls is not None
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert [each["subject"] for each in tls.get_ca_certs()] == [((("commonName", "authority"),),)]
-    assert isinstance(credentials(Security("ssl", tls=tls)), SSLCredentials)
+    assert [authority["subject"] for authority in tls.get_ca_certs()] == [((("commonName", "authority"),),)]
+    assert isinstance(faust_credentials(Security("ssl", tls=tls)), SSLCredentials)
 
 
-def test_what_is_switched_off_is_off_and_no_more(certificates: Certificates) -> None:
-    told = {"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}
-    named = security_of(told | {"ssl.endpoint.identification.algorithm": "none"}).tls
+def test_each_verification_can_be_disabled_separately(certificates: Certificates) -> None:
+    settings = {"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}
+    named = security_of(settings | {"ssl.endpoint.identification.algorithm": "none"}).tls
     assert named is not None
     assert (named.verify_mode, named.check_hostname) == (ssl.CERT_REQUIRED, False)
-    trusting = security_of(told | {"enable.ssl.certificate.verification": "false"}).tls
+    trusting = security_of(settings | {"enable.ssl.certificate.verification": "false"}).tls
     assert trusting is not None
     assert trusting.verify_mode == ssl.CERT_NONE
 
 
 def test_certificates_come_from_files_or_as_text(certificates: Certificates, tmp_path: Path) -> None:
     certificate, key = certificates.issue("monitor")
-    told = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
-    by_file = security_of(told | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})
-    by_text = security_of(told | {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()})
+    settings = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
+    by_file = security_of(settings | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})
+    by_text = security_of(settings | {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()})
     assert by_file.tls is not None
     assert by_text.tls is not None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"security.protocol": "sals_ssl"}, r"security.protocol is 'sals_ssl'. Write one of plaintext, ssl"),
-        ({"sasl.mechanism": "GSSAPI"}, r"sasl.mechanism is GSSAPI. Write one of SCRAM-SHA-512"),
+        ({"security.protocol": "sals_ssl"}, r"security.protocol is 'sals_ssl'. Use one of plaintext, ssl"),
+        ({"sasl.mechanism": "GSSAPI"}, r"sasl.mechanism is GSSAPI. Use one of SCRAM-SHA-512"),
         ({"sasl.mechanism": ""}, r"sasl.mechanism is GSSAPI"),
         ({"sasl.password": ""}, r"sasl_ssl, and sasl.password is not set"),
         ({"sasl.kerberos.keytab": "/k"}, r"no equivalent of sasl.kerberos.keytab"),
@@ -93,17 +93,17 @@ def test_certificates_come_from_files_or_as_text(certificates: Certificates, tmp
         ({"ssl.key.location": "/nowhere/key"}, r"ssl.key.location is set without a certificate"),
         ({"ssl.certificate.location": "/nowhere/c"}, r"ssl.certificate.location cannot be used"),
         ({"ssl.cipher.suites": "NONE-SUCH"}, r"ssl.cipher.suites cannot be used"),
-        ({"ssl.endpoint.identification.algorithm": "http"}, r"is 'http'. Write one of https, none"),
-        ({"enable.ssl.certificate.verification": "no"}, r"is 'no'. Write one of true, false"),
+        ({"ssl.endpoint.identification.algorithm": "http"}, r"is 'http'. Use one of https, none"),
+        ({"enable.ssl.certificate.verification": "no"}, r"is 'no'. Use one of true, false"),
     ],
 )
-def test_what_cannot_be_carried_over_is_refused(change: dict[str, str], said: str) -> None:
-    with pytest.raises(ProcessorError, match=said) as caught:
+def test_settings_without_an_equivalent_are_rejected(change: dict[str, str], message: str) -> None:
+    with pytest.raises(ProcessorError, match=message) as caught:
         security_of(SCRAM | change)
     assert "top-secret" not in str(caught.value)
 
 
-def test_an_encrypted_key_without_its_password_is_an_error_and_no_prompt(
+def test_encrypted_key_without_its_password_is_an_error_and_no_prompt(
     certificates: Certificates, tmp_path: Path
 ) -> None:
     import subprocess
@@ -112,15 +112,15 @@ def test_an_encrypted_key_without_its_password_is_an_error_and_no_prompt(
     locked = tmp_path / "locked.key"
     command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:right", "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True)
-    told = {
+    settings = {
         "security.protocol": "ssl",
         "ssl.certificate.location": str(certificate),
         "ssl.key.location": str(locked),
     }
-    assert security_of(told | {"ssl.key.password": "right"}).tls is not None
+    assert security_of(settings | {"ssl.key.password": "right"}).tls is not None
     for password in ({}, {"ssl.key.password": "wrong"}):
         with pytest.raises(ProcessorError, match=r"ssl.certificate.location and ssl.key.location cannot be used"):
-            security_of(told | password)
+            security_of(settings | password)
 
 
 def test_secrets_are_not_shown() -> None:

@@ -1,4 +1,4 @@
-"""The worker: a warehouse that is busy now and then changes nothing, damaged records are put aside."""
+"""The worker: retries do not change rows, stale generations stop, and damaged records are dead-lettered."""
 
 from __future__ import annotations
 
@@ -10,49 +10,42 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from streams.monitor import worker as worker_module
 from streams.monitor.state.store import WarehouseStore
-from streams.monitor.worker import NOTHING, Incoming, Superseded, Worker
+from streams.monitor.worker import NOTHING, IncomingRecord, Superseded, Worker
 from streams.records import encode
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.memory_warehouse import MemoryWarehouse, without
-from tests.support.monitor_schedule import PARTIALS_TOPIC, History, make_history
+from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, History, make_history
 from warehouse.client import Address
 from warehouse.errors import WarehouseBusy
 
 
 class BusyConnection:
-    """Refuses calls as a pattern says."""
+    """A connection that rejects calls according to a pattern."""
 
     database = "memory"
 
     def __init__(self, warehouse: MemoryWarehouse, pattern: Iterator[bool]) -> None:
         self._warehouse, self._pattern = warehouse, pattern
-        self.refused = 0
+        self.rejected = 0
 
-    def _answer(self) -> None:
+    def _reject_some(self) -> None:
         if next(self._pattern):
-            self.refused += 1
+            self.rejected += 1
             raise WarehouseBusy("too busy")
 
-    def rows(self, *told: Any) -> list[tuple[Any, ...]]:
-        self._answer()
-        return self._warehouse.rows(*told)
+    def rows(self, *arguments: Any) -> list[tuple[Any, ...]]:
+        self._reject_some()
+        return self._warehouse.rows(*arguments)
 
-    def arrow(self, *told: Any) -> pa.Table:
-        self._answer()
-        return self._warehouse.arrow(*told)
+    def arrow(self, *arguments: Any) -> pa.Table:
+        self._reject_some()
+        return self._warehouse.arrow(*arguments)
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        self._answer()
+        self._reject_some()
         self._warehouse.insert(table, rows)
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "FIRST_RETRY_S", 0.0)
-    monkeypatch.setattr(worker_module, "LAST_RETRY_S", 0.0)
 
 
 def make_worker(history: History, connection: Any, report: Report) -> Worker:
@@ -66,34 +59,44 @@ def make_worker(history: History, connection: Any, report: Report) -> Worker:
         kafka={"log_level": "0"},
     )
     store = WarehouseStore(connection)
-    return Worker(settings, store, lambda: history.registry, lambda: None, (PARTIALS_TOPIC, 1), report)
+    return Worker(
+        settings,
+        store,
+        lambda: history.registry,
+        lambda: None,
+        (PARTIALS_TOPIC, 1),
+        report,
+        first_retry_s=0.0,
+        max_retry_s=0.0,
+        clock=lambda: float(T0_S),
+        monotonic_clock=lambda: 0.0,
+    )
 
 
-def read(history: History, worker: Worker, *, rebalance_at: int | None = None) -> None:
-    """Read all records; a rebalance begins a generation that reads on from what was acknowledged."""
+def handle_all(history: History, worker: Worker, *, rebalance_at: int | None = None) -> None:
+    """Handle all records; a rebalance starts a generation that continues after the acknowledged ones."""
     durable, generation, i = 0, 1, 0
     while i < len(history.records):
         if i == rebalance_at and generation == 1:
             generation = 2
             i = next(j for j, (offset, _) in enumerate(history.records) if offset >= durable)
         offset, record = history.records[i]
-        durable = max(durable, worker.handle(Incoming(0, offset, encode(record), generation)))
+        durable = max(durable, worker.handle(IncomingRecord(0, offset, encode(record), generation)))
         i += 1
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("seed", range(4))
-def test_a_busy_warehouse_changes_nothing(seed: int) -> None:
+def test_busy_warehouse_does_not_change_rows(seed: int) -> None:
     history = make_history(seed)
     half = len(history.records) // 2
     calm, busy = MemoryWarehouse(), MemoryWarehouse()
-    read(history, make_worker(history, BusyConnection(calm, itertools.repeat(False)), Report("monitor", "m")))
+    handle_all(history, make_worker(history, BusyConnection(calm, itertools.repeat(False)), Report("monitor", "m")))
     rng = random.Random(seed)
     connection = BusyConnection(busy, iter(lambda: rng.random() < 0.05, None))
     report = Report("monitor", "m")
-    read(history, make_worker(history, connection, report), rebalance_at=half)
-    assert connection.refused > 1
-    assert report.retries == connection.refused
+    handle_all(history, make_worker(history, connection, report), rebalance_at=half)
+    assert connection.rejected > 1
+    assert report.retries == connection.rejected
     for table in ("panes", "volume", "rollups", "offset_ledger", "progress", "losses"):
         left, right = (without(w.tables[table], ("recorded_at", "updated_at")) for w in (calm, busy))
         assert left == right, table
@@ -103,17 +106,17 @@ def test_a_busy_warehouse_changes_nothing(seed: int) -> None:
         )
 
 
-def test_records_of_an_older_generation_are_refused() -> None:
+def test_records_of_an_older_generation_are_rejected() -> None:
     history = make_history(1)
     worker = make_worker(history, BusyConnection(MemoryWarehouse(), itertools.repeat(False)), Report("monitor", "m"))
     offset, record = history.records[0]
     worker.supersede(5)
     with pytest.raises(Superseded):
-        worker.handle(Incoming(0, offset, encode(record), 4))
-    worker.handle(Incoming(0, offset, encode(record), 5))
+        worker.handle(IncomingRecord(0, offset, encode(record), 4))
+    worker.handle(IncomingRecord(0, offset, encode(record), 5))
 
 
-def test_waiting_for_a_busy_warehouse_ends_when_superseded() -> None:
+def test_retries_stop_once_superseded() -> None:
     history = make_history(1)
     report = Report("monitor", "m")
     worker: Worker
@@ -127,14 +130,14 @@ def test_waiting_for_a_busy_warehouse_ends_when_superseded() -> None:
     worker = make_worker(history, BusyConnection(MemoryWarehouse(), pattern()), report)
     offset, record = history.records[0]
     with pytest.raises(Superseded):
-        worker.handle(Incoming(0, offset, encode(record), 1))
+        worker.handle(IncomingRecord(0, offset, encode(record), 1))
     assert report.retries == 2
 
 
-def test_damaged_records_are_put_aside_and_counted() -> None:
+def test_damaged_records_are_dead_lettered_and_counted() -> None:
     history = make_history(1)
     report = Report("monitor", "m")
     worker = make_worker(history, BusyConnection(MemoryWarehouse(), itertools.repeat(False)), report)
     for value in (None, b"", b"P", b"what is this, then?"):
-        assert worker.handle(Incoming(0, 0, value, 1)) == NOTHING
+        assert worker.handle(IncomingRecord(0, 0, value, 1)) == NOTHING
     assert report.dead_letters == 4

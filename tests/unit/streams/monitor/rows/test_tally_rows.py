@@ -1,24 +1,11 @@
-"""What the monitor writes beside the panes, and of the header: once, whatever comes again."""
+"""Rows of tallies, slow answers and violations: redelivered records do not change them."""
 
 from __future__ import annotations
 
 from streams.monitor.state.offset_ledger import make_record_seq
-from streams.records import (
-    DeadCount,
-    ErrorCount,
-    OffsetRange,
-    ProducerCount,
-    Tally,
-)
-from tests.support.monitor_harness import HOUR_S, Desk, make_registry
-from tests.support.monitor_schedule import (
-    HIGH,
-    LOW,
-    SLOW_MS,
-    T0_S,
-    TOPIC,
-    Event,
-)
+from streams.records import DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally
+from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_registry
+from tests.support.monitor_schedule import HIGH, LOW, SLOW_MS, T0_S, TOPIC
 
 
 def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
@@ -34,31 +21,31 @@ def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
     )
 
 
-def sums(desk: Desk) -> tuple[int, ...]:
-    tables = desk.warehouse.tables
+def sums(monitor: MonitorHarness) -> tuple[int, ...]:
+    tables = monitor.warehouse.tables
     return tuple(
         sum(row["n"] for row in tables[name].values()) for name in ("errors", "producers", "dead_letter_counts")
     )
 
 
-def test_tallies_are_written_with_the_next_commit_and_add_up_once() -> None:
-    desk = Desk(make_registry(), live=True)
-    desk.flush(caught_up_s=T0_S)
+def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
+    monitor = MonitorHarness(make_registry(), live=True)
+    monitor.flush(caught_up_s=T0_S)
     first, second = tally(2, start=0, end=2), tally(3, start=2, end=5)
-    assert desk.state.tally(first, desk.offset) is None
-    assert sums(desk) == (0, 0, 0)
-    desk.restart()
-    # What was not acknowledged comes again, and so does what was written and not acknowledged.
-    for offset in (desk.offset, desk.offset + 1, desk.offset):
-        assert desk.state.tally(first if offset == desk.offset else second, offset) is None
-    desk.offset += 2
-    desk.flush(start=5)
-    assert sums(desk) == (5, 5, 5)
-    desk.restart()
-    desk.state.tally(second, desk.offset - 2)
-    desk.flush(start=5)
-    assert sums(desk) == (5, 5, 5)
-    [row, _] = desk.warehouse.tables["producers"].values()
+    assert monitor.state.add_tally(first, monitor.offset) is None
+    assert sums(monitor) == (0, 0, 0)
+    monitor.restart()
+    # Records that were not acknowledged are redelivered, even if they were written.
+    for offset in (monitor.offset, monitor.offset + 1, monitor.offset):
+        assert monitor.state.add_tally(first if offset == monitor.offset else second, offset) is None
+    monitor.offset += 2
+    monitor.flush(start=5)
+    assert sums(monitor) == (5, 5, 5)
+    monitor.restart()
+    monitor.state.add_tally(second, monitor.offset - 2)
+    monitor.flush(start=5)
+    assert sums(monitor) == (5, 5, 5)
+    [row, _] = monitor.warehouse.tables["producers"].values()
     assert (row["producer"], row["pane_start"], row["pane_s"], row["first_seq"], row["last_seq"]) == (
         *("p", T0_S, HOUR_S, 0, 1),
     )
@@ -66,42 +53,43 @@ def test_tallies_are_written_with_the_next_commit_and_add_up_once() -> None:
 
 
 def test_tallies_need_no_contract() -> None:
-    desk = Desk(make_registry(), live=True)
+    monitor = MonitorHarness(make_registry(), live=True)
     dead = [DeadCount("unknown-model", T0_S, 4)]
-    assert desk.state.tally(Tally(model="", topic="labels", dead=dead), desk.offset) is None
-    desk.offset += 1
-    desk.flush()
-    [row] = desk.warehouse.tables["dead_letter_counts"].values()
+    assert monitor.state.add_tally(Tally(model="", topic="labels", dead=dead), monitor.offset) is None
+    monitor.offset += 1
+    monitor.flush()
+    [row] = monitor.warehouse.tables["dead_letter_counts"].values()
     assert (row["topic"], row["model"], row["reason"], row["hour"], row["n"]) == (
         *("labels", "", "unknown-model", T0_S, 4),
     )
 
 
-def test_tallies_over_offsets_that_were_set_back_are_put_aside() -> None:
-    desk = Desk(make_registry(), live=True)
-    desk.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
-    dead = desk.state.tally(tally(1, start=1, end=3), desk.offset)
-    assert dead is not None
-    assert "sketched before" in dead.reason
-    # Labels are no part of the offset ledger, and another topic's offsets are others.
-    assert desk.state.tally(Tally(model="m", topic="labels", dead=[DeadCount("empty", T0_S, 1)]), desk.offset) is None
-    assert desk.state.tally(tally(1, start=1, end=3, topic_id="another"), desk.offset + 1) is None
+def test_tallies_of_resketched_offsets_are_rejected() -> None:
+    monitor = MonitorHarness(make_registry(), live=True)
+    monitor.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
+    rejected = monitor.state.add_tally(tally(1, start=1, end=3), monitor.offset)
+    assert rejected is not None
+    assert "sketched before" in rejected.reason
+    # The offset ledger does not cover labels, and offsets of another topic are independent.
+    of_labels = Tally(model="m", topic="labels", dead=[DeadCount("empty", T0_S, 1)])
+    assert monitor.state.add_tally(of_labels, monitor.offset) is None
+    assert monitor.state.add_tally(tally(1, start=1, end=3, topic_id="another"), monitor.offset + 1) is None
 
 
-def test_slow_answers_and_violations_are_held_over_a_restart() -> None:
-    desk = Desk(make_registry(), live=True)
-    told = [Event("m", "1", T0_S * 1000, T0_S * 1000, x, "red", "north", False, None, "", ms) for x, ms in GIVEN]
-    desk.events(told[:3])
-    desk.restart()
-    desk.events(told[3:])
-    [row] = [row for row in desk.warehouse.tables["volume"].values() if row["slice"] == "all" and row["n"]]
-    assert (row["n"], row["errors"], row["timed"], row["slow"]) == (6, 0, 4, 2)
-    found = {
-        row["kind"]: (row["n"], row["total"], row["policy"]) for row in desk.warehouse.tables["violations"].values()
-    }
-    assert found == {"null": (1, 6, "reject"), "below": (2, 6, "reject"), "above": (1, 6, "reject")}
-
-
-GIVEN: list[tuple[float | None, float | None]] = [
+X_AND_LATENCY: list[tuple[float | None, float | None]] = [
     *((0.0, 1.0), (LOW - 1, SLOW_MS + 1), (None, None), (HIGH + 1, SLOW_MS), (LOW - 2, 1e9), (0.0, None)),
 ]
+
+
+def test_slow_answers_and_violations_survive_a_restart() -> None:
+    monitor = MonitorHarness(make_registry(), live=True)
+    events = [event(T0_S, x=x, latency_ms=latency_ms) for x, latency_ms in X_AND_LATENCY]
+    monitor.flush_events(events[:3])
+    monitor.restart()
+    monitor.flush_events(events[3:])
+    [row] = [row for row in monitor.warehouse.tables["volume"].values() if row["slice"] == "all" and row["n"]]
+    assert (row["n"], row["errors"], row["timed"], row["slow"]) == (6, 0, 4, 2)
+    violations = {
+        row["kind"]: (row["n"], row["total"], row["policy"]) for row in monitor.warehouse.tables["violations"].values()
+    }
+    assert violations == {"null": (1, 6, "reject"), "below": (2, 6, "reject"), "above": (1, 6, "reject")}

@@ -11,7 +11,9 @@ from barograph.contract import Contract, Field, LabelSpec
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from sketches.baseline.layout import Layout
 from streams.monitor.rows.violation_rows import violation_columns
-from streams.monitor.state.series import Compiled, Pane, Series
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.pane import Pane
+from streams.monitor.state.series import Series
 from warehouse.tables import table_of
 
 LAYOUT = Layout(
@@ -52,7 +54,7 @@ def changed(name: str, **changes: Any) -> Contract:
 
 def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, str, str], tuple[int, int, str, int]]:
     """Rows of panes that hold these cells and tails: (n, of, policy, record_seq) by pane, field and kind."""
-    series = Series("1", "b", Compiled.of(LAYOUT), contract)
+    series = Series("1", "b", CompiledBaseline.of(LAYOUT), contract)
     made: list[Pane] = []
     for i, held in enumerate(panes):
         pane = series.empty_pane(i * 60)
@@ -64,8 +66,10 @@ def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, st
     columns = violation_columns(series, made, 3)
     if columns is None:
         return {}
-    found = table_of("violations", columns).to_pylist()
-    assert {(row["model"], row["version"], row["baseline_id"], row["pane_s"]) for row in found} == {("m", "1", "b", 60)}
+    violations = table_of("violations", columns).to_pylist()
+    assert {(row["model"], row["version"], row["baseline_id"], row["pane_s"]) for row in violations} == {
+        ("m", "1", "b", 60)
+    }
     return {
         (int(row["pane_start"].timestamp()), row["field"], row["kind"]): (
             row["n"],
@@ -73,7 +77,7 @@ def rows(contract: Contract, *panes: dict[str, list[int]]) -> dict[tuple[int, st
             row["policy"],
             row["record_seq"],
         )
-        for row in found
+        for row in violations
     }
 
 

@@ -1,148 +1,182 @@
-"""Panes beyond the budget: set down once they are written, read one after the other, in memory again to be changed."""
+"""Panes beyond the budget are evicted once written, streamed one after another, and loaded back only to be changed."""
 
 from __future__ import annotations
 
+import msgspec
 from barograph.contract import Window
 
-from streams.monitor.partition import PartitionState
+from streams.monitor.state.merged_ranges import MergedRange
+from streams.monitor.state.model import ModelState
+from streams.monitor.state.pane_cache import PaneCache
 from streams.monitor.state.series import Series
 from streams.monitor.state.store import SeriesPanes, WarehouseStore
-from tests.support.monitor_harness import HOUR_S, Desk, make_registry
-from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S
+from streams.records import OffsetRange
+from tests.support.memory_warehouse import MemoryWarehouse
+from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry
+from tests.support.monitor_schedule import T0_S
 
 MINUTES_10 = 600
 PER_HOUR = HOUR_S // MINUTES_10
 
 
-class _Store(WarehouseStore):
-    """Notes what was loaded."""
+class RecordingStore(WarehouseStore):
+    """A store that records which panes each query loads."""
 
-    loaded: list[list[int]]
-    """The starts of the panes of each query."""
+    def __init__(self, warehouse: MemoryWarehouse, rows_per_load: int) -> None:
+        super().__init__(warehouse, rows_per_load)  # type: ignore[arg-type]
+        self.loaded: list[list[int]] = []
+        """The pane starts of each query."""
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
-        found = super().load_panes(model, start_s, end_s)
-        self.loaded.append(sorted({at for each in found for at in each.table.column("pane_start").to_pylist()}))
-        return found
+        panes = super().load_panes(model, start_s, end_s)
+        self.loaded.append(sorted({at for entry in panes for at in entry.table.column("pane_start").to_pylist()}))
+        return panes
 
 
-class Tight(Desk):
-    """A desk with room for few written panes, on which events lie ten minutes apart."""
+class EvictingHarness(MonitorHarness):
+    """A harness with a small budget, and events ten minutes apart."""
 
-    def __init__(self, budget_bytes: int, rows_at_once: int) -> None:
-        self.budget_bytes, self.rows_at_once = budget_bytes, rows_at_once
+    reads: RecordingStore
+
+    def __init__(self, budget_bytes: int, rows_per_load: int) -> None:
+        self.rows_per_load = rows_per_load
         windows = (Window(2 * MINUTES_10, MINUTES_10), Window(HOUR_S, HOUR_S), Window(2 * HOUR_S, HOUR_S))
-        super().__init__(make_registry(pane_s=MINUTES_10, windows=windows), live=True)
+        registry = make_registry(pane_s=MINUTES_10, windows=windows)
+        super().__init__(registry, live=True, budget_bytes=budget_bytes)
 
-    def restart(self) -> None:
-        self.store = self.reads = _Store(self.warehouse, self.rows_at_once)  # type: ignore[arg-type]
-        self.reads.loaded = []
-        self.state = PartitionState(
-            *(0, 1, PARTIALS_TOPIC, self.store, lambda: self.registry),
-            live=True,
-            write_s=0.0,
-            revise_s=0.0,
-            budget_bytes=self.budget_bytes,
-        )
+    def make_store(self) -> WarehouseStore:
+        self.reads = RecordingStore(self.warehouse, self.rows_per_load)
+        return self.reads
+
+    @property
+    def model(self) -> ModelState:
+        return self.state.models["m"]
 
     @property
     def series(self) -> Series:
-        [series] = self.state._models["m"].series.values()
+        [series] = self.model.series.values()
         return series
 
     def fill(self, hours: int) -> None:
-        """Bring one event in each pane of some hours, a flush each."""
+        """Deliver one event in each pane of some hours, a flush each."""
         for i in range(hours * PER_HOUR):
             at_s = T0_S + i * MINUTES_10 + 7
             self.flush(at_s, caught_up_s=at_s)
 
     def seal(self, hours: int) -> None:
-        """Have the first hours sealed."""
+        """Seal the first hours."""
         self.flush(caught_up_s=T0_S + hours * HOUR_S + 1200)
 
     def of_hours(self) -> dict[int, int]:
-        """Events of the hourly roll-ups of `x` in `all`."""
-        return {
-            (row["pane_start"] - T0_S) // HOUR_S: row["n"]
-            for row in self.warehouse.tables["rollups"].values()
-            if (row["pane_s"], row["field"], row["slice"]) == (HOUR_S, "x", "all")
-        }
+        """Events of the hourly rollups of `x` in `all`."""
+        return self.rollups(HOUR_S, "x")
 
 
-def test_an_hour_is_summed_and_merged_from_panes_that_are_not_held() -> None:
-    desk = Tight(0, rows_at_once=1)
-    desk.fill(2)
-    assert desk.series.panes == {}, "all are written"
-    desk.reads.loaded.clear()
-    desk.seal(2)
-    assert desk.of_hours() == {0: PER_HOUR, 1: PER_HOUR}
-    assert desk.verdicts("1h") == {1: PER_HOUR, 2: PER_HOUR}
-    assert desk.verdicts("2h") == {1: PER_HOUR, 2: 2 * PER_HOUR}
-    assert desk.verdicts("20m")[2] == 2
-    assert {len(starts) for starts in desk.reads.loaded} == {1}, "one after the other"
-    assert desk.series.panes == {}
+def test_hour_is_summed_and_merged_from_evicted_panes() -> None:
+    monitor = EvictingHarness(0, rows_per_load=1)
+    monitor.fill(2)
+    assert monitor.series.panes == {}, "all are evicted"
+    monitor.reads.loaded.clear()
+    monitor.seal(2)
+    assert monitor.of_hours() == {0: PER_HOUR, 1: PER_HOUR}
+    assert monitor.verdicts("1h") == {1: PER_HOUR, 2: PER_HOUR}
+    assert monitor.verdicts("2h") == {1: PER_HOUR, 2: 2 * PER_HOUR}
+    assert monitor.verdicts("20m")[2] == 2
+    assert {len(starts) for starts in monitor.reads.loaded} == {1}, "one pane per query"
+    assert monitor.series.panes == {}
 
 
-def test_small_panes_are_read_together() -> None:
-    desk = Tight(0, rows_at_once=1_000_000)
-    desk.fill(1)
-    # The next hour's first pane: the last of this hour are sealed by it alone.
-    desk.seal(1)
-    desk.reads.loaded.clear()
-    assert int(desk.series.hour_counts(T0_S)[0, 0]) == PER_HOUR
-    assert [len(starts) for starts in desk.reads.loaded] == [PER_HOUR]
+def test_small_panes_are_read_in_one_query() -> None:
+    monitor = EvictingHarness(0, rows_per_load=1_000_000)
+    monitor.fill(1)
+    monitor.seal(1)
+    monitor.reads.loaded.clear()
+    assert int(monitor.series.sum_hour(T0_S)[0, 0]) == PER_HOUR
+    assert [len(starts) for starts in monitor.reads.loaded] == [PER_HOUR]
 
 
-def test_reading_leaves_the_sums_of_hours() -> None:
-    desk = Tight(0, rows_at_once=1)
-    desk.fill(1)
-    desk.seal(1)
-    hour = desk.series.hours[T0_S]
+def test_reading_keeps_the_sums_of_hours() -> None:
+    monitor = EvictingHarness(0, rows_per_load=1)
+    monitor.fill(1)
+    monitor.seal(1)
+    hour = monitor.series.hours[T0_S]
     assert int(hour[0, 0]) == PER_HOUR
-    desk.seal(2)
-    assert desk.series.hours[T0_S] is hour
+    monitor.seal(2)
+    assert monitor.series.hours[T0_S] is hour
 
 
-def test_a_late_event_changes_a_pane_that_was_set_down() -> None:
-    desk = Tight(0, rows_at_once=1)
-    desk.fill(2)
-    desk.seal(2)
-    desk.flush(T0_S + 11, T0_S + 12, caught_up_s=T0_S + 2 * HOUR_S)
-    assert desk.of_hours() == {0: PER_HOUR + 2, 1: PER_HOUR}
-    assert desk.verdicts("1h") == {1: PER_HOUR + 2, 2: PER_HOUR}
-    assert desk.verdicts("2h") == {1: PER_HOUR + 2, 2: 2 * PER_HOUR + 2}
-    assert desk.series.panes == {}
+def test_late_event_changes_an_evicted_pane() -> None:
+    monitor = EvictingHarness(0, rows_per_load=1)
+    monitor.fill(2)
+    monitor.seal(2)
+    monitor.flush(T0_S + 11, T0_S + 12, caught_up_s=T0_S + 2 * HOUR_S)
+    assert monitor.of_hours() == {0: PER_HOUR + 2, 1: PER_HOUR}
+    assert monitor.verdicts("1h") == {1: PER_HOUR + 2, 2: PER_HOUR}
+    assert monitor.verdicts("2h") == {1: PER_HOUR + 2, 2: 2 * PER_HOUR + 2}
+    assert monitor.series.panes == {}
 
 
-def test_what_is_loaded_keeps_to_the_budget_and_the_nearest_panes_stay() -> None:
-    desk = Tight(1 << 30, rows_at_once=1)
-    desk.fill(2)
-    size = max(pane.n_bytes for pane in desk.series.panes.values())
-    every = set(desk.series.panes)
-    desk.budget_bytes = 3 * size
-    desk.restart()
-    desk.seal(2)
-    # Sealed by this flush: those before it are of no use but to windows, those after it may change.
-    sealed_s = desk.state._models["m"].sealed_until_s
-    assert sealed_s == T0_S + 2 * HOUR_S
-    held = set(desk.series.panes)
-    assert 3 <= len(held) < PER_HOUR
-    assert min(held) > max(every - held)
-    assert desk.of_hours() == {0: PER_HOUR, 1: PER_HOUR}
+def test_loading_stays_within_the_budget_and_keeps_the_nearest_panes() -> None:
+    monitor = EvictingHarness(1 << 30, rows_per_load=1)
+    monitor.fill(2)
+    size = max(pane.n_bytes for pane in monitor.series.panes.values())
+    all_starts = set(monitor.series.panes)
+    monitor.options["budget_bytes"] = 3 * size
+    monitor.restart()
+    monitor.seal(2)
+    # Panes before the sealed time are only read by windows; those after it may change.
+    assert monitor.model.sealed_until_s == T0_S + 2 * HOUR_S
+    cached = set(monitor.series.panes)
+    assert 3 <= len(cached) < PER_HOUR
+    assert min(cached) > max(all_starts - cached)
+    assert monitor.of_hours() == {0: PER_HOUR, 1: PER_HOUR}
 
 
-def test_panes_far_ahead_are_set_down_before_those_that_are_next() -> None:
-    desk = Tight(1 << 30, rows_at_once=1)
+def test_panes_far_ahead_are_evicted_before_the_next_ones() -> None:
+    monitor = EvictingHarness(1 << 30, rows_per_load=1)
     ahead = [T0_S + i * HOUR_S + 7 for i in range(9)]
-    # The other partition was not read yet, so nothing is sealed.
-    desk.flush(*ahead, partitions=2)
-    assert len(desk.series.panes) == len(ahead)
-    desk.budget_bytes = 3 * max(pane.n_bytes for pane in desk.series.panes.values())
-    desk.restart()
-    desk.flush(partitions=2)
-    held = sorted(desk.series.panes)
-    assert 3 <= len(held) < len(ahead)
-    assert held == [at // MINUTES_10 * MINUTES_10 for at in ahead[: len(held)]]
+    # The other partition is not read yet, so nothing is sealed.
+    monitor.flush(*ahead, partitions=2)
+    assert len(monitor.series.panes) == len(ahead)
+    monitor.options["budget_bytes"] = 3 * max(pane.n_bytes for pane in monitor.series.panes.values())
+    monitor.restart()
+    monitor.flush(partitions=2)
+    cached = sorted(monitor.series.panes)
+    assert 3 <= len(cached) < len(ahead)
+    assert cached == [at // MINUTES_10 * MINUTES_10 for at in ahead[: len(cached)]]
     for partition in (0, 1):
-        desk.flush(partition=partition, partitions=2, caught_up_s=T0_S + 10 * HOUR_S)
-    assert desk.of_hours() == dict.fromkeys(range(9), 1)
+        monitor.flush(partition=partition, partitions=2, caught_up_s=T0_S + 10 * HOUR_S)
+    assert monitor.of_hours() == dict.fromkeys(range(9), 1)
+
+
+def test_changed_sketch_types_drop_merged_ranges() -> None:
+    registry = make_registry(pane_s=MINUTES_10, windows=(Window(HOUR_S, HOUR_S),))
+    store = WarehouseStore(MemoryWarehouse())  # type: ignore[arg-type]
+    cache = PaneCache(store, lambda: registry, 1 << 30)
+    state = ModelState(registry.contracts["m"])
+    cache.load(state)
+    [baseline_id] = registry.layouts
+    series = cache.get_series(state, "1", baseline_id)
+    assert series is not None
+    for i, partial in enumerate(make_partials(registry, [event(T0_S)], OffsetRange(0, 0, 1))):
+        cache.merge(state, series, partial, i, late=False)
+    [window] = state.contract.windows
+
+    def merge_range() -> MergedRange:
+        return cache.merge_range(state, series, window, T0_S + HOUR_S)
+
+    def is_stored(before: MergedRange) -> bool:
+        """Whether the next merge reuses the stored range: it then keeps the removed pane's events."""
+        panes = dict(series.panes)
+        series.panes.clear()
+        same = int(merge_range().counts[0]) == int(before.counts[0])
+        series.panes.update(panes)
+        return same
+
+    merged = merge_range()
+    assert merged.counts[0] == 1
+    cache.update_contract(state, msgspec.structs.replace(state.contract, description="otherwise the same"))
+    assert is_stored(merged)
+    fields = tuple(msgspec.structs.replace(field, sketch="req") for field in state.contract.fields)
+    cache.update_contract(state, msgspec.structs.replace(state.contract, fields=fields))
+    assert not is_stored(merged)

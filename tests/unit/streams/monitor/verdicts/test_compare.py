@@ -1,4 +1,4 @@
-"""Rows of `comparisons` against figures made from the events themselves by numpy and scipy."""
+"""Rows of `comparisons` equal figures computed from the events by numpy and scipy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2, fisher_exact, ttest_ind
 
-from streams.monitor.state.store import WarehouseStore, Writes
-from streams.monitor.verdicts.compare import Judged, compare, is_output
-from streams.monitor.verdicts.sides import arm_sides, compared_ends, in_order, version_sides
-from tests.support.comparison_builder import ReadEvents, Row, one
+from streams.monitor.state.commit_rows import CommitRows, VerdictColumns
+from streams.monitor.state.store import WarehouseStore
+from streams.monitor.verdicts.compare import is_output
+from streams.monitor.verdicts.sides import compared_ends
+from tests.support.comparison_builder import MergedEvents, Row, one
 from tests.support.outputs import CLASSES, output_baseline, output_contract, output_events
 
 START_S = 1_789_992_000
@@ -27,8 +28,8 @@ def events() -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def monitor(events: list[Row]) -> ReadEvents:
-    return ReadEvents(output_contract(), [output_baseline("1", 1, phi=1.5), output_baseline("2", 2, phi=2.5)], events)
+def monitor(events: list[Row]) -> MergedEvents:
+    return MergedEvents(output_contract(), [output_baseline("1", 1, phi=1.5), output_baseline("2", 2, phi=2.5)], events)
 
 
 @pytest.fixture(scope="module")
@@ -37,34 +38,34 @@ def end_s() -> int:
 
 
 @pytest.fixture(scope="module")
-def rows(monitor: ReadEvents, end_s: int) -> list[Row]:
+def rows(monitor: MergedEvents, end_s: int) -> list[Row]:
     return monitor.compare([end_s - 3600, end_s, end_s + 3600])
 
 
-def of_window(events: list[Row], end_s: int, **wanted: Any) -> list[Row]:
+def of_window(events: list[Row], end_s: int, **values: Any) -> list[Row]:
     return [
         event
         for event in events
-        if end_s - 3 * 3600 <= event["at"] // 1000 < end_s and all(event[k] == v for k, v in wanted.items())
+        if end_s - 3 * 3600 <= event["at"] // 1000 < end_s and all(event[k] == v for k, v in values.items())
     ]
 
 
 def numbers(events: list[Row], name: str) -> NDArray[np.float64]:
-    read = (event["metrics"]["tokens"] if name == "tokens" else event.get(name) for event in events)
-    return np.array([value for value in read if value is not None], dtype=np.float64)
+    values = (event["metrics"]["tokens"] if name == "tokens" else event.get(name) for event in events)
+    return np.array([value for value in values if value is not None], dtype=np.float64)
 
 
 def two_sample_psi(b: NDArray[np.float64], c: NDArray[np.float64]) -> float:
-    """The formula written out for bins that all stand alone."""
+    """PSI of two samples on bins that need no merging."""
     p, q = (b + 0.5) / (b.sum() + len(b) / 2), (c + 0.5) / (c.sum() + len(c) / 2)
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def test_arms_of_one_version_by_exact_counts(events: list[Row], end_s: int) -> None:
-    """All is of version 1, so both arms lie on the same bins: PSI and its p from counts made here."""
+def test_arms_of_one_version_are_compared_by_exact_counts(events: list[Row], end_s: int) -> None:
+    """All events are of version 1, so both arms have the same bins."""
     events = [event | {"version": "1"} for event in events]
     baseline = output_baseline("1", 1, phi=1.5)
-    rows = ReadEvents(output_contract(), [baseline], events).compare([end_s])
+    rows = MergedEvents(output_contract(), [baseline], events).compare([end_s])
     assert {row["kind"] for row in rows} == {"arm"}
     left, right = of_window(events, end_s, arm="a"), of_window(events, end_s, arm="b")
     edges = np.array(baseline.fields[1].edges)
@@ -92,7 +93,7 @@ def test_arms_of_one_version_by_exact_counts(events: list[Row], end_s: int) -> N
 @pytest.mark.parametrize(
     ("kind", "left", "right"), [("arm", {"arm": "a"}, {"arm": "b"}), ("version", {"version": "1"}, {"version": "2"})]
 )
-def test_rates_means_and_shares_are_those_of_the_events(
+def test_rates_means_and_shares_equal_those_of_the_events(
     events: list[Row], rows: list[Row], end_s: int, kind: str, left: Row, right: Row
 ) -> None:
     rows = [row for row in rows if row["kind"] == kind and row["end_s"] == end_s]
@@ -134,8 +135,8 @@ def test_rates_means_and_shares_are_those_of_the_events(
             assert row["level"] == ""
 
 
-def test_a_mean_without_overdispersion_is_welchs(events: list[Row], end_s: int) -> None:
-    rows = ReadEvents(output_contract(), [output_baseline("1", 1)], events).compare([end_s])
+def test_mean_without_overdispersion_matches_welch(events: list[Row], end_s: int) -> None:
+    rows = MergedEvents(output_contract(), [output_baseline("1", 1)], events).compare([end_s])
     row = one(rows, kind="version", field="score", measure="mean")
     left, right = (numbers(of_window(events, end_s, version=v), "score") for v in "12")
     reference = ttest_ind(right, left, equal_var=False)
@@ -144,8 +145,8 @@ def test_a_mean_without_overdispersion_is_welchs(events: list[Row], end_s: int) 
     assert (row["difference_low"], row["difference_high"]) == pytest.approx((interval.low, interval.high), rel=1e-6)
 
 
-def test_versions_on_bins_of_their_own(events: list[Row], rows: list[Row], end_s: int) -> None:
-    """The previous version is counted anew on the new one's bins: within the sketch's error of exact counts."""
+def test_versions_with_different_bins(events: list[Row], rows: list[Row], end_s: int) -> None:
+    """The older version is rebinned on the newer one's edges, within the sketch's error of exact counts."""
     row = one(rows, kind="version", field="score", measure="psi", end_s=end_s)
     left, right = of_window(events, end_s, version="1"), of_window(events, end_s, version="2")
     assert (row["left"], row["right"], row["source"]) == ("1", "2", "sketches")
@@ -162,11 +163,11 @@ def test_versions_on_bins_of_their_own(events: list[Row], rows: list[Row], end_s
         for side in (left, right)
     )
     assert row["difference"] == pytest.approx(two_sample_psi(b, c), abs=0.02)
-    # What was read from the sketch is noise for the share that it is of the side; nulls are counted.
+    # Only the share that was rebinned from a sketch is noisy; nulls are counted.
     noise = (len(numbers(left, "score")) / len(left)) ** 2 / 13_000
     n_h = 1.0 / (1.5 / len(left) + 2.5 / len(right) + noise)
     assert row["p_value"] == pytest.approx(chi2.sf(n_h * row["difference"], row["df"]), rel=1e-6)
-    # Whole numbers have the same bins in both versions, and classes are counted by name.
+    # Integers have the same bins in both versions, and classes are counted by name.
     assert one(rows, kind="version", field="tokens", measure="psi", end_s=end_s)["source"] == "counts"
     assert one(rows, kind="version", field="class", measure="psi", end_s=end_s)["source"] == "counts"
 
@@ -178,14 +179,14 @@ def test_only_outputs_are_compared(rows: list[Row]) -> None:
     assert not is_output("context.region")
 
 
-def test_numbers_that_are_not_kept_of_arms_have_counts_alone(rows: list[Row], end_s: int) -> None:
-    """`tokens` has no sketches in slices, but its bins are the same everywhere."""
-    some = [row for row in rows if row["kind"] == "arm" and row["field"] == "tokens" and row["end_s"] == end_s]
-    assert {row["measure"] for row in some} == {"psi", "null_rate"}
+def test_arms_without_sketches_are_compared_by_counts_alone(rows: list[Row], end_s: int) -> None:
+    """`tokens` has no slice sketches, but the same bins everywhere."""
+    of_tokens = [row for row in rows if row["kind"] == "arm" and row["field"] == "tokens" and row["end_s"] == end_s]
+    assert {row["measure"] for row in of_tokens} == {"psi", "null_rate"}
 
 
-def test_what_else_is_judged_changes_nothing(monitor: ReadEvents, rows: list[Row], end_s: int) -> None:
-    # Sketches flip coins: what is read from them is compared by the other tests.
+def test_rows_do_not_depend_on_other_windows(monitor: MergedEvents, rows: list[Row], end_s: int) -> None:
+    # Sketches are randomized; other tests check figures read from them.
     alone = [row for row in monitor.compare([end_s]) if row["source"] != "sketches"]
     among = [row for row in rows if row["end_s"] == end_s and row["source"] != "sketches"]
     assert [{k: str(v) for k, v in row.items()} for row in alone] == [
@@ -193,20 +194,20 @@ def test_what_else_is_judged_changes_nothing(monitor: ReadEvents, rows: list[Row
     ]
 
 
-def test_windows_beyond_the_record_are_insufficient(monitor: ReadEvents, end_s: int) -> None:
+def test_windows_beyond_the_history_are_insufficient(monitor: MergedEvents, end_s: int) -> None:
     rows = monitor.compare([end_s], whole=np.zeros(1, dtype=bool), lost=np.array([2_000.0]))
     assert {row["level"] for row in rows} == {"insufficient", ""}
     n = one(rows, kind="arm", measure="error_rate")
     assert n["completeness"] == pytest.approx((n["n_left"] + n["n_right"]) / (n["n_left"] + n["n_right"] + 2_000))
 
 
-def test_the_last_two_versions_with_traffic(events: list[Row], end_s: int) -> None:
-    """Version 3 is known and silent, 9 was never registered and came last, 1 is there only in the first hours."""
+def test_last_two_versions_with_traffic_are_compared(events: list[Row], end_s: int) -> None:
+    """Version 3 is registered and silent, 9 is unregistered and came last, 1 has events only in the first hours."""
     changed = []
     for i, event in enumerate(events):
         version = "1" if event["at"] // 1000 < START_S + 3600 else "29"[i % 2]
         changed.append(event | {"version": version})
-    monitor = ReadEvents(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
+    monitor = MergedEvents(output_contract(), [output_baseline(v, int(v)) for v in "123"], changed)
     first_s = {"1": START_S, "2": START_S + 3600, "9": START_S + 3600}
     for series in monitor.series.values():
         series.first_s = first_s[series.version]
@@ -215,9 +216,9 @@ def test_the_last_two_versions_with_traffic(events: list[Row], end_s: int) -> No
     assert pairs == {(START_S + 2 * 3600, "2", "9"), (end_s, "2", "9")}
 
 
-def test_an_arm_alone_is_not_compared(events: list[Row], end_s: int) -> None:
+def test_single_arm_is_not_compared(events: list[Row], end_s: int) -> None:
     only = [event | {"version": "1"} for event in events if event["arm"] == "b"]
-    assert ReadEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
+    assert MergedEvents(output_contract(), [output_baseline("1", 1)], only).compare([end_s]) == []
 
 
 def test_windows_are_compared_every_quarter_of_their_length() -> None:
@@ -226,27 +227,17 @@ def test_windows_are_compared_every_quarter_of_their_length() -> None:
     assert compared_ends(windows[1], range(0, 86400, 3 * 3600)) == [0, 6 * 3600, 12 * 3600, 18 * 3600]
 
 
-def test_comparisons_are_written_before_what_says_that_windows_were_judged() -> None:
-    """A crash between the two has them judged again; the other way round they would be in no row."""
-    written: list[str] = []
+def test_comparisons_are_written_before_progress() -> None:
+    """After a crash between the two they are made again; in the opposite order they would be lost."""
+    tables: list[str] = []
 
     class Client:
         def insert(self, table: str, rows: pa.Table) -> None:
-            written.append(table)
+            tables.append(table)
 
-    monitor = ReadEvents(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
-    every = in_order(monitor.registry, "toy", monitor.series.values())
-    judged = Judged(
-        monitor.contract,
-        monitor.contract.windows[0],
-        np.array([START_S + 3 * 3600]),
-        np.zeros(1),
-        np.ones(1, dtype=bool),
-        7,
-        0,
-    )
-    found = compare(judged, version_sides(every), arm_sides(monitor.contract, every), monitor.values)
-    assert found is not None
+    monitor = MergedEvents(output_contract(), [output_baseline("1", 1)], output_events(2_000, START_S * 1000, 3))
+    comparisons = monitor.columns([START_S + 3 * 3600])
+    assert comparisons is not None
     progress = {
         "partials_partition": 0,
         "model": "toy",
@@ -256,13 +247,16 @@ def test_comparisons_are_written_before_what_says_that_windows_were_judged() -> 
         "record_seq": 7,
     }
     store = WarehouseStore(Client())  # type: ignore[arg-type]
-    store.write(Writes(comparisons=[found], progress=[progress]))
-    assert written == ["comparisons", "progress"]
+    commit = CommitRows()
+    commit.add_rows("progress", [progress])
+    commit.add_verdicts(VerdictColumns(comparisons=comparisons))
+    store.write(commit)
+    assert tables == ["comparisons", "progress"]
 
 
-def test_a_test_that_began_after_the_baseline_was_made_is_not_compared(events: list[Row], end_s: int) -> None:
-    """The contract names arms of which no baseline keeps a slice yet."""
+def test_arms_unknown_to_the_baseline_are_not_compared(events: list[Row], end_s: int) -> None:
+    """The contract names arms, but the baselines were made before and have no slices of them."""
     baselines = [msgspec.structs.replace(output_baseline(version, int(version)), dimensions=()) for version in "12"]
-    rows = ReadEvents(output_contract(), baselines, events).compare([end_s])
+    rows = MergedEvents(output_contract(), baselines, events).compare([end_s])
     assert {row["kind"] for row in rows} == {"version"}
-    assert ReadEvents(output_contract(), baselines[:1], [e | {"version": "1"} for e in events]).compare([end_s]) == []
+    assert MergedEvents(output_contract(), baselines[:1], [e | {"version": "1"} for e in events]).compare([end_s]) == []

@@ -1,4 +1,4 @@
-"""The monitor judges windows by the hours of the week that they lie in, where contract and baseline have them."""
+"""Windows are judged by their hours of the week, if the contract requests it and the baseline has them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from sketches.baseline.layout import EVENTS, Layout
 from sketches.drift.psi import psi_verdicts
 from sketches.drift.season import Season
 from streams.hour_of_week import slots_of
-from streams.monitor.state.series import Compiled, Series
-from streams.monitor.verdicts.judge import Columns, judge
+from streams.monitor.state.commit_rows import Columns
+from streams.monitor.state.compiled_baseline import CompiledBaseline
+from streams.monitor.state.series import Series
+from streams.monitor.verdicts.judge import judge
 
 ZONE = "Europe/Berlin"
 HOUR_S, DAY_S = 3_600, 86_400
-# The night that ends summer time lies in the second day.
+# Daylight saving time ends in the second night.
 FROM_S = int(datetime(2026, 10, 24, tzinfo=ZoneInfo(ZONE)).timestamp())
 HOURS = 80
 
@@ -89,7 +91,7 @@ def make_series(pane_s: int, windows: tuple[Window, ...], baseline: Baseline, **
         slices=(Slice(name="region", source="context.region"),),
     )
     contract = msgspec.structs.replace(contract, **changes)
-    series = Series("1", baseline.id, Compiled.of(Layout(baseline)), contract, first_s=0)
+    series = Series("1", baseline.id, CompiledBaseline.of(Layout(baseline)), contract, first_s=0)
     rng = np.random.default_rng(2)
     for start_s in range(FROM_S, FROM_S + HOURS * HOUR_S, pane_s):
         pane = series.panes[start_s] = series.empty_pane(start_s)
@@ -134,13 +136,13 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pane_s", "window"), CASES)
-def test_windows_are_held_against_the_mix_of_their_hours(pane_s: int, window: Window) -> None:
-    """Counted anew from the panes, hour by hour, over the end of summer time."""
+def test_windows_are_compared_with_the_mix_of_their_hours(pane_s: int, window: Window) -> None:
+    """Recounts the panes hour by hour, across the end of daylight saving time."""
     baseline = make_baseline()
     series = make_series(pane_s, (window,), baseline)
     bins, season = series.compiled.bins, Season(series.compiled.bins)
     ends = list(range(FROM_S + DAY_S, FROM_S + HOURS * HOUR_S + 1, window.hop_s))
-    found = rows(series, window, ends)
+    judged = rows(series, window, ends)
     x = int(series.layout.starts[0])
     for end in ends[:: max(1, len(ends) // 40)]:
         by_slot = np.zeros((168, 3), dtype=np.int64)
@@ -151,16 +153,16 @@ def test_windows_are_held_against_the_mix_of_their_hours(pane_s: int, window: Wi
         group = bins.groups_in(0)[0]
         counted[0, bins.starts[group] : bins.starts[group] + 3] = by_slot.sum(axis=0)
         expected = season.expectation(list(range(168)), by_slot.sum(axis=1)[None, :, None])
-        wanted = psi_verdicts(bins.base_bins, counted, bins.starts, expected=expected)
-        row = found["x", ALL, end]
-        assert row["psi"] == wanted.psi[0, group]
-        assert row["psi_high"] == wanted.high[0, group]
-        assert row["p_value"] == wanted.p_value[0, group]
+        verdicts = psi_verdicts(bins.base_bins, counted, bins.starts, expected=expected)
+        row = judged["x", ALL, end]
+        assert row["psi"] == verdicts.psi[0, group]
+        assert row["psi_high"] == verdicts.high[0, group]
+        assert row["p_value"] == verdicts.p_value[0, group]
         top = int(bins.starts[group]) + row["top_bin_index"]
         assert row["expected_share"] == expected.share[0, top]
 
 
-def test_a_window_judged_alone_has_the_same_row() -> None:
+def test_window_judged_alone_has_the_same_row() -> None:
     series = make_series(600, (Window(DAY_S, HOUR_S),), make_baseline())
     window = series.contract.windows[0]
     ends = list(range(FROM_S + DAY_S, FROM_S + HOURS * HOUR_S + 1, HOUR_S))
@@ -170,12 +172,12 @@ def test_a_window_judged_alone_has_the_same_row() -> None:
             assert row == together[key]
 
 
-@pytest.mark.parametrize("what", ["the contract does not ask", "the baseline has none"])
-def test_without_either_the_whole_week_judges(what: str) -> None:
+@pytest.mark.parametrize("missing", ["the request in the contract", "the hours in the baseline"])
+def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
     baseline = make_baseline()
     window = Window(HOUR_S, 600)
     seasonal = make_series(600, (window,), baseline)
-    if what == "the contract does not ask":
+    if missing == "the request in the contract":
         plain = make_series(600, (window,), baseline, season="none")
     else:
         bare = tuple(msgspec.structs.replace(field, slots={}) for field in baseline.fields)
@@ -189,7 +191,7 @@ def test_without_either_the_whole_week_judges(what: str) -> None:
             assert row["psi"] != other["psi"]
             assert (row["season"], other["season"]) == ("hour_of_week", "none")
         else:
-            # Slices, and fields without a season, are judged by the whole week in any case; q looks at all fields.
+            # Slices and fields without a season are judged by the whole week in any case; q depends on all fields.
             same = {"baseline_id": "", "q_value": 0.0}
             assert {**row, **same} == {**other, **same}
             assert row["season"] == "none"

@@ -1,0 +1,78 @@
+"""Counts of windows, summed from panes or hours, and what the hours of the week let expect of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from barograph.contract import Window
+
+from sketches.baseline.layout import IntArray
+from sketches.drift.psi import Expectation
+from streams.hour_of_week import slot_unit_s, slots_of
+from streams.monitor.state.series import Series
+from streams.monitor.windows import step_s
+
+
+def window_counts(series: Series, window: Window, ends_s: list[int], slices: slice = slice(None)) -> IntArray:
+    """Sum the counts of windows.
+
+    Args:
+        series: its panes or hours are readable for all of the windows.
+        window: length and hop.
+        ends_s: ends of the windows, ascending.
+        slices: which slices; all by default.
+
+    Returns:
+        Shape (len(ends_s), n_slices, width).
+    """
+    step = step_s(series.contract, window)
+    n_slices = len(range(*slices.indices(series.layout.n_slices)))
+    summed = np.zeros((len(ends_s), n_slices, series.layout.width), dtype=np.int64)
+    total = np.zeros(summed.shape[1:], dtype=np.int64)
+    start = until = ends_s[0] - window.length_s
+    for i, end in enumerate(ends_s):
+        # From one window to the next, subtract the steps that leave and add those that enter.
+        first = end - window.length_s
+        if first >= until:
+            total[:] = 0
+            start = until = first
+        for counts in series.iter_counts(start, first, step):
+            total -= counts[slices]
+        for counts in series.iter_counts(until, end, step):
+            total += counts[slices]
+        start, until = first, end
+        summed[i] = total
+    return summed
+
+
+def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> Expectation | None:
+    """Return the shares that windows should have, given the hours of the week that they cover.
+
+    Args:
+        series: its panes or hours are readable for all of the windows.
+        window: length and hop.
+        ends_s: ends of the windows, ascending.
+
+    Returns:
+        None if the contract does not request hours of the week, or the baseline does not have them.
+    """
+    season = series.compiled.season
+    if season is None or not len(season.groups) or series.contract.season != "hour_of_week":
+        return None
+    step = step_s(series.contract, window)
+    first = ends_s[0] - window.length_s
+    cells = series.stack_counts(first, ends_s[-1], step, slice(1))[:, 0, series.compiled.row_cells]
+    n_cells = series.layout.n_cells
+    events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
+    summed = np.zeros((len(events) + 1, len(season.fields)), dtype=np.int64)
+    np.cumsum(events, axis=0, out=summed[1:])
+    unit_s = slot_unit_s(series.contract.pane_s)
+    starts = first + np.arange(len(events)) * step
+    unit_firsts = np.flatnonzero(np.diff(starts // unit_s, prepend=-1))
+    slots, slot_of_unit = np.unique(slots_of(starts[unit_firsts], unit_s, season.timezone), return_inverse=True)
+    end = (np.array(ends_s) - first) // step
+    start = end - window.length_s // step
+    n = np.zeros((len(ends_s), len(slots), len(season.fields)), dtype=np.int64)
+    unit_ends = [*unit_firsts[1:].tolist(), len(events)]
+    for slot, begin, until in zip(slot_of_unit.tolist(), unit_firsts.tolist(), unit_ends, strict=True):
+        n[:, slot] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
+    return season.expectation(slots.tolist(), n)
