@@ -108,6 +108,23 @@ def test_relative_links_have_a_target() -> None:
     assert not wrong
 
 
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub derives from the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_anchors_of_links_exist() -> None:
+    wrong = []
+    for name, text in PAGES.items():
+        for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", text):
+            path = (ROOT / name).parent.joinpath(target).resolve() if target else ROOT / name
+            if anchor not in anchors(path.read_text(encoding="utf-8")):
+                wrong.append(f"{name}: {target}#{anchor}")
+    assert not wrong
+
+
 def test_pages_in_text_exist() -> None:
     wrong = []
     for name, text in FILES.items():
