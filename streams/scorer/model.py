@@ -144,8 +144,8 @@ class ModelScorer:
         """Read the rows and join labels; return the hours that changed and the number of rows."""
         rules, start, next_start = self.rules, read_range.start, read_range.next_start
         predictions = arrivals.look_at_predictions(client, rules, start["predictions"], next_start["predictions"])
-        rows_by_hour = {hour: seen.rows for hour, seen in predictions.seen.items()}
-        changed = {hour for hour, seen in predictions.seen.items() if self.prediction_hours.get(hour) != seen}
+        rows_by_hour = {hour: content.rows for hour, content in predictions.seen.items()}
+        changed = {hour for hour, content in predictions.seen.items() if self.prediction_hours.get(hour) != content}
         chunks = list(split_by_rows(changed, rows_by_hour, arrivals.LABELS_AT_ONCE))
         for hours in chunks:
             self.check_stop()
@@ -155,7 +155,7 @@ class ModelScorer:
             self.check_stop()
             changed |= arrivals.spread_labels(client, rules, start["predictions"], hours, detected_on=today)
         labels = arrivals.place_labels(client, rules, start["labels"], next_start["labels"], self.label_hours)
-        changed |= {hour for hour, seen in labels.seen.items() if hour and self.label_hours.get(hour) != seen}
+        changed |= {hour for hour, content in labels.seen.items() if hour and self.label_hours.get(hour) != content}
         self.prediction_hours, self.label_hours = predictions.seen, labels.seen
         self.next_hours = (predictions.later, labels.later)
         return changed, predictions.rows + labels.rows
