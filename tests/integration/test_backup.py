@@ -1,4 +1,4 @@
-"""The warehouse from a backup that was made under way: restored into a fresh server it comes to the same rows."""
+"""Restoring a backup that was made during operation: the pipeline then reaches the same rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from warehouse.client import Address, connect
 
 FIRST, ALL, LABELS = 1500, 3000, 200
 FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)
-"""What is backed up before the rest, in this order: the reverse of the order of writing."""
+"""Tables that are backed up first, in the reverse of the order of writing."""
 
 
 def statements(database: str, name: str) -> list[str]:
-    """The statements of docs/backup.md that make a backup."""
+    """Return the backup statements of docs/backup.md."""
     made = []
     for i, tables in enumerate(FIRST_TABLES, start=1):
         named = ", ".join(f"TABLE {database}.{table}" for table in tables)
@@ -34,7 +34,7 @@ def statements(database: str, name: str) -> list[str]:
 
 
 def restores(database: str, name: str) -> list[str]:
-    """The statements of docs/backup.md that restore it."""
+    """Return the restore statements of docs/backup.md."""
     made = [f"RESTORE DATABASE {database} FROM File('{name}/3')"]
     for i, tables in enumerate(FIRST_TABLES, start=1):
         named = ", ".join(f"TABLE {database}.{table}" for table in tables)
@@ -43,7 +43,7 @@ def restores(database: str, name: str) -> list[str]:
 
 
 def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int]]:
-    """Rows of every table, and a sum of their hashes."""
+    """Return the row count of every table and the sum of its row hashes."""
     with connect(Address(engine.host, engine.port, database)) as client:
         tables = client.rows(
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE 'Replacing%'"
@@ -52,7 +52,7 @@ def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int
 
 
 @pytest.mark.slow
-def test_a_backup_under_way_leads_to_the_same_rows(
+def test_a_backup_during_operation_leads_to_the_same_rows(
     pipeline: Pipeline, engine: LocalClickHouse, database: str, tmp_path: Path
 ) -> None:
     pipeline.create(source_partitions=1)
@@ -86,35 +86,35 @@ def test_a_backup_under_way_leads_to_the_same_rows(
     with pipeline.client as client:
         for sql in statements(database, f"{database}/late"):
             client.command(sql)
-    told = contents(engine, database)
+    tables = contents(engine, database)
 
     fresh = LocalClickHouse(tmp_path / "fresh", port=0)
     fresh.start()
     try:
         shutil.copytree(engine.data_dir / "backups" / database, fresh.data_dir / "backups" / database)
-        # A backup of what stands still is restored to the bit.
+        # A backup of an idle database is restored bit by bit.
         with connect(Address(fresh.host, fresh.port, "default")) as client:
             for sql in restores(database, f"{database}/late"):
                 client.command(sql)
-            assert contents(fresh, database) == told
+            assert contents(fresh, database) == tables
             client.command(f"DROP DATABASE {database} SYNC")
             for sql in restores(database, f"{database}/early"):
                 client.command(sql)
         restored = replace(pipeline, address=Address(fresh.host, fresh.port, database), processes={})
         assert restored.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")[0][0] < ALL
         assert {name: n for name, n in contents(fresh, database).items() if name in ("contracts", "baselines")} == {
-            name: told[name] for name in ("contracts", "baselines")
+            name: tables[name] for name in ("contracts", "baselines")
         }
 
-        seen = rewind(settings(restored), dry_run=True)
+        resets = rewind(settings(restored), dry_run=True)
         moves = rewind(settings(restored))
-        assert moves == seen
+        assert moves == resets
         assert {(move.topic, move.target < move.committed) for move in moves if move.committed} >= {
             (pipeline.topics.predictions, True),
             (pipeline.topics.labels, True),
             (pipeline.topics.partials, True),
         }
-        # A second time there is nothing left to do.
+        # The second time nothing is left to do.
         assert all(move.target == move.committed for move in rewind(settings(restored)))
         try:
             for kind in ("sketcher", "recorder", "monitor"):
@@ -124,9 +124,9 @@ def test_a_backup_under_way_leads_to_the_same_rows(
             restored.wait_settled()
         finally:
             restored.stop()
-        found = rows(restored)
-        for name, wanted in undisturbed.items():
-            assert found[name] == wanted, name
+        matches = rows(restored)
+        for name, expected in undisturbed.items():
+            assert matches[name] == expected, name
         assert restored.rows("SELECT count() FROM lost_ranges") == [(0,)]
         assert restored.rows("SELECT count(), uniqExact(id) FROM all_predictions") == [(ALL, ALL)]
         assert restored.rows("SELECT count(), uniqExact(id) FROM labels FINAL") == [(LABELS, LABELS)]

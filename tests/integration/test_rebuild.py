@@ -1,4 +1,4 @@
-"""A stretch of the past counted anew: the same rows as those of a run that nothing happened to."""
+"""Rebuilding a past range gives the rows of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ QUERIES = {
 
 
 def rows(pipeline: Pipeline) -> dict[str, list[tuple[Any, ...]]]:
-    """What each query gives, in order; NaN is equal to itself here."""
+    """Return the rows of each query, with NaN as None so that they compare equal."""
     return {
         name: [tuple(None if value != value else value for value in row) for row in pipeline.rows(sql)]
         for name, sql in QUERIES.items()
@@ -71,9 +71,9 @@ def settings(pipeline: Pipeline) -> ProcessorSettings:
 
 
 class Reader(threading.Thread):
-    """Asks again and again what readers of two tables see of the stretch."""
+    """Queries the range in two tables repeatedly, as a concurrent reader."""
 
-    ASKED = (
+    QUERIES_OF_RANGE = (
         f"SELECT count(), sum(n), sum(nulls) FROM panes FINAL WHERE pane_start >= {FROM_S} AND pane_start < {TO_S}",
         f"SELECT count(), countIf(psi = 9) FROM latest_drift WHERE window_end > {FROM_S} AND window_start < {TO_S}",
     )
@@ -81,22 +81,22 @@ class Reader(threading.Thread):
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
         self._pipeline, self._end = pipeline, threading.Event()
-        self.seen: tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]] = (set(), set())
-        self.asked = 0
+        self.results: tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]] = (set(), set())
+        self.n_queries = 0
 
-    def look(self) -> None:
-        """Ask once."""
-        for sql, seen in zip(self.ASKED, self.seen, strict=True):
-            seen.update(self._pipeline.rows(sql))
-        self.asked += 1
+    def query(self) -> None:
+        """Query once."""
+        for sql, results in zip(self.QUERIES_OF_RANGE, self.results, strict=True):
+            results.update(self._pipeline.rows(sql))
+        self.n_queries += 1
 
     def run(self) -> None:
-        """Ask until it is stopped."""
+        """Query until stopped."""
         while not self._end.is_set():
-            self.look()
+            self.query()
 
     def stop(self) -> None:
-        """End."""
+        """Stop."""
         self._end.set()
         self.join(60)
 
@@ -106,7 +106,7 @@ def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) 
 
 
 def damage_again(pipeline: Pipeline) -> None:
-    """Take verdicts away, panes stay."""
+    """Delete verdicts but not panes."""
     with pipeline.client as client:
         for table in ("drift", "rates"):
             client.command(
@@ -116,11 +116,11 @@ def damage_again(pipeline: Pipeline) -> None:
 
 
 class Died(BaseException):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
-    """A `Client.command` that attaches that many times and then dies."""
+    """Return a `Client.command` that attaches partitions a number of times and then dies."""
     attached = 0
 
     def command(client: Client, sql: str, parameters: Any = None) -> None:
@@ -134,7 +134,7 @@ def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
 
 
 @pytest.mark.slow
-def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.create(source_partitions=2)
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(4000, hours=30)
@@ -153,7 +153,7 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
     undisturbed = rows(pipeline)
     revisions = pipeline.rows("SELECT count() FROM drift FINAL")[0][0]
 
-    # Rows are lost and damaged, as by a disk or a hand.
+    # Delete and damage rows, as a disk or an operator might.
     span = f"pane_start >= {FROM_S} AND pane_start < {TO_S}"
     with pipeline.client as client:
         for sql in (
@@ -169,31 +169,31 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
     damaged = rows(pipeline)
     assert all(damaged[name] != undisturbed[name] for name in QUERIES if name != "rollups")
 
-    seen = run(pipeline, dry_run=True)
-    changes = {line.what: line for line in seen.differences}
+    preview = run(pipeline, dry_run=True)
+    changes = {line.what: line for line in preview.differences}
     assert changes["drift (windows judged)"].changed > 0
     assert changes["events"].after == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
     assert changes["events"].before < changes["events"].after
     assert rows(pipeline) == damaged
-    # It dies when some of the tables are replaced, and is run again.
+    # Kill it when some of the tables are replaced, and run it again.
     with monkeypatch.context() as patch:
         patch.setattr(Client, "command", dying_after(2, Client.command))
         with pytest.raises(Died):
             run(pipeline)
     before, reader, after = Reader(pipeline), Reader(pipeline), Reader(pipeline)
-    before.look()
+    before.query()
     reader.start()
     done = run(pipeline)
     reader.stop()
-    after.look()
+    after.query()
     assert done.replaced
-    assert reader.asked > 2
-    for old, between, new in zip(before.seen, reader.seen, after.seen, strict=True):
-        assert between <= old | new, "a reader saw some of both"
-    found = rows(pipeline)
+    assert reader.n_queries > 2
+    for old, between, new in zip(before.results, reader.results, after.results, strict=True):
+        assert between <= old | new, "a reader saw a mix of old and new rows"
+    rebuilt = rows(pipeline)
     for name in QUERIES:
-        assert found[name] == undisturbed[name], name
-    # What was given before stays as an earlier revision.
+        assert rebuilt[name] == undisturbed[name], name
+    # The old verdicts stay as earlier revisions.
     assert pipeline.rows("SELECT count() FROM drift FINAL WHERE level = 'major' AND psi = 9")[0][0] > 0
     assert revisions > 0
     assert pipeline.rows(
@@ -201,19 +201,19 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
     ) == [(0,)]
 
     damage_again(pipeline)
-    # The panes are sound: they are judged anew as they are.
+    # The panes are correct: judge them again.
     judged = run(pipeline, source="panes")
     assert (judged.read, judged.replaced) == (0, True)
-    found = rows(pipeline)
-    assert found["drift"] == undisturbed["drift"]
-    assert found["rates"] == undisturbed["rates"]
-    # Every event has a raw row, and comes out of it as it went in.
+    rebuilt = rows(pipeline)
+    assert rebuilt["drift"] == undisturbed["drift"]
+    assert rebuilt["rates"] == undisturbed["rates"]
+    # Every event has a raw row and is restored from it unchanged.
     with pipeline.client as client:
         client.command(f"ALTER TABLE panes DELETE WHERE {span} AND field != 'k' SETTINGS mutations_sync = 2")
     assert run(pipeline, source="raw").read == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
     assert rows(pipeline) == undisturbed
 
-    # The monitor goes on from the rebuilt rows: a late event is merged into them, and once.
+    # The monitor continues from the rebuilt rows: a late event is merged into them once.
     late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
     pipeline.produce([(0, json.dumps(late).encode(), None)])
     pipeline.start("sketcher")
@@ -226,7 +226,7 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
         "a revision on the rebuilt panes",
     )
     pipeline.stop()
-    # It stays late, and a rebuild finds what the monitor has.
+    # It stays late, and a rebuild gives the monitor's rows.
     with_late = rows(pipeline)
     again = run(pipeline)
     assert {line.what: line.changed for line in again.differences if line.changed} == {}
@@ -234,7 +234,7 @@ def test_a_damaged_stretch_is_rebuilt_as_it_was(pipeline: Pipeline, monkeypatch:
 
 
 @pytest.mark.slow
-def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeline) -> None:
+def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
     pipeline.create(source_partitions=1)
     now_s = int(time.time())
@@ -245,7 +245,7 @@ def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeli
     contract = simple_contract(pane_s=60, windows=windows)
     pipeline.produce((0, json.dumps(event).encode(), None) for event in events[:50])
     pipeline.start("sketcher")
-    # No contract is applied yet: the first are dead letters.
+    # No contract is applied yet, so the first events are dead letters.
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 50, "dead letters", 60)
     pipeline.register(contract, [simple_baseline()])
     wait_for(lambda: '"models": 1' in pipeline.log("sketcher-0"), "the contract", 60)
@@ -274,24 +274,24 @@ def test_live_panes_of_a_minute_with_letters_that_were_replayed(pipeline: Pipeli
             client.command(f"{sql} SETTINGS mutations_sync = 2")
     assert rows(pipeline) != undisturbed
     run(pipeline, from_s, to_s)
-    found = rows(pipeline)
+    rebuilt = rows(pipeline)
     for name in QUERIES:
-        assert found[name] == undisturbed[name], name
+        assert rebuilt[name] == undisturbed[name], name
 
 
 def move_sketcher(pipeline: Pipeline, offset: int) -> None:
-    """Set the sketchers' group to an offset, as an operator might by mistake."""
+    """Reset the sketchers' group to an offset, as an operator might by mistake."""
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     group = f"{pipeline.prefix}sketcher"
-    # A member that stopped stays in its group until its session has timed out.
+    # A stopped member stays in its group until its session times out.
     wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group", 60)
-    wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
-    done = admin.alter_consumer_group_offsets([wanted])[group].result()
+    request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
+    done = admin.alter_consumer_group_offsets([request])[group].result()
     assert all(place.error is None for place in done.topic_partitions)
 
 
 @pytest.mark.slow
-def test_what_was_lost_to_the_panes_and_is_still_in_the_log_is_recovered_and_what_is_gone_is_refused(
+def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_are_refused(
     pipeline: Pipeline,
 ) -> None:
     pipeline.create(source_partitions=1)
@@ -324,12 +324,12 @@ def test_what_was_lost_to_the_panes_and_is_still_in_the_log_is_recovered_and_wha
         rebuild(settings(pipeline), "other", FROM_S, TO_S)
     with pytest.raises(RebuildError, match="No sealed pane"):
         run(pipeline, START_S - 10 * HOUR_S, START_S - 5 * HOUR_S)
-    # A share of the predictions is no source of counts.
+    # Counts cannot come from a sample of the predictions.
     half = simple_contract(raw_share=0.5)
     pipeline.register(half, [])
     with pytest.raises(RebuildError, match="records a share of"):
         run(pipeline, START_S, TO_S, source="raw")
-    # Events that are counted and that Kafka has no more would be counted as gone.
+    # Counted events that Kafka has deleted would be missing.
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     place = TopicPartition(pipeline.topics.predictions, 0, 100)
     admin.delete_records([place])[place].result()

@@ -1,4 +1,4 @@
-"""The recorder on Apache Kafka and the engine: every event once, whatever is killed, busy, lost or made anew."""
+"""The recorder on Kafka and ClickHouse: every event is recorded once, despite kills, busy servers and lost topics."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline)
     assert pipeline.rows("SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL") == [
         (30_000, 30_000, 10_000)
     ]
-    found = pipeline.rows(
+    matches = pipeline.rows(
         "SELECT seq, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], numbers['flag'], strings['colour'], "
         "nulls, context['region'], unknown, epoch FROM predictions FINAL"
     )
-    assert {row[0]: row[1:] for row in found} == {
+    assert {row[0]: row[1:] for row in matches} == {
         i: (
             f"e{i}",
             NOW_MS + i,
@@ -102,11 +102,11 @@ def test_every_event_is_recorded_once_with_a_recorder_killed(pipeline: Pipeline)
 
 
 class CrashAfterInsert(Exception):
-    """Stands for a kill between the insert and the commit."""
+    """Simulates a kill between the insert and the commit."""
 
 
 class CrashingClient:
-    """Writes, then dies."""
+    """A client that inserts and then dies."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -132,7 +132,7 @@ def make_recorder(pipeline: Pipeline, registry: Registry, **changes: Any) -> tup
     return Recorder(settings, lambda: registry, report, **changes), report
 
 
-def test_a_batch_inserted_and_not_committed_is_read_again_and_converges(pipeline: Pipeline) -> None:
+def test_a_batch_that_was_inserted_but_not_committed_is_reread_without_duplicates(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.produce(json_events(range(500)))
     sent = [json.dumps(label(i)).encode() for i in range(300)] + [b"bad"] * 3
@@ -158,7 +158,7 @@ def test_a_batch_inserted_and_not_committed_is_read_again_and_converges(pipeline
     assert len(pipeline.read_all(pipeline.topics.labels_dead)) == report.dead_letters == 3
 
 
-def test_bad_labels_are_dead_letters_and_bad_predictions_are_left_to_the_sketcher(pipeline: Pipeline) -> None:
+def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sketcher(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.register(simple_contract(), [simple_baseline()])
     predictions: list[Message] = []
@@ -194,7 +194,7 @@ def test_bad_labels_are_dead_letters_and_bad_predictions_are_left_to_the_sketche
         headers = {name: value.decode() for name, value in message.headers()}
         assert (headers["source-topic"], headers["source-partition"]) == (pipeline.topics.labels, "0")
         dead[int(headers["source-offset"])] = (headers["reason"], headers["index"], message.value() or b"")
-    assert {offset: found[:2] for offset, found in dead.items()} == {
+    assert {offset: fields[:2] for offset, fields in dead.items()} == {
         1: ("not-json", "0"),
         2: ("empty", "0"),
         3: ("wrong-type", "0"),
@@ -208,7 +208,7 @@ def test_bad_labels_are_dead_letters_and_bad_predictions_are_left_to_the_sketche
     assert pipeline.read_all(pipeline.topics.predictions_dead) == []
 
 
-def test_a_share_of_predictions_is_kept_and_every_label(pipeline: Pipeline) -> None:
+def test_a_share_of_predictions_and_all_labels_are_recorded(pipeline: Pipeline) -> None:
     pipeline.create()
     half, none = msgspec.structs.replace(simple_contract(), raw_share=0.5), simple_contract(model="none", raw_share=0.0)
     pipeline.register(half, [simple_baseline()])
@@ -228,7 +228,7 @@ def test_a_share_of_predictions_is_kept_and_every_label(pipeline: Pipeline) -> N
     assert pipeline.rows("SELECT DISTINCT model FROM predictions") == [("toy",)]
 
 
-def test_a_busy_warehouse_costs_nothing(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
+def test_a_busy_warehouse_loses_no_rows(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> None:
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
         port = engine.port
         address = Address(engine.host, port, "busy")
@@ -253,7 +253,7 @@ def test_a_busy_warehouse_costs_nothing(broker: LocalKafka, topic_prefix: str, t
         pipeline.stop()
 
 
-def test_offsets_that_retention_took_are_reported_and_reading_goes_on(pipeline: Pipeline) -> None:
+def test_offsets_deleted_by_retention_are_reported_and_reading_continues(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.register(simple_contract(), [simple_baseline()])
     pipeline.produce(json_events(range(100)))
@@ -277,7 +277,7 @@ def test_offsets_that_retention_took_are_reported_and_reading_goes_on(pipeline: 
     )
 
 
-def test_a_topic_made_anew_is_another_epoch(pipeline: Pipeline) -> None:
+def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
     names = [pipeline.topics.predictions, pipeline.topics.labels, pipeline.topics.partials]
     names += [pipeline.topics.predictions_dead, pipeline.topics.labels_dead, pipeline.topics.partials_dead]
@@ -301,7 +301,7 @@ def test_a_topic_made_anew_is_another_epoch(pipeline: Pipeline) -> None:
         ]
 
 
-def test_a_missing_table_stops_it_with_advice(pipeline: Pipeline) -> None:
+def test_a_missing_table_stops_the_recorder_with_advice(pipeline: Pipeline) -> None:
     pipeline.create()
     pipeline.register(simple_contract(), [simple_baseline()])
     with pipeline.client as client:

@@ -1,4 +1,4 @@
-"""Which incarnation of a topic is read: counted in the warehouse, once for all readers."""
+"""The epochs of a topic's incarnations, counted in the warehouse for all readers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
         yield client
 
 
-def test_each_incarnation_has_its_number_for_good(client: Client) -> None:
+def test_each_incarnation_keeps_its_epoch(client: Client) -> None:
     assert epoch_of(client, "labels", "id-z", 3, NOW_MS) == 0
     assert epoch_of(client, "labels", "id-a", 3, NOW_MS + 5) == 1
-    # A clock that runs behind changes no order, and each topic counts for itself.
+    # A slow clock does not change the order, and each topic counts its own epochs.
     assert epoch_of(client, "labels", "id-m", 3, NOW_MS - 5000) == 2
     assert epoch_of(client, "t-labels", "id-x", 3, NOW_MS) == 0
     client.command("OPTIMIZE TABLE topics FINAL")

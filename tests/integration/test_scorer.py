@@ -1,4 +1,4 @@
-"""The scorer on the engine: raw rows in, counts and figures out, all of them held to plain Python and scikit-learn."""
+"""The scorer on ClickHouse: its counts and metrics equal those of plain Python and scikit-learn on the raw rows."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def client(database: Client) -> Client:
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
     address = Address(engine.host, engine.port, client.database)
-    # Some days after the rows: a week of them has not passed, so that none is a reference.
+    # Some days after the rows: no week has passed, so there is no reference.
     usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
     return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
@@ -98,7 +98,7 @@ def binary_slices(event: Any) -> tuple[str, ...]:
 
 
 def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Predictions of two days with every oddity, and labels: late, early, repeated, missing, unknown, of wrong type."""
+    """Two days of predictions with all anomalies, and labels: late, early, repeated, missing, unmatched, mistyped."""
     predictions: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
     offset = 0
@@ -124,7 +124,7 @@ def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]]
         rows = [prediction(i, at_ms, offset, **values)]
         if rng.random() < 0.1:
             rows.append(prediction(i, at_ms, offset := offset + 1, **values))
-        if rng.random() < 0.05:  # answered again at another time, which is the same prediction
+        if rng.random() < 0.05:  # the same prediction, repeated at another time
             moved = at_ms + rng.randrange(-20 * HOUR_MS, 20 * HOUR_MS)
             rows.append(prediction(i, moved, offset := offset + 1, **{**values, "score": rng.random()}))
         if rng.random() < 0.1:  # a shadow
@@ -151,16 +151,16 @@ def binary_rows(rng: random.Random, n: int = 1500) -> tuple[list[dict[str, Any]]
     return predictions, labels
 
 
-def hold_counts(client: Client, wanted: dict[tuple[str, str, int], Expected]) -> dict[tuple[str, str, int], Any]:
-    found = stored(client)
-    assert found.keys() == wanted.keys()
-    for key, own in wanted.items():
-        assert {name: found[key][name] for name in COUNTS} == {name: own.counts[name] for name in COUNTS}, key
-    return found
+def compare_counts(client: Client, targets: dict[tuple[str, str, int], Expected]) -> dict[tuple[str, str, int], Any]:
+    result = stored(client)
+    assert result.keys() == targets.keys()
+    for key, own in targets.items():
+        assert {name: result[key][name] for name in COUNTS} == {name: own.counts[name] for name in COUNTS}, key
+    return result
 
 
 def scored_by(outcome: tuple[Any, Any, Any]) -> tuple[bool, bool | None, float | None]:
-    """Truth, prediction and score as they count, of two classes."""
+    """Return the truth, prediction and score that count, for two classes."""
     of_class, score, truth = outcome
     usable = 0 <= score <= 1
     predicted = score >= THRESHOLD if usable else None
@@ -169,22 +169,22 @@ def scored_by(outcome: tuple[Any, Any, Any]) -> tuple[bool, bool | None, float |
     return truth == "true", predicted, score if usable else None
 
 
-def hold_binary_figures(client: Client, wanted: dict[tuple[str, str, int], Expected]) -> int:
-    """Compare every figure of hours and days with scikit-learn on the raw values; return how many were."""
-    found = shown(client, "value, n, predictions")
+def compare_binary_metrics(client: Client, targets: dict[tuple[str, str, int], Expected]) -> int:
+    """Compare all metrics of hours and days with scikit-learn on the raw values; return the number of comparisons."""
+    result = shown(client, "value, n, predictions")
     days: dict[tuple[str, str, int], Expected] = {}
-    for (version, name, start), own in wanted.items():
+    for (version, name, start), own in targets.items():
         day = days.setdefault((version, name, start // 86400 * 86400), Expected())
         day.outcomes += own.outcomes
         day.counts["predictions"] += own.counts["predictions"]
     compared = 0
-    for window, every in (("1h", wanted), ("1d", days)):
+    for window, every in (("1h", targets), ("1d", days)):
         for (version, name, start), own in every.items():
             outcomes = [scored_by(each) for each in own.outcomes]
             decided = [(truth, predicted) for truth, predicted, _ in outcomes if predicted is not None]
             scores = [(truth, score) for truth, _, score in outcomes if score is not None]
             for metric, value in binary_truth(decided, scores).items():
-                got, n, predictions = found[version, name, metric, "", window, start]
+                got, n, predictions = result[version, name, metric, "", window, start]
                 assert predictions == own.counts["predictions"]
                 assert n == len(scores if metric in ("auc", "log_loss", "brier") else decided)
                 near = 2e-3 if metric == "auc" else 1e-9
@@ -195,7 +195,7 @@ def hold_binary_figures(client: Client, wanted: dict[tuple[str, str, int], Expec
 
 def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float]]) -> dict[str, float]:
     truth, predicted = (np.array([each[i] for each in decided], dtype=bool) for i in range(2))
-    found = {
+    result = {
         "accuracy": float(np.mean(truth == predicted)) if decided else math.nan,
         "precision": float(truth[predicted].mean()) if predicted.any() else math.nan,
         "recall": float(predicted[truth].mean()) if truth.any() else math.nan,
@@ -209,28 +209,28 @@ def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float
     if scores:
         y, p = np.array([each[0] for each in scores]), np.array([each[1] for each in scores])
         came = np.maximum(np.where(y, p, 1 - p), np.finfo(float).eps)
-        found["log_loss"] = float(np.mean(-np.log(came)))
-        found["brier"] = float(np.mean((p - y) ** 2))
-        # Between single rows of a bin the histogram knows no order: AUC is compared where rows are many.
+        result["log_loss"] = float(np.mean(-np.log(came)))
+        result["brier"] = float(np.mean((p - y) ** 2))
+        # The histogram does not order the rows within a bin, so AUC is compared only for many rows.
         if len(y) > 200 and 0 < y.sum() < len(y):
-            found["auc"] = metrics.roc_auc_score(y, p)
-            assert found["f1"] == pytest.approx(metrics.f1_score(truth, predicted))
-            assert found["log_loss"] == pytest.approx(metrics.log_loss(y, p))
+            result["auc"] = metrics.roc_auc_score(y, p)
+            assert result["f1"] == pytest.approx(metrics.f1_score(truth, predicted))
+            assert result["log_loss"] == pytest.approx(metrics.log_loss(y, p))
         else:
-            del found["auc"]
-    return found
+            del result["auc"]
+    return result
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[..., Scorer], seed: int) -> None:
+def test_all_counts_and_metrics_of_two_classes(client: Client, score: Callable[..., Scorer], seed: int) -> None:
     rng = random.Random(seed)
     predictions, labels = binary_rows(rng)
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
     score(BINARY).score_once()
-    wanted = expected(BINARY, predictions, labels, binary_slices)
-    hold_counts(client, wanted)
-    assert hold_binary_figures(client, wanted) > 2000
+    targets = expected(BINARY, predictions, labels, binary_slices)
+    compare_counts(client, targets)
+    assert compare_binary_metrics(client, targets) > 2000
     known = {each["id"] for each in predictions}
     unknown = [each for each in labels if each["id"] not in known]
     hours = {each["at"] // HOUR_MS for each in unknown}
@@ -242,8 +242,8 @@ def test_every_count_and_figure_of_two_classes(client: Client, score: Callable[.
     assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unmatched_labels") == [(len(unknown), len(hours))]
 
 
-def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callable[..., Scorer]) -> None:
-    """Nothing is frozen to hold the arms against, so their levels are `insufficient` however many labels they have."""
+def test_the_view_of_arms_equals_the_performance_rows(client: Client, score: Callable[..., Scorer]) -> None:
+    """Without a frozen reference, levels are `insufficient` however many labels arms have."""
     predictions, labels = binary_rows(random.Random(5))
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
@@ -254,23 +254,23 @@ def test_the_view_of_arms_says_what_its_parts_say(client: Client, score: Callabl
         "SELECT version, other_version, metric, class, window, toUnixTimestamp(window_start), arm, other_arm, "
         f"value, other_value, {names} FROM arm_performance"
     )
-    # Two lengths, both ways, and each version that answers in an arm against each in the other.
+    # Two lengths, both directions, and all pairs of versions that serve in the arms.
     assert len({(window, arm, other) for _, _, _, _, window, _, arm, other, *_ in rows}) == 4
     answering = ("1", "2", "shadow")
     assert {(version, other) for version, other, *_ in rows} == {(a, b) for a in answering for b in answering}
-    seen = set()
-    for version, other_version, metric, of_class, window, start, arm, other, value, other_value, *told in rows:
+    levels = set()
+    for version, other_version, metric, of_class, window, start, arm, other, value, other_value, *columns in rows:
         sides = ((version, arm), (other_version, other))
         keys = [(of, f"arm={each}", metric, of_class, window, start) for of, each in sides]
         own, against = (as_metric(*parts[key][:4]) for key in keys)
         expected_difference = difference(own, against)
         ends = [expected_difference.value, expected_difference.low, expected_difference.high]
         assert [value, other_value] == pytest.approx([parts[key][0] for key in keys], nan_ok=True)
-        assert told[:3] == pytest.approx([each.item() for each in ends], nan_ok=True), keys
-        assert told[3] == expected_difference.enough.item(), keys
-        assert told[4:] == [all(parts[key][5] for key in keys), *(parts[key][4] for key in keys)]
-        seen.add((window, told[3]))
-    assert {("1d", True), ("1h", False)} <= seen
+        assert columns[:3] == pytest.approx([each.item() for each in ends], nan_ok=True), keys
+        assert columns[3] == expected_difference.enough.item(), keys
+        assert columns[4:] == [all(parts[key][5] for key in keys), *(parts[key][4] for key in keys)]
+        levels.add((window, columns[3]))
+    assert {("1d", True), ("1h", False)} <= levels
 
 
 def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEstimate:
@@ -278,7 +278,7 @@ def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEsti
 
 
 @pytest.mark.parametrize("seed", [11, 12, 13])
-def test_passes_over_any_order_of_arrival_end_in_the_rows_of_one_pass(
+def test_passes_in_any_order_of_arrival_give_the_rows_of_one_pass(
     client: Client, score: Callable[..., Scorer], seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -308,14 +308,14 @@ def test_passes_over_any_order_of_arrival_end_in_the_rows_of_one_pass(
         if rng.random() < 0.2:
             working = score(BINARY, **changes)
     working.score_once()
-    found = scoring.everything(client)
+    result = scoring.everything(client)
     for table, rows in once.items():
-        assert found[table] == rows, table
-    hold_counts(client, expected(BINARY, predictions, labels, binary_slices))
+        assert result[table] == rows, table
+    compare_counts(client, expected(BINARY, predictions, labels, binary_slices))
 
 
 @pytest.mark.slow
-def test_a_pass_that_is_killed_anywhere_is_repeated_into_the_same_rows(
+def test_a_pass_killed_at_any_point_is_repeated_into_the_same_rows(
     client: Client, score: Callable[..., Scorer]
 ) -> None:
     rng = random.Random(21)
@@ -332,7 +332,7 @@ def test_a_pass_that_is_killed_anywhere_is_repeated_into_the_same_rows(
     fill(1)
     score(whole).score_once()
     revisions = "SELECT * EXCEPT revised_at FROM performance FINAL ORDER BY ALL"
-    wanted, wanted_revisions = scoring.everything(client), client.rows(revisions)
+    targets, revisions_before = scoring.everything(client), client.rows(revisions)
     assert client.rows("SELECT max(revision) FROM performance") == [(2,)]
     emptied(client)
     fill(0)
@@ -349,12 +349,12 @@ def test_a_pass_that_is_killed_anywhere_is_repeated_into_the_same_rows(
             except Killed:
                 kills += 1
             score(whole).score_once()
-            assert scoring.everything(client) == wanted, kills
-            assert repr(client.rows(revisions)) == repr(wanted_revisions), kills
+            assert scoring.everything(client) == targets, kills
+            assert repr(client.rows(revisions)) == repr(revisions_before), kills
     assert kills >= 10
 
 
-def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_seen(
+def test_a_row_that_becomes_visible_after_later_rows_of_its_partition_is_read(
     client: Client, score: Callable[..., Scorer]
 ) -> None:
     now_s = (START_MS + 6 * DAY_MS) / 1000
@@ -385,7 +385,9 @@ def test_a_row_that_becomes_visible_after_later_ones_of_its_partition_is_seen(
     ]
 
 
-def test_a_label_waits_for_its_prediction_and_holds_once_it_comes(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_label_waits_for_its_prediction_and_counts_once_it_arrives(
+    client: Client, score: Callable[..., Scorer]
+) -> None:
     at_ms = START_MS + HOUR_MS
     scoring.insert(client, "labels", [label(i, at_ms + i, i, "true") for i in range(5)])
     working = score(BINARY)
@@ -395,7 +397,7 @@ def test_a_label_waits_for_its_prediction_and_holds_once_it_comes(client: Client
     scoring.insert(client, "predictions", [prediction(i, at_ms + 3, i, score=0.9) for i in range(3)])
     working.score_once()
     assert client.rows("SELECT model, labels FROM unmatched_labels") == [("m", 2)]
-    # A version that answers later, in another hour, has the same labels.
+    # A version that responds later, in another hour, has the same labels.
     late = [prediction(1, at_ms + 2 * HOUR_MS, 10, score=0.1, version="2")]
     scoring.insert(client, "predictions", late)
     working.score_once()
@@ -446,7 +448,7 @@ def class_rows(rng: random.Random, n: int = 900) -> tuple[list[dict[str, Any]], 
     return predictions, labels
 
 
-def test_every_count_and_figure_of_three_classes(client: Client, score: Callable[..., Scorer]) -> None:
+def test_all_counts_and_metrics_of_three_classes(client: Client, score: Callable[..., Scorer]) -> None:
     predictions, labels = class_rows(random.Random(3))
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
@@ -455,15 +457,15 @@ def test_every_count_and_figure_of_three_classes(client: Client, score: Callable
     def slices(event: Any) -> tuple[str, ...]:
         return "all", "country=de" if event["context"]["country"] == "de" else "country=other"
 
-    wanted = expected(MANY, predictions, labels, slices)
-    state = hold_counts(client, wanted)
+    targets = expected(MANY, predictions, labels, slices)
+    state = compare_counts(client, targets)
     for kind in ("unscored", "out_of_range", "undeclared_class", "invalid_sum"):
         assert sum(each[kind] for each in state.values()) > 0, kind
     outside = [event["scores"] for event in predictions if any(not 0 <= p <= 1 for p in event["scores"].values())]
 
-    found = shown(client, "value, n")
+    result = shown(client, "value, n")
     for name in ("all", "country=de"):
-        outcomes = [each for (_, of, _), own in wanted.items() if of == name for each in own.outcomes]
+        outcomes = [each for (_, of, _), own in targets.items() if of == name for each in own.outcomes]
         usable = [
             (np.array([scores.get(k, 0.0) for k in CLASSES]), CLASSES.index(truth))
             for _, scores, truth in outcomes
@@ -479,7 +481,7 @@ def test_every_count_and_figure_of_three_classes(client: Client, score: Callable
         p, y = np.stack([each[0] for each in usable]), np.array([each[1] for each in usable])
 
         def hold(metric: str, value: float, n: int, of: str = "", near: float = 1e-9, name: str = name) -> None:
-            got, rows = found["1", name, metric, of, "1d", START_MS // 1000]
+            got, rows = result["1", name, metric, of, "1d", START_MS // 1000]
             assert (got, rows) == (pytest.approx(value, abs=near), n), (name, metric, of)
 
         hold("accuracy", metrics.accuracy_score(true, predicted), len(decided))
@@ -503,7 +505,7 @@ def test_every_count_and_figure_of_three_classes(client: Client, score: Callable
 NUMBER = Contract(model="m", label=LabelSpec(type="float", horizon_s=2 * 86400))
 
 
-def test_every_figure_of_numbers(client: Client, score: Callable[..., Scorer]) -> None:
+def test_all_metrics_of_numbers(client: Client, score: Callable[..., Scorer]) -> None:
     rng = random.Random(4)
     predictions: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
@@ -520,36 +522,36 @@ def test_every_figure_of_numbers(client: Client, score: Callable[..., Scorer]) -
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
     score(NUMBER).score_once()
-    hold_counts(client, expected(NUMBER, predictions, labels))
+    compare_counts(client, expected(NUMBER, predictions, labels))
     e = np.array(errors)
-    found = {key[2]: value for key, value in shown(client, "value, n").items() if key[4] == "1d"}
-    assert {n for _, n in found.values()} == {len(e)}
-    assert found["mae"][0] == pytest.approx(metrics.mean_absolute_error(e, np.zeros_like(e)))
-    assert found["rmse"][0] == pytest.approx(metrics.root_mean_squared_error(e, np.zeros_like(e)))
-    assert found["bias"][0] == pytest.approx(e.mean())
+    result = {key[2]: value for key, value in shown(client, "value, n").items() if key[4] == "1d"}
+    assert {n for _, n in result.values()} == {len(e)}
+    assert result["mae"][0] == pytest.approx(metrics.mean_absolute_error(e, np.zeros_like(e)))
+    assert result["rmse"][0] == pytest.approx(metrics.root_mean_squared_error(e, np.zeros_like(e)))
+    assert result["bias"][0] == pytest.approx(e.mean())
     for p in (50, 90, 99):
-        # Quantiles are read from bins of one percent.
+        # Quantiles come from bins of one percent.
         low, high = (np.quantile(np.abs(e), p / 100, method=method) for method in ("lower", "higher"))
-        assert low * 0.99 <= found[f"error_p{p}"][0] <= high * 1.01, p
+        assert low * 0.99 <= result[f"error_p{p}"][0] <= high * 1.01, p
 
 
-def test_a_flag_says_true_of_a_class_with_a_name(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_flag_label_means_the_named_positive_class(client: Client, score: Callable[..., Scorer]) -> None:
     contract = Contract(model="m", label=LabelSpec(type="bool", positive="late", horizon_s=86400))
     answers = [("late", "true")] * 5 + [("late", "false")] * 3 + [("on time", "true")] * 2 + [("on time", "false")] * 7
     scoring.insert(
         client, "predictions", [prediction(i, START_MS + i, i, **{"class": c}) for i, (c, _) in enumerate(answers)]
     )
-    scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, given) for i, (_, given) in enumerate(answers)])
+    scoring.insert(client, "labels", [label(i, START_MS + HOUR_MS, i, answer) for i, (_, answer) in enumerate(answers)])
     score(contract).score_once()
-    [(found,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
-    assert found == [5, 3, 2, 7]  # tp, fp, fn, tn
+    [(result,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
+    assert result == [5, 3, 2, 7]  # tp, fp, fn, tn
     assert client.rows("SELECT sum(n) FROM label_counts WHERE kind = 'undeclared_class'") == [(0,)]
 
 
-def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
+def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: Callable[..., Scorer]) -> None:
     contract = msgspec.structs.replace(BINARY, raw_share=0.3, slices=(), arms=None)
-    kept = [i for i in range(1000) if zlib.crc32(f"e{i}".encode()) < 0.3 * 2**32]
-    predictions = [prediction(i, START_MS + i, i, score=(i % 100) / 100) for i in kept]
+    sampled = [i for i in range(1000) if zlib.crc32(f"e{i}".encode()) < 0.3 * 2**32]
+    predictions = [prediction(i, START_MS + i, i, score=(i % 100) / 100) for i in sampled]
     labels = [label(i, START_MS + i + 5, i, "true" if i % 100 > 50 else "false") for i in range(1000)]
     scoring.insert(client, "predictions", predictions)
     scoring.insert(client, "labels", labels)
@@ -557,13 +559,13 @@ def test_of_a_share_the_labels_of_other_ids_are_passed_over(client: Client, scor
     rows = client.rows(
         "SELECT value, n, predictions, coverage, raw_share FROM latest_performance WHERE metric = 'accuracy'"
     )
-    right = sum((i % 100 >= 40) == (i % 100 > 50) for i in kept)
-    assert set(rows) == {(right / len(kept), len(kept), len(kept), 1.0, 0.3)}
+    right = sum((i % 100 >= 40) == (i % 100 > 50) for i in sampled)
+    assert set(rows) == {(right / len(sampled), len(sampled), len(sampled), 1.0, 0.3)}
     assert client.rows("SELECT count() FROM unmatched_labels") == [(0,)]
     assert client.rows("SELECT count() FROM pending_labels") == [(0,)]
 
 
-def test_a_slice_whose_value_is_a_megabyte_is_other(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Callable[..., Scorer]) -> None:
     long = prediction(1, START_MS, 1, score=0.5, context={"country": "d" * 1_000_000}, strings={"k": "1" * 1_000_000})
     scoring.insert(client, "predictions", [long, prediction(2, START_MS, 2, score=0.5, context={"country": "de"})])
     score(BINARY).score_once()
@@ -572,9 +574,7 @@ def test_a_slice_whose_value_is_a_megabyte_is_other(client: Client, score: Calla
     assert all(len(name) < 20 for name in slices)
 
 
-def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_lowering_the_raw_share_keeps_the_labels_of_older_windows(client: Client, score: Callable[..., Scorer]) -> None:
     contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
     scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(100)])
     scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50)])
@@ -583,10 +583,10 @@ def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
     fewer.score_once()
     scoring.insert(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(50, 120)])
     fewer.score_once()
-    found = shown(client, "n, coverage, raw_share")["1", "all", "accuracy", "", "1h", START_MS // 1000]
-    assert found == (100, 1.0, 0.1)
-    kept = [i for i in range(100, 120) if zlib.crc32(f"e{i}".encode()) < 0.1 * 2**32]
-    assert client.rows("SELECT count() FROM pending_labels") == [(len(kept),)]
+    result = shown(client, "n, coverage, raw_share")["1", "all", "accuracy", "", "1h", START_MS // 1000]
+    assert result == (100, 1.0, 0.1)
+    sampled = [i for i in range(100, 120) if zlib.crc32(f"e{i}".encode()) < 0.1 * 2**32]
+    assert client.rows("SELECT count() FROM pending_labels") == [(len(sampled),)]
 
 
 @pytest.mark.parametrize(
@@ -597,7 +597,7 @@ def test_a_share_that_is_lowered_leaves_older_windows_their_labels(
         (msgspec.structs.replace(BINARY, label=LabelSpec(type="category")), "without `positive`"),
     ],
 )
-def test_a_model_that_cannot_be_measured_is_skipped_and_says_why(
+def test_an_unmeasurable_model_is_skipped_with_a_reason(
     client: Client, score: Callable[..., Scorer], contract: Contract, why: str
 ) -> None:
     scoring.insert(client, "predictions", [prediction(1, START_MS, 1, score=0.5)])
@@ -608,9 +608,7 @@ def test_a_model_that_cannot_be_measured_is_skipped_and_says_why(
     assert client.rows("SELECT count() FROM performance_state") == [(0,)]
 
 
-def test_a_contract_that_measures_otherwise_measures_everything_anew(
-    client: Client, score: Callable[..., Scorer]
-) -> None:
+def test_a_contract_with_other_rules_recounts_everything(client: Client, score: Callable[..., Scorer]) -> None:
     contract = msgspec.structs.replace(BINARY, slices=(), arms=None)
     scoring.insert(client, "predictions", [prediction(i, START_MS + i, i, score=i / 100) for i in range(100)])
     scoring.insert(client, "labels", [label(i, START_MS + i, i, "true") for i in range(100)])
@@ -632,13 +630,13 @@ def test_a_window_is_measured_when_it_has_ended(client: Client, score: Callable[
     now_s += 1800
     assert working.score_once().scored == 1
     assert {key[4] for key in shown(client)} == {"1h"}
-    # Another process takes the day up, though nothing more comes.
+    # Another process resumes the day, although no more rows arrive.
     now_s = START_MS / 1000 + 86400 + 1
     assert score(BINARY, clock=lambda: now_s).score_once().revised > 0
     assert {key[4] for key in shown(client)} == {"1h", "1d"}
 
 
-def test_on_the_replay_clock_a_window_ends_when_later_events_came_or_nothing_more_comes(
+def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_end_of_the_replay(
     client: Client, score: Callable[..., Scorer]
 ) -> None:
     working = score(BINARY, clock_kind="replay")

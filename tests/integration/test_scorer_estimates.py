@@ -1,4 +1,4 @@
-"""Estimates without labels through the scorer: right as traffic shifts, wrong as the concept drifts, and then said."""
+"""Estimates without labels: correct under traffic shift, wrong under concept drift, and then reported as untrusted."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ MEAN, SPREAD = -1.0, 1.5
 THRESHOLD = 0.4
 USUAL_DAYS, DRIFTED_DAYS = 8, 4
 SHIFTS = (1.0, 2.0, 3.0)
-"""In standard deviations of the reference's log-odds; a day each."""
+"""Shifts in standard deviations of the reference's log-odds, one day each."""
 USUAL, SHIFTED, DRIFTED = 15_000, 100_000, 5_000
 """Predictions per day."""
 BEFORE_DAYS = USUAL_DAYS + 0.5
-"""Then the reference is frozen; of the shifted days nothing has come yet."""
+"""Time at which the reference is frozen. No label of the shifted days has arrived by then."""
 DAYS = USUAL_DAYS + len(SHIFTS) + DRIFTED_DAYS
 Worlds = list[dict[tuple[str, int], dict[str, float]]]
-"""Figures at three moments, by metric and day; under `trusted` which metrics' estimates are."""
+"""Metrics at three times, by metric and day; `trusted` has the metrics whose estimates are trusted."""
 CONTRACT = Contract(
     model="m", pane_s=86400, label=LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=12 * 3600)
 )
@@ -47,16 +47,16 @@ class Day:
 
     def insert_predictions(self, client: Client) -> None:
         n = len(self.scores)
-        told = {"model": ["m"] * n, "version": ["1"] * n, "id": self.ids(), "score": self.scores}
-        told |= {"at": self.at_ms(), "received_at": self.at_ms(), "offset": self.offsets()}
-        insert_columns(client, "predictions", columns("predictions", n, **told))
+        values = {"model": ["m"] * n, "version": ["1"] * n, "id": self.ids(), "score": self.scores}
+        values |= {"at": self.at_ms(), "received_at": self.at_ms(), "offset": self.offsets()}
+        insert_columns(client, "predictions", columns("predictions", n, **values))
 
     def insert_labels(self, client: Client) -> None:
         n = len(self.scores)
         came = self.at_ms() + HOUR_MS
-        told = {"model": ["m"] * n, "id": self.ids(), "at": came, "received_at": came, "offset": self.offsets()}
-        told |= {"label": np.where(self.truth, "true", "false").tolist(), "label_type": ["bool"] * n}
-        insert_columns(client, "labels", columns("labels", n, **told))
+        values = {"model": ["m"] * n, "id": self.ids(), "at": came, "received_at": came, "offset": self.offsets()}
+        values |= {"label": np.where(self.truth, "true", "false").tolist(), "label_type": ["bool"] * n}
+        insert_columns(client, "labels", columns("labels", n, **values))
 
     def ids(self) -> list[str]:
         return [f"d{self.start}e{i}" for i in range(len(self.scores))]
@@ -83,20 +83,20 @@ def figures(client: Client) -> dict[tuple[str, int], dict[str, float]]:
     rows = client.arrow(
         "SELECT *, toUnixTimestamp(window_start) AS start FROM latest_performance WHERE window = '1d'"
     ).to_pylist()
-    found = {(row["metric"], (row["start"] - START_MS // 1000) // 86400): row for row in rows}
+    result = {(row["metric"], (row["start"] - START_MS // 1000) // 86400): row for row in rows}
     trusted = client.rows("SELECT metric, trusted FROM estimate_trust WHERE window = '1d'")
-    return found | {("trusted", 0): dict(trusted)}
+    return result | {("trusted", 0): dict(trusted)}
 
 
 @pytest.fixture(scope="module")
 def worlds(engine: LocalClickHouse) -> Iterator[Worlds]:
-    """While labels of all but the usual days are awaited, once those of the shifted days came, and once all have."""
+    """Results before the labels of the shifted days, after them, and after all labels."""
     with migrated(engine) as client:
         days = generated()
         now_s = START_MS / 1000 + BEFORE_DAYS * 86400
         address = Address(engine.host, engine.port, client.database)
         scorer = scoring.scorer(client, address, CONTRACT, clock=lambda: now_s)
-        found = []
+        result = []
         for day in days[:USUAL_DAYS]:
             day.insert_predictions(client)
             day.insert_labels(client)
@@ -106,19 +106,19 @@ def worlds(engine: LocalClickHouse) -> Iterator[Worlds]:
             day.insert_predictions(client)
         now_s = START_MS / 1000 + DAYS * 86400
         scorer.score_once()
-        found.append(figures(client))
+        result.append(figures(client))
         for day in days[USUAL_DAYS:]:
             day.insert_labels(client)
             if day.start == USUAL_DAYS + len(SHIFTS) - 1:
                 now_s = START_MS / 1000 + (DAYS + 1) * 86400
                 scorer.score_once()
-                found.append(figures(client))
+                result.append(figures(client))
         scorer.score_once()
-        found.append(figures(client))
-        yield found
+        result.append(figures(client))
+        yield result
 
 
-def test_estimates_of_days_without_labels_are_what_labels_then_show(worlds: Worlds) -> None:
+def test_estimates_of_days_without_labels_match_the_later_labels(worlds: Worlds) -> None:
     before, matured, _ = worlds
     for i, shift in enumerate(SHIFTS):
         day = USUAL_DAYS + i

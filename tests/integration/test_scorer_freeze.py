@@ -1,4 +1,4 @@
-"""Which week becomes the reference of a version, when, and that it does not matter in which passes it was found."""
+"""Which week becomes the reference of a version and when, independent of the passes that find it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTRACT = Contract(
     windows=(Window(86400, 86400), Window(7 * 86400, 86400)),
     label=LabelSpec(type="bool", positive=True, horizon_s=86400),
 )
-"""Panes of a day make score windows of a day, so that passes over weeks are quick."""
+"""Daily panes give daily score windows, so that passes over weeks are fast."""
 
 JUDGING = ("performance_reference", "performance", "scorer_models", "scorer_checkpoints")
 
@@ -55,19 +55,20 @@ def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
 
 
 def traffic(days: int, *, labelled_from: int = 0, wrong_until: int = 0) -> Rows:
-    """Predictions and labels in the order of their times, as the partitions of both topics have them."""
+    """Return predictions and labels in time order, as in the partitions of both topics."""
     rng = random.Random(days)
     predictions: list[dict[str, Any]] = []
-    given: list[tuple[int, int, bool]] = []
+    label_events: list[tuple[int, int, bool]] = []
     for i in range(days * PER_DAY):
         at_ms = START_MS + i * (DAY_MS // PER_DAY)
         score = rng.random()
         predictions.append(prediction(i, at_ms, i, score=score))
         truth = (rng.random() < score) != (i < wrong_until * PER_DAY)
         if i >= labelled_from * PER_DAY and rng.random() < 0.9:
-            given.append((at_ms + int(rng.expovariate(1 / (3 * HOUR_MS))), i, truth))
+            label_events.append((at_ms + int(rng.expovariate(1 / (3 * HOUR_MS))), i, truth))
     labels = [
-        label(i, at_ms, offset, "true" if truth else "false") for offset, (at_ms, i, truth) in enumerate(sorted(given))
+        label(i, at_ms, offset, "true" if truth else "false")
+        for offset, (at_ms, i, truth) in enumerate(sorted(label_events))
     ]
     return predictions, labels
 
@@ -78,13 +79,13 @@ def fill(client: Client, rows: Rows) -> None:
 
 
 def known(client: Client) -> dict[str, list[Any]]:
-    """All that the scorer knows, and the references."""
+    """Return all results of the scorer, and the references."""
     rows = client.rows("SELECT * EXCEPT frozen_at FROM performance_reference FINAL ORDER BY ALL")
     return scoring.everything(client) | {"performance_reference": list(map(repr, rows))}
 
 
 def reference_weeks(client: Client) -> list[tuple[float, int]]:
-    """From which day on, and with how many ages."""
+    """Return the first day of each reference and its number of ages."""
     rows = client.rows(
         "SELECT toUnixTimestamp(from_time), uniqExact(age_s) FROM performance_reference FINAL GROUP BY from_time"
     )
@@ -92,15 +93,15 @@ def reference_weeks(client: Client) -> list[tuple[float, int]]:
 
 
 @pytest.mark.parametrize(("clock", "seed"), [("live", 1), ("replay", 2)])
-def test_in_whatever_passes_rows_come_the_reference_and_what_is_held_against_it_are_the_same(
+def test_the_reference_and_its_verdicts_do_not_depend_on_the_passes_in_which_rows_arrive(
     client: Client, score: Callable[..., Scorer], clock: str, seed: int
 ) -> None:
     rows = traffic(10)
     fill(client, rows)
     once = score(12, clock_kind=clock)
     once.score_once()
-    once.score_once()  # on the replay clock a pass that finds nothing new ends the last windows
-    wanted = known(client)
+    once.score_once()  # on the replay clock a pass without new rows ends the last windows
+    targets = known(client)
     assert reference_weeks(client) == [(0.0, 5)]
     assert client.rows("SELECT countIf(isNaN(reference)) FROM latest_performance WHERE metric = 'accuracy'") == [(0,)]
     emptied(client)
@@ -119,13 +120,13 @@ def test_in_whatever_passes_rows_come_the_reference_and_what_is_held_against_it_
             working = score(12, clock_kind=clock)
     working.score_once()
     working.score_once()
-    found = known(client)
-    for name, told in wanted.items():
-        assert found[name] == told, name
+    result = known(client)
+    for name, target in targets.items():
+        assert result[name] == target, name
 
 
 @pytest.mark.slow
-def test_a_pass_that_freezes_is_killed_anywhere_and_repeated_into_the_same_rows(
+def test_a_pass_that_freezes_is_killed_at_any_point_and_repeated_into_the_same_rows(
     client: Client, score: Callable[..., Scorer]
 ) -> None:
     predictions, labels = traffic(10)
@@ -139,7 +140,7 @@ def test_a_pass_that_freezes_is_killed_anywhere_and_repeated_into_the_same_rows(
     kills = 0
     with kept(client) as back:
         score(12).score_once()
-        wanted = known(client)
+        targets = known(client)
         assert reference_weeks(client) == [(0.0, 5)]
         while True:
             back()
@@ -150,13 +151,13 @@ def test_a_pass_that_freezes_is_killed_anywhere_and_repeated_into_the_same_rows(
             except Killed:
                 kills += 1
             score(12).score_once()
-            found = known(client)
-            for name, told in wanted.items():
-                assert found[name] == told, (name, kills)
+            result = known(client)
+            for name, target in targets.items():
+                assert result[name] == target, (name, kills)
     assert kills >= 5
 
 
-def test_a_week_that_was_not_read_to_its_end_is_not_frozen(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score: Callable[..., Scorer]) -> None:
     predictions, labels = traffic(10)
     behind = [each for each in predictions if each["partition"] == 0 or each["at"] < START_MS + 5 * DAY_MS]
     fill(client, (behind, labels))
@@ -169,7 +170,7 @@ def test_a_week_that_was_not_read_to_its_end_is_not_frozen(client: Client, score
     assert client.rows("SELECT DISTINCT predictions FROM performance_reference FINAL") == [(7 * PER_DAY,)]
 
 
-def test_a_week_without_labels_or_of_a_bad_model_is_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_week_without_labels_or_of_a_bad_model_is_skipped(client: Client, score: Callable[..., Scorer]) -> None:
     fill(client, traffic(16, labelled_from=6))
     working = score(20)
     working.score_once()
@@ -192,18 +193,18 @@ def test_a_week_without_labels_or_of_a_bad_model_is_passed_over(client: Client, 
     assert "major" not in levels[1][1]
 
 
-def test_weeks_without_traffic_of_a_version_are_passed_over(client: Client, score: Callable[..., Scorer]) -> None:
+def test_weeks_without_traffic_of_a_version_are_skipped(client: Client, score: Callable[..., Scorer]) -> None:
     predictions, labels = traffic(24)
     for i, each in enumerate(predictions):
         each["version"] = "2" if i == 0 or each["at"] >= START_MS + 14 * DAY_MS else "1"
     fill(client, (predictions, labels))
     score(30).score_once()
-    found = client.rows("SELECT DISTINCT version, toUnixTimestamp(from_time) FROM performance_reference ORDER BY ALL")
-    days = [(version, (start_s - START_MS / 1000) / 86400) for version, start_s in found]
+    result = client.rows("SELECT DISTINCT version, toUnixTimestamp(from_time) FROM performance_reference ORDER BY ALL")
+    days = [(version, (start_s - START_MS / 1000) / 86400) for version, start_s in result]
     assert days == [("1", 0.0), ("2", 14.0)]
 
 
-def test_a_week_whose_raw_rows_are_gone_is_no_reference(client: Client, score: Callable[..., Scorer]) -> None:
+def test_a_week_whose_raw_rows_are_deleted_is_not_a_reference(client: Client, score: Callable[..., Scorer]) -> None:
     fill(client, traffic(16))
     score(7.5).score_once()
     client.command(f"ALTER TABLE predictions DELETE WHERE toUnixTimestamp(at) < {START_MS // 1000 + 2 * 86400}")

@@ -1,4 +1,4 @@
-"""Events through Kafka, recorder and scorer, both killed on the way: performance is that of the events."""
+"""Events through Kafka, recorder and scorer, both killed on the way: performance equals that of the events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOUR_MS = 3_600_000
 
 
 @pytest.mark.slow
-def test_labels_and_predictions_of_a_replay_meet_whatever_is_killed(pipeline: Pipeline) -> None:
+def test_labels_and_predictions_of_a_replay_are_joined_despite_kills(pipeline: Pipeline) -> None:
     contract = simple_contract(label=LabelSpec(type="bool", positive=True, horizon_s=2 * 86400))
     pipeline.create(source_partitions=2)
     pipeline.register(contract, [simple_baseline()])
@@ -70,10 +70,10 @@ def test_labels_and_predictions_of_a_replay_meet_whatever_is_killed(pipeline: Pi
     own = np.array([f"e{i}" in labelled for i in range(N)])
     value = float(np.mean((score >= 0.5)[own] == truth[own]))
     day = "FROM latest_performance WHERE metric = 'accuracy' AND window = '1d' AND slice = 'all'"
-    # Once nothing more comes, the last windows have ended too.
+    # When the replay ends, the last windows end too.
     pipeline.wait_rows(f"SELECT sum(n) = {N // 2} {day}", "the last day")
-    (found,) = pipeline.rows(f"SELECT sum(value * n) / sum(n), sum(predictions) {day}")
-    assert found == (pytest.approx(value), N)
+    (result,) = pipeline.rows(f"SELECT sum(value * n) / sum(n), sum(predictions) {day}")
+    assert result == (pytest.approx(value), N)
     slices = pipeline.rows("SELECT slice, sum(predictions) FROM performance_state FINAL GROUP BY slice ORDER BY slice")
     assert slices == [("all", N), ("region=north", N - -(-N // 3)), ("region=other", -(-N // 3))]
     pipeline.wait_rows("SELECT events > 0 FROM pipeline WHERE kind = 'scorer' AND silent_s < 10", "a report")

@@ -1,4 +1,4 @@
-"""The scorer over weeks of a model that goes bad: maturity, reference, levels and estimates, held to the raw values."""
+"""The scorer over weeks of a degrading model: maturity, reference, levels and estimates match the raw values."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 DAYS = 12
 PER_DAY = 4_000
 BAD_DAY = 10
-"""From this day on a third of the labels are the opposite of what they were: scores mean something else."""
+"""From this day on a third of the labels are inverted: the meaning of scores changes."""
 SELECTIVE_DAY = 9
-"""On this day labels come for high scores rather than for low ones."""
+"""On this day labels arrive for high scores more often than for low scores."""
 LATE_H, EARLY_H, HORIZON_H = 5.0, 2.0, 24
-"""Mean delays of labels of wrong and of right predictions: what comes early is not like what comes late."""
+"""Mean label delays of wrong and of right predictions: early labels differ from late ones."""
 NOW_MS = START_MS + int(11.5 * DAY_MS)
 
 CONTRACT = Contract(
@@ -49,17 +49,17 @@ class Traffic:
     score: NDArray[np.float64]
     truth: NDArray[np.bool_]
     delay_ms: NDArray[np.int64]
-    """-1 where no label comes."""
+    """-1 if no label arrives."""
 
     def accuracy(self, first_day: float, days: float, within_ms: float = HORIZON_H * HOUR_MS) -> tuple[float, int]:
-        """Of the labels that came within an age: their share that was predicted, and how many."""
+        """Return the accuracy on labels that arrived within an age, and their number."""
         start = START_MS + first_day * DAY_MS
         own = (self.at_ms >= start) & (self.at_ms < start + days * DAY_MS) & (self.delay_ms >= 0)
         own &= self.delay_ms <= within_ms
         return float(np.mean((self.score >= 0.5)[own] == self.truth[own])), int(own.sum())
 
     def accuracy_at(self, age_ms: float, length_ms: float) -> float:
-        """Of the first week, had its labels come as they have in a window of a length that ended so long ago."""
+        """Return the accuracy of the first week, with the labels that a window of a length and age would have."""
         own = (self.at_ms < START_MS + 7 * DAY_MS) & (self.delay_ms >= 0)
         came = np.clip((age_ms + length_ms - self.delay_ms[own]) / length_ms, 0.0, 1.0)
         return float(np.average((self.score >= 0.5)[own] == self.truth[own], weights=came))
@@ -81,12 +81,12 @@ def traffic(seed: int = 5) -> Traffic:
 
 @pytest.fixture(scope="module")
 def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
-    """Everything that had come by `NOW_MS`, and one pass over it."""
+    """Insert all rows that arrived by `NOW_MS`, and do one pass."""
     with migrated(engine) as client:
         made = traffic()
         ids = [f"e{i}" for i in range(len(made.at_ms))]
         came = np.flatnonzero(made.at_ms <= NOW_MS)
-        told = columns(
+        values = columns(
             "predictions",
             len(came),
             model=["m"] * len(came),
@@ -97,7 +97,7 @@ def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
             offset=came,
             score=made.score[came],
         )
-        insert_columns(client, "predictions", told)
+        insert_columns(client, "predictions", values)
         insert_labels(client, made, -1, NOW_MS)
         address = Address(engine.host, engine.port, client.database)
         scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_MS / 1000).score_once()
@@ -107,7 +107,7 @@ def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
 def insert_labels(client: Client, made: Traffic, after_ms: int, until_ms: int) -> None:
     label_ms = made.at_ms + made.delay_ms
     came = np.flatnonzero((made.delay_ms >= 0) & (label_ms > after_ms) & (label_ms <= until_ms))
-    told = columns(
+    values = columns(
         "labels",
         len(came),
         model=["m"] * len(came),
@@ -119,20 +119,20 @@ def insert_labels(client: Client, made: Traffic, after_ms: int, until_ms: int) -
         offset=label_ms[came] - START_MS,  # in the order in which they came
         message_index=came,
     )
-    insert_columns(client, "labels", told)
+    insert_columns(client, "labels", values)
 
 
 def accuracy_rows(client: Client, window: str, day: float) -> dict[str, Any]:
-    found = client.arrow(
+    result = client.arrow(
         "SELECT * FROM latest_performance WHERE metric = 'accuracy' AND window = {window:String} "
         "AND window_start = toDateTime({start:UInt32})",
         {"window": window, "start": int(START_MS / 1000 + day * 86400)},
     ).to_pylist()
-    assert len(found) == 1
-    return dict(found[0])
+    assert len(result) == 1
+    return dict(result[0])
 
 
-def test_the_curve_of_maturity_is_that_of_the_delays(world: tuple[Client, Address, Traffic]) -> None:
+def test_the_maturity_curve_is_the_distribution_of_delays(world: tuple[Client, Address, Traffic]) -> None:
     client, _, made = world
     rows = client.rows("SELECT age_s, share, share_low, share_high, coverage, mature_age_s FROM label_maturity")
     assert len(rows) > 20
@@ -167,16 +167,16 @@ def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[C
     ):
         for hours_ago in ago_h:
             start_ms = NOW_MS - hours_ago * HOUR_MS - length_ms
-            found = accuracy_rows(client, length, (start_ms - START_MS) / DAY_MS)
-            wanted = made.accuracy_at(hours_ago * HOUR_MS, length_ms)
+            result = accuracy_rows(client, length, (start_ms - START_MS) / DAY_MS)
+            target = made.accuracy_at(hours_ago * HOUR_MS, length_ms)
             near = 1e-9 if hours_ago >= HORIZON_H else 0.01
-            assert found["reference"] == pytest.approx(wanted, abs=near), (length, hours_ago)
-            assert found["difference"] == pytest.approx(found["value"] - found["reference"])
-            assert found["difference_low"] < found["difference"] < found["difference_high"]
+            assert result["reference"] == pytest.approx(target, abs=near), (length, hours_ago)
+            assert result["difference"] == pytest.approx(result["value"] - result["reference"])
+            assert result["difference_low"] < result["difference"] < result["difference_high"]
     assert made.accuracy_at(0, HOUR_MS) > whole + 0.05, "what the first labels show"
 
 
-def test_a_model_that_goes_bad_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:
+def test_a_degraded_model_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:
     client, _, made = world
     levels = {day: accuracy_rows(client, "1d", day)["level"] for day in range(11)}
     assert {levels[day] for day in range(SELECTIVE_DAY)} == {"stable"}
@@ -189,14 +189,14 @@ def test_a_model_that_goes_bad_is_major_and_was_stable_before(world: tuple[Clien
     assert bad["high"] < bad["reference"] - 0.05
 
 
-def test_an_estimate_without_labels_holds_until_scores_mean_something_else(
+def test_an_estimate_without_labels_is_right_until_the_meaning_of_scores_changes(
     world: tuple[Client, Address, Traffic],
 ) -> None:
     client, _, _ = world
     for day in range(SELECTIVE_DAY):
-        found = accuracy_rows(client, "1d", day)
-        assert abs(found["cbpe_error"]) < 0.03
-        assert found["cbpe_low"] < found["cbpe"] < found["cbpe_high"]
+        result = accuracy_rows(client, "1d", day)
+        assert abs(result["cbpe_error"]) < 0.03
+        assert result["cbpe_low"] < result["cbpe"] < result["cbpe_high"]
     drifted = accuracy_rows(client, "1d", BAD_DAY)
     assert drifted["cbpe_error"] > 0.1
     young = accuracy_rows(client, "1h", (NOW_MS - HOUR_MS - START_MS) / DAY_MS)
@@ -205,7 +205,7 @@ def test_an_estimate_without_labels_holds_until_scores_mean_something_else(
     assert np.isnan(young["cbpe_error"])
 
 
-def test_an_estimate_that_was_off_is_no_longer_trusted(world: tuple[Client, Address, Traffic]) -> None:
+def test_an_estimate_that_was_wrong_is_no_longer_trusted(world: tuple[Client, Address, Traffic]) -> None:
     client, _, _ = world
     errors = (
         "SELECT metric, window, value, low, high, cbpe, cbpe_low, cbpe_high FROM latest_performance "
@@ -217,35 +217,35 @@ def test_an_estimate_that_was_off_is_no_longer_trusted(world: tuple[Client, Addr
     rows = client.rows("SELECT metric, window, windows, bias, off_share, sufficient, trusted FROM estimate_trust")
     assert {(metric, window) for metric, window, *_ in rows} == by_key.keys()
     trusted = {}
-    for metric, window, *told in rows:
+    for metric, window, *fields in rows:
         value, low, high, guess, guess_low, guess_high = np.array(by_key[metric, window]).T
         sure = np.ones(len(value), dtype=bool)
-        wanted = cbpe_trust(
+        target = cbpe_trust(
             realised_error(MetricEstimate(guess, guess_low, guess_high, sure), MetricEstimate(value, low, high, sure))
         )
-        assert told[:3] == pytest.approx([wanted.windows, wanted.bias, wanted.off])
-        assert (told[3], told[4]) == (wanted.known, wanted.trusted), (metric, window)
-        trusted[metric, window] = told[4]
+        assert fields[:3] == pytest.approx([target.windows, target.bias, target.off])
+        assert (fields[3], fields[4]) == (target.known, target.trusted), (metric, window)
+        trusted[metric, window] = fields[4]
     assert trusted["accuracy", "1d"], "one bad day of ten is not enough to say"
     assert not trusted["accuracy", "1h"], "the last twenty hours were all bad"
     assert not trusted["auc", "1h"]
 
 
-def test_labels_that_depend_on_the_score_are_said_and_corrected_for(world: tuple[Client, Address, Traffic]) -> None:
+def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: tuple[Client, Address, Traffic]) -> None:
     client, _, made = world
-    found = {day: accuracy_rows(client, "1d", day) for day in range(11)}
-    assert [day for day, each in found.items() if each["selective"]] == [SELECTIVE_DAY]
-    assert found[SELECTIVE_DAY]["selective_p"] < 1e-6
+    result = {day: accuracy_rows(client, "1d", day) for day in range(11)}
+    assert [day for day, each in result.items() if each["selective"]] == [SELECTIVE_DAY]
+    assert result[SELECTIVE_DAY]["selective_p"] < 1e-6
     own = (made.at_ms - START_MS) // DAY_MS == SELECTIVE_DAY
     true = np.mean((made.score >= 0.5)[own] == made.truth[own])
-    selective = found[SELECTIVE_DAY]
+    selective = result[SELECTIVE_DAY]
     assert selective["corrected_low"] < true < selective["corrected_high"]
     assert abs(selective["corrected"] - true) < abs(selective["value"] - true)
-    others = [each["corrected"] for day, each in found.items() if day != SELECTIVE_DAY]
+    others = [each["corrected"] for day, each in result.items() if day != SELECTIVE_DAY]
     assert np.isnan(others).all()
 
 
-def test_a_window_matures_without_a_new_record_and_is_revised(world: tuple[Client, Address, Traffic]) -> None:
+def test_a_window_matures_without_new_rows_and_is_revised(world: tuple[Client, Address, Traffic]) -> None:
     client, address, made = world
     now_ms = NOW_MS
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: now_ms / 1000)
@@ -259,7 +259,7 @@ def test_a_window_matures_without_a_new_record_and_is_revised(world: tuple[Clien
     assert after["mature"]
     assert after["revisions"] == before["revisions"] + 1
     assert (after["value"], after["n"]) == (before["value"], before["n"])
-    # Its labels come, only later than it was thought.
+    # Its labels arrive, but later than expected.
     insert_labels(client, made, NOW_MS, now_ms)
     working.score_once()
     last = accuracy_rows(client, "1h", start_day)
@@ -267,11 +267,11 @@ def test_a_window_matures_without_a_new_record_and_is_revised(world: tuple[Clien
     assert last["revisions"] == before["revisions"] + 2
 
 
-def test_a_promise_is_what_mature_windows_are_held_against(world: tuple[Client, Address, Traffic]) -> None:
+def test_mature_windows_are_compared_with_the_performance_target(world: tuple[Client, Address, Traffic]) -> None:
     client, address, made = world
     good, _ = made.accuracy(0, 7)
     promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": good - 0.03, "auc": 0.99}))
-    # Another clock, so that every window of the last days has something said of it anew.
+    # A later clock, so that all windows of the last days are revised.
     client.command("TRUNCATE TABLE performance")
     client.command("TRUNCATE TABLE scorer_models")
     scoring.scorer(client, address, promised, clock=lambda: NOW_MS / 1000).score_once()
@@ -286,7 +286,7 @@ def test_a_promise_is_what_mature_windows_are_held_against(world: tuple[Client, 
     assert recall[0][0] == recall[0][1] > 0
 
 
-def test_a_version_that_breaks_its_promise_from_the_start_is_no_reference(
+def test_a_version_that_misses_its_target_from_the_start_has_no_reference(
     world: tuple[Client, Address, Traffic],
 ) -> None:
     client, address, _ = world

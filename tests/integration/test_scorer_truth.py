@@ -1,4 +1,4 @@
-"""The scorer's figures against scikit-learn and scipy on raw values, and how often their intervals hold the truth.
+"""The scorer's metrics compared with scikit-learn and scipy on raw values, and the coverage of their intervals.
 
 Two hundred hours of one generated concept are two hundred repetitions: each is compared with its own raw rows, to 1e-9
 where counts and sums are exact and within the stated error where scores are binned, and all of them together say how
@@ -37,7 +37,7 @@ Figures = dict[tuple[str, str], float]
 
 MANY = 1_000_000
 LEAST = 0.90
-"""Of 200 repetitions a share of 0.95 is seen within ±0.03."""
+"""Smallest observed coverage of 95 % intervals: 200 repetitions estimate it within ±0.03."""
 HORIZON_S = HORIZON_H * 3600
 CLASSES = ("cat", "dog", "fish")
 DAYS = range(HOURS // 24)
@@ -45,42 +45,42 @@ DAYS = range(HOURS // 24)
 
 @dataclass(frozen=True)
 class World:
-    """What was generated, and what the scorer made of it."""
+    """Generated values, and the scorer's results."""
 
     client: Client
     truth: Truth
     figures: dict[tuple[str, str, str, int], dict[str, Any]]
-    """By metric, class, length of window, and its number from the start."""
+    """Metrics by metric, class, window length and window number."""
 
     def windows(self) -> Iterator[tuple[str, int, NDArray[np.bool_]]]:
-        """Each window with a mask of its labelled predictions."""
+        """Yield each window with a mask of its labelled predictions."""
         for length, hours, n in (("1h", 1, HOURS), ("1d", 24, len(DAYS))):
             for number in range(n):
                 yield length, number, self.truth.known(range(number * hours, (number + 1) * hours))
 
-    def hold(self, wanted: Callable[[NDArray[np.bool_]], Figures], near: Callable[[str, Any], float]) -> int:
-        """Compare every figure of every window with what is wanted of its rows; return how many."""
+    def hold(self, target: Callable[[NDArray[np.bool_]], Figures], near: Callable[[str, Any], float]) -> int:
+        """Compare all metrics of all windows with those of their rows; return the number of comparisons."""
         compared = 0
         for length, number, own in self.windows():
-            for (metric, of_class), value in wanted(own).items():
-                found = self.figures[metric, of_class, length, number]
-                assert found["n"] == own.sum()
-                limit = near(metric, found)
-                assert found["value"] == pytest.approx(value, abs=limit, rel=1e-9), (metric, of_class, length, number)
+            for (metric, of_class), value in target(own).items():
+                result = self.figures[metric, of_class, length, number]
+                assert result["n"] == own.sum()
+                limit = near(metric, result)
+                assert result["value"] == pytest.approx(value, abs=limit, rel=1e-9), (metric, of_class, length, number)
                 compared += 1
         return compared
 
     def hold_coverage(self, truth: Figures) -> None:
-        """Of the hours that have labels enough: how many have an interval that holds the truth."""
+        """Check the share of hours with enough labels whose interval contains the true value."""
         for (metric, of_class), value in truth.items():
             hours = [self.figures[metric, of_class, "1h", hour] for hour in range(HOURS)]
             enough = [each for each in hours if each["sufficient"]]
             assert len(enough) > 0.85 * HOURS, (metric, of_class)
-            held = np.mean([each["low"] <= value <= each["high"] for each in enough])
-            assert held >= LEAST, (metric, of_class)
+            coverage = np.mean([each["low"] <= value <= each["high"] for each in enough])
+            assert coverage >= LEAST, (metric, of_class)
 
     def hold_maturity(self) -> None:
-        """The learned curve is that of scipy on the raw ages, in the same bins."""
+        """Check that the learned curve is scipy's on the raw ages, in the same bins."""
         edges = age_edges(HORIZON_S)
         shares, coverage = self.truth.maturity(edges)
         rows = self.client.rows("SELECT age_s, share, coverage FROM label_maturity ORDER BY age_s")
@@ -92,7 +92,7 @@ class World:
         assert shares[1:] == pytest.approx(exact, abs=0.01), "of the windows of which all labels have come"
 
     def hold_counts(self) -> None:
-        """Labels of each kind are counted, each once."""
+        """Check that labels of each kind are counted once."""
         counted = dict(self.client.rows("SELECT kind, sum(n) FROM label_counts GROUP BY kind"))
         assert {kind: counted[kind] for kind in self.truth.counts} == self.truth.counts
         assert min(self.truth.counts.values()) > 0
@@ -124,13 +124,13 @@ THRESHOLD = 0.4
 
 
 def binary_rows(rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray]:
-    """Scores whose log-odds are half as large again as they should be, and the truth."""
+    """Generate scores whose log-odds are 50 % too large, and the truth."""
     odds = rng.normal(-0.6, 1.4, n)
     return expit(1.5 * odds), (rng.random(n) < expit(odds)).astype(np.float64)
 
 
 def calibration_error(scores: FloatArray, truth: FloatArray) -> float:
-    """Ten groups of equal numbers of rows: mean of |rate − mean score|."""
+    """Return the mean of |rate − mean score| over ten groups of equal size."""
     groups = np.array_split(np.argsort(scores, kind="stable"), 10)
     return float(sum(len(own) * abs(truth[own].mean() - scores[own].mean()) for own in groups) / len(scores))
 
@@ -148,19 +148,19 @@ def binary_figures(scores: FloatArray, truth: FloatArray) -> Figures:
     }
 
 
-def binned(metric: str, found: dict[str, Any]) -> float:
-    """The error that is stated: of AUC 3·10⁻⁴ at most, and by chance 0.03 of its standard error, six times over."""
-    return 3e-4 + 6 * 0.03 * float(found["high"] - found["low"]) / 3.92 if metric.startswith("auc") else 1e-9
+def binned(metric: str, result: dict[str, Any]) -> float:
+    """Return the documented error: for AUC 3·10⁻⁴ plus six times 0.03 standard errors by chance."""
+    return 3e-4 + 6 * 0.03 * float(result["high"] - result["low"]) / 3.92 if metric.startswith("auc") else 1e-9
 
 
 @pytest.fixture(scope="module")
 def binary(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
     rng = np.random.default_rng(1)
-    kept: list[FloatArray] = []
+    chunks: list[FloatArray] = []
 
     def outputs(n: int) -> tuple[dict[str, Any], FloatArray]:
         scores, truth = binary_rows(rng, n)
-        kept.append(scores)
+        chunks.append(scores)
         return {"score": scores}, truth
 
     def fill(client: Client) -> Truth:
@@ -168,29 +168,29 @@ def binary(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
 
     label = LabelSpec(type="bool", positive=True, threshold=THRESHOLD, horizon_s=HORIZON_S)
     for world in scored(engine, label, fill):
-        yield world, kept[0]
+        yield world, chunks[0]
 
 
-def test_two_classes_are_as_scikit_learn_has_them(binary: tuple[World, FloatArray]) -> None:
+def test_metrics_of_two_classes_equal_scikit_learn(binary: tuple[World, FloatArray]) -> None:
     world, scores = binary
-    compared = world.hold(lambda own: binary_figures(scores[own], world.truth.held[own]), binned)
+    compared = world.hold(lambda own: binary_figures(scores[own], world.truth.effective_labels[own]), binned)
     assert compared == 7 * (HOURS + len(DAYS))
     world.hold_counts()
     world.hold_maturity()
 
 
-def test_intervals_of_two_classes_hold_the_truth(binary: tuple[World, FloatArray]) -> None:
+def test_intervals_of_two_classes_cover_the_truth(binary: tuple[World, FloatArray]) -> None:
     world, _ = binary
     scores, truth = binary_rows(np.random.default_rng(2), MANY)
     world.hold_coverage({**binary_figures(scores, truth), ("calibration_error", ""): calibration_error(scores, truth)})
 
 
-def test_calibration_of_two_classes_is_that_of_the_raw_scores(binary: tuple[World, FloatArray]) -> None:
-    """The curve to 1e-9 in its bins; the error, of which what chance adds is taken, where rows are many."""
+def test_calibration_of_two_classes_equals_that_of_the_raw_scores(binary: tuple[World, FloatArray]) -> None:
+    """The curve is exact to 1e-9 in its bins; the error, which is corrected for chance, for many rows."""
     world, scores = binary
     known = world.truth.known(range(HOURS))
     edges = np.concatenate(([-0.1], score_edges(THRESHOLD), [1.1]))
-    rate, _, _ = binned_statistic(scores[known], world.truth.held[known], "mean", edges)
+    rate, _, _ = binned_statistic(scores[known], world.truth.effective_labels[known], "mean", edges)
     mean, _, place = binned_statistic(scores[known], scores[known], "mean", edges)
     rows = world.client.rows(
         "SELECT bin, sum(n) AS rows, sum(score_sum) / rows, sum(positives) / rows FROM calibration_curve "
@@ -202,11 +202,11 @@ def test_calibration_of_two_classes_is_that_of_the_raw_scores(binary: tuple[Worl
     assert [row[3] for row in rows] == pytest.approx(rate[bins], abs=1e-9)
     for day in DAYS:
         own = world.truth.known(range(day * 24, day * 24 + 24))
-        plain = calibration_error(scores[own], world.truth.held[own])
-        found = world.figures["calibration_error", "", "1d", day]
-        assert found["value"] == pytest.approx(plain, abs=0.005), day
+        plain = calibration_error(scores[own], world.truth.effective_labels[own])
+        result = world.figures["calibration_error", "", "1d", day]
+        assert result["value"] == pytest.approx(plain, abs=0.005), day
         assert plain > 0.05
-        assert found["low"] < plain < found["high"]
+        assert result["low"] < plain < result["high"]
 
 
 # ---------------------------------------------------------------------------------------------- more classes
@@ -220,45 +220,45 @@ def class_rows(rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray
 
 def class_figures(probabilities: FloatArray, truth: FloatArray) -> Figures:
     true, predicted = truth.astype(int), probabilities.argmax(axis=-1)
-    found: Figures = {("accuracy", ""): metrics.accuracy_score(true, predicted)}
+    result: Figures = {("accuracy", ""): metrics.accuracy_score(true, predicted)}
     scores = {"precision": metrics.precision_score, "recall": metrics.recall_score, "f1": metrics.f1_score}
     for name, score in scores.items():
         for average in ("macro", "micro"):
-            found[f"{name}_{average}", ""] = score(true, predicted, average=average)
-        found |= {(name, of): value for of, value in zip(CLASSES, score(true, predicted, average=None), strict=True)}
-    found |= {("auc", of): metrics.roc_auc_score(true == k, probabilities[:, k]) for k, of in enumerate(CLASSES)}
-    found["auc_macro", ""] = metrics.roc_auc_score(true, probabilities, average="macro", multi_class="ovr")
-    found["log_loss", ""] = metrics.log_loss(true, probabilities)
-    found["brier", ""] = metrics.brier_score_loss(true, probabilities, labels=[0, 1, 2], scale_by_half=False)
-    return found
+            result[f"{name}_{average}", ""] = score(true, predicted, average=average)
+        result |= {(name, of): value for of, value in zip(CLASSES, score(true, predicted, average=None), strict=True)}
+    result |= {("auc", of): metrics.roc_auc_score(true == k, probabilities[:, k]) for k, of in enumerate(CLASSES)}
+    result["auc_macro", ""] = metrics.roc_auc_score(true, probabilities, average="macro", multi_class="ovr")
+    result["log_loss", ""] = metrics.log_loss(true, probabilities)
+    result["brier", ""] = metrics.brier_score_loss(true, probabilities, labels=[0, 1, 2], scale_by_half=False)
+    return result
 
 
 @pytest.fixture(scope="module")
 def several(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
     rng = np.random.default_rng(3)
-    kept: list[FloatArray] = []
+    chunks: list[FloatArray] = []
 
     def outputs(n: int) -> tuple[dict[str, Any], FloatArray]:
         probabilities, truth = class_rows(rng, n)
-        kept.append(probabilities)
+        chunks.append(probabilities)
         return {"scores": [list(zip(CLASSES, row, strict=True)) for row in probabilities.tolist()]}, truth
 
     def fill(client: Client) -> Truth:
         return generate(client, rng, 250, outputs, lambda y: (y + 1) % 3, lambda y: CLASSES[int(y)], "string")
 
     for world in scored(engine, LabelSpec(type="category", classes=CLASSES, horizon_s=HORIZON_S), fill):
-        yield world, kept[0]
+        yield world, chunks[0]
 
 
-def test_several_classes_are_as_scikit_learn_has_them(several: tuple[World, FloatArray]) -> None:
+def test_metrics_of_several_classes_equal_scikit_learn(several: tuple[World, FloatArray]) -> None:
     world, probabilities = several
-    compared = world.hold(lambda own: class_figures(probabilities[own], world.truth.held[own]), binned)
+    compared = world.hold(lambda own: class_figures(probabilities[own], world.truth.effective_labels[own]), binned)
     assert compared == 22 * (HOURS + len(DAYS))
     world.hold_counts()
     world.hold_maturity()
 
 
-def test_intervals_of_several_classes_hold_the_truth(several: tuple[World, FloatArray]) -> None:
+def test_intervals_of_several_classes_cover_the_truth(several: tuple[World, FloatArray]) -> None:
     world, _ = several
     probabilities, truth = class_rows(np.random.default_rng(4), MANY)
     one_by_one = [calibration_error(probabilities[:, k], (truth == k).astype(float)) for k in range(3)]
@@ -286,37 +286,37 @@ def number_figures(error: FloatArray) -> Figures:
 @pytest.fixture(scope="module")
 def number(engine: LocalClickHouse) -> Iterator[tuple[World, FloatArray]]:
     rng = np.random.default_rng(5)
-    kept: list[FloatArray] = []
+    chunks: list[FloatArray] = []
 
     def outputs(n: int) -> tuple[dict[str, Any], FloatArray]:
         truth = rng.normal(50.0, 12.0, n)
-        kept.append(truth + errors(rng, n))
-        return {"score": kept[0]}, truth
+        chunks.append(truth + errors(rng, n))
+        return {"score": chunks[0]}, truth
 
     def fill(client: Client) -> Truth:
         return generate(client, rng, 550, outputs, lambda y: y + 30.0, repr, "number")
 
     for world in scored(engine, LabelSpec(type="float", horizon_s=HORIZON_S), fill):
-        yield world, kept[0]
+        yield world, chunks[0]
 
 
-def test_numbers_are_as_scikit_learn_has_them(number: tuple[World, FloatArray]) -> None:
+def test_metrics_of_numbers_equal_scikit_learn(number: tuple[World, FloatArray]) -> None:
     world, guesses = number
-    error = guesses - world.truth.held
+    error = guesses - world.truth.effective_labels
     compared = world.hold(lambda own: number_figures(error[own]), lambda _metric, _found: 1e-9)
     assert compared == 3 * (HOURS + len(DAYS))
     for length, number_, own in world.windows():
         sizes = np.abs(error[own])
         for name, rank in QUANTILES.items():
-            # Between the order statistics beside the rank, and read from bins of one percent.
+            # Between the order statistics next to the rank, from bins of one percent.
             low, high = (np.quantile(sizes, rank, method=method) for method in ("lower", "higher"))
-            found = world.figures[name, "", length, number_]["value"]
-            assert low * 0.99 <= found <= high * 1.01, (name, length, number_)
+            result = world.figures[name, "", length, number_]["value"]
+            assert low * 0.99 <= result <= high * 1.01, (name, length, number_)
     world.hold_counts()
     world.hold_maturity()
 
 
-def test_intervals_of_numbers_hold_the_truth(number: tuple[World, FloatArray]) -> None:
+def test_intervals_of_numbers_cover_the_truth(number: tuple[World, FloatArray]) -> None:
     world, _ = number
     error = errors(np.random.default_rng(6), MANY)
     quantiles = {(name, ""): float(np.quantile(np.abs(error), rank)) for name, rank in QUANTILES.items()}

@@ -1,4 +1,4 @@
-"""JSON the typed way, JSON the tolerant way and Arrow: the same events give the same columns and summaries."""
+"""Typed JSON, tolerant JSON and Arrow decoding: the same events give the same columns and summaries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_registry(*, confidence: bool, crossed: bool) -> Registry:
             Slice(name="all of it", source=ALL_OF_IT, sketches=("flag", "score", "nobody")),
         )
     )
-    # `seen` and `kind` have no baseline: they are decoded all the same.
+    # `seen` and `kind` have no baseline but are decoded.
     more: tuple[Field, ...] = (
         Field(name="seen", type="timestamp", source="features.seen"),
         Field(name="kind", type="category", source="class"),
@@ -110,7 +110,7 @@ COLUMNS: dict[str, st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]
 
 @st.composite
 def tables(draw: st.DrawFn) -> pa.Table:
-    """Predictions as a batch; every optional column may be missing, every value null."""
+    """Draw predictions as a table. Any optional column may be missing, any value null."""
     n = draw(st.integers(0, 6))
     at = st.integers(RECEIVED_MS - 40 * 3_600_000, RECEIVED_MS)
     columns: dict[str, Any] = {
@@ -130,8 +130,8 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 
 def as_json(row: dict[str, Any], keep_nulls: bool) -> bytes:
-    """An event as the publisher writes it: JSON has no NaN, so that such floats are strings."""
-    told: dict[str, Any] = {}
+    """Encode an event as the publisher does: floats that JSON cannot hold become strings."""
+    event: dict[str, Any] = {}
     for name, value in row.items():
         if name == "at":
             value = value if isinstance(value, int) else round(value.timestamp() * 1000)
@@ -141,10 +141,10 @@ def as_json(row: dict[str, Any], keep_nulls: bool) -> bytes:
             continue
         group, _, member = name.partition(".")
         if member:
-            told.setdefault(group, {})[member] = value
+            event.setdefault(group, {})[member] = value
         else:
-            told[name] = value
-    return json.dumps(told).encode()
+            event[name] = value
+    return json.dumps(event).encode()
 
 
 def batch_of(values: list[bytes]) -> MessageBatch:
@@ -155,16 +155,16 @@ def batch_of(values: list[bytes]) -> MessageBatch:
 
 
 class Refusing:
-    """A typed decoder that refuses everything, so that the tolerant way is taken."""
+    """A typed decoder that refuses everything, so that the tolerant path is taken."""
 
     def decode(self, value: bytes) -> Any:
         raise msgspec.DecodeError("refused")
 
 
 def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
-    """All that columns hold, event by event."""
+    """Return the content of the columns, event by event."""
     assert not decoded.rejected
-    found = []
+    rows = []
     for events in decoded.events:
         numbers = {source: values.tolist() for source, values in events.numbers.items()}
         texts = {
@@ -172,14 +172,14 @@ def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
             for source, values in events.texts.items()
         }
         for i in range(len(events)):
-            # Either infinity stands for an invalid value.
-            columns: dict[str, Any] = {
+            # Either infinity marks an invalid value.
+            members: dict[str, Any] = {
                 s: repr(v[i]) if math.isfinite(v[i]) else "invalid" for s, v in numbers.items() if not math.isnan(v[i])
             }
-            columns |= {s: v[i] for s, v in texts.items() if v[i] is not None}
+            members |= {s: v[i] for s, v in texts.items() if v[i] is not None}
             version = events.versions[events.version_code[i]]
-            found.append((version, int(events.at_ms[i]), bool(events.errors[i]), sorted(columns.items())))
-    return found
+            rows.append((version, int(events.at_ms[i]), bool(events.errors[i]), sorted(members.items())))
+    return rows
 
 
 def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict[Any, Any]:
@@ -189,7 +189,7 @@ def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict
     return {
         key: (
             pane.counts.tolist(),
-            # Sums may differ in their last bits where the grouping of additions differs.
+            # Sums may differ in their last bits if additions are grouped differently.
             [f"{value:.9e}" for value in (pane.moments + 0.0).ravel().tolist()],
             [
                 *(sketch is not None for sketch in pane.sketches),
@@ -202,7 +202,7 @@ def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict
 
 @settings(max_examples=150)
 @given(tables(), st.booleans(), st.sampled_from(REGISTRIES))
-def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool, registry: Registry) -> None:
+def test_the_three_decoders_agree(table: pa.Table, keep_nulls: bool, registry: Registry) -> None:
     values = [as_json(row, keep_nulls) for row in table.to_pylist()]
     typed = JsonDecoder(registry).decode(batch_of(values))
     tolerant_decoder = JsonDecoder(registry)
@@ -212,20 +212,20 @@ def test_three_ways_of_decoding_agree(table: pa.Table, keep_nulls: bool, registr
     assert by_event(tolerant) == by_event(typed)
     assert by_event(arrow) == by_event(typed)
     assert sum(map(len, typed.events)) == table.num_rows
-    wanted = summaries(typed.events, registry)
-    assert summaries(tolerant.events, registry) == wanted
-    assert summaries(arrow.events, registry) == wanted
+    target = summaries(typed.events, registry)
+    assert summaries(tolerant.events, registry) == target
+    assert summaries(arrow.events, registry) == target
 
 
 @settings(max_examples=60)
 @given(tables(), st.data())
-def test_how_events_fall_into_flushes_does_not_matter(table: pa.Table, data: st.DataObject) -> None:
+def test_summaries_do_not_depend_on_the_flushes(table: pa.Table, data: st.DataObject) -> None:
     values = [as_json(row, True) for row in table.to_pylist()]
     cut = data.draw(st.integers(0, len(values)))
     decoder = JsonDecoder(REGISTRY)
     whole = summaries(decoder.decode(batch_of(values)).events)
     parted = [*decoder.decode(batch_of(values[:cut])).events, *decoder.decode(batch_of(values[cut:])).events]
-    found = summaries(parted)
-    assert {key: (counts, seen) for key, (counts, _, seen) in found.items()} == {
-        key: (counts, seen) for key, (counts, _, seen) in whole.items()
+    result = summaries(parted)
+    assert {key: (counts, sums) for key, (counts, _, sums) in result.items()} == {
+        key: (counts, sums) for key, (counts, _, sums) in whole.items()
     }

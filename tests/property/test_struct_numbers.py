@@ -1,4 +1,4 @@
-"""Numbers read out of structs in one go against each member read by itself."""
+"""Numbers read out of structs together, compared with members read one by one."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def made(rows: list[list[Any]], width: int) -> list[Any]:
 
 
 @given(data=st.data(), width=WIDTHS)
-def test_every_member_is_as_it_is_alone(data: st.DataObject, width: int) -> None:
+def test_members_read_together_equal_members_read_alone(data: st.DataObject, width: int) -> None:
     rows: list[list[Any]] = data.draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=20))
     chosen = data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=width, unique=True))
     all_members = chosen == list(range(width))
-    found = StructNumbers([f"m{i}" for i in chosen], all_members=all_members).read(made(rows, width))
+    result = StructNumbers([f"m{i}" for i in chosen], all_members=all_members).read(made(rows, width))
     plain = [[math.nan if row[i] is None else float(row[i]) for i in chosen] for row in rows]
     expected = np.array(plain, dtype=np.float64).reshape(len(rows), len(chosen))
-    assert found.shape == expected.shape
-    assert np.array_equal(found, expected, equal_nan=True)
-    assert np.array_equal(np.signbit(found), np.signbit(expected))
+    assert result.shape == expected.shape
+    assert np.array_equal(result, expected, equal_nan=True)
+    assert np.array_equal(np.signbit(result), np.signbit(expected))
 
 
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("beside", [1.0, None])
-def test_whole_numbers_beyond_floats_are_refused(width: int, beside: float | None) -> None:
+def test_integers_beyond_floats_are_refused(width: int, beside: float | None) -> None:
     rows = [[beside] * (width - 1) + [10**400]]
     with pytest.raises(OverflowError):
         StructNumbers([f"m{i}" for i in range(width)], all_members=True).read(made(rows, width))

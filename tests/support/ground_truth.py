@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 HOURS = 200
-"""Windows, each of which is a repetition."""
+"""Number of windows; each is a repetition."""
 HORIZON_H, MEAN_DELAY_H = 48, 6.0
 NOW_MS = START_MS + (HOURS + 1) * HOUR_MS
 NEVER, EARLY, REPEATED, LATE = 0.1, 0.05, 0.1, 0.05
@@ -35,31 +35,31 @@ NEVER, EARLY, REPEATED, LATE = 0.1, 0.05, 0.1, 0.05
 
 @dataclass(frozen=True)
 class Truth:
-    """Predictions and what is known of them by `NOW_MS`; arrays by prediction."""
+    """Predictions and their known labels at `NOW_MS`, as arrays by prediction."""
 
     at_ms: IntArray
     hour: IntArray
-    held: FloatArray
-    """The label that holds, as a number or the index of a class; NaN where there is none."""
+    effective_labels: FloatArray
+    """The effective label, as a number or the index of a class; NaN if there is none."""
     first_age_s: FloatArray
-    """Age of the first label within the horizon; ∞ where there is none."""
+    """Age of the first label within the horizon; ∞ if there is none."""
     counts: dict[str, int]
-    """Labels of these kinds."""
+    """Number of labels by kind."""
 
     def known(self, hours: range) -> NDArray[np.bool_]:
-        """Predictions of some hours that have a label."""
-        return (self.hour >= hours.start) & (self.hour < hours.stop) & ~np.isnan(self.held)
+        """Return a mask of the predictions of some hours that have a label."""
+        return (self.hour >= hours.start) & (self.hour < hours.stop) & ~np.isnan(self.effective_labels)
 
     def maturity(self, edges: FloatArray) -> tuple[FloatArray, float]:
-        """Share by each age of the labels that ever come, and coverage: Kaplan and Meier's, by scipy.
+        """Return the share of labels that arrive by each age, and coverage: Kaplan–Meier estimates by scipy.
 
-        As is stated of the curve, ages count in bins, and a prediction is followed to the bin of the age that the
-        youngest of its window has.
+        As for the learned curve, ages count in bins, and a prediction is observed up to the age bin of the youngest
+        prediction of its window.
         """
         own = np.searchsorted(edges, NOW_MS / 1000 - START_MS / 1000 - (self.hour + 1) * 3600, "right") - 1
         came = np.searchsorted(edges, self.first_age_s, "right") - 1
-        seen = came < own
-        curve = ecdf(CensoredData(uncensored=(came[seen] + 1.0).tolist(), right=own[~seen].tolist())).cdf
+        arrived = came < own
+        curve = ecdf(CensoredData(uncensored=(came[arrived] + 1.0).tolist(), right=own[~arrived].tolist())).cdf
         reached = curve.evaluate(np.arange(edges.size))
         return reached / reached[-1], float(reached[-1])
 
@@ -86,27 +86,27 @@ def generate(
     """
     n = HOURS * per_hour
     at_ms = START_MS + np.sort(rng.integers(0, HOURS * HOUR_MS, n))
-    told, truth = outputs(n)
+    output, truth = outputs(n)
     ids = [f"e{i}" for i in range(n)]
     whole = {"model": ["m"] * n, "version": ["1"] * n, "id": ids, "at": at_ms, "received_at": at_ms}
-    insert_columns(client, "predictions", columns("predictions", n, **whole, **told, offset=np.arange(n)))
+    insert_columns(client, "predictions", columns("predictions", n, **whole, **output, offset=np.arange(n)))
 
     labels = _labels(rng, at_ms, truth, wrong)
     m = len(labels)
     label_ms = np.array([each[0] for each in labels])
     whole = {"model": ["m"] * m, "id": [ids[i] for _, i, _ in labels], "at": label_ms, "received_at": label_ms}
     whole |= {"label": [as_text(value) for _, _, value in labels], "label_type": [label_type] * m}
-    # In any order of arrival rows and inserts come, offsets say which came last.
+    # Rows and inserts arrive in any order; offsets determine the last one.
     order = rng.permutation(m)
-    given = columns("labels", m, **whole, offset=np.arange(m))
-    insert_columns(client, "labels", {name: [values[i] for i in order] for name, values in given.items()})
+    label_columns = columns("labels", m, **whole, offset=np.arange(m))
+    insert_columns(client, "labels", {name: [values[i] for i in order] for name, values in label_columns.items()})
     return _known(at_ms, labels)
 
 
 def _labels(
     rng: np.random.Generator, at_ms: IntArray, truth: FloatArray, wrong: Callable[[float], float]
 ) -> list[tuple[int, int, float]]:
-    """Time, prediction and value of the labels that come until now, in the order in which they come."""
+    """Return time, prediction and value of the labels that have arrived, in the order of arrival."""
     kind = rng.random(len(at_ms))
     came: list[tuple[int, int, float]] = []
     for i, (at, value) in enumerate(zip(at_ms.tolist(), truth.tolist(), strict=True)):
@@ -121,12 +121,12 @@ def _labels(
         elif kind[i] < NEVER + EARLY + REPEATED + LATE:
             came.append((at + HORIZON_H * HOUR_MS + int(rng.integers(1, 12 * HOUR_MS)), i, wrong(value)))
         came.append((time_ms, i, value))
-    # Sorting keeps labels of one time in their order, the correction last.
+    # The sort is stable, so a correction at the same time stays last.
     return sorted((each for each in came if each[0] <= NOW_MS), key=lambda each: each[0])
 
 
 def _known(at_ms: IntArray, labels: Sequence[tuple[int, int, float]]) -> Truth:
-    held = np.full(len(at_ms), np.nan)
+    effective_labels = np.full(len(at_ms), np.nan)
     first = np.full(len(at_ms), np.inf)
     counts = dict.fromkeys(("early", "corrections", "late"), 0)
     for time_ms, i, value in labels:
@@ -135,9 +135,9 @@ def _known(at_ms: IntArray, labels: Sequence[tuple[int, int, float]]) -> Truth:
             counts["late"] += 1
             continue
         counts["early"] += age_ms < 0
-        counts["corrections"] += not math.isnan(held[i])
-        held[i] = value
+        counts["corrections"] += not math.isnan(effective_labels[i])
+        effective_labels[i] = value
         first[i] = min(first[i], max(age_ms, 0) / 1000)
-    counts["labelled"] = int((~np.isnan(held)).sum())
+    counts["labelled"] = int((~np.isnan(effective_labels)).sum())
     counts["unlabelled"] = len(at_ms) - counts["labelled"]
-    return Truth(at_ms, (at_ms - START_MS) // HOUR_MS, held, first, counts)
+    return Truth(at_ms, (at_ms - START_MS) // HOUR_MS, effective_labels, first, counts)

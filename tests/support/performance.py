@@ -1,4 +1,4 @@
-"""Raw labelled predictions of known truth, and the counts and sums that performance is computed from."""
+"""Raw labelled predictions with known truth, and the counts and sums that performance is computed from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def drawn(
     spread: float,
     concept: Callable[[FloatArray], FloatArray] = lambda odds: odds,
 ) -> tuple[FloatArray, BoolArray]:
-    """Scores whose log-odds are normal, and labels; `concept` gives the log-odds of the truth, else calibrated."""
+    """Generate scores with normal log-odds, and labels. `concept` maps to the true log-odds; default is calibrated."""
     odds = rng.normal(mean_odds, spread, shape)
     return expit(odds), rng.random(shape) < expit(concept(odds))
 
@@ -54,26 +54,26 @@ def score_histogram(scores: ArrayLike, edges: ArrayLike, positive: ArrayLike | N
 
 
 def confusion(labels: BoolArray, predicted: BoolArray, counted: BoolArray | bool = True) -> FloatArray:
-    """TP, FP, FN, TN of the rows that are counted, shape (..., 4)."""
+    """Return TP, FP, FN and TN, shape (..., 4)."""
     cells = (labels & predicted, ~labels & predicted, labels & ~predicted, ~labels & ~predicted)
     return np.stack([(cell & counted).sum(axis=-1) for cell in cells], axis=-1).astype(np.float64)
 
 
 def class_confusion(true: IntArray, predicted: IntArray, classes: int) -> FloatArray:
-    """Shape (..., classes, classes)."""
+    """Return the confusion matrix, shape (..., classes, classes)."""
     cells = true * classes + predicted
     counts = np.stack([(cells == cell).sum(axis=-1) for cell in range(classes**2)], axis=-1)
     return counts.reshape(*counts.shape[:-1], classes, classes).astype(np.float64)
 
 
 def sums(values: FloatArray) -> FloatArray:
-    """n, Σx, Σx² over the last axis."""
+    """Return n, Σx and Σx² over the last axis."""
     rows = np.full(values.shape[:-1], float(values.shape[-1]))
     return np.stack((rows, values.sum(axis=-1), (values**2).sum(axis=-1)), axis=-1)
 
 
 def error_sums(errors: FloatArray) -> FloatArray:
-    """n, Σe, Σ|e|, Σe², Σe⁴ over the last axis."""
+    """Return n, Σe, Σ|e|, Σe² and Σe⁴ over the last axis."""
     rows = np.full(errors.shape[:-1], float(errors.shape[-1]))
     parts = (errors, np.abs(errors), errors**2, errors**4)
     return np.stack((rows, *(part.sum(axis=-1) for part in parts)), axis=-1)
@@ -82,7 +82,7 @@ def error_sums(errors: FloatArray) -> FloatArray:
 def measured(
     scores: FloatArray, labels: BoolArray, threshold: float = 0.5, phi: float = 1.0
 ) -> dict[str, MetricEstimate]:
-    """All metrics of raw rows, shape (..., rows), with exact sums of losses."""
+    """Return all metrics of raw rows, shape (..., rows), with exact sums of losses."""
     edges = score_edges(threshold)
     came = np.maximum(np.where(labels, scores, 1.0 - scores), SCORE_FLOOR)
     return binary_metrics(
@@ -96,7 +96,7 @@ def measured(
 
 
 def covered(metric: MetricEstimate, truth: float | FloatArray) -> FloatArray:
-    """The share of windows, along the first axis, whose interval holds the truth; most must be enough."""
+    """Return the share of windows, along the first axis, whose interval covers the truth; most must have enough rows."""
     assert (metric.enough.mean(axis=0) > 0.85).all(), metric.enough.mean(axis=0)
-    held = (metric.low <= truth) & (truth <= metric.high) & metric.enough
-    return np.asarray(held.sum(axis=0) / metric.enough.sum(axis=0))
+    covered = (metric.low <= truth) & (truth <= metric.high) & metric.enough
+    return np.asarray(covered.sum(axis=0) / metric.enough.sum(axis=0))

@@ -1,4 +1,4 @@
-"""Malformed events, each kind with what must become of it."""
+"""Kinds of malformed events, each with its expected outcome."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to be malformed."""
+    """One kind of malformed event."""
 
     name: str
     make: Callable[[dict[str, Any]], bytes | None]
     reason: Reason | None
-    """The dead letter's reason; None where the event is counted all the same."""
+    """Reason of the dead letter; None if the event is counted."""
     invalid: tuple[str, ...] = ()
     """Fields that count as invalid."""
     headers: list[tuple[str, bytes]] | None = None
     good_rows: int = 0
-    """Further events in the same message that are counted."""
+    """Number of valid events in the same message."""
 
 
 def _json(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], bytes]:

@@ -1,4 +1,4 @@
-"""Raw rows for tests of the scorer, and what performance is on them by plain Python."""
+"""Raw rows for tests of the scorer, and their performance in plain Python."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from warehouse.tables import insert_rows
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 START_MS = (int(time.time()) // 86400 - 40) * DAY_MS
-"""Midnight forty days ago: raw rows of long ago would be deleted by age."""
+"""Midnight forty days ago: older raw rows could be past their retention."""
 
 
 def scorer(client: Client, address: Address, contract: Contract, **changes: Any) -> Scorer:
-    """A scorer of one contract that moves its marks at once."""
+    """Return a scorer of one contract whose checkpoint has no grace period by default."""
     registry: Registry = build_registry([(contract, 1)], [])
     settings = ProcessorSettings(
         instance="scorer-0", bootstrap_servers="", warehouse=address, clock=changes.pop("clock_kind", "live")
     )
-    told: dict[str, Any] = {"grace_s": 0.0, **changes}
-    return Scorer(settings, lambda: registry, Report("scorer", "scorer-0"), **told)
+    options: dict[str, Any] = {"grace_s": 0.0, **changes}
+    return Scorer(settings, lambda: registry, Report("scorer", "scorer-0"), **options)
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
+    """Simulates a kill: nothing catches it."""
 
 
 class MortalClient:
-    """Does a number of writes, of all tables or of some, then dies."""
+    """A client that does a number of writes, to all tables or to some, and then dies."""
 
     def __init__(self, client: Client, writes: int, tables: Collection[str] = ()) -> None:
         self._client, self._left, self._tables = client, writes, tables
@@ -50,38 +50,38 @@ class MortalClient:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def insert(self, table: str, *given: Any) -> None:
-        self._write(self._client.insert, table, *given)
+    def insert(self, table: str, *arguments: Any) -> None:
+        self._write(self._client.insert, table, *arguments)
 
-    def insert_selected(self, table: str, *given: Any) -> None:
-        self._write(self._client.insert_selected, table, *given)
+    def insert_selected(self, table: str, *arguments: Any) -> None:
+        self._write(self._client.insert_selected, table, *arguments)
 
-    def _write(self, write: Callable[..., None], table: str, *given: Any) -> None:
-        write(table, *given)
+    def _write(self, write: Callable[..., None], table: str, *arguments: Any) -> None:
+        write(table, *arguments)
         self._left -= not self._tables or table in self._tables
         if self._left == 0:
             raise Killed
 
 
 def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]:
-    """A raw prediction of the model `m`, version `1`, in one of two partitions."""
+    """Return a raw prediction of model `m`, version `1`, in one of two partitions."""
     made = row("predictions", model="m", version="1", id=f"e{i}", at=at_ms, received_at=at_ms + 500)
     return made | {"partition": offset % 2, "offset": offset // 2, "seq": offset} | values
 
 
 def label(i: int, at_ms: int, offset: int, value: str, kind: str = "bool", **values: Any) -> dict[str, Any]:
-    """A raw label; all labels of an id come to one partition."""
+    """Return a raw label. All labels of an id are in one partition."""
     made = row("labels", model="m", id=f"e{i}", at=at_ms, received_at=at_ms + 700, partition=i % 3)
     return made | {"offset": offset, "label": value, "label_type": kind} | values
 
 
 @dataclass
 class Expected:
-    """What is counted of one slice and score window."""
+    """The expected counts of one slice and score window."""
 
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     outcomes: list[tuple[Any, Any, Any]] = field(default_factory=list)
-    """Of labelled predictions: class, score (or probabilities), truth; as they stand in the event and label."""
+    """Class, score (or probabilities) and truth of labelled predictions, as in the event and label."""
 
 
 def expected(
@@ -91,17 +91,17 @@ def expected(
     slices: Any = lambda event: ("all",),
     window_ms: int = HOUR_MS,
 ) -> dict[tuple[str, str, int], Expected]:
-    """Join in plain Python: by version, slice and start of the window (Unix seconds)."""
+    """Join labels in plain Python; return counts by version, slice and start of the window (Unix seconds)."""
     assert contract.label is not None
     spec = contract.label
-    given: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
+    labels_by_id: dict[str, dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for each in labels:
-        given[each["id"]][each["partition"], each["offset"], each["message_index"]] = each
+        labels_by_id[each["id"]][each["partition"], each["offset"], each["message_index"]] = each
     rows: dict[tuple[str, str], dict[Any, Mapping[str, Any]]] = defaultdict(dict)
     for event in predictions:
         rows[event["version"], event["id"]][event["partition"], event["offset"], event["message_index"]] = event
-    wanted = {"bool": "bool", "category": "string", "float": "number"}[spec.type]
-    found: dict[tuple[str, str, int], Expected] = defaultdict(Expected)
+    label_type = {"bool": "bool", "category": "string", "float": "number"}[spec.type]
+    result: dict[tuple[str, str, int], Expected] = defaultdict(Expected)
     for (version, event_id), places in rows.items():
         order = sorted(
             places.values(), key=lambda e: (e["at"], e["epoch"], e["partition"], e["offset"], e["message_index"])
@@ -109,9 +109,9 @@ def expected(
         event = order[0]
         holding = []
         late = wrong = strange = 0
-        for each in given[event_id].values():
+        for each in labels_by_id[event_id].values():
             age_ms = max(each["at"] - event["at"], each["received_at"] - event["received_at"])
-            if each["label_type"] != wanted:
+            if each["label_type"] != label_type:
                 wrong += 1
             elif spec.classes and each["label"] not in spec.classes:
                 strange += 1
@@ -122,7 +122,7 @@ def expected(
         last = max(holding, key=lambda e: (e["at"], e["epoch"], e["offset"], e["message_index"]), default=None)
         start = event["at"] // window_ms * window_ms // 1000
         for name in slices(event):
-            own = found[version, name, start]
+            own = result[version, name, start]
             own.counts["predictions"] += 1
             own.counts["failed"] += event["error"] != ""
             own.counts["duplicates"] += len(order) - 1
@@ -137,11 +137,11 @@ def expected(
             if last is not None and not event["error"]:
                 output = dict(event["scores"]) if spec.classes else event["score"]
                 own.outcomes.append((event["class"], output, last["label"]))
-    return found
+    return result
 
 
 def odd_outputs(spec: LabelSpec, event: Mapping[str, Any]) -> Iterator[str]:
-    """What is counted of a prediction whose output cannot be measured as it stands."""
+    """Yield the kinds under which a prediction with an invalid output is counted."""
     if event["error"]:
         return
     score, of_class, scores = event["score"], event["class"], dict(event["scores"])
@@ -168,7 +168,7 @@ def odd_outputs(spec: LabelSpec, event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """The state that the scorer wrote, by version, slice and start of the window."""
+    """Return the scorer's counts, by version, slice and start of the window."""
     table = client.arrow(
         "SELECT *, toUnixTimestamp(window_start) AS start FROM performance_state FINAL WHERE predictions > 0"
     )
@@ -176,15 +176,15 @@ def stored(client: Client) -> dict[tuple[str, str, int], dict[str, Any]]:
 
 
 def shown(client: Client, columns: str = "value") -> dict[tuple[str, str, str, str, str, int], Any]:
-    """The last figures, by version, slice, metric, class, window and its start."""
+    """Return the latest metrics, by version, slice, metric, class, window and its start."""
     key = "version, slice, metric, class, window, toUnixTimestamp(window_start)"
     rows = client.rows(f"SELECT {key}, {columns} FROM latest_performance")
     return {tuple(each[:6]): each[6] if len(each) == 7 else each[6:] for each in rows}
 
 
 def everything(client: Client) -> dict[str, list[tuple[Any, ...]]]:
-    """All that the scorer knows, without clocks and revisions: what must be the same however it came about."""
-    found = {}
+    """Return all results of the scorer without clocks and revisions: they must not depend on the passes."""
+    result = {}
     for table, columns, final in (
         ("performance_state", "* EXCEPT scored_at", " FINAL WHERE predictions > 0"),
         ("latest_performance", "* EXCEPT (revised_at, revision, revisions, maturity)", ""),
@@ -193,8 +193,8 @@ def everything(client: Client) -> dict[str, list[tuple[Any, ...]]]:
         ("label_counts", "*", ""),
     ):
         rows = client.rows(f"SELECT {columns} FROM {table}{final}")
-        found[table] = sorted((tuple(map(_plain, each)) for each in rows), key=repr)
-    return found
+        result[table] = sorted((tuple(map(_plain, each)) for each in rows), key=repr)
+    return result
 
 
 def _plain(value: Any) -> Any:
@@ -206,19 +206,19 @@ def _plain(value: Any) -> Any:
 
 
 def batches(rng: random.Random, rows: Iterable[Mapping[str, Any]], most: int) -> list[list[Mapping[str, Any]]]:
-    """Cut rows into inserts as a recorder might: every partition in the order of its offsets, batches of any size."""
+    """Split rows into inserts as a recorder might: partitions in offset order, batches of any size."""
     by_partition: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for each in sorted(rows, key=lambda e: (e["offset"], e["message_index"])):
         by_partition[each["partition"]].append(each)
-    found = []
+    result = []
     while by_partition:
         partition = rng.choice(sorted(by_partition))
         n = rng.randint(1, most)
-        found.append(by_partition[partition][:n])
+        result.append(by_partition[partition][:n])
         by_partition[partition] = by_partition[partition][n:]
         if not by_partition[partition]:
             del by_partition[partition]
-    return found
+    return result
 
 
 def insert(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -226,8 +226,8 @@ def insert(client: Client, table: str, rows: Sequence[Mapping[str, Any]]) -> Non
 
 
 def register(client: Client, contract: Contract) -> None:
-    told = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
-    insert_rows(client, "contracts", [told])
+    columns = {"model": contract.model, "contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
+    insert_rows(client, "contracts", [columns])
 
 
 def address_of(client: Client, host: str, port: int) -> Address:

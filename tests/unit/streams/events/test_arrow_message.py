@@ -1,4 +1,4 @@
-"""Arrow messages that unpack to more than a message may hold are refused before they are unpacked."""
+"""Arrow messages that unpack to more than the limit are rejected before they are unpacked."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize("data", HUGE.values(), ids=HUGE)
-def test_what_unpacks_to_too_much_is_refused_without_unpacking_it(data: bytes) -> None:
+def test_messages_beyond_the_limit_are_rejected_without_unpacking(data: bytes) -> None:
     assert len(data) <= KAFKA_BYTES
     before = pa.total_allocated_bytes()
     with pytest.raises(UnpackedError, match="a message may hold") as refused:
@@ -96,7 +96,7 @@ SOUND = {
 
 @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
 @pytest.mark.parametrize("columns", SOUND.values(), ids=SOUND)
-def test_what_a_message_may_hold_is_read(columns: dict[str, Any], compression: str | None) -> None:
+def test_messages_within_the_limit_are_read(columns: dict[str, Any], compression: str | None) -> None:
     table = pa.table(columns)
     assert open_table(stream(table, compression)).equals(table)
 
@@ -110,7 +110,7 @@ def test_the_size_of_compressed_columns_is_known_before_they_are_read() -> None:
     assert unpacked_bytes(stream(several, "zstd")) == pytest.approx(several.nbytes, rel=0.01)
 
 
-def test_bytes_that_cannot_be_compressed_are_counted_as_they_are() -> None:
+def test_incompressible_bytes_count_with_their_size() -> None:
     noise = np.random.default_rng(1).bytes(80_000)
     assert unpacked_bytes(stream({"a": [noise]}, "zstd")) == pytest.approx(80_000, rel=0.01)
 
@@ -129,12 +129,12 @@ def test_a_column_that_arrow_cannot_compute_on_costs_one_message_of_labels() -> 
     damaged = zone.replace(b"Moon/Tranquility", b"Moon/\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5")
     assert damaged != zone
     sound = stream({**good, "at": [NOW_MS]})
-    found = decode_arrow_labels(batch(damaged, sound, damaged), frozenset({"toy"}))
-    assert [(dead.reason, dead.offset) for dead in found.rejected] == [("not-arrow", 0), ("not-arrow", 2)]
-    assert sum(table.num_rows for table in found.rows) == 1
+    decoded = decode_arrow_labels(batch(damaged, sound, damaged), frozenset({"toy"}))
+    assert [(dead.reason, dead.offset) for dead in decoded.rejected] == [("not-arrow", 0), ("not-arrow", 2)]
+    assert sum(table.num_rows for table in decoded.rows) == 1
 
 
-def test_many_bad_rows_of_many_columns_are_put_aside_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow_decoder, "MAX_SPLIT_BYTES", 1 << 20)
     wide = {f"features.f{i}": pa.nulls(500) for i in range(300)}
     data = stream({"model": ["toy"] * 500, "version": ["1"] * 500, "at": [NOW_MS] * 500, **wide})
@@ -144,14 +144,14 @@ def test_many_bad_rows_of_many_columns_are_put_aside_within_bounds(monkeypatch: 
     tracemalloc.stop()
     assert [each.index for each in dead] == list(range(500))
     assert {each.reason for each in dead} == {Reason.MISSING_ID}
-    kept = [each for each in dead if each.value]
-    assert sum(len(each.value) for each in kept) < (1 << 20) + len(kept[0].value) + 1
+    retained = [each for each in dead if each.value]
+    assert sum(len(each.value) for each in retained) < (1 << 20) + len(retained[0].value) + 1
     assert {each.detail for each in dead if not each.value} == {BYTES_OMITTED}
-    assert 0 < len(kept) < 500
+    assert 0 < len(retained) < 500
     assert peak < 16 << 20
 
 
-def test_raw_rows_are_made_without_what_is_too_large() -> None:
+def test_raw_rows_omit_messages_that_are_too_large() -> None:
     baseline = simple_baseline()
     registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
     sound = stream({"model": ["toy"], "version": ["1"], "id": ["a"], "at": [NOW_MS]})
@@ -188,6 +188,6 @@ def test_many_arrow_messages_are_decoded_in_portions(messages: list[Sent], first
     assert portion_size(messages) == first
 
 
-def test_what_a_message_may_hold_is_more_than_a_publisher_sends() -> None:
+def test_the_limit_exceeds_what_a_publisher_sends() -> None:
     assert MAX_ROWS >= 1000
     assert MAX_UNPACKED_BYTES >= 900_000

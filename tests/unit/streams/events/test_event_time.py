@@ -1,4 +1,4 @@
-"""Event times: what is read, what is refused."""
+"""Event times: valid and invalid forms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOON_MS = round(datetime.fromisoformat("2026-03-01T12:00:00+00:00").timestamp() 
         ("2026-03-01T12:00:00.0006+00:00", NOON_MS + 1),
     ],
 )
-def test_what_is_read(value: Any, ms: int) -> None:
+def test_valid_times(value: Any, ms: int) -> None:
     assert parse_time_ms(value) == ms
 
 
@@ -49,11 +49,11 @@ def test_what_is_read(value: Any, ms: int) -> None:
         [NOON_MS],
     ],
 )
-def test_what_is_not(value: Any) -> None:
+def test_invalid_times(value: Any) -> None:
     assert parse_time_ms(value) is None
 
 
-def test_whole_columns_and_their_exceptions() -> None:
+def test_columns_of_times() -> None:
     at, bad = times_ms([NOON_MS, NOON_MS + 1])
     assert at.tolist() == [NOON_MS, NOON_MS + 1]
     assert bad is None

@@ -1,4 +1,4 @@
-"""Models and fields of any name are read: quotes, backslashes and control characters among them."""
+"""Models and fields with any name are decoded, including quotes, backslashes and control characters."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def event(model: str, **features: float | str) -> dict[str, object]:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_of_any_characters_is_read(model: str, name: str) -> None:
+def test_names_of_any_characters_are_decoded(model: str, name: str) -> None:
     known = registry(model, fields=[name, "other"])
     decoded = JsonDecoder(known).decode(batch(event(model, **{name: 1.5, "other": 2}), event(model, **{name: "x"})))
     assert decoded.rejected == []
@@ -48,18 +48,18 @@ def test_a_name_of_any_characters_is_read(model: str, name: str) -> None:
     assert rows.column("numbers").to_pylist() == [[(name, 1.5)]]
 
 
-def test_a_model_with_such_a_field_does_not_keep_others_from_being_read() -> None:
+def test_a_model_with_such_a_field_does_not_affect_others() -> None:
     watched = [Field(name=name, type="float", source=f"features.{name}") for name in ("x", 'y"')]
     contracts = [(Contract(model="plain", fields=(watched[0],)), 0), (Contract(model="odd", fields=(watched[1],)), 0)]
     decoded = JsonDecoder(build_registry(contracts, [])).decode(
         batch(event("plain", x=1.0), event("odd", **{'y"': 2.0}), event("nobody", x=1.0))
     )
-    found = {columns.model: columns.numbers for columns in decoded.events}
-    assert found["plain"]["features.x"].tolist() == [1.0]
-    assert found["odd"]['features.y"'].tolist() == [2.0]
+    result = {columns.model: columns.numbers for columns in decoded.events}
+    assert result["plain"]["features.x"].tolist() == [1.0]
+    assert result["odd"]['features.y"'].tolist() == [2.0]
     assert [dead.reason for dead in decoded.rejected] == ["unknown-model"]
 
 
-def test_which_names_a_struct_can_have() -> None:
+def test_names_that_a_struct_can_have() -> None:
     assert [is_nameable(name) for name in NAMES] == [True, False, False, True, True, True, True]
     assert not is_nameable("a\nb")

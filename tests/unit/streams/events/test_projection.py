@@ -1,4 +1,4 @@
-"""A version that goes on serving is counted on its baseline, also by fields that the contract no longer names."""
+"""A version in service is counted on its baseline, including fields that the contract no longer names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.sketcher.summarise import FlushSummaries
 from tests.support.pipeline import simple_baseline, simple_contract
 
 
-def test_fields_that_the_contract_lacks_are_read_for_the_baseline_that_has_them() -> None:
+def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
     whole, baseline = simple_contract(), simple_baseline()
     fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])
     event = {

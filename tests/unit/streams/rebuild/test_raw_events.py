@@ -1,4 +1,4 @@
-"""Raw rows as a source of events: what went in comes out, and where it does not."""
+"""Raw rows as a source of events: which values survive recording and which do not."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ EVENTS = [
 
 
 def recorded(values: list[bytes]) -> list[bytes]:
-    """The messages that are made of the events' raw rows."""
-    found = sorted(pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
+    """Record events and convert their raw rows back to messages."""
+    result = sorted(pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
     made = []
-    for row in found:
+    for row in result:
         maps = [dict(row[name]) for name in ("context", "numbers", "strings")]
         plain = [row[name] for name in ("partition", "offset", "version", "id")]
         times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
@@ -81,7 +81,7 @@ def columns(values: list[bytes]) -> EventColumns:
     return events
 
 
-def test_an_event_comes_out_of_its_raw_row_as_it_went_in() -> None:
+def test_an_event_survives_recording() -> None:
     before, after = columns(EVENTS), columns(recorded(EVENTS))
     assert before.at_ms.tolist() == after.at_ms.tolist()
     assert before.errors.tolist() == after.errors.tolist()
@@ -92,7 +92,7 @@ def test_an_event_comes_out_of_its_raw_row_as_it_went_in() -> None:
         assert after.texts[source].to_pylist() == texts.to_pylist(), source
 
 
-def test_what_a_raw_row_does_not_hold_makes_fewer_invalid_values() -> None:
+def test_values_that_raw_rows_lack_give_fewer_invalid_values() -> None:
     odd = [event(0, features={"x": True}, score=[1], latency_ms="slow")]
     before, after = columns(odd), columns(recorded(odd))
     for source in ("features.x", "score", "latency_ms"):

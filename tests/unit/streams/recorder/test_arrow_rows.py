@@ -1,4 +1,4 @@
-"""Arrow predictions → raw rows: every type of column, and the same rows as JSON gives."""
+"""Arrow predictions → raw rows: all column types, and the same rows as from JSON."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 def rows(*tables: pa.Table | bytes, registry: Any = REGISTRY) -> list[dict[str, Any]]:
     values: list[bytes | None] = [each if isinstance(each, bytes) else encode_arrow(each) for each in tables]
-    found = ArrowRows(registry).rows(batch(values))
-    return sorted(pa.concat_tables(found).to_pylist(), key=lambda r: (r["offset"], r["message_index"])) if found else []
+    result = ArrowRows(registry).rows(batch(values))
+    return (
+        sorted(pa.concat_tables(result).to_pylist(), key=lambda r: (r["offset"], r["message_index"])) if result else []
+    )
 
 
 def table(n: int = 2, /, **columns: Any) -> pa.Table:
@@ -78,11 +80,11 @@ FEATURES: dict[str, tuple[pa.Array, Any]] = {
 
 
 @pytest.mark.parametrize("name", FEATURES)
-def test_a_feature_of_each_type(name: str) -> None:
+def test_features_of_all_types(name: str) -> None:
     column, expected = FEATURES[name]
     first, second = rows(table(features__x=column, features__note=pa.nulls(2)))
-    found = dict(first["strings" if isinstance(expected, str) else "numbers"])
-    assert repr(found) == repr({"x": expected})
+    result = dict(first["strings" if isinstance(expected, str) else "numbers"])
+    assert repr(result) == repr({"x": expected})
     assert first["nulls"] == ["note"]
     if name != "half":
         assert (second["numbers"], second["strings"], set(second["nulls"])) == ([], [], {"x", "note"})
@@ -122,11 +124,11 @@ def test_rows_equal_those_of_json() -> None:
             members = {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
             for column, each in members.items():
                 columns.setdefault(column, []).append(each)
-    found = rows(encode_arrow(pa.table(columns)))
+    result = rows(encode_arrow(pa.table(columns)))
     values: list[bytes | None] = [json.dumps(event).encode() for event in events]
     from_json = pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist()
     expected = sorted(from_json, key=lambda row: row["offset"])
-    assert len(found) == len(expected) == 4
+    assert len(result) == len(expected) == 4
 
     def comparable(row: dict[str, Any], index: int) -> str:
         return repr(
@@ -134,18 +136,18 @@ def test_rows_equal_those_of_json() -> None:
             | {"index": index}
         )
 
-    assert [comparable(row, row["message_index"]) for row in found] == [
+    assert [comparable(row, row["message_index"]) for row in result] == [
         comparable(row, row["offset"] - 100) for row in expected
     ]
 
 
-def test_positions_over_messages_of_several_schemas() -> None:
+def test_positions_in_messages_of_several_schemas() -> None:
     bad = table(3, features__x=[0.0, 1.0, 2.0])
     bad = bad.set_column(bad.column_names.index("id"), "id", pa.array(["a", None, "c"]))
-    found = rows(table(1, features__x=[9.0]), table(2), b"no Arrow", bad, table(0), table(2, features__x=[3.0, 4.0]))
+    result = rows(table(1, features__x=[9.0]), table(2), b"no Arrow", bad, table(0), table(2, features__x=[3.0, 4.0]))
     assert [
         (row["partition"], row["offset"], row["message_index"], row["id"], dict(row["numbers"]).get("x"))
-        for row in found
+        for row in result
     ] == [
         (3, 100, 0, "e0", 9.0),
         (3, 101, 0, "e0", None),
@@ -157,7 +159,7 @@ def test_positions_over_messages_of_several_schemas() -> None:
     ]
 
 
-def test_members_that_are_passed_over_are_counted() -> None:
+def test_members_that_are_not_recorded_are_counted() -> None:
     first, second = rows(
         table(
             features__more=[1.0, None],
@@ -171,7 +173,7 @@ def test_members_that_are_passed_over_are_counted() -> None:
             seq=[5, None],
         )
     )
-    # more, surprise, cost, late, score; and nothing of the second row
+    # more, surprise, cost, late, score; none in the second row
     assert (first["unknown"], second["unknown"]) == (5, 0)
     assert dict(first["metrics"]) == {"tokens": 3.0}
     assert first["scores"] == second["metrics"] == []
@@ -191,7 +193,7 @@ def test_texts_of_other_types() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.headers == ARROW_HEADERS], ids=lambda kind: kind.name)
-def test_what_the_sketcher_puts_aside_is_no_row(kind: Any) -> None:
+def test_events_that_the_sketcher_rejects_are_not_recorded(kind: Any) -> None:
     value = kind.make({"model": "toy", "version": "1", "id": "a", "at": NOW_MS})
     counted = ArrowDecoder(REGISTRY).decode(batch([value])).events
     assert len(rows(value)) == sum(map(len, counted)) == kind.good_rows

@@ -1,4 +1,4 @@
-"""JSON predictions → raw rows, against a reference of one event at a time in plain Python."""
+"""JSON predictions → raw rows, compared with a plain Python reference of one event at a time."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 
 def rows(values: list[bytes | None], raw: JsonRows = RAW) -> list[dict[str, Any]]:
-    found = raw.rows(batch(values))
-    return sorted(pa.concat_tables(found).to_pylist(), key=lambda row: row["offset"]) if found else []
+    result = raw.rows(batch(values))
+    return sorted(pa.concat_tables(result).to_pylist(), key=lambda row: row["offset"]) if result else []
 
 
 def text(value: Any) -> str:
@@ -115,17 +115,17 @@ def reference(event: dict[str, Any], offset: int) -> dict[str, Any]:
 
 
 def comparable(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with maps as dicts, times as Unix ms and NaN as text, so that rows may be compared."""
-    found = dict(row)
+    """Return a row with maps as dicts, times as Unix ms and NaN as text, so that rows compare equal."""
+    result = dict(row)
     for name in ("context", "numbers", "strings", "scores", "metrics"):
-        found[name] = {key: repr(value) for key, value in dict(found[name]).items()}
+        result[name] = {key: repr(value) for key, value in dict(result[name]).items()}
     for name in ("at", "received_at"):
-        if not isinstance(found[name], int):
-            found[name] = round(found[name].timestamp() * 1000)
+        if not isinstance(result[name], int):
+            result[name] = round(result[name].timestamp() * 1000)
     for name in ("score", "latency_ms"):
-        found[name] = repr(found[name])
-    found["nulls"] = set(found["nulls"])
-    return found
+        result[name] = repr(result[name])
+    result["nulls"] = set(result["nulls"])
+    return result
 
 
 scalars = (
@@ -162,15 +162,15 @@ events = st.fixed_dictionaries(
 
 @settings(max_examples=300)
 @given(st.lists(events, min_size=1, max_size=6))
-def test_rows_are_the_events_as_they_came(given_events: list[dict[str, Any]]) -> None:
-    found = rows([json.dumps(event).encode() for event in given_events])
+def test_rows_equal_the_reference(given_events: list[dict[str, Any]]) -> None:
+    result = rows([json.dumps(event).encode() for event in given_events])
     expected = [reference(event, 100 + i) for i, event in enumerate(given_events)]
-    assert [comparable(row) for row in found] == [comparable(row) for row in expected]
+    assert [comparable(row) for row in result] == [comparable(row) for row in expected]
 
 
 @settings(max_examples=300)
 @given(st.lists(events, min_size=1, max_size=12))
-def test_rows_are_the_same_however_events_are_cut(given_events: list[dict[str, Any]]) -> None:
+def test_rows_do_not_depend_on_the_chunks(given_events: list[dict[str, Any]]) -> None:
     sent: list[bytes | None] = [json.dumps(event).encode() for event in given_events]
     whole = [comparable(row) for row in rows(sent)]
     with pytest.MonkeyPatch.context() as patch:
@@ -196,43 +196,48 @@ numbers = (
 
 @settings(max_examples=300)
 @given(st.lists(st.lists(numbers, min_size=4, max_size=4), min_size=1, max_size=8), st.integers(1, 4))
-def test_numbers_are_what_they_were(drawn: list[list[Any]], n_fields: int) -> None:
+def test_numbers_are_recorded_exactly(drawn: list[list[Any]], n_fields: int) -> None:
     contract = msgspec.structs.replace(NUMERIC, fields=NUMERIC.fields[:n_fields])
     raw = JsonRows(build_registry([(contract, 1)], []))
     head = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
     sent = [{f"x{i}": value for i, value in enumerate(each[:n_fields])} | {"late": i} for i, each in enumerate(drawn)]
-    found = rows([json.dumps(head | {"features": features}).encode() for features in sent], raw)
-    for features, row in zip(sent, found, strict=True):
-        held = {name: repr(float(value)) for name, value in features.items() if value is not None}
-        assert {name: repr(value) for name, value in row["numbers"]} == held
+    result = rows([json.dumps(head | {"features": features}).encode() for features in sent], raw)
+    for features, row in zip(sent, result, strict=True):
+        expected = {name: repr(float(value)) for name, value in features.items() if value is not None}
+        assert {name: repr(value) for name, value in row["numbers"]} == expected
         assert row["strings"] == []
         assert set(row["nulls"]) == {name for name, value in features.items() if value is None}
 
 
 @settings(max_examples=200)
-@given(st.lists(st.tuples(events, st.sampled_from(["", "cut", "x", "no UTF-8"])), min_size=1, max_size=8))
-def test_a_share_gives_the_rows_of_the_whole_that_the_hash_chooses(
+@given(st.lists(st.tuples(events, st.sampled_from(["", "cut", "x", "invalid UTF-8"])), min_size=1, max_size=8))
+def test_a_share_records_the_rows_that_the_hash_selects(
     given_events: list[tuple[dict[str, Any], str]],
 ) -> None:
     sent: list[bytes | None] = []
     for event, harm in given_events:
         data = json.dumps(event).encode()
-        odd = {"": data, "cut": data[:-3], "x": data.replace(b'"id"', b'"ID"'), "no UTF-8": data[:-1] + b',"q":"\xff"}'}
+        odd = {
+            "": data,
+            "cut": data[:-3],
+            "x": data.replace(b'"id"', b'"ID"'),
+            "invalid UTF-8": data[:-1] + b',"q":"\xff"}',
+        }
         sent.append(odd[harm])
     shared = JsonRows(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []))
     whole = [row for row in rows(sent) if row["model"] == "toy"]
     chosen = [comparable(row) for row in whole if zlib.crc32(row["id"].encode()) < 0.4 * 2**32]
     assert [comparable(row) for row in rows(sent, shared)] == chosen
-    kept = [sent[i] if i in set(shared.sample(sent)) else None for i in range(len(sent))]
-    assert [comparable(row) for row in rows(kept, shared)] == chosen
+    sampled = [sent[i] if i in set(shared.sample(sent)) else None for i in range(len(sent))]
+    assert [comparable(row) for row in rows(sampled, shared)] == chosen
     assert list(RAW.sample(sent)) == list(range(len(sent)))
 
 
-def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:
+def test_a_batch_is_split_by_messages_and_bytes() -> None:
     def cut(sizes: list[int]) -> list[int]:
-        found = list(_chunks(batch([b"x" * size if size else None for size in sizes])))
-        assert [at.start for at in found[1:]] == [at.stop for at in found[:-1]]
-        return [at.stop - at.start for at in found]
+        result = list(_chunks(batch([b"x" * size if size else None for size in sizes])))
+        assert [at.start for at in result[1:]] == [at.stop for at in result[:-1]]
+        return [at.stop - at.start for at in result]
 
     assert cut([]) == []
     assert cut([0, 0]) == [2]
@@ -241,19 +246,19 @@ def test_a_batch_is_cut_by_messages_and_by_bytes() -> None:
     assert cut([CHUNK_BYTES // 2] * 5) == [2, 2, 1]
 
 
-def test_more_events_than_one_chunk_and_than_are_tried() -> None:
+def test_more_events_than_one_chunk() -> None:
     plain = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS}
     exact = plain | {"features": {"x": 1.5, "flag": True, "colour": None, "kind": "k"}}
     late_exact = [plain] * (CONTRACT_CHUNK + 1) + [exact]
     mixed = [exact, plain] * 1500
     for sent in (late_exact, mixed):
-        found = rows([json.dumps(event).encode() for event in sent])
+        result = rows([json.dumps(event).encode() for event in sent])
         expected = [reference(event, 100 + i) for i, event in enumerate(sent)]
-        assert [comparable(row) for row in found] == [comparable(row) for row in expected]
+        assert [comparable(row) for row in result] == [comparable(row) for row in expected]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.headers is None], ids=lambda kind: kind.name)
-def test_what_the_sketcher_puts_aside_is_no_row(kind: Any) -> None:
+def test_events_that_the_sketcher_rejects_are_not_recorded(kind: Any) -> None:
     event = {
         **{"model": "toy", "version": "1", "id": "a", "at": NOW_MS},
         "features": {"x": 0.5, "k": 3, "flag": True, "colour": "red"},
@@ -262,13 +267,13 @@ def test_what_the_sketcher_puts_aside_is_no_row(kind: Any) -> None:
     value = kind.make(json.loads(json.dumps(event)))
     good = json.dumps(event).encode()
     counted = JsonDecoder(REGISTRY).decode(batch([good, value])).events
-    found = rows([good, value])
-    assert len(found) == sum(map(len, counted)) == (2 if kind.reason is None else 1)
+    result = rows([good, value])
+    assert len(result) == sum(map(len, counted)) == (2 if kind.reason is None else 1)
 
 
 ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
-    "bytes that are no UTF-8 in a member that no field needs": (b'"context":{"q":"\xff"}', {"context": {"q": "�"}}),
-    "a key that is no UTF-8": (b'"m\xff":1', {"unknown": 1}),
+    "invalid UTF-8 in a member that no field needs": (b'"context":{"q":"\xff"}', {"context": {"q": "�"}}),
+    "a key of invalid UTF-8": (b'"m\xff":1', {"unknown": 1}),
     "half a surrogate pair": (b'"status":"\\ud800"', {"status": "?"}),
     "half a surrogate pair in a key": (b'"context":{"\\ud800":"x"}', {"context": {"?": "x"}}),
     "half a surrogate pair in a list": (
@@ -281,29 +286,29 @@ ODD: dict[str, tuple[bytes, dict[str, Any]]] = {
     ),
     "a number beyond the floats": (b'"features":{"more":1e999}', {"numbers": {"more": math.inf}, "unknown": 1}),
     "a bare NaN": (b'"features":{"more":NaN}', {"numbers": {"more": math.nan}, "unknown": 1}),
-    "a map that is none, where no field needs it": (b'"scores":[1]', {"scores": {}, "unknown": 1}),
+    "a list instead of a map that no field needs": (b'"scores":[1]', {"scores": {}, "unknown": 1}),
     "deep nesting in a member that no field needs": (b'"status":' + b"[" * 900 + b"]" * 900, {}),
 }
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_bytes_that_are_counted_are_recorded(name: str) -> None:
+def test_irregular_bytes_that_are_counted_are_recorded(name: str) -> None:
     member, expected = ODD[name]
     value = b'{"model":"toy","version":"1","id":"a","at":%d,%s}' % (NOW_MS, member)
     counted = JsonDecoder(REGISTRY).decode(batch([value])).events
     (row,) = rows([value])
     assert sum(map(len, counted)) == 1
-    found = {key: dict(row[key]) if isinstance(row[key], list) else row[key] for key in expected}
-    assert repr(found) == repr(expected)
+    result = {key: dict(row[key]) if isinstance(row[key], list) else row[key] for key in expected}
+    assert repr(result) == repr(expected)
 
 
-def test_refused_times_are_no_rows() -> None:
+def test_events_with_rejected_times_are_not_recorded() -> None:
     plain = {"model": "toy", "version": "1", "id": "a"}
     ats = [NOW_MS, NOW_MS + 301_000, NOW_MS - 401 * 86_400_000, "2026-09-21T14:13:20+00:00", "2026-09-21T14:13:20"]
-    found = rows([json.dumps(plain | {"at": at}).encode() for at in ats])
-    assert [row["offset"] for row in found] == [100, 103]
+    result = rows([json.dumps(plain | {"at": at}).encode() for at in ats])
+    assert [row["offset"] for row in result] == [100, 103]
 
 
-def test_no_model_no_rows() -> None:
+def test_without_models_there_are_no_rows() -> None:
     raw = JsonRows(build_registry([], []))
     assert rows([b'{"model":"toy","version":"1","id":"a","at":1}', b"", None], raw) == []

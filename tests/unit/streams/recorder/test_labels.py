@@ -1,4 +1,4 @@
-"""Labels → rows or dead letters, in JSON and in Arrow."""
+"""Labels → rows or rejected events, in JSON and Arrow."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def rows(decoded: DecodedLabels) -> list[dict[str, Any]]:
         ("", "", "string"),
     ],
 )
-def test_a_label_of_each_type_is_the_same_in_json_and_arrow(label: Any, text: str, kind: str) -> None:
-    for found in (
+def test_labels_of_all_types_are_the_same_in_json_and_arrow(label: Any, text: str, kind: str) -> None:
+    for result in (
         rows(from_json({**LABEL, "label": label})),
         rows(from_arrow(model=["toy"], id=["a"], label=[label], at=[NOW_MS])),
     ):
-        (row,) = found
+        (row,) = result
         assert (row["label"], row["label_type"], row["model"], row["id"]) == (text, kind, "toy", "a")
         assert round(row["at"].timestamp() * 1000) == round(row["received_at"].timestamp() * 1000) == NOW_MS
         assert (row["partition"], row["offset"], row["message_index"]) == (3, 100, 0)
 
 
-def test_numbers_are_written_so_that_they_are_read_back() -> None:
+def test_numbers_survive_conversion_to_text() -> None:
     for number in (0.1, 1 / 3, 2.0**53, 2.0**70, 5e-324):
         assert float(label_text(number)) == number
 
@@ -72,15 +72,15 @@ def test_numbers_are_written_so_that_they_are_read_back() -> None:
 BAD: dict[str, tuple[Any, str]] = {
     "empty": (b"", "empty"),
     "null": (None, "empty"),
-    "no JSON": (b"{nope", "not-json"),
-    "no UTF-8": (b'{"model":"toy","id":"\xff","label":1,"at":1}', "not-json"),
+    "not JSON": (b"{nope", "not-json"),
+    "invalid UTF-8": (b'{"model":"toy","id":"\xff","label":1,"at":1}', "not-json"),
     "a list": ([1], "not-an-object"),
     "deep": (b'{"model":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too-deep"),
     "no model": ({**LABEL, "model": None}, "missing-model"),
-    "a model that is no text": ({**LABEL, "model": 5}, "wrong-type"),
+    "a model that is not text": ({**LABEL, "model": 5}, "wrong-type"),
     "unknown model": ({**LABEL, "model": "nobody's"}, "unknown-model"),
     "no id": ({**LABEL, "id": ""}, "missing-id"),
-    "an id that is no text": ({**LABEL, "id": 5}, "wrong-type"),
+    "an id that is not text": ({**LABEL, "id": 5}, "wrong-type"),
     "no time": ({**LABEL, "at": None}, "missing-time"),
     "a bad time": ({**LABEL, "at": "today"}, "bad-time"),
     "a time without zone": ({**LABEL, "at": "2026-09-21T14:13:20"}, "bad-time"),
@@ -94,7 +94,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_label_is_a_dead_letter(name: str) -> None:
+def test_an_invalid_label_is_rejected(name: str) -> None:
     value, reason = BAD[name]
     decoded = from_json(LABEL, value, LABEL)
     assert [row["offset"] for row in rows(decoded)] == [100, 102]
@@ -103,7 +103,7 @@ def test_a_bad_label_is_a_dead_letter(name: str) -> None:
     assert (dead.reason, dead.partition, dead.offset, dead.index, dead.value) == (reason, 3, 101, 0, original)
 
 
-def test_labels_off_the_format_that_can_be_read() -> None:
+def test_labels_off_the_format_are_read_if_possible() -> None:
     decoded = from_json(
         b'{"model":"toy","id":"a\\ud800","label":"b\\ud800","at":%d,"more":NaN}' % NOW_MS,
         {**LABEL, "at": "2026-09-21T14:13:20Z", "more": 1},
@@ -112,7 +112,7 @@ def test_labels_off_the_format_that_can_be_read() -> None:
     assert decoded.rejected == []
 
 
-def test_a_bad_row_does_not_cost_its_batch() -> None:
+def test_an_invalid_row_does_not_cost_its_batch() -> None:
     decoded = from_arrow(
         model=pa.array(["toy", "nobody's", None, "toy", "toy", "toy", "toy", "toy"]).dictionary_encode(),
         id=["a", "b", "c", "", "e", "f", "g", "h"],
@@ -150,7 +150,7 @@ def test_columns_of_other_types(columns: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize(
     "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string_view())], ids=str
 )
-def test_texts_of_every_kind(kind: pa.DataType) -> None:
+def test_texts_of_all_types(kind: pa.DataType) -> None:
     texts = pa.array(["toy"], pa.string())
     if pa.types.is_dictionary(kind):
         column = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), texts.cast(pa.string_view()))
@@ -160,6 +160,6 @@ def test_texts_of_every_kind(kind: pa.DataType) -> None:
     assert (row["model"], row["id"], row["label"]) == ("toy", "toy", "toy")
 
 
-def test_messages_that_are_no_arrow() -> None:
+def test_messages_that_are_not_arrow() -> None:
     decoded = decode_arrow_labels(batch([b"nope", b"", None]), MODELS)
     assert [str(dead.reason) for dead in decoded.rejected] == ["not-arrow", "empty", "empty"]

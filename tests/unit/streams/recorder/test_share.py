@@ -1,4 +1,4 @@
-"""The share of raw predictions that a contract keeps: by the id alone, in JSON and Arrow alike."""
+"""Sampling of raw predictions by a hash of the id, the same in JSON and Arrow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW_MS = 1_790_000_000_000
 IDS = [f"é{i}" for i in range(2000)]
 
 
-def kept(share: float, *, arrow: bool) -> list[str]:
+def sampled(share: float, *, arrow: bool) -> list[str]:
     registry = build_registry([(Contract(model="toy", raw_share=share), 1)], [])
     values: list[bytes | None]
     if arrow:
@@ -35,15 +35,15 @@ def kept(share: float, *, arrow: bool) -> list[str]:
     if arrow:
         assert list(JsonRows(registry).sample(values)) == [0]
     batch = MessageBatch(values, np.zeros(n, np.int32), np.arange(n), np.full(n, NOW_MS))
-    found = (ArrowRows if arrow else JsonRows)(registry).rows(batch)
-    return [each for table in found for each in table.column("id").to_pylist()]
+    result = (ArrowRows if arrow else JsonRows)(registry).rows(batch)
+    return [each for table in result for each in table.column("id").to_pylist()]
 
 
 @pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
-def test_the_share_is_chosen_by_the_hash_of_the_id(arrow: bool) -> None:
-    assert kept(1.0, arrow=arrow) == IDS
-    assert kept(0.0, arrow=arrow) == []
-    some = kept(0.25, arrow=arrow)
+def test_the_share_is_sampled_by_the_hash_of_the_id(arrow: bool) -> None:
+    assert sampled(1.0, arrow=arrow) == IDS
+    assert sampled(0.0, arrow=arrow) == []
+    some = sampled(0.25, arrow=arrow)
     assert some == [each for each in IDS if zlib.crc32(each.encode()) < 2**30]
     assert 0.2 < len(some) / len(IDS) < 0.3
-    assert set(some) < set(kept(0.5, arrow=arrow))
+    assert set(some) < set(sampled(0.5, arrow=arrow))

@@ -1,4 +1,4 @@
-"""The parts of the scorer without a warehouse: rules, windows, levels, and state laid out in arrays."""
+"""Parts of the scorer without a warehouse: rules, windows, levels, and counts in arrays."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
 # ---------------------------------------------------------------------------------------------- rules
 
 
-def test_windows_are_hours_or_longer_panes_days_and_those_of_the_contract() -> None:
+def test_window_lengths_are_hours_or_longer_panes_days_and_the_contracts() -> None:
     made = contract(pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(7 * 86400, 3600)))
     assert make_rules(made, EMPTY).window_s == 3600
     assert window_lengths(made, 3600) == (3600, 7200, 86400, 7 * 86400)
@@ -50,7 +50,7 @@ def test_windows_are_hours_or_longer_panes_days_and_those_of_the_contract() -> N
     assert window_lengths(long, 5 * 3600) == (5 * 3600, 10 * 3600)
 
 
-def test_only_what_changes_the_counts_changes_the_basis() -> None:
+def test_only_changes_of_the_counts_change_the_basis() -> None:
     basis = make_rules(contract(), EMPTY).basis
     same = msgspec.structs.replace(LABEL, mature=0.5)
     assert make_rules(contract(label=same, lateness_s=1), EMPTY).basis == basis
@@ -65,7 +65,7 @@ def test_only_what_changes_the_counts_changes_the_basis() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "kind", "positive", "positive_label", "wanted"),
+    ("label", "kind", "positive", "positive_label", "label_type"),
     [
         (LabelSpec(type="bool"), "binary", "true", "true", "bool"),
         (LabelSpec(type="bool", positive=False), "binary", "false", "false", "bool"),
@@ -75,14 +75,16 @@ def test_only_what_changes_the_counts_changes_the_basis() -> None:
         (LabelSpec(type="float"), "number", "true", "true", "number"),
     ],
 )
-def test_a_label_says_the_kind(label: LabelSpec, kind: str, positive: str, positive_label: str, wanted: str) -> None:
+def test_the_label_determines_the_kind(
+    label: LabelSpec, kind: str, positive: str, positive_label: str, label_type: str
+) -> None:
     made = make_rules(contract(label=label), EMPTY)
-    assert (made.kind, made.positive, made.label_type) == (kind, positive, wanted)
+    assert (made.kind, made.positive, made.label_type) == (kind, positive, label_type)
     assert made.positive_label == positive_label
     assert unmeasurable_reason(contract(label=label)) == ""
 
 
-def test_slices_are_those_of_the_baselines_and_of_the_arms() -> None:
+def test_slices_come_from_baselines_and_arms() -> None:
     first = simple_baseline()
     second = msgspec.structs.replace(
         simple_baseline(),
@@ -96,23 +98,23 @@ def test_slices_are_those_of_the_baselines_and_of_the_arms() -> None:
     registry = build_registry(
         [(made, 0)], [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate((first, second))]
     )
-    found = {each.name: each for each in dimensions_at(made, registry, 0)}
-    assert found["region"].kept == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
-    assert (found["both"].sources, found["both"].kept) == (
+    result = {each.name: each for each in dimensions_at(made, registry, 0)}
+    assert result["region"].kept == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
+    assert (result["both"].sources, result["both"].kept) == (
         ("context.region", "arm"),
         (("", "east", "a"), ("2", "east", "a")),
     )
-    assert found["both"].versions == ("", "2")
-    assert found["arm"].kept == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
+    assert result["both"].versions == ("", "2")
+    assert result["arm"].kept == tuple((version, arm) for version in ("", "1", "2") for arm in "ab")
 
 
-def test_a_model_without_a_baseline_has_the_slices_of_its_contract() -> None:
+def test_a_model_without_a_baseline_has_its_contracts_slices() -> None:
     made = contract(slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d")))
-    found = dimensions_at(made, EMPTY, 0)
-    assert [(each.name, each.kept, each.versions) for each in found] == [("c", (("", "x"),), ("",)), ("d", (), ("",))]
+    result = dimensions_at(made, EMPTY, 0)
+    assert [(each.name, each.kept, each.versions) for each in result] == [("c", (("", "x"),), ("",)), ("d", (), ("",))]
 
 
-def test_windows_are_grouped_by_the_baselines_that_hold() -> None:
+def test_windows_are_grouped_by_the_baselines_in_effect() -> None:
     one = RegisteredBaseline(simple_baseline(seed=1), "a", 0, 0)
     two = RegisteredBaseline(simple_baseline(seed=2), "b", 7200, 1)
     registry = build_registry([(contract(), 0)], [one, two])
@@ -125,7 +127,7 @@ def test_windows_are_grouped_by_the_baselines_that_hold() -> None:
 # ---------------------------------------------------------------------------------------------- windows and marks
 
 
-def test_a_window_ends_with_time_and_on_the_replay_clock_with_the_events() -> None:
+def test_a_window_ends_with_time_and_on_the_replay_clock_with_the_replay() -> None:
     assert EventClock(7200.0).has_ended(3600, 3600)
     assert not EventClock(7199.0).has_ended(3600, 3600)
     assert EventClock(5000.0, all_read=True).has_ended(3600, 3600)
@@ -135,7 +137,7 @@ def test_a_window_ends_with_time_and_on_the_replay_clock_with_the_events() -> No
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from([3600, 7200, 86400]))
-def test_windows_between_two_moments_are_those_that_end_after_the_first(first: int, more: int, length: int) -> None:
+def test_window_starts_cover_the_time_range(first: int, more: int, length: int) -> None:
     starts = list(window_starts(first, first + more, length))
     assert all(start + length > first and start <= first + more for start in starts)
     assert starts == list(range(starts[0], starts[-1] + 1, length))
@@ -143,7 +145,7 @@ def test_windows_between_two_moments_are_those_that_end_after_the_first(first: i
     assert starts[-1] + length > first + more
 
 
-def test_marks_are_a_condition_of_whole_numbers() -> None:
+def test_a_checkpoint_is_a_condition_on_integers() -> None:
     assert beyond({}) == "1"
     assert beyond({Place(0, 1): 5, Place(0, 0): 7}) == (
         "((epoch, partition) NOT IN ((0, 0), (0, 1)) OR (epoch = 0 AND partition = 0 AND offset > 7) "
@@ -168,7 +170,7 @@ def test_marks_are_a_condition_of_whole_numbers() -> None:
         ("bias", metric(0.1, -0.2, 0.4), 0.45, "stable"),
     ],
 )
-def test_levels_against_a_promise(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
+def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
     assert LEVEL_NAMES[int(target_levels(name, measured, promise)[0])] == level
 
 
@@ -188,9 +190,9 @@ def test_levels_against_a_promise(name: str, measured: MetricEstimate, promise: 
         ("auc", metric(math.nan, math.nan, math.nan), math.nan, "insufficient"),
     ],
 )
-def test_levels_against_a_reference(name: str, moved: MetricEstimate, reference: float, level: str) -> None:
-    found = change_levels(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
-    assert LEVEL_NAMES[int(found[0])] == level
+def test_levels_by_reference(name: str, moved: MetricEstimate, reference: float, level: str) -> None:
+    result = change_levels(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
+    assert LEVEL_NAMES[int(result[0])] == level
 
 
 # ---------------------------------------------------------------------------------------------- state in arrays
@@ -224,7 +226,7 @@ def state(**columns: Any) -> pa.Table:
     )
 
 
-def test_sparse_bins_come_to_their_places() -> None:
+def test_sparse_bins_are_expanded() -> None:
     rows = state(
         bins=[[0, 2], []],
         bin_predictions=[[3, 4], []],
@@ -242,13 +244,13 @@ def test_sparse_bins_come_to_their_places() -> None:
     assert laid.sums.tolist() == [[1.0] * 6, [0.0] * 6]
 
 
-def test_bins_of_classes_lie_end_to_end() -> None:
+def test_bins_of_classes_are_separated() -> None:
     laid = window_counts(rules("classes"), state(bins=[[1, 5]], bin_labelled=[[7, 8]], confusion=[[1, 2, 3, 4]]))
     assert laid.labelled_hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
     assert laid.confusion.tolist() == [[[1, 2], [3, 4]]]
 
 
-def test_quantiles_of_errors_are_read_from_both_signs() -> None:
+def test_error_quantiles_use_both_signs() -> None:
     errors = np.array([0.0] * 10 + [1.0] * 40 + [-2.0] * 40 + [300.0] * 10)
     step = np.floor(np.log(np.maximum(np.abs(errors), 1e-9)) / np.log(1.01)).astype(int) + (1 << 17)
     signed = np.where(errors == 0, 0, np.sign(errors) * step).astype(int)
