@@ -96,7 +96,7 @@ def measured(
 
 
 def covered(metric: MetricEstimate, truth: float | FloatArray) -> FloatArray:
-    """Return the share of windows, along the first axis, whose interval covers the truth; most must have enough rows."""
+    """Return the share of windows, along the first axis, whose interval covers the truth; most need enough rows."""
     assert (metric.enough.mean(axis=0) > 0.85).all(), metric.enough.mean(axis=0)
     covered = (metric.low <= truth) & (truth <= metric.high) & metric.enough
     return np.asarray(covered.sum(axis=0) / metric.enough.sum(axis=0))
