@@ -1,9 +1,9 @@
-"""Make the JSON Schema of Grafana's dashboards from the types that Grafana publishes to npm.
+"""Generate the JSON Schema of Grafana's dashboards from the types that Grafana publishes to npm.
 
     python tools/grafana_schema.py
 
 Writes tests/golden/grafana-13.2.3.schema.json: the classic dashboard, and per panel type its options and the custom
-part of its field configuration. Needs node and npm; the versions below are installed into a folder of their own.
+part of its field configuration. Needs node and npm; the versions below are installed into a temporary folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PACKAGES = (f"@grafana/schema@{VERSION}", "ts-json-schema-generator@2.4.0")
 TYPES = "node_modules/@grafana/schema/dist/types/raw"
 PANELS = ("barchart", "heatmap", "stat", "statetimeline", "table", "text", "timeseries")
 WITHOUT_FIELD_CONFIG = ("stat", "text")
-"""Panel types that have no custom part of their own."""
+"""Panel types without a custom part."""
 
 FILE = Path(__file__).parents[1] / "tests" / "golden" / f"grafana-{VERSION}.schema.json"
 

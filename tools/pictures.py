@@ -1,4 +1,4 @@
-"""Photograph the dashboards of a running demo for the docs: `make pictures`, while `make demo` runs elsewhere.
+"""Capture the dashboards of a running demo for the docs: `make pictures`, while `make demo` runs elsewhere.
 
 It needs Chromium (on Debian: apt-get install chromium). Dates move with the day on which the demo was run.
 """
@@ -14,22 +14,22 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from playwright.sync_api import Page, sync_playwright
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
-CHOSEN = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
+VARIABLES = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
 PAGES = {"fleet": 900, "model": 1150, "field": 1150}
-"""Page → how much of it is shown, in pixels from the top."""
+"""Page → height of its picture in pixels, from the top."""
 WIDTH = 1400
-PATIENCE_MS = 120_000
+TIMEOUT_MS = 120_000
 
 
-def photograph(page: Page, root: str, span: str, name: str, height: int) -> None:
-    """Write one page's picture once everything on it is drawn.
+def capture(page: Page, root: str, span: str, name: str, height: int) -> None:
+    """Write the picture of a page once all its panels are drawn.
 
     Raises:
-        RuntimeError: a panel could not be drawn.
+        RuntimeError: a panel failed.
     """
     page.set_viewport_size({"width": WIDTH, "height": height})
-    page.goto(f"{root}d/barograph-{name}?{span}&{CHOSEN}")
-    page.wait_for_selector("body[data-state]", timeout=PATIENCE_MS)
+    page.goto(f"{root}d/barograph-{name}?{span}&{VARIABLES}")
+    page.wait_for_selector("body[data-state]", timeout=TIMEOUT_MS)
     failed = page.query_selector_all("[data-state=failed]")
     if failed:
         raise RuntimeError(f"{name}: {failed[0].inner_text()}")
@@ -37,22 +37,22 @@ def photograph(page: Page, root: str, span: str, name: str, height: int) -> None
 
 
 def main() -> int:
-    """Return 0 where all pictures were written."""
+    """Return 0 if all pictures were written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="the address of the dashboards that the demo printed, with its range")
-    given = urlsplit(parser.parse_args().url)
-    root = f"{given.scheme}://{given.netloc}/"
-    chosen = parse_qs(given.query)
-    span = urlencode({end: chosen[end][0] for end in ("from", "to")})
+    address = urlsplit(parser.parse_args().url)
+    root = f"{address.scheme}://{address.netloc}/"
+    query = parse_qs(address.query)
+    span = urlencode({end: query[end][0] for end in ("from", "to")})
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.stderr.write("No Chromium is installed: on Debian, apt-get install chromium.\n")
+        sys.stderr.write("Chromium is not installed: on Debian, run apt-get install chromium.\n")
         return 1
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page()
         for name, height in PAGES.items():
-            photograph(page, root, span, name, height)
+            capture(page, root, span, name, height)
         browser.close()
     return 0
 
