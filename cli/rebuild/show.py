@@ -69,8 +69,8 @@ def moves_lines(moves: Sequence[OffsetReset], *, dry_run: bool) -> list[str]:
     """Describe the consequences of the moved offsets."""
     lines = []
     for move in moves:
-        if move.gone:
-            offsets = f"{plural(move.gone, 'offset')} of {move.topic} partition {move.partition}"
+        if move.lost:
+            offsets = f"{plural(move.lost, 'offset')} of {move.topic} partition {move.partition}"
             if move.group.endswith("monitor"):
                 effect = "the monitor records the events they cover as lost, and `barograph rebuild` may recover them"
             else:

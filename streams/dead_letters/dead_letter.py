@@ -38,7 +38,7 @@ class DeadLetterPosition(NamedTuple):
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done with a dead letter, and when. The topic `dead-letters` holds one per replayed or dropped letter."""
+    """The replay or drop of a dead letter, as a message of the topic `dead-letters`."""
 
     state: Literal["replayed", "dropped"]
     at_ms: int

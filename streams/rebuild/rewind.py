@@ -37,7 +37,7 @@ class OffsetReset:
     """Committed offset before the reset."""
     target: int
     """Committed offset after the reset; equal to `committed` if the tables are not older."""
-    gone: int
+    lost: int
     """Offsets that the tables lack and that retention has deleted from the log."""
 
 

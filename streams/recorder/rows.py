@@ -68,7 +68,7 @@ def hash_ids(ids: Sequence[str]) -> NDArray[np.uint32]:
 
 
 def recorded_models(registry: Registry) -> dict[str, RecordedModel]:
-    """Build the recording facts of every model that has a contract."""
+    """Build a `RecordedModel` for every model that has a contract."""
     models = {}
     for model, contract in registry.contracts.items():
         types = {feature_of(field.source): field.type for field in contract.fields if feature_of(field.source)}

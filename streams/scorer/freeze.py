@@ -124,7 +124,7 @@ def is_known_good(contract: Contract, rules: Rules, row: Mapping[str, Any]) -> b
     if not first.enough[0]:
         return False
     return not any(
-        figure.metric.enough[0] and target_levels(name, figure.metric, target)[0] == Level.major
+        each.metric.enough[0] and target_levels(name, each.metric, target)[0] == Level.major
         for name, target in contract.slo.performance.items()
-        if (figure := measured.get((name, ""))) is not None
+        if (each := measured.get((name, ""))) is not None
     )

@@ -1,4 +1,4 @@
-"""One model's pass: find the hours that changed, count them again, measure the windows that hold them.
+"""One model's pass: find the hours that changed, recount them, and judge the windows that contain them.
 
 Everything that a pass writes may be written again: counts are computed from raw rows, verdicts are written only if they
 differ from the last. So a pass that breaks off anywhere is repeated from the checkpoint and ends in the same rows.
@@ -29,7 +29,7 @@ from warehouse.scoring.rules import Rules
 MAX_WINDOWS = 200
 """Most windows that are judged at once."""
 MAX_STATE_S = 7 * DAY_S
-"""Most time that windows judged at once cover, unless one window is longer. It bounds the counts that are read."""
+"""Longest time that windows judged at once cover, unless one window is longer. It bounds the counts that are read."""
 SAME_SHARE = 1e-3
 """A maturity curve that differs from the last by no more than this share is not written."""
 

@@ -98,13 +98,13 @@ class PerformanceJudge:
         metric = measured.metric
         n = len(metric.value)
         thresholds = self.contract.rate_thresholds
-        promise = self.contract.slo.performance.get(name[0], np.nan) if not name[1] else np.nan
+        target = self.contract.slo.performance.get(name[0], np.nan) if not name[1] else np.nan
         reference = undefined((n,)) if reference is None else reference
-        moved = difference(metric, reference)
+        change = difference(metric, reference)
         levels = np.where(
-            mature & np.isfinite(promise),
-            target_levels(name[0], metric, promise),
-            change_levels(name[0], moved, reference, minor=thresholds.minor, major=thresholds.major),
+            mature & np.isfinite(target),
+            target_levels(name[0], metric, target),
+            change_levels(name[0], change, reference, minor=thresholds.minor, major=thresholds.major),
         )
         enough = metric.enough & ~np.isnan(metric.value)
         levels = np.where(enough, levels, Level.insufficient)
@@ -117,9 +117,9 @@ class PerformanceJudge:
             "sufficient": enough,
             "n": measured.n,
             "level": np.array(LEVEL_NAMES)[levels],
-            "promise": np.full(n, promise),
+            "promise": np.full(n, target),
             "reference": reference.value,
-            **_interval_columns("difference", moved),
+            **_interval_columns("difference", change),
             **_interval_columns("cbpe", estimate),
             "cbpe_error": np.where(mature & enough, error.value, np.nan),
         }
@@ -142,7 +142,7 @@ def target_levels(metric: str, measured: MetricEstimate, target: float) -> NDArr
 
 
 def change_levels(
-    metric: str, moved: MetricEstimate, reference: MetricEstimate, *, minor: float, major: float
+    metric: str, change: MetricEstimate, reference: MetricEstimate, *, minor: float, major: float
 ) -> NDArray[np.int64]:
     """Compare metrics with a reference, by the thresholds of rates.
 
@@ -152,18 +152,18 @@ def change_levels(
     """
     if metric in SIGNED:
         # The direction in which a signed error moves is neither good nor bad.
-        worse, least = np.abs(moved.value), np.maximum(np.maximum(moved.low, -moved.high), 0.0)
+        worse, least = np.abs(change.value), np.maximum(np.maximum(change.low, -change.high), 0.0)
     elif metric in ERRORS:
-        worse, least = moved.value, moved.low
+        worse, least = change.value, change.low
     else:
-        worse, least = -moved.value, -moved.high
+        worse, least = -change.value, -change.high
     unit = np.ones_like(worse) if is_share(metric) else np.maximum(np.abs(reference.value), np.finfo(float).tiny)
     levels = np.where(
         (worse > major * unit) & (least > minor * unit),
         Level.major,
         np.where((worse > minor * unit) & (least > 0.0), Level.minor, Level.stable),
     )
-    known = ~np.isnan(moved.value) & moved.enough
+    known = ~np.isnan(change.value) & change.enough
     return np.where(known, levels, Level.insufficient).astype(np.int64)
 
 

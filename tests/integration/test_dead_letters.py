@@ -51,7 +51,7 @@ def write_dead_letters(pipeline: Pipeline, n: int) -> list[bytes]:
 
 def replay(pipeline: Pipeline, call: str) -> tuple[int, str]:
     """Replay in a process that is killed at a call; return its exit code and its log."""
-    options = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch_letters": BATCH}
+    options = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch": BATCH}
     log = pipeline.log_dir / f"replay {call}.log"
     return fork(killed_replay.main, [call, json.dumps(options)], log, os.environ).wait(120), log.read_text()
 

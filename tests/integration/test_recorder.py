@@ -219,12 +219,12 @@ def test_a_share_of_predictions_and_all_labels_are_recorded(pipeline: Pipeline) 
     pipeline.start("recorder")
     pipeline.wait_rows("SELECT count() = 2000 FROM labels FINAL", "labels")
     ids = "(SELECT arrayJoin(range(2000)) AS i, concat('e', toString(i)) AS id)"
-    (kept,) = pipeline.wait_rows(
+    (counts,) = pipeline.wait_rows(
         f"SELECT countIf(CRC32(id) < pow(2, 31)) AS n, n = (SELECT count() FROM predictions FINAL) FROM {ids} "
         "HAVING n = (SELECT count() FROM predictions FINAL)",
         "half of the predictions",
     )
-    assert 900 < kept[0] < 1100
+    assert 900 < counts[0] < 1100
     assert pipeline.rows("SELECT DISTINCT model FROM predictions") == [("toy",)]
 
 
@@ -267,8 +267,8 @@ def test_offsets_deleted_by_retention_are_reported_and_reading_continues(pipelin
     pipeline.start("recorder")
     pipeline.wait_rows(
         "SELECT argMax(details, at) AS last, last['offsets_lost_total predictions'] = 50 "
-        "AND last['lag_messages predictions'] = 0 AND last['inserted_rows_total predictions'] = 50 AS told "
-        "FROM processors WHERE kind = 'recorder' HAVING told",
+        "AND last['lag_messages predictions'] = 0 AND last['inserted_rows_total predictions'] = 50 AS reported "
+        "FROM processors WHERE kind = 'recorder' HAVING reported",
         "lost offsets reported",
     )
     pipeline.wait_rows("SELECT count() = 150 FROM predictions FINAL", "the rest")

@@ -21,48 +21,48 @@ from streams.topics import Topics
 from warehouse.client import Address
 
 
-class Mortal:
-    """A producer that ends its process at one of its calls."""
+class MortalProducer:
+    """A producer that kills its process at one of its calls."""
 
     def __init__(self, producer: Producer, at: int, *, after: bool) -> None:
         self._producer, self._at, self._after = producer, at, after
         self._calls = 0
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._producer, name)
+        method = getattr(self._producer, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            mine = self._calls == self._at
+            is_fatal = self._calls == self._at
             self._calls += 1
-            if mine and not self._after:
+            if is_fatal and not self._after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if mine:
-                # What was produced must have reached the broker, so that a kill leaves it there.
+            if is_fatal:
+                # Produced messages must reach the broker, so that the kill leaves them there.
                 self._producer.flush(10)
-            done = found(*args, **kwargs)
-            if mine:
+            result = method(*args, **kwargs)
+            if is_fatal:
                 if name == "produce":
                     self._producer.flush(10)
                 os.kill(os.getpid(), signal.SIGKILL)
-            return done
+            return result
 
         return call
 
 
 def main(arguments: list[str]) -> int:
-    call, told = arguments[0], json.loads(arguments[1])
+    call, options = arguments[0], json.loads(arguments[1])
     settings = ProcessorSettings(
         instance="test",
-        bootstrap_servers=told["bootstrap_servers"],
+        bootstrap_servers=options["bootstrap_servers"],
         warehouse=Address(),
-        topics=Topics(told["prefix"]),
+        topics=Topics(options["prefix"]),
         transaction_timeout_s=60.0,
     )
-    replay.TRANSACTION_DEAD_LETTERS = told["batch_letters"]
+    replay.TRANSACTION_DEAD_LETTERS = options["batch"]
 
-    def make(given: ProcessorSettings, name: str) -> Any:
-        producer = transactional_producer(given, name)
-        return Mortal(producer, int(call.rstrip("+")), after=call.endswith("+"))
+    def make(producer_settings: ProcessorSettings, name: str) -> Any:
+        producer = transactional_producer(producer_settings, name)
+        return MortalProducer(producer, int(call.rstrip("+")), after=call.endswith("+"))
 
     replay.DeadLetterReplayer(settings, make_producer=make).replay(DeadLetterFilter())
     return 0
