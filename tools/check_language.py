@@ -107,6 +107,14 @@ NAMES: dict[str, str] = {
     "letter": "dead_letter",
     "letters": "dead_letters",
     "stretch": "merged_range, interval",
+    "every": "columns, rows: a plural noun",
+    "some": "sample, rows",
+    "made": "result, built",
+    "place": "index, position, partition",
+    "places": "indices, positions, partitions",
+    "room": "section, map_name, capacity",
+    "away": "evicted, unavailable",
+    "read_again": "reread",
 }
 """Identifiers that name nothing, and nouns to consider."""
 
