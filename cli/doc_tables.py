@@ -60,7 +60,7 @@ def role_table() -> str:
     lines = ["| role | of | SELECT | INSERT | further | bounds |", "|---|---|---|---|---|---|"]
     for role in ROLES:
         cells = [_tables(role.reads), _tables(role.writes), ", ".join(role.further) or "–", _limits(role)]
-        lines.append(f"| `{role.name}` | {role.what} | {' | '.join(cells)} |")
+        lines.append(f"| `{role.name}` | {role.info} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

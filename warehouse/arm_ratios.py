@@ -1,16 +1,16 @@
-"""How the units of an A/B test fall to its arms, counted exactly from raw predictions, against the promised shares.
+"""Sample ratio checks: units per arm of an A/B test, counted exactly from raw predictions, against the expected shares.
 
-A unit (a user, a session) counts once in its arm, however many requests it made: those of one user are not assigned
-independently. A unit that was seen in two arms is in neither's count; it is reported as crossed.
+A unit (a user, a session) counts once in its arm, however many requests it makes, because requests of one user are not
+assigned independently. A unit that appears in two arms counts in neither; it is reported as a crossover.
 
-Counting starts when the contract first promised the present shares. Where a share of raw predictions is kept, it is
-chosen by hash of the prediction's id, which knows nothing of arms: a unit with r requests is seen with probability
-1 − (1 − share)^r in either arm, so as long as units make as many requests in one arm as in another the ratio of those
-seen is that of those assigned. An arm that brings its users back more often shows more of them: with `raw` under 1 such
-a difference looks like a mismatch.
+Counting starts at the time at which the contract first specified the current shares. If a share of raw predictions is
+recorded, it is selected by a hash of the prediction's id, independently of the arm: a unit with r requests is observed
+with probability 1 − (1 − share)^r in every arm. So if units make equally many requests in all arms, the ratio of observed
+units equals that of assigned units. An arm whose users return more often has more observed units: with `raw` below 1,
+such a difference looks like a mismatch.
 
-Raw predictions are kept for 90 days from receipt. Of a longer test the last 90 days are counted; what was found before
-stays found, as p is the least of all looks.
+Raw predictions are kept for 90 days from receipt, so only the last 90 days of a longer test are counted. Earlier evidence
+is retained, because p is the minimum over all checks.
 """
 
 from __future__ import annotations
@@ -32,38 +32,39 @@ if TYPE_CHECKING:
     from warehouse.client import Client
 
 PREDICTION = "prediction"
-"""What stands for the unit where each prediction is assigned by itself."""
+"""The unit if each prediction is assigned independently."""
 CONTEXT = "context."
+"""Prefix of a unit that is a context field."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmUnits:
-    """What was seen of one arm."""
+    """Observed units of one arm."""
 
     arm: str
     expected_share: float
     units: int
-    """Distinct units of this arm alone."""
+    """Distinct units of this arm only."""
     crossovers: int
-    """Distinct units of this arm and another."""
+    """Distinct units of this arm that also appear in another."""
     without_unit: int
-    """Distinct predictions that do not name their unit; they are not counted."""
+    """Distinct predictions without a unit; they are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArmRatio:
-    """One look at the ratio of a model's arms."""
+    """One check of the sample ratio of a model's arms."""
 
     model: str
     unit: str
     """`context.NAME`, or `prediction`."""
     since: datetime
-    """Received time from which on units are counted; identifies the test."""
+    """Received time from which units are counted; identifies the test."""
     at: datetime
     arms: tuple[ArmUnits, ...]
     """In the contract's order, the control first."""
     p_value: float
-    """The least over all looks."""
+    """The minimum over all checks."""
     level: Level
 
     @property
@@ -73,54 +74,53 @@ class ArmRatio:
 
 
 def sample_ratio(client: Client, contract: Contract, at_ms: int | None = None) -> ArmRatio | None:
-    """Look at the ratio of a contract's arms; `write_ratio` stores what was found, which the next look builds on.
+    """Check the sample ratio of a contract's arms; `write_ratio` stores the result, which the next check builds on.
 
     Args:
-        client: where raw predictions are.
-        contract: the model's contract in force.
-        at_ms: Unix milliseconds of the look; now by default.
+        client: the connection to read from.
+        contract: the model's contract in effect.
+        at_ms: the time of the check in Unix milliseconds; now by default.
 
     Returns:
-        The look; None where the contract names no arms. Where no raw predictions are kept nothing is known: no units,
-        p as it was before, `insufficient` at p = 1.
+        The check; None if the contract defines no arms. If no raw predictions are recorded, the check has no units,
+        the previous p, and the level `insufficient` if p is 1.
 
     Raises:
-        WarehouseBusy: ClickHouse cannot answer now.
-        WarehouseError: it refuses the queries.
+        WarehouseBusy: ClickHouse is temporarily unavailable.
+        WarehouseError: ClickHouse rejects the queries.
     """
     if contract.arms is None or len(contract.arms.shares) < 2:
         return None
     shares = contract.arms.shares
     unit = contract.arms.unit or PREDICTION
     since_ms = _since_ms(client, contract)
-    seen = _units(client, contract, since_ms) if contract.raw_share > 0.0 else {}
-    before = client.rows(
+    units_by_arm = _units(client, contract, since_ms) if contract.raw_share > 0.0 else {}
+    [(previous_p, checks)] = client.rows(
         "SELECT min(p_value), count() FROM arm_ratios FINAL WHERE model = {model:String} AND unit = {unit:String} "
         "AND since = fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')",
         {"model": contract.model, "unit": unit, "since_ms": since_ms},
     )
-    least, looks = before[0]
-    arms = tuple(ArmUnits(arm, share, *seen.get(arm, (0, 0, 0))) for arm, share in shares.items())
-    found = judge_ratio([arm.units for arm in arms], list(shares.values()), float(least) if looks else 1.0)
+    arms = tuple(ArmUnits(arm, share, *units_by_arm.get(arm, (0, 0, 0))) for arm, share in shares.items())
+    verdict = judge_ratio([arm.units for arm in arms], list(shares.values()), float(previous_p) if checks else 1.0)
     return ArmRatio(
         model=contract.model,
         unit=unit,
-        since=_moment(since_ms),
-        at=_moment(time.time_ns() // 1_000_000 if at_ms is None else at_ms),
+        since=_datetime(since_ms),
+        at=_datetime(time.time_ns() // 1_000_000 if at_ms is None else at_ms),
         arms=arms,
-        p_value=found.p_value,
-        level=found.level,
+        p_value=verdict.p_value,
+        level=verdict.level,
     )
 
 
 def write_ratio(client: Client, ratio: ArmRatio) -> None:
-    """Store a look in the table `arm_ratios`, a row per arm; storing it again changes nothing.
+    """Store a check in the table `arm_ratios`, one row per arm; idempotent.
 
     Raises:
-        WarehouseBusy: ClickHouse cannot take it now: write the same again.
-        WarehouseError: it does not fit the table.
+        WarehouseBusy: ClickHouse is temporarily unavailable: write the same check again.
+        WarehouseError: the check does not fit the table.
     """
-    whole = ratio.units
+    total = ratio.units
     rows = [
         {
             "model": ratio.model,
@@ -130,7 +130,7 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
             "arm": arm.arm,
             "expected_share": arm.expected_share,
             "units": arm.units,
-            "share": arm.units / whole if whole else float("nan"),
+            "share": arm.units / total if total else float("nan"),
             "crossovers": arm.crossovers,
             "without_unit": arm.without_unit,
             "p_value": ratio.p_value,
@@ -142,7 +142,7 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
 
 
 def _since_ms(client: Client, contract: Contract) -> int:
-    """When the present shares came into force; 0 where this contract was never applied."""
+    """Return when the current shares took effect (Unix milliseconds); 0 if this contract was never applied."""
     since_ms = 0
     for text, applied_ms in client.rows(
         "SELECT yaml, toUnixTimestamp64Milli(applied_at) FROM contracts FINAL WHERE model = {model:String} "
@@ -160,9 +160,9 @@ def _since_ms(client: Client, contract: Contract) -> int:
 
 
 def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple[int, int, int]]:
-    """Units, crossed units and predictions without a unit, by arm.
+    """Count units, crossovers and predictions without a unit, by arm.
 
-    Repeats of a row change no count of distinct ones, so nothing is read FINAL.
+    Duplicate rows do not change distinct counts, so nothing is read FINAL.
     """
     assert contract.arms is not None
     name = contract.arms.unit.removeprefix(CONTEXT)
@@ -173,24 +173,24 @@ def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple
         "arms": list(contract.arms.shares),
         "name": name,
     }
-    rows = (
+    source = (
         "FROM predictions WHERE model = {model:String} AND arm IN {arms:Array(String)} "
         "AND received_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')"
     )
-    counted = client.rows(
-        "SELECT arm, countIf(length(seen) = 1), countIf(length(seen) > 1) FROM "  # noqa: S608 - names of this file
-        f"(SELECT {unit} AS unit, groupUniqArray(arm) AS seen {rows} AND unit != '' GROUP BY unit) "
-        "ARRAY JOIN seen AS arm GROUP BY arm SETTINGS max_bytes_before_external_group_by = 1000000000",
+    counts = client.rows(
+        "SELECT arm, countIf(length(arms) = 1), countIf(length(arms) > 1) FROM "  # noqa: S608 - names of this file
+        f"(SELECT {unit} AS unit, groupUniqArray(arm) AS arms {source} AND unit != '' GROUP BY unit) "
+        "ARRAY JOIN arms AS arm GROUP BY arm SETTINGS max_bytes_before_external_group_by = 1000000000",
         parameters,
     )
-    without_unit = client.rows(
-        f"SELECT arm, uniqExact(id) {rows} AND {unit} = '' GROUP BY arm",
+    unit_missing = client.rows(
+        f"SELECT arm, uniqExact(id) {source} AND {unit} = '' GROUP BY arm",
         parameters,
     )
-    without = {str(arm): int(n) for arm, n in without_unit}
-    found = {str(arm): (int(units), int(crossed), without.get(str(arm), 0)) for arm, units, crossed in counted}
-    return {**{arm: (0, 0, n) for arm, n in without.items()}, **found}
+    without_unit = {str(arm): int(n) for arm, n in unit_missing}
+    units = {str(arm): (int(n), int(crossovers), without_unit.get(str(arm), 0)) for arm, n, crossovers in counts}
+    return {**{arm: (0, 0, n) for arm, n in without_unit.items()}, **units}
 
 
-def _moment(ms: int) -> datetime:
+def _datetime(ms: int) -> datetime:
     return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)

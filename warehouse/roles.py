@@ -1,7 +1,7 @@
-"""Who needs which right in ClickHouse: one definition for `plan --roles`, the docs and the tests.
+"""ClickHouse roles: one definition for `plan --roles`, the docs and the tests.
 
-A role per processor that reads and writes what its processor does and nothing else, and two that read: `analyst` for
-people and `grafana` for dashboards and alert rules, within a quota each, so that one careless query harms nobody.
+Each processor has a role with exactly the privileges that it needs. Two roles only read: `analyst` for people, and
+`grafana` for dashboards and alert rules. Both have a quota, so that one expensive query does not affect other users.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from warehouse.client import identifier
 
-_CATALOGUE = ("baselines", "contracts", "topics")
+_REGISTRY = ("baselines", "contracts", "topics")
 _SCORED = (
     "arm_ratios",
     "hour_labels",
@@ -48,7 +48,7 @@ _ALL = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the users of a role may use, each by itself, in an hour."""
+    """The hourly quota of each user of a role."""
 
     queries: int
     read_rows: int
@@ -57,30 +57,30 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One role and all that it may do in the database."""
+    """A role and its privileges in the database."""
 
     name: str
-    what: str
-    """Who has it, for people."""
+    info: str
+    """The users of the role, for people."""
     reads: tuple[str, ...]
-    """Tables and views; `*` for all."""
+    """Tables and views that it reads; `*` for all."""
     writes: tuple[str, ...] = ()
     """Tables that it inserts into."""
     further: tuple[str, ...] = ()
-    """Further privileges on the whole database."""
+    """Other privileges on the whole database."""
     settings: tuple[str, ...] = ()
-    """Bounds of each query, as a settings profile has them."""
+    """Limits of each query, as in a settings profile."""
     quota: Quota | None = None
 
 
 _SYNC = ("SYSTEM SYNC REPLICA",)
-"""Whoever takes over state waits until its replica has it; without replicas it is not used."""
+"""A process that loads state first waits until its replica has it; unused without replicas."""
 _BOUNDED = ("max_memory_usage = 4000000000 MAX 4000000000", "max_rows_to_read = 2000000000 MAX 20000000000")
 
 ROLES: tuple[Role, ...] = (
     Role(
         "barograph_apply",
-        "`barograph apply`: makes tables and views, and stores contracts and baselines",
+        "`barograph apply`: creates tables and views, and stores contracts and baselines",
         _ALL,
         ("baselines", "contracts", "migrations", "topics"),
         (
@@ -89,79 +89,83 @@ ROLES: tuple[Role, ...] = (
             *("ALTER ADD INDEX", "ALTER MATERIALIZE INDEX", "ALTER ADD PROJECTION", "ALTER MATERIALIZE PROJECTION"),
         ),
     ),
-    Role("barograph_sketcher", "the sketcher", _CATALOGUE, _REPORTED),
+    Role("barograph_sketcher", "the sketcher", _REGISTRY, _REPORTED),
     Role(
         "barograph_recorder",
         "the recorder",
-        _CATALOGUE,
+        _REGISTRY,
         ("labels", "predictions", *_REPORTED, "topics"),
         _SYNC,
     ),
     Role(
         "barograph_monitor",
         "the monitor",
-        (*_CATALOGUE, "offset_ledger", "losses", "panes", "progress", "rollups", "volume"),
+        (*_REGISTRY, "offset_ledger", "losses", "panes", "progress", "rollups", "volume"),
         (*_JUDGED, *_REPORTED),
         _SYNC,
     ),
     Role(
         "barograph_scorer",
         "the scorer",
-        (*_CATALOGUE, *_SCORED, "labels", "latest_performance", "predictions"),
+        (*_REGISTRY, *_SCORED, "labels", "latest_performance", "predictions"),
         (*_SCORED, *_REPORTED),
         _SYNC,
     ),
     Role(
         "analyst",
-        "people, and the commands that only read: `status`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
+        "people, and the read-only commands: `status`, `query`, `distribution`, `simulate`, `backtest`, `skew`",
         _ALL,
         settings=("readonly = 2", "max_execution_time = 60 MAX 600", *_BOUNDED),
         quota=Quota(queries=5_000, read_rows=200_000_000_000, execution_s=7_200),
     ),
     Role(
         "grafana",
-        "Grafana's data source: dashboards and alert rules",
+        "Grafana's data source, for dashboards and alert rules",
         _ALL,
         settings=("readonly = 1", "max_execution_time = 60 MAX 60 CHANGEABLE_IN_READONLY", *_BOUNDED),
         quota=Quota(queries=200_000, read_rows=2_000_000_000_000, execution_s=36_000),
     ),
 )
-"""Every role, in the order in which they are made."""
+"""All roles, in the order in which they are created."""
 
 
 def statements(database: str, roles: Sequence[Role] = ROLES) -> list[tuple[Role, list[str]]]:
-    """The SQL that makes each role, statement by statement; running it again changes nothing.
+    """Return the statements that create each role; they are idempotent.
+
+    Args:
+        database: the database of the privileges.
+        roles: the roles.
 
     Raises:
-        WarehouseError: the database's name is no plain identifier.
+        WarehouseError: the database's name is not a plain identifier.
     """
     return [(role, _statements(identifier(database), role)) for role in roles]
 
 
 def _statements(database: str, role: Role) -> list[str]:
     name = identifier(role.name)
-    found = [f"CREATE ROLE IF NOT EXISTS {name}"]
-    found += [f"GRANT SELECT ON {database}.{_named(table)} TO {name}" for table in role.reads]
-    found += [f"GRANT INSERT ON {database}.{_named(table)} TO {name}" for table in role.writes]
-    found += [f"GRANT {privilege} ON {database}.* TO {name}" for privilege in role.further]
+    result = [f"CREATE ROLE IF NOT EXISTS {name}"]
+    result += [f"GRANT SELECT ON {database}.{_grant_target(table)} TO {name}" for table in role.reads]
+    result += [f"GRANT INSERT ON {database}.{_grant_target(table)} TO {name}" for table in role.writes]
+    result += [f"GRANT {privilege} ON {database}.* TO {name}" for privilege in role.further]
     if role.settings:
-        bounds = ", ".join(role.settings)
-        found.append(f"CREATE SETTINGS PROFILE OR REPLACE {_ours(name)} SETTINGS {bounds} TO {name}")
+        limits = ", ".join(role.settings)
+        result.append(f"CREATE SETTINGS PROFILE OR REPLACE {_prefixed(name)} SETTINGS {limits} TO {name}")
     if role.quota is not None:
-        most = (
+        limits = (
             f"queries = {role.quota.queries}, read_rows = {role.quota.read_rows}, "
             f"execution_time = {role.quota.execution_s}"
         )
-        found.append(
-            f"CREATE QUOTA OR REPLACE {_ours(name)} KEYED BY user_name FOR INTERVAL 1 hour MAX {most} TO {name}"
+        result.append(
+            f"CREATE QUOTA OR REPLACE {_prefixed(name)} KEYED BY user_name FOR INTERVAL 1 hour MAX {limits} TO {name}"
         )
-    return found
+    return result
 
 
-def _ours(name: str) -> str:
-    """The name of a profile or quota, which must not meet another's."""
+def _prefixed(name: str) -> str:
+    """Return the name of a profile or quota, prefixed to avoid collisions."""
     return name if name.startswith("barograph_") else f"barograph_{name}"
 
 
-def _named(table: str) -> str:
+def _grant_target(table: str) -> str:
     return table if table == "*" else identifier(table)

@@ -1,4 +1,4 @@
-"""Raw predictions as tables of what was served, for comparison with what training computes."""
+"""Served feature values from raw predictions, for comparison with training pipelines."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from warehouse.client import Client
 
-    Room = Literal["numbers", "strings", "context", "score", "class"]
+    FeatureSource = Literal["numbers", "strings", "context", "score", "class"]
 
 STEP = timedelta(hours=1)
-"""Event time that is read at a time: what bounds memory."""
+"""Event time per query, which limits memory."""
 
 
 def served_features(
@@ -27,44 +27,44 @@ def served_features(
     version: str | None,
     start: datetime,
     end: datetime,
-    columns: Mapping[str, tuple[Room, str]],
+    columns: Mapping[str, tuple[FeatureSource, str]],
 ) -> Iterator[pa.Table]:
-    """Read what was served to a model's predictions of [start, end), an hour of event time at a time.
+    """Read the served values of a model's predictions in [start, end), one hour of event time at a time.
 
     Args:
-        client: where from.
+        client: the connection to read from.
         model: the model.
         version: one version, or all.
-        start: the first event time.
-        end: the first event time after the range.
-        columns: name → where the value stands: a feature in `numbers` or `strings`, a member of `context`, or `score`
-            and `class` (whose name counts for nothing).
+        start: the start of the event-time range.
+        end: its end, exclusive.
+        columns: name → source and member: a feature in `numbers` or `strings`, a member of `context`, or `score` or
+            `class` (whose member is ignored).
 
     Returns:
-        Tables with the columns `id` and those asked for: numbers, or text. Null where the event gives null, or does
-        not hold it. Rows of an hour are in order of event time, then id.
+        Tables with the column `id` and the requested columns: numbers or text; null if the event has null or no value.
+        Rows of an hour are in order of event time, then id.
     """
-    names = [identifier(f"c{position}") for position in range(len(columns))]
+    names = [identifier(f"c{i}") for i in range(len(columns))]
     parameters: dict[str, Any] = {"model": model}
     selected = ["id"]
-    for name, (room, member) in zip(names, columns.values(), strict=True):
-        selected.append(f"{_expression(room, name)} AS {name}")
+    for name, (source, member) in zip(names, columns.values(), strict=True):
+        selected.append(f"{_expression(source, name)} AS {name}")
         parameters[f"{name}_name"] = member
-    which = "model = {model:String} AND at >= {start:DateTime64(3, 'UTC')} AND at < {end:DateTime64(3, 'UTC')}"
+    condition = "model = {model:String} AND at >= {start:DateTime64(3, 'UTC')} AND at < {end:DateTime64(3, 'UTC')}"
     if version is not None:
-        which += " AND version = {version:String}"
+        condition += " AND version = {version:String}"
         parameters["version"] = version
-    sql = f"SELECT {', '.join(selected)} FROM all_predictions WHERE {which} ORDER BY at, id"  # noqa: S608 - our names
+    sql = f"SELECT {', '.join(selected)} FROM all_predictions WHERE {condition} ORDER BY at, id"  # noqa: S608 - our names
     while start < end:
         stop = min(end, datetime.fromtimestamp(start.timestamp() // 3600 * 3600, UTC) + STEP)
-        found = client.arrow(sql, {**parameters, "start": start, "end": stop})
-        if found.num_rows:
-            yield found.rename_columns(["id", *columns])
+        rows = client.arrow(sql, {**parameters, "start": start, "end": stop})
+        if rows.num_rows:
+            yield rows.rename_columns(["id", *columns])
         start = stop
 
 
 def served_range(client: Client, model: str, version: str | None) -> tuple[int, datetime, datetime]:
-    """How many raw predictions there are of a model, and their first and last event time."""
+    """Return the number of a model's raw predictions, and their first and last event time."""
     ((n, first, last),) = client.rows(
         "SELECT count(), min(at), max(at) FROM all_predictions WHERE model = {model:String} "
         "AND ({version:String} = '' OR version = {version:String})",
@@ -73,9 +73,9 @@ def served_range(client: Client, model: str, version: str | None) -> tuple[int, 
     return int(n), first, last
 
 
-def _expression(room: Room, name: str) -> str:
+def _expression(source: FeatureSource, name: str) -> str:
     member = f"{{{name}_name:String}}"
-    match room:
+    match source:
         case "numbers":
             return f"numbers[{member}]"
         case "score":
@@ -83,4 +83,4 @@ def _expression(room: Room, name: str) -> str:
         case "class":
             return f"if(class = '' OR {member} = '', NULL, class)"
         case _:
-            return f"if(mapContains({room}, {member}), {room}[{member}], NULL)"
+            return f"if(mapContains({source}, {member}), {source}[{member}], NULL)"

@@ -1,8 +1,7 @@
-"""Rows that are prepared beside the tables, compared with what is there, and put in their place in one step per table.
+"""A staging database: rows are prepared there, compared with the current rows, and swapped in atomically per month.
 
-A staging database has the same tables, empty. `ATTACH PARTITION … FROM` then adds what was prepared of one month to the
-table itself: all of it is seen from one moment on, never a part. Rows of the same key replace older ones, as they do
-whenever the monitor writes.
+The staging database has the same tables, initially empty. `ATTACH PARTITION … FROM` adds the prepared rows of one month
+to the target table in one step. Rows of the same key replace older rows, as after any write of the monitor.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 
 from sketches.baseline.columns import COLUMN_KEYS
+from sketches.baseline.levels import LEVEL_NAMES
 from warehouse.client import Address, Client, connect, identifier
 
-BUSY_LEVELS = ("stable", "minor", "major", "insufficient")
 _PANE_KEY = "version, baseline_id, slice, field, pane_start"
 _VOLUME_KEY = "version, baseline_id, slice, pane_start"
 _IN_PANES = "model = {model:String} AND pane_start >= {from_s:UInt32} AND pane_start < {to_s:UInt32}"
@@ -26,13 +25,14 @@ _IN_WINDOWS = "model = {model:String} AND window_end > {from_s:UInt32} AND windo
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """One line of what a rebuild changes."""
+    """One line of a rebuild's report: how many rows it changes."""
 
-    what: str
+    subject: str
+    """The counted rows, for people."""
     before: int
     after: int
     changed: int
-    """Rows of keys that are in both and differ, or of keys that were missing."""
+    """Rows whose key is in both and whose values differ, and rows whose key is new."""
 
 
 class Staging:
@@ -44,11 +44,11 @@ class Staging:
         self.database = identifier(f"{address.database}_rebuild_{tail}")
 
     def open(self, client: Client) -> Client:
-        """Make the database anew with empty tables, and connect to it.
+        """Recreate the database with empty tables, and connect to it.
 
         Raises:
-            WarehouseError: the right to create it is missing.
-            WarehouseBusy: ClickHouse cannot do it now.
+            WarehouseError: the user lacks the privilege to create a database.
+            WarehouseBusy: ClickHouse is temporarily unavailable.
         """
         self.drop(client)
         client.command(f"CREATE DATABASE {self.database}")
@@ -57,15 +57,19 @@ class Staging:
         return connect(dataclasses.replace(self._address, database=self.database))
 
     def drop(self, client: Client) -> None:
-        """Remove it, if it is there."""
+        """Drop the database if it exists."""
         client.command(f"DROP DATABASE IF EXISTS {self.database} SYNC")
 
     def insert(self, staged: Client, table: str, rows: pa.Table) -> None:
-        """Prepare rows."""
+        """Add prepared rows."""
         staged.insert(table, rows)
 
-    def uncounted(self, client: Client, parameters: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:
-        """What is counted now and not in what is prepared: version, baseline, rows, events at most in one pane."""
+    def missing_series(self, client: Client, parameters: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:
+        """List current counts that the prepared rows lack.
+
+        Returns:
+            The version, baseline, number of rows, and largest number of events in a pane.
+        """
         return [
             (str(version), str(baseline), int(rows), int(n))
             for version, baseline, rows, n in client.rows(
@@ -76,57 +80,60 @@ class Staging:
             )
         ]
 
-    def poorer(self, client: Client, parameters: Mapping[str, Any]) -> int:
-        """Panes of fields, of the slice `all`, that hold fewer values or fewer invalid ones than what is there."""
+    def shrunken_panes(self, client: Client, parameters: Mapping[str, Any]) -> int:
+        """Count prepared panes of the slice `all` that have fewer values, or fewer invalid values, than the current ones."""
         key = "version, baseline_id, field, pane_start"
         old, new = (
-            f"SELECT {key}, n + invalid AS told, invalid FROM {db}panes FINAL WHERE {_IN_PANES} AND slice = 'all'"
+            f"SELECT {key}, n + invalid AS total, invalid FROM {db}panes FINAL WHERE {_IN_PANES} AND slice = 'all'"
             for db in ("", f"{self.database}.")
         )
-        found = client.rows(
-            f"SELECT countIf(new.told < old.told OR new.invalid < old.invalid) FROM ({old}) AS old "
+        [(count,)] = client.rows(
+            f"SELECT countIf(new.total < old.total OR new.invalid < old.invalid) FROM ({old}) AS old "
             f"INNER JOIN ({new}) AS new USING ({key})",
             parameters,
         )
-        return int(found[0][0])
+        return int(count)
 
     def differences(self, client: Client, parameters: Mapping[str, Any]) -> list[Difference]:
-        """Compare what is prepared with what is there, panes first, then verdicts by level."""
-        found = self._counted(client, parameters) if "panes" in self._tables else []
+        """Compare the prepared with the current rows: panes first, then verdicts by level."""
+        differences = self._count_differences(client, parameters) if "panes" in self._tables else []
         for table, key in (
             ("drift", "version, baseline_id, slice, field, window, window_end"),
             ("rates", "version, baseline_id, slice, field, kind, window, window_end"),
         ):
-            latest = f"SELECT {key}, argMax(level, record_seq) AS told FROM {{db}}{table} FINAL WHERE {_IN_WINDOWS} GROUP BY {key}"
-            found.append(self._compared(client, f"{table} (windows judged)", latest, key, parameters))
+            latest = (
+                f"SELECT {key}, argMax(level, record_seq) AS value FROM {{db}}{table} FINAL WHERE {_IN_WINDOWS} "
+                f"GROUP BY {key}"
+            )
+            differences.append(self._compare(client, f"{table} (windows judged)", latest, key, parameters))
             levels = {
                 db: dict(
                     client.rows(
-                        f"SELECT told, toInt64(count()) FROM ({latest.replace('{db}', db)}) GROUP BY told", parameters
+                        f"SELECT value, toInt64(count()) FROM ({latest.replace('{db}', db)}) GROUP BY value", parameters
                     )
                 )
                 for db in ("", f"{self.database}.")
             }
-            for level in BUSY_LEVELS:
+            for level in LEVEL_NAMES:
                 old, new = (int(levels[db].get(level, 0)) for db in ("", f"{self.database}."))
-                found.append(Difference(f"{table}: {level}", old, new, abs(old - new)))
-        return found
+                differences.append(Difference(f"{table}: {level}", old, new, abs(old - new)))
+        return differences
 
-    def _counted(self, client: Client, parameters: Mapping[str, Any]) -> list[Difference]:
+    def _count_differences(self, client: Client, parameters: Mapping[str, Any]) -> list[Difference]:
         """Compare panes, volume and the number of events."""
-        found = [
-            self._compared(
+        differences = [
+            self._compare(
                 client,
                 "panes (rows of slice and field)",
-                f"SELECT {_PANE_KEY}, (n, {', '.join(COLUMN_KEYS)}, counts) AS told FROM {{db}}panes FINAL "
+                f"SELECT {_PANE_KEY}, (n, {', '.join(COLUMN_KEYS)}, counts) AS value FROM {{db}}panes FINAL "
                 f"WHERE {_IN_PANES} AND n + invalid > 0",
                 _PANE_KEY,
                 parameters,
             ),
-            self._compared(
+            self._compare(
                 client,
                 "volume (rows of slice)",
-                f"SELECT {_VOLUME_KEY}, (n, errors, late) AS told FROM {{db}}volume FINAL WHERE {_IN_PANES}",
+                f"SELECT {_VOLUME_KEY}, (n, errors, late) AS value FROM {{db}}volume FINAL WHERE {_IN_PANES}",
                 _VOLUME_KEY,
                 parameters,
             ),
@@ -135,25 +142,27 @@ class Staging:
         before, after = (
             int(client.rows(events.replace("{db}", db), parameters)[0][0]) for db in ("", f"{self.database}.")
         )
-        found.append(Difference("events", before, after, abs(after - before)))
-        return found
+        differences.append(Difference("events", before, after, abs(after - before)))
+        return differences
 
-    def _compared(self, client: Client, what: str, select: str, key: str, parameters: Mapping[str, Any]) -> Difference:
+    def _compare(
+        self, client: Client, subject: str, select: str, key: str, parameters: Mapping[str, Any]
+    ) -> Difference:
         old, new = select.replace("{db}", ""), select.replace("{db}", f"{self.database}.")
         before, after, changed = client.rows(
             f"SELECT countIf(is_old > 0), countIf(is_new > 0), "
-            f"countIf(is_new > 0 AND (is_old = 0 OR uniqExact_told > 1)) FROM (SELECT {key}, "
-            f"countIf(side = 0) AS is_old, countIf(side = 1) AS is_new, uniqExact(told) AS uniqExact_told FROM "
-            f"(SELECT {key}, told, 0 AS side FROM ({old}) UNION ALL SELECT {key}, told, 1 AS side FROM ({new})) "
+            f"countIf(is_new > 0 AND (is_old = 0 OR distinct_values > 1)) FROM (SELECT {key}, "
+            f"countIf(side = 0) AS is_old, countIf(side = 1) AS is_new, uniqExact(value) AS distinct_values FROM "
+            f"(SELECT {key}, value, 0 AS side FROM ({old}) UNION ALL SELECT {key}, value, 1 AS side FROM ({new})) "
             f"GROUP BY {key})",
             parameters,
         )[0]
-        return Difference(what, int(before), int(after), int(changed))
+        return Difference(subject, int(before), int(after), int(changed))
 
-    def put_in_place(self, client: Client) -> None:
-        """Add what is prepared to the tables, each month of each table in one step.
+    def attach(self, client: Client) -> None:
+        """Add the prepared rows to the tables, each month of each table in one step.
 
-        Killed between two steps, the same rebuild run again leads to the same rows.
+        After a crash between two steps, running the same rebuild again gives the same rows.
         """
         for table in self._tables:
             parts = client.rows(

@@ -20,5 +20,5 @@ def role_lines(database: str) -> list[str]:
     """
     lines = _HEADER.format(database=database).splitlines()
     for role, role_statements in statements(database):
-        lines += ["", f"-- {role.name}: {role.what}", *(f"{statement};" for statement in role_statements)]
+        lines += ["", f"-- {role.name}: {role.info}", *(f"{statement};" for statement in role_statements)]
     return lines

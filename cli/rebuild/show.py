@@ -15,7 +15,7 @@ def print_differences(terminal: Terminal, differences: Sequence[Difference]) -> 
     table = AlignedTable("", "before", "after", "changed", numbers=("before", "after", "changed"))
     for difference in differences:
         table.row(
-            difference.what,
+            difference.subject,
             f"{difference.before:,}",
             f"{difference.after:,}",
             f"{difference.changed:,}" if difference.changed else "",

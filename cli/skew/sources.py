@@ -24,7 +24,7 @@ from warehouse.queries import contracts
 from warehouse.served_predictions import served_features, served_range
 
 if TYPE_CHECKING:
-    from warehouse.served_predictions import Room
+    from warehouse.served_predictions import FeatureSource
 
 CLICKHOUSE = "clickhouse:"
 _NUMBERS = ("float", "int", "bool")
@@ -123,9 +123,9 @@ def _no_predictions(client: Client, served: ProductionSource) -> str:
     return f"ClickHouse has no {predictions} {span}, but {n:,} from {iso_utc(first)} to {iso_utc(last)}."
 
 
-def _recorded_columns(contract: Contract, others: Mapping[str, pa.DataType]) -> dict[str, tuple[Room, str]]:
+def _recorded_columns(contract: Contract, others: Mapping[str, pa.DataType]) -> dict[str, tuple[FeatureSource, str]]:
     """Map each column of the other side to the column of `predictions` that records it, and to its key there."""
-    recorded: dict[str, tuple[Room, str]] = {}
+    recorded: dict[str, tuple[FeatureSource, str]] = {}
     by_source = {field.source: field for field in contract.fields}
     for name, type_ in others.items():
         prefix, dot, member = name.partition(".")
@@ -147,7 +147,7 @@ def _recorded_columns(contract: Contract, others: Mapping[str, pa.DataType]) -> 
     return recorded
 
 
-def _arrow_type(column: Room) -> pa.DataType:
+def _arrow_type(column: FeatureSource) -> pa.DataType:
     return pa.float64() if column in ("numbers", "score") else pa.string()
 
 

@@ -107,14 +107,14 @@ def rebuild(
             parameters = {"model": model, "from_s": scope.from_s, "to_s": scope.to_s}
             on_step("comparing")
             if not scope.keeps_panes:
-                _refuse_missing(staging.uncounted(client, parameters), registry, model)
+                _refuse_missing(staging.missing_series(client, parameters), registry, model)
             if source == "raw":
-                _refuse_lower_counts(staging.poorer(client, parameters))
+                _refuse_lower_counts(staging.shrunken_panes(client, parameters))
             differences = staging.differences(client, parameters)
             if not dry_run:
                 on_step("replacing")
                 wait_until_stopped(settings, client, [GROUP], on_step)
-                staging.put_in_place(client)
+                staging.attach(client)
         finally:
             staging.drop(client)
     read = raw.rows if source == "raw" else sum(each.end - each.start for each in ranges)

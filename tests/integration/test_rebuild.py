@@ -170,7 +170,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert all(damaged[name] != undisturbed[name] for name in QUERIES if name != "rollups")
 
     preview = run(pipeline, dry_run=True)
-    changes = {line.what: line for line in preview.differences}
+    changes = {line.subject: line for line in preview.differences}
     assert changes["drift (windows judged)"].changed > 0
     assert changes["events"].after == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
     assert changes["events"].before < changes["events"].after
@@ -229,7 +229,7 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     # It stays late, and a rebuild gives the monitor's rows.
     with_late = rows(pipeline)
     again = run(pipeline)
-    assert {line.what: line.changed for line in again.differences if line.changed} == {}
+    assert {line.subject: line.changed for line in again.differences if line.changed} == {}
     assert rows(pipeline) == with_late
 
 
@@ -264,7 +264,7 @@ def test_live_minute_panes_with_replayed_dead_letters(pipeline: Pipeline) -> Non
     pipeline.stop()
     undisturbed = rows(pipeline)
     same = run(pipeline, start_s, start_s + 4 * HOUR_S, dry_run=True)
-    assert {line.what: line.changed for line in same.differences if line.changed} == {}
+    assert {line.subject: line.changed for line in same.differences if line.changed} == {}
     with pipeline.client as client:
         for sql in (
             f"ALTER TABLE panes DELETE WHERE pane_start >= {from_s} AND pane_start < {to_s}",
@@ -317,7 +317,7 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_are_refused
     assert pipeline.rows("SELECT min(completeness) < 1 FROM latest_drift") == [(True,)]
     done = run(pipeline, START_S, START_S + 24 * HOUR_S)
     assert done.recovered == 40
-    assert {line.what: (line.before, line.after) for line in done.differences}["events"] == (460, 500)
+    assert {line.subject: (line.before, line.after) for line in done.differences}["events"] == (460, 500)
     assert pipeline.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'") == [(500,)]
     assert pipeline.rows("SELECT min(completeness) FROM latest_drift") == [(1.0,)]
     with pytest.raises(RebuildError, match="No contract of model other"):
