@@ -213,7 +213,7 @@ def _compare_numbers(
             raise SkewError(f"the underlying column {column} has no numbers")
         rules = EntitySeries(
             history,
-            history.place[joined.recomputed],
+            history.rank[joined.recomputed],
             cleaned(right)[history.order],
             cleaned(aligned)[history.order],
             None if underlying is None else cleaned(underlying)[history.order],
@@ -254,7 +254,7 @@ def _compare_texts(
     rules = None
     if history is not None:
         codes = np.where(right.codes < 0, np.nan, right.codes.astype(np.float64))
-        rules = EntitySeries(history, history.place[joined.recomputed], codes[history.order]).lags
+        rules = EntitySeries(history, history.rank[joined.recomputed], codes[history.order]).lags
     skew = compare_texts(left_codes, right_codes, left.values, right.values, series=rules, show=pair.show)
 
     def format_text(code: int, values: Sequence[str]) -> str | None:

@@ -1,9 +1,9 @@
-"""Bins that several baselines share, so that what was counted on each can be held against the others.
+"""Bins that several baselines share, so that counts on each can be compared.
 
-Numbers are put on the bins of one baseline, the reference. Where another has the same edges its counts are taken as
-they are; where not, they cannot be, and whoever compares counts its sketch anew (`sketches.comparison.rebin`).
+Numbers use the bins of one baseline, the reference. Counts on the same edges are used as they are; for other edges the
+caller recounts the sketch on the reference's bins (`sketches.comparison.rebin`).
 
-Categories always can: a category has a bin of its own where all baselines keep it, everything else is `other`. As in
+Categories always align: a category has its own bin if all baselines keep it, everything else is `other`. As in
 `sketches.baseline.bins`, categories of under 0.5 % of the reference's training rows are `other` too.
 """
 
@@ -21,20 +21,20 @@ from sketches.baseline.layout import IntArray, Layout
 
 @dataclass(frozen=True, slots=True)
 class AlignedField:
-    """One field on bins that all of some baselines share."""
+    """One field on bins that several baselines share."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
-    """What people call each bin, shape (B,); `null` is the last."""
+    """Name of each bin for people, shape (B,); `null` is the last."""
     categories: tuple[str, ...]
-    """Categories with a bin of their own, in the order of the first bins."""
+    """Categories with their own bin, in the order of the bins."""
     edges: tuple[float, ...]
-    """Of numbers: the reference's."""
+    """Edges of the reference, for numbers."""
     field_index: tuple[int, ...]
-    """Where the field stands in each layout."""
-    places: tuple[IntArray | None, ...]
-    """Per layout the bin of each cell, shape (n_cells,); None where numbers lie on other edges."""
+    """Index of the field in each layout."""
+    bins_of_cells: tuple[IntArray | None, ...]
+    """Per layout, the bin of each cell, shape (n_cells,); None if its numbers have other edges."""
 
     @property
     def n_bins(self) -> int:
@@ -42,22 +42,24 @@ class AlignedField:
 
 
 def align(reference: Layout, layouts: Sequence[Layout], names: Sequence[str]) -> list[AlignedField]:
-    """Align fields of several layouts; a field that one of them lacks, or holds as another kind, is left out.
+    """Align fields of several layouts; a field that one lacks, or has as another kind, is omitted.
 
     Args:
-        reference: whose bins count; usually one of the layouts.
-        layouts: what is to be aligned.
-        names: fields.
+        reference: the layout whose bins are used; usually one of the layouts.
+        layouts: layouts to align.
+        names: names of fields.
     """
-    found = []
+    aligned = []
     for name in names:
-        kept = _field(reference, name)
+        base = _field(reference, name)
         fields = [_field(layout, name) for layout in layouts]
-        if kept is not None and all(each is not None and each.kind == kept.kind for each in fields):
+        if base is not None and all(each is not None and each.kind == base.kind for each in fields):
             index = tuple(layout.field_index[name] for layout in layouts)
-            every = [each for each in fields if each is not None]
-            found.append(_numbers(kept, every, index) if kept.kind == "numeric" else _categories(kept, every, index))
-    return found
+            others = [each for each in fields if each is not None]
+            aligned.append(
+                _numbers(base, others, index) if base.kind == "numeric" else _categories(base, others, index)
+            )
+    return aligned
 
 
 def _field(layout: Layout, name: str) -> FieldBaseline | None:
@@ -65,26 +67,26 @@ def _field(layout: Layout, name: str) -> FieldBaseline | None:
     return None if index is None else layout.fields[index]
 
 
-def _numbers(kept: FieldBaseline, every: list[FieldBaseline], index: tuple[int, ...]) -> AlignedField:
-    same = np.arange(kept.n_cells, dtype=np.int64)
-    labels = (*bin_labels(kept.edges, integer=kept.integer), NULL_BIN)
-    places = tuple(same if each.edges == kept.edges else None for each in every)
-    return AlignedField(kept.name, kept.kind, labels, (), kept.edges, index, places)
+def _numbers(base: FieldBaseline, others: list[FieldBaseline], index: tuple[int, ...]) -> AlignedField:
+    identity = np.arange(base.n_cells, dtype=np.int64)
+    labels = (*bin_labels(base.edges, integer=base.integer), NULL_BIN)
+    bins_of_cells = tuple(identity if each.edges == base.edges else None for each in others)
+    return AlignedField(base.name, base.kind, labels, (), base.edges, index, bins_of_cells)
 
 
-def _categories(kept: FieldBaseline, every: list[FieldBaseline], index: tuple[int, ...]) -> AlignedField:
-    common = set(kept.categories).intersection(*(each.categories for each in every))
-    cells = kept.slices[ALL].cells
+def _categories(base: FieldBaseline, others: list[FieldBaseline], index: tuple[int, ...]) -> AlignedField:
+    common = set(base.categories).intersection(*(each.categories for each in others))
+    cells = base.slices[ALL].cells
     rows = sum(cells)
     own = [
         category
-        for category, n in zip(kept.categories, cells, strict=False)
+        for category, n in zip(base.categories, cells, strict=False)
         if category in common and n * RARE_DIVISOR >= rows
     ]
     bin_of = {category: i for i, category in enumerate(own)}
-    places = []
-    for each in every:
+    bins_of_cells = []
+    for each in others:
         bins = [bin_of.get(category, len(own)) for category in each.categories]
-        places.append(np.array([*bins, len(own), len(own) + 1], dtype=np.int64))
+        bins_of_cells.append(np.array([*bins, len(own), len(own) + 1], dtype=np.int64))
     labels = (*map(category_label, own), OTHER_BIN, NULL_BIN)
-    return AlignedField(kept.name, kept.kind, labels, tuple(own), (), index, tuple(places))
+    return AlignedField(base.name, base.kind, labels, tuple(own), (), index, tuple(bins_of_cells))

@@ -1,9 +1,9 @@
-"""Means, rates and quantiles of two samples of production traffic: right − left with 95 % intervals.
+"""Differences of means, rates and quantiles of two samples of production traffic: right − left, 95 % intervals.
 
-φ, the overdispersion of the field, divides the events of both sides, as `sketches.comparison.two_sample` says and why.
+φ, the overdispersion of the field, divides the events of both sides; `sketches.comparison.two_sample` explains why.
 
 Source: means, Welch (1947), Biometrika 34, 28–35; rates, Newcombe (1998), Statistics in Medicine 17, 873–890; other
-differences put together in the same way, Zou & Donner (2008), Statistics in Medicine 27, 1693–1702.
+differences combined in the same way, Zou & Donner (2008), Statistics in Medicine 27, 1693–1702.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _Z95 = float(ndtri(0.975))
 class Differences:
     """Differences right − left with their 95 % intervals; every array has the shape the arguments broadcast to.
 
-    Where a side holds too little to tell, the interval is [−∞, ∞] (of rates [−1, 1]) and p is 1.
+    If a side has too little data, the interval is [−∞, ∞] (of rates [−1, 1]) and p is 1.
     """
 
     left: FloatArray
-    """The left side's mean, rate or quantile; NaN where it has none (a rate of nothing is 0)."""
+    """Mean, rate or quantile of the left side; NaN if it has none (a rate of no events is 0)."""
     right: FloatArray
     difference: FloatArray
     low: FloatArray
     high: FloatArray
     p_value: FloatArray
-    """Of no difference; NaN for quantiles, which have an interval alone."""
+    """p of the hypothesis of no difference; NaN for quantiles, which have only an interval."""
     df: FloatArray
     """Welch's degrees of freedom; 0 for rates and quantiles."""
 
@@ -59,10 +59,10 @@ def mean_differences(
     """Compare means: Welch's t with n/φ events on each side.
 
     Args:
-        n_left: valid numbers of the left side; all arguments broadcast.
-        mean_left: their mean; anything where there is none.
-        variance_left: their sample variance (divisor n − 1), infinite or NaN where it is not known.
-        n_right: as of the left side, and so on.
+        n_left: number of valid values of the left side; all arguments broadcast.
+        mean_left: their mean; ignored if there are none.
+        variance_left: their sample variance (divisor n − 1); infinite or NaN if it is not known.
+        n_right: number of valid values of the right side.
         mean_right: as left.
         variance_right: as left.
         phi_left: overdispersion, at least 1.
@@ -77,7 +77,7 @@ def mean_differences(
         left, right = u * f / m, v * g / n
         square = left + right
         df = square**2 / (left**2 / (m / f - 1.0) + right**2 / (n / g - 1.0))
-        # Two constants: they differ or they do not, without a doubt.
+        # Two constants differ or are equal with certainty.
         df = np.where(known & (square > 0.0), np.maximum(df, 1e-6), 1.0)
         error = np.sqrt(np.where(known, square, 0.0))
         difference = y - x
@@ -100,7 +100,7 @@ class RateDifferences(Differences):
     """Differences of rates with their levels."""
 
     level: NDArray[np.int8]
-    """Numbers of `sketches.baseline.levels.Level`, by the size of the difference whatever its sign."""
+    """Numbers of `sketches.baseline.levels.Level`, by the size of the difference regardless of its sign."""
 
 
 def rate_differences(
@@ -116,21 +116,21 @@ def rate_differences(
 ) -> RateDifferences:
     """Compare rates: Newcombe's interval and Fisher's p of k/φ of n/φ on each side.
 
-    The level follows the thresholds of `sketches.drift.rates` for either sign: `major` where |δ| > major and the
-    interval keeps clear of minor, `minor` where |δ| > minor and it keeps clear of 0, else `stable`; all that with enough data, which
-    is that 0 of n/φ would put each side under the minor line, and that the interval reaches at most major − minor to
-    either side (two shares of 30 % of 50 events each are often ten points apart). Without, `major` where the interval
-    keeps clear of major, else `insufficient`.
+    The level follows the thresholds of `sketches.drift.rates` for either sign. With enough data: `major` if |δ| > major
+    and the interval lies beyond minor, `minor` if |δ| > minor and the interval excludes 0, else `stable`. Enough data
+    means that 0 of n/φ would put each side under the minor threshold, and that the interval extends at most
+    major − minor to either side (two shares of 30 % of 50 events each are often ten points apart). Without enough data:
+    `major` if the interval lies beyond major, else `insufficient`.
 
     Args:
-        k_left: events that count, 0 ≤ k ≤ n; fractions are welcome; all arguments broadcast.
+        k_left: events that count, 0 ≤ k ≤ n; may be fractions; all arguments broadcast.
         n_left: all events of the side.
         k_right: as left.
         n_right: as left.
         phi_left: overdispersion, at least 1.
         phi_right: as left.
-        minor: where `minor` begins, a share.
-        major: where `major` begins, above `minor`.
+        minor: threshold of `minor`, a share.
+        major: threshold of `major`, above `minor`.
 
     Raises:
         ValueError: a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
@@ -139,12 +139,12 @@ def rate_differences(
     k, m, j, n, f, g, minors, majors = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in values))
     check_phi(f, g)
     if not (np.all((k >= 0.0) & (k <= m)) and np.all((j >= 0.0) & (j <= n))):
-        raise ValueError("a count is not a part of its events: 0 ≤ k ≤ n must hold")
+        raise ValueError("a count exceeds its events or is negative: 0 ≤ k ≤ n must hold")
     if not np.all((minors > 0.0) & (minors < majors)):
-        raise ValueError("the minor line of a rate must be above 0 and below its major line")
+        raise ValueError("the minor threshold of a rate must be above 0 and below its major threshold")
     difference, low, high = newcombe(j / g, n / g, k / f, m / f)
     known = (m > 0.0) & (n > 0.0)
-    # How far the interval keeps from 0; negative where it holds 0.
+    # Distance of the interval from 0; negative if it contains 0.
     clear = np.where(difference >= 0.0, low, -high)
     size = np.abs(difference)
     reach = np.maximum(high - difference, difference - low)
@@ -176,26 +176,26 @@ def quantile_differences(
 ) -> Differences:
     """Compare quantiles of two sketches.
 
-    The true quantile of a side lies between the sketch's values at the ranks r ± (1.96·√(r(1 − r)·φ/n) + ε), ε being
-    what the sketch itself may be off by; beyond rank 0 or 1 the interval is open. The two sides' intervals are put
-    together as Newcombe's are.
+    The true quantile of a side lies between the sketch's values at the ranks r ± (1.96·√(r(1 − r)·φ/n) + ε), where ε is
+    the sketch's rank error; beyond rank 0 or 1 the interval is open. The intervals of the two sides are combined by
+    Newcombe's method.
 
     Args:
         left: sketch of the left side's values.
-        right: of the right side's; the kinds may differ.
+        right: sketch of the right side's values; the kinds may differ.
         ranks: shape (r,), each strictly between 0 and 1.
         phi_left: overdispersion, at least 1.
         phi_right: as left.
 
     Returns:
-        Arrays of shape (r,); NaN and an open interval where a side has no value.
+        Arrays of shape (r,); NaN and an open interval if a side has no value.
     """
-    wanted = np.asarray(ranks, np.float64)
-    if not ((wanted > 0.0) & (wanted < 1.0)).all():
-        raise ValueError(f"ranks of quantiles lie between 0 and 1, not at {wanted.tolist()}")
+    requested = np.asarray(ranks, np.float64)
+    if not ((requested > 0.0) & (requested < 1.0)).all():
+        raise ValueError(f"ranks of quantiles lie between 0 and 1, not at {requested.tolist()}")
     check_phi(np.asarray(phi_left, np.float64), np.asarray(phi_right, np.float64))
-    x, x_low, x_high = _quantile_bounds(left, wanted, phi_left)
-    y, y_low, y_high = _quantile_bounds(right, wanted, phi_right)
+    x, x_low, x_high = _quantile_bounds(left, requested, phi_left)
+    y, y_low, y_high = _quantile_bounds(right, requested, phi_right)
     difference = y - x
     with np.errstate(invalid="ignore"):
         low = difference - np.hypot(y - y_low, x_high - x)
@@ -206,8 +206,8 @@ def quantile_differences(
         difference=difference,
         low=np.where(np.isnan(difference), -np.inf, low),
         high=np.where(np.isnan(difference), np.inf, high),
-        p_value=np.full(wanted.shape, np.nan),
-        df=np.zeros(wanted.shape),
+        p_value=np.full(requested.shape, np.nan),
+        df=np.zeros(requested.shape),
     )
 
 

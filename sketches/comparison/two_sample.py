@@ -1,34 +1,34 @@
-"""Two samples of production traffic against each other: arms of a test, a version and the one before it.
+"""PSI of two samples of production traffic: arms of a test, a version and its predecessor.
 
-A window against its baseline asks whether what was frozen still holds; here both sides are samples that were counted
-in the same window, and either may be the smaller. So the PSI of `sketches.drift.psi` is taken in a form that treats
-them alike, `psi_differences(a, b)` = `psi_differences(b, a)`:
+A window is compared with a frozen baseline; here both sides are samples that were counted in the same window, and
+either may be the smaller. So the PSI of `sketches.drift.psi` has a symmetric form,
+`psi_differences(a, b)` = `psi_differences(b, a)`:
 
     PSI = Σ (qᵢ − pᵢ) ln(qᵢ / pᵢ)
     rᵢ = (bᵢ + cᵢ)/(m + n),  pᵢ = max(10⁻⁴, (bᵢ + dᵢ)/(m + Σd)),  dᵢ = min(½, m·rᵢ)  (left: bᵢ of m)
                              qᵢ = max(10⁻⁴, (cᵢ + aᵢ)/(n + Σa)),  aᵢ = min(½, n·rᵢ)  (right: cᵢ of n)
     df = max(1, bins − 1)
 
-over the bins in which the smaller side expects at least half an event and rᵢ ≥ 10⁻⁴; all other bins are one bin
-together, which counts under the same condition. With the baseline's own formula and a small left side (m = 50, n =
-5,000, bins of 2⁻¹ to 2⁻¹⁷) p < 0.05 came out in every window without a difference; in this form in at most 5.7 % (two
-equal bins at n = 50), as which bins are put together depends on the sum of both sides alone.
+over the bins in which the smaller side expects at least half an event and rᵢ ≥ 10⁻⁴; all other bins are merged into
+one bin, which counts under the same condition. With the baseline's formula and a small left side (m = 50, n = 5,000,
+bins of 2⁻¹ to 2⁻¹⁷), p < 0.05 in every window without a difference; in this form in at most 5.7 % (two equal bins at
+n = 50), because the choice of merged bins depends only on the sum of both sides.
 
-Without a difference T = n_h′·PSI follows χ²_df, with one term of noise for each side and each bin that was read from a
+Without a difference T = n_h′·PSI follows χ²_df, with one noise term for each side and each bin that was read from a
 sketch:
 
     1/n_h′ = φ_left/m + φ_right/n + noise
 
-φ, the overdispersion of the field, applies to both sides: it was learned from windows against the whole of training,
-so it says how much more than independent events *one* window varies. What moves both sides at once (weather, the hour)
-cancels in their difference and is counted all the same; what moves one of them (the ten requests of one user, who is
-in one arm) does not cancel. So n_h′ is at most what it could be: false alarms are at most nominal, and a difference
-is seen later than it might be.
+φ, the overdispersion of the field, applies to both sides: it was learned from windows compared with all of training,
+so it is the variance of *one* window relative to independent events. Effects on both sides (weather, the hour) cancel
+in the difference and are counted nevertheless; effects on one side (ten requests of one user, who is in one arm) do
+not cancel. So n_h′ is conservative: false alarms are at most nominal, and differences may be detected later than
+possible.
 
 Interval, p and level are those of `sketches.drift.psi`: enough data is n_h′ ≥ n*(df). A level says how much two sides
 differ, not which is better.
 
-Source: as `sketches.drift.psi`.
+Source: see `sketches.drift.psi`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 COUNTED = 0.5
-"""A bin stands alone from so many events that the smaller side expects in it."""
+"""Fewest events that the smaller side must expect in a bin for the bin to stay separate."""
 _ROUNDING_PSI = 1e-20
 
 
@@ -57,7 +57,7 @@ _ROUNDING_PSI = 1e-20
 class PsiDifferences:
     """P pairs over G groups (fields); every array has the shape (P, G).
 
-    Where a side is empty nothing is known: psi 0, interval [0, ∞], p 1, df 1, level `insufficient`. Nothing is NaN.
+    If a side is empty: psi 0, interval [0, ∞], p 1, df 1, level `insufficient`. No value is NaN.
     """
 
     n_left: IntArray
@@ -71,7 +71,7 @@ class PsiDifferences:
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`."""
     top_bin: IntArray
-    """The bin that contributes most, counted within the group, the first of equals; −1 if none is known."""
+    """Index within the group of the bin that contributes most, the first of equals; −1 if there is no data."""
 
 
 def psi_differences(
@@ -92,18 +92,18 @@ def psi_differences(
         right: counts on the same bins, same shape.
         starts: first bin of each group, ascending from 0, (G,).
         phi_left: overdispersion of the left side, at least 1; a scalar, (G,) or (P, G).
-        phi_right: of the right side.
-        noise: Σ 1/n_eff of what was read from sketches (`sketches.comparison.rebin.Rebinned.noise`); a scalar, (G,) or
-            (P, G); 0 where all is counted.
-        minor: lines of `minor`, a scalar or (G,).
-        major: lines of `major`, above `minor`.
+        phi_right: overdispersion of the right side.
+        noise: Σ 1/n_eff of counts read from sketches (`sketches.comparison.rebin.Rebinned.noise`); a scalar, (G,) or
+            (P, G); 0 if all counts are exact.
+        minor: thresholds of `minor`, a scalar or (G,).
+        major: thresholds of `major`, above `minor`.
 
     Raises:
-        ValueError: shapes do not fit, a count is negative or no whole number, or φ is under 1.
+        ValueError: shapes do not fit, a count is negative or not a whole number, or φ is under 1.
     """
     b, c, first = _counts(left), _counts(right), np.asarray(starts, np.int64)
     if b.shape != c.shape:
-        raise ValueError(f"both sides have the same bins, not {b.shape} and {c.shape}")
+        raise ValueError(f"both sides need the same bins, not {b.shape} and {c.shape}")
     if first.ndim != 1 or not first.size or first[0] != 0 or np.any(np.diff(first) < 1) or first[-1] >= b.shape[1]:
         raise ValueError(f"group starts must ascend from 0 and stay under the {b.shape[1]} bins")
     shape = (len(b), len(first))
@@ -111,8 +111,8 @@ def psi_differences(
     noises = np.broadcast_to(np.asarray(noise, np.float64), shape)
     check_phi(*phis)
     if noises.size and not noises.min() >= 0.0:
-        raise ValueError("the noise of sketches is not negative")
-    minors, majors = (np.broadcast_to(np.asarray(line, np.float64), shape) for line in (minor, major))
+        raise ValueError("the noise of sketches must not be negative")
+    minors, majors = (np.broadcast_to(np.asarray(threshold, np.float64), shape) for threshold in (minor, major))
 
     pooled = _Pooled.of(b, c, first)
     m, n = pooled.m, pooled.n
@@ -143,7 +143,7 @@ def psi_differences(
 
 @dataclass(frozen=True, slots=True)
 class _Pooled:
-    """Shares of both sides on their bins, where bins too rare to stand alone are one: the last of their group.
+    """Shares of both sides on their bins; bins that are too rare are merged into the last bin of their group.
 
     `p`, `q`, … have the shape (P, n_bins + G); their runs begin at `starts`.
     """
@@ -169,15 +169,15 @@ class _Pooled:
         total, least = np.maximum(m + n, 1.0), np.minimum(m, n)
         r = (b + c) / total[:, group]
         alone = (r >= SHARE_FLOOR) & (least[:, group] * r >= COUNTED)
-        # Each group's bins, and after them one for the rest.
+        # Each group's bins, followed by one for the rest.
         starts = first + np.arange(groups)
-        place = np.arange(n_bins) + group
+        column = np.arange(n_bins) + group
         rest = starts + sizes
         wide_group = np.repeat(np.arange(groups), sizes + 1)
         sides = []
         for counts, of in ((b, m), (c, n)):
             wide = np.zeros((len(b), n_bins + groups))
-            wide[:, place] = np.where(alone, counts, 0)
+            wide[:, column] = np.where(alone, counts, 0)
             wide[:, rest] = np.add.reduceat(np.where(alone, 0, counts), first, axis=1)
             sides.append((wide, of))
         r = (sides[0][0] + sides[1][0]) / total[:, wide_group]
@@ -192,7 +192,7 @@ class _Pooled:
         largest = np.maximum.reduceat(part, starts, axis=1)
         index = np.where(part == largest[:, wide_group], np.arange(part.shape[1]), part.shape[1])
         top = np.minimum.reduceat(index, starts, axis=1)
-        # The rest is named by the one of its bins that differs most.
+        # The merged bin is reported as the one of its bins that differs most.
         apart = np.abs(b / np.maximum(m, 1.0)[:, group] - c / np.maximum(n, 1.0)[:, group])
         apart = np.where(alone, -1.0, apart)
         furthest = np.maximum.reduceat(apart, first, axis=1)
@@ -212,7 +212,7 @@ class _Pooled:
         )
 
     def variance(self, per_left: FloatArray, per_right: FloatArray) -> FloatArray:
-        """What the PSI varies by to first order (`sketches.drift.psi`): Var_q(g)·φ/n + Var_p(h)·φ/m, (P, G)."""
+        """Return the first-order variance of PSI (`sketches.drift.psi`): Var_q(g)·φ/n + Var_p(h)·φ/m, (P, G)."""
         ratio = self.q / self.p
         log_ratio = np.log(ratio)
         g = np.where(self.q_floored, 0.0, log_ratio + 1.0 - 1.0 / ratio)
@@ -227,11 +227,11 @@ class _Pooled:
 
 
 def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The interval of `sketches.drift.psi`: non-central around max(0, PSI − df/n_h), widened for drift in rare bins."""
+    """Return the interval of `sketches.drift.psi`: non-central, widened for drift in rare bins."""
     tiny = psi < _ROUNDING_PSI
-    stretch = np.where(tiny, 1.0, np.maximum(1.0, n_h * variance / (4.0 * np.where(tiny, 1.0, psi))))
+    variance_ratio = np.where(tiny, 1.0, np.maximum(1.0, n_h * variance / (4.0 * np.where(tiny, 1.0, psi))))
     t = n_h * psi
-    centre, widen = np.maximum(0.0, psi - df / n_h), np.sqrt(stretch)
+    centre, widen = np.maximum(0.0, psi - df / n_h), np.sqrt(variance_ratio)
     low = np.maximum(0.0, centre - widen * (centre - lambda_low(t, df) / n_h))
     return low, centre + widen * (lambda_high(t, df) / n_h - centre)
 
@@ -239,13 +239,13 @@ def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, variance: FloatArr
 def _counts(values: ArrayLike) -> IntArray:
     counts = np.atleast_2d(np.asarray(values))
     if counts.ndim != 2 or counts.dtype.kind not in "iu":
-        raise ValueError(f"counts are whole numbers of shape (P, n_bins), not {counts.dtype} of {counts.shape}")
+        raise ValueError(f"counts must be whole numbers of shape (P, n_bins), not {counts.dtype} of {counts.shape}")
     if counts.size and counts.min() < 0:
         raise ValueError("a count is negative")
     return counts.astype(np.int64, copy=False)
 
 
 def check_phi(*phis: FloatArray) -> None:
-    """Refuse an overdispersion under 1 with a ValueError."""
+    """Raise a ValueError if an overdispersion is under 1."""
     if not all(np.all(phi >= 1.0) for phi in phis):
         raise ValueError("φ, the overdispersion, must be at least 1")

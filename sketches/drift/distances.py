@@ -1,25 +1,25 @@
-"""How far a window lies from its baseline, beside PSI: Kolmogorov–Smirnov, Wasserstein, Jensen–Shannon.
+"""Distances of a window from its baseline beside PSI: Kolmogorov–Smirnov, Wasserstein, Jensen–Shannon.
 
 None of these sets a level: exact counts decide, sketches explain.
 
-A window is described by its quantiles at the middles of `STEPS` equal steps of rank, 0.001, 0.003, … 0.999, which its
-sketch gives; a baseline by its table of exact quantiles at ranks 0, 0.001, … 1. Each stands for its distribution
-function within a stated error of rank:
+A window is described by its sketch's quantiles at the middles of `STEPS` equal steps of rank, 0.001, 0.003, … 0.999; a
+baseline by its table of exact quantiles at ranks 0, 0.001, … 1. Each represents its distribution function within a
+stated error of rank:
 
     window    ε = the sketch's rank error + 0.001
     baseline  ε = 0.0005 + 1/m
 
-- KS: D̂ = sup |F̂ − Ĝ| is within the sum ε of both of the true statistic D. The decision adds ε to the critical value,
-  so that the sketch's error is never taken for drift (without it 70–100 % of windows of 10⁶ rows are false alarms):
+- KS: D̂ = sup |F̂ − Ĝ| is within the sum ε of both errors of the true statistic D. The decision adds ε to the critical
+  value, so that the sketch's error never counts as drift (otherwise 70–100 % of windows of 10⁶ rows are false alarms):
 
       reject when D̂ > √(−½ ln(α/2)) · √(φ/n_h) + ε,  n_h = nm/(n + m)
 
   Source: arXiv 2312.09380; the critical value: Smirnov's asymptotic one.
 - Wasserstein: W₁ = ∫|F − G|, both clipped to the baseline's 0.1–99.9 % quantiles so that one outlier does not decide,
-  divided by the baseline's interquartile range; where that is 0, by the 0.1–99.9 % span; where that is 0 too, NaN.
-  Before the division it is off by at most ε + 0.001 times the span.
-- Jensen–Shannon: the square root of the divergence to base 2, from exact counts on the bins of PSI: 0 where shares
-  are equal, 1 where no bin holds both. For small shifts its square times ln 2 is nearly PSI/8.
+  divided by the baseline's interquartile range; if that is 0, by the 0.1–99.9 % span; if that is 0 too, NaN. Before
+  the division its error is at most ε + 0.001 times the span.
+- Jensen–Shannon: the square root of the divergence to base 2, from exact counts on the bins of PSI: 0 if shares are
+  equal, 1 if no bin holds both. For small shifts its square times ln 2 is nearly PSI/8.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ from sketches.baseline.baseline import QUANTILE_RANKS
 FloatArray = NDArray[np.float64]
 
 _TABLE = QUANTILE_RANKS - 1
-"""Steps of rank of a baseline's table."""
+"""Number of rank steps of a baseline's table."""
 STEPS = _TABLE // 2
 STEP_ERROR = 0.5 / STEPS
 STEP_RANKS: FloatArray = (np.arange(STEPS) + 0.5) / STEPS
-"""The ranks at which a window's sketch is asked, shape (STEPS,)."""
+"""Ranks at which a window's sketch is queried, shape (STEPS,)."""
 ALPHA = 0.05
-"""Of the KS decision: the largest share of windows without drift that it rejects."""
+"""Significance of the KS decision: the largest share of windows without drift that it rejects."""
 _LOW, _HIGH = 1, _TABLE - 1
 _QUARTILES = _TABLE // 4, 3 * _TABLE // 4
 
 
 class QuantileTable:
-    """A baseline's table of exact quantiles, made ready to be compared with.
+    """A baseline's table of exact quantiles, compiled for comparison.
 
     Args:
         quantiles: at ranks 0, 0.001, … 1, ascending, shape (QUANTILE_RANKS,), rounded as the sketch rounds values.
-        m: training values that they were taken of.
+        m: number of training values behind them.
 
     Attributes:
         steps: quantiles at `STEP_RANKS`, shape (STEPS,).
         low: the 0.1 % quantile.
         high: the 99.9 % quantile.
-        scale: what W₁ is divided by; NaN where training held one value alone.
-        error: of a rank, as a share.
+        scale: divisor of W₁; NaN if training held a single value.
+        error: error of a rank, as a share.
     """
 
     def __init__(self, quantiles: ArrayLike, m: int) -> None:
@@ -66,7 +66,7 @@ class QuantileTable:
         if table.shape != (QUANTILE_RANKS,):
             raise ValueError(f"a baseline has {QUANTILE_RANKS} quantiles, not {table.shape}")
         if m < 1:
-            raise ValueError("quantiles are of at least one value")
+            raise ValueError("quantiles need at least one value")
         self.m = m
         self.error = 0.5 / _TABLE + 1.0 / m
         self.steps: FloatArray = table[1::2]
@@ -74,21 +74,21 @@ class QuantileTable:
         with np.errstate(over="ignore"):
             spans = [float(table[_QUARTILES[1]] - table[_QUARTILES[0]]), self.high - self.low]
         self.scale = next((span for span in spans if span > 0), float("nan"))
-        # Between two neighbouring points the share of values ≤ x lies within one step of rank: its middle is taken.
+        # Between two neighbouring points the share of values ≤ x lies within one step of rank; the middle is used.
         last = np.flatnonzero(np.append(table[1:] > table[:-1], True))
         self._points = table[last]
         self._share = np.concatenate(([0.0], np.minimum((last + 0.5) / _TABLE, 1.0)))
         self._share[-1] = 1.0
 
     def shares(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The shares of training values < and ≤ each value, any shape."""
+        """Return the shares of training values < and ≤ each value, any shape."""
         until = np.searchsorted(self._points, values, side="right")
         before = until - (self._points[np.maximum(until, 1) - 1] == values)
         return self._share[before], self._share[until]
 
 
 def ks_statistics(table: QuantileTable, steps: FloatArray) -> FloatArray:
-    """D̂ of R windows of one field, both sides of every jump looked at.
+    """Return D̂ of R windows of one field, over both sides of every jump.
 
     Args:
         table: of the baseline.
@@ -102,45 +102,45 @@ def ks_statistics(table: QuantileTable, steps: FloatArray) -> FloatArray:
     before, until = table.shares(steps)
     over = (ranks[1:] - until).max(axis=1)
     short = (before - ranks[:-1]).max(axis=1)
-    found: FloatArray = np.maximum(np.maximum(over, short), 0.0)
-    return found
+    statistic: FloatArray = np.maximum(np.maximum(over, short), 0.0)
+    return statistic
 
 
 def ks_threshold(n: ArrayLike, m: ArrayLike, error: ArrayLike = 0.0, phi: ArrayLike = 1.0) -> FloatArray:
-    """What D̂ must exceed for the two distributions to be called different at `ALPHA`.
+    """Return the value that D̂ must exceed for the distributions to count as different at `ALPHA`.
 
     Args:
-        n: values of the window; infinite where there are none.
-        m: values of the baseline.
-        error: of D̂, of window and baseline together.
+        n: number of values of the window; 0 gives an infinite threshold.
+        m: number of values of the baseline.
+        error: error of D̂, of window and baseline together.
         phi: overdispersion, at least 1: it divides n_h.
     """
     sizes, base = np.asarray(n, dtype=np.float64), np.asarray(m, dtype=np.float64)
     with np.errstate(divide="ignore"):
         inverse = np.asarray(phi, dtype=np.float64) * (1.0 / sizes + 1.0 / base)
-    found: FloatArray = np.sqrt(-0.5 * np.log(ALPHA / 2) * inverse) + np.asarray(error)
-    return found
+    threshold: FloatArray = np.sqrt(-0.5 * np.log(ALPHA / 2) * inverse) + np.asarray(error)
+    return threshold
 
 
 def wasserstein(table: QuantileTable, steps: FloatArray) -> FloatArray:
-    """W₁ of R windows of one field, in units of the baseline's spread (see the module).
+    """Return W₁ of R windows of one field, in units of the baseline's spread (see the module).
 
     Args:
         table: of the baseline.
         steps: the windows' quantiles at `STEP_RANKS`, shape (R, STEPS).
 
     Returns:
-        Shape (R,); NaN where training held one value alone.
+        Shape (R,); NaN if training held a single value.
     """
     low, high = table.low, table.high
     with np.errstate(over="ignore"):
         apart = np.abs(np.clip(steps, low, high) - np.clip(table.steps, low, high))
-    found: FloatArray = (apart / STEPS).sum(axis=1) / table.scale
-    return found
+    distance: FloatArray = (apart / STEPS).sum(axis=1) / table.scale
+    return distance
 
 
 def jensen_shannon(base: ArrayLike, window: ArrayLike, starts: ArrayLike) -> FloatArray:
-    """The Jensen–Shannon distance of W windows over G groups of bins that lie end to end.
+    """Return the Jensen–Shannon distance of W windows over G groups of bins laid end to end.
 
     Args:
         base: baseline counts or expected shares, (n_bins,) or (W, n_bins).
@@ -148,7 +148,7 @@ def jensen_shannon(base: ArrayLike, window: ArrayLike, starts: ArrayLike) -> Flo
         starts: first bin of each group, ascending from 0, (G,).
 
     Returns:
-        Shape (W, G), in [0, 1]; NaN where window or baseline is empty.
+        Shape (W, G), in [0, 1]; NaN if window or baseline is empty.
     """
     first = np.asarray(starts, dtype=np.int64)
     c, b = (np.atleast_2d(np.asarray(counts, dtype=np.float64)) for counts in (window, base))
@@ -159,13 +159,13 @@ def jensen_shannon(base: ArrayLike, window: ArrayLike, starts: ArrayLike) -> Flo
     middle = (p + q) / 2
     safe = np.where(middle > 0, middle, 1.0)
     nats = np.add.reduceat(xlogy(p, p / safe) + xlogy(q, q / safe), first, axis=1) / 2
-    # Rounding may leave a little less than 0 or more than ln 2. NaN stays.
-    found: FloatArray = np.sqrt(np.clip(nats / np.log(2.0), 0.0, 1.0))
-    return found
+    # Rounding may give slightly less than 0 or more than ln 2. NaN stays.
+    distance: FloatArray = np.sqrt(np.clip(nats / np.log(2.0), 0.0, 1.0))
+    return distance
 
 
 def _shares(counts: FloatArray, starts: NDArray[np.int64], sizes: NDArray[Any]) -> FloatArray:
-    """Each bin's share of its group; NaN where the group is empty."""
+    """Return each bin's share of its group; NaN if the group is empty."""
     total = np.add.reduceat(counts, starts, axis=1)
     shares: FloatArray = counts / np.repeat(np.where(total > 0, total, np.nan), sizes, axis=1)
     return shares

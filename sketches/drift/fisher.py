@@ -1,13 +1,12 @@
 """Fisher's exact test, two-sided, over arrays.
 
-Given its margins the first count of a 2×2 table follows a hypergeometric distribution; p is the probability
-of all counts that are at most as likely as the one seen. The distribution is laid out by the ratios of its
-neighbours, from its mode to where nothing is left, so that no factorial is computed: 0.2 to 10 µs a table by
-its standard deviation.
+Given its margins, the first count of a 2×2 table follows a hypergeometric distribution; p is the probability of all
+counts that are at most as likely as the observed one. The distribution is computed from the ratios of neighbors, from
+its mode outward until the terms vanish, without factorials: 0.2 to 10 µs per table, depending on its standard
+deviation.
 
-Against exact arithmetic the relative error is below 10⁻⁹. Tables with more than 16,384 counts to either side
-of the mode (both samples in the millions, or p = 0 for all purposes) take the tails of the likelihood
-instead: within 2 %.
+The relative error is below 10⁻⁹ against exact arithmetic. Tables with more than 16,384 counts on either side of the
+mode (both samples in the millions, or p = 0 in practice) use the tails of the likelihood instead: within 2 %.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from scipy.special import gammaln, ndtr
 FloatArray = NDArray[np.float64]
 
 _TIE = 1.0 + 1e-7
-"""Counts as likely as the one seen up to rounding belong to p; exact ties would otherwise fall to either
-side."""
+"""Counts as likely as the observed one up to rounding belong to p; rounding would otherwise split exact ties."""
 _LONGEST = 16_384
 _CHUNK_CELLS = 65_536
 
 
 def fisher_p(k: ArrayLike, n: ArrayLike, base_k: ArrayLike, base_n: ArrayLike) -> FloatArray:
-    """The two-sided p of k of n against base_k of base_n; 1 where a margin is empty.
+    """Return the two-sided p of k of n against base_k of base_n; 1 if a margin is empty.
 
     Args:
-        k: whole numbers, 0 ≤ k ≤ n, of any shapes that broadcast; so are the others.
+        k: whole numbers, 0 ≤ k ≤ n; all arguments have shapes that broadcast.
         n: size of the first sample.
         base_k: 0 ≤ base_k ≤ base_n.
         base_n: size of the second sample.
@@ -38,27 +36,27 @@ def fisher_p(k: ArrayLike, n: ArrayLike, base_k: ArrayLike, base_n: ArrayLike) -
     hits, rows, base_hits, base_rows = arrays
     both = hits + base_hits
     p = np.ones(both.shape)
-    open_ = (rows > 0.0) & (base_rows > 0.0) & (both > 0.0) & (both < rows + base_rows)
+    has_margins = (rows > 0.0) & (base_rows > 0.0) & (both > 0.0) & (both < rows + base_rows)
     x, drawn, marked, unmarked = (
-        hits[open_],
-        rows[open_],
-        both[open_],
-        (rows + base_rows - both)[open_],
+        hits[has_margins],
+        rows[has_margins],
+        both[has_margins],
+        (rows + base_rows - both)[has_margins],
     )
     if x.size:
-        p[open_] = _p(x, drawn, marked, unmarked)
+        p[has_margins] = _p(x, drawn, marked, unmarked)
     return p
 
 
 def _p(x: FloatArray, drawn: FloatArray, marked: FloatArray, unmarked: FloatArray) -> FloatArray:
-    """P of x marked among `drawn` taken from `marked` and `unmarked` ones; one-dimensional."""
+    """Return p of x marked items among `drawn` from `marked` and `unmarked` ones; one-dimensional."""
     total = marked + unmarked
     mode = np.floor((drawn + 1.0) * (marked + 1.0) / (total + 2.0))
     share = marked / total
     sd = np.sqrt(drawn * share * (1.0 - share) * (total - drawn) / (total - 1.0))
     distance = np.abs(x - mode)
-    # by log-concavity 8 sd + 20 past x leave under 10⁻¹² of what x itself adds; as the count on the far side
-    # that is as unlikely as x is at most 1.72 times as far from the mode, twice the distance holds it too
+    # By log-concavity, terms beyond 8 sd + 20 past x add less than 10⁻¹² of x's own term. The count on the far side
+    # that is as unlikely as x is at most 1.72 times as far from the mode, so twice the distance includes it.
     longest = np.maximum(mode - np.maximum(0.0, drawn - unmarked), np.minimum(drawn, marked) - mode)
     reach = np.minimum(2.0 * distance + np.ceil(8.0 * sd) + 20.0, longest)
     p = np.empty(x.shape)
@@ -78,18 +76,20 @@ def _p(x: FloatArray, drawn: FloatArray, marked: FloatArray, unmarked: FloatArra
 def _p_by_summing(
     x: FloatArray, drawn: FloatArray, marked: FloatArray, unmarked: FloatArray, mode: FloatArray, *, steps: int
 ) -> FloatArray:
-    """Arguments are columns, (rows, 1); likelihoods are relative to the mode's, 0 beyond the support."""
+    """Sum likelihoods relative to the mode's, 0 beyond the support; arguments are columns, (rows, 1)."""
     rest = unmarked - drawn
     step = np.arange(steps)
     y = mode + step
     up = np.cumprod((drawn - y) * (marked - y) / ((y + 1.0) * (rest + y + 1.0)), axis=1)
     y = mode - step
     down = np.cumprod(y * (rest + y) / ((drawn - y + 1.0) * (marked - y + 1.0)), axis=1)
-    place = np.abs(x - mode).astype(np.int64)
-    before = np.maximum(place - 1, 0)
-    seen = np.where(x > mode, np.take_along_axis(up, before, 1), np.take_along_axis(down, before, 1))
-    seen = np.where(place == 0, 1.0, seen) * _TIE
-    at_most = (up * (up <= seen)).sum(axis=1) + (down * (down <= seen)).sum(axis=1) + (seen[:, 0] >= 1.0)
+    distance = np.abs(x - mode).astype(np.int64)
+    before = np.maximum(distance - 1, 0)
+    likelihood = np.where(x > mode, np.take_along_axis(up, before, 1), np.take_along_axis(down, before, 1))
+    likelihood = np.where(distance == 0, 1.0, likelihood) * _TIE
+    at_most = (
+        (up * (up <= likelihood)).sum(axis=1) + (down * (down <= likelihood)).sum(axis=1) + (likelihood[:, 0] >= 1.0)
+    )
     p: FloatArray = at_most / (up.sum(axis=1) + down.sum(axis=1) + 1.0)
     return p
 
@@ -97,7 +97,7 @@ def _p_by_summing(
 def _p_by_likelihood(
     x: FloatArray, drawn: FloatArray, marked: FloatArray, unmarked: FloatArray, mode: FloatArray
 ) -> FloatArray:
-    """Both tails by the signed root of the likelihood ratio; x's own with the continuity correction."""
+    """Sum both tails from the signed root of the likelihood ratio; x's own tail has the continuity correction."""
 
     def log_likelihood(y: FloatArray) -> FloatArray:
         cells = (y, marked - y, drawn - y, unmarked - drawn + y)

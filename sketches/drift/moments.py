@@ -1,4 +1,4 @@
-"""How far mean and standard deviation of a window moved, with intervals, from sums that panes keep exactly.
+"""Shifts of a window's mean and standard deviation, with intervals, from the exact sums of panes.
 
     mean     x̄ = μ + S₁/n,  S₁ = Σ(x − μ),  S₂ = Σ(x − μ)²,  μ the baseline's mean
     shift    (x̄ − μ)/σ,  ± t · √(s²φ/n + σ²/m)/σ
@@ -6,12 +6,12 @@
 
 with s² = (S₂ − S₁²/n)/(n − 1), Student's t at Welch's degrees of freedom, φ the overdispersion and e the variance of
 the logarithm of a standard deviation, e(κ, n) = (κ − (n − 3)/n)/(4(n − 1)), where κ is the kurtosis: 3 for a normal
-distribution, whose formula without κ would be wrong for any other. κ is read from quantiles, the larger of window's and
-baseline's: few values seldom show a tail. What lies beyond a thousandth of the values is not in it, so where the
-fourth moment comes from there the interval of the ratio can be too narrow.
+distribution; a formula without κ would be wrong for any other. κ is computed from quantiles, as the larger of the
+window's and the baseline's, because small samples seldom show a tail. It ignores the outermost thousandth of the
+values, so if the fourth moment comes from there, the interval of the ratio can be too narrow.
 
-What simulation shows at n from 50 to 5,000: the interval of the shift covers 94 to 96 % of true values, 89 % for very
-skewed values (lognormal, σ 1) at n = 50; that of the ratio 95 to 97 %, up to 100 % where tails are heavy.
+Simulation for n from 50 to 5,000: the interval of the shift covers 94 to 96 % of true values, 89 % for very skewed
+values (lognormal, σ 1) at n = 50; that of the ratio 95 to 97 %, up to 100 % for heavy tails.
 
 Sources: Welch (1947), Biometrika 34, 28–35; Bonett (2006), Computational Statistics & Data Analysis 50, 775–782.
 """
@@ -32,12 +32,12 @@ _TAIL = 0.975
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What is known of a baseline's moments; scalars or arrays."""
+    """Moments of a baseline; scalars or arrays."""
 
     mean: float | FloatArray
     std: float | FloatArray
     m: float | FloatArray
-    """Training values."""
+    """Number of training values."""
     kurtosis: float | FloatArray
 
 
@@ -45,8 +45,8 @@ class Spread:
 class MomentShifts:
     """Shifts of R windows, each of shape (R,), with 95 % intervals.
 
-    NaN where something is not known: the mean without values or with sums out of range, everything else also where
-    training held one value alone, the interval and the ratio under two values, intervals where n/φ is at most 1.
+    NaN marks unknown results: the mean without values or with sums out of range, everything else also if training held
+    a single value, the interval and the ratio under two values, intervals if n/φ is at most 1.
     """
 
     mean: FloatArray
@@ -55,15 +55,15 @@ class MomentShifts:
     shift_low: FloatArray
     shift_high: FloatArray
     ratio: FloatArray
-    """Of the standard deviations, the window's to the baseline's."""
+    """Standard deviation of the window by that of the baseline."""
     ratio_low: FloatArray
     ratio_high: FloatArray
 
 
 def kurtosis(steps: FloatArray) -> FloatArray:
-    """The kurtosis of distributions that are given by quantiles at even steps of rank, shape (R, S) → (R,).
+    """Return the kurtosis of distributions given by quantiles at even steps of rank, shape (R, S) → (R,).
 
-    At least 1, for a constant 1; 3 for a normal distribution; NaN where a quantile is.
+    At least 1 (a constant has 1); 3 for a normal distribution; NaN if a quantile is NaN.
     """
     low, high = steps.min(axis=-1, keepdims=True), steps.max(axis=-1, keepdims=True)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -73,8 +73,8 @@ def kurtosis(steps: FloatArray) -> FloatArray:
     x = x - x.mean(axis=-1, keepdims=True)
     squares = x * x
     square, fourth = squares.mean(axis=-1), (squares * squares).mean(axis=-1)
-    found: FloatArray = np.where(square == 0, 1.0, np.maximum(fourth / np.where(square == 0, 1.0, square) ** 2, 1.0))
-    return found
+    kappa: FloatArray = np.where(square == 0, 1.0, np.maximum(fourth / np.where(square == 0, 1.0, square) ** 2, 1.0))
+    return kappa
 
 
 def moment_shifts(
@@ -88,10 +88,10 @@ def moment_shifts(
     """Compare moments of R windows with their baseline.
 
     Args:
-        n: values of each window, (R,).
+        n: number of values of each window, (R,).
         shift_sum: Σ(x − μ), (R,).
         shift_square_sum: Σ(x − μ)², (R,).
-        kurtosis: of each window, (R,); where it or the baseline's is NaN, the other stands for it.
+        kurtosis: of each window, (R,); if it or the baseline's is NaN, the other replaces it.
         base: scalars or (R,).
         phi: overdispersion, at least 1, a scalar or (R,): it divides n in the intervals.
     """
@@ -120,6 +120,6 @@ def moment_shifts(
 
 
 def _log_variance(kappa: FloatArray, n: FloatArray) -> FloatArray:
-    """The variance of the logarithm of a standard deviation of n values."""
-    found: FloatArray = (kappa - (n - 3) / n) / (4 * (n - 1))
-    return found
+    """Return the variance of the logarithm of a standard deviation of n values."""
+    variance: FloatArray = (kappa - (n - 3) / n) / (4 * (n - 1))
+    return variance

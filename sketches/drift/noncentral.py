@@ -1,13 +1,12 @@
-"""Non-central χ² upside down: from an observed T to the non-centralities λ that a 95 % interval reaches to.
+"""Inverse of the non-central χ² distribution: the ends λ of a 95 % interval from an observed T.
 
-scipy inverts one value in 50 to 500 µs; a replay asks for millions. Along one df the answer is a smooth
-curve, so it is tabulated once (2 to 4 ms and 8 KB a df and side, on first use) and read off in arrays (about
-50 ns a value).
+scipy inverts one value in 50 to 500 µs; a replay needs millions. For one df the inverse is a smooth curve, so it is
+tabulated once (2 to 4 ms and 8 KB per df and side, on first use) and interpolated for whole arrays (about 50 ns a
+value).
 
-With x = √T and x₀ the point where the curve begins, the table holds g(w) = (λ − T)/x on w = x₀/x in (0, 1].
-Both ends are harmless there: λ is analytic where it leaves zero, and g(0) = −2·Φ⁻¹(probability) is the normal
-limit, so that T has no upper end. 256 cubics a curve keep |error of λ| below 10⁻⁷·max(1, λ) (largest found
-for df 1 to 2,000: 1.3·10⁻⁸).
+With x = √T and x₀ the start of the curve, the table holds g(w) = (λ − T)/x on w = x₀/x in (0, 1]. Both ends are regular
+there: λ is analytic where it leaves zero, and g(0) = −2·Φ⁻¹(probability) is the normal limit, so that T has no upper
+bound. 256 cubics per curve keep |error of λ| below 10⁻⁷·max(1, λ) (largest observed for df 1 to 2,000: 1.3·10⁻⁸).
 """
 
 from __future__ import annotations
@@ -26,28 +25,27 @@ IntArray = NDArray[np.int64]
 _CELLS = 256
 _GAUSS_POINTS = 20
 _LARGE = 4.0
-"""From T = 4·(df + 10) on, 20 Gauss points give the distribution function to 10⁻¹²."""
+"""For T ≥ 4·(df + 10), 20 Gauss points give the distribution function to 10⁻¹²."""
 _NEWTON_STEPS = 8
 
 
 def lambda_low(t: ArrayLike, df: ArrayLike) -> FloatArray:
-    """The λ at which T is the 97.5 % point of χ²_df(λ): the lower end of a 95 % interval.
+    """Return the λ at which T is the 97.5 % point of χ²_df(λ): the lower end of a 95 % interval.
 
     Args:
         t: observed values, at least 0, of any shape.
         df: degrees of freedom, at least 1, broadcast against `t`.
 
     Returns:
-        λ of the broadcast shape; 0 where T lies below the 97.5 % point of the central χ².
+        λ of the broadcast shape; 0 if T lies below the 97.5 % point of the central χ².
     """
     return _LOW(t, df)
 
 
 def lambda_high(t: ArrayLike, df: ArrayLike) -> FloatArray:
-    """The λ at which max(T, χ²_df's median) is the 2.5 % point of χ²_df(λ): the upper end of a 95 % interval.
+    """Return the λ at which max(T, median of χ²_df) is the 2.5 % point of χ²_df(λ): the upper end of a 95 % interval.
 
-    The median keeps the upper end from collapsing to 0 where a window resembles the baseline more than chance
-    allows.
+    The median keeps the upper end above 0 if a window resembles the baseline more closely than chance allows.
 
     Args:
         t: observed values, at least 0, of any shape.
@@ -60,12 +58,12 @@ def lambda_high(t: ArrayLike, df: ArrayLike) -> FloatArray:
 
 
 def chi2_median(df: IntArray) -> FloatArray:
-    """The medians of the central χ²_df, in the shape of `df`; every df at least 1."""
-    return by_df(df, lambda wanted: np.asarray(chdtri(wanted, 0.5), dtype=np.float64))
+    """Return the medians of the central χ²_df, in the shape of `df`; every df at least 1."""
+    return by_df(df, lambda distinct: np.asarray(chdtri(distinct, 0.5), dtype=np.float64))
 
 
 def by_df(df: IntArray, function: Callable[[IntArray], FloatArray]) -> FloatArray:
-    """`function(df)` elementwise, called once with the few distinct values (ascending); shape of `df`."""
+    """Return `function(df)` elementwise, from one call with the distinct values, ascending; shape of `df`."""
     if df.size == 0:
         return np.empty(df.shape)
     distinct = np.flatnonzero(np.bincount(df.ravel()))
@@ -76,14 +74,14 @@ def by_df(df: IntArray, function: Callable[[IntArray], FloatArray]) -> FloatArra
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    """The curves known so far; replaced as a whole, so that readers need no lock."""
+    """The curves built so far; replaced as a whole, so that readers need no lock."""
 
     slot: IntArray
-    """By df: which curve, -1 where there is none yet."""
+    """Index of the curve by df; -1 if it is not built yet."""
     edge: FloatArray
-    """(n_curves,): x₀."""
+    """x₀ of each curve, (n_curves,)."""
     cubics: FloatArray
-    """(n_curves · cells, 4): coefficients in the cell's own coordinate, from the third power down."""
+    """Coefficients in the cell's own coordinate, from the third power down, (n_curves · cells, 4)."""
 
 
 class _Inverse:
@@ -92,7 +90,7 @@ class _Inverse:
     def __init__(self, probability: float) -> None:
         self._probability = probability
         self._from_zero = probability > 0.5
-        """Whether λ is 0 where the curve begins."""
+        """Whether λ is 0 at the start of the curve."""
         self._lock = threading.Lock()
         self._curves = _Curves(np.full(1, -1, np.int64), np.empty(0), np.empty((0, 4)))
 
@@ -105,9 +103,9 @@ class _Inverse:
         edge = curves.edge[slot]
         root = np.sqrt(values)
         x = np.maximum(root, edge)
-        place = edge / x * _CELLS
-        cell = np.minimum(place.astype(np.int64), _CELLS - 1)
-        u = place - cell
+        position = edge / x * _CELLS
+        cell = np.minimum(position.astype(np.int64), _CELLS - 1)
+        u = position - cell
         a = curves.cubics[slot * _CELLS + cell]
         g = ((a[..., 0] * u + a[..., 1]) * u + a[..., 2]) * u + a[..., 3]
         value = np.maximum(x * (x + g), 0.0)
@@ -135,8 +133,8 @@ class _Inverse:
 
 
 def _curve(df: int, probability: float) -> tuple[float, FloatArray]:
-    """x₀ and the cubics of one df: shape (cells, 4)."""
-    # Imported where tables are made: it takes a third of a second, and most commands judge nothing.
+    """Return x₀ and the cubics of one df, shape (cells, 4)."""
+    # Imported on use: it takes a third of a second, and most commands judge nothing.
     from scipy.interpolate import CubicSpline
 
     start = float(chdtri(df, 1.0 - max(probability, 0.5)))
@@ -156,11 +154,11 @@ def _curve(df: int, probability: float) -> tuple[float, FloatArray]:
 
 
 def _invert_large(x: FloatArray, df: int, probability: float) -> FloatArray:
-    """λ for large T = x², where chndtrinc is slow and Newton from the normal limit converges at once.
+    """Return λ for large T = x², where chndtrinc is slow and Newton from the normal limit converges quickly.
 
     χ²_df(λ) = (Z + s)² + V with s = √λ and V ~ χ²_{df−1}, so that P[χ²_df(λ) ≤ T] is the mean over V of
-    Φ(√(T − V) − s) − Φ(−√(T − V) − s); far above df that is smooth in V and Gauss points of V's own density
-    see all of it.
+    Φ(√(T − V) − s) − Φ(−√(T − V) − s); far above df that is smooth in V, and Gauss points of V's density
+    capture it.
     """
     v, weight = _chi2_gauss_points(df - 1)
     root = np.sqrt(np.maximum(x[:, None] ** 2 - v, 0.0))
@@ -177,7 +175,7 @@ def _invert_large(x: FloatArray, df: int, probability: float) -> FloatArray:
 
 
 def _chi2_gauss_points(df: int) -> tuple[FloatArray, FloatArray]:
-    """Points and weights that integrate polynomials up to degree 39 exactly over the density of χ²_df.
+    """Return points and weights that integrate polynomials up to degree 39 exactly over the density of χ²_df.
 
     Source: Golub & Welsch (1969), on the recurrence of the generalised Laguerre polynomials; weights sum to
     1, so that no Γ overflows at large df.

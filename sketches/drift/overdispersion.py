@@ -1,9 +1,8 @@
-"""Overdispersion φ: how much more than independent events the windows of traffic that repeats itself differ.
+"""Overdispersion φ: variance between windows of correlated traffic relative to that of independent events.
 
-φ̂ = max(1, median(T)/median(χ²_df)) over disjoint known-good windows of one length, each judged against the
-whole baseline, itself included. The median, not the mean: with 10 % drifted windows among the good ones the
-mean of a true 2 reads 4.8, the median 2.15. Relative standard deviation of φ̂ from 100 windows: 6 % at df 9,
-24 % at df 1.
+φ̂ = max(1, median(T)/median(χ²_df)) over disjoint known-good windows of one length, each compared with the whole
+baseline, itself included. It uses the median instead of the mean: with 10 % drifted windows among the good ones, the
+mean of a true 2 is 4.8, the median 2.15. Relative standard deviation of φ̂ from 100 windows: 6 % at df 9, 24 % at df 1.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 ROUGH_WINDOWS = 5
-"""From so many windows on φ̂ is taken, with fewer that of the next shorter length."""
+"""Fewest windows for an own φ̂; with fewer, that of the next shorter length is used."""
 SURE_WINDOWS = 20
-"""From so many windows on φ̂ stands alone, with fewer not below that of the next shorter length."""
+"""Fewest windows for φ̂ alone; with fewer, it is at least that of the next shorter length."""
 FINDING = 5.0
-"""A larger φ̂ is a finding to show: such a field needs far more events than its windows seem to hold."""
+"""A larger φ̂ is reported as a finding: such a field needs far more events than its windows seem to hold."""
 
 SPARSE_EVENTS = 200
-"""With fewer events in a window T is no χ²: of independent events its median is up to nine times too large."""
+"""With fewer events in a window, T is no χ²: for independent events its median is up to nine times too large."""
 SIMULATED_WINDOWS = 256
 _SEED = 20_130_901
 
@@ -41,13 +40,12 @@ class Overdispersion:
     value: FloatArray
     """At least 1."""
     windows: IntArray
-    """Windows of this length that held events."""
+    """Number of windows of this length with events."""
     flag: NDArray[np.object_]
-    """`ok` from 20 windows; `rough` from 5; `shorter` where φ is the next shorter length's; `unknown`: it is
-    1."""
+    """`ok` from 20 windows; `rough` from 5; `shorter`: φ is that of the next shorter length; `unknown`: φ is 1."""
 
     def of(self, group: int) -> Phi:
-        """φ of one group, as a baseline keeps it."""
+        """Return φ of one group in the form of a baseline."""
         flag: PhiFlag = self.flag[group]
         return Phi(value=float(self.value[group]), windows=int(self.windows[group]), flag=flag)
 
@@ -55,13 +53,13 @@ class Overdispersion:
 def learn_phi(t: ArrayLike, df: ArrayLike, n: ArrayLike, shorter: Overdispersion | None = None) -> Overdispersion:
     """Learn φ of one window length.
 
-    As df can differ between windows of one group (sparse ones see fewer bins), each T is divided by the
-    median of its own χ²_df; with one df that is median(T)/median(χ²_df) itself.
+    Because df can differ between windows of one group (sparse windows fill fewer bins), each T is divided by the median
+    of its own χ²_df; with a single df that is median(T)/median(χ²_df) itself.
 
     Args:
         t: T at φ = 1 of disjoint known-good windows, (W, G), as `psi_values` gives it; W may be 0.
         df: degrees of freedom, (W, G).
-        n: events per window, (W, G); windows without any are left out.
+        n: events per window, (W, G); windows without events are ignored.
         shorter: φ of the next shorter window length, of the same groups; None for the shortest.
 
     Raises:
@@ -69,12 +67,12 @@ def learn_phi(t: ArrayLike, df: ArrayLike, n: ArrayLike, shorter: Overdispersion
     """
     values, dfs, events = np.asarray(t, np.float64), np.asarray(df, np.int64), np.asarray(n)
     if values.ndim != 2 or values.shape != dfs.shape or values.shape != events.shape:
-        raise ValueError(f"T, df and n are (W, G) alike, not {values.shape}, {dfs.shape} and {events.shape}")
+        raise ValueError(f"T, df and n must have one shape (W, G), not {values.shape}, {dfs.shape} and {events.shape}")
     groups = values.shape[1]
     if shorter is None:
         shorter = Overdispersion(np.ones(groups), np.zeros(groups, np.int64), np.full(groups, "unknown", np.object_))
     if len(shorter.value) != groups:
-        raise ValueError(f"φ of the shorter length is of {len(shorter.value)} groups, T of {groups}")
+        raise ValueError(f"φ of the shorter length has {len(shorter.value)} groups, T has {groups}")
     used = events > 0
     windows = used.sum(axis=0)
     estimate = np.maximum(1.0, _median(values / chi2_median(np.maximum(dfs, 1)), used))
@@ -87,19 +85,19 @@ def learn_phi(t: ArrayLike, df: ArrayLike, n: ArrayLike, shorter: Overdispersion
 
 
 def sparse_inflation(bins: PsiBins, n: FloatArray) -> FloatArray:
-    """By how much T is too large only because windows hold few events, shape (G,), at least 1.
+    """Return the factor by which T is too large only because windows hold few events, shape (G,), at least 1.
 
-    With n·p under ½ in most bins no degree of freedom is left and T jumps; taken as φ that would be a finding in
-    every low-traffic field (independent events on ten equal bins: 2.4 at n = 1, 4.5 at n = 5, 0.9 at n = 50; on a
-    Zipf field 9.3 at n = 5, 1.4 at n = 50). So the same median is taken of windows of the same sizes drawn from the
-    baseline, and divided out where it is above 1. From `SPARSE_EVENTS` events on it is 1 by definition.
+    With n·p under ½ in most bins, no degree of freedom is left and T jumps; as φ that would be a finding in every
+    low-traffic field (independent events on ten equal bins: 2.4 at n = 1, 4.5 at n = 5, 0.9 at n = 50; on a Zipf field
+    9.3 at n = 5, 1.4 at n = 50). So the same median of windows of the same sizes, drawn from the baseline, is divided
+    out if it is above 1. From `SPARSE_EVENTS` events on the factor is 1 by definition.
     """
     inflation = np.ones(bins.n_groups)
     for group, (start, size) in enumerate(zip(bins.starts.tolist(), bins.sizes.tolist(), strict=True)):
         sizes = np.sort(n[n[:, group] > 0, group]).astype(np.int64)
         if sizes.size == 0 or sizes[sizes.size // 2] >= SPARSE_EVENTS:
             continue
-        # Evenly over the sorted sizes, so that few windows stand for all.
+        # Evenly over the sorted sizes, so that few windows represent all.
         chosen = sizes[np.linspace(0, sizes.size - 1, SIMULATED_WINDOWS).round().astype(np.intp)]
         base = bins.base_bins[start : start + size]
         drawn = np.random.default_rng(_SEED).multinomial(chosen, base / base.sum())
@@ -109,7 +107,7 @@ def sparse_inflation(bins: PsiBins, n: FloatArray) -> FloatArray:
 
 
 def _median(values: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
-    """The median of each column's used entries, 0 where there is none."""
+    """Return the median of each column's used entries; 0 if there is none."""
     if values.shape[0] == 0:
         return np.zeros(values.shape[1])
     ordered = np.sort(np.where(used, values, np.inf), axis=0)

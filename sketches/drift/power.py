@@ -1,4 +1,4 @@
-"""What a window can tell: how much data settles a level, and the smallest shift that it would have seen."""
+"""Statistical power: the amount of data that a level needs, and the smallest shift that a window detects."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 FALSE_MAJOR = 0.025
-"""How often a true PSI on the minor line may be called `major` once there is enough data."""
+"""Probability that a true PSI at the minor threshold is called `major` once there is enough data."""
 VISIBLE_ALPHA = 0.001
 VISIBLE_POWER = 0.8
 _SHARE_FLOOR = 1e-4
-"""The floor of a bin's share in PSI, see `sketches.drift.psi`: it bounds the PSI of the largest shift."""
+"""Floor of a bin's share in PSI (see `sketches.drift.psi`): it bounds the PSI of the largest shift."""
 _SHIFTS_SD = np.linspace(0.0, 8.0, 801)
 _CELLS = 512
 
 
 def n_star(df: ArrayLike, minor: ArrayLike = 0.1, major: ArrayLike = 0.2) -> FloatArray:
-    """The n_h/φ from which a window holds enough data for its level to be the user's line and nothing else.
+    """Return the n_h/φ from which a window's level follows from the user's thresholds alone.
 
-    It solves P[χ²_df(λ = minor·n) > major·n] = 0.025: a true PSI on the minor line is then called `major` 2.5
-    % of the time. Any shapes that broadcast; each distinct (df, minor, major) costs 0.1 ms once per process.
+    It solves P[χ²_df(λ = minor·n) > major·n] = 0.025: a true PSI at the minor threshold is then called `major` 2.5 % of
+    the time. All shapes that broadcast are allowed; each distinct (df, minor, major) costs 0.1 ms once per process.
 
     Args:
         df: degrees of freedom, at least 1.
-        minor: lines of `minor`, at least 0.
-        major: lines of `major`, above `minor`.
+        minor: thresholds of `minor`, at least 0.
+        major: thresholds of `major`, above `minor`.
 
     Raises:
-        ValueError: if a line of `minor` is negative or not below its line of `major`.
+        ValueError: if a minor threshold is negative or not below its major threshold.
     """
     minors, majors = np.broadcast_arrays(np.asarray(minor, np.float64), np.asarray(major, np.float64))
     if not np.all((minors >= 0.0) & (minors < majors)):
-        raise ValueError("the minor line of a PSI must be at least 0 and below its major line")
+        raise ValueError("the minor threshold of a PSI must be at least 0 and below its major threshold")
     pairs, pair = np.unique(minors + 1j * majors, return_inverse=True)
     key = np.asarray(df, np.int64) * len(pairs) + pair.reshape(minors.shape)
 
     def solve(keys: IntArray) -> FloatArray:
-        lines = pairs[keys % len(pairs)]
+        thresholds = pairs[keys % len(pairs)]
         return np.array(
-            [_n_star(*args) for args in zip((keys // len(pairs)).tolist(), lines.real, lines.imag, strict=True)]
+            [
+                _n_star(*args)
+                for args in zip((keys // len(pairs)).tolist(), thresholds.real, thresholds.imag, strict=True)
+            ]
         )
 
     return by_df(key, solve)
@@ -54,7 +57,7 @@ def n_star(df: ArrayLike, minor: ArrayLike = 0.1, major: ArrayLike = 0.2) -> Flo
 
 @lru_cache(maxsize=65_536)
 def _n_star(df: int, minor: float, major: float) -> float:
-    # Imported where it is needed: it takes a third of a second, and most commands judge nothing.
+    # Imported on use: it takes a third of a second, and most commands judge nothing.
     from scipy.optimize import brentq
 
     def excess(n: float) -> float:
@@ -67,39 +70,38 @@ def _n_star(df: int, minor: float, major: float) -> float:
 
 
 def visible_shift(df: IntArray, n_h: FloatArray) -> FloatArray:
-    """The smallest shift of the mean, in standard deviations, seen with 80 % power at α = 0.001.
+    """Return the smallest shift of the mean, in standard deviations, that is detected with 80 % power at α = 0.001.
 
-    It is worked out for a normal field cut into df + 1 bins of equal share: an order of magnitude for a
-    reader, not a promise about fields of another shape. Read from a table with a relative error of at most
-    10⁻⁴.
+    It holds for a normal field with df + 1 bins of equal share: an order of magnitude, not a promise about fields of
+    another shape. It is interpolated from a table with a relative error of at most 10⁻⁴.
 
     Args:
         df: degrees of freedom, at least 1, any shape.
         n_h: effective sample size nm/(n + m)/φ, same shape.
 
     Returns:
-        The shift, same shape; infinite where even the largest shift would stay unseen, as with n_h = 0.
+        The shift, same shape; infinite if even the largest shift would go undetected, as with n_h = 0.
     """
-    needed = by_df(df, lambda wanted: np.array([_curve(int(d))[0] for d in wanted]))
-    # the tables run over √(PSI that is seen ÷ the largest PSI that a shift can cause), in [0, 1]
+    needed = by_df(df, lambda distinct: np.array([_curve(int(d))[0] for d in distinct]))
+    # The tables are over √(detectable PSI ÷ largest PSI that a shift can cause), in [0, 1].
     with np.errstate(divide="ignore"):
-        place = np.sqrt(needed / n_h) * _CELLS
-    unseen = ~(place < _CELLS)
-    place = np.where(unseen, 0.0, place)
-    cell = place.astype(np.int64)
-    u = place - cell
+        position = np.sqrt(needed / n_h) * _CELLS
+    undetected = ~(position < _CELLS)
+    position = np.where(undetected, 0.0, position)
+    cell = position.astype(np.int64)
+    u = position - cell
     distinct = np.flatnonzero(np.bincount(df.ravel(), minlength=1))
     slot = np.zeros(int(df.max(initial=0)) + 1, np.int64)
     slot[distinct] = np.arange(len(distinct))
     tables = np.array([_curve(int(d))[1] for d in distinct]).reshape(-1)
     at = slot[df] * (_CELLS + 1) + cell
     shift = tables[at] * (1.0 - u) + tables[at + 1] * u
-    return np.where(unseen, np.inf, shift)
+    return np.where(undetected, np.inf, shift)
 
 
 @lru_cache(maxsize=4_096)
 def _curve(df: int) -> tuple[float, FloatArray]:
-    """λ that is seen ÷ the largest PSI of a shift; shifts at equal steps 0 … 1 of √(PSI ÷ that largest)."""
+    """Return detectable λ ÷ largest PSI of a shift, and the shifts at equal steps 0 … 1 of √(PSI ÷ that largest)."""
     bins = df + 1
     share = 1.0 / bins
     edges = ndtri(np.arange(bins + 1) / bins)
@@ -109,5 +111,5 @@ def _curve(df: int) -> tuple[float, FloatArray]:
     rising = int(np.argmax(psi)) + 1
     root = np.sqrt(psi[:rising] / psi[rising - 1])
     shifts = np.interp(np.linspace(0.0, 1.0, _CELLS + 1), root, _SHIFTS_SD[:rising])
-    seen = float(chndtrinc(chdtri(df, VISIBLE_ALPHA), df, 1.0 - VISIBLE_POWER))
-    return seen / float(psi[rising - 1]), shifts
+    detectable = float(chndtrinc(chdtri(df, VISIBLE_ALPHA), df, 1.0 - VISIBLE_POWER))
+    return detectable / float(psi[rising - 1]), shifts

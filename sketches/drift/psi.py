@@ -4,19 +4,19 @@
     pᵢ = max(10⁻⁴, (bᵢ + ½) / (m + B/2)),  aᵢ = min(½, n·pᵢ),  qᵢ = max(10⁻⁴, (cᵢ + aᵢ) / (n + Σa))
     df = max(1, #{i : bᵢ/m ≥ 10⁻⁴ and n·pᵢ ≥ ½} − 1)
 
-with B bins, baseline counts bᵢ of sum m and window counts cᵢ of sum n. A plain ½ on bins that are always
-empty, or a floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift
-T = n_h·PSI/φ follows χ²_df, where n_h = nm/(n + m) and φ is the overdispersion of the field's traffic; under
-drift it is nearly χ²_df(λ) with λ/(n_h/φ) the true PSI, which gives the interval.
+with B bins, baseline counts bᵢ of sum m and window counts cᵢ of sum n. A plain ½ on bins that are always empty, or a
+floor of 10⁻¹⁰, would make sparse windows and stray values look like drift. Without drift T = n_h·PSI/φ follows χ²_df,
+where n_h = nm/(n + m) and φ is the overdispersion of the field's traffic; under drift it is nearly χ²_df(λ) with
+λ/(n_h/φ) the true PSI, which gives the interval.
 
-What simulation shows: p < 0.05 without drift in at most 5 % of windows (0.3 % for twenty bins at n = 50) unless
-bins expect between 0.1 and 0.5 events; then in up to 8 % for integers with a long tail, and 9 % in the worst
-cell known (ten equal bins and three of 3·10⁻⁴, m = 10⁶, n = 1,000). The level is hardly touched: `major`
-without drift in at most 4 windows of 10,000. The interval covers 92 to 97 % of true values, 78 to 91 % where
-drift leaves a bin that held more with three expected events or fewer.
+Simulation shows p < 0.05 without drift in at most 5 % of windows (0.3 % for twenty bins at n = 50), unless bins expect
+between 0.1 and 0.5 events; then in up to 8 % for integers with a long tail, and 9 % in the worst known case (ten equal
+bins and three of 3·10⁻⁴, m = 10⁶, n = 1,000). The effect on the level is small: `major` without drift in at most 4
+windows of 10,000. The interval covers 92 to 97 % of true values, 78 to 91 % if drift leaves a bin that was larger with
+three expected events or fewer.
 
-Groups (one field in one slice) are runs of bins laid end to end. Results do not depend on what else is in the
-batch: a window judged alone, or a group alone, gives the same bits.
+Groups (one field in one slice) are runs of bins, end to end. Results do not depend on the rest of the batch: a window
+or a group that is judged alone gives the same bits.
 
 Source: Yurdakul (2018), Western Michigan University dissertation 3208; the non-central form: arXiv 2307.11878.
 """
@@ -38,19 +38,19 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 SHARE_FLOOR = 1e-4
-"""No share counts as smaller: a bin that is empty on one side costs at most its size times ln(size · 10⁴)."""
+"""Smallest share: a bin that is empty on one side adds at most its share times ln(share · 10⁴)."""
 _ROUNDING_PSI = 1e-20
-"""A PSI under it is rounding noise (one event moved among 10⁹ is 10⁻¹⁸), its stretch noise over noise."""
+"""A smaller PSI is rounding noise (one event moved among 10⁹ is 10⁻¹⁸), and its variance ratio noise over noise."""
 _CHUNK_CELLS = 32_768
-"""Cells worked on at a time, so that a chunk's temporaries stay in the processor's cache."""
+"""Cells computed at a time: a chunk's temporary arrays fit in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class PsiVerdicts:
     """The verdicts of W windows over G groups; every array has the shape (W, G).
 
-    Where window or baseline is empty (n = 0 or m = 0) nothing is known: psi 0, interval [0, ∞], p 1, df 1,
-    level `insufficient`, visible shift ∞. Nothing is ever NaN.
+    If the window or the baseline is empty (n = 0 or m = 0): psi 0, interval [0, ∞], p 1, df 1, level `insufficient`,
+    visible shift ∞. No value is NaN.
     """
 
     n: IntArray
@@ -60,28 +60,28 @@ class PsiVerdicts:
     """Lower end of the 95 % interval of the true PSI, at least 0."""
     high: FloatArray
     p_value: FloatArray
-    """Of no drift at all; it informs, the level does not depend on it."""
+    """p of the hypothesis of no drift; informative, the level does not depend on it."""
     df: IntArray
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`."""
     top_bin: IntArray
-    """The bin that contributes most, counted within the group, the first of equals; -1 if none is known."""
+    """Index within the group of the bin that contributes most, the first of equals; -1 if there is no data."""
     enough: BoolArray
-    """Whether n_h/φ reaches n*: from there on the level is the user's line and nothing else."""
+    """Whether n_h/φ reaches n*: the level then follows from the user's thresholds alone."""
     visible_shift: FloatArray
-    """The smallest mean shift, in standard deviations, seen with 80 % power at α = 0.001."""
+    """Smallest shift of the mean, in standard deviations, that is detected with 80 % power at α = 0.001."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What each of W windows is expected to hold, where that differs between windows: see `sketches.drift.season`."""
+    """Expected shares of each of W windows, if they differ between windows: see `sketches.drift.season`."""
 
     share: FloatArray
-    """Shares as they were counted, (W, n_bins); each group's sum is 1."""
+    """Shares as counted, (W, n_bins); each group's sum is 1."""
     p: FloatArray
     """The same shares smoothed, (W, n_bins); none under `SHARE_FLOOR`."""
     m: FloatArray
-    """How many rows each group's shares are worth, (W, G); they take the place of the baseline's rows."""
+    """Effective number of rows behind each group's shares, (W, G); replaces the baseline's rows."""
 
 
 def psi_verdicts(
@@ -101,28 +101,28 @@ def psi_verdicts(
         window: window counts on the same bins, (W, n_bins), or (n_bins,) for W = 1.
         starts: first bin of each group, ascending from 0, (G,); every group has a bin.
         phi: overdispersion, at least 1; a scalar, (G,) or (W, G).
-        minor: lines of `minor`, a scalar or (G,).
-        major: lines of `major`, a scalar or (G,).
-        expected: what each window is held against instead of the baseline as a whole.
+        minor: thresholds of `minor`, a scalar or (G,).
+        major: thresholds of `major`, a scalar or (G,).
+        expected: expected shares of each window; None compares with the baseline as a whole.
 
     Raises:
-        ValueError: if shapes do not fit, a count is negative, φ is under 1 or a minor line not under its
-        major line.
+        ValueError: if shapes do not fit, a count is negative, φ is under 1 or a minor threshold is not under its
+            major threshold.
     """
-    against, counts = _inputs(base, window, starts, expected)
-    scores = _scores(against, counts, full=True)
+    reference, counts = _inputs(base, window, starts, expected)
+    scores = _scores(reference, counts, full=True)
     shape = scores.psi.shape
-    lines = [_per_group("line", line, against) for line in (minor, major)]
-    minors, majors = (np.broadcast_to(line, shape) for line in lines)
+    thresholds = [_per_group("threshold", threshold, reference) for threshold in (minor, major)]
+    minors, majors = (np.broadcast_to(threshold, shape) for threshold in thresholds)
     phis = _overdispersion(phi, shape)
 
     known = scores.n_h > 0.0
     n_h = scores.n_h / phis
     psi, df = scores.psi, scores.df
     t = n_h * psi
-    low, high = _interval(psi, df, np.where(known, n_h, 1.0), scores.stretch)
+    low, high = _interval(psi, df, np.where(known, n_h, 1.0), scores.variance_ratio)
     low, high = np.where(known, low, 0.0), np.where(known, high, np.inf)
-    enough = known & (n_h >= n_star(df, *lines))
+    enough = known & (n_h >= n_star(df, *thresholds))
     level = np.full(shape, Level.insufficient, np.int8)
     level[enough] = Level.stable
     level[enough & (psi > minors)] = Level.minor
@@ -144,17 +144,17 @@ def psi_verdicts(
 def psi_values(
     base: ArrayLike, window: ArrayLike, starts: ArrayLike, *, expected: Expectation | None = None
 ) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
-    """PSI, df, T = n_h·PSI (at φ = 1) and n, each (W, G): what φ is learned from, without interval and level.
+    """Return PSI, df, T = n_h·PSI (at φ = 1) and n, each (W, G), without interval and level: the input of `learn_phi`.
 
-    Arguments, empty groups and errors as `psi_verdicts` has them.
+    Arguments, empty groups and errors are those of `psi_verdicts`.
     """
-    against, counts = _inputs(base, window, starts, expected)
-    scores = _scores(against, counts, full=False)
+    reference, counts = _inputs(base, window, starts, expected)
+    scores = _scores(reference, counts, full=False)
     return scores.psi, scores.df, scores.n_h * scores.psi, scores.n
 
 
 def smoothed_shares(base: IntArray, starts: IntArray) -> FloatArray:
-    """The pᵢ of baselines, in the shape of `base`.
+    """Return the pᵢ of baselines, in the shape of `base`.
 
     Args:
         base: baseline counts, (…, n_bins).
@@ -164,7 +164,7 @@ def smoothed_shares(base: IntArray, starts: IntArray) -> FloatArray:
 
 
 def _plain_shares(base: IntArray, starts: IntArray) -> FloatArray:
-    """The pᵢ before the floor."""
+    """Return the pᵢ before the floor."""
     sizes = np.diff(starts, append=base.shape[-1])
     m = np.add.reduceat(base, starts, axis=-1).astype(np.float64)
     shares: FloatArray = (base + 0.5) / np.repeat(m + 0.5 * sizes, sizes, axis=-1)
@@ -172,7 +172,7 @@ def _plain_shares(base: IntArray, starts: IntArray) -> FloatArray:
 
 
 def window_shares(window: IntArray, p: FloatArray, starts: IntArray) -> FloatArray:
-    """The qᵢ of windows: their shares smoothed towards what is expected, (W, n_bins); p itself where n is 0.
+    """Return the qᵢ of windows: shares smoothed towards the expected ones, (W, n_bins); p itself if n is 0.
 
     Args:
         window: counts, (W, n_bins).
@@ -187,33 +187,35 @@ def window_shares(window: IntArray, p: FloatArray, starts: IntArray) -> FloatArr
     return np.where(n[:, group] > 0.0, q, p)
 
 
-def _interval(psi: FloatArray, df: IntArray, n_h: FloatArray, stretch: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The non-central interval around d = max(0, PSI − df/n_h), widened by √r for drift in rare bins."""
+def _interval(
+    psi: FloatArray, df: IntArray, n_h: FloatArray, variance_ratio: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the non-central interval around d = max(0, PSI − df/n_h), widened by √r for drift in rare bins."""
     t = n_h * psi
     centre = np.maximum(0.0, psi - df / n_h)
-    widen = np.sqrt(stretch)
+    widen = np.sqrt(variance_ratio)
     low = np.maximum(0.0, centre - widen * (centre - lambda_low(t, df) / n_h))
     high = centre + widen * (lambda_high(t, df) / n_h - centre)
     return low, high
 
 
 @dataclass(frozen=True, slots=True)
-class _Expected:
-    """What is said about every bin: one row for all windows, or a row for each, W or 1 in the shapes below."""
+class _Reference:
+    """Expected shares of every bin: one row for all windows or one per window (1 or W in the shapes below)."""
 
     starts: IntArray
     group: IntArray
-    """(n_bins,): the bin's group."""
+    """Group of each bin, (n_bins,)."""
     m: FloatArray
-    """(1, G) or (W, G)"""
+    """Rows, (1, G) or (W, G)."""
     p: FloatArray
-    """(1, n_bins) or (W, n_bins), as the two below."""
+    """Smoothed shares, (1, n_bins) or (W, n_bins), as `p_floored` and `counted`."""
     p_floored: BoolArray
     counted: BoolArray
-    """b/m ≥ 10⁻⁴, so that the bin may count as a degree of freedom."""
+    """Whether b/m ≥ 10⁻⁴: the bin may count as a degree of freedom."""
 
     @classmethod
-    def of(cls, base: ArrayLike, starts: ArrayLike) -> _Expected:
+    def of(cls, base: ArrayLike, starts: ArrayLike) -> _Reference:
         b, first = np.asarray(base), np.asarray(starts, np.int64)
         if b.ndim != 1 or first.ndim != 1:
             raise ValueError(f"baseline counts and group starts are one-dimensional, not {b.shape} and {first.shape}")
@@ -229,46 +231,48 @@ class _Expected:
         p = np.maximum(SHARE_FLOOR, p_plain)
         return cls(first, group, m[None], p[None], (p_plain < SHARE_FLOOR)[None], counted[None])
 
-    def per_window(self, told: Expectation) -> _Expected:
-        """The same bins, with what is expected of each window."""
+    def per_window(self, expectation: Expectation) -> _Reference:
+        """Return the same bins with the expected shares of each window."""
         # A mixture of floored shares is floored too; its sum may be off by rounding.
-        floored = told.p < SHARE_FLOOR * (1.0 + 1e-9)
-        return _Expected(self.starts, self.group, told.m, told.p, floored, told.share >= SHARE_FLOOR)
+        floored = expectation.p < SHARE_FLOOR * (1.0 + 1e-9)
+        return _Reference(
+            self.starts, self.group, expectation.m, expectation.p, floored, expectation.share >= SHARE_FLOOR
+        )
 
-    def rows(self, rows: slice) -> _Expected:
-        """What is said of some of the windows."""
+    def rows(self, rows: slice) -> _Reference:
+        """Return the rows of some of the windows."""
         if len(self.p) == 1:
             return self
         chosen = (self.m[rows], self.p[rows], self.p_floored[rows], self.counted[rows])
-        return _Expected(self.starts, self.group, *chosen)
+        return _Reference(self.starts, self.group, *chosen)
 
 
 def _inputs(
-    base: ArrayLike, window: ArrayLike, starts: ArrayLike, told: Expectation | None
-) -> tuple[_Expected, IntArray]:
-    expected = _Expected.of(base, starts)
+    base: ArrayLike, window: ArrayLike, starts: ArrayLike, expectation: Expectation | None
+) -> tuple[_Reference, IntArray]:
+    expected = _Reference.of(base, starts)
     counts = _window_counts(window, expected)
-    if told is None:
+    if expectation is None:
         return expected, counts
-    shapes = (told.share.shape, told.p.shape, told.m.shape)
+    shapes = (expectation.share.shape, expectation.p.shape, expectation.m.shape)
     if shapes != (counts.shape, counts.shape, (len(counts), len(expected.starts))):
-        raise ValueError(f"what is expected has the shapes {shapes}, {len(counts)} windows are given")
-    return expected.per_window(told), counts
+        raise ValueError(f"the expectation has the shapes {shapes}, {len(counts)} windows are given")
+    return expected.per_window(expectation), counts
 
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """(W, G) arrays; `stretch` and `top_bin` hold nothing unless the full score was asked for."""
+    """Arrays of shape (W, G); `variance_ratio` and `top_bin` are empty unless the full score is requested."""
 
     n: IntArray
     n_h: FloatArray
     psi: FloatArray
     df: IntArray
-    stretch: FloatArray
+    variance_ratio: FloatArray
     top_bin: IntArray
 
 
-def _scores(expected: _Expected, counts: IntArray, *, full: bool) -> _Scores:
+def _scores(expected: _Reference, counts: IntArray, *, full: bool) -> _Scores:
     shape = (len(counts), len(expected.starts))
     extra = shape if full else (0, 0)
     out = _Scores(
@@ -276,7 +280,7 @@ def _scores(expected: _Expected, counts: IntArray, *, full: bool) -> _Scores:
         n_h=np.empty(shape),
         psi=np.empty(shape),
         df=np.empty(shape, np.int64),
-        stretch=np.empty(extra),
+        variance_ratio=np.empty(extra),
         top_bin=np.empty(extra, np.int64),
     )
     rows = max(1, _CHUNK_CELLS // counts.shape[1])
@@ -286,7 +290,7 @@ def _scores(expected: _Expected, counts: IntArray, *, full: bool) -> _Scores:
     return out
 
 
-def _score_chunk(expected: _Expected, c: IntArray, out: _Scores, rows: slice, *, full: bool) -> None:
+def _score_chunk(expected: _Reference, c: IntArray, out: _Scores, rows: slice, *, full: bool) -> None:
     starts, group, p, m = expected.starts, expected.group, expected.p, expected.m
     n_whole = np.add.reduceat(c, starts, axis=1)
     n = n_whole.astype(np.float64)
@@ -305,12 +309,12 @@ def _score_chunk(expected: _Expected, c: IntArray, out: _Scores, rows: slice, *,
     out.n[rows], out.n_h[rows], out.psi[rows] = n_whole, n_h, psi
     out.df[rows] = np.where(known, np.maximum(1, df), 1)
     if full:
-        out.stretch[rows] = _stretch(expected, q, q_plain < SHARE_FLOOR, ratio, log_ratio, n, n_h, psi)
+        out.variance_ratio[rows] = _variance_ratio(expected, q, q_plain < SHARE_FLOOR, ratio, log_ratio, n, n_h, psi)
         out.top_bin[rows] = np.where(known, _first_largest(part, starts, group), -1)
 
 
-def _stretch(
-    expected: _Expected,
+def _variance_ratio(
+    expected: _Reference,
     q: FloatArray,
     q_floored: BoolArray,
     ratio: FloatArray,
@@ -319,7 +323,7 @@ def _stretch(
     n_h: FloatArray,
     psi: FloatArray,
 ) -> FloatArray:
-    """How much more PSI varies than the χ² form knows: r = max(1, n_h·V/(4·PSI)), 1 at PSI = 0; φ cancels."""
+    """Return the variance of PSI relative to its χ² form: r = max(1, n_h·V/(4·PSI)), 1 at PSI = 0; φ cancels."""
     starts, p, m = expected.starts, expected.p, expected.m
     g = log_ratio + 1.0 - 1.0 / ratio
     g[q_floored] = 0.0
@@ -334,13 +338,13 @@ def _stretch(
 
 
 def _first_largest(part: FloatArray, starts: IntArray, group: IntArray) -> IntArray:
-    """Per group the index, within the group, of its first largest entry."""
+    """Return, per group, the index within the group of its first largest entry."""
     largest = np.maximum.reduceat(part, starts, axis=1)
     index = np.where(part == largest[:, group], np.arange(part.shape[1]), part.shape[1])
     return np.minimum.reduceat(index, starts, axis=1) - starts
 
 
-def _window_counts(window: ArrayLike, expected: _Expected) -> IntArray:
+def _window_counts(window: ArrayLike, expected: _Reference) -> IntArray:
     counts = np.atleast_2d(np.asarray(window))
     if counts.ndim != 2 or counts.shape[1] != len(expected.group):
         raise ValueError(f"window counts of shape {counts.shape} do not fit a baseline of {len(expected.group)} bins")
@@ -358,7 +362,7 @@ def _overdispersion(phi: ArrayLike, shape: tuple[int, int]) -> FloatArray:
     return np.broadcast_to(phis, shape)
 
 
-def _per_group(what: str, values: ArrayLike, expected: _Expected) -> FloatArray:
+def _per_group(what: str, values: ArrayLike, expected: _Reference) -> FloatArray:
     array = np.asarray(values, np.float64)
     if array.ndim > 1 or array.size not in (1, len(expected.starts)):
         raise ValueError(f"one {what} for all groups or one for each of {len(expected.starts)}, not {array.shape}")

@@ -1,9 +1,9 @@
 """Rates (null, invalid, below, above, unseen, errors): change against the baseline, and level.
 
 δ = window rate − baseline rate, with Newcombe's 95 % interval and Fisher's exact p. Overdispersion φ divides the
-window's counts, never its rates; the baseline's are unscaled but for `unseen`, whose expected rate is an estimate that
-varies more than a count does. The level asks for both size and certainty: p alone would page on one null in 1,000
-against 0 of 10⁵.
+window's counts, never its rates; the baseline's counts are unscaled except those of `unseen`, whose expected rate is an
+estimate with a larger variance than a count. The level requires both size and certainty: p alone would page on one
+null in 1,000 against 0 of 10⁵.
 
 Source: Wilson (1927); Newcombe (1998), Statistics in Medicine 17, 873–890, method 10.
 """
@@ -70,8 +70,8 @@ RATE_KIND_NAMES = tuple(kind.name for kind in RATE_KINDS)
 class RateVerdicts:
     """Verdicts of rates; every array has the shape that the arguments broadcast to.
 
-    Where window or baseline holds no rows nothing is known of the change: delta 0, interval [−1, 1], p 1,
-    level `insufficient`; a rate of no rows is 0. Nothing is ever NaN.
+    If window or baseline has no rows, the change is unknown: delta 0, interval [−1, 1], p 1, level `insufficient`; a
+    rate of no rows is 0. No value is NaN.
     """
 
     rate: FloatArray
@@ -82,26 +82,26 @@ class RateVerdicts:
     """Lower end of the 95 % interval of delta."""
     high: FloatArray
     p_value: FloatArray
-    """Fisher's exact test, two-sided, on rounded k/φ of n/φ; it informs, the level does not depend on it."""
+    """Fisher's exact test, two-sided, on rounded k/φ of n/φ; informative, the level does not depend on it."""
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`; a rate that fell is `stable`."""
     enough: NDArray[np.bool_]
-    """Whether 0 of n/φ would put the rate under the minor line: n/φ ≥ 381 at one point."""
+    """Whether 0 of n/φ would put the rate under the minor threshold: n/φ ≥ 381 at one point."""
 
 
 def wilson(k: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> tuple[FloatArray, FloatArray]:
-    """Wilson's interval of the rate k/n; [0, 1] where n is 0.
+    """Return Wilson's interval of the rate k/n; [0, 1] if n is 0.
 
     Args:
-        k: events that count, 0 ≤ k ≤ n; fractions are welcome, as scaled counts have them.
+        k: events that count, 0 ≤ k ≤ n; may be fractions, such as scaled counts.
         n: all events, broadcast against `k`.
         confidence: share of intervals that cover the true rate.
     """
     z2 = _z(confidence) ** 2
     hits, rows = np.broadcast_arrays(np.asarray(k, np.float64), np.asarray(n, np.float64))
-    some = np.where(rows > 0.0, rows, 1.0)
-    centre = (hits + z2 / 2.0) / (some + z2)
-    half = np.sqrt(z2 * (hits * (1.0 - hits / some) + z2 / 4.0)) / (some + z2)
+    divisor = np.where(rows > 0.0, rows, 1.0)
+    centre = (hits + z2 / 2.0) / (divisor + z2)
+    half = np.sqrt(z2 * (hits * (1.0 - hits / divisor) + z2 / 4.0)) / (divisor + z2)
     low = np.where((rows > 0.0) & (hits > 0.0), np.maximum(centre - half, 0.0), 0.0)
     high = np.where((rows > 0.0) & (hits < rows), np.minimum(centre + half, 1.0), 1.0)
     return low, high
@@ -110,7 +110,7 @@ def wilson(k: ArrayLike, n: ArrayLike, confidence: float = CONFIDENCE) -> tuple[
 def newcombe(
     k1: ArrayLike, n1: ArrayLike, k2: ArrayLike, n2: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """δ = k1/n1 − k2/n2 and the ends of its interval; 0 and [−1, 1] where n1 or n2 is 0."""
+    """Return δ = k1/n1 − k2/n2 and the ends of its interval; 0 and [−1, 1] if n1 or n2 is 0."""
     rate1, rate2 = _rate(k1, n1), _rate(k2, n2)
     low1, high1 = wilson(k1, n1, confidence)
     low2, high2 = wilson(k2, n2, confidence)
@@ -134,9 +134,9 @@ def rate_verdicts(
 ) -> RateVerdicts:
     """Judge rates against their baseline.
 
-    With [l, u] the interval of δ and enough data (Wilson's upper end of 0 of n/φ under the minor line):
-    `major` where δ > major and l > minor, `minor` where δ > minor and l > 0, else `stable`. Without: `major`
-    where l > major, else `insufficient`.
+    [l, u] is the interval of δ. With enough data (Wilson's upper end of 0 of n/φ is under the minor threshold): `major`
+    if δ > major and l > minor, `minor` if δ > minor and l > 0, else `stable`. Without enough data: `major` if
+    l > major, else `insufficient`.
 
     Args:
         k: the window's events that count, 0 ≤ k ≤ n.
@@ -145,8 +145,8 @@ def rate_verdicts(
         base_n: all training rows.
         phi: overdispersion of field, slice and window length, at least 1.
         base_phi: of the baseline's counts, at least 1.
-        minor: where `minor` begins, a change as a share (0.01 is one point).
-        major: where `major` begins, above `minor`.
+        minor: threshold of `minor`, a change as a share (0.01 is one point).
+        major: threshold of `major`, above `minor`.
 
     Raises:
         ValueError: if a count does not lie in 0 … n, φ is under 1, or 0 < minor < major does not hold.
@@ -155,11 +155,11 @@ def rate_verdicts(
     hits, rows, base_hits, base_rows, phis, base_phis, minors, majors = np.broadcast_arrays(*arrays)
     for what, part, whole in (("window", hits, rows), ("baseline", base_hits, base_rows)):
         if not np.all((part >= 0.0) & (part <= whole)):
-            raise ValueError(f"a {what} count is not a part of its rows: 0 ≤ k ≤ n must hold")
+            raise ValueError(f"a {what} count exceeds its rows or is negative: 0 ≤ k ≤ n must hold")
     if not (np.all(phis >= 1.0) and np.all(base_phis >= 1.0)):
         raise ValueError("φ, the overdispersion, must be at least 1")
     if not np.all((minors > 0.0) & (minors < majors)):
-        raise ValueError("the minor line of a rate must be above 0 and below its major line")
+        raise ValueError("the minor threshold of a rate must be above 0 and below its major threshold")
 
     k_phi, n_phi = hits / phis, rows / phis
     base_k_phi, base_n_phi = base_hits / base_phis, base_rows / base_phis
@@ -193,5 +193,5 @@ def _rate(k: ArrayLike, n: ArrayLike) -> FloatArray:
 
 def _z(confidence: float) -> float:
     if not 0.0 < confidence < 1.0:
-        raise ValueError(f"a confidence lies between 0 and 1, not at {confidence}")
+        raise ValueError(f"a confidence must lie between 0 and 1, not at {confidence}")
     return float(ndtri(0.5 + confidence / 2.0))

@@ -5,11 +5,11 @@
 | accuracy, precision, recall | of the confusion, exact | Wilson |
 | f1 | 2 TP / (2 TP + FP + FN), exact | Wilson's of J = TP / (TP + FP + FN), carried over by f1 = 2 J / (1 + J) |
 | auc | pairs in the right order, ties within a bin ½ | DeLong on log-odds, `sketches.performance.auc` |
-| log_loss, brier | means of −ln(probability of what came) and (score − label)², exact | Student |
-| calibration_error | ten groups, less what chance adds | `sketches.performance.calibration` |
+| log_loss, brier | means of −ln(probability of the label) and (score − label)², exact | Student |
+| calibration_error | ten groups, corrected for chance | `sketches.performance.calibration` |
 
 f1 is a function of J alone, and J is a proportion: given TP + FP + FN, TP is binomial. So its interval needs no
-linear approximation, and holds at f1 = 0 and 1.
+linear approximation and is valid at f1 = 0 and 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sketches.performance.metric import (
 FloatArray = NDArray[np.float64]
 
 SCORE_FLOOR = float(np.finfo(np.float64).eps)
-"""A probability counts as at least this in log-loss, so that one sure and wrong score does not make it infinite."""
+"""Smallest probability in log-loss, so that one certain and wrong score does not make it infinite."""
 
 
 def binary_metrics(
@@ -46,16 +46,16 @@ def binary_metrics(
     brier_sums: ArrayLike | None = None,
     phi: ArrayLike = 1.0,
 ) -> dict[str, MetricEstimate]:
-    """All metrics of the kind `binary`, by name.
+    """Return all metrics of the kind `binary`, by name.
 
     Args:
-        hist: labelled rows by score, shape (..., n_bins, 3): n, sum of scores, positives; None for a model that
-            gives classes only, whose metrics of scores are NaN.
-        confusion: exact counts TP, FP, FN, TN, shape (..., 4), by the event's class, or by score ≥ threshold where
-            it has none.
-        edges: of the histogram's bins, as `score_edges` makes them.
-        log_loss_sums: n, Σx, Σx² of x = −ln max(probability of the class that came, `SCORE_FLOOR`), shape (..., 3);
-            None takes each row's score to be its bin's mean (value within 10⁻³ of itself).
+        hist: labelled rows by score, shape (..., n_bins, 3): n, sum of scores, positives; None for a model
+            that returns only classes; its metrics of scores are NaN.
+        confusion: exact counts TP, FP, FN, TN, shape (..., 4), by the event's class, or by score ≥ threshold if it
+            has none.
+        edges: edges of the histogram's bins, from `score_edges`.
+        log_loss_sums: n, Σx, Σx² of x = −ln max(probability of the label's class, `SCORE_FLOOR`), shape (..., 3);
+            None uses the mean of each row's bin as its score (relative error of the result up to 10⁻³).
         brier_sums: n, Σx, Σx² of x = (score − label)², shape (..., 3); None as above.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
@@ -88,9 +88,9 @@ def binary_metrics(
 
 
 def confusion_metrics(confusion: ArrayLike, phi: ArrayLike = 1.0) -> dict[str, MetricEstimate]:
-    """accuracy, precision, recall and f1 of counts TP, FP, FN, TN, shape (..., 4), which may be fractions.
+    """Return accuracy, precision, recall and f1 of counts TP, FP, FN, TN, shape (..., 4), which may be fractions.
 
-    Each is NaN where its denominator is 0, and enough from a denominator of 20, n/φ.
+    Each is NaN if its denominator is 0, and enough from a denominator of 20, n/φ.
     """
     counts = last_axis(confusion, 4, "a confusion (TP, FP, FN, TN)")
     tp, fp, fn, tn = (counts[..., i] for i in range(4))
@@ -103,7 +103,7 @@ def confusion_metrics(confusion: ArrayLike, phi: ArrayLike = 1.0) -> dict[str, M
 
 
 def f1_metric(hits: ArrayLike, errors: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstimate:
-    """f1 of TP and FP + FN; NaN where both are 0."""
+    """Return f1 of TP and FP + FN; NaN if both are 0."""
     right = np.asarray(hits, np.float64)
     shared = proportion(right, right + np.asarray(errors, np.float64), phi)
     value, low, high = (2.0 * part / (1.0 + part) for part in (shared.value, shared.low, shared.high))
@@ -121,7 +121,7 @@ def _brier_sums(hist: FloatArray, edges: ArrayLike) -> FloatArray:
 
 
 def _sums(hist: FloatArray, if_positive: FloatArray, if_negative: FloatArray) -> FloatArray:
-    """n, Σx, Σx² of a loss that depends on bin and label."""
+    """Return n, Σx, Σx² of a loss that depends on bin and label."""
     positives = hist[..., 2]
     negatives = hist[..., 0] - positives
     return np.stack(

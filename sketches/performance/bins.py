@@ -1,11 +1,11 @@
-"""Histograms of scores on fixed edges: what every figure that needs scores is computed from.
+"""Histograms of scores on fixed edges, from which all metrics of scores are computed.
 
-192 bins of equal width in log-odds on [−12, 12] and two ends. They are as fine for a model of rare positives as for
-a balanced one, and stay so when the traffic moves to scores that training hardly held: on quantile bins AUC errs by
+192 bins of equal width in log-odds on [−12, 12] and two outer bins. They are as fine for a model of rare positives as
+for a balanced one, and stay so if traffic moves to scores that are rare in training: with quantile bins AUC errs by
 0.009–0.11 then. An edge at the decision threshold keeps counts of predicted positives exact.
 
-A histogram of labelled rows has shape (..., n_bins, 3): n, sum of scores, positives; one of predictions without
-regard to labels (..., n_bins, 2): n, sum of scores. They add up, over panes, slices and days.
+A histogram of labelled rows has shape (..., n_bins, 3): n, sum of scores, positives; one of all predictions
+(..., n_bins, 2): n, sum of scores. Histograms are additive over panes, slices and days.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ FloatArray = NDArray[np.float64]
 
 SCORE_BINS = 192
 REACH = 12.0
-"""In log-odds: scores from 6·10⁻⁶ to 1 − 6·10⁻⁶ have bins."""
+"""Outermost edge, in log-odds: scores from 6·10⁻⁶ to 1 − 6·10⁻⁶ have inner bins."""
 
 
 def score_edges(threshold: float) -> FloatArray:
-    """Inner edges of the bins, ascending, in probability.
+    """Return the inner edges of the bins, ascending, as probabilities.
 
     Bin i holds edges[i − 1] ≤ score < edges[i], so a score's bin is `np.searchsorted(edges, score, "right")`; there
-    is one bin more than edges. The bin that holds the threshold is split there: 195 bins, and 194 where the
-    threshold is an edge already, as 0.5 is.
+    is one bin more than edges. The bin that contains the threshold is split there: 195 bins, or 194 if the threshold is
+    an edge already, such as 0.5.
 
     Raises:
         ValueError: if the threshold is not finite.
     """
     if not np.isfinite(threshold):
-        raise ValueError(f"a threshold of a score is a finite number, not {threshold}")
+        raise ValueError(f"a threshold of a score must be a finite number, not {threshold}")
     grid = expit(np.linspace(-REACH, REACH, SCORE_BINS + 1))
     return np.union1d(grid, [threshold])
 
 
 def first_positive(edges: ArrayLike, threshold: float) -> int:
-    """The first of the bins whose scores are all at or above the threshold, which is an edge.
+    """Return the first bin whose scores are all at or above the threshold, which must be an edge.
 
     Raises:
         ValueError: if the threshold is no edge.
@@ -46,30 +46,32 @@ def first_positive(edges: ArrayLike, threshold: float) -> int:
     inner = np.asarray(edges, np.float64)
     position = int(np.searchsorted(inner, threshold, "right"))
     if position == 0 or inner[position - 1] != threshold:
-        raise ValueError(f"the threshold {threshold} is no edge of these bins; make them by score_edges({threshold})")
+        raise ValueError(
+            f"the threshold {threshold} is not an edge of these bins; create them with score_edges({threshold})"
+        )
     return position
 
 
 def labelled(hist: ArrayLike, edges: ArrayLike) -> FloatArray:
-    """Check that a histogram is one of labelled rows on these edges.
+    """Check that a histogram has labelled rows on these edges.
 
     Raises:
-        ValueError: if its shape is another.
+        ValueError: if its shape does not match.
     """
     return _checked(hist, edges, 3, "labelled rows")
 
 
 def predictions(hist: ArrayLike, edges: ArrayLike) -> FloatArray:
-    """Check that a histogram is one of predictions on these edges.
+    """Check that a histogram has predictions on these edges.
 
     Raises:
-        ValueError: if its shape is another.
+        ValueError: if its shape does not match.
     """
     return _checked(hist, edges, 2, "predictions")
 
 
 def mean_scores(n: FloatArray, total: FloatArray, edges: ArrayLike) -> FloatArray:
-    """The mean score of each bin, shape of `n`; the bin's middle in log-odds where it is empty."""
+    """Return the mean score of each bin, shape of `n`; for an empty bin, its middle in log-odds."""
     inner = np.clip(np.asarray(edges, np.float64), np.finfo(np.float64).tiny, 1.0 - np.finfo(np.float64).epsneg)
     odds = np.log(inner) - np.log1p(-inner)
     step = 2.0 * REACH / SCORE_BINS

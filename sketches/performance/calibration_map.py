@@ -1,20 +1,19 @@
-"""What a score means: the probability of the positive class in each bin, learned from labelled reference windows.
+"""Calibration map: probability of the positive class in each bin, learned from labelled reference windows.
 
-The traffic moves to scores of which the reference holds few rows or none, so neither the bins' own rates nor
-isotonic regression alone will do: the one is noise there, the other constant beyond the last row. The map is a
-logistic line in the score's log-odds x, and a departure from it that changes slowly:
+Traffic moves to scores for which the reference has few rows or none, so neither the bins' own rates nor isotonic
+regression alone are adequate: the former are noise there, the latter is constant beyond the last row. The map is a
+logistic line in the score's log-odds x plus a slowly changing departure:
 
     log-odds p(x) = a + b x + δ(x),   δ a random walk in x whose variance per unit is 1/λ
 
-Where scores mean what they say up to a logistic line (calibrated ones: a = 0, b = 1) the likelihood chooses a large
-λ, and the line holds as far as it is asked: learned from 100,000 rows, estimates for traffic three standard
-deviations away are off by 0.001 in accuracy and 0.003 in AUC (root mean square). Where they do not, λ is small, the
-map follows the rows wherever there are any, and is the less sure the further it is from them; its covariance says
-so. At last rates are made never to fall with the score (isotonic regression, bins weighted by their rows), since a
-ranking score's do not.
+If scores are calibrated up to a logistic line (calibrated scores: a = 0, b = 1), the likelihood chooses a large λ and
+the line extrapolates: learned from 100,000 rows, estimates for traffic three standard deviations away are off by 0.001
+in accuracy and 0.003 in AUC (root mean square). If not, λ is small, the map follows the rows where there are any, and
+its covariance grows with the distance from them. Finally rates are made monotonic in the score (isotonic regression,
+bins weighted by their rows), as those of a ranking score are.
 
-A bin's own random departure instead of a walk, which is the common way, leaves errors of 0.006 on a bent curve
-without any shift; a walk of the slope, which is a smoothing spline, runs off where rows end.
+An independent departure per bin instead of a walk, which is common, leaves errors of 0.006 on a bent curve without any
+shift; a walk of the slope, which is a smoothing spline, diverges beyond the rows.
 
 Sources: the line: Platt (1999); the walk and its λ by marginal likelihood (Laplace): Rue and Held (2005), Gaussian
 Markov Random Fields; isotonic: Zadrozny and Elkan (2002), KDD.
@@ -35,32 +34,32 @@ from sketches.performance.metric import ENOUGH
 FloatArray = NDArray[np.float64]
 
 _STIFFNESS = 10.0 ** np.arange(6.0, -1.25, -0.5)
-"""λ, from a line to what follows a hundred rows per bin, in the order in which they are tried."""
+"""Values of λ in the order of trial, from a line to a curve that follows a hundred rows per bin."""
 _STEPS = 200
 _CLOSE = 1e-6
-"""A Newton step in log-odds that is the last: the next would be its square."""
+"""Largest last Newton step, in log-odds: the next step would be its square."""
 _NARROW = 0.01
-"""In log-odds: neighbours whose mean scores are closer count as this far apart, which keeps the equations sound."""
+"""Smallest distance of neighboring mean scores, in log-odds; keeps the equations well-conditioned."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationMap:
-    """What a score means in each bin, and how surely it is known."""
+    """Probability of the positive class in each bin, with its uncertainty."""
 
     edges: FloatArray
     """Shape (n_bins − 1,)."""
     rate: FloatArray
-    """Probability of the positive class, never falling, shape (n_bins,)."""
+    """Probability of the positive class, non-decreasing, shape (n_bins,)."""
     covariance: FloatArray
-    """Of the rates' log-odds, shape (n_bins, n_bins)."""
+    """Covariance of the rates' log-odds, shape (n_bins, n_bins)."""
 
 
 def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
-    """Learn what scores mean from labelled reference windows; takes some milliseconds.
+    """Learn the map from labelled reference windows; takes some milliseconds.
 
     Args:
         hist: labelled rows, shape (..., n_bins, 3); all windows are added up.
-        edges: of its bins.
+        edges: edges of its bins.
 
     Raises:
         ValueError: if shapes do not fit, or there are fewer than 20 rows of either class.
@@ -70,9 +69,7 @@ def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
     rows = rows.reshape(-1, *rows.shape[-2:]).sum(axis=0)
     fewest = class_rows(rows).min()
     if not fewest >= ENOUGH:
-        raise ValueError(
-            f"a calibration is learned from at least {ENOUGH:.0f} labelled rows of each class, not {fewest:.0f}"
-        )
+        raise ValueError(f"a calibration needs at least {ENOUGH:.0f} labelled rows of each class, not {fewest:.0f}")
     n, positives = rows[:, 0], rows[:, 2]
     reach = REACH + 1.0
     odds = logit(np.clip(mean_scores(n, rows[:, 1], inner), expit(-reach), expit(reach)))
@@ -84,8 +81,8 @@ def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
         start, slope = fit.odds, fit.slope
         if fit.likelihood > best.likelihood:
             best = fit
-    # Bins without rows have a little weight too, so that they follow their neighbours.
-    # Imported where it is needed, as it takes a third of a second and calibrations are learned seldom.
+    # Bins without rows have a small weight, so that they follow their neighbors.
+    # Imported on use: it takes a third of a second, and calibrations are learned rarely.
     from scipy.optimize import isotonic_regression
 
     rising = isotonic_regression(best.odds, weights=n + 1.0).x
@@ -94,25 +91,25 @@ def learn_calibration(hist: ArrayLike, edges: ArrayLike) -> CalibrationMap:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """The likeliest line and departure for one λ."""
+    """Maximum-likelihood line and departure for one λ."""
 
     odds: FloatArray
-    """f, the log-odds of each bin."""
+    """Log-odds f of each bin."""
     slope: float
-    """b, about 1 with variance 1."""
+    """Slope b, with a prior of mean 1 and variance 1."""
     likelihood: float
-    """The logarithm of the marginal likelihood of λ, up to a constant."""
+    """Logarithm of the marginal likelihood of λ, up to a constant."""
     covariance: FloatArray
-    """Of `odds`."""
+    """Covariance of `odds`."""
 
 
 def _fit(
     odds: FloatArray, slope: float, stiffness: float, width: FloatArray, n: FloatArray, positives: FloatArray
 ) -> _Fit:
-    """Maximise by Newton's method the likelihood of f and b less λ/2 Σ (Δf − b Δx)²/Δx and (b − 1)²/2.
+    """Maximize by Newton's method the likelihood of f and b less λ/2 Σ (Δf − b Δx)²/Δx and (b − 1)²/2.
 
-    The second derivatives are tridiagonal in f, with b as one more row and column, which holds λ at the first bin,
-    −λ at the last and 1 + λ Σ Δx in the corner.
+    The second derivatives are tridiagonal in f. b is one more row and column, with λ at the first bin, −λ at the last
+    and 1 + λ Σ Δx in the corner.
     """
     from scipy.linalg import cho_solve_banded, cholesky_banded
 

@@ -2,10 +2,10 @@
 
 With p_i the probability of the positive class in bin i, learned from labelled reference windows, and n_i the
 window's predictions there, n_i p_i positives are expected. Their sums over bins give expected TP, FP, FN and TN (a
-score from the threshold on predicts the positive class), and from them accuracy, precision, recall, f1 and AUC. That
-follows the traffic to other scores (covariate shift), as long as a score goes on meaning the same; it is blind where
-that changes (concept drift). So its own error is measured as labels mature (`realised_error`), and `cbpe_trust` says
-whether to believe it.
+score at or above the threshold predicts the positive class), and from them accuracy, precision, recall, f1 and AUC. The
+estimate follows traffic to other scores (covariate shift) as long as a score keeps its meaning; it cannot detect a
+change of that meaning (concept drift). So its error is measured as labels mature (`realised_error`), and `cbpe_trust`
+decides whether the estimate is trusted.
 
 Source: the method is NannyML's, confidence-based performance estimation.
 """
@@ -25,27 +25,27 @@ from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, 
 FloatArray = NDArray[np.float64]
 
 TOLERANCE = 0.02
-"""An estimate that is off by more is of no use for a decision."""
-SELDOM = 0.2
-"""So many windows may be off before an estimate is distrusted: chance alone makes at most one of twenty so."""
-LEAST_WINDOWS = 3
-"""From fewer matured windows nothing is said."""
+"""Largest acceptable error: a less precise estimate is no basis for decisions."""
+MAX_OFF_SHARE = 0.2
+"""Largest share of windows that may be off for a trusted estimate; chance alone makes at most one in twenty off."""
+MIN_WINDOWS = 3
+"""Fewest matured windows for a decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whether an estimate held against what was realised; every array has the leading shape of the errors."""
+    """Comparison of an estimate with realized values; every array has the leading shape of the errors."""
 
     windows: NDArray[np.int64]
-    """Windows with labels enough to compare."""
+    """Number of windows with enough labels to compare."""
     bias: FloatArray
-    """Mean error; NaN where there are no windows."""
+    """Mean error; NaN if there are no windows."""
     off: FloatArray
     """Share of windows whose error is larger than the tolerance and larger than chance; NaN as above."""
     known: NDArray[np.bool_]
-    """Whether there are windows enough to say."""
+    """Whether there are enough windows for a decision."""
     trusted: NDArray[np.bool_]
-    """Whether the estimate may be believed: known, seldom off, and not off on average."""
+    """Whether the estimate is trusted: known, rarely off, and not off on average."""
 
 
 def cbpe_metrics(
@@ -56,13 +56,13 @@ def cbpe_metrics(
     Args:
         hist: all predictions, labelled or not, shape (..., n_bins, 2).
         calibration: learned on bins of the same edges.
-        threshold: of the decision, an edge of the bins.
+        threshold: decision threshold, an edge of the bins.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
     Returns:
-        Metrics of the windows' shape, what labels of these very predictions would show. The interval of accuracy is
-        ±1.96 √(Σ n p (1 − p)) / n, of the others by the delta method, each widened by what is not known of the
-        calibration. Enough where 20 of either class are expected (n/φ).
+        Metrics of the windows' shape: the values that labels of these predictions would give. The interval of accuracy
+        is ±1.96 √(Σ n p (1 − p)) / n, of the others by the delta method, each widened by the uncertainty of the
+        calibration. Enough if 20 of either class are expected (n/φ).
 
     Raises:
         ValueError: if shapes do not fit, the threshold is no edge, or φ is under 1.
@@ -85,8 +85,8 @@ def _with_interval(
     by_label = metric.by_label()
     chance = (by_label**2 * information).sum(axis=-1) * phis
     by_odds = by_label * information
-    unknown = ((by_odds @ covariance) * by_odds).sum(axis=-1)
-    half = Z * np.sqrt(chance + np.maximum(unknown, 0.0))
+    uncertainty = ((by_odds @ covariance) * by_odds).sum(axis=-1)
+    half = Z * np.sqrt(chance + np.maximum(uncertainty, 0.0))
     known = ~np.isnan(metric.value)
     return MetricEstimate(
         metric.value, np.maximum(metric.value - half, 0.0), np.minimum(metric.value + half, 1.0), enough & known
@@ -94,38 +94,38 @@ def _with_interval(
 
 
 def realised_error(estimated: MetricEstimate, realised: MetricEstimate) -> MetricEstimate:
-    """CBPE − realised of the same windows once their labels are mature, of the windows' shape.
+    """Return CBPE − realized value of the same windows once their labels are mature, in the windows' shape.
 
-    The interval takes the two for independent; being of the same rows they err together, so it is never too narrow.
+    The interval assumes that the two are independent; their errors are correlated, so it is never too narrow.
 
     Args:
         estimated: one metric of `cbpe_metrics`.
-        realised: the same of `binary_metrics`.
+        realised: the same metric of `binary_metrics`.
 
     Returns:
-        NaN where either is undefined, enough where both are.
+        NaN if either is undefined; enough if both are.
     """
     return difference(estimated, realised)
 
 
 def cbpe_trust(errors: MetricEstimate, *, tolerance: float = TOLERANCE) -> Trust:
-    """Say whether an estimate may be believed, from its errors in matured windows.
+    """Decide whether an estimate is trusted, from its errors in matured windows.
 
-    A window is off where its error exceeds the tolerance and its interval does not hold 0. An estimate is trusted
-    where at most a fifth of at least three windows are off, and the mean error, with the interval of a mean, is not.
+    A window is off if its error exceeds the tolerance and its interval excludes 0. An estimate is trusted if at most a
+    fifth of at least three windows are off, and the mean error, with the interval of a mean, is not.
 
     Args:
-        errors: of shape (..., windows), as `realised_error` gives them; those that are not enough are left out.
-        tolerance: an error up to it does not matter.
+        errors: shape (..., windows), from `realised_error`; those without enough data are ignored.
+        tolerance: largest acceptable error.
     """
     used = errors.enough & ~np.isnan(errors.value) & ~np.isnan(errors.low) & ~np.isnan(errors.high)
     value, low, high = (np.where(used, part, 0.0) for part in (errors.value, errors.low, errors.high))
     windows = used.sum(axis=-1)
-    some = np.where(windows > 0, windows, np.nan)
+    divisor = np.where(windows > 0, windows, np.nan)
     off = (np.abs(value) > tolerance) & ((low > 0.0) | (high < 0.0)) & used
-    bias = value.sum(axis=-1) / some
-    reach = np.sqrt((((high - low) / 2.0) ** 2).sum(axis=-1)) / some
+    bias = value.sum(axis=-1) / divisor
+    reach = np.sqrt((((high - low) / 2.0) ** 2).sum(axis=-1)) / divisor
     biased = (np.abs(bias) > tolerance) & (np.abs(bias) > reach)
-    share = off.sum(axis=-1) / some
-    known = windows >= LEAST_WINDOWS
-    return Trust(windows, bias, share, known, known & ~biased & (share <= SELDOM))
+    share = off.sum(axis=-1) / divisor
+    known = windows >= MIN_WINDOWS
+    return Trust(windows, bias, share, known, known & ~biased & (share <= MAX_OFF_SHARE))

@@ -10,12 +10,12 @@ With C the confusion (rows true, columns predicted), r its row sums and c its co
 | auc of a class | its probability, against all others | as for two classes |
 | precision_macro, recall_macro | mean over classes | square and add of Wilson's: given c (r), classes are independent |
 | f1_macro | mean over classes | delta method over all cells of C, on log-odds |
-| auc_macro | mean over classes | with classes taken as fully correlated: never too narrow; on log-odds |
-| log_loss, brier | means of −ln(probability of what came) and Σ_k (p_k − y_k)², exact | Student |
-| calibration_error | mean over classes of the class against all others | means of their ends: never too narrow |
+| auc_macro | mean over classes | assumes fully correlated classes: never too narrow; on log-odds |
+| log_loss, brier | means of −ln(probability of the label) and Σ_k (p_k − y_k)², exact | Student |
+| calibration_error | mean over classes of the class against all others | means of the ends: never too narrow |
 
-Means are over the classes that a window holds, as true or as predicted; one that was never predicted has precision
-0 in them (NaN by itself). auc_macro is over classes that have rows, and rows of others against them.
+Means are over the classes that occur in a window, as true or as predicted; a class that was never predicted has
+precision 0 in them (NaN by itself). auc_macro is over classes with rows of their own and of other classes.
 
 Source of the class-wise calibration error: Nixon et al. (2019), arXiv 1904.01685.
 """
@@ -53,29 +53,29 @@ def class_metrics(
     brier_sums: ArrayLike | None = None,
     phi: ArrayLike = 1.0,
 ) -> dict[str, MetricEstimate]:
-    """All metrics of the kind `classes`, by name, and those of each class.
+    """Return all metrics of the kind `classes`, by name, and those of each class.
 
     Args:
         confusion: exact counts, true × predicted, shape (..., K, K), classes in the contract's order.
         one_vs_rest: labelled rows by the probability of each class, `positives` those whose label it is, shape
-            (..., K, n_bins, 3); None where events carry no probabilities.
-        edges: of the histogram's bins, `score_edges(0.5)`.
-        log_loss_sums: n, Σx, Σx² of x = −ln max(probability of the class that came, `binary.SCORE_FLOOR`), shape
-            (..., 3); None where events carry no probabilities.
+            (..., K, n_bins, 3); None if events have no probabilities.
+        edges: edges of the histogram's bins, `score_edges(0.5)`.
+        log_loss_sums: n, Σx, Σx² of x = −ln max(probability of the label's class, `binary.SCORE_FLOOR`), shape
+            (..., 3); None if events have no probabilities.
         brier_sums: n, Σx, Σx² of x = Σ_k (p_k − y_k)², from 0 to 2, shape (..., 3); None as above.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
     Returns:
         The metrics named in `METRICS["classes"]` of the contract, of the windows' shape, and `precision`, `recall`,
-        `f1` and `auc` of shape (..., K), per class. NaN where undefined. Enough needs 20 rows (n/φ); of a class 20 of
-        it and of the others, and of its denominator; of a macro mean 20 of every class that the window holds.
+        `f1` and `auc` of shape (..., K), per class. NaN if undefined. Enough needs 20 rows (n/φ); for a class 20 of
+        it, of the others and of its denominator; for a macro mean 20 of every class that occurs in the window.
 
     Raises:
         ValueError: if shapes do not fit or φ is under 1.
     """
     counts = np.asarray(confusion, np.float64)
     if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
-        raise ValueError(f"a confusion of classes is of shape (..., K, K), not {counts.shape}")
+        raise ValueError(f"a confusion of classes must have the shape (..., K, K), not {counts.shape}")
     phis = checked_phi(phi)
     by_class = np.broadcast_to(phis[..., None], (*phis.shape, counts.shape[-1]))
     return {
@@ -90,18 +90,18 @@ def _of_confusion(counts: FloatArray, phis: FloatArray, by_class: FloatArray) ->
     rows = counts.sum(axis=(-2, -1))
     true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     right = np.diagonal(counts, axis1=-2, axis2=-1)
-    held = true + predicted > 0.0
+    occurs = true + predicted > 0.0
     sure_class = np.minimum(true, rows[..., None] - true) / by_class >= ENOUGH
-    sure_all = (held & ~sure_class).sum(axis=-1) == 0
+    sure_all = (occurs & ~sure_class).sum(axis=-1) == 0
     accuracy = proportion(right.sum(axis=-1), rows, phis)
     precision = proportion(right, predicted, by_class)
     recall = proportion(right, true, by_class)
     f1 = f1_metric(right, true + predicted - 2.0 * right, by_class)
     return {
         **dict.fromkeys(("accuracy", "precision_micro", "recall_micro", "f1_micro"), accuracy),
-        "precision_macro": where_enough(_independent_mean(precision, held), sure_all),
-        "recall_macro": where_enough(_independent_mean(recall, held), sure_all),
-        "f1_macro": where_enough(_f1_macro(counts, f1.value, held, phis), sure_all),
+        "precision_macro": where_enough(_independent_mean(precision, occurs), sure_all),
+        "recall_macro": where_enough(_independent_mean(recall, occurs), sure_all),
+        "f1_macro": where_enough(_f1_macro(counts, f1.value, occurs, phis), sure_all),
         "precision": where_enough(precision, sure_class),
         "recall": where_enough(recall, sure_class),
         "f1": where_enough(f1, sure_class),
@@ -116,7 +116,7 @@ def _of_probabilities(
         return {"auc_macro": overall, "calibration_error": overall, "auc": undefined(counts.shape[:-1])}
     hist = labelled(one_vs_rest, edges)
     if hist.shape[:-2] != counts.shape[:-1]:
-        raise ValueError(f"histograms of {counts.shape[:-1]} windows and classes are wanted, not of {hist.shape[:-2]}")
+        raise ValueError(f"histograms must be of {counts.shape[:-1]} windows and classes, not of {hist.shape[:-2]}")
     value, variance = auc_and_variance(hist)
     compared = ~np.isnan(value)
     error = _mean(np.sqrt(variance), compared)
@@ -141,32 +141,32 @@ def _loss(counts: FloatArray, sums: ArrayLike | None, phis: FloatArray) -> Metri
 
 
 def _mean(values: FloatArray, used: BoolArray) -> FloatArray:
-    """The mean over classes that are used; NaN where none is."""
+    """Return the mean over the classes that are used; NaN if none is."""
     number = used.sum(axis=-1)
     return np.asarray(np.where(used, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan))
 
 
-def _independent_mean(metric: MetricEstimate, held: BoolArray) -> MetricEstimate:
-    """The mean over the classes that are held, of proportions that are independent; undefined ones count 0."""
+def _independent_mean(metric: MetricEstimate, occurs: BoolArray) -> MetricEstimate:
+    """Return the mean of independent proportions over the classes that occur; undefined ones count as 0."""
     value, low, high = (np.nan_to_num(part) for part in (metric.value, metric.low, metric.high))
-    number = np.where(held.any(axis=-1), held.sum(axis=-1), np.nan)
-    middle = _mean(value, held)
-    below = np.sqrt(np.where(held, (value - low) ** 2, 0.0).sum(axis=-1)) / number
-    above = np.sqrt(np.where(held, (high - value) ** 2, 0.0).sum(axis=-1)) / number
+    number = np.where(occurs.any(axis=-1), occurs.sum(axis=-1), np.nan)
+    middle = _mean(value, occurs)
+    below = np.sqrt(np.where(occurs, (value - low) ** 2, 0.0).sum(axis=-1)) / number
+    above = np.sqrt(np.where(occurs, (high - value) ** 2, 0.0).sum(axis=-1)) / number
     return MetricEstimate(middle, np.maximum(middle - below, 0.0), np.minimum(middle + above, 1.0), ~np.isnan(middle))
 
 
-def _f1_macro(counts: FloatArray, f1: FloatArray, held: BoolArray, phis: FloatArray) -> MetricEstimate:
-    """The mean of f1 over classes; with s = r + c and t = f1/s, ∂F/∂C_ij = (2 δ_ij/s_i − t_i − t_j) / classes.
+def _f1_macro(counts: FloatArray, f1: FloatArray, occurs: BoolArray, phis: FloatArray) -> MetricEstimate:
+    """Return the mean of f1 over classes; with s = r + c and t = f1/s, ∂F/∂C_ij = (2 δ_ij/s_i − t_i − t_j) / classes.
 
-    F does not change with the scale of C, so the mean of its gradient over rows is 0, and its variance the sum of
-    C_ij times the gradient's square, divided by no further term.
+    F is invariant to the scale of C, so the mean of its gradient over rows is 0, and its variance is the sum of C_ij
+    times the squared gradient.
     """
     total = counts.sum(axis=-1) + counts.sum(axis=-2)
-    some = np.where(total > 0.0, total, 1.0)
-    tilt = np.where(held, f1, 0.0) / some
-    own = np.where(held, 2.0 / some, 0.0)
+    divisor = np.where(total > 0.0, total, 1.0)
+    tilt = np.where(occurs, f1, 0.0) / divisor
+    own = np.where(occurs, 2.0 / divisor, 0.0)
     gradient = own[..., None] * np.eye(counts.shape[-1]) - tilt[..., :, None] - tilt[..., None, :]
-    number = np.where(held.any(axis=-1), held.sum(axis=-1), np.nan)
+    number = np.where(occurs.any(axis=-1), occurs.sum(axis=-1), np.nan)
     variance = (counts * gradient**2).sum(axis=(-2, -1)) / number**2
-    return on_logit(_mean(f1, held), variance * phis, counts.sum(axis=(-2, -1)) / phis, held.any(axis=-1))
+    return on_logit(_mean(f1, occurs), variance * phis, counts.sum(axis=(-2, -1)) / phis, occurs.any(axis=-1))

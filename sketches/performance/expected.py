@@ -1,8 +1,8 @@
-"""Metrics of expected counts, and how they move with them: what estimates without labels have in common.
+"""Metrics of expected counts with their derivatives, shared by the estimates without labels.
 
 With n_i predictions in bin i and p_i the probability that one of them is positive, n_i p_i positives and
-n_i (1 − p_i) negatives are expected. A metric is a ratio of sums of these; its derivatives to a positive and to a
-negative more in a bin give its variance, whatever makes counts uncertain.
+n_i (1 − p_i) negatives are expected. A metric is a ratio of sums of these; its derivatives with respect to one more
+positive or negative in a bin give its variance for any source of uncertainty in the counts.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ class Expected:
     """One metric of expected counts."""
 
     value: FloatArray
-    """Of the windows' shape; NaN where its denominator is 0."""
+    """Value in the windows' shape; NaN if its denominator is 0."""
     by_positive: FloatArray
-    """What one positive more in a bin adds, shape (..., n_bins)."""
+    """Derivative with respect to a positive in a bin, shape (..., n_bins)."""
     by_negative: FloatArray
+    """Derivative with respect to a negative in a bin, shape (..., n_bins)."""
 
     def by_label(self) -> FloatArray:
-        """What a negative of a bin that turns positive adds, shape (..., n_bins)."""
+        """Return the change if a negative of a bin turns positive, shape (..., n_bins)."""
         return self.by_positive - self.by_negative
 
     def by_row(self, rate: FloatArray) -> FloatArray:
-        """What one prediction more in a bin adds, shape (..., n_bins)."""
+        """Return the derivative with respect to a prediction in a bin, shape (..., n_bins)."""
         return rate * self.by_positive + (1.0 - rate) * self.by_negative
 
 
 def expected_metrics(n: FloatArray, rate: FloatArray, first: int) -> dict[str, Expected]:
-    """accuracy, precision, recall, f1 and auc.
+    """Return accuracy, precision, recall, f1 and auc.
 
     Args:
         n: predictions per bin, shape (..., n_bins).
         rate: probability of the positive class, broadcast against `n`.
-        first: the first bin of predicted positives.
+        first: first bin of predicted positives.
     """
     upper = np.arange(n.shape[-1]) >= first
     positive, negative = n * rate, n * (1.0 - rate)
@@ -66,7 +67,7 @@ def _ratio(
     positive_under: BoolArray | FloatArray | bool,
     negative_under: BoolArray | bool,
 ) -> Expected:
-    """over/under, where a row of a bin adds so much to each."""
+    """Return over/under; the other arguments are the derivatives of both with respect to a row of a bin."""
     below = np.where(under > 0.0, under, np.nan)
     value = over / below
     ratio, scale = value[..., None], below[..., None]

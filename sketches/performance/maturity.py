@@ -1,13 +1,13 @@
-"""How many of the labels that ever come have come by a given age, learned from labels while they arrive.
+"""Label maturity: share of all labels that arrive by a given age, learned while labels arrive.
 
-Predictions are followed from 0 to the horizon; one that is younger is followed to its own age. So the share labelled
-by age is Kaplan and Meier's estimate on counts,
+Predictions are followed from age 0 to the horizon; younger ones to their own age. So the share labelled by age is
+Kaplan and Meier's estimate on counts,
 
     F(a) = 1 − Π (1 − h_k),   h_k = d_k / r_k,
 
-with r_k the predictions without label at the start of age bin k that are old enough to be followed to its end, and
-d_k those of them whose label came in it. Coverage is F(horizon), maturity F(a) / F(horizon). Variances are
-Greenwood's; since d ln(1 − h_k) are independent, that of the ratio m is
+with r_k the predictions without a label at the start of age bin k that are old enough to be followed to its end, and
+d_k those of them whose label arrived in it. Coverage is F(horizon), maturity F(a) / F(horizon). Variances are
+Greenwood's; because d ln(1 − h_k) are independent, that of the ratio m is
 
     Var m = Σ_{l ≤ k} v_l (S_k − m S_K)² / F_K² + Σ_{l > k} v_l (m S_K)² / F_K²,   v_l = d_l / (r_l (r_l − d_l)).
 
@@ -30,7 +30,7 @@ PER_DECADE = 10
 
 
 def age_edges(horizon_s: float) -> FloatArray:
-    """Ages in whole seconds that bound the age bins: 0, then from a minute to the horizon, some ten per decade.
+    """Return the edges of age bins in whole seconds: 0, then from a minute to the horizon, about ten per decade.
 
     Bin k holds edges[k] ≤ age < edges[k + 1]; there are len(edges) − 1 bins.
 
@@ -38,7 +38,7 @@ def age_edges(horizon_s: float) -> FloatArray:
         ValueError: if the horizon is not longer than a minute.
     """
     if not FIRST_S < horizon_s < np.inf:
-        raise ValueError(f"a label's horizon is longer than {FIRST_S:.0f} s, not {horizon_s}")
+        raise ValueError(f"a label's horizon must be longer than {FIRST_S:.0f} s, not {horizon_s}")
     bins = int(np.ceil(PER_DECADE * np.log10(horizon_s / FIRST_S)))
     inner = np.rint(np.geomspace(FIRST_S, horizon_s, bins + 1))
     return np.concatenate(([0.0], np.unique(inner[inner < horizon_s]), [horizon_s]))
@@ -46,20 +46,20 @@ def age_edges(horizon_s: float) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Maturity:
-    """The learned curve, for one or many models and slices (leading shape)."""
+    """Learned maturity curve of one or many models and slices (leading shape)."""
 
     edges: FloatArray
     """Ages in seconds, shape (bins + 1,)."""
     share: MetricEstimate
-    """Of the labels that ever come, those that have come by each edge, shape (..., bins + 1)."""
+    """Share of all labels that arrive by each edge, shape (..., bins + 1)."""
     coverage: MetricEstimate
-    """Share of predictions that are ever labelled within the horizon, shape (...). Until 20 predictions (n/φ) have
-    passed the horizon neither figure is enough: what has come so far counts as all that comes, so that maturity
-    reads too high and coverage too low; the interval of coverage then reaches to 1, that of maturity down to what
-    it would be if every prediction still got its label."""
+    """Share of predictions that are labelled within the horizon, shape (...). Until 20 predictions (n/φ) have passed
+    the horizon, neither figure is enough: the labels so far count as all labels, so that maturity is too high and coverage
+    too low; the interval of coverage then extends to 1, that of maturity down to its value if every prediction still
+    got a label."""
 
     def maturity(self, age_s: ArrayLike) -> MetricEstimate:
-        """The share that has come by an age, shape (..., *age_s.shape); straight between edges in log age."""
+        """Return the share by an age, shape (..., *age_s.shape); interpolated linearly in log age between edges."""
         ages = np.clip(np.asarray(age_s, np.float64), 0.0, self.edges[-1])
         right = np.clip(np.searchsorted(self.edges, ages, "right"), 1, self.edges.size - 1)
         start, end = _scale(self.edges[right - 1]), _scale(self.edges[right])
@@ -71,13 +71,13 @@ class Maturity:
         return MetricEstimate(value, low, high, self.share.enough[..., right])
 
     def mature_age(self, share: float) -> FloatArray:
-        """The age in seconds by which a share has come, shape (...); ∞ where too little is known to say.
+        """Return the age in seconds by which a share arrives, shape (...); ∞ without enough data.
 
         Raises:
             ValueError: if the share does not lie in (0, 1].
         """
         if not 0.0 < share <= 1.0:
-            raise ValueError(f"a share of labels lies above 0 and is at most 1, not {share}")
+            raise ValueError(f"a share of labels must be above 0 and at most 1, not {share}")
         curve = np.nan_to_num(self.share.value)
         reached = curve >= share
         right = np.maximum(reached.argmax(axis=-1), 1)
@@ -89,14 +89,14 @@ class Maturity:
 
 
 def learn_maturity(predictions: ArrayLike, labels: ArrayLike, edges: ArrayLike, *, phi: ArrayLike = 1.0) -> Maturity:
-    """Learn the curve from the run-off of labels.
+    """Learn the curve from the arrival of labels.
 
     Args:
-        predictions: by their present age, labelled or not, shape (..., bins + 1); the last are at or past the
-            horizon.
-        labels: first labels, by the prediction's present age and the age at which they came, shape (..., bins + 1,
-            bins), none in a bin beyond the prediction's own; those that came past the horizon are left out.
-        edges: as `age_edges` makes them.
+        predictions: counts by their present age, labelled or not, shape (..., bins + 1); the last are at or past
+            the horizon.
+        labels: counts of first labels by the prediction's present age and the age of arrival, shape (..., bins + 1,
+            bins), none in a bin beyond the prediction's own; labels past the horizon are excluded.
+        edges: from `age_edges`.
         phi: overdispersion, at least 1, broadcast against the leading shape.
 
     Raises:
@@ -104,17 +104,20 @@ def learn_maturity(predictions: ArrayLike, labels: ArrayLike, edges: ArrayLike, 
     """
     ages = np.asarray(edges, np.float64)
     bins = ages.size - 1
-    counts, came = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
+    counts, arrivals = np.asarray(predictions, np.float64), np.asarray(labels, np.float64)
     phis = checked_phi(phi)
-    if counts.shape[-1:] != (bins + 1,) or came.shape != (*counts.shape, bins):
-        wanted = f"(..., {bins + 1}) and (..., {bins + 1}, {bins})"
-        raise ValueError(f"predictions and labels of {bins} age bins are {wanted}, not {counts.shape} and {came.shape}")
-    if np.any(came.sum(axis=-1) > counts):
+    if counts.shape[-1:] != (bins + 1,) or arrivals.shape != (*counts.shape, bins):
+        shapes = f"(..., {bins + 1}) and (..., {bins + 1}, {bins})"
+        raise ValueError(
+            f"predictions and labels of {bins} age bins must have the shapes {shapes}, not {counts.shape} and "
+            f"{arrivals.shape}"
+        )
+    if np.any(arrivals.sum(axis=-1) > counts):
         raise ValueError("more labels than predictions of one age; count the first label of each prediction only")
     followed = np.arange(bins + 1)[:, None] > np.arange(bins)
-    waiting = counts[..., None] - (np.cumsum(came, axis=-1) - came)
+    waiting = counts[..., None] - (np.cumsum(arrivals, axis=-1) - arrivals)
     at_risk = (waiting * followed).sum(axis=-2)
-    arrived = (came * followed).sum(axis=-2)
+    arrived = (arrivals * followed).sum(axis=-2)
     left = np.cumprod(1.0 - arrived / np.where(at_risk > 0.0, at_risk, 1.0), axis=-1)
     variance = arrived / np.where(at_risk > 0.0, at_risk, 1.0) / np.maximum(at_risk - arrived, 0.5)
     enough = (counts[..., -1] / phis >= ENOUGH) & (arrived.sum(axis=-1) / phis >= ENOUGH)
@@ -127,36 +130,36 @@ def _coverage(
 ) -> MetricEstimate:
     value = 1.0 - unlabelled
     spread = unlabelled**2 * variance.sum(axis=-1)
-    found = on_logit(value, spread * phis, np.maximum(rows / phis, 1.0), enough)
-    return MetricEstimate(found.value, found.low, np.where(enough, found.high, 1.0), enough)
+    estimate = on_logit(value, spread * phis, np.maximum(rows / phis, 1.0), enough)
+    return MetricEstimate(estimate.value, estimate.low, np.where(enough, estimate.high, 1.0), enough)
 
 
 def _share(
     left: FloatArray, variance: FloatArray, arrived: FloatArray, coverage: MetricEstimate, phis: FloatArray
 ) -> MetricEstimate:
-    """Maturity at each edge, 0 at the first and 1 at the last."""
+    """Return maturity at each edge, 0 at the first and 1 at the last."""
     last = left[..., -1:]
-    all_come = np.where(last < 1.0, 1.0 - last, np.nan)
-    value = (1.0 - left) / all_come
+    total = np.where(last < 1.0, 1.0 - last, np.nan)
+    value = (1.0 - left) / total
     before = np.cumsum(variance, axis=-1)
     after = before[..., -1:] - before
-    spread = (before * (left - value * last) ** 2 + after * (value * last) ** 2) / all_come**2
+    spread = (before * (left - value * last) ** 2 + after * (value * last) ** 2) / total**2
     rows = arrived.sum(axis=-1, keepdims=True) / phis[..., None]
     enough = np.broadcast_to(coverage.enough[..., None], value.shape)
-    found = on_logit(value, spread * phis[..., None], rows, enough)
-    # While coverage is not known, every prediction may still get its label.
-    low = np.where(enough, found.low, np.minimum(found.low, found.low * all_come))
+    estimate = on_logit(value, spread * phis[..., None], rows, enough)
+    # While coverage is unknown, every prediction may still get a label.
+    low = np.where(enough, estimate.low, np.minimum(estimate.low, estimate.low * total))
     ends = np.where(np.isnan(value[..., -1:]), np.nan, 1.0)
     return MetricEstimate(
         np.concatenate((0.0 * ends, value), axis=-1),
         np.concatenate((0.0 * ends, low[..., :-1], np.where(enough[..., -1:], ends, low[..., -1:])), axis=-1),
-        np.concatenate((0.0 * ends, found.high[..., :-1], ends), axis=-1),
+        np.concatenate((0.0 * ends, estimate.high[..., :-1], ends), axis=-1),
         np.concatenate((enough[..., :1], enough), axis=-1),
     )
 
 
 def _scale(age_s: FloatArray) -> FloatArray:
-    """Age on the scale on which the curve is straight between edges: linear within the first minute, then log."""
+    """Return age on the interpolation scale: linear within the first minute, then logarithmic."""
     return np.where(age_s < FIRST_S, age_s / FIRST_S, 1.0 + np.log(np.maximum(age_s, FIRST_S) / FIRST_S))
 
 

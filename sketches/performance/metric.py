@@ -1,6 +1,6 @@
-"""A measured figure with its interval, and the few ways in which intervals are made.
+"""Metric estimates with intervals, and the methods that compute the intervals.
 
-Every interval is of 95 %. φ, the overdispersion of the traffic, divides the sample size wherever one is used.
+All intervals have 95 % confidence. φ, the overdispersion of the traffic, divides every sample size.
 
 Sources: Wilson (1927), in `sketches.drift.rates`; MOVER: Zou and Donner (2008), Statistics in Medicine 27, 1693–1702.
 """
@@ -19,17 +19,17 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 Z = float(ndtri(0.5 + CONFIDENCE / 2.0))
-"""1.96: so many standard errors reach from a value to the ends of its interval."""
+"""Half-width of an interval in standard errors: 1.96."""
 ENOUGH = 20.0
-"""Fewer independent rows of a class (n/φ) leave every interval unsure: `insufficient`."""
+"""Fewest independent rows of a class (n/φ) for a verdict; with fewer the level is `insufficient`."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricEstimate:
     """One metric of many windows; every array has the windows' shape.
 
-    `value`, `low` and `high` are NaN where the metric is undefined (a precision of no predicted positives), `low`
-    and `high` also where one row alone gives no spread.
+    `value`, `low` and `high` are NaN if the metric is undefined (a precision without predicted positives), `low` and
+    `high` also if a single row gives no spread.
     """
 
     value: FloatArray
@@ -37,18 +37,18 @@ class MetricEstimate:
     """Lower end of the 95 % interval."""
     high: FloatArray
     enough: BoolArray
-    """Whether the window holds enough rows for a verdict; without, its level is `insufficient`."""
+    """Whether the window has enough rows for a verdict; otherwise its level is `insufficient`."""
 
 
 def undefined(shape: tuple[int, ...]) -> MetricEstimate:
-    """The metric of windows that cannot have it."""
+    """Return an undefined metric."""
     return MetricEstimate(
         np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.bool_)
     )
 
 
 def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstimate:
-    """k/n with Wilson's interval; NaN where n is 0, enough from n/φ = 20.
+    """Return k/n with Wilson's interval; NaN if n is 0, enough from n/φ = 20.
 
     Args:
         k: rows that count, 0 ≤ k ≤ n.
@@ -63,24 +63,24 @@ def proportion(k: ArrayLike, n: ArrayLike, phi: ArrayLike = 1.0) -> MetricEstima
 
 
 def mean(sums: ArrayLike, phi: ArrayLike = 1.0, *, least: float = -np.inf) -> MetricEstimate:
-    """The mean of a loss, exact, with Student's interval; enough from n/φ = 20.
+    """Return the exact mean of a loss with Student's interval; enough from n/φ = 20.
 
     Args:
         sums: shape (..., 3): n, Σx, Σx².
         phi: overdispersion, broadcast against the windows' shape.
-        least: what no mean can fall below; the interval is cut there.
+        least: lower bound of the mean; the interval is clipped there.
     """
     totals = last_axis(sums, 3, "sums of a mean")
     rows, total, squares = totals[..., 0], totals[..., 1], totals[..., 2]
-    some = np.where(rows > 0.0, rows, np.nan)
-    value = total / some
+    divisor = np.where(rows > 0.0, rows, np.nan)
+    value = total / divisor
     spread = np.where(rows > 1.0, np.maximum(squares - total * value, 0.0) / np.maximum(rows - 1.0, 1.0), np.nan)
-    half = student(rows / checked_phi(phi)) * np.sqrt(spread * checked_phi(phi) / some)
+    half = student(rows / checked_phi(phi)) * np.sqrt(spread * checked_phi(phi) / divisor)
     return MetricEstimate(value, np.maximum(value - half, least), value + half, rows / checked_phi(phi) >= ENOUGH)
 
 
 def student(n: ArrayLike) -> FloatArray:
-    """How many standard errors reach from a mean of n independent rows to the ends of its interval.
+    """Return the half-width of the interval of a mean of n independent rows, in standard errors.
 
     NaN for less than two rows; 1.96 for many.
     """
@@ -90,14 +90,14 @@ def student(n: ArrayLike) -> FloatArray:
 
 
 def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayLike) -> MetricEstimate:
-    """A figure between 0 and 1 with an interval that is symmetric in its log-odds.
+    """Return an estimate between 0 and 1 whose interval is symmetric in log-odds.
 
-    At 0 and 1, and where nothing varies, log-odds say nothing: the interval is then Wilson's of n rows.
+    At 0 and 1, and without variance, log-odds give no interval: it is then Wilson's of n rows.
 
     Args:
-        value: the figure; NaN where it is undefined.
-        variance: of the figure, φ included.
-        n: independent rows that it rests on, for Wilson's interval.
+        value: the estimate; NaN if it is undefined.
+        variance: of the estimate, φ included.
+        n: independent rows behind it, for Wilson's interval.
         enough: see `MetricEstimate`.
     """
     figure, spread, rows, sure = np.broadcast_arrays(value, variance, n, enough)
@@ -113,18 +113,18 @@ def on_logit(value: ArrayLike, variance: ArrayLike, n: ArrayLike, enough: ArrayL
 
 
 def where_enough(metric: MetricEstimate, enough: ArrayLike) -> MetricEstimate:
-    """The same figures, enough only where this holds as well."""
+    """Return the same estimates, enough only if this condition holds too."""
     return MetricEstimate(metric.value, metric.low, metric.high, metric.enough & np.asarray(enough, np.bool_))
 
 
 def difference(a: MetricEstimate, b: MetricEstimate) -> MetricEstimate:
-    """Take b from a: two arms, or a window and its reference at equal age, with interval (square and add).
+    """Return a − b with its interval (square and add): two arms, or a window and its reference at equal age.
 
     The distance of each value to the end of its own interval counts as its error on that side; for proportions
     this is Newcombe's interval. The two must be of different predictions.
 
     Returns:
-        A metric that is NaN where either is undefined, and enough where both are.
+        NaN if either is undefined; enough if both are.
     """
     value = a.value - b.value
     low = value - np.hypot(a.value - a.low, b.high - b.value)
@@ -133,7 +133,7 @@ def difference(a: MetricEstimate, b: MetricEstimate) -> MetricEstimate:
 
 
 def checked_phi(phi: ArrayLike) -> FloatArray:
-    """φ as an array.
+    """Return φ as an array.
 
     Raises:
         ValueError: if one is under 1 or NaN.
@@ -145,12 +145,12 @@ def checked_phi(phi: ArrayLike) -> FloatArray:
 
 
 def last_axis(values: ArrayLike, length: int, what: str) -> FloatArray:
-    """Counts or sums as an array of doubles whose last axis has the given length.
+    """Return counts or sums as an array of doubles, after a check of the length of its last axis.
 
     Raises:
-        ValueError: if it has another.
+        ValueError: if the length differs.
     """
     array = np.asarray(values, np.float64)
     if array.ndim < 1 or array.shape[-1] != length:
-        raise ValueError(f"{what} must be of shape (..., {length}), not {array.shape}")
+        raise ValueError(f"{what} must have the shape (..., {length}), not {array.shape}")
     return array

@@ -18,10 +18,10 @@ from sketches.performance.metric import ENOUGH, MetricEstimate, Z, checked_phi, 
 FloatArray = NDArray[np.float64]
 
 SUMS = ("n", "Σe", "Σ|e|", "Σe²", "Σe⁴")
-"""What the last axis of `sums` holds, of e = prediction − label."""
+"""Members of the last axis of `sums`, for e = prediction − label."""
 ERROR_QUANTILES = {"error_p50": 0.5, "error_p90": 0.9, "error_p99": 0.99}
 ERROR_RANKS: FloatArray = np.concatenate((np.arange(48) / 50.0, np.arange(960, 1_001) / 1_000.0))
-"""At these ranks quantiles of |e| are asked for; between them they are interpolated."""
+"""Ranks at which quantiles of |e| are queried; between them they are interpolated."""
 
 
 def number_metrics(
@@ -31,19 +31,19 @@ def number_metrics(
     rank_error: float = 0.0,
     phi: ArrayLike = 1.0,
 ) -> dict[str, MetricEstimate]:
-    """All metrics of the kind `number`, by name, and quantiles of |e|.
+    """Return all metrics of the kind `number`, by name, and quantiles of |e|.
 
     Args:
         sums: n, Σe, Σ|e|, Σe², Σe⁴ of labelled rows, shape (..., 5).
-        quantiles: of |e| at `ERROR_RANKS`, from a sketch or from all errors, shape (..., len(ERROR_RANKS)); None
-            gives no quantiles. NaN for a window without rows.
-        rank_error: of the sketch that they are from, one-sided; 0 for exact ones.
+        quantiles: quantiles of |e| at `ERROR_RANKS`, from a sketch or from all errors, shape (..., len(ERROR_RANKS));
+            None gives no quantiles. NaN for a window without rows.
+        rank_error: one-sided rank error of the sketch; 0 for exact quantiles.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
     Returns:
         `mae`, `rmse`, `bias`, and with quantiles `error_p50`, `error_p90`, `error_p99`, of the windows' shape. NaN
-        where there are no rows; enough from 20 rows, n/φ, and of a quantile where its interval ends within them:
-        where it does not (p99 of fewer than 381 rows) its `high` is NaN.
+        without rows; enough from 20 rows, n/φ, and for a quantile if its interval ends within the rows: otherwise (p99
+        of fewer than 381 rows) its `high` is NaN.
 
     Raises:
         ValueError: if shapes do not fit or φ is under 1.
@@ -64,10 +64,10 @@ def number_metrics(
 
 
 def _root_mean_square(sums: FloatArray, phis: FloatArray) -> MetricEstimate:
-    """√ of a mean; the interval is that of its logarithm, so that it is right-skewed and above 0."""
+    """Return the square root of a mean; the interval is symmetric in its logarithm, so right-skewed and above 0."""
     squared = mean(sums, phis)
-    some = np.where(squared.value > 0.0, squared.value, 1.0)
-    half = np.where(squared.value > 0.0, (squared.high - squared.value) / some, squared.high - squared.value)
+    divisor = np.where(squared.value > 0.0, squared.value, 1.0)
+    half = np.where(squared.value > 0.0, (squared.high - squared.value) / divisor, squared.high - squared.value)
     return MetricEstimate(
         np.sqrt(squared.value),
         np.sqrt(squared.value * np.exp(-half)),
@@ -78,19 +78,19 @@ def _root_mean_square(sums: FloatArray, phis: FloatArray) -> MetricEstimate:
 
 def _quantiles(grid: FloatArray, rows: FloatArray, rank_error: float, phis: FloatArray) -> dict[str, MetricEstimate]:
     if not 0.0 <= rank_error < 1.0:
-        raise ValueError(f"a rank error is a share of the rows, not {rank_error}")
+        raise ValueError(f"a rank error must be a share of the rows, not {rank_error}")
     independent = rows / phis
-    found = {}
+    metrics = {}
     for name, rank in ERROR_QUANTILES.items():
         reach = Z * np.sqrt(rank * (1.0 - rank) / np.where(rows > 0.0, independent, np.nan)) + rank_error
         value, low, high = (_read(grid, rank + side * reach) for side in (0.0, -1.0, 1.0))
         within = np.nan_to_num(rank + reach, nan=1.0) < 1.0
-        found[name] = MetricEstimate(value, low, np.where(within, high, np.nan), (independent >= ENOUGH) & within)
-    return found
+        metrics[name] = MetricEstimate(value, low, np.where(within, high, np.nan), (independent >= ENOUGH) & within)
+    return metrics
 
 
 def _read(grid: FloatArray, ranks: FloatArray) -> FloatArray:
-    """Quantiles at ranks of the windows' shape, straight between those of the grid; NaN where the rank is."""
+    """Return quantiles at ranks of the windows' shape, interpolated linearly in the grid; NaN for a NaN rank."""
     inside = np.clip(np.nan_to_num(ranks), 0.0, 1.0)
     right = np.clip(np.searchsorted(ERROR_RANKS, inside, "right"), 1, ERROR_RANKS.size - 1)
     left = right - 1

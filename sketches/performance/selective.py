@@ -1,8 +1,8 @@
-"""Labels that come for some scores rather than for others.
+"""Selective labels: label coverage that depends on the score.
 
-Where loans are refused or only suspicious payments are looked at, the rows that get labels are not like the rest, and
-what is measured on them is not the model's performance. Whether label coverage depends on the score is tested; and
-as long as labels are random among rows of one score, it is corrected for.
+If loans are refused, or only suspicious payments are reviewed, labelled rows differ from the rest, and metrics on them
+are not the model's performance. This module tests whether label coverage depends on the score, and corrects for it as
+long as labels are random among rows of one score.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ FloatArray = NDArray[np.float64]
 
 ALPHA = 0.001
 SPREAD = 0.05
-"""Coverage that varies by less than a twentieth of itself moves no figure that matters, however sure it is."""
+"""Smallest relative spread of coverage that counts: less has no relevant effect, however significant."""
 SIDE_GROUPS = 5
-"""Groups of scores on each side of the threshold, in which residuals are taken to be alike."""
+"""Groups of scores on each side of the threshold; residuals count as equal within a group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """How label coverage depends on the score; every array but `by_group` has the windows' shape."""
+    """Dependence of label coverage on the score; every array but `by_group` has the windows' shape."""
 
     selective: NDArray[np.bool_]
-    """Whether it does: p < 0.001 and a spread of at least 0.05."""
+    """Whether coverage depends on the score: p < 0.001 and a spread of at least 0.05."""
     p_value: FloatArray
-    """χ² over score groups, counts divided by φ; 1 where all or no predictions have labels."""
+    """p of χ² over score groups, counts divided by φ; 1 if all or no predictions have labels."""
     coverage: FloatArray
-    """Share of predictions that have a label; NaN where there are no predictions."""
+    """Share of predictions that have a label; NaN without predictions."""
     spread: FloatArray
-    """Standard deviation of the groups' coverage by its mean, less what chance adds."""
+    """Standard deviation of the groups' coverage divided by its mean, corrected for chance."""
     by_group: FloatArray
-    """Coverage of up to ten groups of scores, ascending, shape (..., groups); NaN where a group is empty."""
+    """Coverage of up to ten groups of scores, ascending, shape (..., groups); NaN for an empty group."""
 
 
 def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *, phi: ArrayLike = 1.0) -> Selection:
@@ -50,23 +50,25 @@ def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *
     Args:
         labelled_hist: rows with labels, shape (..., n_bins, 3).
         all_hist: all predictions of the same windows, with labels or without, shape (..., n_bins, 2).
-        edges: of the bins.
+        edges: edges of the bins.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
     Raises:
-        ValueError: if shapes do not fit, φ is under 1, or a bin holds more labels than predictions.
+        ValueError: if shapes do not fit, φ is under 1, or a bin has more labels than predictions.
     """
     phis = checked_phi(phi)
     labels, everything = _of_same_windows(labelled_hist, all_hist, edges)
     by_group = merge_groups(np.stack((everything, labels), axis=-1), everything, GROUPS)
-    rows, came = by_group[..., 0], by_group[..., 1]
-    total, labels_total = rows.sum(axis=-1), came.sum(axis=-1)
-    some = np.where(total > 0.0, total, np.nan)
-    coverage = labels_total / some
+    rows, labelled_rows = by_group[..., 0], by_group[..., 1]
+    total, labels_total = rows.sum(axis=-1), labelled_rows.sum(axis=-1)
+    divisor = np.where(total > 0.0, total, np.nan)
+    coverage = labels_total / divisor
     mixed = (labels_total > 0.0) & (labels_total < total)
     share = np.where(mixed, coverage, 0.5)
     expected = share[..., None] * rows
-    chi2 = ((came - expected) ** 2 / np.where(rows > 0.0, expected * (1.0 - share[..., None]), 1.0)).sum(axis=-1)
+    chi2 = ((labelled_rows - expected) ** 2 / np.where(rows > 0.0, expected * (1.0 - share[..., None]), 1.0)).sum(
+        axis=-1
+    )
     chi2 = np.where(mixed, chi2, 0.0)
     df = np.maximum((rows > 0.0).sum(axis=-1) - 1, 0)
     p_value = np.where(mixed & (df > 0), chdtrc(np.maximum(df, 1), chi2 / phis), 1.0)
@@ -76,7 +78,7 @@ def selective(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike, *
         p_value,
         coverage,
         spread,
-        came / np.where(rows > 0.0, rows, np.nan),
+        labelled_rows / np.where(rows > 0.0, rows, np.nan),
     )
 
 
@@ -88,24 +90,24 @@ def corrected_metrics(
     *,
     phi: ArrayLike = 1.0,
 ) -> dict[str, MetricEstimate]:
-    """accuracy, precision, recall, f1 and auc of all predictions, where label coverage depends on the score.
+    """Return accuracy, precision, recall, f1 and auc of all predictions if label coverage depends on the score.
 
-    Prediction-powered inference in groups of scores, five by labelled rows on each side of the threshold: what the
-    calibration expects of all predictions, moved in each group by the mean residual of its labelled rows. So the
-    labelled rows of a group speak for all its predictions, however many of them have a label. Right as long as
-    labels are random among rows of like score, and to be used only where `selective` says that they are not so
-    among all: elsewhere `binary_metrics` is exact and as sure.
+    Prediction-powered inference in groups of scores, five by labelled rows on each side of the threshold: the
+    calibration's expectation for all predictions, shifted in each group by the mean residual of its labelled rows. So
+    the labelled rows of a group represent all its predictions, regardless of their number. It is valid as long as
+    labels are random among rows of similar score. Use it only if `selective` reports a dependence: otherwise
+    `binary_metrics` is exact and as precise.
 
     Args:
         labelled_hist: rows with labels, shape (..., n_bins, 3).
         all_hist: all predictions of the same windows, with labels or without, shape (..., n_bins, 2).
         calibration: learned on bins of the same edges.
-        threshold: of the decision, an edge of the bins.
+        threshold: decision threshold, an edge of the bins.
         phi: overdispersion, at least 1, broadcast against the windows' shape.
 
     Returns:
-        Metrics of the windows' shape; enough where 20 of either class are expected, and each side of the threshold
-        that holds predictions has 20 labelled rows (n/φ): what is never labelled cannot be corrected.
+        Metrics of the windows' shape; enough if 20 of either class are expected, and each side of the threshold with
+        predictions has 20 labelled rows (n/φ): groups without labels cannot be corrected.
 
     Raises:
         ValueError: if shapes do not fit, the threshold is no edge, or φ is under 1.
@@ -114,28 +116,30 @@ def corrected_metrics(
     labels, everything = _of_same_windows(labelled_hist, all_hist, calibration.edges)
     positives = np.asarray(labelled_hist, np.float64)[..., 2]
     first = first_positive(calibration.edges, threshold)
-    moved, variance, alike = _by_residuals(labels, positives, calibration.rate, first)
+    moved, variance, membership = _by_residuals(labels, positives, calibration.rate, first)
     expected = (everything * moved).sum(axis=-1)
     enough = np.minimum(expected, everything.sum(axis=-1) - expected) / phis >= ENOUGH
     for side in (slice(None, first), slice(first, None)):
         enough &= (labels[..., side].sum(axis=-1) / phis >= ENOUGH) | (everything[..., side].sum(axis=-1) == 0.0)
     rows = labels.sum(axis=-1) / phis
-    found = {}
+    metrics = {}
     for name, metric in expected_metrics(everything, moved, first).items():
         weights = everything * metric.by_label()
-        residuals = (np.einsum("...b,...bg->...g", weights, alike) ** 2 * variance).sum(axis=-1)
+        residuals = (np.einsum("...b,...bg->...g", weights, membership) ** 2 * variance).sum(axis=-1)
         scores = (everything * metric.by_row(moved) ** 2).sum(axis=-1)
-        found[name] = on_logit(metric.value, (residuals + scores) * phis, rows, enough)
-    return found
+        metrics[name] = on_logit(metric.value, (residuals + scores) * phis, rows, enough)
+    return metrics
 
 
 def _of_same_windows(labelled_hist: ArrayLike, all_hist: ArrayLike, edges: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Labelled rows and all predictions per bin, both of shape (..., n_bins)."""
+    """Return labelled rows and all predictions per bin, both of shape (..., n_bins)."""
     labels, everything = labelled(labelled_hist, edges)[..., 0], predictions(all_hist, edges)[..., 0]
     if labels.shape != everything.shape:
-        raise ValueError(f"histograms of labels {labels.shape} and predictions {everything.shape} are of other windows")
+        raise ValueError(
+            f"histograms of labels {labels.shape} and predictions {everything.shape} are of different windows"
+        )
     if np.any(labels > everything):
-        raise ValueError("a bin holds more labels than predictions; the second histogram is of all predictions")
+        raise ValueError("a bin has more labels than predictions; the second histogram must be of all predictions")
     return labels, everything
 
 
@@ -145,17 +149,17 @@ def _by_residuals(
     """Move the calibration's rates by the residuals of labelled rows.
 
     Returns:
-        Rates, shape (..., n_bins); the variance of each group's residual, shape (..., groups), 0 where it has no
-        labelled rows; which bins are of which group, 0 or 1, shape (..., n_bins, groups).
+        Rates, shape (..., n_bins); variance of each group's residual, shape (..., groups), 0 without labelled rows;
+        membership of bins in groups, 0 or 1, shape (..., n_bins, groups).
     """
     group = np.concatenate(
         (group_of(labels[..., :first], SIDE_GROUPS), group_of(labels[..., first:], SIDE_GROUPS) + SIDE_GROUPS), axis=-1
     )
-    alike = (group[..., None] == np.arange(2 * SIDE_GROUPS)).astype(np.float64)
+    membership = (group[..., None] == np.arange(2 * SIDE_GROUPS)).astype(np.float64)
     counts = np.stack((labels, positives, labels * rate, labels * rate * (1.0 - rate)), axis=-1)
-    rows, came, expected, chance = np.moveaxis(np.einsum("...bm,...bg->...gm", counts, alike), -1, 0)
-    some = np.where(rows > 0.0, rows, 1.0)
-    moved = np.clip(rate + np.einsum("...g,...bg->...b", (came - expected) / some, alike), 0.0, 1.0)
-    after = np.einsum("...b,...bg->...g", labels * moved * (1.0 - moved), alike)
-    # The larger of both, since rates that were moved to 0 would claim to be sure.
-    return moved, np.maximum(after, chance) / some**2, alike
+    rows, labelled_rows, expected, chance = np.moveaxis(np.einsum("...bm,...bg->...gm", counts, membership), -1, 0)
+    divisor = np.where(rows > 0.0, rows, 1.0)
+    moved = np.clip(rate + np.einsum("...g,...bg->...b", (labelled_rows - expected) / divisor, membership), 0.0, 1.0)
+    after = np.einsum("...b,...bg->...g", labels * moved * (1.0 - moved), membership)
+    # The larger of both: rates that were shifted to 0 would claim certainty.
+    return moved, np.maximum(after, chance) / divisor**2, membership

@@ -1,22 +1,22 @@
-"""Rules that know entity and time: a value of earlier, and an aggregate over another window.
+"""Rules that use entity and time: an earlier value, and an aggregate over another window.
 
 They need the history that training computed: rows of entity, time and value. A mismatch whose entity has no row that
-far back cannot be judged, and does not count against a rule; a rule that can judge less than half is not named.
+far back cannot be judged and does not count against a rule; a rule that can judge less than half is not named.
 
-What can be recognised, and what not:
+Recognized mistakes and their limits:
 
-- *A lag*: served is the value of the same entity k rows earlier (k up to 30), or the one that was current Δt earlier
-  (from a minute to a month). Between two rows of the history the value that was current is not known to the moment, so
-  one of the two counts.
-- *Another window of a known column*: means, sums and counts over the last w rows or the last w of time, with or
-  without the row itself, are made of the underlying column and held against both sides. Windows of time are those
-  people choose (`SPANS`), windows of rows are up to 400 long.
-- *Another window without the column*: that one side is the mean or sum of the other's last w rows, or of every k-th of
-  them: a window of j·k rows is j windows of k rows, so mean and sum over multiples can be told from the aggregates
-  alone, where windows are of rows. Ratios of windows of time, and windows that are no multiples, cannot: the values
-  that entered one and not the other are in neither. Counts over a window of time need no column at all, only that the
-  history holds every row.
-- Minimum, maximum, quantiles and exponential weights are not looked for.
+- *A lag*: the served value is that of the same entity k rows earlier (k up to 30), or the one that was current Δt
+  earlier (from a minute to a month). The history does not say when between two rows the value changed, so either of
+  the two rows counts.
+- *Another window of a known column*: means, sums and counts of the underlying column, over the last w rows or a span
+  of time, with or without the row itself, are compared with both sides. Spans of time are the usual ones (`SPANS`);
+  windows of rows have up to 400 rows.
+- *Another window without the column*: one side is the mean or sum of the other's last w rows, or of every k-th of
+  them. A window of j·k rows is j windows of k rows, so mean and sum over multiples follow from the aggregates alone,
+  for windows of rows. Windows of time, and windows that are no multiples, cannot be recognized: the aggregates do not
+  contain the values that are in one window and not in the other. Counts over a window of time need no column, only a
+  history with every row.
+- Minimum, maximum, quantiles and exponential weights are not recognized.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ SPANS: tuple[tuple[str, int], ...] = (
     *((f"{d} d", d * _DAY) for d in (1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 28, 30, 60, 90)),
 )
 _SEARCHED = 2_000
-"""Mismatches, spread evenly, on which rules are tried; what looks promising is then tried on all."""
+"""Number of mismatches, spread evenly, on which rules are tried; a promising rule is then tried on all."""
 _PROMISING = 0.3
 _SUM_TOLERANCE = 1e-9
-"""What running sums lose, where the field itself is compared exactly."""
+"""Relative rounding error of running sums, for fields that are compared exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntityHistory:
-    """What training computed for every entity over time; rows in order of entity, then time.
+    """Rows that training computed for every entity over time, ordered by entity, then time.
 
-    Times are Unix milliseconds. Make it with `EntityHistory.of`.
+    Times are Unix milliseconds. Create it with `EntityHistory.of`.
     """
 
     key: IntArray
-    """Orders rows by entity and time, shape (m,): entity · span + time."""
+    """Sort key of rows, shape (m,): entity · span + time."""
     first: IntArray
-    """The row at which each row's entity begins, shape (m,)."""
+    """First row of each row's entity, shape (m,)."""
     last: IntArray
-    """The row at which it ends, shape (m,)."""
+    """Last row of each row's entity, shape (m,)."""
     order: IntArray
-    """Where each row stood before it was ordered, shape (m,)."""
-    place: IntArray
-    """Where each row stands now, shape (m,): the inverse of `order`."""
+    """Original index of each ordered row, shape (m,)."""
+    rank: IntArray
+    """Ordered index of each original row, shape (m,): the inverse of `order`."""
 
     @classmethod
     def of(cls, entity: NDArray[np.integer], time_ms: IntArray) -> EntityHistory:
-        """Order rows; of one entity and time they keep their order.
+        """Order rows; the sort is stable.
 
         Args:
             entity: codes from 0 on, shape (m,).
@@ -75,36 +75,36 @@ class EntityHistory:
         """
         order = np.lexsort((time_ms, entity))
         start = int(time_ms.min()) if len(time_ms) else 0
-        # Two spans apart, so that no look back ends in the entity before; finer than a millisecond nothing is needed.
+        # Entities are two spans apart, so that no look-back ends in the previous entity; times are whole milliseconds.
         span = 2 * (int(time_ms.max()) - start + 1 if len(time_ms) else 1) + 2 * SPANS[-1][1]
         key = entity[order].astype(np.int64) * span + (time_ms[order] - start)
         begins = np.flatnonzero(np.diff(entity[order], prepend=-1))
         lengths = np.diff(np.append(begins, len(order)))
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        return cls(key, np.repeat(begins, lengths), np.repeat(begins + lengths - 1, lengths), order, place)
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        return cls(key, np.repeat(begins, lengths), np.repeat(begins + lengths - 1, lengths), order, rank)
 
 
 @dataclass(frozen=True, slots=True)
 class EntitySeries:
-    """The history of one field, and where the pairs stand in it."""
+    """The history of one field, and the position of the pairs in it."""
 
     history: EntityHistory
     at: IntArray
-    """The ordered row of each pair, shape (n,)."""
+    """Ordered row of each pair, shape (n,)."""
     recomputed: FloatArray
-    """What training computed, in the history's order, shape (m,); NaN is null."""
+    """Values that training computed, in the history's order, shape (m,); NaN is null."""
     served: FloatArray | None = None
-    """What was served, in the history's order; NaN where nothing was served or it was null."""
+    """Served values, in the history's order; NaN if nothing was served or it was null."""
     underlying: FloatArray | None = None
-    """The column that the field is an aggregate of, in the history's order."""
+    """Column of which the field is an aggregate, in the history's order."""
 
     def lags(self, pairs: ValuePairs, rows: IntArray) -> Iterator[Explanation]:
-        """Try the values of earlier.
+        """Try earlier values.
 
         Args:
             pairs: the mismatches.
-            rows: which of the pairs they are.
+            rows: their indices among the pairs.
         """
         at = self.at[rows]
         rules = [self._row_lag(k) for k in range(1, MAX_LAG + 1)]
@@ -112,16 +112,16 @@ class EntitySeries:
         best = _best(rules, pairs, at)
         if best is None:
             return
-        rule, found = best
+        rule, explanation = best
         if rule.rows:
             back = at - rule.rows
             can = back >= self.history.first[at]
             apart = float(np.median(self.history.key[at[can]] - self.history.key[back[can]]))
-            found = replace(found, detail=f"{found.detail} ({name_length(apart)})")
-        yield found
+            explanation = replace(explanation, detail=f"{explanation.detail} ({name_length(apart)})")
+        yield explanation
 
     def rules(self, pairs: ValuePairs, rows: IntArray) -> Iterator[Explanation]:
-        """Try everything: lags, then windows; arguments as `lags`."""
+        """Try all rules: lags, then windows; arguments as `lags`."""
         yield from self.lags(pairs, rows)
         pairs = replace(pairs, tolerance=max(pairs.tolerance, _SUM_TOLERANCE))
         at = self.at[rows]
@@ -161,17 +161,17 @@ class EntitySeries:
         best = _best(rules, pairs, at)
         if best is None:
             return
-        rule, found = best
-        kind, told = "other window length", f"served is {rule.detail}"
-        # What training used is found in the same way, from all its values.
+        rule, explanation = best
+        kind, detail = "other window length", f"served is {rule.detail}"
+        # The window that training used follows in the same way from all its values.
         known = np.flatnonzero(~np.isnan(self.recomputed))
-        every = replace(pairs, served=self.recomputed[known], recomputed=self.recomputed[known])
-        trained = _best(rules, every, known)
+        training = replace(pairs, served=self.recomputed[known], recomputed=self.recomputed[known])
+        trained = _best(rules, training, known)
         if trained is not None and trained[1].is_named:
-            told += f", recomputed is {trained[0].detail}"
+            detail += f", recomputed is {trained[0].detail}"
             if trained[0].length == rule.length:
                 kind = "other window"
-        yield replace(found, kind=kind, detail=told)
+        yield replace(explanation, kind=kind, detail=detail)
 
     def _counts(self, pairs: ValuePairs, at: IntArray) -> Iterator[Explanation]:
         rules = _window_rules(_Sums(self.history, np.ones(len(self.recomputed))), ("count",))
@@ -182,16 +182,16 @@ class EntitySeries:
     # --- windows of the aggregates themselves -------------------------------------------------------------------------
 
     def _multiples(self, pairs: ValuePairs, at: IntArray) -> Iterator[Explanation]:
-        found = list(self._multiples_of(self.recomputed, ("served", "recomputed"), pairs, at))
+        explanations = list(self._multiples_of(self.recomputed, ("served", "recomputed"), pairs, at))
         if self.served is not None:
             swapped = replace(pairs, served=pairs.recomputed, recomputed=pairs.served)
-            found += self._multiples_of(self.served, ("recomputed", "served"), swapped, at)
-        yield from sorted(found, key=lambda each: -each.explained)[:1]
+            explanations += self._multiples_of(self.served, ("recomputed", "served"), swapped, at)
+        yield from sorted(explanations, key=lambda each: -each.explained)[:1]
 
     def _multiples_of(
         self, values: FloatArray, names: tuple[str, str], pairs: ValuePairs, at: IntArray
     ) -> Iterator[Explanation]:
-        """Try `pairs.served` as mean and sum of values of every k-th of the last rows."""
+        """Try `pairs.served` as mean and sum of the values of every k-th of the last rows."""
         chosen = _spread(len(at))
         few, few_at = pairs.take(chosen), at[chosen]
         best = (0, 0, 0, "")
@@ -214,20 +214,20 @@ class EntitySeries:
         predicted = total / j if how == "mean" else total
         target, source = names
         if k == 1:
-            told = f"{target} is the {how} of the last {j} rows of {source}"
+            detail = f"{target} is the {how} of the last {j} rows of {source}"
         else:
-            told = f"{target} is the {how} over {j * k} rows where {source} is over {k}"
+            detail = f"{target} is the {how} over {j * k} rows where {source} is over {k}"
         fits = int(_fits(pairs, predicted).sum())
-        yield Explanation("other window length", told, fits, int((~np.isnan(predicted)).sum()), len(at))
+        yield Explanation("other window length", detail, fits, int((~np.isnan(predicted)).sum()), len(at))
 
     def _earlier(self, values: FloatArray, at: IntArray, rows: int) -> FloatArray:
-        """The values so many rows earlier of the same entity, NaN where there is none."""
+        """Return the values `rows` earlier of the same entity; NaN if there is none."""
         back = at - rows
         return np.where(back >= self.history.first[at], values[np.maximum(back, 0)], np.nan)
 
 
 def _fits(pairs: ValuePairs, predicted: FloatArray) -> BoolArray:
-    """Where a prediction that is known is what was served."""
+    """Return where a known prediction equals the served value."""
     return pairs.equal(pairs.served, predicted) & ~np.isnan(predicted)
 
 
@@ -239,11 +239,11 @@ class _Rule:
     kind: str
     detail: str
     judge: Callable[[ValuePairs, IntArray], tuple[BoolArray, BoolArray]]
-    """Takes mismatches and their ordered rows; returns which can be judged, and which are predicted."""
+    """Takes mismatches and their ordered rows; returns masks of those it can judge and those it predicts."""
     rows: int = 0
-    """How many rows earlier, where the rule says so."""
+    """Number of rows of a lag; 0 for other rules."""
     length: str = ""
-    """The window's length."""
+    """Length of the window; empty for other rules."""
 
 
 def _spread(n: int) -> IntArray:
@@ -251,13 +251,13 @@ def _spread(n: int) -> IntArray:
 
 
 def _best(rules: Sequence[_Rule], pairs: ValuePairs, at: IntArray) -> tuple[_Rule, Explanation] | None:
-    """The rule that predicts most, if one predicts a good part; tried on some mismatches, then on all."""
+    """Return the rule that predicts most, if it predicts a good part; tried on some mismatches, then on all."""
     chosen = _spread(len(at))
     few, few_at = pairs.take(chosen), at[chosen]
     best, rule = _PROMISING, None
     for each in rules:
         can, fits = each.judge(few, few_at)
-        # Of what can be judged, so that a short history does not count against a rule; but of half at least.
+        # A share of those that it can judge, so that a short history does not count against a rule; of at least half.
         share = float(fits.sum()) / max(float(can.sum()), len(few_at) / 2.0)
         if share > best:
             best, rule = share, each
@@ -283,8 +283,8 @@ class _Window:
     closed: bool = False
     """Whether a row exactly `span` earlier is in it."""
     until: _Until = "row"
-    """Where it ends: `row` with the row itself, `before` without it, `earlier` and `peers` without and with all rows
-    of its time."""
+    """End of the window: `row` with the row itself, `before` without it, `earlier` and `peers` without and with all
+    rows of its time."""
 
     @property
     def name(self) -> str:
@@ -311,13 +311,13 @@ class _Sums:
     def __init__(self, history: EntityHistory, values: FloatArray) -> None:
         self.history = history
         known = ~np.isnan(values)
-        # Sums about the mean: running sums stay small, and their differences exact enough.
+        # Sums around the mean stay small, so that their differences stay precise.
         self.mean = float(values[known].mean()) if known.any() else 0.0
         self.total = np.concatenate(([0.0], np.cumsum(np.where(known, values - self.mean, 0.0))))
         self.count = np.concatenate(([0], np.cumsum(known)))
 
     def over(self, window: _Window, at: IntArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Sum, count, and whether the history reaches as far back as the window, each of shape (n,)."""
+        """Return sum, count, and whether the history covers the window, each of shape (n,)."""
         key, first, last = self.history.key, self.history.first[at], self.history.last[at]
         match window.until:
             case "row":

@@ -1,4 +1,4 @@
-"""Compare numbers pair by pair, and find what explains the differences."""
+"""Compare numbers pair by pair and explain the differences."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sketches.skew.field import (
 from sketches.skew.value_rules import value_rules
 
 TOLERANCE = 1e-6
-"""Relative difference up to which two numbers are equal: 32-bit floats lie within 6·10⁻⁸."""
+"""Relative difference up to which two numbers are equal; that of 32-bit floats is at most 6·10⁻⁸."""
 EXACT = 1e-13
-"""The tolerance of whole numbers and times: what double arithmetic loses, and less than a millisecond since 1970."""
+"""Tolerance of whole numbers and times: rounding of double arithmetic; under a millisecond for times since 1970."""
 
 
 def compare_numbers(
@@ -42,8 +42,8 @@ def compare_numbers(
         served: shape (n,), NaN for null.
         recomputed: shape (n,).
         tolerance: relative difference up to which numbers are equal; `EXACT` for whole numbers and times.
-        are_times: whether the values are Unix milliseconds, so that offsets are told as spans.
-        series: tries rules that know entity and time, on the mismatches and their positions (`skew_series`).
+        are_times: whether the values are Unix milliseconds, so that offsets are shown as spans of time.
+        series: tries rules that use entity and time on the mismatches and their indices (`history_rules`).
     """
     served, recomputed = cleaned(served), cleaned(recomputed)
     floor = absolute_floor(recomputed, tolerance)
@@ -89,7 +89,7 @@ def _explain(
 
 
 def _null_rule(pairs: ValuePairs, recomputed: FloatArray) -> Explanation:
-    """One side is null: name the value that stands for it, where it is one value."""
+    """Explain nulls on one side; name the value on the other side if it is a single one."""
     n = len(pairs.served)
     filled = np.isnan(pairs.recomputed)
     if filled.sum() * 2 >= n:
@@ -106,8 +106,8 @@ def _null_rule(pairs: ValuePairs, recomputed: FloatArray) -> Explanation:
             n,
             is_plain=True,
         )
-    told = f"{other} is null where {side} has a value"
-    return Explanation("null handling", told, len(values), n, n, is_plain=True)
+    detail = f"{other} is null where {side} has a value"
+    return Explanation("null handling", detail, len(values), n, n, is_plain=True)
 
 
 def _typical(value: float, recomputed: FloatArray) -> str:
@@ -121,7 +121,7 @@ def _typical(value: float, recomputed: FloatArray) -> str:
 
 
 def _precision(served: FloatArray, recomputed: FloatArray) -> str:
-    """Say how numbers that count as equal differ: as 32-bit floats, or by less than the tolerance."""
+    """Describe how numbers that count as equal differ: as 32-bit floats, or by less than the tolerance."""
     differ = (served != recomputed) & ~np.isnan(served)
     n = int(differ.sum())
     if not n:

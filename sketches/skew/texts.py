@@ -1,6 +1,6 @@
 """Compare texts pair by pair: spelling, other codes, defaults.
 
-The work is done on distinct pairs of texts, each with how often it occurs.
+Rules run on distinct pairs of texts with their counts.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ def compare_texts(
     Args:
         served: codes of shape (n,), indices into `served_values`; `NULL` for null.
         recomputed: codes of shape (n,), indices into `recomputed_values`.
-        served_values: the distinct texts that were served.
-        recomputed_values: the distinct texts that were recomputed.
-        series: tries rules that know entity and time, on the mismatches (as codes of `recomputed_values`) and their
-            positions.
-        show: whether rules may name texts; not those of personal data.
+        served_values: distinct served texts.
+        recomputed_values: distinct recomputed texts.
+        series: tries rules that use entity and time on the mismatches (as codes of `recomputed_values`) and their
+            indices.
+        show: whether rules may show texts; False for personal data.
     """
     n = len(served)
     known = {text: code for code, text in enumerate(recomputed_values)}
@@ -85,8 +85,8 @@ def compare_texts(
             pair = (served_values[left - 1] if left else None, recomputed_values[right - 1] if right else None)
             pairs[pair] += count
         if series is not None:
-            tried = _as_numbers(same[served[rows]], recomputed[rows])
-            explanations = _explain(pairs, lambda: series(tried, rows), show)
+            codes = _as_numbers(same[served[rows]], recomputed[rows])
+            explanations = _explain(pairs, lambda: series(codes, rows), show)
         else:
             explanations = _explain(pairs, None, show)
     return Skew(n, len(rows), float(low), float(high), explanations, "", rows)
@@ -128,10 +128,10 @@ def _null_rule(pairs: Counter[Pair], show: bool) -> Explanation:
         side, other = other, side
     value, count = filled.most_common(1)[0]
     if count >= NAMED_SHARE * filled.total() and count > 1:
-        told = f"{side} is {_quoted(value, show)} where {other} is null"
-        return Explanation("null handling", told, count, n, n, is_plain=True)
-    told = f"{other} is null where {side} has a value"
-    return Explanation("null handling", told, filled.total(), n, n, is_plain=True)
+        detail = f"{side} is {_quoted(value, show)} where {other} is null"
+        return Explanation("null handling", detail, count, n, n, is_plain=True)
+    detail = f"{other} is null where {side} has a value"
+    return Explanation("null handling", detail, filled.total(), n, n, is_plain=True)
 
 
 def _rules(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:
@@ -143,7 +143,7 @@ def _rules(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:
 
 
 def _default(pairs: Counter[Pair], show: bool, *, side: int) -> Explanation:
-    """One text stands on one side, whatever the other says."""
+    """Explain mismatches by one text on one side, regardless of the other side."""
     n = pairs.total()
     texts: Counter[str | None] = Counter()
     for pair, count in pairs.items():
@@ -151,12 +151,12 @@ def _default(pairs: Counter[Pair], show: bool, *, side: int) -> Explanation:
     value, count = texts.most_common(1)[0]
     others = {pair[1 - side] for pair in pairs if pair[side] == value}
     names = ("served", "recomputed")
-    told = f"{names[side]} is {_quoted(value, show)} where {names[1 - side]} has another value"
-    return Explanation("null handling", told, count if len(others) > 1 else 0, n, n)
+    detail = f"{names[side]} is {_quoted(value, show)} where {names[1 - side]} has another value"
+    return Explanation("null handling", detail, count if len(others) > 1 else 0, n, n)
 
 
 def _spelling(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:
-    """The same text but for one way of writing, or for several together."""
+    """Explain mismatches by one difference of spelling, or by several together."""
     n = pairs.total()
     for what, normal in _SPELLINGS:
         yield _same(pairs, normal, what, n, show)
@@ -166,7 +166,7 @@ def _spelling(pairs: Counter[Pair], show: bool) -> Iterator[Explanation]:
             text = normal(text)
         return text
 
-    yield _same(pairs, all_of_them, "several ways of writing", n, show)
+    yield _same(pairs, all_of_them, "several differences of spelling", n, show)
 
 
 def _same(pairs: Counter[Pair], normal: Callable[[str], str], what: str, n: int, show: bool) -> Explanation:
@@ -175,7 +175,7 @@ def _same(pairs: Counter[Pair], normal: Callable[[str], str], what: str, n: int,
 
 
 def _cut(pairs: Counter[Pair]) -> Iterator[Explanation]:
-    """One side holds the first characters of the other."""
+    """Explain mismatches by one side holding the first characters of the other."""
     n = pairs.total()
     for name, coarse, fine in (("served", 0, 1), ("recomputed", 1, 0)):
         lengths: Counter[int] = Counter()
@@ -189,7 +189,7 @@ def _cut(pairs: Counter[Pair]) -> Iterator[Explanation]:
 
 
 def _recoded(pairs: Counter[Pair], show: bool) -> Explanation:
-    """Each text stands for one of the other side and for no second one; texts that occur once prove nothing."""
+    """Explain mismatches by a one-to-one mapping; texts that occur once prove nothing."""
     n = pairs.total()
     by_recomputed: dict[str | None, Counter[str | None]] = {}
     by_served: dict[str | None, Counter[str | None]] = {}
@@ -198,15 +198,15 @@ def _recoded(pairs: Counter[Pair], show: bool) -> Explanation:
         by_served.setdefault(served, Counter())[recomputed] += count
     mapping: Counter[Pair] = Counter()
     judged = 0
-    for recomputed, found in by_recomputed.items():
-        if found.total() < 2:
+    for recomputed, texts in by_recomputed.items():
+        if texts.total() < 2:
             continue
-        judged += found.total()
-        served, count = found.most_common(1)[0]
+        judged += texts.total()
+        served, count = texts.most_common(1)[0]
         if by_served[served].most_common(1)[0][0] == recomputed:
             mapping[served, recomputed] = count
-    told = f"{len(mapping)} text{'s' if len(mapping) != 1 else ''} one for one{_examples(mapping, show)}"
-    return Explanation("recoded", told, mapping.total(), judged, n)
+    detail = f"{len(mapping)} text{'s' if len(mapping) != 1 else ''} one for one{_examples(mapping, show)}"
+    return Explanation("recoded", detail, mapping.total(), judged, n)
 
 
 def _examples(pairs: Counter[Pair], show: bool) -> str:

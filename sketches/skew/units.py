@@ -1,13 +1,13 @@
-"""Names of the factors and offsets between units of measurement."""
+"""Names of factors and offsets between units of measurement."""
 
 from __future__ import annotations
 
 import math
 
 EXACT = 1e-5
-"""Relative difference up to which a factor is the unit's own."""
+"""Relative difference up to which a factor counts as the unit's exact factor."""
 ABOUT = 2e-3
-"""… and up to which it is taken for a shortened one: 1.609 or 3.28."""
+"""Relative difference up to which a factor counts as a rounded one: 1.609 or 3.28."""
 
 FACTORS: tuple[tuple[float, str, str], ...] = (
     (1.609344, "miles", "kilometres"),
@@ -41,8 +41,8 @@ FACTORS: tuple[tuple[float, str, str], ...] = (
     (1e9, "units", "billionths"),
     (1024.0, "kibibytes", "bytes"),
 )
-"""Factor, and from what to what: a value in the first, times the factor, is in the second. Where several units share a
-factor the usual pair stands for all."""
+"""Factor, source unit, target unit: a value in the first unit times the factor is in the second. If several units share
+a factor, the usual pair represents all."""
 
 _ALSO = {
     60.0: "hours → minutes or minutes → seconds",
@@ -56,7 +56,7 @@ _CLOCKS = {24.0: ("h", 1.0), 1440.0: ("min", 60.0), 86400.0: ("s", 3600.0)}
 
 
 def _near(value: float, known: float) -> str | None:
-    """`` for the same, `about ` for nearly the same, None for another."""
+    """Return `` for an equal value, `about ` for a nearly equal one, None otherwise."""
     apart = abs(value - known) / abs(known)
     if apart <= EXACT:
         return ""
@@ -64,7 +64,7 @@ def _near(value: float, known: float) -> str | None:
 
 
 def name_factor(factor: float) -> str:
-    """Write `× 1.60934 (miles → kilometres)`; a factor below 1 whose inverse is known is written as a division."""
+    """Return `× 1.60934 (miles → kilometres)`; a factor below 1 whose inverse is known is written as a division."""
     if abs(factor + 1.0) <= EXACT:
         return "× −1 (the sign)"
     for known, source, target in FACTORS:
@@ -81,7 +81,7 @@ def name_factor(factor: float) -> str:
 
 
 def name_offset(offset: float) -> str:
-    """Write `+ 273.15 (degrees Celsius → kelvin)`."""
+    """Return `+ 273.15 (degrees Celsius → kelvin)`."""
     sign = "+" if offset >= 0.0 else "−"
     size = abs(offset)
     known = next((name for value, name in _OFFSETS.items() if abs(size - value) <= EXACT * value), "")
@@ -94,13 +94,13 @@ _SPANS = (("d", 86_400_000.0), ("h", 3_600_000.0), ("min", 60_000.0), ("s", 1_00
 
 
 def name_span(offset_ms: float) -> str:
-    """Write an offset between times: `+ 5 h`, `− 90 s`, `+ 250 ms`."""
-    told = f"{'+' if offset_ms >= 0.0 else '−'} {name_length(abs(offset_ms))}"
-    return f"{told} (another time zone?)" if told.endswith(" h") and abs(offset_ms) <= 14 * 3_600_000.0 else told
+    """Return an offset between times: `+ 5 h`, `− 90 s`, `+ 250 ms`."""
+    text = f"{'+' if offset_ms >= 0.0 else '−'} {name_length(abs(offset_ms))}"
+    return f"{text} (another time zone?)" if text.endswith(" h") and abs(offset_ms) <= 14 * 3_600_000.0 else text
 
 
 def name_length(ms: float) -> str:
-    """Write a length of time in its largest unit that fits, to four digits: `7 d`, `1.5 h`, `250 ms`."""
+    """Return a length of time in the largest unit that fits, to four digits: `7 d`, `1.5 h`, `250 ms`."""
     for unit, size in _SPANS:
         if ms >= size:
             return f"{ms / size:.4g} {unit}"
@@ -108,18 +108,18 @@ def name_length(ms: float) -> str:
 
 
 def name_wrap(offset: float, period: float) -> str:
-    """Write `+ 300, wrapping at 1440 (5 h: another time zone?)`; the offset is the shorter way round."""
+    """Return `+ 300, wrapping at 1440 (5 h: another time zone?)`; the offset is the shorter way round."""
     offset = (offset + period / 2.0) % period - period / 2.0
-    told = f"{name_offset(offset)}, wrapping at {period:g}"
+    text = f"{name_offset(offset)}, wrapping at {period:g}"
     unit, per_hour = _CLOCKS.get(period, ("", 0.0))
     if unit and abs(offset / per_hour - round(offset * 4.0 / per_hour) / 4.0) < 1e-9:
-        return f"{told} ({offset / per_hour:+g} h: another time zone?)"
-    return told
+        return f"{text} ({offset / per_hour:+g} h: another time zone?)"
+    return text
 
 
 def name_linear(slope: float, intercept: float) -> str:
-    """Write `1.8 · recomputed + 32 (degrees Celsius → degrees Fahrenheit)`."""
-    told = f"{slope:.7g} · recomputed {name_offset(intercept)}"
+    """Return `1.8 · recomputed + 32 (degrees Celsius → degrees Fahrenheit)`."""
+    text = f"{slope:.7g} · recomputed {name_offset(intercept)}"
     for a, b, name in (
         (1.8, 32.0, "degrees Celsius → degrees Fahrenheit"),
         (1.0 / 1.8, -32.0 / 1.8, "degrees Fahrenheit → degrees Celsius"),
@@ -130,4 +130,4 @@ def name_linear(slope: float, intercept: float) -> str:
         if near is not None and abs(intercept - b) <= ABOUT * abs(b):
             slope, intercept = (slope, intercept) if near else (a, b)
             return f"{slope:.7g} · recomputed {'+' if intercept >= 0 else '−'} {abs(intercept):.7g} ({near}{name})"
-    return told
+    return text

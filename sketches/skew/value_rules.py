@@ -1,4 +1,4 @@
-"""Rules for pairs of numbers that both hold a value: offsets, factors, rounding, functions, defaults, limits."""
+"""Rules for pairs of numbers without nulls: offsets, factors, rounding, functions, defaults, limits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _DIGITS = range(-6, 10)
 _SIGNIFICANT = range(1, 7)
 _GRID_DIGITS = range(5)
 _GRID_STEPS = 20.0
-"""Steps that the middle half of the values spans at least, before a rounded result is taken for one."""
+"""Fewest steps that the middle half of the values must span for a rounded result to count as rounded."""
 _PERIODS = (7.0, 12.0, 24.0, 60.0, 360.0, 1440.0, 86400.0)
 
 
 def value_rules(pairs: ValuePairs, served: FloatArray) -> Iterator[Explanation]:
-    """Try every rule, the simpler ones first; of a single pair of values nothing can be said.
+    """Try all rules, simpler ones first; a single pair of values proves nothing.
 
     Args:
-        pairs: mismatches whose two sides hold a value.
+        pairs: mismatches with a value on both sides.
         served: all served values of the field, mismatches or not.
     """
     if pairs.recomputed.min() < pairs.recomputed.max():
@@ -37,7 +37,7 @@ def value_rules(pairs: ValuePairs, served: FloatArray) -> Iterator[Explanation]:
 
 
 def _constant(pairs: ValuePairs, served: FloatArray, *, of: str) -> Explanation:
-    """One value stands on one side, whatever the other says: a default, or a limit that values are cut at."""
+    """Explain mismatches by one value on one side: a default, or a limit at which values are clipped."""
     n = len(pairs.served)
     values, others = (pairs.served, pairs.recomputed) if of == "served" else (pairs.recomputed, pairs.served)
     value, count = most_frequent(values)
@@ -54,7 +54,7 @@ def _constant(pairs: ValuePairs, served: FloatArray, *, of: str) -> Explanation:
 
 
 def _negated(pairs: ValuePairs) -> Explanation:
-    """A flag that says the opposite."""
+    """Explain mismatches by a negated flag."""
     n = len(pairs.served)
     flags = np.isin(pairs.served, (0.0, 1.0)) & np.isin(pairs.recomputed, (0.0, 1.0))
     count = int((flags & (pairs.served == 1.0 - pairs.recomputed)).sum())
@@ -68,19 +68,19 @@ def _offset(pairs: ValuePairs) -> Iterator[Explanation]:
     for offset in {float(np.median(differences)), most_frequent(_rough(differences))[0]}:
         fits = pairs.equal(pairs.served, pairs.recomputed + offset)
         if fits.any():
-            offset = float(np.median(differences[fits]))  # what was rough becomes exact
+            offset = float(np.median(differences[fits]))  # exact instead of rounded
             fits = pairs.equal(pairs.served, pairs.recomputed + offset)
         count = int(fits.sum())
         if count > best.explained:
-            told = name_span(offset) if pairs.are_times else name_offset(offset)
-            best = Explanation("constant offset", f"served = recomputed {told}", count, n, n)
+            detail = name_span(offset) if pairs.are_times else name_offset(offset)
+            best = Explanation("constant offset", f"served = recomputed {detail}", count, n, n)
     yield best
     if not pairs.are_times:
         yield from _wrap(pairs, differences)
 
 
 def _wrap(pairs: ValuePairs, differences: FloatArray) -> Iterator[Explanation]:
-    """An offset on a circle, as a clock in another time zone has it: the difference is c or c − period."""
+    """Explain mismatches by an offset modulo a period, such as a clock in another time zone: c or c − period."""
     n = len(differences)
     distinct, counts = np.unique(_rough(differences), return_counts=True)
     if len(distinct) < 2:
@@ -99,7 +99,7 @@ def _wrap(pairs: ValuePairs, differences: FloatArray) -> Iterator[Explanation]:
 
 
 def _rough(values: FloatArray) -> FloatArray:
-    """Round to nine significant digits, so that what is equal but for rounding counts as one."""
+    """Round to nine significant digits, so that values that differ only by rounding are equal."""
     scale = np.max(np.abs(values))
     if not np.isfinite(scale) or scale == 0.0:
         return values
@@ -110,14 +110,14 @@ def _rough(values: FloatArray) -> FloatArray:
 
 def _factor(pairs: ValuePairs) -> Iterator[Explanation]:
     n = len(pairs.served)
-    some = (pairs.recomputed != 0.0) & (pairs.served != 0.0)
-    if not some.any():
+    nonzero = (pairs.recomputed != 0.0) & (pairs.served != 0.0)
+    if not nonzero.any():
         return
-    ratios = pairs.served[some] / pairs.recomputed[some]
+    ratios = pairs.served[nonzero] / pairs.recomputed[nonzero]
     best = Explanation("constant factor", "", 0, n, n)
     for factor in {float(np.median(ratios)), most_frequent(_rough(ratios))[0]}:
         fits = pairs.equal(pairs.served, pairs.recomputed * factor)
-        if (fits & some).any():
+        if (fits & nonzero).any():
             factor = _slope_through_zero(pairs.take(fits))
             fits = pairs.equal(pairs.served, pairs.recomputed * factor)
         count = int(fits.sum())
@@ -130,32 +130,32 @@ def _factor(pairs: ValuePairs) -> Iterator[Explanation]:
     if fits.any() and digits is not None:
         factor = _slope_through_zero(pairs.take(fits))
         fits, _ = _on_grid(pairs, pairs.recomputed * factor)
-        told = f"served = recomputed {name_factor(factor)}, rounded to {_places(digits)}"
-        yield Explanation("constant factor", told, int(fits.sum()), n, n)
+        detail = f"served = recomputed {name_factor(factor)}, rounded to {_decimals(digits)}"
+        yield Explanation("constant factor", detail, int(fits.sum()), n, n)
 
 
 def _slope_through_zero(pairs: ValuePairs) -> float:
-    """The factor with the least squares of what is left; some value is not zero."""
+    """Return the least-squares factor; some value is not zero."""
     return float(pairs.served @ pairs.recomputed) / float(pairs.recomputed @ pairs.recomputed)
 
 
 def _linear(pairs: ValuePairs) -> Iterator[Explanation]:
-    """Offset and factor together; with two free numbers it takes three distinct values to be one."""
+    """Explain mismatches by offset and factor; two free parameters need three distinct values."""
     n = len(pairs.served)
-    line = _fit_line(pairs)
-    if line is None:
+    fit = _fit_line(pairs)
+    if fit is None:
         return
-    slope, intercept = line
+    slope, intercept = fit
     fits = pairs.equal(pairs.served, slope * pairs.recomputed + intercept)
     yield Explanation("linear", f"served = {name_linear(slope, intercept)}", int(fits.sum()), n, n)
     fits, digits = _on_grid(pairs, slope * pairs.recomputed + intercept)
     if digits is not None:
-        told = f"served = {name_linear(slope, intercept)}, rounded to {_places(digits)}"
-        yield Explanation("linear", told, int(fits.sum()), n, n)
+        detail = f"served = {name_linear(slope, intercept)}, rounded to {_decimals(digits)}"
+        yield Explanation("linear", detail, int(fits.sum()), n, n)
 
 
 def _fit_line(pairs: ValuePairs) -> tuple[float, float] | None:
-    """The line that most pairs lie on: the median slope of pairs far apart, then least squares on what is near."""
+    """Return slope and intercept: the median slope of distant pairs, then least squares on the pairs near that line."""
     order = np.argsort(pairs.recomputed, kind="stable")
     x, y = pairs.recomputed[order], pairs.served[order]
     if len(np.unique(x)) < 3:
@@ -171,7 +171,7 @@ def _fit_line(pairs: ValuePairs) -> tuple[float, float] | None:
     near = residual <= max(4.0 * float(np.median(residual)), pairs.floor)
     if len(np.unique(x[near])) >= 3:
         centre = float(x[near].mean())
-        slope, level = (float(found) for found in np.polyfit(x[near] - centre, y[near], 1))
+        slope, level = (float(coefficient) for coefficient in np.polyfit(x[near] - centre, y[near], 1))
         intercept = level - slope * centre
     if slope == 0.0 or not np.isfinite(slope):
         return None
@@ -179,7 +179,7 @@ def _fit_line(pairs: ValuePairs) -> tuple[float, float] | None:
 
 
 def _on_grid(pairs: ValuePairs, predicted: FloatArray) -> tuple[BoolArray, int | None]:
-    """Where served is the prediction rounded to as many digits as served has; None where served has no few digits."""
+    """Return where served is the prediction rounded to served's digits, and the digits; None if it has many."""
     low, high = np.quantile(pairs.served, [0.25, 0.75])
     for digits in _GRID_DIGITS:
         step = 10.0**-digits
@@ -193,7 +193,7 @@ def _on_grid(pairs: ValuePairs, predicted: FloatArray) -> tuple[BoolArray, int |
 
 
 def _rounding(pairs: ValuePairs) -> Iterator[Explanation]:
-    """One side is the other with fewer digits, decimal or binary."""
+    """Explain mismatches by fewer digits on one side, decimal or binary."""
     for name, coarse, fine in (
         ("served = recomputed", pairs.served, pairs.recomputed),
         ("recomputed = served", pairs.recomputed, pairs.served),
@@ -205,32 +205,32 @@ def _rounded(pairs: ValuePairs, name: str, coarse: FloatArray, fine: FloatArray)
     n = len(coarse)
     best = Explanation("rounding", "", 0, n, n)
 
-    def better(fits: BoolArray, told: str) -> None:
+    def better(fits: BoolArray, detail: str) -> None:
         nonlocal best
         count = int(fits.sum())
         if count > best.explained:
-            best = Explanation("rounding", f"{name} {told}", count, n, n)
+            best = Explanation("rounding", f"{name} {detail}", count, n, n)
 
     if len(np.unique(coarse)) < 2:
         return
     tiny = pairs.tolerance * np.abs(coarse) + pairs.floor
     for digits in reversed(_DIGITS):
         step = 10.0**-digits
-        # Where the tolerance is as wide as the grid everything lies on it.
+        # With a tolerance as wide as the grid, every value lies on it.
         grid = (np.abs(coarse - np.round(coarse / step) * step) <= tiny) & (tiny < step / 20.0)
         if not grid.any():
             continue
         left = fine - coarse
-        better(grid & (np.abs(left) <= step / 2.0 + tiny), f"rounded to {_places(digits)}")
-        better(grid & (left >= -tiny) & (left < step), f"rounded down to {_places(digits)}")
-        better(grid & (left <= tiny) & (left > -step), f"rounded up to {_places(digits)}")
-        better(grid & (np.sign(fine) * left >= -tiny) & (np.abs(left) < step), f"cut to {_places(digits)}")
-    some = fine != 0.0
-    size = np.floor(np.log10(np.abs(np.where(some, fine, 1.0))))
+        better(grid & (np.abs(left) <= step / 2.0 + tiny), f"rounded to {_decimals(digits)}")
+        better(grid & (left >= -tiny) & (left < step), f"rounded down to {_decimals(digits)}")
+        better(grid & (left <= tiny) & (left > -step), f"rounded up to {_decimals(digits)}")
+        better(grid & (np.sign(fine) * left >= -tiny) & (np.abs(left) < step), f"cut to {_decimals(digits)}")
+    nonzero = fine != 0.0
+    size = np.floor(np.log10(np.abs(np.where(nonzero, fine, 1.0))))
     for significant in _SIGNIFICANT:
         step_each = 10.0 ** (size - significant + 1)
         better(
-            pairs.equal(coarse, np.round(fine / step_each) * step_each) & some,
+            pairs.equal(coarse, np.round(fine / step_each) * step_each) & nonzero,
             f"rounded to {significant} significant digit{'s' if significant > 1 else ''}",
         )
     with np.errstate(over="ignore"):
@@ -238,7 +238,7 @@ def _rounded(pairs: ValuePairs, name: str, coarse: FloatArray, fine: FloatArray)
     yield best
 
 
-def _places(digits: int) -> str:
+def _decimals(digits: int) -> str:
     if digits <= 0:
         return "whole numbers" if digits == 0 else f"whole {10**-digits}s"
     return f"{digits} digit{'s' if digits > 1 else ''}"
@@ -256,7 +256,7 @@ _FUNCTIONS: tuple[tuple[str, Callable[[FloatArray], FloatArray]], ...] = (
 
 
 def _transformed(pairs: ValuePairs) -> Iterator[Explanation]:
-    """A function that one side applies and the other does not."""
+    """Explain mismatches by a function that only one side applies."""
     n = len(pairs.served)
     best = Explanation("transformed", "", 0, n, n)
     for left, right, target, source in (

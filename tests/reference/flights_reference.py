@@ -171,7 +171,7 @@ _ENOUGH: dict[tuple[int, float, float], float] = {}
 
 
 def enough(df: int, minor: float = 0.1, major: float = 0.2) -> float:
-    """n*: the effective n from which a true PSI at the minor line is called major at most 2.5 % of the time."""
+    """n*: the effective n from which a true PSI at the minor threshold is called major at most 2.5 % of the time."""
     key = (df, minor, major)
     if key not in _ENOUGH:
         _ENOUGH[key] = float(brentq(lambda n: ncx2.sf(major * n, df, minor * n) - 0.025, 10, 1e5, xtol=1e-9))

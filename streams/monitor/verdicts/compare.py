@@ -203,7 +203,7 @@ class _Comparison:
             column[:, 0].astype(np.float64)
             for column in (result.psi, result.low, result.high, result.p_value, result.df)
         )
-        is_exact = all(bins is not None for bins in field.places)
+        is_exact = all(bins is not None for bins in field.bins_of_cells)
         return comparison_columns(
             self.windows,
             Measure(

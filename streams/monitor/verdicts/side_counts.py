@@ -130,7 +130,7 @@ class SideCounts:
         for i, member in enumerate(self.members):
             index = field.field_index[self._first + i]
             cells = self._counts[i][:, member.layout.cells(index)]
-            parts.append(_MemberField(member, index, cells, field.places[self._first + i]))
+            parts.append(_MemberField(member, index, cells, field.bins_of_cells[self._first + i]))
         return parts
 
 

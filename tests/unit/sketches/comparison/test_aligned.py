@@ -37,7 +37,7 @@ def test_one_baseline_has_the_bins_that_windows_are_judged_on() -> None:
         counts = np.zeros((1, mine.n_slices, mine.width), dtype=np.int64)
         counts[0, 0, mine.starts[index] : mine.starts[index] + len(cells)] = cells
         judged = bins.window_bins(counts)[0, bins.starts[group] :][: field.n_bins]
-        places = field.places[0]
+        places = field.bins_of_cells[0]
         assert places is not None
         assert np.bincount(places, cells).astype(int).tolist() == judged.tolist()
 
@@ -49,15 +49,15 @@ def test_categories_that_not_all_keep_are_other() -> None:
     # emu is under 0.5 % of the reference's rows, fish is not kept by the old one.
     assert field.labels == ("bird", "cat", "other", "null")
     assert field.categories == ("bird", "cat")
-    assert [None if each is None else each.tolist() for each in field.places] == [[1, 2, 0, 2, 3], [0, 2, 1, 2, 2, 3]]
+    assert [None if each is None else each.tolist() for each in field.bins_of_cells] == [[1, 2, 0, 2, 3], [0, 2, 1, 2, 2, 3]]
 
 
 def test_numbers_on_other_edges_have_no_places() -> None:
     old, new = layout(numbers("score", 0.2, 0.5)), layout(numbers("score", 0.2, 0.6))
     (field,) = align(new, [old, new, new], ["score"])
     assert field.edges == (0.2, 0.6)
-    assert field.places[0] is None
-    assert [each.tolist() for each in field.places if each is not None] == [[0, 1, 2, 3]] * 2
+    assert field.bins_of_cells[0] is None
+    assert [each.tolist() for each in field.bins_of_cells if each is not None] == [[0, 1, 2, 3]] * 2
     assert field.n_bins == 4
 
 

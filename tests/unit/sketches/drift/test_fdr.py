@@ -54,14 +54,14 @@ def test_a_family_without_enough_data_has_no_q() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, np.nan])
 def test_what_is_no_probability_is_refused(p: float) -> None:
-    with pytest.raises(ValueError, match="p-values lie in"):
+    with pytest.raises(ValueError, match="a p-value is not in"):
         q_values([0.5, p])
     assert q_values([0.5, p], compared=[True, False])[0, 0] == 0.5
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
-def test_what_is_no_weight_is_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match="weights"):
+def test_weights_that_are_not_positive_are_rejected(weight: float) -> None:
+    with pytest.raises(ValueError, match="a weight of a field"):
         q_values([0.5, 0.5], [1.0, weight])
 
 

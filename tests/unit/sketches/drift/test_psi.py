@@ -196,8 +196,8 @@ def test_a_stray_value_in_a_bin_that_was_always_empty_is_no_alarm() -> None:
         ({"base": [1, 2], "window": [1.5, 2], "starts": [0]}, "whole numbers"),
         ({"base": [1, 2], "window": [1, 2], "starts": [0], "phi": 0.5}, "at least 1"),
         ({"base": [1, 2], "window": [1, 2], "starts": [0], "phi": float("nan")}, "at least 1"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": 0.2}, "below its major line"),
-        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": [0.1, 0.1]}, "one line for all"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": 0.2}, "below its major threshold"),
+        ({"base": [1, 2], "window": [1, 2], "starts": [0], "minor": [0.1, 0.1]}, "one threshold for all"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: dict[str, object], message: str) -> None:

@@ -78,7 +78,7 @@ def test_level(k: int, n: int, expected: Level) -> None:
 
 
 def test_a_rise_that_may_be_chance_is_not_enough() -> None:
-    """3.0 % against 1.5 % of a baseline of 200: over the minor line, but the interval reaches below 0."""
+    """3.0 % against 1.5 % of a baseline of 200: over the minor threshold, but the interval reaches below 0."""
     verdict = rate_verdicts(30, 1_000, 3, 200)
     assert verdict.delta.item() == pytest.approx(0.015)
     assert verdict.low.item() < 0.0
@@ -172,7 +172,7 @@ def test_shapes_broadcast_and_a_rate_alone_gets_the_same_bits() -> None:
         ((float("nan"), 10, 0, 10), {}, "window count"),
         ((1, 10, 0, 10), {"phi": 0.9}, "at least 1"),
         ((1, 10, 0, 10), {"minor": 0.0}, "above 0"),
-        ((1, 10, 0, 10), {"minor": 0.05}, "below its major line"),
+        ((1, 10, 0, 10), {"minor": 0.05}, "below its major threshold"),
     ],
 )
 def test_what_does_not_fit_is_refused(

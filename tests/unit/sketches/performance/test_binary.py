@@ -149,7 +149,7 @@ def test_first_positive_bin() -> None:
     assert np.searchsorted(edges, 0.13, "right") == first
     assert np.searchsorted(edges, np.nextafter(0.13, 0.0), "right") == first - 1
     assert edges.size == score_edges(0.5).size + 1 == 194
-    with pytest.raises(ValueError, match="no edge"):
+    with pytest.raises(ValueError, match="not an edge"):
         first_positive(edges, 0.2)
     with pytest.raises(ValueError, match="finite"):
         score_edges(float("nan"))
@@ -158,7 +158,7 @@ def test_first_positive_bin() -> None:
 def test_wrong_shapes_are_refused() -> None:
     edges = score_edges(0.5)
     for hist, counts in ((np.zeros((9, 3)), np.zeros(4)), (np.zeros((edges.size + 1, 3)), np.zeros(3))):
-        with pytest.raises(ValueError, match=r"of shape \(\.\.\., "):
+        with pytest.raises(ValueError, match=r"the shape \(\.\.\., "):
             binary_metrics(hist, counts, edges)
     with pytest.raises(ValueError, match="φ"):
         binary_metrics(None, np.zeros(4), edges, phi=0.5)

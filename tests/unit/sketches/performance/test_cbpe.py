@@ -165,7 +165,7 @@ def test_what_is_refused_and_what_is_not_enough() -> None:
     with pytest.raises(ValueError, match="at least 20 labelled rows"):
         learn_calibration(score_histogram(scores, EDGES, labels & (np.cumsum(labels) < 10)), EDGES)
     calibration = learned(7, 1_000)
-    with pytest.raises(ValueError, match="no edge"):
+    with pytest.raises(ValueError, match="not an edge"):
         cbpe_metrics(score_histogram(scores, EDGES), calibration, 0.77)
     nothing = cbpe_metrics(np.zeros((2, EDGES.size + 1, 2)), calibration, THRESHOLD)
     for metric in nothing.values():

@@ -73,7 +73,7 @@ def test_windows_with_all_or_no_labels() -> None:
     assert not nothing.selective.any()
     with pytest.raises(ValueError, match="more labels than predictions"):
         selective(some, 0.0 * everything, EDGES)
-    with pytest.raises(ValueError, match="other windows"):
+    with pytest.raises(ValueError, match="different windows"):
         selective(some, everything[0], EDGES)
 
 

@@ -56,7 +56,7 @@ def compared(
 
     recomputed_now = ordered(recomputed)
     assert recomputed_now is not None
-    series = EntitySeries(history, history.place, recomputed_now, ordered(served), ordered(underlying))
+    series = EntitySeries(history, history.rank, recomputed_now, ordered(served), ordered(underlying))
     return compare_numbers(served[order], recomputed[order], series=series.rules)
 
 
@@ -71,7 +71,7 @@ def told(skew: Skew) -> str:
 def test_history_is_ordered_by_entity_then_time() -> None:
     history = EntityHistory.of(np.array([1, 0, 1, 0, 1]), np.array([5, 9, 3, 2, 5]))
     assert history.order.tolist() == [3, 1, 2, 0, 4]
-    assert history.place.tolist() == [3, 1, 2, 0, 4]
+    assert history.rank.tolist() == [3, 1, 2, 0, 4]
     assert history.first.tolist() == [0, 0, 2, 2, 2]
     assert history.last.tolist() == [1, 1, 4, 4, 4]
     assert (np.diff(history.key) >= 0).all()

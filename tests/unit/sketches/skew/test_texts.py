@@ -42,7 +42,7 @@ def test_equal_texts_have_no_skew() -> None:
         ("spaces", lambda text: text.replace(" ", "  ") + "\t"),
         ("accents", lambda text: text.replace("ã", "a").replace("ö", "o")),
         ("spaces, hyphens, underscores or other signs", lambda text: text.replace(" ", "_").replace("-", "_")),
-        ("several ways of writing", lambda text: f"{text.upper()} ".replace("Ö", "O").replace(" ", "-")),
+        ("several differences of spelling", lambda text: f"{text.upper()} ".replace("Ö", "O").replace(" ", "-")),
     ],
 )
 def test_spelling_is_named(what: str, spell: Callable[[str], str], share: float) -> None:
