@@ -145,7 +145,7 @@ def read_alert_settings(tree: Any, file: str) -> AlertSettings:
             problem.
     """
     try:
-        settings: AlertSettings = read_value(AlertSection(), node_of(tree), ("alerts",), file)
+        settings: AlertSettings = read_value(AlertSectionKind(), node_of(tree), ("alerts",), file)
     except ContractError as error:
         raise AlertsError(str(error)) from None
     return settings
@@ -154,7 +154,7 @@ def read_alert_settings(tree: Any, file: str) -> AlertSettings:
 # --- kinds of values --------------------------------------------------------------------------------------------------
 
 
-class Pattern(msgspec.Struct, frozen=True):
+class PatternKind(msgspec.Struct, frozen=True):
     """Text of a given form."""
 
     pattern: str
@@ -171,7 +171,7 @@ class Pattern(msgspec.Struct, frozen=True):
         return {"type": "string", "pattern": f"^{self.pattern}$"}
 
 
-class Variable(msgspec.Struct, frozen=True):
+class VariableNameKind(msgspec.Struct, frozen=True):
     """The name of an environment variable. The message does not show the value, which may be the secret itself."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
@@ -184,12 +184,12 @@ class Variable(msgspec.Struct, frozen=True):
         return {"type": "string", "pattern": f"^{VARIABLE.pattern}$"}
 
 
-class TimeRange(msgspec.Struct, frozen=True):
+class TimesOfDayKind(msgspec.Struct, frozen=True):
     """A range of times within one day, such as `01:00-05:30`."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> tuple[str, str]:
         form = "times of one day such as 01:00-05:30"
-        text = Pattern(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", form).read(node, path, diagnostics)
+        text = PatternKind(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", form).read(node, path, diagnostics)
         if text[:5] >= text[6:]:
             raise Unreadable(f"{quoted(text)} ends before it starts; write {form}")
         return text[:5], text[6:]
@@ -198,7 +198,7 @@ class TimeRange(msgspec.Struct, frozen=True):
         return {"type": "string"}
 
 
-class Weekdays(msgspec.Struct, frozen=True):
+class WeekdaysKind(msgspec.Struct, frozen=True):
     """A weekday, or a range of weekdays such as `monday:friday`."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
@@ -212,7 +212,7 @@ class Weekdays(msgspec.Struct, frozen=True):
         return {"type": "string"}
 
 
-class TimeZone(msgspec.Struct, frozen=True):
+class TimeZoneKind(msgspec.Struct, frozen=True):
     """An IANA time zone."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
@@ -225,14 +225,14 @@ class TimeZone(msgspec.Struct, frozen=True):
         return {"type": "string"}
 
 
-_RANGES = ListKind(Pattern(r"-?\d{1,2}(:-?\d{1,2})?", "a number or a range such as 1:7"))
+_RANGES = ListKind(PatternKind(r"-?\d{1,2}(:-?\d{1,2})?", "a number or a range such as 1:7"))
 _MUTE_TIMING = RecordKind(
     (
-        Key("times", ListKind(TimeRange()), ""),
-        Key("weekdays", ListKind(Weekdays()), ""),
+        Key("times", ListKind(TimesOfDayKind()), ""),
+        Key("weekdays", ListKind(WeekdaysKind()), ""),
         Key("days_of_month", _RANGES, ""),
         Key("months", _RANGES, ""),
-        Key("timezone", TimeZone(), ""),
+        Key("timezone", TimeZoneKind(), ""),
     )
 )
 _INTEGRATIONS: dict[Kind, dict[str, str]] = {
@@ -243,7 +243,11 @@ _INTEGRATIONS: dict[Kind, dict[str, str]] = {
 """Integrations, and the member of `Integration` that each of their keys sets."""
 _CONTACT_POINT = RecordKind(
     tuple(
-        Key(kind, RecordKind(tuple(Key(name, NameKind() if name == "url" else Variable(), "") for name in members)), "")
+        Key(
+            kind,
+            RecordKind(tuple(Key(name, NameKind() if name == "url" else VariableNameKind(), "") for name in members)),
+            "",
+        )
         for kind, members in _INTEGRATIONS.items()
     )
 )
@@ -259,7 +263,7 @@ _SECTION = RecordKind(
 )
 
 
-class AlertSection(msgspec.Struct, frozen=True):
+class AlertSectionKind(msgspec.Struct, frozen=True):
     """The section `alerts` of the settings file, read as `AlertSettings`."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> AlertSettings:

@@ -37,7 +37,7 @@ from barograph.contract.problems import ContractError, quoted
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 from barograph.contract.yaml_tree import read_tree
 
-from alerts.settings import AlertSection, AlertSettings
+from alerts.settings import AlertSectionKind, AlertSettings
 from cli.errors import SettingsError
 from local.stack import StackAddresses, find_stack
 from streams.settings import Clock, ProcessorSettings
@@ -57,7 +57,7 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "BAROGRAPH_HOME", "BAROGRAPH_CACHE
 _PARTITIONS = IntegerKind(1, 10_000)
 
 
-class GrafanaUrl(TextKind, frozen=True):
+class GrafanaUrlKind(TextKind, frozen=True):
     """An `http` or `https` address without credentials, read without its trailing slash; empty means none."""
 
     def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
@@ -73,7 +73,7 @@ class GrafanaUrl(TextKind, frozen=True):
         return text
 
 
-class Token(TextKind, frozen=True):
+class TokenKind(TextKind, frozen=True):
     """A token that fits into an HTTP header; surrounding white space, such as a final line feed, is dropped."""
 
     def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> str:
@@ -92,13 +92,15 @@ class GrafanaSettings:
 
     url: Annotated[
         str,
-        Setting(GrafanaUrl(), "the Grafana that `apply` deploys to, with its path; empty for none", default="empty"),
+        Setting(
+            GrafanaUrlKind(), "the Grafana that `apply` deploys to, with its path; empty for none", default="empty"
+        ),
     ]
     """`https://grafana.example.com`, with the path that serves Grafana, without a trailing slash."""
     token: Annotated[
         str,
         Setting(
-            Token(),
+            TokenKind(),
             "token of a service account; [its privileges](security.md#privileges-in-grafana)",
             default="",
             is_secret=True,
@@ -282,7 +284,7 @@ def _is_http_address(text: str) -> bool:
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-class _Secret(msgspec.Struct, frozen=True):
+class _SecretKind(msgspec.Struct, frozen=True):
     """A key that only the environment may hold."""
 
     variable: str
@@ -294,7 +296,7 @@ class _Secret(msgspec.Struct, frozen=True):
         return {"not": {}}
 
 
-class _KafkaProperties(msgspec.Struct, frozen=True):
+class _KafkaPropertiesKind(msgspec.Struct, frozen=True):
     """Properties of librdkafka. Their names hold dots, which TOML reads as nested tables."""
 
     def read(self, node: Node, path: kinds.Path, diagnostics: Diagnostics) -> dict[str, str]:
@@ -329,15 +331,15 @@ def _file_record() -> RecordKind:
     sections: dict[str, dict[str, Setting]] = {}
     for key in KEYS.values():
         section, _, name = key.name.rpartition(".")
-        setting = Setting(_Secret(key.variable), "") if key.setting.is_secret else key.setting
+        setting = Setting(_SecretKind(key.variable), "") if key.setting.is_secret else key.setting
         sections.setdefault(section, {})[name] = setting
     top = record_of(sections.pop("")).keys
     return RecordKind(
         (
             *top,
             *(Key(name, record_of(settings), "") for name, settings in sections.items()),
-            Key("kafka", _KafkaProperties(), "properties of librdkafka"),
-            Key("alerts", AlertSection(), "contact points, routes and mute timings"),
+            Key("kafka", _KafkaPropertiesKind(), "properties of librdkafka"),
+            Key("alerts", AlertSectionKind(), "contact points, routes and mute timings"),
         )
     )
 
