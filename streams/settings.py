@@ -1,4 +1,4 @@
-"""What a processor is told at its start: addresses, clock, paces. Parsed once at the edge, passed explicitly."""
+"""Settings of one processor: addresses, clock, intervals. Parsed once by the command and passed explicitly."""
 
 from __future__ import annotations
 

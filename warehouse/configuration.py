@@ -35,12 +35,12 @@ class Setting:
 
 def settings_of(owner: type) -> dict[str, Setting]:
     """Find the settings that a dataclass declares, by the names of its fields."""
-    found = {}
+    settings = {}
     for name, hint in get_type_hints(owner, include_extras=True).items():
         for annotation in getattr(hint, "__metadata__", ()):
             if isinstance(annotation, Setting):
-                found[name] = annotation
-    return found
+                settings[name] = annotation
+    return settings
 
 
 def defaults_of(owner: type) -> dict[str, Any]:

@@ -16,7 +16,7 @@ USER_PREFIX = "barograph-"
 
 @dataclass(frozen=True, slots=True)
 class UserAcl:
-    """A Kafka user and the rights that it needs."""
+    """A Kafka user and the permissions that it needs."""
 
     user: str
     role: str
@@ -25,7 +25,7 @@ class UserAcl:
 
 
 def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserAcl, ...]:
-    """List the rights of every user: `apply`, the processors, and the publishers.
+    """List the permissions of every user: `apply`, the processors, and the publishers.
 
     With contracts each model's publisher is a user of its own, which may write labels only if the model has labels.
     Without contracts one publisher may write both topics.
@@ -54,7 +54,7 @@ def _user_acl(who: Who, role: str, topics: Topics) -> UserAcl:
 
 
 def acl_lines(acls: Sequence[UserAcl], bootstrap_servers: str) -> list[str]:
-    """Write a shell script that grants the rights, with each user's commands below a comment."""
+    """Write a shell script that grants the permissions, with each user's commands below a comment."""
     lines = ["# You may choose other user names; with mTLS, ssl.principal.mapping.rules derives them."]
     servers = shlex.quote(bootstrap_servers) if bootstrap_servers else '"$KAFKA"'
     start = f"kafka-acls.sh --bootstrap-server {servers} --command-config admin.properties --add --allow-principal"

@@ -82,7 +82,7 @@ KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     ("error", "message"),
     [
         (CommandError("Do this."), "Do this."),
-        (WarehouseBusy("ClickHouse is away."), "ClickHouse is away."),
+        (WarehouseBusy("ClickHouse is down."), "ClickHouse is down."),
         (
             ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]),
             "a.yaml:3: wrong\na.yaml:4: also",
