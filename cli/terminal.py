@@ -97,16 +97,23 @@ class AlignedTable(Table):
 class Terminal:
     """Standard output or standard error of a command."""
 
-    def __init__(self, console: Console | None = None, *, stderr: bool = False) -> None:
+    def __init__(self, console: Console | None = None, *, stderr: bool = False, is_wide: bool = True) -> None:
         """Open the output.
 
         Args:
             console: where to print; by default a console of the process.
             stderr: whether that console is standard error.
+            is_wide: whether the width is `PIPE_WIDTH` if the output is not a terminal; for pages that fill the width,
+                use False.
         """
         self.console = console or Console(stderr=stderr)
-        if not self.console.is_terminal:
+        if is_wide and not self.console.is_terminal:
             self.console.width = max(self.console.width, PIPE_WIDTH)
+
+    @property
+    def width(self) -> int:
+        """The width in characters."""
+        return self.console.width
 
     def line(self, text: Cell = "", style: str = "") -> None:
         """Print a line of any length, without wrapping it."""

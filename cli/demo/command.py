@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cli.errors import EXIT_FAILED
+from cli.terminal import Terminal
 
 
 def demo_command(
@@ -40,7 +40,7 @@ def demo_command(
     for number in _SIGNALS:
         signal.signal(number, _end)
     with ExitStack() as stack:
-        demo = Demo(None, Console(), stack)
+        demo = Demo(None, Terminal(is_wide=False), stack)
         held = demo.run(picture)
         if exit_:
             demo.leave()

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from cli.demo.counts import StageCount
+from cli.terminal import Terminal
 
 LINE_EVERY_S = 5.0
 
@@ -19,29 +19,29 @@ class Board:
     """The stages of a replay; a context manager."""
 
     def __init__(
-        self, console: Console, totals: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic
+        self, terminal: Terminal, totals: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Make a board.
 
         Args:
-            console: where it is shown.
+            terminal: where it is shown.
             totals: the events that each stage will have, by its name, in the order of the path.
             clock: seconds.
         """
-        self._console, self._totals, self._clock = console, dict(totals), clock
+        self._terminal, self._totals, self._clock = terminal, dict(totals), clock
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._before: dict[str, tuple[float, int]] = {}
         self._line_s = -LINE_EVERY_S
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._terminal.console.is_terminal:
             self._bars = Progress(
                 TextColumn("  {task.description:<10}"),
                 BarColumn(bar_width=30),
                 TextColumn("{task.completed:>9,.0f} / {task.total:<9,.0f}"),
                 TextColumn("{task.fields[note]}"),
-                console=self._console,
+                console=self._terminal.console,
             )
             for stage, total in self._totals.items():
                 self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
@@ -69,7 +69,7 @@ class Board:
                 + (f" ({notes[stage]})" if notes[stage] else "")
                 for stage, count in counts.items()
             ]
-            self._console.print("  " + ", ".join(stages), soft_wrap=True, highlight=False)
+            self._terminal.line("  " + ", ".join(stages))
 
     def _is_open(self, stage: str, count: StageCount) -> bool:
         return count.done < self._totals[stage]

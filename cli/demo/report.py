@@ -9,14 +9,12 @@ from pathlib import Path
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, CANDIDATE_AT, CRITICAL, MODEL
 from cli.demo.fresh_start import DATABASE
 from cli.demo.timeline import SIGNS, Timeline
 from cli.infer import InferResult
-from cli.terminal import LEVEL_STYLES, SafeText
+from cli.terminal import LEVEL_STYLES, SafeText, Terminal
 from sketches.baseline.baseline import ALL, FieldBaseline
 
 if TYPE_CHECKING:
@@ -41,15 +39,14 @@ WIDEST = 110
 class Reporter:
     """Prints plain text with a little colour; nothing is said by colour alone."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
 
     # ------------------------------------------------------------------------------------------ forms
 
     def line(self, text: str | SafeText = "", style: str = "") -> None:
         """Print a line as it is, however long: it may be copied."""
-        shown = text if isinstance(text, SafeText) else SafeText(text, style=style)
-        self._console.print(shown, soft_wrap=True, highlight=False)
+        self._terminal.line(text, style)
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -103,7 +100,7 @@ class Reporter:
 
     def cells(self, names: Iterable[str]) -> int:
         """How many cells of a chart with such lines fit."""
-        return max(20, min(self._console.width - max(map(len, names), default=0) - MARGIN - 2 - END_COLUMNS, 160))
+        return max(20, min(self._terminal.width - max(map(len, names), default=0) - MARGIN - 2 - END_COLUMNS, 160))
 
     def chart(
         self,
@@ -141,7 +138,7 @@ class Reporter:
 
     @property
     def _width(self) -> int:
-        return max(40, min(self._console.width, WIDEST))
+        return max(40, min(self._terminal.width, WIDEST))
 
     # ------------------------------------------------------------------------------------------ before and meanwhile
 
@@ -168,7 +165,7 @@ class Reporter:
         )
         cells = [_decided(field) for field in baseline.fields]
         width = max(map(len, cells)) + 3
-        n_columns = max(1, (min(self._console.width, 130) - MARGIN + 3) // width)
+        n_columns = max(1, (min(self._terminal.width, 130) - MARGIN + 3) // width)
         n_rows = -(-len(cells) // n_columns)
         for row in range(n_rows):
             self.line(" " * MARGIN + "".join(cell.ljust(width) for cell in cells[row::n_rows]).rstrip())

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from barograph import Publisher
 from barograph.contract import Contract
 from barograph.contract.file import dump_contract
-from rich.console import Console
 
 from cli.apply import apply_all
 from cli.apply.catalogue import NOTICE_S
@@ -48,6 +47,7 @@ from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
 from cli.infer import Written, infer, write_result
 from cli.settings import Settings
+from cli.terminal import Terminal
 from local.stack import LocalStack
 from streams.monitor.state.store import WarehouseStore
 from warehouse.arm_ratios import sample_ratio, write_ratio
@@ -69,18 +69,18 @@ STOP_S = 30.0
 class Demo:
     """One run."""
 
-    def __init__(self, root: Path | None, console: Console, stack: ExitStack) -> None:
+    def __init__(self, root: Path | None, terminal: Terminal, stack: ExitStack) -> None:
         """Describe a run; nothing is started.
 
         Args:
             root: the folder of the local stack, by default that of `barograph dev`.
-            console: where it tells what it does.
+            terminal: where it prints.
             stack: takes what must be ended; whoever owns it closes it.
         """
         self._local = LocalStack(root)
         self._folder = self._local.root / "demo"
-        self._console, self._stack = console, stack
-        self._say = Reporter(console)
+        self._terminal, self._stack = terminal, stack
+        self._say = Reporter(terminal)
         self._times_s: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
         self._settings: Settings | None = None
@@ -99,7 +99,7 @@ class Demo:
         """
         began_s = time.monotonic()
         self._say.heading("Apache Kafka and the ClickHouse engine start (the first time fetched), and a model learns")
-        with self._console.status("about 10 s"), ThreadPoolExecutor(1) as pool:
+        with self._terminal.status("about 10 s"), ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self._start_stack)
             files = self._prepare()
             settings = self._settings = starting.result()
@@ -265,7 +265,7 @@ class Demo:
         assert self._supervisor is not None
         began_s = moved_s = time.monotonic()
         before: dict[str, int] = {}
-        with connect(settings.warehouse) as client, Board(self._console, totals) as board:
+        with connect(settings.warehouse) as client, Board(self._terminal, totals) as board:
             store = WarehouseStore(client)
             while True:
                 self._supervisor.poll()

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
 
 from alerts import AlertsError, Rule
 from alerts.wall_clock import LiveAlerts
@@ -14,7 +13,7 @@ from alerts.webhooks import Sender
 from cli.errors import CommandError
 from cli.settings import Settings
 from cli.simulate.read import contracts_in_force, select_rules
-from cli.terminal import plural
+from cli.terminal import Terminal, plural, utc_second
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError
 from warehouse.signals import point_sql
@@ -98,4 +97,4 @@ def _have_changed(current: list[Rule], rules: list[Rule]) -> bool:
 
 
 def _log(text: str) -> None:
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}  {text}", flush=True)
+    Terminal().line(f"{utc_second(time.time())}  {text}")

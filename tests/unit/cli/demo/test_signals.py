@@ -19,6 +19,7 @@ from cli.demo.report import Reporter
 from cli.demo.signals.inputs import DRIFTING, STEADY
 from cli.demo.signals.pager import NULLS, PSI, Paged
 from cli.demo.signals.season import Season
+from cli.terminal import Terminal
 from local.stack import StackAddresses
 from tests.support.demo import (
     CALENDAR,
@@ -248,7 +249,7 @@ def test_a_pager_that_never_rings_is_seen() -> None:
 
 def told(findings: Findings, width: int = 100) -> str:
     out = io.StringIO()
-    tell(Reporter(Console(file=out, width=width)), findings, CALENDAR)
+    tell(Reporter(Terminal(Console(file=out, width=width), is_wide=False)), findings, CALENDAR)
     return out.getvalue()
 
 
@@ -342,7 +343,7 @@ def test_findings_without_anything_are_told_too() -> None:
 def test_a_failed_expectation_says_so_in_words() -> None:
     out = io.StringIO()
     broken = with_month(1, 599)
-    Reporter(Console(file=out, width=100)).expectations(expectations(broken, SOURCE))
+    Reporter(Terminal(Console(file=out, width=100), is_wide=False)).expectations(expectations(broken, SOURCE))
     lines = out.getvalue().splitlines()
     assert (
         "  FAILED  every prediction was counted and recorded once: 600 published, 599 counted in panes, 600 raw rows"
@@ -353,7 +354,7 @@ def test_a_failed_expectation_says_so_in_words() -> None:
 
 def test_next_steps_name_addresses(tmp_path: Path) -> None:
     out = io.StringIO()
-    say = Reporter(Console(file=out, width=100))
+    say = Reporter(Terminal(Console(file=out, width=100), is_wide=False))
     say.next_steps(tmp_path, StackAddresses("127.0.0.1:29092", 28123), tmp_path / "logs", "http://127.0.0.1:3111/")
     assert "Kafka on 127.0.0.1:29092, ClickHouse on http://127.0.0.1:28123" in out.getvalue()
     assert f"{tmp_path}/flight-delay.yaml" in out.getvalue()
