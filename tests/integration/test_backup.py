@@ -22,24 +22,24 @@ FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)
 """Tables that are backed up first, in the reverse of the order of writing."""
 
 
-def statements(database: str, name: str) -> list[str]:
+def backups(database: str, name: str) -> list[str]:
     """Return the backup statements of docs/backup.md."""
-    made = []
+    statements = []
     for i, tables in enumerate(FIRST_TABLES, start=1):
         named = ", ".join(f"TABLE {database}.{table}" for table in tables)
-        made.append(f"BACKUP {named} TO File('{name}/{i}')")
+        statements.append(f"BACKUP {named} TO File('{name}/{i}')")
     others = ", ".join(f"{database}.{table}" for tables in FIRST_TABLES for table in tables)
-    made.append(f"BACKUP DATABASE {database} EXCEPT TABLES {others} TO File('{name}/3')")
-    return made
+    statements.append(f"BACKUP DATABASE {database} EXCEPT TABLES {others} TO File('{name}/3')")
+    return statements
 
 
 def restores(database: str, name: str) -> list[str]:
     """Return the restore statements of docs/backup.md."""
-    made = [f"RESTORE DATABASE {database} FROM File('{name}/3')"]
+    statements = [f"RESTORE DATABASE {database} FROM File('{name}/3')"]
     for i, tables in enumerate(FIRST_TABLES, start=1):
         named = ", ".join(f"TABLE {database}.{table}" for table in tables)
-        made.append(f"RESTORE {named} FROM File('{name}/{i}')")
-    return made
+        statements.append(f"RESTORE {named} FROM File('{name}/{i}')")
+    return statements
 
 
 def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int]]:
@@ -59,8 +59,8 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
     pipeline.register(simple_contract(), [simple_baseline()])
     events = toy_events(ALL, hours=30)
 
-    def send(some: list[dict[str, Any]]) -> None:
-        pipeline.produce((0, json.dumps(event).encode(), None) for event in some)
+    def send(batch: list[dict[str, Any]]) -> None:
+        pipeline.produce((0, json.dumps(event).encode(), None) for event in batch)
 
     for kind in ("sketcher", "recorder", "monitor"):
         pipeline.start(kind)
@@ -72,7 +72,7 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
     )
     send(events[FIRST : FIRST + 500])
     with pipeline.client as client:
-        for sql in statements(database, f"{database}/early"):
+        for sql in backups(database, f"{database}/early"):
             client.command(sql)
     send(events[FIRST + 500 :])
     pipeline.end(1)
@@ -84,7 +84,7 @@ def test_a_backup_during_operation_leads_to_the_same_rows(
     pipeline.stop()
     undisturbed = rows(pipeline)
     with pipeline.client as client:
-        for sql in statements(database, f"{database}/late"):
+        for sql in backups(database, f"{database}/late"):
             client.command(sql)
     tables = contents(engine, database)
 

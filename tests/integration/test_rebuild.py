@@ -287,7 +287,7 @@ def move_sketcher(pipeline: Pipeline, offset: int) -> None:
     wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group", 60)
     request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
     done = admin.alter_consumer_group_offsets([request])[group].result()
-    assert all(place.error is None for place in done.topic_partitions)
+    assert all(position.error is None for position in done.topic_partitions)
 
 
 @pytest.mark.slow
@@ -331,9 +331,9 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_are_refused
         run(pipeline, START_S, TO_S, source="raw")
     # Counted events that Kafka has deleted would be missing.
     admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    place = TopicPartition(pipeline.topics.predictions, 0, 100)
-    admin.delete_records([place])[place].result()
+    position = TopicPartition(pipeline.topics.predictions, 0, 100)
+    admin.delete_records([position])[position].result()
     before = rows(pipeline)
-    with pytest.raises(RebuildError, match="Retention has taken offsets"):
+    with pytest.raises(RebuildError, match="Retention has deleted offsets"):
         run(pipeline, START_S, TO_S)
     assert rows(pipeline) == before

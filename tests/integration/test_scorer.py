@@ -178,8 +178,8 @@ def compare_binary_metrics(client: Client, targets: dict[tuple[str, str, int], E
         day.outcomes += own.outcomes
         day.counts["predictions"] += own.counts["predictions"]
     compared = 0
-    for window, every in (("1h", targets), ("1d", days)):
-        for (version, name, start), own in every.items():
+    for window, windows in (("1h", targets), ("1d", days)):
+        for (version, name, start), own in windows.items():
             outcomes = [scored_by(each) for each in own.outcomes]
             decided = [(truth, predicted) for truth, predicted, _ in outcomes if predicted is not None]
             scores = [(truth, score) for truth, _, score in outcomes if score is not None]

@@ -48,10 +48,10 @@ def client(database: Client) -> Client:
 def score(client: Client, engine: LocalClickHouse) -> Callable[..., Scorer]:
     address = Address(engine.host, engine.port, client.database)
 
-    def made(day: float, contract: Contract = CONTRACT, **changes: Any) -> Scorer:
+    def build_scorer(day: float, contract: Contract = CONTRACT, **changes: Any) -> Scorer:
         return scoring.scorer(client, address, contract, **{"clock": lambda: START_MS / 1000 + day * 86400, **changes})
 
-    return made
+    return build_scorer
 
 
 def traffic(days: int, *, labelled_from: int = 0, wrong_until: int = 0) -> Rows:

@@ -83,36 +83,36 @@ def traffic(seed: int = 5) -> Traffic:
 def world(engine: LocalClickHouse) -> Iterator[tuple[Client, Address, Traffic]]:
     """Insert all rows that arrived by `NOW_MS`, and do one pass."""
     with migrated(engine) as client:
-        made = traffic()
-        ids = [f"e{i}" for i in range(len(made.at_ms))]
-        came = np.flatnonzero(made.at_ms <= NOW_MS)
+        sent = traffic()
+        ids = [f"e{i}" for i in range(len(sent.at_ms))]
+        came = np.flatnonzero(sent.at_ms <= NOW_MS)
         values = columns(
             "predictions",
             len(came),
             model=["m"] * len(came),
             version=["1"] * len(came),
             id=[ids[i] for i in came],
-            at=made.at_ms[came],
-            received_at=made.at_ms[came],
+            at=sent.at_ms[came],
+            received_at=sent.at_ms[came],
             offset=came,
-            score=made.score[came],
+            score=sent.score[came],
         )
         insert_columns(client, "predictions", values)
-        insert_labels(client, made, -1, NOW_MS)
+        insert_labels(client, sent, -1, NOW_MS)
         address = Address(engine.host, engine.port, client.database)
         scoring.scorer(client, address, CONTRACT, clock=lambda: NOW_MS / 1000).score_once()
-        yield client, address, made
+        yield client, address, sent
 
 
-def insert_labels(client: Client, made: Traffic, after_ms: int, until_ms: int) -> None:
-    label_ms = made.at_ms + made.delay_ms
-    came = np.flatnonzero((made.delay_ms >= 0) & (label_ms > after_ms) & (label_ms <= until_ms))
+def insert_labels(client: Client, sent: Traffic, after_ms: int, until_ms: int) -> None:
+    label_ms = sent.at_ms + sent.delay_ms
+    came = np.flatnonzero((sent.delay_ms >= 0) & (label_ms > after_ms) & (label_ms <= until_ms))
     values = columns(
         "labels",
         len(came),
         model=["m"] * len(came),
         id=[f"e{i}" for i in came],
-        label=["true" if made.truth[i] else "false" for i in came],
+        label=["true" if sent.truth[i] else "false" for i in came],
         label_type=["bool"] * len(came),
         at=label_ms[came],
         received_at=label_ms[came],
@@ -133,10 +133,10 @@ def accuracy_rows(client: Client, window: str, day: float) -> dict[str, Any]:
 
 
 def test_the_maturity_curve_is_the_distribution_of_delays(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, made = world
+    client, _, sent = world
     rows = client.rows("SELECT age_s, share, share_low, share_high, coverage, mature_age_s FROM label_maturity")
     assert len(rows) > 20
-    delays_s = made.delay_ms[(made.delay_ms >= 0) & (made.at_ms < START_MS + 10 * DAY_MS)] / 1000
+    delays_s = sent.delay_ms[(sent.delay_ms >= 0) & (sent.at_ms < START_MS + 10 * DAY_MS)] / 1000
     for age_s, share, low, high, coverage, mature_age_s in rows:
         assert share == pytest.approx(np.mean(delays_s <= age_s), abs=0.02), age_s
         assert low <= share <= high
@@ -145,22 +145,22 @@ def test_the_maturity_curve_is_the_distribution_of_delays(world: tuple[Client, A
 
 
 def test_the_first_week_is_frozen_at_every_age_of_its_labels(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, made = world
+    client, _, sent = world
     rows = client.rows(
         "SELECT age_s, predictions, labelled, confusion, toUnixTimestamp(from_time), toUnixTimestamp(to_time) "
         "FROM performance_reference FINAL WHERE slice = 'all' ORDER BY age_s"
     )
     assert [age_s // 3600 for age_s, *_ in rows] == [1, 3, 6, 12, 24]
     for age_s, predictions, labelled, confusion, first_s, end_s in rows:
-        value, n = made.accuracy(0, 7, age_s * 1000)
+        value, n = sent.accuracy(0, 7, age_s * 1000)
         assert (predictions, labelled) == (7 * PER_DAY, n)
         assert (confusion[0] + confusion[3]) / sum(confusion) == pytest.approx(value)
         assert (first_s, end_s) == (START_MS // 1000, START_MS // 1000 + 7 * 86400)
 
 
 def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, made = world
-    whole, _ = made.accuracy(0, 7)
+    client, _, sent = world
+    whole, _ = sent.accuracy(0, 7)
     for length, length_ms, ago_h in (
         ("1h", HOUR_MS, (0, 1, 2, 4, 6, 9, 15, 20, 24, 60)),
         ("1d", DAY_MS, (12, 36, 60)),
@@ -168,21 +168,21 @@ def test_windows_are_compared_with_the_reference_at_their_own_age(world: tuple[C
         for hours_ago in ago_h:
             start_ms = NOW_MS - hours_ago * HOUR_MS - length_ms
             result = accuracy_rows(client, length, (start_ms - START_MS) / DAY_MS)
-            target = made.accuracy_at(hours_ago * HOUR_MS, length_ms)
+            target = sent.accuracy_at(hours_ago * HOUR_MS, length_ms)
             near = 1e-9 if hours_ago >= HORIZON_H else 0.01
             assert result["reference"] == pytest.approx(target, abs=near), (length, hours_ago)
             assert result["difference"] == pytest.approx(result["value"] - result["reference"])
             assert result["difference_low"] < result["difference"] < result["difference_high"]
-    assert made.accuracy_at(0, HOUR_MS) > whole + 0.05, "what the first labels show"
+    assert sent.accuracy_at(0, HOUR_MS) > whole + 0.05, "what the first labels show"
 
 
 def test_a_degraded_model_is_major_and_was_stable_before(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, made = world
+    client, _, sent = world
     levels = {day: accuracy_rows(client, "1d", day)["level"] for day in range(11)}
     assert {levels[day] for day in range(SELECTIVE_DAY)} == {"stable"}
     assert levels[BAD_DAY] == "major"
     bad = accuracy_rows(client, "1d", BAD_DAY)
-    value, n = made.accuracy(BAD_DAY, 1, NOW_MS)
+    value, n = sent.accuracy(BAD_DAY, 1, NOW_MS)
     assert bad["mature"]
     assert bad["n"] <= n
     assert bad["value"] == pytest.approx(value, abs=0.01)
@@ -232,12 +232,12 @@ def test_an_estimate_that_was_wrong_is_no_longer_trusted(world: tuple[Client, Ad
 
 
 def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: tuple[Client, Address, Traffic]) -> None:
-    client, _, made = world
+    client, _, sent = world
     result = {day: accuracy_rows(client, "1d", day) for day in range(11)}
     assert [day for day, each in result.items() if each["selective"]] == [SELECTIVE_DAY]
     assert result[SELECTIVE_DAY]["selective_p"] < 1e-6
-    own = (made.at_ms - START_MS) // DAY_MS == SELECTIVE_DAY
-    true = np.mean((made.score >= 0.5)[own] == made.truth[own])
+    own = (sent.at_ms - START_MS) // DAY_MS == SELECTIVE_DAY
+    true = np.mean((sent.score >= 0.5)[own] == sent.truth[own])
     selective = result[SELECTIVE_DAY]
     assert selective["corrected_low"] < true < selective["corrected_high"]
     assert abs(selective["corrected"] - true) < abs(selective["value"] - true)
@@ -246,7 +246,7 @@ def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: t
 
 
 def test_a_window_matures_without_new_rows_and_is_revised(world: tuple[Client, Address, Traffic]) -> None:
-    client, address, made = world
+    client, address, sent = world
     now_ms = NOW_MS
     working = scoring.scorer(client, address, CONTRACT, clock=lambda: now_ms / 1000)
     working.score_once()
@@ -260,7 +260,7 @@ def test_a_window_matures_without_new_rows_and_is_revised(world: tuple[Client, A
     assert after["revisions"] == before["revisions"] + 1
     assert (after["value"], after["n"]) == (before["value"], before["n"])
     # Its labels arrive, but later than expected.
-    insert_labels(client, made, NOW_MS, now_ms)
+    insert_labels(client, sent, NOW_MS, now_ms)
     working.score_once()
     last = accuracy_rows(client, "1h", start_day)
     assert last["n"] > after["n"]
@@ -268,8 +268,8 @@ def test_a_window_matures_without_new_rows_and_is_revised(world: tuple[Client, A
 
 
 def test_mature_windows_are_compared_with_the_performance_target(world: tuple[Client, Address, Traffic]) -> None:
-    client, address, made = world
-    good, _ = made.accuracy(0, 7)
+    client, address, sent = world
+    good, _ = sent.accuracy(0, 7)
     promised = msgspec.structs.replace(CONTRACT, slo=Slo(performance={"accuracy": good - 0.03, "auc": 0.99}))
     # A later clock, so that all windows of the last days are revised.
     client.command("TRUNCATE TABLE performance")

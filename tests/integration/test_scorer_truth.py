@@ -191,12 +191,12 @@ def test_calibration_of_two_classes_equals_that_of_the_raw_scores(binary: tuple[
     known = world.truth.known(range(HOURS))
     edges = np.concatenate(([-0.1], score_edges(THRESHOLD), [1.1]))
     rate, _, _ = binned_statistic(scores[known], world.truth.effective_labels[known], "mean", edges)
-    mean, _, place = binned_statistic(scores[known], scores[known], "mean", edges)
+    mean, _, bin_number = binned_statistic(scores[known], scores[known], "mean", edges)
     rows = world.client.rows(
         "SELECT bin, sum(n) AS rows, sum(score_sum) / rows, sum(positives) / rows FROM calibration_curve "
         "WHERE slice = 'all' GROUP BY bin ORDER BY bin"
     )
-    bins, counts = np.unique(place - 1, return_counts=True)
+    bins, counts = np.unique(bin_number - 1, return_counts=True)
     assert [row[:2] for row in rows] == list(zip(bins.tolist(), counts.tolist(), strict=True))
     assert [row[2] for row in rows] == pytest.approx(mean[bins], abs=1e-9)
     assert [row[3] for row in rows] == pytest.approx(rate[bins], abs=1e-9)

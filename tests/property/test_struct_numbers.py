@@ -23,7 +23,7 @@ VALUES = st.one_of(
 WIDTHS = st.integers(1, 5)
 
 
-def made(rows: list[list[Any]], width: int) -> list[Any]:
+def build_structs(rows: list[list[Any]], width: int) -> list[Any]:
     kind = msgspec.defstruct("kind", [(f"m{i}", Any, None) for i in range(width)], gc=False)
     return [kind(*row) for row in rows]
 
@@ -33,7 +33,7 @@ def test_members_read_together_equal_members_read_alone(data: st.DataObject, wid
     rows: list[list[Any]] = data.draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), max_size=20))
     chosen = data.draw(st.lists(st.integers(0, width - 1), min_size=1, max_size=width, unique=True))
     all_members = chosen == list(range(width))
-    result = StructNumbers([f"m{i}" for i in chosen], all_members=all_members).read(made(rows, width))
+    result = StructNumbers([f"m{i}" for i in chosen], all_members=all_members).read(build_structs(rows, width))
     plain = [[math.nan if row[i] is None else float(row[i]) for i in chosen] for row in rows]
     expected = np.array(plain, dtype=np.float64).reshape(len(rows), len(chosen))
     assert result.shape == expected.shape
@@ -46,4 +46,4 @@ def test_members_read_together_equal_members_read_alone(data: st.DataObject, wid
 def test_integers_beyond_floats_are_refused(width: int, beside: float | None) -> None:
     rows = [[beside] * (width - 1) + [10**400]]
     with pytest.raises(OverflowError):
-        StructNumbers([f"m{i}" for i in range(width)], all_members=True).read(made(rows, width))
+        StructNumbers([f"m{i}" for i in range(width)], all_members=True).read(build_structs(rows, width))

@@ -65,14 +65,14 @@ class MortalClient:
 
 def prediction(i: int, at_ms: int, offset: int, **values: Any) -> dict[str, Any]:
     """Return a raw prediction of model `m`, version `1`, in one of two partitions."""
-    made = row("predictions", model="m", version="1", id=f"e{i}", at=at_ms, received_at=at_ms + 500)
-    return made | {"partition": offset % 2, "offset": offset // 2, "seq": offset} | values
+    columns = row("predictions", model="m", version="1", id=f"e{i}", at=at_ms, received_at=at_ms + 500)
+    return columns | {"partition": offset % 2, "offset": offset // 2, "seq": offset} | values
 
 
 def label(i: int, at_ms: int, offset: int, value: str, kind: str = "bool", **values: Any) -> dict[str, Any]:
     """Return a raw label. All labels of an id are in one partition."""
-    made = row("labels", model="m", id=f"e{i}", at=at_ms, received_at=at_ms + 700, partition=i % 3)
-    return made | {"offset": offset, "label": value, "label_type": kind} | values
+    columns = row("labels", model="m", id=f"e{i}", at=at_ms, received_at=at_ms + 700, partition=i % 3)
+    return columns | {"offset": offset, "label": value, "label_type": kind} | values
 
 
 @dataclass
@@ -102,9 +102,9 @@ def expected(
         rows[event["version"], event["id"]][event["partition"], event["offset"], event["message_index"]] = event
     label_type = {"bool": "bool", "category": "string", "float": "number"}[spec.type]
     result: dict[tuple[str, str, int], Expected] = defaultdict(Expected)
-    for (version, event_id), places in rows.items():
+    for (version, event_id), repeats in rows.items():
         order = sorted(
-            places.values(), key=lambda e: (e["at"], e["epoch"], e["partition"], e["offset"], e["message_index"])
+            repeats.values(), key=lambda e: (e["at"], e["epoch"], e["partition"], e["offset"], e["message_index"])
         )
         event = order[0]
         holding = []

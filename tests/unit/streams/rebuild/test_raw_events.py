@@ -60,18 +60,18 @@ EVENTS = [
 def recorded(values: list[bytes]) -> list[bytes]:
     """Record events and convert their raw rows back to messages."""
     result = sorted(pa.concat_tables(JsonRows(REGISTRY).rows(batch(values))).to_pylist(), key=lambda row: row["offset"])
-    made = []
+    messages = []
     for row in result:
         maps = [dict(row[name]) for name in ("context", "numbers", "strings")]
         plain = [row[name] for name in ("partition", "offset", "version", "id")]
         times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
         rest = [row["nulls"], row["score"], row["class"], dict(row["scores"]), dict(row["metrics"])]
-        made.append(
+        messages.append(
             to_message(
                 "toy", (*plain, *times, row["arm"], *maps, *rest, row["latency_ms"], row["status"], row["error"])
             )
         )
-    return made
+    return messages
 
 
 def columns(values: list[bytes]) -> EventColumns:

@@ -79,10 +79,10 @@ def reference(event: dict[str, Any], offset: int) -> dict[str, Any]:
         else:
             strings[name] = text(value)
     maps = {}
-    for room in ("scores", "metrics"):
-        members = {key: value for key, value in (event.get(room) or {}).items() if value is not None}
-        maps[room] = {key: number(value) for key, value in members.items() if number(value) is not None}
-        unknown += len(members) - len(maps[room])
+    for name in ("scores", "metrics"):
+        members = {key: value for key, value in (event.get(name) or {}).items() if value is not None}
+        maps[name] = {key: number(value) for key, value in members.items() if number(value) is not None}
+        unknown += len(members) - len(maps[name])
     plain = {}
     for name in ("score", "latency_ms"):
         value = event.get(name)

@@ -43,7 +43,7 @@ def sampled(share: float, *, arrow: bool) -> list[str]:
 def test_the_share_is_sampled_by_the_hash_of_the_id(arrow: bool) -> None:
     assert sampled(1.0, arrow=arrow) == IDS
     assert sampled(0.0, arrow=arrow) == []
-    some = sampled(0.25, arrow=arrow)
-    assert some == [each for each in IDS if zlib.crc32(each.encode()) < 2**30]
-    assert 0.2 < len(some) / len(IDS) < 0.3
-    assert set(some) < set(sampled(0.5, arrow=arrow))
+    quarter = sampled(0.25, arrow=arrow)
+    assert quarter == [each for each in IDS if zlib.crc32(each.encode()) < 2**30]
+    assert 0.2 < len(quarter) / len(IDS) < 0.3
+    assert set(quarter) < set(sampled(0.5, arrow=arrow))

@@ -42,9 +42,11 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
 
 
 def test_window_lengths_are_hours_or_longer_panes_days_and_the_contracts() -> None:
-    made = contract(pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(7 * 86400, 3600)))
-    assert make_rules(made, EMPTY).window_s == 3600
-    assert window_lengths(made, 3600) == (3600, 7200, 86400, 7 * 86400)
+    contract_ = contract(
+        pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(7 * 86400, 3600))
+    )
+    assert make_rules(contract_, EMPTY).window_s == 3600
+    assert window_lengths(contract_, 3600) == (3600, 7200, 86400, 7 * 86400)
     long = contract(pane_s=5 * 3600, windows=(Window(10 * 3600, 5 * 3600),))
     assert make_rules(long, EMPTY).window_s == 5 * 3600
     assert window_lengths(long, 5 * 3600) == (5 * 3600, 10 * 3600)
@@ -78,9 +80,9 @@ def test_only_changes_of_the_counts_change_the_basis() -> None:
 def test_the_label_determines_the_kind(
     label: LabelSpec, kind: str, positive: str, positive_label: str, label_type: str
 ) -> None:
-    made = make_rules(contract(label=label), EMPTY)
-    assert (made.kind, made.positive, made.label_type) == (kind, positive, label_type)
-    assert made.positive_label == positive_label
+    rules_ = make_rules(contract(label=label), EMPTY)
+    assert (rules_.kind, rules_.positive, rules_.label_type) == (kind, positive, label_type)
+    assert rules_.positive_label == positive_label
     assert unmeasurable_reason(contract(label=label)) == ""
 
 
@@ -94,11 +96,11 @@ def test_slices_come_from_baselines_and_arms() -> None:
             SliceValues(name="both", source="context.region * arm", values=("east * a",), trained=True),
         ),
     )
-    made = contract(arms=Arms(shares={"a": 0.5, "b": 0.5}))
+    contract_ = contract(arms=Arms(shares={"a": 0.5, "b": 0.5}))
     registry = build_registry(
-        [(made, 0)], [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate((first, second))]
+        [(contract_, 0)], [RegisteredBaseline(each, each.id, 0, i) for i, each in enumerate((first, second))]
     )
-    result = {each.name: each for each in dimensions_at(made, registry, 0)}
+    result = {each.name: each for each in dimensions_at(contract_, registry, 0)}
     assert result["region"].kept == (("", "east"), ("1", "north"), ("1", "south"), ("2", "east"))
     assert (result["both"].sources, result["both"].kept) == (
         ("context.region", "arm"),
@@ -109,8 +111,10 @@ def test_slices_come_from_baselines_and_arms() -> None:
 
 
 def test_a_model_without_a_baseline_has_its_contracts_slices() -> None:
-    made = contract(slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d")))
-    result = dimensions_at(made, EMPTY, 0)
+    contract_ = contract(
+        slices=(Slice(name="c", source="context.c", values=("x",)), Slice(name="d", source="context.d"))
+    )
+    result = dimensions_at(contract_, EMPTY, 0)
     assert [(each.name, each.kept, each.versions) for each in result] == [("c", (("", "x"),), ("",)), ("d", (), ("",))]
 
 
