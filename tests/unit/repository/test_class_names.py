@@ -17,23 +17,23 @@ UNRESOLVED: set[str] = {
 
 
 def definitions(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
-    """Each class name with the places that define it, nested classes included."""
-    places: defaultdict[str, list[str]] = defaultdict(list)
+    """Each class name with the location of each definition, nested classes included."""
+    locations: defaultdict[str, list[str]] = defaultdict(list)
     for path, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                places[node.name].append(f"{path}:{node.lineno}")
-    return places
+                locations[node.name].append(f"{path}:{node.lineno}")
+    return locations
 
 
 def repeated(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
     """Names that several modules define, or one module twice. Private names count like public ones."""
-    return {name: places for name, places in definitions(trees).items() if len(places) > 1}
+    return {name: locations for name, locations in definitions(trees).items() if len(locations) > 1}
 
 
 def test_no_class_name_is_defined_twice() -> None:
     wrong = repeated({path: tree_of(path) for path in product_files()})
-    assert {name: places for name, places in wrong.items() if name not in UNRESOLVED} == {}
+    assert {name: locations for name, locations in wrong.items() if name not in UNRESOLVED} == {}
 
 
 @pytest.mark.parametrize(
