@@ -78,7 +78,7 @@ def read_value(kind: ValueKind, node: Node, path: Path, file: str) -> Any:
     """
     diagnostics = Diagnostics(file)
     values: list[Any] = []
-    diagnostics.child(kind, node, path, values)
+    values += diagnostics.read_child(kind, node, path)
     if diagnostics.problems:
         raise ContractError(diagnostics.problems)
     return values[0]

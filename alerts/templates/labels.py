@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from barograph.contract import format_duration
-from barograph.contract.check import METRICS, label_kind
+from barograph.contract.check import PERFORMANCE_METRICS, label_kind
 
 from alerts.rule import Rule
 from alerts.templates.factory import DAY_S, INTERVAL, RuleFactory
@@ -86,7 +86,7 @@ def _expected(factory: RuleFactory, kind: str) -> Iterator[Rule]:
     if kind != "binary":
         return
     threshold, clear = factory.threshold("cbpe-drop", factory.contract.rate_thresholds.major)
-    metrics = promised or [metric for metric in ("accuracy", "auc") if metric in METRICS[kind]]
+    metrics = promised or [metric for metric in ("accuracy", "auc") if metric in PERFORMANCE_METRICS[kind]]
     window = factory.measured_s("cbpe-drop")
     yield from factory.rule(
         "cbpe-drop",

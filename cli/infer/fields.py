@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from barograph.contract.check import CONFIDENCE
+from barograph.contract import CONFIDENCE
 from numpy.typing import NDArray
 
 from cli.infer.columns import (

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-from barograph.contract import CROSS, Field, FieldType, SketchKind
-from barograph.contract.check import CONFIDENCE, OUTPUT_TYPES
+from barograph.contract import CONFIDENCE, CROSS, Field, FieldType, SketchKind
+from barograph.contract.check import OUTPUT_TYPES
 from barograph.contract.kinds import name_fault
 from barograph.events import SCORES
 

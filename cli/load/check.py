@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
-from barograph.contract import Contract
-from barograph.contract.check import CONFIDENCE
+from barograph.contract import CONFIDENCE, Contract
 from barograph.publisher.pii import Pii
 from barograph.publisher.tables import Block, LabelTables, PredictionTables
 from barograph.values import InvalidEvent

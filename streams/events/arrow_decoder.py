@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from barograph.contract.check import CONFIDENCE
+from barograph.contract import CONFIDENCE
 from barograph.events import Reason
 from numpy.typing import NDArray
 

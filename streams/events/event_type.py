@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.contract.check import CONFIDENCE
+from barograph.contract import CONFIDENCE
 from barograph.events import MAPS, SCORES, Reason
 from numpy.typing import NDArray
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from barograph.contract import Contract, Field, FieldType
-from barograph.contract.check import CONFIDENCE, default_source
+from barograph.contract import CONFIDENCE, Contract, Field, FieldType
+from barograph.contract.check import default_source
 from barograph.events import MAPS, SCORES
 
 from sketches.baseline.baseline import FieldBaseline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from barograph.contract.check import METRICS
+from barograph.contract.check import PERFORMANCE_METRICS
 from numpy.typing import NDArray
 
 from sketches.performance.binary import binary_metrics
@@ -58,7 +58,7 @@ def measure(rules: Rules, counts: WindowCounts) -> dict[MetricName, MeasuredMetr
     computed = class_metrics(counts.confusion, counts.labelled_hist, edges, **sums)
     metrics: dict[MetricName, MeasuredMetric] = {}
     for name, metric in computed.items():
-        if name in METRICS["classes"]:
+        if name in PERFORMANCE_METRICS["classes"]:
             metrics[name, ""] = MeasuredMetric(metric, _n_rows(name, decided, scored))
             continue
         for k, each in enumerate(rules.classes):

@@ -281,9 +281,9 @@ def test_a_backtest_says_what_a_change_would_have_done(client: Client) -> None:
         ("psi-major", {"treshold": "1"}, "the key 'treshold' is not known here; did you mean threshold?"),
         ("psi-major", {"threshold": "high"}, "'high' is no number"),
         ("psi-major", {"threshold": "0.1", "clear": "0.2"}, "0.2 is above the threshold (0.1)"),
-        ("psi-major", {"long": "3d"}, "no window of this contract is so long; write one of 1d, 7d"),
+        ("psi-major", {"long": "3d"}, "no window of this contract has this length; write one of 1d, 7d"),
         ("silence", {"threshold": "2"}, "the rule silence has no threshold"),
-        ("latency", {}, "there is nothing to hold it against; write slo.latency_ms"),
+        ("latency", {}, "the rule has no threshold; write slo.latency_ms"),
     ],
 )
 def test_a_change_that_fits_nothing_is_refused(client: Client, name: str, changes: Any, error: str) -> None:

@@ -67,7 +67,7 @@ def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path:
         (["--label", "late", "--slice", "late"], "the column is no field, it is given as --label"),
         (["--score", "p", "--slice", "p"], "slice by a feature"),
         (["--window", "1d"], "--window 1d: write the length and the hop"),
-        (["--pane", "soon"], "--pane: 'soon' is no duration"),
+        (["--pane", "soon"], "--pane: 'soon' is not a duration"),
         (["--pane", "7m"], "7m neither divides an hour nor is a multiple of one"),
         (["--timezone", "Mars"], "'Mars' is no time zone"),
         (["--version", ""], "--version is empty"),

@@ -187,7 +187,7 @@ def test_settings_that_kafka_refuses_are_a_sentence() -> None:
     [
         ({"version": ""}, "version is empty; write a name"),
         ({"version": 3}, "version is int; write it as text"),
-        ({"version": "a\nb"}, "holds a control character"),
+        ({"version": "a\nb"}, "contains a control character"),
         ({"version": "3", "on_full": "block"}, "on_full is 'block'; write drop"),
     ],
 )

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from barograph.contract import Contract, Window
-from barograph.contract.check import CONFIDENCE
+from barograph.contract import CONFIDENCE, Contract, Window
 from barograph.events import METRICS
 from numpy.typing import NDArray
 

@@ -180,15 +180,15 @@ def settings(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("tree", "expected"),
     [
-        (settings(defalt="x"), "s.toml: alerts.defalt: the key 'defalt' is not known here; did you mean default?"),
+        (settings(defalt="x"), "s.toml: alerts.defalt: the key 'defalt' is unknown; did you mean default?"),
         (settings(default="x"), "alerts.default: the contact point 'x' is not defined; write one of tickets, oncall"),
         (settings(routes={"r": {"page": "oncal"}}), "alerts.routes.r.page: the contact point 'oncal' is not defined"),
         (settings(routes={"r": "oncall"}), "alerts.routes.r: write a map"),
         (settings(contact_points={}), "alerts: contact_points is missing"),
         (settings(contact_points={"a": {}}), "contact_points.a: the contact point has no integration; write pagerduty"),
-        (settings(contact_points={"a": {"email": {}}}), "alerts.contact_points.a.email: the key 'email' is not known"),
+        (settings(contact_points={"a": {"email": {}}}), "alerts.contact_points.a.email: the key 'email' is unknown"),
         (settings(contact_points={"a": {"slack": {}}}), "slack: the address is missing; write url_variable with the v"),
-        (settings(contact_points={"a": {"slack": {"url": "https://x"}}}), "slack.url: the key 'url' is not known here"),
+        (settings(contact_points={"a": {"slack": {"url": "https://x"}}}), "slack.url: the key 'url' is unknown"),
         (
             settings(contact_points={"a": {"slack": {"url_variable": "https://x"}}}),
             "slack.url_variable: this is not the name of an environment variable",

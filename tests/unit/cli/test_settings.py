@@ -86,28 +86,28 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("bootstrap_server = 'k:1'", "the key 'bootstrap_server' is not known here; did you mean bootstrap_servers?"),
-        ("[clickhouse]\nhots = 'c'", "clickhouse.hots: the key 'hots' is not known here; did you mean host?"),
-        ("[cassandra]\nhost = 'c'", "cassandra: the key 'cassandra' is not known here; write one of"),
+        ("bootstrap_server = 'k:1'", "the key 'bootstrap_server' is unknown; did you mean bootstrap_servers?"),
+        ("[clickhouse]\nhots = 'c'", "clickhouse.hots: the key 'hots' is unknown; did you mean host?"),
+        ("[cassandra]\nhost = 'c'", "cassandra: the key 'cassandra' is unknown; write one of"),
         ("clickhouse = 'c'", "clickhouse: write a map"),
-        ("topic_prefix = ['a']", "topic_prefix: a list stands here; write text"),
+        ("topic_prefix = ['a']", "topic_prefix: found a list; write text"),
         (
             "partials_partitions = 0",
-            "partials_partitions: '0' does not fit; write a whole number from 1 to 10000",
+            "partials_partitions: '0' is out of range or not a whole number; write a whole number from 1 to 10000",
         ),
         (
             "partials_partitions = true",
-            "partials_partitions: 'true' does not fit; write a whole number from 1 to 10000",
+            "partials_partitions: 'true' is out of range or not a whole number; write a whole number from 1 to 10000",
         ),
-        ("clock = 'sun'", "clock: 'sun' is not known here; write one of live, replay"),
-        ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure: 'perhaps' is no flag; write true or false"),
-        ("[clickhouse]\nsecure = 1", "clickhouse.secure: '1' is no flag; write true or false"),
+        ("clock = 'sun'", "clock: 'sun' is unknown; write one of live, replay"),
+        ("[clickhouse]\nsecure = 'perhaps'", "clickhouse.secure: 'perhaps' is not a flag; write true or false"),
+        ("[clickhouse]\nsecure = 1", "clickhouse.secure: '1' is not a flag; write true or false"),
         ("[processors]\nflush_s = -1", "processors.flush_s: -1 is out of range; write a number above 0, up to 86400"),
         (
             "[processors]\nregistry_poll_s = 11",
             "processors.registry_poll_s: 11 is out of range; write a number above 0",
         ),
-        ("[processors]\nflush_s = nan", "processors.flush_s: 'nan' is no number; write a number above 0, up to 86400"),
+        ("[processors]\nflush_s = nan", "processors.flush_s: 'nan' is not a number; write a number above 0, up to 86400"),
         ("[clickhouse]\npassword = 'swordfish'", "set BAROGRAPH_CLICKHOUSE_PASSWORD in the environment"),
         ("[kafka]\nsasl.password = 'xyzzy'", "kafka.sasl.password: this is a secret"),
         ("[kafka]\nsasl.password = 'xyzzy'", "set BAROGRAPH_KAFKA_SASL_PASSWORD in the environment"),
@@ -143,7 +143,7 @@ def test_yaml_errors_name_the_line_and_all_problems_are_reported(tmp_path: Path)
 def test_flags_and_empty_text_in_the_environment(tmp_path: Path) -> None:
     settings = load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_SECURE="0", BAROGRAPH_TOPIC_PREFIX="")
     assert (settings.warehouse.secure, settings.topic_prefix) == (False, "")
-    with pytest.raises(SettingsError, match="environment: BAROGRAPH_CLICKHOUSE_SECURE: '' is no flag"):
+    with pytest.raises(SettingsError, match="environment: BAROGRAPH_CLICKHOUSE_SECURE: '' is not a flag"):
         load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_SECURE="")
     assert load(tmp_path, FULL, BAROGRAPH_CLICKHOUSE_PASSWORD="~").warehouse.password == "~"
 
@@ -244,6 +244,6 @@ def test_errors_in_the_alerts_section_name_the_file_and_the_key(tmp_path: Path) 
     file = tmp_path / "barograph.toml"
     file.write_text('[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
     with pytest.raises(
-        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: the key .url. is not known"
+        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: the key .url. is unknown"
     ):
         load_settings(file, environ={}, needs=())

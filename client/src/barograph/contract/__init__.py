@@ -1,7 +1,10 @@
-"""The contract of one model. This package exports the frozen objects; `barograph.contract.file` reads the YAML file."""
+"""The contract of one model. This package exports the immutable objects; `barograph.contract.file` reads the file."""
 
 from barograph.contract.model import (
+    CONFIDENCE,
     CROSS,
+    NUMERIC_TYPES,
+    SECONDS_PER_DAY,
     SECONDS_PER_HOUR,
     Arms,
     Contract,
@@ -20,7 +23,10 @@ from barograph.contract.model import (
 )
 
 __all__ = [
+    "CONFIDENCE",
     "CROSS",
+    "NUMERIC_TYPES",
+    "SECONDS_PER_DAY",
     "SECONDS_PER_HOUR",
     "Arms",
     "Contract",

@@ -1,4 +1,4 @@
-"""What must hold between the values of a contract, wherever it came from."""
+"""Consistency checks of a contract, whether it comes from a file or from code."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from collections.abc import Iterator
 
 import msgspec
 
-from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, Field, LabelSpec, Slice, format_duration
+from barograph.contract import (
+    CONFIDENCE,
+    CROSS,
+    NUMERIC_TYPES,
+    SECONDS_PER_HOUR,
+    Contract,
+    Field,
+    LabelSpec,
+    Slice,
+    format_duration,
+)
 from barograph.contract.alerts_section import alert_check_failures
 from barograph.contract.kinds import Path, describe_path, name_fault
 from barograph.contract.problems import ContractError, Problem, quoted
+from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
+
+_CONTEXT_PREFIX = f"{CONTEXT}."
 
 OUTPUT_TYPES = {"score": ("float", "int"), "class": ("category",), "latency_ms": ("float", "int")}
-"""The outputs of every model: a field of such a name reads the member of that name, as one of these types."""
+"""The outputs of every model: a field of this name reads the member of the same name, as one of these types."""
 
-CONFIDENCE = "confidence"
-"""The source that is no member of an event: the largest of `scores`."""
-
-_NUMERIC = ("float", "int", "timestamp")
-
-METRICS = {
+PERFORMANCE_METRICS = {
     "binary": ("accuracy", "precision", "recall", "f1", "auc", "log_loss", "brier", "calibration_error"),
     "classes": (
         "accuracy",
@@ -37,43 +45,46 @@ METRICS = {
     ),
     "number": ("mae", "rmse", "bias"),
 }
-"""What performance is measured by, per kind of model; `label_kind` says which a contract has."""
+"""Performance metrics per kind of model, as returned by `label_kind`."""
 
 
 def label_kind(label: LabelSpec) -> str:
-    """Name the kind of model that a label makes: a key of `METRICS`."""
+    """Return the kind of model with such labels: a key of `PERFORMANCE_METRICS`."""
     if label.type == "float":
         return "number"
     return "classes" if label.classes else "binary"
 
 
 def default_source(field: str) -> str:
-    """The source of a field that names none: the output of that name, else the feature."""
-    return field if field in OUTPUT_TYPES else f"features.{field}"
+    """Return the source of a field that has none: the output of that name, else the feature."""
+    return field if field in OUTPUT_TYPES else f"{FEATURES}.{field}"
 
 
 def default_slice_source(name: str, fields: tuple[Field, ...]) -> str:
-    """The source of a slice that names none: its field's, `arm` for `arm`, else the request's context."""
+    """Return the source of a slice that has none: that of its field, `arm` for `arm`, else the request's context."""
     for field in fields:
-        if field.name == name and field.source.startswith(("features.", "context.")):
+        if field.name == name and field.source.startswith((f"{FEATURES}.", f"{CONTEXT}.")):
             return field.source
-    return "arm" if name == "arm" else f"context.{name}"
+    return "arm" if name == "arm" else f"{CONTEXT}.{name}"
 
 
 class CheckFailure(msgspec.Struct, frozen=True):
-    """Something that does not hold."""
+    """One failed check."""
 
     path: Path
     message: str
     needs: tuple[Path, ...] = ()
-    """Other values that the finding rests on; it is void where one of them could not be read."""
+    """Other values that the check depends on; the failure is void if one of them could not be read."""
 
 
 def check_contract(contract: Contract) -> None:
-    """Check a contract that was made in code.
+    """Check a contract that was created in code.
+
+    Args:
+        contract: The contract.
 
     Raises:
-        ContractError: something does not hold; `problems` names the keys as the file would have them.
+        ContractError: A check failed; `problems` names the keys as in a file.
     """
     problems = [
         Problem(f"contract {quoted(contract.model)}", 0, f"{describe_path(failure.path)}: {failure.message}")
@@ -84,7 +95,7 @@ def check_contract(contract: Contract) -> None:
 
 
 def check_failures(contract: Contract) -> list[CheckFailure]:
-    """List everything that does not hold in a contract, in the order of its keys."""
+    """List all failed checks of a contract, in the order of its keys."""
     return [
         *_names(contract),
         *_timezone(contract),
@@ -94,8 +105,8 @@ def check_failures(contract: Contract) -> list[CheckFailure]:
         *_label(contract),
         *_arms(contract),
         *_performance(contract),
-        *_lines(contract),
-        *(CheckFailure(*found) for found in alert_check_failures(contract)),
+        *_thresholds(contract),
+        *(CheckFailure(*arguments) for arguments in alert_check_failures(contract)),
         *_ignored(contract),
     ]
 
@@ -104,11 +115,11 @@ def _names(contract: Contract) -> Iterator[CheckFailure]:
     named: list[tuple[Path, str]] = [(("model",), contract.model)]
     named += [(("owners", position), owner) for position, owner in enumerate(contract.owners)]
     named += [(("fields", field.name), field.name) for field in contract.fields]
-    named += [(("slices", cut.name), cut.name) for cut in contract.slices]
+    named += [(("slices", dimension.name), dimension.name) for dimension in contract.slices]
     named += [
-        (("slices", cut.name, "values", position), value)
-        for cut in contract.slices
-        for position, value in enumerate(cut.values)
+        (("slices", dimension.name, "values", position), value)
+        for dimension in contract.slices
+        for position, value in enumerate(dimension.values)
     ]
     named += [(("ignored", name), name) for name in contract.ignored]
     for path, name in named:
@@ -121,13 +132,13 @@ def _timezone(contract: Contract) -> Iterator[CheckFailure]:
     try:
         zoneinfo.ZoneInfo("UTC")
     except zoneinfo.ZoneInfoNotFoundError:
-        return  # a slim image without a time zone database: nothing can be said here, and serving must start
+        return  # a slim image has no time zone database: skip the check, since serving must start
     try:
         zoneinfo.ZoneInfo(contract.timezone)
     except (KeyError, ValueError, OSError):
         yield CheckFailure(
             ("timezone",),
-            f"{quoted(contract.timezone)} is no time zone; write an IANA name such as America/New_York",
+            f"{quoted(contract.timezone)} is not a time zone; write an IANA name such as America/New_York",
         )
 
 
@@ -135,7 +146,7 @@ def _times(contract: Contract) -> Iterator[CheckFailure]:
     pane_s = contract.pane_s
     pane_path: Path = ("pane",)
     if pane_s <= 0:
-        yield CheckFailure(pane_path, "has no length; write 1m")
+        yield CheckFailure(pane_path, "is zero; write 1m")
         return
     pane = format_duration(pane_s)
     if SECONDS_PER_HOUR % pane_s and pane_s % SECONDS_PER_HOUR:
@@ -155,15 +166,15 @@ def _times(contract: Contract) -> Iterator[CheckFailure]:
         length_path, hop_path = (*path, "length"), (*path, "hop")
         both = (length_path, hop_path)
         if window.length_s % window.hop_s:
-            yield CheckFailure(length_path, f"{length} is no multiple of the hop {hop}; change one of them", both)
+            yield CheckFailure(length_path, f"{length} is not a multiple of the hop {hop}; change one of them", both)
         if window.length_s % pane_s:
-            message = f"{length} is no multiple of the pane {pane}; change one of them"
+            message = f"{length} is not a multiple of the pane {pane}; change one of them"
             yield CheckFailure(length_path, message, (length_path, pane_path))
         if window.hop_s % pane_s:
-            message = f"{hop} is no multiple of the pane {pane}; change one of them"
+            message = f"{hop} is not a multiple of the pane {pane}; change one of them"
             yield CheckFailure(hop_path, message, (hop_path, pane_path))
         if window.length_s in first:
-            message = f"windows[{first[window.length_s]}] is {length} long already; leave one out"
+            message = f"windows[{first[window.length_s]}] already has the length {length}; remove one"
             yield CheckFailure(length_path, message)
         first.setdefault(window.length_s, position)
 
@@ -174,13 +185,13 @@ def _fields(contract: Contract) -> Iterator[CheckFailure]:
     for field in contract.fields:
         path: Path = ("fields", field.name)
         if field.name in first_by_name:
-            yield CheckFailure(path, "stands here twice; leave one out")
+            yield CheckFailure(path, "occurs twice; remove one")
             continue
         first_by_name.add(field.name)
         yield from _source(field, (*path, "from"))
         if field.source in first_by_source:
             other = quoted(first_by_source[field.source])
-            message = f"the field {other} reads {field.source} already; leave one out"
+            message = f"the field {other} already reads {field.source}; remove one"
             yield CheckFailure((*path, "from"), message)
         first_by_source.setdefault(field.source, field.name)
         yield from _settings(field, path)
@@ -197,94 +208,96 @@ def _source(field: Field, path: Path) -> Iterator[CheckFailure]:
         return
     if field.source in OUTPUT_TYPES:
         if field.name != field.source:
-            yield CheckFailure(path, f"{field.source} is the source of the field {field.source}; rename this field so")
+            yield CheckFailure(path, f"{field.source} is an output; rename this field to {field.source}")
         elif field.type not in OUTPUT_TYPES[field.source]:
             types = " or ".join(OUTPUT_TYPES[field.source])
-            yield CheckFailure(type_path, f"the output {field.name} is no {field.type}; write {types}", (type_path,))
+            yield CheckFailure(
+                type_path, f"the output {field.name} cannot be a {field.type}; write {types}", (type_path,)
+            )
         return
-    room, _, member = field.source.partition(".")
+    map_name, _, member = field.source.partition(".")
     if field.source == CONFIDENCE:
         if field.type != "float":
-            yield CheckFailure(type_path, f"{CONFIDENCE} is no {field.type}; write float", (type_path, path))
-    elif room not in ("features", "context", "metrics", "scores") or not member:
+            yield CheckFailure(type_path, f"{CONFIDENCE} cannot be a {field.type}; write float", (type_path, path))
+    elif map_name not in MAPS or not member:
         yield CheckFailure(
             path,
-            f"{quoted(field.source)} is no source; write features.NAME, context.NAME, metrics.NAME, scores.CLASS, "
+            f"{quoted(field.source)} is not a source; write features.NAME, context.NAME, metrics.NAME, scores.CLASS, "
             "score, class, latency_ms or confidence",
         )
-    elif room == "context" and field.type not in ("category", "timestamp"):
+    elif map_name == CONTEXT and field.type not in ("category", "timestamp"):
         message = f"request context is text, not {field.type}; write category or timestamp"
         yield CheckFailure(type_path, message, (type_path, path))
-    elif room == "metrics" and field.type not in ("float", "int"):
+    elif map_name == METRICS and field.type not in ("float", "int"):
         message = f"metrics are numbers, not {field.type}; write float or int"
         yield CheckFailure(type_path, message, (type_path, path))
-    elif room == "scores" and field.type != "float":
+    elif map_name == SCORES and field.type != "float":
         message = f"scores are probabilities, not {field.type}; write float"
         yield CheckFailure(type_path, message, (type_path, path))
 
 
 def _settings(field: Field, path: Path) -> Iterator[CheckFailure]:
     kind: Path = (*path, "type")
-    limited = field.low is not None or field.high is not None
-    if limited and field.type not in _NUMERIC:
-        message = f"a {field.type} has no range; leave it out"
+    is_limited = field.low is not None or field.high is not None
+    if is_limited and field.type not in NUMERIC_TYPES:
+        message = f"a {field.type} has no range; remove it"
         yield CheckFailure((*path, "range"), message, (kind, (*path, "range")))
     elif field.low is not None and field.high is not None and field.low > field.high:
         yield CheckFailure((*path, "range"), f"{field.low:g} is above {field.high:g}; write the smaller limit first")
-    if field.sketch == "req" and field.type not in _NUMERIC:
-        yield CheckFailure((*path, "sketch"), f"req is for numbers, not {field.type}; leave it out", (kind,))
+    if field.sketch == "req" and field.type not in NUMERIC_TYPES:
+        yield CheckFailure((*path, "sketch"), f"req is for numbers, not {field.type}; remove it", (kind,))
     if field.weight <= 0:
         yield CheckFailure((*path, "weight"), "is not positive; write a number above 0, such as 1")
     pii = (*path, "pii")
     if field.pii == "keep":
         return
     if field.source in OUTPUT_TYPES:
-        yield CheckFailure(pii, f"the output {field.source} cannot be judged when it is {field.pii}ed; write keep")
+        yield CheckFailure(pii, f"the output {field.source} cannot be monitored with pii {field.pii}; write keep")
     elif field.pii in ("hash", "truncate") and field.type != "category":
-        message = f"{field.pii} makes text of a {field.type}; write type category, or pii drop"
+        message = f"{field.pii} converts a {field.type} to text; write type category, or pii drop"
         yield CheckFailure(pii, message, (kind, pii))
 
 
 def _slices(contract: Contract) -> Iterator[CheckFailure]:
     by_source = {field.source: field for field in contract.fields}
-    seen: set[str] = set()
-    for cut in contract.slices:
-        path: Path = ("slices", cut.name)
-        if cut.name in seen:
-            yield CheckFailure(path, "stands here twice; leave one out")
-        seen.add(cut.name)
-        if "=" in cut.name:
-            yield CheckFailure(path, "a slice is called NAME=value, so NAME holds no =; rename it, and write from")
-        yield from _cut(cut, path)
-        for source in cut.sources:
-            yield from _cut_source(cut, source, path, by_source.get(source))
-        numeric = {field.name for field in contract.fields if field.type in _NUMERIC}
-        for position, name in enumerate(cut.sketches):
+    names: set[str] = set()
+    for dimension in contract.slices:
+        path: Path = ("slices", dimension.name)
+        if dimension.name in names:
+            yield CheckFailure(path, "occurs twice; remove one")
+        names.add(dimension.name)
+        if "=" in dimension.name:
+            yield CheckFailure(path, "slices are named NAME=value, so NAME cannot contain =; rename it, and write from")
+        yield from _dimension(dimension, path)
+        for source in dimension.sources:
+            yield from _dimension_source(dimension, source, path, by_source.get(source))
+        numeric = {field.name for field in contract.fields if field.type in NUMERIC_TYPES}
+        for position, name in enumerate(dimension.sketches):
             if name not in numeric:
-                message = f"{quoted(name)} is no numeric field of this contract; write the name of one"
+                message = f"{quoted(name)} is not a numeric field of this contract; write the name of one"
                 yield CheckFailure((*path, "sketches", position), message, (("fields",),))
 
 
-def _cut(cut: Slice, path: Path) -> Iterator[CheckFailure]:
-    if len(set(cut.sources)) < len(cut.sources):
-        yield CheckFailure((*path, "from"), f"{quoted(cut.source)} crosses a source with itself; write each once")
-    if cut.top < 1:
+def _dimension(dimension: Slice, path: Path) -> Iterator[CheckFailure]:
+    if len(set(dimension.sources)) < len(dimension.sources):
+        yield CheckFailure((*path, "from"), f"{quoted(dimension.source)} crosses a source with itself; write each once")
+    if dimension.top < 1:
         yield CheckFailure((*path, "top"), "is less than 1; write how many values get a slice, such as 20")
-    for position, value in enumerate(cut.values):
-        here = (*path, "values", position)
+    for position, value in enumerate(dimension.values):
+        value_path = (*path, "values", position)
         if value == "other":
-            yield CheckFailure(here, "other is the name of the rest; leave it out")
-        if value in cut.values[:position]:
-            yield CheckFailure(here, f"{quoted(value)} stands here twice; leave one out")
-        if value.count(CROSS) != len(cut.sources) - 1 and len(cut.sources) > 1:
-            remedy = f"write {len(cut.sources)} values joined by {quoted(CROSS)}"
-            yield CheckFailure(here, f"{quoted(value)} is no value of {quoted(cut.source)}; {remedy}")
+            yield CheckFailure(value_path, "other is reserved for all other values; remove it")
+        if value in dimension.values[:position]:
+            yield CheckFailure(value_path, f"{quoted(value)} occurs twice; remove one")
+        if value.count(CROSS) != len(dimension.sources) - 1 and len(dimension.sources) > 1:
+            remedy = f"write {len(dimension.sources)} values joined by {quoted(CROSS)}"
+            yield CheckFailure(value_path, f"{quoted(value)} is not a value of {quoted(dimension.source)}; {remedy}")
 
 
-def _cut_source(cut: Slice, source: str, path: Path, field: Field | None) -> Iterator[CheckFailure]:
-    room, _, member = source.partition(".")
-    if source != "arm" and (room not in ("features", "context") or not member):
-        message = f"{quoted(source)} is no source of a slice; write features.NAME, context.NAME or arm"
+def _dimension_source(dimension: Slice, source: str, path: Path, field: Field | None) -> Iterator[CheckFailure]:
+    map_name, _, member = source.partition(".")
+    if source != "arm" and (map_name not in (FEATURES, CONTEXT) or not member):
+        message = f"{quoted(source)} is not a source of a slice; write features.NAME, context.NAME or arm"
         yield CheckFailure((*path, "from"), message)
     if field is None:
         return
@@ -293,9 +306,9 @@ def _cut_source(cut: Slice, source: str, path: Path, field: Field | None) -> Ite
         message = f"the field {quoted(field.name)} is a {field.type}; slice by a category, bool or int"
         yield CheckFailure(path, message, needs)
     if field.pii == "drop":
-        yield CheckFailure(path, f"the field {quoted(field.name)} is dropped by its pii; slice by another", needs)
-    if field.pii == "hash" and cut.values:
-        message = f"the field {quoted(field.name)} is hashed, so no event holds these; leave values out"
+        yield CheckFailure(path, f"the field {quoted(field.name)} is dropped by its pii; slice by another field", needs)
+    if field.pii == "hash" and dimension.values:
+        message = f"the field {quoted(field.name)} is hashed, so no event contains these values; remove values"
         yield CheckFailure((*path, "values"), message, needs)
 
 
@@ -307,17 +320,17 @@ def _label(contract: Contract) -> Iterator[CheckFailure]:
     if label.classes and label.type != "category":
         yield CheckFailure(("label", "classes"), f"a {label.type} has no classes; write type category", needs)
     if label.classes and label.positive is not None:
-        message = "a model with classes has no positive one; leave out positive or classes"
+        message = "a model with classes has no positive class; remove positive or classes"
         yield CheckFailure(("label", "classes"), message, (("label", "positive"),))
     if label.horizon_s <= 0:
-        yield CheckFailure(("label", "horizon"), "has no length; write how long labels may take, such as 30d")
+        yield CheckFailure(("label", "horizon"), "is zero; write how long labels may take, such as 30d")
     if not 0 < label.mature <= 1:
-        yield CheckFailure(("label", "mature"), "is no share; write a number in (0, 1], such as 0.95")
+        yield CheckFailure(("label", "mature"), "is not a share; write a number in (0, 1], such as 0.95")
     if label.positive is None:
         return
     path: Path = ("label", "positive")
     if label.type == "float":
-        yield CheckFailure(path, "a label that is a number has no positive class; leave it out", needs)
+        yield CheckFailure(path, "a numeric label has no positive class; remove it", needs)
     elif label.type == "category" and isinstance(label.positive, bool):
         word = str(label.positive).lower()
         yield CheckFailure(path, f'a category is text; write "{word}" in quotes, or type bool', needs)
@@ -332,26 +345,26 @@ def _arms(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(("arms", "shares"), f"the shares sum to {total:g}; write shares that sum to 1")
     if len(arms.shares) < 2:
         yield CheckFailure(("arms", "shares"), "a test has two arms or more; write each with its share")
-    if arms.unit and not (arms.unit.startswith("context.") and len(arms.unit) > len("context.")):
+    if arms.unit and not (arms.unit.startswith(_CONTEXT_PREFIX) and len(arms.unit) > len(_CONTEXT_PREFIX)):
         yield CheckFailure(
-            ("arms", "unit"), f"{quoted(arms.unit)} is no unit; write context.NAME, such as context.user"
+            ("arms", "unit"), f"{quoted(arms.unit)} is not a unit; write context.NAME, such as context.user"
         )
 
 
 def _performance(contract: Contract) -> Iterator[CheckFailure]:
-    promised = contract.slo.performance
-    if promised and contract.label is None:
-        message = "performance needs ground truth; write label, or leave it out"
+    promises = contract.slo.performance
+    if promises and contract.label is None:
+        message = "performance requires ground truth; write label, or remove it"
         yield CheckFailure(("slo", "performance"), message, (("label",),))
         return
-    for metric in promised:
-        known = METRICS[label_kind(contract.label)] if contract.label else ()
+    for metric in promises:
+        known = PERFORMANCE_METRICS[label_kind(contract.label)] if contract.label else ()
         if metric not in known:
-            message = f"{quoted(metric)} is not measured of this model; write one of {', '.join(known)}"
+            message = f"{quoted(metric)} is not a metric of this kind of model; write one of {', '.join(known)}"
             yield CheckFailure(("slo", "performance", metric), message, (("label",),))
 
 
-def _lines(contract: Contract) -> Iterator[CheckFailure]:
+def _thresholds(contract: Contract) -> Iterator[CheckFailure]:
     psi, rates = contract.thresholds, contract.rate_thresholds
     minor: Path = ("thresholds", "psi", "minor")
     major: Path = ("thresholds", "psi", "major")
@@ -361,7 +374,7 @@ def _lines(contract: Contract) -> Iterator[CheckFailure]:
             minor, f"{psi.minor:g} is above major ({psi.major:g}); write the smaller one", (minor, major)
         )
     if psi.clear > psi.major:
-        message = f"{psi.clear:g} is above major ({psi.major:g}), so an alert would clear as it fires; write less"
+        message = f"{psi.clear:g} is above major ({psi.major:g}), so alerts would clear as they fire; write less"
         yield CheckFailure(clear, message, (clear, major))
     minor, major = ("thresholds", "rates", "minor"), ("thresholds", "rates", "major")
     if rates.minor > rates.major:
@@ -370,16 +383,16 @@ def _lines(contract: Contract) -> Iterator[CheckFailure]:
     if not 0 <= contract.raw_share <= 1:
         yield CheckFailure(("raw",), f"the share {contract.raw_share:g} is outside [0, 1]; write all, none or 0.1")
     if contract.slo.latency_share is not None and contract.slo.latency_ms is None:
-        message = "a share of what? write latency_ms too"
+        message = "latency_share has no effect alone; write latency_ms too"
         yield CheckFailure(("slo", "latency_share"), message, (("slo", "latency_ms"),))
 
 
 def _ignored(contract: Contract) -> Iterator[CheckFailure]:
-    watched = {field.source: field.name for field in contract.fields}
+    monitored = {field.source: field.name for field in contract.fields}
     for name, reason in contract.ignored.items():
         if not reason.strip():
-            yield CheckFailure(("ignored", name), "has no reason; write why it is not watched")
-        field = watched.get(f"features.{name}")
+            yield CheckFailure(("ignored", name), "has no reason; write why it is not monitored")
+        field = monitored.get(f"{FEATURES}.{name}")
         if field is not None:
-            message = f"the field {quoted(field)} watches features.{name}; leave one of them out"
+            message = f"the field {quoted(field)} monitors {FEATURES}.{name}; remove one of them"
             yield CheckFailure(("ignored", name), message)

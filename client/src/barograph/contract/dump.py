@@ -2,203 +2,169 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 
-from barograph.contract import Contract, Field, LabelSpec, Slice, format_duration
+from barograph.contract import Contract, Field, LabelSpec, Slice
 from barograph.contract.alerts_section import alert_settings
 from barograph.contract.check import check_contract, default_slice_source, default_source
 from barograph.contract.keys import FORMAT_VERSION
+from barograph.contract.yaml_text import (
+    duration_scalar,
+    escape,
+    flag_scalar,
+    flow_list,
+    flow_map,
+    number_scalar,
+    text_scalar,
+)
 
 LINE_CHARS = 110
+"""Length above which an entry is written over several lines."""
 
 
 def dump_contract(contract: Contract, comments: str = "") -> str:
     """Write a contract as YAML for people; `parse_contract` reads it back as an equal contract.
 
-    Fields and slices show only what differs from the default; everything else is shown, so that it can be
-    changed.
+    Fields and slices contain only settings that differ from the default. All other keys are written, so that people see
+    what they can change.
 
     Args:
-        contract: what to write.
-        comments: lines that stand at the top, each after a `#`.
+        contract: The contract.
+        comments: Lines at the top of the file, each written after a `#`.
 
     Raises:
-        ContractError: the contract is not valid, so that it could not be read back.
+        ContractError: The contract is not valid, so that it could not be read back.
     """
     check_contract(contract)
-    lines = [f"# {_UNPRINTABLE.sub(_escape, line)}".rstrip() for line in comments.splitlines()]
+    lines = [f"# {escape(line)}".rstrip() for line in comments.splitlines()]
     lines.append(f"contract: {FORMAT_VERSION}")
-    lines.append(f"model: {_text(contract.model)}")
+    lines.append(f"model: {text_scalar(contract.model)}")
     prose = {"description": contract.description, "team": contract.team, "route": contract.route}
-    lines += [f"{key}: {_text(text)}" for key, text in prose.items() if text]
+    lines += [f"{key}: {text_scalar(text)}" for key, text in prose.items() if text]
     if contract.owners:
-        lines.append(f"owners: [{', '.join(map(_text, contract.owners))}]")
-    lines.append(f"timezone: {_text(contract.timezone)}")
-    for key, value_s in (
-        ("pane", contract.pane_s),
-        ("lateness", contract.lateness_s),
-        ("out_of_order", contract.out_of_order_s),
-    ):
-        lines.append(f"{key}: {_duration(value_s)}")
+        lines.append(f"owners: {flow_list(map(text_scalar, contract.owners))}")
+    lines.append(f"timezone: {text_scalar(contract.timezone)}")
+    for key in ("pane", "lateness", "out_of_order"):
+        lines.append(f"{key}: {duration_scalar(getattr(contract, f'{key}_s'))}")
     lines.append("windows:")
     lines += [
-        f"  - {{length: {_duration(window.length_s)}, hop: {_duration(window.hop_s)}}}" for window in contract.windows
+        f"  - {{length: {duration_scalar(window.length_s)}, hop: {duration_scalar(window.hop_s)}}}"
+        for window in contract.windows
     ]
     lines.append(f"raw: {_raw(contract.raw_share)}")
     lines += _block("fields", {field.name: _field_settings(field) for field in contract.fields})
-    slices = {cut.name: _slice_settings(cut, contract.fields) for cut in contract.slices}
+    slices = {dimension.name: _slice_settings(dimension, contract.fields) for dimension in contract.slices}
     if any(slices.values()):
         lines += _block("slices", slices)
     elif slices:
-        lines.append(f"slices: [{', '.join(map(_text, slices))}]")
+        lines.append(f"slices: {flow_list(map(text_scalar, slices))}")
     lines.append(f"slice_min_n: {contract.slice_min_n}")
     if contract.season != "none":
         lines.append(f"season: {contract.season}")
     if contract.label is not None:
-        lines.append(f"label: {_flow(_label_settings(contract.label))}")
+        lines.append(f"label: {flow_map(_label_settings(contract.label))}")
     if contract.arms is not None:
-        shares = _flow({_text(arm): _number(share) for arm, share in contract.arms.shares.items()})
-        unit = {"unit": _text(contract.arms.unit)} if contract.arms.unit else {}
-        lines.append(f"arms: {_flow({'shares': shares, **unit})}")
+        shares = flow_map({text_scalar(arm): number_scalar(share) for arm, share in contract.arms.shares.items()})
+        unit = {"unit": text_scalar(contract.arms.unit)} if contract.arms.unit else {}
+        lines.append(f"arms: {flow_map({'shares': shares, **unit})}")
     psi, rates = contract.thresholds, contract.rate_thresholds
     lines.append("thresholds:")
-    lines.append(f"  psi: {_flow({key: _number(getattr(psi, key)) for key in ('minor', 'major', 'clear')})}")
-    lines.append(f"  rates: {_flow({key: _number(getattr(rates, key)) for key in ('minor', 'major')})}")
+    lines.append(f"  psi: {flow_map({key: number_scalar(getattr(psi, key)) for key in ('minor', 'major', 'clear')})}")
+    lines.append(f"  rates: {flow_map({key: number_scalar(getattr(rates, key)) for key in ('minor', 'major')})}")
     slo = {key: getattr(contract.slo, key) for key in ("latency_ms", "latency_share", "error_rate")}
-    promised = {key: _number(value) for key, value in slo.items() if value is not None}
+    promises = {key: number_scalar(value) for key, value in slo.items() if value is not None}
     if contract.slo.performance:
-        floors = {_text(metric): _number(value) for metric, value in contract.slo.performance.items()}
-        promised["performance"] = _flow(floors)
-    if promised:
-        lines.append(f"slo: {_flow(promised)}")
-    alerts = alert_settings(contract.alerts, _text, _number)
+        metrics = contract.slo.performance.items()
+        promises["performance"] = flow_map({text_scalar(metric): number_scalar(value) for metric, value in metrics})
+    if promises:
+        lines.append(f"slo: {flow_map(promises)}")
+    alerts = alert_settings(contract.alerts)
     rules = alerts.pop("rules", {})
     if alerts or rules:
         lines.append("alerts:")
         lines += [f"  {key}: {_nested(value)}" for key, value in alerts.items()]
-        lines += [f"  {line}" for line in _block("rules", {name: _written(rule) for name, rule in rules.items()})]
+        settings = {name: {key: _nested(value) for key, value in rule.items()} for name, rule in rules.items()}
+        lines += [f"  {line}" for line in _block("rules", settings)]
     if contract.ignored:
         lines.append("ignored:")
-        lines += [f"  {_text(name)}: {_text(reason)}" for name, reason in contract.ignored.items()]
+        lines += [f"  {text_scalar(name)}: {text_scalar(reason)}" for name, reason in contract.ignored.items()]
     return "\n".join(lines) + "\n"
+
+
+def _nested(value: str | Mapping[str, str]) -> str:
+    return value if isinstance(value, str) else flow_map(value)
 
 
 def _field_settings(field: Field) -> dict[str, str]:
     settings: dict[str, str] = {"type": field.type}
-    if field.source != default_source(field.name):
-        settings["from"] = _text(field.source)
+    default = Field(name=field.name, type=field.type, source=default_source(field.name))
+    if field.source != default.source:
+        settings["from"] = text_scalar(field.source)
     if field.low is not None or field.high is not None:
-        settings["range"] = f"[{_number(field.low)}, {_number(field.high)}]"
-    if field.critical:
-        settings["critical"] = "true"
-    if field.nulls != "allow":
+        settings["range"] = flow_list((number_scalar(field.low), number_scalar(field.high)))
+    if field.critical != default.critical:
+        settings["critical"] = flag_scalar(field.critical)
+    if field.nulls != default.nulls:
         settings["nulls"] = field.nulls
-    if field.weight != 1:
-        settings["weight"] = _number(field.weight)
+    if field.weight != default.weight:
+        settings["weight"] = number_scalar(field.weight)
     if field.unit:
-        settings["unit"] = _text(field.unit)
-    if field.sketch != "kll":
+        settings["unit"] = text_scalar(field.unit)
+    if field.sketch != default.sketch:
         settings["sketch"] = field.sketch
-    if field.pii != "keep":
+    if field.pii != default.pii:
         settings["pii"] = field.pii
-    if field.policy != "flag":
+    if field.policy != default.policy:
         settings["policy"] = field.policy
     if field.description:
-        settings["description"] = _text(field.description)
+        settings["description"] = text_scalar(field.description)
     return settings
 
 
-def _slice_settings(cut: Slice, fields: tuple[Field, ...]) -> dict[str, str]:
+def _slice_settings(dimension: Slice, fields: tuple[Field, ...]) -> dict[str, str]:
     settings = {}
-    if cut.source != default_slice_source(cut.name, fields):
-        settings["from"] = _text(cut.source)
-    if cut.top != Slice(name="", source="").top:
-        settings["top"] = str(cut.top)
-    if cut.values:
-        settings["values"] = f"[{', '.join(map(_text, cut.values))}]"
-    if cut.sketches:
-        settings["sketches"] = f"[{', '.join(map(_text, cut.sketches))}]"
+    default = Slice(name=dimension.name, source=default_slice_source(dimension.name, fields))
+    if dimension.source != default.source:
+        settings["from"] = text_scalar(dimension.source)
+    if dimension.top != default.top:
+        settings["top"] = str(dimension.top)
+    if dimension.values:
+        settings["values"] = flow_list(map(text_scalar, dimension.values))
+    if dimension.sketches:
+        settings["sketches"] = flow_list(map(text_scalar, dimension.sketches))
     return settings
 
 
 def _label_settings(label: LabelSpec) -> dict[str, str]:
     settings: dict[str, str] = {"type": label.type}
-    if isinstance(label.positive, bool):
-        settings["positive"] = str(label.positive).lower()
-    elif label.positive is not None:
-        settings["positive"] = _text(label.positive)
     default = LabelSpec(type=label.type)
+    if isinstance(label.positive, bool):
+        settings["positive"] = flag_scalar(label.positive)
+    elif label.positive is not None:
+        settings["positive"] = text_scalar(label.positive)
     if label.threshold != default.threshold:
-        settings["threshold"] = _number(label.threshold)
+        settings["threshold"] = number_scalar(label.threshold)
     if label.classes:
-        settings["classes"] = f"[{', '.join(map(_text, label.classes))}]"
+        settings["classes"] = flow_list(map(text_scalar, label.classes))
     if label.horizon_s != default.horizon_s:
-        settings["horizon"] = _duration(label.horizon_s)
+        settings["horizon"] = duration_scalar(label.horizon_s)
     if label.mature != default.mature:
-        settings["mature"] = _number(label.mature)
+        settings["mature"] = number_scalar(label.mature)
     return settings
 
 
 def _block(key: str, entries: Mapping[str, dict[str, str]]) -> list[str]:
-    """Write a map of maps: an entry per line, over several lines where it is too long for one."""
+    """Write a map of maps with an entry per line; an entry that is too long is written over several lines."""
     lines = [f"{key}:"] if entries else []
     for name, settings in entries.items():
-        line = f"  {_text(name)}: {_flow(settings)}"
+        line = f"  {text_scalar(name)}: {flow_map(settings)}"
         if len(line) <= LINE_CHARS:
             lines.append(line)
         else:
-            lines.append(f"  {_text(name)}:")
+            lines.append(f"  {text_scalar(name)}:")
             lines += [f"    {setting}: {value}" for setting, value in settings.items()]
     return lines
 
 
-def _flow(settings: Mapping[str, str]) -> str:
-    return f"{{{', '.join(f'{key}: {value}' for key, value in settings.items())}}}"
-
-
-def _nested(value: str | Mapping[str, str]) -> str:
-    return value if isinstance(value, str) else _flow(value)
-
-
-def _written(settings: Mapping[str, str | Mapping[str, str]]) -> dict[str, str]:
-    return {key: _nested(value) for key, value in settings.items()}
-
-
 def _raw(share: float) -> str:
-    return {0.0: "none", 1.0: "all"}.get(share) or _flow({"share": _number(share)})
-
-
-def _duration(seconds: int) -> str:
-    return format_duration(seconds) if seconds else "0s"
-
-
-def _number(value: float | None) -> str:
-    """Write a number so that YAML 1.1, YAML 1.2 and this reader all see the same one."""
-    if value is None:
-        return "null"
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    mantissa, mark, exponent = repr(float(value)).partition("e")
-    if not mark:
-        return mantissa
-    fraction = "" if "." in mantissa else ".0"
-    return f"{mantissa}{fraction}e{exponent}"
-
-
-_PLAIN = re.compile(r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*")
-"""Text that needs no quotes anywhere: it begins with a letter, and none of it means anything to YAML."""
-_WORDS = re.compile(r"null|true|false|yes|no|on|off|y|n", re.IGNORECASE)
-_UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-
-
-def _text(text: str) -> str:
-    """Write text as a scalar, in double quotes where it could be read as anything else."""
-    if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text) and not _UNPRINTABLE.search(text):
-        return text
-    return _UNPRINTABLE.sub(_escape, json.dumps(text, ensure_ascii=False))
-
-
-def _escape(match: re.Match[str]) -> str:
-    return f"\\U{ord(match[0]):08x}"
+    return {0.0: "none", 1.0: "all"}.get(share) or flow_map({"share": number_scalar(share)})

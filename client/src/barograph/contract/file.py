@@ -1,6 +1,6 @@
-"""The contract file: reads, checks and writes it.
+"""Reads and checks contract files.
 
-Every problem of a file is reported at once, as `FILE:LINE: what is wrong; what to write`.
+All problems of a file are reported at once, as `FILE:LINE: problem; remedy`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ __all__ = ["ContractError", "dump_contract", "load_contract", "parse_contract"]
 def load_contract(path: str | os.PathLike[str]) -> Contract:
     """Read and check a contract file.
 
+    Args:
+        path: The file.
+
     Raises:
-        ContractError: the file cannot be read or is no valid contract; `problems` holds all that is wrong.
+        ContractError: The file cannot be read or is not a valid contract; `problems` lists every problem.
     """
     name = os.fspath(path)
     try:
@@ -40,14 +43,18 @@ def load_contract(path: str | os.PathLike[str]) -> Contract:
 
 
 def parse_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:
-    """Read and check the text of a contract file; `name` is the file's name in messages.
+    """Read and check the text of a contract file.
+
+    Args:
+        text: The text.
+        name: The file's name in messages.
 
     Raises:
-        ContractError: the text is no valid contract; `problems` holds all that is wrong, in order of lines.
+        ContractError: The text is not a valid contract; `problems` lists every problem in order of lines.
     """
     tree = read_tree(text, name)
     if not isinstance(tree, MappingNode):
-        message = f"this is no contract; begin with contract: {FORMAT_VERSION} and model: NAME"
+        message = f"this is not a contract; begin with contract: {FORMAT_VERSION} and model: NAME"
         raise ContractError([Problem(name, 1, message)])
     _check_format(tree, name)
     diagnostics = Diagnostics(name)
@@ -61,27 +68,27 @@ def parse_contract(text: str | bytes, name: str = "contract.yaml") -> Contract:
 
 
 def _check_format(tree: MappingNode, name: str) -> None:
-    """Stop at a format that this code does not know: nothing else in such a file can be judged."""
+    """Reject a format version that this code does not know: it cannot check the rest of such a file."""
     for key, value in tree.pairs:
         if key.text != "contract" or not isinstance(value, ScalarNode):
             continue
         try:
             version = IntegerKind(1, 10_000).read(value, (), Diagnostics(name))
         except Unreadable:
-            return  # told by the reader, with the rest
+            return  # reported with the other problems
         if version != FORMAT_VERSION:
             remedy = f"write {FORMAT_VERSION}, or install a newer barograph"
-            message = f"contract: the format {version} is not known here; {remedy}"
+            message = f"contract: the format {version} is unknown; {remedy}"
             raise ContractError([Problem(name, value.line, message)])
 
 
 def _is_void(paths: tuple[Path, ...], failed: set[Path]) -> bool:
-    """Whether a finding rests on a value that could not be read, or lies in or above one."""
+    """Whether a failed check depends on a value that is unreadable, or that contains or is part of one."""
     return any(bad[: len(path)] == path or path[: len(bad)] == bad for path in paths for bad in failed)
 
 
 def _line(paths: tuple[Path, ...], diagnostics: Diagnostics) -> int:
-    """The line to blame: of the first path that stands in the file, else of what encloses the first."""
+    """Return the line to report: of the first path that is in the file, else of the first path's nearest parent."""
     for path in paths:
         if path in diagnostics.lines:
             return diagnostics.lines[path]
@@ -91,35 +98,37 @@ def _line(paths: tuple[Path, ...], diagnostics: Diagnostics) -> int:
     return diagnostics.lines.get(path, 1)
 
 
-def _build(read: Mapping[str, Any]) -> Contract:
-    """Make the contract of what was read; what failed to be read has its default."""
-    given: dict[str, Any] = {
-        key: read[key]
+def _build(values: Mapping[str, Any]) -> Contract:
+    """Build a contract from the values that were read; unreadable values get their defaults."""
+    settings: dict[str, Any] = {
+        key: values[key]
         for key in ("description", "team", "owners", "route", "timezone", "slice_min_n", "season", "ignored")
-        if key in read
+        if key in values
     }
     for key in ("pane", "lateness", "out_of_order"):
-        if key in read:
-            given[f"{key}_s"] = read[key]
-    if "windows" in read:
-        given["windows"] = tuple(Window(window.get("length", 0), window.get("hop", 0)) for window in read["windows"])
-    if "raw" in read:
-        given["raw_share"] = read["raw"]
-    fields = tuple(_field(name, values) for name, values in read.get("fields", {}).items())
-    if "label" in read:
-        given["label"] = _label(read["label"])
-    if "arms" in read:
-        given["arms"] = Arms(shares=read["arms"].get("shares", {}), unit=read["arms"].get("unit", ""))
-    thresholds = read.get("thresholds", {})
+        if key in values:
+            settings[f"{key}_s"] = values[key]
+    if "windows" in values:
+        settings["windows"] = tuple(
+            Window(window.get("length", 0), window.get("hop", 0)) for window in values["windows"]
+        )
+    if "raw" in values:
+        settings["raw_share"] = values["raw"]
+    fields = tuple(_field(name, field) for name, field in values.get("fields", {}).items())
+    if "label" in values:
+        settings["label"] = _label(values["label"])
+    if "arms" in values:
+        settings["arms"] = Arms(shares=values["arms"].get("shares", {}), unit=values["arms"].get("unit", ""))
+    thresholds = values.get("thresholds", {})
     return Contract(
-        model=read.get("model", "model"),
+        model=values.get("model", "model"),
         fields=fields,
-        slices=tuple(_slice(name, values, fields) for name, values in read.get("slices", {}).items()),
+        slices=tuple(_slice(name, dimension, fields) for name, dimension in values.get("slices", {}).items()),
         thresholds=Thresholds(**thresholds.get("psi", {})),
         rate_thresholds=RateThresholds(**thresholds.get("rates", {})),
-        slo=Slo(**read.get("slo", {})),
-        alerts=build_alerts(read.get("alerts", {})),
-        **given,
+        slo=Slo(**values.get("slo", {})),
+        alerts=build_alerts(values.get("alerts", {})),
+        **settings,
     )
 
 

@@ -1,6 +1,7 @@
 """The definition of the contract file: every key with its kind, default and meaning.
 
-The reader, the published JSON Schema and docs/contract.md's tables are made from `CONTRACT`.
+The reader, the published JSON Schema and the tables of docs/contract.md are derived from `CONTRACT`. Defaults come from
+the classes of `barograph.contract.model`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from barograph.contract import FieldType, SketchKind
+from barograph.contract import Contract, Field, FieldType, LabelSpec, SketchKind, Slice
 from barograph.contract.alerts_section import ALERTS
 from barograph.contract.kinds import (
     ChoiceKind,
@@ -29,30 +30,36 @@ from barograph.contract.kinds import (
     Unreadable,
 )
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
+from barograph.contract.yaml_text import duration_scalar, flag_scalar, flow_list, flow_map, number_scalar
 
 FORMAT_VERSION = 1
-"""The version of the file's format that this code reads and writes."""
+"""The version of the file format that this code reads and writes."""
+
+_CONTRACT = Contract(model="")
+_FIELD = Field(name="", type="float", source="")
+_SLICE = Slice(name="", source="")
+_LABEL = LabelSpec(type="bool")
+_PSI, _RATES = _CONTRACT.thresholds, _CONTRACT.rate_thresholds
+"""Objects with every default."""
+
+_RAW_SHARE = RecordKind(
+    (Key("share", NumberKind(0.0, 1.0), "The share that is stored.", default="0.1", required=True),)
+)
 
 
 class RawShareKind(msgspec.Struct, frozen=True):
-    """The share of raw events that is kept: `all`, `none` or `{share: 0.1}`."""
+    """The share of raw events that is stored: `all`, `none` or `{share: 0.1}`."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> float:
         if isinstance(node, ScalarNode) and node.text in ("all", "none"):
             return 1.0 if node.text == "all" else 0.0
         if not isinstance(node, MappingNode):
             raise Unreadable("write all, none or {share: 0.1}")
-        shape = RecordKind((Key("share", NumberKind(0.0, 1.0), "", default="0.1", required=True),))
-        return float(shape.read(node, path, diagnostics).get("share", 1.0))
+        share = _RAW_SHARE.read(node, path, diagnostics).get("share", _CONTRACT.raw_share)
+        return float(share)
 
     def schema(self) -> dict[str, Any]:
-        share = {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["share"],
-            "properties": {"share": NumberKind(0.0, 1.0).schema()},
-        }
-        return {"anyOf": [{"enum": ["all", "none"]}, share]}
+        return {"anyOf": [{"enum": ["all", "none"]}, _RAW_SHARE.schema()]}
 
 
 class RangeKind(msgspec.Struct, frozen=True):
@@ -60,7 +67,7 @@ class RangeKind(msgspec.Struct, frozen=True):
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> tuple[float | None, float | None]:
         if not isinstance(node, SequenceNode) or len(node.items) != 2:
-            raise Unreadable("write two limits: [0, 100], or [0, null] where one side is open")
+            raise Unreadable("write two limits: [0, 100], or [0, null] if one side is open")
         limits: list[float | None] = []
         for position, item in enumerate(node.items):
             if isinstance(item, ScalarNode) and item.is_null:
@@ -86,11 +93,11 @@ class PositiveClassKind(msgspec.Struct, frozen=True):
 
 
 class SlicesKind(msgspec.Struct, frozen=True):
-    """Slice dimensions: a map from names to their settings, or a list of names alone."""
+    """Slice dimensions: a map from names to settings, or a list of names."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> dict[str, dict[str, Any]]:
         if isinstance(node, SequenceNode):
-            names = ListKind(NameKind(), distinct=True).read(node, path, diagnostics)
+            names = ListKind(NameKind(), is_distinct=True).read(node, path, diagnostics)
             for position, item in enumerate(node.items):
                 if isinstance(item, ScalarNode):
                     diagnostics.lines[(*path, item.text)] = item.line
@@ -98,12 +105,12 @@ class SlicesKind(msgspec.Struct, frozen=True):
                         diagnostics.failed.add((*path, item.text))
             return {name: {} for name in names}
         if isinstance(node, MappingNode):
-            read: dict[str, dict[str, Any]] = MapKind(SLICE).read(node, path, diagnostics)
-            return read
+            slices: dict[str, dict[str, Any]] = MapKind(SLICE).read(node, path, diagnostics)
+            return slices
         raise Unreadable("write a list of names, or a map from names to {from, top, values}")
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [ListKind(NameKind(), distinct=True).schema(), MapKind(SLICE).schema()]}
+        return {"anyOf": [ListKind(NameKind(), is_distinct=True).schema(), MapKind(SLICE).schema()]}
 
 
 _SOURCE = NameKind("a source such as features.temp")
@@ -113,54 +120,64 @@ FIELD = RecordKind(
         Key(
             "type",
             ChoiceKind(get_args(FieldType)),
-            "What the values are. `float` and `int` are numbers, `category` is text, `timestamp` is an epoch "
-            "in milliseconds or RFC 3339 text and is judged as its age (event time minus value, in seconds).",
+            "The type of the values. `float` and `int` are numbers, `category` is text, `timestamp` is an epoch "
+            "in milliseconds or RFC 3339 text and is monitored as its age (event time minus value, in seconds).",
             default="float",
             required=True,
         ),
         Key(
             "from",
             _SOURCE,
-            "Where the value stands in an event: `features.NAME`, `context.NAME`, `metrics.NAME`, `scores.CLASS`, "
+            "The value's source in an event: `features.NAME`, `context.NAME`, `metrics.NAME`, `scores.CLASS`, "
             "`score`, `class` or `latency_ms`; `confidence` is the largest of `scores`.",
             default="features.NAME; for the fields score, class and latency_ms the member of that name",
         ),
         Key(
             "range",
             RangeKind(),
-            "The least and the largest valid value; smaller ones count as `below`, larger ones as `above`. "
-            "null: no limit on that side. Numbers only (a timestamp's age in seconds).",
+            "The smallest and the largest valid value; smaller ones count as `below`, larger ones as `above`. "
+            "null: no limit on that side. Numbers only (for timestamps: the age in seconds).",
             default="[null, null]",
         ),
-        Key("critical", FlagKind(), "Whether a major verdict pages; else it is a ticket.", default="false"),
-        Key("nulls", ChoiceKind(("allow", "refuse")), "Whether nulls are part of normal traffic.", default="allow"),
+        Key(
+            "critical",
+            FlagKind(),
+            "Whether a major verdict pages; otherwise it creates a ticket.",
+            default=flag_scalar(_FIELD.critical),
+        ),
+        Key(
+            "nulls",
+            ChoiceKind(("allow", "refuse")),
+            "Whether nulls are part of normal traffic.",
+            default=_FIELD.nulls,
+        ),
         Key(
             "weight",
             NumberKind(0.0, 1000.0, above=True),
-            "Importance, for the control of false discoveries over fields.",
-            default="1",
+            "The field's weight in the control of false discoveries over fields.",
+            default=number_scalar(_FIELD.weight),
         ),
         Key("unit", TextKind(), "The unit, for axes: `°F`, `ms`, `EUR`.", default='""'),
-        Key("description", TextKind(), "What the field is, for people.", default='""'),
+        Key("description", TextKind(), "What the field means, for people.", default='""'),
         Key(
             "sketch",
             ChoiceKind(get_args(SketchKind)),
-            "`req` where the tail is read (latency, token counts), `kll` otherwise.",
-            default="kll",
+            "`req` if the tail matters (latency, token counts), otherwise `kll`.",
+            default=_FIELD.sketch,
         ),
         Key(
             "pii",
             ChoiceKind(("keep", "hash", "drop", "truncate")),
             "What the publisher does before a value leaves the process: `hash` publishes a keyed hash "
             "(HMAC-SHA-256, key in BAROGRAPH_PII_KEY), `truncate` the first 3 characters, `drop` nothing.",
-            default="keep",
+            default=_FIELD.pii,
         ),
         Key(
             "policy",
             ChoiceKind(("flag", "reject")),
             "What `Publisher.validate` does with a value that violates the contract: `flag` counts it, `reject` "
-            "raises before the model is called.",
-            default="flag",
+            "raises an error before the model is called.",
+            default=_FIELD.policy,
         ),
     )
 )
@@ -170,26 +187,26 @@ SLICE = RecordKind(
         Key(
             "from",
             _SOURCE,
-            "Where the value stands: `features.NAME`, `context.NAME` or `arm`. Several, joined by ` * `, are crossed: "
-            "`features.origin * features.carrier` makes slices such as `JFK * AA`.",
+            "The source of the values: `features.NAME`, `context.NAME` or `arm`. Several sources joined by ` * ` are "
+            "crossed: `features.origin * features.carrier` creates slices such as `JFK * AA`.",
             default="the source of the field of that name, arm for the slice arm, else context.NAME",
         ),
         Key(
             "top",
             IntegerKind(1, 1000),
             "How many values, the most frequent of training, get a slice of their own; the rest is `NAME=other`.",
-            default="20",
+            default=str(_SLICE.top),
         ),
         Key(
             "values",
-            ListKind(EventValueKind(), at_least=1, distinct=True),
-            "The values that get a slice, where training data does not hold this dimension (arms, request context).",
+            ListKind(EventValueKind(), min_items=1, is_distinct=True),
+            "The values that get a slice, if training data does not contain this dimension (arms, request context).",
             default="[]",
         ),
         Key(
             "sketches",
-            ListKind(NameKind("the name of a numeric field"), distinct=True),
-            "Numeric fields whose quantiles and moments are kept for each of these slices too; counts always are.",
+            ListKind(NameKind("the name of a numeric field"), is_distinct=True),
+            "Numeric fields whose quantiles and moments are also stored per slice; counts always are.",
             default="[]",
         ),
     )
@@ -201,45 +218,51 @@ WINDOW = RecordKind(
             "length",
             DurationKind(),
             "The window's length, a multiple of hop and pane.",
-            default="15m",
+            default=duration_scalar(_CONTRACT.windows[0].length_s),
             required=True,
         ),
-        Key("hop", DurationKind(), "How often a window ends, a multiple of the pane.", default="1m", required=True),
+        Key(
+            "hop",
+            DurationKind(),
+            "The time between the ends of two windows, a multiple of the pane.",
+            default=duration_scalar(_CONTRACT.windows[0].hop_s),
+            required=True,
+        ),
     )
 )
 
 LABEL = RecordKind(
     (
-        Key("type", ChoiceKind(("bool", "category", "float")), "What a label is.", default="bool", required=True),
+        Key("type", ChoiceKind(("bool", "category", "float")), "The type of labels.", default="bool", required=True),
         Key(
             "positive",
             PositiveClassKind(),
-            "The class that the score is the probability of (binary models): true or false, or a class.",
+            "The class whose probability is the score (binary models): true or false, or a class.",
             default="no such class",
         ),
         Key(
             "threshold",
             NumberKind(0.0, 1.0),
-            "A score from here on predicts the positive class, where an event has no `class` (binary models).",
-            default="0.5",
+            "The smallest score that predicts the positive class if an event has no `class` (binary models).",
+            default=number_scalar(_LABEL.threshold),
         ),
         Key(
             "classes",
-            ListKind(EventValueKind(), at_least=2, distinct=True),
+            ListKind(EventValueKind(), min_items=2, is_distinct=True),
             "All classes of a model with more than two, whose probabilities are in `scores`.",
             default="[]",
         ),
         Key(
             "horizon",
             DurationKind(),
-            "Labels that come later than this after their prediction are counted and do not change what was measured.",
-            default="30d",
+            "Labels that arrive later than this after their prediction are counted and do not change performance.",
+            default=duration_scalar(_LABEL.horizon_s),
         ),
         Key(
             "mature",
             NumberKind(0.0, 1.0, above=True),
-            "A window is mature when this share of the labels that ever come has come, by the learned curve.",
-            default="0.95",
+            "A window is mature when this share of its expected labels has arrived, according to the learned curve.",
+            default=number_scalar(_LABEL.mature),
         ),
     )
 )
@@ -249,18 +272,21 @@ ARMS = RecordKind(
         Key(
             "shares",
             MapKind(NumberKind(0.0, 1.0, above=True)),
-            "Each arm with the share of units that is assigned to it; they sum to 1.",
+            "Each arm with the share of units that is assigned to it; the shares sum to 1.",
             default="{a: 0.5, b: 0.5}",
             required=True,
         ),
         Key(
             "unit",
             _SOURCE,
-            "What is assigned: `context.NAME`, such as a user or a session.",
+            "The unit of assignment: `context.NAME`, such as a user or a session.",
             default="each prediction by itself",
         ),
     )
 )
+
+_PSI_THRESHOLD = NumberKind(0.0, 100.0, above=True)
+_RATE_THRESHOLD = NumberKind(0.0, 1.0, above=True)
 
 THRESHOLDS = RecordKind(
     (
@@ -268,48 +294,43 @@ THRESHOLDS = RecordKind(
             "psi",
             RecordKind(
                 (
-                    Key("minor", NumberKind(0.0, 100.0, above=True), "PSI from which a verdict is minor.", "0.1"),
-                    Key("major", NumberKind(0.0, 100.0, above=True), "PSI from which a verdict is major.", "0.2"),
-                    Key(
-                        "clear",
-                        NumberKind(0.0, 100.0, above=True),
-                        "PSI below which a firing alert clears.",
-                        "0.15",
-                    ),
+                    Key("minor", _PSI_THRESHOLD, "PSI from which a verdict is minor.", number_scalar(_PSI.minor)),
+                    Key("major", _PSI_THRESHOLD, "PSI from which a verdict is major.", number_scalar(_PSI.major)),
+                    Key("clear", _PSI_THRESHOLD, "PSI below which a firing alert clears.", number_scalar(_PSI.clear)),
                 )
             ),
-            "Where the levels of PSI begin.",
-            default="{minor: 0.1, major: 0.2, clear: 0.15}",
+            "The thresholds of PSI.",
+            default=flow_map({key: number_scalar(getattr(_PSI, key)) for key in ("minor", "major", "clear")}),
         ),
         Key(
             "rates",
             RecordKind(
                 (
-                    Key("minor", NumberKind(0.0, 1.0, above=True), "Change from which a verdict is minor.", "0.01"),
-                    Key("major", NumberKind(0.0, 1.0, above=True), "Change from which a verdict is major.", "0.05"),
+                    Key("minor", _RATE_THRESHOLD, "Change from which a verdict is minor.", number_scalar(_RATES.minor)),
+                    Key("major", _RATE_THRESHOLD, "Change from which a verdict is major.", number_scalar(_RATES.major)),
                 )
             ),
-            "Where the levels of a rate's change begin, as shares: 0.05 is five points.",
-            default="{minor: 0.01, major: 0.05}",
+            "The thresholds of a rate's change, as shares: 0.05 is five percentage points.",
+            default=flow_map({key: number_scalar(getattr(_RATES, key)) for key in ("minor", "major")}),
         ),
     )
 )
 
 SLO = RecordKind(
     (
-        Key("latency_ms", NumberKind(0.0, above=True), "The latency that is promised, in milliseconds.", "no promise"),
+        Key("latency_ms", NumberKind(0.0, above=True), "The target latency, in milliseconds.", "no target"),
         Key(
             "latency_share",
             NumberKind(0.0, 1.0, above=True),
-            "The share of predictions that keep it: 0.99 is the 99th percentile.",
-            "no promise",
+            "The share of predictions that must meet it: 0.99 is the 99th percentile.",
+            "no target",
         ),
-        Key("error_rate", NumberKind(0.0, 1.0), "The share of predictions that may fail.", "no promise"),
+        Key("error_rate", NumberKind(0.0, 1.0), "The share of predictions that may fail.", "no target"),
         Key(
             "performance",
             MapKind(NumberKind()),
-            "Metrics with the least value that is promised at mature labels, of errors the largest: `{auc: 0.7}`.",
-            "no promise",
+            "Metrics with their smallest acceptable value (for errors the largest) with mature labels: `{auc: 0.7}`.",
+            "no target",
         ),
     )
 )
@@ -323,60 +344,78 @@ CONTRACT = RecordKind(
             default=str(FORMAT_VERSION),
             required=True,
         ),
-        Key("model", NameKind(), "The model's name, as events carry it.", default="flight-delay", required=True),
+        Key("model", NameKind(), "The model's name, as in events.", default="flight-delay", required=True),
         Key("description", TextKind(), "What the model decides, for people.", default='""'),
-        Key("team", TextKind(), "Who runs it.", default='""'),
-        Key("owners", ListKind(NameKind(), distinct=True), "Who may change its contract.", default="[]"),
-        Key("route", TextKind(), "Where its alerts go: a contact point or channel.", default='""'),
+        Key("team", TextKind(), "The team that runs the model.", default='""'),
+        Key("owners", ListKind(NameKind(), is_distinct=True), "The people who may change the contract.", default="[]"),
+        Key("route", TextKind(), "The destination of its alerts: a contact point or channel.", default='""'),
         Key(
             "timezone",
             NameKind("a time zone such as Europe/Berlin"),
-            "The time zone in which people read its days.",
-            "UTC",
+            "The time zone in which people read the model's days.",
+            default=_CONTRACT.timezone,
         ),
-        Key("pane", DurationKind(), "The length of a pane: it divides an hour or is a multiple of one.", "1m"),
-        Key("lateness", DurationKind(zero=True), "How long after its end a pane waits before it is sealed.", "2m"),
-        Key("out_of_order", DurationKind(zero=True), "How far event times may run behind the newest one.", "1m"),
+        Key(
+            "pane",
+            DurationKind(),
+            "The length of a pane: it divides an hour or is a multiple of one.",
+            default=duration_scalar(_CONTRACT.pane_s),
+        ),
+        Key(
+            "lateness",
+            DurationKind(zero=True),
+            "The time between a pane's end and its seal.",
+            default=duration_scalar(_CONTRACT.lateness_s),
+        ),
+        Key(
+            "out_of_order",
+            DurationKind(zero=True),
+            "How far event times may lag behind the newest one.",
+            default=duration_scalar(_CONTRACT.out_of_order_s),
+        ),
         Key(
             "windows",
-            ListKind(WINDOW, at_least=1),
+            ListKind(WINDOW, min_items=1),
             "The rolling windows that are judged.",
-            default="[{length: 15m, hop: 1m}, {length: 1h, hop: 5m}, {length: 1d, hop: 1h}]",
+            default=flow_list(
+                flow_map({"length": duration_scalar(window.length_s), "hop": duration_scalar(window.hop_s)})
+                for window in _CONTRACT.windows
+            ),
         ),
         Key(
             "raw",
             RawShareKind(),
-            "How much of the raw events is kept: all, none or a share, chosen by hash of the prediction id.",
+            "How many raw events are stored: all, none or a share, selected by hash of the prediction id.",
             default="all",
         ),
-        Key("fields", MapKind(FIELD), "The fields that are watched, by name.", default="{}"),
+        Key("fields", MapKind(FIELD), "The monitored fields, by name.", default="{}"),
         Key(
             "slices",
             SlicesKind(),
-            "The dimensions by which predictions are cut into slices `NAME=value`: a map, or a list of names.",
+            "The dimensions that divide predictions into slices `NAME=value`: a map, or a list of names.",
             default="[]",
         ),
         Key(
             "slice_min_n",
             IntegerKind(0, 10**12),
-            "Slice verdicts are written only for windows of at least this many events.",
-            default="500",
+            "The smallest number of events in a window for which slice verdicts are written.",
+            default=str(_CONTRACT.slice_min_n),
         ),
         Key(
             "season",
             ChoiceKind(("none", "hour_of_week")),
-            "`hour_of_week` judges windows against what training held at the same hours of the week, in `timezone`.",
-            default="none",
+            "`hour_of_week` compares windows with the training data of the same hours of the week, in `timezone`.",
+            default=_CONTRACT.season,
         ),
         Key("label", LABEL, "The ground truth that arrives later.", default="no labels"),
         Key("arms", ARMS, "How requests are assigned to the arms of an A/B test.", default="no test"),
-        Key("thresholds", THRESHOLDS, "Where the levels begin.", default="those of psi and rates"),
-        Key("slo", SLO, "What the model promises.", default="no promise"),
-        Key("alerts", ALERTS, "How its alerts differ from the defaults.", default="{}"),
+        Key("thresholds", THRESHOLDS, "The thresholds of levels.", default="those of psi and rates"),
+        Key("slo", SLO, "The model's service level objectives.", default="no targets"),
+        Key("alerts", ALERTS, "Changes to the default alert rules.", default="{}"),
         Key(
             "ignored",
             MapKind(TextKind()),
-            "Features that are known and not watched, each with the reason.",
+            "Known features that are not monitored, each with the reason.",
             default="{}",
         ),
     )

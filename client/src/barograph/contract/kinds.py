@@ -1,7 +1,7 @@
-"""Kinds of values in a contract file: each reads its YAML, says what is wrong, and has a JSON Schema.
+"""Kinds of values in a contract file: each reads YAML, describes its problems and has a JSON Schema.
 
-`barograph.contract.keys` composes them into the definition of the whole file; reader, JSON Schema and
-documentation all come from that one definition.
+`barograph.contract.keys` composes them to the definition of the whole file. Reader, JSON Schema and documentation are
+derived from that definition.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from barograph.contract.problems import Problem, quoted
 from barograph.contract.yaml_nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 Path = tuple[str | int, ...]
-"""Where a value stands: keys and positions from the top of the file."""
+"""The location of a value: keys and list positions from the top of the file."""
 
 MAX_NAME_CHARS = 200
 MAX_TEXT_CHARS = 10_000
@@ -30,11 +30,11 @@ _FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 
 
 class Unreadable(Exception):
-    """A value is not of its kind; the text says what is wrong and what to write."""
+    """A value has the wrong kind; the message gives the problem and the remedy."""
 
 
 class Diagnostics:
-    """Collects what is wrong with one file, and where each value stands in it."""
+    """Collects the problems of one file and the line of each value."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -43,32 +43,44 @@ class Diagnostics:
         self.failed: set[Path] = set()
 
     def fail(self, path: Path, line: int, message: str) -> None:
-        """Note a problem; whatever depends on the value at `path` is not judged."""
+        """Record a problem and mark the value at `path` as unusable, so that checks that depend on it are skipped."""
         self.failed.add(path)
         self.note(path, line, message)
 
     def note(self, path: Path, line: int, message: str) -> None:
-        """Note a problem that leaves the value at `path` as good as it is."""
-        where = describe_path(path)
-        self.problems.append(Problem(self.file, line, f"{where}: {message}" if where else message))
+        """Record a problem that leaves the value at `path` usable."""
+        location = describe_path(path)
+        self.problems.append(Problem(self.file, line, f"{location}: {message}" if location else message))
 
-    def child(self, kind: ValueKind, node: Node, path: Path, into: list[Any]) -> None:
-        """Read a value of a list or map; append it to `into` if it could be read."""
+    def read_child(self, kind: ValueKind, node: Node, path: Path) -> list[Any]:
+        """Read a value of a list or map and return it as a list of one; empty if it is unreadable.
+
+        Args:
+            kind: The value's kind.
+            node: The value.
+            path: Its location.
+        """
         self.lines.setdefault(path, node.line)
         try:
-            into.append(kind.read(node, path, self))
+            return [kind.read(node, path, self)]
         except Unreadable as error:
             self.fail(path, node.line, str(error))
+            return []
 
 
 class ValueKind(Protocol):
-    """How one value is read and described."""
+    """Reads and describes one value."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> Any:
-        """Turn a node into a value.
+        """Convert a node to a value.
+
+        Args:
+            node: The node.
+            path: Its location.
+            diagnostics: Collects the problems of nested values.
 
         Raises:
-            Unreadable: the node is nothing of this kind. Problems further down go to `reader`.
+            Unreadable: The node is not of this kind.
         """
 
     def schema(self) -> dict[str, Any]:
@@ -76,35 +88,35 @@ class ValueKind(Protocol):
 
 
 def describe_path(path: Path) -> str:
-    """Write a path as people do: `windows[1].hop`, `fields['an odd name'].type`."""
+    """Write a path for messages: `windows[1].hop`, `fields['an odd name'].type`."""
     text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"\w[\w-]{0,60}", part) is None:
-            text += f"[{quoted(part)}]"
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif re.fullmatch(r"\w[\w-]{0,60}", step) is None:
+            text += f"[{quoted(step)}]"
         else:
-            text += f".{part}" if text else part
+            text += f".{step}" if text else step
     return text
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with a name, or None.
+    """Return the problem of a name, or None if the name is valid.
 
-    Names may hold any Unicode character, spaces, quotes and `$` included, but no control characters, no line
-    breaks and no halves of surrogate pairs, and have 1 to 200 characters.
+    A name has 1 to 200 Unicode characters, spaces, quotes and `$` included, but no control characters, line breaks or
+    halves of surrogate pairs.
     """
     if not name:
         return "is empty; write a name"
     if len(name) > MAX_NAME_CHARS:
         return f"has {len(name):,} characters; write at most {MAX_NAME_CHARS}"
     if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
-        return f"{quoted(name)} holds a control character or a line break; leave it out"
+        return f"{quoted(name)} contains a control character or a line break; remove it"
     return None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Name the known word that was probably meant, or list them all."""
+    """Suggest the known word that was probably meant, or list all known words."""
     words = list(known)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
@@ -112,22 +124,22 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"write one of {', '.join(words)}"
 
 
-def _scalar(node: Node, wanted: str) -> ScalarNode:
+def _scalar(node: Node, expected: str) -> ScalarNode:
     if not isinstance(node, ScalarNode):
         shape = "a list" if isinstance(node, SequenceNode) else "a map"
-        raise Unreadable(f"{shape} stands here; write {wanted}")
+        raise Unreadable(f"found {shape}; write {expected}")
     if node.is_null:
-        raise Unreadable(f"nothing stands here; write {wanted}, or leave the key out")
+        raise Unreadable(f"the value is empty; write {expected}, or remove the key")
     return node
 
 
 class NameKind(msgspec.Struct, frozen=True):
     """A name: text of 1 to 200 characters without control characters."""
 
-    wanted: str = "a name"
+    expected: str = "a name"
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
-        text = _scalar(node, self.wanted).text
+        text = _scalar(node, self.expected).text
         fault = name_fault(text)
         if fault is not None:
             raise Unreadable(fault)
@@ -138,7 +150,7 @@ class NameKind(msgspec.Struct, frozen=True):
 
 
 class EventValueKind(msgspec.Struct, frozen=True):
-    """A value as events hold it, written as text: `DE`, `7` and `NO` mean just that."""
+    """A value of an event, read as text: `DE`, `7` and `NO` are taken literally."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         return NameKind("a value").read(node, path, diagnostics)
@@ -148,7 +160,7 @@ class EventValueKind(msgspec.Struct, frozen=True):
 
 
 class TextKind(msgspec.Struct, frozen=True):
-    """Prose of any length up to 10,000 characters; it may be empty."""
+    """Prose of up to 10,000 characters; it may be empty."""
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         text = _scalar(node, "text").text
@@ -157,7 +169,7 @@ class TextKind(msgspec.Struct, frozen=True):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise Unreadable("the text holds half of a surrogate pair; write whole characters") from None
+            raise Unreadable("the text contains half of a surrogate pair; write whole characters") from None
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -165,14 +177,14 @@ class TextKind(msgspec.Struct, frozen=True):
 
 
 class ChoiceKind(msgspec.Struct, frozen=True):
-    """One of a few words."""
+    """One of several words."""
 
     words: tuple[str, ...]
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         text = _scalar(node, f"one of {', '.join(self.words)}").text
         if text not in self.words:
-            raise Unreadable(f"{quoted(text)} is not known here; {nearest(text, self.words)}")
+            raise Unreadable(f"{quoted(text)} is unknown; {nearest(text, self.words)}")
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -185,7 +197,7 @@ class FlagKind(msgspec.Struct, frozen=True):
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> bool:
         scalar = _scalar(node, "true or false")
         if not scalar.is_plain or scalar.text not in _FLAGS:
-            raise Unreadable(f"{quoted(scalar.text)} is no flag; write true or false")
+            raise Unreadable(f"{quoted(scalar.text)} is not a flag; write true or false")
         return _FLAGS[scalar.text]
 
     def schema(self) -> dict[str, Any]:
@@ -200,7 +212,7 @@ class NumberKind(msgspec.Struct, frozen=True):
     above: bool = False
 
     @property
-    def wanted(self) -> str:
+    def expected(self) -> str:
         """The allowed range in words."""
         if self.high < math.inf:
             low = f"above {self.low:g}," if self.above else f"from {self.low:g}"
@@ -210,12 +222,12 @@ class NumberKind(msgspec.Struct, frozen=True):
         return "a number"
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> float:
-        scalar = _scalar(node, self.wanted)
+        scalar = _scalar(node, self.expected)
         if not scalar.is_plain or _NUMBER.fullmatch(scalar.text) is None:
-            raise Unreadable(f"{quoted(scalar.text)} is no number; write {self.wanted}, such as 0.5 or 120")
+            raise Unreadable(f"{quoted(scalar.text)} is not a number; write {self.expected}, such as 0.5 or 120")
         value = float(scalar.text)
         if not math.isfinite(value) or not self.low <= value <= self.high or (self.above and value == self.low):
-            raise Unreadable(f"{scalar.text} is out of range; write {self.wanted}")
+            raise Unreadable(f"{scalar.text} is out of range; write {self.expected}")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -234,11 +246,11 @@ class IntegerKind(msgspec.Struct, frozen=True):
     high: int
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> int:
-        wanted = f"a whole number from {self.low} to {self.high}"
-        text = _scalar(node, wanted).text
-        # Twenty digits are more than any limit here; int() of a million digits would take minutes.
+        expected = f"a whole number from {self.low} to {self.high}"
+        text = _scalar(node, expected).text
+        # Twenty digits exceed every limit; int() of a million digits would take minutes.
         if re.fullmatch(r"\d{1,20}", text) is None or not self.low <= int(text) <= self.high:
-            raise Unreadable(f"{quoted(text)} does not fit; write {wanted}")
+            raise Unreadable(f"{quoted(text)} is out of range or not a whole number; write {expected}")
         return int(text)
 
     def schema(self) -> dict[str, Any]:
@@ -254,11 +266,11 @@ class DurationKind(msgspec.Struct, frozen=True):
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> int:
         text = _scalar(node, "a duration such as 90s, 15m, 1h or 7d").text
         if re.fullmatch(r"\d{1,9}[smhd]", text, re.ASCII) is None:
-            raise Unreadable(f"{quoted(text)} is no duration; write a whole number and a unit: 90s, 15m, 1h or 7d")
+            raise Unreadable(f"{quoted(text)} is not a duration; write a whole number and a unit: 90s, 15m, 1h or 7d")
         if int(text[:-1]) == 0:
             if self.zero:
                 return 0
-            raise Unreadable(f"{quoted(text)} has no length; write a duration such as 90s, 15m, 1h or 7d")
+            raise Unreadable(f"{quoted(text)} is zero; write a duration such as 90s, 15m, 1h or 7d")
         return parse_duration(text)
 
     def schema(self) -> dict[str, Any]:
@@ -271,34 +283,34 @@ class DurationKind(msgspec.Struct, frozen=True):
 class ListKind(msgspec.Struct, frozen=True):
     """A list of values of one kind."""
 
-    of: ValueKind
-    at_least: int = 0
-    distinct: bool = False
+    item: ValueKind
+    min_items: int = 0
+    is_distinct: bool = False
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> tuple[Any, ...]:
         if not isinstance(node, SequenceNode):
             raise Unreadable("write a list, such as [a, b]")
-        if len(node.items) < self.at_least:
-            raise Unreadable("the list is empty; write an entry, or leave the key out")
+        if len(node.items) < self.min_items:
+            raise Unreadable("the list is empty; write an entry, or remove the key")
         values: list[Any] = []
-        seen: set[Any] = set()
+        distinct: set[Any] = set()
         for position, item in enumerate(node.items):
-            here = (*path, position)
-            found: list[Any] = []
-            diagnostics.child(self.of, item, here, found)
-            if self.distinct and found and found[0] in seen:
-                diagnostics.fail(here, item.line, f"{quoted(str(found[0]))} stands here twice; leave one out")
-            elif found:
-                values.append(found[0])
-                if self.distinct:
-                    seen.add(found[0])
+            item_path = (*path, position)
+            for value in diagnostics.read_child(self.item, item, item_path):
+                if self.is_distinct and value in distinct:
+                    message = f"{quoted(str(value))} occurs twice; remove one"
+                    diagnostics.fail(item_path, item.line, message)
+                else:
+                    values.append(value)
+                    if self.is_distinct:
+                        distinct.add(value)
         return tuple(values)
 
     def schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "array", "items": self.of.schema()}
-        if self.at_least:
-            schema["minItems"] = self.at_least
-        if self.distinct:
+        schema: dict[str, Any] = {"type": "array", "items": self.item.schema()}
+        if self.min_items:
+            schema["minItems"] = self.min_items
+        if self.is_distinct:
             schema["uniqueItems"] = True
         return schema
 
@@ -306,24 +318,23 @@ class ListKind(msgspec.Struct, frozen=True):
 class MapKind(msgspec.Struct, frozen=True):
     """A map from names to values of one kind."""
 
-    of: ValueKind
+    value: ValueKind
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for key, value in named_pairs(node, path, diagnostics):
-            here = (*path, key.text)
-            found: list[Any] = []
+        for key, node_of_key in named_pairs(node, path, diagnostics):
+            key_path = (*path, key.text)
             fault = name_fault(key.text)
             if fault is not None:
-                diagnostics.fail(here, key.line, f"the name {fault}")
-            diagnostics.child(self.of, value, here, found)
-            if found and fault is None:
-                values[key.text] = found[0]
+                diagnostics.fail(key_path, key.line, f"the name {fault}")
+            for value in diagnostics.read_child(self.value, node_of_key, key_path):
+                if fault is None:
+                    values[key.text] = value
         return values
 
     def schema(self) -> dict[str, Any]:
         names = {"minLength": 1, "maxLength": MAX_NAME_CHARS}
-        return {"type": "object", "propertyNames": names, "additionalProperties": self.of.schema()}
+        return {"type": "object", "propertyNames": names, "additionalProperties": self.value.schema()}
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -333,30 +344,29 @@ class Key(msgspec.Struct, frozen=True):
     kind: ValueKind
     meaning: str
     default: str = ""
-    """What leaving the key out means, as it would be written or in words."""
+    """The value if the key is missing, as YAML or in words."""
     required: bool = False
 
 
 class RecordKind(msgspec.Struct, frozen=True):
-    """A map with a closed set of keys; what was left out is not in the result."""
+    """A map with a closed set of keys. The result contains only the keys that are present."""
 
     keys: tuple[Key, ...]
 
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> dict[str, Any]:
         known = {key.name: key for key in self.keys}
         values: dict[str, Any] = {}
-        written: set[str] = set()
+        present: set[str] = set()
         for key, value in named_pairs(node, path, diagnostics):
-            written.add(key.text)
+            present.add(key.text)
+            key_path = (*path, key.text)
             if key.text not in known:
-                hint = nearest(key.text, known)
-                diagnostics.fail((*path, key.text), key.line, f"the key {quoted(key.text)} is not known here; {hint}")
+                message = f"the key {quoted(key.text)} is unknown; {nearest(key.text, known)}"
+                diagnostics.fail(key_path, key.line, message)
                 continue
-            found: list[Any] = []
-            diagnostics.child(known[key.text].kind, value, (*path, key.text), found)
-            if found:
-                values[key.text] = found[0]
-        for required in (key for key in self.keys if key.required and key.name not in written):
+            for read_value in diagnostics.read_child(known[key.text].kind, value, key_path):
+                values[key.text] = read_value
+        for required in (key for key in self.keys if key.required and key.name not in present):
             line = diagnostics.lines.get(path, node.line)
             diagnostics.fail((*path, required.name), line, f"is missing; write {required.name}: {required.default}")
         return values
@@ -364,10 +374,10 @@ class RecordKind(msgspec.Struct, frozen=True):
     def schema(self) -> dict[str, Any]:
         properties = {}
         for key in self.keys:
-            described = {"description": key.meaning, **key.kind.schema()}
+            property_schema = {"description": key.meaning, **key.kind.schema()}
             if key.default and not key.required:
-                described["description"] += f" Default: {key.default}."
-            properties[key.name] = described
+                property_schema["description"] += f" Default: {key.default}."
+            properties[key.name] = property_schema
         schema: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": properties}
         required = [key.name for key in self.keys if key.required]
         if required:
@@ -378,8 +388,13 @@ class RecordKind(msgspec.Struct, frozen=True):
 def named_pairs(node: Node, path: Path, diagnostics: Diagnostics) -> list[tuple[ScalarNode, Node]]:
     """List the pairs of a map in order, the first of each key; a repeated key is a problem.
 
+    Args:
+        node: The node.
+        path: Its location.
+        diagnostics: Collects repeated keys.
+
     Raises:
-        Unreadable: the node is no map.
+        Unreadable: The node is not a map.
     """
     if not isinstance(node, MappingNode):
         raise Unreadable("write a map of `key: value` lines")
@@ -387,7 +402,7 @@ def named_pairs(node: Node, path: Path, diagnostics: Diagnostics) -> list[tuple[
     pairs: list[tuple[ScalarNode, Node]] = []
     for key, value in node.pairs:
         if key.text in first:
-            message = f"stands here twice (first in line {first[key.text].line}); leave one out"
+            message = f"occurs twice (first in line {first[key.text].line}); remove one"
             diagnostics.note((*path, key.text), key.line, message)
         else:
             first[key.text] = key

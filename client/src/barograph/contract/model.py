@@ -1,7 +1,7 @@
-"""The contract of one model: what its events hold, how they are watched, and who is told.
+"""The contract of one model: the content of its events, how they are monitored, and who is notified.
 
-One YAML file per model is the single specification of training and serving, of topics, tables, dashboards and
-alerts. This module holds the frozen objects; `barograph.contract.file` reads and writes the file.
+One YAML file per model is the single specification for training, serving, topics, tables, dashboards and alerts. This
+module defines the immutable objects; `barograph.contract.file` reads the file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ import msgspec
 from barograph.contract.alerts import Alerts
 
 FieldType = Literal["float", "int", "bool", "category", "timestamp"]
-"""`timestamp` values are judged as their age: event time minus value, in seconds."""
+"""Types of fields. `timestamp` values are monitored as their age: event time minus value, in seconds."""
+
+NUMERIC_TYPES: tuple[FieldType, ...] = ("float", "int", "timestamp")
+"""Types whose values are monitored as numbers."""
 
 SketchKind = Literal["kll", "req"]
 
 SECONDS_PER_HOUR = 3600
+SECONDS_PER_DAY = 24 * SECONDS_PER_HOUR
+
+CONFIDENCE = "confidence"
+"""The source that is not a member of an event: the largest of `scores`."""
 
 CROSS = " * "
-"""Joins the sources of a crossed slice, and its values: `origin * carrier=JFK * AA`."""
+"""Joins the sources and the values of a crossed slice: `origin * carrier=JFK * AA`."""
 
 
 def _to_float(struct: msgspec.Struct, *names: str) -> None:
-    """Make floats of whole numbers and 0 of -0, so that contracts that are equal have the same id."""
+    """Convert integers to floats and -0 to 0, so that equal contracts have the same id."""
     for name in names:
         value = getattr(struct, name)
         if value is not None:
@@ -34,7 +41,7 @@ def _to_float(struct: msgspec.Struct, *names: str) -> None:
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
-    """A rolling union of panes: half-open [start, end), ends at multiples of the hop since the Unix epoch."""
+    """A rolling window of panes: half-open [start, end); ends are multiples of the hop since the Unix epoch."""
 
     length_s: int
     hop_s: int
@@ -46,58 +53,59 @@ class Window(msgspec.Struct, frozen=True, order=True):
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """One observed series of a prediction: a feature, the score, the class, latency, a metric."""
+    """One monitored value of predictions: a feature, the score, the class, latency or a metric."""
 
     LATER: ClassVar = ("policy",)
 
     name: str
     type: FieldType
     source: str
-    """Where the value stands in an event: `features.NAME`, `metrics.NAME`, `context.NAME`, `scores.CLASS`, `score`,
+    """The value's source in an event: `features.NAME`, `metrics.NAME`, `context.NAME`, `scores.CLASS`, `score`,
     `class`, `latency_ms`, or `confidence`, which is the largest of `scores`."""
     description: str = ""
     unit: str = ""
     critical: bool = False
-    """Whether a major verdict pages (else it is a ticket)."""
+    """Whether a major verdict pages; otherwise it creates a ticket."""
     low: float | None = None
-    """The least valid value; smaller ones count as `below`. None: no lower limit."""
+    """The smallest valid value; smaller ones count as `below`. None: no lower limit."""
     high: float | None = None
+    """The largest valid value; larger ones count as `above`. None: no upper limit."""
     nulls: Literal["allow", "refuse"] = "allow"
     weight: float = 1.0
-    """Importance for the false-discovery control over fields."""
+    """Weight in the control of false discoveries over fields."""
     sketch: SketchKind = "kll"
-    """REQ where the tail is read (latency, token counts), KLL otherwise."""
+    """REQ if the tail matters (latency, token counts), otherwise KLL."""
     pii: Literal["keep", "hash", "drop", "truncate"] = "keep"
     policy: Literal["flag", "reject"] = "flag"
-    """What `Publisher.validate` does with a value that violates the contract: count it, or raise."""
+    """What `Publisher.validate` does with a value that violates the contract: count it, or raise an error."""
 
     def __post_init__(self) -> None:
         _to_float(self, "low", "high", "weight")
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
-    """A dimension by which predictions are cut into slices named `NAME=value`."""
+    """A dimension that divides predictions into slices named `NAME=value`."""
 
     LATER: ClassVar = ("sketches",)
 
     name: str
     source: str
-    """`features.NAME`, `context.NAME` or `arm`; or several of them crossed, joined by `CROSS`."""
+    """`features.NAME`, `context.NAME` or `arm`; or several sources to cross, joined by `CROSS`."""
     top: int = 20
     """How many values (the most frequent of training) get a slice of their own; the rest is `NAME=other`."""
     values: tuple[str, ...] = ()
-    """The values, where training data does not hold this dimension (arms, request context)."""
+    """The values, if training data does not contain this dimension (arms, request context)."""
     sketches: tuple[str, ...] = ()
-    """Numeric fields whose sketches and moments are kept per slice too; every slice has its counts in any case."""
+    """Numeric fields whose sketches and moments are also stored per slice; counts always are."""
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources that are crossed; one where none are."""
+        """The crossed sources; a single one if nothing is crossed."""
         return tuple(self.source.split(CROSS))
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the levels of PSI begin, and where a firing alert clears."""
+    """The thresholds of PSI and the value below which a firing alert clears."""
 
     minor: float = 0.1
     major: float = 0.2
@@ -108,7 +116,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateThresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the levels of a rate's change begin, as shares (0.05 is five points)."""
+    """The thresholds of a rate's change, as shares (0.05 is five percentage points)."""
 
     minor: float = 0.01
     major: float = 0.05
@@ -118,21 +126,21 @@ class RateThresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LabelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The ground truth that arrives later."""
+    """The labels of a model: the ground truth that arrives later."""
 
     LATER: ClassVar = ("threshold", "classes", "horizon_s", "mature")
 
     type: Literal["bool", "category", "float"]
     positive: str | bool | None = None
-    """The class that the score is the probability of (binary models)."""
+    """The class whose probability is the score (binary models)."""
     threshold: float = 0.5
-    """A score from here on predicts the positive class, where an event has no `class` (binary models)."""
+    """The smallest score that predicts the positive class if an event has no `class` (binary models)."""
     classes: tuple[str, ...] = ()
     """All classes of a model with more than two, whose probabilities are in `scores`."""
-    horizon_s: int = 30 * 86400
-    """Labels that come later than this after the prediction are counted and do not change what was measured."""
+    horizon_s: int = 30 * SECONDS_PER_DAY
+    """Labels that arrive later than this after the prediction are counted and do not change performance."""
     mature: float = 0.95
-    """A window is mature when this share of the labels that ever come has come, by the learned curve."""
+    """A window is mature when this share of its expected labels has arrived, according to the learned curve."""
 
     def __post_init__(self) -> None:
         _to_float(self, "threshold", "mature")
@@ -142,13 +150,13 @@ class Arms(msgspec.Struct, frozen=True, kw_only=True):
     """How requests are assigned to the arms of an A/B test."""
 
     shares: dict[str, float]
-    """Arm → the share of units that is assigned to it; they sum to 1."""
+    """Arm → the share of units that is assigned to it; the shares sum to 1."""
     unit: str = ""
-    """What is assigned: `context.NAME` (a user, a session); empty where each prediction is assigned by itself."""
+    """The unit of assignment: `context.NAME` (a user, a session); empty if each prediction is assigned by itself."""
 
 
 class Slo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model promises."""
+    """The model's service level objectives."""
 
     LATER: ClassVar = ("performance",)
 
@@ -156,7 +164,7 @@ class Slo(msgspec.Struct, frozen=True, kw_only=True):
     latency_share: float | None = None
     error_rate: float | None = None
     performance: dict[str, float] = msgspec.field(default_factory=dict)
-    """Metric (`auc`, `accuracy`, `mae`, …) → the least value, or of an error the largest, at mature labels."""
+    """Metric (`auc`, `accuracy`, `mae`, …) → its smallest value, or for an error its largest, with mature labels."""
 
     def __post_init__(self) -> None:
         _to_float(self, "latency_ms", "latency_share", "error_rate")
@@ -176,15 +184,19 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     pane_s: int = 60
     lateness_s: int = 120
     out_of_order_s: int = 60
-    windows: tuple[Window, ...] = (Window(900, 60), Window(3600, 300), Window(86400, 3600))
+    windows: tuple[Window, ...] = (
+        Window(900, 60),
+        Window(SECONDS_PER_HOUR, 300),
+        Window(SECONDS_PER_DAY, SECONDS_PER_HOUR),
+    )
     raw_share: float = 1.0
-    """The share of raw events that is kept (0 none, 1 all), chosen by hash of the prediction id."""
+    """The share of raw events that is stored (0 none, 1 all), selected by hash of the prediction id."""
     fields: tuple[Field, ...] = ()
     slices: tuple[Slice, ...] = ()
     slice_min_n: int = 500
-    """Slice verdicts are written only for windows of at least this many events."""
+    """The smallest number of events in a window for which slice verdicts are written."""
     season: Literal["none", "hour_of_week"] = "none"
-    """Whether windows are judged against what training held at the same hours of the week, in `timezone`."""
+    """Whether windows are compared with the training data of the same hours of the week, in `timezone`."""
     label: LabelSpec | None = None
     arms: Arms | None = None
     thresholds: Thresholds = Thresholds()
@@ -192,7 +204,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     slo: Slo = Slo()
     alerts: Alerts = Alerts()
     ignored: dict[str, str] = msgspec.field(default_factory=dict)
-    """Members of `features` that are known and not watched, each with the reason."""
+    """Members of `features` that are known and not monitored, each with the reason."""
 
     def __post_init__(self) -> None:
         _to_float(self, "raw_share")
@@ -213,13 +225,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 def content_hash(value: object) -> str:
     """Hash a struct by its canonical JSON: SHA-256, the first 16 hexadecimal digits.
 
-    Members that a struct names in `LATER` came after ids were given; at their defaults they leave the id as it was.
+    Members that a struct lists in `LATER` were added later; at their defaults they do not change the id.
     """
     return hashlib.sha256(msgspec.json.encode(_content(value))).hexdigest()[:16]
 
 
 def _content(value: object) -> object:
-    """The content that is hashed: maps sorted by their keys, structs in the order of their members."""
+    """The content to hash: maps in the order of their keys, structs in the order of their members."""
     if isinstance(value, msgspec.Struct):
         later = getattr(type(value), "LATER", ())
         return {
@@ -229,7 +241,7 @@ def _content(value: object) -> object:
         }
     if isinstance(value, dict):
         return {key: _content(value[key]) for key in sorted(value)}
-    # By kinds, not by items: a baseline holds a thousand quantiles of each field.
+    # Check types instead of items: a baseline has a thousand quantiles per field.
     if isinstance(value, tuple) and any(issubclass(kind, _NESTED) for kind in set(map(type, value))):
         return [_content(item) for item in value]
     return value
@@ -249,11 +261,11 @@ def _default(member: Any) -> object:
     return None if member.default_factory is msgspec.NODEFAULT else member.default_factory()
 
 
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_UNITS = (("d", SECONDS_PER_DAY), ("h", SECONDS_PER_HOUR), ("m", 60), ("s", 1))
 
 
 def format_duration(seconds: int) -> str:
-    """Write seconds as the largest whole unit: 900 → `15m`, 86400 → `1d`, 90 → `90s`."""
+    """Write seconds in the largest unit that gives a whole number: 900 → `15m`, 86400 → `1d`, 90 → `90s`."""
     for unit, size in _UNITS:
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
@@ -261,13 +273,16 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Read `15m`, `1h`, `2d` or `90s` as seconds.
+    """Convert `15m`, `1h`, `2d` or `90s` to seconds.
+
+    Args:
+        text: The duration.
 
     Raises:
-        ValueError: the text is no whole number followed by s, m, h or d.
+        ValueError: The text is not a whole number followed by s, m, h or d.
     """
     sizes = dict(_UNITS)
     number, unit = text[:-1], text[-1:]
     if not number.isdecimal() or unit not in sizes or int(number) == 0:
-        raise ValueError(f"{text!r} is no duration: write a whole number and a unit, such as 90s, 15m, 1h or 7d")
+        raise ValueError(f"{text!r} is not a duration: write a whole number and a unit, such as 90s, 15m, 1h or 7d")
     return int(number) * sizes[unit]

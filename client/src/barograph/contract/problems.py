@@ -1,4 +1,4 @@
-"""What is wrong with a contract: all of it at once, each with its place and its remedy."""
+"""Problems of a contract, each with its location and its remedy."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import msgspec
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
-    """One thing that is wrong with a contract."""
+    """One problem of a contract."""
 
     file: str
     line: int
-    """Counted from 1; 0 where the contract was not read from a file."""
+    """The line, from 1; 0 if the contract was not read from a file."""
     message: str
-    """What is wrong, and what to write."""
+    """The problem and its remedy."""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.message}"
+        location = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{location}: {self.message}"
 
 
 class ContractError(ValueError):
-    """A contract cannot be used; `problems` holds everything that was found, in order of lines.
+    """A contract is not valid; `problems` lists every problem in order of lines.
 
-    Its text is one line per problem: `FILE:LINE: what is wrong; what to write`.
+    The message has one line per problem: `FILE:LINE: problem; remedy`.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -33,7 +33,12 @@ class ContractError(ValueError):
 
 
 def quoted(text: str, limit_chars: int = 60) -> str:
-    """Quote text for a message: one line, shortened in the middle, safe for a terminal."""
+    """Quote text for a message: on one line, shortened in the middle, without control characters.
+
+    Args:
+        text: The text.
+        limit_chars: Length above which the middle is omitted.
+    """
     if len(text) > limit_chars:
         half = limit_chars // 2
         text = f"{text[:half]}…{text[-half:]}"

@@ -20,10 +20,10 @@ def test_a_window_is_length_and_hop() -> None:
     ("text", "said"),
     [
         ("1d", "write the length and the hop, such as 1d:1h"),
-        ("1d:", "is no duration"),
-        (":1h", "is no duration"),
-        ("1x:1h", "'1x' is no duration"),
-        ("0d:1h", "is no duration"),
+        ("1d:", "is not a duration"),
+        (":1h", "is not a duration"),
+        ("1x:1h", "'1x' is not a duration"),
+        ("0d:1h", "is not a duration"),
     ],
 )
 def test_what_is_no_window_is_told(text: str, said: str) -> None:

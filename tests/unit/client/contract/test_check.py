@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from barograph import ContractError, dump_contract, parse_contract
 from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Slo
-from barograph.contract.check import METRICS, label_kind
+from barograph.contract.check import PERFORMANCE_METRICS, label_kind
 
 HEAD = """
 contract: 1
@@ -53,7 +53,7 @@ def test_the_kind_of_model_follows_from_its_label() -> None:
     assert label_kind(LabelSpec(type="category", positive="yes")) == "binary"
     assert label_kind(LabelSpec(type="category", classes=("a", "b", "c"))) == "classes"
     assert label_kind(LabelSpec(type="float")) == "number"
-    assert all(METRICS.values())
+    assert all(PERFORMANCE_METRICS.values())
 
 
 def test_a_member_that_came_later_changes_the_id_only_where_it_is_used() -> None:
@@ -70,21 +70,21 @@ def test_a_member_that_came_later_changes_the_id_only_where_it_is_used() -> None
     ("text", "expected"),
     [
         ("slices: {s: {from: features.city * features.city}}", "crosses a source with itself; write each once"),
-        ("slices: {s: {from: features.city * nothing}}", "'nothing' is no source of a slice"),
+        ("slices: {s: {from: features.city * nothing}}", "'nothing' is not a source of a slice"),
         ("slices: {s: {from: features.city * features.x}}", "the field 'x' is a float; slice by a category"),
         ("slices: {s: {from: features.city * arm, values: [a]}}", "write 2 values joined by ' * '"),
-        ("slices: {city: {sketches: [city]}}", "'city' is no numeric field of this contract"),
+        ("slices: {city: {sketches: [city]}}", "'city' is not a numeric field of this contract"),
         ("label: {type: bool, classes: [a, b]}", "a bool has no classes; write type category"),
-        ("label: {type: category, classes: [a, b], positive: a}", "a model with classes has no positive one"),
+        ("label: {type: category, classes: [a, b], positive: a}", "a model with classes has no positive class"),
         ("label: {type: category, classes: [a]}", "label.classes"),
         ("label: {type: bool, mature: 0}", "label.mature"),
         ("arms: {shares: {a: 0.5, b: 0.4}}", "the shares sum to 0.9; write shares that sum to 1"),
         ("arms: {shares: {a: 1}}", "a test has two arms or more"),
-        ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is no unit; write context.NAME"),
-        ("slo: {performance: {auc: 0.7}}", "performance needs ground truth; write label"),
+        ("arms: {shares: {a: 0.5, b: 0.5}, unit: user}", "'user' is not a unit; write context.NAME"),
+        ("slo: {performance: {auc: 0.7}}", "performance requires ground truth; write label"),
         (
             "label: {type: float}\nslo: {performance: {auc: 0.7}}",
-            "'auc' is not measured of this model; write one of mae",
+            "'auc' is not a metric of this kind of model; write one of mae",
         ),
         ("season: daily", "season"),
     ],
@@ -99,4 +99,4 @@ def test_sources_have_the_types_of_their_values() -> None:
         parse_contract(text)
     told = "\n".join(map(str, caught.value.problems))
     assert "scores are probabilities, not int; write float" in told
-    assert "confidence is no category; write float" in told
+    assert "confidence cannot be a category; write float" in told

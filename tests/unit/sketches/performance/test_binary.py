@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from barograph.contract.check import METRICS
+from barograph.contract.check import PERFORMANCE_METRICS
 from sklearn import metrics as sklearn_metrics
 
 from sketches.drift.rates import newcombe
@@ -48,7 +48,7 @@ def test_against_scikit_learn(threshold: float) -> None:
         "log_loss": sklearn_metrics.log_loss(labels, scores),
         "brier": sklearn_metrics.brier_score_loss(labels, scores),
     }
-    assert set(found) == set(METRICS["binary"])
+    assert set(found) == set(PERFORMANCE_METRICS["binary"])
     for name, expected in exact.items():
         assert found[name].value.item() == pytest.approx(expected, abs=1e-9), name
     assert found["auc"].value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from barograph.contract.check import METRICS
+from barograph.contract.check import PERFORMANCE_METRICS
 from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import t as student_t
@@ -48,7 +48,7 @@ def test_against_scikit_learn() -> None:
     probability, true = raw()
     predicted = probability.argmax(axis=-1)
     found = measured(probability, true)
-    assert set(METRICS["classes"]) < set(found)
+    assert set(PERFORMANCE_METRICS["classes"]) < set(found)
     scores = {
         "precision": sklearn_metrics.precision_score,
         "recall": sklearn_metrics.recall_score,
@@ -134,7 +134,7 @@ def test_numbers_against_scikit_learn_and_scipy() -> None:
     errors = prediction - label
     quantiles = np.quantile(np.abs(errors), ERROR_RANKS, method="inverted_cdf")
     found = number_metrics(error_sums(errors), quantiles)
-    assert set(METRICS["number"]) | set(ERROR_QUANTILES) == set(found)
+    assert set(PERFORMANCE_METRICS["number"]) | set(ERROR_QUANTILES) == set(found)
     assert found["mae"].value == pytest.approx(sklearn_metrics.mean_absolute_error(label, prediction), abs=1e-9)
     assert found["rmse"].value == pytest.approx(sklearn_metrics.root_mean_squared_error(label, prediction), abs=1e-9)
     assert found["bias"].value == pytest.approx(errors.mean(), abs=1e-9)

@@ -1,0 +1,60 @@
+"""Writes values as YAML text that YAML 1.1, YAML 1.2 and this project's reader all parse alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from barograph.contract import format_duration
+
+_PLAIN = re.compile(r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*")
+"""Text that needs no quotes: it begins with a letter and contains nothing with a meaning in YAML."""
+_WORDS = re.compile(r"null|true|false|yes|no|on|off|y|n", re.IGNORECASE)
+"""Words that YAML reads as null or as flags."""
+_UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+
+
+def text_scalar(text: str) -> str:
+    """Write text, in double quotes if it could be read as something else."""
+    if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text) and not _UNPRINTABLE.search(text):
+        return text
+    return escape(json.dumps(text, ensure_ascii=False))
+
+
+def escape(text: str) -> str:
+    """Replace the characters that YAML does not allow with escapes."""
+    return _UNPRINTABLE.sub(lambda match: f"\\U{ord(match[0]):08x}", text)
+
+
+def flag_scalar(value: bool) -> str:
+    """Write a flag."""
+    return "true" if value else "false"
+
+
+def number_scalar(value: float | None) -> str:
+    """Write a number or null."""
+    if value is None:
+        return "null"
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    mantissa, mark, exponent = repr(float(value)).partition("e")
+    if not mark:
+        return mantissa
+    fraction = "" if "." in mantissa else ".0"
+    return f"{mantissa}{fraction}e{exponent}"
+
+
+def duration_scalar(seconds: int) -> str:
+    """Write a duration such as `15m`."""
+    return format_duration(seconds) if seconds else "0s"
+
+
+def flow_list(items: Iterable[str]) -> str:
+    """Write a list of written values on one line."""
+    return f"[{', '.join(items)}]"
+
+
+def flow_map(settings: Mapping[str, str]) -> str:
+    """Write a map of written values on one line."""
+    return f"{{{', '.join(f'{key}: {value}' for key, value in settings.items())}}}"
