@@ -278,8 +278,8 @@ def test_a_backtest_says_what_a_change_would_have_done(client: Client) -> None:
     ("name", "changes", "error"),
     [
         ("psi-majr", {}, "'psi-majr' is not a rule; did you mean psi-major?"),
-        ("psi-major", {"treshold": "1"}, "the key 'treshold' is not known here; did you mean threshold?"),
-        ("psi-major", {"threshold": "high"}, "'high' is no number"),
+        ("psi-major", {"treshold": "1"}, "the key 'treshold' is unknown; did you mean threshold?"),
+        ("psi-major", {"threshold": "high"}, "'high' is not a number"),
         ("psi-major", {"threshold": "0.1", "clear": "0.2"}, "0.2 is above the threshold (0.1)"),
         ("psi-major", {"long": "3d"}, "no window of this contract has this length; write one of 1d, 7d"),
         ("silence", {"threshold": "2"}, "the rule silence has no threshold"),
