@@ -84,6 +84,6 @@ def _checked(hist: ArrayLike, edges: ArrayLike, members: int, what: str) -> Floa
     bins = np.size(edges) + 1
     if array.ndim < 2 or array.shape[-2:] != (bins, members):
         raise ValueError(
-            f"a histogram of {what} on these edges is of shape (..., {bins}, {members}), not {array.shape}"
+            f"a histogram of {what} on these edges must have the shape (..., {bins}, {members}), not {array.shape}"
         )
     return array

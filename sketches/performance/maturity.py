@@ -54,9 +54,9 @@ class Maturity:
     """Share of all labels that arrive by each edge, shape (..., bins + 1)."""
     coverage: MetricEstimate
     """Share of predictions that are labelled within the horizon, shape (...). Until 20 predictions (n/φ) have passed
-    the horizon, neither figure is enough: the labels so far count as all labels, so that maturity is too high and coverage
-    too low; the interval of coverage then extends to 1, that of maturity down to its value if every prediction still
-    got a label."""
+    the horizon, neither figure is enough: the labels so far count as all labels, so that maturity is too high and
+    coverage too low; the interval of coverage then extends to 1, that of maturity down to its value if every prediction
+    still got a label."""
 
     def maturity(self, age_s: ArrayLike) -> MetricEstimate:
         """Return the share by an age, shape (..., *age_s.shape); interpolated linearly in log age between edges."""

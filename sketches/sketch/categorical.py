@@ -1,14 +1,12 @@
-"""The most frequent of the categories that training did not keep.
+"""Sketch of the most frequent categories that the baseline does not keep.
 
-Guarantee: each count lies within its lower and upper bound, always; the bounds are at most 1.4 % of all
-    unseen
-occurrences apart (ε = 3.5 / 256), however many distinct values there are and whatever was merged. A value
-with more than that share is therefore always found. While at most 192 distinct values came, counts are exact.
+Guarantee: each count always lies within its lower and upper bound; the bounds are at most 1.4 % of all unseen
+occurrences apart (ε = 3.5 / 256), for any number of distinct values and any merges. So a value with a larger share is
+always reported. Up to 192 distinct values, counts are exact.
 
-Source: Anderson, Bevin, Lang, Liberty, Rhodes, Thaler, "A High-Performance Algorithm for Identifying Frequent
-    Items
-in Data Streams", IMC 2017 (arXiv 1705.07001). Categories of the baseline are counted exactly elsewhere: this
-sketch only explains what the `unseen` count is made of.
+Source: Anderson, Bevin, Lang, Liberty, Rhodes, Thaler, "A High-Performance Algorithm for Identifying Frequent Items in
+Data Streams", IMC 2017 (arXiv 1705.07001). Categories of the baseline are counted exactly elsewhere: this sketch only
+explains the `unseen` count.
 """
 
 from __future__ import annotations
@@ -25,9 +23,9 @@ import pyarrow.compute as pc
 from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
 
 LG_MAX_K = 8
-"""Base-2 logarithm of the sketch's table: at most ¾·2⁸ = 192 values are kept."""
+"""Base-2 logarithm of the sketch's table size: it retains at most ¾·2⁸ = 192 values."""
 MAX_CHARS = 256
-"""Longer values are cut: those that share their first 256 characters are counted as one."""
+"""Longer values are truncated: values with the same first 256 characters count as one."""
 
 _PREAMBLE = struct.Struct("<BBBB")
 """Preamble length, serial version, family, lg of the largest table."""
@@ -35,7 +33,7 @@ _FAMILY = 10
 
 
 class FrequentValue(NamedTuple):
-    """One value and how often it came: at least `lower`, at most `upper` times."""
+    """A value that occurred at least `lower` and at most `upper` times."""
 
     value: str
     lower: int
@@ -44,7 +42,7 @@ class FrequentValue(NamedTuple):
 
 
 class UnseenCategories:
-    """A mergeable summary of strings that answers which came most often."""
+    """A mergeable summary of strings that reports the most frequent ones."""
 
     __slots__ = ("_sketch",)
 
@@ -53,7 +51,7 @@ class UnseenCategories:
 
     @property
     def n(self) -> int:
-        """How many occurrences were added, exactly."""
+        """Exact number of occurrences added."""
         return int(self._sketch.total_weight)
 
     @property
@@ -64,40 +62,40 @@ class UnseenCategories:
         """Add strings.
 
         Args:
-            values: any strings; a lone surrogate, which UTF-8 cannot hold, becomes `?`.
-            counts: how often each came, ≥ 0, as many as values; once each where it is not given.
+            values: any strings; a lone surrogate, which UTF-8 cannot encode, becomes `?`.
+            counts: number of occurrences of each, ≥ 0, as many as values; None counts each once.
 
         Raises:
-            ValueError: there are not as many counts as values, or one is negative; nothing was added.
+            ValueError: the number of counts differs from that of values, or a count is negative; nothing was added.
         """
         values = list(values)
         if counts is None:
             counts = [1] * len(values)
         if len(values) != len(counts):
-            raise ValueError(f"{len(values)} values came with {len(counts)} counts: give one count for each")
+            raise ValueError(f"{len(values)} values have {len(counts)} counts: pass one count for each")
         if any(count < 0 for count in counts):
-            raise ValueError("a value cannot come a negative number of times")
+            raise ValueError("a count is negative")
         for value, count in zip(values, counts, strict=True):
             if count:
                 self._sketch.update(_clean(value), int(count))
 
     def update_array(self, values: pa.Array | pa.ChunkedArray) -> None:
-        """Add the strings of an Arrow array (string or dictionary of strings); nulls are passed over.
+        """Add the strings of an Arrow array (string or dictionary of strings); nulls are ignored.
 
         Bytes that are not UTF-8 become U+FFFD.
         """
         tally = pc.value_counts(values)
-        found = tally.field(0)
-        if pa.types.is_dictionary(found.type):
-            found = found.dictionary_decode()
-        # As bytes, because an array of strings is not checked for UTF-8 when it is made from buffers.
-        binary = pa.large_binary() if pa.types.is_large_string(found.type) else pa.binary()
-        for value, count in zip(found.cast(binary).to_pylist(), tally.field(1).to_pylist(), strict=True):
+        distinct = tally.field(0)
+        if pa.types.is_dictionary(distinct.type):
+            distinct = distinct.dictionary_decode()
+        # As bytes: Arrow does not check strings for UTF-8 if the array is created from buffers.
+        binary = pa.large_binary() if pa.types.is_large_string(distinct.type) else pa.binary()
+        for value, count in zip(distinct.cast(binary).to_pylist(), tally.field(1).to_pylist(), strict=True):
             if value is not None:
                 self._sketch.update(value.decode("utf-8", "replace")[:MAX_CHARS], count)
 
     def merge(self, other: UnseenCategories) -> None:
-        """Add all occurrences of another sketch, which stays as it is."""
+        """Add all occurrences of another sketch, which is not changed."""
         self._sketch.merge(copy.copy(other._sketch) if other is self else other._sketch)
 
     def copy(self) -> UnseenCategories:
@@ -108,27 +106,27 @@ class UnseenCategories:
 
     def top(self, n: int) -> list[FrequentValue]:
         """Return the `n` values with the largest estimates, the largest first, ties by value."""
-        return sorted(self._found(), key=lambda item: (-item.estimate, item.value))[:n]
+        return sorted(self._frequent(), key=lambda item: (-item.estimate, item.value))[:n]
 
     def surest(self, n: int) -> list[FrequentValue]:
         """Return the `n` values with the largest lower bounds, the largest first, ties by value."""
-        return sorted(self._found(), key=lambda item: (-item.lower, item.value))[:n]
+        return sorted(self._frequent(), key=lambda item: (-item.lower, item.value))[:n]
 
-    def _found(self) -> list[FrequentValue]:
+    def _frequent(self) -> list[FrequentValue]:
         items = self._sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES)
         return [FrequentValue(value, lower, estimate, upper) for value, estimate, lower, upper in items]
 
     def to_bytes(self) -> bytes:
-        """Serialise in an envelope; the empty sketch gives `b""`."""
+        """Serialize in an envelope; the empty sketch gives `b""`."""
         return b"" if self.is_empty else seal(SketchType.FREQUENT_STRINGS, self._sketch.serialize())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> UnseenCategories:
-        """Open what `to_bytes` gave; `b""` is the empty sketch.
+        """Open the bytes of `to_bytes`; `b""` is the empty sketch.
 
         Raises:
             EnvelopeError: the bytes are corrupt.
-            MixedSketches: the bytes hold a sketch of another type or size.
+            MixedSketches: the bytes contain a sketch of another type or size.
         """
         sketch = cls()
         if data:
@@ -138,7 +136,7 @@ class UnseenCategories:
             _, _, family, lg_max_k = _PREAMBLE.unpack_from(payload)
             if family != _FAMILY or lg_max_k != LG_MAX_K:
                 raise MixedSketches(
-                    f"the payload is of sketch family {family} and size 2^{lg_max_k}, expected are family "
+                    f"the payload has sketch family {family} and size 2^{lg_max_k}, expected are family "
                     f"{_FAMILY} and size 2^{LG_MAX_K}"
                 )
             sketch._sketch = ds.frequent_strings_sketch.deserialize(payload)

@@ -2,20 +2,20 @@
 
 Guarantees, each with 99 % confidence, for any order of the values and any tree of merges:
 
-- KLL, k = 200: a rank is off by at most 1.33 % of n, the share of an interval by at most 1.65 %; 2–5 KB of
-  bytes. Many values at once are cut from their order (`sketches.sketch.sorted_kll`), which errs less.
+- KLL, k = 200: the error of a rank is at most 1.33 % of n, that of an interval's share at most 1.65 %; 2–5 KB. Many
+  values at once are sampled from their sorted order (`sketches.sketch.sorted_kll`), with a smaller error.
   Source: Karnin, Lang, Liberty, "Optimal Quantile Approximation in Streams", FOCS 2016 (arXiv 1603.05346).
-- REQ, k = 12, accurate at high ranks: the error shrinks with the distance from the top, 2.1 % at the bottom,
-  1.6 % at the median, 0.03 % at rank 0.99, 0.003 % at 0.999; 6 KB. For what is read at p99 and beyond.
+- REQ, k = 12, accurate at high ranks: the error shrinks towards the top, 2.1 % at the bottom, 1.6 % at the median,
+  0.03 % at rank 0.99, 0.003 % at 0.999; 6 KB. For fields that are read at p99 and beyond.
   Source: Cormode, Karnin, Liberty, Thaler, Veselý, "Relative Error Streaming Quantiles", PODS 2021
   (arXiv 2004.01668).
 
-A rank is the share of values ≤ x throughout. Minimum, maximum and n are exact. Both algorithms flip coins
-that cannot be seeded: two sketches of the same values agree within their error, not in their bytes.
+A rank is the share of values ≤ x throughout. Minimum, maximum and n are exact. Both algorithms use random bits that
+cannot be seeded: two sketches of the same values agree within their error, not in their bytes.
 
-A value passes through a 32-bit float (relative rounding 6·10⁻⁸, values beyond ±3.4·10³⁸ become ±3.4·10³⁸)
-except in KLL_DOUBLES, which is for fields of whole or large numbers: 32-bit floats merge neighbouring
-integers from 2²⁴ on. REQ exists in 32 bits only; tails are read to a few digits.
+Values are rounded to 32-bit floats (relative rounding 6·10⁻⁸, values beyond ±3.4·10³⁸ become ±3.4·10³⁸) except in
+KLL_DOUBLES, which is for fields of whole or large numbers: 32-bit floats merge neighboring integers from 2²⁴ on. REQ
+exists in 32 bits only; a few digits suffice for tails.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from barograph.contract import SketchKind
 from numpy.typing import ArrayLike, NDArray
 
 from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, seal, unseal_as
-from sketches.sketch.sorted_kll import FEWEST, sorted_kll
+from sketches.sketch.sorted_kll import MIN_VALUES, sorted_kll
 
 FloatArray = NDArray[np.float64]
 
 KLL_K = 200
 REQ_K = 12
 REQ_STANDARD_DEVIATIONS = 3
-"""REQ states its error per whole standard deviation; three cover 99.7 %, the least that covers 99 %."""
+"""REQ states its error per whole standard deviation; three (99.7 %) is the smallest number that covers 99 %."""
 
 _OBJECT_BYTES = 500
-"""What a sketch takes beside the values that it retains, about."""
+"""Approximate size of a sketch without its retained values, in bytes."""
 
 _PREAMBLE = struct.Struct("<BBBBH")
 """Preamble length, serial version, family, flags, k: the first bytes of both families."""
@@ -53,7 +53,7 @@ _REQ_HIGH_RANKS = 0x08
 
 
 class _Engine(NamedTuple):
-    make: Callable[[], Any]
+    create: Callable[[], Any]
     open: Callable[[bytes], Any]
     dtype: type[np.floating[Any]]
     family: int
@@ -77,7 +77,7 @@ _ENGINES = {
 
 
 def numeric_sketch_type(integer: bool, kind: SketchKind) -> SketchType:
-    """Choose the sketch type of a numeric field.
+    """Return the sketch type of a numeric field.
 
     Args:
         integer: the baseline's `integer`: values are whole numbers or large.
@@ -89,22 +89,22 @@ def numeric_sketch_type(integer: bool, kind: SketchKind) -> SketchType:
 
 
 def numeric_sketch(integer: bool, kind: SketchKind, data: bytes = b"") -> NumericSketch:
-    """Make the sketch of a numeric field, empty or from its bytes.
+    """Create the sketch of a numeric field, empty or from its bytes.
 
     Args:
         integer: the baseline's `integer`: values are whole numbers or large.
         kind: the contract's `sketch`.
-        data: what `NumericSketch.to_bytes` gave; `b""` is the empty sketch.
+        data: bytes of `NumericSketch.to_bytes`; `b""` is the empty sketch.
 
     Raises:
         EnvelopeError: the bytes are corrupt.
-        MixedSketches: the bytes hold a sketch of another type or size parameter.
+        MixedSketches: the bytes contain a sketch of another type or size parameter.
     """
     return NumericSketch.from_bytes(numeric_sketch_type(integer, kind), data)
 
 
 class NumericSketch:
-    """A mergeable summary of finite numbers that answers quantiles and ranks."""
+    """A mergeable summary of finite numbers for quantiles and ranks."""
 
     __slots__ = ("_engine", "_sketch", "sketch_type")
 
@@ -113,11 +113,11 @@ class NumericSketch:
             raise ValueError(f"{sketch_type.name} is no numeric sketch type: use KLL or REQ")
         self.sketch_type = sketch_type
         self._engine = _ENGINES[sketch_type]
-        self._sketch = self._engine.make()
+        self._sketch = self._engine.create()
 
     @property
     def n(self) -> int:
-        """How many values were added, exactly."""
+        """Exact number of values added."""
         return int(self._sketch.n)
 
     @property
@@ -126,11 +126,11 @@ class NumericSketch:
 
     @property
     def n_bytes(self) -> int:
-        """What it takes in memory, about."""
+        """Approximate size in memory."""
         return _OBJECT_BYTES + int(self._sketch.num_retained) * np.dtype(self._engine.dtype).itemsize
 
     def update(self, values: NDArray[np.floating[Any]]) -> None:
-        """Add values, shape (n,), in any order; the argument is left as it is.
+        """Add values, shape (n,), in any order; the argument is not changed.
 
         Raises:
             ValueError: a value is NaN or infinite; nothing was added. Such values are counted as `invalid`
@@ -140,31 +140,31 @@ class NumericSketch:
             self.update_sorted(np.sort(values))
 
     def update_sorted(self, ordered: NDArray[np.floating[Any]]) -> None:
-        """Add values that are sorted already, shape (n,), n > 0; quicker than value by value.
+        """Add sorted values, shape (n,), n > 0; faster than value by value.
 
         Raises:
             ValueError: a value is NaN or infinite; nothing was added.
         """
         least, largest = float(ordered[0]), float(ordered[-1])
-        # NaN sorts last, so the two ends tell about all.
+        # NaN sorts last, so checking both ends suffices.
         if not (math.isfinite(least) and math.isfinite(largest)):
-            raise ValueError("a sketch takes finite values only: count NaN and infinities as invalid before")
-        if self.sketch_type is SketchType.REQ_FLOATS or ordered.size < FEWEST:
+            raise ValueError("a sketch accepts finite values only: count NaN and infinities as invalid first")
+        if self.sketch_type is SketchType.REQ_FLOATS or ordered.size < MIN_VALUES:
             self._sketch.update(self._narrow(ordered))
             return
         if max(-least, largest) > self._engine.largest:
             ordered = self._narrow(ordered)
-        made = self._engine.open(sorted_kll(ordered, KLL_K, self._engine.dtype))
+        addition = self._engine.open(sorted_kll(ordered, KLL_K, self._engine.dtype))
         if self._sketch.is_empty():
-            self._sketch = made
+            self._sketch = addition
         else:
-            self._sketch.merge(made)
+            self._sketch.merge(addition)
 
     def merge(self, other: NumericSketch) -> None:
-        """Add all values of another sketch, which stays as it is.
+        """Add all values of another sketch, which is not changed.
 
         Raises:
-            MixedSketches: the other is of another type; nothing was merged.
+            MixedSketches: the other sketch has another type; nothing was merged.
         """
         if other.sketch_type is not self.sketch_type:
             raise MixedSketches(f"{other.sketch_type.name} cannot be merged into {self.sketch_type.name}")
@@ -177,61 +177,60 @@ class NumericSketch:
         return twin
 
     def quantiles(self, ranks: ArrayLike) -> FloatArray:
-        """Return the least value of each rank, one of the values added.
+        """Return the smallest added value of each rank.
 
         Args:
-            ranks: shape (r,), each in [0, 1]; 0 gives the exact minimum, 1 the exact maximum.
+            ranks: shape (r,), each in [0, 1]; 0 returns the exact minimum, 1 the exact maximum.
 
         Returns:
-            Shape (r,); all NaN where the sketch is empty. The true rank of a value is within `rank_error_at`
-            of the rank asked for.
+            Shape (r,); all NaN if the sketch is empty. The true rank of a value is within `rank_error_at` of the
+            requested rank.
 
         Raises:
             ValueError: a rank is not in [0, 1].
         """
-        wanted = np.atleast_1d(np.asarray(ranks, dtype=np.float64))
-        if not ((wanted >= 0) & (wanted <= 1)).all():
-            raise ValueError(f"ranks lie in [0, 1], not {wanted.tolist()}")
+        requested = np.atleast_1d(np.asarray(ranks, dtype=np.float64))
+        if not ((requested >= 0) & (requested <= 1)).all():
+            raise ValueError(f"ranks must be in [0, 1], not {requested.tolist()}")
         if self.is_empty:
-            return np.full(wanted.shape, np.nan)
-        found = np.array(self._sketch.get_quantiles(wanted, True), dtype=np.float64)
-        # A sketch keeps its extremes apart; its lowest and highest quantile are of what survived compaction.
-        found[wanted == 0] = self._sketch.get_min_value()
-        found[wanted == 1] = self._sketch.get_max_value()
-        return found
+            return np.full(requested.shape, np.nan)
+        quantiles = np.array(self._sketch.get_quantiles(requested, True), dtype=np.float64)
+        # A sketch stores its extremes separately; its lowest and highest quantile are values that survived compaction.
+        quantiles[requested == 0] = self._sketch.get_min_value()
+        quantiles[requested == 1] = self._sketch.get_max_value()
+        return quantiles
 
     def cdf(self, points: ArrayLike, *, below: bool = False) -> FloatArray:
         """Return the share of values ≤ each point.
 
         Args:
-            points: shape (p,), in any order, repeats and infinities allowed.
-            below: give the share of values < each point instead.
+            points: shape (p,), in any order, with repeats and infinities allowed.
+            below: return the share of values < each point instead.
 
         Returns:
-            Shape (p,), in [0, 1]; all NaN where the sketch is empty.
+            Shape (p,), in [0, 1]; all NaN if the sketch is empty.
 
         Raises:
             ValueError: a point is NaN.
         """
-        wanted = np.atleast_1d(np.asarray(points, dtype=np.float64))
-        if np.isnan(wanted).any():
-            raise ValueError("a rank is asked for a number, not for NaN")
-        if self.is_empty or wanted.size == 0:
-            return np.full(wanted.shape, np.nan)
-        # Points are rounded as values were, so a point equal to a value counts it; and rounding can make two
-        # equal.
-        distinct, where = np.unique(self._narrow(wanted), return_inverse=True)
+        requested = np.atleast_1d(np.asarray(points, dtype=np.float64))
+        if np.isnan(requested).any():
+            raise ValueError("NaN has no rank: pass numbers")
+        if self.is_empty or requested.size == 0:
+            return np.full(requested.shape, np.nan)
+        # Points are rounded like values, so a point equal to a value counts it; rounding can make two points equal.
+        distinct, where = np.unique(self._narrow(requested), return_inverse=True)
         return np.array(self._sketch.get_cdf(distinct, not below), dtype=np.float64)[where]
 
     @property
     def rank_error(self) -> float:
-        """The largest error of any rank, as a share, with 99 % confidence; 0 while all values are kept."""
+        """Largest error of any rank, as a share, with 99 % confidence; 0 while all values are retained."""
         return self.rank_error_at(0.0)
 
     def rank_error_at(self, rank: float) -> float:
-        """Return the error of answers near one rank, as a share, with 99 % confidence.
+        """Return the error near one rank, as a share, with 99 % confidence.
 
-        The same at every rank for KLL, falling towards rank 1 for REQ; 0 while every value is still kept.
+        Constant for KLL, falling towards rank 1 for REQ; 0 while all values are retained.
         """
         if not self._sketch.is_estimation_mode():
             return 0.0
@@ -240,19 +239,19 @@ class NumericSketch:
         return float(self._sketch.normalized_rank_error(False))
 
     def to_bytes(self) -> bytes:
-        """Serialise in an envelope; the empty sketch gives `b""`.
+        """Serialize in an envelope; the empty sketch gives `b""`.
 
-        Asking a sketch sorts it within, so equal sketches may differ in the order of their bytes.
+        Queries sort a sketch internally, so equal sketches may differ in the order of their bytes.
         """
         return b"" if self.is_empty else seal(self.sketch_type, self._sketch.serialize())
 
     @classmethod
     def from_bytes(cls, sketch_type: SketchType, data: bytes) -> NumericSketch:
-        """Open what `to_bytes` gave; `b""` is the empty sketch.
+        """Open the bytes of `to_bytes`; `b""` is the empty sketch.
 
         Raises:
             EnvelopeError: the bytes are corrupt.
-            MixedSketches: the bytes hold a sketch of another type or size parameter.
+            MixedSketches: the bytes contain a sketch of another type or size parameter.
         """
         sketch = cls(sketch_type)
         if data:
@@ -266,36 +265,36 @@ class NumericSketch:
 
 
 def as_sketched(sketch_type: SketchType, values: ArrayLike) -> FloatArray:
-    """Round values as a numeric sketch rounds what it is given, any shape; order is kept."""
+    """Round values as a numeric sketch rounds its input, any shape; order is preserved."""
     return _narrowed(_ENGINES[sketch_type], np.asarray(values, dtype=np.float64)).astype(np.float64)
 
 
 def _narrowed(engine: _Engine, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Cast to the sketch's width; what exceeds its range becomes its largest number, never infinite."""
+    """Cast to the sketch's width; values beyond its range become its largest number, never infinite."""
     if values.size and (values.max() > engine.largest or values.min() < -engine.largest):
         values = np.clip(values, -engine.largest, engine.largest)
     return values.astype(engine.dtype, copy=False)
 
 
 def _check_preamble(engine: _Engine, sketch_type: SketchType, payload: bytes) -> None:
-    """Refuse a payload whose first bytes say another family or k than ours, before datasketches reads it.
+    """Reject a payload whose preamble has another family or k than ours, before datasketches reads it.
 
-    datasketches would accept another k: the sketch then still reads k = 200 after a merge while its error has
-    doubled. KLL keeps the smallest k ever merged (min_k) at byte 16 of a long preamble.
+    datasketches would accept another k: after a merge the sketch still claims k = 200 although its error has doubled.
+    KLL stores the smallest k ever merged (min_k) at byte 16 of a long preamble.
     """
     if len(payload) < _PREAMBLE.size:
         raise EnvelopeError(f"a {sketch_type.name} payload of {len(payload)} bytes is too short to be a sketch")
     words, _, family, flags, k = _PREAMBLE.unpack_from(payload)
     if family != engine.family:
-        raise MixedSketches(f"the payload is of sketch family {family}, {sketch_type.name} is {engine.family}")
-    least_k = k
+        raise MixedSketches(f"the payload has sketch family {family}, {sketch_type.name} has {engine.family}")
+    min_k = k
     if sketch_type is not SketchType.REQ_FLOATS and words == _KLL_LONG_PREAMBLE:
         if len(payload) < _KLL_MIN_K_AT + _KLL_MIN_K.size:
             raise EnvelopeError(f"a {sketch_type.name} payload of {len(payload)} bytes ends within its preamble")
-        (least_k,) = _KLL_MIN_K.unpack_from(payload, _KLL_MIN_K_AT)
-    if k != engine.k or least_k != engine.k:
+        (min_k,) = _KLL_MIN_K.unpack_from(payload, _KLL_MIN_K_AT)
+    if k != engine.k or min_k != engine.k:
         raise MixedSketches(
-            f"the sketch has k = {min(k, least_k)}, all {sketch_type.name} sketches here have k = {engine.k}"
+            f"the sketch has k = {min(k, min_k)}, all {sketch_type.name} sketches here have k = {engine.k}"
         )
     if sketch_type is SketchType.REQ_FLOATS and not flags & _REQ_HIGH_RANKS:
-        raise MixedSketches("the REQ sketch is accurate at low ranks, all REQ sketches here at high ranks")
+        raise MixedSketches("the REQ sketch is accurate at low ranks, all REQ sketches here are at high ranks")

@@ -1,4 +1,4 @@
-"""Bin edges and quantiles of training values, both exact, from the sorted values."""
+"""Exact bin edges and quantiles of training values, from the sorted values."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Positions = NDArray[np.intp]
 
 DECILES = 10
 POINT_MASS = 10
-"""A value that holds at least one in this many rows has a bin of its own."""
+"""A value with at least one in this many rows has its own bin."""
 FEW_INTEGERS = 20
-"""Up to this many distinct whole numbers have one bin each."""
+"""Largest number of distinct whole numbers that have one bin each."""
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -22,27 +22,25 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 def freeze_edges(sorted_values: FloatArray, integer: bool) -> tuple[float, ...]:
     """Choose the inner edges of a field's bins from all its valid training values.
 
-    Edges stand at the deciles and on both sides of every value that holds at least a tenth of the rows; a
-    decile within a run of equal values moves to the nearer end of the run. At most 20 distinct whole numbers
-    get one bin each. Each edge is midway between two neighbouring distinct values.
+    Edges lie at the deciles and on both sides of every value with at least a tenth of the rows; a decile within a run
+    of equal values moves to the nearer end of the run. At most 20 distinct whole numbers get one bin each. Each edge is
+    midway between two neighboring distinct values.
 
-    A field of 32-bit precision (`integer` false) may be trained on doubles and served as floats, or the other
-    way round, and a training value must fall in the same bin in both forms. So values that a 32-bit float
-    cannot tell apart count as one value, which no edge divides; and where rounding would carry a neighbour
-    across the midpoint (at powers of two), the edge is midway between the larger form of the left neighbour
-    and the smaller form of the right one.
+    A field of 32-bit precision (`integer` false) may be trained on doubles and served as floats, or vice versa, and a
+    training value must fall in the same bin in both forms. So values that are equal as 32-bit floats count as one
+    value, which no edge divides; and if rounding would move a neighbor across the midpoint (at powers of two), the edge
+    is midway between the larger form of the left neighbor and the smaller form of the right one.
 
-    A constant field has no neighbours, and with one bin other values would pass unseen. It gets three: an
-    edge on either side of the constant, half a unit away for whole numbers, else one and a half steps of the
-    32-bit float, so that a last digit computed otherwise is the same value and anything else is in an outer
-    bin.
+    A constant field has no neighbors, and with one bin other values would go undetected. It gets three: an edge on
+    either side of the constant, half a unit away for whole numbers, else one and a half steps of the 32-bit float, so
+    that a rounding difference in the last digit is the same value and anything else is in an outer bin.
 
     Args:
         sorted_values: shape (n,), ascending and finite.
         integer: the baseline's `integer`: values are whole numbers or large, kept in doubles.
 
     Returns:
-        Strictly ascending finite edges; none where there is no value.
+        Strictly ascending finite edges; none without values.
     """
     n = sorted_values.size
     if n == 0:
@@ -58,29 +56,29 @@ def freeze_edges(sorted_values: FloatArray, integer: bool) -> tuple[float, ...]:
 
 
 def exact_quantiles(sorted_values: FloatArray, ranks: ArrayLike) -> FloatArray:
-    """Return for each rank the least value whose share of values ≤ it reaches the rank.
+    """Return, for each rank, the smallest value whose share of values ≤ it reaches the rank.
 
     Args:
         sorted_values: shape (n,), ascending and finite.
         ranks: shape (r,), in [0, 1]; 0 gives the minimum.
 
     Returns:
-        Shape (r,), each one of the values; shape (0,) where there is no value.
+        Shape (r,), each one of the values; shape (0,) without values.
     """
     n = sorted_values.size
     if n == 0:
         return np.empty(0)
-    # The small term undoes products such as 0.07 · 100 = 7.000000000000001.
+    # The small term corrects products such as 0.07 · 100 = 7.000000000000001.
     position = np.ceil(np.asarray(ranks, dtype=np.float64) * n - 1e-6).astype(np.intp) - 1
     return sorted_values[np.clip(position, 0, n - 1)]
 
 
 def _cuts(starts: _Positions, n: int) -> _Positions:
-    """Return where rows are cut: the ends of runs nearest to the deciles, and both ends of heavy runs.
+    """Return the rows of the edges: the ends of runs nearest to the deciles, and both ends of heavy runs.
 
     Args:
-        starts: the first row of every run of equal values but the first run, ascending.
-        n: how many rows there are.
+        starts: first row of every run of equal values but the first run, ascending.
+        n: number of rows.
     """
     targets = np.arange(1, DECILES) * n / DECILES
     right = np.minimum(np.searchsorted(starts, targets), starts.size - 1)
@@ -107,16 +105,16 @@ def _midway(left: float, right: float, *, integer: bool) -> float:
             return middle
         left, right = max(left, narrow_left), min(right, narrow_right)
     middle = left / 2 + right / 2
-    # Between two neighbouring doubles there is no third: the right one is the first value of its bin.
+    # There is no third double between two neighbors: the right one is the first value of its bin.
     return middle if left < middle <= right else right
 
 
 def _around(least: float, largest: float, *, integer: bool) -> tuple[float, ...]:
     """Return the edges on both sides of a constant field's value."""
     if not integer and abs(least) <= _FLOAT32_MAX:
-        # Within two steps of the largest float there is no step beyond: the outer bin on that side has no edge.
+        # Within two steps of the largest float there is no further step: the outer bin on that side has no edge.
         return tuple(point for point in _half_steps(np.float32(least)) if math.isfinite(point))
-    # Where half a unit is lost in rounding, a bin that starts at the constant and ends at the next double.
+    # If half a unit is lost in rounding, the bin starts at the constant and ends at the next double.
     low = min(least, least - 0.5)
     high = largest + 0.5 if largest + 0.5 > largest else math.nextafter(largest, math.inf)
     return (low, high) if math.isfinite(high) else (low,)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sketches.sketch.envelope import SketchType
 from sketches.sketch.numeric import KLL_K, NumericSketch
-from sketches.sketch.sorted_kll import FEWEST, _capacities, sorted_kll
+from sketches.sketch.sorted_kll import MIN_VALUES, _capacities, sorted_kll
 
 LEVELS_AT, FIRST_LEVEL_AT = 18, 20
 
@@ -48,12 +48,12 @@ def test_every_rank_is_within_one_group(n: int) -> None:
     assert np.array(sketch.get_cdf(np.array([n], dtype=np.float32), True))[0] == 1
     group = 1 << next(h for h in range(60) if (n >> h) + h <= _capacities(KLL_K)[h])
     assert furthest(sketch, ordered) <= group / n + 1e-9
-    assert n < FEWEST or group / n <= 1 / 166
+    assert n < MIN_VALUES or group / n <= 1 / 166
 
 
 @settings(max_examples=40)
 @given(
-    values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=FEWEST, max_size=2 * FEWEST),
+    values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=MIN_VALUES, max_size=2 * MIN_VALUES),
     kind=st.sampled_from([SketchType.KLL_FLOATS, SketchType.KLL_DOUBLES]),
 )
 def test_repeated_values_and_both_widths(values: list[float], kind: SketchType) -> None:

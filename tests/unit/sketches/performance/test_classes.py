@@ -117,7 +117,7 @@ def test_wrong_shapes_are_refused() -> None:
     edges = score_edges(0.5)
     with pytest.raises(ValueError, match="K, K"):
         class_metrics(np.zeros((3, 4)), None, edges)
-    with pytest.raises(ValueError, match="histograms of"):
+    with pytest.raises(ValueError, match="histograms must be of"):
         class_metrics(np.zeros((3, 3)), np.zeros((4, edges.size + 1, 3)), edges)
     with pytest.raises(ValueError, match="sums of errors"):
         number_metrics(np.zeros((3, 3)))

@@ -70,7 +70,7 @@ def test_long_values_are_cut() -> None:
 
 def test_counts_must_fit_values() -> None:
     sketch = UnseenCategories()
-    with pytest.raises(ValueError, match="2 values came with 1 counts"):
+    with pytest.raises(ValueError, match="2 values have 1 counts"):
         sketch.update(["a", "b"], [1])
     with pytest.raises(ValueError, match="negative"):
         sketch.update(["a", "b"], [1, -1])

@@ -50,7 +50,7 @@ def test_values_that_are_not_finite_are_refused_and_none_is_added(bad: float) ->
 @pytest.mark.parametrize("rank", [-0.1, 1.1, np.nan])
 def test_a_rank_outside_0_and_1_is_refused(rank: float) -> None:
     sketch = numeric_sketch(False, "kll")
-    with pytest.raises(ValueError, match="ranks lie in"):
+    with pytest.raises(ValueError, match="ranks must be in"):
         sketch.quantiles([0.5, rank])
 
 
