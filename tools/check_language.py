@@ -292,11 +292,20 @@ def check_file(path: str) -> list[Finding]:
 
 
 def selected(arguments: list[str]) -> list[str]:
-    """The tracked files to check: all, or those that the arguments name or that lie below them."""
+    """The tracked files to check: all, or those that the arguments name or that lie below them.
+
+    Raises:
+        ValueError: an argument does not exist, or is outside the repository.
+    """
     names = [name for name in tracked_files() if is_checked(name)]
     if not arguments:
         return names
-    paths = [Path(argument).resolve().relative_to(ROOT).as_posix() for argument in arguments]
+    paths = []
+    for argument in arguments:
+        path = Path(argument).resolve()
+        if not path.exists() or not path.is_relative_to(ROOT):
+            raise ValueError(f"{argument} is not a file or folder of this repository")
+        paths.append(path.relative_to(ROOT).as_posix())
     return [name for name in names if any(path in (".", name) or name.startswith(f"{path}/") for path in paths)]
 
 
@@ -312,7 +321,11 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files or folders; all tracked files by default")
     parser.add_argument("--count", action="store_true", help="print the number of findings per folder only")
     options = parser.parse_args()
-    findings = [finding for name in selected(options.paths) for finding in check_file(name)]
+    try:
+        names = selected(options.paths)
+    except ValueError as error:
+        parser.error(str(error))
+    findings = [finding for name in names for finding in check_file(name)]
     if options.count:
         for folder, number in sorted(Counter(folder_of(finding.path) for finding in findings).items()):
             print(f"{number:6d}  {folder}")

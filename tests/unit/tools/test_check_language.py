@@ -71,7 +71,8 @@ def test_data_and_the_history_are_not_checked() -> None:
     assert all(map(is_checked, ["README.md", "Makefile", "streams/topics.py", "warehouse/migrations/x.sql"]))
 
 
-def test_the_exit_status_is_0_for_a_clean_file_and_1_for_findings() -> None:
+@pytest.mark.parametrize(("path", "status"), [("SECURITY.md", 0), ("no/such/file", 2), ("/", 2)])
+def test_the_exit_status_tells_success_from_wrong_arguments(path: str, status: int) -> None:
     script = ROOT / "tools/check_language.py"
-    clean = subprocess.run([sys.executable, script, ROOT / "SECURITY.md"], capture_output=True, text=True, check=False)
-    assert (clean.returncode, clean.stdout) == (0, "")
+    result = subprocess.run([sys.executable, script, ROOT / path], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (status, "")
