@@ -61,8 +61,9 @@ def backtest_command(
     """
     from alerts.backtest import backtest
     from cli.backtest.show import backtest_json, print_backtest
+    from cli.contracts import contracts_in_force
     from cli.settings import load_settings
-    from cli.simulate.read import contracts_in_force, resolve_history
+    from cli.simulate.read import resolve_history
     from cli.terminal import Terminal
     from warehouse.client import connect
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
 from cli.options import JsonOption
 
 if TYPE_CHECKING:
@@ -14,11 +15,6 @@ if TYPE_CHECKING:
 
     from cli.check.rows import CheckReport
     from cli.terminal import Terminal
-
-EXIT_VIOLATIONS = 1
-"""Exit code if the data violates the contract."""
-EXIT_UNREADABLE = 2
-"""Exit code if the data or the contract cannot be read."""
 
 
 def check_command(

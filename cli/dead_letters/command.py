@@ -341,17 +341,13 @@ def _check_positions(criteria: DeadLetterFilter, dead_letters: list[DeadLetter],
 
 def _read_contracts(settings: Settings) -> dict[str, Contract]:
     """Read the applied contracts; without an answer from ClickHouse return none, so that all values are masked."""
-    from barograph.contract.file import parse_contract
-
-    from warehouse import queries
+    from cli.contracts import read_contracts
     from warehouse.client import connect
     from warehouse.errors import WarehouseBusy, WarehouseError
 
     try:
         with connect(settings.warehouse, timeout_s=10) as client:
-            return {
-                row.model: parse_contract(row.yaml, f"contract of {row.model}") for row in queries.contracts(client)
-            }
+            return read_contracts(client)
     except (WarehouseBusy, WarehouseError):
         return {}
 

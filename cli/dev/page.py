@@ -57,8 +57,8 @@ def alert_states(settings: Settings, from_ms: int, to_ms: int) -> list[dict[str,
     from alerts import rules_for
     from alerts.simulator import simulate
     from alerts.text import words
+    from cli.contracts import contracts_in_force
     from cli.errors import CommandError
-    from cli.simulate.read import contracts_in_force
     from warehouse.client import connect
     from warehouse.signals.recorded_history import recorded
 

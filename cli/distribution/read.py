@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 from barograph.contract import Contract
-from barograph.contract.file import parse_contract
 
+from cli.contracts import hint, read_contract
 from cli.errors import CommandError
 from cli.terminal import iso_utc
 from sketches.baseline.baseline import ALL, Baseline, load_baseline
 from sketches.baseline.layout import Layout
 from warehouse.client import Client
 from warehouse.distribution import CountedRange, counted_ranges, pane_rows
-from warehouse.queries import baselines, contracts
+from warehouse.queries import baselines
 
 
 class DistributionError(CommandError):
@@ -55,19 +54,20 @@ def read_panes(client: Client, selection: PaneSelection) -> FieldPanes:
     """Read the panes of a range, with the contract and the baseline that they are judged by.
 
     Raises:
-        DistributionError: there is no such model, version, slice or field, or the range has no events.
+        CommandError: the model has no contract.
+        DistributionError: there is no such version, slice or field, or the range has no events.
     """
-    contract = _read_contract(client, selection.model)
+    contract = read_contract(client, selection.model)
     span = _select_range(counted_ranges(client, selection.model, selection.start_s, selection.end_s), selection)
     baseline = _read_baseline(client, selection.model, span.baseline_id)
     layout = Layout(baseline)
     if selection.field not in layout.field_index:
         raise DistributionError(
-            f"{selection.model} has no field {selection.field!r}{_hint(selection.field, layout.field_index)}"
+            f"{selection.model} has no field {selection.field!r}{hint(selection.field, layout.field_index)}"
         )
     if selection.slice_name not in layout.slices:
         raise DistributionError(
-            f"{selection.model} has no slice {selection.slice_name!r}{_hint(selection.slice_name, layout.slices)}"
+            f"{selection.model} has no slice {selection.slice_name!r}{hint(selection.slice_name, layout.slices)}"
         )
     panes = pane_rows(
         client,
@@ -99,13 +99,6 @@ def read_panes(client: Client, selection: PaneSelection) -> FieldPanes:
     )
 
 
-def _read_contract(client: Client, model: str) -> Contract:
-    rows = {row.model: row for row in contracts(client)}
-    if model not in rows:
-        raise DistributionError(f"ClickHouse at {client.where} has no contract of {model!r}{_hint(model, rows)}")
-    return parse_contract(rows[model].yaml, f"contract of {model}")
-
-
 def _select_range(spans: Sequence[CountedRange], selection: PaneSelection) -> CountedRange:
     """Select the only version and baseline with events in the range."""
     model = selection.model
@@ -116,7 +109,7 @@ def _select_range(spans: Sequence[CountedRange], selection: PaneSelection) -> Co
         if not matching:
             versions = dict.fromkeys(span.version for span in spans)
             raise DistributionError(
-                f"{model} has no events of version {selection.version!r}{_hint(selection.version, versions)}"
+                f"{model} has no events of version {selection.version!r}{hint(selection.version, versions)}"
             )
         spans = matching
     inside = [span for span in spans if span.overlapping]
@@ -151,13 +144,3 @@ def _read_baseline(client: Client, model: str, baseline_id: str) -> Baseline:
         f"The baseline {baseline_id} of the panes of {model} is not applied, so its bins are unknown. Apply it again "
         "with `barograph apply --baseline FILE`."
     )
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """End a sentence with the most similar name, or with the known names."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"; there are {listed}." if names else "; there are none."

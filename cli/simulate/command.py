@@ -51,8 +51,9 @@ def simulate_command(
         barograph simulate --rule silence --since 2026-03-01 --until 2026-03-08 --format json
         barograph simulate --live
     """
+    from cli.contracts import contracts_in_force
     from cli.settings import load_settings
-    from cli.simulate.read import contracts_in_force, resolve_history, select_rules
+    from cli.simulate.read import resolve_history, select_rules
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from alerts import AlertsError, Rule
 from alerts.wall_clock import LiveAlerts
 from alerts.webhooks import Sender
+from cli.contracts import contracts_in_force
 from cli.errors import CommandError
 from cli.settings import Settings
-from cli.simulate.read import contracts_in_force, select_rules
+from cli.simulate.read import select_rules
 from cli.terminal import Terminal, plural, utc_second
 from warehouse.client import connect
 from warehouse.errors import WarehouseBusy, WarehouseError

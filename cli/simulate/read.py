@@ -1,4 +1,4 @@
-"""Inputs of simulations: the contracts in force, their rules, and the range of recorded history."""
+"""Inputs of simulations: the alert rules, and the range of recorded history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from barograph.contract import Contract
-from barograph.contract.file import parse_contract
 
 from alerts import Rule, rules_for
 from alerts.settings import AlertSettings
@@ -16,7 +15,6 @@ from cli.errors import CommandError
 from cli.terminal import iso_utc
 from cli.times import parse_since
 from warehouse.client import Client
-from warehouse.queries import contracts as contract_rows
 from warehouse.signals import Known
 from warehouse.signals.recorded_history import recorded
 
@@ -31,22 +29,6 @@ class HistoryRange:
     until: int
     known: Known
     """When a verdict takes effect."""
-
-
-def contracts_in_force(client: Client, model: str | None) -> list[Contract]:
-    """Read the contracts in force, of one model or all.
-
-    Raises:
-        CommandError: no contract is applied, or none of this model.
-    """
-    contracts = [parse_contract(row.yaml, f"the contract of {row.model}") for row in contract_rows(client)]
-    if not contracts:
-        raise CommandError("No contract is applied: write one with `barograph infer`, then run `barograph apply`.")
-    matching = [contract for contract in contracts if model in (None, contract.model)]
-    if not matching:
-        models = ", ".join(contract.model for contract in contracts)
-        raise CommandError(f"--model {model}: no contract of this model is applied; the models are {models}.")
-    return matching
 
 
 def select_rules(contracts: Sequence[Contract], settings: AlertSettings, names: Collection[str]) -> list[Rule]:

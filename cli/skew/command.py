@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.errors import EXIT_UNREADABLE, EXIT_VIOLATIONS
 from cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
@@ -17,17 +18,12 @@ if TYPE_CHECKING:
     from cli.skew.compare import SkewOptions, SkewReport
     from cli.skew.sources import ProductionSource
 
-EXIT_SKEW = 1
-"""Exit code if a field differs."""
-EXIT_UNREADABLE = 2
-"""Exit code if the two sides cannot be read or compared."""
-
 
 def skew_command(
     served: Annotated[
         str,
         typer.Option(
-            metavar="FILE", help="Served features: a file, or clickhouse:MODEL[@VERSION].", show_default=False
+            metavar="FILE", help="Served features: a file, or clickhouse:MODEL\\[@VERSION].", show_default=False
         ),
     ],
     recomputed: Annotated[
@@ -108,7 +104,7 @@ def skew_command(
     else:
         print_report(Terminal(), report)
     if report.skewed:
-        raise typer.Exit(EXIT_SKEW)
+        raise typer.Exit(EXIT_VIOLATIONS)
 
 
 def _make_options(
@@ -176,15 +172,16 @@ def _compare_production(
 ) -> SkewReport:
     from dataclasses import replace
 
+    from cli.contracts import read_contract
     from cli.settings import load_settings
     from cli.skew.compare import compare
-    from cli.skew.sources import contract_in_force, open_file, open_production
+    from cli.skew.sources import open_file, open_production
     from warehouse.client import connect
 
     settings = load_settings(config, needs=("clickhouse",))
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(settings.warehouse))
-        model_contract = contract or contract_in_force(client, production.model)
+        model_contract = contract or read_contract(client, production.model)
         right = stack.enter_context(open_file(recomputed, options.on, model_contract))
         left = stack.enter_context(open_production(client, production, model_contract, right))
         return compare(left, right, model_contract, replace(options, is_production=True), progress)

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 from barograph.contract import Contract
-from barograph.contract.file import parse_contract
 
 from cli.errors import CommandError
 from cli.infer.tables import Table, is_number, open_table, plain_type
 from cli.load.files import csv_types
 from cli.terminal import iso_utc
 from warehouse.client import Client
-from warehouse.queries import contracts
 from warehouse.served_predictions import served_features, served_range
 
 if TYPE_CHECKING:
@@ -67,19 +65,6 @@ def open_file(path: Path, on: str, contract: Contract | None) -> Iterator[Table]
     types = csv_types(contract) if contract is not None else {}
     with open_table(path, {**types, on: pa.string()}) as table:
         yield table
-
-
-def contract_in_force(client: Client, model: str) -> Contract:
-    """Read the applied contract of a model.
-
-    Raises:
-        SkewError: the model has none.
-    """
-    rows = {row.model: row for row in contracts(client)}
-    if model not in rows:
-        known = f"; there are {', '.join(sorted(rows))}" if rows else ""
-        raise SkewError(f"ClickHouse at {client.where} has no contract of {model!r}{known}. Correct the model's name.")
-    return parse_contract(rows[model].yaml, f"contract of {model}")
 
 
 @contextmanager

@@ -329,7 +329,7 @@ def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.Cap
     assert "PSI of temp is 0.500 [0.500, 0.500]; the threshold is 0.2." in lines[0]
     assert any("→ barograph  model=m: firing psi-major of temp" in line for line in lines)
     assert any("resolved psi-major of temp" in line for line in lines)
-    assert "verdicts count from the end of their windows: this history was replayed" in out
+    assert "verdicts take effect at the end of their windows, since this history was replayed" in out
 
 
 def test_simulate_writes_json(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,21 +349,21 @@ def test_backtest_prints_both_sides(applied: Client, capsys: pytest.CaptureFixtu
     assert code == 0
     assert "threshold=0.6" in out
     table = {line.split("  ")[0].strip(): line.split()[-2:] for line in out.splitlines() if "  " in line}
-    assert table["times it fired"] == ["1", "0"]
-    assert next(line for line in out.splitlines() if line.startswith("told")).split()[-1] == "never"
-    assert "now alone: m: inputs drift (page)  temp" in out
+    assert table["episodes"] == ["1", "0"]
+    assert next(line for line in out.splitlines() if line.startswith("time to detect")).endswith("not detected")
+    assert "only the current rule: m: inputs drift (page)  temp" in out
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["simulate", "--model", "x"], "no contract of this model is applied; there are m."),
+        (["simulate", "--model", "x"], "has no contract of 'x'; there are m."),
         (["simulate", "--rule", "x"], "these contracts have no such rule; they have psi-major"),
-        (["simulate", "--since", "soon"], "--since soon is neither a time such as 2026-03-01 nor a duration"),
+        (["simulate", "--since", "soon"], "--since soon is neither a time such as 2026-03-01 nor an age"),
         (["simulate", "--since", "2099-01-01"], "is not before"),
-        (["simulate", "--live", "--since", "1d"], "--live looks at now"),
-        (["backtest", "--rule", "psi-major", "--set", "x"], "--set x is no change: write KEY=VALUE"),
-        (["backtest", "--rule", "psi-major", "--set", "for=1m", "--incident", "x"], "--incident x is no range"),
+        (["simulate", "--live", "--since", "1d"], "--live evaluates the present"),
+        (["backtest", "--rule", "psi-major", "--set", "x"], "--set x is not a change: write KEY=VALUE"),
+        (["backtest", "--rule", "psi-major", "--set", "for=1m", "--incident", "x"], "--incident x is not a range"),
         (["backtest", "--rule", "psi-major", "--set", "for=1m", "--incidents", "/no/file"], "cannot be read"),
     ],
 )
@@ -385,7 +385,7 @@ def test_marked_incidents_are_read_from_a_file(
     code, out, _ = command(capsys, *words)
     assert code == 0
     heat = next(line for line in out.splitlines() if "heat" in line)
-    assert heat.split() == ["told", "heat", "after", "1h", "10m", "3h"]
+    assert heat.split() == ["time", "to", "detect", "heat", "1h", "10m", "3h"]
     file.write_text("- {name: heat, begin: 1}\n")
     assert "entry 1: write name, from and to" in command(capsys, *words)[2]
 
@@ -394,6 +394,6 @@ def test_nothing_recorded_is_said(client: Client, monkeypatch: pytest.MonkeyPatc
     host, _, port = client.where.partition(":")
     for name, value in (("HOST", host), ("PORT", port), ("DATABASE", client.database)):
         monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name}", value)
-    assert "No contract is applied yet" in command(capsys, "simulate")[2]
+    assert "No contract is applied" in command(capsys, "simulate")[2]
     insert_rows(client, "contracts", [row("contracts", model="m", yaml=dump_contract(CONTRACT), applied_at=1)])
-    assert "No window of these models was judged yet" in command(capsys, "simulate")[2]
+    assert "There is no history: no window of these models has a verdict yet" in command(capsys, "simulate")[2]

@@ -211,15 +211,15 @@ def ends_within_panes_are_said(ask: Ask, made: list[dict[str, Any]]) -> None:
     check_counts(found, Raw(made, start_s - 300, end_s + 180))
     assert found["panes"] == 4 + 3 + 4
     assert found["notes"] == [
-        "the first pane begins 300 s before the range and is counted whole",
-        "the last pane ends 180 s after the range and is counted whole",
+        "the first pane starts 300 s before the range and is included whole",
+        "the last pane ends 180 s after the range and is included whole",
     ]
     check_quantiles(found, Raw(made, start_s - 300, end_s + 180))
     found = ask(start_s=START_S - 86400, end_s=END_S + 86400)
     assert found["n"] == Raw(made, START_S, END_S).n
     assert found["notes"] == [
-        "nothing was counted in the range before its first pane",
-        "nothing was counted in the range after its last pane",
+        "there are no events in the range before its first pane",
+        "there are no events in the range after its last pane",
     ]
     found = ask(start_s=START_S + 60, end_s=START_S + 61)
     assert (found["panes"], found["n"]) == (1, Raw(made, START_S, START_S + PANE_S).n)
@@ -295,7 +295,7 @@ def slices_are_apart(ask: Ask, made: list[dict[str, Any]]) -> None:
     without = ask("--slice", "region=north", field="k")
     assert without["n"] == len(raw.events)
     assert (without["quantiles"], without["mean"]) == ([], None)
-    assert "no sketch is kept of the slice region=north" in without["notes"][0]
+    assert "the slice region=north has no sketch" in without["notes"][0]
 
 
 def the_page_says_it_in_words(run: Run) -> None:
@@ -307,23 +307,23 @@ def the_page_says_it_in_words(run: Run) -> None:
     assert "quantile value between training (all)" in lines
     assert "bin n share training" in lines
     assert any(line.startswith("PSI 0.") and "φ 1 (of 1d windows)" in line for line in lines)
-    assert any("a rank is off by at most 1.33 %, with 99 % confidence." in line for line in lines)
-    assert lines[-1] == "The first pane begins 300 s before the range and is counted whole."
+    assert any("the rank error is at most 1.33%, with 99% confidence." in line for line in lines)
+    assert lines[-1] == "The first pane starts 300 s before the range and is included whole."
 
 
 def what_is_not_there_is_refused(run: Run) -> None:
     for words, where, said in (
         (("--model", "toyy"), {}, "has no contract of 'toyy'; did you mean 'toy'?"),
-        ((), {"field": "colur"}, "Nothing is counted of a field 'colur' of toy; did you mean 'colour'?"),
+        ((), {"field": "colur"}, "toy has no field 'colur'; did you mean 'colour'?"),
         (("--slice", "region=east"), {}, "toy has no slice 'region=east'"),
-        (("--slice", "region=other"), {}, "Nothing was counted of the slice region=other of x"),
-        (("--version", "7"), {}, "toy has no version '7' that was counted; known are 1."),
-        ((), {"start_s": 1_000_000_000, "end_s": 1_000_086_400}, "Counted is version 1 from 2026-"),
+        (("--slice", "region=other"), {}, "There are no events with x in slice region=other"),
+        (("--version", "7"), {}, "toy has no events of version '7'; there are 1."),
+        ((), {"start_s": 1_000_000_000, "end_s": 1_000_086_400}, "It has version 1 from 2026-"),
         (("--bins", "5"), {"field": "colour"}, "colour is a category"),
-        (("--slice", "region=north", "--edges", "1,2"), {"field": "k"}, "only counts on the baseline's bins are kept"),
-        (("--edges", "2,1"), {}, "each above the one before"),
-        (("--edges", "a"), {}, "write numbers with commas"),
-        (("--bins", "5", "--edges", "1"), {}, "write one of them"),
+        (("--slice", "region=north", "--edges", "1,2"), {"field": "k"}, "only counts on the baseline's bins"),
+        (("--edges", "2,1"), {}, "in ascending order"),
+        (("--edges", "a"), {}, "write numbers separated by commas"),
+        (("--bins", "5", "--edges", "1"), {}, "give one of them"),
         (("--quantiles", "1.5"), {}, "write numbers from 0 to 1"),
         ((), {"end_s": START_S}, "is not before --to"),
     ):
@@ -342,9 +342,9 @@ def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, made: list[dic
     hour = Raw(made, start_s, start_s + 3600)
     assert found["n"] == raw.n, "counts do not need it"
     assert found["notes"] == [
-        "panes whose sketch is damaged and was not opened: 1",
-        f"the sketch holds {len(raw.values) - len(hour.values):,} of {len(raw.values):,} values: the other panes have "
-        "none that can be read",
+        "panes with a damaged sketch, which was skipped: 1",
+        f"the sketch has {len(raw.values) - len(hour.values):,} of {len(raw.values):,} values: the other panes have no "
+        "readable sketch",
     ]
 
 
@@ -373,12 +373,12 @@ def test_several_versions_or_baselines_are_not_mixed(
         )
         applied = row("contracts", model="toy", contract_id="c", yaml=dump_contract(contract()))
         insert_rows(client, "contracts", [applied])
-        assert "Nothing of toy has been counted yet" in refused()
+        assert "toy has no events yet" in refused()
         insert_rows(client, "volume", [volume("1", "a", START_S), volume("2", "b", START_S + 3600)])
-        assert "several versions of toy were counted: 1, 2. Choose one with --version" in refused()
-        assert "baseline b that toy was counted on is not among the applied ones" in refused("--version", "2")
+        assert "several versions of toy: 1, 2. Choose one with --version" in refused()
+        assert "The baseline b of the panes of toy is not applied" in refused("--version", "2")
         insert_rows(client, "volume", [volume("1", "c", START_S + 3600), volume("1", "d", START_S + 7200)])
         told = refused("--version", "1")
-        assert f"toy 1 was counted on several baselines: a from {moment(START_S)[:16]}Z to " in told
+        assert f"several baselines of toy 1: a from {moment(START_S)[:16]}Z to " in told
         assert "; c from " in told
         assert "d from" not in told

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 
 from alerts import AlertSettings, rules_for
 from alerts.simulator import simulate
+from cli.contracts import contracts_in_force
 from cli.demo.expectation import Expectation
 from cli.demo.flights import MODEL, PLANE, ROUTE, SCHEDULE, WEATHER, Calendar
 from cli.demo.report import ON_DEMO, Reporter, day_of, joined
 from cli.demo.signals.inputs import DRIFTING
-from cli.simulate.read import contracts_in_force
 from warehouse.client import Client
 
 PSI, NULLS = "psi-major", "null-rate"

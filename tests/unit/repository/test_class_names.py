@@ -11,7 +11,7 @@ from tests.unit.repository.sources import product_files, tree_of
 
 UNRESOLVED: set[str] = {
     "Dimension", "Expectation", "Finding", "Found", "MuteTiming", "Pane", "Plan", "Reporter", "Request", "Route",
-    "Season", "Source", "TimeRange",
+    "Season", "Source",
 }  # fmt: skip
 """Names that still stand for several things. Only remove names from this set."""
 
