@@ -137,7 +137,7 @@ class SketchContract(ABC, Generic[Sketch]):
                 numeric.update(np.arange(100.0))
                 foreign = numeric.to_bytes()
             if foreign[:4] != mine[:4]:
-                with pytest.raises(MixedSketches, match=r"expected a .* sketch and found"):
+                with pytest.raises(MixedSketches, match=r"expected a .* sketch, got"):
                     self.open(foreign)
 
     @abstractmethod

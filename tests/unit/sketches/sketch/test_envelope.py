@@ -55,7 +55,7 @@ def test_every_truncation_and_extension_is_refused() -> None:
     for length in range(len(sealed)):
         with pytest.raises(EnvelopeError):
             unseal(sealed[:length])
-    with pytest.raises(EnvelopeError, match="announces 40 bytes and holds 41"):
+    with pytest.raises(EnvelopeError, match="announces 40 bytes and has 41"):
         unseal(sealed + b"\0")
 
 
@@ -74,5 +74,5 @@ def test_a_sound_checksum_does_not_excuse_an_unknown_header(prefix: bytes, messa
 
 
 def test_another_sketch_type_is_refused_by_name() -> None:
-    with pytest.raises(MixedSketches, match="expected a REQ_FLOATS sketch and found KLL_FLOATS"):
+    with pytest.raises(MixedSketches, match="expected a REQ_FLOATS sketch, got KLL_FLOATS"):
         unseal_as(SketchType.REQ_FLOATS, seal(SketchType.KLL_FLOATS, PAYLOAD))

@@ -55,7 +55,7 @@ def test_a_rank_outside_0_and_1_is_refused(rank: float) -> None:
 
 
 def test_nan_has_no_rank() -> None:
-    with pytest.raises(ValueError, match="not for NaN"):
+    with pytest.raises(ValueError, match="NaN has no rank"):
         numeric_sketch(False, "kll").cdf([np.nan])
 
 
