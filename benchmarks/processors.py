@@ -59,7 +59,7 @@ class _RunningRequests:
         hide_pandas()
         from streams.registry.poller import RegistryPoller
         from streams.runtime.lifecycle import configure_logging
-        from streams.runtime.metrics_report import Report, Reporter
+        from streams.runtime.metrics_report import Report, ReportWriter
         from streams.settings import ProcessorSettings
 
         configure_logging("warning")
@@ -86,7 +86,7 @@ class _RunningRequests:
         )
         self._source = RegistryPoller(self.settings.warehouse, self.settings.registry_poll_s, counting_only=True)
         self.registry = self._source.current
-        self._reporter = Reporter(self.report, self.settings.warehouse, self.settings.report_s)
+        self._reporter = ReportWriter(self.report, self.settings.warehouse, self.settings.report_s)
 
     def __enter__(self) -> _RunningRequests:
         self._source.start()

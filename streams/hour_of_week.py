@@ -1,4 +1,4 @@
-"""Which hour of the week a moment lies in: in a time zone, summer time included."""
+"""The hour of the week of event times, in a time zone, with daylight saving time."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sketches.drift.season import SlotArray
 
 
 def slot_unit_s(pane_s: int) -> int:
-    """What lies in one slot as a whole: an hour, or a pane where panes are longer."""
+    """Return the unit that lies in one slot as a whole: an hour, or a pane if panes are longer."""
     return max(SECONDS_PER_HOUR, pane_s)
 
 
 def slots_of(starts_s: IntArray, unit_s: int, timezone: str) -> SlotArray:
-    """The slot of each moment: local weekday (0 is Monday) · 24 + local hour, both of the start of its unit.
+    """Return the slot of each time: local weekday (0 is Monday) · 24 + local hour, both of the start of its unit.
 
     Units begin at multiples of their length since 1970 in UTC, so that panes, hours and training rows agree: in zones
-    that are half an hour off a slot begins at half past. The hour that ends summer time lies in its slot twice.
+    with an offset of half an hour a slot begins at half past. When daylight saving time ends, a slot has two hours.
 
     Args:
         starts_s: Unix seconds, any shape.
-        unit_s: as `slot_unit_s` gives it.
+        unit_s: the result of `slot_unit_s`.
         timezone: an IANA name.
     """
     units, index = np.unique(starts_s // unit_s, return_inverse=True)
-    found = np.array([_slot(unit * unit_s, timezone) for unit in units.tolist()], dtype=np.int16)
-    return found[index].reshape(starts_s.shape)
+    slots = np.array([_slot(unit * unit_s, timezone) for unit in units.tolist()], dtype=np.int16)
+    return slots[index].reshape(starts_s.shape)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -1,8 +1,8 @@
-"""What travels in `partials`: the summaries of one flush, what was counted beside them, and what the flush covered.
+"""The records of the topic `partials`.
 
-Parts hold the summaries, tallies the counts beside them, progress records what was covered.
+Partials hold the summaries of one flush, tallies its other counts, and progress records the offsets that it covered.
 A record is one byte of kind, one byte of format version, the CRC-32 of the rest (4 bytes, big-endian), and a
-zstd-compressed MessagePack body. The checksum is checked before anything is opened.
+zstd-compressed MessagePack body. The checksum is verified before anything is decompressed.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from sketches.baseline.layout import HEADER
 
 FORMAT = 2
 OLDEST_FORMAT = 1
-"""Its parts have two columns before their first field: events and errors."""
+"""The oldest readable format. Its partials have two header columns: events and errors."""
 _HEADER_OF_1 = 2
-_PART, _TALLY, _PROGRESS = b"P", b"T", b"G"
-_KINDS = (_PART, _TALLY, _PROGRESS)
+_PARTIAL, _TALLY, _PROGRESS = b"P", b"T", b"G"
+_KINDS = (_PARTIAL, _TALLY, _PROGRESS)
 _CODEC = pa.Codec("zstd", compression_level=1)
 MAX_RECORD_BYTES = 512 * 1024
-"""Larger parts are split by slices and fields before they are written."""
+"""Limit of one record. Larger partials are split by slices and fields before they are written."""
 MAX_TAIL, MAX_TAIL_CHARS = 64, 64
 """Most tail columns that a field may have, and most characters of the name of one; more are rejected."""
 _TAIL_OF_2 = ("invalid", "below", "above")
 """Tail columns of partials that do not name theirs."""
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""A body that claims to be larger is refused unopened."""
+"""Limit of a decompressed body. A record that claims more is rejected before decompression."""
 
 
 class RecordError(Exception):
-    """Bytes in `partials` that are no record of this project; the message says what is wrong with them."""
+    """Bytes in `partials` that are not a valid record; the message says why."""
 
 
 class OffsetRange(msgspec.Struct, frozen=True, array_like=True):
@@ -62,6 +62,7 @@ class Partial(msgspec.Struct, kw_only=True):
     pane_s: int
     unregistered: bool
     source_topic_id: str
+    """Kafka's id of `predictions`, the one source topic: `ranges` name its partitions by number alone."""
     ranges: list[OffsetRange]
     slice_from: int
     slice_to: int
@@ -74,12 +75,12 @@ class Partial(msgspec.Struct, kw_only=True):
     """Of the slice `all`, one per field, enveloped; empty unless the rectangle holds the slice `all`."""
     tail: tuple[str, ...] = TAIL_KEYS
     """Names of the counts that follow the cells of each field, in order (`sketches.baseline.columns`)."""
-    kept_at: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
-    """Slice and field of what is kept of other slices, shape (kept, 2), within the rectangle, each once."""
-    kept_moments: NDArray[np.float64] = msgspec.field(default_factory=lambda: np.empty((0, 4)))
-    """Shape (kept, 4)."""
-    kept_sketches: list[bytes] = msgspec.field(default_factory=list)
-    """One per row of `kept_at`, enveloped."""
+    slice_cells: NDArray[np.int64] = msgspec.field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    """Slice and field of the moments and sketches of slices other than `all`, shape (n, 2), within the rectangle."""
+    slice_moments: NDArray[np.float64] = msgspec.field(default_factory=lambda: np.empty((0, 4)))
+    """Shape (n, 4), one row per row of `slice_cells`."""
+    slice_sketches: list[bytes] = msgspec.field(default_factory=list)
+    """One enveloped sketch per row of `slice_cells`."""
 
 
 class ErrorCount(msgspec.Struct, frozen=True, array_like=True):
@@ -94,14 +95,14 @@ class ErrorCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ProducerCount(msgspec.Struct, frozen=True, array_like=True):
-    """What arrived of one producer in a pane; each (producer, pane) once."""
+    """Arrivals of one producer in a pane; each (producer, pane) once."""
 
     producer: str
     pane_start_s: int
     n: int
-    """Distinct seq."""
+    """Distinct producer numbers."""
     first_seq: int
-    """−1, as `last_seq`, where producers are taken together."""
+    """−1, like `last_seq`, for the producer `other`."""
     last_seq: int
 
 
@@ -114,15 +115,15 @@ class DeadCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """What one flush counted of a model beside the panes: a record per model, or several where one is too large."""
+    """The counts of one flush and model besides its panes; several records if one would be too large."""
 
     model: str
-    """Empty: dead letters of which the model is not known."""
+    """Empty for dead letters of unknown models."""
     topic: str
     """`predictions` or `labels`."""
     source_topic_id: str = ""
     ranges: list[OffsetRange] = []
-    """Of `predictions`; empty where the offsets of the labels are no part of the offset ledger."""
+    """Offsets of `predictions`; empty for `labels`, which the offset ledger does not cover."""
     pane_s: int = 0
     errors: list[ErrorCount] = []
     producers: list[ProducerCount] = []
@@ -130,26 +131,27 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """What a flush covered of one source partition."""
+    """The offsets of one source partition that a flush covered, and their event times."""
 
     partition: int
     start: int
     end: int
     newest_ms: dict[str, int]
-    """Per model, the newest event time, each clipped to the time Kafka received it."""
+    """Model → the newest event time, each clipped to the time at which Kafka received the event."""
     oldest_ms: int | None = None
-    """Of all events of the range."""
+    """The oldest event time of the range."""
     end_mark: bool = False
     caught_up_at_ms: int | None = None
-    """A moment at which nothing beyond `end` was in the partition."""
+    """A time at which the partition held nothing beyond `end`."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """Written to every partition of `partials` after the parts of a flush, in the same transaction."""
+    """Written to every partition of `partials` after the partials of a flush, in the same transaction."""
 
     source_topic_id: str
+    """Kafka's id of `predictions`. A new id means that the topic was recreated; an installation has one source topic."""
     source_partitions: int
-    """How many partitions the source topic has, read after the flush's last fetch."""
+    """Number of partitions of the source topic, queried after the flush's last fetch."""
     counted_at_ms: int
     ranges: list[PartitionProgress]
     instance: str = ""
@@ -170,9 +172,9 @@ class _PartialBody(msgspec.Struct, array_like=True):
     wide: bool
     moments: bytes
     sketches: list[bytes]
-    kept_at: bytes = b""
-    kept_moments: bytes = b""
-    kept_sketches: list[bytes] = []
+    slice_cells: bytes = b""
+    slice_moments: bytes = b""
+    slice_sketches: list[bytes] = []
     tail: tuple[str, ...] = _TAIL_OF_2
 
 
@@ -186,7 +188,7 @@ Record = Partial | Tally | Progress
 
 
 def encode(record: Record) -> bytes:
-    """Write a record's bytes."""
+    """Encode a record."""
     if isinstance(record, Tally):
         return _pack(_TALLY, _ENCODER.encode(record))
     if isinstance(record, Progress):
@@ -208,16 +210,16 @@ def encode(record: Record) -> bytes:
         wide,
         record.moments.astype("<f8").tobytes(),
         record.sketches,
-        record.kept_at.astype("<i4").tobytes(),
-        record.kept_moments.astype("<f8").tobytes(),
-        record.kept_sketches,
+        record.slice_cells.astype("<i4").tobytes(),
+        record.slice_moments.astype("<f8").tobytes(),
+        record.slice_sketches,
         record.tail,
     )
-    return _pack(_PART, _ENCODER.encode(body))
+    return _pack(_PARTIAL, _ENCODER.encode(body))
 
 
 def decode(data: bytes | None) -> Record:
-    """Read a record, also of the format before.
+    """Decode a record of any readable format.
 
     Raises:
         RecordError: the bytes are damaged, of another kind or of a newer format.
@@ -226,7 +228,7 @@ def decode(data: bytes | None) -> Record:
         raise RecordError(f"a record of {len(data or b'')} bytes is too short to be one")
     kind, version, checksum = data[:1], data[1], int.from_bytes(data[2:6], "big")
     if kind not in _KINDS:
-        raise RecordError(f"the record's first byte is {kind!r}, not P (part), T (tally) or G (progress)")
+        raise RecordError(f"the record's first byte is {kind!r}, not P (partial), T (tally) or G (progress)")
     if not OLDEST_FORMAT <= version <= FORMAT:
         raise RecordError(
             f"the record has format {version}; this monitor reads formats {OLDEST_FORMAT} to {FORMAT}: upgrade it first"
@@ -235,7 +237,7 @@ def decode(data: bytes | None) -> Record:
         raise RecordError("the record's checksum does not match: its bytes were damaged")
     size = int.from_bytes(data[6:10], "big")
     if size > MAX_BODY_BYTES:
-        raise RecordError(f"the record claims a body of {size} bytes; at most {MAX_BODY_BYTES} are opened")
+        raise RecordError(f"the record claims a body of {size} bytes; the limit is {MAX_BODY_BYTES}")
     try:
         body = _CODEC.decompress(data[10:], decompressed_size=size, asbytes=True)
         if kind == _PROGRESS:
@@ -250,16 +252,16 @@ def decode(data: bytes | None) -> Record:
 def _open_partial(body: _PartialBody, version: int) -> Partial:
     s0, s1, f0, f1 = body.rectangle
     if not (0 <= s0 <= s1 and 0 <= f0 <= f1):
-        raise RecordError(f"the part's rectangle {body.rectangle} is none")
+        raise RecordError(f"the partial's rectangle {body.rectangle} is invalid")
     counts = np.frombuffer(body.counts, dtype="<i8" if body.wide else "<i4").astype(np.int64)
     moments = np.frombuffer(body.moments, dtype="<f8").reshape(-1, 4)
     if counts.size != (s1 - s0) * body.width:
-        raise RecordError(f"the part holds {counts.size} counts for {s1 - s0} slices of {body.width} columns")
+        raise RecordError(f"the partial holds {counts.size} counts for {s1 - s0} slices of {body.width} columns")
     counts = counts.reshape(s1 - s0, body.width)
     if version == OLDEST_FORMAT and s1 > s0:
         if body.width < _HEADER_OF_1:
-            raise RecordError(f"the part has {body.width} columns, fewer than its header")
-        # Nothing is known of latency: as many columns as the header has grown by, without counts.
+            raise RecordError(f"the partial has {body.width} columns, fewer than its header")
+        # Format 1 has no latency: insert the missing header columns without counts.
         counts = np.insert(counts, [_HEADER_OF_1] * (HEADER - _HEADER_OF_1), 0, axis=1)
     if len(body.tail) > MAX_TAIL or any(len(key) > MAX_TAIL_CHARS for key in body.tail):
         raise RecordError(
@@ -267,11 +269,11 @@ def _open_partial(body: _PartialBody, version: int) -> Partial:
             "each, are read"
         )
     if len(moments) not in (0, f1 - f0) or len(body.sketches) not in (0, f1 - f0):
-        raise RecordError("the part's moments and sketches do not match its fields")
-    kept_at = np.frombuffer(body.kept_at, dtype="<i4").astype(np.int64).reshape(-1, 2)
-    kept_moments = np.frombuffer(body.kept_moments, dtype="<f8").reshape(-1, 4)
-    if not len(kept_at) == len(kept_moments) == len(body.kept_sketches):
-        raise RecordError("what the part keeps of slices does not match its places")
+        raise RecordError("the partial's moments and sketches do not match its fields")
+    slice_cells = np.frombuffer(body.slice_cells, dtype="<i4").astype(np.int64).reshape(-1, 2)
+    slice_moments = np.frombuffer(body.slice_moments, dtype="<f8").reshape(-1, 4)
+    if not len(slice_cells) == len(slice_moments) == len(body.slice_sketches):
+        raise RecordError("the partial's moments and sketches of slices do not match their positions")
     return Partial(
         model=body.model,
         version=body.version,
@@ -288,9 +290,9 @@ def _open_partial(body: _PartialBody, version: int) -> Partial:
         counts=counts,
         moments=moments,
         sketches=body.sketches,
-        kept_at=kept_at,
-        kept_moments=kept_moments,
-        kept_sketches=body.kept_sketches,
+        slice_cells=slice_cells,
+        slice_moments=slice_moments,
+        slice_sketches=body.slice_sketches,
         tail=body.tail,
     )
 

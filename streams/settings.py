@@ -24,12 +24,12 @@ class ProcessorSettings:
     """The settings of one processor."""
 
     instance: str
-    """Stable over restarts and unique among live processors of its kind: it makes the transactional id."""
+    """Name, stable over restarts and unique among live processors of its kind; part of the transactional id."""
     bootstrap_servers: str
     warehouse: Address
     topics: Topics = field(default_factory=Topics)
     clock: Clock = "live"
-    """`live`: idle partitions count as read up to now. `replay`: only events and `end` marks move time."""
+    """`live`: idle partitions count as read up to now. `replay`: only events and `end` markers advance time."""
     flush_s: Annotated[float, Setting(SECONDS, "longest flush of the sketcher, in seconds")] = 15.0
     flush_events: Annotated[
         int, Setting(IntegerKind(1, 100_000_000), "approximate limit of events per flush; bounds the sketcher's memory")

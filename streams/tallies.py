@@ -1,7 +1,6 @@
-"""What a flush counts beside the panes: errors by kind, what arrived of each producer, dead letters by reason.
+"""Tallies of a flush, besides its panes: errors by kind, arrivals by producer, dead letters by reason.
 
-Like the panes' counts it is taken in arrays; Python runs per distinct kind or producer of a pane, of which there are
-no more than the limits allow.
+Arrays are counted as a whole; Python loops run per distinct kind or producer of a pane, whose number is limited.
 """
 
 from __future__ import annotations
@@ -25,33 +24,33 @@ from streams.events.columns import EncodedNames, ProducerArrivals
 from streams.records import MAX_RECORD_BYTES, DeadCount, ErrorCount, OffsetRange, ProducerCount, Tally, encode
 
 MAX_KINDS = 50
-"""Kinds of errors per flush and pane; the others, those that are rarest, are taken together as `other`."""
+"""Kinds of errors counted separately per flush and pane; the rarest ones beyond are counted as `other`."""
 MAX_PRODUCERS = 1_000
-"""Producers per flush and pane; the others are taken together as `other`."""
+"""Producers counted separately per flush and pane; all others are counted as `other`."""
 
 _Series = tuple[str, str, str]
 """Model, version, baseline id."""
 _LISTS = ("errors", "producers", "dead")
 
-_Cut = tuple[int, str, str]
+_ErrorKey = tuple[int, str, str]
 """Pane start, slice, kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorSlices:
-    """A dimension by which errors are told apart."""
+    """A slice dimension by which errors are counted."""
 
     names: Sequence[str]
-    """Of its slices."""
+    """Names of the slices."""
     code: IntArray
-    """Shape (n,): which of them each event is in."""
+    """Shape (n,): the slice of each event, as an index into `names`."""
 
 
 class FlushTallies:
-    """Gathers what one flush counts beside the panes."""
+    """The tallies of one flush."""
 
     def __init__(self) -> None:
-        self._errors: defaultdict[_Series, Counter[_Cut]] = defaultdict(Counter)
+        self._errors: defaultdict[_Series, Counter[_ErrorKey]] = defaultdict(Counter)
         self._arrivals: defaultdict[str, list[ProducerArrivals]] = defaultdict(list)
         self._pane_s: dict[str, int] = {}
 
@@ -69,45 +68,46 @@ class FlushTallies:
             series: model, version and baseline id.
             pane_s: the length of the model's panes.
             at_ms: event times, shape (n,).
-            kinds: of each event its kind, never none.
-            dimensions: slices that are counted beside `all`.
+            kinds: the kind of each event, shape (n,); never null.
+            dimensions: dimensions counted besides the slice `all`.
         """
         self._pane_s[series[0]] = pane_s
         panes, pane = np.unique(at_ms // (pane_s * 1000), return_inverse=True)
         names = [*kinds.values, OTHER]
-        kept = _most_frequent(pane, kinds.code.astype(np.int64), kinds.values)
+        limited = _most_frequent(pane, kinds.code.astype(np.int64), kinds.values)
         whole = ErrorSlices((ALL,), np.zeros(len(pane), dtype=np.int64))
-        found = self._errors[series]
-        for cut in (whole, *dimensions):
-            key = (pane * len(cut.names) + cut.code) * len(names) + kept
+        counts = self._errors[series]
+        for dimension in (whole, *dimensions):
+            key = (pane * len(dimension.names) + dimension.code) * len(names) + limited
             distinct, n = np.unique(key, return_counts=True)
-            where, kind = np.divmod(distinct, len(names))
-            at, place = np.divmod(where, len(cut.names))
-            for p, s, k, count in zip(at.tolist(), place.tolist(), kind.tolist(), n.tolist(), strict=True):
-                found[int(panes[p]) * pane_s, cut.names[s], names[k]] += count
+            pane_and_slice, kind = np.divmod(distinct, len(names))
+            p, s = np.divmod(pane_and_slice, len(dimension.names))
+            for i, j, k, count in zip(p.tolist(), s.tolist(), kind.tolist(), n.tolist(), strict=True):
+                counts[int(panes[i]) * pane_s, dimension.names[j], names[k]] += count
 
     def add_arrivals(self, arrivals: ProducerArrivals, pane_s: int) -> None:
-        """Note which numbers of which producers came."""
+        """Add producer numbers of one model."""
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 
     def tallies(
-        self, topic: str, topic_id: str, ranges: list[OffsetRange], dead: Sequence[RejectedEvent]
+        self, topic: str, topic_id: str, ranges: list[OffsetRange], rejected: Sequence[RejectedEvent]
     ) -> Iterator[Tally]:
-        """Give all that was counted, a tally per model.
+        """Yield a tally per model.
 
         Args:
             topic: `predictions`.
-            topic_id: Kafka's id of it.
-            ranges: what the flush covers.
-            dead: the flush's dead letters.
+            topic_id: its Kafka topic id.
+            ranges: the offsets that the flush covers.
+            rejected: the flush's rejected events.
         """
         errors: defaultdict[str, list[ErrorCount]] = defaultdict(list)
-        for (model, version, baseline_id), found in self._errors.items():
+        for (model, version, baseline_id), counts in self._errors.items():
             errors[model] += [
-                ErrorCount(version, baseline_id, cut, kind, at, n) for (at, cut, kind), n in _limited(found).items()
+                ErrorCount(version, baseline_id, slice_name, kind, pane_start_s, n)
+                for (pane_start_s, slice_name, kind), n in _limit_kinds(counts).items()
             ]
-        dead_letter_counts = count_dead(dead)
+        dead_letter_counts = count_dead(rejected)
         for model in sorted({*errors, *self._arrivals, *dead_letter_counts}):
             pane_s = self._pane_s.get(model, 0)
             yield Tally(
@@ -122,23 +122,24 @@ class FlushTallies:
             )
 
 
-def count_dead(dead: Iterable[RejectedEvent]) -> dict[str, list[DeadCount]]:
-    """Count dead letters by model ('' where it is not known), reason and hour of receipt."""
+def count_dead(rejected: Iterable[RejectedEvent]) -> dict[str, list[DeadCount]]:
+    """Count rejected events by model ('' if it is unknown), reason and hour of receipt."""
     counts = Counter(
-        (each.model, str(each.reason), each.received_ms // 1000 // SECONDS_PER_HOUR * SECONDS_PER_HOUR) for each in dead
+        (each.model, str(each.reason), each.received_ms // 1000 // SECONDS_PER_HOUR * SECONDS_PER_HOUR)
+        for each in rejected
     )
-    found: defaultdict[str, list[DeadCount]] = defaultdict(list)
+    by_model: defaultdict[str, list[DeadCount]] = defaultdict(list)
     for (model, reason, hour_s), n in sorted(counts.items()):
-        found[model].append(DeadCount(reason, hour_s, n))
-    return dict(found)
+        by_model[model].append(DeadCount(reason, hour_s, n))
+    return dict(by_model)
 
 
 def count_producers(arrivals: Sequence[ProducerArrivals], pane_s: int) -> list[ProducerCount]:
     """Count the distinct numbers of each producer per pane of event time."""
     names = sorted({name for each in arrivals for name in each.producer.values})
-    place = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     code = np.concatenate(
-        [np.array([place[name] for name in each.producer.values])[each.producer.code] for each in arrivals]
+        [np.array([index[name] for name in each.producer.values])[each.producer.code] for each in arrivals]
     )
     pane = np.concatenate([each.at_ms for each in arrivals]) // (pane_s * 1000)
     oldest = int(pane.min())
@@ -146,25 +147,25 @@ def count_producers(arrivals: Sequence[ProducerArrivals], pane_s: int) -> list[P
     starts = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1])))
     ends = np.append(starts[1:], len(group))
     n, first, last = ends - starts, seq[starts], seq[ends - 1]
-    at, who = np.divmod(group[starts], len(names))
-    found: list[ProducerCount] = []
-    every = zip(at.tolist(), who.tolist(), n.tolist(), first.tolist(), last.tolist(), strict=True)
-    for p, rows in groupby(every, key=itemgetter(0)):
-        start_s, kept, together = (oldest + p) * pane_s, 0, 0
+    pane_index, producer = np.divmod(group[starts], len(names))
+    counts: list[ProducerCount] = []
+    groups = zip(pane_index.tolist(), producer.tolist(), n.tolist(), first.tolist(), last.tolist(), strict=True)
+    for p, rows in groupby(groups, key=itemgetter(0)):
+        start_s, separate, others = (oldest + p) * pane_s, 0, 0
         for _, i, count, low, high in rows:
-            # The first by name: those that are told apart are the same in every flush, as far as that can be.
-            if kept < MAX_PRODUCERS and names[i] != OTHER:
-                found.append(ProducerCount(names[i], start_s, count, low, high))
-                kept += 1
+            # In order of names, so that flushes count the same producers separately, as far as possible.
+            if separate < MAX_PRODUCERS and names[i] != OTHER:
+                counts.append(ProducerCount(names[i], start_s, count, low, high))
+                separate += 1
             else:
-                together += count
-        if together:
-            found.append(ProducerCount(OTHER, start_s, together, -1, -1))
-    return found
+                others += count
+        if others:
+            counts.append(ProducerCount(OTHER, start_s, others, -1, -1))
+    return counts
 
 
-def split(tally: Tally) -> Iterator[bytes]:
-    """Encode a tally, as one record or as several where one would be too large."""
+def encode_tally(tally: Tally) -> Iterator[bytes]:
+    """Encode a tally as one record, or as several if one would be too large."""
     data = encode(tally)
     lists: dict[str, list[Any]] = {name: rows for name in _LISTS if (rows := getattr(tally, name))}
     if len(data) <= MAX_RECORD_BYTES or sum(map(len, lists.values())) < 2:
@@ -173,53 +174,53 @@ def split(tally: Tally) -> Iterator[bytes]:
     empty: dict[str, list[Any]] = {key: [] for key in _LISTS}
     for name, rows in lists.items():
         middle = len(rows) // 2 if len(lists) == 1 else 0
-        for some in (rows[:middle], rows[middle:]):
-            if some:
-                yield from split(msgspec.structs.replace(tally, **{**empty, name: some}))
+        for half in (rows[:middle], rows[middle:]):
+            if half:
+                yield from encode_tally(msgspec.structs.replace(tally, **{**empty, name: half}))
 
 
 def _most_frequent(pane: IntArray, kind: IntArray, names: Sequence[str]) -> IntArray:
-    """Give each event's kind, or `len(names)` where it is not among the most frequent ones of its pane; shape (n,).
+    """Return each event's kind, or `len(names)` if it is not among the most frequent ones of its pane; shape (n,).
 
-    Of kinds that are equally frequent the first by name are kept; `names` are sorted.
+    Equally frequent kinds rank by name; `names` are sorted.
     """
     if len(names) <= MAX_KINDS:
         return kind
-    pairs, which, n = np.unique(pane * len(names) + kind, return_inverse=True, return_counts=True)
-    at = pairs // len(names)
-    order = np.lexsort((pairs, -n, at))
+    pairs, index, n = np.unique(pane * len(names) + kind, return_inverse=True, return_counts=True)
+    pair_pane = pairs // len(names)
+    order = np.lexsort((pairs, -n, pair_pane))
     rank = np.empty(len(pairs), dtype=np.int64)
-    rank[order] = np.arange(len(pairs)) - np.searchsorted(at, at)
-    kept = np.where(rank < MAX_KINDS, pairs % len(names), len(names))
-    chosen: IntArray = kept[which]
-    return chosen
+    rank[order] = np.arange(len(pairs)) - np.searchsorted(pair_pane, pair_pane)
+    limited = np.where(rank < MAX_KINDS, pairs % len(names), len(names))
+    kinds: IntArray = limited[index]
+    return kinds
 
 
-def _limited(found: Counter[_Cut]) -> Counter[_Cut]:
-    """Take the rarest kinds of each pane together where there are too many: each batch had its own ones."""
+def _limit_kinds(counts: Counter[_ErrorKey]) -> Counter[_ErrorKey]:
+    """Count the rarest kinds of each pane as `other`: each batch has limited its own kinds only."""
     kinds: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for (at, cut, kind), n in found.items():
-        if cut == ALL and kind != OTHER:
-            kinds[at][kind] += n
-    dropped = {
-        (at, kind)
-        for at, counts in kinds.items()
-        for kind, _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[MAX_KINDS:]
+    for (pane_start_s, slice_name, kind), n in counts.items():
+        if slice_name == ALL and kind != OTHER:
+            kinds[pane_start_s][kind] += n
+    rare = {
+        (pane_start_s, kind)
+        for pane_start_s, of_pane in kinds.items()
+        for kind, _ in sorted(of_pane.items(), key=lambda pair: (-pair[1], pair[0]))[MAX_KINDS:]
     }
-    if not dropped:
-        return found
-    limited: Counter[_Cut] = Counter()
-    for (at, cut, kind), n in found.items():
-        limited[at, cut, OTHER if (at, kind) in dropped else kind] += n
+    if not rare:
+        return counts
+    limited: Counter[_ErrorKey] = Counter()
+    for (pane_start_s, slice_name, kind), n in counts.items():
+        limited[pane_start_s, slice_name, OTHER if (pane_start_s, kind) in rare else kind] += n
     return limited
 
 
 def _distinct(group: NDArray[np.int64], seq: NDArray[np.int64]) -> tuple[IntArray, IntArray]:
-    """Sort (group, seq) and leave out repeats."""
+    """Sort pairs of group and producer number, and drop repeats."""
     low, groups = int(seq.min()), int(group.max()) + 1
     span = int(seq.max()) - low + 1
     if groups * span < 2**62:
-        # One whole number per event sorts many times faster than two columns.
+        # One integer per event sorts many times faster than two columns.
         key = np.sort(group * span + (seq - low))
         key = key[np.concatenate(([True], key[1:] != key[:-1]))]
         return key // span, key % span + low

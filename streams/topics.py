@@ -1,4 +1,10 @@
-"""Names of the Kafka topics, and which partition of `partials` belongs to which model."""
+"""Names of the Kafka topics, and the partition of `partials` that holds a model.
+
+An installation has one source topic, `predictions`, under one prefix. Partials, tallies and progress records name
+source partitions by number, and the offset ledger keeps one chain of offsets for each number: a second source topic
+whose records went to the same `partials` would appear as a recreated topic, again and again. The monitor stops when
+that happens. A second source topic needs an installation with a prefix of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +14,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The project's topics under one prefix (empty in production, one per test in tests)."""
+    """The topics of one installation, under one prefix: empty in production, one per test in tests."""
 
     prefix: str = ""
 
     @property
     def predictions(self) -> str:
+        """The source topic, of which an installation has exactly one."""
         return f"{self.prefix}predictions"
 
     @property
@@ -38,7 +45,7 @@ class Topics:
 
     @property
     def dead_letters(self) -> str:
-        """What was done with dead letters, compacted: a mark for each that was replayed or dropped."""
+        """Resolutions of dead letters, compacted: one record for each that was replayed or dropped."""
         return f"{self.prefix}dead-letters"
 
     @property
@@ -55,8 +62,8 @@ class Topics:
 
 
 def partials_partition(model: str, n_partitions: int) -> int:
-    """Find the partition of `partials` that holds all of a model.
+    """Return the partition of `partials` that holds all records of a model.
 
-    Computed by us, never by a client library's partitioner, so that every writer and reader agrees for good.
+    It is computed here and never by a client library's partitioner, so that all writers and readers agree permanently.
     """
     return zlib.crc32(model.encode()) % n_partitions

@@ -1,7 +1,7 @@
-"""Who needs which right in Kafka: one definition for the processors, `plan --acls`, the docs and the tests.
+"""The Kafka ACLs of each user: one definition for the processors, `plan --acls`, the docs and the tests.
 
-They are the least: Kafka's own rules make Read, Write and Alter on a resource imply Describe, AlterConfigs imply
-DescribeConfigs, and Write on a topic the right to write it idempotently.
+They are minimal: Kafka's own rules make Read, Write and Alter on a resource imply Describe, AlterConfigs imply
+DescribeConfigs, and Write on a topic imply idempotent writes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
-Who = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "rebuild", "apply"]
+AclUser = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "rebuild", "apply"]
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Create", "Alter", "AlterConfigs"]
 
-PROCESSORS: tuple[Who, ...] = ("sketcher", "recorder", "monitor")
-"""Those that need Kafka; the scorer does not."""
+PROCESSORS: tuple[AclUser, ...] = ("sketcher", "recorder", "monitor")
+"""The processors that use Kafka; the scorer does not."""
 
 _OPERATIONS: dict[Operation, AclOperation] = {
     "Read": AclOperation.READ,
@@ -42,31 +42,31 @@ DENIALS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
-    """One right of Kafka's access control lists."""
+class Acl:
+    """One entry of Kafka's access control lists."""
 
     operation: Operation
     resource: Resource
     name: str
     prefixed: bool = False
-    """Whether it holds for every name that begins so."""
+    """Whether `name` is a prefix."""
 
     def __str__(self) -> str:
         kind = "transactional id" if self.resource == "transactional-id" else self.resource
         return f"{self.operation} on {kind} {self.name}{'*' if self.prefixed else ''}"
 
 
-def rights_of(who: Who, topics: Topics) -> tuple[Right, ...]:
-    """The rights that somebody needs, and no more."""
-    match who:
+def required_acls(user: AclUser, topics: Topics) -> tuple[Acl, ...]:
+    """Return the ACLs that a user needs, and no more."""
+    match user:
         case "publisher":
             return (_write(topics.predictions), _write(topics.labels))
         case "sketcher":
-            written = (topics.partials, topics.predictions_dead)
-            return (_read(topics.predictions), *map(_write, written), *_member("sketcher", topics, transactions=True))
+            outputs = (topics.partials, topics.predictions_dead)
+            return (_read(topics.predictions), *map(_write, outputs), *_member("sketcher", topics, transactions=True))
         case "recorder":
-            read, written = (topics.predictions, topics.labels), (topics.partials, topics.labels_dead)
-            return (*map(_read, read), *map(_write, written), *_member("recorder", topics, transactions=True))
+            inputs, outputs = (topics.predictions, topics.labels), (topics.partials, topics.labels_dead)
+            return (*map(_read, inputs), *map(_write, outputs), *_member("recorder", topics, transactions=True))
         case "monitor":
             return (
                 _read(topics.partials),
@@ -75,46 +75,46 @@ def rights_of(who: Who, topics: Topics) -> tuple[Right, ...]:
             )
         case "dead-letters":
             dead = (topics.predictions_dead, topics.labels_dead, topics.partials_dead)
-            settled = (topics.dead_letters, topics.predictions, topics.labels)
-            # Whoever settles letters is one in the whole cluster, so this is no beginning of names.
-            settles = Right("Write", "transactional-id", f"{topics.dead_letters}-all")
-            return (*map(_read, (*dead, topics.dead_letters)), *map(_write, settled), settles)
+            replayed = (topics.dead_letters, topics.predictions, topics.labels)
+            # Only one replay runs in the whole cluster, under one transactional id.
+            transactional = Acl("Write", "transactional-id", f"{topics.dead_letters}-all")
+            return (*map(_read, (*dead, topics.dead_letters)), *map(_write, replayed), transactional)
         case "rebuild":
             counted = (topics.predictions, topics.labels, topics.partials, topics.predictions_dead)
-            # Whoever may read as a group may set back its offsets.
-            groups = tuple(Right("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
+            # Read on a group includes resetting its offsets.
+            groups = tuple(Acl("Read", "group", f"{topics.prefix}{group}") for group in ("monitor", "recorder"))
             return (*map(_read, counted), *groups)
         case "apply":
-            return tuple(Right(operation, "topic", name) for name in topics.all for operation in _APPLY)
+            return tuple(Acl(operation, "topic", name) for name in topics.all for operation in _APPLY)
 
 
-def _read(topic: str) -> Right:
-    return Right("Read", "topic", topic)
+def _read(topic: str) -> Acl:
+    return Acl("Read", "topic", topic)
 
 
-def _write(topic: str) -> Right:
-    return Right("Write", "topic", topic)
+def _write(topic: str) -> Acl:
+    return Acl("Write", "topic", topic)
 
 
-def _member(group: str, topics: Topics, *, transactions: bool) -> tuple[Right, ...]:
+def _member(group: str, topics: Topics, *, transactions: bool) -> tuple[Acl, ...]:
     name = f"{topics.prefix}{group}"
-    reads = Right("Read", "group", name)
-    return (reads, Right("Write", "transactional-id", f"{name}-", prefixed=True)) if transactions else (reads,)
+    reads = Acl("Read", "group", name)
+    return (reads, Acl("Write", "transactional-id", f"{name}-", prefixed=True)) if transactions else (reads,)
 
 
-def missing_rights(settings: ProcessorSettings, who: Who) -> list[Right]:
-    """Ask the broker which rights on topics and groups the processor's user lacks.
+def missing_acls(settings: ProcessorSettings, user: AclUser) -> list[Acl]:
+    """Query which ACLs on topics and groups the processor's user lacks.
 
-    Brokers do not tell of transactional ids, nor of groups that nobody has joined yet beyond whether they may be
-    seen: these show when the processor starts to use them.
+    Brokers do not report permissions on transactional ids, and of groups without members only whether they are
+    visible. Missing ACLs on those show when the processor first uses them.
 
     Raises:
-        ProcessorError: no broker answers, or it does not let the user in.
+        ProcessorError: no broker answers, or authentication failed.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
-    needed = rights_of(who, settings.topics)
-    names = sorted({right.name for right in needed if right.resource == "topic"})
-    groups = sorted({right.name for right in needed if right.resource == "group"})
+    needed = required_acls(user, settings.topics)
+    names = sorted({acl.name for acl in needed if acl.resource == "topic"})
+    groups = sorted({acl.name for acl in needed if acl.resource == "group"})
     allowed: dict[tuple[Resource, str], set[AclOperation] | None] = {}
     topics = admin.client.describe_topics(
         TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_S
@@ -122,56 +122,58 @@ def missing_rights(settings: ProcessorSettings, who: Who) -> list[Right]:
     for name in names:
         allowed["topic", name] = _allowed(admin, topics[name])
     if groups:
-        found = admin.client.describe_consumer_groups(
+        descriptions = admin.client.describe_consumer_groups(
             groups, include_authorized_operations=True, request_timeout=TIMEOUT_S
         )
         for name in groups:
-            allowed["group", name] = _allowed(admin, found[name])
+            allowed["group", name] = _allowed(admin, descriptions[name])
     missing = []
-    for right in needed:
-        operations = allowed.get((right.resource, right.name))
-        if operations is not None and _OPERATIONS[right.operation] not in operations:
-            missing.append(right)
+    for acl in needed:
+        operations = allowed.get((acl.resource, acl.name))
+        if operations is not None and _OPERATIONS[acl.operation] not in operations:
+            missing.append(acl)
     return missing
 
 
 def _allowed(admin: Admin, future: Future[Any]) -> set[AclOperation] | None:
-    """What may be done with one resource; None where the broker does not tell."""
+    """Return the operations allowed on one resource; None if the broker does not report them."""
     try:
-        described = admin.result(future, "tell this user's rights")
+        described = admin.result(future, "report this user's permissions")
     except KafkaException as error:
         return set() if error.args[0].code() in DENIALS else None
     operations = described.authorized_operations
     return set(operations) if operations else None
 
 
-def require_rights(settings: ProcessorSettings, who: Who) -> None:
-    """Stop before anything is read where the processor could not write what becomes of it.
+def require_acls(settings: ProcessorSettings, user: AclUser) -> None:
+    """Stop before anything is read if the processor could not write its results.
 
     Raises:
-        ProcessorError: a right is missing; it says which.
+        ProcessorError: ACLs are missing; it names them.
     """
-    missing = missing_rights(settings, who)
+    missing = missing_acls(settings, user)
     if missing:
-        raise ProcessorError(_sentence(settings, who, missing))
+        raise ProcessorError(_missing_sentence(settings, user, missing))
 
 
-def denied(settings: ProcessorSettings, who: Who, error: KafkaException, action: str) -> ProcessorError:
-    """Say which right was missing when Kafka refused something; `explain` where it was none."""
+def denied(settings: ProcessorSettings, user: AclUser, error: KafkaException, action: str) -> ProcessorError:
+    """Return an error that names the ACLs missing for a rejected action, or `explain` if none is missing."""
     code = error.args[0].code()
-    needed = rights_of(who, settings.topics)
+    needed = required_acls(user, settings.topics)
     if code == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-        return ProcessorError(_sentence(settings, who, [r for r in needed if r.resource == "transactional-id"]))
+        return ProcessorError(
+            _missing_sentence(settings, user, [acl for acl in needed if acl.resource == "transactional-id"])
+        )
     if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-        return ProcessorError(_sentence(settings, who, [r for r in needed if r.resource == "group"]))
-    # An idempotent producer without a right to write anywhere fails for good, and its messages tell no more than that.
-    missing = missing_rights(settings, who) if code in (*DENIALS, KafkaError._FATAL) else []
-    return ProcessorError(_sentence(settings, who, missing)) if missing else explain(error, action)
+        return ProcessorError(_missing_sentence(settings, user, [acl for acl in needed if acl.resource == "group"]))
+    # An idempotent producer without Write on any topic fails fatally, and its messages do not name the cause.
+    missing = missing_acls(settings, user) if code in (*DENIALS, KafkaError._FATAL) else []
+    return ProcessorError(_missing_sentence(settings, user, missing)) if missing else explain(error, action)
 
 
-def _sentence(settings: ProcessorSettings, who: Who, missing: list[Right]) -> str:
-    user = settings.kafka.get("sasl.username")
+def _missing_sentence(settings: ProcessorSettings, user: AclUser, missing: list[Acl]) -> str:
+    name = settings.kafka.get("sasl.username")
     return (
-        f"Kafka does not let this {who} do its work: the user{f' {user}' if user else ''} lacks "
-        f"{', '.join(map(str, missing))}. `barograph plan --acls` prints the commands that grant what it needs."
+        f"Kafka rejects this {user}: its user{f' {name}' if name else ''} lacks "
+        f"{', '.join(map(str, missing))}. `barograph plan --acls` prints the commands that grant them."
     )

@@ -14,7 +14,15 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from streams.broker.client import NO_WAY_ON, TIMEOUT_S, PartitionId, committed_or_start, explain, fetch, make_consumer
+from streams.broker.client import (
+    FATAL_ERRORS,
+    TIMEOUT_S,
+    PartitionId,
+    committed_or_start,
+    explain,
+    fetch,
+    make_consumer,
+)
 from streams.broker.transactions import Message, TransactionDropped, Transactions
 from streams.events.batch import MessagePositions, portion_size
 from streams.runtime.metrics_report import Report
@@ -289,7 +297,7 @@ class AssignedConsumer:
             self.skip_lost(partition)
         elif error.code() in (KafkaError._PARTITION_EOF, KafkaError._MAX_POLL_EXCEEDED):
             return
-        elif error.fatal() or error.code() in NO_WAY_ON:
+        elif error.fatal() or error.code() in FATAL_ERRORS:
             raise explain(KafkaException(error), self._action)
         else:
             self.count_retry(error.str())

@@ -1,4 +1,4 @@
-"""confluent-kafka as every processor uses it: configuration, topic facts, errors as sentences."""
+"""Kafka clients as all processors use them: configuration, topic metadata, and errors with advice."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ TIMEOUT_S = 30.0
 READ_AHEAD = {
     "queued.min.messages": 100_000,
     "queued.max.messages.kbytes": 32_768,
-    # Once so much waits, librdkafka looks again after this long; its default of a second lets the queue run dry.
+    # Pause of the fetcher once the queue is full. With librdkafka's default of a second the queue runs empty.
     "fetch.queue.backoff.ms": 20,
 }
-"""How much a consumer fetches before it is asked."""
-REFUSED_S = 3.0
-"""How long a broker that refuses this user or its certificate is given to think better of it."""
+"""How much a consumer prefetches."""
+AUTH_FAILURE_S = 3.0
+"""How long a failed authentication may last before a request fails with it: brokers also fail it while they restart."""
 
 _quiet = logging.getLogger("barograph.librdkafka")
 
 
 def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
-    """Configuration of a consumer that commits by hand and never starts at a place nobody chose.
+    """Return the configuration of a consumer that commits explicitly and never resets its offsets by itself.
 
     `read_committed` makes fetching the committed offsets wait for pending transactions; the eager assignor makes
-    every rebalance start a new generation for all. The member is known by its instance's name (KIP-345): a process that
-    was killed and started again takes its place at once, without waiting until the session of the dead one has ended.
+    every rebalance start a new generation for all members. The instance name makes the member static (KIP-345): a
+    process that restarts after a kill keeps its partitions, without waiting for the old session to time out.
     """
     return {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -73,12 +73,12 @@ def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
 def transactional_producer(
     settings: ProcessorSettings, name: str, on_failure: Callable[[KafkaError, Any], None] | None = None
 ) -> Producer:
-    """Make a producer that fences its predecessor of the same instance and aborts what that left open.
+    """Create a producer that fences its predecessor of the same instance and aborts its open transaction.
 
     Args:
-        settings: where the broker is, and which instance this is.
-        name: the processor's kind.
-        on_failure: called with each message that was not delivered, and why.
+        settings: of the processor.
+        name: the kind of processor.
+        on_failure: called with the error of each message that was not delivered.
     """
     return Producer(
         {
@@ -89,7 +89,7 @@ def transactional_producer(
             "linger.ms": 5,
             "message.max.bytes": 2_000_000,
             "log_level": 3,
-            # A transaction that fails tells no more than that some message did.
+            # The error of a failed transaction does not name the cause: the delivery reports do.
             **({"on_delivery": on_failure, "delivery.report.only.error": True} if on_failure is not None else {}),
             **settings.kafka,
         }
@@ -108,114 +108,116 @@ def make_consumer(settings: ProcessorSettings, group: str, *, reports_ends: bool
 
 
 class Admin:
-    """An admin client that says at once when the broker does not let it in.
+    """An admin client that reports failed authentication at once.
 
-    librdkafka takes a wrong password or certificate for a broker that is away: requests wait until their time is up
-    and then say no more than that. What really happened comes by the error callback, which is watched here.
+    librdkafka treats a wrong password or certificate like a broker that is down: requests time out without a cause.
+    The cause arrives through the error callback only.
     """
 
     def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str], *, log_level: int = 0) -> None:
-        self._refusal: KafkaError | None = None
-        self._refused_s = 0.0
+        self._auth_error: KafkaError | None = None
+        self._auth_failed_s = 0.0
         config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
         try:
             self.client = AdminClient(config | {"error_cb": self._on_error})
         except KafkaException as error:
-            raise explain(error, "take its settings") from error
+            raise explain(error, "accept the client's settings") from error
 
     def _on_error(self, error: KafkaError) -> None:
-        if self._refusal is None and error.code() in _REFUSALS:
-            self._refusal, self._refused_s = error, time.monotonic()
+        if self._auth_error is None and error.code() in _AUTH_ERRORS:
+            self._auth_error, self._auth_failed_s = error, time.monotonic()
 
     def result(self, future: Future[T], action: str) -> T:
-        """Wait for the answer to a request.
+        """Wait for the result of a request.
 
         Args:
-            future: of the request, which has its own time-out.
-            action: what is asked for, as it follows "failed to".
+            future: of the request, which has its own timeout.
+            action: the request, as it follows "failed to".
 
         Raises:
-            KafkaException: the broker answers that it does not do it, or not in time.
-            ProcessorError: it does not let this client in.
+            KafkaException: the broker rejects the request or does not answer in time.
+            ProcessorError: authentication failed.
         """
-        # What happened before, such as a broker that was restarted in the middle of a handshake, is no answer to this.
-        # Callbacks come by `poll` alone, so nothing of this request is forgotten here.
-        self._refusal = None
+        # An earlier error, such as a broker that restarted during a handshake, does not concern this request. Callbacks
+        # run in `poll` only, so no error of this request is dropped here.
+        self._auth_error = None
         while True:
             try:
                 return future.result(0.1)
             except TimeoutError:
                 self.client.poll(0)
-                if self._refusal is not None and time.monotonic() - self._refused_s > REFUSED_S:
+                if self._auth_error is not None and time.monotonic() - self._auth_failed_s > AUTH_FAILURE_S:
                     raise self.explain(None, action) from None
             except KafkaException as error:
                 self.client.poll(0)
-                if self._refusal is not None and error.args[0].code() in _UNANSWERED:
+                if self._auth_error is not None and error.args[0].code() in _NO_ANSWER:
                     raise self.explain(error, action) from error
                 raise
 
     def committed(
-        self, group: str, places: Iterable[tuple[str, int]], *, timeout_s: float = TIMEOUT_S
+        self, group: str, partitions: Iterable[PartitionId], *, timeout_s: float = TIMEOUT_S
     ) -> list[TopicPartition]:
-        """What a group has committed in some partitions; an offset below 0 where it has nothing.
+        """Return the offsets that a group has committed; below 0 where it has committed none.
 
         Raises:
-            KafkaException: the broker does not tell.
-            ProcessorError: it does not let this client in.
+            KafkaException: the broker rejects the request or does not answer.
+            ProcessorError: authentication failed.
         """
-        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-        asked = self.client.list_consumer_group_offsets([wanted], request_timeout=timeout_s)[group]
-        found: list[TopicPartition] = self.result(asked, f"tell the offsets of the group {group}").topic_partitions
-        return found
+        query = ConsumerGroupTopicPartitions(group, [TopicPartition(*partition) for partition in partitions])
+        future = self.client.list_consumer_group_offsets([query], request_timeout=timeout_s)[group]
+        offsets: list[TopicPartition] = self.result(future, f"list the offsets of group {group}").topic_partitions
+        return offsets
 
     def members(self, group: str, *, timeout_s: float = TIMEOUT_S) -> int:
-        """How many members a group has.
+        """Return how many members a group has.
 
         Raises:
-            KafkaException: the broker does not tell.
-            ProcessorError: it does not let this client in.
+            KafkaException: the broker rejects the request or does not answer.
+            ProcessorError: authentication failed.
         """
-        asked = self.client.describe_consumer_groups([group], request_timeout=timeout_s)[group]
-        return len(self.result(asked, f"describe the group {group}").members)
+        future = self.client.describe_consumer_groups([group], request_timeout=timeout_s)[group]
+        return len(self.result(future, f"describe group {group}").members)
 
     def explain(self, error: KafkaException | None, action: str) -> ProcessorError:
-        """Say what failed: that the broker lets nobody in like this, where it does not, else the error."""
+        """Return an error with advice: failed authentication if that is the cause, else the error itself."""
         self.client.poll(0)
-        unanswered = error is None or error.args[0].code() in _UNANSWERED
-        return explain(KafkaException(self._refusal) if unanswered and self._refusal is not None else error, action)
+        is_unanswered = error is None or error.args[0].code() in _NO_ANSWER
+        return explain(
+            KafkaException(self._auth_error) if is_unanswered and self._auth_error is not None else error, action
+        )
 
 
 def fetch(consumer: Consumer, messages: int, timeout_s: float, action: str) -> list[Any]:
     """Fetch messages and errors of single partitions.
 
-    A consumer that can do no more says so once, and librdkafka takes its partitions away in the same moment. Whoever
-    looked at the new generation first would drop the message that says why, and fetch nothing from then on.
+    A consumer reports a fatal error once, and librdkafka revokes its partitions at the same moment. The error must be
+    checked before the generation: otherwise it is dropped, and the consumer never fetches again.
 
     Args:
-        consumer: whose callbacks run meanwhile.
-        messages: at most so many.
-        timeout_s: how long the first is awaited.
-        action: what fails, as it follows "failed to".
+        consumer: its rebalance callbacks run during the call.
+        messages: fetched at most.
+        timeout_s: how long the call waits for them.
+        action: the action, as it follows "failed to".
 
     Raises:
-        ProcessorError: the consumer can do no more.
+        ProcessorError: the consumer cannot continue.
     """
-    found: list[Any] = consumer.consume(messages, timeout_s)
-    for error in [error for message in found if (error := message.error()) is not None]:
+    fetched: list[Any] = consumer.consume(messages, timeout_s)
+    for error in [error for message in fetched if (error := message.error()) is not None]:
         if error.fatal() or error.code() == KafkaError._FATAL:
             raise explain(KafkaException(error), action)
-    return found
+    return fetched
 
 
 def offset_since(consumer: Consumer, topic: str, partition: int, since_ms: int) -> int | None:
-    """The first offset of a partition that Kafka received at or after a time (Unix ms); None where there is none.
+    """Return the first offset that Kafka received at or after a time (Unix ms); None if there is none.
 
     Raises:
-        KafkaException: the broker does not tell.
+        KafkaException: the broker does not answer.
     """
-    asked = TopicPartition(topic, partition, max(0, since_ms))
-    found = int(consumer.offsets_for_times([asked], timeout=TIMEOUT_S)[0].offset)
-    return None if found < 0 else found
+    query = TopicPartition(topic, partition, max(0, since_ms))
+    offset = int(consumer.offsets_for_times([query], timeout=TIMEOUT_S)[0].offset)
+    return None if offset < 0 else offset
 
 
 class TopicMetadata:
@@ -230,13 +232,13 @@ class TopicMetadata:
         Raises:
             ProcessorError: the topic does not exist, or no broker answers.
         """
-        action = f"ask for topic {topic}"
+        action = f"describe topic {topic}"
         try:
-            asked = self._admin.client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
-            found = self._admin.result(asked, action)
+            future = self._admin.client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)[topic]
+            description = self._admin.result(future, action)
         except KafkaException as error:
             raise explain(error, action) from error
-        return str(found.topic_id), len(found.partitions)
+        return str(description.topic_id), len(description.partitions)
 
     def describe_unchanged(self, topic: str, topic_id: str) -> tuple[str, int]:
         """Describe a topic that is being read, and check that it is still the same one.
@@ -258,10 +260,10 @@ class TopicMetadata:
 
 
 def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Find where reading goes on: the committed offset, or the log's start where none was ever committed.
+    """Return where reading continues: the committed offset, or the log's start if none was ever committed.
 
     Raises:
-        ProcessorError: the broker does not tell.
+        ProcessorError: the broker does not answer.
     """
 
     def start_offsets() -> list[TopicPartition]:
@@ -280,15 +282,15 @@ def committed_or_start(consumer: Consumer, partitions: list[TopicPartition]) -> 
 
 
 def _is_transient(error: Exception) -> bool:
-    return isinstance(error, KafkaException) and (error.args[0].retriable() or error.args[0].code() in _WAIT)
+    return isinstance(error, KafkaException) and (error.args[0].retriable() or error.args[0].code() in _TRANSIENT)
 
 
 def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    found: list[TopicPartition] = consumer.committed(partitions, timeout=TIMEOUT_S)
-    failed = [tp.error for tp in found if tp.error is not None]
+    committed: list[TopicPartition] = consumer.committed(partitions, timeout=TIMEOUT_S)
+    failed = [tp.error for tp in committed if tp.error is not None]
     if failed:
         raise KafkaException(failed[0])
-    return found
+    return committed
 
 
 def _start(consumer: Consumer, committed: TopicPartition) -> TopicPartition:
@@ -298,7 +300,7 @@ def _start(consumer: Consumer, committed: TopicPartition) -> TopicPartition:
     return TopicPartition(committed.topic, committed.partition, offset)
 
 
-_WAIT = (
+_TRANSIENT = (
     KafkaError.UNSTABLE_OFFSET_COMMIT,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.NOT_COORDINATOR,
@@ -308,13 +310,13 @@ _WAIT = (
 )
 
 
-_REFUSALS = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
-"""The broker does not let this client in, or this client does not trust the broker."""
+_AUTH_ERRORS = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL)
+"""The broker rejects this client's credentials, or this client does not trust the broker."""
 
-_UNANSWERED = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+_NO_ANSWER = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
 
-NO_WAY_ON = (
-    # What librdkafka hands to a consumer that can do no more; `fatal()` is not set on it.
+FATAL_ERRORS = (
+    # A consumer's fatal error; librdkafka does not set `fatal()` on it.
     KafkaError._FATAL,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
@@ -325,39 +327,39 @@ NO_WAY_ON = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,
 )
-"""What no waiting mends: a consumer that meets one of these stops."""
+"""Errors that no retry resolves: the processor stops."""
 
 
-NAME_TAKEN = (
+INSTANCE_NAME_TAKEN = (
     "Another processor runs under this instance name: give each its own --instance. If none does, the broker lost "
-    "track of this one while it was restarted: start it again"
+    "track of this one during a restart: start it again"
 )
 
 
 def explain(error: Exception | None, action: str) -> ProcessorError:
-    """Say what failed and what to do."""
+    """Return an error that says what failed and what to do."""
     cause = error.args[0] if error is not None and error.args else None
     if not isinstance(cause, KafkaError):
         return ProcessorError(f"Kafka failed to {action}: {cause}.")
-    granted = "Grant this user the rights that `barograph plan --acls` prints"
-    who = "Check sasl.mechanism, sasl.username and BAROGRAPH_KAFKA_SASL_PASSWORD"
+    grant = "Grant this user the ACLs that `barograph plan --acls` prints"
+    credentials = "Check sasl.mechanism, sasl.username and BAROGRAPH_KAFKA_SASL_PASSWORD"
     advice = {
         KafkaError.UNKNOWN_TOPIC_OR_PART: "Run `barograph apply`, which creates the topics",
         KafkaError._UNKNOWN_TOPIC: "Run `barograph apply`, which creates the topics",
         KafkaError._ALL_BROKERS_DOWN: "Check bootstrap_servers and that the broker runs",
         KafkaError._TRANSPORT: "Check bootstrap_servers and that the broker runs",
         KafkaError._TIMED_OUT: "Check bootstrap_servers and that the broker runs",
-        KafkaError._FENCED: NAME_TAKEN,
-        KafkaError.PRODUCER_FENCED: NAME_TAKEN,
-        KafkaError.FENCED_INSTANCE_ID: NAME_TAKEN,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED: granted,
-        KafkaError.GROUP_AUTHORIZATION_FAILED: granted,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: granted,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED: granted,
-        KafkaError._AUTHENTICATION: who,
-        KafkaError.SASL_AUTHENTICATION_FAILED: who,
+        KafkaError._FENCED: INSTANCE_NAME_TAKEN,
+        KafkaError.PRODUCER_FENCED: INSTANCE_NAME_TAKEN,
+        KafkaError.FENCED_INSTANCE_ID: INSTANCE_NAME_TAKEN,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: grant,
+        KafkaError.GROUP_AUTHORIZATION_FAILED: grant,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: grant,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED: grant,
+        KafkaError._AUTHENTICATION: credentials,
+        KafkaError.SASL_AUTHENTICATION_FAILED: credentials,
         KafkaError._SSL: "Check ssl.ca.location and the certificates, and that this port speaks TLS",
     }.get(cause.code(), "Look at the broker's log")
     if cause.code() == KafkaError._FATAL and "group.instance.id" in cause.str():
-        advice = NAME_TAKEN
+        advice = INSTANCE_NAME_TAKEN
     return ProcessorError(f"Kafka failed to {action}: {cause.str()} ({cause.name()}). {advice}.")

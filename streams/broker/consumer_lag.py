@@ -1,140 +1,141 @@
-"""A group's committed offsets, seen from outside the group: how far behind they are, and how long they stand still."""
+"""Lag of a group's committed offsets, measured from outside the group, and for how long they have been stalled."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from streams.broker.client import PartitionId
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from warehouse import metrics
 
-Place = tuple[str, int]
-"""A topic and a partition."""
-
 PEEK_AFTER_S = 10.0
-"""An offset that has stood still for so long is looked behind: nobody commits past markers and aborted messages."""
+"""How long an offset must be stalled before the monitor reads the messages behind it: transaction markers and aborted
+messages are never committed."""
 PEEK_S = 5.0
-"""How long the broker may take to show what lies there."""
+"""How long that read may take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceTopic:
     """A topic that a processor reads."""
 
     name: str
-    """As the broker knows it."""
+    """Its name on the broker."""
     label: str
-    """As metrics call it, without a prefix."""
+    """Its label in metrics, without a prefix."""
     partitions: int = 0
-    """How many it has, for whoever does not know always which are its own."""
-    no_lag: int = 0
-    """So far behind its end a committed offset may stay for good: 1 where transactions end with a marker."""
+    """Number of partitions, for processors that do not always know which are assigned to them."""
+    trailing_markers: int = 0
+    """Offsets by which the committed offset may permanently lag the end: 1 where transactions end with a marker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The partition that has stood still longest while messages lay behind its committed offset."""
+    """The partition whose committed offset has been stalled longest while messages were available."""
 
-    place: Place
+    partition: PartitionId
     seconds: float
 
 
 class LagMonitor:
-    """Looks at the committed offsets of the partitions that a processor ought to move."""
+    """Measures the lag of the partitions that a processor must move."""
 
     def __init__(
         self,
         settings: ProcessorSettings,
         group: str,
-        sources: Collection[Source],
+        sources: Collection[SourceTopic],
         report: Report,
         *,
-        assigned_partitions: Callable[[], Collection[Place] | None],
+        assigned_partitions: Callable[[], Collection[PartitionId] | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to look; nothing is asked yet.
+        """Create a consumer; nothing is queried yet.
 
         Args:
-            settings: where the broker is.
-            group: the consumer group.
-            sources: what it reads.
-            report: takes lag and age.
-            assigned_partitions: the partitions that are this processor's to move now; None while that is not settled, and then
-                every partition of the topics counts.
+            settings: of the processor.
+            group: the consumer group, without the prefix.
+            sources: the topics that the processor reads.
+            report: receives lag and age.
+            assigned_partitions: returns the partitions that this processor must move now; None while the group
+                rebalances, when every partition of the topics counts.
             clock: seconds that never go back.
         """
         self._sources = {source.name: source for source in sources}
-        self._report, self._mine, self._clock = report, assigned_partitions, clock
-        self._moved: dict[Place, tuple[int, float]] = {}
-        self._behind: dict[Place, int] = {}
-        self._peeked: dict[Place, tuple[int, int, bool]] = {}
-        """The committed offset and the end at the last peek, and whether a message lay between them."""
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": settings.bootstrap_servers,
-                "group.id": f"{settings.topics.prefix}{group}",
-                "client.id": f"barograph-watchdog-{settings.instance}",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "queued.max.messages.kbytes": 1024,
-                "log_level": 2,
-                **settings.kafka,
-            }
-        )
+        self._report, self._assigned_partitions, self._clock = report, assigned_partitions, clock
+        self._moved: dict[PartitionId, tuple[int, float]] = {}
+        """Partition → its committed offset, and when that last moved or had no lag."""
+        self._peeks: dict[PartitionId, tuple[int, int, bool]] = {}
+        """Partition → the committed offset and the end at the last peek, and whether a message lay between them."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": f"{settings.topics.prefix}{group}",
+            "client.id": f"barograph-watchdog-{settings.instance}",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 1024,
+            "log_level": 2,
+            **settings.kafka,
+        }
+        self._consumer = Consumer(config)
 
-    def look(self) -> Stall | None:
-        """Ask the broker once; return the partition that has stood still longest, None where none does.
+    def check(self) -> Stall | None:
+        """Query the broker once; return the partition that has been stalled longest, None if none is.
 
         Raises:
-            KafkaException: the broker does not tell.
+            KafkaException: the broker does not answer.
         """
-        assigned_partitions = self._mine()
-        places = self._all() if assigned_partitions is None else list(assigned_partitions)
-        behind: dict[Place, int] = {}
-        wanted = [TopicPartition(*place) for place in places]
-        for tp in self._consumer.committed(wanted, timeout=5) if wanted else []:
+        assigned = self._assigned_partitions()
+        partitions = self._all_partitions() if assigned is None else list(assigned)
+        lags: dict[PartitionId, int] = {}
+        query = [TopicPartition(*partition) for partition in partitions]
+        for tp in self._consumer.committed(query, timeout=5) if query else []:
             low, high = self._consumer.get_watermark_offsets(tp, timeout=5, cached=False)
             committed = tp.offset if tp.offset >= 0 else low
-            place = (tp.topic, tp.partition)
-            lag = max(0, high - committed - self._sources[tp.topic].no_lag)
-            before = self._moved.get(place)
-            if lag and before is not None and before[0] == committed:
-                stood_s = self._clock() - before[1]
-                lag = lag if self._holds_messages(place, committed, high, stood_s) else 0
-            behind[place] = lag
-            if before is None or before[0] != committed or lag == 0:
-                self._moved[place] = (committed, self._clock())
-        self._behind = behind
-        # What was taken away counts anew when it comes back.
-        self._moved = {place: moved for place, moved in self._moved.items() if place in behind}
-        ages = self._ages()
-        self._report.replace(metrics.LAG, self._labelled(behind))
-        self._report.replace(metrics.COMMITTED_AGE, self._labelled(ages))
+            partition = (tp.topic, tp.partition)
+            lag = max(0, high - committed - self._sources[tp.topic].trailing_markers)
+            moved = self._moved.get(partition)
+            if lag and moved is not None and moved[0] == committed:
+                stalled_s = self._clock() - moved[1]
+                lag = lag if self._has_messages(partition, committed, high, stalled_s) else 0
+            lags[partition] = lag
+            if moved is None or moved[0] != committed or lag == 0:
+                self._moved[partition] = (committed, self._clock())
+        # The age of a partition that is revoked and assigned again starts over.
+        self._moved = {partition: moved for partition, moved in self._moved.items() if partition in lags}
+        now_s = self._clock()
+        ages = {
+            partition: max(0.0, now_s - self._moved[partition][1]) if lag else 0.0 for partition, lag in lags.items()
+        }
+        self._report.replace(metrics.LAG, self._with_labels(lags))
+        self._report.replace(metrics.COMMITTED_AGE, self._with_labels(ages))
         if not any(ages.values()):
             return None
-        worst = max(ages, key=lambda place: ages[place])
-        return Stall(worst, ages[worst])
+        oldest = max(ages, key=lambda partition: ages[partition])
+        return Stall(oldest, ages[oldest])
 
-    def _holds_messages(self, place: Place, committed: int, high: int, stood_s: float) -> bool:
-        """Whether a message lies between a committed offset and the end: it may be markers of transactions alone."""
-        last = self._peeked.get(place)
-        if last is None or last[:2] != (committed, high):
-            if stood_s <= PEEK_AFTER_S:
+    def _has_messages(self, partition: PartitionId, committed: int, high: int, stalled_s: float) -> bool:
+        """Return whether messages, and not only transaction markers, lie between a committed offset and the end."""
+        peek = self._peeks.get(partition)
+        if peek is None or peek[:2] != (committed, high):
+            if stalled_s <= PEEK_AFTER_S:
                 return True
-            last = self._peeked[place] = committed, high, self._peek(place, committed)
-        return last[2]
+            peek = self._peeks[partition] = committed, high, self._peek(partition, committed)
+        return peek[2]
 
-    def _peek(self, place: Place, committed: int) -> bool:
-        self._consumer.assign([TopicPartition(*place, committed)])
+    def _peek(self, partition: PartitionId, committed: int) -> bool:
+        self._consumer.assign([TopicPartition(*partition, committed)])
         try:
-            until_s = time.monotonic() + PEEK_S
-            while (left_s := until_s - time.monotonic()) > 0:
+            deadline_s = self._clock() + PEEK_S
+            while (left_s := deadline_s - self._clock()) > 0:
                 message = self._consumer.poll(left_s)
                 if message is None:
                     continue
@@ -145,19 +146,15 @@ class LagMonitor:
                     return False
         finally:
             self._consumer.unassign()
-        # Nobody showed what lies there.
+        # Without an answer, the lag counts.
         return True
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._consumer.close()
 
-    def _ages(self) -> dict[Place, float]:
-        now_s = self._clock()
-        return {place: max(0.0, now_s - self._moved[place][1]) if lag else 0.0 for place, lag in self._behind.items()}
-
-    def _all(self) -> list[Place]:
+    def _all_partitions(self) -> list[PartitionId]:
         return [(source.name, p) for source in self._sources.values() for p in range(source.partitions)]
 
-    def _labelled(self, values: Mapping[Place, float]) -> dict[tuple[str | int, ...], float]:
+    def _with_labels(self, values: Mapping[PartitionId, float]) -> dict[tuple[str | int, ...], float]:
         return {(self._sources[topic].label, p): value for (topic, p), value in values.items()}

@@ -1,4 +1,4 @@
-"""Offsets of a topic read again by somebody in no group: dead letters, and events that are counted anew."""
+"""Rereads offset ranges outside any consumer group, for dead letters and for recounts."""
 
 from __future__ import annotations
 
@@ -13,58 +13,61 @@ from streams.settings import ProcessorSettings
 
 
 class OvertakenError(ProcessorError):
-    """Retention took what was to be read next."""
+    """Retention deleted offsets that are still to be read."""
 
 
-def read_again(
+def reread(
     settings: ProcessorSettings,
     name: str,
     topic: str,
-    spans: Mapping[int, tuple[int, int]],
+    ranges: Mapping[int, tuple[int, int]],
     *,
     poll_messages: int,
     poll_s: float,
 ) -> Iterator[list[Any]]:
-    """The committed messages of some offsets, as they are fetched; each batch holds at least one.
+    """Yield the committed messages of offset ranges in batches of at least one.
 
     Args:
         settings: where Kafka is.
-        name: of the group in the broker's log; it is never joined, and nothing is committed.
-        topic: what is read.
-        spans: partition → offsets [start, end).
-        poll_messages: at most so many at once.
-        poll_s: how long so many are awaited, also at the end of a topic.
+        name: group id, which shows in the broker's log; the group is never joined, and nothing is committed.
+        topic: the topic.
+        ranges: partition → offsets [start, end).
+        poll_messages: messages fetched at once, at most.
+        poll_s: how long one fetch waits for that many.
 
     Raises:
-        OvertakenError: retention took some of them meanwhile.
+        OvertakenError: retention deleted some of the offsets.
         ProcessorError: Kafka does not answer.
     """
-    ends = {partition: end for partition, (start, end) in spans.items() if start < end}
+    ends = {partition: end for partition, (start, end) in ranges.items() if start < end}
     consumer = Consumer(consumer_config(settings, name) | {"enable.partition.eof": True})
     try:
-        consumer.assign([TopicPartition(topic, partition, spans[partition][0]) for partition in ends])
+        consumer.assign([TopicPartition(topic, partition, ranges[partition][0]) for partition in ends])
         while ends:
-            found = []
+            messages = []
             for message in consumer.consume(poll_messages, poll_s):
                 error, partition, offset = message.error(), message.partition(), message.offset()
-                assert partition is not None and offset is not None, "a consumed message has a position"
+                assert partition is not None, "a consumed message has a partition"
+                assert offset is not None, "a consumed message has an offset"
                 if error is not None:
                     if error.code() == KafkaError._AUTO_OFFSET_RESET:
-                        raise OvertakenError(f"Retention overtook the reading of {topic}: run it again.")
+                        raise OvertakenError(
+                            f"Retention deleted offsets of {topic} while they were read: run the command again."
+                        )
                     if error.code() != KafkaError._PARTITION_EOF:
                         raise KafkaException(error)
-                    # What is left before the end is given to nobody: markers, and messages of aborted transactions.
+                    # The offsets left before the end are markers and aborted messages, which are never returned.
                     ends.pop(partition, None)
                     continue
                 end = ends.get(partition)
                 if end is None:
                     continue
                 if offset < end:
-                    found.append(message)
+                    messages.append(message)
                 if offset >= end - 1:
                     del ends[partition]
-            if found:
-                yield found
+            if messages:
+                yield messages
     except KafkaException as error:
         raise explain(error, f"read {topic}") from error
     finally:

@@ -1,4 +1,4 @@
-"""Messages and input offsets that are committed in one Kafka transaction, or not at all."""
+"""Kafka transactions: messages and input offsets are committed together, or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.broker.acl import DENIALS, Who, denied
+from streams.broker.acl import DENIALS, AclUser, denied
 from streams.broker.client import TIMEOUT_S, explain, transactional_producer
 from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
@@ -20,15 +20,16 @@ from streams.settings import ProcessorSettings
 from warehouse import metrics
 
 COMMIT_ATTEMPTS = 5
+"""How often a commit is attempted while its error is retriable."""
 STUCK_S = TIMEOUT_S + 10.0
-"""How long sending offsets may take; it is told to give up after `TIMEOUT_S`."""
+"""How long sending offsets may take before the process ends; the call's own timeout is `TIMEOUT_S`."""
 
 Message = tuple[str, dict[str, Any]]
 """A topic, and keyword arguments of `Producer.produce`."""
 
 
 def send(producer: Producer, topic: str, message: dict[str, Any]) -> None:
-    """Hand a message to a producer, waiting while its queue is full."""
+    """Enqueue a message, waiting while the producer's queue is full."""
     while True:
         try:
             producer.produce(topic, **message)
@@ -38,7 +39,11 @@ def send(producer: Producer, topic: str, message: dict[str, Any]) -> None:
 
 
 def end_transaction(producer: Producer, on_retry: Callable[[], None] = lambda: None) -> None:
-    """Commit a transaction, trying again what can be tried again; `on_retry` is told of each time.
+    """Commit a transaction, retrying retriable errors.
+
+    Args:
+        producer: with an open transaction.
+        on_retry: called before each retry.
 
     Raises:
         KafkaException: it is not committed.
@@ -54,43 +59,45 @@ def end_transaction(producer: Producer, on_retry: Callable[[], None] = lambda: N
 
 
 class TransactionDropped(Exception):
-    """Nothing of the transaction was committed: what it covered is to be read again."""
+    """Nothing of the transaction was committed: its input must be reread."""
 
 
 class Transactions:
-    """The transactions of one processor under its stable name."""
+    """The transactions of one processor under its transactional id."""
 
     def __init__(
         self,
         settings: ProcessorSettings,
-        name: Who,
+        name: AclUser,
         report: Report,
         *,
         stuck_s: float | None = None,
         end: Callable[[int], Any] = os._exit,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make the producer.
+        """Create the producer.
 
         Args:
             settings: of the processor.
-            name: which of them it is.
-            report: takes retries.
-            stuck_s: after how long a call that does not come back ends the process: no sooner than the broker gives
-                up the transaction, where that is sooner than `STUCK_S`.
+            name: the kind of processor.
+            report: counts retries.
+            stuck_s: how long a call may hang before the process ends; None for `STUCK_S`, or the transaction timeout
+                if that is shorter.
             end: ends the process.
+            monotonic: seconds that never go back.
         """
         self._settings, self._name = settings, name
         self._stuck_s = min(STUCK_S, settings.transaction_timeout_s) if stuck_s is None else stuck_s
-        self._exit = end
+        self._exit, self._monotonic = end, monotonic
         self._failed: KafkaError | None = None
         self._producer = transactional_producer(settings, name, self._on_failure)
         self._report = report
 
     def start(self) -> None:
-        """Fence the predecessor of this instance, and abort what it left open.
+        """Fence the predecessor of this instance, and abort its open transaction.
 
         Raises:
-            ProcessorError: the broker does not let it.
+            ProcessorError: the broker rejects it.
         """
         try:
             self._producer.init_transactions(TIMEOUT_S * 2)
@@ -102,16 +109,16 @@ class Transactions:
 
         Args:
             messages: written in their order.
-            offsets: of all partitions of the consumer, moved or not: that is what fences a stale one.
-            metadata: of the group, as it was before the first of what the offsets cover was read.
+            offsets: of all assigned partitions, moved or not: that is what fences a stale consumer.
+            metadata: of the group, captured before the first covered message was read.
 
         Raises:
             TransactionDropped: nothing was committed.
-            ProcessorError: another processor took this one's name, a right is missing, or the transaction cannot be
-                ended.
+            ProcessorError: another processor uses this instance name, ACLs are missing, or the transaction can be
+                neither committed nor aborted.
         """
         self._failed = None
-        began = time.monotonic()
+        began_s = self._monotonic()
         try:
             self._producer.begin_transaction()
             for topic, message in messages:
@@ -122,14 +129,14 @@ class Transactions:
         except KafkaException as error:
             self._abort(error)
             raise TransactionDropped(error.args[0].str()) from error
-        self._report.observe(metrics.TRANSACTION, time.monotonic() - began)
+        self._report.observe(metrics.TRANSACTION, self._monotonic() - began_s)
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
-        """End the process where a call does not come back.
+        """End the process if a call hangs.
 
-        librdkafka 2.16 forgets the time-out of this one when the group's coordinator goes away (its issues 5456 and
-        5511), and neither its consumer nor a signal gets a word in meanwhile.
+        librdkafka 2.16 drops the timeout of this call when the group's coordinator goes down (its issues 5456 and
+        5511), and the call blocks the consumer and signal handlers.
         """
         watch = threading.Timer(self._stuck_s, self._give_up)
         watch.daemon = True
@@ -144,8 +151,8 @@ class Transactions:
             "stuck",
             processor=self._name,
             instance=self._settings.instance,
-            reason=f"Offsets could not be sent to Kafka within {self._stuck_s:.0f} s. Start it again: nothing of the "
-            "transaction is committed, and what it covered is read again.",
+            reason=f"Offsets could not be sent to Kafka within {self._stuck_s:.0f} s. Restart the processor: "
+            "nothing of the transaction is committed, and its input is reread.",
         )
         self._exit(EXIT_STUCK)
 
@@ -162,5 +169,5 @@ class Transactions:
             raise explain(failed, "abort a transaction") from failed
         cause = self._failed or error.args[0]
         if cause.code() in DENIALS:
-            # Nobody would ever commit it: reading the same again and again is no way on.
+            # A retry would fail in the same way.
             raise denied(self._settings, self._name, KafkaException(cause), "commit a transaction") from error

@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
-from streams.broker.reread import read_again
+from streams.broker.reread import reread
 from streams.dead_letters.dead_letter import DeadLetter, DeadLetterPosition, Resolution, State, open_dead_letter
 from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
@@ -108,7 +108,7 @@ class DeadLetterReader:
             raise explain(error, f"read {topic}") from error
         finally:
             consumer.close()
-        batches = read_again(self._settings, GROUP, topic, ranges, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
+        batches = reread(self._settings, GROUP, topic, ranges, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
         return chain.from_iterable(batches)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""`/healthz` and `/metrics` of one processor over HTTP, from threads of their own."""
+"""The HTTP endpoint of a processor: `/healthz` and `/metrics`, served from threads of its own."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from streams.settings import ProcessorSettings
 from warehouse.metrics import BUCKETS_S, PREFIX, MetricFamily
 
 DEFAULT_PORTS = {"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614}
-"""Where each listens unless the settings say otherwise; where one is taken, at any free port."""
+"""Default port of each kind of processor; if it is in use, any free port."""
 OFF = 0
-"""The port of the settings for neither."""
+"""Port in the settings that turns the endpoint off."""
 ANY_FREE = 0
-"""The port of the system for whichever is free."""
+"""Port that makes the system choose a free one."""
 REQUEST_S = 5.0
-"""Who has not sent a request by then is hung up on."""
+"""Timeout of a connection without a complete request."""
 
 
 class ReportCollector(Collector):
-    """The metrics of a report as Prometheus takes them."""
+    """Exports a report to Prometheus."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     def collect(self) -> Iterable[Any]:
-        """Every metric of this kind of processor, also those of which nothing was told yet."""
-        who = {"processor": self._report.kind, "name": self._report.instance}
-        yield InfoMetricFamily(f"{PREFIX}processor", "Which processor this is, and its name.", value=who)
+        """Yield every metric of this kind of processor, also those without a value yet."""
+        info = {"processor": self._report.kind, "name": self._report.instance}
+        yield InfoMetricFamily(f"{PREFIX}processor", "Which processor this is, and its name.", value=info)
         for metric in self._report.definitions():
             yield self._histogram(metric) if metric.kind == "histogram" else self._number(metric)
 
@@ -66,15 +66,15 @@ class Endpoint:
     """The HTTP server of one processor."""
 
     def __init__(self, settings: ProcessorSettings, report: Report, health: Callable[[], Health]) -> None:
-        """Take the port; nothing is answered before `start`.
+        """Bind the port; requests are answered after `start`.
 
         Args:
-            settings: address and port. Port None is that of `DEFAULT_PORTS`, or a free one where that is taken.
+            settings: address and port. Port None means that of `DEFAULT_PORTS`, or a free one if it is in use.
             report: the metrics.
-            health: how the processor is.
+            health: returns the processor's health.
 
         Raises:
-            ProcessorError: the address cannot be listened at.
+            ProcessorError: the address cannot be bound.
         """
         registry = CollectorRegistry(auto_describe=False)
         registry.register(ReportCollector(report))
@@ -92,11 +92,11 @@ class Endpoint:
         return f"{host!s}:{port}"
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; requests that are being answered are not waited for."""
+        """Stop, without waiting for open requests."""
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
@@ -107,19 +107,19 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who hangs up half-way is no event of this processor's life."""
+        """Ignore clients that disconnect during a request."""
 
 
 def _listen(host: str, port: int | None, default: int, handler: type[BaseHTTPRequestHandler]) -> _Server:
     ports = [default, ANY_FREE] if port is None else [port]
-    for each in ports:
+    for candidate in ports:
         try:
-            return _Server((host, each), handler)
+            return _Server((host, candidate), handler)
         except OSError as error:
             reason = error.strerror
     raise ProcessorError(
         f"Metrics and health cannot be served at {host}:{ports[0]}: {reason}. Set metrics.host and metrics.port to "
-        "what is free, each processor of one machine its own, or metrics.port to 0 for none."
+        "a free address, a different one for each processor of one machine, or set metrics.port to 0 for no endpoint."
     )
 
 
@@ -134,12 +134,12 @@ def _handler(registry: CollectorRegistry, report: Report, health: Callable[[], H
                 encode, kind = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(200, kind, encode(registry))
             elif path == "/healthz":
-                found = health()
-                told = {"status": found.status, "processor": report.kind, "instance": report.instance}
-                body = json.dumps(told | ({"reason": found.reason} if found.reason else {})).encode()
-                self._answer(200 if found.healthy else 503, "application/json", body + b"\n")
+                current = health()
+                status = {"status": current.status, "processor": report.kind, "instance": report.instance}
+                body = json.dumps(status | ({"reason": current.reason} if current.reason else {})).encode()
+                self._answer(200 if current.healthy else 503, "application/json", body + b"\n")
             else:
-                self._answer(404, "text/plain; charset=utf-8", b"There are /healthz and /metrics.\n")
+                self._answer(404, "text/plain; charset=utf-8", b"Not found. Available: /healthz, /metrics.\n")
 
         def _answer(self, code: int, kind: str, body: bytes) -> None:
             self.send_response(code)
@@ -150,6 +150,6 @@ def _handler(registry: CollectorRegistry, report: Report, health: Callable[[], H
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Requests are no events of a processor's life."""
+            """Do not log requests."""
 
     return Handler

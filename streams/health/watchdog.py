@@ -1,8 +1,8 @@
-"""Watches a processor from a thread of its own: says whether it is healthy, and ends it when it is stuck.
+"""The watchdog of a processor: reports its health, and ends the process when it is stuck.
 
-It stands apart from the processor's loop and from Faust on purpose: a loop can stand still, and Faust's consumption
-can stop without an error. Looked at are the pulse of the loop, and the committed offsets as the broker knows them. The
-supervisor starts an ended process again, which loads its state and goes on.
+It runs on a thread of its own, independent of the processor's loop and of Faust: a loop can hang, and Faust can stop
+consuming without an error. The watchdog checks the heartbeat of the loop and the group's committed offsets on the
+broker. The supervisor restarts an ended process, which loads its state and continues.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
 from warehouse import metrics
 
-LOOK_S = 5.0
+CHECK_S = 5.0
+"""Time between checks."""
 
 Status = Literal["starting", "working", "waiting", "stopping", "stuck"]
 
 
 @dataclass(frozen=True, slots=True)
 class StallTimeouts:
-    """How long standing still is tolerated, in seconds."""
+    """How long a stall of the loop or of the committed offsets is tolerated."""
 
     unhealthy_s: float = 60.0
-    """Then the processor is not healthy. A commit to a busy broker may take most of a minute."""
+    """Seconds after which the processor is unhealthy. A commit to a busy broker may take most of a minute."""
     stuck_s: float = 300.0
-    """Then it is ended."""
+    """Seconds after which the watchdog ends the process."""
 
 
 SCORER_STALL_TIMEOUTS = StallTimeouts(unhealthy_s=330.0, stuck_s=900.0)
-"""One statement of the scorer may take five minutes, and nothing else comes round meanwhile."""
+"""One query of the scorer may take five minutes, and its loop does not beat during it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a processor is, and why."""
+    """The health of a processor, and its cause."""
 
     status: Status
     reason: str = ""
 
     @property
     def healthy(self) -> bool:
-        """Whether it does its work, or waits for what no restart would mend."""
+        """Whether the processor works, or waits for a server, which a restart would not change."""
         return self.status in ("working", "waiting")
 
 
@@ -61,85 +62,84 @@ class Watchdog:
         report: Report,
         offsets: LagMonitor | None = None,
         *,
-        patience: StallTimeouts | None = None,
+        timeouts: StallTimeouts | None = None,
         end: Callable[[int], None] = os._exit,
     ) -> None:
-        """Prepare to watch.
+        """Create the thread; nothing is checked before `start`.
 
         Args:
-            report: of the processor, with its pulse.
-            offsets: of its group; None for a processor that reads no topic.
-            patience: how long standing still is tolerated.
+            report: of the processor, with its heartbeat.
+            offsets: measures the lag of its group; None for a processor that reads no topic.
+            timeouts: how long a stall is tolerated; None for the defaults.
             end: ends the process.
         """
-        self._report, self._pulse, self._offsets = report, report.heartbeat, offsets
-        self._patience = patience or StallTimeouts()
+        self._report, self._heartbeat, self._offsets = report, report.heartbeat, offsets
+        self._timeouts = timeouts or StallTimeouts()
         self._end = end
-        self._stood: Stall | None = None
+        self._stall: Stall | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         report.set_function(metrics.HEALTHY, lambda: float(self.health().healthy))
 
     def watch(self, offsets: LagMonitor) -> None:
-        """Look at a group's offsets from now on."""
+        """Check a group's offsets from now on."""
         self._offsets = offsets
 
     def start(self) -> None:
-        """Watch on a thread of its own."""
+        """Start checking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; a look that the broker does not answer is not waited for."""
+        """Stop checking, without waiting for a check that the broker does not answer."""
         self._stop.set()
         self._thread.join(timeout=1)
         if self._offsets is not None and not self._thread.is_alive():
             self._offsets.close()
 
     def health(self) -> Health:
-        """Say how the processor is now; never waits for anything."""
-        if self._pulse.stopping:
-            return Health("stopping", "It was asked to end.")
-        if not self._pulse.started:
-            return Health("starting", "Its loop has not come round yet: it waits for ClickHouse or Kafka.")
-        still = self._standing(self._patience.unhealthy_s)
-        if still:
-            return Health("stuck", still)
-        waiting = self._pulse.blockage
-        if waiting is not None:
-            return Health(
-                "waiting", f"{waiting.reason} It has waited {self._pulse.blocked_s():.0f} s; nothing is lost."
-            )
+        """Return the current health, without any request."""
+        if self._heartbeat.stopping:
+            return Health("stopping", "A stop was requested.")
+        if not self._heartbeat.started:
+            return Health("starting", "Its loop has not started yet: it waits for ClickHouse or Kafka.")
+        stall = self._find_stall(self._timeouts.unhealthy_s)
+        if stall:
+            return Health("stuck", stall)
+        blockage = self._heartbeat.blockage
+        if blockage is not None:
+            waited_s = self._heartbeat.blocked_s()
+            return Health("waiting", f"{blockage.reason} It has waited {waited_s:.0f} s; nothing is lost.")
         return Health("working")
 
-    def look(self) -> None:
-        """Look once at the committed offsets, and end the process where it is stuck."""
+    def check(self) -> None:
+        """Check once, and end the process if it is stuck."""
         if self._offsets is not None:
             try:
-                self._stood = self._offsets.look()
+                self._stall = self._offsets.check()
             except KafkaException:
-                # Nobody knows whether the offsets stand still; whether the loop does is known all the same.
-                self._stood = None
-        stuck = self._standing(self._patience.stuck_s)
-        if stuck and not self._pulse.stopping:
+                # Whether the offsets are stalled is unknown; the loop is checked all the same.
+                self._stall = None
+        stall = self._find_stall(self._timeouts.stuck_s)
+        if stall and not self._heartbeat.stopping:
             structlog.get_logger().error(
-                "stuck", processor=self._report.kind, instance=self._report.instance, reason=stuck
+                "stuck", processor=self._report.kind, instance=self._report.instance, reason=stall
             )
             self._end(EXIT_STUCK)
 
-    def _standing(self, longest_s: float) -> str:
-        """Say what has stood still for longer; empty where nothing has."""
-        age_s = self._pulse.age_s()
+    def _find_stall(self, longest_s: float) -> str:
+        """Describe a stall that lasts longer; empty if there is none."""
+        age_s = self._heartbeat.age_s()
         if age_s > longest_s:
-            return f"Its loop has not come round for {age_s:.0f} s ({longest_s:.0f} s are expected at most)."
-        stood = self._stood
-        if stood is not None and stood.seconds > longest_s and self._pulse.blockage is None:
-            topic, partition = stood.place
+            return f"Its loop has not completed an iteration for {age_s:.0f} s (expected: at most {longest_s:.0f} s)."
+        stall = self._stall
+        if stall is not None and stall.seconds > longest_s and self._heartbeat.blockage is None:
+            topic, partition = stall.partition
             return (
-                f"The committed offset of {topic} {partition} has stood still for {stood.seconds:.0f} s with messages "
-                f"behind it ({longest_s:.0f} s are expected at most)."
+                f"The committed offset of {topic} {partition} has not advanced for {stall.seconds:.0f} s although "
+                f"messages are available (expected: at most {longest_s:.0f} s)."
             )
         return ""
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
-            self.look()
+        while not self._stop.wait(CHECK_S):
+            self.check()

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from streams.broker.client import TIMEOUT_S, TopicMetadata, consumer_config, explain, offset_since
-from streams.broker.reread import OvertakenError, read_again
+from streams.broker.reread import OvertakenError, reread
 from streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
 from streams.events.arrow_decoder import ArrowDecoder
 from streams.events.batch import portion_size, sort_messages
@@ -130,7 +130,7 @@ class KafkaEvents:
 
     def _portions(self, ranges: list[OffsetRange]) -> Iterator[list[Any]]:
         offsets = {each.partition: (each.start, each.end) for each in ranges}
-        batches = read_again(
+        batches = reread(
             self._settings, "rebuild", self._topic, offsets, poll_messages=POLL_MESSAGES, poll_s=POLL_S
         )
         try:

@@ -40,7 +40,7 @@ from streams.runtime.backoff import Backoff, RetryInterrupted
 from streams.runtime.lifecycle import freeze_heap
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
-from streams.tallies import count_dead, split
+from streams.tallies import count_dead, encode_tally
 from streams.topics import partials_partition
 from warehouse import metrics
 from warehouse.client import Address, Client, connect
@@ -287,5 +287,5 @@ class Recorder:
             yield topics.labels_dead, dead_message(rejected, topics.labels, replay_of)
         for model, counts in count_dead(batch.rejected).items():
             partition = partials_partition(model, self._partials_partitions)
-            for data in split(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):
+            for data in encode_tally(Tally(model=model, topic=LABELS_TOPIC, dead=counts)):
                 yield topics.partials, {"value": data, "partition": partition}

@@ -1,1 +1,1 @@
-"""What every processor process needs: signals, exit codes, heartbeats, metrics reports."""
+"""Runtime of a processor process: signals, exit codes, heartbeats, retries, metrics reports."""

@@ -1,4 +1,4 @@
-"""The sign of life of a processor's loop: when it came round last, and what it waits for."""
+"""The heartbeat of a processor's loop, and what blocks it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Blockage:
-    """What a processor waits for, and since when."""
+    """The server that blocks a processor, and since when."""
 
     reason: str
     since_s: float
 
 
 class Heartbeat:
-    """Set by the processor's threads, read by the watchdog's; times are those of `clock`, which never goes back."""
+    """Written by the processor's threads, read by the watchdog's."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start unblocked, before the first beat.
+
+        Args:
+            clock: seconds that never go back.
+        """
         self._clock = clock
         self._lock = threading.Lock()
         self._beat_s = clock()
@@ -29,44 +34,47 @@ class Heartbeat:
 
     @property
     def started(self) -> bool:
-        """Whether the loop has come round once."""
+        """Whether the loop has completed an iteration."""
         return self._started
 
     @property
     def stopping(self) -> bool:
-        """Whether the process was asked to end."""
+        """Whether the process has been requested to stop."""
         return self._stopping
 
     @property
     def blockage(self) -> Blockage | None:
-        """What it waits for; None while it works."""
+        """What the processor waits for; None while it works."""
         return self._blockage
 
     def beat(self) -> None:
-        """Tell that the loop came round."""
+        """Record an iteration of the loop."""
         self._beat_s = self._clock()
         self._started = True
 
     def blocked(self, reason: str) -> None:
-        """Tell that something outside is waited for, which no restart would mend; called again while it lasts."""
+        """Record that the processor waits for a server, which a restart would not change.
+
+        Repeated calls update the reason and keep the start.
+        """
         with self._lock:
             since_s = self._blockage.since_s if self._blockage else self._clock()
             self._blockage = Blockage(reason, since_s)
 
     def unblocked(self) -> None:
-        """Tell that what was waited for is there."""
+        """Record that the wait is over."""
         with self._lock:
             self._blockage = None
 
     def mark_stopping(self) -> None:
-        """Tell that the process was asked to end."""
+        """Record that the process has been requested to stop."""
         self._stopping = True
 
     def age_s(self) -> float:
-        """Seconds since the loop came round, or since the start."""
+        """Return the seconds since the last iteration, or since the start."""
         return max(0.0, self._clock() - self._beat_s)
 
     def blocked_s(self) -> float:
-        """Seconds of waiting so far; 0 while it works."""
+        """Return for how many seconds the processor has been blocked; 0 while it works."""
         blockage = self._blockage
         return max(0.0, self._clock() - blockage.since_s) if blockage else 0.0

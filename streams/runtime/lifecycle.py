@@ -1,4 +1,4 @@
-"""How a processor lives: signals, exit codes, logs."""
+"""The life cycle of a processor: signals, exit codes, logging, memory settings."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from streams.errors import ProcessorError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 8.0
-"""How long a processor may take to end after it was asked to: below the ten seconds that orchestrators allow."""
+"""How long a processor may take to stop: less than the ten seconds that orchestrators allow."""
 _M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
-"""Of glibc's malloc.h."""
+"""Constants of glibc's malloc.h."""
 _LARGE_BYTES = 4 << 20
 EXIT_OK = 0
 EXIT_STUCK = 70
-"""Ended by itself because it stood still."""
+"""The watchdog ended the process because it was stuck."""
 EXIT_STOPPED = 1
-"""Stopped by an error that a person must see; whoever supervises the processor starts it again."""
+"""The processor stopped with an error. Its supervisor restarts it."""
 
 
 def configure_logging(level: str = "info") -> None:
-    """Write one JSON line per lifecycle event to standard error."""
+    """Log one JSON line per event to standard error."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     structlog.configure(
         processors=[
@@ -47,19 +47,19 @@ def configure_logging(level: str = "info") -> None:
 
 
 def freeze_heap() -> None:
-    """Take what is in memory so far, modules above all, for what stays: the collector of cycles passes over it.
+    """Exclude all current objects, mainly modules, from garbage collection.
 
-    It would walk through some hundred thousand objects again for every few batches of messages.
+    The collector would otherwise traverse some hundred thousand objects every few batches of messages.
     """
     gc.freeze()
 
 
 def use_single_malloc_arena() -> None:
-    """Let all threads, and Arrow, take memory from one heap of glibc's; to be called before there are any threads.
+    """Make all threads, and Arrow, allocate from one malloc arena of glibc. Call it before any thread starts.
 
-    Each thread that finds the others busy would else have a heap of its own, and keep what it once needed for
-    itself. This is for processes whose work is one thread's: others would wait for one another. What is large goes back
-    to the system when it is let go. Without glibc nothing happens.
+    By default threads get arenas of their own, which keep their peak size. One arena suits a process in which one
+    thread does the work: several would wait for each other. Large blocks return to the system when they are freed.
+    Without glibc this does nothing.
     """
     import pyarrow as pa
 
@@ -67,48 +67,55 @@ def use_single_malloc_arena() -> None:
     with suppress(OSError, AttributeError):
         glibc = ctypes.CDLL(None)
         glibc.mallopt(_M_ARENA_MAX, 1)
-        # By default glibc keeps ever larger pieces, in between of which little else fits.
+        # By default glibc raises this threshold over time and keeps ever larger free blocks.
         glibc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 class ShutdownSignal:
-    """Waits for SIGTERM and SIGINT on a thread of its own, and sees to it that the process ends in time.
+    """Receives SIGTERM and SIGINT on a thread of its own, and ends the process in time.
 
-    What Python does at a signal it does in the main thread, once that comes back from whatever it waits for. So this
-    thread reads the signals from the file that the system's handler writes them to: first everybody is told; who then
-    still waits for a server is not waited for. What was under way is not committed, and is done again by the next
-    start, as after a kill.
+    Python runs signal handlers in the main thread, once a blocking call there returns. This thread therefore reads the
+    signals from the wakeup file descriptor: it sets `requested`, calls the hooks, and ends the process after `stop_s`
+    even if the work still waits for a server. Work that was not committed is done again by the next start, as after a
+    kill.
     """
 
     def __init__(
-        self, kind: str, instance: str, *, stop_s: float = STOP_S, end: Callable[[int], None] = os._exit
+        self,
+        kind: str,
+        instance: str,
+        *,
+        stop_s: float = STOP_S,
+        end: Callable[[int], None] = os._exit,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the signals from now on; to be made in the main thread.
+        """Install the handlers; call this in the main thread.
 
         Args:
             kind: `sketcher`, `recorder`, `monitor` or `scorer`.
             instance: its stable name.
-            stop_s: how long the work may take to end.
+            stop_s: how long the work may take to stop.
             end: ends the process.
+            sleep: waits for a number of seconds.
         """
         self.requested = threading.Event()
-        """Set once the process was asked to end."""
+        """Set once the process is requested to stop."""
         self._log = structlog.get_logger().bind(processor=kind, instance=instance)
-        self._stop_s, self._end = stop_s, end
-        self._at_once: list[Callable[[], object]] = []
+        self._stop_s, self._end, self._sleep = stop_s, end, sleep
+        self._hooks: list[Callable[[], object]] = []
         self._lock = threading.Lock()
-        self._signals, told = os.pipe()
-        os.set_blocking(told, False)
-        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        self._signals, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
     def add_hook(self, hook: Callable[[], object]) -> None:
-        """Have something called as soon as the process is asked to end; at once where it was already."""
+        """Call a function as soon as the process is requested to stop; at once if it already was."""
         with self._lock:
             if not self.requested.is_set():
-                self._at_once.append(hook)
+                self._hooks.append(hook)
                 return
         hook()
 
@@ -119,13 +126,12 @@ class ShutdownSignal:
         self._log.info("stopping", signal=signal.Signals(number).name)
         with self._lock:
             self.requested.set()
-        for hook in self._at_once:
+        for hook in self._hooks:
             with suppress(Exception):
                 hook()
-        time.sleep(self._stop_s)
-        # The process still lives.
+        self._sleep(self._stop_s)
         self._log.warning(
-            "stopped", reason=f"asked to; what a server had not answered after {self._stop_s:.0f} s is done again"
+            "stopped", reason=f"requested; work that a server did not confirm within {self._stop_s:.0f} s is done again"
         )
         self._end(EXIT_OK)
 
@@ -136,27 +142,27 @@ def run_until_signal(kind: str, instance: str, work: Callable[[ShutdownSignal], 
     Args:
         kind: `sketcher`, `recorder`, `monitor` or `scorer`.
         instance: its stable name.
-        work: runs until it is asked to end; raises to stop with a non-zero exit, or returns an exit code.
+        work: runs until a stop is requested; raises to stop with a non-zero exit code, or returns one.
     """
     log = structlog.get_logger().bind(processor=kind, instance=instance)
-    stopping = ShutdownSignal(kind, instance)
+    shutdown = ShutdownSignal(kind, instance)
     log.info("started")
     code: int | None
     try:
-        code = work(stopping)
+        code = work(shutdown)
     except ProcessorError as error:
-        if not stopping.requested.is_set():
+        if not shutdown.requested.is_set():
             log.error("stopped", reason=str(error))
             return EXIT_STOPPED
-        # A server that failed meanwhile: the next start meets it again, or not.
+        # A server failed during the stop, which the next start may meet again.
         log.warning("failed while stopping", reason=str(error))
         code = EXIT_OK
     except Exception as error:
         log.exception("stopped", reason=f"{type(error).__name__}: {error}")
         return EXIT_STOPPED
     if code:
-        # Why was said where it happened.
+        # The error was logged where it happened.
         log.error("stopped", exit=code)
         return code
-    log.info("stopped", reason="asked to")
+    log.info("stopped", reason="requested")
     return EXIT_OK

@@ -51,9 +51,9 @@ def encode_partials(
                 counts=np.concatenate((header, counts), axis=1),
                 moments=pane.moments[f0:f1] if s0 == 0 else np.empty((0, N_MOMENTS)),
                 sketches=sketches[f0:f1] if s0 == 0 else [],
-                kept_at=np.array(inside, dtype=np.int64).reshape(-1, 2),
-                kept_moments=np.array([pane.kept[place].moments for place in inside]).reshape(-1, N_MOMENTS),
-                kept_sketches=[kept[place] for place in inside],
+                slice_cells=np.array(inside, dtype=np.int64).reshape(-1, 2),
+                slice_moments=np.array([pane.kept[place].moments for place in inside]).reshape(-1, N_MOMENTS),
+                slice_sketches=[kept[place] for place in inside],
             )
         )
 

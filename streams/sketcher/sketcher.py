@@ -35,7 +35,7 @@ from streams.sketcher.flush import Flush
 from streams.sketcher.flush_policy import FlushPolicy
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
-from streams.tallies import split
+from streams.tallies import encode_tally
 from streams.topics import partials_partition
 from warehouse import metrics
 
@@ -230,7 +230,7 @@ class Sketcher:
             replay_of = flush.replay_of.get((rejected.partition, rejected.offset), "")
             yield topics.predictions_dead, dead_message(rejected, self._topic, replay_of)
         for tally in flush.summaries.tallies.tallies(PREDICTIONS_TOPIC, self._topic_id, covered, flush.rejected):
-            for data in split(tally):
+            for data in encode_tally(tally):
                 yield topics.partials, self._record(data, tally.model)
         for partition in range(self._partials_partitions):
             progress = Progress(

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, Source
+from streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, SourceTopic
 from streams.runtime.metrics_report import Report
 from streams.settings import ProcessorSettings
 from tests.support.pipeline import Pipeline
@@ -60,15 +60,15 @@ def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: P
     )
     report = Report("recorder", "r")
     told: dict[str, Any] = {"assigned_partitions": lambda: [(topic, 0)], "clock": lambda: now["s"]}
-    offsets = LagMonitor(settings, "recorder", [Source(topic, "predictions")], report, **told)
-    assert offsets.look() is None
+    offsets = LagMonitor(settings, "recorder", [SourceTopic(topic, "predictions")], report, **told)
+    assert offsets.check() is None
     assert report.lag == 5
     now["s"] = PEEK_AFTER_S + 1
-    assert offsets.look() is None
+    assert offsets.check() is None
     assert report.lag == 0
     pipeline.produce([(0, event(9), None)])
     now["s"] = 100.0
-    stood = offsets.look()
+    stood = offsets.check()
     assert stood is not None
     assert (stood.place, report.lag) == ((topic, 0), 6)
     offsets.close()

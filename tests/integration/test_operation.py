@@ -153,7 +153,7 @@ def test_a_loop_that_stands_still_is_seen_and_ended_from_outside(
         wait_for(lambda: health(where)[1].get("status") == "stuck", "a stuck loop to be noticed")
         code, found = health(where)
         assert code == 503
-        assert found["reason"].startswith("Its loop has not come round for ")
+        assert found["reason"].startswith("Its loop has not completed an iteration for ")
         assert total(where, "barograph_healthy") == 0
         assert process.wait(60) == EXIT_STUCK
         assert [line["event"] for line in lines(pipeline, "probe")][-1] == "stuck"

@@ -35,7 +35,7 @@ from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
 from local.kafka_jars import kafka_jars
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from streams.broker.acl import PROCESSORS, Right, Who, missing_rights, require_rights, rights_of
+from streams.broker.acl import PROCESSORS, Acl, AclUser, missing_acls, require_acls, required_acls
 from streams.broker.client import make_consumer
 from streams.broker.transactions import Transactions
 from streams.errors import ProcessorError
@@ -114,7 +114,7 @@ class Place:
     topics: Topics
     address: Address
 
-    def settings(self, who: Who, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
+    def settings(self, who: AclUser, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
         return ProcessorSettings(
             instance=instance,
             bootstrap_servers=self.kafka.sasl_servers,
@@ -294,7 +294,7 @@ def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterato
         yield f"log {path.name}", path.read_bytes()
 
 
-LACKING: tuple[tuple[Who, str, str], ...] = (
+LACKING: tuple[tuple[AclUser, str, str], ...] = (
     ("sketcher", "Write", "predictions.dead"),
     ("sketcher", "Write", "sketcher-"),
     ("recorder", "Read", "recorder"),
@@ -305,10 +305,10 @@ LACKING: tuple[tuple[Who, str, str], ...] = (
 
 def test_a_processor_with_one_right_missing_says_which(kafka: SecureKafka, place: Place, tmp_path: Path) -> None:
     pipeline = Pipeline(kafka.broker.bootstrap_servers, place.address, place.topics.prefix, tmp_path)
-    started: list[tuple[str, Right, Running]] = []
+    started: list[tuple[str, Acl, Running]] = []
     for i, (who, operation, name) in enumerate(LACKING):
         (lacked,) = (
-            r for r in rights_of(who, place.topics) if (r.operation, r.name) == (operation, named(place, name))
+            r for r in required_acls(who, place.topics) if (r.operation, r.name) == (operation, named(place, name))
         )
         user = without(kafka, place, who, lacked, f"lacking-{i}")
         process = pipeline.start(who, f"{who}-{i}", bootstrap_servers=kafka.sasl_servers, kafka=user)
@@ -322,19 +322,19 @@ def named(place: Place, name: str) -> str:
     return f"{place.topics.prefix}{name}"
 
 
-def without(kafka: SecureKafka, place: Place, who: Who, lacked: Right, user: str) -> dict[str, str]:
+def without(kafka: SecureKafka, place: Place, who: AclUser, lacked: Acl, user: str) -> dict[str, str]:
     """A user with all rights of a kind but one."""
-    kafka.grant_rights(user, [right for right in rights_of(who, place.topics) if right != lacked])
+    kafka.grant_rights(user, [right for right in required_acls(who, place.topics) if right != lacked])
     return kafka.add_user(user)
 
 
 @pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "dead-letters", "apply"])
-def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: Who) -> None:
-    for i, lacked in enumerate(rights_of(who, place.topics)):
+def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: AclUser) -> None:
+    for i, lacked in enumerate(required_acls(who, place.topics)):
         if lacked.resource == "transactional-id":
             continue  # nobody can ask for it; it shows when transactions start
         user = without(kafka, place, who, lacked, f"{who}-but-{i}")
-        found = missing_rights(place.settings(who, user), who)
+        found = missing_acls(place.settings(who, user), who)
         if lacked.operation == "Alter":
             # Without it the topic may not be described, and the broker tells of no right on it at all.
             assert lacked in found
@@ -359,7 +359,7 @@ def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: 
 
 
 def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, place: Place) -> None:
-    (lacked,) = (right for right in rights_of("sketcher", place.topics) if right.name == place.topics.predictions_dead)
+    (lacked,) = (right for right in required_acls("sketcher", place.topics) if right.name == place.topics.predictions_dead)
     settings = place.settings("sketcher", without(kafka, place, "sketcher", lacked, "robbed"), instance="robbed")
     transactions = Transactions(settings, "sketcher", Report("sketcher", "robbed"))
     transactions.start()
@@ -373,7 +373,7 @@ def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, plac
 
 
 def test_a_monitor_that_cannot_put_aside_acknowledges_nothing(kafka: SecureKafka, place: Place) -> None:
-    (lacked,) = (right for right in rights_of("monitor", place.topics) if right.name == place.topics.partials_dead)
+    (lacked,) = (right for right in required_acls("monitor", place.topics) if right.name == place.topics.partials_dead)
     user = without(kafka, place, "monitor", lacked, "muzzled")
     settings = dataclasses.replace(place.settings("monitor", user), write_s=0.0)
     report = Report("monitor", "muzzled")
@@ -400,7 +400,7 @@ def test_who_is_not_let_in_is_told_why(kafka: SecureKafka, place: Place, values:
     user = changed(kafka.add_user("barograph-sketcher"), **values)
     began_s = time.monotonic()
     with pytest.raises(ProcessorError) as caught:
-        require_rights(place.settings("sketcher", user), "sketcher")
+        require_acls(place.settings("sketcher", user), "sketcher")
     assert advice in str(caught.value)
     assert "not-this-one" not in str(caught.value)
     # A broker that is away is waited for, one that refuses is not.

@@ -116,9 +116,9 @@ def partials(draw: st.DrawFn) -> Partial:
         if whole
         else np.empty((0, 4)),
         sketches=draw(st.lists(st.binary(max_size=20), min_size=fields, max_size=fields)) if whole else [],
-        kept_at=np.array([(first + i, 2 + i) for i in range(kept)], dtype=np.int64).reshape(-1, 2),
-        kept_moments=np.array(draw(st.lists(floats, min_size=4 * kept, max_size=4 * kept))).reshape(-1, 4),
-        kept_sketches=draw(st.lists(st.binary(max_size=20), min_size=kept, max_size=kept)),
+        slice_cells=np.array([(first + i, 2 + i) for i in range(kept)], dtype=np.int64).reshape(-1, 2),
+        slice_moments=np.array(draw(st.lists(floats, min_size=4 * kept, max_size=4 * kept))).reshape(-1, 4),
+        slice_sketches=draw(st.lists(st.binary(max_size=20), min_size=kept, max_size=kept)),
     )
 
 
@@ -183,7 +183,7 @@ def test_a_part_of_a_sketcher_that_kept_nothing_of_slices_is_read() -> None:
     found = decode(record[:2] + zlib.crc32(rest).to_bytes(4, "big") + rest)
     assert isinstance(found, Partial)
     assert (found.counts == pane.counts).all()
-    assert len(found.kept_at) == len(found.kept_moments) == len(found.kept_sketches) == 0
+    assert len(found.slice_cells) == len(found.slice_moments) == len(found.slice_sketches) == 0
 
 
 @settings(max_examples=200)

@@ -28,7 +28,7 @@ from streams.records import OffsetRange, Partial, PartitionProgress, Progress, R
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from streams.sketcher.partial_messages import encode_partials
 from streams.sketcher.summarise import FlushSummaries
-from streams.tallies import split
+from streams.tallies import encode_tally
 from tests.support.memory_warehouse import MemoryWarehouse
 
 SLOW_MS = 100.0
@@ -286,7 +286,7 @@ class _HistoryWriter:
             for data in encode_partials(key, pane, TOPIC, covered):
                 self.append(data)
         for tally in summaries.tallies.tallies("predictions", TOPIC, covered, self.dead() if covered else []):
-            for data in split(tally):
+            for data in encode_tally(tally):
                 self.append(data)
         progress = Progress(
             source_topic_id=TOPIC,

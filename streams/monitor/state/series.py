@@ -101,7 +101,7 @@ class Series:
         except LayoutError as error:
             raise RecordError(f"the partial does not fit baseline {self.baseline_id}: {error}") from error
         partial.tail = TAIL_KEYS
-        for s, f in partial.kept_at.tolist():
+        for s, f in partial.slice_cells.tolist():
             inside = max(1, partial.slice_from) <= s < partial.slice_to and partial.field_from <= f < partial.field_to
             if not inside or layout.fields[f].kind != "numeric":
                 raise RecordError(f"the partial has a sketch of slice {s} and field {f}, which it does not cover")
@@ -186,7 +186,7 @@ class Series:
         added = {
             (s, f): SliceSketch(moments, sketch)
             for (s, f), moments, sketch in zip(
-                partial.kept_at.tolist(), partial.kept_moments, partial.kept_sketches, strict=True
+                partial.slice_cells.tolist(), partial.slice_moments, partial.slice_sketches, strict=True
             )
         }
         s0, f0 = partial.slice_from, partial.field_from

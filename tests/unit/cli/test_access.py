@@ -13,7 +13,7 @@ from confluent_kafka.admin import AclOperation, ResourcePatternType, ResourceTyp
 
 from cli.access.acls import acl_lines, user_acls
 from cli.main import main
-from streams.broker.acl import rights_of
+from streams.broker.acl import required_acls
 from streams.topics import Topics
 from tests.support.secure_kafka import bindings_of
 
@@ -41,9 +41,9 @@ def test_no_user_may_change_the_cluster_or_foreign_names() -> None:
 def test_processors_do_not_write_to_source_topics_and_publishers_do_not_read() -> None:
     topics = Topics()
     for who in ("sketcher", "recorder", "monitor"):
-        written = {right.name for right in rights_of(who, topics) if right.operation == "Write"}
+        written = {right.name for right in required_acls(who, topics) if right.operation == "Write"}
         assert not written & {topics.predictions, topics.labels}
-    assert {right.operation for right in rights_of("publisher", topics)} == {"Write"}
+    assert {right.operation for right in required_acls("publisher", topics)} == {"Write"}
 
 
 def test_each_model_has_a_publisher_that_may_write_labels_only_if_it_has_labels() -> None:

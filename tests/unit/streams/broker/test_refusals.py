@@ -74,5 +74,5 @@ def test_an_answer_after_a_refusal_is_an_answer(admin: Admin) -> None:
 
 
 def test_settings_that_the_client_does_not_know_are_told() -> None:
-    with pytest.raises(ProcessorError, match=r"take its settings.*no.such.property"):
+    with pytest.raises(ProcessorError, match=r"accept the client's settings.*no.such.property"):
         Admin("127.0.0.1:1", {"no.such.property": "1"})

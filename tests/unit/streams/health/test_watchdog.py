@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.broker import consumer_lag as offsets_module
-from streams.broker.consumer_lag import LagMonitor, Source
+from streams.broker.consumer_lag import LagMonitor, SourceTopic
 from streams.health.watchdog import StallTimeouts, Watchdog
 from streams.runtime.heartbeat import Heartbeat
 from streams.runtime.lifecycle import EXIT_STUCK
@@ -19,7 +19,7 @@ from streams.settings import ProcessorSettings
 from warehouse import metrics
 from warehouse.client import Address
 
-PATIENCE = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
+TIMEOUTS = StallTimeouts(unhealthy_s=60.0, stuck_s=300.0)
 
 
 class FakeConsumer:
@@ -83,7 +83,7 @@ class Bench:
 
         monkeypatch.setattr(offsets_module, "Consumer", consumer)
         settings = ProcessorSettings(instance="w", bootstrap_servers="b", warehouse=Address("h", 1, "d"))
-        parts = [Source("x-partials", "partials", 2, no_lag=1)]
+        parts = [SourceTopic("x-partials", "partials", 2, trailing_markers=1)]
         self.offsets = LagMonitor(
             settings,
             "monitor",
@@ -93,16 +93,16 @@ class Bench:
             clock=lambda: self.now_s,
         )
         self.consumer = made[0]
-        self.watchdog = Watchdog(self.report, self.offsets, patience=PATIENCE, end=self.ended.append)
+        self.watchdog = Watchdog(self.report, self.offsets, timeouts=TIMEOUTS, end=self.ended.append)
 
     def stood_s(self, at_s: float) -> float:
         self.now_s = 1000.0 + at_s
-        stood = self.offsets.look()
+        stood = self.offsets.check()
         return stood.seconds if stood else 0.0
 
-    def look(self, at_s: float) -> str:
+    def check(self, at_s: float) -> str:
         self.now_s = 1000.0 + at_s
-        self.watchdog.look()
+        self.watchdog.check()
         return self.watchdog.health().status
 
 
@@ -178,12 +178,12 @@ def test_what_is_anothers_to_move_does_not_count(bench: Bench) -> None:
 
 def test_a_processor_that_gets_on_is_healthy_and_lives(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 90, 1: 11}
-    assert bench.look(0) == "starting"
+    assert bench.check(0) == "starting"
     for second in range(0, 1000, 50):
         bench.consumer.committed_at[0] = 10 + second // 50
         bench.heartbeat._beat_s = 1000.0 + second
         bench.heartbeat._started = True
-        assert bench.look(second) == "working"
+        assert bench.check(second) == "working"
     assert bench.report.values(metrics.HEALTHY) == {(): 1.0}
     assert bench.ended == []
 
@@ -193,13 +193,13 @@ def test_a_loop_that_stands_still_is_seen_whatever_the_broker_does(bench: Bench,
     bench.consumer.ends = {0: 3, 1: 3}
     bench.consumer.failing = broker == "is away"
     bench.heartbeat.beat()
-    assert bench.look(60) == "working"
-    assert bench.look(61) == "stuck"
-    assert "loop has not come round for 61 s" in bench.watchdog.health().reason
+    assert bench.check(60) == "working"
+    assert bench.check(61) == "stuck"
+    assert "loop has not completed an iteration for 61 s" in bench.watchdog.health().reason
     assert bench.report.values(metrics.HEALTHY) == {(): 0.0}
-    assert bench.look(300) == "stuck"
+    assert bench.check(300) == "stuck"
     assert bench.ended == []
-    bench.look(301)
+    bench.check(301)
     assert bench.ended == [EXIT_STUCK]
 
 
@@ -209,9 +209,9 @@ def test_a_group_that_stands_still_although_its_loop_beats_is_stuck(bench: Bench
     for second in (0, 60, 61, 300, 301):
         bench.now_s = 1000.0 + second
         bench.heartbeat.beat()
-        statuses.append(bench.look(second))
+        statuses.append(bench.check(second))
     assert statuses == ["working", "working", "stuck", "stuck", "stuck"]
-    assert "committed offset of x-partials 0 has stood still for 301 s" in bench.watchdog.health().reason
+    assert "committed offset of x-partials 0 has not advanced for 301 s" in bench.watchdog.health().reason
     assert bench.ended == [EXIT_STUCK]
 
 
@@ -221,28 +221,28 @@ def test_who_waits_for_the_warehouse_is_healthy_and_lives_as_long_as_its_loop_be
         bench.now_s = 1000.0 + second
         bench.heartbeat.beat()
         bench.heartbeat.blocked("ClickHouse is away.")
-        assert bench.look(second) == "waiting"
+        assert bench.check(second) == "waiting"
     assert bench.watchdog.health().reason == "ClickHouse is away. It has waited 2950 s; nothing is lost."
     assert bench.report.values(metrics.WAITING)[()] == 2950
     bench.heartbeat.unblocked()
-    assert bench.look(2951) == "stuck", "it goes on, and has not moved yet"
+    assert bench.check(2951) == "stuck", "it goes on, and has not moved yet"
     bench.consumer.committed_at[0] = 30
-    assert bench.look(2960) == "working"
+    assert bench.check(2960) == "working"
     assert bench.report.values(metrics.WAITING)[()] == 0
     bench.heartbeat.blocked("ClickHouse is away.")
-    assert bench.look(3400) == "stuck", "the loop itself stands still"
+    assert bench.check(3400) == "stuck", "the loop itself stands still"
     # Once while it had just gone on, once now.
     assert bench.ended == [EXIT_STUCK] * 2
 
 
 def test_a_broker_that_is_away_says_nothing_about_offsets(bench: Bench) -> None:
     bench.consumer.committed_at, bench.consumer.ends = {0: 10, 1: 10}, {0: 30, 1: 10}
-    bench.look(0)
+    bench.check(0)
     bench.consumer.failing = True
     for second in range(0, 1000, 50):
         bench.now_s = 1000.0 + second
         bench.heartbeat.beat()
-        assert bench.look(second) == "working"
+        assert bench.check(second) == "working"
     assert bench.ended == []
 
 
@@ -250,12 +250,12 @@ def test_who_was_asked_to_end_is_not_healthy_and_not_ended_by_the_watchdog(bench
     bench.heartbeat.beat()
     bench.consumer.ends = {0: 3, 1: 3}
     bench.heartbeat.mark_stopping()
-    assert bench.look(1000) == "stopping"
+    assert bench.check(1000) == "stopping"
     assert bench.ended == []
 
 
 def test_it_looks_by_itself_and_closes_what_it_opened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.health.watchdog.LOOK_S", 0.001)
+    monkeypatch.setattr("streams.health.watchdog.CHECK_S", 0.001)
     bench.consumer.ends = {0: 3, 1: 3}
     ended = threading.Event()
     bench.watchdog._end = lambda code: ended.set()
