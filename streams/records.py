@@ -149,7 +149,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Written to every partition of `partials` after the partials of a flush, in the same transaction."""
 
     source_topic_id: str
-    """Kafka's id of `predictions`. A new id means that the topic was recreated; an installation has one source topic."""
+    """Kafka's id of `predictions`. A new id means that the topic was recreated: an installation has one."""
     source_partitions: int
     """Number of partitions of the source topic, queried after the flush's last fetch."""
     counted_at_ms: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from streams.broker.acl import PROCESSORS, Right, Who, rights_of
+from streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
 from streams.topics import Topics
 
 USER_PREFIX = "barograph-"
@@ -21,7 +21,7 @@ class UserAcl:
     user: str
     role: str
     """What the user is for, for the comment above its commands."""
-    rights: tuple[Right, ...]
+    rights: tuple[Acl, ...]
 
 
 def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserAcl, ...]:
@@ -40,7 +40,7 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     for contract in models:
         rights = tuple(
             right
-            for right in rights_of("publisher", topics)
+            for right in required_acls("publisher", topics)
             if right.name != topics.labels or contract.label is not None
         )
         labels = " and of its labels" if contract.label is not None else ""
@@ -49,8 +49,8 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
     return tuple(acls)
 
 
-def _user_acl(who: Who, role: str, topics: Topics) -> UserAcl:
-    return UserAcl(f"{USER_PREFIX}{who}", role, rights_of(who, topics))
+def _user_acl(who: KafkaRole, role: str, topics: Topics) -> UserAcl:
+    return UserAcl(f"{USER_PREFIX}{who}", role, required_acls(who, topics))
 
 
 def acl_lines(acls: Sequence[UserAcl], bootstrap_servers: str) -> list[str]:
@@ -65,7 +65,7 @@ def acl_lines(acls: Sequence[UserAcl], bootstrap_servers: str) -> list[str]:
     return lines
 
 
-def _options(rights: Sequence[Right]) -> list[str]:
+def _options(rights: Sequence[Acl]) -> list[str]:
     """Write the options of the commands, one command for all resources with the same operations."""
     operations_of: dict[tuple[str, str, bool], tuple[str, ...]] = {}
     for right in rights:

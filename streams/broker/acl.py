@@ -18,11 +18,11 @@ from streams.errors import ProcessorError
 from streams.settings import ProcessorSettings
 from streams.topics import Topics
 
-AclUser = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "rebuild", "apply"]
+KafkaRole = Literal["publisher", "sketcher", "recorder", "monitor", "dead-letters", "rebuild", "apply"]
 Resource = Literal["topic", "group", "transactional-id"]
 Operation = Literal["Read", "Write", "Create", "Alter", "AlterConfigs"]
 
-PROCESSORS: tuple[AclUser, ...] = ("sketcher", "recorder", "monitor")
+PROCESSORS: tuple[KafkaRole, ...] = ("sketcher", "recorder", "monitor")
 """The processors that use Kafka; the scorer does not."""
 
 _OPERATIONS: dict[Operation, AclOperation] = {
@@ -56,7 +56,7 @@ class Acl:
         return f"{self.operation} on {kind} {self.name}{'*' if self.prefixed else ''}"
 
 
-def required_acls(user: AclUser, topics: Topics) -> tuple[Acl, ...]:
+def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
     """Return the ACLs that a user needs, and no more."""
     match user:
         case "publisher":
@@ -102,7 +102,7 @@ def _member(group: str, topics: Topics, *, transactions: bool) -> tuple[Acl, ...
     return (reads, Acl("Write", "transactional-id", f"{name}-", prefixed=True)) if transactions else (reads,)
 
 
-def missing_acls(settings: ProcessorSettings, user: AclUser) -> list[Acl]:
+def missing_acls(settings: ProcessorSettings, user: KafkaRole) -> list[Acl]:
     """Query which ACLs on topics and groups the processor's user lacks.
 
     Brokers do not report permissions on transactional ids, and of groups without members only whether they are
@@ -145,7 +145,7 @@ def _allowed(admin: Admin, future: Future[Any]) -> set[AclOperation] | None:
     return set(operations) if operations else None
 
 
-def require_acls(settings: ProcessorSettings, user: AclUser) -> None:
+def require_acls(settings: ProcessorSettings, user: KafkaRole) -> None:
     """Stop before anything is read if the processor could not write its results.
 
     Raises:
@@ -156,7 +156,7 @@ def require_acls(settings: ProcessorSettings, user: AclUser) -> None:
         raise ProcessorError(_missing_sentence(settings, user, missing))
 
 
-def denied(settings: ProcessorSettings, user: AclUser, error: KafkaException, action: str) -> ProcessorError:
+def denied(settings: ProcessorSettings, user: KafkaRole, error: KafkaException, action: str) -> ProcessorError:
     """Return an error that names the ACLs missing for a rejected action, or `explain` if none is missing."""
     code = error.args[0].code()
     needed = required_acls(user, settings.topics)
@@ -171,7 +171,7 @@ def denied(settings: ProcessorSettings, user: AclUser, error: KafkaException, ac
     return ProcessorError(_missing_sentence(settings, user, missing)) if missing else explain(error, action)
 
 
-def _missing_sentence(settings: ProcessorSettings, user: AclUser, missing: list[Acl]) -> str:
+def _missing_sentence(settings: ProcessorSettings, user: KafkaRole, missing: list[Acl]) -> str:
     name = settings.kafka.get("sasl.username")
     return (
         f"Kafka rejects this {user}: its user{f' {name}' if name else ''} lacks "

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.broker.acl import DENIALS, AclUser, denied
+from streams.broker.acl import DENIALS, KafkaRole, denied
 from streams.broker.client import TIMEOUT_S, explain, transactional_producer
 from streams.runtime.lifecycle import EXIT_STUCK
 from streams.runtime.metrics_report import Report
@@ -68,7 +68,7 @@ class Transactions:
     def __init__(
         self,
         settings: ProcessorSettings,
-        name: AclUser,
+        name: KafkaRole,
         report: Report,
         *,
         stuck_s: float | None = None,

@@ -130,9 +130,7 @@ class KafkaEvents:
 
     def _portions(self, ranges: list[OffsetRange]) -> Iterator[list[Any]]:
         offsets = {each.partition: (each.start, each.end) for each in ranges}
-        batches = reread(
-            self._settings, "rebuild", self._topic, offsets, poll_messages=POLL_MESSAGES, poll_s=POLL_S
-        )
+        batches = reread(self._settings, "rebuild", self._topic, offsets, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
         try:
             for messages in batches:
                 while messages:

@@ -30,8 +30,8 @@ class RegistryPoller:
 
     A contract or baseline that this version of the program cannot read costs its own model alone: the last readable
     copy of that model stays in force. Without such a copy the model counts as unknown if its contract cannot be read,
-    and as a model without any baseline if a baseline cannot. All baselines of the model are left out then, since binning
-    its events on another baseline would mix with what other processors count.
+    and as a model without any baseline if a baseline cannot. All baselines of the model are left out then: to bin its
+    events on another baseline would mix with the counts of other processors.
     """
 
     def __init__(

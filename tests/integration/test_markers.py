@@ -70,5 +70,5 @@ def test_the_watchdog_takes_markers_and_aborted_messages_for_nothing(pipeline: P
     now["s"] = 100.0
     stood = offsets.check()
     assert stood is not None
-    assert (stood.place, report.lag) == ((topic, 0), 6)
+    assert (stood.partition, report.lag) == ((topic, 0), 6)
     offsets.close()

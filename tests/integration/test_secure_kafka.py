@@ -35,7 +35,7 @@ from local.child_process import PartMissingError
 from local.clickhouse import LocalClickHouse
 from local.kafka_jars import kafka_jars
 from sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
-from streams.broker.acl import PROCESSORS, Acl, AclUser, missing_acls, require_acls, required_acls
+from streams.broker.acl import PROCESSORS, Acl, KafkaRole, missing_acls, require_acls, required_acls
 from streams.broker.client import make_consumer
 from streams.broker.transactions import Transactions
 from streams.errors import ProcessorError
@@ -114,7 +114,7 @@ class Place:
     topics: Topics
     address: Address
 
-    def settings(self, who: AclUser, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
+    def settings(self, who: KafkaRole, kafka: dict[str, str], *, instance: str = "one") -> ProcessorSettings:
         return ProcessorSettings(
             instance=instance,
             bootstrap_servers=self.kafka.sasl_servers,
@@ -294,7 +294,7 @@ def everything(run: Run, kafka: SecureKafka, engine: LocalClickHouse) -> Iterato
         yield f"log {path.name}", path.read_bytes()
 
 
-LACKING: tuple[tuple[AclUser, str, str], ...] = (
+LACKING: tuple[tuple[KafkaRole, str, str], ...] = (
     ("sketcher", "Write", "predictions.dead"),
     ("sketcher", "Write", "sketcher-"),
     ("recorder", "Read", "recorder"),
@@ -322,14 +322,14 @@ def named(place: Place, name: str) -> str:
     return f"{place.topics.prefix}{name}"
 
 
-def without(kafka: SecureKafka, place: Place, who: AclUser, lacked: Acl, user: str) -> dict[str, str]:
+def without(kafka: SecureKafka, place: Place, who: KafkaRole, lacked: Acl, user: str) -> dict[str, str]:
     """A user with all rights of a kind but one."""
     kafka.grant_rights(user, [right for right in required_acls(who, place.topics) if right != lacked])
     return kafka.add_user(user)
 
 
 @pytest.mark.parametrize("who", [*PROCESSORS, "publisher", "dead-letters", "apply"])
-def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: AclUser) -> None:
+def test_each_missing_right_is_found(kafka: SecureKafka, place: Place, who: KafkaRole) -> None:
     for i, lacked in enumerate(required_acls(who, place.topics)):
         if lacked.resource == "transactional-id":
             continue  # nobody can ask for it; it shows when transactions start
@@ -359,7 +359,9 @@ def test_kafkas_own_tool_understands_the_commands(kafka: SecureKafka, tmp_path: 
 
 
 def test_a_right_that_is_taken_away_stops_the_processor(kafka: SecureKafka, place: Place) -> None:
-    (lacked,) = (right for right in required_acls("sketcher", place.topics) if right.name == place.topics.predictions_dead)
+    (lacked,) = (
+        right for right in required_acls("sketcher", place.topics) if right.name == place.topics.predictions_dead
+    )
     settings = place.settings("sketcher", without(kafka, place, "sketcher", lacked, "robbed"), instance="robbed")
     transactions = Transactions(settings, "sketcher", Report("sketcher", "robbed"))
     transactions.start()

@@ -80,8 +80,8 @@ def main(arguments: list[str]) -> int:
         worker.hang()
         report = Report("monitor", "probe")
         report.heartbeat = worker.heartbeat
-        watchdog.LOOK_S = 0.2
-        dog = watchdog.Watchdog(report, patience=watchdog.StallTimeouts(unhealthy_s=1.5, stuck_s=4.0))
+        watchdog.CHECK_S = 0.2
+        dog = watchdog.Watchdog(report, timeouts=watchdog.StallTimeouts(unhealthy_s=1.5, stuck_s=4.0))
         Endpoint(settings, report, dog.health).start()
         dog.start()
     return app.run_app(settings, worker)  # type: ignore[arg-type]

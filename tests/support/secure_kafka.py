@@ -31,7 +31,7 @@ from confluent_kafka.admin import (
 
 from cli.access.acls import UserAcl, acl_lines
 from local.kafka import LocalKafka
-from streams.broker.acl import Right
+from streams.broker.acl import Acl
 from tests.support.pipeline import wait_for
 
 SASL, MTLS = "SECURE", "MTLS"
@@ -128,7 +128,7 @@ class SecureKafka:
         """Do what the printed commands do."""
         self._add([binding for line in acl_lines(list(found), "") for binding in bindings_of(line)])
 
-    def grant_rights(self, user: str, rights: Iterable[Right]) -> None:
+    def grant_rights(self, user: str, rights: Iterable[Acl]) -> None:
         self.grant([UserAcl(user, "a test's", tuple(rights))])
 
     def _add(self, bindings: list[AclBinding]) -> None:

@@ -258,7 +258,7 @@ def test_a_newer_format_is_refused_with_what_to_do(version: int) -> None:
 def test_a_tally_that_is_too_large_is_split_without_loss(tally: Tally, limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tallies, "MAX_RECORD_BYTES", limit)
-        written = list(tallies.split(tally))
+        written = list(tallies.encode_tally(tally))
     found = [decode(data) for data in written]
     for data, each in zip(written, found, strict=True):
         assert isinstance(each, Tally)
