@@ -114,7 +114,26 @@ class Admin:
     The cause arrives through the error callback only.
     """
 
-    def __init__(self, bootstrap_servers: str, kafka: Mapping[str, str], *, log_level: int = 0) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        kafka: Mapping[str, str],
+        *,
+        log_level: int = 0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create the client.
+
+        Args:
+            bootstrap_servers: of the cluster.
+            kafka: further librdkafka properties.
+            log_level: of librdkafka; 0 logs nothing.
+            monotonic: seconds that never go back.
+
+        Raises:
+            ProcessorError: a property is invalid.
+        """
+        self._monotonic = monotonic
         self._auth_error: KafkaError | None = None
         self._auth_failed_s = 0.0
         config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
@@ -125,7 +144,7 @@ class Admin:
 
     def _on_error(self, error: KafkaError) -> None:
         if self._auth_error is None and error.code() in _AUTH_ERRORS:
-            self._auth_error, self._auth_failed_s = error, time.monotonic()
+            self._auth_error, self._auth_failed_s = error, self._monotonic()
 
     def result(self, future: Future[T], action: str) -> T:
         """Wait for the result of a request.
@@ -146,7 +165,7 @@ class Admin:
                 return future.result(0.1)
             except TimeoutError:
                 self.client.poll(0)
-                if self._auth_error is not None and time.monotonic() - self._auth_failed_s > AUTH_FAILURE_S:
+                if self._auth_error is not None and self._monotonic() - self._auth_failed_s > AUTH_FAILURE_S:
                     raise self.explain(None, action) from None
             except KafkaException as error:
                 self.client.poll(0)
