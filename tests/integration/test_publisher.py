@@ -1,4 +1,4 @@
-"""The publisher on Apache Kafka: order, partitions, marks, forks, ends of processes, brokers that are away."""
+"""The publisher on Apache Kafka: order, partitions, end markers, forks, process exits, unavailable brokers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Broker(Protocol):
 
 @pytest.fixture
 def topics(broker: Broker, topic_prefix: str) -> Iterator[str]:
-    """The prefix of two topics that exist, with three partitions each."""
+    """Create two topics with three partitions each, and return their prefix."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     names = [f"{topic_prefix}predictions", f"{topic_prefix}labels"]
     for future in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
@@ -41,37 +41,37 @@ def topics(broker: Broker, topic_prefix: str) -> Iterator[str]:
 
 
 def read(broker: Broker, topic: str) -> list[Message]:
-    """All messages of a topic, by partition and offset."""
+    """Read all messages of a topic, in order of partition and offset."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": topic, "enable.auto.commit": False})
     try:
         partitions = [TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)]
         ends = {p.partition: consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
         consumer.assign(partitions)
-        found: list[Message] = []
+        received: list[Message] = []
         deadline_s = time.monotonic() + 60
-        while len(found) < sum(ends.values()):
-            assert time.monotonic() < deadline_s, f"{len(found)} of {sum(ends.values())} messages were read"
-            found += consumer.consume(10_000, timeout=1.0)
+        while len(received) < sum(ends.values()):
+            assert time.monotonic() < deadline_s, f"{len(received)} of {sum(ends.values())} messages were read"
+            received += consumer.consume(10_000, timeout=1.0)
     finally:
         consumer.close()
-    return sorted(found, key=lambda message: (message.partition(), message.offset()))
+    return sorted(received, key=lambda message: (message.partition(), message.offset()))
 
 
 def events(messages: list[Message]) -> list[dict[str, Any]]:
-    """The events in messages of either encoding."""
-    found: list[dict[str, Any]] = []
+    """Decode the events in JSON and Arrow messages."""
+    received: list[dict[str, Any]] = []
     for message in messages:
         headers = dict(message.headers() or [])
         if MARK_HEADER in headers:
             continue
         if headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE:
-            found += pa.ipc.open_stream(message.value()).read_all().to_pylist()
+            received += pa.ipc.open_stream(message.value()).read_all().to_pylist()
         else:
-            found.append(json.loads(message.value() or b""))
-    return found
+            received.append(json.loads(message.value() or b""))
+    return received
 
 
-def test_events_one_by_one_and_in_tables_arrive_once_each(broker: Broker, topics: str) -> None:
+def test_single_events_and_tables_are_delivered_exactly_once(broker: Broker, topics: str) -> None:
     with Publisher.from_contract(
         CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, topic_prefix=topics
     ) as publisher:
@@ -82,13 +82,13 @@ def test_events_one_by_one_and_in_tables_arrive_once_each(broker: Broker, topics
         assert publisher.flush(30) == 0
         stats = publisher.stats
         assert (stats.published, stats.dropped, stats.failed, stats.waiting) == (12_000, {}, 0, 0)
-    found = events(read(broker, f"{topics}predictions"))
-    assert sorted(event["seq"] for event in found) == list(range(12_000))
-    assert len({event["id"] for event in found}) == 12_000
-    assert {event["producer"] for event in found} == {found[0]["producer"]}
+    received = events(read(broker, f"{topics}predictions"))
+    assert sorted(event["seq"] for event in received) == list(range(12_000))
+    assert len({event["id"] for event in received}) == 12_000
+    assert {event["producer"] for event in received} == {received[0]["producer"]}
 
 
-def test_all_labels_of_an_id_share_a_partition_however_they_were_published(broker: Broker, topics: str) -> None:
+def test_all_labels_of_an_id_share_a_partition(broker: Broker, topics: str) -> None:
     ids = [f"größe-{i}" for i in range(500)]
     table = pa.table({"id": ids, "label": [True] * len(ids)})
     with Publisher.from_contract(
@@ -98,8 +98,8 @@ def test_all_labels_of_an_id_share_a_partition_however_they_were_published(broke
             publisher.label(id=event_id, label=False)
         assert publisher.labels(table) == len(ids)
     messages = read(broker, f"{topics}labels")
-    assert len(messages) > len(ids), "the table travelled as well"
-    assert len(messages) <= len(ids) + PARTITIONS, "and as Arrow"
+    assert len(messages) > len(ids), "the table was sent too"
+    assert len(messages) <= len(ids) + PARTITIONS, "and in Arrow messages"
     for message in messages:
         for event in events([message]):
             assert message.partition() == zlib.crc32(label_key("m", event["id"])) % PARTITIONS
@@ -107,7 +107,7 @@ def test_all_labels_of_an_id_share_a_partition_however_they_were_published(broke
     assert sorted(labels) == sorted((event_id, truth) for event_id in ids for truth in (False, True))
 
 
-def test_the_end_mark_follows_everything_in_every_partition(broker: Broker, topics: str) -> None:
+def test_the_end_marker_is_the_last_message_of_every_partition(broker: Broker, topics: str) -> None:
     publisher = Publisher.from_contract(
         CONTRACT, version="3", bootstrap_servers=broker.bootstrap_servers, topic_prefix=topics, on_full="wait"
     )
@@ -122,11 +122,11 @@ def test_the_end_mark_follows_everything_in_every_partition(broker: Broker, topi
             last = [message for message in messages if message.partition() == partition][-1]
             assert last.headers() == [(MARK_HEADER, END_MARK)]
             assert not last.value()
-    assert publisher.stats.published == 6_000, "marks are no events"
+    assert publisher.stats.published == 6_000, "end markers are not events"
     publisher.close()
 
 
-def test_a_queue_of_few_loses_nothing_when_it_waits(broker: Broker, topics: str) -> None:
+def test_a_small_queue_loses_nothing_if_calls_wait(broker: Broker, topics: str) -> None:
     with Publisher.from_contract(
         CONTRACT,
         version="3",
@@ -140,7 +140,7 @@ def test_a_queue_of_few_loses_nothing_when_it_waits(broker: Broker, topics: str)
     assert {event["id"] for event in events(read(broker, f"{topics}predictions"))} == set(map(str, range(2_000)))
 
 
-def test_a_broker_that_is_away_neither_blocks_nor_breaks_serving() -> None:
+def test_an_unavailable_broker_neither_blocks_nor_breaks_serving() -> None:
     publisher = Publisher.from_contract(
         CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", max_queued=100, max_queued_bytes=1 << 20
     )
@@ -153,20 +153,20 @@ def test_a_broker_that_is_away_neither_blocks_nor_breaks_serving() -> None:
     assert publisher.stats.dropped == {"queue-full": 900}
     assert publisher.stats.waiting == 100
     begun_s = time.perf_counter()
-    assert publisher.labels(pa.table({"id": ["a"], "label": [True]})) == 1, "labels have a queue of their own"
-    assert time.perf_counter() - begun_s < 1.0, "not even for the number of partitions"
+    assert publisher.labels(pa.table({"id": ["a"], "label": [True]})) == 1, "labels have their own queue"
+    assert time.perf_counter() - begun_s < 1.0, "the call does not wait for the number of partitions"
     assert publisher.stats.waiting == 101
     assert publisher.flush(0.1) == 101
     assert publisher.close(0.1) == 101
 
 
-def test_whoever_waits_is_told_that_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_job_gets_an_error_if_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("barograph.publisher.outbox.Outbox.fetch_partition_count.__defaults__", (0.2,))
     with pytest.raises(PublishError, match=r"no broker answers at 127\.0\.0\.1:9 within 0\.2 s .*start Kafka"):
         Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", on_full="wait")
 
 
-def test_whoever_waits_is_told_that_topics_are_missing(broker: Broker, topic_prefix: str) -> None:
+def test_a_batch_job_gets_an_error_if_topics_are_missing(broker: Broker, topic_prefix: str) -> None:
     with pytest.raises(PublishError, match=f"the topic {topic_prefix}predictions does not exist at .*barograph apply"):
         Publisher.from_contract(
             CONTRACT,
@@ -177,13 +177,13 @@ def test_whoever_waits_is_told_that_topics_are_missing(broker: Broker, topic_pre
         )
 
 
-def test_settings_that_kafka_refuses_are_a_sentence() -> None:
-    with pytest.raises(ValueError, match=r"Kafka's client refuses its settings: .*no\.such.*; correct"):
+def test_settings_that_kafka_rejects_give_a_readable_error() -> None:
+    with pytest.raises(ValueError, match=r"Kafka's client rejects its settings: .*no\.such.*; correct"):
         Publisher.from_contract(CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", kafka={"no.such": 1})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"version": ""}, "version is empty; write a name"),
         ({"version": 3}, "version is int; write it as text"),
@@ -191,13 +191,13 @@ def test_settings_that_kafka_refuses_are_a_sentence() -> None:
         ({"version": "3", "on_full": "block"}, "on_full is 'block'; write drop"),
     ],
 )
-def test_wrong_arguments_are_told_at_once(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_arguments_are_rejected_at_once(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Publisher.from_contract(CONTRACT, bootstrap_servers="127.0.0.1:9", **arguments)
 
 
 def run(script: str, broker: Broker, topics: str, tmp_path: Any) -> None:
-    """Run a script in a process of its own that has a publisher `publisher`; it must end well and soon."""
+    """Run a script with a `publisher` in a new process, which must exit without an error within a minute."""
     contract = tmp_path / "m.yaml"
     contract.write_text(dump_contract(CONTRACT))
     head = (
@@ -206,7 +206,7 @@ def run(script: str, broker: Broker, topics: str, tmp_path: Any) -> None:
         f"publisher = Publisher.from_contract({str(contract)!r}, version='3', topic_prefix={topics!r}, "
         f"bootstrap_servers={broker.bootstrap_servers!r})\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", head + textwrap.dedent(script)],
         capture_output=True,
         text=True,
@@ -214,16 +214,16 @@ def run(script: str, broker: Broker, topics: str, tmp_path: Any) -> None:
         env={**os.environ, "PYTHONFAULTHANDLER": "1"},
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_a_process_that_just_ends_delivers_what_it_holds(broker: Broker, topics: str, tmp_path: Any) -> None:
+def test_a_process_delivers_queued_events_at_exit(broker: Broker, topics: str, tmp_path: Any) -> None:
     run("for i in range(100): publisher.prediction(id=str(i))", broker, topics, tmp_path)
     assert len(events(read(broker, f"{topics}predictions"))) == 100
 
 
-def test_a_forked_child_is_a_producer_of_its_own(broker: Broker, topics: str, tmp_path: Any) -> None:
-    """Both ends deliver; the child neither sends the parent's events again nor hangs on its threads."""
+def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, tmp_path: Any) -> None:
+    """Parent and child deliver their events; the child neither resends the parent's events nor hangs at exit."""
     run(
         """
         for i in range(100): publisher.prediction(id=f"parent-{i}")
@@ -239,16 +239,16 @@ def test_a_forked_child_is_a_producer_of_its_own(broker: Broker, topics: str, tm
         topics,
         tmp_path,
     )
-    found = events(read(broker, f"{topics}predictions"))
+    received = events(read(broker, f"{topics}predictions"))
     numbers: dict[str, list[int]] = {}
-    for event in found:
+    for event in received:
         numbers.setdefault(event["producer"], []).append(event["seq"])
     assert sorted(sorted(seqs) == list(range(len(seqs))) for seqs in numbers.values()) == [True, True]
     assert sorted(map(len, numbers.values())) == [50, 150]
-    assert len({event["id"] for event in found}) == 200
+    assert len({event["id"] for event in received}) == 200
 
 
-def test_a_worker_of_multiprocessing_delivers_what_it_holds(broker: Broker, topics: str, tmp_path: Any) -> None:
+def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker, topics: str, tmp_path: Any) -> None:
     run(
         """
         import multiprocessing

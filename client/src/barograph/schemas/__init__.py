@@ -1,7 +1,7 @@
-"""JSON Schemas of contract, prediction and label, made from the code that reads them.
+"""JSON Schemas of contracts, predictions and labels, generated from the code that reads them.
 
-They are published beside this file, for editors and for programs in other languages, with examples in `examples/`.
-`python -m barograph.schemas --write` makes them anew; `--check` says whether they are as the code has them.
+The schemas are published beside this file for editors and for programs in other languages; `examples/` has examples.
+`python -m barograph.schemas --write` regenerates them; `--check` compares them with the code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import msgspec.inspect as kinds
+import msgspec.inspect as types
 
 from barograph.contract.keys import json_schema as contract_schema
 from barograph.events import Label, Prediction
@@ -22,16 +22,16 @@ from barograph.events import Label, Prediction
 FOLDER = Path(__file__).parent
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NAMES = {
-    kinds.StrType: "string",
-    kinds.IntType: "integer",
-    kinds.FloatType: "number",
-    kinds.BoolType: "boolean",
-    kinds.NoneType: "null",
+    types.StrType: "string",
+    types.IntType: "integer",
+    types.FloatType: "number",
+    types.BoolType: "boolean",
+    types.NoneType: "null",
 }
 
 
 def files() -> dict[Path, str]:
-    """The text of each published schema, by path."""
+    """Return the text of each published schema, by path."""
     schemas = {
         "contract": contract_schema(),
         "prediction": event_schema(Prediction),
@@ -44,11 +44,11 @@ def files() -> dict[Path, str]:
 
 
 def event_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Describe an event as JSON Schema; members that it does not know are allowed, as readers allow them."""
-    told = member_docs(struct)
-    shape = kinds.type_info(struct)
-    if not isinstance(shape, kinds.StructType):
-        raise TypeError(f"{struct.__name__} is no struct")
+    """Describe an event as JSON Schema. Unknown members are allowed, since readers tolerate them."""
+    descriptions = member_docs(struct)
+    shape = types.type_info(struct)
+    if not isinstance(shape, types.StructType):
+        raise TypeError(f"{struct.__name__} is not a struct")
     return {
         "$schema": _DIALECT,
         "title": f"Barograph {struct.__name__.lower()}",
@@ -57,32 +57,32 @@ def event_schema(struct: type[msgspec.Struct]) -> dict[str, Any]:
         "type": "object",
         "required": [field.encode_name for field in shape.fields if field.required],
         "properties": {
-            field.encode_name: {"description": told.get(field.name, ""), **_describe(field.type)}
+            field.encode_name: {"description": descriptions.get(field.name, ""), **_describe(field.type)}
             for field in shape.fields
         },
     }
 
 
 def member_docs(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """Collect what stands below each member of a struct in its source."""
+    """Return the docstring of each member of a struct, from its source."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
     if not isinstance(tree, ast.ClassDef):
-        raise TypeError(f"{struct.__name__} is no class")
-    told = {}
-    for member, below in zip(tree.body, [*tree.body[1:], None], strict=True):
+        raise TypeError(f"{struct.__name__} is not a class")
+    descriptions = {}
+    for member, statement in zip(tree.body, [*tree.body[1:], None], strict=True):
         if not isinstance(member, ast.AnnAssign) or not isinstance(member.target, ast.Name):
             continue
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            told[member.target.id] = " ".join(str(below.value.value).split())
-    return told
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            descriptions[member.target.id] = " ".join(str(statement.value.value).split())
+    return descriptions
 
 
-def _describe(kind: kinds.Type) -> dict[str, Any]:
-    parts = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
+def _describe(kind: types.Type) -> dict[str, Any]:
+    parts = kind.types if isinstance(kind, types.UnionType) else (kind,)
     names: list[str] = []
     schema: dict[str, Any] = {}
     for part in parts:
-        if isinstance(part, kinds.DictType):
+        if isinstance(part, types.DictType):
             names.append("object")
             schema["additionalProperties"] = _describe(part.value_type)
         else:

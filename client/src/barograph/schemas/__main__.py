@@ -9,11 +9,11 @@ from barograph.schemas import files
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0 where the files are as the code has them (or were written), 1 where they differ."""
+    """Write or check the schemas and return the exit status: 1 if `--check` finds a difference."""
     parser = argparse.ArgumentParser(prog="python -m barograph.schemas", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--check", action="store_true", help="exit 1 where a file differs from the code")
-    what.add_argument("--write", action="store_true", help="write the files")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--check", action="store_true", help="exit 1 if a file differs from the code")
+    mode.add_argument("--write", action="store_true", help="write the files")
     write = parser.parse_args(arguments).write
     stale = [path for path, text in files().items() if not path.exists() or path.read_text("utf-8") != text]
     for path in stale:

@@ -1,1 +1,1 @@
-"""Validation of features against the contract: one row or a whole table."""
+"""Validation of features against the contract: of one prediction or of a table."""

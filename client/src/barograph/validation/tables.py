@@ -1,4 +1,4 @@
-"""Tables held against the contract, column by column in Arrow: the checks of `validation` for many rows at once."""
+"""Checks of tables against the contract, column by column in Arrow: the checks of `validation.rows` for many rows."""
 
 from __future__ import annotations
 
@@ -12,46 +12,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from barograph.contract import Contract, Field
-from barograph.events import MAPS
-from barograph.publisher.tables import as_table
+from barograph.events import FEATURES, MAPS
+from barograph.publisher.tables import as_table, features_first
 from barograph.validation.rows import ViolationKind, known_features, time_ms
 from barograph.values import text_of
 
 SAMPLES = 5
-"""Rows that are shown of a violation."""
+"""Rows to report per violation."""
 SAMPLE_CHARS = 60
-"""Characters shown of a value."""
-_PIECE_ROWS = 1 << 18
+"""Characters to report of a value."""
+_CHUNK_ROWS = 1 << 18
+"""Rows to check at a time."""
 _IDENTITY = ("id", "model", "version", "at")
 MEMBERS = frozenset((*_IDENTITY, "arm", "class", "class_", "status", "error", "score", "latency_ms"))
-"""Columns that mean the member of an event of that name, never a feature."""
-_OTHERS = ("label", "producer", "seq")
-"""Columns that are no features either, where the contract does not say otherwise."""
+"""Columns that are members of events, never features."""
+_NON_FEATURES = ("label", "producer", "seq")
+"""Further columns that are not features unless the contract names them."""
 _NUMBER_TEXT = r"^\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|(?i:nan|inf|infinity))\s*$"
 _FLAG_TEXT = r"^(?i:true|false|0|1)$"
 
 
 class TableViolation(msgspec.Struct, frozen=True):
-    """One way in which rows of one column do not keep the contract."""
+    """One violation of the contract by rows of one column."""
 
     field: str
     kind: ViolationKind
     n: int
-    """Rows that are affected."""
+    """Violating rows."""
     n_checked: int
-    """Rows that were looked at."""
+    """Checked rows."""
     limit: float | None = None
-    """The limit of the contract's range that `below` or `above` speaks of; of a timestamp an age in seconds."""
+    """The exceeded limit of the contract's range for `below` and `above`; for timestamps an age in seconds."""
     expected_type: str = ""
-    """What `type` asks for: `float`, `int`, `bool`, `category`, `timestamp`."""
+    """The contract's type for `type`: `float`, `int`, `bool`, `category`, `timestamp`."""
     rows: tuple[int, ...] = ()
-    """The first such rows, counted from 0; none where the whole column is `missing` or `unknown`."""
+    """The first such rows, from 0; none if the whole column is `missing` or `unknown`."""
     examples: tuple[str, ...] = ()
-    """The values of these rows; none of a field that is personal data, nor of nulls."""
+    """The values of these rows; none for personal data and nulls."""
 
     @property
     def share(self) -> float:
-        """The share of rows that are affected; 0 of no rows."""
+        """The share of violating rows; 0 for an empty table."""
         return self.n / self.n_checked if self.n_checked else 0.0
 
 
@@ -64,24 +65,25 @@ def validate_table(
     samples: int = SAMPLES,
     text_values: bool = False,
 ) -> list[TableViolation]:
-    """Hold a table of features against a contract.
+    """Check a table of features against a contract.
 
     A field is read from the column of its source (`features.temp`) or of its bare name (`temp`). Features must be
-    there; the fields that read the score, the class, the latency, context or metrics are checked where they are.
+    present. Fields that read the score, the class, the latency, context or metrics are checked if they are present.
 
     Args:
-        contract: the contract.
-        table: a pyarrow Table or RecordBatch, a pandas or polars DataFrame, or whatever else speaks Arrow.
-        at: the column of event times, from which timestamps have their age; without it ages have no limits.
-        exclude: columns that are no features, such as an id or a label of another name.
-        samples: the most rows shown per violation.
-        text_values: whether text may stand for numbers and flags, as it does in CSV.
+        contract: The contract.
+        table: A pyarrow Table or RecordBatch, a pandas or polars DataFrame, or another object with Arrow's PyCapsule
+            interface.
+        at: The column of event times, from which the ages of timestamps are computed; without it, ages are not checked.
+        exclude: Columns that are not features, such as an id or a label of another name.
+        samples: The most rows to report per violation.
+        text_values: Whether text may represent numbers and flags, as in CSV.
 
     Returns:
-        Violations in the contract's order, unknown columns last; empty where the contract is kept.
+        Violations in the contract's order, unknown columns last; empty if there are none.
 
     Raises:
-        InvalidEvent: it is no table.
+        InvalidEvent: `table` is not a table.
     """
     checker = TableChecker(contract, at=at, exclude=exclude, samples=samples, text_values=text_values)
     checker.add(as_table(table))
@@ -89,10 +91,7 @@ def validate_table(
 
 
 class TableChecker:
-    """Holds a table that comes in pieces against a contract; memory is bounded by a piece.
-
-    Args: as `validate_table`.
-    """
+    """Checks a table that arrives in chunks; a chunk's size bounds memory. Takes the arguments of `validate_table`."""
 
     def __init__(
         self,
@@ -105,22 +104,22 @@ class TableChecker:
     ) -> None:
         self._contract = contract
         self._at = at
-        self._without = exclude
+        self._exclude = exclude
         self._samples = samples
         self._text_values = text_values
-        self._found: dict[tuple[int, ViolationKind, str], TableViolation] = {}
+        self._violations: dict[tuple[int, ViolationKind, str], TableViolation] = {}
         self.rows = 0
-        """Rows that were looked at."""
+        """Rows checked so far."""
 
     def add(self, table: pa.Table, row_numbers: Sequence[int] | None = None) -> None:
-        """Look at further rows.
+        """Check further rows.
 
         Args:
-            table: the rows, with the same columns as before.
-            row_numbers: what each row is called, where that is not its place among all that were added.
+            table: The rows, with the same columns as before.
+            row_numbers: The number to report for each row; by default its position among all added rows.
         """
-        for start in range(0, table.num_rows, _PIECE_ROWS):
-            piece = table.slice(start, _PIECE_ROWS)
+        for start in range(0, table.num_rows, _CHUNK_ROWS):
+            piece = table.slice(start, _CHUNK_ROWS)
             if row_numbers is None:
                 numbers: Sequence[int] = range(self.rows, self.rows + piece.num_rows)
             else:
@@ -129,83 +128,91 @@ class TableChecker:
             self.rows += piece.num_rows
 
     def violations(self) -> list[TableViolation]:
-        """List what was found so far, in the contract's order, unknown columns last."""
+        """List the violations so far in the contract's order, unknown columns last."""
         order = {kind: position for position, kind in enumerate(get_args(ViolationKind))}
-        keys = sorted(self._found, key=lambda key: (key[0], order[key[1]]))
-        return [msgspec.structs.replace(self._found[key], n_checked=self.rows) for key in keys]
+        keys = sorted(self._violations, key=lambda key: (key[0], order[key[1]]))
+        return [msgspec.structs.replace(self._violations[key], n_checked=self.rows) for key in keys]
 
     def _add(self, piece: pa.Table, numbers: Sequence[int]) -> None:
         names = piece.column_names
-        read = source_columns(self._contract, names)
+        columns = source_columns(self._contract, names)
         at_ms = _event_times(piece, self._at)
         for position, field in enumerate(self._contract.fields):
-            name = read.get(field.source)
+            name = columns.get(field.source)
             if name is None:
-                if field.source.startswith("features."):
-                    self._note(position, TableViolation(field.name, "missing", len(numbers), 0))
+                if field.source.startswith(f"{FEATURES}."):
+                    self._record(position, TableViolation(field.name, "missing", len(numbers), 0))
                 continue
-            column = _Column(field, _plain(piece.column(name)), self._text_values)
+            column = _ColumnCheck(field, _plain(piece.column(name)), self._text_values)
             for kind, mask in column.faults(at_ms):
-                found = pc.indices_nonzero(mask)
-                if len(found):
-                    self._note(position, _violation(field, kind, column, found, self._samples, numbers))
-        for position, name in enumerate(unknown_columns(self._contract, names, self._at, self._without)):
-            here = len(self._contract.fields) + position
-            self._note(here, TableViolation(name, "unknown", len(numbers), 0))
+                rows = pc.indices_nonzero(mask)
+                if len(rows):
+                    self._record(position, _violation(field, kind, column, rows, self._samples, numbers))
+        for position, name in enumerate(unknown_columns(self._contract, names, self._at, self._exclude)):
+            self._record(len(self._contract.fields) + position, TableViolation(name, "unknown", len(numbers), 0))
 
-    def _note(self, position: int, found: TableViolation) -> None:
-        key = (position, found.kind, found.field)
-        known = self._found.get(key)
+    def _record(self, position: int, violation: TableViolation) -> None:
+        key = (position, violation.kind, violation.field)
+        known = self._violations.get(key)
         if known is not None:
-            found = msgspec.structs.replace(
+            violation = msgspec.structs.replace(
                 known,
-                n=known.n + found.n,
-                rows=(known.rows + found.rows)[: self._samples],
-                examples=(known.examples + found.examples)[: self._samples],
+                n=known.n + violation.n,
+                rows=(known.rows + violation.rows)[: self._samples],
+                examples=(known.examples + violation.examples)[: self._samples],
             )
-        self._found[key] = found
+        self._violations[key] = violation
 
 
 def source_columns(contract: Contract, names: Collection[str]) -> dict[str, str]:
-    """Map the sources of a contract's fields and slices to the columns that hold them, as `Publisher.predictions` does.
+    """Map the sources of a contract's fields and slices to columns, as `Publisher.predictions` does.
 
-    A source is read from the column of its name, else from that of its bare name; where a feature and a context have
-    the same bare name it is the feature's.
+    A source is read from the column of its name, else from that of its bare name. If a feature and a context member
+    have the same bare name, the column is the feature's.
+
+    Args:
+        contract: The contract.
+        names: The table's columns.
     """
-    sources = [field.source for field in contract.fields]
-    sources += [source for cut in contract.slices for source in cut.sources]
-    found: dict[str, str] = {}
-    taken: set[str] = set()
-    for source in sorted(sources, key=lambda source: not source.startswith("features.")):
-        room, dot, bare = source.partition(".")
+    columns: dict[str, str] = {}
+    bare_columns: set[str] = set()
+    for source in features_first(contract.sources):
+        map_name, dot, bare = source.partition(".")
+        is_bare_column = bool(dot) and map_name in MAPS and bare in names and bare not in MEMBERS
         if source in names:
-            found[source] = source
+            columns[source] = source
         elif source == "class" and "class_" in names:
-            found[source] = "class_"
-        elif dot and room in MAPS and bare in names and bare not in MEMBERS and (bare not in taken or source in found):
-            found[source] = bare
-            taken.add(bare)
-    return found
+            columns[source] = "class_"
+        elif is_bare_column and (bare not in bare_columns or source in columns):
+            columns[source] = bare
+            bare_columns.add(bare)
+    return columns
 
 
 def unknown_columns(
     contract: Contract, names: Collection[str], at: str = "at", exclude: Collection[str] = ()
 ) -> list[str]:
-    """List the columns that would be features and that the contract neither watches, slices by nor ignores."""
-    known = known_features(contract)
-    read = set(source_columns(contract, names).values())
+    """List the columns that would be features and that the contract does not monitor, slice by or ignore.
+
+    Args:
+        contract: The contract.
+        names: The table's columns.
+        at: The column of event times.
+        exclude: Columns that are not features.
+    """
+    features = known_features(contract)
+    expected = {*source_columns(contract, names).values(), *exclude, at, *features, *MEMBERS, *_NON_FEATURES}
     unknown = []
     for name in names:
-        room, dot, member = name.partition(".")
-        if name in read or name in exclude or name == at or name in known or name in MEMBERS or name in _OTHERS:
-            continue
-        if not (dot and room in MAPS and member) or (room == "features" and member not in known):
+        map_name, dot, member = name.partition(".")
+        is_member = bool(dot) and map_name in MAPS and bool(member)
+        if name not in expected and (not is_member or (map_name == FEATURES and member not in features)):
             unknown.append(name)
     return unknown
 
 
-class _Column:
-    """One column as its field has it: which values are null, wrong, and what numbers the others are."""
+class _ColumnCheck:
+    """One column interpreted as its field's type: masks of null and wrong values, and the numbers of the others."""
 
     def __init__(self, field: Field, values: Any, text_values: bool) -> None:
         self.field = field
@@ -221,7 +228,7 @@ class _Column:
             self.wrong, self.numbers = _numbers(values, text_values)
 
     def faults(self, at_ms: Any | None) -> Iterator[tuple[ViolationKind, Any]]:
-        """Each kind of violation with a mask over the rows, without nulls in it."""
+        """Yield each kind of violation with a mask of the rows; masks have no nulls."""
         field = self.field
         if field.nulls == "refuse":
             yield "null", self.null
@@ -232,43 +239,43 @@ class _Column:
             return
         finite = pc.is_finite(self.numbers)
         yield "not-finite", _true(pc.invert(finite))
-        judged = pc.if_else(finite, self.numbers, None)
+        measured = pc.if_else(finite, self.numbers, None)
         if field.type == "timestamp":
             if at_ms is None:
                 return
-            judged = pc.divide(pc.subtract(at_ms, judged), 1000.0)
+            measured = pc.divide(pc.subtract(at_ms, measured), 1000.0)
         if field.low is not None:
-            yield "below", _true(pc.less(judged, field.low))
+            yield "below", _true(pc.less(measured, field.low))
         if field.high is not None:
-            yield "above", _true(pc.greater(judged, field.high))
+            yield "above", _true(pc.greater(measured, field.high))
 
     def _fractions(self) -> Any:
-        """What is no whole number beside what is no number."""
+        """Return a mask of values that are not whole numbers, or not numbers."""
         broken = _true(pc.not_equal(pc.floor(self.numbers), self.numbers))
         return pc.or_(self.wrong, pc.and_(broken, _true(pc.is_finite(self.numbers))))
 
 
 def _violation(
-    field: Field, kind: ViolationKind, column: _Column, found: Any, samples: int, numbers: Sequence[int]
+    field: Field, kind: ViolationKind, column: _ColumnCheck, rows: Any, samples: int, numbers: Sequence[int]
 ) -> TableViolation:
-    shown = found.slice(0, samples)
+    sample = rows.slice(0, samples)
     examples: tuple[str, ...] = ()
     if kind != "null" and field.pii == "keep":
-        examples = tuple((text_of(v) or "")[:SAMPLE_CHARS] for v in column.values.take(shown).to_pylist())
+        examples = tuple((text_of(v) or "")[:SAMPLE_CHARS] for v in column.values.take(sample).to_pylist())
     return TableViolation(
         field.name,
         kind,
-        len(found),
+        len(rows),
         0,
         limit=field.low if kind == "below" else field.high if kind == "above" else None,
         expected_type=field.type if kind == "type" else "",
-        rows=tuple(int(numbers[row]) for row in shown.to_pylist()),
+        rows=tuple(int(numbers[row]) for row in sample.to_pylist()),
         examples=examples,
     )
 
 
 def _plain(column: Any) -> Any:
-    """One array of the values themselves: no chunks, no dictionary, no views."""
+    """Convert a column to one array without chunks, dictionary or views."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(values, pa.ChunkedArray):
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
@@ -301,7 +308,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _numbers(values: Any, text_values: bool) -> tuple[Any, Any | None]:
-    """Where values are no numbers, and the numbers; None where there are none."""
+    """Return a mask of values that are not numbers, and the numbers or None."""
     kind = values.type
     if pa.types.is_null(kind):
         return _none(values), None
@@ -332,14 +339,17 @@ def _texts(field: Field, values: Any) -> Any:
     kind = values.type
     if pa.types.is_string(kind) or pa.types.is_null(kind):
         return _none(values)
-    written = field.pii in ("hash", "truncate") or not field.source.startswith("features.")
+    written = field.pii in ("hash", "truncate") or not field.source.startswith(f"{FEATURES}.")
     if written and (_is_number(kind) or pa.types.is_boolean(kind)):
-        return _none(values)  # the publisher writes these as text
+        return _none(values)  # the publisher converts these to text
     return _true(pc.is_finite(values)) if pa.types.is_floating(kind) else _all(values)
 
 
 def _times(values: Any, text_values: bool) -> tuple[Any, Any | None]:
-    """Where values are no times, and Unix milliseconds; text without a zone is a time where all values are text."""
+    """Return a mask of values that are not times, and Unix milliseconds or None.
+
+    Text without a zone is a time only if all values of the table are text.
+    """
     kind = values.type
     if pa.types.is_null(kind):
         return _none(values), None
@@ -370,7 +380,7 @@ def _event_times(rows: pa.Table, at: str) -> Any | None:
 
 
 def _moment(text: str) -> float | None:
-    """A time that stands in a table as text: without a zone it is UTC, as everywhere in tables; or milliseconds."""
+    """Convert a time in a text table to Unix milliseconds: a number, or RFC 3339; without a zone it is UTC."""
     if re.match(_NUMBER_TEXT, text):
         return time_ms(float(text))
     try:

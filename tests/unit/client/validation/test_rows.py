@@ -202,7 +202,7 @@ def test_rejected_violations_are_raised_and_all_are_counted(publisher: Publisher
     assert isinstance(error, ValueError)
     assert (error.field, error.kind, error.limit) == ("temp", "above", 130.0)
     assert [each.field for each in error.violations] == ["temp", "email"]
-    assert str(error) == "temp is above 130; email is no category"
+    assert str(error) == "temp is above 130; email is not a category"
     # As processes hand exceptions to one another: made anew of what it is reduced to.
     for twin in (copy.copy(error), copy.deepcopy(error)):
         assert str(twin) == str(error)
