@@ -96,15 +96,6 @@ def rejection_reason(value: bytes | None, error: ValueError) -> Reason:
     return Reason.TOO_LARGE if isinstance(error, UnpackedError) else Reason.NOT_ARROW
 
 
-def unpacked_bytes(value: bytes) -> int:
-    """Return the size in bytes that the compressed buffers of a stream claim; 0 if none is compressed.
-
-    Raises:
-        ValueError, struct.error: the stream is damaged; reading it would fail too.
-    """
-    return _claims(value)[1]
-
-
 def _claims(value: bytes) -> tuple[pa.Buffer | None, int]:
     """Return a stream's encoded schema and the size that its compressed buffers claim."""
     head, claimed = None, 0
