@@ -70,6 +70,7 @@ generate: sync ## Regenerate files: JSON Schemas, tables in docs, Grafana's dash
 	$(RUN) python -m dashboards --write
 	$(RUN) python -m alerts --write
 	$(RUN) python -m cli.doc_tables --write
+	$(RUN) python -m cli.client_page --write
 
 .PHONY: check-generated
 check-generated: sync ## Fail if a generated file differs from its source
@@ -79,6 +80,7 @@ check-generated: sync ## Fail if a generated file differs from its source
 	$(RUN) python -m dashboards --check
 	$(RUN) python -m alerts --check
 	$(RUN) python -m cli.doc_tables --check
+	$(RUN) python -m cli.client_page --check
 
 .PHONY: pictures
 pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'

@@ -176,33 +176,51 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     LATER: ClassVar = ("season", "arms", "alerts")
 
     model: str
+    """The model's name, as in events."""
     description: str = ""
+    """What the model decides, for people."""
     team: str = ""
+    """The team that runs the model."""
     owners: tuple[str, ...] = ()
+    """The people who may change the contract."""
     route: str = ""
+    """The destination of its alerts: a contact point or channel."""
     timezone: str = "UTC"
+    """The time zone in which people read the model's days."""
     pane_s: int = 60
+    """The length of a pane: it divides an hour or is a multiple of one."""
     lateness_s: int = 120
+    """The time between a pane's end and its seal."""
     out_of_order_s: int = 60
+    """How far event times may lag behind the newest one."""
     windows: tuple[Window, ...] = (
         Window(900, 60),
         Window(SECONDS_PER_HOUR, 300),
         Window(SECONDS_PER_DAY, SECONDS_PER_HOUR),
     )
+    """The rolling windows that are judged."""
     raw_share: float = 1.0
     """The share of raw events that is stored (0 none, 1 all), selected by hash of the prediction id."""
     fields: tuple[Field, ...] = ()
+    """The monitored fields."""
     slices: tuple[Slice, ...] = ()
+    """The dimensions that divide predictions into slices."""
     slice_min_n: int = 500
     """The smallest number of events in a window for which slice verdicts are written."""
     season: Literal["none", "hour_of_week"] = "none"
     """Whether windows are compared with the training data of the same hours of the week, in `timezone`."""
     label: LabelSpec | None = None
+    """The ground truth that arrives later; None: no labels."""
     arms: Arms | None = None
+    """How requests are assigned to the arms of an A/B test; None: no test."""
     thresholds: Thresholds = Thresholds()
+    """The thresholds of PSI."""
     rate_thresholds: RateThresholds = RateThresholds()
+    """The thresholds of a rate's change."""
     slo: Slo = Slo()
+    """The model's service level objectives."""
     alerts: Alerts = Alerts()
+    """Changes to the default alert rules."""
     ignored: dict[str, str] = msgspec.field(default_factory=dict)
     """Members of `features` that are known and not monitored, each with the reason."""
 

@@ -477,7 +477,7 @@ class Publisher:
 
     @property
     def stats(self) -> Stats:
-        """Counts of this process' events so far, by outcome."""
+        """Counts of this process's events so far, by outcome."""
         return self._outbox.stats
 
     def __enter__(self) -> Self:

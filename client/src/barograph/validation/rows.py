@@ -99,6 +99,11 @@ class Validator:
     """Checks features against one contract. May be shared between threads: it has no state between calls."""
 
     def __init__(self, contract: Contract) -> None:
+        """Prepare the checks.
+
+        Args:
+            contract: The contract.
+        """
         self._features = _MapChecks(contract, FEATURES)
         self._context = _MapChecks(contract, CONTEXT)
         self._known = known_features(contract)
