@@ -1,1 +1,1 @@
-"""`barograph demo`: five months of real flights through the whole path, and what was found in them."""
+"""`barograph demo`: replays five months of real flights through the whole pipeline and reports what changed."""

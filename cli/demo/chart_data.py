@@ -1,4 +1,4 @@
-"""What the demo's picture shows, read from ClickHouse."""
+"""Data of the demo's picture, read from ClickHouse."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from barograph.contract import Thresholds
 
 from cli.demo.findings import Findings
 from cli.demo.flights import ACCEPTED_AT, CRITICAL, MODEL, VERSION, WEEK, ZONE, Calendar
-from cli.demo.picture import Drawn, Point
+from cli.demo.picture import PictureData, Point
 from warehouse.client import Client
 
 FIELD = "temp"
-"""Whose PSI is drawn."""
+"""Field whose PSI the picture shows."""
 
 
-def read_drawn(client: Client, calendar: Calendar, findings: Findings) -> Drawn:
-    """Ask for it.
+def read_picture_data(client: Client, calendar: Calendar, findings: Findings) -> PictureData:
+    """Read the data of the picture.
 
     Args:
-        client: of the demo's database.
-        calendar: of the replay.
-        findings: of which the picture shows some.
+        client: connected to the demo's database.
+        calendar: calendar of the replay.
+        findings: findings of the demo.
     """
     volume = client.rows(
         "SELECT toDate(toTimeZone(hour - toIntervalWeek({weeks:UInt32}), {zone:String})) AS day, sum(requests) "
@@ -30,7 +30,7 @@ def read_drawn(client: Client, calendar: Calendar, findings: Findings) -> Drawn:
         {"model": MODEL, "zone": ZONE, "weeks": calendar.shift_weeks},
     )
     matured = [week for week in findings.truth.of("auc") if week.mature]
-    return Drawn(
+    return PictureData(
         volume=[(day, int(n)) for day, n in volume],
         weeks=findings.inputs.weeks,
         critical=CRITICAL,
@@ -45,7 +45,7 @@ def read_drawn(client: Client, calendar: Calendar, findings: Findings) -> Drawn:
 
 
 def read_psi(client: Client, calendar: Calendar, field: str) -> list[Point]:
-    """The PSI of a field's week windows, ascending; those over a change of the baseline are left out."""
+    """PSI of a field's week windows, ascending, without windows that span a change of baseline."""
     rows = client.rows(
         "SELECT window_end, any(psi), any(psi_low), any(psi_high) FROM latest_drift "
         "WHERE model = {model:String} AND version = {version:String} AND slice = 'all' "
@@ -57,7 +57,7 @@ def read_psi(client: Client, calendar: Calendar, field: str) -> list[Point]:
 
 
 def read_scores(client: Client, calendar: Calendar) -> list[tuple[date, float, float]]:
-    """Mean score and share of positives of each week's labelled predictions."""
+    """Mean score and share of positives among the labelled predictions of each week."""
     rows = client.rows(
         "SELECT toDateTime((intDiv(toUnixTimestamp(window_start), {length:UInt32}) + 1) * {length:UInt32}, 'UTC') "
         "AS end, sum(score_sum) / sum(n), sum(positives) / sum(n) FROM calibration_curve WHERE model = {model:String} "

@@ -16,25 +16,25 @@ from cli.terminal import Terminal
 
 def demo_command(
     exit_: Annotated[
-        bool, typer.Option("--exit", help="End by itself; without it everything stays up until Ctrl-C.")
+        bool, typer.Option("--exit", help="Exit when done. By default everything keeps running until Ctrl-C.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the signals into this SVG file too.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Also draw the signals into this SVG file.", show_default=False)
     ] = None,
 ) -> None:
-    """Replay five months of real flights on this machine, and show what changed in them.
+    """Replay five months of real flights on this machine and report what changed.
 
-    Starts a local stack in .barograph (or BAROGRAPH_HOME), trains a classifier of late flights, infers contract and
-    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse; then shows volume,
-    inputs, outputs and ground truth, each with its SQL. All of it has a database and topics of its own, which the next
-    run replaces. Exits with 1 where the flights do not show what they must.
+    Starts a local stack in .barograph (or BAROGRAPH_HOME), trains a classifier of late flights, infers its contract and
+    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse. Then reports
+    volume, inputs, outputs and ground truth, each with its SQL. The demo uses its own database and topics, which the
+    next run replaces. Exits with 1 if an expectation about these flights fails.
 
     Examples:
         barograph demo
         barograph demo --exit
         barograph demo --exit --picture flights.svg
     """
-    # What it stands on is loaded here, so that `--help` is quick.
+    # Imported here, so that `--help` stays fast.
     from cli.demo.run import Demo
 
     for number in _SIGNALS:
@@ -54,7 +54,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End in order, once: a Ctrl-C may arrive twice, from the terminal and from what started this process."""
+    """Shut down once: Ctrl-C can arrive twice, from the terminal and from the parent process."""
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What can go wrong in the demo."""
+"""Errors of the demo."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from cli.errors import CommandError
 
 
 class DemoError(CommandError):
-    """The demo cannot go on; the text says what to do about it."""
+    """The demo cannot continue; the text says what to do."""

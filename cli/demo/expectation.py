@@ -1,4 +1,4 @@
-"""What must come out of the demo, or something in the path is broken."""
+"""Expectations about the demo's result. A failed one means that the pipeline is broken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One thing that must hold."""
+    """One expectation and its outcome."""
 
     what: str
     held: bool

@@ -1,4 +1,4 @@
-"""What the demo found, all of it: read from the views that analysts use, told at its end, and held to the source."""
+"""All findings of the demo: read from the views that analysts use, printed, and compared with the source data."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 
 from cli.demo.expectation import Expectation
 from cli.demo.flights import SLO, Calendar
-from cli.demo.report import Reporter, day_of, joined, number, percent
-from cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, tell_inputs
-from cli.demo.signals.outputs import Outputs, expect_outputs, read_outputs, tell_outputs
-from cli.demo.signals.pager import Pager, expect_pager, read_pager, tell_pager
-from cli.demo.signals.season import Season, expect_season, read_season, tell_season
-from cli.demo.signals.truth import Truth, expect_truth, read_truth, tell_truth
-from cli.demo.signals.volume import Volume, expect_volume, read_volume, tell_volume
-from cli.demo.source_data import Source
+from cli.demo.report import DemoReport, day_of, joined, number, percent
+from cli.demo.signals.inputs import Inputs, expect_inputs, read_inputs, report_inputs
+from cli.demo.signals.outputs import Outputs, expect_outputs, read_outputs, report_outputs
+from cli.demo.signals.pager import Pages, expect_pages, read_pages, report_pager
+from cli.demo.signals.season import SeasonFindings, expect_season, read_season, report_season
+from cli.demo.signals.truth import Truth, expect_truth, read_truth, report_truth
+from cli.demo.signals.volume import Volume, expect_volume, read_volume, report_volume
+from cli.demo.source_data import SourceData
 from warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The four signals, the season, and the pager."""
+    """Findings about the four signals, the season, and pages."""
 
     volume: Volume
     inputs: Inputs
     outputs: Outputs
     truth: Truth
-    season: Season
-    pager: Pager
+    season: SeasonFindings
+    pager: Pages
 
 
-def read_findings(client: Client, calendar: Calendar, source: Source, published: tuple[int, int]) -> Findings:
-    """Ask the warehouse.
+def read_findings(client: Client, calendar: Calendar, source: SourceData, published: tuple[int, int]) -> Findings:
+    """Read all findings from ClickHouse.
 
     Args:
-        client: of the demo's database.
-        calendar: of the replay.
-        source: what was replayed.
-        published: predictions and labels that Kafka has acknowledged.
+        client: connected to the demo's database.
+        calendar: calendar of the replay.
+        source: the replayed data.
+        published: predictions and labels acknowledged by Kafka.
     """
     end = source.record_end
     return Findings(
@@ -46,37 +46,37 @@ def read_findings(client: Client, calendar: Calendar, source: Source, published:
         read_outputs(client, calendar, end),
         read_truth(client, calendar),
         read_season(client, calendar, end),
-        read_pager(client, calendar, end),
+        read_pages(client, calendar, end),
     )
 
 
-def tell(say: Reporter, found: Findings, calendar: Calendar) -> None:
-    """Print the four signals at a glance, then each with what shows it."""
-    say.heading("August to December at a glance")
-    for name, level, text in _glance(found, calendar):
-        say.verdict(name, level, text)
-    tell_volume(say, found.volume, calendar)
-    tell_inputs(say, found.inputs, calendar)
-    tell_outputs(say, found.outputs, calendar)
-    tell_truth(say, found.truth, calendar)
-    tell_season(say, found.season)
-    tell_pager(say, found.pager)
+def report_findings(report: DemoReport, findings: Findings, calendar: Calendar) -> None:
+    """Print a summary of the four signals, then each in detail."""
+    report.heading("Summary: August to December")
+    for name, level, text in _glance(findings, calendar):
+        report.verdict(name, level, text)
+    report_volume(report, findings.volume, calendar)
+    report_inputs(report, findings.inputs, calendar)
+    report_outputs(report, findings.outputs, calendar)
+    report_truth(report, findings.truth, calendar)
+    report_season(report, findings.season)
+    report_pager(report, findings.pager)
 
 
-def expectations(found: Findings, source: Source) -> list[Expectation]:
-    """Hold findings to what is known of these flights."""
+def expectations(findings: Findings, source: SourceData) -> list[Expectation]:
+    """Compare the findings with known facts about these flights."""
     return [
-        *expect_volume(found.volume, source),
-        *expect_inputs(found.inputs, source),
-        *expect_outputs(found.outputs, source),
-        *expect_truth(found.truth, source),
-        *expect_season(found.season),
-        *expect_pager(found.pager),
+        *expect_volume(findings.volume, source),
+        *expect_inputs(findings.inputs, source),
+        *expect_outputs(findings.outputs, source),
+        *expect_truth(findings.truth, source),
+        *expect_season(findings.season),
+        *expect_pages(findings.pager),
     ]
 
 
-def _glance(found: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
-    volume, inputs, truth = found.volume, found.inputs, found.truth
+def _glance(findings: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
+    volume, inputs, truth = findings.volume, findings.inputs, findings.truth
     kept = volume.in_time >= (SLO.latency_share or 0.0) and not volume.lost and not volume.failed
     critical = inputs.first_critical
     drifted = joined(f"{row.field} since {day_of(calendar.original(row.window_end))}" for row in critical)
@@ -88,7 +88,7 @@ def _glance(found: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
             "Volume",
             "stable" if kept else "major",
             f"{volume.flights:,} flights, {volume.failed:,} failed, {percent(volume.in_time)} in time, {volume.lost:,} "
-            "lost or doubled",
+            "lost or duplicated",
         ),
         (
             "Inputs",
@@ -105,6 +105,6 @@ def _glance(found: Findings, calendar: Calendar) -> list[tuple[str, str, str]]:
             "Ground truth",
             "major" if auc["major"] else "stable",
             f"AUC major in {auc['major']} of {auc.total()} weeks"
-            + ("" if worst is None else f"; {number(worst.value)} at worst, {number(worst.reference)} at first"),
+            + ("" if worst is None else f"; worst {number(worst.value)}, reference {number(worst.reference)}"),
         ),
     ]

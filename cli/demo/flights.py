@@ -1,4 +1,4 @@
-"""The demo's model: its data, what `infer` is told about it, its story, and the calendar that the replay moves."""
+"""The demo's model: its data, the options for `infer`, the timeline of the demo, and the calendar of the replay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MODEL, VERSION, CANDIDATE = "flight-delay", "1", "2"
 CONTROL_ARM, CANDIDATE_ARM = "a", "b"
 LATE = "late"
-"""The class that the score is the probability of."""
+"""The positive class: the score is its probability."""
 HOUR_S, DAY_S = 3600, 86_400
 DAY = Window(DAY_S, HOUR_S)
 WEEK = Window(7 * DAY_S, DAY_S)
@@ -33,7 +33,7 @@ ROUTE = ("distance", "origin", "dest", "carrier")
 CRITICAL = frozenset({"temp", "dewp", *SCHEDULE, *PLANE, *ROUTE})
 
 SLO = Slo(latency_ms=250.0, latency_share=0.99)
-"""A call, which is about a day of flights, takes 10 to 50 ms on an idle machine."""
+"""One call scores about a day of flights and takes 10 to 50 ms on an idle machine."""
 
 CANDIDATE_AT = datetime(2013, 10, 1, tzinfo=UTC)
 """Version 2 and the arms come into force; its first flight leaves in the morning."""
@@ -83,7 +83,7 @@ def prepare_flights(folder: Path) -> FlightsFiles:
 
 
 def infer_options(table: Path, version: str = VERSION) -> InferOptions:
-    """What `barograph infer` is told: the options of a command line that anyone could write."""
+    """Options for `barograph infer`, all available on its command line."""
     return InferOptions(
         table=table,
         model=MODEL,
@@ -98,12 +98,12 @@ def infer_options(table: Path, version: str = VERSION) -> InferOptions:
     )
 
 
-def edited(inferred: Contract, *, arms: bool) -> Contract:
-    """The contract as its owner would edit it: a training table says neither of these.
+def edit_contract(inferred: Contract, *, arms: bool) -> Contract:
+    """Edit the inferred contract as its owner would: `infer` cannot know the positive class and the SLO.
 
     Args:
-        inferred: by `infer`.
-        arms: whether the test of version 2 has begun.
+        inferred: the contract from `infer`.
+        arms: whether the A/B test of version 2 has started.
     """
     assert inferred.label is not None
     return msgspec.structs.replace(

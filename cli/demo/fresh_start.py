@@ -1,4 +1,4 @@
-"""A clean start for every run: a database of the demo's own, made empty, and topics under a new name."""
+"""A clean start for every run: an empty database for the demo, and topics with a new name."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from local.stack import StackAddresses
 from warehouse.client import Address, connect
 
 DATABASE = "barograph_demo"
-"""Apart from the database of `barograph dev`, which shares the stack."""
+"""Database of the demo; `barograph dev` uses another one on the same stack."""
 TOPIC_PREFIX = "demo-"
 POLL_S = 1.0
-"""How soon processors take up what is applied."""
+"""How often processors poll contracts and baselines."""
 PACES = {"flush_s": 1.0, "write_s": 2.0, "score_s": 5.0, "report_s": 1.0, "registry_poll_s": POLL_S}
-"""A replay is over in a minute: every second verdicts, and what the board shows."""
+"""Short intervals, because the replay takes a minute: verdicts and progress appear every second."""
 TIMEOUT_S = 30.0
 
 
 def fresh_settings(addresses: StackAddresses) -> Settings:
-    """The settings of one run: what another one left cannot be met."""
+    """Settings of one run; its topic names differ from those of earlier runs."""
     run = datetime.now(UTC).strftime("%Y%m%dt%H%M%S")
     return Settings(
         bootstrap_servers=addresses.bootstrap_servers,
         warehouse=Address(addresses.clickhouse_host, addresses.clickhouse_port, DATABASE),
         topic_prefix=f"{TOPIC_PREFIX}{run}-",
-        # Panes are sealed when every partition has events beyond them, and a day of flights is one message or two: with
-        # more partitions an act of the replay would end with one of them weeks behind.
+        # A pane is sealed when every partition has later events, and a day of flights is one or two messages. With more
+        # partitions, one of them would be weeks behind at the end of a phase.
         predictions_partitions=1,
         labels_partitions=2,
         partials_partitions=1,
@@ -39,10 +39,10 @@ def fresh_settings(addresses: StackAddresses) -> Settings:
 
 
 def wipe(addresses: StackAddresses) -> None:
-    """Delete what earlier runs left: the demo's database and topics.
+    """Delete the database and topics of earlier runs.
 
     Raises:
-        WarehouseBusy, WarehouseError: ClickHouse cannot do it.
+        WarehouseBusy, WarehouseError: ClickHouse cannot drop the database.
     """
     with connect(Address(addresses.clickhouse_host, addresses.clickhouse_port, "default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
@@ -52,5 +52,5 @@ def wipe(addresses: StackAddresses) -> None:
         for done in admin.delete_topics(old, operation_timeout=TIMEOUT_S).values() if old else ():
             done.result(TIMEOUT_S)
     except KafkaException:
-        # Old topics cost disk space and nothing else: this run's have other names.
+        # Old topics only cost disk space: this run uses other names.
         return

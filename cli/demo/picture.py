@@ -35,7 +35,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PictureData:
     """What is drawn."""
 
     volume: Sequence[tuple[date, int]]
@@ -60,7 +60,7 @@ class Drawn:
     """The day from which a later baseline holds; None where there is none."""
 
 
-def draw(drawn: Drawn) -> str:
+def draw(drawn: PictureData) -> str:
     """Draw the picture.
 
     Raises:
@@ -121,7 +121,7 @@ def _volume(scale: _Scale, days: Sequence[tuple[date, int]], top: int) -> list[s
     return parts
 
 
-def _fields(scale: _Scale, drawn: Drawn, last: date, top: int) -> list[str]:
+def _fields(scale: _Scale, drawn: PictureData, last: date, top: int) -> list[str]:
     names = sorted(drawn.weeks, key=lambda name: (_first_major(drawn.weeks[name]) or last + timedelta(days=1), name))
     parts = [_title("Inputs and outputs: every week against its baseline, by field", top - 22), *_legend(12, top - 14)]
     for i, name in enumerate(names):
@@ -138,7 +138,7 @@ def _fields(scale: _Scale, drawn: Drawn, last: date, top: int) -> list[str]:
     return parts
 
 
-def _psi(scale: _Scale, drawn: Drawn, top: int) -> list[str]:
+def _psi(scale: _Scale, drawn: PictureData, top: int) -> list[str]:
     # The first windows hold a few hours, and their intervals reach far beyond.
     highest = max([1.5 * point.value for point in drawn.psi] + [drawn.threshold_major * 2])
 
@@ -178,7 +178,7 @@ def _scores(scale: _Scale, weeks: Sequence[tuple[date, float, float]], top: int)
     return parts
 
 
-def _quality(scale: _Scale, drawn: Drawn, top: int) -> list[str]:
+def _quality(scale: _Scale, drawn: PictureData, top: int) -> list[str]:
     values = [end for point in drawn.auc for end in (point.low, point.high)] + [drawn.reference]
     low, high = min(values) - 0.02, max(values) + 0.02
 

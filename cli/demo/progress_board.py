@@ -1,4 +1,4 @@
-"""Shows how far the stages are: bars on a terminal, a line every few seconds elsewhere."""
+"""Shows the progress of the stages: bars on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cli.demo.counts import StageCount
+from cli.demo.stage_counts import StageCount
 from cli.terminal import Terminal
 
 LINE_EVERY_S = 5.0
 
 
-class Board:
-    """The stages of a replay; a context manager."""
+class ProgressBoard:
+    """Progress display of a replay; a context manager."""
 
     def __init__(
         self, terminal: Terminal, totals: Mapping[str, int], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Make a board.
+        """Create the display.
 
         Args:
             terminal: where it is shown.
-            totals: the events that each stage will have, by its name, in the order of the path.
+            totals: number of events per stage, by name, in pipeline order.
             clock: seconds.
         """
         self._terminal, self._totals, self._clock = terminal, dict(totals), clock
@@ -55,7 +55,7 @@ class Board:
             self._bars.stop()
 
     def show(self, counts: Mapping[str, StageCount], *, last: bool = False) -> None:
-        """Show the counts; without a terminal only now and then, and the last in any case."""
+        """Show the counts. Without a terminal, print a line every few seconds, and always the last one."""
         now_s = self._clock()
         notes = {stage: self._note(stage, count, now_s) for stage, count in counts.items()}
         if self._bars is not None:
@@ -75,7 +75,7 @@ class Board:
         return count.done < self._totals[stage]
 
     def _note(self, stage: str, count: StageCount, now_s: float) -> str:
-        """Rate and lag of a stage that has work left."""
+        """Rate and lag of an unfinished stage."""
         rate = self._rate(stage, count, now_s)
         if not self._is_open(stage, count):
             return ""
@@ -87,7 +87,7 @@ class Board:
         return ", ".join(parts)
 
     def _rate(self, stage: str, count: StageCount, now_s: float) -> float:
-        """What its processor says, else what came since the last look."""
+        """The rate reported by the processor, otherwise the rate since the last call."""
         then_s, before = self._before.get(stage, (now_s, count.done))
         self._before[stage] = (now_s, count.done)
         if count.rate is not None:

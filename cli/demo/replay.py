@@ -1,4 +1,4 @@
-"""Months of predictions and labels through the publisher, in the order in which they happened."""
+"""Publishes months of predictions and labels in the order of their event times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY_MS = 86_400_000
 
 
 class Sink(Protocol):
-    """What the replay needs of a publisher."""
+    """The part of the publisher that the replay uses."""
 
     def predictions(self, table: pa.Table) -> int:
         """Publish predictions."""
@@ -23,68 +23,68 @@ class Sink(Protocol):
         """Publish labels."""
 
     def publish_end_marker(self) -> None:
-        """Write an `end` mark to every partition of predictions and labels, after all that went before."""
+        """Write an end marker to every partition of predictions and labels, after all events."""
 
 
 class Pace:
-    """Keeps a replay from running away; one thread publishes, another one tells how far it may go."""
+    """Limits how far the replay runs ahead: one thread publishes, another one sets the limit."""
 
     def __init__(self, ahead: int, until_ms: int | None = None) -> None:
-        """Begin.
+        """Set the initial limit.
 
         Args:
-            ahead: how many predictions may be published and not yet read.
-            until_ms: days from this event time on wait for `open`; None lets all of them go.
+            ahead: maximum number of predictions that are published and not yet read.
+            until_ms: days from this event time on wait for `open`; None means no limit.
         """
         self._ahead, self._until_ms = ahead, until_ms
         self._read, self._stopped = 0, False
         self._changed = threading.Condition()
 
     def note(self, read: int) -> None:
-        """Tell how many predictions have been read."""
+        """Report the number of predictions read so far."""
         with self._changed:
             self._read = read
             self._changed.notify_all()
 
     def open(self, until_ms: int | None) -> None:
-        """Let days go that begin before an event time; None lets all of them go."""
+        """Allow days that start before an event time; None allows all days."""
         with self._changed:
             self._until_ms = until_ms
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """End the replay before its next day."""
+        """Stop the replay before its next day."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def wait(self, published: int, day_ms: int) -> bool:
-        """Wait until a day may be published; return whether it is to go on.
+        """Wait until a day may be published; return False if the replay was stopped.
 
         Args:
-            published: predictions before it.
-            day_ms: when it begins.
+            published: number of predictions before the day.
+            day_ms: start of the day, Unix milliseconds.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self.may_go(published, day_ms))
+            self._changed.wait_for(lambda: self._stopped or self.may_publish(published, day_ms))
             return not self._stopped
 
-    def may_go(self, published: int, day_ms: int) -> bool:
-        """Whether a day may be published now; arguments as `wait` has them."""
+    def may_publish(self, published: int, day_ms: int) -> bool:
+        """Whether a day may be published now; arguments as for `wait`."""
         return published - self._read < self._ahead and (self._until_ms is None or day_ms < self._until_ms)
 
 
 def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> tuple[int, int]:
-    """Publish day by day: the day's predictions, then the labels of the flights that landed on it, then the mark.
+    """Publish day by day: predictions, then the labels of flights that landed that day; finally the end marker.
 
     Args:
         predictions: rows in order of `at`.
-        labels: the same; labels come up to 33 hours after their predictions.
+        labels: rows in order of `at`; labels arrive up to 33 hours after their predictions.
         sink: the publisher.
-        pace: is asked before each day; a replay that it stops ends without a mark.
+        pace: consulted before each day; a stopped replay ends without an end marker.
 
     Returns:
-        How many predictions and how many labels the publisher accepted; after the mark Kafka has all of them.
+        Numbers of predictions and labels that the publisher accepted. After the end marker, Kafka has all of them.
     """
     n_predictions = n_labels = 0
     for day_ms, (made, landed) in days(predictions, labels):
@@ -97,10 +97,10 @@ def replay(predictions: pa.Table, labels: pa.Table, sink: Sink, pace: Pace) -> t
 
 
 def days(*tables: pa.Table) -> Iterator[tuple[int, tuple[pa.Table, ...]]]:
-    """Cut tables that are in order of `at` into the days (UTC) from the first event of any to the last.
+    """Split tables in order of `at` into days (UTC), from the first event of any table to the last.
 
     Yields:
-        When the day begins (Unix ms), and its rows of each table.
+        Start of the day (Unix ms) and its rows of each table.
     """
     of_row: list[NDArray[np.int64]] = [table["at"].cast(pa.int64()).to_numpy() // DAY_MS for table in tables]
     filled = [numbers for numbers in of_row if len(numbers)]

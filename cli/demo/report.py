@@ -1,4 +1,4 @@
-"""How the demo speaks: headings, paragraphs, tables, charts and the SQL that shows what was just said."""
+"""Printed report of the demo: headings, paragraphs, tables, charts, and the SQL behind each finding."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 COMMAND = ".venv/bin/barograph"
 ON_DEMO = f"BAROGRAPH_CLICKHOUSE_DATABASE={DATABASE} {COMMAND}"
-"""A command that looks at the demo's database and not at that of `barograph dev`."""
+"""Prefix of commands that use the demo's database instead of the database of `barograph dev`."""
 MARGIN = 2
 END_COLUMNS = 17
-"""Room for what stands right of a chart that is as wide as there is room."""
+"""Columns reserved to the right of a full-width chart."""
 NAME_COLUMNS, LEVEL_COLUMNS = 14, 8
-"""Of the four signals at a glance."""
+"""Column widths of the summary."""
 WIDEST = 110
 """Longer lines are hard to read."""
 
 
-class Reporter:
+class DemoReport:
     """Prints plain text with a little colour; nothing is said by colour alone."""
 
     def __init__(self, terminal: Terminal) -> None:
@@ -49,12 +49,12 @@ class Reporter:
         self._terminal.line(text, style)
 
     def heading(self, text: str) -> None:
-        """Begin a section."""
+        """Print a section heading."""
         self.line()
         self.line(text, "bold")
 
     def signal(self, name: str, asks: str) -> None:
-        """Begin one of the four signals."""
+        """Print the heading of one signal."""
         self.line()
         self.line(SafeText(name, "bold reverse").append(f"  {asks}", "not bold not reverse"))
 
@@ -64,7 +64,7 @@ class Reporter:
         self.line(fill(text, self._width, initial_indent=indent, subsequent_indent=indent, break_long_words=False))
 
     def finding(self, title: str, text: str) -> None:
-        """Print something that was found: what it is, then what there is to say."""
+        """Print a finding: title and text."""
         self.line()
         self.line(f"{'':{MARGIN}}{title}", "bold")
         self.paragraph(text)
@@ -80,7 +80,7 @@ class Reporter:
             self.line(f"{'':{MARGIN + NAME_COLUMNS + LEVEL_COLUMNS}}{line}")
 
     def query(self, sql: str) -> None:
-        """Print a command that shows what was just said."""
+        """Print a command that shows the data behind a finding."""
         lines = "\n".join(f"{'':{2 * MARGIN}}{line}" for line in sql.splitlines())
         self.line(f'{"":{MARGIN}}{ON_DEMO} query "\n{lines}"', "cyan")
 
@@ -111,14 +111,14 @@ class Reporter:
         head: str = "first major week",
         mark: tuple[date, str] | None = None,
     ) -> None:
-        """Print how fields were judged over time.
+        """Print the levels of fields over time.
 
         Args:
-            timeline: the lines.
-            stars: fields that get a star.
-            ends: what stands right of each line; by default the first week that is major.
-            head: what stands above that.
-            mark: a day and what happened on it, over the scale.
+            timeline: the chart.
+            stars: fields to mark with a star.
+            ends: text to the right of each line; by default the first major week.
+            head: heading above these texts.
+            mark: a day and a label to show above the scale.
         """
         names = max(len(line.field) + (line.field in stars) for line in timeline.lines)
         indent = " " * (MARGIN + names + 1)
@@ -133,8 +133,8 @@ class Reporter:
             first = "never" if line.first_major is None else f"ends {line.first_major.day} {line.first_major:%b}"
             self.line(text.append(f"  {first if ends is None else ends[line.field]}"))
         legend = "   ".join(f"{sign} {level}" for level, sign in reversed(SIGNS.items()))
-        per_cell = "one window" if timeline.per_cell == 1 else f"{timeline.per_cell} windows, the gravest shown"
-        self.line(f"{'':{MARGIN}}{legend}   (a sign is {per_cell}{'; * critical' if stars else ''})", "dim")
+        per_cell = "one window" if timeline.per_cell == 1 else f"{timeline.per_cell} windows, worst level shown"
+        self.line(f"{'':{MARGIN}}{legend}   (one character = {per_cell}{'; * critical' if stars else ''})", "dim")
 
     @property
     def _width(self) -> int:
@@ -143,15 +143,15 @@ class Reporter:
     # ------------------------------------------------------------------------------------------ before and meanwhile
 
     def model(self, tables: FlightsTables, record_end: datetime) -> None:
-        """Say what was trained, and where in time it is replayed."""
+        """Report the trained model and the dates of the replay."""
         self.paragraph(
-            f"A classifier of late arrivals learned from June and July 2013: AUC {tables.out_of_fold.auc:.3f} on weeks "
-            f"that it had not seen, {tables.held_out.auc:.3f} on August to December. These are replayed "
-            f"{tables.shift_weeks} weeks later, so that the last flight left on {day_of(record_end)} {record_end.year}."
+            f"Trained a classifier of late arrivals on June and July 2013: AUC {tables.out_of_fold.auc:.3f} on "
+            f"held-out weeks, {tables.held_out.auc:.3f} on August to December. The replay shifts these months by "
+            f"{tables.shift_weeks} weeks; the last flight departs on {day_of(record_end)} {record_end.year}."
         )
 
     def decisions(self, result: InferResult) -> None:
-        """Say in a few lines what `infer` decided."""
+        """Summarize the decisions of `infer`."""
         baseline = result.baseline
         slices = sum(len(dimension.values) for dimension in baseline.dimensions)
         self.paragraph(
@@ -160,8 +160,8 @@ class Reporter:
             f"{sum(field.critical for field in result.contract.fields)} critical fields (*)."
         )
         self.paragraph(
-            "bins; nulls where there are some; φ of a day and a week, the number of events that count as one "
-            "independent reading:"
+            "Bins; share of nulls, if any; overdispersion φ for a day and a week (φ events carry the information of "
+            "one independent event):"
         )
         cells = [_decided(field) for field in baseline.fields]
         width = max(map(len, cells)) + 3
@@ -171,67 +171,67 @@ class Reporter:
             self.line(" " * MARGIN + "".join(cell.ljust(width) for cell in cells[row::n_rows]).rstrip())
 
     def applied(self, plan: Plan, settings: Settings) -> None:
-        """Say what was made."""
+        """Report what `apply` created."""
         self.paragraph(
             f"Database {settings.warehouse.database} with {len(plan.migrations)} migrations, {len(plan.topics)} topics "
-            f"{settings.topic_prefix}…, the contract of {MODEL} with a promise of latency, baseline "
+            f"{settings.topic_prefix}…, the contract of {MODEL} with a latency SLO, baseline "
             f"{joined(change.baseline_id for change in plan.baselines)}."
         )
 
-    def test_begins(self, plan: Plan) -> None:
-        """Say that a test began."""
+    def test_started(self, plan: Plan) -> None:
+        """Report the start of the A/B test."""
         self.finding(
-            f"{day_of(CANDIDATE_AT)}: barograph apply, a test begins",
-            "Version 2, which knows no weather, answers a tenth of the flights as arm b, version 1 the others as arm "
-            f"a. Its answers in training are baseline {joined(each.baseline_id for each in plan.baselines)}.",
+            f"{day_of(CANDIDATE_AT)}: barograph apply starts an A/B test",
+            "Version 2, which does not use weather, serves a tenth of the flights as arm b; version 1 serves the "
+            f"others as arm a. Baseline of version 2: {joined(each.baseline_id for each in plan.baselines)}.",
         )
 
     def accepted(self, done: Accepted) -> None:
-        """Say that autumn was accepted."""
+        """Report the acceptance of autumn as a baseline."""
         assert done.change is not None
         moved = sorted(done.learned.psi.items(), key=lambda pair: -pair[1])[:3]
         heavy = joined(f"{each.label} holds {each.now:.0%} of {each.field}" for each in done.learned.heavy)
-        bins = f" Bins stay: {heavy}, and what moves within a bin is not seen." if heavy else ""
+        bins = f" Bins do not change: {heavy}; movement within a bin is invisible." if heavy else ""
         self.finding(
-            f"{day_of(ACCEPTED_AT)}: barograph baseline accept, autumn is expected from now on",
-            f"{done.learned.baseline.rows:,} flights of version 1, {days_of(*AUTUMN)}, make baseline "
-            f"{done.change.baseline_id}; furthest from June and July are "
-            f"{joined(f'{name} (PSI {psi:.2f})' for name, psi in moved)}. Verdicts that were given stay. A baseline "
-            f"holds from a minute ahead of now, which is here the clock of the replay.{bins}",
+            f"{day_of(ACCEPTED_AT)}: barograph baseline accept makes autumn the new baseline",
+            f"{done.learned.baseline.rows:,} flights of version 1, {days_of(*AUTUMN)}, become baseline "
+            f"{done.change.baseline_id}. The largest shifts against June and July are "
+            f"{joined(f'{name} (PSI {psi:.2f})' for name, psi in moved)}. Existing verdicts do not change. A new "
+            f"baseline takes effect one minute after now, here on the clock of the replay.{bins}",
         )
 
     # ------------------------------------------------------------------------------------------ after
 
     def expectations(self, found: Sequence[Expectation]) -> None:
-        """Say what had to hold, and whether it did."""
-        self.heading("What these flights must show")
+        """Print the expectations and their outcomes."""
+        self.heading("Expectations")
         for each in found:
             mark, style = ("ok    ", "green") if each.held else ("FAILED", "bold red")
             self.line(SafeText(" " * MARGIN).append(mark, style).append(f"  {each.what}: {each.found}"))
 
     def times(self, times_s: Mapping[str, float]) -> None:
-        """Say how long each stage took."""
+        """Print the duration of each stage."""
         self.heading("Time")
         self.paragraph(", ".join(f"{name} {seconds:.1f} s" for name, seconds in times_s.items()))
 
     def ended(self) -> None:
-        """Say how to come back to what was found."""
-        self.heading("All of it ends now. `make demo` keeps it up, so that the queries above can be run and changed.")
+        """Explain how to keep the demo running."""
+        self.heading("Everything stops now. Run `make demo` to keep it running and to run the queries above.")
 
     def next_steps(self, folder: Path, addresses: StackAddresses, log_dir: Path, page: str) -> None:
-        """Say what can be done with everything up."""
-        self.heading("The dashboards that Grafana is given, in a browser, with the alerts that were raised")
+        """Print next steps while everything is running."""
+        self.heading("Dashboards and alerts in your browser")
         self.line(f"  {page}")
         self.heading("Next, in another terminal")
         self.line(f"  {ON_DEMO} status")
-        self.line(f"  {ON_DEMO} simulate --since 150d    # what the alert rules would have done")
+        self.line(f"  {ON_DEMO} simulate --since 150d    # replay the alert rules over this history")
         self.line(f'  {ON_DEMO} query "SHOW TABLES"')
         self.line(f"  {ON_DEMO} baseline list")
-        self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # of a table of your own")
-        self.line(f"  cat {_shown(folder / MODEL)}.yaml    # the contract, yours to edit and `apply`")
+        self.line(f"  {COMMAND} infer YOUR.parquet --model NAME --version 1 --time COLUMN    # for your own table")
+        self.line(f"  cat {_shown(folder / MODEL)}.yaml    # the contract: edit it, then `apply`")
         self.heading(
-            f"Everything stays up: Kafka on {addresses.bootstrap_servers}, ClickHouse on {addresses.clickhouse_url}, "
-            f"logs in {_shown(log_dir)}. Ctrl-C ends it; the data stay."
+            f"Everything keeps running: Kafka on {addresses.bootstrap_servers}, ClickHouse on "
+            f"{addresses.clickhouse_url}, logs in {_shown(log_dir)}. Ctrl-C stops it; the data stay."
         )
 
 
@@ -239,29 +239,29 @@ class Reporter:
 
 
 def day_of(at: date) -> str:
-    """A date without its year: `20 September`."""
+    """Format a date without its year: `20 September`."""
     return f"{at.day} {at:%B}"
 
 
 def days_of(start: datetime, end: datetime) -> str:
-    """The days from a midnight to another: `22 September to 2 November`."""
+    """Format the days between two midnights: `22 September to 2 November`."""
     return f"{day_of(start)} to {day_of(end - timedelta(days=1))}"
 
 
 def percent(share: float | None) -> str:
-    """A share in percent, with the digits that are worth showing; `–` where there is none."""
+    """Format a share in percent; `–` if there is none."""
     if share is None or math.isnan(share):
         return "–"
     return f"{share * 100:.1f} %"
 
 
 def number(value: float) -> str:
-    """A number to three digits after the point; `–` where there is none."""
+    """Format a number with three decimals; `–` if there is none."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def hours_of(seconds: float) -> str:
-    """A span in hours."""
+    """Format a duration in hours."""
     return f"{seconds / 3600:.1f} h"
 
 
@@ -281,5 +281,5 @@ def _decided(field: FieldBaseline) -> str:
 
 
 def _shown(path: Path) -> Path:
-    """The path as it can be typed here."""
+    """Return the path relative to the current folder, if possible."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,4 +1,4 @@
-"""The demo from an empty folder to verdicts: what happens in which order."""
+"""Runs the demo, from an empty folder to verdicts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from cli.apply import apply_all
 from cli.apply.catalogue import NOTICE_S
 from cli.apply.files import read_baselines
 from cli.baseline.accept import Request, accept
-from cli.demo.chart_data import read_drawn
-from cli.demo.counts import STAGES, stage_counts
+from cli.demo.chart_data import read_picture_data
 from cli.demo.errors import DemoError
-from cli.demo.findings import expectations, read_findings, tell
+from cli.demo.findings import expectations, read_findings, report_findings
 from cli.demo.flights import (
     ACCEPTED_AT,
     AUTUMN,
@@ -31,17 +30,18 @@ from cli.demo.flights import (
     MODEL,
     VERSION,
     Calendar,
-    edited,
+    edit_contract,
     infer_options,
     prepare_flights,
 )
 from cli.demo.fresh_start import POLL_S, fresh_settings, wipe
+from cli.demo.phases import PhasedReplay, ReplayPhase
 from cli.demo.picture import draw
-from cli.demo.progress_board import Board
+from cli.demo.progress_board import ProgressBoard
 from cli.demo.replay import replay
-from cli.demo.report import Reporter
-from cli.demo.source_data import Source
-from cli.demo.stages import Act, Stage
+from cli.demo.report import DemoReport
+from cli.demo.source_data import SourceData
+from cli.demo.stage_counts import STAGES, stage_counts
 from cli.dev.page import open_page, page_address
 from cli.dev.processors import KINDS, Processor, write_settings
 from cli.dev.supervisor import Supervisor
@@ -57,12 +57,12 @@ if TYPE_CHECKING:
     from examples.flights.replay import FlightsFiles
 
 STEPS = ("stack", "data and model", "infer", "apply", *STAGES, "queries")
-"""What is timed, in the order of the path; the first two run side by side, and so do the stages."""
-LOOK_S = 1.0
-TAKEN_UP_S = 3 * POLL_S
-"""After so long every processor works by what was applied."""
+"""Timed steps, in pipeline order. The first two run in parallel, and so do the stages."""
+POLL_PROGRESS_S = 1.0
+APPLY_DELAY_S = 3 * POLL_S
+"""Time after which every processor has picked up an applied change."""
 STUCK_S = 120.0
-"""How long no stage may move before the demo gives up: a busy machine needs seconds."""
+"""Time without progress after which the demo fails; a busy machine needs seconds."""
 STOP_S = 30.0
 
 
@@ -70,91 +70,95 @@ class Demo:
     """One run."""
 
     def __init__(self, root: Path | None, terminal: Terminal, stack: ExitStack) -> None:
-        """Describe a run; nothing is started.
+        """Describe a run without starting anything.
 
         Args:
             root: the folder of the local stack, by default that of `barograph dev`.
-            terminal: where it prints.
-            stack: takes what must be ended; whoever owns it closes it.
+            terminal: the output.
+            stack: receives everything that must be stopped; the caller closes it.
         """
         self._local = LocalStack(root)
         self._folder = self._local.root / "demo"
         self._terminal, self._stack = terminal, stack
-        self._say = Reporter(terminal)
+        self._report = DemoReport(terminal)
         self._times_s: dict[str, float] = {}
         self._supervisor: Supervisor | None = None
         self._settings: Settings | None = None
         self._record_end: datetime | None = None
 
     def run(self, picture: Path | None = None) -> bool:
-        """Do all of it; return whether the flights showed what they must.
+        """Run the demo; return whether all expectations hold.
 
         Args:
-            picture: an SVG file that the verdicts are drawn into; None draws none.
+            picture: SVG file to draw the verdicts into; None draws none.
 
         Raises:
-            DemoError: it stands still.
+            DemoError: the replay makes no progress.
             LocalStackError: Kafka or ClickHouse does not start.
             DemoDataMissingError: the flights are not installed.
         """
         began_s = time.monotonic()
-        self._say.heading("Apache Kafka and the ClickHouse engine start (the first time fetched), and a model learns")
+        self._report.heading(
+            "Start Apache Kafka and the ClickHouse engine (downloaded on the first run) and train a model"
+        )
         with self._terminal.status("about 10 s"), ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self._start_stack)
             files = self._prepare()
             settings = self._settings = starting.result()
-        source = Source(files.tables.train, pq.read_table(files.predictions), pq.read_table(files.labels))
+        source = SourceData(files.tables.train, pq.read_table(files.predictions), pq.read_table(files.labels))
         self._record_end = source.record_end
         calendar = Calendar(files.tables.shift_weeks)
-        self._say.model(files.tables, source.record_end)
-        self._say.heading("barograph infer: contract and baselines from the training tables")
+        self._report.model(files.tables, source.record_end)
+        self._report.heading("barograph infer: contract and baselines from the training tables")
         inferred, written, candidate = self._infer(files)
-        self._say.heading("barograph apply: topics, tables, contract and baseline")
-        self._apply(settings, written, edited(inferred, arms=False))
-        self._say.heading(
+        self._report.heading("barograph apply: topics, tables, contract and baseline")
+        self._apply(settings, written, edit_contract(inferred, arms=False))
+        self._report.heading(
             f"Replay: {source.predictions.num_rows:,} predictions and {source.labels.num_rows:,} labels of August to "
             "December 2013"
         )
         self._start_processors(settings)
-        acts = [
-            Act(
+        phases = [
+            ReplayPhase(
                 calendar.replayed(CANDIDATE_AT),
-                lambda: self._begin_test(settings, edited(inferred, arms=True), candidate),
+                lambda: self._start_test(settings, edit_contract(inferred, arms=True), candidate),
             ),
-            Act(calendar.replayed(ACCEPTED_AT), lambda: self._accept(settings, calendar), calendar.replayed(AUTUMN[1])),
+            ReplayPhase(
+                calendar.replayed(ACCEPTED_AT), lambda: self._accept(settings, calendar), calendar.replayed(AUTUMN[1])
+            ),
         ]
-        published = self._replay(settings, written, source, acts)
+        published = self._replay(settings, written, source, phases)
         with self._timed("queries"), connect(settings.warehouse) as client:
-            self._count_arms(client, edited(inferred, arms=True))
+            self._count_arms(client, edit_contract(inferred, arms=True))
             findings = read_findings(client, calendar, source, published)
             if picture is not None:
                 picture.parent.mkdir(parents=True, exist_ok=True)
-                picture.write_text(draw(read_drawn(client, calendar, findings)))
-        tell(self._say, findings, calendar)
+                picture.write_text(draw(read_picture_data(client, calendar, findings)))
+        report_findings(self._report, findings, calendar)
         held = expectations(findings, source)
-        self._say.expectations(held)
+        self._report.expectations(held)
         times_s = {step: self._times_s[step] for step in STEPS} | {"in all": time.monotonic() - began_s}
-        self._say.times(times_s)
+        self._report.times(times_s)
         return all(each.held for each in held)
 
     def stay(self) -> None:
-        """Keep everything up until a signal, and say how it is used."""
+        """Keep everything running until a signal, and print next steps."""
         assert self._supervisor is not None
         assert self._settings is not None
         assert self._record_end is not None
         page = self._stack.enter_context(open_page(self._settings, None))
         shown = page_address(page.url, self._record_end)
-        self._say.next_steps(self._folder, self._local.addresses, self._local.log_dir, shown)
+        self._report.next_steps(self._folder, self._local.addresses, self._local.log_dir, shown)
         try:
             while True:
                 self._supervisor.poll()
-                time.sleep(LOOK_S)
+                time.sleep(POLL_PROGRESS_S)
         except KeyboardInterrupt:
-            self._say.line("Ending the processors, Kafka and ClickHouse.")
+            self._report.line("Stopping the processors, Kafka and ClickHouse.")
 
     def leave(self) -> None:
-        """Say that everything ends, which the owner of the stack sees to."""
-        self._say.ended()
+        """Report that everything stops; the owner of the stack stops it."""
+        self._report.ended()
 
     # ------------------------------------------------------------------------------------------ steps
 
@@ -178,47 +182,47 @@ class Demo:
     def _infer(self, files: FlightsFiles) -> tuple[Contract, Written, Written]:
         with self._timed("infer"):
             result = infer(infer_options(files.train))
-            # The demo's own folder: an older run's files are of no use.
+            # The folder belongs to the demo, so files of an older run can be overwritten.
             written = write_result(result, self._folder, force=True)
             candidate = write_result(infer(infer_options(files.candidate_train, CANDIDATE)), self._folder, force=True)
-        self._say.decisions(result)
+        self._report.decisions(result)
         return result.contract, written, candidate
 
     def _apply(self, settings: Settings, written: Written, contract: Contract) -> None:
-        """Put the contract and the first baseline into force, and keep the contract beside it."""
+        """Apply the contract and the first baseline, and save the contract."""
         text = dump_contract(contract)
         written.contract.write_text(text, encoding="utf-8")
         with self._timed("apply"):
             plan = apply_all(settings, [(contract, text)], read_baselines([written.baseline]), reason="the demo")
-        self._say.applied(plan, settings)
+        self._report.applied(plan, settings)
 
     def _start_processors(self, settings: Settings) -> None:
         settings_path = self._folder / "processors.toml"
         write_settings(settings_path, settings)
         run_dir = self._local.root / "run"
         children = [Processor(kind, settings_path, run_dir=run_dir, log_dir=self._local.log_dir) for kind in KINDS]
-        self._supervisor = Supervisor(children, self._say.line)
+        self._supervisor = Supervisor(children, self._report.line)
         self._stack.callback(self._supervisor.stop, STOP_S)
         self._supervisor.start()
 
     def _count_arms(self, client: Client, contract: Contract) -> None:
-        """Look at the ratio of the arms, at the end: whoever looks every few minutes comes too late for a replay."""
+        """Compute the sample ratio at the end; the scorer does it every few minutes, too late for a replay."""
         ratio = sample_ratio(client, contract)
         if ratio is not None:
             write_ratio(client, ratio)
 
-    # ------------------------------------------------------------------------------------------ deeds
+    # ------------------------------------------------------------------------------------------ actions
 
-    def _begin_test(self, settings: Settings, contract: Contract, candidate: Written) -> None:
+    def _start_test(self, settings: Settings, contract: Contract, candidate: Written) -> None:
         text = dump_contract(contract)
         (self._folder / f"{MODEL}.yaml").write_text(text, encoding="utf-8")
         plan = apply_all(
-            settings, [(contract, text)], read_baselines([candidate.baseline]), reason="version 2 on trial"
+            settings, [(contract, text)], read_baselines([candidate.baseline]), reason="A/B test of version 2"
         )
-        self._say.test_begins(plan)
+        self._report.test_started(plan)
 
     def _accept(self, settings: Settings, calendar: Calendar) -> None:
-        """Accept autumn, at the last moment that the rules allow by the clock of the replay."""
+        """Accept autumn as a baseline, at the latest time allowed on the clock of the replay."""
         effective_s = int(calendar.replayed(ACCEPTED_AT).timestamp())
         first, last = (int(calendar.replayed(at).timestamp()) for at in AUTUMN)
         request = Request(
@@ -227,14 +231,16 @@ class Demo:
             from_s=first,
             to_s=last,
             effective_s=effective_s,
-            reason="autumn is what is to be expected now",
+            reason="autumn is the expected state from now on",
         )
-        self._say.accepted(accept(settings.warehouse, request, clock=lambda: effective_s - NOTICE_S))
+        self._report.accepted(accept(settings.warehouse, request, clock=lambda: effective_s - NOTICE_S))
 
     # ------------------------------------------------------------------------------------------ replay
 
-    def _replay(self, settings: Settings, written: Written, source: Source, acts: list[Act]) -> tuple[int, int]:
-        """Publish, and follow the events until all are judged, recorded and scored; return what was published."""
+    def _replay(
+        self, settings: Settings, written: Written, source: SourceData, phases: list[ReplayPhase]
+    ) -> tuple[int, int]:
+        """Publish, and wait until all events are judged, recorded and scored; return the published counts."""
         publisher = Publisher.from_contract(
             written.contract,
             version=VERSION,
@@ -242,7 +248,7 @@ class Demo:
             on_full="wait",
             topic_prefix=settings.topic_prefix,
         )
-        stage = Stage(acts, source.predictions, source.labels, rest_s=TAKEN_UP_S)
+        stage = PhasedReplay(phases, source.predictions, source.labels, rest_s=APPLY_DELAY_S)
         n_predictions, n_labels = source.predictions.num_rows, source.labels.num_rows
         both = n_predictions + n_labels
         totals = dict(zip(STAGES, (both, n_predictions, both, n_predictions, n_labels), strict=True))
@@ -259,13 +265,13 @@ class Demo:
         settings: Settings,
         publisher: Publisher,
         publishing: Future[tuple[int, int]],
-        stage: Stage,
+        stage: PhasedReplay,
         totals: dict[str, int],
     ) -> None:
         assert self._supervisor is not None
         began_s = moved_s = time.monotonic()
         before: dict[str, int] = {}
-        with connect(settings.warehouse) as client, Board(self._terminal, totals) as board:
+        with connect(settings.warehouse) as client, ProgressBoard(self._terminal, totals) as board:
             store = WarehouseStore(client)
             while True:
                 self._supervisor.poll()
@@ -281,13 +287,13 @@ class Demo:
                 board.show(counts, last=ended)
                 if ended:
                     return
-                stage.look(counts, lambda: store.sealed_until_s(MODEL))
+                stage.advance(counts, lambda: store.sealed_until_s(MODEL))
                 if done != before:
                     before, moved_s = done, now_s
                 elif now_s - moved_s > STUCK_S:
                     behind = ", ".join(f"{s} {done[s]:,} of {totals[s]:,}" for s in totals if s not in through)
                     raise DemoError(
-                        f"The replay has stood still for {STUCK_S:.0f} s: {behind}. The logs in "
-                        f"{self._local.log_dir} say what the processors wait for."
+                        f"The replay has made no progress for {STUCK_S:.0f} s: {behind}. See the processor logs in "
+                        f"{self._local.log_dir}."
                     )
-                time.sleep(LOOK_S)
+                time.sleep(POLL_PROGRESS_S)

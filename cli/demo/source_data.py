@@ -1,4 +1,4 @@
-"""What the flights themselves say, without the pipeline: computed from the tables that were replayed."""
+"""Facts about the flights, computed directly from the replayed tables without the pipeline."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cli.demo.flights import CANDIDATE_ARM, CONTROL_ARM, HOUR_S, LATE, WEEK, las
 
 @dataclass(frozen=True, slots=True)
 class WeekQuality:
-    """How good one version was in one week, by scikit-learn."""
+    """Performance of one version in one week, computed by scikit-learn."""
 
     end: datetime
-    """In event time of the replay; weeks begin on Thursdays, as whole weeks since 1970 do."""
+    """Event time of the replay. Weeks start on Thursdays, like whole weeks since 1970."""
     n: int
     """Flights with a label."""
     auc: float
@@ -26,11 +26,11 @@ class WeekQuality:
 
 
 @dataclass(frozen=True)
-class Source:
-    """The tables of one run."""
+class SourceData:
+    """The replayed tables of one run."""
 
     train: pa.Table
-    """As `examples.flights.replay` has it; so are the others."""
+    """Columns as in `examples.flights.replay`, like the other tables."""
     predictions: pa.Table
     labels: pa.Table
 
@@ -41,34 +41,34 @@ class Source:
 
     @property
     def unlabelled(self) -> int:
-        """Flights that never landed where they should: cancelled and diverted."""
+        """Number of cancelled and diverted flights."""
         return int(self.predictions.num_rows - self.labels.num_rows)
 
     def silent_hours(self) -> set[datetime]:
-        """The hours without a flight between the first and the last one."""
+        """Hours without a flight between the first and the last flight."""
         hours = _seconds(self.predictions) // HOUR_S
         missing = np.setdiff1d(np.arange(hours[0], hours[-1] + 1), hours)
         return {datetime.fromtimestamp(hour * HOUR_S, UTC) for hour in missing.tolist()}
 
     def unseen(self, field: str) -> dict[str, int]:
-        """The values of a category that training did not hold, with their flights."""
+        """Categories that are not in the training data, with their flight counts."""
         values = self.predictions[f"features.{field}"].drop_null()
         new = values.filter(pc.invert(pc.is_in(values, value_set=self.train[field].unique())))
         return {pair["values"]: pair["counts"] for pair in pc.value_counts(new).to_pylist()}
 
     def answered(self, version: str) -> int:
-        """How many flights a version answered."""
+        """Number of flights that a version served."""
         return int(pc.sum(pc.equal(self.predictions["version"], version)).as_py())
 
     def label_age_s(self, share: float) -> float:
-        """How old a flight was, from its schedule, when such a share of the labels had come."""
+        """Age of a flight since its scheduled time by which a share of the labels had arrived, in seconds."""
         landed = self.labels.select(["id", "at"]).join(
             self.predictions.select(["id", "at"]), "id", right_suffix="_made"
         )
         return float(np.quantile(_seconds(landed) - _seconds(landed, "at_made"), share))
 
     def mean_scores(self, end: datetime) -> tuple[float, float]:
-        """The mean scores of control and candidate in the week that ends at a moment."""
+        """Mean scores of control and candidate in the week that ends at `end`."""
         at_s, end_s = _seconds(self.predictions), int(end.timestamp())
         week = self.predictions.filter(pa.array((at_s >= end_s - WEEK.length_s) & (at_s < end_s)))
         a, b = (
@@ -77,7 +77,7 @@ class Source:
         return a, b
 
     def weeks(self, version: str) -> list[WeekQuality]:
-        """The quality of a version week by week; weeks in which one of the classes is missing are left out."""
+        """Performance of a version per week, without weeks in which a class is missing."""
         from sklearn.metrics import roc_auc_score
 
         own = self.predictions.filter(pc.equal(self.predictions["version"], version))

@@ -1,4 +1,4 @@
-"""A chart in text of how each field was judged over time: one line per field, a sign per stretch of windows."""
+"""Text chart of levels over time: one line per field, one character per run of windows."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 SIGNS = {"insufficient": "?", "stable": "·", "minor": "▒", "major": "█"}
-"""From the level that says least to the one that says most."""
+"""Character per level, in increasing order of severity."""
 _RANK = {level: rank for rank, level in enumerate(SIGNS)}
 
 
 @dataclass(frozen=True, slots=True)
 class FieldLine:
-    """One field's line."""
+    """The chart line of one field."""
 
     field: str
     levels: tuple[str | None, ...]
-    """Per cell the gravest level of its windows, None where there is none."""
+    """Worst level per cell; None for a cell without windows."""
     first_major: date | None
-    """The day at which the earliest window that is major ends."""
+    """Last day of the earliest window with the level major."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The lines, and what their cells stand for."""
+    """Chart lines and their scale."""
 
     first_day: date
     days_per_cell: int
     n_cells: int
     lines: tuple[FieldLine, ...]
     per_cell: int
-    """The most windows of one field that a cell stands for."""
+    """Maximum number of windows of one field in a cell."""
 
     def cell_of(self, day: date) -> int:
-        """The cell that a day lies in."""
+        """Index of the cell that contains a day."""
         return (day - self.first_day).days // self.days_per_cell
 
     def months(self) -> str:
-        """The scale above the cells: each month's name where its first day is."""
+        """Month names above the cells, each at its first day."""
         scale = [" "] * self.n_cells
         for cell in range(self.n_cells):
             day = self.first_day + timedelta(days=cell * self.days_per_cell)
@@ -54,15 +54,15 @@ class Timeline:
 def make_timeline(
     verdicts: Mapping[str, Sequence[tuple[date, str]]], width: int, *, sort: bool = True
 ) -> Timeline | None:
-    """Lay out verdicts so that all of the time fits into `width` cells.
+    """Lay out verdicts so that the whole period fits into `width` cells.
 
     Args:
-        verdicts: per field (day at which a window ends, level), in any order.
-        width: the most cells, at least 1.
-        sort: whether fields that were major come first, the earliest on top, then by name; else they stay in order.
+        verdicts: per field, (last day of a window, level) in any order.
+        width: maximum number of cells, at least 1.
+        sort: whether to sort by the first major window, then by name; otherwise the order is kept.
 
     Returns:
-        None where there are no verdicts.
+        None if there are no verdicts.
     """
     days = [day for rows in verdicts.values() for day, _ in rows]
     if not days:

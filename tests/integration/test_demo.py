@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from cli.apply import apply_all
 from cli.apply.catalogue import BaselineChange, store_baselines
 from cli.demo.chart_data import read_psi, read_scores
-from cli.demo.counts import STAGES, StageCount, stage_counts
+from cli.demo.stage_counts import STAGES, StageCount, stage_counts
 from cli.demo.flights import (
     ACCEPTED_AT,
     CANDIDATE,

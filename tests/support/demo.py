@@ -7,16 +7,16 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from cli.demo.answer import Answer
 from cli.demo.findings import Findings
 from cli.demo.flights import ACCEPTED_AT, CANDIDATE, HOUR_S, PLANE, ROUTE, SCHEDULE, VERSION, WEEK, Calendar
+from cli.demo.query_result import QueryResult
 from cli.demo.signals.inputs import STEADY, Inputs
 from cli.demo.signals.outputs import Outputs
-from cli.demo.signals.pager import NULLS, PSI, Paged, Pager
-from cli.demo.signals.season import Season, Week
-from cli.demo.signals.truth import METRICS, Truth, WeekFigure
+from cli.demo.signals.pager import NULLS, PSI, Page, Pages
+from cli.demo.signals.season import SeasonFindings, Week
+from cli.demo.signals.truth import METRICS, Truth, WeekMetric
 from cli.demo.signals.volume import Volume
-from cli.demo.source_data import Source
+from cli.demo.source_data import SourceData
 from warehouse.status import DriftRow, RateRow
 
 SHIFT = 600
@@ -31,7 +31,7 @@ def replayed(*when: int) -> datetime:
     return CALENDAR.replayed(datetime(*when, tzinfo=UTC))  # type: ignore[arg-type, misc]
 
 
-def source() -> Source:
+def source() -> SourceData:
     """Two weeks of flights by day, a tenth of the second week's by the candidate, a twentieth never labelled."""
     rng = np.random.default_rng(SEED)
     first_s = int(replayed(2013, 12, 5).timestamp())
@@ -45,7 +45,7 @@ def source() -> Source:
     ids = [f"F-{i}" for i in range(N)]
     dest = np.where(np.arange(N) % 50 == 3, "ILM", "BOS")
     times = pa.timestamp("ms", "UTC")
-    return Source(
+    return SourceData(
         train=pa.table({"dest": ["BOS", "LAX"]}),
         predictions=pa.table(
             {
@@ -146,8 +146,8 @@ def volume() -> Volume:
     """What fits the record."""
     labels = SOURCE.labels.num_rows
     silent = tuple(sorted(SOURCE.silent_hours()))
-    months = Answer(SQL, ((date(2013, 12, 1), N, 0, 3, N, len(silent)),))
-    return Volume(months, Answer(SQL, ((0, None, 0, 0, 0),)), N, labels, N, labels, silent)
+    months = QueryResult(SQL, ((date(2013, 12, 1), N, 0, 3, N, len(silent)),))
+    return Volume(months, QueryResult(SQL, ((0, None, 0, 0, 0),)), N, labels, N, labels, silent)
 
 
 def inputs() -> Inputs:
@@ -164,10 +164,10 @@ def inputs() -> Inputs:
             drift("temp", replayed(2013, 9, 20)),
             drift("dewp", replayed(2013, 9, 21)),
         ],
-        first_weeks=Answer(SQL, ()),
-        unseen=Answer(SQL, tuple((name, n, replayed(2013, 12, 5)) for name, n in SOURCE.unseen("dest").items())),
+        first_weeks=QueryResult(SQL, ()),
+        unseen=QueryResult(SQL, tuple((name, n, replayed(2013, 12, 5)) for name, n in SOURCE.unseen("dest").items())),
         outage=[null_rate("dewp"), null_rate("precip", "insufficient"), null_rate("temp")],
-        nulls=Answer(SQL, ()),
+        nulls=QueryResult(SQL, ()),
     )
 
 
@@ -178,9 +178,9 @@ def outputs() -> Outputs:
     on_b = SOURCE.answered(CANDIDATE)
     return Outputs(
         trained=(0.3, 0.2),
-        months=Answer(SQL, ((date(2013, 12, 1), 0.25, 0.1),)),
-        shifts=Answer(SQL, ((datetime(2013, 12, 19), -0.5, -0.6, -0.4),)),  # noqa: DTZ001 (as ClickHouse answers)
-        compared=Answer(
+        months=QueryResult(SQL, ((date(2013, 12, 1), 0.25, 0.1),)),
+        shifts=QueryResult(SQL, ((datetime(2013, 12, 19), -0.5, -0.6, -0.4),)),  # noqa: DTZ001 (as ClickHouse answers)
+        compared=QueryResult(
             SQL,
             (
                 ("class", "share", "late", 270, 30, 0.1, 0.2, 0.1, -0.1, 0.3, "insufficient"),
@@ -189,15 +189,15 @@ def outputs() -> Outputs:
             ),
         ),
         compared_end=end,
-        levels=Answer(SQL, (("insufficient", 3), ("major", 1))),
-        arms=Answer(SQL, (("a", 0.9, 9 * on_b, 0.9, 1.0, "stable"), ("b", 0.1, on_b, 0.1, 1.0, "stable"))),
+        levels=QueryResult(SQL, (("insufficient", 3), ("major", 1))),
+        arms=QueryResult(SQL, (("a", 0.9, 9 * on_b, 0.9, 1.0, "stable"), ("b", 0.1, on_b, 0.1, 1.0, "stable"))),
     )
 
 
 def truth() -> Truth:
     """What fits the record."""
     figures = [
-        WeekFigure(
+        WeekMetric(
             metric=metric,
             end=week.end,
             value=week.accuracy if metric == "accuracy" else week.auc,
@@ -220,37 +220,37 @@ def truth() -> Truth:
     return Truth(
         weeks=figures,
         weeks_sql=SQL,
-        reference=Answer(SQL, ((datetime(2013, 8, 1), datetime(2013, 8, 8), 2_592_000),)),  # noqa: DTZ001
-        labels=Answer(SQL, (labels,)),
-        selective=Answer(SQL, ((day.date(), 0.8, 0.0),)),
-        arms=Answer(SQL, ((day, 0.6, 0.7, -0.1, -0.2, -0.01, True), (day, 0.6, 0.65, -0.05, -0.2, 0.1, True))),
+        reference=QueryResult(SQL, ((datetime(2013, 8, 1), datetime(2013, 8, 8), 2_592_000),)),  # noqa: DTZ001
+        labels=QueryResult(SQL, (labels,)),
+        selective=QueryResult(SQL, ((day.date(), 0.8, 0.0),)),
+        arms=QueryResult(SQL, ((day, 0.6, 0.7, -0.1, -0.2, -0.01, True), (day, 0.6, 0.65, -0.05, -0.2, 0.1, True))),
     )
 
 
-def season() -> Season:
+def season() -> SeasonFindings:
     """Two weeks of each charted field, nearer to autumn, of which one is major to it no more."""
     day = ACCEPTED_AT.date() + timedelta(days=7)
-    return Season(
+    return SeasonFindings(
         [
             Week(field, day + timedelta(days=i), (level, 0.4), (level, 0.4), ("major", 4.0))
             for field in ("dewp", "temp")
             for i, level in enumerate(("insufficient", "major"))
         ],
-        Answer(SQL, ()),
+        QueryResult(SQL, ()),
     )
 
 
-def pager() -> Pager:
+def pager() -> Pages:
     """Drift in September, and no weather at the end of the year."""
     autumn, new_year = datetime(2013, 9, 20, 5, tzinfo=UTC), datetime(2013, 12, 31, 10, tzinfo=UTC)
-    return Pager(
+    return Pages(
         rules=19,
         watched=("temp", "dewp", *SCHEDULE, *PLANE, *ROUTE),
         pages=(
-            Paged(PSI, "temp", autumn, None),
-            Paged("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
-            Paged(NULLS, "temp", new_year, None),
-            Paged(NULLS, "dewp", new_year, None),
+            Page(PSI, "temp", autumn, None),
+            Page("silence", "", datetime(2013, 11, 1, tzinfo=UTC), datetime(2013, 11, 2, tzinfo=UTC)),
+            Page(NULLS, "temp", new_year, None),
+            Page(NULLS, "dewp", new_year, None),
         ),
     )
 

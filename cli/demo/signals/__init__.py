@@ -1,5 +1,5 @@
-"""What the demo found: a module for each of the four signals, one for the season, one for the pager.
+"""Findings of the demo: one module per signal, one for the season, one for pages.
 
-Each has a class of findings, `read_…` that asks ClickHouse, `tell_…` that prints them with the SQL that shows them, and
-`expect_…` that holds them to what is known of these flights.
+Each has a class of findings; `read_…` reads them from ClickHouse, `report_…` prints them with their SQL, and `expect_…`
+compares them with known facts about these flights.
 """

@@ -1,4 +1,4 @@
-"""The season: late autumn's weeks held against June and July, and against the autumn that was accepted."""
+"""The season: weeks of late autumn compared with June and July, and with the accepted autumn baseline."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from barograph.contract import Thresholds
 
 from cli.baseline.counts import RangeCounts
-from cli.demo.answer import OF_MODEL, Answer, ask, moment
 from cli.demo.expectation import Expectation
 from cli.demo.flights import ACCEPTED_AT, AUTUMN, DAY_S, MODEL, VERSION, WEEK, Calendar
-from cli.demo.report import Reporter, day_of, days_of
+from cli.demo.query_result import OF_MODEL, QueryResult, query_rows, sql_time
+from cli.demo.report import DemoReport, day_of, days_of
 from cli.demo.timeline import make_timeline
 from sketches.baseline.baseline import ALL, load_baseline
 from sketches.baseline.bins import PsiBins
@@ -26,56 +26,56 @@ from warehouse.queries import BaselineRow, baselines
 
 CHARTED = ("temp", "dewp")
 EXAMPLE = "dewp"
-"""The field whose means the printed SQL compares."""
+"""Field whose means the printed SQL compares."""
 TRAINED, ACCEPTED = "summer", "autumn"
-"""The two baselines, as the chart calls them."""
+"""Names of the two baselines in the chart."""
 
 Verdict = tuple[str, float]
-"""A level and the PSI that it was given for."""
+"""A level and its PSI."""
 
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """One week of one field that lies wholly after the acceptance."""
+    """One week of one field, entirely after the acceptance."""
 
     field: str
     day: date
-    """Of 2013, at whose first moment it ends."""
+    """End date in 2013 (exclusive)."""
     accepted: Verdict
-    """Against autumn, as the monitor gave it."""
+    """Verdict against autumn, from the monitor."""
     again: Verdict
-    """The same, judged anew from the panes."""
+    """The same verdict, recomputed from panes."""
     trained: Verdict
-    """Against June and July, judged anew from the same panes."""
+    """Verdict against June and July, recomputed from the same panes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Season:
-    """The weeks after the acceptance."""
+class SeasonFindings:
+    """Findings about the weeks after the acceptance."""
 
     weeks: Sequence[Week]
-    """In order of field and day."""
-    example: Answer
-    """(end of 2013, mean, mean in training, mean in autumn) of one field's disjoint weeks."""
+    """Ordered by field and day."""
+    example: QueryResult
+    """(end in 2013, mean, mean in training, mean in autumn) of one field in disjoint weeks."""
 
     def of(self, field: str) -> list[Week]:
-        """The weeks of a field, ascending."""
+        """Weeks of a field, ascending."""
         return [week for week in self.weeks if week.field == field]
 
     def majors(self) -> dict[str, tuple[int, int]]:
-        """Per field how many weeks are major against June and July, and how many against autumn."""
-        found: dict[str, tuple[int, int]] = {}
+        """Number of major weeks per field, against June and July and against autumn."""
+        findings: dict[str, tuple[int, int]] = {}
         for week in self.weeks:
-            before, after = found.get(week.field, (0, 0))
-            found[week.field] = before + (week.trained[0] == "major"), after + (week.accepted[0] == "major")
-        return found
+            before, after = findings.get(week.field, (0, 0))
+            findings[week.field] = before + (week.trained[0] == "major"), after + (week.accepted[0] == "major")
+        return findings
 
 
-def read_season(client: Client, calendar: Calendar, record_end: datetime) -> Season:
-    """Ask for it; arguments as `read_volume` has them."""
+def read_season(client: Client, calendar: Calendar, record_end: datetime) -> SeasonFindings:
+    """Read the findings; arguments as for `read_volume`."""
     history = [row for row in baselines(client, MODEL) if row.version == VERSION]
     if len(history) < 2:
-        return Season((), Answer("", ()))
+        return SeasonFindings((), QueryResult("", ()))
     first, second = history
     begin = calendar.replayed(ACCEPTED_AT)
     end = datetime.fromtimestamp(record_end.timestamp() // DAY_S * DAY_S, UTC)
@@ -92,15 +92,15 @@ def read_season(client: Client, calendar: Calendar, record_end: datetime) -> Sea
         Week(field, calendar.end_date(at), (level, psi), again[field, at], trained[field, at])
         for field, at, level, psi in judged
     ]
-    return Season(weeks, _example(client, calendar, begin, end))
+    return SeasonFindings(weeks, _example(client, calendar, begin, end))
 
 
 def _judge(
     client: Client, by: BaselineRow, counted_on: str, begin: datetime, end: datetime
 ) -> dict[tuple[str, datetime], Verdict]:
-    """Judge each field's weeks by a baseline, from panes that were counted on one of the same cells.
+    """Judge the weeks of each field against a baseline, from panes counted on a baseline with the same cells.
 
-    An accepted baseline keeps the cells of the one before, so that its panes can be held against either, exactly.
+    An accepted baseline keeps the cells of its predecessor, so its panes can be compared exactly with both.
     """
     layout = Layout(load_baseline(by.body.encode(), f"baseline {by.baseline_id}"))
     panes = PaneRange(MODEL, VERSION, counted_on, int(begin.timestamp()), int(end.timestamp()))
@@ -108,7 +108,7 @@ def _judge(
     length = WEEK.length_s // DAY_S
     weeks = np.stack([days[i : i + length].sum(axis=0) for i in range(len(days) - length + 1)])
     bins, lines = PsiBins(layout), Thresholds()
-    found = psi_verdicts(
+    findings = psi_verdicts(
         bins.base_bins,
         bins.window_bins(weeks),
         bins.starts,
@@ -119,8 +119,8 @@ def _judge(
     groups = bins.groups_in(layout.slices.index(ALL))
     return {
         (field.name, begin + timedelta(days=i + length)): (
-            LEVEL_NAMES[int(found.level[i, group])],
-            float(found.psi[i, group]),
+            LEVEL_NAMES[int(findings.level[i, group])],
+            float(findings.psi[i, group]),
         )
         for index, field in enumerate(layout.fields)
         if (group := groups.get(index)) is not None
@@ -128,34 +128,34 @@ def _judge(
     }
 
 
-def _example(client: Client, calendar: Calendar, begin: datetime, end: datetime) -> Answer:
-    """The mean of one field in disjoint weeks, and in both baselines."""
+def _example(client: Client, calendar: Calendar, begin: datetime, end: datetime) -> QueryResult:
+    """Mean of one field in disjoint weeks and in both baselines."""
     mean = f"SELECT round(means['{EXAMPLE}'], 1) FROM baselines FINAL WHERE {OF_MODEL} AND version = '{VERSION}'"
-    start = f"toDateTime({moment(begin)})"
-    return ask(
+    start = f"toDateTime({sql_time(begin)})"
+    return query_rows(
         client,
         f"SELECT toDate({calendar.sql('max(pane_end)')}) AS ends_2013, round(sum(mean * n) / sum(n), 1) AS {EXAMPLE},",
         f"  ({mean} AND effective_from = 0) AS in_training,",
         f"  ({mean} AND effective_from > 0) AS in_autumn",
         f"FROM days WHERE {OF_MODEL} AND version = '{VERSION}' AND slice = 'all' AND field = '{EXAMPLE}'",
-        f"  AND pane_start >= {start} AND pane_end <= {moment(end)} AND n > nulls",
+        f"  AND pane_start >= {start} AND pane_end <= {sql_time(end)} AND n > nulls",
         f"GROUP BY intDiv(dateDiff('day', {start}, pane_start), 7) ORDER BY ends_2013",
     )
 
 
-def tell_season(say: Reporter, found: Season) -> None:
-    """Print it."""
-    if not found.weeks:
+def report_season(report: DemoReport, findings: SeasonFindings) -> None:
+    """Print the findings."""
+    if not findings.weeks:
         return
-    say.signal("The season", "weeks held against the accepted autumn, and against June and July")
-    say.paragraph(
-        f"From {day_of(ACCEPTED_AT)} on version 1 is judged against {days_of(*AUTUMN)}, which was declared good. An "
-        "accepted baseline keeps its bins: to compare, this command judged the same panes against June and July too."
+    report.signal("The season", "weeks compared with the accepted autumn and with June and July")
+    report.paragraph(
+        f"From {day_of(ACCEPTED_AT)} on, version 1 is compared with {days_of(*AUTUMN)}, which was accepted as good. An "
+        "accepted baseline keeps its bins, so this command also judged the same panes against June and July."
     )
     lines: dict[str, list[tuple[date, str]]] = {}
     ends: dict[str, str] = {}
     for field in CHARTED:
-        weeks = found.of(field)
+        weeks = findings.of(field)
         for name, verdicts in (
             (TRAINED, [week.trained for week in weeks]),
             (ACCEPTED, [week.accepted for week in weeks]),
@@ -164,37 +164,37 @@ def tell_season(say: Reporter, found: Season) -> None:
             lines[key] = [(week.day, level) for week, (level, _) in zip(weeks, verdicts, strict=True)]
             major = sum(level == "major" for level, _ in verdicts)
             ends[key] = f"{major} of {len(verdicts)}, PSI {np.median([psi for _, psi in verdicts]):.2f}"
-    timeline = make_timeline(lines, say.cells(lines), sort=False)
+    timeline = make_timeline(lines, report.cells(lines), sort=False)
     if timeline is not None:
-        say.chart(timeline, ends=ends, head="major, median")
+        report.chart(timeline, ends=ends, head="major, median")
     changed = [
         f"{field} {before} → {after}"
-        for field, (before, after) in found.majors().items()
+        for field, (before, after) in findings.majors().items()
         if field not in CHARTED and before + after
     ]
-    say.paragraph(
-        f"Weeks that are major of other fields, summer → autumn: {', '.join(changed) or 'none'}. "
-        "Autumn explains a part. That winter is colder still shows against either, as it should: what was accepted is "
-        "what was seen, not what comes."
+    report.paragraph(
+        f"Major weeks of other fields, summer → autumn: {', '.join(changed) or 'none'}. Autumn explains part of the "
+        "drift. Winter is colder than both baselines and still shows, as it should: an accepted baseline describes the "
+        "past, not the future."
     )
-    say.query(found.example.sql)
+    report.query(findings.example.sql)
 
 
-def expect_season(found: Season) -> Iterator[Expectation]:
-    """Hold it to itself and to what is known of these flights."""
-    same = sum(week.accepted == week.again for week in found.weeks)
+def expect_season(findings: SeasonFindings) -> Iterator[Expectation]:
+    """Check consistency, and compare the findings with known facts about these flights."""
+    same = sum(week.accepted == week.again for week in findings.weeks)
     yield Expectation(
-        "judged again from panes, the weeks after the acceptance give the monitor's verdicts to the bit",
-        0 < len(found.weeks) == same,
-        f"{same:,} of {len(found.weeks):,}",
+        "verdicts recomputed from panes after the acceptance equal the monitor's verdicts to the bit",
+        0 < len(findings.weeks) == same,
+        f"{same:,} of {len(findings.weeks):,}",
     )
-    majors = found.majors()
+    majors = findings.majors()
     for field in CHARTED:
-        weeks = found.of(field)
+        weeks = findings.of(field)
         nearer = sum(week.accepted[1] < week.trained[1] for week in weeks)
         before, after = majors.get(field, (0, 0))
         yield Expectation(
-            f"{field} is nearer to the accepted autumn than to June and July in every week, and less often major",
+            f"{field} is closer to the accepted autumn than to June and July in every week, and less often major",
             0 < len(weeks) == nearer and after < before,
             f"{nearer} of {len(weeks)} weeks, {after} instead of {before} major",
         )

@@ -1,4 +1,4 @@
-"""Volume: how many flights were asked about, how fast and how often in vain, what was lost, and when nobody asked."""
+"""Volume: number of flights, latency, errors, losses, and silent hours."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from cli.demo.answer import OF_MODEL, Answer, ask, moment
 from cli.demo.expectation import Expectation
 from cli.demo.flights import MODEL, SLO, ZONE, Calendar
-from cli.demo.report import Reporter, percent
-from cli.demo.source_data import Source
+from cli.demo.query_result import OF_MODEL, QueryResult, query_rows, sql_time
+from cli.demo.report import DemoReport, percent
+from cli.demo.source_data import SourceData
 from warehouse.client import Client
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """What was asked and answered."""
+    """Findings about traffic."""
 
-    months: Answer
-    """(first day of the month of 2013, flights, failed, slow, timed, hours without a flight) of each."""
-    whole: Answer
-    """One row: late, dead letters, duplicates, lost before Kafka, lost in it; null where there is nothing to sum."""
+    months: QueryResult
+    """Per month: (first day in 2013, flights, failed, slow, timed, hours without a flight)."""
+    whole: QueryResult
+    """One row: late, dead letters, duplicates, lost before Kafka, lost in Kafka; null if there are no rows."""
     published: int
-    """Predictions that Kafka has acknowledged, as the publisher counted them."""
+    """Predictions acknowledged by Kafka, as counted by the publisher."""
     labels_published: int
     recorded: int
-    """Raw predictions, each once."""
+    """Raw predictions without duplicates."""
     labels_recorded: int
     silent: tuple[datetime, ...]
     """Hours without a flight, in event time of the replay."""
@@ -39,22 +39,22 @@ class Volume:
 
     @property
     def failed(self) -> int:
-        """Those that were answered with an error."""
+        """Failed predictions."""
         return sum(row[2] for row in self.months)
 
     @property
     def slow(self) -> int:
-        """Those that took longer than is promised."""
+        """Predictions slower than the SLO."""
         return sum(row[3] for row in self.months)
 
     @property
     def timed(self) -> int:
-        """Those whose latency is known."""
+        """Predictions with a known latency."""
         return sum(row[4] for row in self.months)
 
     @property
     def in_time(self) -> float:
-        """The share of answers within the promised latency."""
+        """Share of predictions within the latency SLO."""
         return 1 - self.slow / self.timed if self.timed else float("nan")
 
     @property
@@ -64,25 +64,25 @@ class Volume:
 
 
 def read_volume(client: Client, calendar: Calendar, record_end: datetime, published: tuple[int, int]) -> Volume:
-    """Ask for it.
+    """Read the findings.
 
     Args:
-        client: of the demo's database.
-        calendar: of the replay.
-        record_end: the end of the last pane.
-        published: predictions and labels that Kafka has acknowledged.
+        client: connected to the demo's database.
+        calendar: calendar of the replay.
+        record_end: end of the last pane.
+        published: predictions and labels acknowledged by Kafka.
     """
-    of_all = f"FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all' AND hour < {moment(record_end)}"
-    months = ask(
+    of_all = f"FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all' AND hour < {sql_time(record_end)}"
+    months = query_rows(
         client,
         f"SELECT {calendar.month_sql('hour')} AS month, sum(requests) AS flights,",
         "  sum(errors) AS failed, sum(slow) AS slow, sum(timed) AS timed,",
-        # Both versions have a row per hour: it is silent where neither was asked.
+        # Both versions have a row per hour; an hour is silent if both are.
         "  uniqExact(hour) - uniqExactIf(hour, requests > 0) AS silent_hours",
         of_all,
         "GROUP BY month ORDER BY month",
     )
-    whole = ask(
+    whole = query_rows(
         client,
         f"SELECT (SELECT sum(late) FROM volume_by_hour WHERE {OF_MODEL} AND slice = 'all') AS late,",
         "  (SELECT sum(n) FROM dead_letters) AS dead,",
@@ -100,61 +100,63 @@ def read_volume(client: Client, calendar: Calendar, record_end: datetime, publis
 
 
 def local_hours(silent: tuple[datetime, ...], calendar: Calendar) -> list[int]:
-    """The hours of the day in New York that are silent at times, ascending."""
+    """Hours of the day in New York that are ever silent, ascending."""
     zone = ZoneInfo(ZONE)
     return sorted({calendar.original(hour).astimezone(zone).hour for hour in silent})
 
 
-def tell_volume(say: Reporter, found: Volume, calendar: Calendar) -> None:
-    """Print it."""
-    say.signal("Volume", "how much is asked, how fast it is answered, and whether all of it was counted")
-    say.table(
+def report_volume(report: DemoReport, findings: Volume, calendar: Calendar) -> None:
+    """Print the findings."""
+    report.signal("Volume", "traffic, latency, and completeness")
+    report.table(
         ("", "flights", "failed", f"within {SLO.latency_ms:.0f} ms", "silent hours"),
         [
             (f"{month:%B}", f"{n:,}", f"{failed:,}", percent(1 - slow / timed if timed else None), f"{hours:,}")
-            for month, n, failed, slow, timed, hours in found.months
+            for month, n, failed, slow, timed, hours in findings.months
         ],
     )
-    hours = local_hours(found.silent, calendar)
+    hours = local_hours(findings.silent, calendar)
     nights = f", all of them from {hours[0]}:00 to {hours[-1] + 1}:00 in New York" if hours else ""
-    say.paragraph(
-        f"{percent(found.in_time)} within {SLO.latency_ms:.0f} ms, {percent(SLO.latency_share)} are promised (a day's "
-        f"flights are one call, timed on this machine). {len(found.silent):,} hours without a flight{nights}: a pane "
-        "in which nobody asks has a row too, with n = 0."
+    report.paragraph(
+        f"{percent(findings.in_time)} within {SLO.latency_ms:.0f} ms; the SLO is {percent(SLO.latency_share)} (one "
+        f"call scores the flights of a day, timed on this machine). {len(findings.silent):,} hours without a "
+        f"flight{nights}. Silent panes have a row with n = 0."
     )
-    say.query(found.months.sql)
-    late, dead, twice, before, inside = (int(n or 0) for n in found.whole.rows[0])
-    say.finding(
-        "Everything counted once" if not found.lost else "Not everything was counted once",
-        f"{found.published:,} published, {found.flights:,} counted, {found.recorded:,} recorded. {late:,} late, "
-        f"{dead:,} dead letters, {twice:,} duplicates, {before:,} lost before Kafka (in the last 30 days), {inside:,} "
-        "lost in it.",
+    report.query(findings.months.sql)
+    late, dead, twice, before, inside = (int(n or 0) for n in findings.whole.rows[0])
+    report.finding(
+        "Every event counted exactly once" if not findings.lost else "Not every event was counted exactly once",
+        f"{findings.published:,} published, {findings.flights:,} counted, {findings.recorded:,} recorded. {late:,} "
+        f"late, {dead:,} dead letters, {twice:,} duplicates, {before:,} lost before Kafka (in the last 30 days), "
+        f"{inside:,} lost in Kafka.",
     )
-    say.query(found.whole.sql)
+    report.query(findings.whole.sql)
 
 
-def expect_volume(found: Volume, source: Source) -> Iterator[Expectation]:
-    """Hold it to the source."""
+def expect_volume(findings: Volume, source: SourceData) -> Iterator[Expectation]:
+    """Compare the findings with the source data."""
     n, labels = source.predictions.num_rows, source.labels.num_rows
     yield Expectation(
-        "every prediction was counted and recorded once",
-        0 < n == found.published == found.flights == found.recorded,
-        f"{found.published:,} published, {found.flights:,} counted in panes, {found.recorded:,} raw rows",
+        "every prediction is counted and recorded once",
+        0 < n == findings.published == findings.flights == findings.recorded,
+        f"{findings.published:,} published, {findings.flights:,} counted in panes, {findings.recorded:,} raw rows",
     )
     yield Expectation(
-        "every label was recorded once",
-        0 < labels == found.labels_published == found.labels_recorded,
-        f"{found.labels_published:,} published, {found.labels_recorded:,} recorded",
+        "every label is recorded once",
+        0 < labels == findings.labels_published == findings.labels_recorded,
+        f"{findings.labels_published:,} published, {findings.labels_recorded:,} recorded",
     )
-    yield Expectation("nothing was late, put aside, given twice or lost", found.lost == 0, f"{found.lost:,} events")
     yield Expectation(
-        "none failed, and of each the latency is known",
-        found.failed == 0 and found.timed == found.flights,
-        f"{found.failed:,} failed, {found.timed:,} timed",
+        "no event is late, dead-lettered, duplicated or lost", findings.lost == 0, f"{findings.lost:,} events"
+    )
+    yield Expectation(
+        "no prediction failed, and every latency is known",
+        findings.failed == 0 and findings.timed == findings.flights,
+        f"{findings.failed:,} failed, {findings.timed:,} timed",
     )
     silent = source.silent_hours()
     yield Expectation(
-        "the silent hours are those in which no flight was scheduled",
-        set(found.silent) == silent,
-        f"{len(found.silent):,} of {len(silent):,}",
+        "silent hours equal the hours without scheduled flights",
+        set(findings.silent) == silent,
+        f"{len(findings.silent):,} of {len(silent):,}",
     )

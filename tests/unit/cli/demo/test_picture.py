@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cli.demo.picture import LEVELS, Drawn, Point, draw
+from cli.demo.picture import LEVELS, PictureData, Point, draw
 
 FIRST = date(2013, 8, 5)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -18,7 +18,7 @@ def days(n: int, level: str = "stable") -> list[tuple[date, str]]:
     return [(FIRST + timedelta(days=i), level) for i in range(n)]
 
 
-def drawn(**changes: Any) -> Drawn:
+def drawn(**changes: Any) -> PictureData:
     settings: dict[str, Any] = {
         "volume": [(FIRST + timedelta(days=i), 900 + i) for i in range(40)],
         "weeks": {"calm": days(40)},
@@ -30,7 +30,7 @@ def drawn(**changes: Any) -> Drawn:
         "auc": [Point(FIRST + timedelta(days=7 * i), 0.7, 0.6, 0.8) for i in range(5)],
         "reference": 0.68,
     }
-    return Drawn(**settings | changes)
+    return PictureData(**settings | changes)
 
 
 def rects(root: ElementTree.Element) -> list[str | None]:

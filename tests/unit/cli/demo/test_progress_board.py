@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from cli.demo.counts import StageCount
-from cli.demo.progress_board import Board
+from cli.demo.progress_board import ProgressBoard
+from cli.demo.stage_counts import StageCount
 from cli.terminal import Terminal
 
 
@@ -26,7 +26,9 @@ TOTALS = {"published": 1000, "sketched": 2000}
 
 def test_lines_come_every_five_seconds_and_at_the_end() -> None:
     out = io.StringIO()
-    with Board(Terminal(Console(file=out, width=200), is_wide=False), TOTALS, clock=clock(0, 2, 4.9, 5, 6)) as board:
+    with ProgressBoard(
+        Terminal(Console(file=out, width=200), is_wide=False), TOTALS, clock=clock(0, 2, 4.9, 5, 6)
+    ) as board:
         board.show(counts(0, 0))
         board.show(counts(400, 100))
         board.show(counts(500, 100))
@@ -42,7 +44,7 @@ def test_lines_come_every_five_seconds_and_at_the_end() -> None:
 def test_bars_show_counts_rates_and_lag() -> None:
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True, legacy_windows=False)
-    with Board(Terminal(console), TOTALS, clock=clock(0, 1)) as board:
+    with ProgressBoard(Terminal(console), TOTALS, clock=clock(0, 1)) as board:
         board.show(counts(250, 500))
         board.show(counts(750, 2000))
     last = out.getvalue()

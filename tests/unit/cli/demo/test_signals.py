@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli.demo.answer import Answer
-from cli.demo.findings import Findings, expectations, tell
+from cli.demo.findings import Findings, expectations, report_findings
 from cli.demo.flights import CRITICAL
-from cli.demo.report import Reporter
+from cli.demo.query_result import QueryResult
+from cli.demo.report import DemoReport
 from cli.demo.signals.inputs import DRIFTING, STEADY
-from cli.demo.signals.pager import NULLS, PSI, Paged
-from cli.demo.signals.season import Season
+from cli.demo.signals.pager import NULLS, PSI, Page
+from cli.demo.signals.season import SeasonFindings
 from cli.terminal import Terminal
 from local.stack import StackAddresses
 from tests.support.demo import (
@@ -58,14 +58,14 @@ def with_month(at: int, value: int) -> Findings:
     found = volume()
     row = list(found.months.rows[0])
     row[at] = value
-    return changed(volume=dataclasses.replace(found, months=Answer(SQL, (tuple(row),))))
+    return changed(volume=dataclasses.replace(found, months=QueryResult(SQL, (tuple(row),))))
 
 
 @pytest.mark.parametrize("at", range(5))
 def test_an_event_that_was_late_put_aside_doubled_or_lost_is_seen(at: int) -> None:
     row = tuple(int(i == at) for i in range(5))
-    assert failed(changed(volume=dataclasses.replace(volume(), whole=Answer(SQL, (row,))))) == [
-        "nothing was late, put aside, given twice or lost"
+    assert failed(changed(volume=dataclasses.replace(volume(), whole=QueryResult(SQL, (row,))))) == [
+        "no event is late, dead-lettered, duplicated or lost"
     ]
 
 
@@ -77,16 +77,16 @@ def test_an_event_that_was_late_put_aside_doubled_or_lost_is_seen(at: int) -> No
         (lambda: changed(volume=dataclasses.replace(volume(), published=599)), "every prediction"),
         (lambda: changed(volume=dataclasses.replace(volume(), labels_recorded=7)), "every label"),
         (lambda: changed(volume=dataclasses.replace(volume(), labels_published=7)), "every label"),
-        (lambda: with_month(2, 1), "none failed"),
-        (lambda: with_month(4, 599), "none failed"),
-        (lambda: changed(volume=dataclasses.replace(volume(), silent=volume().silent[1:])), "the silent hours"),
+        (lambda: with_month(2, 1), "no prediction failed"),
+        (lambda: with_month(4, 599), "no prediction failed"),
+        (lambda: changed(volume=dataclasses.replace(volume(), silent=volume().silent[1:])), "silent hours"),
     ],
 )
 def test_a_count_that_is_not_the_sources_is_seen(broken: Change, what: str) -> None:
     said = failed(broken())
     assert said
     assert said[0].startswith(what)
-    assert len(said) == 1 or said[1].startswith("none failed")  # a flight less is one that was not timed, too
+    assert len(said) == 1 or said[1].startswith("no prediction failed")  # a flight less is one that was not timed, too
 
 
 # ---------------------------------------------------------------------------------------------------- inputs
@@ -102,7 +102,7 @@ def with_weeks(field: str, rows: list[tuple[date, str]] | None) -> Findings:
 @pytest.mark.parametrize("field", DRIFTING)
 def test_drift_at_another_time_is_seen(field: str, first: date | None) -> None:
     [what] = failed(with_weeks(field, weeks(first)))
-    assert what.startswith(f"{field} is major first")
+    assert what.startswith(f"{field} is first major")
 
 
 @pytest.mark.parametrize("field", STEADY)
@@ -119,8 +119,8 @@ def test_an_outage_that_is_not_found_is_seen(outage: list[Any]) -> None:
 @pytest.mark.parametrize("named", [(), (("ILM", 11, None),), (("ILM", 12, None), ("BOS", 1, None))])
 def test_a_destination_that_is_not_named_or_named_wrongly_is_seen(named: tuple[Any, ...]) -> None:
     assert SOURCE.unseen("dest") == {"ILM": 12}
-    [what] = failed(changed(inputs=dataclasses.replace(inputs(), unseen=Answer(SQL, named))))
-    assert what.startswith("the new destinations")
+    [what] = failed(changed(inputs=dataclasses.replace(inputs(), unseen=QueryResult(SQL, named))))
+    assert what.startswith("the unseen destinations")
 
 
 def test_critical_fields_come_in_the_order_of_their_first_major_week() -> None:
@@ -134,14 +134,14 @@ def test_critical_fields_come_in_the_order_of_their_first_major_week() -> None:
 def test_arms_that_did_not_get_their_share_are_seen() -> None:
     a, b = outputs().arms
     for arms in ((a, (*b[:2], b[2] + 1, *b[3:])), ((*a[:-1], "major"), (*b[:-1], "major")), ()):
-        [what] = failed(changed(outputs=dataclasses.replace(outputs(), arms=Answer(SQL, arms))))
-        assert what.startswith("version 2 answers")
+        [what] = failed(changed(outputs=dataclasses.replace(outputs(), arms=QueryResult(SQL, arms))))
+        assert what.startswith("version 2 serves")
 
 
 def test_scores_of_arms_that_are_not_those_of_their_flights_are_seen() -> None:
     class_, mean, psi = outputs().compared
     for rows in ((class_, psi), (class_, (*mean[:5], mean[5] + 1e-6, *mean[6:]), psi)):
-        [what] = failed(changed(outputs=dataclasses.replace(outputs(), compared=Answer(SQL, rows))))
+        [what] = failed(changed(outputs=dataclasses.replace(outputs(), compared=QueryResult(SQL, rows))))
         assert what.startswith("the mean scores")
 
 
@@ -166,19 +166,19 @@ def with_week(metric: str, **change: Any) -> Findings:
 )
 def test_performance_that_is_not_scikit_learns_is_seen(broken: Change) -> None:
     [what] = failed(broken())
-    assert what.startswith("each week's AUC is scikit-learn's")
+    assert what.startswith("each week's AUC equals scikit-learn's")
 
 
 @pytest.mark.parametrize(("at", "value"), [(1, 0), (2, 60.0), (3, 60.0), (2, 1e6), (3, 1e6)])
 def test_labels_that_did_not_come_as_flights_landed_are_seen(at: int, value: float) -> None:
     row = list(truth().labels.rows[0])
     row[at] = value
-    assert len(failed(changed(truth=dataclasses.replace(truth(), labels=Answer(SQL, (tuple(row),)))))) == 1
+    assert len(failed(changed(truth=dataclasses.replace(truth(), labels=QueryResult(SQL, (tuple(row),)))))) == 1
 
 
 def test_selective_labels_that_are_not_found_are_seen() -> None:
-    [what] = failed(changed(truth=dataclasses.replace(truth(), selective=Answer(SQL, ()))))
-    assert what.startswith("the flights without a label")
+    [what] = failed(changed(truth=dataclasses.replace(truth(), selective=QueryResult(SQL, ()))))
+    assert what.startswith("flights without a label")
 
 
 def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
@@ -186,8 +186,8 @@ def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
         (end, a, b, -difference, -high, -low, known) for end, b, a, difference, low, high, known in truth().arms
     )
     for arms in ((), better):
-        [what] = failed(changed(truth=dataclasses.replace(truth(), arms=Answer(SQL, arms))))
-        assert what.startswith("version 2 is worse")
+        [what] = failed(changed(truth=dataclasses.replace(truth(), arms=QueryResult(SQL, arms))))
+        assert what.startswith("version 2 (without weather) is worse")
 
 
 # ---------------------------------------------------------------------------------------------------- season
@@ -196,20 +196,22 @@ def test_a_candidate_without_weather_that_is_no_worse_is_seen() -> None:
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"again": ("stable", 0.4)}, "judged again"),
-        ({"again": ("insufficient", 0.4 + 1e-12)}, "judged again"),
-        ({"trained": ("major", 0.3)}, "dewp is nearer"),
-        ({"accepted": ("major", 0.4), "again": ("major", 0.4)}, "dewp is nearer"),
+        ({"again": ("stable", 0.4)}, "verdicts recomputed"),
+        ({"again": ("insufficient", 0.4 + 1e-12)}, "verdicts recomputed"),
+        ({"trained": ("major", 0.3)}, "dewp is closer"),
+        ({"accepted": ("major", 0.4), "again": ("major", 0.4)}, "dewp is closer"),
     ],
 )
 def test_weeks_that_are_judged_otherwise_than_autumn_explains_are_seen(change: dict[str, Any], what: str) -> None:
     first, *others = season().weeks
-    [said] = failed(changed(season=Season([dataclasses.replace(first, **change), *others], Answer(SQL, ()))))
+    [said] = failed(
+        changed(season=SeasonFindings([dataclasses.replace(first, **change), *others], QueryResult(SQL, ())))
+    )
     assert said.startswith(what)
 
 
 def test_a_season_without_weeks_is_seen() -> None:
-    assert len(failed(changed(season=Season([], Answer(SQL, ()))))) == 3
+    assert len(failed(changed(season=SeasonFindings([], QueryResult(SQL, ()))))) == 3
 
 
 # ---------------------------------------------------------------------------------------------------- the pager
@@ -218,15 +220,15 @@ def test_a_season_without_weeks_is_seen() -> None:
 def with_page(rule: str, field: str, day: date) -> Findings:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     others = [page for page in pager().pages if (page.rule, page.instance) != (rule, field)]
-    return changed(pager=dataclasses.replace(pager(), pages=[*others, Paged(rule, field, begin, None)]))
+    return changed(pager=dataclasses.replace(pager(), pages=[*others, Page(rule, field, begin, None)]))
 
 
 @pytest.mark.parametrize(
     ("broken", "what"),
     [
-        (lambda: with_page("silence", "", date(2013, 8, 31)), "nobody is paged in August"),
-        (lambda: with_page(PSI, "temp", date(2013, 9, 14)), "temp and dewp page first"),
-        (lambda: with_page(PSI, "temp", date(2013, 10, 1)), "temp and dewp page first"),
+        (lambda: with_page("silence", "", date(2013, 8, 31)), "no page in August"),
+        (lambda: with_page(PSI, "temp", date(2013, 9, 14)), "temp and dewp first page"),
+        (lambda: with_page(PSI, "temp", date(2013, 10, 1)), "temp and dewp first page"),
         (lambda: with_page(PSI, "origin", date(2013, 12, 1)), "the 11 fields"),
         (lambda: changed(pager=dataclasses.replace(pager(), watched=pager().watched[:-1])), "the 11 fields"),
         (lambda: with_page(NULLS, "dewp", date(2013, 12, 29)), "the missing weather of 31 December pages"),
@@ -238,7 +240,7 @@ def test_a_page_that_these_flights_do_not_explain_is_seen(broken: Change, what: 
 
 
 def test_a_pager_that_never_rings_is_seen() -> None:
-    assert [what.split(" page")[0] for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))] == [
+    assert [what.split(" page")[0].removesuffix(" first") for what in failed(changed(pager=dataclasses.replace(pager(), pages=())))] == [
         "temp and dewp",
         "the missing weather of 31 December",
     ]
@@ -249,13 +251,13 @@ def test_a_pager_that_never_rings_is_seen() -> None:
 
 def told(findings: Findings, width: int = 100) -> str:
     out = io.StringIO()
-    tell(Reporter(Terminal(Console(file=out, width=width), is_wide=False)), findings, CALENDAR)
+    report_findings(DemoReport(Terminal(Console(file=out, width=width), is_wide=False)), findings, CALENDAR)
     return out.getvalue()
 
 
 def test_the_four_signals_are_told_at_a_glance_first() -> None:
     _, heading, *lines = told(good()).splitlines()
-    assert heading == "August to December at a glance"
+    assert heading == "Summary: August to December"
     glance = lines[: lines.index("")]
     assert [line[:24].split() for line in glance if line[2] != " "] == [
         ["Volume", "stable"],
@@ -275,27 +277,26 @@ def test_findings_are_told_in_the_dates_of_2013(width: int) -> None:
         "hours without a flight, all of them from",
         "First major: temp, the week from 13 September to 20 September",
         "PSI 0.46, 95 % interval 0.31 to 0.62",
-        "comes from [80, 90): 10.0 % in training, 0.0 % in this week",
+        "comes from bin [80, 90): 10.0 % in training, 0.0 % in this week",
         "dewp (week to 21 September)",
-        "Flights to them: ILM 12.",
+        "Flights: ILM 12.",
         "the day that ends on 1 January 2014 at 05:00 UTC",
-        "dewp and temp: major as null rates",
+        "Null rate major: dewp and temp.",
         "version 1 June, July December mean score 0.300 0.250 called late 20.0 % 10.0 %",
-        "furthest off in the week to 19 December: -0.50 standard deviations",
+        "moved most in the week to 19 December: -0.50 standard deviations",
         "PSI of scores – – 0.500 0.200 to 0.800 major",
         "called late 10.0 % 20.0 % 10.0 % -10.0 % to 30.0 % insufficient",
         "the PSI of the scores is insufficient in 3 and major in 1",
-        "The arms' sample ratio: stable",
-        "its first matured one, 1 August to 7 August, at the same age of labels",
+        "Sample ratio of the arms: stable",
+        "its first mature week, 1 August to 7 August, at equal age of labels",
         "570 of 600 flights have a label (95.0 %)",
         "30 flights never get a label",
         "12 December (80.0 % labelled)",
-        "AUC of arm b is below that of arm a in 2 of 2 matured weeks, surely so in 1",
-        "judged against 22 September to 2 November",
+        "AUC of arm b is below that of arm a in 2 of 2 mature weeks, significantly below in 1",
+        "is compared with 22 September to 2 November",
         "temp, summer",
-        "19 rules, replayed over these five months",
-        "Those that page did so 4 times",
-        "psi-major temp 20 September fires at the end 1",
+        "19 rules would have paged 4 times in five months",
+        "psi-major temp 20 September still firing 1",
         "silence flight-delay 1 November 2 November 1",
     ):
         assert part in text, part
@@ -322,16 +323,21 @@ def test_each_query_is_one_word_for_a_shell() -> None:
 
 
 def test_findings_without_anything_are_told_too() -> None:
-    empty = Answer(SQL, ())
+    empty = QueryResult(SQL, ())
     text = told(
         Findings(
             dataclasses.replace(volume(), months=empty, silent=()),
             dataclasses.replace(inputs(), weeks={}, first_major=[], outage=[], unseen=empty),
             dataclasses.replace(outputs(), months=empty, shifts=empty, compared=empty, levels=empty, arms=empty),
             dataclasses.replace(
-                truth(), weeks=[], reference=empty, labels=Answer(SQL, ((0, 0, 0.0, 0.0),)), selective=empty, arms=empty
+                truth(),
+                weeks=[],
+                reference=empty,
+                labels=QueryResult(SQL, ((0, 0, 0.0, 0.0),)),
+                selective=empty,
+                arms=empty,
             ),
-            Season([], empty),
+            SeasonFindings([], empty),
             dataclasses.replace(pager(), pages=()),
         )
     )
@@ -343,10 +349,10 @@ def test_findings_without_anything_are_told_too() -> None:
 def test_a_failed_expectation_says_so_in_words() -> None:
     out = io.StringIO()
     broken = with_month(1, 599)
-    Reporter(Terminal(Console(file=out, width=100), is_wide=False)).expectations(expectations(broken, SOURCE))
+    DemoReport(Terminal(Console(file=out, width=100), is_wide=False)).expectations(expectations(broken, SOURCE))
     lines = out.getvalue().splitlines()
     assert (
-        "  FAILED  every prediction was counted and recorded once: 600 published, 599 counted in panes, 600 raw rows"
+        "  FAILED  every prediction is counted and recorded once: 600 published, 599 counted in panes, 600 raw rows"
         in lines
     )
     assert sum(line.startswith("  ok") for line in lines) == len(expectations(good(), SOURCE)) - 2
@@ -354,7 +360,7 @@ def test_a_failed_expectation_says_so_in_words() -> None:
 
 def test_next_steps_name_addresses(tmp_path: Path) -> None:
     out = io.StringIO()
-    say = Reporter(Terminal(Console(file=out, width=100), is_wide=False))
+    say = DemoReport(Terminal(Console(file=out, width=100), is_wide=False))
     say.next_steps(tmp_path, StackAddresses("127.0.0.1:29092", 28123), tmp_path / "logs", "http://127.0.0.1:3111/")
     assert "Kafka on 127.0.0.1:29092, ClickHouse on http://127.0.0.1:28123" in out.getvalue()
     assert f"{tmp_path}/flight-delay.yaml" in out.getvalue()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from cli.demo.source_data import Source
+from cli.demo.source_data import SourceData
 
 THURSDAY_S = 1_785_369_600
 """2026-07-30, the beginning of a week."""
@@ -18,11 +18,11 @@ def at(*hours: float) -> pa.Array:
     return pa.array([int((THURSDAY_S + hour * 3600) * 1000) for hour in hours]).cast(pa.timestamp("ms", "UTC"))
 
 
-def moment(hours: float) -> datetime:
+def sql_time(hours: float) -> datetime:
     return datetime.fromtimestamp(THURSDAY_S + hours * 3600, UTC)
 
 
-SOURCE = Source(
+SOURCE = SourceData(
     train=pa.table({"dest": ["BOS"]}),
     predictions=pa.table(
         {
@@ -43,9 +43,9 @@ SOURCE = Source(
 
 def test_hours_without_a_flight_are_silent_between_the_first_and_the_last() -> None:
     silent = SOURCE.silent_hours()
-    assert {moment(3), moment(4), moment(6), moment(7 * 24 - 1)} <= silent
+    assert {sql_time(3), sql_time(4), sql_time(6), sql_time(7 * 24 - 1)} <= silent
     assert len(silent) == 7 * 24 + 2 - 1 - 5  # from the second hour on, less the five with flights
-    assert SOURCE.record_end == moment(7 * 24 + 2)
+    assert SOURCE.record_end == sql_time(7 * 24 + 2)
 
 
 def test_values_that_training_lacked_are_counted_and_nulls_are_none() -> None:
@@ -60,7 +60,7 @@ def test_flights_without_a_label_are_counted() -> None:
 def test_a_week_is_measured_where_both_classes_came() -> None:
     # Of the first week a (0.9, late), b (0.4, on time) and d (0.3, late) have a label: one of two pairs in order.
     [week] = SOURCE.weeks("1")
-    assert (week.end, week.n, week.auc) == (moment(7 * 24), 3, 0.5)
+    assert (week.end, week.n, week.auc) == (sql_time(7 * 24), 3, 0.5)
     assert week.accuracy == pytest.approx(2 / 3)
     assert SOURCE.weeks("2") == []
 
@@ -73,4 +73,4 @@ def test_labels_have_an_age_from_their_flights_schedule() -> None:
 
 
 def test_mean_scores_are_those_of_one_week() -> None:
-    assert SOURCE.mean_scores(moment(14 * 24)) == (0.2, 0.6)
+    assert SOURCE.mean_scores(sql_time(14 * 24)) == (0.2, 0.6)

@@ -1,4 +1,4 @@
-"""How far each stage of the pipeline is, as the processors and the tables say."""
+"""Progress of each pipeline stage, from processor reports and tables."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ STAGES = ("published", "sketched", "recorded", "judged", "scored")
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """One stage."""
+    """Progress of one stage."""
 
     done: int
-    """Events that are through it; of the scorer labels alone."""
+    """Events that passed the stage; for the scorer, labels only."""
     rate: float | None = None
-    """Events per second, as its processor reports; None where nobody does."""
+    """Events per second, as reported by its processor; None without a report."""
     lag: int | None = None
-    """Messages between what its processor has committed and the end of its topics."""
+    """Consumer lag of its processor in messages."""
 
 
 def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
-    """Ask how far the stages are.
+    """Read the progress of all stages.
 
     Args:
-        client: of the demo's database.
-        published: events that Kafka has acknowledged, as the publisher counts them.
+        client: connected to the demo's database.
+        published: events acknowledged by Kafka, as counted by the publisher.
     """
     reports = {row.kind: row for row in processors(client)}
     recorded, judged, sketched, scored = client.rows(
         "SELECT (SELECT count() FROM predictions) + (SELECT count() FROM labels), "
-        # Until when everything that follows from sealed panes is written is known from `progress` alone.
+        # Only `progress` says up to when everything derived from sealed panes is written.
         "(SELECT sum(n) FROM volume FINAL WHERE model = {model:String} AND slice = 'all' "
         "AND pane_start < (SELECT max(sealed_until) FROM progress FINAL WHERE model = {model:String})), "
-        # Each process counts from its own start.
+        # Each process counts from its start.
         "(SELECT sum(most) FROM (SELECT max(events) AS most FROM processors WHERE kind = 'sketcher' "
         "GROUP BY instance, started_at)), "
         # The scorer measures its longest windows last.
@@ -51,10 +51,10 @@ def stage_counts(client: Client, published: int) -> dict[str, StageCount]:
 
     return {
         "published": StageCount(published),
-        # What is judged was sketched, also where the sketcher ended before it could say so.
+        # Judged events were sketched, even if the sketcher stopped before its last report.
         "sketched": count("sketcher", max(int(sketched), int(judged))),
         "recorded": count("recorder", int(recorded)),
         "judged": count("monitor", int(judged)),
-        # Its rate is of rows that it read, predictions too.
+        # Its reported rate counts all rows read, including predictions, so it is not shown.
         "scored": StageCount(int(scored)),
     }
