@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from cli.infer.errors import TableError
+from cli.table_files import TITLES, TableFileError, TableFormat, check_names, detect_format, first_line, open_csv
 
 BATCH_ROWS = 1 << 18
 """Rows held as an Arrow array at a time: 2 MB of doubles."""
-CSV_BLOCK_BYTES = 8 << 20
-
-_PARQUET_MAGIC = b"PAR1"
-_ARROW_FILE_MAGIC = b"ARROW1"
-_ARROW_STREAM_MARK = b"\xff\xff\xff\xff"
-"""An Arrow stream's first message begins with this continuation mark."""
-_CSV_ENDINGS = {".csv", ".tsv", ".txt"}
 
 _WIDER = {
     "null": pa.int64(),
@@ -72,7 +64,7 @@ class Table:
                 yield batch.column(batch.schema.get_field_index(column))
         except (pa.ArrowException, OSError) as error:
             what = f"{self.name}: the column {column!r} cannot be read"
-            raise TableError(f"{what}: {_first_line(error)}. Write the file again.") from error
+            raise TableError(f"{what}: {first_line(error)}. Write the file again.") from error
 
 
 @contextmanager
@@ -87,7 +79,16 @@ def open_table(path: Path, types: Mapping[str, pa.DataType] | None = None) -> It
     Raises:
         TableError: there is no such file, it is no table, it has no rows, or two columns share a name.
     """
-    kind = _kind(path)
+    try:
+        kind = detect_format(path)
+        with _open(path, kind, types or {}) as table:
+            yield table
+    except TableFileError as error:
+        raise TableError(str(error)) from error
+
+
+@contextmanager
+def _open(path: Path, kind: TableFormat, types: Mapping[str, pa.DataType]) -> Iterator[Table]:
     with tempfile.TemporaryDirectory(prefix="barograph-infer-") as folder:
         unreadable: dict[str, str] = {}
         source = path
@@ -95,22 +96,19 @@ def open_table(path: Path, types: Mapping[str, pa.DataType] | None = None) -> It
             source = Path(folder) / "table.parquet"
             try:
                 if kind == "csv":
-                    _csv_to_parquet(path, source, types or {})
+                    _csv_to_parquet(path, source, types)
                 else:
                     _arrow_to_parquet(path, source, unreadable)
             except pa.ArrowException as error:
-                what = {"csv": "a CSV table", "arrow": "an Arrow table"}[kind]
                 raise TableError(
-                    f"{path} cannot be read as {what}: {_first_line(error)}. Mend it, or write it as Parquet."
+                    f"{path} cannot be read as {TITLES[kind]}: {first_line(error)}. Mend it, or write it as Parquet."
                 ) from error
         try:
             parquet = pq.ParquetFile(source, memory_map=True)
         except (pa.ArrowException, OSError) as error:
-            raise TableError(
-                f"{path} cannot be read as Parquet: {_first_line(error)}. Write the file again."
-            ) from error
+            raise TableError(f"{path} cannot be read as Parquet: {first_line(error)}. Write the file again.") from error
         with parquet:
-            _check_names(parquet.schema_arrow.names, path)
+            check_names(parquet.schema_arrow.names, path)
             unreadable |= {f.name: _in_words(f.type) for f in parquet.schema_arrow if not is_readable(f.type)}
             if parquet.metadata.num_rows == 0:
                 raise TableError(f"{path} has no rows; give a table that has some")
@@ -160,41 +158,16 @@ def _in_words(kind: pa.DataType) -> str:
     return "bytes" if "binary" in str(kind) else str(kind)
 
 
-def _kind(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise TableError(f"{path} cannot be read: {reason}; give the path of a table") from error
-    if not head:
-        raise TableError(f"{path} is empty; give a table of training data")
-    if head.startswith(_PARQUET_MAGIC):
-        return "parquet"
-    if head.startswith((_ARROW_FILE_MAGIC, _ARROW_STREAM_MARK)):
-        return "arrow"
-    if path.suffix.lower() in _CSV_ENDINGS:
-        return "csv"
-    raise TableError(f"{path} is no table that is known here; give a Parquet, CSV or Arrow file")
-
-
-def _check_names(names: list[str], path: Path) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise TableError(f"{path} has the column {twice[0]!r} more than once; rename one of them")
-
-
 def _arrow_to_parquet(path: Path, target: Path, unreadable: dict[str, str]) -> None:
     with pa.memory_map(str(path)) as file:
-        if file.read(len(_ARROW_FILE_MAGIC)) == _ARROW_FILE_MAGIC:
+        if detect_format(path) == "arrow-file":
             reader = pa.ipc.open_file(file)
             batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
         else:
-            file.seek(0)
             reader = pa.ipc.open_stream(file)
             batches = iter(reader)
         schema = reader.schema
-        _check_names(schema.names, path)
+        check_names(schema.names, path)
         unreadable |= {field.name: _in_words(field.type) for field in schema if not is_readable(field.type)}
         kept = pa.schema([field.remove_metadata() for field in schema if field.name not in unreadable])
         with pq.ParquetWriter(target, kept, compression="zstd") as writer:
@@ -212,7 +185,7 @@ def _csv_to_parquet(path: Path, target: Path, known: Mapping[str, pa.DataType]) 
             misfit = _CSV_MISFIT.match(str(error))
             if not misfit:
                 raise
-            with _csv_reader(path, {}) as reader:
+            with open_csv(path, {}) as reader:
                 name = reader.schema.names[int(misfit[1])]
             types[name] = _WIDER.get(misfit[2], pa.string())
         else:
@@ -220,26 +193,8 @@ def _csv_to_parquet(path: Path, target: Path, known: Mapping[str, pa.DataType]) 
 
 
 def _csv_once(path: Path, target: Path, types: Mapping[str, pa.DataType]) -> None:
-    with _csv_reader(path, types) as reader:
-        _check_names(reader.schema.names, path)
+    with open_csv(path, types) as reader:
+        check_names(reader.schema.names, path)
         with pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
             for batch in reader:
                 writer.write_batch(batch)
-
-
-def _csv_reader(path: Path, types: Mapping[str, pa.DataType]) -> pa_csv.CSVStreamingReader:
-    return pa_csv.open_csv(
-        path,
-        read_options=pa_csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(
-            delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
-        ),
-        # As pandas reads it: an empty cell and NA are nulls in text columns too; "NA" in quotes is text.
-        convert_options=pa_csv.ConvertOptions(
-            column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")

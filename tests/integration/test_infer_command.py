@@ -69,7 +69,7 @@ def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path:
         (["--window", "1d"], "--window 1d: write the length and the hop"),
         (["--pane", "soon"], "--pane: 'soon' is not a duration"),
         (["--pane", "7m"], "7m neither divides an hour nor is a multiple of one"),
-        (["--timezone", "Mars"], "'Mars' is no time zone"),
+        (["--timezone", "Mars"], "'Mars' is not a time zone"),
         (["--version", ""], "--version is empty"),
         (["--model", ""], "model: is empty"),
     ],
@@ -95,7 +95,7 @@ def test_a_file_that_is_not_a_table_is_explained(tmp_path: Path) -> None:
     assert "cannot be read: no such file or directory" in error_of("missing.parquet", None)
     assert "is empty; give a table" in error_of("empty.csv", b"")
     assert "has no rows" in error_of("head.csv", b"a,b\n")
-    assert "is no table that is known here" in error_of("notes.doc", b"hello")
+    assert "is not a table in a known format" in error_of("notes.doc", b"hello")
     assert "cannot be read as Parquet" in error_of("broken.parquet", b"PAR1broken")
     assert "cannot be read as an Arrow table" in error_of("broken.arrow", b"ARROW1\x00\x00broken")
     assert "cannot be read as a CSV table" in error_of("ragged.csv", b"a,b\n1,2\n1\n")

@@ -162,7 +162,7 @@ def test_columns_that_are_not_features_can_be_excluded(check: Check, capsys: pyt
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.parquet", None, "none.parquet cannot be read: no such file or directory."),
+        ("none.parquet", None, "none.parquet cannot be read: no such file or directory"),
         ("d.parquet", b"PAR1 and no more", "d.parquet cannot be read as Parquet"),
         ("d.bin", b"something", "d.bin is not a table in a known format"),
         ("d.csv", b"temp,seats\n", "d.csv has no rows"),

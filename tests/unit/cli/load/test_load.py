@@ -180,8 +180,8 @@ def _truncated(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_missing_file, "cannot be read: no such file or directory."),
-        (_plain_text, "is not a table in a known format: give a Parquet, CSV or Arrow file."),
+        (_missing_file, "cannot be read: no such file or directory; give the path of a table."),
+        (_plain_text, "is not a table in a known format; give a Parquet, CSV or Arrow file."),
         (_truncated, "cannot be read as Parquet: "),
     ],
 )
