@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import ALL, HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
+from sketches.baseline.baseline import ALL, HOUR_NAMES, HOURS_OF_WEEK, FieldBaseline
 from sketches.baseline.columns import TAIL_KEYS
 from sketches.baseline.layout import EVENTS, IntArray, Layout
-from sketches.drift.season import Season, SlotArray
-from streams.hour_of_week import slots_of
+from sketches.drift.season import HourArray, Season
+from streams.hour_of_week import compute_hours_of_week
 from warehouse import pane_sums
 from warehouse.client import Client
 from warehouse.pane_sums import PaneRange
@@ -61,14 +61,14 @@ class RangeCounts:
 
     def hours(
         self, fields: tuple[FieldBaseline, ...], season: Season, length_s: int, unit_s: int
-    ) -> Iterator[tuple[IntArray, SlotArray]]:
-        """The counts of the same windows by hour and bin, (W, K, nb), and the slot of each hour, (W, K).
+    ) -> Iterator[tuple[IntArray, HourArray]]:
+        """The counts of the same windows by hour and bin, (W, K, nb), and the hour of the week of each hour, (W, K).
 
         Args:
             fields: with the counts of the slice `all` that say which bins there are.
             season: of the same fields: which of them, and where their bins are.
             length_s: of the windows.
-            unit_s: what has one slot as a whole.
+            unit_s: length of the unit that lies in one hour of the week.
         """
         layout, n_bins = self._layout, len(season.columns)
         column = np.full(layout.width, -1, np.int64)
@@ -88,14 +88,16 @@ class RangeCounts:
             counts = np.zeros((last - first) * hours * n_bins, np.int64)
             np.add.at(counts, group[kept] * n_bins + column[flat[kept]], values[kept])
             starts_s = (begins[:, None] + np.arange(hours)) * unit_s
-            yield counts.reshape(last - first, hours, n_bins), slots_of(starts_s, unit_s, season.timezone)
+            yield counts.reshape(last - first, hours, n_bins), compute_hours_of_week(starts_s, unit_s, season.timezone)
 
-    def slots(self, fields: tuple[FieldBaseline, ...], unit_s: int, timezone: str) -> list[dict[str, tuple[int, ...]]]:
+    def hours_of_week(
+        self, fields: tuple[FieldBaseline, ...], unit_s: int, timezone: str
+    ) -> list[dict[str, tuple[int, ...]]]:
         """Per field the counts per hour of the week and bin, as a baseline keeps them.
 
         Args:
             fields: with the counts of the slice `all` that say which bins there are.
-            unit_s: what has one slot as a whole.
+            unit_s: length of the unit that lies in one hour of the week.
             timezone: whose hours.
         """
         layout, panes = self._layout, self._panes
@@ -103,16 +105,20 @@ class RangeCounts:
         step = max(1, CHUNK_COUNTS // (8 * layout.width)) * unit_s
         for start in range(panes.start_s, panes.end_s, step):
             table = self._read(start, min(start + step, panes.end_s), [unit_s], ALL)
-            slot = slots_of(_numbers(table, "bucket_0") * unit_s, unit_s, timezone).astype(np.int64)
+            hour_of_week = compute_hours_of_week(_numbers(table, "bucket_0") * unit_s, unit_s, timezone).astype(
+                np.int64
+            )
             flat, values = self._cells(table, np.zeros(table.num_rows, np.int64))
-            np.add.at(cells.reshape(-1), np.repeat(slot, _lengths(table)) * layout.width + flat, values)
+            np.add.at(cells.reshape(-1), np.repeat(hour_of_week, _lengths(table)) * layout.width + flat, values)
         found = []
         for index, field in enumerate(fields):
             at = int(layout.starts[index])
             folded = np.zeros((HOURS_OF_WEEK, field.bin_of_cell()[-1] + 1), np.int64)
             np.add.at(folded.T, np.array(field.bin_of_cell()), cells[:, at : at + field.n_cells].T)
-            slots = np.flatnonzero(folded.any(axis=1)).tolist()
-            found.append({SLOT_NAMES[slot]: tuple(folded[slot].tolist()) for slot in slots})
+            hours_of_week = np.flatnonzero(folded.any(axis=1)).tolist()
+            found.append(
+                {HOUR_NAMES[hour_of_week]: tuple(folded[hour_of_week].tolist()) for hour_of_week in hours_of_week}
+            )
         return found
 
     def _chunks(self, length_s: int, most: int) -> Iterator[tuple[int, int]]:

@@ -23,7 +23,7 @@ from sketches.drift.season import Season
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches
 from sketches.sketch.numeric import NumericSketch, numeric_sketch
-from streams.hour_of_week import slot_unit_s
+from streams.hour_of_week import hour_unit_s
 from warehouse import pane_sums
 from warehouse.client import Client
 from warehouse.pane_sums import PaneRange
@@ -94,11 +94,14 @@ def learn(
         for i, sketch in enumerate(merged)
     )
     timezone = contract.timezone if contract.season == "hour_of_week" else ""
-    unit_s = slot_unit_s(contract.pane_s)
+    unit_s = hour_unit_s(contract.pane_s)
     if timezone:
         on_step("counting by the hour of the week")
-        slots = range_.slots(fields, unit_s, timezone)
-        fields = tuple(msgspec.structs.replace(field, slots=found) for field, found in zip(fields, slots, strict=True))
+        hours_of_week = range_.hours_of_week(fields, unit_s, timezone)
+        fields = tuple(
+            msgspec.structs.replace(field, hours_of_week=found)
+            for field, found in zip(fields, hours_of_week, strict=True)
+        )
     baseline = Baseline(
         model=old.model,
         version=old.version,
@@ -157,7 +160,7 @@ def _field(
             continue
         slices[name] = SliceCounts.from_columns(counts[row, layout.span(index, index + 1)].tolist())
     if old.kind == "category":
-        return msgspec.structs.replace(old, slices=slices, slots={})
+        return msgspec.structs.replace(old, slices=slices, hours_of_week={})
     valid = int(counts[0, layout.valid_cells(index)].sum())
     mean, std = _mean_and_std(old, valid, moments)
     quantiles = old.quantiles
@@ -165,7 +168,7 @@ def _field(
         quantiles = tuple(sketch.quantiles(np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist())
     elif not valid:
         quantiles = ()
-    return msgspec.structs.replace(old, mean=mean, std=std, quantiles=quantiles, slices=slices, slots={})
+    return msgspec.structs.replace(old, mean=mean, std=std, quantiles=quantiles, slices=slices, hours_of_week={})
 
 
 def _mean_and_std(old: FieldBaseline, valid: int, moments: NDArray[np.float64]) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from sketches.drift.season import Season
 from sketches.sketch.categorical import FrequentValue, UnseenCategories
 from sketches.sketch.envelope import EnvelopeError, MixedSketches, SketchType, unseal
 from sketches.sketch.numeric import NumericSketch
-from streams.hour_of_week import slot_unit_s, slots_of
+from streams.hour_of_week import compute_hours_of_week, hour_unit_s
 
 IntArray = NDArray[np.int64]
 
@@ -390,7 +390,9 @@ def _seasonal(field_panes: FieldPanes, bins: PsiBins, group: int, cells: IntArra
     if not len(indexes):
         return None
     starts = field_panes.panes.column("pane_start").to_numpy().astype(np.int64)
-    slots, of_pane = np.unique(slots_of(starts, slot_unit_s(contract.pane_s), baseline.timezone), return_inverse=True)
-    n = np.zeros((1, len(slots), len(season.groups)), np.int64)
+    hours_of_week, of_pane = np.unique(
+        compute_hours_of_week(starts, hour_unit_s(contract.pane_s), baseline.timezone), return_inverse=True
+    )
+    n = np.zeros((1, len(hours_of_week), len(season.groups)), np.int64)
     np.add.at(n[0, :, indexes[0]], of_pane, cells.sum(axis=1))
-    return season.expectation(slots.tolist(), n)
+    return season.expectation(hours_of_week.tolist(), n)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli.infer.summarise import CellArray
-from sketches.baseline.baseline import HOURS_OF_WEEK, SLOT_NAMES, FieldBaseline
+from sketches.baseline.baseline import HOUR_NAMES, HOURS_OF_WEEK, FieldBaseline
 from sketches.baseline.cells import count_cells
 from sketches.baseline.layout import IntArray
-from sketches.drift.season import SlotArray
-from streams.hour_of_week import slot_unit_s, slots_of
+from sketches.drift.season import HourArray
+from streams.hour_of_week import compute_hours_of_week, hour_unit_s
 
 CHUNK_ROWS = 1 << 21
 CHUNK_COUNTS = 1 << 19
@@ -29,11 +29,11 @@ class TrainingHours:
     """
 
     def __init__(self, at_ms: IntArray, timezone: str, pane_s: int) -> None:
-        unit_ms = slot_unit_s(pane_s) * 1000
+        unit_ms = hour_unit_s(pane_s) * 1000
         first = int(at_ms[0]) // unit_ms
         n_units = int(at_ms[-1]) // unit_ms - first + 1
         starts_s = (first + np.arange(n_units)) * (unit_ms // 1000)
-        self._slots: SlotArray = slots_of(starts_s, unit_ms // 1000, timezone)
+        self._slots: HourArray = compute_hours_of_week(starts_s, unit_ms // 1000, timezone)
         self._unit: NDArray[np.int32] = np.empty(len(at_ms), dtype=np.int32)
         for start in range(0, len(at_ms), CHUNK_ROWS):
             chunk = slice(start, start + CHUNK_ROWS)
@@ -41,12 +41,12 @@ class TrainingHours:
 
     @property
     def rows(self) -> IntArray:
-        """Rows per slot, shape (168,)."""
+        """Rows per hour of the week, shape (168,)."""
         units = np.bincount(self._unit, minlength=len(self._slots))
         return np.bincount(self._slots, units, HOURS_OF_WEEK).astype(np.int64)
 
-    def slots(self, field: FieldBaseline, cells: CellArray) -> dict[str, tuple[int, ...]]:
-        """Count a field's rows per slot and bin, as a baseline keeps them.
+    def hours_of_week(self, field: FieldBaseline, cells: CellArray) -> dict[str, tuple[int, ...]]:
+        """Count a field's rows per hour of the week and bin, as a baseline keeps them.
 
         Args:
             field: The field, with its counts.
@@ -58,18 +58,21 @@ class TrainingHours:
             chunk = slice(start, start + CHUNK_ROWS)
             counts += count_cells(of_cell[cells[chunk]], n_bins + 1, self._slots[self._unit[chunk]], HOURS_OF_WEEK)
         found = counts[:, :n_bins]
-        return {SLOT_NAMES[slot]: tuple(found[slot].tolist()) for slot in np.flatnonzero(found.any(axis=1)).tolist()}
+        return {
+            HOUR_NAMES[hour_of_week]: tuple(found[hour_of_week].tolist())
+            for hour_of_week in np.flatnonzero(found.any(axis=1)).tolist()
+        }
 
-    def windows(self, field: FieldBaseline, cells: CellArray, bounds: IntArray) -> Iterator[tuple[IntArray, SlotArray]]:
+    def windows(self, field: FieldBaseline, cells: CellArray, bounds: IntArray) -> Iterator[tuple[IntArray, HourArray]]:
         """Count windows hour by hour, some windows at a time.
 
         Args:
-            field: As for `slots`.
-            cells: As for `slots`.
+            field: As for `hours_of_week`.
+            cells: As for `hours_of_week`.
             bounds: The rows at which windows begin, and where the last one ends.
 
         Yields:
-            Counts of shape (W, K, bins) and the slot of each hour, (W, K); a window has at most K hours.
+            Counts of shape (W, K, bins) and the hour of the week of each, (W, K); a window has at most K hours.
         """
         if len(bounds) < 2:
             return
@@ -86,8 +89,8 @@ class TrainingHours:
             hour = self._unit[rows] - begin[first:until][window]
             found = count_cells(of_cell[cells[rows]], n_bins + 1, window * hours + hour, (until - first) * hours)
             unit = begin[first:until, None] + np.arange(hours)
-            slots = self._slots[np.minimum(unit, len(self._slots) - 1)]
-            yield found.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], slots
+            hours_of_week = self._slots[np.minimum(unit, len(self._slots) - 1)]
+            yield found.reshape(until - first, hours, n_bins + 1)[:, :, :n_bins], hours_of_week
             first = until
 
 

@@ -22,7 +22,7 @@ from cli.infer.phi import TrainingWindows
 from cli.infer.profile import FieldPlan, Plan, Roles, check_roles, plan_columns, score_columns
 from cli.infer.slices import Dimension, arm_slice, arm_values, read_dimension
 from cli.infer.tables import Table, open_table
-from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline
+from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline
 from sketches.baseline.layout import IntArray
 from sketches.drift.overdispersion import FINDING, ROUGH_WINDOWS
 
@@ -252,7 +252,7 @@ def _season_warnings(windows: TrainingWindows) -> list[str]:
     rows = windows.hours.rows
     few = rows < FEW_SLOT_ROWS
     if few.any():
-        at = SLOT_NAMES[int(rows.argmin())]
+        at = HOUR_NAMES[int(rows.argmin())]
         warnings.append(
             f"{int(few.sum())} of {len(rows)} hours of the week hold under {FEW_SLOT_ROWS} rows (the fewest {at}: "
             f"{int(rows.min()):,}): what is expected of them is drawn to the whole week, and windows in them will "

@@ -83,7 +83,7 @@ class TrainingWindows:
         field = summary.baseline
         cells = self._sorted(summary.cells)
         if self.hours is not None:
-            field = msgspec.structs.replace(field, slots=self.hours.slots(field, cells))
+            field = msgspec.structs.replace(field, hours_of_week=self.hours.hours_of_week(field, cells))
         alone = Baseline(
             model="",
             version="",
@@ -109,7 +109,8 @@ class TrainingWindows:
             t, df, n = (np.concatenate([empty, *(score[i] for score in scores)]) for i in (2, 1, 3))
             if self.hours is not None and len(season.groups):
                 hourly = [
-                    season.values_left_out(counts, slots) for counts, slots in self.hours.windows(field, cells, bounds)
+                    season.values_left_out(counts, hours_of_week)
+                    for counts, hours_of_week in self.hours.windows(field, cells, bounds)
                 ]
                 nothing = np.zeros((0, len(season.groups)))
                 t[:, season.groups] = np.concatenate([nothing, *(values[2] for values in hourly)])

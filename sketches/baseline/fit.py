@@ -11,7 +11,7 @@ from sketches.baseline.personal import bare_values
 
 
 def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
-    """Name every field and slice in which a contract does not fit its baseline; empty where it fits."""
+    """Return every mismatch between a contract and a baseline."""
     problems = []
     if contract.model != baseline.model:
         problems.append(f"the contract is for model {contract.model}, the baseline for {baseline.model}")
@@ -20,38 +20,38 @@ def fit_problems(contract: Contract, baseline: Baseline) -> list[str]:
         if field.name in frozen:
             problems += [f"field {field.name}: {text}" for text in _field_misfits(field, frozen[field.name])]
         else:
-            problems.append(f"field {field.name}: the baseline does not hold it")
+            problems.append(f"field {field.name}: the baseline does not have it")
     watched = {field.name for field in contract.fields}
-    problems += [f"field {name}: the contract does not hold it" for name in frozen if name not in watched]
+    problems += [f"field {name}: the contract does not have it" for name in frozen if name not in watched]
     dimensions = {dimension.name: dimension for dimension in baseline.dimensions}
     for cut in contract.slices:
         if cut.name in dimensions:
             problems += [f"slice {cut.name}: {text}" for text in _slice_misfits(cut, dimensions[cut.name])]
         else:
-            problems.append(f"slice {cut.name}: the baseline does not hold it")
-    wanted = {cut.name for cut in contract.slices}
-    problems += [f"slice {name}: the contract does not hold it" for name in dimensions if name not in wanted]
+            problems.append(f"slice {cut.name}: the baseline does not have it")
+    sliced = {cut.name for cut in contract.slices}
+    problems += [f"slice {name}: the contract does not have it" for name in dimensions if name not in sliced]
     return problems + _season_misfits(contract, baseline) + bare_values(contract, baseline)
 
 
 def _season_misfits(contract: Contract, baseline: Baseline) -> list[str]:
-    """φ was learned with the hours or without: neither serves the other."""
+    """φ was learned with or without hours of the week, and cannot be used for the other."""
     if contract.season == "none":
-        return ["season: the baseline is of hours of the week, the contract is not"] if baseline.timezone else []
+        return ["season: the baseline has hours of the week, the contract has no season"] if baseline.timezone else []
     if baseline.timezone == contract.timezone:
         return []
-    held = f"those of {baseline.timezone}" if baseline.timezone else "none"
-    return [f"season: the contract asks for hours of the week in {contract.timezone}, the baseline has {held}"]
+    hours = f"those of {baseline.timezone}" if baseline.timezone else "none"
+    return [f"season: the contract asks for hours of the week in {contract.timezone}, the baseline has {hours}"]
 
 
 def _field_misfits(field: Field, frozen: FieldBaseline) -> Iterator[str]:
     kind = "category" if field.type == "category" else "numeric"
     if frozen.kind != kind:
-        yield f"type {field.type} needs a {kind} baseline, it is {frozen.kind}"
+        yield f"type {field.type} needs a {kind} baseline, not a {frozen.kind} one"
     for name in ("low", "high"):
         limit, counted = getattr(field, name), getattr(frozen, name)
         if limit is not None and limit != counted:
-            yield f"{name} is {limit} in the contract, the baseline counted with {counted}"
+            yield f"{name} is {limit} in the contract, {counted} in the baseline"
 
 
 def _slice_misfits(cut: Slice, frozen: SliceValues) -> Iterator[str]:
@@ -61,8 +61,8 @@ def _slice_misfits(cut: Slice, frozen: SliceValues) -> Iterator[str]:
         differing = ", ".join(sorted(set(cut.values) ^ set(frozen.values)))
         yield f"contract and baseline have different values: {differing}"
     crosses = len(frozen.sources) - 1
-    strange = [value for value in frozen.values if crosses and value.count(CROSS) != crosses]
-    if strange:
-        yield f"the baseline's value {strange[0]!r} is no value of {frozen.source}"
+    malformed = [value for value in frozen.values if crosses and value.count(CROSS) != crosses]
+    if malformed:
+        yield f"the baseline's value {malformed[0]!r} is not a value of {frozen.source}"
     if not cut.values and len(frozen.values) > cut.top:
         yield f"the contract keeps the top {cut.top} values, the baseline {len(frozen.values)}"

@@ -6,10 +6,10 @@ from enum import IntEnum
 
 
 class Level(IntEnum):
-    """What one window says about one field; the numbers are those of the arrays that hold verdicts.
+    """Verdict on one field in one window; the numbers are those of arrays of verdicts.
 
-    `insufficient` is no fourth degree of drift: it says that the window holds too few independent events to
-    tell, and is never shown as healthy. So levels are compared by name, never by size.
+    `insufficient` is not a fourth degree of drift: it means that the window has too few independent events for a
+    verdict, and is never shown as healthy. So levels are compared by name, never by size.
     """
 
     stable = 0
@@ -19,4 +19,4 @@ class Level(IntEnum):
 
 
 LEVEL_NAMES: tuple[str, ...] = tuple(level.name for level in Level)
-"""Names by number, for turning an array of levels into strings: `np.array(LEVEL_NAMES)[levels]`."""
+"""Names by number, to convert an array of levels to strings: `np.array(LEVEL_NAMES)[levels]`."""

@@ -1,6 +1,6 @@
-"""Personal data that a baseline would carry where events do not: values of training that nobody hashed or cut.
+"""Personal data in a baseline: training values that are not hashed or truncated although the contract asks for it.
 
-What the publisher hashes could not be compared with such a baseline anyway: every event would be unseen.
+Such a baseline would not match hashed events anyway: all of them would be unseen.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HASHED = re.compile(rf"[0-9a-f]{{{HASH_CHARS}}}")
 
 
 def bare_values(contract: Contract, baseline: Baseline) -> list[str]:
-    """Name the fields and slices of a baseline that hold values which the contract has protected; none is shown."""
+    """Return the fields and slices of a baseline that have unprotected personal values, without showing any."""
     by_source = {field.source: field for field in contract.fields if field.pii != "keep"}
     by_name = {field.name: field for field in by_source.values()}
     problems = []
@@ -35,7 +35,7 @@ def bare_values(contract: Contract, baseline: Baseline) -> list[str]:
 def _parts(
     source: str, values: Iterable[str], by_source: Mapping[str, Field]
 ) -> Iterable[tuple[Field, tuple[str, ...]]]:
-    """Each protected source of a slice, with the values that it has in the crossed ones."""
+    """Yield each protected source of a slice with its part of the crossed values."""
     rows = [value.split(CROSS) for value in values]
     for position, name in enumerate(source.split(CROSS)):
         if name in by_source:
@@ -43,7 +43,7 @@ def _parts(
 
 
 def _bare(field: Field, values: Iterable[str]) -> int:
-    """How many values the publisher would never send."""
+    """Return the number of values that the publisher would never send."""
     if field.pii == "hash":
         return sum(_HASHED.fullmatch(value) is None for value in values)
     if field.pii == "truncate":
@@ -52,5 +52,7 @@ def _bare(field: Field, values: Iterable[str]) -> int:
 
 
 def _sentence(field: Field, bare: int) -> str:
-    done = {"hash": "hashed", "truncate": "cut", "drop": "left out"}[field.pii]
-    return f"the contract says pii: {field.pii}, and {bare:,} values of training are not {done} (see docs/security.md)"
+    action = {"hash": "hashed", "truncate": "truncated", "drop": "omitted"}[field.pii]
+    return (
+        f"the contract says pii: {field.pii}, and {bare:,} values of training are not {action} (see docs/security.md)"
+    )

@@ -1,34 +1,34 @@
-"""Hour-of-week expectations: what a window should hold, given the hours of the week that it lies in.
+"""Hour-of-week expectations: the expected shares of a window, given the hours of the week that it covers.
 
-A baseline may hold counts per hour-of-week slot beside those of the whole. A slot of few rows, or a field with little
-of a season, says less than the whole does, so each slot's shares are drawn to those of the whole:
+A baseline may have counts per hour of the week beside the total counts. An hour with few rows, or a field with little
+seasonality, is less informative than the total, so each hour's shares are shrunk towards those of the total:
 
     pₛ = wₛ·q̂ₛ + (1 − wₛ)·p,  wₛ = mₛ/(mₛ + nₛ⁰),  1/nₛ⁰ = max(eₛ, 0, mean of eₛ),  eₛ = (PSIₛ − dfₛ/n_h,ₛ)/dfₛ
 
-where PSIₛ is that of the slot's mₛ rows against all m rows, dfₛ/n_h,ₛ what chance alone makes of it, and so 1/nₛ⁰ how
-far the slot differs from the whole: as slots do on average, or further where it shows so itself. (Drawn as far as the
-average slot, an hour that is much unlike the whole would be expected to be more like it than it is: 500 events of a
-night of 250 rows, at a mild season, have p < 0.05 in 48 % of windows without drift, 14 % this way.) The mean is
-weighted by n_h,ₛ: slots of equal rows count alike, and those of a quiet night, whose PSI is mostly chance, little.
-(Unweighted, nights of 20 rows beside days of 4,000 hide a season of 5 % tilt altogether; nights of 3 rows make one up
-where there is none, with n₀ = 13.) Without a season the mean is not above 0, and the field is judged as without slots.
+PSIₛ compares the mₛ rows of hour s with all m rows, dfₛ/n_h,ₛ is its expectation by chance alone, and so 1/nₛ⁰ measures
+how far the hour differs from the total: as hours do on average, or further if its own data shows so. (With shrinkage by
+the average alone, an unusual hour would be expected to be more like the total than it is: 500 events of a night of 250
+rows, at a mild season, have p < 0.05 in 48 % of windows without drift, 14 % with this formula.) The mean is weighted by
+n_h,ₛ: hours of equal rows have equal weight, and those of a quiet night, whose PSI is mostly chance, little. (Without
+weights, nights of 20 rows beside days of 4,000 hide a season of 5 % tilt altogether; nights of 3 rows simulate one that
+does not exist, with n₀ = 13.) Without a season the mean is at most 0, and the field is judged without hours.
 
-A window of n events, nₛ of them in slot s, is held against Σ nₛpₛ/n, which is worth m_eff rows:
+A window of n events, nₛ of them in hour s, is compared with Σ nₛpₛ/n, which has the weight of m_eff rows:
 
     1/m_eff = Σ (nₛ/n)²·wₛ²/mₛ + (Σ (nₛ/n)·(1 − wₛ))²/m + (Σ (nₛ/n)·(1 − wₛ)/√nₛ⁰)²
 
-The last term is for what drawing to the whole leaves out of a true season: neighbouring hours differ alike, so that it
-counts in full for a window of several. A slot alone is then worth about mₛ + nₛ⁰ rows. (Without it, 500 events of a
-night that training knows by 50 rows read minor or major 42 % of the time though nothing drifts, with it 0.1 %; from 600
-rows a slot on it hardly counts.)
+The last term covers the part of a true season that shrinkage removes: neighboring hours differ in the same way, so it
+counts in full for a window of several. A single hour then has the weight of about mₛ + nₛ⁰ rows. (Without the term, 500
+events of a night with 50 training rows have level minor or major in 42 % of windows without drift, with it in 0.1 %;
+from 600 rows an hour its effect is small.)
 
-Levels alarm in under 0.1 % of windows without drift. p < 0.05 comes in 5 to 9 % where training has as many rows of the
-hour as the window has events, in more where it has fewer: what is drawn to the whole is then off by more than chance.
+Levels alarm in under 0.1 % of windows without drift. p < 0.05 occurs in 5 to 9 % if training has as many rows of the
+hour as the window has events, in more if it has fewer: the bias of shrinkage is then larger than chance.
 
-Values that repeat themselves make slots differ just as a season does, and n₀ takes them for one; φ, which is learned
-with these expectations from windows that are left out of them, sees how far such slots can be trusted.
+Correlated values make hours differ just as a season does, and n₀ cannot distinguish the two; φ, which is learned with
+these expectations from windows that are excluded from them, accounts for it.
 
-Results do not depend on what else is in the batch: a window alone gives the same bits.
+Results do not depend on the rest of the batch: a window alone gives the same bits.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sketches.baseline.baseline import HOURS_OF_WEEK, SLOT_NAMES
+from sketches.baseline.baseline import HOUR_NAMES, HOURS_OF_WEEK
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import IntArray
 from sketches.drift.psi import Expectation, FloatArray, psi_values, smoothed_shares, window_shares
 
-SlotArray = NDArray[np.int16]
+HourArray = NDArray[np.int16]
 
 FEW_ROWS = 200
-"""PSI of fewer rows is no χ²; such slots have no say in the mean where any has more, and none in their own n₀."""
+"""Fewest rows for a PSI that is χ²: smaller hours have no weight in the mean if any is larger, nor in their own n₀."""
 
 
 class Season:
     """The hour-of-week counts of one baseline, compiled for its groups of the slice `all` that have a season.
 
     Attributes:
-        timezone: the zone whose hours they are.
-        groups: which groups of the bins, ascending, shape (S,).
-        fields: the field of each in the layout, shape (S,).
-        columns: the bins of those groups among all, end to end, shape (nb,).
-        starts: the first of each group among them, shape (S,).
-        n0: so many rows of a slot count as much as the whole does, shape (168, S).
-        counts: rows per slot and bin, shape (168, nb).
+        timezone: time zone of the hours.
+        groups: groups of the bins that have a season, ascending, shape (S,).
+        fields: index of each group's field in the layout, shape (S,).
+        columns: indices of the bins of those groups, end to end, shape (nb,).
+        starts: first bin of each group among them, shape (S,).
+        n0: number of rows of an hour at which it has the same weight as the total, shape (168, S).
+        counts: rows per hour of the week and bin, shape (168, nb).
     """
 
     def __init__(self, bins: PsiBins) -> None:
@@ -67,14 +67,16 @@ class Season:
         self.timezone = layout.baseline.timezone
         self._bins = bins
         pairs = zip(bins.slice_index.tolist(), bins.field_index.tolist(), strict=True)
-        slotted = [group for group, (row, field) in enumerate(pairs) if row == 0 and layout.fields[field].slots]
-        self._choose(np.array(slotted, dtype=np.int64))
+        candidates = [
+            group for group, (row, field) in enumerate(pairs) if row == 0 and layout.fields[field].hours_of_week
+        ]
+        self._choose(np.array(candidates, dtype=np.int64))
         self.counts = np.zeros((HOURS_OF_WEEK, len(self.columns)), dtype=np.int64)
         for start, size, field in zip(self.starts.tolist(), self._sizes.tolist(), self.fields.tolist(), strict=True):
-            slots = layout.fields[field].slots
-            rows = [slots.get(name) or (0,) * size for name in SLOT_NAMES]
+            hours_of_week = layout.fields[field].hours_of_week
+            rows = [hours_of_week.get(name) or (0,) * size for name in HOUR_NAMES]
             self.counts[:, start : start + size] = rows
-        if not slotted:
+        if not candidates:
             self.n0 = np.zeros((HOURS_OF_WEEK, 0))
             return
         n0 = _n0(bins.base_bins[self.columns], self.counts, self.starts)
@@ -85,7 +87,7 @@ class Season:
         self._compile()
 
     def _choose(self, groups: IntArray) -> None:
-        """Take some groups, and lay their bins end to end."""
+        """Select groups, and lay their bins end to end."""
         self.groups = groups
         self.fields: IntArray = self._bins.field_index[groups].astype(np.int64)
         sizes = self._sizes = self._bins.sizes[groups]
@@ -99,21 +101,21 @@ class Season:
         if not len(self.groups):
             return
         base = self._bins.base_bins[self.columns]
-        whole = smoothed_shares(base, self.starts)
+        total = smoothed_shares(base, self.starts)
         self._share, self._p, self._noise, self._rest, self._apart = self._shrink(
-            self.counts, self.n0, base[None], whole[None], np.add.reduceat(base, self.starts)[None]
+            self.counts, self.n0, base[None], total[None], np.add.reduceat(base, self.starts)[None]
         )
 
     def _shrink(
-        self, counts: IntArray, n0: FloatArray, base: IntArray, whole: FloatArray, m: IntArray
+        self, counts: IntArray, n0: FloatArray, base: IntArray, total: FloatArray, m: IntArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-        """Draw the shares of slots to those of the whole.
+        """Shrink the shares of hours towards those of the total.
 
         Args:
-            counts: rows of slots, (N, nb).
-            n0: of these slots, (N, S).
-            base: rows of the whole, (N or 1, nb).
-            whole: its smoothed shares, (N or 1, nb).
+            counts: rows of hours of the week, (N, nb).
+            n0: n₀ of these hours, (N, S).
+            base: rows of the total, (N or 1, nb).
+            total: its smoothed shares, (N or 1, nb).
             m: its sums, (N or 1, S).
 
         Returns:
@@ -124,15 +126,15 @@ class Season:
         own = w[:, self._of_bin]
         counted = counts / np.maximum(rows, 1.0)[:, self._of_bin]
         share = own * counted + (1.0 - own) * (base / np.maximum(m, 1)[:, self._of_bin])
-        p = own * window_shares(counts, whole, self.starts) + (1.0 - own) * whole
+        p = own * window_shares(counts, total, self.starts) + (1.0 - own) * total
         return share, p, w * w / np.maximum(rows, 1.0), 1.0 - w, (1.0 - w) / np.sqrt(n0)
 
-    def expectation(self, slots: Sequence[int], n: IntArray) -> Expectation:
-        """What windows should hold, for all groups of the bins; those without a season as the whole is.
+    def expectation(self, hours_of_week: Sequence[int], n: IntArray) -> Expectation:
+        """Return the expected shares of windows for all groups; those without a season get the total's.
 
         Args:
-            slots: the slots that any of the windows lies in, ascending, (K,).
-            n: events of each seasonal group per window and slot, (W, K, S).
+            hours_of_week: hours that any of the windows covers, ascending, (K,).
+            n: events of each seasonal group per window and hour, (W, K, S).
         """
         bins = self._bins
         windows = len(n)
@@ -142,59 +144,61 @@ class Season:
         p = np.repeat(smoothed_shares(bins.base_bins, bins.starts)[None], windows, axis=0)
         m = np.repeat(base_m[None].astype(np.float64), windows, axis=0)
         if len(self.groups):
-            seasonal = self._mix(list(slots), n, base_m[self.groups])
-            # A window without events has no verdict, whatever is expected of it.
-            some = n.sum(axis=1) > 0
-            filled = some[:, self._of_bin]
+            seasonal = self._mix(list(hours_of_week), n, base_m[self.groups])
+            # A window without events has no verdict, so its expectation does not matter.
+            has_events = n.sum(axis=1) > 0
+            filled = has_events[:, self._of_bin]
             share[:, self.columns] = np.where(filled, seasonal.share, share[:, self.columns])
             p[:, self.columns] = np.where(filled, seasonal.p, p[:, self.columns])
-            m[:, self.groups] = np.where(some, seasonal.m, m[:, self.groups])
+            m[:, self.groups] = np.where(has_events, seasonal.m, m[:, self.groups])
         return Expectation(share, p, m)
 
-    def _mix(self, slots: list[int], n: IntArray, m: IntArray) -> Expectation:
+    def _mix(self, hours_of_week: list[int], n: IntArray, m: IntArray) -> Expectation:
         total = np.maximum(n.sum(axis=1), 1).astype(np.float64)
         share = np.zeros((len(n), len(self.columns)))
         p = np.zeros_like(share)
         noise, rest, apart = (np.zeros(total.shape) for _ in range(3))
-        # Slot by slot, so that the order of additions is the same in whatever batch a window is.
-        for i, slot in enumerate(slots):
+        # Hour by hour, so that the order of additions does not depend on the batch.
+        for i, hour_of_week in enumerate(hours_of_week):
             part = n[:, i] / total
             of_bin = part[:, self._of_bin]
-            share += of_bin * self._share[slot]
-            p += of_bin * self._p[slot]
-            noise += part * part * self._noise[slot]
-            rest += part * self._rest[slot]
-            apart += part * self._apart[slot]
+            share += of_bin * self._share[hour_of_week]
+            p += of_bin * self._p[hour_of_week]
+            noise += part * part * self._noise[hour_of_week]
+            rest += part * self._rest[hour_of_week]
+            apart += part * self._apart[hour_of_week]
         return Expectation(share, p, self._worth(noise, rest, apart, m))
 
     def _worth(self, noise: FloatArray, rest: FloatArray, apart: FloatArray, m: IntArray) -> FloatArray:
-        """m_eff, in the shape of `noise`; 0 where nothing is known."""
+        """Return m_eff, in the shape of `noise`; 0 without data."""
         known = m > 0
         spread = noise + rest * rest / np.where(known, m, 1) + apart * apart
         return np.where(known & (spread > 0.0), 1.0 / np.where(spread > 0.0, spread, 1.0), 0.0)
 
-    def values_left_out(self, counts: IntArray, slots: SlotArray) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
-        """PSI, df, T and n, each (W, S), of training windows, each against the baseline without the window itself.
+    def values_left_out(
+        self, counts: IntArray, hours_of_week: HourArray
+    ) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
+        """Return PSI, df, T and n, each (W, S), of training windows compared with the baseline without the window.
 
-        A window holds a good part of each of its slots' rows (a quarter, where training has four weeks); held against
-        a slot with itself in it, it would resemble it too well: T would be (k − 1)/(k + 1) of what the windows of
-        k + 1 weeks to come will show.
+        A window has a large share of each of its hours' rows (a quarter with four weeks of training). Compared with
+        hours that include the window, it would be too similar: T would be (k − 1)/(k + 1) of the T of future windows,
+        with k weeks of training.
 
         Args:
             counts: rows per window, hour and bin, (W, K, nb), with the bins of `groups` end to end.
-            slots: the slot of each of a window's hours, (W, K).
+            hours_of_week: hour of the week of each of a window's hours, (W, K).
         """
         windows, hours, n_bins = counts.shape
-        counts = _once_per_slot(counts, slots)
-        whole = counts.sum(axis=1)
-        base = self._bins.base_bins[self.columns] - whole
+        counts = _once_per_hour(counts, hours_of_week)
+        total = counts.sum(axis=1)
+        base = self._bins.base_bins[self.columns] - total
         m = np.add.reduceat(base, self.starts, axis=1)
         each = np.repeat(np.arange(windows), hours)
         share, p, noise, rest, apart = (
             values.reshape(windows, hours, -1)
             for values in self._shrink(
-                (self.counts[slots] - counts).reshape(-1, n_bins),
-                self.n0[slots].reshape(-1, len(self.groups)),
+                (self.counts[hours_of_week] - counts).reshape(-1, n_bins),
+                self.n0[hours_of_week].reshape(-1, len(self.groups)),
                 base[each],
                 smoothed_shares(base, self.starts)[each],
                 m[each],
@@ -205,29 +209,29 @@ class Season:
         of_bin = part[:, :, self._of_bin]
         worth = self._worth((part * part * noise).sum(axis=1), (part * rest).sum(axis=1), (part * apart).sum(axis=1), m)
         expected = Expectation((of_bin * share).sum(axis=1), (of_bin * p).sum(axis=1), worth)
-        # A group without events has no shares to expect and no verdict: any will do.
+        # A group without events has no expected shares and no verdict: any shares will do.
         empty = (n.sum(axis=1) == 0)[:, self._of_bin]
         np.copyto(expected.p, 1.0, where=empty)
-        return psi_values(self._bins.base_bins[self.columns], whole, self.starts, expected=expected)
+        return psi_values(self._bins.base_bins[self.columns], total, self.starts, expected=expected)
 
 
-def _once_per_slot(counts: IntArray, slots: SlotArray) -> IntArray:
-    """Move the counts of hours whose slot a window had before to the first hour of that slot."""
-    ordered = np.sort(slots, axis=1)
+def _once_per_hour(counts: IntArray, hours_of_week: HourArray) -> IntArray:
+    """Add counts of hours that repeat an hour of the week of the same window to its first occurrence."""
+    ordered = np.sort(hours_of_week, axis=1)
     repeated = np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))
     if not len(repeated):
         return counts
     counts = counts.copy()
     for window in repeated.tolist():
-        _, first, slot = np.unique(slots[window], return_index=True, return_inverse=True)
+        _, first, hour_of_week = np.unique(hours_of_week[window], return_index=True, return_inverse=True)
         moved = np.zeros_like(counts[window])
-        np.add.at(moved, first[slot], counts[window])
+        np.add.at(moved, first[hour_of_week], counts[window])
         counts[window] = moved
     return counts
 
 
 def _n0(base: IntArray, counts: IntArray, starts: IntArray) -> FloatArray:
-    """n₀ of each slot and group, (168, S), from the rows per slot; infinite where slots do not differ on average."""
+    """Return n₀ of each hour of the week and group, (168, S); infinite if hours do not differ on average."""
     psi, df, _, n = psi_values(base, counts, starts)
     m = np.add.reduceat(base, starts).astype(np.float64)
     n_h = n * m / np.maximum(n + m, 1.0)
@@ -237,5 +241,5 @@ def _n0(base: IntArray, counts: IntArray, starts: IntArray) -> FloatArray:
     mean = (weight * excess).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-300)
     own = np.where(many & (mean > 0.0), np.maximum(excess, mean), np.maximum(mean, 0.0))
     with np.errstate(divide="ignore"):
-        found: FloatArray = 1.0 / own
-    return found
+        n0: FloatArray = 1.0 / own
+    return n0

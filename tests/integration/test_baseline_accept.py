@@ -27,7 +27,7 @@ from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.overdispersion import learn_phi, sparse_inflation
 from sketches.drift.psi import psi_values
-from streams.hour_of_week import slots_of
+from streams.hour_of_week import compute_hours_of_week
 from streams.monitor.partition import PartitionState
 from streams.monitor.state.store import WarehouseStore
 from streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
@@ -290,24 +290,24 @@ def test_hours_of_the_week_are_counted_where_the_contract_asks_for_them(fresh: W
     )
     plain = ask(fresh, dry_run=True).learned.baseline
     assert plain.timezone == ZONE
-    slots = slots_of(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
-    for slot in (0, 50, 167):
-        mine = [event for event, at in zip(GOOD, slots.tolist(), strict=True) if at == slot]
-        (name,) = [name for i, name in enumerate(_slot_names()) if i == slot]
-        assert list(plain.fields[0].slots[name]) == x_cells(mine)
-        colours = plain.fields[1].slots[name]
+    hours_of_week = compute_hours_of_week(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
+    for hour_of_week in (0, 50, 167):
+        mine = [event for event, at in zip(GOOD, hours_of_week.tolist(), strict=True) if at == hour_of_week]
+        (name,) = [name for i, name in enumerate(_slot_names()) if i == hour_of_week]
+        assert list(plain.fields[0].hours_of_week[name]) == x_cells(mine)
+        colours = plain.fields[1].hours_of_week[name]
         assert colours[-1] == sum(event.colour is None for event in mine)
         assert sum(colours) == len(mine)
-    assert sum(map(sum, plain.fields[0].slots.values())) == len(GOOD)
+    assert sum(map(sum, plain.fields[0].hours_of_week.values())) == len(GOOD)
     assert load_baseline(dump_baseline(plain), "b") == plain
     # φ is learned with the hours, and a period of three weeks has not many readings of each.
     assert plain.fields[0].slices["all"].phi["2h"].windows > 200
 
 
 def _slot_names() -> tuple[str, ...]:
-    from sketches.baseline.baseline import SLOT_NAMES
+    from sketches.baseline.baseline import HOUR_NAMES
 
-    return SLOT_NAMES
+    return HOUR_NAMES
 
 
 def test_a_bin_that_has_become_heavy_is_told(fresh: World) -> None:

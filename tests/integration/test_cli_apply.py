@@ -175,7 +175,7 @@ def test_panes_of_another_length_are_refused(settings: Settings) -> None:
 
 def test_what_does_not_fit_is_refused_before_anything_is_made(settings: Settings) -> None:
     misfit = msgspec.structs.replace(BASELINE, fields=BASELINE.fields[:-1])
-    with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not hold it"):
+    with pytest.raises(ApplyError, match=r"does not fit the contract: field .* the baseline does not have it"):
         apply(settings, CONTRACT, misfit)
     assert not TopicAdmin(settings).read([settings.topics.partials])
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cli.infer.infer import InferOptions, InferResult, infer
 from cli.infer.profile import Roles
-from streams.hour_of_week import slots_of
+from streams.hour_of_week import compute_hours_of_week
 from tests.support.pipeline import Pipeline
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -28,7 +28,7 @@ DRIFT_H = 3 * 24 + 15
 
 
 def values(at_s: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    hour = slots_of(at_s, HOUR_S, ZONE) % 24
+    hour = compute_hours_of_week(at_s, HOUR_S, ZONE) % 24
     return rng.normal(size=len(at_s)) + 2.0 * np.cos(2 * np.pi * (hour - 14) / 24)
 
 

@@ -21,7 +21,7 @@ from scipy.stats import poisson
 
 from cli.infer.columns import Texts
 from cli.infer.summarise import summarise_texts
-from sketches.baseline.baseline import ALL, QUANTILE_RANKS, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts
+from sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import IntArray, Layout
 from sketches.baseline.levels import Level
@@ -124,14 +124,14 @@ def trained_by_the_hour() -> tuple[PsiBins, Season, FloatArray]:
     rng = np.random.default_rng(20_260)
     fields = []
     for i in range(SEASONAL_FIELDS):
-        slots = rng.multinomial(np.where(hour < 6, 5_000, 20_000), shares)
+        hours_of_week = rng.multinomial(np.where(hour < 6, 5_000, 20_000), shares)
         fields.append(
             FieldBaseline(
                 name=f"x{i}",
                 kind="numeric",
                 edges=tuple(float(edge) for edge in range(9)),
-                slots={name: tuple(row) for name, row in zip(SLOT_NAMES, slots.tolist(), strict=True)},
-                slices={ALL: SliceCounts(cells=tuple(slots.sum(axis=0).tolist()))},
+                hours_of_week={name: tuple(row) for name, row in zip(HOUR_NAMES, hours_of_week.tolist(), strict=True)},
+                slices={ALL: SliceCounts(cells=tuple(hours_of_week.sum(axis=0).tolist()))},
             )
         )
     rows = sum(fields[0].slices[ALL].cells)

@@ -7,7 +7,7 @@ from barograph.contract import Window
 
 from sketches.baseline.layout import IntArray
 from sketches.drift.psi import Expectation
-from streams.hour_of_week import slot_unit_s, slots_of
+from streams.hour_of_week import compute_hours_of_week, hour_unit_s
 from streams.monitor.state.series import Series
 from streams.monitor.windows import step_s
 
@@ -65,14 +65,16 @@ def seasonal_expectation(series: Series, window: Window, ends_s: list[int]) -> E
     events = np.add.reduceat(cells, np.cumsum(n_cells) - n_cells, axis=1)[:, season.fields]
     summed = np.zeros((len(events) + 1, len(season.fields)), dtype=np.int64)
     np.cumsum(events, axis=0, out=summed[1:])
-    unit_s = slot_unit_s(series.contract.pane_s)
+    unit_s = hour_unit_s(series.contract.pane_s)
     starts = first + np.arange(len(events)) * step
     unit_firsts = np.flatnonzero(np.diff(starts // unit_s, prepend=-1))
-    slots, slot_of_unit = np.unique(slots_of(starts[unit_firsts], unit_s, season.timezone), return_inverse=True)
+    hours_of_week, slot_of_unit = np.unique(
+        compute_hours_of_week(starts[unit_firsts], unit_s, season.timezone), return_inverse=True
+    )
     end = (np.array(ends_s) - first) // step
     start = end - window.length_s // step
-    n = np.zeros((len(ends_s), len(slots), len(season.fields)), dtype=np.int64)
+    n = np.zeros((len(ends_s), len(hours_of_week), len(season.fields)), dtype=np.int64)
     unit_ends = [*unit_firsts[1:].tolist(), len(events)]
-    for slot, begin, until in zip(slot_of_unit.tolist(), unit_firsts.tolist(), unit_ends, strict=True):
-        n[:, slot] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
-    return season.expectation(slots.tolist(), n)
+    for hour_of_week, begin, until in zip(slot_of_unit.tolist(), unit_firsts.tolist(), unit_ends, strict=True):
+        n[:, hour_of_week] += summed[np.clip(until, start, end)] - summed[np.clip(begin, start, end)]
+    return season.expectation(hours_of_week.tolist(), n)

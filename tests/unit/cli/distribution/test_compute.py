@@ -13,9 +13,9 @@ from barograph.contract import Contract, Field, Window
 
 from cli.distribution.compute import DistributionQuery, compute_distribution
 from cli.distribution.read import FieldPanes, PaneSelection
-from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
+from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline, Phi, SliceCounts
 from sketches.baseline.layout import EVENTS, Layout
-from streams.hour_of_week import slots_of
+from streams.hour_of_week import compute_hours_of_week
 from streams.monitor.rows.pane_rows import pane_columns
 from streams.monitor.state.compiled_baseline import CompiledBaseline
 from streams.monitor.state.series import Series
@@ -35,19 +35,24 @@ def shares() -> np.ndarray:
     return np.stack([0.98 - high, high, np.full(168, 0.02)], axis=1)
 
 
-def make_baseline(*, slots: bool) -> Baseline:
+def make_baseline(*, hours_of_week: bool) -> Baseline:
     x = np.random.default_rng(1).multinomial(np.full(168, 900), shares())
     phi = {"1d": Phi(3.5, 40, "ok"), "6h": Phi(1.5, 40, "ok")}
     field = FieldBaseline(
         name="x",
         kind="numeric",
         edges=(0.0,),
-        slots={SLOT_NAMES[s]: tuple(row) for s, row in enumerate(x.tolist())} if slots else {},
+        hours_of_week={HOUR_NAMES[s]: tuple(row) for s, row in enumerate(x.tolist())} if hours_of_week else {},
         slices={ALL: SliceCounts(cells=tuple(x.sum(axis=0).tolist()), phi=phi)},
     )
     rows = int(x.sum())
     return Baseline(
-        model="m", version="1", rows=rows, slice_rows={ALL: rows}, timezone=ZONE if slots else "", fields=(field,)
+        model="m",
+        version="1",
+        rows=rows,
+        slice_rows={ALL: rows},
+        timezone=ZONE if hours_of_week else "",
+        fields=(field,),
     )
 
 
@@ -56,9 +61,9 @@ def make_series(contract: Contract, baseline: Baseline) -> Series:
     rng = np.random.default_rng(2)
     for start_s in range(FROM_S, FROM_S + DAYS * DAY_S, contract.pane_s):
         pane = series.panes[start_s] = series.empty_pane(start_s)
-        slot = int(slots_of(np.array([start_s]), max(HOUR_S, contract.pane_s), ZONE)[0])
+        hour_of_week = int(compute_hours_of_week(np.array([start_s]), max(HOUR_S, contract.pane_s), ZONE)[0])
         at = int(series.layout.starts[0])
-        tilted = shares()[slot] * [1.1, 0.8, 1.0]
+        tilted = shares()[hour_of_week] * [1.1, 0.8, 1.0]
         pane.counts[0, at : at + 3] = rng.multinomial(int(rng.integers(1, 400)), tilted / tilted.sum())
         pane.counts[0, EVENTS] = pane.counts[0, at : at + 3].sum()
     for hour_s in range(FROM_S, FROM_S + DAYS * DAY_S, HOUR_S):
@@ -78,11 +83,11 @@ def field_panes(series: Series, start_s: int, end_s: int) -> FieldPanes:
     )
 
 
-@pytest.mark.parametrize("slots", [True, False])
+@pytest.mark.parametrize("hours_of_week", [True, False])
 @pytest.mark.parametrize("season", ["hour_of_week", "none"])
 @pytest.mark.parametrize(("pane_s", "window"), [(600, Window(6 * HOUR_S, HOUR_S)), (HOUR_S, Window(DAY_S, HOUR_S))])
-def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, slots: bool) -> None:
-    baseline = make_baseline(slots=slots)
+def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, hours_of_week: bool) -> None:
+    baseline = make_baseline(hours_of_week=hours_of_week)
     contract = Contract(
         model="m",
         timezone=ZONE,
@@ -102,7 +107,7 @@ def test_psi_equals_the_monitors(pane_s: int, window: Window, season: str, slots
         assert psi is not None
         assert (psi.psi, psi.low, psi.high) == (drift["psi"][i], drift["psi_low"][i], drift["psi_high"][i])
         assert (psi.level, psi.df, psi.phi, psi.phi_window) == (levels[i], drift["df"][i], drift["phi"][i], window.name)
-        assert psi.is_seasonal == (slots and season == "hour_of_week")
+        assert psi.is_seasonal == (hours_of_week and season == "hour_of_week")
 
 
 @pytest.mark.parametrize(
@@ -115,14 +120,14 @@ def test_other_ranges_use_the_phi_of_the_nearest_length(length_s: int, name: str
         windows=(Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S)),
         fields=(Field(name="x", type="float", source="features.x"),),
     )
-    series = make_series(contract, make_baseline(slots=False))
+    series = make_series(contract, make_baseline(hours_of_week=False))
     psi = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
     assert psi is not None
     assert (psi.phi_window, psi.phi) == (name, {"6h": 1.5, "1d": 3.5}[name])
 
 
 def test_a_field_without_training_values_has_no_psi() -> None:
-    baseline = make_baseline(slots=False)
+    baseline = make_baseline(hours_of_week=False)
     field = msgspec.structs.replace(baseline.fields[0], slices={ALL: SliceCounts(cells=(0, 0, 0))})
     contract = Contract(
         model="m",
@@ -152,7 +157,7 @@ def test_a_gap_in_the_range_is_noted(silent: range, notes: list[str]) -> None:
         windows=(Window(DAY_S, HOUR_S),),
         fields=(Field(name="x", type="float", source="features.x"),),
     )
-    series = make_series(contract, make_baseline(slots=False))
+    series = make_series(contract, make_baseline(hours_of_week=False))
     for hour in silent:
         del series.panes[FROM_S + hour * HOUR_S]
     distribution = compute_distribution(field_panes(series, FROM_S, FROM_S + DAYS * DAY_S), DistributionQuery())

@@ -21,13 +21,13 @@ from cli.infer.errors import OptionError
 from cli.infer.infer import InferOptions, InferResult, infer
 from cli.infer.profile import Roles
 from cli.main import app
-from sketches.baseline.baseline import ALL, SLOT_NAMES, load_baseline
+from sketches.baseline.baseline import ALL, HOUR_NAMES, load_baseline
 from sketches.baseline.bins import PsiBins
 from sketches.baseline.layout import Layout
 from sketches.drift.noncentral import chi2_median
 from sketches.drift.psi import psi_values
 from sketches.drift.season import Season
-from streams.hour_of_week import slots_of
+from streams.hour_of_week import compute_hours_of_week
 
 ZONE = "America/New_York"
 HOUR_S, WEEK_S = 3_600, 7 * 86_400
@@ -43,9 +43,15 @@ def traffic(weeks: int, per_hour: int, *, repeats: float = 0.0, seed: int = 1) -
     events = rng.poisson(per_hour, n_hours)
     hour = np.repeat(np.arange(n_hours), events)
     at_s = MONDAY_S + hour * HOUR_S + rng.integers(0, HOUR_S, len(hour))
-    slot = slots_of(at_s, HOUR_S, ZONE) % 24
-    x = rng.normal(size=len(hour)) + 1.5 * np.cos(2 * np.pi * slot / 24) + repeats * rng.normal(size=n_hours)[hour]
-    colour = np.where(rng.random(len(hour)) < 0.1 + 0.8 * (slot < 12), "red", rng.choice(["green", "blue"], len(hour)))
+    hour_of_week = compute_hours_of_week(at_s, HOUR_S, ZONE) % 24
+    x = (
+        rng.normal(size=len(hour))
+        + 1.5 * np.cos(2 * np.pi * hour_of_week / 24)
+        + repeats * rng.normal(size=n_hours)[hour]
+    )
+    colour = np.where(
+        rng.random(len(hour)) < 0.1 + 0.8 * (hour_of_week < 12), "red", rng.choice(["green", "blue"], len(hour))
+    )
     rare = rng.random(len(hour)) < 0.003
     order = rng.permutation(len(hour))
     return pa.table(
@@ -86,18 +92,18 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
     baseline = result.baseline
     assert baseline.timezone == ZONE == result.contract.timezone
     assert result.contract.season == "hour_of_week"
-    slots = np.array([moment.weekday() * 24 + moment.hour for moment in at])
+    hours_of_week = np.array([moment.weekday() * 24 + moment.hour for moment in at])
     x, colour = baseline.fields
     cells = np.searchsorted(x.edges, table.column("x").to_numpy(), side="right")
     names = table.column("colour").to_numpy()
-    assert set(x.slots) == set(SLOT_NAMES)
+    assert set(x.hours_of_week) == set(HOUR_NAMES)
     bins = [*(c for c in colour.categories if c != "violet"), "violet"]
-    for slot, name in enumerate(SLOT_NAMES):
-        mine = (slots == slot) & ~untimed
-        assert x.slots[name] == tuple(np.bincount(cells[mine], minlength=x.n_cells).tolist())
+    for hour_of_week, name in enumerate(HOUR_NAMES):
+        mine = (hours_of_week == hour_of_week) & ~untimed
+        assert x.hours_of_week[name] == tuple(np.bincount(cells[mine], minlength=x.n_cells).tolist())
         # The rare category is in `other`, and the last bin is null.
-        assert colour.slots[name] == (*(int((names[mine] == c).sum()) for c in bins), 0)
-    assert sum(map(sum, x.slots.values())) == rows - int(untimed.sum())
+        assert colour.hours_of_week[name] == (*(int((names[mine] == c).sum()) for c in bins), 0)
+    assert sum(map(sum, x.hours_of_week.values())) == rows - int(untimed.sum())
     assert load_baseline(_written(result, tmp_path), "b") == baseline
 
 
@@ -136,11 +142,13 @@ def test_phi_with_the_hours_is_that_of_the_weeks_to_come(tmp_path: Path) -> None
     cells = np.searchsorted(edges, later.column("x").to_numpy(), side="right")
     window = np.zeros((int(hour.max()) + 1, bins.n_bins), dtype=np.int64)
     np.add.at(window, (hour, bins.starts[0] + cells), 1)
-    slots = slots_of(MONDAY_S + np.arange(len(window)) * HOUR_S, HOUR_S, ZONE)
+    hours_of_week = compute_hours_of_week(MONDAY_S + np.arange(len(window)) * HOUR_S, HOUR_S, ZONE)
     ratios = []
-    for w, slot in enumerate(slots.tolist()):
+    for w, hour_of_week in enumerate(hours_of_week.tolist()):
         n = np.full((1, 1, len(season.groups)), window[w].sum())
-        _, df, t, _ = psi_values(bins.base_bins, window[w : w + 1], bins.starts, expected=season.expectation([slot], n))
+        _, df, t, _ = psi_values(
+            bins.base_bins, window[w : w + 1], bins.starts, expected=season.expectation([hour_of_week], n)
+        )
         ratios.append(float(t[0, 0] / chi2_median(df)[0, 0]))
     assert said > 4
     assert said == pytest.approx(float(np.median(ratios)), rel=0.12)
@@ -158,8 +166,8 @@ def test_chunks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_table_without_a_season_keeps_its_ids(tmp_path: Path) -> None:
     result = learned(traffic(weeks=2, per_hour=5), tmp_path, "none")
     assert result.baseline.timezone == ""
-    assert all(not field.slots for field in result.baseline.fields)
-    assert b"slots" not in _written(result, tmp_path)
+    assert all(not field.hours_of_week for field in result.baseline.fields)
+    assert b"hours_of_week" not in _written(result, tmp_path)
     assert "season" not in (tmp_path / "out" / "m.yaml").read_text()
 
 

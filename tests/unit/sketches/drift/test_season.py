@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sketches.baseline.baseline import (
     ALL,
-    SLOT_NAMES,
+    HOUR_NAMES,
     Baseline,
     BaselineError,
     FieldBaseline,
@@ -28,21 +28,21 @@ from sketches.baseline.layout import IntArray, Layout
 from sketches.baseline.levels import Level
 from sketches.drift.psi import PsiVerdicts, psi_verdicts
 from sketches.drift.season import Season
-from streams.hour_of_week import slots_of
+from streams.hour_of_week import compute_hours_of_week
 
 FloatArray = NDArray[np.float64]
 ZONE = "Europe/Berlin"
 DRAWS = 2_000
 
 
-def numeric(name: str, slots: IntArray, untimed: IntArray | None = None) -> FieldBaseline:
-    """A numeric field whose training rows are these, per slot and bin; the last bin is `null`."""
-    whole = slots.sum(axis=0) + (0 if untimed is None else untimed)
+def numeric(name: str, hours_of_week: IntArray, untimed: IntArray | None = None) -> FieldBaseline:
+    """A numeric field whose training rows are these, per hour of the week and bin; the last bin is `null`."""
+    whole = hours_of_week.sum(axis=0) + (0 if untimed is None else untimed)
     return FieldBaseline(
         name=name,
         kind="numeric",
-        edges=tuple(float(i) for i in range(slots.shape[1] - 2)),
-        slots={SLOT_NAMES[s]: tuple(row) for s, row in enumerate(slots.tolist()) if any(row)},
+        edges=tuple(float(i) for i in range(hours_of_week.shape[1] - 2)),
+        hours_of_week={HOUR_NAMES[s]: tuple(row) for s, row in enumerate(hours_of_week.tolist()) if any(row)},
         slices={ALL: SliceCounts(cells=tuple(whole.tolist()))},
     )
 
@@ -57,59 +57,59 @@ def compiled(*fields: FieldBaseline) -> tuple[PsiBins, Season]:
     return bins, Season(bins)
 
 
-def judged(bins: PsiBins, season: Season, slot: int, windows: IntArray) -> PsiVerdicts:
-    """Verdicts of windows (W, n_bins) that lie in one slot."""
+def judged(bins: PsiBins, season: Season, hour_of_week: int, windows: IntArray) -> PsiVerdicts:
+    """Verdicts of windows (W, n_bins) that lie in one hour of the week."""
     n = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
-    expected = season.expectation([slot], n)
+    expected = season.expectation([hour_of_week], n)
     return psi_verdicts(bins.base_bins, windows, bins.starts, expected=expected)
 
 
-# ------------------------------------------------------------------------------------------------ which slot
+# ------------------------------------------------------------------------------------------------ which hour of the week
 
 
-def test_the_slot_is_the_local_hour_of_the_week() -> None:
+def test_it_is_the_local_hour_of_the_week() -> None:
     at = np.array([int(datetime(2026, 3, 2, 0, 30, tzinfo=ZoneInfo(ZONE)).timestamp())])
-    assert slots_of(at, 3600, ZONE).tolist() == [0]
-    assert slots_of(at, 3600, "UTC").tolist() == [6 * 24 + 23]
-    assert SLOT_NAMES[6 * 24 + 23] == "7 Sun 23"
+    assert compute_hours_of_week(at, 3600, ZONE).tolist() == [0]
+    assert compute_hours_of_week(at, 3600, "UTC").tolist() == [6 * 24 + 23]
+    assert HOUR_NAMES[6 * 24 + 23] == "7 Sun 23"
 
 
-def test_summer_time_skips_a_slot_and_repeats_one() -> None:
+def test_summer_time_skips_an_hour_and_repeats_one() -> None:
     spring = int(datetime(2026, 3, 28, 23, tzinfo=UTC).timestamp())
     # 29 March: 00, 01, 03, 04 local.
-    assert (slots_of(spring + np.arange(4) * 3600, 3600, ZONE) - 6 * 24).tolist() == [0, 1, 3, 4]
+    assert (compute_hours_of_week(spring + np.arange(4) * 3600, 3600, ZONE) - 6 * 24).tolist() == [0, 1, 3, 4]
     autumn = int(datetime(2026, 10, 24, 23, tzinfo=UTC).timestamp())
     # 25 October: 01, 02, 02, 03 local.
-    assert (slots_of(autumn + np.arange(4) * 3600, 3600, ZONE) - 6 * 24).tolist() == [1, 2, 2, 3]
+    assert (compute_hours_of_week(autumn + np.arange(4) * 3600, 3600, ZONE) - 6 * 24).tolist() == [1, 2, 2, 3]
 
 
-def test_all_panes_of_an_hour_have_its_slot_also_half_an_hour_off() -> None:
+def test_all_panes_of_an_hour_have_its_hour_of_the_week_also_half_an_hour_off() -> None:
     hour = int(datetime(2026, 3, 2, 10, tzinfo=UTC).timestamp())
     minutes = hour + np.arange(60) * 60
-    assert set(slots_of(minutes, 3600, "Asia/Kolkata").tolist()) == {15}
-    # A pane of a day lies in the slot of its start, wherever in it a row is.
+    assert set(compute_hours_of_week(minutes, 3600, "Asia/Kolkata").tolist()) == {15}
+    # A pane of a day lies in the hour of its start, regardless of the row.
     day = hour // 86_400 * 86_400
-    assert set(slots_of(day + np.arange(24) * 3600, 86_400, "UTC").tolist()) == {0}
+    assert set(compute_hours_of_week(day + np.arange(24) * 3600, 86_400, "UTC").tolist()) == {0}
 
 
 # ------------------------------------------------------------------------------------------------ by hand
 
-SLOTS = np.zeros((168, 3), dtype=np.int64)
-SLOTS[10] = [300, 100, 0]
-SLOTS[11] = [200, 400, 0]
+HOURS = np.zeros((168, 3), dtype=np.int64)
+HOURS[10] = [300, 100, 0]
+HOURS[11] = [200, 400, 0]
 
 
 def test_shares_weights_and_worth_by_hand() -> None:
-    _, season = compiled(numeric("x", SLOTS))
+    _, season = compiled(numeric("x", HOURS))
     p = np.array([500.5, 500.5, 0.5]) / 1001.5
 
-    def slot(counts: list[int]) -> tuple[FloatArray, float, int]:
+    def hour_of_week(counts: list[int]) -> tuple[FloatArray, float, int]:
         c = np.array(counts, dtype=float)
         a = np.minimum(0.5, c.sum() * p)
         q = np.maximum(1e-4, (c + a) / (c.sum() + a.sum()))
         return q, float(((q - p) * np.log(q / p)).sum()), int(((p > 0.4) & (c.sum() * p >= 0.5)).sum()) - 1
 
-    (q10, psi10, df10), (q11, psi11, df11) = slot([300, 100, 0]), slot([200, 400, 0])
+    (q10, psi10, df10), (q11, psi11, df11) = hour_of_week([300, 100, 0]), hour_of_week([200, 400, 0])
     assert (df10, df11) == (1, 1)
     h10, h11 = 400 * 1000 / 1400, 600 * 1000 / 1600
     mean = (h10 * (psi10 - 1 / h10) + h11 * (psi11 - 1 / h11)) / (h10 + h11)
@@ -131,7 +131,7 @@ def test_shares_weights_and_worth_by_hand() -> None:
     worth = 1 / (0.75**2 * w10**2 / 400 + 0.25**2 * w11**2 / 600 + rest**2 / 1000 + apart**2)
     assert found.m[0] == pytest.approx([worth], rel=1e-12)
 
-    # In one slot alone that is about mₛ + n₀; a slot that training lacks is expected to be as the whole.
+    # In one hour alone that is about mₛ + n₀; an hour that training lacks is expected to be like the total.
     one = season.expectation([10], np.array([[[7]]]))
     assert one.m[0] == pytest.approx([1 / (1 / (400 + n10) + (1 - w10) ** 2 / 1000)], rel=1e-12)
     lacking = season.expectation([99], np.array([[[7]]]))
@@ -140,7 +140,7 @@ def test_shares_weights_and_worth_by_hand() -> None:
 
 
 def test_t_p_interval_and_enough_rest_on_the_worth() -> None:
-    bins, season = compiled(numeric("x", SLOTS))
+    bins, season = compiled(numeric("x", HOURS))
     window = np.array([[90, 30, 0]])
     found = judged(bins, season, 10, window)
     expected = season.expectation([10], np.array([[[120]]]))
@@ -161,19 +161,19 @@ def test_t_p_interval_and_enough_rest_on_the_worth() -> None:
 def test_without_a_season_every_window_is_judged_as_by_the_whole_to_the_bit() -> None:
     same = np.zeros((168, 12), dtype=np.int64)
     same[:, :] = [*[30] * 10, 5, 1]
-    bins, season = compiled(numeric("flat", same), numeric("x", np.roll(np.pad(SLOTS, ((0, 0), (0, 9))), 0)))
+    bins, season = compiled(numeric("flat", same), numeric("x", np.roll(np.pad(HOURS, ((0, 0), (0, 9))), 0)))
     assert season.groups.tolist() == [1]
     window = np.concatenate(
         [np.random.default_rng(1).multinomial(400, np.full(12, 1 / 12), 5), np.ones((5, 12), int)], 1
     )
-    by_slot, whole = judged(bins, season, 10, window), psi_verdicts(bins.base_bins, window, bins.starts)
+    by_hour, whole = judged(bins, season, 10, window), psi_verdicts(bins.base_bins, window, bins.starts)
     for name in ("psi", "low", "high", "p_value", "df", "level", "visible_shift"):
-        assert np.array_equal(getattr(by_slot, name)[:, 0], getattr(whole, name)[:, 0]), name
-        assert not np.array_equal(by_slot.psi[:, 1], whole.psi[:, 1])
+        assert np.array_equal(getattr(by_hour, name)[:, 0], getattr(whole, name)[:, 0]), name
+        assert not np.array_equal(by_hour.psi[:, 1], whole.psi[:, 1])
 
 
 def test_chance_is_taken_for_no_season() -> None:
-    """Rows drawn alike in all slots: half of the fields have none, the others hardly one, and no slot much of it."""
+    """Rows drawn alike in all hours: half of the fields have no season, the others hardly one, and no hour much of it."""
     rng = np.random.default_rng(7)
     fields = [numeric(f"x{i}", rng.multinomial(1_000, np.full(11, 1 / 11), 168)) for i in range(40)]
     _, season = compiled(*fields)
@@ -192,7 +192,7 @@ def test_a_quiet_night_makes_up_no_season() -> None:
 
 def test_a_window_has_the_same_bits_alone_and_among_others() -> None:
     rng = np.random.default_rng(9)
-    _, season = compiled(numeric("x", rng.multinomial(900, rng.dirichlet(np.full(9, 8.0)), 168) + SLOTS.repeat(3, 1)))
+    _, season = compiled(numeric("x", rng.multinomial(900, rng.dirichlet(np.full(9, 8.0)), 168) + HOURS.repeat(3, 1)))
     n = rng.integers(0, 50, (40, 168, 1)) * (rng.random((40, 168, 1)) < 0.2)
     together = season.expectation(list(range(168)), n)
     for w in (0, 17, 39):
@@ -203,7 +203,7 @@ def test_a_window_has_the_same_bits_alone_and_among_others() -> None:
 
 
 def test_a_window_without_events_is_insufficient_and_nothing_is_nan() -> None:
-    bins, season = compiled(numeric("x", SLOTS))
+    bins, season = compiled(numeric("x", HOURS))
     found = judged(bins, season, 10, np.zeros((1, 3), dtype=np.int64))
     assert found.level[0, 0] == Level.insufficient
     assert found.psi[0, 0] == 0
@@ -211,17 +211,17 @@ def test_a_window_without_events_is_insufficient_and_nothing_is_nan() -> None:
 
 
 def test_windows_left_out_of_their_own_baseline() -> None:
-    """The same as a baseline without the window's rows, slot by slot."""
+    """The same as a baseline without the window's rows, hour by hour."""
     rng = np.random.default_rng(11)
-    slots = rng.multinomial(2_000, np.full(6, 1 / 6), 168) + 400 * (np.arange(168)[:, None] % 6 == np.arange(6))
-    _, season = compiled(numeric("x", slots))
+    hours_of_week = rng.multinomial(2_000, np.full(6, 1 / 6), 168) + 400 * (np.arange(168)[:, None] % 6 == np.arange(6))
+    _, season = compiled(numeric("x", hours_of_week))
     window = np.zeros((2, 5, 6), dtype=np.int64)
     window[:, 0], window[:, 1] = rng.multinomial(150, np.full(6, 1 / 6), 2), rng.multinomial(90, np.full(6, 1 / 6), 2)
     window[:, 2] = [10, 0, 0, 3, 0, 1]
-    hours = np.array([[3, 4, 3, 0, 0]] * 2, dtype=np.int16)  # slot 3 twice, then padding
+    hours = np.array([[3, 4, 3, 0, 0]] * 2, dtype=np.int16)  # hour 3 twice, then padding
     psi, df, t, n = season.values_left_out(window, hours)
     for w in range(2):
-        left = slots.copy()
+        left = hours_of_week.copy()
         left[3] -= window[w, 0] + window[w, 2]
         left[4] -= window[w, 1]
         bins, without = compiled(numeric("x", left))
@@ -241,7 +241,7 @@ def test_windows_left_out_of_their_own_baseline() -> None:
 
 
 def pattern(strength: float = 1.5) -> FloatArray:
-    """Shares per slot, (168, 11): large values by day, small ones by night, more so at weekends; 1 % null."""
+    """Shares per hour of the week, (168, 11): large values by day, small ones by night, more so at weekends; 1 % null."""
     hour, day = np.arange(168) % 24, np.arange(168) // 24
     tilt = strength * np.cos(2 * np.pi * (hour - 14) / 24) + 0.4 * (day >= 5)
     shares = np.exp(np.outer(tilt, np.linspace(-1, 1, 10)))
@@ -304,13 +304,13 @@ def test_a_day_is_held_against_its_own_mix_of_hours(trained: tuple[PsiBins, Seas
     """A Sunday of little traffic by day: the mix of hours is another than training's, and no drift."""
     bins, season = trained
     rng = np.random.default_rng(5)
-    slots = np.arange(6 * 24, 7 * 24)
-    events = np.where(slots % 24 < 6, 600, 100)
-    by_hour = np.stack([rng.multinomial(events, pattern()[slots]) for _ in range(5 * bins.n_groups)])
+    hours_of_week = np.arange(6 * 24, 7 * 24)
+    events = np.where(hours_of_week % 24 < 6, 600, 100)
+    by_hour = np.stack([rng.multinomial(events, pattern()[hours_of_week]) for _ in range(5 * bins.n_groups)])
     by_hour = by_hour.reshape(5, bins.n_groups, 24, 11)
     windows = by_hour.sum(axis=2).reshape(5, -1)
     n = by_hour.sum(axis=3).transpose(0, 2, 1)[:, :, season.groups]
-    found = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation(slots.tolist(), n))
+    found = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation(hours_of_week.tolist(), n))
     assert (found.p_value < 0.05).mean() <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / found.psi.size)
     assert (found.level == Level.stable).all()
     whole = psi_verdicts(bins.base_bins, windows, bins.starts).level
@@ -318,7 +318,7 @@ def test_a_day_is_held_against_its_own_mix_of_hours(trained: tuple[PsiBins, Seas
 
 
 @pytest.mark.parametrize(("rows", "strength", "alarms"), [(50, 0.5, 0.002), (150, 0.5, 0.001), (50, 1.5, 0.003)])
-def test_slots_of_few_rows_are_worth_little_and_their_levels_raise_no_alarm(
+def test_hours_of_few_rows_are_worth_little_and_their_levels_raise_no_alarm(
     rows: int, strength: float, alarms: float
 ) -> None:
     """Without 1/n₀ in the worth, the first is minor or major 42 % of the time."""
@@ -330,12 +330,12 @@ def test_slots_of_few_rows_are_worth_little_and_their_levels_raise_no_alarm(
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.5])
-def test_from_600_rows_a_slot_on_p_is_nearly_what_it_says(strength: float) -> None:
+def test_from_600_rows_an_hour_on_p_is_nearly_what_it_says(strength: float) -> None:
     rng = np.random.default_rng(17)
     shares = pattern(strength)
     bins, season = compiled(*(numeric(f"x{i}", rng.multinomial(600, shares, 168)) for i in range(60)))
-    for slot in (NIGHT, 2 * 24 + 13, 2 * 24 + 8):
-        found = judged(bins, season, slot, nights(bins, 500, shares[slot], seed=3))
+    for hour_of_week in (NIGHT, 2 * 24 + 13, 2 * 24 + 8):
+        found = judged(bins, season, hour_of_week, nights(bins, 500, shares[hour_of_week], seed=3))
         assert (found.p_value < 0.05).mean() <= at_most(0.085)
         assert not np.isin(found.level, [Level.minor, Level.major]).any()
 
@@ -357,20 +357,20 @@ def test_a_quiet_hour_that_is_unlike_the_others_is_not_drawn_to_them() -> None:
 # ------------------------------------------------------------------------------------------------ in the baseline
 
 
-def test_slots_come_back_and_change_the_id_only_where_there_are_any() -> None:
-    with_slots = baseline(numeric("x", SLOTS))
-    assert baseline_problems(with_slots) == []
-    data = dump_baseline(with_slots)
+def test_hours_come_back_and_change_the_id_only_where_there_are_any() -> None:
+    with_hours = baseline(numeric("x", HOURS))
+    assert baseline_problems(with_hours) == []
+    data = dump_baseline(with_hours)
     assert b'"1 Mon 10": [300, 100, 0]' in data
-    assert load_baseline(data, "b") == with_slots
+    assert load_baseline(data, "b") == with_hours
     bare = FieldBaseline(name="x", kind="numeric", edges=(0.0,), slices={ALL: SliceCounts(cells=(500, 500, 0))})
     without = baseline(bare, timezone="")
     assert without.id == "89079a74d75acc8c"
     text = dump_baseline(without)
-    assert b"slots" not in text
+    assert b"hours_of_week" not in text
     assert b"timezone" not in text
     assert load_baseline(text, "b") == without
-    assert with_slots.id != without.id
+    assert with_hours.id != without.id
 
 
 def test_categories_are_counted_by_the_bins_that_they_are_judged_on() -> None:
@@ -378,7 +378,7 @@ def test_categories_are_counted_by_the_bins_that_they_are_judged_on() -> None:
         name="c",
         kind="category",
         categories=("a", "rare", "b"),
-        slots={"7 Sun 22": (200, 90, 2, 3), "7 Sun 23": (400, 300, 3, 2)},
+        hours_of_week={"7 Sun 22": (200, 90, 2, 3), "7 Sun 23": (400, 300, 3, 2)},
         slices={ALL: SliceCounts(cells=(600, 1, 390, 4, 5))},
     )
     assert field.fold(field.slices[ALL].cells) == (600, 390, 5, 5)
@@ -389,39 +389,45 @@ def test_categories_are_counted_by_the_bins_that_they_are_judged_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "problem"),
+    ("hours_of_week", "problem"),
     [
-        ({"8 Day 00": (1, 1, 1)}, "'8 Day 00' is no hour of the week; they are '1 Mon 00' to '7 Sun 23'"),
-        ({"1 Mon 00": (1, 1)}, "hour 1 Mon 00: 2 bins, there are 3"),
+        ({"8 Day 00": (1, 1, 1)}, "'8 Day 00' is not an hour of the week; they are '1 Mon 00' to '7 Sun 23'"),
+        ({"1 Mon 00": (1, 1)}, "hour 1 Mon 00: 2 bins instead of 3"),
         ({"1 Mon 00": (0, 0, 0)}, "there are no rows"),
         ({"1 Mon 00": (2, -1, 0)}, "a count is negative"),
-        ({"1 Mon 00": (500, 0, 0), "1 Mon 01": (1, 0, 0)}, "its hours of the week hold more rows than the slice `all`"),
+        ({"1 Mon 00": (500, 0, 0), "1 Mon 01": (1, 0, 0)}, "its hours of the week have more rows than the slice `all`"),
     ],
 )
-def test_slots_that_do_not_agree_with_the_whole_are_refused(slots: dict[str, tuple[int, ...]], problem: str) -> None:
+def test_hours_that_are_inconsistent_with_the_total_are_rejected(
+    hours_of_week: dict[str, tuple[int, ...]], problem: str
+) -> None:
     field = FieldBaseline(
-        name="x", kind="numeric", edges=(0.0,), slots=slots, slices={ALL: SliceCounts(cells=(500, 500, 0))}
+        name="x",
+        kind="numeric",
+        edges=(0.0,),
+        hours_of_week=hours_of_week,
+        slices={ALL: SliceCounts(cells=(500, 500, 0))},
     )
     with pytest.raises(BaselineError, match=problem):
         dump_baseline(baseline(field))
 
 
-def test_slots_need_a_time_zone() -> None:
-    assert any("no time zone" in text for text in baseline_problems(baseline(numeric("x", SLOTS), timezone="")))
+def test_hours_need_a_time_zone() -> None:
+    assert any("no time zone" in text for text in baseline_problems(baseline(numeric("x", HOURS), timezone="")))
 
 
 def test_hours_of_the_week_serve_only_contracts_that_ask_for_them_in_their_zone() -> None:
     """φ was learned with them or without: neither serves the other."""
     fields = (Field(name="x", type="float", source="features.x"),)
     asks = Contract(model="m", timezone=ZONE, season="hour_of_week", fields=fields)
-    with_slots = baseline(numeric("x", SLOTS))
-    bare = baseline(msgspec.structs.replace(numeric("x", SLOTS), slots={}), timezone="")
-    assert fit_problems(asks, with_slots) == []
+    with_hours = baseline(numeric("x", HOURS))
+    bare = baseline(msgspec.structs.replace(numeric("x", HOURS), hours_of_week={}), timezone="")
+    assert fit_problems(asks, with_hours) == []
     assert fit_problems(Contract(model="m", fields=fields), bare) == []
     assert fit_problems(asks, bare) == [
         f"season: the contract asks for hours of the week in {ZONE}, the baseline has none"
     ]
-    [moved] = fit_problems(msgspec.structs.replace(asks, timezone="UTC"), with_slots)
+    [moved] = fit_problems(msgspec.structs.replace(asks, timezone="UTC"), with_hours)
     assert moved.endswith(f"in UTC, the baseline has those of {ZONE}")
-    [unasked] = fit_problems(msgspec.structs.replace(asks, season="none"), with_slots)
-    assert unasked == "season: the baseline is of hours of the week, the contract is not"
+    [unasked] = fit_problems(msgspec.structs.replace(asks, season="none"), with_hours)
+    assert unasked == "season: the baseline has hours of the week, the contract has no season"

@@ -20,7 +20,7 @@ BASELINE = simple_baseline()
 
 def test_counting_baseline_has_nothing_that_only_judging_reads() -> None:
     for field in for_counting(BASELINE).fields:
-        assert (field.quantiles, field.slots, field.slices) == ((), {}, {})
+        assert (field.quantiles, field.hours_of_week, field.slices) == ((), {}, {})
 
 
 def test_judging_baseline_has_the_same_quantiles() -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice, Window
 
-from sketches.baseline.baseline import ALL, SLOT_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
+from sketches.baseline.baseline import ALL, HOUR_NAMES, Baseline, FieldBaseline, SliceCounts, SliceValues
 from sketches.baseline.layout import EVENTS, Layout
 from sketches.drift.psi import psi_verdicts
 from sketches.drift.season import Season
-from streams.hour_of_week import slots_of
+from streams.hour_of_week import compute_hours_of_week
 from streams.monitor.state.commit_rows import Columns
 from streams.monitor.state.compiled_baseline import CompiledBaseline
 from streams.monitor.state.series import Series
@@ -39,14 +39,16 @@ def make_baseline() -> Baseline:
     x = rng.multinomial(900 + 50 * (np.arange(168) % 7), shares())
     y = rng.multinomial(x.sum(axis=1), [0.5, 0.45, 0.05])
 
-    def field(name: str, slots: np.ndarray) -> FieldBaseline:
-        whole = slots.sum(axis=0)
+    def field(name: str, hours_of_week: np.ndarray) -> FieldBaseline:
+        whole = hours_of_week.sum(axis=0)
         north = whole // 2
         return FieldBaseline(
             name=name,
             kind="numeric",
             edges=(0.0,),
-            slots={SLOT_NAMES[s]: tuple(row) for s, row in enumerate(slots.tolist())} if name == "x" else {},
+            hours_of_week={HOUR_NAMES[s]: tuple(row) for s, row in enumerate(hours_of_week.tolist())}
+            if name == "x"
+            else {},
             slices={
                 name_: SliceCounts(cells=tuple(counts.tolist()))
                 for name_, counts in ((ALL, whole), ("region=north", north), ("region=other", whole - north))
@@ -95,9 +97,9 @@ def make_series(pane_s: int, windows: tuple[Window, ...], baseline: Baseline, **
     rng = np.random.default_rng(2)
     for start_s in range(FROM_S, FROM_S + HOURS * HOUR_S, pane_s):
         pane = series.panes[start_s] = series.empty_pane(start_s)
-        slot = int(slots_of(np.array([start_s]), HOUR_S, ZONE)[0])
+        hour_of_week = int(compute_hours_of_week(np.array([start_s]), HOUR_S, ZONE)[0])
         events = int(rng.integers(1, 1_500) * pane_s / HOUR_S)
-        for f, p in ((0, shares()[slot]), (1, [0.5, 0.45, 0.05])):
+        for f, p in ((0, shares()[hour_of_week]), (1, [0.5, 0.45, 0.05])):
             at = int(series.layout.starts[f])
             counts = rng.multinomial(events, p)
             pane.counts[0, at : at + 3] = counts
@@ -148,7 +150,7 @@ def test_windows_are_compared_with_the_mix_of_their_hours(pane_s: int, window: W
         by_slot = np.zeros((168, 3), dtype=np.int64)
         for start, pane in series.panes.items():
             if end - window.length_s <= start < end:
-                by_slot[slots_of(np.array([start]), HOUR_S, ZONE)[0]] += pane.counts[0, x : x + 3]
+                by_slot[compute_hours_of_week(np.array([start]), HOUR_S, ZONE)[0]] += pane.counts[0, x : x + 3]
         counted = np.zeros((1, bins.n_bins), dtype=np.int64)
         group = bins.groups_in(0)[0]
         counted[0, bins.starts[group] : bins.starts[group] + 3] = by_slot.sum(axis=0)
@@ -180,7 +182,7 @@ def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
     if missing == "the request in the contract":
         plain = make_series(600, (window,), baseline, season="none")
     else:
-        bare = tuple(msgspec.structs.replace(field, slots={}) for field in baseline.fields)
+        bare = tuple(msgspec.structs.replace(field, hours_of_week={}) for field in baseline.fields)
         plain = make_series(600, (window,), msgspec.structs.replace(baseline, fields=bare, timezone=""))
     ends = list(range(FROM_S + HOUR_S, FROM_S + DAY_S, 600))
     by_hour, whole = rows(seasonal, window, ends), rows(plain, window, ends)
