@@ -1,4 +1,4 @@
-"""docs/events.md says what becomes of bad input; here each line of its table is held to the sketcher's decoders."""
+"""Each line of the table of bad input in docs/events.md matches the sketcher's decoders."""
 
 from __future__ import annotations
 
@@ -116,25 +116,25 @@ def batch(values: list[bytes | None]) -> MessageBatch:
 
 
 def outcome_of(line: str) -> str:
-    """What the documentation says of an input."""
-    found = re.search(rf"^\| {re.escape(line)}[^|]*\| ([^|]*) \|$", DOCS, re.MULTILINE)
-    assert found, f"docs/events.md has no line {line!r}"
-    return found[1]
+    """Return the documented outcome of an input."""
+    match = re.search(rf"^\| {re.escape(line)}[^|]*\| ([^|]*) \|$", DOCS, re.MULTILINE)
+    assert match, f"docs/events.md has no line {line!r}"
+    return match[1]
 
 
 @pytest.mark.parametrize(("line", "value", "expected"), CASES, ids=lambda value: str(value)[:40])
-def test_what_the_documentation_says_happens(line: str, value: bytes | None, expected: str) -> None:
-    told = outcome_of(line)
+def test_the_documented_outcome_happens(line: str, value: bytes | None, expected: str) -> None:
+    documented = outcome_of(line)
     decoded = JsonDecoder(REGISTRY).decode(batch([event(), value, event()]))
-    assert sum(map(len, decoded.events)) + len(decoded.rejected) == 3, "every message ends in one of the two"
+    assert sum(map(len, decoded.events)) + len(decoded.rejected) == 3, "every message is counted or dead-lettered"
     if expected in set(Reason):
-        assert told == f"dead letter `{expected}`"
+        assert documented == f"dead letter `{expected}`"
         assert [(dead.reason, dead.offset, dead.value) for dead in decoded.rejected] == [(expected, 1, value or b"")]
     else:
-        assert told.startswith("counted")
+        assert documented.startswith("counted")
         assert decoded.rejected == []
         assert _state(decoded) == expected
-        assert ("invalid" in told, "is null" in told) == ("invalid" in expected, expected == NULL)
+        assert ("invalid" in documented, "is null" in documented) == ("invalid" in expected, expected == NULL)
 
 
 def _state(decoded: Decoded) -> str:
@@ -147,7 +147,7 @@ def _state(decoded: Decoded) -> str:
     return NULL if np.isnan(x) else COUNTED
 
 
-def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
+def test_an_invalid_arrow_message_is_dead_lettered_as_a_whole() -> None:
     good = encode_arrow(pa.table({name: [GOOD[name]] for name in ("model", "version", "id", "at")}))
     decoded = ArrowDecoder(REGISTRY).decode(batch([good, b"no arrow", good[: len(good) // 2], b""]))
     assert outcome_of("Arrow by its header, and no Arrow stream") == "dead letter `not-arrow`"
@@ -160,16 +160,16 @@ def test_arrow_that_is_none_is_a_dead_letter_whole() -> None:
     assert sum(map(len, decoded.events)) == 1
 
 
-def test_arrow_that_unpacks_to_too_much_is_a_dead_letter_whole() -> None:
+def test_an_arrow_message_that_is_too_large_is_dead_lettered_as_a_whole() -> None:
     many = encode_arrow(pa.table({name: [GOOD[name]] * (MAX_ROWS + 1) for name in ("model", "version", "id", "at")}))
     [dead] = ArrowDecoder(REGISTRY).decode(batch([many])).rejected
     larger = f"whose columns unpack to more than {MAX_UNPACKED_BYTES >> 20} MiB"
-    told = outcome_of(f"an Arrow batch of more than {MAX_ROWS:,} rows, or {larger}")
-    assert told == f"dead letter `{dead.reason}`" == "dead letter `too-large`"
+    documented = outcome_of(f"an Arrow batch of more than {MAX_ROWS:,} rows, or {larger}")
+    assert documented == f"dead letter `{dead.reason}`" == "dead letter `too-large`"
     assert dead.value == many
 
 
-def test_a_bad_row_is_a_dead_letter_alone() -> None:
+def test_a_bad_row_is_dead_lettered_alone() -> None:
     rows = pa.table({"model": ["m", "m", None], "version": ["1", "1", "1"], "id": ["a", None, "c"], "at": [NOW_MS] * 3})
     decoded = ArrowDecoder(REGISTRY).decode(batch([encode_arrow(rows)]))
     assert outcome_of("an Arrow batch with one bad row").startswith("the row is a dead letter of its reason")

@@ -1,6 +1,6 @@
-"""Old and new programs read one another's events, labels and contracts; the payloads of each format are kept.
+"""Old and new programs read each other's events, labels and contracts.
 
-`golden/` holds what the first format wrote. Those files never change; a new format adds files of its own.
+`golden/` has the payloads of the first format. These files never change; a new format adds further files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LABEL = Label(model="flight-delay", id="0f8a61c2", label=True, at=1377187200000)
 
 
 class PredictionV1(msgspec.Struct, rename={"class_": "class"}):
-    """What the first readers knew of a prediction; it stays as it is."""
+    """A prediction as the first readers decode it; never changes."""
 
     model: str
     version: str
@@ -63,7 +63,7 @@ class PredictionV1(msgspec.Struct, rename={"class_": "class"}):
 
 
 class LabelV1(msgspec.Struct):
-    """What the first readers knew of a label; it stays as it is."""
+    """A label as the first readers decode it; never changes."""
 
     model: str
     id: str
@@ -72,7 +72,7 @@ class LabelV1(msgspec.Struct):
 
 
 class LaterPrediction(Prediction, kw_only=True):
-    """A prediction as some later format may have it."""
+    """A prediction of a later format."""
 
     region: str | None = None
     explanations: dict[str, list[float]] | None = None
@@ -96,11 +96,11 @@ def test_old_readers_read_new_events() -> None:
 
 
 @pytest.mark.parametrize("reader", [Prediction, PredictionV1])
-def test_members_that_a_reader_does_not_know_are_tolerated(reader: type[Any]) -> None:
-    given = msgspec.structs.asdict(PREDICTION)
-    later = LaterPrediction(**given, region="eu", explanations={"temp": [0.1, 0.2]})
+def test_unknown_members_are_tolerated(reader: type[Any]) -> None:
+    members = msgspec.structs.asdict(PREDICTION)
+    later = LaterPrediction(**members, region="eu", explanations={"temp": [0.1, 0.2]})
     read = msgspec.json.decode(encode_json(later), type=reader)
-    assert {name: getattr(read, name) for name in given} == given
+    assert {name: getattr(read, name) for name in members} == members
 
 
 def test_later_readers_read_events_without_their_new_members() -> None:
@@ -108,27 +108,27 @@ def test_later_readers_read_events_without_their_new_members() -> None:
     assert (read.id, read.region) == ("0f8a61c2", None)
 
 
-def test_the_writer_still_writes_what_the_first_format_was() -> None:
+def test_the_writer_still_writes_the_first_format() -> None:
     assert encode_event(PREDICTION) == golden("prediction-v1.json")
     assert encode_json(LABEL) == golden("label-v1.json")
 
 
 @pytest.mark.parametrize("struct", [Prediction, Label])
-def test_no_member_was_taken_away_or_changed_its_type(struct: type[Prediction] | type[Label]) -> None:
+def test_no_member_was_removed_or_changed_its_type(struct: type[Prediction] | type[Label]) -> None:
     old = json.loads(golden(f"{struct.__name__.lower()}-v1.schema.json"))
     new = event_schema(struct)
     assert set(new["required"]) <= set(old["required"]), "a new member must be optional"
     for name, member in old["properties"].items():
-        assert name in new["properties"], f"{name} was taken away"
+        assert name in new["properties"], f"{name} was removed"
         assert _kinds(member) <= _kinds(new["properties"][name]), f"{name} no longer reads what it read"
 
 
 def _kinds(schema: dict[str, Any]) -> set[str]:
     kinds = schema["type"]
-    found = {kinds} if isinstance(kinds, str) else set(kinds)
+    types = {kinds} if isinstance(kinds, str) else set(kinds)
     if "additionalProperties" in schema:
-        found |= {f"of {kind}" for kind in _kinds(schema["additionalProperties"])}
-    return found
+        types |= {f"of {kind}" for kind in _kinds(schema["additionalProperties"])}
+    return types
 
 
 def test_old_arrow_batches_are_read() -> None:
@@ -155,7 +155,7 @@ def test_old_arrow_batches_are_read() -> None:
 
 
 def test_old_contracts_are_read_from_file_and_from_the_warehouse() -> None:
-    """The id is part of the format: where it changes, every model is taken for one with a new contract."""
+    """The id is part of the format: if it changes, every model appears to have a new contract."""
     from_file = load_contract(GOLDEN / "contract-v1.yaml")
     stored = msgspec.json.decode(golden("contract-v1.json"), type=Contract)
     assert from_file == stored
@@ -163,6 +163,6 @@ def test_old_contracts_are_read_from_file_and_from_the_warehouse() -> None:
     assert dump_contract(from_file) == GOLDEN.joinpath("contract-v1.yaml").read_text("utf-8")
 
 
-def test_a_contract_of_a_later_format_is_read_from_the_warehouse_by_old_programs() -> None:
+def test_old_programs_read_a_contract_of_a_later_format_from_the_warehouse() -> None:
     later = {**json.loads(golden("contract-v1.json")), "shadow": "a member of a later format"}
     assert msgspec.json.decode(json.dumps(later), type=Contract).model == "flight-delay"

@@ -1,4 +1,4 @@
-"""What the publisher writes is what the sketcher reads, in JSON and Arrow alike."""
+"""The sketcher reads the publisher's events unchanged, in JSON and in Arrow."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def one_by_one(published: PublishedEvents) -> Decoded:
         row = {name: values[i] for name, values in COLUMNS.items()}
         members: dict[str, Any] = {"features": {}, "context": {}, "metrics": {}}
         for name, value in row.items():
-            room, dot, member = name.partition(".")
+            map_name, dot, member = name.partition(".")
             if dot:
-                members[room][member] = value
+                members[map_name][member] = value
             else:
                 members["class_" if name == "class" else name] = value
         published.publisher.prediction(**members)
@@ -118,7 +118,7 @@ def test_every_value_arrives(publish: Any, published: PublishedEvents) -> None:
     assert (events.versions, events.version_code.tolist()) == (("3",), [0, 0, 0, 0])
 
 
-def test_what_no_event_can_hold_is_an_invalid_field_and_no_dead_letter(published: PublishedEvents) -> None:
+def test_an_unsupported_value_is_an_invalid_field_and_not_a_dead_letter(published: PublishedEvents) -> None:
     published.publisher.prediction(id="a", at=NOW_MS, features={"temp": object(), "carrier": [1], "weekend": "yes"})
     decoded = JsonDecoder(REGISTRY).decode(published.batch())
     assert decoded.rejected == []

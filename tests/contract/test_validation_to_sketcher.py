@@ -1,4 +1,4 @@
-"""What the publisher's validation calls wrong in type or not finite is what the sketcher counts as invalid."""
+"""The sketcher counts exactly those values as invalid that validation reports as `type` or `not-finite`."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ VALUES: list[Any] = [
 
 
 STRICTER: dict[tuple[str, str | None], set[tuple[str, str]]] = {
-    # Whole numbers are asked of `int`.
+    # `int` requires whole numbers.
     ("int", "type"): {("int", "71.5"), ("int", "Decimal('1.5')")},
-    # These travel as text, and are counted as categories that nobody has seen.
+    # These are sent as text and counted as unseen categories.
     ("category", "not-finite"): {("category", repr(value)) for value in (math.nan, math.inf, np.float32("-inf"))},
     ("category", "type"): {("category", repr(datetime(2013, 8, 22, tzinfo=UTC)))},
 }
-"""What validation refuses and the sketcher does not, by type and kind."""
+"""Values that validation rejects and the sketcher accepts, by type and kind."""
 
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: "object" if type(value) is object else repr(value))
-def test_wrong_is_invalid(kind: FieldType, value: Any) -> None:
+def test_validation_and_the_sketcher_agree(kind: FieldType, value: Any) -> None:
     producer = RecordingProducer()
     publisher = Publisher(CONTRACT, "3", producer.outbox())
     publisher.prediction(id="a", at=NOW_MS, features={kind: value})
@@ -73,8 +73,8 @@ def test_wrong_is_invalid(kind: FieldType, value: Any) -> None:
         is_invalid = events.texts[source].to_pylist() == [INVALID_TEXT]
     else:
         is_invalid = bool(np.isinf(events.numbers[source][0]))
-    found = next((v.kind for v in Validator(CONTRACT).check({kind: value}) if v.field == kind), None)
-    if (kind, repr(value)) in STRICTER.get((kind, found), ()):
+    kind_found = next((v.kind for v in Validator(CONTRACT).check({kind: value}) if v.field == kind), None)
+    if (kind, repr(value)) in STRICTER.get((kind, kind_found), ()):
         assert not is_invalid
     else:
-        assert (found in ("type", "not-finite")) == is_invalid
+        assert (kind_found in ("type", "not-finite")) == is_invalid

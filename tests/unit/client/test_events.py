@@ -1,4 +1,4 @@
-"""Events and their values: what Python, NumPy and pandas give becomes strict JSON that readers understand."""
+"""Events and their values: Python, NumPy and pandas values become strict JSON."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Colour(enum.Enum):
 
 
 class Text(str):
-    """A subclass, as libraries make them."""
+    """A subclass of str, as some libraries define."""
 
 
 def written(**members: Any) -> dict[str, Any]:
-    """What an event's JSON holds, read strictly: `NaN` and the like are no JSON."""
+    """Encode an event and decode it strictly: `NaN` and similar constants are not JSON."""
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -65,7 +65,7 @@ def feature(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (1.5, 1.5),
         (7, 7),
@@ -99,13 +99,13 @@ def feature(value: Any) -> Any:
         (2**63 - 1, 2**63 - 1),
     ],
 )
-def test_a_value_is_told_as_json_has_it(value: Any, told: Any) -> None:
-    assert feature(value) == told
-    assert type(feature(value)) is type(told)
+def test_values_are_encoded_as_json(value: Any, expected: Any) -> None:
+    assert feature(value) == expected
+    assert type(feature(value)) is type(expected)
 
 
 @pytest.mark.parametrize("value", [object(), np.array([1, 2]), np.timedelta64(3, "s"), 1 + 2j])
-def test_what_no_event_can_hold_is_told_by_its_type_alone(value: Any) -> None:
+def test_unsupported_values_are_encoded_as_their_type_only(value: Any) -> None:
     assert feature(value) == {"invalid": type(value).__name__}
 
 
@@ -113,7 +113,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
     assert written(features={"x\ud800": "a\udfff"}, class_="\ud800")["features"] == {"x?": "a?"}
 
 
-def test_keys_that_are_no_text_become_text() -> None:
+def test_keys_that_are_not_text_become_text() -> None:
     assert written(scores={True: 0.5, None: 0.25, np.int64(3): 0.25})["scores"] == {"true": 0.5, "": 0.25, "3": 0.25}
 
 
@@ -127,13 +127,13 @@ def test_an_integer_too_large_for_readers_becomes_a_float() -> None:
     assert written(features={"x": 2**70, "y": math.nan})["features"] == {"x": float(2**70), "y": "NaN"}
 
 
-def test_cleaning_leaves_the_callers_map_alone() -> None:
+def test_cleaning_does_not_change_the_callers_map() -> None:
     features: dict[str, FeatureValue] = {"x": math.inf}
     encode_event(Prediction(model="m", version="1", id="a", at=1, features=features))
     assert features == {"x": math.inf}
 
 
-def test_lists_travel_and_those_without_end_do_not() -> None:
+def test_lists_are_encoded_and_recursive_lists_are_rejected() -> None:
     endless: list[Any] = []
     for _ in range(100_000):
         endless = [endless]
@@ -143,7 +143,7 @@ def test_lists_travel_and_those_without_end_do_not() -> None:
         endless = endless.pop()
 
 
-def test_an_event_whose_parts_cannot_be_asked_is_refused() -> None:
+def test_an_event_with_failing_attributes_is_rejected() -> None:
     class Broken(dict[str, Any]):
         def items(self) -> Any:
             raise RuntimeError("secret")
@@ -153,17 +153,17 @@ def test_an_event_whose_parts_cannot_be_asked_is_refused() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_quick_predictions_are_written_as_plain_ones() -> None:
+def test_quick_predictions_are_encoded_like_plain_ones() -> None:
     members = [field.name for field in msgspec.structs.fields(Prediction)]
     assert members == [field.name for field in msgspec.structs.fields(QuickPrediction)]
-    given = {name: f"<{name}>" for name in members}
-    assert encode_event(QuickPrediction(*given.values())) == encode_event(Prediction(**given))  # type: ignore[arg-type]
+    members = {name: f"<{name}>" for name in members}
+    assert encode_event(QuickPrediction(*members.values())) == encode_event(Prediction(**members))  # type: ignore[arg-type]
     assert encode_event(QuickPrediction("m", "1", "a", 1)) == encode_event(
         Prediction(model="m", version="1", id="a", at=1)
     )
 
 
-def test_members_that_are_not_given_are_not_written() -> None:
+def test_missing_members_are_not_encoded() -> None:
     assert written() == {"model": "m", "version": "1", "id": "a", "at": 1}
     assert written(class_="late")["class"] == "late"
 
@@ -173,14 +173,14 @@ def test_members_that_are_not_given_are_not_written() -> None:
         st.text(max_size=5), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), max_size=5
     )
 )
-def test_any_features_make_strict_json(features: dict[str, Any]) -> None:
-    told = written(features=features)["features"]
-    assert len(told) == len(features)
+def test_all_features_give_strict_json(features: dict[str, Any]) -> None:
+    message = written(features=features)["features"]
+    assert len(message) == len(features)
     for name, value in features.items():
         if isinstance(value, float) and not math.isfinite(value):
-            assert told[name] in ("NaN", "Infinity", "-Infinity")
+            assert message[name] in ("NaN", "Infinity", "-Infinity")
         elif not isinstance(value, int):
-            assert told[name] == value
+            assert message[name] == value
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_time_is_epoch_milliseconds(at: Any) -> None:
 
 
 @pytest.mark.parametrize("at", [datetime(2024, 1, 1), "2024-01-01", True, 1.5, math.nan, 2**64, pd.NaT, object()])  # noqa: DTZ001
-def test_what_is_no_time_is_refused(at: Any) -> None:
+def test_a_value_that_is_not_a_time_is_rejected(at: Any) -> None:
     with pytest.raises(InvalidEvent, match="pass an aware datetime or epoch milliseconds"):
         epoch_ms(at)
 
@@ -247,22 +247,22 @@ def test_a_label_is_a_flag_a_number_or_text(value: Any, label: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, [1], object(), np.array([1, 2])])
-def test_what_is_no_label_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_a_label_is_rejected(value: Any) -> None:
     with pytest.raises(InvalidEvent):
         label_value(value)
 
 
-def test_clean_does_not_show_what_it_refuses() -> None:
+def test_clean_omits_the_content_of_rejected_values() -> None:
     assert clean(["secret"]) == {"invalid": "list"}
     assert clean(b"secret") == {"invalid": "bytes"}
 
 
-def test_labels_of_an_id_share_a_partition_that_any_language_can_compute() -> None:
+def test_the_partition_of_an_id_can_be_computed_in_any_language() -> None:
     assert label_key("größe", "7") == "größe\x007".encode()
     assert zlib.crc32(label_key("flight-delay", "0f8a61c2")) == 0x16AC1426
 
 
-def test_labels_are_read_back() -> None:
+def test_labels_are_decoded_unchanged() -> None:
     for truth in (True, 0.5, 3, "late"):
         label = Label(model="m", id="a", label=truth, at=1)
         again = msgspec.json.decode(encode_json(label), type=Label)
@@ -270,7 +270,7 @@ def test_labels_are_read_back() -> None:
         assert type(again.label) is type(truth)
 
 
-def test_strict_readers_refuse_what_is_missing() -> None:
+def test_strict_decoding_rejects_missing_members() -> None:
     with pytest.raises(msgspec.ValidationError, match="`id`"):
         msgspec.json.decode(b'{"model": "m", "version": "1", "at": 1}', type=Prediction)
     with pytest.raises(msgspec.DecodeError):
@@ -285,7 +285,7 @@ def test_tables_are_sent_as_arrow_streams(rows: int) -> None:
 
 
 def test_reason_codes_are_a_closed_set() -> None:
-    """Dashboards, dead letters and docs name them: a new one is a change of the format."""
+    """Dashboards, dead letters and docs use the codes: a new code changes the format."""
     assert set(Reason) == {
         *("empty", "not-json", "not-an-object", "not-arrow", "too-deep", "too-large"),
         *("missing-model", "unknown-model", "missing-version", "missing-id", "missing-time"),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from barograph.contract import format_duration
 
 _PLAIN = re.compile(r"[^\W\d_][\w./+-]*(?: [\w./+-]+)*")
-"""Text that needs no quotes: it begins with a letter and contains nothing with a meaning in YAML."""
+"""Text that needs no quotes: its first character is alphabetic, and no other character has a meaning in YAML."""
 _WORDS = re.compile(r"null|true|false|yes|no|on|off|y|n", re.IGNORECASE)
 """Words that YAML reads as null or as flags."""
 _UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")

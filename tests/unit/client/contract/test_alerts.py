@@ -1,4 +1,4 @@
-"""The section `alerts` of a contract: what is read, written, refused, and what leaves ids as they were."""
+"""The section `alerts` of a contract: reading, writing, error messages and contract ids."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ alerts:
 """
 
 
-def told(text: str) -> str:
+def error_text(text: str) -> str:
     with pytest.raises(ContractError) as caught:
         parse_contract(f"{HEAD}alerts: {text}", "c.yaml")
     return "\n".join(map(str, caught.value.problems))
@@ -67,16 +67,16 @@ def test_every_key_is_read_and_written() -> None:
 
 def test_a_contract_without_alerts_keeps_its_id_and_its_text() -> None:
     contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
-    assert contract.id == "bf9686e458008713", "the id of this contract before the section existed"
+    assert contract.id == "bf9686e458008713", "a default section does not change the id"
     assert "alerts" not in dump_contract(contract)
     assert Contract(model="m", alerts=Alerts(every_s=60)).id != Contract(model="m").id
 
 
-def test_whole_numbers_and_floats_give_one_id() -> None:
-    def of(line: float) -> Contract:
-        return Contract(model="m", alerts=Alerts(rules={"latency": AlertRule(threshold=line)}))
+def test_equal_integers_and_floats_give_the_same_id() -> None:
+    def contract_with(threshold: float) -> Contract:
+        return Contract(model="m", alerts=Alerts(rules={"latency": AlertRule(threshold=threshold)}))
 
-    assert of(1).id == of(1.0).id
+    assert contract_with(1).id == contract_with(1.0).id
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_whole_numbers_and_floats_give_one_id() -> None:
         ("{rules: {cbpe-drop: {}}}", "write label, or remove"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_remedy(text: str, expected: str) -> None:
-    assert expected in told(text)
+def test_messages_name_the_problem_and_the_remedy(text: str, expected: str) -> None:
+    assert expected in error_text(text)
 
 
-def test_a_rule_made_in_code_is_named_too() -> None:
+def test_an_invalid_rule_created_in_code_is_reported() -> None:
     with pytest.raises(ContractError, match="'psi' is not a rule; write one of psi-major"):
         dump_contract(Contract(model="m", alerts=Alerts(rules={"psi": AlertRule()})))
 
 
-def test_what_is_switched_off_needs_nothing() -> None:
+def test_a_disabled_rule_needs_no_threshold() -> None:
     contract = parse_contract(f"{HEAD}alerts: {{rules: {{latency: {{severity: none}}}}}}")
     assert contract.alerts.rule("latency").severity == "none"
     assert contract.alerts.rule("errors") == AlertRule()
     assert set(contract.alerts.rules) <= set(RULES)
 
 
-def test_rules_watch_the_fields_that_they_are_about() -> None:
+def test_rules_apply_to_their_kinds_of_fields() -> None:
     def field(kind: str, source: str, pii: str = "keep") -> Field:
         return Field(name="f", type=kind, source=source, pii=pii)  # type: ignore[arg-type]
 

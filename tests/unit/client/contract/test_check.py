@@ -1,4 +1,4 @@
-"""What contracts say of the four signals: crossed slices, labels of many classes, arms, promises, seasons."""
+"""The keys of the four signals: crossed slices, multiclass labels, arms, performance targets and seasons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ slo: {{performance: {{accuracy: 0.8, log_loss: 1}}}}
 """
 
 
-def told(text: str) -> str:
+def error_text(text: str) -> str:
     with pytest.raises(ContractError) as caught:
         parse_contract(HEAD + text, "c.yaml")
     return "\n".join(map(str, caught.value.problems))
@@ -48,7 +48,7 @@ def test_every_key_is_read_and_written() -> None:
     assert parse_contract(dump_contract(contract)) == contract
 
 
-def test_the_kind_of_model_follows_from_its_label() -> None:
+def test_the_kind_of_model_depends_on_its_label() -> None:
     assert label_kind(LabelSpec(type="bool")) == "binary"
     assert label_kind(LabelSpec(type="category", positive="yes")) == "binary"
     assert label_kind(LabelSpec(type="category", classes=("a", "b", "c"))) == "classes"
@@ -56,7 +56,7 @@ def test_the_kind_of_model_follows_from_its_label() -> None:
     assert all(PERFORMANCE_METRICS.values())
 
 
-def test_a_member_that_came_later_changes_the_id_only_where_it_is_used() -> None:
+def test_a_later_member_changes_the_id_only_if_it_is_set() -> None:
     plain = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
     # The id of this contract before any of these members existed.
     assert plain.id == "bf9686e458008713"
@@ -89,14 +89,14 @@ def test_a_member_that_came_later_changes_the_id_only_where_it_is_used() -> None
         ("season: daily", "season"),
     ],
 )
-def test_what_does_not_hold_is_said(text: str, expected: str) -> None:
-    assert expected in told(text + "\n")
+def test_failed_checks_are_reported(text: str, expected: str) -> None:
+    assert expected in error_text(text + "\n")
 
 
-def test_sources_have_the_types_of_their_values() -> None:
+def test_sources_require_the_types_of_their_values() -> None:
     text = "contract: 1\nmodel: m\nfields:\n  a: {type: int, from: scores.a}\n  b: {type: category, from: confidence}\n"
     with pytest.raises(ContractError) as caught:
         parse_contract(text)
-    told = "\n".join(map(str, caught.value.problems))
-    assert "scores are probabilities, not int; write float" in told
-    assert "confidence cannot be a category; write float" in told
+    message = "\n".join(map(str, caught.value.problems))
+    assert "scores are probabilities, not int; write float" in message
+    assert "confidence cannot be a category; write float" in message

@@ -1,4 +1,4 @@
-"""Writing contracts: what is written is read back as the same contract, and is easy to read."""
+"""Writing contracts: the text reads back as an equal contract and is easy to read."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def contracts(draw: st.DrawFn) -> Contract:
 
 @settings(max_examples=150)
 @given(contracts(), PROSE)
-def test_what_is_written_is_read_back(contract: Contract, comments: str) -> None:
+def test_a_written_contract_reads_back_as_equal(contract: Contract, comments: str) -> None:
     text = dump_contract(contract, comments)
     again = parse_contract(text)
     assert again == contract
@@ -97,7 +97,7 @@ def test_what_is_written_is_read_back(contract: Contract, comments: str) -> None
 
 @settings(max_examples=100)
 @given(contracts())
-def test_other_readers_of_yaml_see_the_same_names_and_numbers(contract: Contract) -> None:
+def test_other_yaml_parsers_read_the_same_names_and_numbers(contract: Contract) -> None:
     read: dict[str, Any] = yaml.safe_load(dump_contract(contract))
     assert read["model"] == contract.model
     assert list(read.get("fields", {})) == [field.name for field in contract.fields]
@@ -156,7 +156,7 @@ def test_a_contract_is_easy_to_read() -> None:
     )
 
 
-def test_whole_numbers_and_floats_give_one_id() -> None:
+def test_equal_integers_and_floats_give_the_same_id() -> None:
     whole = Field(name="x", type="int", source="features.x", low=0, high=1)
     parts = Field(name="x", type="int", source="features.x", low=0.0, high=1.0)
     assert Contract(model="m", fields=(whole,)).id == Contract(model="m", fields=(parts,)).id

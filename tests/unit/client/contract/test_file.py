@@ -1,4 +1,4 @@
-"""Reading contract files: what they mean, and what is said about those that are wrong."""
+"""Reading contract files: their meaning, and the messages about invalid ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = "contract: 1\nmodel: m\n"
 
 @pytest.fixture(params=["libyaml", "python"], autouse=True)
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything here holds with and without libyaml."""
+    """Run every test with and without libyaml."""
     chosen = yaml.CSafeLoader if request.param == "libyaml" else yaml.SafeLoader
     monkeypatch.setattr(yaml_tree, "_LOADER", chosen)
 
@@ -120,31 +120,31 @@ def test_raw_is_a_word_or_a_share(written: str, share: float) -> None:
     assert parse_contract(f"{HEAD}raw: {written}\n").raw_share == share
 
 
-def test_slices_may_be_a_list_whose_sources_are_found() -> None:
+def test_slices_in_a_list_get_their_default_sources() -> None:
     text = f"{HEAD}fields:\n  a: {{type: category}}\n  b: {{type: category, from: context.c}}\nslices: [a, b, arm, d]\n"
     sources = {cut.name: cut.source for cut in parse_contract(text).slices}
     assert sources == {"a": "features.a", "b": "context.c", "arm": "arm", "d": "context.d"}
 
 
 @pytest.mark.parametrize("name", ["NO", "yes", "1", "1.0", "null", "~", "2024-01-01", "a b", "$x", "ß'\"\\", "<<x"])
-def test_names_mean_what_is_written(name: str) -> None:
+def test_names_are_read_literally(name: str) -> None:
     key = "'" + name.replace("'", "''") + "'" if name in ("~", "ß'\"\\") else name
     assert parse_contract(f"{HEAD}fields:\n  {key}: {{type: int}}\n").fields[0].name == name
 
 
-def test_a_file_is_read_with_or_without_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
+def test_byte_order_marks_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + (HEAD + "description: größer\n").replace("\n", "\r\n").encode())
     assert load_contract(path).description == "größer"
 
 
-def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_file_gives_a_readable_error(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"no\.yaml: cannot be read: no such file or directory; give the path"):
         load_contract(tmp_path / "no.yaml")
 
 
 def test_all_problems_are_reported_at_once_in_order_of_lines() -> None:
-    told = problems(
+    messages = problems(
         """contract: 1
 modell: m
 timezone: Mars/Olympus
@@ -158,7 +158,7 @@ fields:
   y: {type: int}
 """
     )
-    assert told == [
+    assert messages == [
         "c.yaml:1: model: is missing; write model: flight-delay",
         "c.yaml:2: modell: the key 'modell' is unknown; did you mean model?",
         "c.yaml:3: timezone: 'Mars/Olympus' is not a time zone; write an IANA name such as America/New_York",
@@ -173,7 +173,7 @@ fields:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("colour: red", "colour: the key 'colour' is unknown; write one of contract, model"),
         ("pane: 60", "pane: '60' is not a duration; write a whole number and a unit"),
@@ -247,16 +247,16 @@ fields:
         ("fields: {x: {type: int}}\nignored: {x: id}", "ignored.x: the field 'x' monitors features.x"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line_and_its_remedy(line: str, told: str) -> None:
-    found = problems(f"{HEAD}{line}\n")
-    assert len(found) == 1, found
+def test_messages_name_the_line_the_problem_and_the_remedy(line: str, message: str) -> None:
+    messages = problems(f"{HEAD}{line}\n")
+    assert len(messages) == 1, messages
     last = 3 + line.count("\n")
-    assert found[0].startswith(f"c.yaml:{last}: "), found
-    assert told in found[0]
+    assert messages[0].startswith(f"c.yaml:{last}: "), messages
+    assert message in messages[0]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "c.yaml:1: this is not a contract; begin with contract: 1"),
         ("- a\n", "c.yaml:1: this is not a contract"),
@@ -276,26 +276,26 @@ def test_what_is_wrong_is_said_with_its_line_and_its_remedy(line: str, told: str
         (b"#" * (4 * 2**20 + 1), "c.yaml:1: the file has 4,194,305 bytes; write at most 4,194,304"),
     ],
 )
-def test_what_is_no_contract_at_all_is_refused(text: str | bytes, told: str) -> None:
-    assert any(told in line for line in problems(text)), problems(text)
+def test_text_that_is_not_a_contract_is_rejected(text: str | bytes, message: str) -> None:
+    assert any(message in line for line in problems(text)), problems(text)
 
 
-def test_aliases_cannot_blow_a_small_file_up() -> None:
+def test_aliases_cannot_expand_a_small_file() -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]\n" for i in range(1, 10))
     assert any("is an anchor" in line for line in problems(f"{HEAD}{bomb}"))
 
 
 def test_one_mistake_gives_one_message() -> None:
-    """What depends on a value that could not be read is not judged by a default in its place."""
+    """Checks that depend on an unreadable value are skipped; they do not use the default instead."""
     assert len(problems(f"{HEAD}pane: 1x\nwindows: [{{length: 90s, hop: 90s}}]\n")) == 1
     assert len(problems(f"{HEAD}fields: {{x: {{type: txt, range: [0, 1], pii: hash}}}}\n")) == 1
 
 
-def test_a_range_open_on_both_sides_is_no_range() -> None:
+def test_a_range_that_is_open_on_both_sides_has_no_effect() -> None:
     assert field("{type: float, range: [null, ~]}") == field("{type: float}")
 
 
-def test_without_a_time_zone_database_serving_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_starts_without_a_time_zone_database(monkeypatch: pytest.MonkeyPatch) -> None:
     import zoneinfo
 
     zoneinfo.ZoneInfo.clear_cache()

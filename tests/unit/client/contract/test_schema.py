@@ -1,4 +1,4 @@
-"""The published JSON Schemas and docs/contract.md say what the code does."""
+"""The published JSON Schemas, docs/contract.md and docs/events.md match the code."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DOCS = Path(__file__).parents[4] / "docs"
 EXAMPLE = FOLDER / "examples" / "contract.yaml"
 
 
-def test_the_published_files_are_as_the_code_has_them() -> None:
+def test_the_published_files_match_the_code() -> None:
     assert main(["--check"]) == 0
 
 
-def test_a_stale_file_is_told_and_can_be_written(
+def test_a_stale_file_is_reported_and_can_be_rewritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("barograph.schemas.FOLDER", tmp_path)
@@ -38,7 +38,7 @@ def test_a_stale_file_is_told_and_can_be_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in files())
 
 
-def test_the_example_contract_shows_every_key_and_fits_its_schema() -> None:
+def test_the_example_contract_has_every_key_and_matches_its_schema() -> None:
     written = yaml.safe_load(EXAMPLE.read_text("utf-8"))
     assert faults(written, json_schema()) == []
     assert set(written) == {key.name for key in CONTRACT.keys}
@@ -67,7 +67,7 @@ def test_the_example_contract_shows_every_key_and_fits_its_schema() -> None:
         {"contract": 2},
     ],
 )
-def test_editor_and_reader_refuse_the_same(change: dict[str, Any]) -> None:
+def test_the_schema_and_the_reader_reject_the_same_files(change: dict[str, Any]) -> None:
     written = {"contract": 1, "model": "m", **change}
     assert faults(written, json_schema())
     with pytest.raises(ContractError):
@@ -75,12 +75,12 @@ def test_editor_and_reader_refuse_the_same(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("examples/*.json")), ids=lambda path: path.stem)
-def test_example_payloads_fit_their_schema(path: Path) -> None:
+def test_example_payloads_match_their_schema(path: Path) -> None:
     struct = Prediction if path.name.startswith("prediction") else Label
     assert faults(json.loads(path.read_text("utf-8")), event_schema(struct)) == []
 
 
-def test_an_event_schema_tells_wrong_types_and_tolerates_unknown_members() -> None:
+def test_an_event_schema_rejects_wrong_types_and_tolerates_unknown_members() -> None:
     schema = event_schema(Prediction)
     event = {"model": "m", "version": "1", "id": "a", "at": 1, "later": {}}
     assert faults(event, schema) == []
@@ -91,7 +91,7 @@ def test_an_event_schema_tells_wrong_types_and_tolerates_unknown_members() -> No
 
 
 def table(record: RecordKind) -> str:
-    """The table of a record's keys as docs/contract.md has it."""
+    """Write the table of a record's keys as in docs/contract.md."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for key in record.keys:
         default = (
@@ -120,5 +120,7 @@ def test_docs_have_every_key_with_default_and_meaning(record: RecordKind) -> Non
 @pytest.mark.parametrize("struct", [Prediction, Label])
 def test_docs_have_every_member_of_an_event(struct: type[Prediction] | type[Label]) -> None:
     text = (DOCS / "events.md").read_text("utf-8")
-    for member, told in member_docs(struct).items():
-        assert re.search(rf"^\| `{member.rstrip('_')}` \| [^|]+ \| {re.escape(told)} \|$", text, re.MULTILINE), member
+    for member, description in member_docs(struct).items():
+        assert re.search(rf"^\| `{member.rstrip('_')}` \| [^|]+ \| {re.escape(description)} \|$", text, re.MULTILINE), (
+            member
+        )

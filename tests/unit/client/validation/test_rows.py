@@ -1,4 +1,4 @@
-"""One prediction's features against the contract: each kind, each policy, and no value ever repeated."""
+"""Checks of one prediction's features: every kind and policy, and no value in a message."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Hostile:
 
 
 def kinds(features: dict[str, Any], **more: Any) -> dict[str, str]:
-    return {found.field: found.kind for found in VALIDATOR.check(features, at_ms=NOW_MS, **more)}
+    return {violation.field: violation.kind for violation in VALIDATOR.check(features, at_ms=NOW_MS, **more)}
 
 
-def test_sound_features_violate_nothing() -> None:
+def test_valid_features_have_no_violations() -> None:
     assert VALIDATOR.check(SOUND, at_ms=NOW_MS) == []
     assert VALIDATOR.check({**SOUND, "tailnum": object(), "plan": "free"}, at_ms=NOW_MS) == []
 
@@ -113,14 +113,14 @@ def test_sound_features_violate_nothing() -> None:
         ("email", ["a@b.example"], "type"),
     ],
 )
-def test_each_value_has_its_kind(name: str, value: object, kind: str | None) -> None:
+def test_each_value_has_the_expected_kind(name: str, value: object, kind: str | None) -> None:
     field = "booked" if name == "booked_at" else name
     assert kinds({**SOUND, name: value}) == ({field: kind} if kind else {})
 
 
-def test_what_is_missing_and_what_is_unknown_is_told_in_the_contracts_order() -> None:
-    found = VALIDATOR.check({"weekend": True, "extra": 1, 7: 2}, at_ms=NOW_MS)  # type: ignore[dict-item]
-    assert [(each.field, each.kind) for each in found] == [
+def test_missing_fields_are_in_the_contracts_order_and_unknown_features_are_last() -> None:
+    violations = VALIDATOR.check({"weekend": True, "extra": 1, 7: 2}, at_ms=NOW_MS)  # type: ignore[dict-item]
+    assert [(each.field, each.kind) for each in violations] == [
         ("temp", "missing"),
         ("seats", "missing"),
         ("carrier", "missing"),
@@ -132,21 +132,21 @@ def test_what_is_missing_and_what_is_unknown_is_told_in_the_contracts_order() ->
 
 
 @pytest.mark.parametrize("features", [None, 7, "text", [1]])
-def test_what_is_no_map_has_no_fields(features: Any) -> None:
+def test_features_that_are_not_a_mapping_have_no_fields(features: Any) -> None:
     assert len(VALIDATOR.check(features)) == 6
 
 
-def test_context_is_checked_where_it_is_given() -> None:
+def test_context_is_checked_if_it_is_passed() -> None:
     assert kinds(SOUND, context={"region": 7}) == {}
     assert kinds(SOUND, context={}) == {"region": "missing"}
     assert kinds(SOUND, context={"region": None, "more": "x"}) == {"region": "null"}
 
 
-def test_without_a_time_ages_have_no_limits() -> None:
+def test_ages_are_not_checked_without_a_time() -> None:
     assert VALIDATOR.check({**SOUND, "booked_at": 0}) == []
 
 
-def test_limits_are_told_and_values_never() -> None:
+def test_messages_contain_limits_and_no_values() -> None:
     wrong: dict[str, Any] = {
         "temp": 987654.0,
         "seats": -987654,
@@ -156,15 +156,15 @@ def test_limits_are_told_and_values_never() -> None:
         "email": {"987654": 1},
         "x" * 300: 987654,
     }
-    found = VALIDATOR.check(wrong, at_ms=NOW_MS)
-    assert [(each.limit, each.expected_type) for each in found[:3]] == [(130.0, ""), (1.0, ""), (None, "category")]
-    assert len(found[-1].field) == 200
-    assert "987654" not in "".join(map(str, found))
-    assert str(found[0]) == "temp is above 130"
+    violations = VALIDATOR.check(wrong, at_ms=NOW_MS)
+    assert [(each.limit, each.expected_type) for each in violations[:3]] == [(130.0, ""), (1.0, ""), (None, "category")]
+    assert len(violations[-1].field) == 200
+    assert "987654" not in "".join(map(str, violations))
+    assert str(violations[0]) == "temp is above 130"
     assert str(Violation("x", "unknown")) == "x is unknown to the contract"
 
 
-def test_limits_of_one_side_leave_the_other_open() -> None:
+def test_a_single_limit_leaves_the_other_side_open() -> None:
     contract = Contract(model="m", fields=(Field(name="x", type="float", source="features.x", low=0),))
     validator = Validator(contract)
     assert validator.check({"x": 1.7e308}) == []
@@ -189,13 +189,13 @@ def publisher(producer: RecordingProducer) -> Iterator[Publisher]:
 
 def test_flagged_violations_are_returned_and_counted(publisher: Publisher) -> None:
     for _ in range(2):
-        found = publisher.validate({**SOUND, "seats": 0, "more": 1}, at=int(NOW_MS))
-        assert [(each.field, each.kind) for each in found] == [("seats", "below"), ("more", "unknown")]
+        violations = publisher.validate({**SOUND, "seats": 0, "more": 1}, at=int(NOW_MS))
+        assert [(each.field, each.kind) for each in violations] == [("seats", "below"), ("more", "unknown")]
     assert publisher.validate(SOUND, at=NOW) == []
     assert publisher.stats.violations == {("seats", "below"): 2, ("more", "unknown"): 2}
 
 
-def test_rejected_violations_are_raised_and_all_are_counted(publisher: Publisher) -> None:
+def test_rejected_violations_are_raised_and_all_violations_are_counted(publisher: Publisher) -> None:
     with pytest.raises(ContractViolation) as caught:
         publisher.validate({**SOUND, "temp": 131.25, "email": ["a@b.example"], "seats": 0}, at=int(NOW_MS))
     error = caught.value
@@ -203,7 +203,7 @@ def test_rejected_violations_are_raised_and_all_are_counted(publisher: Publisher
     assert (error.field, error.kind, error.limit) == ("temp", "above", 130.0)
     assert [each.field for each in error.violations] == ["temp", "email"]
     assert str(error) == "temp is above 130; email is not a category"
-    # As processes hand exceptions to one another: made anew of what it is reduced to.
+    # Processes exchange exceptions as pickles; copying takes the same path.
     for twin in (copy.copy(error), copy.deepcopy(error)):
         assert str(twin) == str(error)
         assert twin.violations == error.violations
@@ -218,7 +218,7 @@ def test_a_rejected_prediction_is_published_as_failed(publisher: Publisher, prod
     assert "score" not in event
 
 
-def test_unknown_features_without_end_are_counted_within_bounds(publisher: Publisher) -> None:
+def test_the_count_of_unknown_features_is_bounded(publisher: Publisher) -> None:
     for i in range(MAX_VIOLATIONS + 5):
         publisher.validate({**SOUND, "booked_at": None, f"x{i}": 1})
     counted = publisher.stats.violations
@@ -226,5 +226,5 @@ def test_unknown_features_without_end_are_counted_within_bounds(publisher: Publi
     assert counted["*", "unknown"] == 5
 
 
-def test_a_time_that_is_none_leaves_ages_unjudged(publisher: Publisher) -> None:
+def test_ages_are_not_checked_with_an_invalid_time(publisher: Publisher) -> None:
     assert publisher.validate({**SOUND, "booked_at": 0}, at="soon") == []

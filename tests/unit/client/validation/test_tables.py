@@ -1,4 +1,4 @@
-"""Tables against the contract: as every row by itself, whatever the columns' types, and in pieces as in one."""
+"""Checks of tables: the same violations as row by row, for all column types, in chunks and as a whole."""
 
 from __future__ import annotations
 
@@ -37,14 +37,17 @@ SOUND: dict[str, Any] = {
 
 
 def kinds(table: pa.Table, **options: Any) -> dict[str, tuple[str, int, tuple[int, ...]]]:
-    return {found.field: (found.kind, found.n, found.rows) for found in validate_table(CONTRACT, table, **options)}
+    return {
+        violation.field: (violation.kind, violation.n, violation.rows)
+        for violation in validate_table(CONTRACT, table, **options)
+    }
 
 
 def with_column(name: str, values: Any) -> pa.Table:
     return pa.table({**SOUND, name: values})
 
 
-def test_a_sound_table_violates_nothing() -> None:
+def test_a_valid_table_has_no_violations() -> None:
     table = pa.table({**SOUND, "id": ["1", "2", "3"], "label": [1, 0, 1], "arm": ["a", "b", "a"], "tailnum": [1, 2, 3]})
     assert validate_table(CONTRACT, table) == []
     prefixed = table.rename_columns(
@@ -82,14 +85,14 @@ def test_a_sound_table_violates_nothing() -> None:
         ("email", [1, None, 3], None, ()),
     ],
 )
-def test_each_column_has_its_kind(name: str, values: Any, kind: str | None, rows: tuple[int, ...]) -> None:
+def test_each_column_has_the_expected_kind(name: str, values: Any, kind: str | None, rows: tuple[int, ...]) -> None:
     field = "booked" if name == "booked_at" else name
     assert kinds(with_column(name, values)) == ({field: (kind, len(rows), rows)} if kind else {})
 
 
 def test_one_column_can_have_several_kinds() -> None:
-    found = validate_table(CONTRACT, with_column("seats", [None, 0.5, math.nan]))
-    assert [(each.kind, each.rows) for each in found] == [
+    violations = validate_table(CONTRACT, with_column("seats", [None, 0.5, math.nan]))
+    assert [(each.kind, each.rows) for each in violations] == [
         ("null", (0,)),
         ("type", (1,)),
         ("not-finite", (2,)),
@@ -97,7 +100,7 @@ def test_one_column_can_have_several_kinds() -> None:
     ]
 
 
-def test_missing_and_unknown_columns_are_of_all_rows() -> None:
+def test_missing_and_unknown_columns_count_for_all_rows() -> None:
     table = pa.table({**SOUND, "more": [1, 2, 3]}).drop_columns(["temp"])
     assert [(each.field, each.kind, each.n, each.n_checked, each.rows) for each in validate_table(CONTRACT, table)] == [
         ("temp", "missing", 3, 3, ()),
@@ -106,17 +109,17 @@ def test_missing_and_unknown_columns_are_of_all_rows() -> None:
     assert kinds(table, exclude=["more"]) == {"temp": ("missing", 3, ())}
 
 
-def test_outputs_are_checked_where_they_are() -> None:
+def test_outputs_are_checked_if_they_are_present() -> None:
     assert kinds(with_column("score", [0.5, 1.5, None])) == {"score": ("above", 1, (1,))}
 
 
-def test_a_bare_output_is_no_feature() -> None:
+def test_a_bare_output_is_not_a_feature() -> None:
     contract = Contract(model="m", fields=(Field(name="feature_score", type="float", source="features.score", high=1),))
     assert [each.kind for each in validate_table(contract, pa.table({"score": [5.0]}))] == ["missing"]
     assert [each.kind for each in validate_table(contract, pa.table({"features.score": [5.0]}))] == ["above"]
 
 
-def test_a_bare_name_of_two_rooms_is_the_features() -> None:
+def test_an_ambiguous_bare_name_is_the_features() -> None:
     contract = Contract(
         model="m",
         fields=(
@@ -124,11 +127,11 @@ def test_a_bare_name_of_two_rooms_is_the_features() -> None:
             Field(name="here", type="category", source="features.origin", nulls="refuse"),
         ),
     )
-    (found,) = validate_table(contract, pa.table({"origin": ["JFK", None]}))
-    assert (found.field, found.kind) == ("here", "null")
+    (violation,) = validate_table(contract, pa.table({"origin": ["JFK", None]}))
+    assert (violation.field, violation.kind) == ("here", "null")
 
 
-def test_samples_are_the_first_and_none_of_personal_data() -> None:
+def test_samples_are_the_first_rows_and_omit_personal_data() -> None:
     table = pa.table({**SOUND, "temp": [500.0, 600.0, 700.0], "email": [["a@b.example"]] * 3})
     temp, email = validate_table(CONTRACT, table, samples=2)
     assert temp == TableViolation("temp", "above", 3, 3, limit=130.0, rows=(0, 1), examples=("500.0", "600.0"))
@@ -136,7 +139,7 @@ def test_samples_are_the_first_and_none_of_personal_data() -> None:
     assert temp.share == 1.0
 
 
-def test_without_times_ages_have_no_limits() -> None:
+def test_ages_are_not_checked_without_times() -> None:
     table = with_column("booked_at", [0, 0, 0])
     assert kinds(table) == {"booked": ("above", 3, (0, 1, 2))}
     assert validate_table(CONTRACT, table.drop_columns(["at"])) == []
@@ -152,7 +155,7 @@ def test_event_times_may_be_text(at: list[str]) -> None:
     }
 
 
-def test_text_stands_for_values_where_it_may() -> None:
+def test_text_represents_values_if_allowed() -> None:
     table = pa.table(
         {
             "temp": ["71.5", "-4e1", "+.5", "1.", "abc", None, "NaN", " 200 "],
@@ -163,8 +166,8 @@ def test_text_stands_for_values_where_it_may() -> None:
             "email": pa.nulls(8),
         }
     )
-    found = validate_table(CONTRACT, table, text_values=True)
-    assert [(each.field, each.kind, each.rows) for each in found] == [
+    violations = validate_table(CONTRACT, table, text_values=True)
+    assert [(each.field, each.kind, each.rows) for each in violations] == [
         ("temp", "type", (4,)),
         ("temp", "not-finite", (6,)),
         ("temp", "above", (7,)),
@@ -174,18 +177,18 @@ def test_text_stands_for_values_where_it_may() -> None:
     ]
 
 
-def test_times_without_a_zone_are_utc_where_all_is_text() -> None:
+def test_times_without_a_zone_are_utc_in_text_tables() -> None:
     booked = pa.array(["2023-11-14 22:13:20", str(NOW_MS), "soon"])
     table = with_column("booked_at", booked)
     [naive] = validate_table(CONTRACT, table)
     assert (naive.kind, naive.n) == ("type", 3), "a request holds RFC 3339"
-    [found] = validate_table(CONTRACT, table, text_values=True)
-    assert (found.kind, found.rows, found.examples) == ("type", (2,), ("soon",))
+    [violation] = validate_table(CONTRACT, table, text_values=True)
+    assert (violation.kind, violation.rows, violation.examples) == ("type", (2,), ("soon",))
     early = with_column("booked_at", pa.array(["1970-01-01 00:00:00"] * 3))
     assert [each.kind for each in validate_table(CONTRACT, early, text_values=True)] == ["above"]
 
 
-def test_no_rows_violate_nothing() -> None:
+def test_an_empty_table_has_no_violations() -> None:
     assert validate_table(CONTRACT, pa.table({"more": pa.array([], pa.int64())})) == []
 
 
@@ -210,12 +213,12 @@ WHOLE = st.one_of(st.none(), st.integers(-3, 300))
     ),
     st.integers(1, 20),
 )
-def test_a_table_in_pieces_is_judged_as_each_of_its_rows(rows: list[dict[str, Any]], cut: int) -> None:
+def test_a_table_in_chunks_has_the_same_violations_as_its_rows(rows: list[dict[str, Any]], split_at: int) -> None:
     validator = Validator(CONTRACT)
     expected: dict[tuple[str, str], list[int]] = {}
     for number, row in enumerate(rows):
-        for found in validator.check(row, at_ms=NOW_MS):
-            expected.setdefault((found.field, found.kind), []).append(number)
+        for violation in validator.check(row, at_ms=NOW_MS):
+            expected.setdefault((violation.field, violation.kind), []).append(number)
     schema = pa.schema(
         [
             ("temp", pa.float64()),
@@ -230,6 +233,6 @@ def test_a_table_in_pieces_is_judged_as_each_of_its_rows(rows: list[dict[str, An
     whole = validate_table(CONTRACT, table, samples=100)
     assert {(each.field, each.kind): list(each.rows) for each in whole} == expected
     pieces = TableChecker(CONTRACT, samples=100)
-    for start in range(0, table.num_rows, cut):
-        pieces.add(table.slice(start, cut))
+    for start in range(0, table.num_rows, split_at):
+        pieces.add(table.slice(start, split_at))
     assert pieces.violations() == whole
