@@ -16,8 +16,9 @@ from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder
 from streams.records import OffsetRange
 from streams.registry.registry import Registry
+from streams.sketcher.pane_summary import PaneKey, PaneSummary
 from streams.sketcher.partial_messages import encode_partials
-from streams.sketcher.summarise import FlushSummaries, PaneKey, PaneSummary
+from streams.sketcher.summarise import FlushSummaries
 
 STAGE = "sketcher"
 EVENTS = 10_000

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.children import Clock, AlertMessage, memory_mib
+from benchmarks.children import AlertMessage, Clock, memory_mib
 from benchmarks.production import hide_pandas
 from streams.events.batch import MessageBatch
 from streams.events.json_decoder import JsonDecoder

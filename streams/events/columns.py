@@ -72,22 +72,25 @@ class EventColumns:
     def __len__(self) -> int:
         return len(self.at_ms)
 
-    def take(self, mask: NDArray[np.bool_]) -> EventColumns:
-        """Return the events that a mask of shape (n,) selects."""
-        arrow_mask = pa.array(mask)
+    def take(self, rows: NDArray[Any]) -> EventColumns:
+        """Return the events selected by a mask or by indices."""
+        arrow_rows, is_mask = pa.array(rows), rows.dtype == np.bool_
         return EventColumns(
             self.model,
-            self.at_ms[mask],
-            self.received_ms[mask],
-            self.partition[mask],
-            self.offset[mask],
-            self.index[mask],
+            self.at_ms[rows],
+            self.received_ms[rows],
+            self.partition[rows],
+            self.offset[rows],
+            self.index[rows],
             self.versions,
-            self.version_code[mask],
-            self.errors[mask],
-            {source: values[mask] for source, values in self.numbers.items()},
-            {source: values.filter(arrow_mask) for source, values in self.texts.items()},
-            None if self.error_kinds is None else self.error_kinds.take(mask),
+            self.version_code[rows],
+            self.errors[rows],
+            {source: values[rows] for source, values in self.numbers.items()},
+            {
+                source: values.filter(arrow_rows) if is_mask else values.take(arrow_rows)
+                for source, values in self.texts.items()
+            },
+            None if self.error_kinds is None else self.error_kinds.take(rows),
         )
 
 

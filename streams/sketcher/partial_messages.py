@@ -1,4 +1,4 @@
-"""The summaries of a flush → the records that go to `partials`, none larger than the limit."""
+"""Encodes pane summaries as records of `partials`, none larger than the limit."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import numpy as np
 from sketches.baseline.layout import HEADER, IntArray, Layout
 from sketches.sketch.merge import N_MOMENTS
 from streams.records import MAX_RECORD_BYTES, OffsetRange, Partial, encode
-from streams.sketcher.summarise import PaneKey, PaneSummary
+from streams.sketcher.pane_summary import PaneKey, PaneSummary
 
 _BUDGET_BYTES = MAX_RECORD_BYTES * 3 // 4
-"""Of a rectangle before compression, so that even what does not compress stays under the limit."""
+"""Budget of a rectangle before compression, so that even incompressible data stays below the limit."""
 _COUNT_BYTES = 4
-_KEPT_BYTES = N_MOMENTS * 8 + 16
-"""Moments and place of what is kept of one slice and field, beside its sketch."""
+_SLICE_SUMMARY_BYTES = N_MOMENTS * 8 + 16
+"""Bytes of the moments and the position of one slice and field, without the sketch."""
 
 
 def encode_partials(
     key: PaneKey, pane: PaneSummary, source_topic_id: str, ranges: Sequence[OffsetRange]
 ) -> Iterator[bytes]:
-    """Encode one pane's summary, as one part or split into rectangles of slices × fields."""
+    """Encode a pane's summary as one partial, or as several rectangles of slices × fields."""
     layout = pane.layout
     sketches = [b"" if sketch is None else sketch.to_bytes() for sketch in pane.sketches]
-    kept = {place: each.sketch.to_bytes() for place, each in sorted(pane.kept.items()) if each.sketch is not None}
-    kept_bytes = np.zeros((layout.n_slices, layout.n_fields), dtype=np.int64)
-    for place, sketch in kept.items():
-        kept_bytes[place] = len(sketch) + _KEPT_BYTES
-    for s0, s1, f0, f1 in rectangles(layout, [len(sketch) for sketch in sketches], kept_bytes):
+    slice_sketches = {
+        cell: summary.sketch.to_bytes() for cell, summary in sorted(pane.slices.items()) if summary.sketch is not None
+    }
+    slice_bytes = np.zeros((layout.n_slices, layout.n_fields), dtype=np.int64)
+    for cell, sketch in slice_sketches.items():
+        slice_bytes[cell] = len(sketch) + _SLICE_SUMMARY_BYTES
+    for s0, s1, f0, f1 in rectangles(layout, [len(sketch) for sketch in sketches], slice_bytes):
         counts = pane.counts[s0:s1, layout.span(f0, f1)]
         header = pane.counts[s0:s1, :HEADER] if f0 == 0 else np.zeros((s1 - s0, HEADER), dtype=np.int64)
         if not counts.any() and not header.any():
             continue
-        inside = [(s, f) for s, f in kept if s0 <= s < s1 and f0 <= f < f1]
+        inside = [(s, f) for s, f in slice_sketches if s0 <= s < s1 and f0 <= f < f1]
         yield encode(
             Partial(
                 model=key.model,
@@ -52,46 +54,46 @@ def encode_partials(
                 moments=pane.moments[f0:f1] if s0 == 0 else np.empty((0, N_MOMENTS)),
                 sketches=sketches[f0:f1] if s0 == 0 else [],
                 slice_cells=np.array(inside, dtype=np.int64).reshape(-1, 2),
-                slice_moments=np.array([pane.kept[place].moments for place in inside]).reshape(-1, N_MOMENTS),
-                slice_sketches=[kept[place] for place in inside],
+                slice_moments=np.array([pane.slices[cell].moments for cell in inside]).reshape(-1, N_MOMENTS),
+                slice_sketches=[slice_sketches[cell] for cell in inside],
             )
         )
 
 
 def rectangles(
-    layout: Layout, sketch_bytes: Sequence[int], kept_bytes: IntArray | None = None
+    layout: Layout, sketch_bytes: Sequence[int], slice_bytes: IntArray | None = None
 ) -> list[tuple[int, int, int, int]]:
-    """Cut slices × fields into rectangles (slice from, to, field from, to) that fit into one record each.
+    """Split slices × fields into rectangles (slice from, to, field from, to) that fit into one record each.
 
     Args:
         layout: of the pane.
-        sketch_bytes: of the slice `all`, one number per field.
-        kept_bytes: what is kept of slices takes, shape (n_slices, n_fields); None where nothing is.
+        sketch_bytes: sizes of the sketches of the slice `all`, one per field.
+        slice_bytes: sizes of the summaries of slices, shape (n_slices, n_fields); None if there are none.
     """
     bytes_of = np.tile(layout.widths * _COUNT_BYTES, (layout.n_slices, 1))
     bytes_of[0] += N_MOMENTS * 8 + np.array(sketch_bytes, dtype=np.int64)
-    if kept_bytes is not None:
-        bytes_of += kept_bytes
+    if slice_bytes is not None:
+        bytes_of += slice_bytes
     if int(bytes_of.sum()) + layout.n_slices * HEADER * _COUNT_BYTES <= _BUDGET_BYTES:
         return [(0, layout.n_slices, 0, layout.n_fields)]
-    found = [(0, 1, f0, f1) for f0, f1 in _runs(bytes_of[0].tolist())]
+    pieces = [(0, 1, f0, f1) for f0, f1 in _runs(bytes_of[0].tolist())]
     if layout.n_slices == 1:
-        return found
-    of_slice = bytes_of[1:].sum(axis=1).tolist()
-    for first, last in _runs(of_slice):
-        if last - first == 1 and of_slice[first] > _BUDGET_BYTES:
-            found += [(first + 1, last + 1, f0, f1) for f0, f1 in _runs(bytes_of[first + 1].tolist())]
+        return pieces
+    row_bytes = bytes_of[1:].sum(axis=1).tolist()
+    for first, last in _runs(row_bytes):
+        if last - first == 1 and row_bytes[first] > _BUDGET_BYTES:
+            pieces += [(first + 1, last + 1, f0, f1) for f0, f1 in _runs(bytes_of[first + 1].tolist())]
         else:
-            found.append((first + 1, last + 1, 0, layout.n_fields))
-    return found
+            pieces.append((first + 1, last + 1, 0, layout.n_fields))
+    return pieces
 
 
 def _runs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut a sequence into runs whose sizes add up to at most the budget; an oversized one stands alone."""
-    found, start, total = [], 0, 0
+    """Split a sequence into runs whose sizes sum to at most the budget; an oversized item is a run of its own."""
+    runs, start, total = [], 0, 0
     for i, size in enumerate(sizes):
         if total and total + size > _BUDGET_BYTES:
-            found.append((start, i))
+            runs.append((start, i))
             start, total = i, 0
         total += size
-    return [*found, (start, len(sizes))]
+    return [*runs, (start, len(sizes))]

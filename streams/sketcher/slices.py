@@ -1,7 +1,7 @@
-"""Which slice of a dimension each event belongs to, for whole arrays at a time; crossed dimensions as well.
+"""Assigns whole arrays of events to the slices of a dimension, including crossed dimensions.
 
-The members of a crossed value (`JFK * AA`) are looked up source by source, and each source narrows what the ones
-before it left: no text is joined, whatever events hold.
+The members of a crossed value (`JFK * AA`) are looked up source by source: each source narrows the prefixes that the
+sources before it matched. No texts are concatenated, whatever events contain.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CodeArray = NDArray[np.int64]
 
 
 class SliceCoder:
-    """A slice dimension of a baseline made ready for arrays."""
+    """A slice dimension of a baseline, prepared for arrays."""
 
     def __init__(self, dimension: SliceValues) -> None:
         self.n_values = len(dimension.values)
-        """Values with a slice of their own; their number is the code of `other`."""
+        """Number of values with a slice of their own, which is also the code of `other`."""
         self._steps: list[_Step] = []
         sources = dimension.sources
         crossed = len(sources) > 1
@@ -40,15 +40,15 @@ class SliceCoder:
             before = after
 
     def codes(self, events: EventColumns) -> CodeArray:
-        """Number the slice of each event, shape (n,); nulls, invalid values and all others are `other`."""
+        """Return the slice of each event, shape (n,); nulls, invalid values and unlisted values are `other`."""
         state = np.zeros(len(events), dtype=np.int64)
         for step in self._steps:
-            state = step.follow(state, events)
+            state = step.advance(state, events)
         return state
 
 
 class _Step:
-    """One source: from the members so far and its value to the members so far with it."""
+    """A transition table: matched prefix and value of one source → longer matched prefix."""
 
     def __init__(
         self, source: str, before: dict[tuple[str, ...], int], after: dict[tuple[str, ...], int], other: int
@@ -57,30 +57,30 @@ class _Step:
         names = list(dict.fromkeys(prefix[-1] for prefix in after))
         self._names = pa.array(names, pa.string())
         self._numbers = {number: i for i, name in enumerate(names) if (number := number_of(name)) is not None}
-        place = {name: i for i, name in enumerate(names)}
-        # The last row is what led nowhere, the last column a value without a place.
+        index = {name: i for i, name in enumerate(names)}
+        # The last row is for events without a matched prefix, the last column for unlisted values.
         self._next = np.full((len(before) + 1, len(names) + 1), other, dtype=np.int64)
         for prefix, code in after.items():
-            self._next[before[prefix[:-1]], place[prefix[-1]]] = code
+            self._next[before[prefix[:-1]], index[prefix[-1]]] = code
 
-    def follow(self, state: CodeArray, events: EventColumns) -> CodeArray:
-        found: CodeArray = self._next[state, self._find(events, self._next.shape[1] - 1)]
-        return found
+    def advance(self, state: CodeArray, events: EventColumns) -> CodeArray:
+        codes: CodeArray = self._next[state, self._find(events, self._next.shape[1] - 1)]
+        return codes
 
-    def _find(self, events: EventColumns, nowhere: int) -> CodeArray:
+    def _find(self, events: EventColumns, unlisted: int) -> CodeArray:
         texts = events.texts.get(self._source)
         if texts is not None:
-            return _text_codes(texts, self._names, nowhere)
+            return _text_codes(texts, self._names, unlisted)
         numbers = events.numbers.get(self._source)
         if numbers is None:
-            return np.full(len(events), nowhere, dtype=np.int64)
-        return _number_codes(numbers, self._numbers, nowhere)
+            return np.full(len(events), unlisted, dtype=np.int64)
+        return _number_codes(numbers, self._numbers, unlisted)
 
 
 def number_of(name: str) -> float | None:
-    """The number that a slice value is the name of: `3` is 3.0, `0.5` itself; None where it names none.
+    """Return the number that a slice value denotes, such as 3.0 for `3`; None if it denotes none.
 
-    A number has one name: whole ones are written without a point, others as Python writes them.
+    A number has one spelling: integers have no decimal point, others are written as by Python's `repr`.
     """
     try:
         number = float(name)
@@ -92,19 +92,19 @@ def number_of(name: str) -> float | None:
     return number if written == name else None
 
 
-def _text_codes(texts: pa.Array, names: pa.Array, nowhere: int) -> CodeArray:
+def _text_codes(texts: pa.Array, names: pa.Array, unlisted: int) -> CodeArray:
     if pa.types.is_dictionary(texts.type):
         texts = texts.cast(pa.string())
-    found = pc.fill_null(pc.index_in(texts, value_set=names, skip_nulls=True), nowhere)
-    codes: CodeArray = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    index = pc.fill_null(pc.index_in(texts, value_set=names, skip_nulls=True), unlisted)
+    codes: CodeArray = index.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes
 
 
-def _number_codes(values: NDArray[np.float64], numbers: dict[float, int], nowhere: int) -> CodeArray:
+def _number_codes(values: NDArray[np.float64], numbers: dict[float, int], unlisted: int) -> CodeArray:
     known = sorted(numbers)
     if not known:
-        return np.full(len(values), nowhere, dtype=np.int64)
+        return np.full(len(values), unlisted, dtype=np.int64)
     ordered = np.array(known)
-    place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    codes = np.array([numbers[number] for number in known], dtype=np.int64)[place]
-    return np.where(ordered[place] == values, codes, nowhere)
+    index = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    codes = np.array([numbers[number] for number in known], dtype=np.int64)[index]
+    return np.where(ordered[index] == values, codes, unlisted)

@@ -43,8 +43,8 @@ from streams.records import (
     encode,
 )
 from streams.sketcher import partial_messages
+from streams.sketcher.pane_summary import PaneKey, PaneSummary
 from streams.sketcher.partial_messages import encode_partials, rectangles
-from streams.sketcher.summarise import PaneKey, PaneSummary
 from tests.support.merged_panes import merge
 from warehouse.tables import table_of
 
@@ -302,7 +302,7 @@ def test_a_part_of_the_largest_size_stays_under_the_limit() -> None:
     pane = PaneSummary(layout, 60, False, counts, layout.empty_moments(), [None] * layout.n_fields)
     sketch = numeric_sketch(True, "kll")
     sketch.update(rng.normal(size=100_000))
-    pane.kept = {
+    pane.slices = {
         (s, f): NumberSummary(rng.normal(size=4), sketch) for s in range(1, layout.n_slices) for f in (0, 3, 59)
     }
     messages = list(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", [OffsetRange(0, 0, 9)]))
@@ -352,7 +352,7 @@ def kept_of_all(layout: Layout, panes: list[PaneSummary]) -> dict[tuple[int, int
         for f in range(layout.n_fields):
             cells = slice(int(layout.starts[f]), int(layout.starts[f] + layout.n_cells[f] - 1))
             having = [pane for pane in panes if pane.counts[s, cells].any()]
-            every = [pane.kept[s, f] for pane in having if (s, f) in pane.kept]
+            every = [pane.slices[s, f] for pane in having if (s, f) in pane.slices]
             if every and len(every) == len(having):
                 moments = np.array([each.moments for each in every])
                 total = [*moments[:, :2].sum(axis=0), moments[:, 2].min(), moments[:, 3].max()]
@@ -464,7 +464,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
     values = np.arange(9.0)
     sketch = numeric_sketch(False, "kll")
     sketch.update(values)
-    pane.kept = {(1, 0): NumberSummary(np.array([36.0, 204.0, 0.0, 8.0]), sketch)}
+    pane.slices = {(1, 0): NumberSummary(np.array([36.0, 204.0, 0.0, 8.0]), sketch)}
     series = make_series(layout)
     total = summed(series, [pane, pane])
     assert numeric_sketch(False, "kll", total.slice_sketches[1, 0].sketch).n == 18
@@ -473,7 +473,7 @@ def test_a_contract_that_keeps_other_sketches_does_not_break_what_is_kept() -> N
     series.contract = msgspec.structs.replace(series.contract, fields=fields)
     tail = numeric_sketch(False, "req")
     tail.update(values)
-    pane.kept[1, 0].sketch, pane.sketches = tail, [None]
+    pane.slices[1, 0].sketch, pane.sketches = tail, [None]
     for record_seq, record in enumerate(encode_partials(PaneKey("m", "1", "b", 0), pane, "topic", []), 10):
         partial = decode(record)
         assert isinstance(partial, Partial)

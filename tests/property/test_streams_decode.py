@@ -193,7 +193,7 @@ def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict
             [f"{value:.9e}" for value in (pane.moments + 0.0).ravel().tolist()],
             [
                 *(sketch is not None for sketch in pane.sketches),
-                *sorted((i, retained.n, retained.moments[2:].tolist()) for i, retained in pane.kept.items()),
+                *sorted((i, retained.n, retained.moments[2:].tolist()) for i, retained in pane.slices.items()),
             ],
         )
         for key, pane in gathered.panes.items()

@@ -21,8 +21,9 @@ from sketches.sketch.categorical import UnseenCategories
 from sketches.sketch.numeric import as_sketched
 from streams.events.columns import INVALID_TEXT, EventColumns
 from streams.registry.registry import RegisteredBaseline, Registry, build_registry
-from streams.sketcher import grouping, summarise
-from streams.sketcher.summarise import FlushSummaries, PaneKey
+from streams.sketcher import count_panes, grouping
+from streams.sketcher.pane_summary import PaneKey
+from streams.sketcher.summarise import FlushSummaries
 
 PANE_S = 60
 EDGES = (-5.0, 0.0, 2.0**24 + 1, 2.0**53)
@@ -147,16 +148,16 @@ def named(key: PaneKey, summaries: FlushSummaries) -> dict[tuple[str, str, str],
     return {key: n for key, n in found.items() if n}
 
 
-@pytest.mark.parametrize("counters", [1, 60, grouping.MOST_COUNTERS])
-@pytest.mark.parametrize("few", [1, summarise.FEW_IN_PANE])
+@pytest.mark.parametrize("counters", [1, 60, grouping.MAX_COUNTERS])
+@pytest.mark.parametrize("few", [1, count_panes.FEW_IN_PANE])
 @settings(max_examples=60)
 @given(events=st.lists(EVENT, max_size=60), dimensions=st.integers(0, 4), kept=st.booleans(), cut=st.integers(0, 60))
 def test_arrays_count_what_events_count(
     counters: int, few: int, events: list[Any], dimensions: int, kept: bool, cut: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "MOST_COUNTERS", counters)
-        patch.setattr(summarise, "FEW_IN_PANE", few)
+        patch.setattr(grouping, "MAX_COUNTERS", counters)
+        patch.setattr(count_panes, "FEW_IN_PANE", few)
         summaries = FlushSummaries(registry(dimensions, kept))
         # In two portions, as polls come: what was counted before is added to.
         for some in (events[:cut], events[cut:]):
@@ -176,11 +177,11 @@ def _check_sketches(key: PaneKey, summaries: FlushSummaries, events: list[Any], 
     for name, column in (("x", 1), ("n", 2)):
         values = np.array([event[column] for event in mine])
         _check_numbers(values[np.isfinite(values)], pane.moments[place[name]], pane.sketches[place[name]])
-        for s in range(1, 3) if pane.kept else ():
+        for s in range(1, 3) if pane.slices else ():
             inside = [event for event in mine if (event[4] == COLOURS[0]) == (s == 1)]
             values = np.array([event[column] for event in inside])
             values = values[np.isfinite(values)] if inside else values
-            found = pane.kept.get((s, place[name]))
+            found = pane.slices.get((s, place[name]))
             assert (found is None) == (values.size == 0)
             if found is not None:
                 _check_numbers(values, found.moments, found.sketch)

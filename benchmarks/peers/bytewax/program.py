@@ -13,7 +13,7 @@ from bytewax.connectors.kafka import operators as kop
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from benchmarks.peers.child import MINUTE_MS, Clock, AlertMessage, tell, told
+from benchmarks.peers.child import MINUTE_MS, AlertMessage, Clock, tell, told
 from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute, row_decoder
 
 BATCH = 10_000

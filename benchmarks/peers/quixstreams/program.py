@@ -9,7 +9,7 @@ from typing import Any
 from quixstreams import Application
 from quixstreams.models import JSONDeserializer
 
-from benchmarks.peers.child import Clock, AlertMessage, tell, told
+from benchmarks.peers.child import AlertMessage, Clock, tell, told
 from benchmarks.peers.datasketches_minute import Minutes, Row, row_decoder
 
 BATCH = 5_000

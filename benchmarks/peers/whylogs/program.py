@@ -13,7 +13,7 @@ from whylogs.core.metrics.metrics import MetricConfig
 from whylogs.core.resolvers import MetricSpec, ResolverSpec
 from whylogs.core.schema import DeclarativeSchema
 
-from benchmarks.peers.child import RANKS, Clock, AlertMessage, tell, told
+from benchmarks.peers.child import RANKS, AlertMessage, Clock, tell, told
 from benchmarks.peers.frames import by_minute, read_frame
 
 LEAN = MetricConfig(large_kll_k=False, kll_k=200)

@@ -21,7 +21,8 @@ from streams.events.columns import MAX_NAME_CHARS, EncodedNames, ProducerArrival
 from streams.events.json_decoder import JsonDecoder
 from streams.records import DeadCount, ErrorCount, ProducerCount, Tally
 from streams.registry.registry import Registry, build_registry
-from streams.sketcher.summarise import FlushSummaries, PaneKey
+from streams.sketcher.pane_summary import PaneKey
+from streams.sketcher.summarise import FlushSummaries
 from streams.tallies import ErrorSlices, FlushTallies, count_dead, count_producers
 from tests.support.monitor_schedule import SLOW_MS, T0_S, Event, columns, contract, numbered, registered
 
