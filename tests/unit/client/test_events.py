@@ -156,8 +156,8 @@ def test_an_event_with_failing_attributes_is_rejected() -> None:
 def test_quick_predictions_are_encoded_like_plain_ones() -> None:
     members = [field.name for field in msgspec.structs.fields(Prediction)]
     assert members == [field.name for field in msgspec.structs.fields(QuickPrediction)]
-    members = {name: f"<{name}>" for name in members}
-    assert encode_event(QuickPrediction(*members.values())) == encode_event(Prediction(**members))  # type: ignore[arg-type]
+    values = {name: f"<{name}>" for name in members}
+    assert encode_event(QuickPrediction(*values.values())) == encode_event(Prediction(**values))  # type: ignore[arg-type]
     assert encode_event(QuickPrediction("m", "1", "a", 1)) == encode_event(
         Prediction(model="m", version="1", id="a", at=1)
     )
