@@ -64,7 +64,7 @@ COMMANDS: dict[str, _Command] = {
     "demo": _Command(
         "cli.demo.command",
         "demo_command",
-        "Replay five months of real flights on this machine, and show what changed in them.",
+        "Replay five months of real flights on this machine and report what changed.",
     ),
     "simulate": _Command(
         "cli.simulate.command",
